@@ -1,0 +1,265 @@
+"""From pictures to features: which encoder it is (known without building it), and the engines that run it."""
+
+from __future__ import annotations
+
+import ctypes.util
+import functools
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import cv2
+import numpy as np
+
+from aimonk_bench.backbones.weights import Weights
+from aimonk_bench.data.images import BACKGROUND, DECODE_REVISION
+from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.records.files import dumps, write_text
+
+if TYPE_CHECKING:
+    from aimonk_bench.backbones.trunk import Trunk
+
+logger = logging.getLogger(__name__)
+
+PARITY = 1e-3
+BATCH = {"cpu": 8, "cuda": 64}  # on a CPU larger ones only leave its caches
+Engine = Literal["torch", "onnxruntime"]
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """All that decides what the features of a picture are; nothing here builds or imports the network.
+
+    Attributes:
+        weights: of the backbone.
+        size: edge of the pictures.
+        engine: as the config names it.
+        device: where torch would run, such as "cpu" or "cuda".
+
+    Raises:
+        UserError: the backbone cannot take pictures of this size.
+    """
+
+    weights: Weights
+    size: int
+    engine: Literal["auto", "torch", "onnxruntime"] = "auto"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        multiple = self.weights.entry.multiple
+        if self.size % multiple:
+            expected = f"a multiple of {multiple} for {self.weights.name}"
+            raise UserError(f"transform.size: found {self.size}, expected {expected}")
+
+    @property
+    def first(self) -> Engine:
+        """The engine tried first: `auto` on the CPU is onnxruntime, elsewhere torch."""
+        if self.engine != "auto":
+            return self.engine
+        return "onnxruntime" if self.device == "cpu" else "torch"
+
+    @property
+    def batch(self) -> int:
+        """B, pictures encoded at once."""
+        return BATCH["cpu"] if self.first == "onnxruntime" else BATCH.get(self.device.partition(":")[0], BATCH["cpu"])
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the digest is made of."""
+        entry = self.weights.entry
+        return {
+            "weights": self.weights.sha256,
+            "network": f"{entry.timm}, timm {importlib.metadata.version('timm')}",
+            "boundary": "global pooling",
+            "size": self.size,
+            "interpolation": entry.interpolation,
+            "mean": entry.mean,
+            "std": entry.std,
+            "background": BACKGROUND,
+            "decode": f"8-bit RGB, revision {DECODE_REVISION}, OpenCV {cv2.__version__}",
+            "dtype": "float32",
+            "engine": f"{self.first} {importlib.metadata.version(self.first)}",
+            "device": "cpu" if self.first == "onnxruntime" else self.device.partition(":")[0],
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of :attr:`identity`."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+
+def pick_device(asked: str) -> str:
+    """The device that ``train.device`` means; torch is imported only if `auto` meets a graphics driver."""
+    if asked != "auto":
+        return asked
+    if ctypes.util.find_library("cuda") is None:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """``encoder.json``: how a folder of features was made.
+
+    Attributes:
+        identity: see :class:`EncoderSpec`.
+        engine: which encodes, for every row of the folder.
+        features: D.
+        parity: max|a - b| / max|a| of onnxruntime against torch on the first batch; None if they were not compared.
+        reason: why it is not the engine tried first, else None.
+    """
+
+    identity: dict[str, Any]
+    engine: Engine
+    features: int
+    parity: float | None
+    reason: str | None
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of a folder of features, None before anything was encoded."""
+    file = folder / "encoder.json"
+    return Record(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+
+
+class Encoder:
+    """uint8 [n, H, W, 3] -> float32 [n, D], B at a time.
+
+    The last batch is filled up, so that the features of a picture do not depend on how many are encoded with it.
+    """
+
+    def __init__(self, run: Run, batch: int) -> None:
+        self._run, self._batch = run, batch
+
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
+        """Encode any number of pictures."""
+        parts = []
+        for start in range(0, len(pictures), self._batch):
+            part = pictures[start : start + self._batch]
+            filling = [(0, self._batch - len(part)), (0, 0), (0, 0), (0, 0)]
+            parts.append(self._run(np.pad(part, filling))[: len(part)])
+        return np.concatenate(parts)
+
+
+def open_encoder(spec: EncoderSpec, folder: Path, pictures: np.ndarray) -> Encoder:
+    """The encoder of a folder of features; the first call makes it, compares the engines and writes ``encoder.json``.
+
+    Args:
+        folder: exists; receives ``model.onnx`` too.
+        pictures: uint8 [n, H, W, 3], the first to be encoded, on which the engines are compared.
+
+    Raises:
+        UserError: the weights do not fit.
+        RunFailed: `engine: onnxruntime` cannot do what torch does; features that are not finite.
+    """
+    record, model = read_record(folder), folder / "model.onnx"
+    if record is not None and record.engine == "onnxruntime" and model.exists():
+        return Encoder(onnx_run(model), spec.batch)
+    from aimonk_bench.backbones import trunk as trunks
+
+    logger.info("building %s (%s)", spec.weights.name, spec.weights.file or spec.weights.sha256)
+    trunk = trunks.build(spec.weights, spec.size)
+    reference = Encoder(torch_run(trunk, spec.device if spec.first == "torch" else "cpu"), spec.batch)
+    if record is None:
+        return _made(spec, folder, trunk, reference, pictures)
+    if record.engine == "torch":
+        return reference
+    trunks.export(trunk, model, _shape(spec))  # somebody removed it; that it agrees was established
+    return Encoder(onnx_run(model), spec.batch)
+
+
+def _shape(spec: EncoderSpec) -> tuple[int, int, int, int]:
+    return (spec.batch, spec.size, spec.size, 3)
+
+
+def _made(spec: EncoderSpec, folder: Path, trunk: Trunk, reference: Encoder, pictures: np.ndarray) -> Encoder:
+    pictures = pictures[: spec.batch]
+    wanted = reference(pictures)
+    if not np.isfinite(wanted).all():
+        raise RunFailed(f"{spec.weights.name}: features of the first pictures are not finite")
+    encoder = reference
+    engine: Engine = "torch"
+    parity = reason = None
+    if spec.first == "onnxruntime":
+        candidate, parity, reason = _compared(spec, folder / "model.onnx", trunk, wanted, pictures)
+        if candidate is not None:
+            encoder, engine = candidate, "onnxruntime"
+        elif spec.engine == "onnxruntime":
+            raise RunFailed(f"engine: onnxruntime: {reason}")
+        else:
+            logger.warning("%s: encoding with torch, several times slower: %s", spec.weights.name, reason)
+    record = Record(spec.identity, engine, wanted.shape[1], parity, reason)
+    write_text(folder / "encoder.json", dumps(asdict(record)))
+    return encoder
+
+
+def _compared(
+    spec: EncoderSpec, model: Path, trunk: Trunk, wanted: np.ndarray, pictures: np.ndarray
+) -> tuple[Encoder | None, float | None, str | None]:
+    """The onnxruntime encoder if it agrees with torch, the measured difference, and the reason if there is none."""
+    from aimonk_bench.backbones import trunk as trunks
+
+    try:
+        trunks.export(trunk, model, _shape(spec))
+        encoder = Encoder(onnx_run(model), spec.batch)
+        parity = disagreement(wanted, encoder(pictures))
+    except Exception as error:  # exporter and engine raise what they like at a network they cannot express
+        return None, None, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    if parity <= PARITY:
+        return encoder, parity, None
+    return None, parity, f"onnxruntime differs from torch by {parity:.1e} of the largest feature, at most {PARITY:g}"
+
+
+def disagreement(wanted: np.ndarray, found: np.ndarray) -> float:
+    """max|a - b| / max|a|; infinite where it is not a number or the shapes differ."""
+    if wanted.shape != found.shape:
+        return float("inf")
+    largest, difference = np.abs(wanted).max(), np.abs(wanted - found).max()
+    if difference == 0:
+        return 0.0
+    return float(difference / largest) if largest > 0 and np.isfinite(difference) else float("inf")
+
+
+def torch_run(trunk: Trunk, device: str) -> Run:
+    """Encode one batch with torch in the channels_last format."""
+    import torch
+
+    network = trunk.to(device).to(memory_format=torch.channels_last)
+
+    def run(pictures: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            features: np.ndarray = network(torch.from_numpy(pictures).to(device)).float().cpu().numpy()
+            return features
+
+    return run
+
+
+def onnx_run(model: Path) -> Run:
+    """Encode one batch with onnxruntime on all cores."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cores()
+    options.log_severity_level = 3  # errors; its warnings speak of its own optimiser
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(pictures: np.ndarray) -> np.ndarray:
+        features: np.ndarray = session.run(None, {name: pictures})[0]
+        return features
+
+    return run

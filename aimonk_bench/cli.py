@@ -1,0 +1,218 @@
+"""The verbs of `aimonk-bench`: each parses, calls and prints. Data goes to stdout, everything else to stderr.
+
+Every import of another room stands inside its verb, so that `--help` and `table` start at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aimonk_bench.errors import RunFailed, UserError
+
+if TYPE_CHECKING:
+    from aimonk_bench.records.index import Collection
+
+DONE, FAILED, WRONG, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    name="aimonk-bench",
+    help="Benchmark recipes for partly labelled, skewed, multi-label pictures.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+data = typer.Typer(help="Prepare a data set.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in --set train.lr=1e-4; repeatable."),
+]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write; default experiments/<name>.")]
+Top = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Show the N best runs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Only the result, warnings and errors.")]
+
+
+class Format(StrEnum):
+    """How `table` prints."""
+
+    rich = "rich"
+    csv = "csv"
+    json = "json"
+
+
+class Kind(StrEnum):
+    """What `list` can list."""
+
+    backbones = "backbones"
+    losses = "losses"
+    missing = "missing"
+    samplers = "samplers"
+    thresholds = "thresholds"
+    importers = "importers"
+
+
+@app.command()
+def run(config: ConfigFile, overrides: Overrides = None, out: Out = None, quiet: Quiet = False) -> None:
+    """Run one experiment and print its table."""
+    from aimonk_bench.config import loader
+    from aimonk_bench.console import Progress, set_up_logging
+    from aimonk_bench.records import index
+    from aimonk_bench.suite import plan, runner
+    from aimonk_bench.tables import TABLES
+
+    set_up_logging(quiet=quiet)
+    configured = loader.load(config, TABLES, overrides or ())
+    folder = out or Path("experiments") / configured.name
+    with Progress(quiet=quiet) as progress:
+        runner.execute_run(plan.plan_run(configured), folder, progress)
+    _print_table(index.collect(folder))
+
+
+@app.command()
+def suite(
+    config: ConfigFile, overrides: Overrides = None, out: Out = None, top: Top = 20, quiet: Quiet = False
+) -> None:
+    """Run every combination of a suite and print the table; finished runs are not run again."""
+    from aimonk_bench.config import loader
+    from aimonk_bench.console import Progress, set_up_logging
+    from aimonk_bench.records import index
+    from aimonk_bench.suite import plan, runner
+    from aimonk_bench.tables import TABLES
+
+    set_up_logging(quiet=quiet)
+    configured = loader.load_suite(config, TABLES, overrides or ())
+    folder = out or Path("experiments") / configured.name
+    with Progress(quiet=quiet) as progress:
+        runner.execute_suite(plan.plan_suite(configured), folder, progress)
+    collection = index.collect(folder)
+    _print_table(collection, top)
+    if collection.failed:
+        raise typer.Exit(SOME_FAILED if collection.finished else FAILED)
+
+
+@app.command()
+def table(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `run` or `suite` wrote.")],
+    form: Annotated[
+        Format, typer.Option("--format", help="rich: for reading; csv, json: the rows of summary.csv.")
+    ] = Format.rich,
+    top: Top = 20,
+) -> None:
+    """Print the summary of finished work again, from the saved predictions."""
+    from aimonk_bench.records import index
+    from aimonk_bench.reporting import summary
+
+    collections = [index.collect(folder) for folder in folders]
+    if form is Format.rich:
+        for collection in collections:
+            _print_table(collection, top)
+        return
+    rows = [row for collection in collections for row in summary.rows(collection)]
+    sys.stdout.write(summary.to_csv(rows) if form is Format.csv else summary.to_json(rows))
+
+
+@app.command()
+def validate(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Check the config, the labels and that every listed picture exists; print what would run."""
+    from aimonk_bench.console import set_up_logging
+    from aimonk_bench.suite import plan
+    from aimonk_bench.tables import TABLES
+
+    set_up_logging(quiet=False)
+    print(plan.preview(config, TABLES, overrides or ()))
+
+
+@app.command("list")
+def list_(kind: Annotated[Kind | None, typer.Argument(help="One table; default all.")] = None) -> None:
+    """List what a config can name, with options and defaults."""
+    from rich.console import Console
+
+    from aimonk_bench import tables
+
+    console = Console()
+    for name in [kind] if kind else list(Kind):
+        console.print(tables.describe(name.value))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the YAML files."""
+    from aimonk_bench.config.schema import json_schema
+    from aimonk_bench.records.files import dumps
+    from aimonk_bench.tables import TABLES
+
+    sys.stdout.write(dumps(json_schema(TABLES)))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, what is wrong with it, and how to mend it."""
+    from aimonk_bench.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        print(f"{finding.state:<8} {finding.text}")
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+@data.command()
+def synthetic(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")],
+    images: Annotated[int, typer.Option(help="Number of pictures.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    size: Annotated[int, typer.Option(help="Width and height in pixels.")] = 128,
+    prevalences: Annotated[
+        tuple[float, float, float, float], typer.Option(help="Share of the pictures that have each attribute.")
+    ] = (0.88, 0.81, 0.53, 0.08),
+    missing: Annotated[float, typer.Option(help="Share of the labels that are NA, at random.")] = 0.1,
+    label_noise: Annotated[float, typer.Option(help="Share of the labels that are wrong.")] = 0.0,
+) -> None:
+    """Make the embedded data set: pictures with clutter, labels.txt, and truth.csv with what lies behind every NA."""
+    from aimonk_bench.data import synthetic as generator
+
+    generator.write(
+        out, images=images, seed=seed, size=size, prevalences=prevalences, missing=missing, label_noise=label_noise
+    )
+
+
+@data.command()
+def elpv(out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")]) -> None:
+    """Write the solar cells of the package elpv-dataset (CC BY-NC-SA 4.0) as pictures and label files."""
+    from aimonk_bench.data import elpv as importer
+
+    importer.write(out)
+
+
+def _print_table(collection: Collection, top: int = 20) -> None:
+    from rich.console import Console
+
+    from aimonk_bench.reporting import table
+
+    table.render(collection, Console(), top=top)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        app(args=list(argv), prog_name="aimonk-bench")
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else DONE
+        if code == INTERRUPTED:
+            print("interrupted; the same command again goes on where this one stopped", file=sys.stderr)
+        return code
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    except RunFailed as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return FAILED
+    return DONE

@@ -1,0 +1,1 @@
+"""What to run: a YAML file, read with positions and checked to the last key."""

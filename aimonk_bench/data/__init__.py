@@ -1,0 +1,1 @@
+"""Labels, pictures, transforms and splits: what an experiment is run on."""

@@ -1,0 +1,285 @@
+"""Label formats: each importer turns the lines of one file into a `Sheet` of cells and problems."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aimonk_bench.config.schema import DataConfig
+from aimonk_bench.registry import nearest
+
+Cell = str | bool | None  # a token that `data.values` explains, or the state itself: positive, negative, missing
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture as its line describes it, with one cell per attribute of the sheet; ``line`` counts from 1."""
+
+    line: int
+    name: str
+    cells: tuple[Cell, ...]
+    group: str | None = None
+
+
+@dataclass
+class Sheet:
+    """What an importer read.
+
+    Attributes:
+        attributes: name -> the line it first stands on, 0 if it comes from the config.
+        rows: in the order of the file.
+        problems: (line, what is wrong); a row with a problem is not in ``rows``.
+    """
+
+    attributes: dict[str, int] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+
+Importer = Callable[[Sequence[str], DataConfig], Sheet]
+
+
+def labels_txt(lines: Sequence[str], data: DataConfig) -> Sheet:
+    """Name, then one token per attribute, separated by white space; no header."""
+    records = [(line, text.split()) for line, text in enumerate(lines, 1) if text.strip()]
+    if data.attributes is None:
+        # the usual count, so that one short first line is blamed and not all the others
+        usual = Counter(len(words) - 1 for _, words in records).most_common(1)[0][0] if records else 0
+        names = [f"attr{number}" for number in range(1, usual + 1)]
+    else:
+        names = data.attributes
+    sheet = Sheet(dict.fromkeys(names, 0))
+    for line, (name, *tokens) in records:
+        if len(tokens) == len(names) > 0:
+            sheet.rows.append(Row(line, name, tuple(tokens)))
+        else:
+            sheet.problems.append(
+                (line, f"found a name and {_count(tokens, 'token')}, expected {len(names) or 'some'}")
+            )
+    return sheet
+
+
+def wide_csv(lines: Sequence[str], data: DataConfig) -> Sheet:
+    """A header, an id column and one column per attribute; comma, semicolon or tab."""
+    sheet = Sheet()
+    header_line, header, records = _table(lines, sheet)
+    if not header:
+        return sheet
+    reserved = {"data.id": data.id or header[0], "data.group": data.group}
+    names = data.attributes or [name for name in header if name not in reserved.values()]
+    sheet.attributes = dict.fromkeys(names, header_line)
+    unsound = [
+        f"column {name!r} stands {count} times in the header" for name, count in Counter(header).items() if count > 1
+    ]
+    for key, name in [*(("data.attributes", name) for name in names), *reserved.items()]:
+        if name is not None and name not in header:
+            unsound.append(f"no column {name!r} ({key}){_hint(name, header)}")
+        elif key == "data.attributes" and name in reserved.values():
+            unsound.append(f"column {name!r} is the id or the group, it cannot be an attribute too")
+    if not names:
+        unsound.append(f"found no attribute beside the columns {', '.join(filter(None, reserved.values()))}")
+    if unsound:  # nothing can be said about the cells
+        sheet.problems += [(header_line, text) for text in unsound]
+        return sheet
+    identifier, *chosen = (header.index(name) for name in (reserved["data.id"], *names) if name is not None)
+    for line, cells in records:
+        tokens = tuple(cells[column].strip() for column in chosen)
+        group = cells[header.index(data.group)].strip() if data.group else None
+        sheet.rows.append(Row(line, cells[identifier], tokens, group or None))
+    return sheet
+
+
+def label_list(lines: Sequence[str], data: DataConfig) -> Sheet:
+    """The header image,tags; tags separated by | or space; `data.absent` says what an absent tag means."""
+    sheet = Sheet()
+    header_line, header, records = _table(lines, sheet)
+    if not header:
+        return sheet
+    expected = ["image", "tags", *([data.group] if data.group else [])]
+    if sorted(header) != sorted(expected):
+        sheet.problems.append((header_line, f"found the header {','.join(header)}, expected {','.join(expected)}"))
+        return sheet
+    image, tags, *group = (header.index(name) for name in expected)
+    tagged = [(line, cells, [tag for tag in re.split(r"[|\s]+", cells[tags]) if tag]) for line, cells in records]
+    if data.attributes is None:
+        first = {tag: line for line, _, present in reversed(tagged) for tag in present}
+        sheet.attributes = {tag: first[tag] for tag in sorted(first)}
+    else:
+        sheet.attributes = dict.fromkeys(data.attributes, 0)
+    otherwise = None if data.absent == "missing" else False
+    for line, cells, present in tagged:
+        undeclared = _undeclared("tag", present, sheet.attributes)
+        sheet.problems += [(line, text) for text in undeclared]
+        if not undeclared:
+            states = tuple(True if name in present else otherwise for name in sheet.attributes)
+            sheet.rows.append(Row(line, cells[image], states, cells[group[0]].strip() or None if group else None))
+    return sheet
+
+
+def jsonl(lines: Sequence[str], data: DataConfig) -> Sheet:
+    """One JSON object a line: {"image": "a.jpg", "labels": {"x": 1, "y": null}, "group": "g"}."""
+    sheet = Sheet() if data.attributes is None else Sheet(dict.fromkeys(data.attributes, 0))
+    group_key = data.group or "group"
+    records = []
+    for line, text in enumerate(lines, 1):
+        if not text.strip():
+            continue
+        try:
+            record = _json_object(text)
+        except ValueError as error:
+            sheet.problems.append((line, f"not a JSON object: {error}"))
+            continue
+        problems = _record_problems(record, group_key)
+        if not problems and data.attributes is not None:
+            problems = _undeclared("attribute", record["labels"], sheet.attributes)
+        if problems:
+            sheet.problems += [(line, problem) for problem in problems]
+            continue
+        records.append((line, record))
+        for name in record["labels"]:
+            sheet.attributes.setdefault(name, line)
+    for line, record in records:
+        tokens = tuple(_json_cell(record["labels"].get(name)) for name in sheet.attributes)
+        sheet.rows.append(Row(line, record["image"], tokens, record.get(group_key) or None))
+    return sheet
+
+
+class _Number(str):
+    """A JSON number as it is written: a token like any other, of any length."""
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    """The object of one line.
+
+    Raises:
+        ValueError: not JSON, not an object, a key twice in one object, or nested too deeply.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        if twice:
+            raise ValueError(f"key {twice[0]!r} stands twice in one object")
+        return dict(pairs)
+
+    try:
+        record = json.loads(
+            text, object_pairs_hook=unique, parse_int=_Number, parse_float=_Number, parse_constant=_Number
+        )
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} at column {error.colno}") from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(record, dict):
+        raise ValueError("expected { and }")
+    return record
+
+
+def _record_problems(record: dict[str, Any], group_key: str) -> list[str]:
+    known = ("image", "labels", group_key)
+    problems = [
+        f"unknown key {key!r}, expected {', '.join(known)}{_hint(key, known)}" for key in record if key not in known
+    ]
+    if type(record.get("image")) is not str:
+        problems.append("'image' must be the name of a picture")
+    if not isinstance(record.get(group_key), str | None):
+        problems.append(f"{group_key!r} must be a string, a number or null")
+    labels = record.get("labels")
+    if not isinstance(labels, dict):
+        return [*problems, "'labels' must be an object with a value per attribute"]
+    nested = [name for name, value in labels.items() if isinstance(value, list | dict)]
+    return problems + [f"attribute {name!r}: found a list or an object, expected one value" for name in nested]
+
+
+def _json_cell(value: str | bool | None) -> Cell:
+    return str(int(value)) if isinstance(value, bool) else value
+
+
+def _table(lines: Sequence[str], sheet: Sheet) -> tuple[int, list[str], list[tuple[int, list[str]]]]:
+    """Split a delimited file: the header's line, its stripped names, and (line, cells) of every record as wide as it.
+
+    What is malformed goes to the sheet's problems; if the header is, no names are returned.
+    """
+    head = next(text for text in lines if text.strip())
+    delimiter = _delimiter(head)
+    records = _records(lines, delimiter, sheet)
+    header_line, names = next(records, (0, []))
+    if sheet.problems:
+        return header_line, [], []
+    kept = []
+    for line, cells in records:
+        if len(cells) == len(names):
+            kept.append((line, cells))
+        else:
+            separator = {"\t": "tab"}.get(delimiter, delimiter)
+            found = f"found {_count(cells, 'column')} (separator {separator}), expected {len(names)}"
+            sheet.problems.append((line, found))
+    return header_line, [name.strip() for name in names], kept
+
+
+def _records(lines: Sequence[str], delimiter: str, sheet: Sheet) -> Iterator[tuple[int, list[str]]]:
+    """Records that are not blank, each with the line it begins on; a malformed one goes to the sheet's problems."""
+    reader = csv.reader((text + "\n" for text in lines), delimiter=delimiter, strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            sheet.problems.append((line, f"malformed record: {error}"))
+            continue
+        if len(cells) > 1 or "".join(cells).strip():
+            yield line, cells
+
+
+def _delimiter(header: str) -> str:
+    """The one of comma, semicolon and tab that stands most often in the header, outside quotes."""
+    return max(",;\t", key=re.sub(r'"[^"]*"', "", header).count)
+
+
+def _undeclared(kind: str, names: Iterable[str], declared: Iterable[str]) -> list[str]:
+    choices = list(declared)
+    return [
+        f"undeclared {kind} {name!r}, expected one of {', '.join(choices)}{_hint(name, choices)}"
+        for name in names
+        if name not in choices
+    ]
+
+
+def _hint(name: str, choices: Iterable[str]) -> str:
+    near = nearest(name, choices)
+    return f" (did you mean {near}?)" if near else ""
+
+
+def _count(items: Sequence[object], noun: str) -> str:
+    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
+
+
+def guess(file: Path, lines: Sequence[str]) -> tuple[str, str]:
+    """The importer that ``data.importer: auto`` takes for this file, and the reason."""
+    first = next((text for text in lines if text.strip()), "")
+    suffix = file.suffix.lower()
+    if suffix in (".jsonl", ".ndjson") or first.lstrip().startswith("{"):
+        return "jsonl", f"extension {suffix}" if suffix in (".jsonl", ".ndjson") else "the first line begins with {"
+    columns = [name.strip(' "') for name in first.split(_delimiter(first))]
+    if columns[:2] == ["image", "tags"]:
+        return "label_list", "the header begins with image,tags"
+    if suffix in (".csv", ".tsv"):
+        return "wide_csv", f"extension {suffix}"
+    if "," in first or ";" in first:
+        return "wide_csv", "the first line is separated by commas or semicolons"
+    return "labels_txt", "the first line is separated by white space"
+
+
+IMPORTERS: dict[str, Importer] = {
+    "labels_txt": labels_txt,
+    "wide_csv": wide_csv,
+    "label_list": label_list,
+    "jsonl": jsonl,
+}

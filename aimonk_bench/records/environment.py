@@ -1,0 +1,75 @@
+"""What a run was computed with: versions, processor, engine, weights, commit."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import aimonk_bench
+
+PACKAGES = (
+    "torch",
+    "timm",
+    "albumentations",
+    "opencv-python",
+    "opencv-python-headless",
+    "numpy",
+    "scikit-learn",
+    "iterative-stratification",
+    "onnx",
+    "onnxruntime",
+    "safetensors",
+)
+
+
+def environment(weights: Mapping[str, Any], engine: str, device: str) -> dict[str, Any]:
+    """The content of ``environment.json``.
+
+    Args:
+        weights: what is known of the weights. The table reads ``name`` (the backbone used), ``requested`` (the one
+            asked for), ``licence`` and ``non_commercial``; ``source``, ``file``, ``sha256`` are for the record.
+        engine: what encoded the pictures, "onnxruntime" or "torch".
+        device: where the heads were trained, such as "cpu".
+    """
+    return {**_machine(), "engine": engine, "device": device, "weights": dict(weights)}
+
+
+@functools.cache
+def _machine() -> dict[str, Any]:
+    return {
+        "aimonk_bench": aimonk_bench.__version__,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "git_commit": _commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _commit() -> str | None:
+    """The commit of the working directory, with ``-dirty`` for uncommitted changes; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,0 +1,236 @@
+"""The directory of one run: who may write there, every file of it, and reading it back.
+
+The order of writing is `claim`, `begin`, the files in any order, and `write_status` last: a folder without a status is
+a run that never ended.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from aimonk_bench import registry
+from aimonk_bench.errors import UserError
+from aimonk_bench.evaluation import metrics, thresholds
+from aimonk_bench.evaluation.predictions import Predictions
+from aimonk_bench.records.files import PARTIAL, atomic, read_as, read_json, write_json, write_text
+
+CONFIG = "config.yaml"
+ENVIRONMENT = "environment.json"
+DATA = "data.json"
+HISTORY = "history.csv"
+LOSS_CURVE = "loss_curve.png"
+PREDICTIONS = "predictions.npz"
+THRESHOLDS = "thresholds.json"
+METRICS = "metrics.json"
+STATUS = "status.json"
+FILES = (CONFIG, ENVIRONMENT, DATA, HISTORY, LOSS_CURVE, PREDICTIONS, THRESHOLDS, METRICS, STATUS)
+
+
+COLUMNS = ("backbone", "weights", "loss", "missing", "sampler")  # of ``summary.csv`` that a status holds
+
+
+@dataclass(frozen=True)
+class Status:
+    """The content of ``status.json``.
+
+    Attributes:
+        id: of the run; in a suite also the name of its folder.
+        state: "done" or "failed".
+        seconds: spent in the phases "encode", "train" and "score"; a phase that was not reached is absent.
+        reason: why it failed; None if it did not.
+        name: what a reader sees, "focal + repeat_factor".
+        columns: what `COLUMNS` names, as ``summary.csv`` shows it; backbone and weights are those used, not asked for.
+
+    Raises:
+        ValueError: a column is missing or unknown, or a run is done without its seconds of training.
+    """
+
+    id: str
+    state: Literal["done", "failed"]
+    seconds: Mapping[str, float]
+    reason: str | None
+    name: str
+    columns: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if sorted(self.columns) != sorted(COLUMNS):
+            raise ValueError(f"status: found columns {', '.join(self.columns)}, expected {', '.join(COLUMNS)}")
+        if self.state == "done" and "train" not in self.seconds:
+            raise ValueError("status: found no seconds of training for a run that is done")
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """A run that ended, read from its folder; what is large is read on first use.
+
+    Attributes:
+        data: the content of ``data.json``, empty where a failed run has none.
+        environment: the content of ``environment.json``, empty where a failed run has none.
+    """
+
+    folder: Path
+    status: Status
+    data: dict[str, Any]
+    environment: dict[str, Any]
+
+    @property
+    def done(self) -> bool:
+        """It ended well, so that it has figures."""
+        return self.status.state == "done"
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """``predictions.npz``."""
+        return Predictions.load(self.folder / PREDICTIONS)
+
+    @cached_property
+    def thresholds(self) -> thresholds.Thresholds:
+        """``thresholds.json``; if it is gone, tuned again by the policy of ``config.yaml``."""
+        path = self.folder / THRESHOLDS
+        return thresholds.Thresholds.load(path) if path.exists() else thresholds.tune(self.predictions, self._policy())
+
+    @cached_property
+    def figures(self) -> metrics.Figures:
+        """``metrics.json``; if it is gone, computed again from predictions and thresholds."""
+        path = self.folder / METRICS
+        if path.exists():
+            return metrics.Figures.from_json(read_json(path), str(path))
+        return metrics.figures(self.predictions, self.thresholds)
+
+    def _policy(self) -> registry.Spec:
+        path = self.folder / CONFIG
+        try:
+            written = yaml.safe_load(path.read_bytes())["threshold"]
+        except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: cannot find the threshold policy: {error}") from error
+        spec, problems = registry.check("threshold", thresholds.THRESHOLDS, written)
+        if spec is None:
+            raise UserError([f"{path}: threshold: {problem}" for problem in problems])
+        return spec
+
+
+def claim(folder: Path, run_id: str, config: str) -> bool:
+    """Check that the run ``run_id`` may write into ``folder``: it is new, empty, or was left by the same run.
+
+    Args:
+        config: the text of its ``config.yaml``, by which a run that was interrupted is recognised where its folder is
+            not called by the id (which names, titles and paths do not change).
+
+    Returns:
+        True if that run is already done; False if it is to be done (again: it failed, or never ended).
+
+    Raises:
+        UserError: the folder holds another run, or something that is no run.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file, expected a folder or nothing")
+    found = (
+        sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL)) if folder.exists() else []
+    )
+    if not found:
+        return False
+    if STATUS in found:
+        status = read_status(folder)
+        if status.id != run_id:
+            raise UserError(
+                f"{folder}: holds the run {status.id}, this one is {run_id}; name another folder with --out"
+            )
+        return status.state == "done"
+    if CONFIG not in found:
+        raise UserError(f"{folder}: holds {found[0]} but no run; name another folder with --out")
+    if folder.name != run_id and (folder / CONFIG).read_text(encoding="utf-8") != config:
+        raise UserError(f"{folder}: holds an unfinished run of another config; delete it or name another with --out")
+    return False
+
+
+def begin(folder: Path, config: str) -> None:
+    """Make ``folder``, remove what an earlier attempt left (the status first), and write ``config.yaml``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in reversed(FILES):
+        (folder / name).unlink(missing_ok=True)
+    for partial in folder.glob(PARTIAL + "*"):
+        partial.unlink()
+    write_text(folder / CONFIG, config)
+
+
+def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
+    """Write ``environment.json``, as `records.environment.environment` gives it."""
+    write_json(folder / ENVIRONMENT, environment)
+
+
+def write_data(folder: Path, data: Mapping[str, Any]) -> None:
+    """Write ``data.json``; the table reads ``n_listed``, ``n_used`` and ``folds``."""
+    write_json(folder / DATA, data)
+
+
+def write_history(folder: Path, columns: Mapping[str, npt.ArrayLike]) -> None:
+    """Write ``history.csv``: columns of one length, NaN as an empty field."""
+    values = [np.asarray(column).tolist() for column in columns.values()]
+    fields = [["" if value != value else value for value in column] for column in values]
+    with atomic(folder / HISTORY) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*fields, strict=True))
+
+
+def write_predictions(folder: Path, predictions: Predictions) -> None:
+    """Write ``predictions.npz``."""
+    with atomic(folder / PREDICTIONS) as partial:
+        predictions.save(partial)
+
+
+def write_thresholds(folder: Path, tuned: thresholds.Thresholds) -> None:
+    """Write ``thresholds.json``."""
+    with atomic(folder / THRESHOLDS) as partial:
+        tuned.save(partial)
+
+
+def write_metrics(folder: Path, figures: metrics.Figures) -> None:
+    """Write ``metrics.json``."""
+    write_json(folder / METRICS, figures.to_json())
+
+
+def write_status(folder: Path, status: Status) -> None:
+    """Write ``status.json``, which ends the run."""
+    write_json(folder / STATUS, dataclasses.asdict(status))
+
+
+def read_status(folder: Path) -> Status:
+    """Read ``status.json``.
+
+    Raises:
+        UserError: it is missing or broken.
+    """
+    return read_as(Status, folder / STATUS)
+
+
+def read(folder: Path) -> RunRecord:
+    """Read the run in ``folder``.
+
+    Raises:
+        UserError: it has no status, or one of its files is broken.
+    """
+    status = read_status(folder)
+    data, environment = (
+        read_json(folder / name) if status.state == "done" or (folder / name).exists() else {}
+        for name in (DATA, ENVIRONMENT)
+    )
+    return RunRecord(folder, status, data, environment)
+
+
+def restore(record: RunRecord) -> None:
+    """Write again what was deleted of the files that derive from predictions: thresholds and metrics."""
+    if not (record.folder / THRESHOLDS).exists():
+        write_thresholds(record.folder, record.thresholds)
+    if not (record.folder / METRICS).exists():
+        write_metrics(record.folder, record.figures)

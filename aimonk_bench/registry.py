@@ -1,0 +1,179 @@
+"""Tables of plain functions: find an entry by name, check its options, bind them.
+
+A registry is a literal dict ``{name: function}``. The *options* of an entry are its keyword-only parameters; their
+annotations (``Annotated[float, Ge(0)]`` for a range) and defaults are the only description of them, used by the option
+check, by the JSON schema and by `aimonk-bench list`. Everything positional is data that the caller supplies.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import re
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from aimonk_bench.errors import UserError
+
+Table = Mapping[str, Callable[..., Any]]
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A name from a table and the options written beside it."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def plain(self) -> str | dict[str, Any]:
+        """The YAML form: the bare name, or ``{name: ..., option: ...}``."""
+        return {"name": self.name, **self.options} if self.options else self.name
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a value.
+
+    Attributes:
+        path: keys and indices from the checked value to the place of the problem; () is the value itself.
+        found: what stands there.
+        expected: what should.
+        suggestion: the nearest valid name, if one is near.
+        on_key: the key, not the value, at ``path`` is wrong.
+    """
+
+    path: Path
+    found: str
+    expected: str
+    suggestion: str | None = None
+    on_key: bool = False
+
+    def __str__(self) -> str:
+        hint = f" (did you mean {self.suggestion}?)" if self.suggestion else ""
+        return f"found {self.found}, expected {self.expected}{hint}"
+
+
+def nearest(name: object, choices: Iterable[str]) -> str | None:
+    """The choice nearest to ``name``, or None if none is near."""
+    near = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
+def show(value: object) -> str:
+    """A value as an error message quotes it: YAML-like, at most 60 characters."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+@functools.cache
+def options_model(function: Callable[..., Any]) -> type[BaseModel]:
+    """The keyword-only parameters of ``function`` as a strict pydantic model (unknown keys and NaN are errors)."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            fields[parameter.name] = (hints[parameter.name], default)
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    return create_model(function.__name__, __config__=config, **fields)
+
+
+_EXPECTED = {  # pydantic's error type -> what a user reads; {...} is filled from the error's context
+    "missing": "a value, which is required",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "int_type": "an integer",
+    "bool_type": "true or false",
+    "string_type": "text (in quotes, if it looks like something else)",
+    "list_type": "a list",
+    "dict_type": "a map",
+    "model_type": "a map",
+    "path_type": "a path",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "too_short": "at least {min_length} item(s)",
+    "too_long": "at most {max_length} item(s)",
+    "value_error": "{error}",
+}
+
+
+def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]) -> list[Problem]:
+    """A pydantic error as problems.
+
+    Args:
+        keys_at: the keys allowed in the map at a location, for the message about an unknown one.
+    """
+    found = []
+    for item in error.errors():
+        path: Path = tuple(item["loc"])
+        kind, context = item["type"], item.get("ctx", {})
+        shown = "nothing" if kind == "missing" else show(item["input"])
+        if kind == "extra_forbidden":
+            names = sorted(keys_at(path[:-1]))
+            expected = "one of " + ", ".join(names) if names else "no options"
+            found.append(Problem(path, f"unknown key {path[-1]!r}", expected, nearest(path[-1], names), on_key=True))
+        elif kind == "literal_error":
+            names = re.findall(r"'([^']*)'", context["expected"])
+            expected = "one of " + ", ".join(names) if len(names) > 1 else context["expected"]
+            found.append(Problem(path, shown, expected, nearest(item["input"], names)))
+        else:
+            found.append(Problem(path, shown, _EXPECTED.get(kind, item["msg"]).format(**context)))
+    return found
+
+
+def check(kind: str, table: Table, value: object) -> tuple[Spec | None, list[Problem]]:
+    """Read ``value`` (a name, or a map with ``name`` and options) as an entry of ``table``.
+
+    Args:
+        kind: what an entry is called in messages, such as "loss".
+
+    Returns:
+        The entry with *all* its options, defaults filled in, and no problem; or None and every problem of ``value``.
+    """
+    options: dict[Any, Any] = {}
+    name = value
+    path: Path = ()
+    if isinstance(value, Mapping):
+        if "name" not in value:
+            return None, [Problem((), "a map without 'name'", f"the name of a {kind} under 'name'")]
+        options = {key: item for key, item in value.items() if key != "name"}
+        name, path = value["name"], ("name",)
+    if not isinstance(name, str):
+        return None, [Problem(path, show(name), f"the name of a {kind}, or a map with 'name'")]
+    if name not in table:
+        return None, [Problem(path, f"unknown {kind} {name!r}", "one of " + ", ".join(table), nearest(name, table))]
+    model = options_model(table[name])
+    try:
+        checked = model.model_validate(options)
+    except ValidationError as error:
+        return None, problems_of(error, lambda _: model.model_fields)
+    return Spec(name, {key: getattr(checked, key) for key in model.model_fields}), []
+
+
+def build(kind: str, table: Table, spec: Spec | str) -> functools.partial[Any]:
+    """The function named by ``spec`` with its checked options bound.
+
+    Raises:
+        UserError: unknown name or bad option.
+    """
+    checked, problems = check(kind, table, spec if isinstance(spec, str) else spec.plain())
+    if checked is None:
+        raise UserError([f"{kind}: {problem}" for problem in problems])
+    return functools.partial(table[checked.name], **checked.options)
+
+
+def label(table: Table, spec: Spec) -> str:
+    """The name plus the options that differ from the defaults: ``focal(gamma=1.0)``."""
+    fields = options_model(table[spec.name]).model_fields
+    differing = [f"{key}={value}" for key, value in spec.options.items() if value != fields[key].default]
+    return f"{spec.name}({', '.join(differing)})" if differing else spec.name

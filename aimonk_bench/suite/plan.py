@@ -1,0 +1,205 @@
+"""What a config or a suite will do, known before a picture is decoded: the data, the weights, the ids."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aimonk_bench import registry
+from aimonk_bench.backbones import weights
+from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
+from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
+from aimonk_bench.config import grid, loader
+from aimonk_bench.config.grid import Suite
+from aimonk_bench.config.schema import BackboneConfig, Config, DataConfig, KFold, Tables
+from aimonk_bench.data import labels, pictures
+from aimonk_bench.data.labels import Labels
+from aimonk_bench.data.pictures import Picture, Skipped
+from aimonk_bench.errors import UserError
+from aimonk_bench.evaluation.thresholds import THRESHOLDS
+from aimonk_bench.training import trainer
+from aimonk_bench.training.losses import LOSSES
+from aimonk_bench.training.missing import MISSING
+from aimonk_bench.training.samplers import SAMPLERS
+
+HASH_LENGTH = 6  # hex digits; together with the readable part far more than the runs of a suite need
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The listed rows, and the picture of each where there is one.
+
+    Attributes:
+        labels: N listed rows.
+        pictures: [N] None where the picture is missing.
+        skipped: those missing pictures.
+        fingerprint: hex digest of ids, observed targets and picture hashes.
+    """
+
+    labels: Labels
+    pictures: list[Picture | None]
+    skipped: list[Skipped]
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedRun:
+    """One run, ready to be executed.
+
+    Attributes:
+        id: readable, ending in a short hash of config, data and encoder.
+        name: what a reader sees.
+        columns: backbone, weights, loss, missing, sampler as ``summary.csv`` shows them.
+        encoder: what makes its features.
+        reason: why that encoder cannot be had; None if it can.
+    """
+
+    id: str
+    name: str
+    config: Config
+    columns: dict[str, str]
+    encoder: EncoderSpec
+    reason: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A data set and the runs on it.
+
+    Attributes:
+        baseline: the one of them that the others are compared with.
+    """
+
+    name: str
+    dataset: Dataset
+    runs: tuple[PlannedRun, ...]
+    baseline: PlannedRun
+
+
+def read_dataset(data: DataConfig) -> Dataset:
+    """Read the labels, find and hash the pictures.
+
+    Raises:
+        UserError: whatever is wrong with either, with file and line.
+    """
+    listed = labels.load(data)
+    found, skipped = pictures.locate(listed, data.images, data.on_bad_image)
+    return Dataset(listed, found, skipped, pictures.fingerprint(listed, found))
+
+
+def plan_run(config: Config) -> Plan:
+    """Plan a single run.
+
+    Raises:
+        UserError: labels, pictures or options are wrong, or the weights cannot be had.
+    """
+    dataset = read_dataset(config.data)
+    _check([config], dataset.labels)
+    resolved = weights.resolve(config.backbone)
+    planned = _planned(config.name, config, dataset, resolved)
+    return Plan(config.name, dataset, (planned,), planned)
+
+
+def plan_suite(suite: Suite) -> Plan:
+    """Plan every run of a suite; a run whose weights cannot be had is planned to fail.
+
+    Raises:
+        UserError: labels, pictures or options are wrong.
+    """
+    dataset = read_dataset(suite.base.data)
+    _check([run.config for run in suite.runs], dataset.labels)
+    resolved: dict[BackboneConfig, Weights | WeightsUnavailable] = {}
+    for run in suite.runs:
+        if run.config.backbone not in resolved:
+            resolved[run.config.backbone] = _resolve(run.config.backbone)
+    runs = tuple(_planned(run.name, run.config, dataset, resolved[run.config.backbone]) for run in suite.runs)
+    return Plan(suite.name, dataset, runs, runs[suite.baseline])
+
+
+def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
+    """What `run` or `suite` would do with a file: its runs, pictures and heads; nothing is hashed or decoded.
+
+    Raises:
+        UserError: config or labels are wrong, or listed pictures do not exist and are not to be skipped.
+    """
+    suite = loader.load_suite(path, tables, overrides) if loader.is_suite(path) else None
+    config = suite.base if suite else loader.load(path, tables, overrides)
+    named = [(run.name, run.config) for run in suite.runs] if suite else [(config.name, config)]
+    listed = labels.load(config.data)
+    _check([run for _, run in named], listed)
+    absent = pictures.exist(listed, config.data.images)
+    if absent and config.data.on_bad_image == "error":
+        raise UserError(absent, limit=labels.SHOWN)
+    heads = [len(run.train.seeds) * (run.split.folds if isinstance(run.split, KFold) else 1) for _, run in named]
+    lines = [
+        f"{path} is valid.",
+        f"{config.name}: {len(listed.ids)} listed pictures, attributes {', '.join(listed.attributes)}",
+        *listed.notes,
+        *(f"will be skipped: {problem}" for problem in absent),
+        f"{len(named)} runs, {sum(heads)} heads:" if suite else f"1 run, {sum(heads)} heads:",
+    ]
+    return "\n".join(lines + [f"  {name}" for name, _ in named])
+
+
+def _check(configs: Sequence[Config], listed: Labels) -> None:
+    """Refuse options that do not go with this number of attributes, each problem once."""
+    problems: list[str] = []
+    for config in configs:
+        try:
+            trainer.check(config.train, config.missing, config.sampler, len(listed.attributes))
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(list(dict.fromkeys(problems)))
+
+
+def _resolve(backbone: BackboneConfig) -> Weights | WeightsUnavailable:
+    try:
+        return weights.resolve(backbone)
+    except WeightsUnavailable as error:
+        return error
+
+
+def _planned(name: str, config: Config, dataset: Dataset, resolved: Weights | WeightsUnavailable) -> PlannedRun:
+    encoder = EncoderSpec(
+        resolved.weights if isinstance(resolved, WeightsUnavailable) else resolved,
+        config.transform.size,
+        config.backbone.engine,
+        pick_device(config.train.device),
+    )
+    columns = {
+        "backbone": encoder.weights.name,
+        "weights": Path(config.backbone.weights).name,
+        "loss": registry.label(LOSSES, config.loss),
+        "missing": registry.label(MISSING, config.missing),
+        "sampler": registry.label(SAMPLERS, config.sampler),
+    }
+    return PlannedRun(
+        id=run_id(config, dataset.fingerprint, encoder.digest),
+        name=name,
+        config=config,
+        columns=columns,
+        encoder=encoder,
+        reason=str(resolved) if isinstance(resolved, WeightsUnavailable) else None,
+    )
+
+
+def run_id(config: Config, fingerprint: str, encoder: str) -> str:
+    """``hill-class_aware-3fa9c1``: what the run is, as far as it is not the default, and a hash of what decides it.
+
+    Args:
+        config: whose name, plot and paths do not enter.
+        fingerprint: of the data.
+        encoder: its digest.
+    """
+    parts = [registry.label(LOSSES, config.loss), registry.label(SAMPLERS, config.sampler)]
+    for table, spec, usual in ((MISSING, config.missing, "ignore"), (THRESHOLDS, config.threshold, "per_attribute_f1")):
+        label = registry.label(table, spec)
+        parts += [label] if label != usual else []
+    readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)
+    text = json.dumps([grid.public(config), fingerprint, encoder], sort_keys=True)
+    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]}"

@@ -1,0 +1,64 @@
+"""Every table in one place: for `list`, the JSON Schema and the check of options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from rich.table import Table as Grid
+
+from aimonk_bench.backbones import catalog
+from aimonk_bench.backbones.catalog import CATALOG
+from aimonk_bench.config.schema import Tables
+from aimonk_bench.data import transforms
+from aimonk_bench.data.importers import IMPORTERS
+from aimonk_bench.evaluation.thresholds import THRESHOLDS
+from aimonk_bench.registry import options_model, show
+from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES
+from aimonk_bench.training.losses import LOSSES
+from aimonk_bench.training.missing import MISSING
+from aimonk_bench.training.samplers import SAMPLERS
+
+TABLES = Tables(
+    backbones=CATALOG,
+    losses=LOSSES,
+    missing=MISSING,
+    samplers=SAMPLERS,
+    thresholds=THRESHOLDS,
+    optimizers=OPTIMIZERS,
+    schedules=SCHEDULES,
+    importers=IMPORTERS,
+    known_backbone=catalog.known,
+    check_transforms=transforms.check,
+)
+
+
+def describe(kind: str) -> Grid:
+    """One of the tables for reading: names, options with their defaults, and what each entry is.
+
+    Args:
+        kind: a field of TABLES: backbones, losses, missing, samplers, thresholds or importers.
+    """
+    grid = Grid(title=kind, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    if kind == "backbones":
+        _add_columns(grid, "name", "timm name", "features", "licence of the weights")
+        for name, entry in CATALOG.items():
+            warning = " (non-commercial)" if entry.non_commercial else ""
+            grid.add_row(name, entry.timm, str(entry.features), (entry.licence or "not stated") + warning)
+        grid.caption = "Any other timm name works too."
+        return grid
+    _add_columns(grid, "name", "options", "what it does")
+    for name, function in getattr(TABLES, kind).items():
+        grid.add_row(name, _options(function), (inspect.getdoc(function) or "").partition("\n")[0])
+    return grid
+
+
+def _add_columns(grid: Grid, *headings: str) -> None:
+    for heading in headings:
+        grid.add_column(heading, overflow="fold")
+
+
+def _options(function: Callable[..., Any]) -> str:
+    fields = options_model(function).model_fields
+    return ", ".join(f"{name}={show(field.default)}" for name, field in fields.items())

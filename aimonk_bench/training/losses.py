@@ -1,0 +1,208 @@
+"""Elementwise losses: cells without mask and without mean, computed in log-space.
+
+z is the logit, p = sigmoid(z), l+ = -log p, l- = -log(1 - p); n1 and n0 are the observed positives and negatives of
+an attribute among a head's own training rows. ``cell(1)`` is the loss of a positive, ``cell(0)`` of a negative; a
+soft target t in [0, 1] costs t cell(1) + (1 - t) cell(0).
+
+====================  ========================================  ==============================================
+name                  cell(1)                                   cell(0)
+====================  ========================================  ==============================================
+masked_bce            l+                                        l-
+pos_weight            min(n0 / n1, cap) l+                      l-
+ratio_exp             exp(1 - r) l+,  r = n1 / (n1 + n0)        exp(r) l-
+class_balanced        w(n1) l+                                  w(n0) l-,  w(n) ~ (1 - beta) / (1 - beta^n)
+focal                 alpha (1 - p)^gamma l+                    (1 - alpha) p^gamma l-
+asymmetric            (1 - p)^gamma_pos l+                      q^gamma_neg (-log(1 - q)),  q = max(p - clip, 0)
+hill                  (1 - s)^2 (-log s),                       (lam - p) p^2
+                      s = sigmoid(z - margin)
+distribution_balanced R (1 - s)^gamma (-log s),                 R q^gamma (-log(1 - q)) / lam,
+                      s = sigmoid(z')                           q = sigmoid(lam z')
+====================  ========================================  ==============================================
+
+Sources: masked_bce arXiv 1901.07031 (U-Ignore); pos_weight PyTorch's BCEWithLogitsLoss; ratio_exp Li et al. 2015
+(DeepMAR); class_balanced 1901.05555; focal 1708.02002; asymmetric 2009.14119; hill 2112.07368; distribution_balanced
+2007.09654.
+
+Every entry takes (logits [S, B, A], targets [S, B, A]) and returns cells [S, B, A] in at least float32. One that
+wants class counts also takes ``positives`` (n1) and ``negatives`` (n0), both [S, 1, A]; `bind` supplies them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt, Le, Lt
+from torch import Tensor
+from torch.nn import functional as F
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def bind(loss: Callable[..., Tensor], positives: Tensor, negatives: Tensor) -> Loss:
+    """The loss as a function of (logits, targets) alone: counts [S, 1, A] are bound where it names them."""
+    named = inspect.signature(loss).parameters
+    counts: dict[str, Any] = {"positives": positives, "negatives": negatives}
+    wanted = {name: counts[name] for name in counts if name in named}
+    return lambda logits, targets: loss(logits, targets, **wanted)
+
+
+def reduce(cells: Tensor, weights: Tensor) -> Tensor:
+    """sum(cells * weights) / sum(weights) of each head, 0 where nothing weighs: [S, B, A], [S, B, A] -> [S]."""
+    total = weights.sum((-2, -1))
+    return (cells * weights).sum((-2, -1)) / (total + (total == 0))
+
+
+def _logs(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """(log p, log(1 - p)), in float32 where autocast hands over less: half precision has no digits left at |z| = 50."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.logsigmoid(logits), F.logsigmoid(-logits)
+
+
+def _cells(targets: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """Targets t: t positive + (1 - t) negative."""
+    return torch.lerp(negative, positive, targets.to(positive.dtype))
+
+
+def masked_bce(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy of the observed labels (arXiv 1901.07031, U-Ignore)."""
+    log_p, log_n = _logs(logits)
+    return _cells(targets, -log_p, -log_n)
+
+
+def pos_weight(
+    logits: Tensor, targets: Tensor, positives: Tensor, negatives: Tensor, *, cap: Annotated[float, Gt(0)] = 20.0
+) -> Tensor:
+    """Cross-entropy with positives weighted by n0/n1, at most cap, 1 where n1 = 0 (PyTorch's BCEWithLogitsLoss)."""
+    log_p, log_n = _logs(logits)
+    weight = torch.where(positives > 0, (negatives / positives.clamp(min=1)).clamp(max=cap), 1.0)
+    return _cells(targets, -weight * log_p, -log_n)
+
+
+def ratio_exp(logits: Tensor, targets: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+    """Cross-entropy times exp of the other value's share, 1/2 where nothing is observed (Li et al. 2015, DeepMAR)."""
+    log_p, log_n = _logs(logits)
+    total = positives + negatives
+    share = torch.where(total > 0, positives / total.clamp(min=1), 0.5)
+    return _cells(targets, -torch.exp(1 - share) * log_p, -torch.exp(share) * log_n)
+
+
+def class_balanced(
+    logits: Tensor,
+    targets: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    *,
+    beta: Annotated[float, Gt(0), Lt(1)] = 0.999,
+) -> Tensor:
+    """Cross-entropy over the effective number of the element's class (arXiv 1901.05555).
+
+    The weight (1 - beta) / (1 - beta^n) is divided by its mean over the attribute's observed training cells; a value
+    that was never observed (and can only stand in a filled cell) weighs 1.
+    """
+
+    def inverse_number(count: Tensor) -> Tensor:
+        return (beta - 1) / torch.expm1(count.clamp(min=1) * math.log(beta))
+
+    log_p, log_n = _logs(logits)
+    positive, negative = inverse_number(positives), inverse_number(negatives)
+    mean = (positives * positive + negatives * negative) / (positives + negatives)
+    positive = torch.where(positives > 0, positive / mean, 1.0)
+    negative = torch.where(negatives > 0, negative / mean, 1.0)
+    return _cells(targets, -positive * log_p, -negative * log_n)
+
+
+def focal(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    gamma: Annotated[float, Ge(0)] = 2.0,
+    alpha: Annotated[float, Ge(0), Le(1)] | None = 0.25,
+) -> Tensor:
+    """Cross-entropy that fades for easy cells, a_t (1 - p_t)^gamma; alpha null switches a_t off (arXiv 1708.02002)."""
+    log_p, log_n = _logs(logits)
+    positive, negative = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+    return _cells(targets, -positive * torch.exp(gamma * log_n) * log_p, -negative * torch.exp(gamma * log_p) * log_n)
+
+
+def asymmetric(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    gamma_neg: Annotated[float, Ge(0)] = 4.0,
+    gamma_pos: Annotated[float, Ge(0)] = 1.0,
+    clip: Annotated[float, Ge(0), Lt(1)] = 0.05,
+) -> Tensor:
+    """Focal loss with a gamma for each value and easy negatives clipped to zero (arXiv 2009.14119)."""
+    log_p, log_n = _logs(logits)
+    q = log_p.exp() - clip
+    log_rest = torch.log(log_n.exp() + clip).clamp(max=0) if clip else log_n
+    # the power is taken of 1 where it is not used: the gradient of 0^gamma is infinite for gamma < 1
+    focus = torch.where(q > 0, torch.where(q > 0, q, 1.0) ** gamma_neg, 0.0)
+    return _cells(targets, -torch.exp(gamma_pos * log_n) * log_p, -focus * log_rest)
+
+
+def hill(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    lam: Annotated[float, Ge(1)] = 1.5,
+    margin: Annotated[float, Ge(0)] = 1.0,
+) -> Tensor:
+    """Negatives (lam - p) p^2, which lets go of likely false ones; focal positives past a margin (arXiv 2112.07368)."""
+    log_p, log_n = _logs(logits - margin)
+    p = torch.sigmoid(logits.to(log_p.dtype))
+    return _cells(targets, -torch.exp(2 * log_n) * log_p, (lam - p) * p.square())
+
+
+def distribution_balanced(
+    logits: Tensor,
+    targets: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    *,
+    alpha: Annotated[float, Ge(0)] = 0.1,
+    beta: Annotated[float, Gt(0)] = 10.0,
+    mu: float = 0.2,
+    lam: Annotated[float, Gt(0)] = 2.0,
+    bias: Annotated[float, Ge(0)] = 0.05,
+    gamma: Annotated[float, Ge(0)] = 2.0,
+) -> Tensor:
+    """Rebalanced, negative-tolerant focal loss (arXiv 2007.09654).
+
+    R = alpha + sigmoid(beta (r - mu)) with r = (1/n1) / sum_j t_j / n1_j over the positives j of the row: the chance
+    of drawing the row for this attribute, over that of drawing it at all. A row without a positive has r = infinity.
+    The row's targets are the filled ones; its own target counts as 1 in cell(1) and as 0 in cell(0), so that a soft
+    target mixes the two as everywhere. z' = z + bias log(n1 / n0), the shift being 0 where one of the counts is.
+    """
+    inverse = 1 / positives.clamp(min=1)
+    shares = targets * inverse
+    others = shares.sum(-1, keepdim=True) - shares
+    log_odds = torch.log(positives.clamp(min=1) / negatives.clamp(min=1))
+    shifted = logits + bias * torch.where((positives > 0) & (negatives > 0), log_odds, 0.0)
+
+    def rebalance(row: Tensor) -> Tensor:
+        return alpha + torch.sigmoid(beta * (inverse / row - mu))
+
+    log_p, log_n = _logs(shifted)
+    log_q, log_rest = _logs(lam * shifted)
+    return _cells(
+        targets,
+        -rebalance(others + inverse) * torch.exp(gamma * log_n) * log_p,
+        -rebalance(others) * torch.exp(gamma * log_q) * log_rest / lam,
+    )
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "masked_bce": masked_bce,
+    "pos_weight": pos_weight,
+    "ratio_exp": ratio_exp,
+    "class_balanced": class_balanced,
+    "focal": focal,
+    "asymmetric": asymmetric,
+    "hill": hill,
+    "distribution_balanced": distribution_balanced,
+}

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# From a clean clone to the summary table. Needs Python >= 3.11 with pip, git and bash.
+#
+#   ./run_all.sh [OPTION...]   set up, prepare the embedded data, run configs/suites/comparison.yaml, print the table;
+#                              options go to `aimonk-bench suite`, such as --set data.labels=... --set data.images=...
+#   ./run_all.sh test          set up with the dev extra and run the whole check
+#
+# PYTHON names the interpreter to make .venv with.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+venv=$root/.venv
+
+say() { printf '%s\n' "run_all: $*" >&2; }
+
+# 1. An interpreter, and .venv made with it.
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python}; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+  say "found no Python >= 3.11 (looked for: ${PYTHON:-python3 python3.13 python3.12 python3.11 python}); set PYTHON=/path/to/python"
+  return 1
+}
+if [ ! -x "$venv/bin/python" ]; then
+  python=$(find_python)
+  "$python" -m venv "$venv" || { say "could not make .venv; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+fi
+
+# 2. The packages. A stamp per set of extras holds what was installed from; equal stamps install nothing.
+extras=run
+[ "${1:-}" = test ] && extras=dev
+wanted() { printf '%s\n' "$root" && cat "$root/pyproject.toml" "$root/constraints.txt"; }
+current() { wanted | cmp -s - "$venv/stamp-$1"; }
+if ! current dev && ! current "$extras"; then
+  say "installing (a few minutes the first time)"
+  rm -f "$venv"/stamp-*
+  target=$root
+  [ "$extras" = dev ] && target="$root[dev]"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$root/constraints.txt" -e "$target"
+  # opencv-python needs libGL.so.1, which slim containers lack; its headless build owns the same folder and does not.
+  if ! "$venv/bin/python" -c 'import cv2' 2>/dev/null; then
+    say "opencv-python cannot be imported here; putting opencv-python-headless of the same version in its place"
+    version=$("$venv/bin/python" -c 'from importlib.metadata import version; print(version("opencv-python"))')
+    "$venv/bin/python" -m pip uninstall --quiet --yes opencv-python opencv-python-headless
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "opencv-python-headless==$version"
+    "$venv/bin/python" -c 'import cv2' || { say "cv2 still cannot be imported; on Debian and Ubuntu: apt install libgl1 libglib2.0-0"; exit 1; }
+  fi
+  wanted >"$venv/stamp-$extras"
+fi
+
+# 3. The check,
+if [ "$extras" = dev ]; then
+  cd "$root"
+  PATH=$venv/bin:$PATH
+  ruff format --check .
+  ruff check .
+  mypy
+  lint-imports
+  exec python -m pytest --cov
+fi
+
+# or the comparison on the embedded data.
+if [ ! -f "$root/.data/synthetic/labels.txt" ]; then
+  "$venv/bin/aimonk-bench" data synthetic "$root/.data/synthetic"
+fi
+exec "$venv/bin/aimonk-bench" suite "$root/configs/suites/comparison.yaml" "$@"

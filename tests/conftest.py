@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from aimonk_bench.data import synthetic
+
+SMALL = """\
+data: {labels: synthetic/labels.txt, images: synthetic/images}
+split: {scheme: kfold, folds: 2, val: 0.3}
+backbone: {name: tf_efficientnet_lite0}
+transform: {size: 32}
+train: {epochs: 2, seeds: 2}
+"""
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small synthetic data set and `small.yaml`, an experiment of seconds on it."""
+    folder = tmp_path_factory.mktemp("workplace")
+    synthetic.write(folder / "synthetic", images=80, size=32, prevalences=(0.8, 0.7, 0.5, 0.3))
+    (folder / "small.yaml").write_text(SMALL)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def feature_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A feature store of the tests' own, shared by all of them."""
+    folder = tmp_path_factory.mktemp("store")
+    os.environ["AIMONK_BENCH_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def aimonk() -> Path:
+    """The folder of the Aimonk data set: $AIMONK_DATA, or .data/aimonk in the repository; skips where it is absent."""
+    folder = Path(os.environ.get("AIMONK_DATA", Path(__file__).parent.parent / ".data" / "aimonk"))
+    if not (folder / "labels.txt").exists():
+        pytest.skip("the Aimonk data set is not here")
+    return folder

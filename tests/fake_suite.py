@@ -1,0 +1,131 @@
+"""Suites on disk with made-up logits, for the tests of `records` and `reporting`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from aimonk_bench import registry
+from aimonk_bench.evaluation import metrics, thresholds
+from aimonk_bench.evaluation.predictions import Predictions
+from aimonk_bench.records import run, suite
+from aimonk_bench.records.run import Status
+
+CONFIG = "name: fake\nthreshold: {name: per_attribute_f1}\n"
+WEIGHTS = {
+    "name": "tf_efficientnet_lite0",
+    "requested": "resnet18",
+    "source": "package",
+    "file": "weights.pth",
+    "sha256": "0" * 64,
+    "licence": "apache-2.0",
+    "non_commercial": False,
+}
+
+
+def predictions(
+    attributes: Sequence[str] = ("attr1", "attr2", "attr3", "attr4"),
+    *,
+    images: int = 60,
+    folds: int = 3,
+    seeds: int = 2,
+    signal: float = 1.0,
+    noise: int = 0,
+    without_positives: Sequence[str] = (),
+) -> Predictions:
+    """The same pictures and labels whatever ``signal`` and ``noise``; a quarter of what is not under test validates."""
+    labels = np.random.default_rng(7)
+    prevalence = np.linspace(0.8, 0.2, len(attributes))
+    targets = (labels.random((images, len(attributes))) < prevalence).astype(np.int8)
+    observed = labels.random(targets.shape) < 0.9
+    targets[:, [name in without_positives for name in attributes]] = 0
+    targets[~observed] = 0
+    rows, fold, split, positive, seen = [], [], [], [], []
+    for f in range(folds):
+        test = np.arange(f, images, max(folds, 3))  # a hold-out tests a third
+        rest = np.setdiff1d(np.arange(images), test)
+        val, train = rest[::4], np.setdiff1d(rest, rest[::4])
+        rows += [*val, *test]
+        fold += [f] * (len(val) + len(test))
+        split += ["val"] * len(val) + ["test"] * len(test)
+        positive.append(targets[train].sum(0))
+        seen.append(observed[train].sum(0))
+    own = np.random.default_rng(noise)
+    logits = signal * (2.0 * targets[rows] - 1) + own.normal(size=(seeds, len(rows), len(attributes)))
+    return Predictions(
+        logits=logits.astype(np.float32),
+        targets=targets[rows],
+        observed=observed[rows],
+        split=np.array(split),
+        fold=np.array(fold, dtype=np.int16),
+        group=np.array(rows, dtype=np.int32),
+        image_id=np.array([f"image_{row}.jpg" for row in rows]),
+        attribute=np.array(attributes),
+        seed=np.arange(seeds, dtype=np.int64),
+        train_positive=np.array(positive, dtype=np.int32),
+        train_observed=np.array(seen, dtype=np.int32),
+    )
+
+
+def columns(loss: str = "masked_bce", sampler: str = "uniform") -> dict[str, str]:
+    return {
+        "backbone": WEIGHTS["name"],
+        "weights": "imagenet",
+        "loss": loss,
+        "missing": "ignore",
+        "sampler": sampler,
+    }
+
+
+def write_run(
+    folder: Path,
+    name: str,
+    made: Predictions,
+    *,
+    own: Mapping[str, str] | None = None,
+    weights: Mapping[str, object] = WEIGHTS,
+    n_listed: int = 60,
+) -> None:
+    """A finished run with every file that the table reads."""
+    run.begin(folder, CONFIG)
+    run.write_environment(folder, {"engine": "onnxruntime", "weights": weights})
+    parts = [{"train": 30, "val": 10, "test": 20}] * made.folds
+    run.write_data(folder, {"n_listed": n_listed, "n_used": 60, "skipped": [], "folds": parts})
+    tuned = thresholds.tune(made, registry.Spec("per_attribute_f1"))
+    run.write_predictions(folder, made)
+    run.write_thresholds(folder, tuned)
+    run.write_metrics(folder, metrics.figures(made, tuned))
+    seconds = {"encode": 0.5, "train": 1.25, "score": 0.1}
+    run.write_status(folder, Status(folder.name, "done", seconds, None, name, own or columns()))
+
+
+def write_failed(folder: Path, name: str, reason: str) -> None:
+    """A run that failed before it was trained."""
+    run.begin(folder, CONFIG)
+    run.write_status(folder, Status(folder.name, "failed", {"encode": 0.5}, reason, name, columns("hill")))
+
+
+def write_suite(folder: Path, names: Sequence[str], baseline: int = 0, *, name: str = "comparison") -> list[Path]:
+    """``suite.json`` for runs of these names; the folders of the runs are returned, yet to be written."""
+    ids = [f"{i}-" + "".join(c if c.isalnum() else "-" for c in own)[:20] for i, own in enumerate(names)]
+    record = suite.SuiteRecord(name, "f" * 64, ids[baseline], tuple(ids), dict(zip(ids, names, strict=True)))
+    suite.write(folder, record)
+    return [folder / suite.RUNS / run_id for run_id in ids]
+
+
+LOSSES = ("masked_bce", "pos_weight", "focal(gamma=1.0)", "asymmetric", "class_balanced")
+SAMPLERS = ("uniform", "repeat_factor", "class_aware")
+
+
+def comparison(folder: Path, **made: object) -> list[str]:
+    """15 runs of 5 losses x 3 samplers: 13 done, one failed, one not run. Returns the names."""
+    grid = [(loss, sampler) for loss in LOSSES for sampler in SAMPLERS]
+    names = [f"{loss} + {sampler}" for loss, sampler in grid]
+    folders = write_suite(folder, names)
+    for i, (place, own) in enumerate(zip(folders[:-2], grid, strict=False)):
+        signal = 0.4 + (i * 5 % 13) / 13
+        write_run(place, names[i], predictions(signal=signal, noise=i, **made), own=columns(*own))  # type: ignore[arg-type]  # options of predictions
+    write_failed(folders[-2], names[-2], "loss is not finite at epoch 3")
+    return names

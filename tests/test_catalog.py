@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from aimonk_bench.backbones import catalog
+from aimonk_bench.backbones.catalog import CATALOG, Entry
+from aimonk_bench.errors import UserError
+
+FAMILIES = ("resnet18", "resnet34", "resnet50", "efficientnet", "lite0", "mobilenetv3", "convnext", "regnet", "vit_")
+FAMILIES += ("deit", "swin", "dinov2")
+
+
+def test_the_catalog_has_every_family_and_resnet18_first():
+    assert len(CATALOG) >= 12
+    assert next(iter(CATALOG)) == "resnet18"
+    assert not [family for family in FAMILIES if not any(family in name for name in CATALOG)]
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_an_entry_says_what_timm_says(name: str):
+    import timm
+    import torch
+
+    entry = CATALOG[name]
+    facts = timm.get_pretrained_cfg(entry.timm, allow_unregistered=False)
+    asked = catalog._ask_timm(entry.timm)
+    assert "." in entry.timm
+    for field in ("timm", "licence", "hub", "mean", "std", "interpolation", "fixed"):
+        assert getattr(entry, field) == getattr(asked, field), field
+    assert entry.url in (None, facts.url)
+    size = 2 * max(entry.multiple, 32)
+    with torch.device("meta"):
+        network = timm.create_model(entry.timm, num_classes=0, **({"img_size": size} if entry.fixed else {}))
+        assert network.eval()(torch.zeros(1, 3, size, size)).shape == (1, entry.features)
+    patches = getattr(network, "patch_embed", None)  # timm leaves out the pixels beyond the last whole patch
+    assert entry.multiple == (patches.patch_size[0] if patches else 1)
+
+
+def test_the_names_of_timm_are_known_with_and_without_tag():
+    assert catalog.entry("resnet18.tv_in1k") is CATALOG["resnet18"]
+    assert catalog.entry("resnet26").timm == "resnet26.bt_in1k"
+    assert catalog.entry("test_vit").fixed
+    assert catalog.known("resnet18.a1_in1k")
+
+
+@pytest.mark.parametrize(("name", "near"), [("resnet81", "resnet18"), ("resnet18.tv_in2k", "resnet18.tv_in1k")])
+def test_an_unknown_name_gets_the_nearest(name: str, near: str):
+    assert not catalog.known(name)
+    with pytest.raises(UserError, match=rf"found '{name}', .*did you mean {near}\?"):
+        catalog.entry(name)
+
+
+def test_weights_that_forbid_commercial_use_are_flagged():
+    assert catalog.entry("resnet18.fb_ssl_yfcc100m_ft_in1k").non_commercial
+    assert catalog.entry("resnet50.fb_swsl_ig1b_ft_in1k").non_commercial
+    assert not any(entry.non_commercial for entry in CATALOG.values())
+    assert not Entry("x", None, None, None).non_commercial
+
+
+def test_what_is_known_without_building_needs_neither_torch_nor_timm():
+    code = (
+        "import sys\n"
+        "from aimonk_bench.backbones import catalog, features, weights\n"
+        "from aimonk_bench.backbones.encoder import EncoderSpec\n"
+        "from aimonk_bench.config.schema import BackboneConfig\n"
+        "found = weights.resolve(BackboneConfig(name='tf_efficientnet_lite0', weights='none'))\n"
+        "assert EncoderSpec(found, 224).digest and catalog.known('resnet18')\n"
+        "assert not {'torch', 'timm', 'onnxruntime'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,211 @@
+"""The verbs: what they print, where, and the exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from aimonk_bench import cli, console, doctor
+from aimonk_bench.config import loader, schema
+from aimonk_bench.tables import TABLES
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted(path for path in (ROOT / "configs").rglob("*.yaml"))
+
+
+def run(*arguments: object) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def finished(workplace: Path) -> Path:
+    assert run("run", workplace / "small.yaml", "--out", workplace / "finished", "--quiet") == 0
+    return workplace / "finished"
+
+
+def test_run_prints_the_table_to_stdout_and_the_rest_to_stderr(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("run", workplace / "small.yaml", "--out", workplace / "printed") == 0
+    captured = capsys.readouterr()
+    assert "always positive" in captured.out
+    assert "importer: labels_txt" in captured.err
+    assert "importer" not in captured.out
+
+
+def test_table_in_every_format(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("table", finished) == 0
+    assert "always positive" in capsys.readouterr().out
+    assert run("table", finished, finished, "--format", "csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["attribute"] for row in rows] == ["attr1", "attr2", "attr3", "attr4", "macro"] * 2
+    assert run("table", finished, "--format", "json") == 0
+    decoded = json.loads(capsys.readouterr().out)
+    assert decoded[0]["f1_tuned"] == float(rows[0]["f1_tuned"])
+
+
+def test_table_and_help_start_without_torch(finished: Path) -> None:
+    code = "import sys; from aimonk_bench import cli; cli.main({argv}); print([m for m in {heavy} if m in sys.modules])"
+    heavy = ["torch", "timm", "pandas", "sklearn", "matplotlib", "albumentations"]
+    assert python(code.format(argv=["table", str(finished)], heavy=heavy)).endswith("[]")
+    assert python(code.format(argv=["--help"], heavy=[*heavy, "numpy", "pydantic"])).endswith("[]")
+
+
+def test_validate_says_what_would_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workplace / "valid.yaml").write_text(
+        "extends: small.yaml\nsuite: {baseline: {loss: hill}, axes: {loss: [hill, focal]}}\n"
+    )
+    assert run("validate", workplace / "valid.yaml") == 0
+    printed = capsys.readouterr().out
+    assert "80 listed pictures, attributes attr1, attr2, attr3, attr4" in printed
+    assert "2 runs, 8 heads" in printed
+    assert run("validate", workplace / "small.yaml", "--set", f"data.images={workplace}") == 2
+    errors = capsys.readouterr().err
+    assert "labels.txt:1: picture image_0.jpg is missing" in errors
+    assert "and 60 more (80 problems in all)" in errors
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("sampler={name: coverage, c: 3}", "24"),  # 2 c A > 16
+        ("train.device=cuda:99", "train.device"),
+        ("backbone.name=resnet81", "did you mean resnet18"),
+        ("loss.gama=1", "gama"),
+    ],
+)
+def test_wrong_options_stop_everything_before_a_picture_is_read(
+    workplace: Path, capsys: pytest.CaptureFixture[str], override: str, expected: str
+) -> None:
+    out = workplace / "never"
+    for verb in ("run", "validate"):
+        where = ("--out", out) if verb == "run" else ()
+        assert run(verb, workplace / "small.yaml", "--set", override, *where) == 2
+        assert expected in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_wrong_usage(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("run") == 2
+    assert run("frobnicate") == 2
+    assert run("table", workplace) == 2
+    assert run("run", workplace / "absent.yaml") == 2
+    assert run("suite", workplace / "small.yaml") == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_interrupt_leaves_with_130(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loader, "load", interrupt)
+    assert run("run", workplace / "small.yaml") == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", list(cli.Kind))
+def test_list_names_every_entry(kind: cli.Kind, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list", kind) == 0
+    words = set(capsys.readouterr().out.split())
+    assert set(getattr(TABLES, kind)) <= words
+
+
+def test_the_schema_is_printed_and_knows_every_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("schema") == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(schema.json_schema(TABLES)))
+    assert all(f'"{name}"' in json.dumps(schema.json_schema(TABLES)) for name in TABLES.losses)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_shipped_config_is_valid_and_opens_with_its_question(path: Path) -> None:
+    head = path.read_text().split("\n\n")[0]
+    if path.parent.name == "datasets" or path.name == "base.yaml":
+        return
+    assert re.search(r"^# .*\?", head, re.MULTILINE)
+    for part in ("Command:", "Run time:", "Result:"):
+        assert f"# {part}" in head
+    config = loader.load_suite(path, TABLES).base if loader.is_suite(path) else loader.load(path, TABLES)
+    assert config.name == path.stem
+
+
+def test_a_config_ships_for_every_loss() -> None:
+    assert {path.stem for path in (ROOT / "configs" / "losses").glob("*.yaml")} == set(TABLES.losses)
+
+
+def test_the_readme_names_every_verb_and_every_module() -> None:
+    text = (ROOT / "README.md").read_text()
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]  # it is a group
+    assert [name for name in commands if f"aimonk-bench {name}" not in text] == []
+    modules = [path for path in (ROOT / "aimonk_bench").rglob("*.py") if path.name != "__init__.py"]
+    assert [path.name for path in modules if path.name not in text] == []
+
+
+def test_doctor_finds_opencv_packages_that_overwrote_each_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    versions = {"opencv-python": "5.0.0.93", "opencv-python-headless": "4.13.0.92", "timm": None}
+    real = doctor._version
+    monkeypatch.setattr(
+        doctor, "_version", lambda name: versions.get(name, real(name)) if name in versions else real(name)
+    )
+    assert run("doctor") == 1
+    printed = capsys.readouterr().out
+    assert "pip install opencv-python==5.0.0.93 opencv-python-headless==5.0.0.93" in printed
+    assert "problem  timm is not installed" in printed
+
+
+def test_doctor_finds_nothing_wrong_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor") == 0
+    assert "feature store" in capsys.readouterr().out
+
+
+def test_synthetic_writes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("data", "synthetic", tmp_path / "set", "--images", 12, "--size", 32, "--missing", 0.5) == 0
+    assert len((tmp_path / "set" / "labels.txt").read_text().splitlines()) == 12
+    assert run("data", "synthetic", tmp_path / "set", "--images", 3) == 2
+    assert "images: found 3" in capsys.readouterr().err
+
+
+def test_progress_off_a_terminal_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    console.set_up_logging(quiet=False)
+    with console.Progress(quiet=False) as progress:
+        for done in range(1, 31):
+            now += 1.0
+            progress("encode", done * 50, 1500)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["encode: 500 of 1500 pictures, 50/s, 20 s left", "encode: 1000 of 1500 pictures, 50/s, 10 s left",
+                     "encode: 1500 of 1500 pictures, 50/s, 0 s left"]  # fmt: skip
+    with console.Progress(quiet=True) as progress:
+        now += 100.0
+        progress("encode", 1, 2)
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with console.Progress(quiet=False) as progress:
+        assert progress._bars is not None
+        for phase in ("encode", "train"):
+            for done in range(3):
+                progress(phase, done, 2)
+                tasks = progress._bars.tasks
+                assert [task.description for task in tasks] == ([f"{phase} {console.UNITS[phase]}"] if done < 2 else [])

@@ -1,0 +1,254 @@
+"""Losses against the formulas of their papers in float64, against torch and torchvision, and far out."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
+
+from aimonk_bench import registry
+from aimonk_bench.training.losses import LOSSES, bind, focal, masked_bce, pos_weight, reduce
+
+SHAPE = (3, 7, 4)  # S, B, A
+COUNTS = torch.tensor([[[90, 40, 3, 0]], [[50, 50, 1, 20]], [[7, 0, 30, 5]]])
+OTHERS = torch.tensor([[[10, 60, 97, 30]], [[50, 2, 99, 0]], [[70, 0, 1, 5]]])
+
+each_loss = pytest.mark.parametrize("name", LOSSES)
+
+
+def bound(name, dtype=torch.float64, **options):
+    return bind(functools.partial(LOSSES[name], **options), COUNTS.to(dtype), OTHERS.to(dtype))
+
+
+def draw(dtype=torch.float64, scale=3.0):
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(SHAPE, generator=rng, dtype=torch.float64) * scale
+    return logits.to(dtype), (torch.rand(SHAPE, generator=rng) < 0.5).to(dtype)
+
+
+# --- the formulas, one cell at a time: z, y, the row's labels, the attribute's place, all n1, all n0 ----------------
+
+
+def p_of(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def bce(z, y):
+    return -np.log(p_of(z)) if y else -np.log(1 - p_of(z))
+
+
+def weighted(z, y, row, k, n1, n0):
+    return bce(z, y) * (min(n0[k] / n1[k], 20) if y and n1[k] else 1)
+
+
+def deepmar(z, y, row, k, n1, n0):
+    r = n1[k] / (n1[k] + n0[k]) if n1[k] + n0[k] else 0.5
+    return bce(z, y) * np.exp(y * (1 - r) + (1 - y) * r)
+
+
+def effective_number(z, y, row, k, n1, n0, beta=0.999):
+    cells = [n for n in (n1[k], n0[k]) for _ in range(int(n))]
+    count = n1[k] if y else n0[k]
+    if not count:
+        return bce(z, y)
+    mean = np.mean([(1 - beta) / (1 - beta**n) for n in cells])
+    return bce(z, y) * (1 - beta) / (1 - beta**count) / mean
+
+
+def focal_paper(z, y, row, k, n1, n0):
+    pt = p_of(z) if y else 1 - p_of(z)
+    return -(0.25 if y else 0.75) * (1 - pt) ** 2 * np.log(pt)
+
+
+def asymmetric_paper(z, y, row, k, n1, n0):
+    p = p_of(z)
+    pm = max(p - 0.05, 0)
+    return -(1 - p) * np.log(p) if y else -(pm**4) * np.log(1 - pm)
+
+
+def hill_paper(z, y, row, k, n1, n0):
+    shifted = p_of(z - 1)
+    return -((1 - shifted) ** 2) * np.log(shifted) if y else (1.5 - p_of(z)) * p_of(z) ** 2
+
+
+def distribution_balanced_paper(z, y, row, k, n1, n0):
+    """Eq. 1-3, 6-8 of arXiv 2007.09654 with the focal factor: nu = -kappa b_hat, b_hat = -log(1/prior - 1)."""
+    n = np.maximum(n1, 1)
+    instance = sum(1 / n[j] for j in range(len(row)) if row[j])
+    r = 1 / n[k] / instance if instance else np.inf
+    rebalance = 0.1 + 1 / (1 + np.exp(-10 * (r - 0.2)))
+    nu = 0.05 * np.log((n1[k] + n0[k]) / n1[k] - 1) if n1[k] and n0[k] else 0
+    if y:
+        q = p_of(z - nu)
+        return -rebalance * (1 - q) ** 2 * np.log(q)
+    q = p_of(2 * (z - nu))
+    return -rebalance / 2 * q**2 * np.log(1 - q)
+
+
+PAPERS = {
+    "masked_bce": lambda z, y, *rest: bce(z, y),
+    "pos_weight": weighted,
+    "ratio_exp": deepmar,
+    "class_balanced": effective_number,
+    "focal": focal_paper,
+    "asymmetric": asymmetric_paper,
+    "hill": hill_paper,
+    "distribution_balanced": distribution_balanced_paper,
+}
+
+
+def test_every_loss_has_a_formula():
+    assert set(PAPERS) == set(LOSSES)
+
+
+@each_loss
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
+def test_each_cell_is_the_formula(name, dtype, rtol):
+    logits, targets = draw(dtype)
+    targets[0, 0] = 0  # a row without a positive
+    cells = bound(name, dtype)(logits, targets)
+    assert (cells.shape, cells.dtype) == (SHAPE, dtype)
+    wanted = np.empty(SHAPE)
+    for s, b, a in np.ndindex(SHAPE):
+        row, n1, n0 = targets[s, b].numpy(), COUNTS[s, 0].numpy(), OTHERS[s, 0].numpy()
+        wanted[s, b, a] = PAPERS[name](logits[s, b, a].double().item(), row[a], row, a, n1, n0)
+    np.testing.assert_allclose(cells.double().numpy(), wanted, rtol=rtol, atol=rtol * 1e-2)
+
+
+@each_loss
+def test_a_soft_target_mixes_the_two_cells(name):
+    logits, targets = draw()
+    targets = torch.rand(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    loss = bound(name)
+    for a in range(SHAPE[-1]):  # one attribute at a time: distribution_balanced looks at the rest of the row
+        one, zero = targets.clone(), targets.clone()
+        one[..., a], zero[..., a] = 1, 0
+        t = targets[..., a]
+        mixed = t * loss(logits, one)[..., a] + (1 - t) * loss(logits, zero)[..., a]
+        torch.testing.assert_close(loss(logits, targets)[..., a], mixed, rtol=1e-12, atol=1e-14)
+
+
+EXTREME = {"focal": {"gamma": 0.5}, "asymmetric": {"gamma_neg": 0.5, "gamma_pos": 0.0}, "distribution_balanced": {}}
+
+
+@each_loss
+@pytest.mark.parametrize("sharp", [False, True])
+@pytest.mark.parametrize("target", [0.0, 0.1, 1.0])
+def test_values_and_gradients_are_finite_far_out(name, sharp, target):
+    grid = torch.cat([torch.linspace(-50, 50, 401), torch.tensor([-88.0, 88.0, -300.0, 300.0])])
+    for dtype in (torch.float32, torch.bfloat16):
+        logits = grid.to(dtype)[None, :, None].expand(3, -1, 4).clone().requires_grad_()
+        cells = bound(name, torch.float32, **(EXTREME.get(name, {}) if sharp else {}))(
+            logits, torch.full_like(logits, target)
+        )
+        (gradient,) = torch.autograd.grad(cells.sum(), logits)
+        assert cells.dtype == torch.float32
+        assert cells.isfinite().all()
+        assert (cells >= 0).all()
+        assert gradient.isfinite().all()
+
+
+@each_loss
+def test_finite_under_autocast(name):
+    features = torch.linspace(-50, 50, SHAPE[1])[None, :, None].expand(3, -1, 1).clone()
+    weight = torch.ones(3, 1, 4, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = features @ weight
+        assert logits.dtype == torch.bfloat16
+        cells = bound(name, torch.float32)(logits, draw(torch.float32)[1])
+    cells.sum().backward()
+    assert cells.dtype == torch.float32
+    assert cells.isfinite().all()
+    assert weight.grad.isfinite().all()
+
+
+@each_loss
+def test_gradients_are_those_of_finite_differences(name):
+    logits, targets = draw()
+    assert torch.autograd.gradcheck(lambda z: bound(name)(z, targets), logits.requires_grad_())
+
+
+def test_cross_entropy_and_its_positive_weight_are_torchs():
+    logits, targets = draw(torch.float32, scale=20)
+    torch.testing.assert_close(
+        masked_bce(logits, targets), F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    )
+    wanted = F.binary_cross_entropy_with_logits(
+        logits, targets, reduction="none", pos_weight=torch.tensor([9.0, 1.5, 20.0, 1.0])
+    )
+    counts = torch.tensor([10.0, 20.0, 1.0, 0.0]), torch.tensor([90.0, 30.0, 50.0, 50.0])
+    torch.testing.assert_close(pos_weight(logits, targets, *counts), wanted)
+
+
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.6, 0.5), (None, 3.0)])
+def test_focal_is_torchvisions(alpha, gamma):
+    logits, targets = draw()
+    wanted = sigmoid_focal_loss(logits, targets, alpha=-1 if alpha is None else alpha, gamma=gamma)
+    torch.testing.assert_close(focal(logits, targets, gamma=gamma, alpha=alpha), wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "factor"),
+    [
+        ("focal", {"gamma": 0.0, "alpha": None}, 1.0),
+        ("focal", {"gamma": 0.0, "alpha": 0.5}, 0.5),
+        ("asymmetric", {"gamma_neg": 0.0, "gamma_pos": 0.0, "clip": 0.0}, 1.0),
+        ("class_balanced", {"beta": 1e-300}, 1.0),
+        ("distribution_balanced", {"alpha": 0.0, "mu": -1e3, "lam": 1.0, "bias": 0.0, "gamma": 0.0}, 1.0),
+    ],
+)
+def test_limits_are_cross_entropy(name, options, factor):
+    logits, targets = draw()
+    torch.testing.assert_close(bound(name, **options)(logits, targets), factor * masked_bce(logits, targets))
+
+
+def test_asymmetric_without_clip_and_with_equal_gammas_is_focal():
+    logits, targets = draw()
+    one = bound("asymmetric", gamma_neg=2.0, gamma_pos=2.0, clip=0.0)(logits, targets)
+    torch.testing.assert_close(one, focal(logits, targets, gamma=2.0, alpha=None))
+
+
+def test_class_balanced_weights_average_to_one_over_the_observed_cells():
+    n1, n0 = torch.tensor([37.0]), torch.tensor([411.0])
+    z = torch.zeros(1, dtype=torch.float64)
+    one, zero = (LOSSES["class_balanced"](z, z + t, n1, n0, beta=0.99).item() / np.log(2) for t in (1, 0))
+    assert one > 1 > zero
+    assert (37 * one + 411 * zero) / 448 == pytest.approx(1)
+
+
+def test_reduce_divides_each_head_by_its_own_weight():
+    cells, _ = draw()
+    cells = cells.abs().requires_grad_()
+    weights = torch.tensor([0.0, 0.25, 1.0], dtype=torch.float64)[
+        torch.randint(3, SHAPE, generator=torch.Generator().manual_seed(2))
+    ]
+    weights[1] = 0
+    means = reduce(cells, weights)
+    for s in (0, 2):
+        wanted = np.average(cells[s].detach().numpy(), weights=weights[s].numpy())
+        assert means[s].item() == pytest.approx(wanted, rel=1e-12)
+    means.sum().backward()
+    assert means[1] == 0
+    assert (cells.grad[1] == 0).all()
+    assert cells.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("focal", {"alpha": 2.0}),
+        ("focal", {"gama": 2.0}),
+        ("asymmetric", {"clip": 1.0}),
+        ("class_balanced", {"beta": 1.0}),
+        ("hill", {"lam": 0.5}),
+        ("pos_weight", {"positives": 1.0}),
+    ],
+)
+def test_options_out_of_range_are_refused(name, options):
+    spec, problems = registry.check("loss", LOSSES, {"name": name, **options})
+    assert spec is None
+    assert len(problems) == 1

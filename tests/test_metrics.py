@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scored import arrays, predictions
+from sklearn import metrics as oracle
+
+from aimonk_bench.errors import UserError
+from aimonk_bench.evaluation.metrics import (
+    AVERAGED,
+    COUNTS,
+    METRICS,
+    PER_SEED,
+    Figures,
+    f1,
+    figures,
+    macro,
+)
+from aimonk_bench.evaluation.predictions import Predictions
+from aimonk_bench.evaluation.thresholds import Thresholds, tune
+from aimonk_bench.registry import Spec
+
+Array = np.ndarray[Any, Any]
+NAN = float("nan")
+
+
+def reference(name: str, scores: Array, targets: Array, threshold: Array | float) -> float:
+    """The contract in scikit-learn's words: scores, targets [n] of observed cells."""
+    accepted, positives = scores > threshold, targets.sum()
+    if name == "accuracy":
+        return oracle.accuracy_score(targets, accepted) if len(targets) else NAN
+    if positives == 0 or (name == "precision" and not accepted.any()):
+        return NAN
+    if name == "roc_auc":
+        return oracle.roc_auc_score(targets, scores) if positives < len(targets) else NAN
+    if name == "average_precision":
+        return oracle.average_precision_score(targets, scores)
+    score: Callable[..., float] = getattr(oracle, f"{name}_score")
+    return score(targets, accepted, zero_division=0)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[Array, Array, Array, Array]:
+    """Scores [S, R, A], targets, observed [R, A], thresholds [S, 1, A], with ties, constant scores, empty classes."""
+    s, r, a = draw(st.integers(1, 2)), draw(st.integers(1, 10)), draw(st.integers(1, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    levels = draw(st.sampled_from([1, 2, 5, 1000]))
+    scores = rng.integers(0, levels + 1, (s, r, a)) / levels
+    targets = (rng.random((r, a)) < rng.choice([0, 0.3, 0.7, 1], a)).astype(np.int8)
+    observed = rng.random((r, a)) < rng.choice([0, 0.5, 1], a)
+    thresholds = np.where(rng.random((s, 1, a)) < 0.5, scores[:, :1], rng.random((s, 1, a)))  # `>` or `>=` matters
+    return scores, targets, observed, thresholds
+
+
+@pytest.mark.parametrize("name", METRICS)
+@settings(max_examples=60, deadline=None)
+@given(problem=problems())
+def test_every_metric_is_scikit_learns(name: str, problem: tuple[Array, Array, Array, Array]) -> None:
+    scores, targets, observed, thresholds = problem
+    found = METRICS[name](scores, targets, observed, thresholds)
+    assert found.shape == (len(scores), targets.shape[1])
+    for s, a in np.ndindex(*found.shape):
+        seen = observed[:, a]
+        expected = reference(name, scores[s, seen, a], targets[seen, a], thresholds[s, 0, a])
+        np.testing.assert_allclose(found[s, a], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@given(problem=problems())
+def test_every_metric_keeps_the_contract(name: str, problem: tuple[Array, Array, Array, Array]) -> None:
+    scores, targets, observed, thresholds = problem
+    metric = METRICS[name]
+    found = metric(scores, targets, observed, thresholds)
+    for s in range(len(scores)):  # no leading axis at all
+        np.testing.assert_array_equal(metric(scores[s], targets, observed, thresholds[s, 0]), found[s])
+    every = np.broadcast_to(targets, scores.shape).astype(np.float32)  # targets and mask per seed, as in training
+    mask = np.broadcast_to(observed, scores.shape)
+    hidden = np.where(mask, every, np.nan), mask, np.broadcast_to(thresholds, scores.shape)
+    np.testing.assert_array_equal(metric(np.where(mask, scores, np.nan), *hidden), found)
+    padded = [
+        np.concatenate([x, np.full_like(x[:, :3], fill)], axis=1) for x, fill in ((scores, 1), (every, 1), (mask, 0))
+    ]
+    np.testing.assert_array_equal(metric(*padded, thresholds), found)
+
+
+def test_a_ranking_ignores_thresholds_and_any_rising_change_of_the_scores() -> None:
+    rng = np.random.default_rng(0)
+    logits, targets = rng.normal(size=(50, 2)), rng.integers(0, 2, (50, 2))
+    observed = rng.random((50, 2)) < 0.9
+    for name in ("average_precision", "roc_auc"):
+        expected = METRICS[name](logits, targets, observed, 0.5)
+        np.testing.assert_array_equal(METRICS[name](np.exp(logits), targets, observed, 0.9), expected)
+
+
+def test_macro_is_the_mean_over_the_mask_and_nothing_else() -> None:
+    values = np.array([[0.2, 0.4, NAN], [0.6, NAN, 0.9]])
+    np.testing.assert_array_equal(macro(values, np.array([True, False, False])), [0.2, 0.6])
+    np.testing.assert_allclose(macro(values, np.array([True, True, False])), [0.3, NAN])  # promised, yet undefined
+    np.testing.assert_array_equal(macro(values, np.zeros(3, dtype=bool)), [NAN, NAN])
+    np.testing.assert_allclose(macro(values, np.isfinite(values)), [0.3, 0.75])
+
+
+def naive(run: Predictions, thresholds: Thresholds, name: str, split: str, threshold: str, s: int, a: int) -> float:
+    """One figure of one seed and attribute by the words of the contract, row by row."""
+    probabilities = 1 / (1 + np.exp(-run.logits.astype(np.float64)))
+    rows = [
+        (run.fold[r], probabilities[s, r, a], run.targets[r, a], thresholds.values[s, run.fold[r], a])
+        for r in range(len(run.fold))
+        if run.split[r] == split and run.observed[r, a]
+    ]
+    if name in ("average_precision", "roc_auc"):
+        per_fold = []
+        for fold in range(run.folds):
+            own = np.array([row[1:3] for row in rows if row[0] == fold]).reshape(-1, 2)
+            per_fold.append(reference(name, own[:, 0], own[:, 1], 0.5))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing is NaN, as it should be
+            return float(np.nanmean(per_fold))
+    _, scores, targets, limits = np.array(rows).reshape(-1, 4).T
+    return reference(name, scores, targets, limits if threshold == "tuned" else 0.5)
+
+
+ORACLE = {
+    "f1_default": ("f1", "test", "default"),
+    "f1_tuned": ("f1", "test", "tuned"),
+    "f1_validation": ("f1", "val", "tuned"),
+    "precision": ("precision", "test", "tuned"),
+    "recall": ("recall", "test", "tuned"),
+    "accuracy_default": ("accuracy", "test", "default"),
+    "accuracy_tuned": ("accuracy", "test", "tuned"),
+    "average_precision": ("average_precision", "test", ""),
+    "roc_auc": ("roc_auc", "test", ""),
+}
+
+
+def scored(content: dict[str, Any], policy: str = "per_attribute_f1") -> tuple[Predictions, Thresholds, Figures]:
+    run = Predictions(**content)
+    thresholds = tune(run, Spec(policy))
+    return run, thresholds, figures(run, thresholds)
+
+
+def hostile(seed: int, folds: int) -> dict[str, Any]:
+    """An attribute nobody observed, one without test positives in fold 0, one that is never negative."""
+    content = arrays(seed, folds=folds, pictures=40)
+    content["observed"][:, 0] = False
+    first = (content["fold"] == 0) & (content["split"] == "test")
+    content["targets"][first, 1] = 0
+    content["targets"][:, 2] = 1
+    content["targets"] *= content["observed"]
+    return content
+
+
+@pytest.mark.parametrize("content", [arrays(1), arrays(2, folds=1), hostile(3, 3), hostile(4, 1)])
+def test_every_figure_is_scikit_learns(content: dict[str, Any]) -> None:
+    run, thresholds, found = scored(content)
+    assert {*ORACLE, "threshold"} == set(PER_SEED) == set(found.per_seed)
+    for figure, words in ORACLE.items():
+        values = [[naive(run, thresholds, *words, s, a) for a in range(4)] for s in range(2)]
+        np.testing.assert_allclose(found.per_seed[figure], values, rtol=1e-12, err_msg=figure)
+        np.testing.assert_allclose(found.value(figure), np.mean(values, axis=0), rtol=1e-12, err_msg=figure)
+        np.testing.assert_array_equal(found.defined(figure), np.isfinite(np.mean(values, axis=0)))
+    np.testing.assert_allclose(found.value("threshold"), thresholds.values.mean(axis=(0, 1)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("content", [arrays(1), arrays(2, folds=1), hostile(3, 3)])
+def test_the_floors_are_those_of_the_contract(content: dict[str, Any]) -> None:
+    run, _, found = scored(content)
+    for a in range(4):
+        test = (run.split == "test") & run.observed[:, a]
+        targets, fold = run.targets[test, a], run.fold[test]
+        n, n1 = len(targets), targets.sum()
+        assert (found.value("n_observed")[a], found.value("n_positive")[a]) == (n, n1)
+        floor = 2 * (n1 / n) / (1 + n1 / n) if n1 else NAN
+        np.testing.assert_allclose(found.value("floor_f1")[a], floor)
+        prevalence = np.array([run.train_positive[k, a] / run.train_observed[k, a] for k in fold])
+        np.testing.assert_allclose(found.value("prior_f1")[a], reference("f1", prevalence, targets, 0.5))
+
+
+def test_a_prevalence_of_one_half_or_without_a_label_guesses_negative() -> None:
+    content = arrays(missing=0)
+    content["train_observed"][:] = [20, 21, 20, 0]
+    content["train_positive"][:] = [10, 11, 9, 0]
+    _, _, found = scored(content)
+    assert found.value("prior_f1").tolist() == [0, found.value("floor_f1")[1], 0, 0]
+
+
+def test_a_figure_is_undefined_if_one_seed_is() -> None:
+    content = arrays()
+    content["logits"][1, :, 0] = -9  # this seed accepts nothing at 0.9
+    run = Predictions(**content)
+    found = figures(run, tune(run, Spec("fixed", {"value": 0.9})))
+    precision = found.per_seed["precision"][:, 0]
+    assert np.isfinite(precision[0])
+    assert np.isnan(precision[1])
+    assert np.isnan(found.value("precision")[0])
+    assert not found.defined("precision")[0]
+    assert found.to_json()["macro"]["precision"]["seeds"][0] == pytest.approx(
+        found.per_seed["precision"][0][found.defined("precision")].mean()
+    )
+
+
+def test_each_row_is_judged_by_its_own_folds_threshold() -> None:
+    run = predictions()
+    values = np.zeros((2, 3, 4))
+    values[:, 1] = 1  # fold 1 accepts nothing, the others everything
+    found = figures(run, Thresholds("by hand", run.attribute.tolist(), [0, 10], [0, 1, 2], values, []))
+    test = run.split == "test"
+    accepted = np.broadcast_to((run.fold[test] != 1)[:, None], (test.sum(), 4)).astype(float)
+    np.testing.assert_array_equal(
+        found.per_seed["f1_tuned"][0], f1(accepted, run.targets[test], run.observed[test], 0.5)
+    )
+
+
+def test_nothing_under_na_enters_a_figure() -> None:
+    content = arrays(missing=0.3)
+    noisy, _, found = scored(content)
+    hidden = np.random.default_rng(0).integers(0, 2, noisy.targets.shape, dtype=np.int8)
+    noisy.targets[~noisy.observed] = hidden[~noisy.observed]  # behind the back of the check
+    assert figures(noisy, tune(noisy, Spec("per_attribute_f1"))).to_json() == found.to_json()
+
+
+@pytest.mark.parametrize("content", [arrays(1), hostile(3, 3)])
+def test_metrics_json_is_the_one_of_the_contract_and_survives(content: dict[str, Any]) -> None:
+    _, _, found = scored(content)
+    text = json.dumps(found.to_json(), allow_nan=False)
+    assert Figures.from_json(json.loads(text)).to_json() == found.to_json()
+    assert json.dumps(Figures.from_json(json.loads(text)).to_json()) == text
+    plain = json.loads(text)
+    assert list(plain) == ["attribute", "macro", "coverage"]
+    for a, name in enumerate(content["attribute"]):
+        row = plain["attribute"][name]
+        for figure in PER_SEED:
+            np.testing.assert_array_equal(np.array(row[figure]["seeds"], dtype=float), found.per_seed[figure][:, a])
+        assert all(type(row[figure]["value"]) is int for figure in COUNTS)
+    for figure in AVERAGED:
+        cells = [row[figure]["value"] for row in plain["attribute"].values()]
+        defined = [cell for cell in cells if cell is not None]
+        assert plain["coverage"][figure] == len(defined)
+        assert plain["macro"][figure]["value"] == (pytest.approx(np.mean(defined)) if defined else None)
+
+
+def drop(*keys: str) -> Callable[[dict[str, Any]], object]:
+    def change(content: dict[str, Any]) -> None:
+        for key in keys[:-1]:
+            content = content[key]
+        del content[keys[-1]]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        drop("coverage"),
+        drop("attribute", "hat", "f1_tuned"),
+        drop("attribute", "hat", "f1_tuned", "seeds"),
+        lambda content: content.update(more=1),
+        lambda content: content.update(attribute={}),
+        lambda content: content["attribute"]["hat"].update(more={"value": 1.0}),
+        lambda content: content["attribute"]["hat"]["f1_tuned"].update(seeds=[0.5]),
+        lambda content: content["attribute"]["hat"]["f1_tuned"].update(seeds=["0.5", "0.5"]),
+        lambda content: content["attribute"]["hat"]["f1_tuned"].update(value=NAN),
+        lambda content: content["attribute"]["hat"]["n_observed"].update(value=1.5),
+        lambda content: content["attribute"]["hat"]["n_observed"].update(value=None),
+    ],
+)
+def test_metrics_json_is_read_strictly(change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(json.dumps(scored(arrays())[2].to_json()))
+    change(content)
+    with pytest.raises(UserError, match=r"^here/metrics\.json: found content that cannot be used"):
+        Figures.from_json(content, "here/metrics.json")
+
+
+def test_thresholds_of_another_run_are_refused() -> None:
+    _, thresholds, _ = scored(arrays())
+    for other in (predictions(seeds=1), predictions(folds=2)):
+        with pytest.raises(UserError, match="another run's"):
+            figures(other, thresholds)

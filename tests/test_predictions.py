@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scored import arrays, predictions
+
+from aimonk_bench.errors import UserError
+from aimonk_bench.evaluation import predictions as module
+from aimonk_bench.evaluation.predictions import Predictions, sigmoid
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("saved") / "predictions.npz"
+    predictions().save(path)
+    return path.read_bytes()
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_sigmoid_is_the_formula_in_float64(logit: float) -> None:
+    probability = sigmoid(np.float32(logit))
+    assert probability.dtype == np.float64
+    assert math.isclose(probability, 1 / (1 + math.exp(-logit)) if logit > -700 else 0, rel_tol=1e-15, abs_tol=1e-300)
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path, folds: int) -> None:
+    before = predictions(folds=folds)
+    before.save(tmp_path / "predictions.npz")
+    after = Predictions.load(tmp_path / "predictions.npz")
+    for name, array in arrays(folds=folds).items():
+        np.testing.assert_array_equal(getattr(after, name), array)
+        assert getattr(after, name).dtype == array.dtype
+    np.testing.assert_array_equal(after.probabilities, before.probabilities)
+
+
+def test_the_same_arrays_give_the_same_bytes_whatever_the_clock_or_memory_order(tmp_path: Path, saved: bytes) -> None:
+    content = arrays()
+    content["logits"] = np.asfortranarray(content["logits"])
+    content["observed"] = np.asfortranarray(content["observed"])
+    Predictions(**content).save(tmp_path / "predictions.npz")
+    assert (tmp_path / "predictions.npz").read_bytes() == saved
+    with zipfile.ZipFile(tmp_path / "predictions.npz") as archive:
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_the_file_is_the_one_of_the_contract(tmp_path: Path, saved: bytes) -> None:
+    (tmp_path / "predictions.npz").write_bytes(saved)
+    with np.load(tmp_path / "predictions.npz", allow_pickle=False) as file:
+        assert set(file.files) == {*arrays(), "schema_version"}
+        assert np.array_equal(file["targets"] == -1, ~file["observed"])
+        assert not file["observed"].all()
+        assert file["targets"].dtype == np.int8
+        assert file["schema_version"] == 1
+
+
+def test_rows_are_the_part_asked_for() -> None:
+    whole = predictions()
+    for fold in range(3):
+        for split in ("val", "test"):
+            expected = np.flatnonzero((whole.fold == fold) & (whole.split == split))
+            np.testing.assert_array_equal(np.arange(len(whole.fold))[whole.rows(fold, split)], expected)
+
+
+def set_to(name: str, index: Any, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(content: dict[str, Any]) -> None:
+        content[name][index] = value
+
+    return change
+
+
+def cast(name: str, kind: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda content: content.update({name: content[name].astype(kind)})
+
+
+def swap_rows(first: int, second: int) -> Callable[[dict[str, Any]], None]:
+    def change(content: dict[str, Any]) -> None:
+        order = np.arange(len(content["fold"]))
+        order[[first, second]] = second, first
+        for name in ("targets", "observed", "split", "fold", "group", "image_id"):
+            content[name] = content[name][order]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (cast("logits", np.float64), r"logits: found type float64"),
+        (cast("image_id", object), r"image_id: found type object"),
+        (lambda content: content.update(observed=content["observed"][:-1]), r"observed: found shape \(.*, 4\)"),
+        (lambda content: content.update(seed=content["seed"][:, None]), r"seed: found shape \(2, 1\)"),
+        (lambda content: content.update(seed=content["seed"][:0]), r"seed: found shape \(0,\)"),
+        (set_to("logits", (1, 2, 3), np.nan), r"logits: .*not finite"),
+        (set_to("targets", (0, 0), -1), r"targets: "),
+        (lambda content: content.update(targets=np.ones_like(content["targets"])), r"targets: "),
+        (set_to("split", 0, "tes"), r"split: "),
+        (swap_rows(0, 30), r"rows: expected folds 0 to 2 in order"),
+        (lambda content: content.update(fold=content["fold"] + np.int16(1)), r"rows: expected folds 0 to 2"),
+        (set_to("image_id", 0, "image_7.jpg"), r"image_id: found a picture twice in one fold"),
+        (set_to("image_id", -1, "image_0.jpg"), r"image_id: found a picture twice among the test rows"),
+        (set_to("image_id", 0, "elsewhere.jpg"), r"image_id: found a picture that is a test row of no fold"),
+        (set_to("group", slice(None), 0), r"group: found one with both"),
+        (set_to("attribute", 0, "hat"), r"attribute, seed: found one twice"),
+        (set_to("seed", 0, 10), r"attribute, seed: found one twice"),
+        (set_to("train_positive", (0, 0), 99), r"train_positive: "),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_refused(change: Callable[[dict[str, Any]], None], message: str) -> None:
+    content = arrays()
+    change(content)
+    with pytest.raises(ValueError, match=message):
+        Predictions(**content)
+
+
+def test_another_schema_version_is_named_with_ours(
+    tmp_path: Path, saved: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "predictions.npz"
+    path.write_bytes(saved)
+    monkeypatch.setattr(module, "SCHEMA_VERSION", 2)
+    with pytest.raises(UserError, match=r"predictions\.npz: found schema_version 1, expected 2"):
+        Predictions.load(path)
+
+
+def test_a_pickle_is_never_opened(tmp_path: Path, saved: bytes) -> None:
+    path = tmp_path / "predictions.npz"
+    content = {**arrays(), "seed": np.array([0, "x"], dtype=object), "schema_version": 1}
+    np.savez(path, **content)
+    with pytest.raises(UserError, match=r"predictions\.npz: .*allow_pickle"):
+        Predictions.load(path)
+
+
+def test_the_mask_and_the_targets_of_a_file_must_agree(tmp_path: Path) -> None:
+    np.savez(tmp_path / "predictions.npz", **arrays(), schema_version=1)  # 0, not -1, where not observed
+    with pytest.raises(UserError, match=r"predictions\.npz: .*targets: expected -1 exactly where not observed"):
+        Predictions.load(tmp_path / "predictions.npz")
+
+
+def test_nothing_may_follow_an_array(tmp_path: Path, saved: bytes) -> None:
+    path = tmp_path / "predictions.npz"
+    path.write_bytes(saved)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content + b"x" * (name == "seed.npy"))
+    with pytest.raises(UserError, match=r"predictions\.npz: .*seed: found bytes after the array"):
+        Predictions.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00", b"junk" * 100])
+def test_a_file_that_is_no_archive(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "predictions.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"predictions\.npz: found a file that cannot be used"):
+        Predictions.load(tmp_path / "predictions.npz")
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"predictions\.npz"):
+        Predictions.load(tmp_path / "predictions.npz")
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_a_damaged_file_is_an_error_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, saved: bytes, data: st.DataObject
+) -> None:
+    damaged = bytearray(saved)
+    at = data.draw(st.integers(0, len(saved) - 1))
+    if data.draw(st.booleans()):
+        del damaged[at:]
+    else:
+        damaged[at] ^= data.draw(st.integers(1, 255))
+    path = tmp_path_factory.mktemp("damaged") / "predictions.npz"
+    path.write_bytes(damaged)
+    try:
+        loaded = Predictions.load(path)
+    except UserError:
+        return
+    for name, array in arrays().items():  # a byte that nobody reads, such as a date
+        np.testing.assert_array_equal(getattr(loaded, name), array)

@@ -1,0 +1,231 @@
+"""What a run and a suite leave on disk, and how it is found again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import fake_suite
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aimonk_bench.errors import UserError
+from aimonk_bench.evaluation import metrics
+from aimonk_bench.records import files, index, run, suite
+from aimonk_bench.records.environment import environment
+from aimonk_bench.records.run import Status
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=4))
+def test_json_reads_back_exactly_with_null_for_nan(value: dict[str, object]) -> None:
+    text = files.dumps(value)
+    assert json.loads(text) == files.plain(value)
+    assert text.endswith("\n")
+
+
+def test_json_takes_arrays_and_refuses_infinity() -> None:
+    made = files.dumps({"a": np.array([[0.1, math.nan]]), "n": np.int64(3), "empty": {}, "none": []})
+    assert made == '{\n  "a": [\n    [0.1, null]\n  ],\n  "n": 3,\n  "empty": {},\n  "none": []\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.dumps({"a": math.inf})
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    files.write_json(path, {"a": 1})
+
+    def interrupted() -> None:
+        with files.atomic(path) as partial:
+            partial.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert files.read_json(path) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe{}", b"3"])
+def test_a_broken_json_file_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.json"):
+        files.read_json(tmp_path / "a.json")
+
+
+# One run -------------------------------------------------------------------------------------------------------------
+
+
+def status(run_id: str = "a-1", state: str = "done") -> Status:
+    reason = None if state == "done" else "it broke"
+    return Status(run_id, state, {"train": 1.5}, reason, "a", fake_suite.columns())  # type: ignore[arg-type]  # state is a str
+
+
+def test_claim_of_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    assert run.claim(folder, "a-1", "x: 1\n") is False
+    folder.mkdir()
+    (folder / ".partial-1-config.yaml").touch()
+    assert run.claim(folder, "a-1", "x: 1\n") is False, "what an interrupted write left is nothing"
+    run.begin(folder, "x: 1\n")
+    assert run.claim(folder, "a-1", "x: 1\n") is False, "the same run, interrupted"
+    with pytest.raises(UserError, match="unfinished run of another config"):
+        run.claim(folder, "a-1", "x: 2\n")
+    assert run.claim(folder, "out", "name: another\n") is False, "the folder is called by the id"
+    run.write_status(folder, status(state="failed"))
+    assert run.claim(folder, "a-1", "x: 1\n") is False, "a failed run may be tried again"
+    run.write_status(folder, status())
+    assert run.claim(folder, "a-1", "name: another\n") is True
+    with pytest.raises(UserError, match=r"holds the run a-1, this one is b-2.*--out"):
+        run.claim(folder, "b-2", "x: 1\n")
+
+
+def test_claim_refuses_what_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    for place, found in ((tmp_path, "photo.jpg"), (tmp_path / "photo.jpg", "is a file")):
+        with pytest.raises(UserError, match=found):
+            run.claim(place, "a-1", "")
+        with pytest.raises(UserError, match=found):
+            suite.claim(place)
+
+
+def test_begin_removes_what_an_earlier_attempt_left_and_nothing_else(tmp_path: Path) -> None:
+    fake_suite.write_run(tmp_path, "a", fake_suite.predictions())
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / ".partial-99-predictions.npz").touch()
+    run.begin(tmp_path, "x: 1\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "notes.txt"]
+    assert (tmp_path / "config.yaml").read_text() == "x: 1\n"
+
+
+def test_a_run_reads_back(tmp_path: Path) -> None:
+    made = fake_suite.predictions()
+    fake_suite.write_run(tmp_path / "a-1", "masked_bce", made)
+    record = run.read(tmp_path / "a-1")
+    assert (record.status.id, record.status.name, record.done) == ("a-1", "masked_bce", True)
+    assert record.data["n_used"] == 60
+    assert record.environment["weights"] == fake_suite.WEIGHTS
+    np.testing.assert_array_equal(record.predictions.logits, made.logits)
+    expected = metrics.figures(made, record.thresholds)
+    for name in metrics.PER_SEED:
+        np.testing.assert_array_equal(record.figures.per_seed[name], expected.per_seed[name])
+
+
+def test_deleted_thresholds_and_metrics_come_back(tmp_path: Path) -> None:
+    fake_suite.write_run(tmp_path, "a", fake_suite.predictions())
+    names = (run.THRESHOLDS, run.METRICS)
+    before = [(tmp_path / name).read_bytes() for name in names]
+    for name in names:
+        (tmp_path / name).unlink()
+    run.restore(run.read(tmp_path))
+    assert [(tmp_path / name).read_bytes() for name in names] == before
+
+
+@pytest.mark.parametrize("config", ["", "threshold: [", "name: a\n", "threshold: per_atribute_f1\n"])
+def test_thresholds_cannot_come_back_without_their_policy(tmp_path: Path, config: str) -> None:
+    fake_suite.write_run(tmp_path, "a", fake_suite.predictions())
+    (tmp_path / run.THRESHOLDS).unlink()
+    (tmp_path / run.CONFIG).write_text(config)
+    with pytest.raises(UserError, match=r"config\.yaml.*threshold"):
+        _ = run.read(tmp_path).thresholds
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"state": "runing"}, {"columns": {}}, {"seconds": {}}, {"id": 3}, {"seconds": None}, {"reason": 1}],
+    ids=str,
+)
+def test_a_broken_status_is_named(tmp_path: Path, change: dict[str, object]) -> None:
+    run.write_status(tmp_path, status())
+    files.write_json(tmp_path / run.STATUS, files.read_json(tmp_path / run.STATUS) | change)
+    with pytest.raises(UserError, match=r"status\.json: .+"):
+        run.read_status(tmp_path)
+
+
+def test_a_finished_run_without_its_files_is_named_and_a_failed_one_needs_none(tmp_path: Path) -> None:
+    run.write_status(tmp_path, status())
+    with pytest.raises(UserError, match=r"data\.json"):
+        run.read(tmp_path)
+    run.write_status(tmp_path, status(state="failed"))
+    assert run.read(tmp_path).data == {}
+
+
+def test_history_holds_exact_floats_and_empty_fields(tmp_path: Path) -> None:
+    loss = np.random.default_rng(0).random(4)
+    history = {"seed": np.array([0, 0, 1, 1]), "training_loss": loss, "val_loss": np.array([np.nan, 0.5, np.nan, 1e-9])}
+    run.write_history(tmp_path, history)
+    text = (tmp_path / run.HISTORY).read_bytes().decode()
+    rows = list(csv.reader(text.splitlines()))
+    assert rows[0] == list(history)
+    assert [float(row[1]) for row in rows[1:]] == loss.tolist()
+    assert [row[2] for row in rows[1:]] == ["", "0.5", "", "1e-09"]
+    assert "\r" not in text
+
+
+def test_a_history_of_unequal_columns_is_a_bug(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        run.write_history(tmp_path, {"seed": [0, 0], "training_loss": [0.1]})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_environment_names_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = environment(fake_suite.WEIGHTS, "torch", "cpu")
+    assert found["packages"]["numpy"] == np.__version__
+    assert found["processor"]
+    assert (found["engine"], found["weights"]["licence"]) == ("torch", "apache-2.0")
+    assert found["git_commit"] is None or len(found["git_commit"].removesuffix("-dirty")) == 40
+
+
+# Many runs -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_suite_replaces_the_list_but_never_the_runs(tmp_path: Path) -> None:
+    suite.claim(tmp_path / "new")
+    first, _ = fake_suite.write_suite(tmp_path, ["a", "b"])
+    fake_suite.write_failed(first, "a", "it broke")
+    suite.claim(tmp_path)
+    fake_suite.write_suite(tmp_path, ["c"])
+    assert run.read_status(first).reason == "it broke"
+    assert suite.read(tmp_path).names == {"0-c": "c"}
+
+
+@pytest.mark.parametrize("change", [{"ids": 3}, {"names": {}}, {"baseline": None}], ids=str)
+def test_a_broken_suite_is_named(tmp_path: Path, change: dict[str, object]) -> None:
+    fake_suite.write_suite(tmp_path, ["a", "b"])
+    files.write_json(tmp_path / suite.FILE, files.read_json(tmp_path / suite.FILE) | change)
+    with pytest.raises(UserError, match=r"suite\.json: .+"):
+        index.collect(tmp_path)
+
+
+def test_collect_finds_done_failed_and_missing_runs_and_what_is_left_out(tmp_path: Path) -> None:
+    done, failed, unfinished, _ = fake_suite.write_suite(tmp_path, ["a", "b", "c", "d"], baseline=1)
+    fake_suite.write_run(done, "its name in an earlier suite", fake_suite.predictions())
+    fake_suite.write_failed(failed, "b", "it broke")
+    run.begin(unfinished, "x: 1\n")
+    (tmp_path / "runs" / "old").mkdir()
+    found = index.collect(tmp_path)
+    assert [record.status.id for record in found.finished] == ["0-a"]
+    assert [record.status.id for record in found.failed] == ["1-b"]
+    assert found.missing == [("2-c", "c"), ("3-d", "d")]
+    assert (found.baseline, found.left_out) == ("1-b", ("old",))
+    assert list(found.names.values()) == ["a", "b", "c", "d"]
+
+
+def test_collect_takes_a_single_run_and_nothing_else(tmp_path: Path) -> None:
+    run.begin(tmp_path, "x: 1\n")
+    with pytest.raises(UserError, match="an unfinished run is there"):
+        index.collect(tmp_path)
+    fake_suite.write_run(tmp_path, "reference", fake_suite.predictions())
+    found = index.collect(tmp_path)
+    assert (found.name, found.baseline, list(found.names.values())) == ("reference", None, ["reference"])
+    with pytest.raises(UserError, match=r"suite\.json or status\.json"):
+        index.collect(tmp_path / "nowhere")

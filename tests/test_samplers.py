@@ -1,0 +1,212 @@
+"""Samplers: the contract of the table, and each one's own rule against counting by hand."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.registry import Spec
+from aimonk_bench.training.batches import Features, Streams, draw_views, plan
+from aimonk_bench.training.samplers import SAMPLERS, check_sampler, left_out
+
+each_sampler = pytest.mark.parametrize("name", SAMPLERS)
+
+
+def labels(n=60, rates=(0.9, 0.5, 0.1), missing=0.2, seed=0):
+    rng = np.random.default_rng(seed)
+    observed = rng.random((n, len(rates))) >= missing
+    return np.where(observed, rng.random((n, len(rates))) < rates, 0).astype(np.int8), observed
+
+
+def draw(name, targets, observed, batch_size=8, steps=5, seed=0, **options):
+    return SAMPLERS[name](targets, observed, batch_size, steps, np.random.default_rng(seed), **options)
+
+
+@each_sampler
+@given(
+    n=st.integers(1, 40),
+    steps=st.integers(1, 6),
+    attributes=st.integers(1, 4),
+    missing=st.sampled_from([0.0, 0.5, 0.95]),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=25, deadline=None)
+def test_exactly_t_full_batches_from_observed_labels_alone(name, n, steps, attributes, missing, seed):
+    targets, observed = labels(n, (0.1, 0.5, 0.9, 0.3)[:attributes], missing, seed)
+    known = left_out(name, targets, observed)
+    if name in ("class_aware", "balanced") and len(known) == attributes * (1 + (name == "balanced")):
+        with pytest.raises(RunFailed, match=name):
+            draw(name, targets, observed)
+        return
+    before = targets.copy(), observed.copy()
+    rows = draw(name, targets, observed, 8, steps, seed)
+    assert rows.shape == (steps, 8)
+    assert rows.dtype == np.int64
+    assert rows.min() >= 0
+    assert rows.max() < n
+    junk = np.where(observed, targets, np.random.default_rng(seed).choice([-1, 1, 7], targets.shape))
+    assert np.array_equal(rows, draw(name, junk, observed, 8, steps, seed))
+    with_nan = np.where(observed, targets, np.nan)
+    assert np.array_equal(rows, draw(name, with_nan, observed, 8, steps, seed))
+    assert np.array_equal(before[0], targets)
+    assert np.array_equal(before[1], observed)
+
+
+@given(n=st.integers(1, 50), steps=st.integers(1, 9))
+@settings(max_examples=50, deadline=None)
+def test_uniform_is_a_permutation_topped_up_from_further_ones(n, steps):
+    rows = draw("uniform", *labels(n), 8, steps).ravel()
+    for start in range(0, len(rows), n):
+        block = rows[start : start + n]
+        assert len(set(block)) == len(block)
+    assert not np.array_equal(draw("uniform", *labels(50), 50, 2)[0], draw("uniform", *labels(50), 50, 2)[1])
+
+
+def frequencies(name, targets, observed, **options):
+    rows = draw(name, targets, observed, 1000, 400, **options)
+    return np.bincount(rows.ravel(), minlength=len(targets)) / rows.size
+
+
+def assert_drawn_in_proportion(found, weights):
+    chances = np.array(weights) / np.sum(weights)
+    assert np.abs(found - chances).max() < 5 * np.sqrt(chances.max() / 400_000)
+    assert (found[chances == 0] == 0).all()
+
+
+def test_inverse_frequency_weighs_a_row_by_the_rarity_of_its_observed_labels():
+    targets, observed = labels()
+    observed[3] = False
+    weights = []
+    for row in range(len(targets)):
+        cells = [
+            1 / sum(observed[i, k] and targets[i, k] == targets[row, k] for i in range(len(targets)))
+            for k in range(targets.shape[1])
+            if observed[row, k]
+        ]
+        weights.append(np.mean(cells) if cells else 0)
+    assert_drawn_in_proportion(frequencies("inverse_frequency", targets, observed), weights)
+
+
+@pytest.mark.parametrize("t", [0.3, 0.9])
+def test_repeat_factor_weighs_a_row_by_its_rarest_observed_positive(t):
+    targets, observed = labels()
+    weights = []
+    for row in range(len(targets)):
+        factors = [1.0]
+        for k in range(targets.shape[1]):
+            if observed[row, k] and targets[row, k] == 1:
+                f = targets[observed[:, k], k].mean()
+                factors.append(max(1, np.sqrt(t / f)))
+        weights.append(max(factors))
+    assert max(weights) > 1.2
+    assert_drawn_in_proportion(frequencies("repeat_factor", targets, observed, t=t), weights)
+
+
+def test_class_aware_takes_the_attributes_in_turn_and_deals_out_their_positives():
+    targets, observed = labels(missing=0.3)
+    rows = draw("class_aware", targets, observed, 9, 20).ravel()
+    order = []
+    for start in range(3):
+        dealt = rows[start::3]
+        homes = [k for k in range(3) if (observed[dealt, k] & (targets[dealt, k] == 1)).all()]
+        (k,) = [k for k in homes if set(dealt) == set(np.flatnonzero(observed[:, k] & (targets[:, k] == 1)))]
+        counts = np.unique(dealt, return_counts=True)[1]
+        assert counts.max() - counts.min() <= 1
+        order.append(k)
+    assert sorted(order) == [0, 1, 2]
+
+
+def test_balanced_gives_every_attribute_and_value_the_same_chance():
+    targets, observed = labels(200)
+    strata = [np.flatnonzero(observed[:, k] & (targets[:, k] == value)) for k in range(3) for value in (0, 1)]
+    weights = np.zeros(200)
+    for rows in strata:
+        weights[rows] += 1 / len(rows) / len(strata)
+    assert_drawn_in_proportion(frequencies("balanced", targets, observed), weights)
+
+
+@given(c=st.integers(1, 2), missing=st.sampled_from([0.0, 0.4, 0.9]), seed=st.integers(0, 2**32))
+@settings(max_examples=50, deadline=None)
+def test_coverage_puts_every_value_that_exists_into_every_batch(c, missing, seed):
+    targets, observed = labels(40, missing=missing, seed=seed)
+    rows = draw("coverage", targets, observed, 14, 6, seed, c=c)
+    for k in range(3):
+        for value in (0, 1):
+            there = observed[:, k] & (targets[:, k] == value)
+            assert (there[rows].sum(1) >= (c if there.any() else 0)).all()
+
+
+def test_left_out_names_the_strata_a_sampler_looks_for_in_vain():
+    targets, observed = labels()
+    targets[:, 2], observed[targets[:, 0] == 0, 0] = 0, False
+    assert left_out("class_aware", targets, observed) == [(2, 1)]
+    assert left_out("balanced", targets, observed) == [(0, 0), (2, 1)]
+    assert left_out("coverage", targets, observed) == [(0, 0), (2, 1)]
+    assert left_out("uniform", targets, observed) == []
+
+
+def test_coverage_that_does_not_fit_into_a_batch_is_refused_beforehand():
+    check_sampler(Spec("coverage"), 8, 16)
+    check_sampler(Spec("uniform"), 100, 16)
+    with pytest.raises(UserError, match=r"2 x 1 x 9 attributes = 18 rows in a batch of 16"):
+        check_sampler(Spec("coverage"), 9, 16)
+    with pytest.raises(UserError, match="lower c"):
+        draw("coverage", *labels(), 8, 1, c=2)
+
+
+@each_sampler
+def test_sampling_costs_a_run_under_a_second(name):
+    targets, observed = labels(680, (0.88, 0.81, 0.53, 0.08), 0.1)
+    start = time.process_time()
+    for head in range(250):  # 25 heads, 10 epochs
+        draw(name, targets, observed, 16, 43, head)
+    assert time.process_time() - start < 1
+
+
+def test_streams_depend_on_seed_and_fold_alone_and_on_both():
+    def firsts(seed, fold):
+        streams = Streams.of(seed, fold)
+        return [rng.random() for rng in (streams.init, streams.sampler, streams.views)]
+
+    assert firsts(3, 1) == firsts(3, 1)
+    assert len({number for job in [(0, 0), (0, 1), (1, 0), (1, 1)] for number in firsts(*job)}) == 12
+
+
+def test_views_are_drawn_by_their_probability():
+    views = draw_views(np.array([0.2, 0.0, 0.8]), (300, 100), np.random.default_rng(0))
+    np.testing.assert_allclose(np.bincount(views.ravel()) / views.size, [0.2, 0, 0.8], atol=0.01)
+
+
+def test_a_plan_draws_each_head_from_its_own_rows():
+    targets, observed = labels()
+    parts = [np.arange(0, 20), np.arange(30, 60), np.arange(0, 20)]
+    jobs = [(0, 0), (0, 1), (1, 0)]
+    sampler = functools.partial(SAMPLERS["uniform"])
+    pictures, views = plan(
+        sampler, np.array([0.5, 0.5]), targets, observed, parts, [Streams.of(*job) for job in jobs], (4, 5)
+    )
+    assert pictures.shape == views.shape == (3, 4, 5)
+    for part, own in zip(parts, pictures, strict=True):
+        assert set(own.ravel()) <= set(part)
+    alone = plan(sampler, np.array([0.5, 0.5]), targets, observed, parts[1:2], [Streams.of(0, 1)], (4, 5))
+    assert np.array_equal(alone[0][0], pictures[1])
+    assert np.array_equal(alone[1][0], views[1])
+
+
+def test_features_of_a_read_only_map_are_read_without_copying_it(tmp_path):
+    import torch
+
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    rows.tofile(tmp_path / "rows")
+    mapped = np.memmap(tmp_path / "rows", np.float32, "r", shape=(4, 3))
+    store = Features(mapped, torch.device("cpu"), torch.float64)
+    assert store._rows.data_ptr() == mapped.ctypes.data
+    taken = store.take(torch.tensor([[3, 0], [1, 1]]))
+    assert taken.dtype == torch.float64
+    assert np.array_equal(taken.numpy(), rows[[[3, 0], [1, 1]]])

@@ -1,0 +1,221 @@
+"""Whole runs and suites through the command line, in this process, on a small synthetic set."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from aimonk_bench import cli
+from aimonk_bench.errors import RunFailed
+from aimonk_bench.suite import runner
+
+SUITE = """\
+extends: small.yaml
+suite:
+  baseline: {loss: masked_bce, sampler: uniform}
+  axes:
+    loss: [masked_bce, {name: focal, gamma: 1.0}]
+    sampler: [uniform, balanced]
+"""
+RUN_FILES = {
+    *("config.yaml", "environment.json", "data.json", "history.csv", "loss_curve.png", "predictions.npz"),
+    *("thresholds.json", "metrics.json", "status.json"),
+}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def suite(workplace: Path) -> Path:
+    (workplace / "pair.yaml").write_text(SUITE)
+    assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(workplace / "pair"), "--quiet"]) == 0
+    return workplace / "pair"
+
+
+def test_a_suite_leaves_the_files_of_the_contract(suite: Path) -> None:
+    assert {path.name for path in suite.iterdir()} == {"suite.json", "summary.csv", "summary.md", "runs"}
+    record = json.loads((suite / "suite.json").read_text())
+    assert sorted(path.name for path in (suite / "runs").iterdir()) == sorted(record["ids"])
+    assert [run_id.rpartition("-")[0] for run_id in record["ids"]] == [
+        *("masked_bce-uniform", "masked_bce-balanced", "focal_gamma_1.0-uniform", "focal_gamma_1.0-balanced")
+    ]
+    assert record["baseline"] == record["ids"][0]
+    for run_id in record["ids"]:
+        assert {path.name for path in (suite / "runs" / run_id).iterdir()} == RUN_FILES
+
+
+def test_scikit_learn_reproduces_the_summary_from_the_predictions_alone(suite: Path) -> None:
+    for row in rows(suite / "summary.csv"):
+        if row["attribute"] == "macro":
+            continue
+        folder = suite / "runs" / row["run"]
+        saved = np.load(folder / "predictions.npz")
+        tuned = np.array(json.loads((folder / "thresholds.json").read_text())["thresholds"])
+        a = saved["attribute"].tolist().index(row["attribute"])
+        probability = 1 / (1 + np.exp(-saved["logits"][:, :, a].astype(np.float64)))
+        for split, names in {"test": ("f1_default", "f1_tuned", "accuracy_tuned"), "val": ("f1_validation",)}.items():
+            used = (saved["split"] == split) & saved["observed"][:, a]
+            truth, fold = saved["targets"][used, a], saved["fold"][used]
+            for name in names:
+                cut = np.full((len(tuned), used.sum()), 0.5) if name == "f1_default" else tuned[:, fold, a]
+                score = metrics.accuracy_score if name.startswith("accuracy") else metrics.f1_score
+                values = [score(truth, p > t) for p, t in zip(probability[:, used], cut, strict=True)]
+                assert float(row[name]) == pytest.approx(np.mean(values), rel=1e-12)
+            if split == "test":
+                by_fold = [
+                    [metrics.roc_auc_score(truth[fold == k], p[fold == k]) for k in np.unique(fold)]
+                    for p in probability[:, used]
+                ]
+                assert float(row["roc_auc"]) == pytest.approx(np.mean(by_fold), rel=1e-12)
+                assert float(row["floor_f1"]) == pytest.approx(metrics.f1_score(truth, np.ones_like(truth)))
+                assert int(row["n_observed"]) == len(truth)
+
+
+def test_finished_runs_are_not_run_again(
+    suite: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a finished run was executed")
+
+    before = (suite / "summary.csv").read_bytes()
+    monkeypatch.setattr(runner, "execute", refuse)
+    assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(suite)]) == 0
+    assert "4 of 4 runs were already done" in capsys.readouterr().err
+    assert (suite / "summary.csv").read_bytes() == before
+
+
+def test_every_table_comes_back_from_the_predictions(suite: Path) -> None:
+    before = (suite / "summary.csv").read_bytes()
+    for deleted in [*suite.rglob("metrics.json"), *suite.rglob("thresholds.json"), suite / "summary.csv"]:
+        deleted.unlink()
+    runner.write_summaries(suite)
+    assert (suite / "summary.csv").read_bytes() == before
+
+
+def test_a_failed_run_is_recorded_and_the_others_go_on(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = runner.trainer.train
+
+    def fail_for_focal(*arguments: object, **named: object) -> object:
+        if arguments[7].name == "focal":  # type: ignore[attr-defined]  # the loss
+            raise RunFailed("loss is not finite at epoch 2")
+        return real(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner.trainer, "train", fail_for_focal)
+    out = workplace / "half"
+    assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out)]) == 3
+    assert "failed: loss is not finite at epoch 2" in " ".join(capsys.readouterr().out.split())
+    states = {row["run"].partition("-")[0]: row["state"] for row in rows(out / "summary.csv")}
+    assert states == {"masked_bce": "done", "focal_gamma_1.0": "failed"}
+    monkeypatch.undo()
+    assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out), "--quiet"]) == 0
+
+
+def test_an_unexpected_error_is_a_failed_run_with_its_traceback(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object, **named: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(runner.trainer, "train", fail)
+    out = workplace / "broken"
+    assert cli.main(["run", str(workplace / "small.yaml"), "--out", str(out)]) == 1
+    assert "Traceback" in capsys.readouterr().err
+    status = json.loads((out / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert status["reason"] == "ZeroDivisionError: planted"
+
+
+def test_weights_that_cannot_be_had_fail_a_run_and_only_it(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`run` exits 2 before anything; a suite exits 3 and goes on."""
+    absent = "backbone={name: tf_efficientnet_lite0, weights: 'package:not-installed'}"
+    assert cli.main(["run", str(workplace / "small.yaml"), "--set", absent, "--out", str(workplace / "no")]) == 2
+    assert "not-installed" in capsys.readouterr().err
+    assert not (workplace / "no").exists()
+    (workplace / "weights.yaml").write_text(
+        "extends: small.yaml\n"
+        "suite:\n  baseline: {backbone.weights: imagenet}\n"
+        "  axes: {backbone.weights: [imagenet, 'package:not-installed']}\n"
+    )
+    assert cli.main(["suite", str(workplace / "weights.yaml"), "--out", str(workplace / "weights")]) == 3
+    assert "not-installed" in capsys.readouterr().out
+
+
+def test_run_into_a_folder(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, config = str(workplace / "one"), str(workplace / "small.yaml")
+    assert cli.main(["run", config, "--out", out]) == 0
+    first = (workplace / "one" / "predictions.npz").read_bytes()
+    assert cli.main(["run", config, "--out", out]) == 0
+    assert "already done" in capsys.readouterr().err
+    assert cli.main(["run", config, "--out", out, "--set", "train.epochs=3"]) == 2
+    assert "holds the run" in capsys.readouterr().err
+    # the resolved config, run again elsewhere, gives the same run
+    assert cli.main(["run", str(workplace / "one" / "config.yaml"), "--out", str(workplace / "two"), "--quiet"]) == 0
+    assert (workplace / "two" / "predictions.npz").read_bytes() == first
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "balanced"])
+def test_values_under_na_change_nothing(workplace: Path, sampler: str) -> None:
+    """The label file says NA; what a caller's array holds there must not reach any file (the loader puts 0)."""
+    from aimonk_bench.config import loader
+    from aimonk_bench.suite import plan
+    from aimonk_bench.tables import TABLES
+
+    outs = []
+    for seed in (None, 0):
+        config = loader.load(workplace / "small.yaml", TABLES, [f"sampler={sampler}", "name=na"])
+        planned = plan.plan_run(config)
+        labels = planned.dataset.labels
+        if seed is not None:
+            noise = np.random.default_rng(seed).integers(0, 2, labels.targets.shape, np.int8)
+            labels.targets[~labels.observed] = noise[~labels.observed]
+        out = workplace / f"na-{sampler}-{seed}"
+        runner.execute_run(planned, out, lambda phase, done, total: None)
+        outs.append(out)
+    for name in ("predictions.npz", "thresholds.json", "metrics.json", "history.csv"):
+        assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes(), name
+
+
+def test_bad_pictures_are_errors_or_reported(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = (workplace / "synthetic" / "labels.txt").read_text() + "gone.jpg 1 1 1 1\njunk.jpg 1 1 0 0\n"
+    (workplace / "bad.txt").write_text(listed)
+    (workplace / "synthetic" / "images" / "junk.jpg").write_bytes(b"not a picture")
+    asked = ["run", str(workplace / "small.yaml"), "--set", f"data.labels={workplace / 'bad.txt'}"]
+    assert cli.main([*asked, "--out", str(workplace / "bad")]) == 2
+    assert "bad.txt:81: picture gone.jpg is missing" in capsys.readouterr().err
+    assert cli.main([*asked, "--set", "data.on_bad_image=skip", "--out", str(workplace / "bad")]) == 0
+    captured = capsys.readouterr()
+    assert "skipped gone.jpg: missing" in captured.err
+    assert "skipped junk.jpg" in captured.err
+    found = json.loads((workplace / "bad" / "data.json").read_text())
+    assert (found["n_listed"], found["n_used"]) == (82, 80)
+    assert [(item["image_id"], item["line"]) for item in found["skipped"]] == [("gone.jpg", 81), ("junk.jpg", 82)]
+    (workplace / "bad.txt").write_text(listed.replace("gone.jpg 1 1 1 1\n", ""))
+    assert cli.main([*asked, "--out", str(workplace / "worse")]) == 2
+    assert "bad.txt:81: picture junk.jpg cannot be decoded" in capsys.readouterr().err
+    assert not (workplace / "worse").exists()
+
+
+def test_the_reference_recipe_on_the_aimonk_data(aimonk: Path, workplace: Path) -> None:
+    """The split and the record of what was skipped, at a small picture size."""
+    reference = Path(__file__).parent.parent / "configs" / "reference.yaml"
+    sets = [f"data.labels={aimonk / 'labels.txt'}", f"data.images={aimonk / 'images'}", "data.on_bad_image=skip"]
+    sets += ["backbone={name: tf_efficientnet_lite0}", "transform.size=32"]
+    out = workplace / "reference"
+    assert (
+        cli.main(["run", str(reference), "--out", str(out), "--quiet", *(w for s in sets for w in ("--set", s))]) == 0
+    )
+    found = json.loads((out / "data.json").read_text())
+    assert (found["n_listed"], found["n_used"], len(found["skipped"])) == (975, 972, 3)
+    history = rows(out / "history.csv")
+    assert len(history) == -(-found["folds"][0]["train"] // 16) * 5
+    assert list(history[0])[:5] == ["seed", "fold", "iteration_number", "epoch", "training_loss"]

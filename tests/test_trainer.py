@@ -1,0 +1,371 @@
+"""The keystone: training all heads at once is training them one by one.
+
+The oracle `alone` trains one torch.nn.Linear in the plainest loop there is; it shares with the trainer the losses,
+policies and samplers (which have tests of their own) and the random streams. The test covers every pair of loss and
+policy, with samplers, optimizers and the other options taken in turn. AIMONK_BENCH_FULL=1 runs the whole product,
+loss x policy x sampler x optimizer: 1200 cases, some five minutes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from aimonk_bench import registry
+from aimonk_bench.config.schema import TrainConfig
+from aimonk_bench.data.splits import Fold
+from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.registry import Spec
+from aimonk_bench.training import trainer
+from aimonk_bench.training.batches import Streams
+from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES, TIE, Heads, Selection, cosine
+from aimonk_bench.training.losses import LOSSES, bind
+from aimonk_bench.training.missing import MISSING
+from aimonk_bench.training.samplers import SAMPLERS
+from aimonk_bench.training.trainer import check, train
+
+NAMES = ["a", "b", "c"]
+COLUMNS = ["training_loss", "val_loss", "val_f1_default", "val_average_precision", "val_roc_auc"]
+ADAM = Spec("adam")
+
+
+def problem(n=46, features=6, seed=0, folds=2, views=3):
+    """Pictures with a little signal; two folds have training splits of 17 and 22 rows: 3 and 4 batches of 6."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(views * n + 5, features))
+    index = rng.permutation(views * n + 5)[: views * n].reshape(views, n)
+    observed = rng.random((n, 3)) > 0.2
+    scores = rows[index[0]] @ rng.normal(size=(features, 3)) + rng.normal(size=(n, 3)) + [1, 0, -1]
+    order = rng.permutation(n)
+    cuts = [(17, 24), (22, 33)] if folds == 2 else [(20, 33)]
+    return SimpleNamespace(
+        features=rows,
+        index=index,
+        probabilities=np.array([0.5, 0.3, 0.2])[:views] if views > 1 else np.ones(1),
+        targets=np.where(observed, scores > 0, 0).astype(np.int8),
+        observed=observed,
+        folds=[Fold(*map(np.sort, np.split(np.roll(order, 20 * f), cut))) for f, cut in enumerate(cuts)],
+    )
+
+
+def recipe(loss="masked_bce", missing="ignore", sampler="uniform", **options):
+    kinds = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+    options = {k: registry.check(k, kinds[k], v)[0] if k in kinds else v for k, v in options.items()}
+    config = TrainConfig(**{"lr": 0.05, "batch_size": 6, "epochs": 2, "seeds": [0, 7], **options})
+    tables = {"loss": LOSSES, "missing": MISSING, "sampler": SAMPLERS}
+    named = {"loss": loss, "missing": missing, "sampler": sampler}
+    return {"train": config, **{kind: registry.check(kind, tables[kind], named[kind])[0] for kind in tables}}
+
+
+def run(data, config, **options):
+    return train(**vars(data), **config, attributes=NAMES, **{"dtype": torch.float64, **options})
+
+
+def macro(metric, targets, observed, scores):
+    """scikit-learn, one attribute at a time, over those that define the metric."""
+    values = []
+    for k in range(targets.shape[1]):
+        y, s = targets[observed[:, k], k], scores[observed[:, k], k]
+        if y.any() and (metric is not roc_auc_score or not y.all()):
+            values.append(f1_score(y, s > 0.5) if metric is f1_score else metric(y, s))
+    return np.mean(values) if values else np.nan
+
+
+def alone(data, config, seed, number, steps, dtype=torch.float64):
+    """One head, one nn.Linear, one loop: (val logits, test logits, history columns, chosen epoch)."""
+    settings, fold, streams = config["train"], data.folds[number], Streams.of(seed, number)
+    rows, targets = torch.from_numpy(data.features).to(dtype), torch.from_numpy(data.targets).to(dtype)
+    observed = torch.from_numpy(data.observed)
+    model = torch.nn.Linear(rows.shape[1], targets.shape[1], dtype=dtype)
+    initial = Heads.initial(targets.shape[1], rows.shape[1], [streams.init], dtype)
+    model.load_state_dict({"weight": initial.weight[0].detach(), "bias": initial.bias[0, 0].detach()})
+    y, o = targets[fold.train], observed[fold.train]
+    loss = bind(registry.build("loss", LOSSES, config["loss"]), (y * o).sum(0)[None], ((1 - y) * o).sum(0)[None])
+    policy = registry.build("policy", MISSING, config["missing"])
+    sampler = registry.build("sampler", SAMPLERS, config["sampler"])
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[settings.optimizer.name]
+    optimizer = kind(
+        model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, **settings.optimizer.options
+    )
+    annealing = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs * steps)
+    history, best, waited, kept, chosen = {column: [] for column in COLUMNS}, -np.inf, 0, None, 0
+    for epoch in range(1, settings.epochs + 1):
+        drawn = sampler(
+            data.targets[fold.train], data.observed[fold.train], settings.batch_size, steps, streams.sampler
+        )
+        views = streams.views.choice(len(data.probabilities), size=drawn.shape, p=data.probabilities)
+        for batch, view in zip(drawn, views, strict=True):
+            pictures = [fold.train[i] for i in batch]
+            inputs = torch.stack([rows[data.index[v, p]] for v, p in zip(view, pictures, strict=True)])
+            cells, weights = policy(loss, model(inputs), targets[pictures], observed[pictures], epoch)
+            value = (cells * weights).sum() / weights.sum() if weights.any() else (cells * weights).sum()
+            optimizer.zero_grad()
+            value.backward()
+            if settings.clip is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+            optimizer.step()
+            if settings.schedule.name == "cosine":
+                annealing.step()
+            for column in COLUMNS:
+                history[column].append(value.item() if column == "training_loss" else np.nan)
+        with torch.no_grad():
+            logits = model(rows[data.index[0, fold.val]])
+            seen, labels = data.observed[fold.val], data.targets[fold.val]
+            cells = loss(logits, torch.where(observed[fold.val], targets[fold.val], 0.0)).numpy()
+        scores = 1 / (1 + np.exp(-logits.double().numpy()))
+        history["val_loss"][-1] = cells[seen].mean() if seen.any() else np.nan
+        for column, metric in zip(COLUMNS[2:], (f1_score, average_precision_score, roc_auc_score), strict=True):
+            history[column][-1] = macro(metric, labels, seen, scores)
+        watched = -history["val_loss"][-1]
+        if settings.select not in ("last", "loss"):
+            watched = history[f"val_{settings.select}"][-1]
+        if settings.select == "last" or watched > best + TIE:
+            kept = {name: value.clone() for name, value in model.state_dict().items()}
+            best, waited, chosen = max(best, watched), 0, epoch
+        else:
+            waited += 1
+        if waited == settings.patience:
+            break
+    model.load_state_dict(kept)
+    with torch.no_grad():
+        outcome = [model(rows[data.index[0, part]]).numpy() for part in (fold.val, fold.test)]
+    return *outcome, history, chosen
+
+
+def compare(data, config, rtol=1e-9, atol=1e-12, dtype=torch.float64):
+    together = run(data, config, dtype=dtype)
+    seeds = config["train"].seeds
+    steps = -(-max(len(fold.train) for fold in data.folds) // config["train"].batch_size)
+    for (s, seed), number in itertools.product(enumerate(seeds), range(len(data.folds))):
+        val, test, history, chosen = alone(data, config, seed, number, steps, dtype)
+        np.testing.assert_allclose(together.logits[number]["val"][s], val, rtol=rtol, atol=atol)
+        np.testing.assert_allclose(together.logits[number]["test"][s], test, rtol=rtol, atol=atol)
+        own = (together.history["seed"] == seed) & (together.history["fold"] == number)
+        for column in COLUMNS:
+            np.testing.assert_allclose(together.history[column][own], history[column], rtol=rtol, atol=atol)
+        assert together.chosen_epoch[s, number] == chosen
+    return together
+
+
+MOVES = [
+    {"optimizer": "adam"},
+    {"optimizer": "adamw", "weight_decay": 0.1, "clip": 0.05, "schedule": "cosine"},
+    {"optimizer": "sgd", "select": "loss", "patience": 1, "epochs": 5, "lr": 0.5},
+    {"optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True}, "weight_decay": 0.01, "select": "roc_auc"},
+    {"optimizer": "adam", "weight_decay": 0.01, "select": "f1_default", "patience": 2, "epochs": 5, "lr": 1.0},
+]
+PAIRS = list(itertools.product(LOSSES, MISSING))
+CASES = [
+    (loss, policy, sampler, move)
+    for i, (loss, policy) in enumerate(PAIRS)
+    for j, (sampler, move) in enumerate(itertools.product(SAMPLERS, range(len(MOVES))))
+    if os.environ.get("AIMONK_BENCH_FULL") or j == (7 * i + i // 5) % (len(SAMPLERS) * len(MOVES))
+]
+
+
+@pytest.mark.parametrize(("loss", "policy", "sampler", "move"), CASES)
+def test_stacked_is_separate(loss, policy, sampler, move):
+    compare(problem(), recipe(loss, policy, sampler, **MOVES[move]))
+
+
+def test_the_cases_reach_every_entry_and_training_splits_of_unequal_length():
+    assert {case[2] for case in CASES} == set(SAMPLERS)
+    assert {case[3] for case in CASES} == set(range(len(MOVES)))
+    assert {registry.check("o", OPTIMIZERS, move["optimizer"])[0].name for move in MOVES} == set(OPTIMIZERS)
+    assert [-(-len(fold.train) // 6) for fold in problem().folds] == [3, 4]
+
+
+@pytest.mark.parametrize("folds", [1, 2])
+def test_stacked_is_separate_for_the_defaults_in_float32(folds):
+    data = problem(n=60, features=32, folds=folds)
+    config = recipe(lr=1e-3, batch_size=16, epochs=10, seeds=5)
+    compare(data, config, rtol=1e-4, atol=1e-5, dtype=torch.float32)
+
+
+def test_a_hold_out_is_one_fold():
+    assert len(compare(problem(folds=1), recipe("focal", select="average_precision", epochs=4)).logits) == 1
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_heads_outcome_does_not_depend_on_its_company(move):
+    data, config = problem(), recipe("asymmetric", "weak_negative", "balanced", **move)
+    together = run(data, config)
+    config["train"] = config["train"].model_copy(update={"seeds": [7]})
+    single = run(data, config, steps=4)
+    one = together.history["seed"] == 7
+    for column, values in single.history.items():
+        np.testing.assert_allclose(values, together.history[column][one], rtol=1e-9)
+    for number in range(2):
+        np.testing.assert_allclose(single.logits[number]["test"][0], together.logits[number]["test"][1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("policy", MISSING)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_values_under_na_change_no_byte(policy, sampler):
+    data = problem()
+    data.targets[:, 0], data.observed[data.folds[0].train[:9]] = 1, False
+    config = recipe("distribution_balanced", policy, sampler, select="roc_auc")
+    rng = np.random.default_rng(1)
+    clean = run(data, config, dtype=torch.float32)
+    for junk in (rng.integers(-1, 2, data.targets.shape), rng.choice([np.nan, 1e9, 1.0], data.targets.shape)):
+        data.targets = np.where(data.observed, data.targets, junk)
+        dirty = run(data, config, dtype=torch.float32)
+        for column, values in clean.history.items():
+            assert values.tobytes() == dirty.history[column].tobytes()
+        for fold, other in zip(clean.logits, dirty.logits, strict=True):
+            assert all(fold[part].tobytes() == other[part].tobytes() for part in ("val", "test"))
+        assert clean.effective_positive_rate.tobytes() == dirty.effective_positive_rate.tobytes()
+        assert clean.notes == dirty.notes
+
+
+def test_history_has_a_row_per_step_and_ends_where_a_head_stops():
+    data, config = problem(), recipe(select="loss", patience=1, epochs=40, lr=1.0)
+    history, chosen = (trained := run(data, config)).history, trained.chosen_epoch
+    lengths = []
+    for (s, seed), fold in itertools.product(enumerate([0, 7]), range(2)):
+        own = (history["seed"] == seed) & (history["fold"] == fold)
+        lengths.append(epochs := chosen[s, fold] + 1)
+        assert history["iteration_number"][own].tolist() == list(range(1, 4 * epochs + 1))
+        assert history["epoch"][own].tolist() == np.repeat(np.arange(1, epochs + 1), 4).tolist()
+        for column in COLUMNS[1:]:
+            assert np.isnan(history[column][own]).tolist() == ([True] * 3 + [False]) * epochs
+    assert len(set(lengths)) > 1
+    assert max(lengths) < 40
+    assert np.array_equal(
+        np.lexsort((history["iteration_number"], history["fold"], history["seed"])), np.arange(len(own))
+    )
+
+
+def test_the_best_epochs_weights_are_kept_as_copies_and_ties_go_to_the_earlier():
+    heads = Heads.initial(2, 3, [Streams.of(s, 0).init for s in range(4)])
+    selection = Selection(heads, last=False, patience=2)
+    scores = [[1, 1, np.nan, 3], [2, 1, np.nan, 2], [2, 5, np.nan, 1], [9, 0, np.nan, 9], [9, 0, np.nan, 9]]
+    seen = []
+    for epoch, row in enumerate(scores, 1):
+        with torch.no_grad():
+            heads.weight += 1
+            heads.bias += 1
+        seen.append((heads.weight.detach().clone(), heads.bias.detach().clone()))
+        selection.update(heads, epoch, np.array(row, float))
+    # head 0 improves at 4, head 1 at 3 only, head 2 never has a score, head 3 has stopped before its 9
+    assert selection.epoch.tolist() == [4, 3, 5, 1]
+    assert selection.active.tolist() == [True, False, True, False]
+    assert selection.scored.tolist() == [True, True, False, True]
+    for head, epoch in enumerate(selection.epoch):
+        assert torch.equal(selection.heads.weight[head], seen[epoch - 1][0][head])
+        assert torch.equal(selection.heads.bias[head], seen[epoch - 1][1][head])
+
+
+def test_a_metric_that_is_never_defined_keeps_the_last_epoch_and_says_so():
+    data = problem()
+    data.observed[data.folds[1].val] = False
+    trained = run(data, recipe(select="roc_auc", patience=1, epochs=3, lr=1e-4))
+    assert trained.chosen_epoch[:, 1].tolist() == [3, 3]
+    assert [note for note in trained.notes if "never defined" in note] == [
+        f"seed {seed}, fold 1: validation roc_auc was never defined, so every epoch was trained and the last one kept"
+        for seed in (0, 7)
+    ]
+    last = trained.history["fold"] == 1
+    assert all(np.isnan(trained.history[column][last]).all() for column in COLUMNS[1:])
+
+
+def test_effective_positive_rate_counts_the_observed_labels_drawn():
+    data = problem(n=60)
+    data.targets[:, 2], data.observed[:, 2] = 0, False
+    trained = run(data, recipe(sampler="class_aware", epochs=3))
+    for (s, seed), number in itertools.product(enumerate([0, 7]), range(2)):
+        fold, streams = data.folds[number], Streams.of(seed, number)
+        y, o = data.targets[fold.train], data.observed[fold.train]
+        drawn = np.concatenate([SAMPLERS["class_aware"](y, o, 6, 4, streams.sampler).ravel() for _ in range(3)])
+        wanted = [y[drawn, k][o[drawn, k]].mean() for k in range(2)]
+        np.testing.assert_allclose(trained.effective_positive_rate[s, number], [*wanted, np.nan])
+    assert trained.notes == [
+        f"fold {f}: sampler class_aware leaves out c = 1, which no training row is known to have" for f in range(2)
+    ]
+
+
+def test_a_batch_without_any_label_costs_nothing_and_breaks_nothing():
+    data = problem()
+    data.observed[data.folds[0].train] = False
+    trained = run(data, recipe("class_balanced"))
+    own = trained.history["fold"] == 0
+    assert (trained.history["training_loss"][own] == 0).all()
+    assert np.isfinite(trained.logits[0]["test"]).all()
+
+
+def test_a_loss_that_is_not_finite_fails_the_run_with_its_epoch():
+    data = problem()
+    data.features[data.index[:, data.folds[1].train[0]]] = np.nan
+    with pytest.raises(RunFailed, match=r"^loss is not finite at epoch 1$"):
+        run(data, recipe())
+    with pytest.raises(RunFailed, match=r"^loss is not finite at epoch [1-9]$"):
+        run(problem(), recipe(lr=1e38, epochs=9), dtype=torch.float32)
+
+
+def test_what_a_stopped_head_goes_on_to_draw_does_not_count():
+    data, config = problem(), recipe(select="f1_default", patience=1, epochs=6, lr=1e-9, seeds=[0], batch_size=4)
+    data.observed[data.folds[0].val] = False  # so that the head of fold 0 never stops; that of fold 1 does at a tie
+    fold, streams = data.folds[1], Streams.of(0, 1)
+    drawn = [fold.train[SAMPLERS["uniform"](fold.train[:, None], fold.train, 4, 1, streams.sampler)] for _ in range(6)]
+    late = np.setdiff1d(drawn[2:], drawn[:2])
+    data.features[data.index[:, late]] = np.nan
+    data.folds[0] = Fold(*(np.setdiff1d(part, late) for part in vars(data.folds[0]).values()))
+    data.folds[1] = Fold(fold.train, np.setdiff1d(fold.val, late), np.setdiff1d(fold.test, late))
+    trained = run(data, config, steps=1)
+    assert trained.chosen_epoch.tolist() == [[6, 1]]
+    early = np.concatenate(drawn[:2]).ravel()
+    wanted = [data.targets[early, k][data.observed[early, k]].mean() for k in range(3)]
+    np.testing.assert_allclose(trained.effective_positive_rate[0, 1], wanted)
+    config["train"] = config["train"].model_copy(update={"patience": None})
+    with pytest.raises(RunFailed):
+        run(data, config, steps=1)
+
+
+def test_scoring_in_chunks_changes_nothing(monkeypatch):
+    whole = run(problem(), recipe())
+    monkeypatch.setattr(trainer, "CHUNK_BYTES", 2 * 6 * 8 * 3)  # three rows of each fold
+    for fold, other in zip(whole.logits, run(problem(), recipe()).logits, strict=True):
+        np.testing.assert_allclose(fold["test"], other["test"], rtol=1e-12)
+
+
+def test_progress_is_told_after_every_epoch_and_logits_are_float32_by_default():
+    told = []
+    config = recipe(epochs=3)
+    trained = train(**vars(problem()), **config, attributes=NAMES, progress=lambda *args: told.append(args))
+    assert told == [("train", 1, 3), ("train", 2, 3), ("train", 3, 3)]
+    assert trained.logits[0]["val"].dtype == np.float32
+
+
+def test_heads_start_within_the_bounds_of_torchs_linear_and_alike_in_both_precisions():
+    single, double = (
+        Heads.initial(50, 400, [Streams.of(1, 2).init], dtype) for dtype in (torch.float32, torch.float64)
+    )
+    torch.testing.assert_close(single.weight, double.weight.float(), rtol=0, atol=0)
+    reference = torch.nn.Linear(400, 50)
+    for mine, torchs in ((double.weight, reference.weight), (double.bias, reference.bias)):
+        assert mine.abs().max() <= 0.05
+        assert mine.std().item() == pytest.approx(torchs.std().item(), rel=0.3)
+
+
+def test_cosine_is_torchs_annealing():
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    annealing = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12)
+    for step in range(12):
+        assert cosine(step, 12) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+        optimizer.step()
+        annealing.step()
+
+
+def test_what_the_attributes_or_the_machine_forbid_is_refused_at_once_and_all_together():
+    nesterov = recipe(optimizer={"name": "sgd", "nesterov": True}, device="cuda:99", batch_size=1)["train"]
+    with pytest.raises(UserError) as caught:
+        check(nesterov, Spec("weak_negative"), Spec("coverage"), 1)
+    for problem_, word in zip(caught.value.problems, ("cuda:99", "nesterov", "give w", "coverage"), strict=True):
+        assert word in problem_
+    check(recipe()["train"], Spec("weak_negative"), Spec("coverage"), 3)

