@@ -35,7 +35,7 @@ def sgd(values, *, momentum: Annotated[float, Ge(0)] = 0.0, nesterov: bool = Fal
     """Has a switch."""
 
 
-def check_transforms(train, views):
+def check_transforms(train, views, size):
     return [
         Problem(("train", index, name), f"unknown transform {name!r}", "a flip", on_key=True)
         for index, item in enumerate(train)

@@ -184,6 +184,12 @@ def test_floats_without_a_known_scale_are_refused(value: float) -> None:
         decode(tiff(pixels), 8, "bilinear")
 
 
+def test_numbers_of_channels_without_a_meaning_are_refused() -> None:
+    for channels in (2, 5):
+        with pytest.raises(UndecodableImage, match=f"{channels} channels"):
+            images.opaque(np.zeros((4, 4, channels), np.uint8), premultiplied=False)
+
+
 def test_colours_that_opencv_would_misread_are_refused() -> None:
     with pytest.raises(UndecodableImage, match="neither grey nor RGB"):
         decode(tiff(np.ones((8, 8, 4), np.uint16), photometric=5), 8, "bilinear")  # CMYK

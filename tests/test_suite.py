@@ -8,11 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 from sklearn import metrics
 
 from aimonk_bench import cli
+from aimonk_bench.backbones import trunk
+from aimonk_bench.config import loader
+from aimonk_bench.data import images, splits
 from aimonk_bench.errors import RunFailed
-from aimonk_bench.suite import runner
+from aimonk_bench.suite import plan, runner
+from aimonk_bench.tables import TABLES
+from aimonk_bench.training import batches, heads, samplers
 
 SUITE = """\
 extends: small.yaml
@@ -28,7 +35,7 @@ RUN_FILES = {
 }
 
 
-def rows(path: Path) -> list[dict[str, str]]:
+def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -53,7 +60,7 @@ def test_a_suite_leaves_the_files_of_the_contract(suite: Path) -> None:
 
 
 def test_scikit_learn_reproduces_the_summary_from_the_predictions_alone(suite: Path) -> None:
-    for row in rows(suite / "summary.csv"):
+    for row in rows_of(suite / "summary.csv"):
         if row["attribute"] == "macro":
             continue
         folder = suite / "runs" / row["run"]
@@ -92,12 +99,14 @@ def test_finished_runs_are_not_run_again(
     assert (suite / "summary.csv").read_bytes() == before
 
 
-def test_every_table_comes_back_from_the_predictions(suite: Path) -> None:
-    before = (suite / "summary.csv").read_bytes()
-    for deleted in [*suite.rglob("metrics.json"), *suite.rglob("thresholds.json"), suite / "summary.csv"]:
-        deleted.unlink()
-    runner.write_summaries(suite)
-    assert (suite / "summary.csv").read_bytes() == before
+def test_every_table_comes_back_from_the_predictions(suite: Path, workplace: Path) -> None:
+    derived = [*suite.rglob("metrics.json"), *suite.rglob("thresholds.json"), *suite.glob("summary.*")]
+    before = {path: path.read_bytes() for path in derived}
+    assert len(before) == 10
+    for path in derived:
+        path.unlink()
+    assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(suite), "--quiet"]) == 0
+    assert {path: path.read_bytes() for path in derived} == before
 
 
 def test_a_failed_run_is_recorded_and_the_others_go_on(
@@ -114,7 +123,7 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(
     out = workplace / "half"
     assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out)]) == 3
     assert "failed: loss is not finite at epoch 2" in " ".join(capsys.readouterr().out.split())
-    states = {row["run"].partition("-")[0]: row["state"] for row in rows(out / "summary.csv")}
+    states = {row["run"].partition("-")[0]: row["state"] for row in rows_of(out / "summary.csv")}
     assert states == {"masked_bce": "done", "focal_gamma_1.0": "failed"}
     monkeypatch.undo()
     assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out), "--quiet"]) == 0
@@ -166,10 +175,6 @@ def test_run_into_a_folder(workplace: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("sampler", ["uniform", "balanced"])
 def test_values_under_na_change_nothing(workplace: Path, sampler: str) -> None:
     """The label file says NA; what a caller's array holds there must not reach any file (the loader puts 0)."""
-    from aimonk_bench.config import loader
-    from aimonk_bench.suite import plan
-    from aimonk_bench.tables import TABLES
-
     outs = []
     for seed in (None, 0):
         config = loader.load(workplace / "small.yaml", TABLES, [f"sampler={sampler}", "name=na"])
@@ -216,6 +221,54 @@ def test_the_reference_recipe_on_the_aimonk_data(aimonk: Path, workplace: Path) 
     )
     found = json.loads((out / "data.json").read_text())
     assert (found["n_listed"], found["n_used"], len(found["skipped"])) == (975, 972, 3)
-    history = rows(out / "history.csv")
+    history = rows_of(out / "history.csv")
     assert len(history) == -(-found["folds"][0]["train"] // 16) * 5
     assert list(history[0])[:5] == ["seed", "fold", "iteration_number", "epoch", "training_loss"]
+
+
+def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_every_epoch(workplace: Path) -> None:
+    """A naive loop: one nn.Linear, and for every batch the pictures are read, flipped, normalised and encoded anew."""
+    config = loader.load(
+        workplace / "small.yaml", TABLES, ["split={scheme: holdout}", "train.seeds=[3]", "train.lr=0.01"]
+    )
+    planned = plan.plan_run(config)
+    out = workplace / "stored"
+    runner.execute_run(planned, out, lambda phase, done, total: None)
+    listed, weights = planned.dataset.labels, planned.runs[0].encoder.weights
+    network = timm.create_model(weights.entry.timm, pretrained=False, num_classes=0).eval()
+    network.load_state_dict(trunk.build(weights, 32).network.state_dict())
+
+    def encode(n: int, flip: bool) -> torch.Tensor:
+        data = (config.data.images / listed.ids[n]).read_bytes()
+        pixels = images.decode(data, 32, "bicubic")[:, :: -1 if flip else 1].astype(np.float32) / 255
+        normal = (pixels - 0.5) / 0.5
+        with torch.no_grad():
+            return network(torch.from_numpy(normal).permute(2, 0, 1)[None])[0]
+
+    sha256 = [picture.sha256 for picture in planned.dataset.pictures if picture]
+    (fold,) = splits.split(config.split, listed.targets, listed.observed, splits.components(sha256, None))
+    streams = batches.Streams.of(3, 0)
+    start = heads.Heads.initial(4, 1280, [streams.init])
+    head = torch.nn.Linear(1280, 4)
+    head.weight.data, head.bias.data = start.weight[0].detach(), start.bias[0, 0].detach()
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.01)
+    steps, losses = -(-len(fold.train) // 16), []
+    for _ in range(2):
+        own = [fold.train], [streams], (steps, 16)
+        drawn = batches.plan(samplers.uniform, np.array([0.5, 0.5]), listed.targets, listed.observed, *own)
+        for rows, views in zip(drawn[0][0], drawn[1][0], strict=True):
+            logits = head(torch.stack([encode(n, view == 1) for n, view in zip(rows, views, strict=True)]))
+            known = torch.from_numpy(listed.observed[rows])
+            truth = torch.from_numpy(listed.targets[rows]).float()
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits[known], truth[known])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    found = [float(row["training_loss"]) for row in rows_of(out / "history.csv")]
+    np.testing.assert_allclose(found, losses, rtol=1e-3)
+    saved = np.load(out / "predictions.npz")
+    with torch.no_grad():
+        wanted = head(torch.stack([encode(n, False) for n in fold.test])).numpy()
+    np.testing.assert_allclose(saved["logits"][0, saved["split"] == "test"], wanted, rtol=1e-3, atol=1e-3)
+    assert saved["image_id"][saved["split"] == "test"].tolist() == [listed.ids[n] for n in fold.test]

@@ -53,7 +53,7 @@ def digest(number: int) -> str:
 def test_exact_views_and_their_probabilities(
     train: list[dict[str, dict[str, Any]]], expected: dict[str, float]
 ) -> None:
-    assert check(train, "exact") == []
+    assert check(train, "exact", SIZE) == []
     found = views(config(train))
     assert dict(zip(found.keys, found.probabilities, strict=True)) == expected
     assert found.keys[0] == "identity"
@@ -205,7 +205,7 @@ def test_all_problems_are_told_at_once() -> None:
 
 
 def test_views_of_nothing_random_are_refused() -> None:
-    [problem] = check([], 3)
+    [problem] = check([], 3, SIZE)
     assert problem.path == ("views",)
 
 
@@ -216,7 +216,7 @@ def test_flips_import_neither_albumentations_nor_torch() -> None:
         from aimonk_bench.config.schema import TransformConfig
         from aimonk_bench.data import transforms
         transform = TransformConfig()
-        assert not transforms.check(transform.train, transform.views)
+        assert not transforms.check(transform.train, transform.views, transform.size)
         for key in transforms.views(transform).keys:
             transforms.render(np.zeros((224, 224, 3), np.uint8), "0" * 64, key, transform)
         assert not {"albumentations", "torch"} & set(sys.modules)

@@ -221,7 +221,8 @@ def _compared(
         return None, None, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if parity <= PARITY:
         return encoder, parity, None
-    return None, parity, f"onnxruntime differs from torch by {parity:.1e} of the largest feature, at most {PARITY:g}"
+    reason = f"onnxruntime differs from torch by {parity:.1e} of the largest feature, at most {PARITY:g}"
+    return None, parity if np.isfinite(parity) else None, reason
 
 
 def disagreement(wanted: np.ndarray, found: np.ndarray) -> float:

@@ -70,6 +70,8 @@ def _pretrained(weights: Weights, file: Path, options: dict[str, Any]) -> nn.Mod
         state = timm.models.load_state_dict(str(file), weights_only=True)
         if weights.source == "package":
             state = _named_like(name, state)
+        if not state:
+            raise ValueError("there is nothing in it")  # timm would turn to the hub
         classes = _classes(name, state)
         source = {"state_dict": state, "num_classes": classes, "label_offset": 0}
         network: Any = timm.create_model(

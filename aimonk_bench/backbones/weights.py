@@ -208,10 +208,10 @@ def _downloaded(entry: Entry) -> Path:
     for name in HUB_FILES:
         try:
             return Path(hf_hub_download(entry.hub, name))
-        except errors.EntryNotFoundError:
-            continue
-        except Exception as error:  # huggingface_hub, its HTTP library (which differs by version) and the disk
-            raise _Absent(f"{constants.ENDPOINT}/{entry.hub}: {type(error).__name__}: {error}") from error
+        except Exception as error:  # of huggingface_hub, of its HTTP library (which differs by version) and of the disk
+            elsewhere = isinstance(error, errors.EntryNotFoundError)
+            if not elsewhere or isinstance(error, errors.LocalEntryNotFoundError):  # this one: the connection broke
+                raise _Absent(f"{constants.ENDPOINT}/{entry.hub}: {type(error).__name__}: {error}") from error
     raise _Absent(f"{constants.ENDPOINT}/{entry.hub} holds neither {' nor '.join(HUB_FILES)}")
 
 

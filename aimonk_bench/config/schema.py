@@ -39,7 +39,7 @@ class Tables:
 
     Attributes:
         known_backbone: whether a backbone outside ``backbones`` exists all the same.
-        check_transforms: the problems of ``train`` under ``views``, both of the map ``transform``; paths start there.
+        check_transforms: the problems of ``train`` under ``views`` and ``size``, all of ``transform``, where paths start.
     """
 
     backbones: Mapping[str, object]
@@ -51,7 +51,7 @@ class Tables:
     schedules: Table
     importers: Mapping[str, object]
     known_backbone: Callable[[str], bool]
-    check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact"] | int], list[Problem]]
+    check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact"] | int, int], list[Problem]]
 
 
 # A ValueError raised below is read as "found VALUE, expected MESSAGE".
@@ -380,7 +380,7 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
             problems.append(replace(problem, path=path))
     if not any(problem.path[0] == "transform" for problem in problems):
         transform = TransformConfig.model_validate(data.get("transform", {}))
-        for problem in tables.check_transforms(transform.train, transform.views):
+        for problem in tables.check_transforms(transform.train, transform.views, transform.size):
             problems.append(replace(problem, path=("transform", *problem.path)))
     return (None if problems else config), problems
 

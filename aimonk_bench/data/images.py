@@ -145,8 +145,8 @@ def eight_bit(values: np.ndarray, white: float | None = None) -> np.ndarray:
 
     Files do not say how many of their 16 bits are used: 12-bit data scaled by 65535 would come out as 0 to 15.
     White is therefore that of the smallest usual depth (8, 10, 12, 14, 16 bits) that holds the brightest value, for
-    floats 1 if that holds it. A picture darker than a quarter of its range gains brightness by this, by a factor of
-    at most 4, where a single scale would make other files 16 or 256 times too dark.
+    floats 1 if that holds it. The brightest value so comes out between 64 and 255: an underexposed picture gains
+    brightness, which harms less than the black picture that a fixed scale makes of every shorter depth.
 
     Raises:
         UndecodableImage: negative, infinite, NaN, or above 65535.

@@ -1,8 +1,9 @@
 """The embedded data set: cluttered little pictures with four yes/no attributes, skewed and partly unlabelled.
 
 Each attribute says whether a patch of one pattern lies somewhere in the scene. Patterns are the same seen in a mirror,
-so flips keep every label. How large and how plain the patches are sets the attributes apart in difficulty: the
-default recipe (frozen tf_efficientnet_lite0, linear head) reaches test ROC AUCs of about TUNED.
+so flips keep every label. Size and contrast of the patches set the difficulty: with the default recipe (frozen
+tf_efficientnet_lite0, linear head) the test ROC AUCs are about 0.93, 0.89, 0.83 and 0.84, measured over seeds 0 to 3
+between 0.81 and 0.94; with 400 or 2,000 pictures between 0.71 and 0.95.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ PATTERNS = (
     Pattern(lambda u, v: np.sin(9 * u) > 0, (0.15, 0.28), (0.4, 0.9)),  # stripes
     Pattern(lambda u, v: np.sin(8 * u) * np.sin(8 * v) > 0, (0.12, 0.24), (0.3, 0.8)),  # checks
     Pattern(lambda u, v: np.sin(11 * np.hypot(u, v)) > 0, (0.08, 0.17), (0.15, 0.6)),  # rings
-    Pattern(lambda u, v: np.hypot(np.sin(9 * u), np.sin(9 * v)) < 0.8, (0.10, 0.20), (0.2, 0.7)),  # dots
+    Pattern(lambda u, v: np.hypot(np.sin(9 * u), np.sin(9 * v)) < 0.8, (0.11, 0.21), (0.25, 0.7)),  # dots
 )
 
 

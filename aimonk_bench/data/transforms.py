@@ -67,9 +67,7 @@ class Views:
     probabilities: np.ndarray
 
 
-def check(
-    train: Sequence[Mapping[str, Mapping[str, Any]]], views: Literal["exact"] | int, size: int = 224
-) -> list[Problem]:
+def check(train: Sequence[Mapping[str, Mapping[str, Any]]], views: Literal["exact"] | int, size: int) -> list[Problem]:
     """Find every problem of `transform.train`; albumentations is imported only if more than flips are named.
 
     Args:

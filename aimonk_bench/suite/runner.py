@@ -118,6 +118,7 @@ def execute_run(plan: Plan, folder: Path, progress: Progress) -> None:
     _tell_notes(plan.dataset)
     if run.claim(folder, planned.id, loader.dump(planned.config)):
         logger.info("already done: %s in %s", planned.id, folder)
+        run.restore(run.read(folder))
         return
     execute(planned, Materials(plan.dataset, progress), folder, progress)
 
@@ -140,6 +141,7 @@ def execute_suite(plan: Plan, folder: Path, progress: Progress) -> None:
     for number, planned in enumerate(plan.runs, start=1):
         place = folder / suite.RUNS / planned.id
         if run.claim(place, planned.id, loader.dump(planned.config)):
+            run.restore(run.read(place))
             done += 1
             continue
         logger.info("run %d of %d: %s", number, len(plan.runs), planned.name)

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from aimonk_bench.backbones import encoder as encoders
+from aimonk_bench.backbones import trunk, weights
+from aimonk_bench.backbones.encoder import EncoderSpec, open_encoder, read_record
+from aimonk_bench.config.schema import BackboneConfig
+from aimonk_bench.errors import RunFailed, UserError
+
+LITE0 = "tf_efficientnet_lite0"
+SIZE = 64
+
+
+def _spec(name: str = LITE0, **options: object) -> EncoderSpec:
+    kind = "imagenet" if name == LITE0 else "none"
+    return EncoderSpec(weights.resolve(BackboneConfig(name=name, weights=kind)), **{"size": SIZE, **options})
+
+
+@pytest.fixture
+def pictures() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (11, SIZE, SIZE, 3), np.uint8)
+
+
+def _naive(spec: EncoderSpec, pictures: np.ndarray) -> np.ndarray:
+    """One picture at a time, normalised as timm does it."""
+    network = trunk.build(spec.weights, spec.size).network
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.weights.entry.mean, spec.weights.entry.std))
+    with torch.inference_mode():
+        rows = [network(((torch.from_numpy(p).permute(2, 0, 1) / 255 - mean) / std)[None])[0] for p in pictures]
+    return torch.stack(rows).numpy()
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("name", [LITE0, "test_vit", "test_convnext"])
+def test_features_are_those_of_the_network_alone(name: str, engine: str, pictures: np.ndarray, tmp_path: Path):
+    spec = _spec(name, engine=engine)
+    wanted = _naive(spec, pictures)
+    found = open_encoder(spec, tmp_path, pictures)(pictures)
+    assert found.dtype == np.float32
+    assert encoders.disagreement(wanted, found) < 1e-5
+    record = read_record(tmp_path)
+    assert (record.engine, record.features, record.reason) == (engine, wanted.shape[1], None)
+    again = open_encoder(spec, tmp_path, pictures)(pictures)
+    np.testing.assert_array_equal(found, again)
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_a_picture_has_the_same_bits_whatever_is_encoded_with_it(engine: str, pictures: np.ndarray, tmp_path: Path):
+    encode = open_encoder(_spec(engine=engine), tmp_path, pictures)
+    together = encode(pictures)
+    np.testing.assert_array_equal(together, np.concatenate([encode(picture[None]) for picture in pictures]))
+    np.testing.assert_array_equal(together[::-1], encode(pictures[::-1]))
+
+
+def test_once_made_the_folder_needs_no_torch(pictures: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    wanted = open_encoder(_spec(), tmp_path, pictures)(pictures)
+    monkeypatch.setattr(trunk, "build", lambda *_: pytest.fail("built"))
+    np.testing.assert_array_equal(open_encoder(_spec(), tmp_path, pictures)(pictures), wanted)
+
+
+def test_a_removed_export_is_made_again(pictures: np.ndarray, tmp_path: Path):
+    wanted = open_encoder(_spec(), tmp_path, pictures)(pictures)
+    (tmp_path / "model.onnx").unlink()
+    np.testing.assert_array_equal(open_encoder(_spec(), tmp_path, pictures)(pictures), wanted)
+
+
+def _off_by(factor: float) -> Callable[[Path], encoders.Run]:
+    honest = encoders.onnx_run
+
+    def wrong(model: Path) -> encoders.Run:
+        run = honest(model)
+        return lambda pictures: run(pictures) * factor
+
+    return wrong
+
+
+def _broken(*_: object) -> None:
+    raise ValueError("Unsupported:\noperator nonsense")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "fault", "reason"),
+    [
+        (encoders, "onnx_run", _off_by(1.002), "onnxruntime differs from torch by 2.0e-03 of the largest feature"),
+        (encoders, "onnx_run", _off_by(float("nan")), "onnxruntime differs from torch by inf"),
+        (trunk, "export", _broken, "ValueError: Unsupported: operator nonsense"),
+    ],
+)
+def test_an_engine_that_fails_is_replaced_or_refused(
+    module: object,
+    name: str,
+    fault: object,
+    reason: str,
+    pictures: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    monkeypatch.setattr(module, name, fault)
+    with pytest.raises(RunFailed, match=f"engine: onnxruntime: {reason}"):
+        open_encoder(_spec(engine="onnxruntime"), tmp_path, pictures)
+    assert read_record(tmp_path) is None
+    found = open_encoder(_spec(), tmp_path, pictures)(pictures)
+    monkeypatch.undo()
+    assert f"{LITE0}: encoding with torch, several times slower: {reason}" in caplog.text
+    record = read_record(tmp_path)
+    assert record.engine == "torch"
+    assert reason in record.reason
+    np.testing.assert_array_equal(open_encoder(_spec(), tmp_path, pictures)(pictures), found)
+    assert encoders.disagreement(_naive(_spec(), pictures), found) < 1e-5
+
+
+def test_a_small_difference_is_recorded(pictures: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(encoders, "onnx_run", _off_by(1.0005))
+    open_encoder(_spec(), tmp_path, pictures)
+    assert read_record(tmp_path).parity == pytest.approx(5e-4, rel=0.1)
+
+
+def test_features_that_are_not_finite_fail_the_run(
+    pictures: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(
+        encoders, "torch_run", lambda *_: lambda pictures: np.full((len(pictures), 2), np.nan, np.float32)
+    )
+    with pytest.raises(RunFailed, match="not finite"):
+        open_encoder(_spec(engine="torch"), tmp_path, pictures)
+
+
+def test_the_digest_knows_what_changes_a_feature(monkeypatch: pytest.MonkeyPatch):
+    spec = _spec()
+    entry, found = spec.weights.entry, spec.weights
+    others = [
+        replace(spec, size=96),
+        replace(spec, engine="torch"),
+        replace(spec, engine="torch", device="cuda"),
+        replace(spec, weights=replace(found, sha256="unavailable")),
+        *(
+            replace(spec, weights=replace(found, entry=replace(entry, **{field: value})))
+            for field, value in {
+                "timm": "x",
+                "mean": (0, 0, 0),
+                "std": (1, 1, 1),
+                "interpolation": "bilinear",
+            }.items()
+        ),
+    ]
+    digests = {other.digest for other in [spec, *others]}
+    assert len(digests) == 1 + len(others)
+    monkeypatch.setattr(encoders, "DECODE_REVISION", 10**6)
+    assert replace(spec).digest not in digests
+
+
+def test_the_digest_knows_nothing_else():
+    spec = _spec()
+    moved = replace(spec.weights, file=Path("elsewhere"), requested="resnet18", source="cache", licence=None)
+    assert replace(spec, weights=moved).digest == spec.digest
+    assert replace(spec, engine="onnxruntime").digest == spec.digest
+    assert len(spec.digest) == 64
+    json.dumps(spec.identity)
+
+
+def test_auto_is_torch_where_there_is_a_graphics_card():
+    assert [_spec(device=device).first for device in ("cpu", "cuda", "cuda:1")] == ["onnxruntime", "torch", "torch"]
+    assert replace(_spec(), device="cuda").digest == replace(_spec(), device="cuda:1").digest
+    assert encoders.pick_device("mps") == "mps"
+    assert encoders.pick_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_size_that_cuts_a_patch_is_refused():
+    with pytest.raises(UserError, match=r"transform\.size: found 225, expected a multiple of 14 for dinov2_small"):
+        _spec("dinov2_small", size=225)
+    assert _spec("dinov2_small", size=224).batch == 8
+
+
+def test_a_network_asked_for_a_size_gets_it(tmp_path: Path):
+    spec = _spec("test_vit", size=96, engine="torch")
+    pictures = np.zeros((1, 96, 96, 3), np.uint8)
+    assert open_encoder(spec, tmp_path, pictures)(pictures).shape == (1, 64)
