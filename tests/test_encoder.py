@@ -16,10 +16,11 @@ from aimonk_bench.config.schema import BackboneConfig
 from aimonk_bench.errors import RunFailed, UserError
 
 LITE0 = "tf_efficientnet_lite0"
+SMALL = "test_resnet"  # timm has it for tests: quick to build and to export
 SIZE = 64
 
 
-def _spec(name: str = LITE0, **options: object) -> EncoderSpec:
+def _spec(name: str = SMALL, **options: object) -> EncoderSpec:
     kind = "imagenet" if name == LITE0 else "none"
     return EncoderSpec(weights.resolve(BackboneConfig(name=name, weights=kind)), **{"size": SIZE, **options})
 
@@ -110,7 +111,7 @@ def test_an_engine_that_fails_is_replaced_or_refused(
     assert read_record(tmp_path) is None
     found = open_encoder(_spec(), tmp_path, pictures)(pictures)
     monkeypatch.undo()
-    assert f"{LITE0}: encoding with torch, several times slower: {reason}" in caplog.text
+    assert f"{SMALL}: encoding with torch, several times slower: {reason}" in caplog.text
     record = read_record(tmp_path)
     assert record.engine == "torch"
     assert reason in record.reason
@@ -135,7 +136,7 @@ def test_features_that_are_not_finite_fail_the_run(
 
 
 def test_the_digest_knows_what_changes_a_feature(monkeypatch: pytest.MonkeyPatch):
-    spec = _spec()
+    spec = _spec(LITE0)
     entry, found = spec.weights.entry, spec.weights
     others = [
         replace(spec, size=96),
@@ -171,7 +172,22 @@ def test_auto_is_torch_where_there_is_a_graphics_card():
     assert [_spec(device=device).first for device in ("cpu", "cuda", "cuda:1")] == ["onnxruntime", "torch", "torch"]
     assert replace(_spec(), device="cuda").digest == replace(_spec(), device="cuda:1").digest
     assert encoders.pick_device("mps") == "mps"
-    assert encoders.pick_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(("driver", "card", "device"), [(None, True, "cpu"), ("x", False, "cpu"), ("x", True, "cuda")])
+def test_the_device_is_cuda_where_driver_and_torch_say_so(
+    driver: str | None, card: bool, device: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(encoders.ctypes.util, "find_library", lambda name: driver)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
+    assert encoders.pick_device("auto") == device
+
+
+def test_disagreement_is_relative_to_the_largest_feature():
+    a = np.array([[1.0, -4.0]], np.float32)
+    assert encoders.disagreement(a, a + np.float32(0.5)) == 0.125
+    assert encoders.disagreement(0 * a, 0 * a) == 0
+    assert encoders.disagreement(0 * a, a) == encoders.disagreement(a, a[:, :1]) == float("inf")
 
 
 def test_a_size_that_cuts_a_patch_is_refused():

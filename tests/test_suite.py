@@ -238,12 +238,12 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
     network = timm.create_model(weights.entry.timm, pretrained=False, num_classes=0).eval()
     network.load_state_dict(trunk.build(weights, 32).network.state_dict())
 
-    def encode(n: int, flip: bool) -> torch.Tensor:
-        data = (config.data.images / listed.ids[n]).read_bytes()
-        pixels = images.decode(data, 32, "bicubic")[:, :: -1 if flip else 1].astype(np.float32) / 255
-        normal = (pixels - 0.5) / 0.5
+    def encode(rows: np.ndarray, flips: np.ndarray) -> torch.Tensor:
+        read = [images.decode((config.data.images / listed.ids[n]).read_bytes(), 32, "bicubic") for n in rows]
+        seen = [pixels[:, ::-1] if flip else pixels for pixels, flip in zip(read, flips, strict=True)]
+        normal = (np.stack(seen).astype(np.float32) / 255 - 0.5) / 0.5
         with torch.no_grad():
-            return network(torch.from_numpy(normal).permute(2, 0, 1)[None])[0]
+            return network(torch.from_numpy(normal).permute(0, 3, 1, 2))
 
     sha256 = [picture.sha256 for picture in planned.dataset.pictures if picture]
     (fold,) = splits.split(config.split, listed.targets, listed.observed, splits.components(sha256, None))
@@ -257,7 +257,7 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
         own = [fold.train], [streams], (steps, 16)
         drawn = batches.plan(samplers.uniform, np.array([0.5, 0.5]), listed.targets, listed.observed, *own)
         for rows, views in zip(drawn[0][0], drawn[1][0], strict=True):
-            logits = head(torch.stack([encode(n, view == 1) for n, view in zip(rows, views, strict=True)]))
+            logits = head(encode(rows, views == 1))
             known = torch.from_numpy(listed.observed[rows])
             truth = torch.from_numpy(listed.targets[rows]).float()
             loss = torch.nn.functional.binary_cross_entropy_with_logits(logits[known], truth[known])
@@ -269,6 +269,6 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
     np.testing.assert_allclose(found, losses, rtol=1e-3)
     saved = np.load(out / "predictions.npz")
     with torch.no_grad():
-        wanted = head(torch.stack([encode(n, False) for n in fold.test])).numpy()
+        wanted = head(encode(fold.test, np.zeros(len(fold.test), bool))).numpy()
     np.testing.assert_allclose(saved["logits"][0, saved["split"] == "test"], wanted, rtol=1e-3, atol=1e-3)
     assert saved["image_id"][saved["split"] == "test"].tolist() == [listed.ids[n] for n in fold.test]

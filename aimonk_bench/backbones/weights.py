@@ -209,8 +209,9 @@ def _downloaded(entry: Entry) -> Path:
         try:
             return Path(hf_hub_download(entry.hub, name))
         except Exception as error:  # of huggingface_hub, of its HTTP library (which differs by version) and of the disk
-            elsewhere = isinstance(error, errors.EntryNotFoundError)
-            if not elsewhere or isinstance(error, errors.LocalEntryNotFoundError):  # this one: the connection broke
+            other_name = isinstance(error, errors.EntryNotFoundError)
+            broken_off = isinstance(error, errors.LocalEntryNotFoundError)  # a subclass of it that means something else
+            if broken_off or not other_name:
                 raise _Absent(f"{constants.ENDPOINT}/{entry.hub}: {type(error).__name__}: {error}") from error
     raise _Absent(f"{constants.ENDPOINT}/{entry.hub} holds neither {' nor '.join(HUB_FILES)}")
 

@@ -39,7 +39,7 @@ class Tables:
 
     Attributes:
         known_backbone: whether a backbone outside ``backbones`` exists all the same.
-        check_transforms: the problems of ``train`` under ``views`` and ``size``, all of ``transform``, where paths start.
+        check_transforms: the problems of ``train``, ``views`` and ``size`` of the map ``transform``, where paths start.
     """
 
     backbones: Mapping[str, object]

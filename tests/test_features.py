@@ -1,0 +1,395 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from aimonk_bench.backbones import encoder as encoders
+from aimonk_bench.backbones import features, weights
+from aimonk_bench.backbones.encoder import EncoderSpec, Record
+from aimonk_bench.backbones.features import CHUNK, Bank, FeatureStore
+from aimonk_bench.config.schema import BackboneConfig, TransformConfig
+from aimonk_bench.data.images import decode
+from aimonk_bench.data.pictures import Picture
+from aimonk_bench.data.transforms import render, views
+from aimonk_bench.errors import RunFailed, UserError
+
+SIZE = 32
+FLIP = TransformConfig(size=SIZE)
+BOTH = TransformConfig(size=SIZE, train=[{"HorizontalFlip": {"p": 0.5}}, {"VerticalFlip": {"p": 0.5}}])
+DRAWN = TransformConfig(size=SIZE, train=[{"RandomBrightnessContrast": {"p": 1.0}}], views=3)
+
+
+def _picture(path: Path, data: bytes) -> Picture:
+    path.write_bytes(data)
+    return Picture(path.name, path, hashlib.sha256(data).hexdigest(), 1)
+
+
+def _noise(seed: int) -> bytes:
+    small = np.random.default_rng(seed).integers(0, 256, (6, 5, 3), np.uint8)
+    return cv2.imencode(".png", cv2.resize(small, (50, 40), interpolation=cv2.INTER_CUBIC))[1].tobytes()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Picture]:
+    return [_picture(tmp_path / f"{n}.png", _noise(n)) for n in range(100)]
+
+
+@pytest.fixture
+def spec() -> EncoderSpec:
+    return EncoderSpec(weights.resolve(BackboneConfig(name="resnet18", weights="none")), SIZE)
+
+
+def _corners(pictures: np.ndarray) -> np.ndarray:
+    """What stands in for a network: features that tell pictures and flips apart, uint8 [B, H, W, 3] -> [B, 12]."""
+    half = pictures.shape[1] // 2
+    parts = [pictures[:, rows, cols] for rows in (np.s_[:half], np.s_[half:]) for cols in (np.s_[:half], np.s_[half:])]
+    return np.concatenate([part.mean(axis=(1, 2)) for part in parts], axis=1).astype(np.float32)
+
+
+class Counting:
+    """Stands in for ``open_encoder`` and counts what it encodes."""
+
+    def __init__(self) -> None:
+        self.opened, self.batches = 0, []
+
+    def __call__(self, spec: EncoderSpec, folder: Path, pictures: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        self.opened += 1
+        record = Record(spec.identity, "onnxruntime", 12, 0.0, None)
+        (folder / "encoder.json").write_text(json.dumps(vars(record)))
+        return self.encode
+
+    def encode(self, pictures: np.ndarray) -> np.ndarray:
+        self.batches.append(len(pictures))
+        return _corners(pictures)
+
+    @property
+    def encoded(self) -> int:
+        return sum(self.batches)
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    counting = Counting()
+    monkeypatch.setattr(encoders, "open_encoder", counting)
+    return counting
+
+
+def _check(bank: Bank, pictures: list[Picture], transform: TransformConfig) -> None:
+    """Every row is what a naive loop over pictures and views gives."""
+    keys = views(transform).keys
+    assert bank.index.shape == (len(keys), len(pictures))
+    assert bank.index.dtype == np.int64
+    assert bank.rows.dtype == np.float32
+    bad = dict(bank.bad)
+    for n, picture in enumerate(pictures):
+        if n in bad:
+            assert (bank.index[:, n] == -1).all()
+            continue
+        image = decode(picture.path.read_bytes(), SIZE, "bilinear")
+        for v, key in enumerate(keys):
+            wanted = _corners(render(image, picture.sha256, key, transform)[None])[0]
+            np.testing.assert_array_equal(bank.rows[bank.index[v, n]], wanted)
+
+
+@pytest.mark.parametrize("transform", [FLIP, BOTH, DRAWN], ids=["flip", "both flips", "drawn"])
+def test_the_bank_is_what_a_naive_loop_gives(
+    transform: TransformConfig, pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    bank = FeatureStore(tmp_path / "store").bank(pictures, views(transform), transform, spec)
+    _check(bank, pictures, transform)
+    assert (bank.bad, bank.engine) == ([], "onnxruntime")
+    assert isinstance(bank.rows, np.memmap)
+    assert not bank.rows.flags.writeable
+    assert max(counting.batches) == CHUNK
+    assert len(np.unique(bank.index)) == bank.index.size == counting.encoded
+
+
+def test_only_what_is_new_is_encoded(pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path):
+    store = FeatureStore(tmp_path / "store")
+    first = store.bank(pictures[:60], views(FLIP), FLIP, spec)
+    assert counting.encoded == 120
+    again = store.bank(pictures[10:50], views(FLIP), FLIP, spec)
+    assert (counting.encoded, counting.opened) == (120, 1)
+    np.testing.assert_array_equal(again.index, first.index[:, 10:50])
+    more = store.bank(pictures, views(FLIP), FLIP, spec)
+    assert counting.encoded == 200
+    np.testing.assert_array_equal(more.index[:, :60], first.index)
+    four = store.bank(pictures, views(BOTH), BOTH, spec)  # two of its views are stored
+    assert counting.encoded == 400
+    _check(four, pictures, BOTH)
+    _check(first, pictures[:60], FLIP)
+
+
+def test_pictures_with_the_same_bytes_share_a_row(spec: EncoderSpec, counting: Counting, tmp_path: Path):
+    twins = [_picture(tmp_path / f"{n}.png", _noise(n % 2)) for n in range(6)]
+    bank = FeatureStore(tmp_path / "store").bank(twins, views(FLIP), FLIP, spec)
+    assert counting.encoded == 4
+    assert bank.index[:, 0].tolist() == bank.index[:, 2].tolist() == bank.index[:, 4].tolist()
+    _check(bank, twins, FLIP)
+
+
+def test_other_encoders_have_other_folders(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    store = FeatureStore(tmp_path / "store")
+    store.bank(pictures[:3], views(FLIP), FLIP, spec)
+    store.bank(pictures[:3], views(FLIP), FLIP, EncoderSpec(spec.weights, SIZE, "torch"))
+    assert counting.opened == len(list((tmp_path / "store" / "features").iterdir())) == 2
+
+
+def test_what_cannot_be_decoded_is_reported_and_the_rest_stored(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    store = FeatureStore(tmp_path / "store")
+    broken = [_picture(tmp_path / "a", b"junk"), _picture(tmp_path / "b", b""), _picture(tmp_path / "c", b"junk")]
+    mixed = [broken[0], *pictures[:5], broken[1], broken[2]]
+    for _ in range(2):
+        bank = store.bank(mixed, views(FLIP), FLIP, spec)
+        assert [n for n, _ in bank.bad] == [0, 6, 7]
+        assert dict(bank.bad)[6] == "the file is empty"
+        _check(bank, mixed, FLIP)
+    assert (counting.opened, counting.encoded) == (1, 10)
+
+
+def test_nothing_but_undecodable_pictures(spec: EncoderSpec, counting: Counting, tmp_path: Path):
+    bank = FeatureStore(tmp_path / "store").bank([_picture(tmp_path / "a", b"x")], views(FLIP), FLIP, spec)
+    assert (bank.rows.shape, bank.index.tolist(), len(bank.bad)) == ((0, 0), [[-1], [-1]], 1)
+    assert (counting.opened, bank.engine) == (0, "onnxruntime")
+
+
+def test_progress_counts_the_pictures_to_do(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    store, seen = FeatureStore(tmp_path / "store"), []
+    store.bank(pictures[:20], views(FLIP), FLIP, spec)
+    junk = _picture(tmp_path / "a", b"junk")
+    store.bank([*pictures, junk], views(FLIP), FLIP, spec, lambda *step: seen.append(step))
+    assert seen == [("encode", done, 81) for done in range(1, 82)]
+
+
+def test_a_picture_that_changed_meanwhile_is_not_stored(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    pictures[3].path.write_bytes(_noise(1000))
+    store = FeatureStore(tmp_path / "store")
+    with pytest.raises(RunFailed, match=r"3\.png changed while it was in use"):
+        store.bank(pictures, views(FLIP), FLIP, spec)
+    pictures[3].path.unlink()
+    with pytest.raises(RunFailed, match=r"3\.png cannot be read any more: No such file"):
+        store.bank(pictures, views(FLIP), FLIP, spec)
+
+
+def test_a_death_between_rows_and_index_leaves_nothing_behind(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = FeatureStore(tmp_path / "store")
+
+    def dies(file: int) -> None:
+        if counting.encoded > CHUNK:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", dies)
+    with pytest.raises(KeyboardInterrupt):
+        store.bank(pictures, views(FLIP), FLIP, spec)
+    monkeypatch.undo()
+    monkeypatch.setattr(encoders, "open_encoder", counting)
+    [rows] = tmp_path.glob("store/features/*/rows.f32")
+    assert rows.stat().st_size == 2 * CHUNK * 12 * 4
+    bank = store.bank(pictures, views(FLIP), FLIP, spec)
+    _check(bank, pictures, FLIP)
+    assert rows.stat().st_size == 200 * 12 * 4
+    assert counting.encoded == 200 + CHUNK
+
+
+@pytest.mark.parametrize("loss", ["rows.f32", "encoder.json"])
+def test_a_damaged_store_is_not_used(
+    loss: str, pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    store = FeatureStore(tmp_path / "store")
+    store.bank(pictures, views(FLIP), FLIP, spec)
+    [file] = tmp_path.glob(f"store/features/*/{loss}")
+    if loss == "rows.f32":
+        os.truncate(file, file.stat().st_size - 1)
+    else:
+        file.unlink()
+    with pytest.raises(UserError, match=r"is damaged; remove that folder"):
+        store.bank(pictures, views(FLIP), FLIP, spec)
+
+
+def test_the_place_of_the_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spec: EncoderSpec):
+    monkeypatch.delenv("AIMONK_BENCH_CACHE", raising=False)
+    assert FeatureStore().root == Path.home() / ".cache" / "aimonk_bench"
+    monkeypatch.setenv("AIMONK_BENCH_CACHE", str(tmp_path / "file"))
+    assert FeatureStore().root == tmp_path / "file"
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="AIMONK_BENCH_CACHE names another"):
+        FeatureStore().bank([], views(FLIP), FLIP, spec)
+
+
+def test_an_engine_given_up_once_is_refused_where_it_is_insisted_on(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    store = FeatureStore(tmp_path / "store")
+    store.bank(pictures[:2], views(FLIP), FLIP, spec)
+    [file] = tmp_path.glob("store/features/*/encoder.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "engine": "torch", "reason": "it differs"}))
+    assert store.bank(pictures[:2], views(FLIP), FLIP, spec).engine == "torch"
+    with pytest.raises(RunFailed, match="engine: onnxruntime: it differs"):
+        store.bank(pictures, views(FLIP), FLIP, EncoderSpec(spec.weights, SIZE, "onnxruntime"))
+    assert counting.encoded == 4
+
+
+# A process without torch that encodes slowly, for the tests with several processes.
+WORKER = """
+    import hashlib, sys, time
+    from pathlib import Path
+    sys.path.insert(0, {tests!r})
+    import test_features as t
+    counting = t.Counting()
+    def slowly(pictures, encode=counting.encode):
+        print("encoding", flush=True)
+        time.sleep({seconds})
+        return encode(pictures)
+    counting.encode = slowly
+    t.encoders.open_encoder = counting
+    t.features.CHUNK = 8
+    folder = Path({folder!r})
+    found = t.weights.resolve(t.BackboneConfig(name="resnet18", weights="none"))
+    files = sorted(folder.glob("*.png"), key=lambda path: int(path.stem))[{start}:{stop}]
+    pictures = [t.Picture(p.name, p, hashlib.sha256(p.read_bytes()).hexdigest(), 1) for p in files]
+    t.FeatureStore(folder / "store").bank(pictures, t.views(t.FLIP), t.FLIP, t.EncoderSpec(found, t.SIZE))
+    print(counting.encoded)
+    assert not {{"torch", "timm"}} & set(sys.modules)
+"""
+
+
+def _worker(folder: Path, start: int, stop: int, seconds: float) -> subprocess.Popen[str]:
+    tests = str(Path(__file__).parent)
+    code = textwrap.dedent(WORKER).format(tests=tests, folder=str(folder), start=start, stop=stop, seconds=seconds)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_kill_loses_at_most_a_chunk(pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path):
+    worker = _worker(tmp_path, 0, 100, 0.02)
+    for _ in range(6):
+        assert worker.stdout.readline() == "encoding\n"
+    worker.send_signal(signal.SIGKILL)
+    worker.wait(30)
+    worker.stdout.close()
+    bank = FeatureStore(tmp_path / "store").bank(pictures, views(FLIP), FLIP, spec)
+    _check(bank, pictures, FLIP)
+    assert counting.encoded <= 200 - 5 * 8
+
+
+def test_two_processes_share_the_work_without_harm(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    workers = [_worker(tmp_path, start, stop, 0.01) for start, stop in ((0, 70), (30, 100))]
+    outputs = [worker.communicate(timeout=60)[0].split() for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0]
+    assert sum(int(output[-1]) for output in outputs) == 200  # nothing twice
+    bank = FeatureStore(tmp_path / "store").bank(pictures, views(FLIP), FLIP, spec)
+    _check(bank, pictures, FLIP)
+    assert counting.opened == 0
+
+
+def test_a_reader_need_not_wait_for_a_writer(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = FeatureStore(tmp_path / "store")
+    store.bank(pictures[:10], views(FLIP), FLIP, spec)
+    go_on, writing = threading.Event(), threading.Event()
+
+    def waits(images: np.ndarray) -> np.ndarray:
+        writing.set()
+        assert go_on.wait(30)
+        return _corners(images)
+
+    monkeypatch.setattr(counting, "encode", waits)
+    writer = threading.Thread(target=store.bank, args=(pictures, views(FLIP), FLIP, spec))
+    writer.start()
+    assert writing.wait(30)
+    _check(store.bank(pictures[:10], views(FLIP), FLIP, spec), pictures[:10], FLIP)
+    go_on.set()
+    writer.join(30)
+    _check(store.bank(pictures, views(FLIP), FLIP, spec), pictures, FLIP)
+
+
+def test_rows_are_on_the_disk_before_the_index_names_them(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    synced, honest = [], os.fsync
+
+    def looks(file: int) -> None:
+        honest(file)
+        [index] = tmp_path.glob("store/features/*/index.sqlite")
+        with sqlite3.connect(index) as connection:
+            [(indexed,)] = connection.execute("SELECT COUNT(*) FROM rows")
+        connection.close()
+        synced.append((os.fstat(file).st_size // (12 * 4), indexed))
+
+    monkeypatch.setattr(os, "fsync", looks)
+    FeatureStore(tmp_path / "store").bank(pictures, views(FLIP), FLIP, spec)
+    assert synced == [(64, 0), (128, 64), (192, 128), (200, 192)]
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_the_whole_way_from_files_to_features(engine: str, pictures: list[Picture], tmp_path: Path):
+    import timm
+    import torch
+
+    from aimonk_bench.backbones import trunk
+
+    found = weights.resolve(BackboneConfig(name="tf_efficientnet_lite0"))
+    spec = EncoderSpec(found, SIZE, engine)
+    bank = FeatureStore(tmp_path / "store").bank(pictures[:5], views(FLIP), FLIP, spec)
+    network = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
+    network.load_state_dict(trunk.build(found, SIZE).network.state_dict())
+    wanted = np.zeros((2, 5, 1280), np.float32)
+    for n, picture in enumerate(pictures[:5]):
+        image = decode(picture.path.read_bytes(), SIZE, "bicubic")
+        for v, seen in enumerate([image, image[:, ::-1]]):
+            normalised = (torch.from_numpy(seen.copy()).permute(2, 0, 1)[None] / 255 - 0.5) / 0.5
+            with torch.inference_mode():
+                wanted[v, n] = network(normalised).numpy()
+    difference = np.abs(bank.rows[bank.index] - wanted).max()
+    assert difference <= 1e-5 * np.abs(wanted).max()
+    assert bank.engine == engine
+    assert not np.allclose(wanted[0], wanted[1], atol=1e-2)
+
+
+def test_decoding_goes_on_while_the_encoder_works(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    decoded, during = [], []
+
+    def slow_decode(*args: object) -> np.ndarray:
+        time.sleep(0.002)
+        decoded.append(args)
+        return decode(*args)
+
+    def encode(images: np.ndarray) -> np.ndarray:
+        before = len(decoded)
+        time.sleep(0.1)
+        during.append(len(decoded) - before)
+        return _corners(images)
+
+    monkeypatch.setattr(features, "decode", slow_decode)
+    monkeypatch.setattr(counting, "encode", encode)
+    FeatureStore(tmp_path / "store").bank(pictures, views(FLIP), FLIP, spec)
+    assert len(decoded) == len(pictures)  # both views from one decode
+    assert sum(during) > 0
