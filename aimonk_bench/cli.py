@@ -157,10 +157,11 @@ def doctor() -> None:
     """Say what this machine has, what is wrong with it, and how to mend it."""
     from aimonk_bench.doctor import examine
 
-    findings = examine()
-    for finding in findings:
-        print(f"{finding.state:<8} {finding.text}")
-    if any(finding.state == "problem" for finding in findings):
+    problems = 0
+    for finding in examine():
+        print(f"{finding.state:<8} {finding.text}", flush=True)
+        problems += finding.state == "problem"
+    if problems:
         raise typer.Exit(FAILED)
 
 
@@ -214,5 +215,8 @@ def main(argv: Sequence[str]) -> int:
         return WRONG
     except RunFailed as error:
         print(f"failed: {error}", file=sys.stderr)
+        return FAILED
+    except ImportError as error:
+        print(f"{error}\n`aimonk-bench doctor` says what is wrong with this machine", file=sys.stderr)
         return FAILED
     return DONE

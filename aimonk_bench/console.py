@@ -30,11 +30,18 @@ def set_up_logging(*, quiet: bool) -> None:
 
 
 class _Stderr(logging.Handler):
-    """One message a line, to whatever stderr is now (a live bar takes its place), with a word before warnings."""
+    """A message to whatever stderr is now (a live bar takes its place); once, as the runs of a suite repeat them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         label = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        print(label + self.format(record), file=sys.stderr)
+        text = label + self.format(record)
+        if text not in self._said:
+            self._said.add(text)
+            print(text, file=sys.stderr)
 
 
 class _Pace(ProgressColumn):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
-from aimonk_bench.config.schema import BackboneConfig
 from aimonk_bench.records.environment import PACKAGES
 
+MORE_PACKAGES = ("pandas", "matplotlib", "rich", "pydantic", "typer")  # those that no record of a run names
 OLDEST_OPENCV = (4, 12)  # older releases return stale pixels for truncated JPEGs
 
 
@@ -24,14 +24,28 @@ class Finding:
     text: str
 
 
-def examine() -> list[Finding]:
-    """Look at Python, the packages, OpenCV's owners, the devices, the feature store and the default weights."""
-    return [*_packages(), *_opencv(), *_devices(), *_store(), *_weights()]
+def examine() -> Iterator[Finding]:
+    """Look at Python, the packages, OpenCV's owners, the devices, the feature store and the default weights.
+
+    A look that fails is a problem in itself, and the next one is taken.
+    """
+    looks = {
+        "the packages": _packages,
+        "OpenCV": _opencv,
+        "the devices": _devices,
+        "the feature store": _store,
+        "the default weights": _weights,
+    }
+    for subject, look in looks.items():
+        try:
+            yield from look()
+        except Exception as error:  # a broken package may raise anything
+            yield Finding("problem", f"{subject} cannot be examined ({type(error).__name__}: {error})")
 
 
 def _packages() -> Iterator[Finding]:
     yield Finding("ok", f"Python {platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores")
-    for name in PACKAGES:
+    for name in (*PACKAGES, *MORE_PACKAGES):
         version = _version(name)
         if version is not None:
             yield Finding("ok", f"{name} {version}")
@@ -87,6 +101,7 @@ def _store() -> Iterator[Finding]:
 
 def _weights() -> Iterator[Finding]:
     from aimonk_bench.backbones import weights
+    from aimonk_bench.config.schema import BackboneConfig
 
     try:
         found = weights.resolve(BackboneConfig())

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table as Grid
 
 from aimonk_bench.backbones import catalog
@@ -34,24 +35,26 @@ TABLES = Tables(
 )
 
 
-def describe(kind: str) -> Grid:
-    """One of the tables for reading: names, options with their defaults, and what each entry is.
+def describe(kind: str) -> Group:
+    """One of the tables for reading, and a blank line: names, options with their defaults, and what each entry is.
 
     Args:
         kind: a field of TABLES: backbones, losses, missing, samplers, thresholds or importers.
     """
-    grid = Grid(title=kind, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    grid = Grid(
+        title=kind, title_justify="left", caption_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     if kind == "backbones":
-        _add_columns(grid, "name", "timm name", "features", "licence of the weights")
+        _add_columns(grid, "name, below it timm's", "features", "licence of the weights")
         for name, entry in CATALOG.items():
             warning = " (non-commercial)" if entry.non_commercial else ""
-            grid.add_row(name, entry.timm, str(entry.features), (entry.licence or "not stated") + warning)
+            grid.add_row(f"{name}\n  {entry.timm}", str(entry.features), (entry.licence or "not stated") + warning)
         grid.caption = "Any other timm name works too."
-        return grid
-    _add_columns(grid, "name", "options", "what it does")
-    for name, function in getattr(TABLES, kind).items():
-        grid.add_row(name, _options(function), (inspect.getdoc(function) or "").partition("\n")[0])
-    return grid
+    else:
+        _add_columns(grid, "name", "options", "what it does")
+        for name, function in getattr(TABLES, kind).items():
+            grid.add_row(name, _options(function), (inspect.getdoc(function) or "").partition("\n")[0])
+    return Group(grid, "")
 
 
 def _add_columns(grid: Grid, *headings: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from aimonk_bench import cli, console, doctor
+from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.config import loader, schema
 from aimonk_bench.tables import TABLES
 
@@ -125,6 +126,16 @@ def test_list_names_every_entry(kind: cli.Kind, capsys: pytest.CaptureFixture[st
     assert set(getattr(TABLES, kind)) <= words
 
 
+def test_list_breaks_no_name_at_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run("list") == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert {entry.timm for entry in CATALOG.values()} <= {line.split()[0] for line in lines if line}
+    assert "Any other timm name works too." in lines
+    assert [lines[lines.index(kind) - 1] for kind in list(cli.Kind)[1:]] == [""] * (len(cli.Kind) - 1)
+
+
 def test_the_schema_is_printed_and_knows_every_loss(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("schema") == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(schema.json_schema(TABLES)))
@@ -139,8 +150,8 @@ def test_every_shipped_config_is_valid_and_opens_with_its_question(path: Path) -
     assert re.search(r"^# .*\?", head, re.MULTILINE)
     for part in ("Command:", "Run time:", "Result:"):
         assert f"# {part}" in head
-    config = loader.load_suite(path, TABLES).base if loader.is_suite(path) else loader.load(path, TABLES)
-    assert config.name == path.stem
+    load = loader.load_suite if loader.is_suite(path) else loader.load
+    assert load(path, TABLES, check_paths=False).name == path.stem
 
 
 def test_a_config_ships_for_every_loss() -> None:
@@ -158,7 +169,7 @@ def test_the_readme_names_every_verb_and_every_module() -> None:
 def test_doctor_finds_opencv_packages_that_overwrote_each_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    versions = {"opencv-python": "5.0.0.93", "opencv-python-headless": "4.13.0.92", "timm": None}
+    versions = {"opencv-python": "5.0.0.93", "opencv-python-headless": "4.13.0.92", "timm": None, "pandas": None}
     real = doctor._version
     monkeypatch.setattr(
         doctor, "_version", lambda name: versions.get(name, real(name)) if name in versions else real(name)
@@ -167,6 +178,23 @@ def test_doctor_finds_opencv_packages_that_overwrote_each_other(
     printed = capsys.readouterr().out
     assert "pip install opencv-python==5.0.0.93 opencv-python-headless==5.0.0.93" in printed
     assert "problem  timm is not installed" in printed
+    assert "problem  pandas is not installed" in printed
+
+
+@pytest.mark.parametrize("broken", ["cv2", "torch"])
+def test_doctor_reports_a_package_that_cannot_be_imported_and_goes_on(
+    broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, broken, None)
+    monkeypatch.delitem(sys.modules, "aimonk_bench.backbones.features", raising=False)  # it imports cv2
+    monkeypatch.delattr("aimonk_bench.backbones.features", raising=False)
+    findings = list(doctor.examine())
+    problems = [finding.text for finding in findings if finding.state == "problem"]
+    assert problems
+    assert all(f"import of {broken} halted" in text for text in problems)
+    subjects = {"cv2": ["cv2 cannot", "the feature store cannot"], "torch": ["the devices cannot"]}
+    assert all(any(text.startswith(start) for text in problems) for start in subjects[broken])
+    assert findings[-1].text.startswith(("weights of resnet18", "the default weights cannot be had"))
 
 
 def test_doctor_finds_nothing_wrong_here(capsys: pytest.CaptureFixture[str]) -> None:

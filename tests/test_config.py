@@ -74,11 +74,11 @@ def write(tmp_path, monkeypatch):
 
 
 def load(*args) -> Config:
-    return loader.load(args[0], TABLES, *args[1:])
+    return loader.load(args[0], TABLES, *args[1:], check_paths=False)
 
 
 def load_suite(*args) -> grid.Suite:
-    return loader.load_suite(args[0], TABLES, *args[1:])
+    return loader.load_suite(args[0], TABLES, *args[1:], check_paths=False)
 
 
 def problems(function, *args) -> list[str]:
@@ -217,6 +217,9 @@ def test_set_comes_last_and_reads_yaml(write):
     assert config.backbone.name == "resnet50"
     assert load(path, ["split.scheme=holdout", "split.test=0.3"]).split == schema.Holdout(test=0.3)
     assert load(path, ["train.lr=1", "train.lr=2"]).train.lr == 2.0
+    for order in (1, -1):  # a new name does not undo the other overrides
+        backbone = load(path, ["backbone.weights=none", "backbone.name=resnet50"][::order]).backbone
+        assert (backbone.name, backbone.weights) == ("resnet50", "none")
 
 
 def test_a_config_cannot_be_changed(write):
@@ -409,8 +412,8 @@ def test_all_errors_are_reported_at_once_each_in_its_own_file(write):
     write("base.yaml", "train:\n  lr: fast\n  epochs: 0\nloss: foacl\n")
     path = write("x.yaml", "extends: base.yaml\nnmae: x\ntrain: {epochs: 3, lrr: 1}\nplot: {title: a, title: b}\n")
     assert [": ".join(line.split(": ")[:2]) for line in problems(load, path, ["train.seeds=x", "foo.bar=1"])] == [
-        "--set foo.bar=1: foo",
-        "--set train.seeds=x: train.seeds",
+        "--set foo.bar: foo",
+        "--set train.seeds: train.seeds",
         "base.yaml:2:7: train.lr",
         "base.yaml:4:7: loss",
         "x.yaml:1:1: data.images",
@@ -449,16 +452,16 @@ def test_a_cycle_is_named(write, files, cycle):
     ("override", "message"),
     [
         ("train.lr", "--set train.lr: found 'train.lr', expected key=value, such as train.lr=1e-4"),
-        ("=3", "--set =3: found '=3', expected key=value"),
-        ("train..lr=3", "--set train..lr=3: found 'train..lr=3', expected key=value"),
-        ("trian.lr=3", "--set trian.lr=3: trian: found unknown key 'trian', expected one of"),
-        ("train.lrr=3", "--set train.lrr=3: train.lrr: found unknown key 'lrr', expected one of"),
-        ("train.lr=[1", "--set train.lr=[1: not valid YAML"),
-        ("train.lr=fast", "--set train.lr=fast: train.lr: found 'fast', expected a number"),
-        ("loss.gamma=1", "--set loss.gamma=1: loss.gamma: found unknown key 'gamma', expected no options"),
-        ("extends=a.yaml", "--set extends=a.yaml: extends: found a key that only a file can hold"),
-        ("train.clip=!!float 3", "--set train.clip=!!float 3: found the tag"),
-        ("name.a=1", "--set name.a=1: name.a"),
+        ("=3", "--set: found '=3', expected key=value"),
+        ("train..lr=3", "--set train..lr: found 'train..lr=3', expected key=value"),
+        ("trian.lr=3", "--set trian.lr: trian: found unknown key 'trian', expected one of"),
+        ("train.lrr=3", "--set train.lrr: train.lrr: found unknown key 'lrr', expected one of"),
+        ("train.lr=[1", "--set train.lr: not valid YAML"),
+        ("train.lr=fast", "--set train.lr: train.lr: found 'fast', expected a number"),
+        ("loss.gamma=1", "--set loss.gamma: loss.gamma: found unknown key 'gamma', expected no options"),
+        ("extends=a.yaml", "--set extends: extends: found a key that only a file can hold"),
+        ("train.clip=!!float 3", "--set train.clip: found the tag"),
+        ("name.a=1", "--set name.a: name.a"),
     ],
 )
 def test_a_wrong_override_is_explained(write, override, message):
@@ -466,6 +469,42 @@ def test_a_wrong_override_is_explained(write, override, message):
     if override != "name.a=1":  # what `name` then holds is the file's fault
         assert len(lines) == 1
         assert lines[0].startswith(message)
+
+
+def test_a_broken_override_hides_no_other_error(write):
+    write("a.yaml", "train: [\n")
+    overrides = ["los=hill", "train.lr=x", "foo", "train.clip=[1", f"transform={{trian: [{'x' * 500}]}}"]
+    starts = ["--set foo: found", "--set los: los", "--set train.clip: not", "--set train.lr: train.lr: found 'x'"]
+    starts.append("--set transform: transform.trian: found unknown key")
+    lines = problems(load, write("x.yaml", DATA), overrides)
+    assert [line[: len(start)] for line, start in zip(lines, starts, strict=True)] == starts
+    assert max(map(len, lines)) < 250
+    lines = problems(load, write("x.yaml", "extends: a.yaml\n"), overrides)
+    assert [line.split(": ")[0] for line in lines] == ["--set foo", "--set train.clip", "a.yaml:2:1"]
+
+
+def test_paths_that_lead_nowhere_are_errors_with_their_place(write, tmp_path):
+    path = write("x.yaml", DATA + "backbone: {weights: w.pt}\nloss: foacl\n")
+    expected = [
+        f"x.yaml:1:16: data.labels: found {tmp_path / 'l.txt'}, expected a file that exists",
+        f"x.yaml:1:31: data.images: found {tmp_path / 'i'}, expected a folder that exists",
+        f"x.yaml:2:21: backbone.weights: found {tmp_path / 'w.pt'}, expected a file that exists",
+    ]
+    assert problems(loader.load, path, TABLES)[:3] == expected
+    assert problems(loader.load, path, TABLES, ["backbone.fallback=resnet50", "loss=focal"]) == expected[:2]
+    assert problems(loader.load, path, TABLES, ["data.images=l.txt"])[0].startswith("--set data.images: data.images: ")
+    for name in ("l.txt", "w.pt", "i/a.jpg"):
+        write(name, "")
+    assert problems(loader.load, path, TABLES)[0].startswith("x.yaml:3:7: loss")
+    assert loader.load(path, TABLES, ["loss=focal"]) == load(path, ["loss=focal"])
+
+
+def test_in_a_suite_an_absent_weight_file_fails_its_run_only(write):
+    path = write("s.yaml", SUITE + "backbone: {weights: w.pt}\n")
+    assert [line[:11] for line in problems(loader.load_suite, path, TABLES)] == ["s.yaml:1:16", "s.yaml:1:31"]
+    for name in ("l.txt", "i/a.jpg"):
+        write(name, "")
+    assert loader.load_suite(path, TABLES) == load_suite(path)
 
 
 def test_timm_is_asked_only_about_names_outside_the_catalog(write):
@@ -696,7 +735,7 @@ def test_all_errors_of_a_suite_are_reported_at_once(write):
     )
     lines = problems(load_suite, write("s.yaml", text), ["train.lr=3"])
     assert [": ".join(line.split(": ")[:2]) for line in lines] == [
-        "--set train.lr=3: train.lr",
+        "--set train.lr: train.lr",
         "s.yaml:1:7: loss",
         "s.yaml:4:20: loss",
         "s.yaml:5:29: loss",
@@ -721,7 +760,8 @@ def test_an_override_of_an_axis_is_an_error(write, override, conflict):
     text = DATA + "suite: {baseline: {}, axes: {loss: [focal], train.lr: [1]}}\n"
     path = write("s.yaml", text)
     if conflict:
-        assert any("a key that is an axis of the suite" in line for line in problems(load_suite, path, [override]))
+        [line] = problems(load_suite, path, [override])
+        assert "a key that is an axis of the suite" in line
     else:
         assert load_suite(path, [override]).runs[0].config.train.epochs == 2
 

@@ -73,6 +73,18 @@ def test_a_removed_export_is_made_again(pictures: np.ndarray, tmp_path: Path):
     np.testing.assert_array_equal(open_encoder(_spec(), tmp_path, pictures)(pictures), wanted)
 
 
+def test_a_damaged_export_is_made_again(pictures: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    wanted = open_encoder(_spec(), tmp_path, pictures)(pictures)
+    model = tmp_path / "model.onnx"
+    content = model.read_bytes()
+    for damaged in (content[: len(content) // 2], b"", b"junk"):
+        model.write_bytes(damaged)
+        caplog.clear()
+        np.testing.assert_array_equal(open_encoder(_spec(), tmp_path, pictures)(pictures), wanted)
+        assert "model.onnx cannot be used and is made again: " in caplog.text
+    assert len(model.read_bytes()) == len(content)
+
+
 def _off_by(factor: float) -> Callable[[Path], encoders.Run]:
     honest = encoders.onnx_run
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -177,8 +178,12 @@ def test_progress_counts_the_pictures_to_do(
     store, seen = FeatureStore(tmp_path / "store"), []
     store.bank(pictures[:20], views(FLIP), FLIP, spec)
     junk = _picture(tmp_path / "a", b"junk")
-    store.bank([*pictures, junk], views(FLIP), FLIP, spec, lambda *step: seen.append(step))
-    assert seen == [("encode", done, 81) for done in range(1, 82)]
+    counting.opened = 0
+    store.bank([*pictures, junk], views(FLIP), FLIP, spec, lambda *step: seen.append((*step, counting.opened)))
+    assert seen == [("encode", done, 81, 1) for done in range(CHUNK // 2, 82)]  # building it is not in the pace
+    other = _picture(tmp_path / "b", b"more junk")
+    store.bank([other], views(FLIP), FLIP, spec, lambda *step: seen.append(step))
+    assert seen[-1] == ("encode", 1, 1)
 
 
 def test_a_picture_that_changed_meanwhile_is_not_stored(
@@ -215,19 +220,87 @@ def test_a_death_between_rows_and_index_leaves_nothing_behind(
     assert counting.encoded == 200 + CHUNK
 
 
-@pytest.mark.parametrize("loss", ["rows.f32", "encoder.json"])
+def _cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size - 1)
+
+
+def _overwrite(file: Path) -> None:
+    file.write_bytes(b"\xff" * file.stat().st_size)
+
+
+def _lacks_a_field(file: Path) -> None:
+    file.write_text('{"features": 12}')
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "reason"),
+    [
+        ("rows.f32", _cut, "200 rows of 12 features are indexed, rows.f32 has 9599 bytes"),
+        ("rows.f32", Path.unlink, "200 rows of 12 features are indexed, rows.f32 has 0 bytes"),
+        ("encoder.json", Path.unlink, "200 rows of 0 features are indexed, rows.f32 has 9600 bytes"),
+        ("encoder.json", _cut, "cannot be read as JSON"),
+        ("encoder.json", _overwrite, "cannot be read as JSON"),
+        ("encoder.json", _lacks_a_field, "encoder.json: identity: Field required"),
+        ("index.sqlite", _overwrite, "index.sqlite: file is not a database"),
+    ],
+)
 def test_a_damaged_store_is_not_used(
-    loss: str, pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+    name: str,
+    damage: Callable[[Path], None],
+    reason: str,
+    pictures: list[Picture],
+    spec: EncoderSpec,
+    counting: Counting,
+    tmp_path: Path,
 ):
     store = FeatureStore(tmp_path / "store")
     store.bank(pictures, views(FLIP), FLIP, spec)
-    [file] = tmp_path.glob(f"store/features/*/{loss}")
-    if loss == "rows.f32":
-        os.truncate(file, file.stat().st_size - 1)
-    else:
-        file.unlink()
-    with pytest.raises(UserError, match=r"is damaged; remove that folder"):
+    [file] = tmp_path.glob(f"store/features/*/{name}")
+    damage(file)
+    with pytest.raises(UserError, match=rf"is damaged; remove that folder, it will be made anew \(.*{reason}"):
         store.bank(pictures, views(FLIP), FLIP, spec)
+
+
+def test_a_page_of_the_index_that_is_damaged_is_told_when_it_is_met(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    store = FeatureStore(tmp_path / "store")
+    store.bank(pictures, views(FLIP), FLIP, spec)
+    [file] = tmp_path.glob("store/features/*/index.sqlite")
+    content = file.read_bytes()
+    page = int.from_bytes(content[16:18], "big")  # its first page names the tables, the others hold them
+    file.write_bytes(content[:page] + b"\xff" * (len(content) - page))
+    with pytest.raises(UserError, match=r"is damaged; remove that folder.*index\.sqlite: .*malformed"):
+        store.bank(pictures, views(FLIP), FLIP, spec)
+
+
+def test_an_index_that_stays_locked_is_not_called_damaged(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(features, "BUSY_SECONDS", 0.01)
+    store = FeatureStore(tmp_path / "store")
+    store.bank(pictures[:3], views(FLIP), FLIP, spec)
+    [file] = tmp_path.glob("store/features/*/index.sqlite")
+    with contextlib.closing(sqlite3.connect(file)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(UserError, match=r"cannot be used: database is locked"):
+            store.bank(pictures, views(FLIP), FLIP, spec)
+
+
+def test_a_store_that_another_process_begins_meanwhile_is_not_called_damaged(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store, honest = FeatureStore(tmp_path / "store"), features._Shelf._count
+
+    def slow(shelf: features._Shelf) -> int:
+        count = honest(shelf)
+        monkeypatch.setattr(features._Shelf, "_count", honest)
+        store.bank(pictures[:10], views(FLIP), FLIP, spec)  # the other process, which is quicker
+        return count
+
+    monkeypatch.setattr(features._Shelf, "_count", slow)
+    _check(store.bank(pictures, views(FLIP), FLIP, spec), pictures, FLIP)
+    assert counting.encoded == 200
 
 
 def test_the_place_of_the_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spec: EncoderSpec):

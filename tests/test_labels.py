@@ -33,7 +33,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(file: Path, **options: Any) -> DataConfig:
-    return DataConfig(labels=file, **{"images": file.parent, **options})
+    return DataConfig(labels=file, **{"images": file.parent, "on_bad_image": "skip", **options})
 
 
 def read(folder: Path, content: str | bytes, name: str = "labels.txt", **options: Any) -> Labels:
@@ -69,7 +69,8 @@ def tables(draw: st.DrawFn) -> Table:
         st.lists(word.filter(lambda text: text not in ("macro", "image", "g")), min_size=1, max_size=4, unique=True)
     )
     row = st.lists(st.sampled_from([1, 0, None]), min_size=len(attributes), max_size=len(attributes))
-    cells = draw(st.lists(row, min_size=len(names), max_size=len(names)))
+    rows = st.lists(row, min_size=len(names), max_size=len(names))
+    cells = draw(rows.filter(lambda rows: any(cell is not None for row in rows for cell in row)))
     groups = draw(st.lists(word, min_size=len(names), max_size=len(names)))
     return names, attributes, cells, groups
 
@@ -171,11 +172,24 @@ def test_every_problem_of_a_file_is_told_at_once(tmp_path: Path) -> None:
     assert [line.split(": ")[0] for line in found] == [f"labels.txt:{n}" for n in (2, 4, 5, 5, 6, 7, 8)]
     assert "found a name and 1 token, expected 2" in found[0]
     assert "leaves the picture folder" in found[1]
-    assert "attribute attr2: found 'yes'" in found[2]
-    assert "positive '1', negative '0', missing 'NA' ''" in found[2]
-    assert "absolute" in found[3]
+    assert "absolute" in found[2]
+    assert "attribute attr2: found 'yes'" in found[3]
+    assert "positive '1', negative '0', missing 'NA' ''" in found[3]
     assert "a.jpg contradicts line 1: attr1 is missing, there positive" in found[4]
     assert "backslash" in found[5]
+
+
+def test_pictures_that_do_not_exist_are_told_with_the_other_problems(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    text = "a.jpg 1 0\nb.jpg 1 0\n../x.jpg 1 0\nc.jpg maybe 1\na.jpg 0 0\nsub/../b.jpg 1 0\nd.jpg 1\n"
+    found = problems(tmp_path, text, on_bad_image="error")
+    assert [line.split(": ")[0] for line in found] == [f"labels.txt:{n}" for n in (2, 3, 4, 4, 5, 7)]
+    assert found[0] == f"labels.txt:2: picture b.jpg is missing (looked in {tmp_path})"
+    assert "picture c.jpg is missing" in found[3]
+    for on_bad_image in ("error", "skip"):
+        first, *rest = problems(tmp_path, text, images=tmp_path / "no", on_bad_image=on_bad_image)
+        assert first == f"data.images: found {tmp_path / 'no'}, expected a folder that exists"
+        assert [line[:12] for line in rest] == [f"labels.txt:{n}" for n in (3, 4, 5, 7)]
 
 
 def test_of_many_problems_twenty_are_shown_and_all_are_counted(tmp_path: Path) -> None:
@@ -337,9 +351,23 @@ def test_values_may_differ_between_attributes(tmp_path: Path) -> None:
         "data.values: no map for the attribute 'b'",
         "data.values: found 'c', which is no attribute of a, b",
     ]
-    assert problems(tmp_path, text, "l.csv", values={"a": yes, "b": yes})[0].startswith(
+    assert problems(tmp_path, text + "r;no;no\n", "l.csv", values={"a": yes, "b": yes})[0].startswith(
         "l.csv:2: attribute b: found '2'"
     )
+
+
+def test_a_column_that_holds_no_labels_is_told_once(tmp_path: Path) -> None:
+    text = "image,patient,x\n" + "".join(f"{n}.jpg,p{n // 2},1\n" for n in range(60)) + "60.jpg,p30,?\n"
+    found = problems(tmp_path, text, "l.csv")
+    assert found[0].startswith("l.csv:1: attribute patient: found none of the declared values (positive '1', ")
+    assert "in 61 rows, but 'p0', 'p1', 'p2'; " in found[0]
+    assert "data.group" in found[0]
+    assert "data.attributes" in found[0]
+    assert found[1].startswith("l.csv:62: attribute x: found '?'")
+    assert len(found) == 2
+    fixed = text.replace("?", "0")
+    assert read(tmp_path, fixed, "l.csv", group="patient").attributes == ("x",)
+    assert read(tmp_path, fixed, "l.csv", attributes=["x"]).attributes == ("x",)
 
 
 def test_a_column_of_groups_and_pictures_without_one(tmp_path: Path) -> None:
@@ -351,8 +379,22 @@ def test_a_column_of_groups_and_pictures_without_one(tmp_path: Path) -> None:
     assert read(tmp_path, text, "l.csv", attributes=["x"]).groups is None
 
 
-def test_an_attribute_nobody_labelled_is_reported(tmp_path: Path) -> None:
-    assert read(tmp_path, "a.jpg 1 NA\n").notes[1:] == ("attribute attr2 is missing for every picture",)
+def test_an_attribute_nobody_labelled_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert len(read(tmp_path, "a.jpg 1 NA\nb.jpg NA NA\n").notes) == 1
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == f"{tmp_path / 'labels.txt'}: attribute attr2 is missing for every picture"
+
+
+def test_a_file_without_any_label_is_an_error(tmp_path: Path) -> None:
+    for name, text in (
+        ("l.txt", "a NA NA\nb NA NA\n"),
+        ("l.csv", "image,x\na,\n"),
+        ("l.jsonl", '{"image":"a","labels":{}}'),
+    ):
+        assert problems(tmp_path, text, name) == [
+            f"{name}:1: found no label (every value is missing), expected at least one"
+        ]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import subprocess
 from pathlib import Path
 
 import fake_suite
@@ -13,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import aimonk_bench
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import metrics
 from aimonk_bench.records import files, index, run, suite
-from aimonk_bench.records.environment import environment
+from aimonk_bench.records.environment import _commit, environment
 from aimonk_bench.records.run import Status
 
 JSON = st.recursive(
@@ -183,6 +185,28 @@ def test_environment_names_what_is_installed(monkeypatch: pytest.MonkeyPatch) ->
     assert found["processor"]
     assert (found["engine"], found["weights"]["licence"]) == ("torch", "apache-2.0")
     assert found["git_commit"] is None or len(found["git_commit"].removesuffix("-dirty")) == 40
+
+
+def test_the_commit_is_that_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+
+    package = tmp_path / "aimonk_bench" / "__init__.py"
+    package.parent.mkdir()
+    package.touch()
+    monkeypatch.setattr(aimonk_bench, "__file__", str(package))
+    assert _commit() is None  # no repository, wherever the user stands
+    git("init")
+    git("commit", "--allow-empty", "-m", "a repository that merely surrounds it")
+    assert _commit() is None
+    git("add", ".")
+    git("commit", "-m", "one that tracks it")
+    assert _commit() == git("rev-parse", "HEAD")
+    package.write_text("changed")
+    assert _commit() == git("rev-parse", "HEAD") + "-dirty"
+    monkeypatch.setenv("PATH", "")
+    assert _commit() is None
 
 
 # Many runs -----------------------------------------------------------------------------------------------------------

@@ -231,9 +231,11 @@ def test_nothing_is_cut_and_nothing_is_too_wide(name: str, width: int, request: 
     for label in names:
         assert squeezed(label) in first_column
     for record in collection.failed:
-        assert squeezed(f"failed: {record.status.reason} (runs/{record.status.id})") in squeezed(
-            "".join(line[place:] for line in lines)
-        )
+        first, *more = str(record.status.reason).splitlines()
+        right = squeezed("".join(line[place:] for line in lines))
+        assert squeezed(f"failed: {first} (runs/{record.status.id})") in right
+        assert all(squeezed(line) not in squeezed(text) for line in more)
+        assert ("status.json" in text) == bool(more)
     assert text.count("not run") == 1
 
 
@@ -360,6 +362,37 @@ def test_backbones_that_differ_are_named_in_the_rows(tmp_path: Path) -> None:
     assert lines[1] == "several backbones, named in the rows, frozen"
     assert lines[2] == "dinov2, ImageNet weights, frozen, NON-COMMERCIAL (cc-by-nc-4.0)"
     assert any("resnet18 (fallback tf_efficientnet_lite0) (base)" in line for line in lines)
+
+
+def test_a_fallback_that_the_name_of_the_run_declares_is_not_named_twice(tmp_path: Path) -> None:
+    names = ["resnet18(fallback=tf_efficientnet_lite0)", "resnet34"]
+    places = fake_suite.write_suite(tmp_path, names)
+    fake_suite.write_run(places[0], names[0], fake_suite.predictions())
+    own = fake_suite.WEIGHTS | {"name": "resnet34", "requested": "resnet34"}
+    fake_suite.write_run(places[1], names[1], fake_suite.predictions(), weights=own)
+    found = table.labels(summary.summarize(index.collect(tmp_path)))
+    assert [*found.values()] == [f"{names[0]} (fallback taken) (base)", "resnet34"]
+
+
+@pytest.mark.parametrize(
+    ("views", "said"),
+    [
+        ((3, 3), ", 3 drawn views per training picture"),
+        ((1, 1), ", 1 drawn view per training picture"),
+        ((2, 3), ""),
+        (("exact", 3), ""),
+        (("exact", "exact"), ""),
+        ((None, None), ""),
+    ],
+)
+def test_heading_says_how_many_views_were_drawn(tmp_path: Path, views: tuple[object, object], said: str) -> None:
+    names = [f"views={k}-{i}" for i, k in enumerate(views)]
+    for place, k in zip(fake_suite.write_suite(tmp_path, names), views, strict=True):
+        fake_suite.write_run(place, place.name, fake_suite.predictions())
+        if k is not None:
+            data = json.loads((place / run.DATA).read_text())
+            run.write_data(place, data | {"views": k})
+    assert show(tmp_path, 200)[0] == f"comparison: 60 pictures, 4 attributes, 3 folds x 2 seeds{said}"
 
 
 def test_floors_that_differ_between_runs_are_given_as_a_range(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,38 +54,81 @@ def test_a_suite_leaves_the_files_of_the_contract(suite: Path) -> None:
     record = json.loads((suite / "suite.json").read_text())
     assert sorted(path.name for path in (suite / "runs").iterdir()) == sorted(record["ids"])
     assert [run_id.rpartition("-")[0] for run_id in record["ids"]] == [
-        *("masked_bce-uniform", "masked_bce-balanced", "focal_gamma_1.0-uniform", "focal_gamma_1.0-balanced")
+        f"{recipe}-tf_efficientnet_lite0-epochs2"
+        for recipe in (
+            "masked_bce-uniform",
+            "masked_bce-balanced",
+            "focal_gamma_1.0-uniform",
+            "focal_gamma_1.0-balanced",
+        )
     ]
     assert record["baseline"] == record["ids"][0]
     for run_id in record["ids"]:
         assert {path.name for path in (suite / "runs" / run_id).iterdir()} == RUN_FILES
 
 
-def test_scikit_learn_reproduces_the_summary_from_the_predictions_alone(suite: Path) -> None:
-    for row in rows_of(suite / "summary.csv"):
-        if row["attribute"] == "macro":
-            continue
-        folder = suite / "runs" / row["run"]
-        saved = np.load(folder / "predictions.npz")
-        tuned = np.array(json.loads((folder / "thresholds.json").read_text())["thresholds"])
-        a = saved["attribute"].tolist().index(row["attribute"])
-        probability = 1 / (1 + np.exp(-saved["logits"][:, :, a].astype(np.float64)))
-        for split, names in {"test": ("f1_default", "f1_tuned", "accuracy_tuned"), "val": ("f1_validation",)}.items():
+def scored(folder: Path) -> dict[str, dict[str, float]]:
+    """Attribute -> figure, by scikit-learn, from predictions.npz and thresholds.json alone; every class is present."""
+    saved = np.load(folder / "predictions.npz")
+    tuned = np.array(json.loads((folder / "thresholds.json").read_text())["thresholds"])  # [S, F, A]
+    logits = saved["logits"].astype(np.float64)
+    found: dict[str, dict[str, float]] = {}
+    for a, attribute in enumerate(saved["attribute"].tolist()):
+        parts = {}
+        for split in ("val", "test"):
             used = (saved["split"] == split) & saved["observed"][:, a]
-            truth, fold = saved["targets"][used, a], saved["fold"][used]
-            for name in names:
-                cut = np.full((len(tuned), used.sum()), 0.5) if name == "f1_default" else tuned[:, fold, a]
-                score = metrics.accuracy_score if name.startswith("accuracy") else metrics.f1_score
-                values = [score(truth, p > t) for p, t in zip(probability[:, used], cut, strict=True)]
-                assert float(row[name]) == pytest.approx(np.mean(values), rel=1e-12)
-            if split == "test":
-                by_fold = [
-                    [metrics.roc_auc_score(truth[fold == k], p[fold == k]) for k in np.unique(fold)]
-                    for p in probability[:, used]
-                ]
-                assert float(row["roc_auc"]) == pytest.approx(np.mean(by_fold), rel=1e-12)
-                assert float(row["floor_f1"]) == pytest.approx(metrics.f1_score(truth, np.ones_like(truth)))
-                assert int(row["n_observed"]) == len(truth)
+            probability = 1 / (1 + np.exp(-logits[:, used, a]))
+            parts[split] = saved["targets"][used, a], saved["fold"][used], probability
+        truth, fold, probability = parts["test"]
+        prior = (saved["train_positive"] / saved["train_observed"])[fold, a]
+
+        def counted(
+            score: Callable[..., float], split: str, cut: float | None, a: int = a, parts: Any = parts
+        ) -> float:
+            truth, fold, probability = parts[split]
+            cuts = tuned[:, fold, a] if cut is None else np.full(probability.shape, cut)
+            return float(np.mean([score(truth, p > t) for p, t in zip(probability, cuts, strict=True)]))
+
+        def ranked(score: Callable[..., float], truth: Any = truth, fold: Any = fold, p: Any = probability) -> float:
+            folds = np.unique(fold)
+            return float(np.mean([[score(truth[fold == k], row[fold == k]) for k in folds] for row in p]))
+
+        found[attribute] = {
+            "n_observed": len(truth),
+            "n_positive": truth.sum(),
+            "f1_default": counted(metrics.f1_score, "test", 0.5),
+            "f1_tuned": counted(metrics.f1_score, "test", None),
+            "f1_validation": counted(metrics.f1_score, "val", None),
+            "threshold": tuned[:, :, a].mean(),
+            "precision": counted(metrics.precision_score, "test", None),
+            "recall": counted(metrics.recall_score, "test", None),
+            "accuracy_default": counted(metrics.accuracy_score, "test", 0.5),
+            "accuracy_tuned": counted(metrics.accuracy_score, "test", None),
+            "average_precision": ranked(metrics.average_precision_score),
+            "roc_auc": ranked(metrics.roc_auc_score),
+            "floor_f1": metrics.f1_score(truth, np.ones_like(truth)),
+            "prior_f1": metrics.f1_score(truth, prior > 0.5),
+        }
+    figures = list(found["attr1"])
+    found["macro"] = {name: np.mean([found[attribute][name] for attribute in found]) for name in figures}
+    for name in ("n_observed", "n_positive"):
+        found["macro"][name] *= len(found) - 1
+    return found
+
+
+def test_scikit_learn_reproduces_every_number_of_the_summary(suite: Path) -> None:
+    ids = json.loads((suite / "suite.json").read_text())["ids"]
+    expected = {run_id: scored(suite / "runs" / run_id) for run_id in ids}
+    rows = rows_of(suite / "summary.csv")
+    assert len(rows) == 4 * 5
+    for row in rows:
+        own, base = (expected[run_id][row["attribute"]] for run_id in (row["run"], ids[0]))
+        wanted = {**own, "delta": own["f1_tuned"] - base["f1_tuned"], "seeds": 2}
+        words = ("run", "state", "backbone", "weights", "loss", "missing", "sampler", "attribute")
+        found = {name: float(value) for name, value in row.items() if value and name not in (*words, "seconds")}
+        if row["attribute"] == "macro":
+            del wanted["threshold"]
+        assert found == pytest.approx(wanted, rel=1e-12, abs=1e-15)
 
 
 def test_finished_runs_are_not_run_again(
@@ -101,8 +146,9 @@ def test_finished_runs_are_not_run_again(
 
 def test_every_table_comes_back_from_the_predictions(suite: Path, workplace: Path) -> None:
     derived = [*suite.rglob("metrics.json"), *suite.rglob("thresholds.json"), *suite.glob("summary.*")]
+    derived += suite.rglob("loss_curve.png")
     before = {path: path.read_bytes() for path in derived}
-    assert len(before) == 10
+    assert len(before) == 14
     for path in derived:
         path.unlink()
     assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(suite), "--quiet"]) == 0
@@ -172,22 +218,71 @@ def test_run_into_a_folder(workplace: Path, capsys: pytest.CaptureFixture[str]) 
     assert (workplace / "two" / "predictions.npz").read_bytes() == first
 
 
-@pytest.mark.parametrize("sampler", ["uniform", "balanced"])
-def test_values_under_na_change_nothing(workplace: Path, sampler: str) -> None:
-    """The label file says NA; what a caller's array holds there must not reach any file (the loader puts 0)."""
-    outs = []
-    for seed in (None, 0):
-        config = loader.load(workplace / "small.yaml", TABLES, [f"sampler={sampler}", "name=na"])
-        planned = plan.plan_run(config)
+def test_values_under_na_change_nothing(workplace: Path) -> None:
+    """The loader puts 0 under NA; whatever a caller's array holds there must not reach any file of a suite."""
+    (workplace / "na.yaml").write_text(SUITE.replace("uniform, balanced", "uniform, balanced, inverse_frequency"))
+    outs = [workplace / "na-as-loaded", workplace / "na-randomised"]
+    for out in outs:
+        planned = plan.plan_suite(loader.load_suite(workplace / "na.yaml", TABLES))
         labels = planned.dataset.labels
-        if seed is not None:
-            noise = np.random.default_rng(seed).integers(0, 2, labels.targets.shape, np.int8)
+        if out is outs[1]:
+            noise = np.random.default_rng(0).integers(0, 2, labels.targets.shape, np.int8)
             labels.targets[~labels.observed] = noise[~labels.observed]
-        out = workplace / f"na-{sampler}-{seed}"
-        runner.execute_run(planned, out, lambda phase, done, total: None)
-        outs.append(out)
-    for name in ("predictions.npz", "thresholds.json", "metrics.json", "history.csv"):
-        assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes(), name
+        runner.execute_suite(planned, out, lambda phase, done, total: None)
+    for path in outs[0].rglob("*"):
+        if path.name in ("predictions.npz", "thresholds.json", "metrics.json", "history.csv", "data.json"):
+            assert path.read_bytes() == (outs[1] / path.relative_to(outs[0])).read_bytes(), path.name
+    summaries = [[{**row, "seconds": ""} for row in rows_of(out / "summary.csv")] for out in outs]
+    assert summaries[0] == summaries[1]
+
+
+def test_a_run_of_a_suite_can_be_run_again_as_it_stands(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = sorted((suite / "runs").iterdir())[0]
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", str(folder / "config.yaml"), "--quiet"]) == 0
+    (again,) = (tmp_path / "experiments").iterdir()
+    for name in ("config.yaml", "predictions.npz", "metrics.json"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_mistake_that_only_one_run_meets_is_its_own_failure(workplace: Path) -> None:
+    (workplace / "bad.pth").write_bytes(b"not weights")
+    (workplace / "mistake.yaml").write_text(
+        "extends: small.yaml\n"
+        "suite:\n  baseline: {backbone.weights: imagenet}\n"
+        "  axes: {backbone.weights: [imagenet, ./bad.pth, none]}\n"
+    )
+    out = workplace / "mistake"
+    assert cli.main(["suite", str(workplace / "mistake.yaml"), "--out", str(out), "--quiet"]) == 3
+    states = [row["state"] for row in rows_of(out / "summary.csv") if row["attribute"] == "macro"]
+    assert states == ["done", "failed", "done"]
+
+
+def test_a_split_that_is_impossible_leaves_the_folder_alone(
+    workplace: Path, suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (suite / "suite.json").read_bytes()
+    folds = ["--set", "split={scheme: kfold, folds: 81}"]
+    assert cli.main(["suite", str(workplace / "pair.yaml"), *folds, "--out", str(suite)]) == 2
+    assert "split.folds: found 81" in capsys.readouterr().err
+    assert (suite / "suite.json").read_bytes() == before
+
+
+def test_two_processes_do_not_write_into_one_folder(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with runner.alone(workplace / "shared"):
+        assert cli.main(["run", str(workplace / "small.yaml"), "--out", str(workplace / "shared")]) == 2
+    assert "another process is writing there" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb, config in (("run", "small.yaml"), ("suite", "valid.yaml")):
+        (workplace / "valid.yaml").write_text(
+            "extends: small.yaml\nsuite: {baseline: {loss: hill}, axes: {loss: [hill, focal]}}\n"
+        )
+        assert cli.main([verb, str(workplace / config), "--out", "/proc/here"]) == 2
+        assert "/proc/here: cannot be written" in capsys.readouterr().err
 
 
 def test_bad_pictures_are_errors_or_reported(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,7 +120,7 @@ def test_an_attribute_of_one_class_falls_back_to_the_pooled_threshold_and_says_s
         assert thresholds[1] == shared
         assert notes == ["", f"no observed validation {absent}: pooled threshold used"]
     observed[:, 1] = False
-    assert "no observed validation positive" in policy(scores, targets, observed)[1][1]
+    assert policy(scores, targets, observed)[1][1] == "no observed validation label: pooled threshold used"
 
 
 def test_shrunk_by_nothing_is_each_attributes_own_threshold() -> None:

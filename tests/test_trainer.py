@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -299,13 +302,30 @@ def test_a_batch_without_any_label_costs_nothing_and_breaks_nothing():
     assert np.isfinite(trained.logits[0]["test"]).all()
 
 
-def test_a_loss_that_is_not_finite_fails_the_run_with_its_epoch():
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_loss_that_is_not_finite_fails_the_run_and_is_named(part):
     data = problem()
-    data.features[data.index[:, data.folds[1].train[0]]] = np.nan
-    with pytest.raises(RunFailed, match=r"^loss is not finite at epoch 1$"):
+    fold, first = data.folds[1], "seed 0, fold 1, validation"
+    broken = getattr(fold, part)[0]
+    data.features[data.index[:, broken]] = np.nan
+    data.folds[0] = Fold(*(np.setdiff1d(rows, broken) for rows in vars(data.folds[0]).values()))
+    if part == "train":
+        draws = {
+            seed: SAMPLERS["uniform"](fold.train[:, None], fold.train, 6, 4, Streams.of(seed, 1).sampler)
+            for seed in (0, 7)
+        }
+        step, seed = min((int(np.argwhere(fold.train[draw] == broken)[0, 0]), seed) for seed, draw in draws.items())
+        first = f"seed {seed}, fold 1, iteration {step + 1}"
+    with pytest.raises(RunFailed) as error:
         run(data, recipe())
-    with pytest.raises(RunFailed, match=r"^loss is not finite at epoch [1-9]$"):
+    assert str(error.value) == f"loss is not finite at epoch 1 ({first}; 2 of 4 heads)"
+
+
+def test_iterations_of_a_loss_that_is_not_finite_count_from_the_first_epoch():
+    with pytest.raises(RunFailed, match=r"^loss is not finite at epoch \d \(seed [07], fold [01], ") as error:
         run(problem(), recipe(lr=1e38, epochs=9), dtype=torch.float32)
+    epoch, iteration = re.search(r"epoch (\d) .* iteration (\d+);", str(error.value)).groups()
+    assert (int(iteration) - 1) // 4 + 1 == int(epoch)  # four steps in an epoch
 
 
 def test_what_a_stopped_head_goes_on_to_draw_does_not_count():
@@ -325,6 +345,22 @@ def test_what_a_stopped_head_goes_on_to_draw_does_not_count():
     config["train"] = config["train"].model_copy(update={"patience": None})
     with pytest.raises(RunFailed):
         run(data, config, steps=1)
+
+
+def test_once_warm_an_optimizer_imports_nothing():
+    code = """if True:
+        import sys, torch
+        from aimonk_bench.training import heads, trainer
+        trainer.warm_up()
+        before = set(sys.modules)
+        for make in heads.OPTIMIZERS.values():
+            weight = torch.ones(1, requires_grad=True)
+            optimizer = make([weight], 0.1, 0.0)
+            weight.sum().backward()
+            optimizer.step()
+        sys.exit(len(set(sys.modules) - before))
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_scoring_in_chunks_changes_nothing(monkeypatch):

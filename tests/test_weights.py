@@ -241,8 +241,11 @@ def test_a_declared_fallback_is_taken_loudly(caplog: pytest.LogCaptureFixture):
     assert (found.name, found.requested, found.fallback, found.source) == (LITE0, "resnet18", True, "package")
     [record] = caplog.records
     assert record.levelno == logging.WARNING
-    assert f"using the declared fallback {LITE0} instead of resnet18 (" in record.getMessage()
-    assert "hub" in record.getMessage()
+    head, *tried = record.getMessage().splitlines()
+    assert head == f"using the declared fallback {LITE0} instead of resnet18"
+    assert [line.partition(": ")[0] for line in tried] == [
+        f"  tried resnet18, {source}" for source in ("cache", "package", "hub")
+    ]
 
 
 def test_a_fallback_that_cannot_be_had_either():

@@ -20,7 +20,7 @@ import numpy as np
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.data.images import BACKGROUND, DECODE_REVISION
 from aimonk_bench.errors import RunFailed, UserError
-from aimonk_bench.records.files import dumps, write_text
+from aimonk_bench.records.files import read_as, write_json
 
 if TYPE_CHECKING:
     from aimonk_bench.backbones.trunk import Trunk
@@ -131,9 +131,21 @@ class Record:
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record of a folder of features, None before anything was encoded."""
+    """The record of a folder of features, None before anything was encoded.
+
+    Raises:
+        UserError: it is damaged.
+    """
     file = folder / "encoder.json"
-    return Record(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+    try:
+        return read_as(Record, file) if file.exists() else None
+    except UserError as error:
+        raise damaged(folder, str(error)) from error
+
+
+def damaged(folder: Path, reason: str) -> UserError:
+    """What to tell of a folder of features that cannot be trusted."""
+    return UserError(f"the feature store {folder} is damaged; remove that folder, it will be made anew ({reason})")
 
 
 class Encoder:
@@ -168,7 +180,10 @@ def open_encoder(spec: EncoderSpec, folder: Path, pictures: np.ndarray) -> Encod
     """
     record, model = read_record(folder), folder / "model.onnx"
     if record is not None and record.engine == "onnxruntime" and model.exists():
-        return Encoder(onnx_run(model), spec.batch)
+        try:
+            return Encoder(onnx_run(model), spec.batch)
+        except Exception as error:  # onnxruntime has an exception for each way in which a file can be damaged
+            logger.warning("%s cannot be used and is made again: %s", model, " ".join(str(error).split())[:300])
     from aimonk_bench.backbones import trunk as trunks
 
     logger.info("building %s (%s)", spec.weights.name, spec.weights.file or spec.weights.sha256)
@@ -178,7 +193,7 @@ def open_encoder(spec: EncoderSpec, folder: Path, pictures: np.ndarray) -> Encod
         return _made(spec, folder, trunk, reference, pictures)
     if record.engine == "torch":
         return reference
-    trunks.export(trunk, model, _shape(spec))  # somebody removed it; that it agrees was established
+    trunks.export(trunk, model, _shape(spec))  # removed or damaged; that it agrees was established
     return Encoder(onnx_run(model), spec.batch)
 
 
@@ -203,7 +218,7 @@ def _made(spec: EncoderSpec, folder: Path, trunk: Trunk, reference: Encoder, pic
         else:
             logger.warning("%s: encoding with torch, several times slower: %s", spec.weights.name, reason)
     record = Record(spec.identity, engine, wanted.shape[1], parity, reason)
-    write_text(folder / "encoder.json", dumps(asdict(record)))
+    write_json(folder / "encoder.json", asdict(record))
     return encoder
 
 

@@ -11,6 +11,7 @@ import collections
 import contextlib
 import hashlib
 import logging
+import math
 import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -23,7 +24,7 @@ import filelock
 import numpy as np
 
 from aimonk_bench.backbones import encoder as encoders
-from aimonk_bench.backbones.encoder import Encoder, EncoderSpec, Engine, Record, cores, read_record
+from aimonk_bench.backbones.encoder import Encoder, EncoderSpec, Engine, Record, cores, damaged, read_record
 from aimonk_bench.config.schema import TransformConfig
 from aimonk_bench.data.images import UndecodableImage, decode
 from aimonk_bench.data.pictures import Picture
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 64  # rows written at once, and lost at most by a kill
 AHEAD = 32  # pictures decoded ahead of the encoder
+ITEM = np.dtype(np.float32).itemsize
 BUSY_SECONDS = 60.0  # how long to wait for another process to finish a write to the index
 
 Progress = Callable[[str, int, int], None]
@@ -80,10 +82,11 @@ class FeatureStore:
 
         Args:
             pictures: [N]; equal bytes share a row.
-            progress: called with ("encode", pictures done, pictures to do).
+            progress: called with ("encode", pictures done, pictures to do), first when the encoder is built, which is
+                no measure of its pace.
 
         Raises:
-            UserError: the store cannot be written, or the weights do not fit.
+            UserError: the store cannot be written or is damaged, or the weights do not fit.
             RunFailed: the engine asked for cannot be used; a picture changed meanwhile.
         """
         folder = self.root / "features" / spec.digest
@@ -95,7 +98,7 @@ class FeatureStore:
             ) from error
         _engine(spec, read_record(folder))
         bad: dict[str, str] = {}
-        with _Shelf(folder) as shelf:
+        with _told(folder), _Shelf(folder) as shelf:
             if shelf.missing(pictures, views.keys):
                 with _alone(folder):
                     shelf.cut()
@@ -112,6 +115,17 @@ def _engine(spec: EncoderSpec, record: Record | None) -> Engine:
     if spec.engine == "onnxruntime" and record.engine != "onnxruntime":
         raise RunFailed(f"engine: onnxruntime: {record.reason}")
     return record.engine
+
+
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Turn what sqlite3 raises into a message."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:  # locked, the disk is full: that says nothing against the content
+        raise UserError(f"the feature store {folder} cannot be used: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise damaged(folder, f"index.sqlite: {error}") from error
 
 
 @contextlib.contextmanager
@@ -137,19 +151,27 @@ class _Shelf:
         self._file = folder / "rows.f32"
         self._file.touch()
         self._index = sqlite3.connect(folder / "index.sqlite", timeout=BUSY_SECONDS)
-        self._index.execute(
-            "CREATE TABLE IF NOT EXISTS rows (picture TEXT, view TEXT, row INTEGER NOT NULL UNIQUE,"
-            " PRIMARY KEY (picture, view)) WITHOUT ROWID"
-        )
-        needed = self._bytes()  # asked before the size, which another process may be adding to
-        if self._file.stat().st_size < needed or (self._count() and not needed):
-            raise UserError(f"the feature store {folder} is damaged; remove that folder, it will be made anew")
+        try:
+            self._check()
+        except BaseException:
+            self._index.close()
+            raise
 
     def __enter__(self) -> _Shelf:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._index.close()
+
+    def _check(self) -> None:
+        self._index.execute(
+            "CREATE TABLE IF NOT EXISTS rows (picture TEXT, view TEXT, row INTEGER NOT NULL UNIQUE,"
+            " PRIMARY KEY (picture, view)) WITHOUT ROWID"
+        )
+        count, width = self._shape()
+        size = self._file.stat().st_size  # asked last: another process may be adding rows
+        if size < count * width * ITEM or (count and not width):
+            raise damaged(self.folder, f"{count} rows of {width} features are indexed, rows.f32 has {size} bytes")
 
     def _stored(self, keys: Sequence[str]) -> list[dict[str, int]]:
         """Per view, the row of each stored picture."""
@@ -161,12 +183,10 @@ class _Shelf:
         [(count,)] = self._index.execute("SELECT COALESCE(MAX(row) + 1, 0) FROM rows")
         return int(count)
 
-    def _dimensions(self) -> int:
-        record = read_record(self.folder)
-        return record.features if record else 0
-
-    def _bytes(self) -> int:
-        return self._count() * self._dimensions() * np.dtype(np.float32).itemsize
+    def _shape(self) -> tuple[int, int]:
+        """(R, D) of what is indexed. R is asked first: whoever adds rows has written D before."""
+        count, record = self._count(), read_record(self.folder)
+        return count, record.features if record else 0
 
     def missing(self, pictures: Sequence[Picture], keys: Sequence[str]) -> Todo:
         """Each picture that lacks views, once per content, and those views."""
@@ -188,12 +208,12 @@ class _Shelf:
 
     def rows(self) -> np.ndarray:
         """[R, D] float32, memory-mapped and read-only."""
-        shape = (self._count(), self._dimensions())
+        shape = self._shape()
         return np.memmap(self._file, np.float32, "r", shape=shape) if shape[0] else np.zeros(shape, np.float32)
 
     def cut(self) -> None:
         """Cut off what a killed process wrote but did not index."""
-        os.truncate(self._file, self._bytes())
+        os.truncate(self._file, math.prod(self._shape()) * ITEM)
 
     def append(self, names: Sequence[tuple[str, str]], features: np.ndarray) -> None:
         """Store features [n, D] under their n (picture SHA-256, view key)."""
@@ -231,7 +251,7 @@ def _encode(
                 encode = encode or encoders.open_encoder(spec, shelf.folder, chunk)
                 shelf.append(names[:CHUNK], encode(chunk))
                 del names[:CHUNK], images[:CHUNK]
-            if progress:
+            if progress and (encode is not None or done == len(todo)):
                 progress("encode", done, len(todo))
     return bad
 

@@ -91,11 +91,11 @@ def resolve(backbone: BackboneConfig) -> Weights:
     tried: list[str] = []
     found = _find(backbone.name, backbone.weights, tried)
     if found is None and backbone.fallback is not None:
+        reasons = "".join(f"\n  tried {line}" for line in tried)
         found = _find(backbone.fallback, "imagenet", tried)
         if found is not None:
             found = replace(found, requested=backbone.name)
-            reasons = "; ".join(tried)
-            logger.warning("using the declared fallback %s instead of %s (%s)", found.name, backbone.name, reasons)
+            logger.warning("using the declared fallback %s instead of %s%s", found.name, backbone.name, reasons)
     if found is None:
         raise _unavailable(backbone, tried)
     if found.non_commercial:

@@ -92,8 +92,10 @@ def _shown(value: object) -> str:
 
 
 def axis_fault(override: Node, axes: Sequence[str]) -> Fault | None:
-    """A ``--set`` that an axis would undo."""
+    """A ``--set`` that an axis would undo; axes that no suite may have are not looked at."""
     for axis in axes:
+        if axis.split(".")[0] in _FIXED:
+            continue
         node: Node | None = override
         for part in axis.split("."):
             node = node.child(part) if node else None

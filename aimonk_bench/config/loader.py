@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from aimonk_bench import registry
 from aimonk_bench.config import grid, schema
 from aimonk_bench.config.nodes import Broken, Fault, Node, Place, fault, merge, parse, read_text, scalar, wrap
 from aimonk_bench.config.schema import Config, Tables
@@ -17,45 +19,51 @@ from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Problem
 
 
-def load(path: Path, tables: Tables, overrides: Sequence[str] = ()) -> Config:
+def load(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_paths: bool = True) -> Config:
     """The config of one experiment.
 
     Args:
         path: a YAML file.
         tables: what it may name.
-        overrides: ``key.sub=value`` each, laid over the file in this order.
+        overrides: ``key.sub=value`` each, laid over one another in this order and together over the file.
+        check_paths: labels, pictures and a weight file without a fallback must exist.
 
     Raises:
         UserError: every problem, one line each: ``file:line:column: key: found X, expected Y``.
     """
-    tree, faults, _ = _assemble(path, overrides)
+    tree, faults, layers = _assemble(path, overrides)
+    tree = _lay(tree, layers)
     suite = tree.child("suite")
     if suite is not None:
         problem = Problem((), "a suite", "one experiment; `aimonk-bench suite` runs suites")
         faults.append(fault(suite.key or suite.at, ("suite",), problem))
         tree = replace(tree, value={key: node for key, node in tree.children.items() if key != "suite"})
+    faults += schema.absent(tree) if check_paths else []
     config, more = schema.read(tree, tables)
     if config is None or faults:
         raise _error(faults + more)
     return config
 
 
-def load_suite(path: Path, tables: Tables, overrides: Sequence[str] = ()) -> grid.Suite:
-    """The suite of a file, every run of its grid checked.
+def load_suite(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_paths: bool = True) -> grid.Suite:
+    """The suite of a file, every run of its grid checked; a run whose weight file is absent fails when it is run.
 
     Raises:
         UserError: as `load`; also for a missing ``suite`` and for an override of a key that is an axis.
     """
-    tree, faults, layers = _assemble(path, overrides)
+    file, faults, layers = _assemble(path, overrides)
+    tree = _lay(file, layers)
+    faults += schema.absent(tree) if check_paths else []
     if "suite" not in tree.children:
         faults.append(
             fault(tree.at, (), Problem((), "no suite", "the key 'suite'; `aimonk-bench run` runs one experiment"))
         )
         raise _error(faults + schema.read(tree, tables)[1])
     axes = tree.children["suite"].child("axes")
-    for layer in layers:
-        undone = grid.axis_fault(layer, list(axes.children) if axes else [])
-        faults += [undone] if undone else []
+    undone = [grid.axis_fault(layer, list(axes.children) if axes else []) for layer in layers]
+    faults += filter(None, undone)
+    # an override that an axis undoes is told as such alone: an axis value may lack the option it sets
+    tree = _lay(file, [layer for layer, conflict in zip(layers, undone, strict=True) if conflict is None])
     suite, more = grid.expand(tree, tables)
     if suite is None or faults:
         raise _error(faults + more)
@@ -101,20 +109,22 @@ def _error(faults: Iterable[Fault]) -> UserError:
 
 
 def _assemble(path: Path, overrides: Sequence[str]) -> tuple[Node, list[Fault], list[Node]]:
-    """The tree of a file with its bases and overrides, the faults that do not stop it, and the overrides alone.
+    """The tree of a file with its bases, the overrides to lay over it, and the faults of both that do not stop it.
 
     Raises:
-        UserError: a file or an override cannot be read.
+        UserError: a file cannot be read.
     """
     files = _Files()
     tree = files.tree(str(path), (), None)
-    layers = [layer for text in overrides if (layer := _override(text, files))]
+    layers = [layer for text in overrides if (layer := _override(text, files.faults))]
     if tree is None or files.broken:
         raise _error(files.broken + files.faults)
-    tree = _named(merge(Node({"name": Node(path.stem, tree.at)}, tree.at), tree))
-    for layer in layers:
-        tree = merge(tree, layer)
-    return tree, files.faults, layers
+    return _named(merge(Node({"name": Node(path.stem, tree.at)}, tree.at), tree)), files.faults, layers
+
+
+def _lay(tree: Node, layers: Sequence[Node]) -> Node:
+    """The overrides over the file, as one: a new name among them replaces what the file has, not one of them."""
+    return merge(tree, functools.reduce(merge, layers)) if layers else tree
 
 
 def _named(tree: Node) -> Node:
@@ -187,19 +197,19 @@ class _Files:
         return bases
 
 
-def _override(text: str, files: _Files) -> Node | None:
+def _override(text: str, faults: list[Fault]) -> Node | None:
     """``key.sub=value`` as a tree; the value is YAML, its relative paths start from the working directory."""
-    at = Place(f"--set {text}", 0, 0, Path.cwd())
     key, equals, value = text.partition("=")
+    at = Place(f"--set {key.strip()}".rstrip(), 0, 0, Path.cwd())
     keys = key.strip().split(".")
     if not equals or not all(keys):
-        files.broken.append(fault(at, (), Problem((), repr(text), "key=value, such as train.lr=1e-4")))
+        faults.append(fault(at, (), Problem((), registry.show(text), "key=value, such as train.lr=1e-4")))
         return None
     if keys[0] == "extends":
-        files.broken.append(fault(at, ("extends",), Problem((), "a key that only a file can hold", "a config key")))
+        faults.append(fault(at, ("extends",), Problem((), "a key that only a file can hold", "a config key")))
         return None
     try:
-        return wrap(keys, parse(value, at, files.faults), at)
+        return wrap(keys, parse(value, at, faults), at)
     except Broken as error:
-        files.broken.append(error.fault)
+        faults.append(error.fault)
         return None

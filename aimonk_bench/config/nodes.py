@@ -37,7 +37,7 @@ class Place:
     """Where something is written.
 
     Attributes:
-        source: the file as the user named it, or ``--set key=value``.
+        source: the file as the user named it, or ``--set key``.
         line: from 1; 0 on the command line, where neither line nor column is shown.
         column: from 1.
         folder: relative paths written here start from it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from aimonk_bench import registry
-from aimonk_bench.config.nodes import Fault, Node, locate
+from aimonk_bench.config.nodes import Fault, Node, fault, locate
 from aimonk_bench.registry import Problem, Spec, Table
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -385,15 +385,34 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
     return (None if problems else config), problems
 
 
-def read(tree: Node, tables: Tables) -> tuple[Config | None, list[Fault]]:
-    """A merged tree as a config: `check`, with relative paths resolved and every problem at its place."""
-    data = tree.plain()
+def _paths(tree: Node) -> Iterator[tuple[str, str, Node, str]]:
+    """The section, key, node and absolute form of every path written in a tree."""
     for section, key in (("data", "labels"), ("data", "images"), ("backbone", "weights")):
         parent = tree.child(section)
         node = parent.child(key) if parent else None
         if node and isinstance(node.value, str) and (section == "data" or is_weight_file(node.value)):
             # not Path.resolve(): a label file that is a link keeps its neighbours
-            data[section][key] = os.path.abspath(node.at.folder / node.value)
+            yield section, key, node, os.path.abspath(node.at.folder / node.value)
+
+
+def absent(tree: Node) -> list[Fault]:
+    """Paths of a merged tree that lead nowhere; not weights that a fallback or another run of a suite stands in for."""
+    backbone = tree.child("backbone")
+    fallback = backbone.child("fallback") if backbone else None
+    spare = "suite" in tree.children or (fallback is not None and fallback.value is not None)
+    faults = []
+    for section, key, node, path in _paths(tree):
+        kind, there = ("folder", os.path.isdir) if key == "images" else ("file", os.path.isfile)
+        if not there(path) and not (section == "backbone" and spare):
+            faults.append(fault(node.at, (section, key), Problem((), path, f"a {kind} that exists")))
+    return faults
+
+
+def read(tree: Node, tables: Tables) -> tuple[Config | None, list[Fault]]:
+    """A merged tree as a config: `check`, with relative paths resolved and every problem at its place."""
+    data = tree.plain()
+    for section, key, _, path in _paths(tree):
+        data[section][key] = path
     config, problems = check(data, tables)
     return config, [locate(tree, problem) for problem in problems]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import logging
 import posixpath
+import stat
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -80,11 +81,35 @@ def inside(name: str) -> str:
     return path
 
 
+def obstacle(path: Path) -> str | None:
+    """Why no picture can be read at a path, or None; nothing is opened."""
+    try:
+        # opening a named pipe would wait for ever
+        return None if stat.S_ISREG(path.stat().st_mode) else "not a regular file"
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+
+
+def no_folder(images: Path) -> str:
+    """The message about a picture folder that does not exist."""
+    return f"data.images: found {images}, expected a folder that exists"
+
+
+def no_picture(name: str, reason: str, images: Path) -> str:
+    """The message about a picture that cannot be read."""
+    return f"picture {name} is {reason} (looked in {images})"
+
+
 def load(data: DataConfig) -> Labels:
     """Read ``data.labels`` with the importer named, or found to fit, and check every line.
 
+    Attributes that nobody labelled are warned about.
+
     Raises:
-        UserError: every problem of the file as ``file:line: ...``, the first 20 of them printed.
+        UserError: every problem of the file as ``file:line: ...``, the first 20 of them printed; beside them, but
+            not alone, the listed pictures that do not exist, unless bad ones are to be skipped.
     """
     lines = _read(data.labels)
     name, note = data.importer, f"importer: {data.importer}"
@@ -96,16 +121,20 @@ def load(data: DataConfig) -> Labels:
         raise UserError(misuse)
     sheet = IMPORTERS[name](lines, data)
     sheet.problems += _attribute_problems(sheet)
+    paths = _paths(sheet)
     unmapped = _unmapped(data.values, sheet)
-    kept, states, duplicates = ([], [], []) if unmapped else _resolve(sheet, data.values)
+    kept, states, duplicates = ([], [], []) if unmapped else _resolve(sheet, paths, data.values)
     if not sheet.rows and not sheet.problems:
         sheet.problems.append((1, "found no picture, expected at least one"))
+    if not unmapped and not sheet.problems and not any(state is not None for row in states for state in row):
+        sheet.problems.append((1, "found no label (every value is missing), expected at least one"))
     if unmapped or sheet.problems:
         if data.importer == "auto":
             logger.warning("%s: %s; set data.importer if that is wrong", data.labels, note)
-        problems = sorted(sheet.problems, key=lambda problem: problem[0])
-        raise UserError([*unmapped, *(f"{data.labels}:{line}: {text}" for line, text in problems)], limit=SHOWN)
+        raise _error(data, sheet, paths, unmapped)
     observed = np.array([[state is not None for state in row] for row in states])
+    for name in np.array([*sheet.attributes])[~observed.any(axis=0)]:
+        logger.warning("%s: attribute %s is missing for every picture", data.labels, name)
     groups = tuple(row.group for row in kept)
     return Labels(
         ids=tuple(row.name for row in kept),
@@ -115,8 +144,21 @@ def load(data: DataConfig) -> Labels:
         groups=groups if data.group or any(groups) else None,
         file=data.labels,
         lines=np.array([row.line for row in kept]),
-        notes=(note, *_notes(data, duplicates, groups), *_silent(sheet, observed)),
+        notes=(note, *_notes(data, duplicates, groups)),
     )
+
+
+def _error(data: DataConfig, sheet: Sheet, paths: Sequence[str | None], others: list[str]) -> UserError:
+    """Everything that is wrong, in the order of the lines, with the pictures that do not exist."""
+    problems = list(sheet.problems)
+    if not data.images.is_dir():
+        others = [*others, no_folder(data.images)]
+    elif data.on_bad_image == "error":
+        first = {path: row for path, row in zip(reversed(paths), reversed(sheet.rows), strict=True) if path}
+        reasons = ((row, obstacle(data.images / path)) for path, row in first.items())
+        problems += [(row.line, no_picture(row.name, reason, data.images)) for row, reason in reasons if reason]
+    problems.sort(key=lambda problem: problem[0])
+    return UserError([*others, *(f"{data.labels}:{line}: {text}" for line, text in problems)], limit=SHOWN)
 
 
 def _read(file: Path) -> list[str]:
@@ -191,8 +233,35 @@ def _meanings(values: Values) -> tuple[dict[str, State], str]:
     return {token: state for _, state, tokens in declared for token in tokens}, words
 
 
+def _paths(sheet: Sheet) -> list[str | None]:
+    """Where each row's picture lies in the picture folder; a name that cannot be one goes to the sheet's problems."""
+    paths: list[str | None] = []
+    for row in sheet.rows:
+        try:
+            paths.append(inside(row.name))
+        except ValueError as error:
+            sheet.problems.append((row.line, str(error)))
+            paths.append(None)
+    return paths
+
+
+def _foreign(sheet: Sheet, meanings: Sequence[tuple[dict[str, State], str]]) -> Iterator[tuple[str, str]]:
+    """Attributes named by the file, several of whose cells are tokens and none a declared one; and what to say."""
+    for column, (name, line) in enumerate(sheet.attributes.items()):
+        meaning, words = meanings[column]
+        tokens = [cell for row in sheet.rows if isinstance(cell := row.cells[column], str)]
+        if line and len(tokens) > 1 and meaning.keys().isdisjoint(tokens):
+            shown = ", ".join(repr(token[:60]) for token in list(dict.fromkeys(tokens))[:3])
+            yield (
+                name,
+                f"attribute {name}: found none of the declared values ({words}) in {len(tokens)} rows, but {shown}; "
+                "declare them in data.values, or, if these are no labels, name the column in data.group "
+                "or the others in data.attributes",
+            )
+
+
 def _resolve(
-    sheet: Sheet, values: Values | Mapping[str, Values]
+    sheet: Sheet, paths: Iterable[str | None], values: Values | Mapping[str, Values]
 ) -> tuple[list[Row], list[tuple[State, ...]], list[tuple[Row, Row]]]:
     """The rows to use, their states [N][A], and the (later, first) pairs of identical duplicates.
 
@@ -200,21 +269,21 @@ def _resolve(
     """
     names = list(sheet.attributes)
     meanings = [_meanings(values if isinstance(values, Values) else values[name]) for name in names]
+    foreign = dict(_foreign(sheet, meanings))
+    sheet.problems += [(sheet.attributes[name], text) for name, text in foreign.items()]
     kept: dict[str, tuple[Row, tuple[State, ...]]] = {}
     duplicates = []
-    for row in sheet.rows:
+    for row, path in zip(sheet.rows, paths, strict=True):
         problems = []
         states: list[State] = []
         for name, cell, (meaning, words) in zip(names, row.cells, meanings, strict=True):
-            if isinstance(cell, str) and cell not in meaning:
+            if name in foreign:
+                states.append(None)  # told once
+            elif isinstance(cell, str) and cell not in meaning:
                 problems.append(f"attribute {name}: found {cell[:60]!r}, expected one of the declared values ({words})")
             else:
                 states.append(meaning[cell] if isinstance(cell, str) else cell)
-        try:
-            path = inside(row.name)
-        except ValueError as error:
-            problems.append(str(error))
-        if not problems:
+        if path and not problems:
             first, known = kept.setdefault(path, (row, tuple(states)))
             if first is not row:
                 duplicates.append((row, first))
@@ -242,9 +311,3 @@ def _notes(data: DataConfig, duplicates: Sequence[tuple[Row, Row]], groups: Sequ
     alone = sum(group is None for group in groups)
     if alone and (data.group or alone < len(groups)):
         yield f"{alone} of {len(groups)} pictures have no group value; each is a group of its own"
-
-
-def _silent(sheet: Sheet, observed: NDArray[np.bool_]) -> Iterator[str]:
-    for column, name in enumerate(sheet.attributes):
-        if not observed[:, column].any():
-            yield f"attribute {name} is missing for every picture"

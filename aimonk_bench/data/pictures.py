@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from aimonk_bench.data.labels import SHOWN, Labels, inside
+from aimonk_bench.data.labels import SHOWN, Labels, inside, no_folder, no_picture, obstacle
 from aimonk_bench.errors import UserError
 
 
@@ -82,16 +81,15 @@ def fingerprint(labels: Labels, pictures: Sequence[Picture | None]) -> str:
 
 def _examine(labels: Labels, images: Path, read: Callable[[Path], str]) -> list[Picture | Skipped]:
     if not images.is_dir():
-        raise UserError(f"data.images: found {images}, expected a folder that exists")
+        raise UserError(no_folder(images))
 
     def one(name: str, line: int) -> Picture | Skipped:
         path = images / inside(name)
+        reason = obstacle(path)
+        if reason:
+            return Skipped(name, line, reason)
         try:
-            if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would wait for ever
-                return Skipped(name, line, "not a regular file")
             return Picture(name, path, read(path), line)
-        except FileNotFoundError:
-            return Skipped(name, line, "missing")
         except OSError as error:
             return Skipped(name, line, f"unreadable: {error.strerror}")
 
@@ -105,6 +103,4 @@ def _sha256(path: Path) -> str:
 
 
 def _messages(labels: Labels, images: Path, skipped: Sequence[Skipped]) -> list[str]:
-    return [
-        f"{labels.file}:{item.line}: picture {item.image_id} is {item.reason} (looked in {images})" for item in skipped
-    ]
+    return [f"{labels.file}:{item.line}: {no_picture(item.image_id, item.reason, images)}" for item in skipped]

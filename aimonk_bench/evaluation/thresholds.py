@@ -70,14 +70,14 @@ def pooled(scores: Array, targets: Array, observed: Array) -> Tuned:
 
 
 def per_attribute_f1(scores: Array, targets: Array, observed: Array) -> Tuned:
-    """The best F1 of each attribute; the pooled threshold where one of the two classes was not observed."""
+    """The best F1 of each attribute; the pooled threshold where one of the two classes, or both, were not observed."""
     thresholds, notes = pooled(scores, targets, observed)
     for a, seen in enumerate(observed.T):
         cells = targets[seen, a]
         if len(np.unique(cells)) == 2:
             thresholds[a] = best_f1_threshold(scores[seen, a], cells)
         else:
-            absent = "negative" if cells.any() else "positive"
+            absent = "label" if not cells.size else "negative" if cells.any() else "positive"
             notes[a] = f"no observed validation {absent}: pooled threshold used" + (notes[a] and f"; {notes[a]}")
     return thresholds, notes
 

@@ -66,10 +66,17 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the working directory, with ``-dirty`` for uncommitted changes; None outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """The commit this package is at, with ``-dirty`` for uncommitted changes; None where git does not track it."""
+    if _git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says in the folder of the package; None if it refuses or is not there."""
+    folder = Path(aimonk_bench.__file__).parent
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None

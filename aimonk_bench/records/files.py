@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,24 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def contents(folder: Path) -> list[str]:
+    """What an output folder holds, sorted, without partial files; nothing if it is new.
+
+    Raises:
+        UserError: it is a file, or could not be written.
+    """
+    if folder.is_dir():
+        return sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL))
+    if folder.exists():
+        raise UserError(f"{folder}: is a file, expected a folder or nothing")
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=above):
+            return []
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
 def write_text(path: Path, text: str) -> None:

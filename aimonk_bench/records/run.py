@@ -22,7 +22,7 @@ from aimonk_bench import registry
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import metrics, thresholds
 from aimonk_bench.evaluation.predictions import Predictions
-from aimonk_bench.records.files import PARTIAL, atomic, read_as, read_json, write_json, write_text
+from aimonk_bench.records.files import PARTIAL, atomic, contents, read_as, read_json, write_json, write_text
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
@@ -132,11 +132,7 @@ def claim(folder: Path, run_id: str, config: str) -> bool:
     Raises:
         UserError: the folder holds another run, or something that is no run.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file, expected a folder or nothing")
-    found = (
-        sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL)) if folder.exists() else []
-    )
+    found = contents(folder)
     if not found:
         return False
     if STATUS in found:
@@ -146,6 +142,8 @@ def claim(folder: Path, run_id: str, config: str) -> bool:
                 f"{folder}: holds the run {status.id}, this one is {run_id}; name another folder with --out"
             )
         return status.state == "done"
+    if "suite.json" in found:
+        raise UserError(f"{folder}: holds a suite; name another folder with --out")
     if CONFIG not in found:
         raise UserError(f"{folder}: holds {found[0]} but no run; name another folder with --out")
     if folder.name != run_id and (folder / CONFIG).read_text(encoding="utf-8") != config:
@@ -181,6 +179,26 @@ def write_history(folder: Path, columns: Mapping[str, npt.ArrayLike]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*fields, strict=True))
+
+
+def read_history(folder: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read the columns of ``history.csv``, NaN for an empty field.
+
+    Raises:
+        UserError: it is missing or broken.
+    """
+    path = folder / HISTORY
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        values = np.array([[float(field or "nan") for field in row] for row in rows]).reshape(-1, len(header))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as a history: {error}") from error
+    whole = ("seed", "fold", "iteration_number", "epoch")
+    return {
+        name: column.astype(np.int64) if name in whole else column
+        for name, column in zip(header, values.T, strict=True)
+    }
 
 
 def write_predictions(folder: Path, predictions: Predictions) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aimonk_bench.errors import UserError
-from aimonk_bench.records.files import PARTIAL, read_as, write_json
+from aimonk_bench.records.files import contents, read_as, write_json
 
 FILE = "suite.json"
 RUNS = "runs"
@@ -39,11 +39,7 @@ def claim(folder: Path) -> None:
     Raises:
         UserError: it holds anything else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file, expected a folder or nothing")
-    found = (
-        sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL)) if folder.exists() else []
-    )
+    found = contents(folder)
     if found and FILE not in found:
         raise UserError(f"{folder}: holds {found[0]} but no {FILE}; name another folder with --out")
 

@@ -16,6 +16,11 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def reason(record: RunRecord) -> str:
+    """Why a run failed; the first line says what, the others more about it."""
+    return (record.status.reason or "").strip()
+
+
 def _shared(summary: Summary) -> dict[int, str]:
     """The parts, by place, that the names of all runs have in common."""
     names = [name.split(_SEPARATOR) for name in summary.collection.names.values()]
@@ -32,7 +37,8 @@ def labels(summary: Summary) -> dict[str, str]:
         parts = name.split(_SEPARATOR)
         label = _SEPARATOR.join(part for place, part in enumerate(parts) if place not in shared) or name
         used, asked = next(((k[0], k[1]) for k, ids in backbones.items() if run_id in ids), ("", ""))
-        fallback = f" (fallback {used})" if len(backbones) > 1 and used != asked else ""
+        named = f"fallback={used}" in label
+        fallback = f" (fallback {'taken' if named else used})" if len(backbones) > 1 and used != asked else ""
         found[run_id] = label + fallback + (" (base)" if run_id == summary.collection.baseline else "")
     return found
 
@@ -86,10 +92,12 @@ def _sizes(summary: Summary) -> list[str]:
         for used, listed in ((record.data["n_used"], record.data["n_listed"]) for record in finished)
     }
     splits = {_split(record, summary.seeds[record.status.id]) for record in finished}
+    views = {record.data.get("views", "exact") for record in finished}
     return [
         *pictures,
         count(len(summary.attributes), "attribute"),
         *(splits if len(splits) == 1 else ["several splits"]),
+        *(f"{count(k, 'drawn view')} per training picture" for k in views if len(views) == 1 and k != "exact"),
     ]
 
 
@@ -106,6 +114,8 @@ def caption(summary: Summary, layout: Layout) -> list[str]:
     lines = []
     if layout.columns:
         lines += [*_meaning(summary, layout), *_coverage(summary, layout), *_unseen(summary, layout)]
+    if any("\n" in reason(record) for record in summary.collection.failed):
+        lines.append("the whole reason of a failed run: status.json in its folder")
     if left_out:
         lines.append(f"left out, no part of this suite: {', '.join(left_out)}")
     return lines

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aimonk_bench.records.index import Collection
-from aimonk_bench.reporting.captions import caption, count, heading, labels
+from aimonk_bench.reporting.captions import caption, count, heading, labels, reason
 from aimonk_bench.reporting.layout import ALWAYS, CHOSEN, GAP, PRIOR, Detail, Layout, complete, fitting, span, wrap
 from aimonk_bench.reporting.summary import Summary, summarize
 
@@ -131,6 +131,7 @@ def _remarks(summary: Summary, top: int) -> Iterator[tuple[str, str]]:
     for record in summary.collection.failed:
         place = record.folder.relative_to(summary.collection.folder).as_posix()
         where = "" if place == "." else f" ({place})"
-        yield record.status.id, f"{FAILED} {' '.join((record.status.reason or '').split())}{where}"
+        first, _, _ = reason(record).partition("\n")
+        yield record.status.id, f"{FAILED} {first}{where}"
     for run_id, _ in summary.collection.missing[:top]:
         yield run_id, "not run"

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aimonk_bench import registry
@@ -15,13 +15,14 @@ from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
 from aimonk_bench.config.grid import Suite
-from aimonk_bench.config.schema import BackboneConfig, Config, DataConfig, KFold, Tables
-from aimonk_bench.data import labels, pictures
+from aimonk_bench.config.schema import BackboneConfig, Config, DataConfig, KFold, Tables, TrainConfig
+from aimonk_bench.data import labels, pictures, splits
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.pictures import Picture, Skipped
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
 from aimonk_bench.training import trainer
+from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES
 from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.missing import MISSING
 from aimonk_bench.training.samplers import SAMPLERS
@@ -80,26 +81,15 @@ class Plan:
     baseline: PlannedRun
 
 
-def read_dataset(data: DataConfig) -> Dataset:
-    """Read the labels, find and hash the pictures.
-
-    Raises:
-        UserError: whatever is wrong with either, with file and line.
-    """
-    listed = labels.load(data)
-    found, skipped = pictures.locate(listed, data.images, data.on_bad_image)
-    return Dataset(listed, found, skipped, pictures.fingerprint(listed, found))
-
-
 def plan_run(config: Config) -> Plan:
     """Plan a single run.
 
     Raises:
         UserError: labels, pictures or options are wrong, or the weights cannot be had.
     """
-    dataset = read_dataset(config.data)
-    _check([config], dataset.labels)
+    listed = _checked_labels([config])
     resolved = weights.resolve(config.backbone)
+    dataset = _dataset(config.data, listed)
     planned = _planned(config.name, config, dataset, resolved)
     return Plan(config.name, dataset, (planned,), planned)
 
@@ -110,14 +100,15 @@ def plan_suite(suite: Suite) -> Plan:
     Raises:
         UserError: labels, pictures or options are wrong.
     """
-    dataset = read_dataset(suite.base.data)
-    _check([run.config for run in suite.runs], dataset.labels)
+    listed = _checked_labels([run.config for run in suite.runs])
     resolved: dict[BackboneConfig, Weights | WeightsUnavailable] = {}
     for run in suite.runs:
         if run.config.backbone not in resolved:
             resolved[run.config.backbone] = _resolve(run.config.backbone)
+    dataset = _dataset(suite.base.data, listed)
     runs = tuple(_planned(run.name, run.config, dataset, resolved[run.config.backbone]) for run in suite.runs)
-    return Plan(suite.name, dataset, runs, runs[suite.baseline])
+    renamed = tuple(_renamed(run, suite.name) for run in runs)
+    return Plan(suite.name, dataset, renamed, renamed[suite.baseline])
 
 
 def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
@@ -129,8 +120,7 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     suite = loader.load_suite(path, tables, overrides) if loader.is_suite(path) else None
     config = suite.base if suite else loader.load(path, tables, overrides)
     named = [(run.name, run.config) for run in suite.runs] if suite else [(config.name, config)]
-    listed = labels.load(config.data)
-    _check([run for _, run in named], listed)
+    listed = _checked_labels([run for _, run in named])
     absent = pictures.exist(listed, config.data.images)
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=labels.SHOWN)
@@ -139,22 +129,49 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         f"{path} is valid.",
         f"{config.name}: {len(listed.ids)} listed pictures, attributes {', '.join(listed.attributes)}",
         *listed.notes,
+        *(f"split: {split}" for split in dict.fromkeys(_split_in_words(run) for _, run in named)),
         *(f"will be skipped: {problem}" for problem in absent),
         f"{len(named)} runs, {sum(heads)} heads:" if suite else f"1 run, {sum(heads)} heads:",
     ]
     return "\n".join(lines + [f"  {name}" for name, _ in named])
 
 
-def _check(configs: Sequence[Config], listed: Labels) -> None:
-    """Refuse options that do not go with this number of attributes, each problem once."""
+def _split_in_words(config: Config) -> str:
+    split = config.split
+    if isinstance(split, KFold):
+        return f"{split.folds} folds, {split.val:g} of what a test fold leaves for validation, seed {split.seed}"
+    return f"hold-out, {split.val:g} for validation and {split.test:g} for test, seed {split.seed}"
+
+
+def _checked_labels(configs: Sequence[Config]) -> Labels:
+    """The labels that the configs share, and a refusal of options and splits that do not go with them."""
+    listed = labels.load(configs[0].data)
     problems: list[str] = []
     for config in configs:
         try:
             trainer.check(config.train, config.missing, config.sampler, len(listed.attributes))
         except UserError as error:
             problems += error.problems
+    # pictures with equal bytes may still join groups, which the run itself checks
+    groups = splits.components(listed.ids, listed.groups)
+    for scheme in dict.fromkeys(config.split for config in configs):
+        try:
+            splits.split(scheme, listed.targets, listed.observed, groups)
+        except UserError as error:
+            problems += error.problems
     if problems:
         raise UserError(list(dict.fromkeys(problems)))
+    return listed
+
+
+def _dataset(data: DataConfig, listed: Labels) -> Dataset:
+    found, skipped = pictures.locate(listed, data.images, data.on_bad_image)
+    return Dataset(listed, found, skipped, pictures.fingerprint(listed, found))
+
+
+def _renamed(run: PlannedRun, suite: str) -> PlannedRun:
+    """Give the config of a suite's run a name of its own, so that its ``config.yaml`` can be run as it stands."""
+    return replace(run, config=run.config.model_copy(update={"name": f"{suite}-{run.id}"}))
 
 
 def _resolve(backbone: BackboneConfig) -> Weights | WeightsUnavailable:
@@ -196,10 +213,19 @@ def run_id(config: Config, fingerprint: str, encoder: str) -> str:
         fingerprint: of the data.
         encoder: its digest.
     """
+    train, usual = config.train, TrainConfig()
     parts = [registry.label(LOSSES, config.loss), registry.label(SAMPLERS, config.sampler)]
-    for table, spec, usual in ((MISSING, config.missing, "ignore"), (THRESHOLDS, config.threshold, "per_attribute_f1")):
+    for table, spec, default in (
+        (MISSING, config.missing, "ignore"),
+        (THRESHOLDS, config.threshold, "per_attribute_f1"),
+        (OPTIMIZERS, train.optimizer, "adam"),
+        (SCHEDULES, train.schedule, "constant"),
+    ):
         label = registry.label(table, spec)
-        parts += [label] if label != usual else []
+        parts += [label] if label != default else []
+    parts += [config.backbone.name] if config.backbone.name != BackboneConfig().name else []
+    scalars = ("lr", "weight_decay", "batch_size", "epochs", "clip", "select", "patience")
+    parts += [f"{key}{getattr(train, key)}" for key in scalars if getattr(train, key) != getattr(usual, key)]
     readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)
     text = json.dumps([grid.public(config), fingerprint, encoder], sort_keys=True)
     return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]}"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 
 from aimonk_bench.backbones.features import Bank, FeatureStore
 from aimonk_bench.config import loader
+from aimonk_bench.config.schema import Config
 from aimonk_bench.data import splits, transforms
 from aimonk_bench.data.labels import SHOWN, Labels
 from aimonk_bench.data.pictures import Skipped
@@ -35,6 +38,10 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 
 
+class BadPictures(UserError):
+    """Pictures that cannot be decoded and are not to be skipped: no run of the data set can begin."""
+
+
 @dataclass(frozen=True, eq=False)
 class Material:
     """The pictures that can be used, in label-file order, and their features.
@@ -45,7 +52,6 @@ class Material:
         skipped: listed pictures that are left out.
         fingerprint: of the data.
         bank: features; index [V, N].
-        probabilities: [V] of the views in training.
     """
 
     labels: Labels
@@ -53,31 +59,31 @@ class Material:
     skipped: list[Skipped]
     fingerprint: str
     bank: Bank
-    probabilities: np.ndarray
 
 
 class Materials:
-    """The material of each encoder and set of views, encoded when a run first asks for it and kept for the next."""
+    """The material of each encoder and set of views, encoded when it is first asked for and kept for the next run."""
 
     def __init__(self, dataset: Dataset, progress: Progress) -> None:
         self._dataset = dataset
         self._progress = progress
         self._store = FeatureStore()
-        self._ready: dict[tuple[str, tuple[str, ...]], Material] = {}
+        self._ready: dict[tuple[str, str, tuple[str, ...]], Material] = {}
 
     def of(self, planned: PlannedRun) -> Material:
         """The material of a run.
 
         Raises:
-            UserError: pictures that cannot be decoded, where they are not to be skipped.
+            RunFailed: its weights or its engine cannot be had.
+            BadPictures: some cannot be decoded and are not to be skipped, or none can.
         """
         if planned.reason is not None:
             raise RunFailed(planned.reason)
         views = transforms.views(planned.config.transform)
-        key = (planned.encoder.digest, views.keys)
+        key = (planned.encoder.digest, planned.encoder.engine, views.keys)
         if key not in self._ready:
             self._ready[key] = self._encode(planned, views)
-        return dataclasses.replace(self._ready[key], probabilities=views.probabilities)
+        return self._ready[key]
 
     def _encode(self, planned: PlannedRun, views: transforms.Views) -> Material:
         listed, data = self._dataset.labels, planned.config.data
@@ -85,9 +91,9 @@ class Materials:
         found = [picture for picture in self._dataset.pictures if picture is not None]
         bank = self._store.bank(found, views, planned.config.transform, planned.encoder, self._progress)
         bad = [Skipped(found[n].image_id, found[n].line, reason) for n, reason in bank.bad]
-        if bad and data.on_bad_image == "error":
+        if bad and (data.on_bad_image == "error" or len(bad) == len(found)):
             where = [f"{data.labels}:{item.line}: picture {item.image_id}" for item in bad]
-            raise UserError(
+            raise BadPictures(
                 [f"{place} cannot be decoded: {item.reason}" for place, item in zip(where, bad, strict=True)],
                 limit=SHOWN,
             )
@@ -97,30 +103,26 @@ class Materials:
         for item in skipped:
             logger.warning("%s:%d: skipped %s: %s", data.labels, item.line, item.image_id, item.reason)
         groups = splits.components([found[n].sha256 for n in kept], labels.groups)
-        return Material(
-            labels,
-            groups,
-            skipped,
-            self._dataset.fingerprint,
-            dataclasses.replace(bank, index=bank.index[:, kept], bad=[]),
-            views.probabilities,
-        )
+        bank = dataclasses.replace(bank, index=bank.index[:, kept], bad=[])
+        return Material(labels, groups, skipped, self._dataset.fingerprint, bank)
 
 
 def execute_run(plan: Plan, folder: Path, progress: Progress) -> None:
     """Execute the only run of ``plan`` in ``folder``; nothing is done if it is already there.
 
     Raises:
-        UserError: the folder holds something else, or a picture cannot be decoded.
+        UserError: the folder holds something else, a picture cannot be decoded, or the split is impossible; nothing
+            is written.
         RunFailed: with the reason, which also stands in ``status.json``.
     """
     (planned,) = plan.runs
     _tell_notes(plan.dataset)
-    if run.claim(folder, planned.id, loader.dump(planned.config)):
-        logger.info("already done: %s in %s", planned.id, folder)
-        run.restore(run.read(folder))
-        return
-    execute(planned, Materials(plan.dataset, progress), folder, progress)
+    with alone(folder):
+        if run.claim(folder, planned.id, loader.dump(planned.config)):
+            logger.info("already done: %s in %s", planned.id, folder)
+            restore(planned, folder)
+        else:
+            execute(planned, Materials(plan.dataset, progress), folder, progress)
 
 
 def execute_suite(plan: Plan, folder: Path, progress: Progress) -> None:
@@ -129,29 +131,80 @@ def execute_suite(plan: Plan, folder: Path, progress: Progress) -> None:
     A run that fails is recorded with its reason and the next one begins.
 
     Raises:
-        UserError: the folder holds something else, or a picture cannot be decoded.
+        UserError: the folder holds something else, or a picture cannot be decoded; nothing is written.
     """
-    suite.claim(folder)
     _tell_notes(plan.dataset)
+    with alone(folder):
+        _execute_pending(plan, folder, progress)
+
+
+def _execute_pending(plan: Plan, folder: Path, progress: Progress) -> None:
+    suite.claim(folder)
+    materials = Materials(plan.dataset, progress)
+    places = {planned.id: folder / suite.RUNS / planned.id for planned in plan.runs}
+    pending = [p for p in plan.runs if not run.claim(places[p.id], p.id, loader.dump(p.config))]
+    for planned in pending:
+        try:
+            materials.of(planned)
+        except BadPictures:
+            raise
+        except (RunFailed, UserError):
+            continue  # its own failure, recorded when its turn comes
     names = {planned.id: planned.name for planned in plan.runs}
     record = suite.SuiteRecord(plan.name, plan.dataset.fingerprint, plan.baseline.id, tuple(names), names)
     suite.write(folder, record)
-    materials = Materials(plan.dataset, progress)
-    done = 0
-    for number, planned in enumerate(plan.runs, start=1):
-        place = folder / suite.RUNS / planned.id
-        if run.claim(place, planned.id, loader.dump(planned.config)):
-            run.restore(run.read(place))
-            done += 1
-            continue
-        logger.info("run %d of %d: %s", number, len(plan.runs), planned.name)
-        try:
-            execute(planned, materials, place, progress)
-        except RunFailed as error:
-            logger.error("%s failed: %s", planned.name, error)
-    if done:
-        logger.info("%d of %d runs were already done", done, len(plan.runs))
-    write_summaries(folder)
+    try:
+        for number, planned in enumerate(plan.runs, start=1):
+            if planned not in pending:
+                restore(planned, places[planned.id])
+                continue
+            logger.info("run %d of %d: %s", number, len(plan.runs), planned.name)
+            _execute_or_record(planned, materials, places[planned.id], progress)
+    finally:
+        write_summaries(folder)
+    if len(pending) < len(plan.runs):
+        logger.info("%d of %d runs were already done", len(plan.runs) - len(pending), len(plan.runs))
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a lock on an output folder; it lies beside the feature store, so that the folder holds results only.
+
+    Raises:
+        UserError: another process is writing there.
+    """
+    locks = FeatureStore().root / "locks"
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{locks}: cannot be written ({error}); AIMONK_BENCH_CACHE names another place") from error
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    lock = filelock.FileLock(locks / name)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout as error:
+        raise UserError(f"{folder}: another process is writing there") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _execute_or_record(planned: PlannedRun, materials: Materials, folder: Path, progress: Progress) -> None:
+    try:
+        execute(planned, materials, folder, progress)
+    except UserError as error:  # in a suite it is this run's failure: the others can go on
+        _record_failure(planned, folder, {}, "; ".join(error.problems))
+        logger.error("%s failed: %s", planned.name, error)
+    except RunFailed as error:
+        logger.error("%s failed: %s", planned.name, str(error).partition("\n")[0])
+
+
+def restore(planned: PlannedRun, folder: Path) -> None:
+    """Write again what was deleted of a finished run and derives from its predictions and its history."""
+    run.restore(run.read(folder))
+    if not (folder / run.LOSS_CURVE).exists():
+        figures.loss_curve(run.read_history(folder), planned.config.plot.title, folder / run.LOSS_CURVE)
 
 
 def write_summaries(folder: Path) -> None:
@@ -166,15 +219,17 @@ def execute(planned: PlannedRun, materials: Materials, folder: Path, progress: P
 
     Raises:
         RunFailed: after the failure is recorded.
-        UserError: a picture cannot be decoded; nothing is recorded.
+        UserError: a picture cannot be decoded or the split is impossible; nothing is written.
     """
     clock = Clock()
-    text = loader.dump(planned.config)
     try:
         with clock("encode"):
             material = materials.of(planned)
-        run.begin(folder, text)
-        _train_and_score(planned, material, folder, clock, progress)
+            trainer.warm_up()
+        labels = material.labels
+        folds = splits.split(planned.config.split, labels.targets, labels.observed, material.groups)
+        run.begin(folder, loader.dump(planned.config))
+        _train_and_score(planned, material, folds, folder, clock, progress)
     except UserError:
         raise
     except Exception as error:
@@ -182,21 +237,30 @@ def execute(planned: PlannedRun, materials: Materials, folder: Path, progress: P
         reason = str(error) if expected else f"{type(error).__name__}: {error}"
         if not expected:
             logger.exception("an error that aimonk_bench did not expect, in %s", planned.name)
-        run.begin(folder, text)
-        run.write_status(folder, Status(planned.id, "failed", clock.seconds, reason, planned.name, planned.columns))
+        _record_failure(planned, folder, clock.seconds, reason)
         raise RunFailed(reason) from error
     run.write_status(folder, Status(planned.id, "done", clock.seconds, None, planned.name, planned.columns))
 
 
-def _train_and_score(planned: PlannedRun, material: Material, folder: Path, clock: Clock, progress: Progress) -> None:
+def _record_failure(planned: PlannedRun, folder: Path, seconds: dict[str, float], reason: str) -> None:
+    try:
+        run.begin(folder, loader.dump(planned.config))
+        run.write_status(folder, Status(planned.id, "failed", seconds, reason, planned.name, planned.columns))
+    except OSError as error:
+        logger.error("%s: the failure cannot be recorded: %s", folder, error)
+
+
+def _train_and_score(
+    planned: PlannedRun, material: Material, folds: list[Fold], folder: Path, clock: Clock, progress: Progress
+) -> None:
     """From features to every file of the run but its status."""
     config, labels = planned.config, material.labels
-    folds = splits.split(config.split, labels.targets, labels.observed, material.groups)
+    probabilities = transforms.views(config.transform).probabilities
     with clock("train"):
         trained = trainer.train(
             material.bank.rows,
             material.bank.index,
-            material.probabilities,
+            probabilities,
             labels.targets,
             labels.observed,
             folds,
@@ -211,10 +275,10 @@ def _train_and_score(planned: PlannedRun, material: Material, folder: Path, cloc
         predictions = assemble(trained, material, folds, config.train.seeds)
         tuned = thresholds.tune(predictions, config.threshold)
         scored = metrics.figures(predictions, tuned)
-    for note in (*trained.notes, *tuned.notes):
-        logger.info("%s: %s", planned.name, note)
+    for note in (*trained.notes, *_by_fold(tuned.notes)):
+        logger.info("%s", note)
     run.write_environment(folder, _environment(planned, material.bank.engine, config.train.device))
-    run.write_data(folder, _data(material, folds, trained))
+    run.write_data(folder, _data(config, material, folds, trained))
     run.write_history(folder, trained.history)
     figures.loss_curve(trained.history, config.plot.title, folder / run.LOSS_CURVE)
     run.write_predictions(folder, predictions)
@@ -245,24 +309,36 @@ def assemble(trained: Trained, material: Material, folds: Sequence[Fold], seeds:
     )
 
 
-def _data(material: Material, folds: Sequence[Fold], trained: Trained) -> dict[str, Any]:
+def _data(config: Config, material: Material, folds: Sequence[Fold], trained: Trained) -> dict[str, Any]:
     """The content of ``data.json``."""
     labels = material.labels
     positive, known = (labels.observed & (labels.targets == 1)).sum(0), labels.observed.sum(0)
-    rate = trained.effective_positive_rate.mean((0, 1))
+    drawn = trained.effective_positive_rate.reshape(-1, len(labels.attributes)).T
+    rate = metrics.macro(drawn, np.isfinite(drawn))  # over the heads that drew an observed label of it
     return {
         "n_listed": len(labels.ids) + len(material.skipped),
         "n_used": len(labels.ids),
         "skipped": [dataclasses.asdict(item) for item in material.skipped],
         "fingerprint": material.fingerprint,
         "folds": [{part: len(getattr(fold, part)) for part in ("train", "val", "test")} for fold in folds],
+        "views": config.transform.views,
         "n_groups": len(np.unique(material.groups)),
         "n_positive": dict(zip(labels.attributes, positive, strict=True)),
         "n_observed": dict(zip(labels.attributes, known, strict=True)),
         "prevalence": dict(zip(labels.attributes, positive / np.where(known, known, np.nan), strict=True)),
         "sampled_prevalence": dict(zip(labels.attributes, rate, strict=True)),
+        "chosen_epoch": trained.chosen_epoch,
         "notes": [*labels.notes, *trained.notes],
     }
+
+
+def _by_fold(notes: Sequence[str]) -> list[str]:
+    """Notes that differ in nothing but the fold as one: ``attr4: no observed validation positive (folds 0, 3)``."""
+    folds: dict[str, list[str]] = {}
+    for note in notes:
+        fold, _, remark = note.removeprefix("fold ").partition(", ")
+        folds.setdefault(remark, []).append(fold)
+    return [f"{remark} (fold{'s' if len(own) > 1 else ''} {', '.join(own)})" for remark, own in folds.items()]
 
 
 def _environment(planned: PlannedRun, engine: str, device: str) -> dict[str, Any]:
@@ -291,7 +367,7 @@ class Clock:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
-    @contextmanager
+    @contextlib.contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         """Time a phase, also if it raises."""
         start = time.perf_counter()

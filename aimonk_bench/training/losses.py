@@ -56,9 +56,14 @@ def reduce(cells: Tensor, weights: Tensor) -> Tensor:
     return (cells * weights).sum((-2, -1)) / (total + (total == 0))
 
 
+def _wide(logits: Tensor) -> Tensor:
+    """At least float32, where autocast hands over less: half precision has no digits left at |z| = 50."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
 def _logs(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """(log p, log(1 - p)), in float32 where autocast hands over less: half precision has no digits left at |z| = 50."""
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    """(log p, log(1 - p)), at least in float32."""
+    logits = _wide(logits)
     return F.logsigmoid(logits), F.logsigmoid(-logits)
 
 
@@ -153,8 +158,9 @@ def hill(
     margin: Annotated[float, Ge(0)] = 1.0,
 ) -> Tensor:
     """Negatives (lam - p) p^2, which lets go of likely false ones; focal positives past a margin (arXiv 2112.07368)."""
+    logits = _wide(logits)
     log_p, log_n = _logs(logits - margin)
-    p = torch.sigmoid(logits.to(log_p.dtype))
+    p = torch.sigmoid(logits)
     return _cells(targets, -torch.exp(2 * log_n) * log_p, (lam - p) * p.square())
 
 

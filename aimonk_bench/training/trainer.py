@@ -38,8 +38,7 @@ class Trained:
 
     Attributes:
         logits: for each fold ``{"val": [S', Rv, A], "test": [S', Rt, A]}``: rows in the order of the fold, view 0,
-        the chosen
-            weights; in the dtype of the training.
+            the chosen weights; in the dtype of the training.
         history: the columns of history.csv, sorted by seed (as configured), fold and iteration.
         effective_positive_rate: [S', F, A] share of positives among the observed labels drawn; NaN where none was.
         chosen_epoch: [S', F], from 1.
@@ -90,6 +89,11 @@ def device_of(name: str) -> torch.device:
         raise UserError(
             f"train.device: found {name!r}, expected auto or a device of this machine ({reason})"
         ) from error
+
+
+def warm_up() -> None:
+    """Build and discard an optimizer: the first of a process imports torch._dynamo, seconds that are not training."""
+    torch.optim.SGD([torch.zeros(1)])
 
 
 def train(
@@ -206,11 +210,11 @@ class _Run:
         return [torch.from_numpy(count).to(self.labels).unsqueeze(1) for count in counts]
 
     def _padded(self, parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Rows [F, R] of unequally long parts, and observed [F, R, A], false on the padding."""
-        rows = np.zeros((len(parts), max(map(len, parts))), np.int64)
+        """Rows [F, R] of unequally long parts, each padded with its own; observed [F, R, A], false on the padding."""
+        rows = np.stack([np.resize(part, max(map(len, parts))) for part in parts])
         known = np.zeros((*rows.shape, self.observed.shape[1]), bool)
         for fold, part in enumerate(parts):
-            rows[fold, : len(part)], known[fold, : len(part)] = part, self.observed[part]
+            known[fold, : len(part)] = self.observed[part]
         return rows, known
 
     def epoch(self, epoch: int) -> None:
@@ -218,15 +222,24 @@ class _Run:
         active = self.selection.active.copy()
         losses = self._train(epoch)
         logits = self._logits(self.heads, self.val_rows)
-        finite = losses.isfinite().all(0) & logits.isfinite().all(-1).all(-1).flatten()
-        if not finite.cpu().numpy()[active].all():
-            raise RunFailed(f"loss is not finite at epoch {epoch}")
+        self._check_finite(losses, logits, epoch)
         scores = self._validate(logits, epoch)
         watched = f"val_{self.config.select}"
         self.selection.update(self.heads, epoch, scores[watched] if watched in METRIC_COLUMNS else -scores["val_loss"])
         self.lengths += active
         self.losses.append(losses.cpu().numpy())
         self.scores.append(scores)
+
+    def _check_finite(self, losses: Tensor, logits: Tensor, epoch: int) -> None:
+        """Fail over training losses [T, S] or validation logits [F, S', R, A], naming the first that is not finite."""
+        finite = torch.cat([losses.isfinite(), logits.isfinite().flatten(2).all(-1).view(1, -1)])
+        bad = ~finite.cpu().numpy() & self.selection.active
+        if bad.any():
+            step, head = np.argwhere(bad)[0]
+            seed, fold = self.jobs[head]
+            place = f"iteration {(epoch - 1) * self.steps + step + 1}" if step < self.steps else "validation"
+            heads = f"{bad.any(0).sum()} of {len(self.jobs)} heads"
+            raise RunFailed(f"loss is not finite at epoch {epoch} (seed {seed}, fold {fold}, {place}; {heads})")
 
     def _train(self, epoch: int) -> Tensor:
         """The T steps of an epoch: the masked mean of each batch before its step, [T, S]."""
