@@ -63,6 +63,9 @@ def test_a_suite_leaves_the_files_of_the_contract(suite: Path) -> None:
         )
     ]
     assert record["baseline"] == record["ids"][0]
+    seconds = [json.loads((suite / "runs" / run_id / "status.json").read_text())["seconds"] for run_id in record["ids"]]
+    assert [set(own) for own in seconds] == [{"encode", "train", "score"}] * 4
+    assert seconds[0]["encode"] > 0 == sum(own["encode"] for own in seconds[1:])
     for run_id in record["ids"]:
         assert {path.name for path in (suite / "runs" / run_id).iterdir()} == RUN_FILES
 
