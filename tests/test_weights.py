@@ -75,7 +75,7 @@ def test_the_cache_of_the_hub_comes_first(name: str, hub: Path):
     network = _network(LITE0)
     file = _put_in_cache(hub, f"timm/{LITE0}.in1k", name, network.state_dict())
     found = weights.resolve(BackboneConfig(name=LITE0, fallback="resnet18"))
-    assert (found.source, found.file, found.licence, found.fallback) == ("cache", file, "apache-2.0", False)
+    assert (found.source, found.file, found.licence, found.requested) == ("cache", file, "apache-2.0", found.name)
     assert found.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     network.reset_classifier(0)
     torch.testing.assert_close(_features(trunk.build(found, 64).network), _features(network), rtol=0, atol=0)
@@ -238,7 +238,7 @@ def test_named_weights_that_do_not_exist(kind: str, message: str):
 
 def test_a_declared_fallback_is_taken_loudly(caplog: pytest.LogCaptureFixture):
     found = weights.resolve(BackboneConfig(name="resnet18", fallback=LITE0))
-    assert (found.name, found.requested, found.fallback, found.source) == (LITE0, "resnet18", True, "package")
+    assert (found.name, found.requested, found.source) == (LITE0, "resnet18", "package")
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     head, *tried = record.getMessage().splitlines()

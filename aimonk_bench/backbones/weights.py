@@ -52,11 +52,6 @@ class Weights:
     entry: Entry
 
     @property
-    def fallback(self) -> bool:
-        """Whether this is the declared fallback, not what was asked for."""
-        return self.name != self.requested
-
-    @property
     def non_commercial(self) -> bool:
         """Whether the licence forbids commercial use."""
         return replace(self.entry, licence=self.licence).non_commercial
