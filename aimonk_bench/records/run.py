@@ -22,6 +22,7 @@ from aimonk_bench import registry
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import metrics, thresholds
 from aimonk_bench.evaluation.predictions import Predictions
+from aimonk_bench.records import suite
 from aimonk_bench.records.files import PARTIAL, atomic, contents, read_as, read_json, write_json, write_text
 
 CONFIG = "config.yaml"
@@ -142,7 +143,7 @@ def claim(folder: Path, run_id: str, config: str) -> bool:
                 f"{folder}: holds the run {status.id}, this one is {run_id}; name another folder with --out"
             )
         return status.state == "done"
-    if "suite.json" in found:
+    if suite.FILE in found:
         raise UserError(f"{folder}: holds a suite; name another folder with --out")
     if CONFIG not in found:
         raise UserError(f"{folder}: holds {found[0]} but no run; name another folder with --out")
