@@ -73,6 +73,8 @@ def test_validate_says_what_would_run(workplace: Path, capsys: pytest.CaptureFix
     printed = capsys.readouterr().out
     assert "80 listed pictures, attributes attr1, attr2, attr3, attr4" in printed
     assert "2 runs, 8 heads" in printed
+    assert run("validate", workplace / "valid.yaml", "--set", "tune={train.lr: [0.1, 0.01, 1]}") == 0
+    assert "2 runs, 24 heads" in capsys.readouterr().out
     assert run("validate", workplace / "small.yaml", "--set", f"data.images={workplace}") == 2
     errors = capsys.readouterr().err
     assert "labels.txt:1: picture image_0.jpg is missing" in errors

@@ -779,6 +779,10 @@ SUITE_PROBLEMS = [
     ("suite: {baseline: {}, axes: {data.group: [a]}}", ":1:30: suite.axes.data.group: found the axis 'data.group'"),
     ("suite: {baseline: {}, axes: {name: [a]}}", ":1:30: suite.axes.name: found the axis 'name'"),
     ("suite: {baseline: {}, axes: {loss: [focal], loss.gamma: [1]}}", "suite.axes.loss.gamma: found an axis inside"),
+    (
+        "tune: {train.lr: [0.1, 1]}\nsuite: {baseline: {}, axes: {train.lr: [1, 2], loss: [focal, masked_bce]}}",
+        ":2:30: suite.axes.train.lr: found the axis 'train.lr' and `tune` of the same key, expected one of the two",
+    ),
     ("suite: {baseline: {}, axes: {loss: [focal, {name: focal}]}}", ":1:44: suite.axes.loss: found .* a second time"),
     ("suite: {baseline: {}, axes: {loss: [focal, masked_bce]}}", "suite.baseline: found 2 runs that match"),
     ("suite: {baseline: {loss: pos_weight}, axes: {loss: [focal]}}", "suite.baseline: found 0 runs that match"),

@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from scored import arrays, predictions
 from simulations import signal as simulation
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 from aimonk_bench.evaluation import signal, thresholds, verdict
 from aimonk_bench.evaluation.cells import Cells
+from aimonk_bench.evaluation.comparison import holm
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.registry import Spec
 
@@ -285,6 +287,16 @@ def test_after_is_undefined_without_both_classes() -> None:
     assert found.n_positive[1] == found.n_negative[1] == 0
 
 
+def test_forty_attributes_can_all_be_found() -> None:
+    """999 permutations of each could not: 2 x 40 / 1000 is above 0.05."""
+    features, targets, _ = data(120, 6, attributes=1)
+    planted = np.repeat(targets, 40, axis=1)
+    found = signal.before(features, planted, np.ones_like(planted, bool), np.arange(120), seed=0)
+    assert (np.minimum(2 * holm(found.p), 1) <= 0.05).all()
+    few = signal.before(features, planted, np.ones_like(planted, bool), np.arange(120), permutations=999, seed=0)
+    assert few.p.min() == 1 / 1000
+
+
 # --- gain and verdict ---------------------------------------------------------------------------------------------
 
 
@@ -293,34 +305,49 @@ def cells(folds: int = 3, seed: int = 0) -> Cells:
     return Cells.of(run, thresholds.tune(run, Spec("per_attribute_f1")))
 
 
-def naive_gain(own: Cells, rows: np.ndarray, seeds: np.ndarray, a: int) -> float:
-    seen = rows[own.observed[rows, a]]
-    labels = own.positive[seen, a]
-    if not labels.any():
-        return np.nan
-    counts = [(sum(labels & accepted), sum(accepted)) for accepted in own.accepted[seeds][:, seen, a]]
-    tuned = np.mean([2 * hits / (sum(labels) + accepted) for hits, accepted in counts])
-    return float(tuned - 2 * sum(labels) / (sum(labels) + len(seen)))
+def of_counts(rejected: int, lost: int, accepted: int, hits: int) -> Cells:
+    """One seed: so many rejected rows, of which positives are lost; accepted ones, of which hits are positive."""
+    n = rejected + accepted
+    row = np.arange(n)
+    positive = (row < lost) | ((row >= rejected) & (row < rejected + hits))
+    one = {"observed": np.ones((n, 1), bool), "group": row, "fold": np.zeros(n, int), "folds": 1, "image_id": row}
+    return Cells(accepted=(row >= rejected)[None, :, None], positive=positive[:, None], **one)
 
 
-@pytest.mark.parametrize("folds", [1, 3])
-def test_gain_agrees_with_a_naive_crossed_bootstrap(folds: int) -> None:
-    own = cells(folds)
-    own = dataclasses.replace(own, group=own.group // 2)
-    found = verdict.gain(own, draws=4000)
-    members = [np.flatnonzero(own.group == group) for group in np.unique(own.group)]
-    rng = np.random.default_rng(7)
-    for a in range(3):
-        seen = own.observed[:, a]
-        labels = own.positive[seen, a]
-        tuned = np.mean([f1_score(labels, accepted) for accepted in own.accepted[:, seen, a]])
-        assert found.value[a] == pytest.approx(tuned - f1_score(labels, np.ones(len(labels))))
-        draws = [
-            naive_gain(own, np.concatenate([members[g] for g in rng.integers(len(members), size=len(members))]), s, a)
-            for s in rng.integers(2, size=(200, 2))
-        ]
-        error = np.nanstd(draws) * (1 if folds == 1 else np.sqrt(1 + 3 / 2))
-        assert (found.value - found.low)[a] == pytest.approx(1.645 * error, rel=0.25)
+@pytest.mark.parametrize("counts", [(5, 0, 142, 130), (3, 0, 27, 20), (30, 8, 70, 60), (130, 2, 20, 9)])
+def test_p_of_a_gain_agrees_with_the_enumeration_of_both_binomials(counts: tuple[int, int, int, int]) -> None:
+    rejected, lost, accepted, hits = counts
+    n, n1 = rejected + accepted, lost + hits
+    found = verdict.gain(of_counts(*counts), draws=20_000)
+    tuned, floor = 2 * hits / (n1 + accepted), 2 * n1 / (n + n1)
+    assert found.value[0] == pytest.approx(tuned - floor)
+    share = n1 / (n + n1)
+    x, y = np.mgrid[: rejected + 1, : accepted + 1]
+    weight = binom.pmf(x, rejected, share) * binom.pmf(y, accepted, (n1 - share * rejected) / accepted)
+    gained = 2 * y / np.maximum(x + y + accepted, 1) - 2 * (x + y) / (n + x + y)
+    assert found.p[0] == pytest.approx(weight[gained >= tuned - floor - 1e-9].sum(), abs=0.01)
+    assert (found.low[0] > 0) == (found.p[0] <= 0.05)
+
+
+@pytest.mark.parametrize(("folds", "seeds"), [(1, 1), (1, 5), (5, 5)])
+@pytest.mark.parametrize("prevalence", [0.08, 0.5, 0.88])
+@pytest.mark.parametrize("rejected", [4, 8, 60])
+def test_a_gain_of_nothing_is_rarely_claimed(folds: int, seeds: int, prevalence: float, rejected: int) -> None:
+    """Labels drawn with no gain for the given decisions, which seeds share but for a few rows; copies among the rows.
+
+    The true p of a discrete test is below its level, and c makes it smaller still over folds.
+    """
+    sets, pictures, rng = 400, 147, np.random.default_rng([folds, seeds, rejected])
+    row = np.append(np.arange(pictures - 12), np.arange(12))
+    order = np.argsort(rng.random((seeds, 1, sets)) * 2 + np.arange(pictures)[:, None], axis=1)
+    accepted = (np.argsort(order, axis=1) >= rejected)[:, row]
+    share = prevalence / (1 + prevalence)
+    rest = (prevalence * pictures - share * rejected) / (pictures - rejected)
+    chance = accepted.mean(axis=0)
+    positive = rng.random((pictures, sets))[row] < share + (rest - share) * chance
+    own = Cells(accepted, positive, np.ones_like(positive), row, row % folds, folds, np.arange(pictures))
+    claimed = np.mean(verdict.gain(own, draws=500).p <= 0.05)
+    assert claimed <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / sets)
 
 
 def test_gain_of_calling_everything_positive_is_none() -> None:

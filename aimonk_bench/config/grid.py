@@ -176,6 +176,7 @@ def _cells(base: Node, axes: dict[str, Node], tables: Tables) -> tuple[list[_Cel
     cells: list[_Cell] = []
     faults: list[Fault] = []
     seen: dict[str, _Cell] = {}
+    told: set[str] = set()
     alternatives = [[replace(value, key=axis.key) for value in axis.items] for axis in axes.values()]
     for combination in itertools.product(*alternatives):
         values = dict(zip(axes, combination, strict=True))
@@ -183,6 +184,10 @@ def _cells(base: Node, axes: dict[str, Node], tables: Tables) -> tuple[list[_Cel
         faults += problems
         if config is None:
             continue
+        for key in set(axes) & set(config.tune) - told:
+            told.add(key)
+            problem = Problem((), f"the axis {key!r} and `tune` of the same key", "one of the two", on_key=True)
+            faults.append(fault(axes[key].key or axes[key].at, ("suite", "axes", key), problem))
         cell = _Cell(values, config)
         cells.append(cell)
         twin = seen.setdefault(json.dumps(config.model_dump(mode="json")), cell)

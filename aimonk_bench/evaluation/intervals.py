@@ -204,18 +204,19 @@ class _Estimate:
         seeds = len(self.per_seed)
         mean = self.influence.mean(axis=0)
         pictures, between = mean.T @ mean, _covariance(self.per_seed)
-        same_pictures = ((self.influence - mean) ** 2).sum(axis=(0, 1)) / max(seeds - 1, 1)
-        own = np.diagonal(pictures)
-        over_seeds = np.maximum(np.diagonal(between) - same_pictures, 0) / seeds
-        recipe = factor * own + self.training + over_seeds
-        longer = _student(recipe, over_seeds, seeds - 1)
+        over_seeds = _excess(between, self.influence - mean) / seeds
+        own, of_seeds = np.diagonal(pictures), np.diagonal(over_seeds)
+        recipe, fixed = (
+            _student(variance, of_seeds, seeds - 1) ** 2 * variance
+            for variance in (factor * own + self.training + of_seeds, own + of_seeds)
+        )
         return Intervals(
-            *self._limits(longer**2 * recipe, factor),
-            *self._limits(longer**2 * (own + over_seeds), 1.0),
+            *self._limits(recipe, factor),
+            *self._limits(np.minimum(fixed, recipe), 1.0),  # fewer degrees of freedom may outweigh a smaller variance
             few=self.few,
             seed_sd=np.sqrt(np.diagonal(between)) if seeds > 1 else np.full(len(self.few), np.nan),
             fold_sd=_fold_sd(self.per_fold),
-            correlation=_correlation(factor * pictures + between / seeds + self.training * np.eye(len(own))),
+            correlation=_correlation(factor * pictures + over_seeds + self.training * np.eye(len(own))),
         )
 
     def _limits(self, variance: Array, factor: float) -> Limits:
@@ -234,6 +235,19 @@ def _covariance(per_seed: Array) -> Array:
     """Between seeds, [S, A] -> [A, A]; 0 with one seed, which shows none."""
     away = per_seed - per_seed.mean(axis=0)
     return np.asarray(away.T @ away / max(len(per_seed) - 1, 1))
+
+
+def _excess(between: Array, residual: Array) -> Array:
+    """Covariance between seeds [A, A], less what one and the same test set adds to it; 0 where nothing is left.
+
+    Args:
+        between: as found.
+        residual: [S, G, A] influences of the groups less their mean over seeds.
+    """
+    flat = residual.reshape(-1, residual.shape[-1])
+    excess = between - flat.T @ flat / max(len(residual) - 1, 1)
+    some = np.diagonal(excess) > 0
+    return np.asarray(np.where(np.outer(some, some), excess, 0))
 
 
 def _correlation(covariance: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Sums over resampled or swapped groups of rows: one product, the same draws for every run of the same groups."""
+"""Sums over groups of rows that a draw picks: one product, the same draws for every run of the same groups."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ def by_group(columns: npt.ArrayLike, groups: Array) -> Array:
     return ordered if len(starts) == len(order) else np.add.reduceat(ordered, starts, axis=0)
 
 
-def bootstrap(columns: Array, draws: int, seed: int) -> Array:
-    """Sums over G groups drawn with replacement: [G, C] -> [draws, C]; sums below 2^24 of whole numbers are exact."""
+def labellings(columns: Array, probability: Array, draws: int, seed: int) -> Array:
+    """Sums over the groups that draw a positive label, each with its own probability [G]: [G, C] -> [draws, C]."""
 
-    def counts(rng: np.random.Generator, size: int, groups: int) -> Array:
-        drawn = rng.integers(groups, size=(size, groups)) + groups * np.arange(size)[:, None]
-        return np.bincount(drawn.ravel(), minlength=size * groups).reshape(size, groups)
+    def labels(rng: np.random.Generator, size: int, groups: int) -> Array:
+        return rng.random((size, groups), dtype=np.float32) < probability
 
-    return _products(columns, draws, seed, counts)
+    return _products(columns, draws, seed, labels)
 
 
 def swaps(differences: Array, draws: int, seed: int) -> Array:
@@ -39,11 +38,6 @@ def swaps(differences: Array, draws: int, seed: int) -> Array:
         return rng.integers(2, size=(size, groups), dtype=np.int8)
 
     return _products(differences, draws, seed, coins)
-
-
-def seed_counts(seeds: int, draws: int, seed: int) -> Array:
-    """How often each of S seeds is drawn when S are drawn with replacement: [draws, S]."""
-    return np.random.default_rng([seed, 1]).multinomial(seeds, np.full(seeds, 1 / seeds), size=draws)
 
 
 def _products(columns: Array, draws: int, seed: int, weights: Any) -> Array:

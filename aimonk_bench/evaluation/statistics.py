@@ -28,7 +28,7 @@ from aimonk_bench.evaluation.verdict import Gain, Verdict
 Array = npt.NDArray[Any]
 Numbers = list[float | None]
 
-REVISION = 2  # raised by hand when a method changes a number, or the file its layout: stored ones are then made again
+REVISION = 3  # raised by hand when a method changes a number, or the file its layout: stored ones are then made again
 SEED = 0  # of every resample, swap and permutation: the same for every run and every call
 
 
@@ -176,7 +176,7 @@ def statistics(
     """
     candidates = _candidates(entries, reference)
     winner = max(candidates, key=lambda run_id: np.nan_to_num(candidates[run_id].validation, nan=-1.0))
-    before = entries[winner].before
+    before = entries[reference if reference is not None else next(iter(entries))].before  # not the winner's: a choice
     cells = {run_id: Cells.of(entry.predictions, entry.thresholds) for run_id, entry in entries.items()}
     against_winner = comparison.paired(cells, winner, covered, seed=SEED)
     equals = [run_id for run_id in comparison.indistinguishable(against_winner) if run_id in candidates]
@@ -195,7 +195,7 @@ def statistics(
         before,
         after,
         gain,
-        winner=entries[winner].name,
+        winner=entries[winner].name + ("" if set(parts) == {winner} else " (in some folds the run chosen there)"),
         indistinguishable=[entries[run_id].name for run_id in equals],
         simplest=entries[simplest].name,
         auc_interval=lambda mask: limits["roc_auc"].macro(figured.value("roc_auc"), mask)[:2],

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from aimonk_bench.evaluation.cells import Cells
 from aimonk_bench.evaluation.comparison import holm
-from aimonk_bench.evaluation.resampling import DRAWS, bootstrap, by_group, seed_counts
+from aimonk_bench.evaluation.resampling import DRAWS, by_group, labellings
 from aimonk_bench.evaluation.signal import After, Before
 
 Array = npt.NDArray[Any]
@@ -67,46 +67,86 @@ class Verdict:
         return {"kind": self.kind, "text": self.text} | plain
 
 
-def gain(cells: Cells, *, draws: int = DRAWS, seed: int = 0) -> Gain:
+def gain(cells: Cells, *, draws: int | None = None, seed: int = 0) -> Gain:
     """Do the decisions beat calling every row positive? Worth reading only where there is signal.
 
-    F1 = 2 TP / (n1 + accepted), mean over seeds, minus 2 n1 / (n + n1), from the same resamples of whole groups and,
-    independently, of seeds: SE is their standard deviation times c (`Cells.variance_factor` is c^2),
-    low = value - 1.645 SE, p = 1 - Phi(value / SE). Resamples without a positive are left out. Where every resample
-    agrees on a value of 0, as when every row is accepted, p is 1.
+    F1 = 2 TP / (n1 + accepted), mean over seeds, minus 2 n1 / (n + n1). It is above 0 where the share of positives
+    among the rejected rows is below q = n1 / (n + n1). Often few rows are rejected, so p does not trust a normal
+    approximation: the decisions stay, and labels are drawn as they would be without a gain. The probability of a
+    positive is linear in the share of seeds that reject a row, such that n1 positives are expected, and a share q among
+    the rejected. All rows of a group get one label.
+
+    Each drawn gain is multiplied by c (`Cells.variance_factor` is c^2); a normal draw stands for the seeds, with the
+    variance of F1 over the S seeds divided by S, and a common factor sqrt(df / chi^2_df) for that this variance is
+    estimated, df after Welch and Satterthwaite. p = (1 + #{draw >= value}) / (1 + draws), low = value - the 95 %
+    quantile of the draws.
 
     NaN without an observed positive.
 
     Args:
         cells: decisions at the tuned thresholds.
-        draws: number of resamples.
-        seed: of the resamples.
+        draws: how many; by default 2,000, or 100 for every attribute if these are more, so that Holm can reject.
+        seed: of the draws.
     """
-    seeds, rows, attributes = cells.accepted.shape
-    hits, accepted = cells.accepted & cells.positive, cells.accepted & cells.observed
-    columns = np.concatenate([cells.positive[None], cells.observed[None], hits, accepted])  # [2 + 2 S, R, A]
-    sums = by_group(columns.transpose(1, 0, 2).reshape(rows, -1), cells.group)
-    resampled = bootstrap(sums, draws, seed).reshape(draws, -1, attributes)
-    value = _gain(sums.sum(axis=0).reshape(1, -1, attributes), np.full((1, seeds), 1 / seeds))[0]
-    spread = _gain(resampled, seed_counts(seeds, draws, seed) / seeds)
-    error = np.full(attributes, np.nan)
-    defined = np.isfinite(value)
-    error[defined] = np.nanstd(spread[:, defined], axis=0, ddof=1) * math.sqrt(cells.variance_factor)
-    ratio = np.divide(value, error, out=np.where(value > 0, np.inf, -np.inf), where=error > 0)
-    p = np.where(defined, [_NORMAL.cdf(-x) for x in ratio], np.nan)
-    return Gain(value, value - _NORMAL.inv_cdf(1 - ALPHA) * error, p)
+    attributes = cells.positive.shape[1]
+    draws = draws or max(DRAWS, 100 * attributes)
+    found = np.full((3, attributes), np.nan)
+    for a in range(attributes):
+        seen = cells.observed[:, a]
+        positive, accepted = cells.positive[seen, a], cells.accepted[:, seen, a]
+        if positive.any():
+            columns = np.column_stack([np.ones(len(positive)), positive, accepted.T, (accepted & positive).T])
+            sums = by_group(columns, cells.group[seen])
+            size, hits = sums[:, 0], sums[:, 2 : 2 + len(accepted)]
+            totals = sums.sum(axis=0)
+            f1 = _f1(totals[1], hits.sum(axis=0), totals[-len(accepted) :])
+            value = float(f1.mean() - _f1(totals[1], totals[0], totals[1]))
+            drawn = labellings(np.column_stack([size, hits]), _without_gain(size, hits, totals[1]), draws, seed)
+            pictures = _f1(drawn[:, :1], hits.sum(axis=0), drawn[:, 1:]).mean(axis=1)
+            pictures -= _f1(drawn[:, 0], totals[0], drawn[:, 0])
+            limit = _with_seeds(pictures * math.sqrt(cells.variance_factor), f1, np.random.default_rng([seed, 1, a]))
+            low = value - np.quantile(limit, 1 - ALPHA, method="higher")
+            found[:, a] = value, low, (1 + (limit >= value - _ROUNDING).sum()) / (1 + draws)
+    return Gain(*found)
 
 
-def _gain(counts: Array, weights: Array) -> Array:
-    """[draws, A] from counts [draws, 2 + 2 S, A] (positive, observed, hits, accepted) and seed weights [draws, S]."""
-    seeds = weights.shape[1]
-    positive, observed = counts[:, 0], counts[:, 1]
-    hits, accepted = counts[:, 2 : 2 + seeds], counts[:, 2 + seeds :]
-    undefined = positive == 0
-    with np.errstate(invalid="ignore"):
-        f1 = 2 * hits / (positive[:, None] + accepted)
-        difference = np.einsum("ds,dsa->da", weights, f1) - 2 * positive / (observed + positive)
-    return np.where(undefined, np.nan, difference)
+_ROUNDING = 1e-9  # gains this close are equal
+
+
+def _f1(positive: Array, accepted: Array, hits: Array) -> Array:
+    """2 TP / (n1 + accepted); 0 without either."""
+    both = np.asarray(positive + accepted, dtype=np.float64)
+    return np.asarray(np.divide(2 * hits, both, out=np.zeros_like(both), where=both > 0))
+
+
+def _without_gain(size: Array, accepted: Array, positive: float) -> Array:
+    """The probability of a positive label of each group [G] under which accepting gains nothing.
+
+    b + (r - b) w, w the share of a group's rows and seeds that are rejected: sum(size p) = n1 and
+    sum(size w p) = q sum(size w) with q = n1 / (n + n1), as far as probabilities allow.
+
+    Args:
+        size: [G] observed rows.
+        accepted: [G, S] of these.
+        positive: n1.
+    """
+    rejected = size - accepted.mean(axis=1)
+    share, rows, total = rejected / size, size.sum(), rejected.sum()
+    equations = np.array([[rows, total], [total, rejected @ share]])
+    wanted = np.array([positive, positive / (rows + positive) * total])
+    base, slope = np.linalg.lstsq(equations, wanted, rcond=None)[0]
+    return np.asarray(np.clip(base + slope * share, 0, 1))
+
+
+def _with_seeds(pictures: Array, f1: Array, rng: np.random.Generator) -> Array:
+    """Draws of a gain [draws] without gain, with what another S seeds would change; f1 [S]."""
+    seeds = len(f1)
+    over_seeds = float(f1.var(ddof=1)) / seeds if seeds > 1 else 0.0
+    if over_seeds == 0:
+        return pictures
+    freedom = (1 + float(pictures.var()) / over_seeds) ** 2 * (seeds - 1)
+    longer = np.sqrt(freedom / rng.chisquare(freedom, len(pictures)))
+    return np.asarray((pictures + math.sqrt(over_seeds) * rng.standard_normal(len(pictures))) * longer)
 
 
 def detectable_auc(n_positive: Array, n_negative: Array, attributes: int) -> Array:

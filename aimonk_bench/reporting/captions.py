@@ -140,7 +140,9 @@ def _meaning(summary: Summary, layout: Layout) -> Iterator[str]:
             "vs baseline: paired test of tuned macro F1 over pictures and seeds, Holm over the runs, at .05; "
             f"equivalent: 95 % interval within {layout.sign}{number(MARGIN)}"
         )
-    yield "signal: p, adjusted by Holm over attributes, of the test before and the test after training, the smaller one"
+    yield "signal: p of the test before or the test after training, adjusted for both and, by Holm, over attributes"
+    if layout.detail.ranking:
+        yield f"{layout.sign} of AP: of the AP expected of a test set of this size, which itself depends on the size"
     cells = [cell for column in layout.columns for cell in column.cells.values()]
     if any(UNDEFINED in cell.split() for cell in cells):
         yield f"{UNDEFINED} is undefined: no positive among the test rows, or for ROC AUC no negative"

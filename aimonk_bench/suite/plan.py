@@ -133,7 +133,7 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=labels.SHOWN)
     known = truth.load(listed)
-    heads = [len(run.train.seeds) * (run.split.folds if isinstance(run.split, KFold) else 1) for _, run in named]
+    heads = [trainings(run) * len(run.train.seeds) * _folds(run) for _, run in named]
     lines = [
         f"{path} is valid.",
         f"{config.name}: {len(listed.ids)} listed pictures, attributes {', '.join(listed.attributes)}",
@@ -218,10 +218,20 @@ def _planned(name: str, config: Config, dataset: Dataset, resolved: Weights | We
     )
 
 
+def trainings(config: Config) -> int:
+    """How many times a head of each fold and seed is trained: stages x tuned settings."""
+    settings: Iterable[list[float]] = config.tune.values()  # type: ignore[assignment]  # of a TypedDict: object
+    return (1 + wants_teacher(config.missing)) * math.prod(map(len, settings))
+
+
+def _folds(config: Config) -> int:
+    return config.split.folds if isinstance(config.split, KFold) else 1
+
+
 def complexity(config: Config, features: int | None) -> tuple[int, ...]:
     """The declared order of complexity, compared from the left; smaller is simpler.
 
-    How many times a head is trained (stages x tuned settings); D; how many of loss, missing-label policy, sampler and
+    `trainings`; D; how many of loss, missing-label policy, sampler and
     threshold policy are not those of the reference recipe; then their places in the tables.
 
     Args:
@@ -233,10 +243,13 @@ def complexity(config: Config, features: int | None) -> tuple[int, ...]:
         (SAMPLERS, config.sampler, "uniform"),
         (THRESHOLDS, config.threshold, "per_attribute_f1"),
     )
-    settings: Iterable[list[float]] = config.tune.values()  # type: ignore[assignment]  # of a TypedDict: object
-    trainings = (1 + wants_teacher(config.missing)) * math.prod(map(len, settings))
     departures = sum(registry.label(table, spec) != usual for table, spec, usual in parts)
-    return (trainings, features or sys.maxsize, departures, *(list(table).index(spec.name) for table, spec, _ in parts))
+    return (
+        trainings(config),
+        features or sys.maxsize,
+        departures,
+        *(list(table).index(spec.name) for table, spec, _ in parts),
+    )
 
 
 def run_id(config: Config, fingerprint: str, encoder: str) -> str:
