@@ -138,6 +138,14 @@ def test_deleted_thresholds_and_metrics_come_back(tmp_path: Path) -> None:
     assert [(tmp_path / name).read_bytes() for name in names] == before
 
 
+def test_metrics_of_an_older_revision_are_made_again(tmp_path: Path) -> None:
+    fake_suite.write_run(tmp_path, "a", fake_suite.predictions())
+    before = files.read_json(tmp_path / run.METRICS)
+    files.write_json(tmp_path / run.METRICS, {"revision": scores.REVISION - 1, "attribute": "of another layout"})
+    run.restore(run.read(tmp_path))
+    assert files.read_json(tmp_path / run.METRICS) == before
+
+
 @pytest.mark.parametrize("config", ["", "threshold: [", "name: a\n", "threshold: per_atribute_f1\n"])
 def test_thresholds_cannot_come_back_without_their_policy(tmp_path: Path, config: str) -> None:
     fake_suite.write_run(tmp_path, "a", fake_suite.predictions())

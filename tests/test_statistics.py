@@ -149,6 +149,6 @@ def test_the_file_reads_back_and_is_made_again_only_when_a_run_changed(tmp_path:
     assert again
     assert again.verdict != "from the file"
     assert again.key["1-b"] != made.key["1-b"]
-    older = files.read_json(tmp_path / suite.STATISTICS) | {"revision": statistics.REVISION - 1}
+    older = files.read_json(tmp_path / suite.STATISTICS) | {"revision": scores.REVISION - 1}
     files.write_json(tmp_path / suite.STATISTICS, older)
     assert summary.summarize(index.collect(tmp_path)).statistics == again

@@ -22,6 +22,7 @@ from aimonk_bench.evaluation.thresholds import Thresholds
 Array = npt.NDArray[Any]
 Calibrator = Literal["none", "platt"]
 
+REVISION = 3  # raised by hand when a method changes a number, or a file its layout: stored ones are then made again
 SEED = 0  # of the labels drawn for the calibration of reference: the same for every run
 _OF_ATTRIBUTE = ("low", "high", "fixed_low", "fixed_high", "few", "seed_sd", "fold_sd")
 
@@ -53,7 +54,7 @@ class Scores:
             limits = own.macro(self.figures.value(name), self.figures.defined(name))
             content["macro"][name] |= dict(zip(_OF_ATTRIBUTE[:4], limits, strict=True))
             content["macro"][name]["correlation"] = own.correlation
-        return content | {"validation": self.validation} | dict(self.remarks)
+        return {"revision": REVISION} | content | {"validation": self.validation} | dict(self.remarks)
 
     @classmethod
     def from_json(cls, content: dict[str, Any], source: str = "metrics.json") -> Scores:
@@ -80,7 +81,7 @@ class Scores:
             validation = np.array(content["validation"], dtype=np.float64)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{source}: found content that cannot be used ({error!r})") from error
-        read = ("attribute", "macro", "coverage", "validation")
+        read = ("revision", "attribute", "macro", "coverage", "validation")
         return cls(figures, found, validation, {name: part for name, part in content.items() if name not in read})
 
 

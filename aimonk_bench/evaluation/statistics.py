@@ -20,7 +20,7 @@ from aimonk_bench.evaluation.comparison import Delta
 from aimonk_bench.evaluation.intervals import Intervals, intervals
 from aimonk_bench.evaluation.metrics import Figures, figures, macro
 from aimonk_bench.evaluation.predictions import Predictions
-from aimonk_bench.evaluation.scores import Scores
+from aimonk_bench.evaluation.scores import REVISION, Scores
 from aimonk_bench.evaluation.signal import After, Before
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.evaluation.verdict import Gain, Verdict
@@ -28,7 +28,6 @@ from aimonk_bench.evaluation.verdict import Gain, Verdict
 Array = npt.NDArray[Any]
 Numbers = list[float | None]
 
-REVISION = 3  # raised by hand when a method changes a number, or the file its layout: stored ones are then made again
 SEED = 0  # of every resample, swap and permutation: the same for every run and every call
 
 

@@ -108,10 +108,10 @@ class RunRecord:
 
     @cached_property
     def scores(self) -> Scores:
-        """``metrics.json``; if it is gone, computed again from predictions and thresholds."""
+        """``metrics.json``; if it is gone or of another revision, computed again from predictions and thresholds."""
         path = self.folder / METRICS
-        if path.exists():
-            return Scores.from_json(read_json(path), str(path))
+        if path.exists() and (content := read_json(path)).get("revision") == scores.REVISION:
+            return Scores.from_json(content, str(path))
         return scores.score(self.predictions, self.thresholds, self._policy(), self._calibrator())
 
     @property
@@ -294,10 +294,14 @@ def read(folder: Path) -> RunRecord:
 
 
 def restore(record: RunRecord) -> None:
-    """Write again what was deleted of the files that derive from predictions: thresholds, metrics, reliability."""
+    """Write again what was deleted of the files that derive from predictions: thresholds, metrics, reliability.
+
+    Metrics of another revision too.
+    """
     if not (record.folder / THRESHOLDS).exists():
         write_thresholds(record.folder, record.thresholds)
-    if not (record.folder / METRICS).exists():
+    metrics = record.folder / METRICS
+    if not metrics.exists() or read_json(metrics).get("revision") != scores.REVISION:
         write_metrics(record.folder, record.scores)
     if not (record.folder / RELIABILITY).exists():
         write_reliability(record.folder, record.reliability)

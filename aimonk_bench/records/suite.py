@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aimonk_bench.errors import UserError
-from aimonk_bench.evaluation.statistics import REVISION, Statistics
+from aimonk_bench.evaluation.scores import REVISION
+from aimonk_bench.evaluation.statistics import Statistics
 from aimonk_bench.records.files import contents, read_as, read_json, write_json
 
 FILE = "suite.json"
