@@ -78,8 +78,9 @@ def gain(cells: Cells, *, draws: int | None = None, seed: int = 0) -> Gain:
 
     Each drawn gain is multiplied by c (`Cells.variance_factor` is c^2); a normal draw stands for the seeds, with the
     variance of F1 over the S seeds divided by S, and a common factor sqrt(df / chi^2_df) for that this variance is
-    estimated, df after Welch and Satterthwaite. p = (1 + #{draw >= value}) / (1 + draws), low = value - the 95 %
-    quantile of the draws.
+    estimated, df after Welch and Satterthwaite. p = (1 + #{draw >= value}) / (1 + draws). low = value - the 95 %
+    quantile of such draws, or of those around the value, with as many positives among the rejected as there are, if it
+    is larger.
 
     NaN without an observed positive.
 
@@ -96,21 +97,60 @@ def gain(cells: Cells, *, draws: int | None = None, seed: int = 0) -> Gain:
         positive, accepted = cells.positive[seen, a], cells.accepted[:, seen, a]
         if positive.any():
             columns = np.column_stack([np.ones(len(positive)), positive, accepted.T, (accepted & positive).T])
-            sums = by_group(columns, cells.group[seen])
-            size, hits = sums[:, 0], sums[:, 2 : 2 + len(accepted)]
-            totals = sums.sum(axis=0)
-            f1 = _f1(totals[1], hits.sum(axis=0), totals[-len(accepted) :])
-            value = float(f1.mean() - _f1(totals[1], totals[0], totals[1]))
-            drawn = labellings(np.column_stack([size, hits]), _without_gain(size, hits, totals[1]), draws, seed)
-            pictures = _f1(drawn[:, :1], hits.sum(axis=0), drawn[:, 1:]).mean(axis=1)
-            pictures -= _f1(drawn[:, 0], totals[0], drawn[:, 0])
-            limit = _with_seeds(pictures * math.sqrt(cells.variance_factor), f1, np.random.default_rng([seed, 1, a]))
-            low = value - np.quantile(limit, 1 - ALPHA, method="higher")
-            found[:, a] = value, low, (1 + (limit >= value - _ROUNDING).sum()) / (1 + draws)
+            counts = _Counts(by_group(columns, cells.group[seen]), cells.variance_factor, draws, (seed, a))
+            found[:, a] = counts.tested()
     return Gain(*found)
 
 
 _ROUNDING = 1e-9  # gains this close are equal
+
+
+class _Counts:
+    """One attribute: the observed rows of each group, and how many of them are positive, accepted, both.
+
+    Args:
+        sums: [G, 2 + 2 S] rows, positive rows, accepted rows of each seed, positive ones among these.
+        factor: c^2.
+        draws: number of labellings.
+        seeds: of the labels and of what stands for other seeds.
+    """
+
+    def __init__(self, sums: Array, factor: float, draws: int, seeds: tuple[int, int]) -> None:
+        number = (sums.shape[1] - 2) // 2
+        self.size, self.accepted = sums[:, 0], sums[:, 2 : 2 + number]
+        self.rows, self.positive = sums[:, :2].sum(axis=0)
+        self.count, self.hits = self.accepted.sum(axis=0), sums[:, 2 + number :].sum(axis=0)
+        self.f1 = _f1(self.positive, self.count, self.hits)
+        self.value = float(self.f1.mean() - _f1(self.positive, self.rows, self.positive))
+        self.factor, self.draws, self.seeds = factor, draws, seeds
+
+    def tested(self) -> tuple[float, float, float]:
+        """Value, lower limit and p."""
+        rejected = self.rows - self.count.mean()
+        without = self._drawn(self.positive / (self.rows + self.positive) * rejected, 0.0)
+        with_it = self._drawn(self.positive - self.hits.mean(), self.value)
+        away = max(np.quantile(own, 1 - ALPHA, method="higher") for own in (without, with_it))
+        return self.value, self.value - away, (1 + (without >= self.value - _ROUNDING).sum()) / (1 + self.draws)
+
+    def _drawn(self, lost: float, expected: float) -> Array:
+        """Draws [draws] of the gain, less what is expected, if so many rejected rows are expected to be positive."""
+        columns = np.column_stack([self.size, self.accepted])
+        drawn = labellings(columns, self._probability(lost), self.draws, self.seeds[0])
+        tuned, floor = _f1(drawn[:, :1], self.count, drawn[:, 1:]), _f1(drawn[:, 0], self.rows, drawn[:, 0])
+        pictures = (tuned.mean(axis=1) - floor - expected) * math.sqrt(self.factor)
+        return _with_seeds(pictures, self.f1, np.random.default_rng([1, *self.seeds]))
+
+    def _probability(self, lost: float) -> Array:
+        """The probability of a positive label of each group [G].
+
+        b + (r - b) w, w the share of a group's rows and seeds that are rejected: sum(size p) = n1 and
+        sum(size w p) = lost, as far as probabilities allow.
+        """
+        rejected = self.size - self.accepted.mean(axis=1)
+        share, total = rejected / self.size, rejected.sum()
+        equations = np.array([[self.rows, total], [total, rejected @ share]])
+        base, slope = np.linalg.lstsq(equations, np.array([self.positive, lost]), rcond=None)[0]
+        return np.asarray(np.clip(base + slope * share, 0, 1))
 
 
 def _f1(positive: Array, accepted: Array, hits: Array) -> Array:
@@ -119,27 +159,8 @@ def _f1(positive: Array, accepted: Array, hits: Array) -> Array:
     return np.asarray(np.divide(2 * hits, both, out=np.zeros_like(both), where=both > 0))
 
 
-def _without_gain(size: Array, accepted: Array, positive: float) -> Array:
-    """The probability of a positive label of each group [G] under which accepting gains nothing.
-
-    b + (r - b) w, w the share of a group's rows and seeds that are rejected: sum(size p) = n1 and
-    sum(size w p) = q sum(size w) with q = n1 / (n + n1), as far as probabilities allow.
-
-    Args:
-        size: [G] observed rows.
-        accepted: [G, S] of these.
-        positive: n1.
-    """
-    rejected = size - accepted.mean(axis=1)
-    share, rows, total = rejected / size, size.sum(), rejected.sum()
-    equations = np.array([[rows, total], [total, rejected @ share]])
-    wanted = np.array([positive, positive / (rows + positive) * total])
-    base, slope = np.linalg.lstsq(equations, wanted, rcond=None)[0]
-    return np.asarray(np.clip(base + slope * share, 0, 1))
-
-
 def _with_seeds(pictures: Array, f1: Array, rng: np.random.Generator) -> Array:
-    """Draws of a gain [draws] without gain, with what another S seeds would change; f1 [S]."""
+    """Draws of a gain [draws] with what another S seeds would change; f1 [S]."""
     seeds = len(f1)
     over_seeds = float(f1.var(ddof=1)) / seeds if seeds > 1 else 0.0
     if over_seeds == 0:
