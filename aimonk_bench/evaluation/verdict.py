@@ -247,7 +247,7 @@ def verdict(
         kind = "c"
         text = (
             f"{winner} beats always-positive on {gains.sum()} of {len(gains)} attributes; "
-            f"not distinguishable from it: {_listed(indistinguishable)}; simplest of these: {simplest}."
+            f"not distinguishable from it: {listed(indistinguishable)}; simplest of these: {simplest}."
         )
     return Verdict(kind, text, adjusted, signal, gain_adjusted, gains)
 
@@ -258,7 +258,7 @@ def _nothing(adjusted: Array, counts: Before | After) -> str:
     found = [f"{x:.2f}" if x < 1 else "none" for x in limits]
     return (
         f"No configuration is distinguishable from guessing (smallest adjusted p = {_number(smallest, 3)}). "
-        f"With these counts an out-of-fold AUC of {_listed(found)} would have been found with 80 % probability. "
+        f"With these counts an out-of-fold AUC of {listed(found)} would have been found with 80 % probability. "
         "Check labels, disagreeing duplicates, the join of labels and pictures."
     )
 
@@ -278,7 +278,7 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "undefined"
 
 
-def _listed(items: Sequence[str]) -> str:
-    """The first of a list, and how many more there are: ``a, b, c, d, e, f, ... and 7 more``."""
+def listed(items: Sequence[str], separator: str = ", ") -> str:
+    """The first of a list, and how many more there are: ``a, b, c, d, e, f, ... and 7 more``; of none, ``none``."""
     more = [f"... and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
-    return ", ".join([*items[:SHOWN], *more]) or "none"
+    return separator.join([*items[:SHOWN], *more]) or "none"

@@ -25,11 +25,11 @@ from aimonk_bench.evaluation.audit import (
     copies,
     cut_chance,
 )
+from aimonk_bench.evaluation.verdict import listed
 from aimonk_bench.records.files import dumps
 from aimonk_bench.reporting.captions import count
 from aimonk_bench.reporting.layout import number
 
-SHOWN = 8  # names in a sentence before the rest is only counted
 SHOWN_PAIRS = 15  # of attributes, or of near duplicates, before the rest is only counted
 NARROW_NAME = 16  # to which a name may be wrapped before columns are left out
 FEW = 10  # positives or negatives of a fold's validation or test rows, below which figures rest on little
@@ -86,7 +86,7 @@ def _signal(audit: Audit) -> Iterator[Finding]:
     if not audit.signal.any():
         p, auc = (
             number(float(np.nanmin(audit.adjusted))),
-            _few_of([number(value) for value in audit.before.auc.tolist()]),
+            listed([number(value) for value in audit.before.auc.tolist()]),
         )
         yield Finding(
             "warning",
@@ -97,7 +97,7 @@ def _signal(audit: Audit) -> Iterator[Finding]:
         )
     elif not audit.signal.all():
         names = [name for name, shown in zip(audit.attributes, audit.signal, strict=True) if not shown]
-        text = f"No signal is detectable before training for {_few_of(names)}."
+        text = f"No signal is detectable before training for {listed(names)}."
         yield Finding("note", "no_signal", text, "Expect no gain over always-positive there; check labels and counts.")
 
 
@@ -111,8 +111,8 @@ def _disagreeing(audit: Audit) -> Iterator[Finding]:
             pictures |= {" = ".join(audit.ids[row] for row in rows): None for rows in _contradicting(audit, a)}
     if told:
         few = f" Under {FEWEST_PAIRS} pairs are too few for a rate." if (found.pairs < FEWEST_PAIRS).any() else ""
-        text = f"Exact duplicates have different labels: {_few_of(told, '; ')}.{few}"
-        yield Finding("warning", "duplicates_disagree", text, f"Re-label {_few_of(list(pictures), '; ')}.")
+        text = f"Exact duplicates have different labels: {listed(told, '; ')}.{few}"
+        yield Finding("warning", "duplicates_disagree", text, f"Re-label {listed(list(pictures), '; ')}.")
 
 
 def _share_of_copies(audit: Audit, a: int) -> str:
@@ -162,7 +162,7 @@ def _dependent(audit: Audit) -> Iterator[Finding]:
     for family, on in DEPENDS_ON.items():
         tests = sorted((test for test in found if test.family == family), key=lambda test: test.p)
         if tests:
-            told = _few_of([_told(test) for test in tests], "; ")
+            told = listed([_told(test) for test in tests], "; ")
             yield Finding("warning", f"na_depends_on_{family}", f"NA depends on {on}: {told}.", advice[family])
 
 
@@ -188,7 +188,7 @@ def _few(audit: Audit) -> Iterator[Finding]:
             if least[state, a] < FEW and audit.counts.positive[a] and audit.counts.negative[a]:
                 part.append(f"{name} {least[state, a]} {word} ({test[state, a]} to test on)")
     if part:
-        text = f"Thresholds and figures rest on few labels; the fewest of a fold's validation or test: {_few_of(part)}."
+        text = f"Thresholds and figures rest on few labels; the fewest of a fold's validation or test: {listed(part)}."
         yield Finding("warning", "few", text, "Label more of the rare class, or use fewer folds or a larger split.val.")
 
 
@@ -199,7 +199,7 @@ def _suspected(audit: Audit) -> Iterator[Finding]:
         yield Finding(
             "note",
             "suspected_labels",
-            f"The pictures speak against {count(int(total.sum()), 'label')}: {_few_of(share)}. This is no error rate: "
+            f"The pictures speak against {count(int(total.sum()), 'label')}: {listed(share)}. This is no error rate: "
             "with perfect labels it would be 43-50 % of them at AUC .5, 12-19 % at .75, 3-7 % at .9.",
             "Check the list below from the top; stop when you find nothing more.",
         )
@@ -208,19 +208,19 @@ def _suspected(audit: Audit) -> Iterator[Finding]:
 def _files(audit: Audit) -> Iterator[Finding]:
     files = audit.files
     if audit.skipped:
-        names = _few_of([f"{name} ({reason})" for name, reason in audit.skipped])
+        names = listed([f"{name} ({reason})" for name, reason in audit.skipped])
         yield Finding("warning", "skipped", f"Left out: {names}.", "Restore the files or strike out their lines.")
     if files.misnamed:
-        names = _few_of([f"{audit.ids[row]} is {kind}" for row, kind in files.misnamed])
+        names = listed([f"{audit.ids[row]} is {kind}" for row, kind in files.misnamed])
         advice = "They are read rightly here; rename them, since other tools may go by the name."
         yield Finding("note", "misnamed", f"The name promises another format: {names}.", advice)
     transparent = [audit.ids[row] for row in np.flatnonzero(files.transparent)]
     if transparent:
-        text = f"{count(len(transparent), 'picture')} with transparency: {_few_of(transparent)}."
+        text = f"{count(len(transparent), 'picture')} with transparency: {listed(transparent)}."
         yield Finding("note", "transparent", text, "They are seen on white here; see that they look so in use, too.")
     grey = [audit.ids[row] for row in np.flatnonzero(files.grey)]
     if grey and len(grey) < len(audit.ids):
-        text = f"{count(len(grey), 'picture')} stored without colours among coloured ones: {_few_of(grey)}."
+        text = f"{count(len(grey), 'picture')} stored without colours among coloured ones: {listed(grey)}."
         yield Finding(
             "note", "grey", text, "They become three equal channels; see that colour does not give away a label."
         )
@@ -248,13 +248,7 @@ def _never(audit: Audit) -> Iterator[Finding]:
     told = [words[kind].format(a=audit.attributes[a], b=audit.attributes[b]) for kind, a, b, _ in found]
     if told:
         advice = "If that is by definition, fine; if not, look at how they were labelled."
-        yield Finding("note", "never", f"{_few_of(told, '; ')}.", advice)
-
-
-def _few_of(items: Sequence[str], separator: str = ", ") -> str:
-    """The first items and how many more there are."""
-    more = [f"{len(items) - SHOWN} more"] if len(items) > SHOWN else []
-    return separator.join([*items[:SHOWN], *more])
+        yield Finding("note", "never", f"{listed(told, '; ')}.", advice)
 
 
 def _p(value: float) -> str:
@@ -422,7 +416,7 @@ def _duplicates(audit: Audit, width: int) -> Iterator[Text]:
             f"{name} {d} of {n}" for name, d, n in zip(audit.attributes, found.differing, found.pairs, strict=True)
         ]
         more = f"; {len(repeated) - SHOWN_PAIRS} more: --format json" if len(repeated) > SHOWN_PAIRS else ""
-        yield Text(f"  labels that differ between copies: {_few_of(differing)}{more}", style="dim")
+        yield Text(f"  labels that differ between copies: {listed(differing)}{more}", style="dim")
     near = audit.near
     pairs = [
         f"{audit.ids[first]} ~ {audit.ids[second]} {number(float(cosine))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aimonk_bench.evaluation.comparison import MARGIN
+from aimonk_bench.evaluation.verdict import listed
 from aimonk_bench.records.run import RunRecord
 from aimonk_bench.reporting.layout import ALWAYS, CHOSEN, FEW, NA, PRIOR, UNDEFINED, WINNER, Layout, number
 from aimonk_bench.reporting.summary import Summary
@@ -118,7 +119,7 @@ def caption(summary: Summary, layout: Layout) -> list[str]:
     if any("\n" in reason(record) for record in summary.collection.failed):
         lines.append("the whole reason of a failed run: status.json in its folder")
     if left_out:
-        lines.append(f"left out, no part of this suite: {', '.join(left_out)}")
+        lines.append(f"left out, no part of this suite: {listed(left_out)}")
     return lines
 
 
@@ -127,7 +128,7 @@ def _meaning(summary: Summary, layout: Layout) -> Iterator[str]:
     seeds = ", mean over seeds" if max(summary.seeds.values()) > 1 else ""
     yield f"{f1}, test rows{seeds}; over floor: tuned macro F1 minus that of {ALWAYS}"
     yield f"{layout.sign}: half the 95 % interval of {_estimand(summary)}; {FEW} rests on few: TP or FP + FN below 5"
-    if len(summary.collection.names) > 1:
+    if len(summary.ranking) > 1:
         winner = f"; {WINNER} and bold: the run so chosen, never on test rows" if summary.winner else ""
         yield f"sorted by macro F1 cross-fitted on validation rows{winner}"
         if summary.statistics and len(summary.statistics.candidates) < len(summary.ranking):
@@ -140,6 +141,9 @@ def _meaning(summary: Summary, layout: Layout) -> Iterator[str]:
             "vs baseline: paired test of tuned macro F1 over pictures and seeds, Holm over the runs, at .05; "
             f"equivalent: 95 % interval within {layout.sign}{number(MARGIN)}"
         )
+        deltas = summary.statistics.baseline.values() if summary.statistics else []
+        untested = dict.fromkeys(delta.reason for delta in deltas if delta.reason)
+        yield from ([f"vs baseline is empty where nothing was tested: {'; '.join(untested)}"] if untested else [])
     yield "signal: p of the test before or the test after training, adjusted for both and, by Holm, over attributes"
     if layout.detail.ranking:
         yield f"{layout.sign} of AP: of the AP expected of a test set of this size, which itself depends on the size"
