@@ -27,7 +27,7 @@ from aimonk_bench import registry
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import thresholds
 from aimonk_bench.evaluation.cells import Cells
-from aimonk_bench.records import files, index, run
+from aimonk_bench.records import files, index, run, suite
 from aimonk_bench.reporting import figures, layout, summary, table
 from aimonk_bench.reporting.summary import MACRO
 
@@ -207,6 +207,32 @@ def test_a_single_run_and_a_failed_baseline_have_no_delta(tmp_path: Path) -> Non
     fake_suite.write_run(tmp_path / "single", "reference", fake_suite.predictions())
     for folder in (tmp_path / "suite", tmp_path / "single"):
         assert {row["delta"] for row in summary.rows(index.collect(folder))} == {None}
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [({"folds": 1}, "other test rows than the reference"), ({"seeds": 1}, "one seed"), ({"noise": 1}, "")],
+)
+def test_the_caption_says_why_a_run_was_not_compared(tmp_path: Path, other: dict[str, int], said: str) -> None:
+    first, second = fake_suite.write_suite(tmp_path, ["a", "b"])
+    fake_suite.write_run(first, "a", fake_suite.predictions())
+    fake_suite.write_run(second, "b", fake_suite.predictions(**other))
+    for number in range(9):
+        fake_suite.write_run(tmp_path / suite.RUNS / f"old-{number}", "old", fake_suite.predictions())
+    lines = show(tmp_path, 150)
+    found = [line for line in lines if "is empty where nothing was tested" in line]
+    assert len(found) == bool(said)
+    assert all(said in line for line in found)
+    assert sum("runs/old-" in line for line in lines) == 1
+    assert any("... and 3 more" in line for line in lines)
+    assert any("the headline" in line for line in lines)
+
+
+def test_one_finished_run_has_no_row_of_choices(tmp_path: Path) -> None:
+    first, second = fake_suite.write_suite(tmp_path, ["a", "b"])
+    fake_suite.write_run(first, "a", fake_suite.predictions())
+    fake_suite.write_failed(second, "b", "it broke")
+    assert not any("chosen in each fold" in line for line in show(tmp_path, 150))
 
 
 def test_runs_on_different_attributes_are_refused(tmp_path: Path) -> None:
