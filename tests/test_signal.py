@@ -397,6 +397,7 @@ def weigh(p: list[float], gain_p: list[float], **options: Any) -> verdict.Verdic
         "winner": "focal",
         "indistinguishable": ["hill", "masked_bce"],
         "simplest": "masked_bce",
+        "untested": 0,
         "auc_interval": lambda signal: (0.6, 0.6 + 0.1 * signal.sum()),
     }
     return verdict.verdict(after=after, gain=gain, **(found | options))
@@ -449,6 +450,8 @@ def test_long_and_empty_lists_are_told_honestly() -> None:
     names = [f"run {number}" for number in range(13)]
     many = weigh([0.001], [0.001], indistinguishable=names)
     assert "from it: run 0, run 1, run 2, run 3, run 4, run 5, ... and 7 more; simplest" in many.text
+    alone = weigh([0.001], [0.001], indistinguishable=[], simplest="focal", untested=2)
+    assert "from it: none tested (2 could not be compared); simplest of these: focal." in alone.text
     none = weigh([0.001], [0.001], indistinguishable=[], simplest="focal")
     assert none.text.endswith("not distinguishable from it: none; simplest of these: focal.")
 

@@ -475,7 +475,7 @@ def test_hidden_values_change_nothing_in_training(workplace: Path, monkeypatch: 
     for out in outs:
         if out is outs[1]:
             material = runner.Materials(planned.dataset, lambda *_: None).of(planned.runs[0])
-            hidden = labels.observed & ~material.seen(config.hide).train
+            hidden = labels.observed & ~material.seen(config.hide, folds).train
             assert hidden.sum() > 50
             labels.targets[hidden] = 1 - labels.targets[hidden]
         runner.execute_run(planned, out, lambda *_: None)
@@ -487,6 +487,27 @@ def test_hidden_values_change_nothing_in_training(workplace: Path, monkeypatch: 
     val = first["split"] == "val"
     np.testing.assert_array_equal(first["targets"][val], second["targets"][val])
     assert (first["targets"][~val] != second["targets"][~val]).any()
+
+
+@pytest.mark.parametrize("scheme", ["split={folds: 4}", "split={scheme: holdout, test: 0.25, val: 0.2}"])
+def test_what_is_hidden_from_training_does_not_tell_of_test_labels(workplace: Path, scheme: str) -> None:
+    """Other labels of the test rows of a fold hide the same labels of the rows that train and validate there."""
+    config = loader.load(workplace / "small.yaml", TABLES, ["hide={mechanism: score, fraction: 0.6}", scheme])
+    planned = plan.plan_run(config)
+    labels = planned.dataset.labels
+    groups = np.arange(len(labels.ids))
+    folds = splits.split(config.split, labels.targets, labels.observed, groups)
+    material = runner.Materials(planned.dataset, lambda *_: None).of(planned.runs[0])
+    before = material.seen(config.hide, folds)
+    rng = np.random.default_rng(0)
+    for fold in folds:
+        other = labels.targets.copy()
+        other[fold.test] = rng.random(other[fold.test].shape) < 0.5
+        changed = dataclasses.replace(material, labels=dataclasses.replace(labels, targets=other), _probed={})
+        found = changed.seen(config.hide, folds)
+        rest = np.concatenate([fold.train, fold.val])
+        np.testing.assert_array_equal(found.train[rest], before.train[rest])
+    assert (before.train != labels.observed).sum() > 20
 
 
 def test_a_suite_that_hides_in_several_ways_has_a_plot(hidden: dict[str, Path], workplace: Path) -> None:

@@ -82,8 +82,8 @@ class Chosen:
     """The headline row: each fold's test rows judged by the run that this fold's own validation rows chose.
 
     Attributes:
-        runs: [F] id of the run chosen in each fold; the winner throughout where the runs cannot be combined, because
-            their seeds or their validation labels differ.
+        runs: [F] id of the run chosen in each fold; the winner throughout where no run has a validation figure in some
+            fold.
         value: figure -> [A]; ``low`` and ``high`` likewise.
         few: figure -> [A] whether it rests on few test rows.
         macro: figure -> value, low, high over the attributes that every finished run defines.
@@ -131,10 +131,10 @@ class Statistics:
 
     Attributes:
         revision: of the methods.
-        key: run id -> digest of what the statistics were made of.
+        key: run id -> digest of what the statistics read of it, in the order of the suite.
         reference: id of the baseline run, None without one that finished.
-        candidates: the runs that were chosen from: those with the validation labels of the baseline. Others, as under
-            ``hide``, are judged by other labels.
+        candidates: the runs that were chosen from: those with the validation labels and the seeds of the baseline.
+            Others, as under ``hide``, are judged by other labels.
         winner: the candidate with the best cross-fitted validation macro F1; the first where none has one.
         indistinguishable: candidates that are not worse than the winner by the tests; the winner is not among them.
         simplest: of the winner and those.
@@ -197,6 +197,7 @@ def statistics(
         winner=entries[winner].name + ("" if set(parts) == {winner} else " (in some folds the run chosen there)"),
         indistinguishable=[entries[run_id].name for run_id in equals],
         simplest=entries[simplest].name,
+        untested=sum(bool(delta.reason) for delta in against_winner.values()),
         auc_interval=lambda mask: limits["roc_auc"].macro(figured.value("roc_auc"), mask)[:2],
     )
     return Statistics(
@@ -219,12 +220,12 @@ def statistics(
 
 
 def _candidates(entries: Mapping[str, Entry], reference: str | None) -> dict[str, Entry]:
-    """The runs with the validation labels of the reference, else of the first run."""
+    """The runs with the validation labels and the seeds of the reference, else of the first run."""
     first = entries[reference if reference is not None else next(iter(entries))].predictions
     val = first.split == "val"
 
     def alike(own: Predictions) -> bool:
-        rows = ("split", "fold", "group", "image_id", "attribute")
+        rows = ("split", "fold", "group", "image_id", "attribute", "seed")
         same = all(np.array_equal(getattr(own, name), getattr(first, name)) for name in rows)
         return same and all(
             np.array_equal(getattr(own, x)[val], getattr(first, x)[val]) for x in ("targets", "observed")

@@ -217,6 +217,7 @@ def verdict(
     winner: str,
     indistinguishable: Sequence[str],
     simplest: str,
+    untested: int,
     auc_interval: Callable[[Array], tuple[float, float]],
 ) -> Verdict:
     """Weigh the tests.
@@ -231,6 +232,7 @@ def verdict(
         winner: the name of the winning run.
         indistinguishable: names of the runs that are not distinguishable from it.
         simplest: the name of the simplest of it and those.
+        untested: how many runs could not be compared with it.
         auc_interval: [A] bool, the attributes with signal -> the 95 % interval of their mean AUC.
     """
     tests = [after.p] if before is None else [before.p, after.p]
@@ -245,9 +247,11 @@ def verdict(
         kind, text = "b", _ranks_only(signal, after, auc_interval(signal))
     else:
         kind = "c"
+        equals = listed(indistinguishable) if indistinguishable or not untested else "none tested"
+        unknown = f" ({untested} could not be compared)" if untested else ""
         text = (
             f"{winner} beats always-positive on {gains.sum()} of {len(gains)} attributes; "
-            f"not distinguishable from it: {listed(indistinguishable)}; simplest of these: {simplest}."
+            f"not distinguishable from it: {equals}{unknown}; simplest of these: {simplest}."
         )
     return Verdict(kind, text, adjusted, signal, gain_adjusted, gains)
 

@@ -132,7 +132,7 @@ def _meaning(summary: Summary, layout: Layout) -> Iterator[str]:
         winner = f"; {WINNER} and bold: the run so chosen, never on test rows" if summary.winner else ""
         yield f"sorted by macro F1 cross-fitted on validation rows{winner}"
         if summary.statistics and len(summary.statistics.candidates) < len(summary.ranking):
-            yield "chosen from the runs with the validation labels of the baseline; the others stand behind them"
+            yield "chosen from the runs with the baseline's validation labels and seeds; the others stand behind them"
         yield f"{CHOSEN}: the headline; every fold's test rows by the run that this fold's own validation rows chose"
     if any(column.cells[NA] for column in layout.columns):
         yield f"{NA}: lowest to highest F1 of the row above, whatever the unknown test labels are; bounds, no interval"

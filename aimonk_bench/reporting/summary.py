@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,10 +116,10 @@ def summarize(collection: Collection) -> Summary:
 
 def _statistics(collection: Collection, averages: Mapping[str, Mapping[str, float]], covered: Array) -> Statistics:
     """Those of ``statistics.json`` if they were made of these very runs, else made now."""
-    key = {record.status.id: record.digest for record in collection.finished}
+    key = {record.status.id: _key(record, collection.names[record.status.id]) for record in collection.finished}
     baseline = collection.baseline if collection.baseline in key else None
     stored = suite.read_statistics(collection.folder)
-    if stored and (stored.key, stored.reference) == (key, baseline):
+    if stored and (list(stored.key.items()), stored.reference) == (list(key.items()), baseline):
         return stored
     entries = {
         record.status.id: Entry(
@@ -211,3 +213,9 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def to_json(rows: Sequence[Mapping[str, Any]]) -> str:
     """The same rows as JSON; undefined is null."""
     return files.dumps(list(rows))
+
+
+def _key(record: RunRecord, name: str) -> str:
+    """SHA-256 (hex) of all that the statistics read of a run."""
+    content = [name, record.digest, record.status.complexity, record.data.get("signal")]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

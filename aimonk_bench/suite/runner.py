@@ -75,16 +75,26 @@ class Material:
     fingerprint: str
     bank: Bank
     truth: np.ndarray | None
-    _probed: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
+    _probed: dict[tuple[int, bytes], np.ndarray] = dataclasses.field(default_factory=dict)
 
-    def seen(self, hiding: HideConfig | None) -> Seen:
-        """The labels that each part of a split keeps; what is hidden depends neither on the split nor on the fold."""
-        observed = self.labels.observed
+    def seen(self, hiding: HideConfig | None, folds: Sequence[Fold]) -> Seen:
+        """The labels that each part of a split keeps.
+
+        What is hidden does not depend on the split, except under ``score``: what a label says must not tell, through
+        what is hidden elsewhere, a head by which its own row is tested. So the rows that are tested together are looked
+        at by themselves, and in a hold-out those that are not tested.
+        """
+        observed, targets = self.labels.observed, self.labels.targets
         if hiding is None:
             return Seen(observed, observed, observed)
-        standing = self._probe(hiding.seed) if hiding.mechanism == "score" else None
+        tested = [fold.test for fold in folds]
+        parts = tested if len(folds) > 1 else [np.setdiff1d(np.arange(len(targets)), tested[0])]
         rng = np.random.default_rng([hiding.seed, HIDING])
-        left = observed & ~hide(hiding.mechanism, hiding.fraction, self.labels.targets, observed, standing, rng)
+        hidden = np.zeros_like(observed)
+        for rows in parts if hiding.mechanism == "score" else [np.arange(len(targets))]:
+            standing = self._probe(rows, hiding.seed) if hiding.mechanism == "score" else None
+            hidden[rows] = hide(hiding.mechanism, hiding.fraction, targets[rows], observed[rows], standing, rng)
+        left = observed & ~hidden
         return Seen(left, observed if hiding.rows == "train" else left, observed)
 
     @cached_property
@@ -93,13 +103,14 @@ class Material:
         features = self.bank.rows[self.bank.index[0]]
         return signal.before(features, self.labels.targets, self.labels.observed, self.groups, seed=0)
 
-    def _probe(self, seed: int) -> np.ndarray:
-        """Out-of-fold scores [N, A] of a probe on the undisturbed pictures, computed once."""
-        if seed not in self._probed:
-            features = self.bank.rows[self.bank.index[0]]
-            labels = self.labels
-            self._probed[seed] = signal.probe(features, labels.targets, labels.observed, self.groups, seed=seed)
-        return self._probed[seed]
+    def _probe(self, rows: np.ndarray, seed: int) -> np.ndarray:
+        """Out-of-fold scores [R, A] of a probe on the undisturbed pictures of these rows alone, computed once."""
+        key = seed, rows.tobytes()
+        if key not in self._probed:
+            features, labels = self.bank.rows[self.bank.index[0, rows]], self.labels
+            own = labels.targets[rows], labels.observed[rows], self.groups[rows]
+            self._probed[key] = signal.probe(features, *own, seed=seed)
+        return self._probed[key]
 
 
 class Materials:
@@ -329,7 +340,7 @@ def _train_and_score(
     """From features to every file of the run but its status."""
     config, labels = planned.config, material.labels
     probabilities = transforms.views(config.transform).probabilities
-    seen = material.seen(config.hide)
+    seen = material.seen(config.hide, folds)
     with clock("train"):
         trained = trainer.train(
             material.bank.rows,

@@ -495,6 +495,7 @@ def verdict_of(run: Predictions, first: signal.Before) -> verdict.Verdict:
         winner="the default recipe",
         indistinguishable=[],
         simplest="the default recipe",
+        untested=0,
         auc_interval=lambda mask: intervals(run, tuned)["roc_auc"].macro(found.auc, mask)[:2],
     )
 
