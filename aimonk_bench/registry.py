@@ -86,6 +86,14 @@ def options_model(function: Callable[..., Any]) -> type[BaseModel]:
     return create_model(function.__name__, __config__=config, **fields)
 
 
+def numeric_options(function: Callable[..., Any]) -> list[str]:
+    """The options of ``function`` that are floats: those a stack of heads can have a value of its own for."""
+    hints = typing.get_type_hints(function)
+    return [
+        name for name in options_model(function).model_fields if float in (hints[name], *typing.get_args(hints[name]))
+    ]
+
+
 _EXPECTED = {  # pydantic's error type -> what a user reads; {...} is filled from the error's context
     "missing": "a value, which is required",
     "float_type": "a number",

@@ -14,6 +14,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from aimonk_bench import registry
 from aimonk_bench.training.losses import LOSSES, SET_LOSSES, bind, focal, masked_bce, pos_weight, reduce, two_way
+from aimonk_bench.training.slopes import SLOPES, slope_of
 
 SHAPE = (3, 7, 4)  # S, B, A
 COUNTS = torch.tensor([[[90, 40, 3, 0]], [[50, 50, 1, 20]], [[7, 0, 30, 5]]])
@@ -441,3 +442,64 @@ def test_bind_gives_counts_only_to_what_names_them():
         "positives",
         "negatives",
     }
+
+
+# --- derivatives in closed form, and options of which every head has its own --------------------------------------
+
+
+def own_options(name):
+    """For each numeric option of a loss three values, one per head."""
+    rng = np.random.default_rng(0)
+    model = registry.options_model((LOSSES | SET_LOSSES)[name]).model_fields
+    options = {}
+    for option in registry.numeric_options((LOSSES | SET_LOSSES)[name]):
+        usual = model[option].default
+        options[option] = (usual * rng.uniform(0.5, 0.99, 3)).tolist() if usual else [0.0, 0.1, 0.2]
+    return options
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("name", SLOPES)
+def test_a_slope_is_the_derivative_of_the_cells(name, own):
+    logits, hard = draw()
+    stacked = {
+        key: torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for key, values in own_options(name).items()
+    }
+    options = registry.build("loss", LOSSES, registry.Spec(name)).keywords | (stacked if own else {})
+    for targets in (hard, torch.rand(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)):
+        leaf = logits.clone().requires_grad_()
+        (wanted,) = torch.autograd.grad(bound(name, **options)(leaf, targets).sum(), leaf)
+        slope = slope_of(name, COUNTS.double(), OTHERS.double(), options)
+        found = slope(logits.transpose(1, 2), targets.transpose(1, 2)).transpose(1, 2)
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+        edge = torch.tensor([[[-50.0, 50.0]]]).to(logits).expand(3, 4, 2)
+        far = slope(edge, torch.ones_like(edge))
+        assert far.isfinite().all()
+
+
+def test_the_clip_of_asymmetric_may_be_zero_for_some_heads():
+    logits, targets = draw()
+    clip = torch.tensor([0.0, 0.05, 0.2], dtype=torch.float64).view(3, 1, 1)
+    found = LOSSES["asymmetric"](logits, targets, clip=clip)
+    for head in range(3):
+        wanted = LOSSES["asymmetric"](logits[head], targets[head], clip=float(clip[head]))
+        np.testing.assert_allclose(found[head], wanted, rtol=1e-12)
+    leaf = (50 * torch.ones(SHAPE, dtype=torch.float64)).requires_grad_()
+    (gradient,) = torch.autograd.grad(LOSSES["asymmetric"](leaf, targets, clip=clip).sum(), leaf)
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("name", LOSSES | SET_LOSSES)
+def test_every_head_can_have_its_own_value_of_every_numeric_option(name):
+    logits, targets = draw()
+    weights = (torch.rand(SHAPE, generator=torch.Generator().manual_seed(2)) > 0.3).double()
+    rest = (weights,) if name in SET_LOSSES else ()
+    options = own_options(name)
+    table = LOSSES | SET_LOSSES
+    stacked = {key: torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for key, values in options.items()}
+    found = bind(functools.partial(table[name], **stacked), COUNTS.double(), OTHERS.double())(logits, targets, *rest)
+    for head in range(3):
+        own = functools.partial(table[name], **{key: values[head] for key, values in options.items()})
+        counts = COUNTS[head : head + 1].double(), OTHERS[head : head + 1].double()
+        arguments = (each[head : head + 1] for each in (logits, targets, *rest))
+        np.testing.assert_allclose(found[head], bind(own, *counts)(*arguments)[0], rtol=1e-12)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.registry import Spec
-from aimonk_bench.training.batches import Features, Streams, draw_views, plan
+from aimonk_bench.training.batches import Features, Part, Plan, Streams, draw_views
 from aimonk_bench.training.samplers import SAMPLERS, check_sampler, left_out
 
 each_sampler = pytest.mark.parametrize("name", SAMPLERS)
@@ -188,15 +188,23 @@ def test_a_plan_draws_each_head_from_its_own_rows():
     parts = [np.arange(0, 20), np.arange(30, 60), np.arange(0, 20)]
     jobs = [(0, 0), (0, 1), (1, 0)]
     sampler = functools.partial(SAMPLERS["uniform"])
-    pictures, views = plan(
-        sampler, np.array([0.5, 0.5]), targets, observed, parts, [Streams.of(*job) for job in jobs], (4, 5)
-    )
-    assert pictures.shape == views.shape == (3, 4, 5)
-    for part, own in zip(parts, pictures, strict=True):
-        assert set(own.ravel()) <= set(part)
-    alone = plan(sampler, np.array([0.5, 0.5]), targets, observed, parts[1:2], [Streams.of(0, 1)], (4, 5))
-    assert np.array_equal(alone[0][0], pictures[1])
-    assert np.array_equal(alone[1][0], views[1])
+    index = np.arange(2 * len(targets)).reshape(-1, 2).T  # the views of a picture lie side by side
+
+    def planned(numbers):
+        own = [Part(parts[number], targets, observed) for number in numbers]
+        streams = [Streams.of(*jobs[number]) for number in numbers]
+        return Plan(sampler, index, np.array([0.5, 0.5]), own, streams, (4, 5))
+
+    pictures, stored = planned([0, 1, 2]).block(slice(0, 4))
+    assert pictures.shape == stored.shape == (4, 3, 5)
+    assert pictures.dtype == stored.dtype == np.int32
+    assert set((stored - 2 * pictures).ravel()) == {0, 1}
+    for number, part in enumerate(parts):
+        assert set(pictures[:, number].ravel()) <= set(part)
+    alone = planned([1])
+    blocks = [alone.block(slice(0, 1)), alone.block(slice(1, 4))]  # in blocks and in other company, the same
+    for place, together in enumerate((pictures, stored)):
+        assert np.array_equal(np.concatenate([block[place] for block in blocks])[:, 0], together[:, 1])
 
 
 def test_features_of_a_read_only_map_are_read_without_copying_it(tmp_path):

@@ -369,9 +369,14 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
     optimizer = torch.optim.Adam(head.parameters(), lr=0.01)
     steps, losses = -(-len(fold.train) // 16), []
     for _ in range(2):
-        own = [fold.train], [streams], (steps, 16)
-        drawn = batches.plan(samplers.uniform, np.array([0.5, 0.5]), listed.targets, listed.observed, *own)
-        for rows, views in zip(drawn[0][0], drawn[1][0], strict=True):
+        index, part = (
+            np.arange(2 * len(sha256)).reshape(2, -1),
+            batches.Part(fold.train, listed.targets, listed.observed),
+        )
+        drawn = batches.Plan(samplers.uniform, index, np.array([0.5, 0.5]), [part], [streams], (steps, 16))
+        epoch = drawn.block(slice(0, steps))
+        for rows, stored in zip(epoch[0][:, 0], epoch[1][:, 0], strict=True):
+            views = stored // len(sha256)
             logits = head(encode(rows, views == 1))
             known = torch.from_numpy(listed.observed[rows])
             truth = torch.from_numpy(listed.targets[rows]).float()

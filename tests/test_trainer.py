@@ -24,9 +24,9 @@ from aimonk_bench.config.schema import TrainConfig
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.registry import Spec
-from aimonk_bench.training import trainer
+from aimonk_bench.training import steps, trainer
 from aimonk_bench.training.batches import Streams
-from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES, TIE, Heads, Selection, cosine
+from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES, TIE, Heads, Selection, cosine, warmup_cosine
 from aimonk_bench.training.losses import LOSSES, SET_LOSSES
 from aimonk_bench.training.missing import MISSING, check_missing, objective, wants_teacher
 from aimonk_bench.training.samplers import SAMPLERS
@@ -257,8 +257,9 @@ TUNED = [
     (MOVES[0], "ignore", {"train.lr": [1e-3, 0.05, 0.3], "train.weight_decay": [0.0, 0.3]}),
     (MOVES[1], "self_trained", {"train.lr": [0.3, 0.01]}),
     (MOVES[2], "negative", {"train.weight_decay": [0.5, 0.0], "train.lr": [2.0, 0.05]}),
-    (MOVES[3], "ignore", {"train.lr": [1e-3, 0.05, 0.5], "train.weight_decay": [0.1]}),
+    (MOVES[3], "ignore", {"train.lr": [0.02, 0.05, 0.1], "loss.gamma": [0.0, 4.0]}),
     (MOVES[4], "splc", {"train.lr": [1e-3, 1.0], "train.weight_decay": [0.0, 0.1]}),
+    (MOVES[1], "ignore", {"loss.alpha": [0.1, 0.9], "loss.gamma": [0.0, 1.0], "train.weight_decay": [0.0, 0.1]}),
 ]
 
 
@@ -267,12 +268,16 @@ def test_a_tuned_run_is_head_by_head_the_best_of_untuned_ones(move, policy, tune
     data, config = problem(seed=1), recipe("focal", policy, "coverage", **{**move, "seeds": [3, 0, 5]})
     together, tuning = (trained := run(data, config, tune=tune)), trained.tuning
     metric = config["train"].select if config["train"].select != "last" else "average_precision"
-    lists = [tune.get(key, [getattr(config["train"], key[6:])]) for key in ("train.lr", "train.weight_decay")]
-    points = list(itertools.product(*lists))
-    untuned = [
-        run(data, {**config, "train": config["train"].model_copy(update={"lr": lr, "weight_decay": decay})})
-        for lr, decay in points
-    ]
+    train = config["train"]
+    lists = {"train.lr": [train.lr], "train.weight_decay": [train.weight_decay], **tune}
+    points = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+
+    def untuned_run(point):
+        own = {key.partition(".")[2]: value for key, value in point.items() if key.startswith("loss.")}
+        update = {"lr": point["train.lr"], "weight_decay": point["train.weight_decay"]}
+        return run(data, {**config, "train": train.model_copy(update=update), "loss": Spec("focal", own)})
+
+    untuned = list(map(untuned_run, points))
     assert tuning.metric == metric
     taken = set()
     for (s, seed), number in itertools.product(enumerate([3, 0, 5]), range(2)):
@@ -285,7 +290,7 @@ def test_a_tuned_run_is_head_by_head_the_best_of_untuned_ones(move, policy, tune
         best = max(scores) if metric != "loss" else min(scores)
         point = next(p for p, score in enumerate(scores) if abs(score - best) <= TIE)
         taken.add(point)
-        chosen = dict(zip(("train.lr", "train.weight_decay"), points[point], strict=True))
+        chosen = points[point]
         assert {key: values[s, number] for key, values in tuning.chosen.items()} == {key: chosen[key] for key in tune}
         assert {key: values[point] for key, values in tuning.points.items()} == {key: chosen[key] for key in tune}
         own = (together.history["seed"] == seed) & (together.history["fold"] == number)
@@ -301,12 +306,12 @@ def test_a_tuned_run_is_head_by_head_the_best_of_untuned_ones(move, policy, tune
 
 
 def test_the_points_of_a_head_share_its_batches(monkeypatch):
-    planned, taken, plan, take = [], [], trainer.plan, trainer.Features.take
-    monkeypatch.setattr(trainer, "plan", lambda *args: planned.append(plan(*args)) or planned[-1])
-    monkeypatch.setattr(trainer.Features, "take", lambda self, rows: taken.append(rows.shape) or take(self, rows))
+    taken, take = [], trainer.Features.take_into
+    monkeypatch.setattr(
+        trainer.Features, "take_into", lambda self, out, rows: taken.append(out.shape) or take(self, out, rows)
+    )
     run(problem(), recipe(), tune={"train.lr": [0.1, 0.2, 0.3]})
-    assert [pictures.shape for pictures, _ in planned] == [(4, 4, 6)] * 2  # heads, steps, batch; in two epochs
-    assert taken.count((4, 6)) == 8
+    assert taken == [(4 * 6, 6)] * 8  # of four jobs, not twelve heads; four steps in two epochs
 
 
 def test_a_point_is_chosen_by_score_the_earlier_of_equals_never_nan():
@@ -524,7 +529,7 @@ def test_training_does_not_import_torchs_compiler():
         from aimonk_bench.config.schema import TrainConfig
         from aimonk_bench.data.splits import Fold
         from aimonk_bench.registry import Spec
-        from aimonk_bench.training import trainer
+        from aimonk_bench.training import steps, trainer
         fold, labels = Fold(*np.split(np.arange(9), 3)), np.tile([[0], [1], [0]], (3, 1))
         specs = Spec("masked_bce"), Spec("ignore"), Spec("uniform")
         features, index, views = np.eye(9, dtype=np.float32), np.arange(9)[None], np.ones(1)
@@ -578,18 +583,54 @@ def test_a_head_moves_as_torchs_optimizer_moves_it(name, options, decays):
         kind([head], lr=lr, weight_decay=decay, **options) for head, lr, decay in zip(alone, rates, decays, strict=True)
     ]
     annealing = [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total) for optimizer in theirs]
-    stacked = start.clone().requires_grad_()
-    ours = OPTIMIZERS[name](
-        [stacked], *(torch.tensor(each, dtype=torch.float64) for each in (rates, decays)), **options
-    )
+    stacked = start.clone()
+    ours = OPTIMIZERS[name]([stacked], *map(np.array, (rates, decays)), **options)
     for step in range(total):
-        ours.step(torch.autograd.grad((1 + (stacked - targets).square()).sqrt().sum(), [stacked]), cosine(step, total))
+        leaf = stacked.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad((1 + (leaf - targets).square()).sqrt().sum(), leaf)
+        ours.gradients[0].copy_(gradient)
+        ours.step(cosine(step, total))
         for head, target, optimizer, schedule in zip(alone, targets, theirs, annealing, strict=True):
             optimizer.zero_grad()
             (1 + (head - target).square()).sqrt().sum().backward()
             optimizer.step()
             schedule.step()
-        torch.testing.assert_close(stacked.detach(), torch.stack(alone).detach(), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(stacked, torch.stack(alone).detach(), rtol=1e-12, atol=1e-12)
+
+
+def test_warm_up_rises_to_the_learning_rate_and_then_is_cosine():
+    factors = [warmup_cosine(step, 100, warmup=0.1) for step in range(100)]
+    np.testing.assert_allclose(factors[:10], np.arange(1, 11) / 11)
+    np.testing.assert_allclose(factors[10:], [cosine(step, 90) for step in range(90)])
+    assert warmup_cosine(0, 100, warmup=0.0) == 1.0
+
+
+@pytest.mark.parametrize("points", [1, 6])
+def test_the_number_of_threads_changes_no_bit(points, monkeypatch):
+    """Or the choice between them by the clock would show in the results."""
+    data, config = problem(features=512), recipe("focal", batch_size=16, epochs=3, seeds=12)
+    outcomes = []
+    for choices in ([1], [2], [1, 2]):
+        monkeypatch.setattr(steps.Threads, "_next", lambda self, choices=choices: choices[self._blocks % len(choices)])
+        outcomes.append(run(data, config, tune={"train.lr": list(np.geomspace(1e-3, 1e-1, points))}))
+    for other in outcomes[1:]:
+        for mine, theirs in zip(outcomes[0].logits, other.logits, strict=True):
+            assert all(np.array_equal(mine[part], theirs[part]) for part in ("val", "test"))
+
+
+def test_the_faster_number_of_threads_is_taken_and_the_other_tried_again(monkeypatch):
+    threads, taken, now = steps.Threads(), [], [0.0]
+    threads._choices = [1, 2]
+    monkeypatch.setattr(steps.time, "perf_counter", lambda: now[0])
+    with threads:
+        while len(taken) < 2 * steps.PROBE:
+            seconds = {1: 1, 2: 5} if len(taken) < steps.PROBE else {1: 5, 2: 0.5}
+            with threads.block(10):
+                taken.append(torch.get_num_threads())
+                now[0] += seconds[taken[-1]]
+    assert taken[: steps.PROBE] == [1, 2] + [1] * (steps.PROBE - 2)
+    assert taken[steps.PROBE] == 2  # the other is tried
+    assert set(taken[steps.PROBE + 1 :]) == {2}  # and kept, being quicker now
 
 
 def test_cosine_is_torchs_annealing():

@@ -291,8 +291,12 @@ Tune = TypedDict(
     },
     total=False,
 )
-Tune.__doc__ = "Values of which every head chooses on its own validation rows; they replace the one in train."
-Tune.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # type: ignore[attr-defined]
+Tune.__doc__ = (
+    "Values of which every head chooses on its own validation rows; they replace the one in train, or, with a key such "
+    "as `loss.gamma`, that option of the loss."
+)
+# further keys are options of the loss, which `_tuned_options` knows
+Tune.__pydantic_config__ = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)  # type: ignore[attr-defined]
 
 
 class PlotConfig(Section):
@@ -397,6 +401,30 @@ def _unknown_names(data: dict[str, Any], tables: Tables) -> list[Problem]:
     return problems
 
 
+def _tuned_options(data: dict[str, Any], tables: Tables) -> list[Problem]:
+    """Keys of ``tune`` that are neither of train nor numeric options of the loss, and values that the loss refuses."""
+    tune, loss = data.get("tune"), data["loss"]
+    if not isinstance(tune, dict):
+        return []  # said by pydantic
+    options = {f"loss.{key}": key for key in registry.numeric_options(tables.losses[loss.name])}
+    problems = []
+    for key in set(tune) - set(Tune.__annotations__):
+        path, values = ("tune", key), tune[key]
+        if key not in options:
+            choices = [*Tune.__annotations__, *options]
+            expected = f"one of {', '.join(choices)} (loss {loss.name})"
+            near = registry.nearest(key, choices)
+            problems.append(Problem(path, f"unknown key {key!r}", expected, near, on_key=True))
+        elif not isinstance(values, list) or not values or None in values or len(set(map(str, values))) < len(values):
+            problems.append(Problem(path, registry.show(values), "a list of numbers, none of them twice"))
+        else:
+            for place, value in enumerate(values):
+                entry = {"name": loss.name, **loss.options, options[key]: value}
+                found = registry.check("loss", tables.losses, entry)[1]
+                problems += [replace(problem, path=(*path, place)) for problem in found]
+    return problems
+
+
 def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Problem]]:
     """Plain data as a config.
 
@@ -407,6 +435,7 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
         The config and no problem, or None and every problem.
     """
     problems = _unknown_names(data, tables) + _fill_entries(data, tables)
+    problems += _tuned_options(data, tables)
     data.setdefault("data", {})  # so that each of its required keys is named
     config = None
     try:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Indices = NDArray[np.int64]
+Indices = NDArray[np.int32]
 DEVICE_BYTES = 2 << 30  # a store up to this size is put on the device that trains
 
 
@@ -29,38 +29,71 @@ class Streams:
         return cls(*map(np.random.default_rng, np.random.SeedSequence([seed, fold]).spawn(3)))
 
 
-def draw_views(probabilities: np.ndarray, shape: tuple[int, int], rng: np.random.Generator) -> Indices:
-    """Views in proportion to their probabilities [V]: [T, B]."""
-    return rng.choice(len(probabilities), size=shape, p=probabilities)
+def draw_views(probabilities: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> Indices:
+    """Views in proportion to their probabilities [V]: ``shape``. A single view is not drawn for."""
+    views = np.zeros(shape, np.int32)
+    if len(probabilities) > 1:
+        draws = rng.random(shape)
+        for bound in np.cumsum(probabilities)[:-1]:
+            views += draws >= bound
+    return views
 
 
-def plan(
-    sampler: Callable[..., Indices],
-    probabilities: np.ndarray,
-    targets: np.ndarray,
-    observed: np.ndarray,
-    parts: Sequence[np.ndarray],
-    streams: Sequence[Streams],
-    shape: tuple[int, int],
-) -> tuple[Indices, Indices]:
-    """One epoch of every head: (pictures [S, T, B], views [S, T, B]).
+class Part:
+    """The training rows of a fold, as samplers see them.
+
+    Args:
+        rows: [n] of the N pictures.
+        targets: [N, A].
+        observed: [N, A].
+    """
+
+    def __init__(self, rows: np.ndarray, targets: np.ndarray, observed: np.ndarray) -> None:
+        self.rows = rows.astype(np.int32)
+        self.targets, self.observed = targets[rows], observed[rows]
+
+
+class Plan:
+    """What J jobs see in one epoch: the order of each job's rows, and, block by block of steps, all that follows of it.
 
     Args:
         sampler: with its options bound.
+        index: [V, N] the row of the store of each view and picture.
         probabilities: [V] of the views in training.
-        targets: [N, A].
-        observed: [N, A].
-        parts: for each head its training rows, each [n].
-        streams: for each head its generators.
+        parts: [J] the training rows of each job.
+        streams: [J] generators of each job.
         shape: (T, B).
+
+    Attributes:
+        orders: [J] the pictures of each job, int32 [T, B]: all that lives for the whole epoch, as a permutation cannot
+            be drawn in pieces.
     """
-    steps, batch_size = shape
-    pictures = [
-        rows[sampler(targets[rows], observed[rows], batch_size, steps, stream.sampler)]
-        for rows, stream in zip(parts, streams, strict=True)
-    ]
-    views = [draw_views(probabilities, shape, stream.views) for stream in streams]
-    return np.stack(pictures), np.stack(views)
+
+    def __init__(
+        self,
+        sampler: Callable[..., np.ndarray],
+        index: np.ndarray,
+        probabilities: np.ndarray,
+        parts: Sequence[Part],
+        streams: Sequence[Streams],
+        shape: tuple[int, int],
+    ) -> None:
+        steps, batch_size = shape
+        self._index, self._probabilities, self._streams = index, probabilities, streams
+        self.orders = [
+            part.rows[sampler(part.targets, part.observed, batch_size, steps, stream.sampler)]
+            for part, stream in zip(parts, streams, strict=True)
+        ]
+
+    def block(self, steps: slice) -> tuple[Indices, Indices]:
+        """These T' steps, which must come in order: pictures and rows of the store, both int32 [T', J, B]."""
+        pictures = np.stack([order[steps] for order in self.orders], 1)
+        views = [
+            draw_views(self._probabilities, order[steps].shape, stream.views)
+            for order, stream in zip(self.orders, self._streams, strict=True)
+        ]
+        stored: Indices = self._index[np.stack(views, 1), pictures].astype(np.int32)
+        return pictures, stored
 
 
 class Features:
@@ -82,6 +115,7 @@ class Features:
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
                 rows = torch.from_numpy(rows)
         self._rows = rows.to(device) if rows.nbytes <= DEVICE_BYTES else rows
+        self._direct = (self._rows.device, self._rows.dtype) == (device, dtype)
         self.device, self.dtype = device, dtype
         self.size = rows.shape[1]
 
@@ -89,3 +123,10 @@ class Features:
         """Row numbers [...] (on any device) -> features [..., D]."""
         found = self._rows.index_select(0, rows.reshape(-1).to(self._rows.device))
         return found.to(self.device, self.dtype).view(*rows.shape, self.size)
+
+    def take_into(self, out: Tensor, rows: Tensor) -> None:
+        """Row numbers [n] (on any device) -> ``out`` [n, D], without a copy between where device and dtype agree."""
+        if self._direct:
+            torch.index_select(self._rows, 0, rows, out=out)
+        else:
+            out.copy_(self._rows.index_select(0, rows.to(self._rows.device)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -42,7 +43,7 @@ class Heads:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> Heads:
-        """One trainable head per generator, as torch.nn.Linear draws it: all uniform within +-1/sqrt(D).
+        """One head per generator, as torch.nn.Linear draws it: all uniform within +-1/sqrt(D).
 
         Drawn in float64 on the CPU, so that neither dtype nor device changes where a head starts.
         """
@@ -50,22 +51,21 @@ class Heads:
         draws = np.stack([rng.uniform(-bound, bound, (attributes, features + 1)) for rng in generators])
         both = torch.from_numpy(draws).to(device, dtype)
         weight, bias = both[..., :-1].contiguous(), both[..., -1].unsqueeze(1).contiguous()
-        return cls(weight.requires_grad_(), bias.requires_grad_())
+        return cls(weight, bias)
 
     @property
     def parameters(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias."""
-        return self.weight, self.bias
+        """Weight [S, A, D] and bias, seen as [S, A, 1]."""
+        return self.weight, self.bias.transpose(1, 2)
 
     def repeated(self, times: int) -> Heads:
-        """Every head ``times`` in a row, each trainable."""
-        copies = (parameter.detach().repeat_interleave(times, 0) for parameter in self.parameters)
-        return Heads(*(copy.requires_grad_() for copy in copies))
+        """Every head ``times`` in a row."""
+        return Heads(self.weight.repeat_interleave(times, 0), self.bias.repeat_interleave(times, 0))
 
     def some(self, heads: np.ndarray) -> Heads:
-        """Copies of these heads, not trainable."""
+        """Copies of these heads."""
         chosen = torch.from_numpy(heads).to(self.weight.device)
-        return Heads(self.weight.detach()[chosen], self.bias.detach()[chosen])
+        return Heads(self.weight[chosen], self.bias[chosen])
 
     def __call__(self, features: Tensor) -> Tensor:
         """Features [S/P, B, D], each read by P heads in a row -> logits [S, B, A]."""
@@ -85,96 +85,136 @@ def clip(gradients: Sequence[Tensor], limit: float) -> None:
         gradient.mul_(scale)
 
 
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """The heads of one learning rate and weight decay: views of their parameters, gradients and running means."""
+
+    lr: float
+    weight_decay: float
+    parameters: list[Tensor]
+    gradients: list[Tensor]
+    first: list[Tensor]
+    second: list[Tensor]
+
+
 class Optimizer(ABC):
     """What moves the heads, each at its own learning rate and weight decay; torch's optimizers have one for all.
+
+    The update itself is torch's fused kernel, called once for each pair of a rate and a decay: one pass over memory.
 
     Args:
         parameters: each [S, ...], moved in place.
         lr: [S].
         weight_decay: [S].
+
+    Attributes:
+        gradients: shaped like the parameters, to be filled before each step.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], lr: Tensor, weight_decay: Tensor) -> None:
-        self.parameters, self.lr, self.weight_decay = parameters, lr.view(-1, 1, 1), weight_decay.view(-1, 1, 1)
-        self.decays = bool(weight_decay.any())
+    def __init__(self, parameters: Sequence[Tensor], lr: np.ndarray, weight_decay: np.ndarray) -> None:
+        self.gradients = [torch.zeros_like(parameter) for parameter in parameters]
+        means = [[torch.zeros_like(parameter) for parameter in parameters] for _ in range(2)]
+        pairs = np.stack([lr, weight_decay], 1).astype(np.float64)
+        starts = np.flatnonzero(np.r_[True, (pairs[1:] != pairs[:-1]).any(1)])
+        places: dict[tuple[float, float], list[slice]] = {}
+        for start, stop in zip(starts, [*starts[1:], len(pairs)], strict=True):
+            places.setdefault((pairs[start, 0], pairs[start, 1]), []).append(slice(start, stop))
+        self.groups = [
+            _Group(
+                *pair,
+                *(
+                    [whole[own] for whole in wholes for own in slices]
+                    for wholes in (parameters, self.gradients, *means)
+                ),
+            )
+            for pair, slices in places.items()
+        ]
 
     @abstractmethod
-    def step(self, gradients: Sequence[Tensor], factor: float) -> None:
-        """Move every head once, at ``factor`` times its learning rate."""
-
-    def _decayed(self, parameter: Tensor, gradient: Tensor) -> Tensor:
-        """The gradient of the loss plus half the weight decay times the squared norm."""
-        return gradient.addcmul(parameter, self.weight_decay) if self.decays else gradient
+    def step(self, factor: float) -> None:
+        """Move every head once by the gradients, at ``factor`` times its learning rate."""
 
 
 class _Adam(Optimizer):
-    """The step is m / (sqrt(v) + eps): running means of the gradient and of its square, each divided by 1 - beta^t.
-
-    Those divisions and the learning rate are one factor per head, so that a step passes over the memory seldom.
-    """
+    """The step is m / (sqrt(v) + eps): running means of the gradient and of its square, each divided by 1 - beta^t."""
 
     BETAS, EPS = (0.9, 0.999), 1e-8  # torch's
 
-    def __init__(self, parameters: Sequence[Tensor], lr: Tensor, weight_decay: Tensor, *, decoupled: bool) -> None:
+    def __init__(
+        self, parameters: Sequence[Tensor], lr: np.ndarray, weight_decay: np.ndarray, *, decoupled: bool
+    ) -> None:
         super().__init__(parameters, lr, weight_decay)
-        self.decoupled, self.steps = decoupled, 0
-        self.moments = [(torch.zeros_like(p), torch.zeros_like(p), torch.empty_like(p)) for p in parameters]
+        self._kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
+        self._steps = torch.zeros((), device=parameters[0].device)
 
-    @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], factor: float) -> None:
-        """Move every head once, at ``factor`` times its learning rate."""
-        self.steps += 1
-        first, second = self.BETAS
-        root = math.sqrt(1 - second**self.steps)
-        size = self.lr * (-factor * root / (1 - first**self.steps))
-        for parameter, gradient, (m, v, scratch) in zip(self.parameters, gradients, self.moments, strict=True):
-            if self.decoupled and self.decays:
-                parameter.mul_(1 - factor * self.lr * self.weight_decay)
-            elif self.decays:
-                gradient = self._decayed(parameter, gradient)
-            m.lerp_(gradient, 1 - first)
-            v.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-            torch.sqrt(v, out=scratch)
-            torch.div(m, scratch.add_(self.EPS * root), out=scratch)
-            parameter.addcmul_(scratch, size)
+    def step(self, factor: float) -> None:
+        """Move every head once by the gradients, at ``factor`` times its learning rate."""
+        self._steps.add_(1)
+        for group in self.groups:
+            self._kernel(
+                group.parameters,
+                group.gradients,
+                group.first,
+                group.second,
+                [],
+                [self._steps] * len(group.parameters),
+                lr=factor * group.lr,
+                beta1=self.BETAS[0],
+                beta2=self.BETAS[1],
+                weight_decay=group.weight_decay,
+                eps=self.EPS,
+                amsgrad=False,
+                maximize=False,
+            )
 
 
 class _SGD(Optimizer):
     """The step is the gradient, or with a momentum its decaying sum; Nesterov's looks one step ahead of that."""
 
     def __init__(
-        self, parameters: Sequence[Tensor], lr: Tensor, weight_decay: Tensor, *, momentum: float, nesterov: bool
+        self,
+        parameters: Sequence[Tensor],
+        lr: np.ndarray,
+        weight_decay: np.ndarray,
+        *,
+        momentum: float,
+        nesterov: bool,
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
-        self.momentum, self.nesterov = momentum, nesterov
-        self.sums = [torch.zeros_like(parameter) for parameter in parameters]
+        self._momentum, self._nesterov, self._begun = momentum, nesterov, False
 
-    @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], factor: float) -> None:
-        """Move every head once, at ``factor`` times its learning rate."""
-        size = -factor * self.lr
-        for parameter, gradient, total in zip(self.parameters, gradients, self.sums, strict=True):
-            gradient = self._decayed(parameter, gradient)
-            if self.momentum:
-                total.mul_(self.momentum).add_(gradient)
-                gradient = gradient.add(total, alpha=self.momentum) if self.nesterov else total
-            parameter.addcmul_(gradient, size)
+    def step(self, factor: float) -> None:
+        """Move every head once by the gradients, at ``factor`` times its learning rate."""
+        for group in self.groups:
+            torch._fused_sgd_(
+                group.parameters,
+                group.gradients,
+                group.first if self._momentum else [],
+                weight_decay=group.weight_decay,
+                momentum=self._momentum,
+                lr=factor * group.lr,
+                dampening=0.0,
+                nesterov=self._nesterov,
+                maximize=False,
+                is_first_step=not self._begun,
+            )
+        self._begun = True
 
 
-def adam(parameters: Sequence[Tensor], lr: Tensor, weight_decay: Tensor) -> Optimizer:
+def adam(parameters: Sequence[Tensor], lr: np.ndarray, weight_decay: np.ndarray) -> Optimizer:
     """Adam; weight decay is added to the gradient (torch.optim.Adam)."""
     return _Adam(parameters, lr, weight_decay, decoupled=False)
 
 
-def adamw(parameters: Sequence[Tensor], lr: Tensor, weight_decay: Tensor) -> Optimizer:
+def adamw(parameters: Sequence[Tensor], lr: np.ndarray, weight_decay: np.ndarray) -> Optimizer:
     """Adam with decoupled weight decay (torch.optim.AdamW)."""
     return _Adam(parameters, lr, weight_decay, decoupled=True)
 
 
 def sgd(
     parameters: Sequence[Tensor],
-    lr: Tensor,
-    weight_decay: Tensor,
+    lr: np.ndarray,
+    weight_decay: np.ndarray,
     *,
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.0,
     nesterov: bool = False,
@@ -209,6 +249,12 @@ def cosine(step: int, total: int) -> float:
     return (1 + math.cos(math.pi * step / total)) / 2
 
 
+def warmup_cosine(step: int, total: int, *, warmup: Annotated[float, Ge(0), Lt(1)] = 0.1) -> float:
+    """A straight rise over the share ``warmup`` of all steps, then half a cosine (arXiv 1706.02677, 1608.03983)."""
+    rising = math.ceil(warmup * total)
+    return (step + 1) / (rising + 1) if step < rising else cosine(step - rising, total - rising)
+
+
 class Selection:
     """The epoch each head keeps, and when it stops.
 
@@ -224,7 +270,7 @@ class Selection:
 
     def __init__(self, heads: Heads, *, last: bool, patience: int | None) -> None:
         count = len(heads.weight)
-        self.heads = Heads(heads.weight.detach().clone(), heads.bias.detach().clone())
+        self.heads = Heads(heads.weight.clone(), heads.bias.clone())
         self.epoch = np.zeros(count, np.int64)
         self.active = np.ones(count, bool)
         self._best = np.full(count, -np.inf)
@@ -242,8 +288,8 @@ class Selection:
         self._best[better] = scores[better]
         kept = self.active if self._last else better | (self.active & ~self.scored)
         chosen = torch.from_numpy(np.flatnonzero(kept)).to(heads.weight.device)
-        self.heads.weight[chosen] = heads.weight.detach()[chosen]
-        self.heads.bias[chosen] = heads.bias.detach()[chosen]
+        self.heads.weight[chosen] = heads.weight[chosen]
+        self.heads.bias[chosen] = heads.bias[chosen]
         self.epoch[kept] = epoch
         self._waited = np.where(better | np.isnan(scores), 0, self._waited + 1)
         if self._patience is not None:
@@ -251,4 +297,4 @@ class Selection:
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}
-SCHEDULES: dict[str, Callable[..., float]] = {"constant": constant, "cosine": cosine}
+SCHEDULES: dict[str, Callable[..., float]] = {"constant": constant, "cosine": cosine, "warmup_cosine": warmup_cosine}

@@ -25,6 +25,7 @@ Sources: masked_bce arXiv 1901.07031 (U-Ignore); pos_weight PyTorch's BCEWithLog
 
 Every entry of LOSSES takes (logits [S, B, A], targets [S, B, A]) and returns cells [S, B, A] in at least float32. One
 that wants class counts also takes ``positives`` (n1) and ``negatives`` (n0), both [S, 1, A]; `bind` supplies them.
+Every option that is a number may be a tensor [S, 1, 1] too: each head then has its own.
 
 A set loss does not fall apart into cells. Every entry of SET_LOSSES takes (logits, targets, weights), all [S, B, A],
 and returns one number per head, [S], in at least float32, 0 where nothing weighs. Cells of weight 0 are never read and
@@ -99,16 +100,26 @@ def pos_weight(
 ) -> Tensor:
     """Cross-entropy with positives weighted by n0/n1, at most cap, 1 where n1 = 0 (PyTorch's BCEWithLogitsLoss)."""
     log_p, log_n = logs(logits)
-    weight = torch.where(positives > 0, (negatives / positives.clamp(min=1)).clamp(max=cap), 1.0)
-    return _cells(targets, -weight * log_p, -log_n)
+    return _cells(targets, -positive_weight(positives, negatives, cap) * log_p, -log_n)
+
+
+def positive_weight(positives: Tensor, negatives: Tensor, cap: float) -> Tensor:
+    """min(n0/n1, cap), 1 where n1 = 0."""
+    return torch.where(positives > 0, (negatives / positives.clamp(min=1)).clamp(max=cap), 1.0)
 
 
 def ratio_exp(logits: Tensor, targets: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
     """Cross-entropy times exp of the other value's share, 1/2 where nothing is observed (Li et al. 2015, DeepMAR)."""
     log_p, log_n = logs(logits)
+    positive, negative = ratio_weights(positives, negatives)
+    return _cells(targets, -positive * log_p, -negative * log_n)
+
+
+def ratio_weights(positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
+    """(exp(1 - r), exp(r)) with r = n1 / (n1 + n0), 1/2 where nothing is observed."""
     total = positives + negatives
     share = torch.where(total > 0, positives / total.clamp(min=1), 0.5)
-    return _cells(targets, -torch.exp(1 - share) * log_p, -torch.exp(share) * log_n)
+    return torch.exp(1 - share), torch.exp(share)
 
 
 def class_balanced(
@@ -124,16 +135,21 @@ def class_balanced(
     The weight (1 - beta) / (1 - beta^n) is divided by its mean over the attribute's observed training cells; a value
     that was never observed (and can only stand in a filled cell) weighs 1.
     """
+    log_p, log_n = logs(logits)
+    positive, negative = effective_weights(positives, negatives, beta)
+    return _cells(targets, -positive * log_p, -negative * log_n)
+
+
+def effective_weights(positives: Tensor, negatives: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """The weights of a positive and of a negative, see `class_balanced`."""
+    log_beta = torch.as_tensor(beta, dtype=torch.float64, device=positives.device).log()
 
     def inverse_number(count: Tensor) -> Tensor:
-        return (beta - 1) / torch.expm1(count.clamp(min=1) * math.log(beta))
+        return ((beta - 1) / torch.expm1(count.clamp(min=1) * log_beta)).to(count.dtype)
 
-    log_p, log_n = logs(logits)
     positive, negative = inverse_number(positives), inverse_number(negatives)
     mean = (positives * positive + negatives * negative) / (positives + negatives)
-    positive = torch.where(positives > 0, positive / mean, 1.0)
-    negative = torch.where(negatives > 0, negative / mean, 1.0)
-    return _cells(targets, -positive * log_p, -negative * log_n)
+    return torch.where(positives > 0, positive / mean, 1.0), torch.where(negatives > 0, negative / mean, 1.0)
 
 
 def focal(
@@ -160,10 +176,18 @@ def asymmetric(
     """Focal loss with a gamma for each value and easy negatives clipped to zero (arXiv 2009.14119)."""
     log_p, log_n = logs(logits)
     q = log_p.exp() - clip
-    log_rest = torch.log(log_n.exp() + clip).clamp(max=0) if clip else log_n
+    log_rest = shifted_log(log_n, clip)
     # the power is taken of 1 where it is not used: the gradient of 0^gamma is infinite for gamma < 1
     focus = torch.where(q > 0, torch.where(q > 0, q, 1.0) ** gamma_neg, 0.0)
     return _cells(targets, -torch.exp(gamma_pos * log_n) * log_p, -focus * log_rest)
+
+
+def shifted_log(log_n: Tensor, clip: float | Tensor) -> Tensor:
+    """log(1 - max(p - clip, 0)) of log(1 - p), which is exact as it stands where clip is 0."""
+    if not isinstance(clip, Tensor):
+        return torch.log(log_n.exp() + clip).clamp(max=0) if clip else log_n
+    moved = torch.log(torch.where(clip > 0, log_n.exp() + clip, 1.0)).clamp(max=0)
+    return torch.where(clip > 0, moved, log_n)
 
 
 def hill(
@@ -231,6 +255,11 @@ def _log_sum_exp(logits: Tensor, weights: Tensor, dim: int) -> Tensor:
     return torch.logsumexp(torch.where(some, logits + torch.where(some, weights, 1.0).log(), -math.inf), dim)
 
 
+def _per_set(option: float | Tensor) -> float | Tensor:
+    """An option [S, 1, 1] as it goes with one number per set, [S, 1]."""
+    return option.squeeze(-1) if isinstance(option, Tensor) else option
+
+
 def _mean(values: Tensor, counted: Tensor) -> Tensor:
     """The mean of the values that count, 0 if none does: [.., K], [.., K] bool -> [..]."""
     return torch.where(counted, values, 0.0).sum(-1) / counted.sum(-1).clamp(min=1)
@@ -253,8 +282,8 @@ def two_way(
     positive, negative = _sides(targets, weights)
     total = torch.zeros((), dtype=logits.dtype, device=logits.device)
     for dim in (-1, -2):
-        highest = t_neg * _log_sum_exp(logits / t_neg, negative, dim)
-        lowest = t_pos * _log_sum_exp(-logits / t_pos, positive, dim)
+        highest = _per_set(t_neg) * _log_sum_exp(logits / t_neg, negative, dim)
+        lowest = _per_set(t_pos) * _log_sum_exp(-logits / t_pos, positive, dim)
         total = total + _mean(F.softplus(highest + lowest), (positive > 0).any(dim))
     return total
 

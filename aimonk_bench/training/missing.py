@@ -29,8 +29,10 @@ and whoever trains hands them in at every step.
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -41,9 +43,10 @@ from aimonk_bench import registry
 from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Spec
 from aimonk_bench.training.losses import LOSSES, SET_LOSSES, Loss, bind, logs, masked_bce, reduce, wide
+from aimonk_bench.training.slopes import Slope, slope_of
 
 Policy = Callable[..., tuple[Tensor, Tensor]]
-Objective = Callable[..., Tensor]
+AHEAD = ("ignore", "negative", "weak_negative", "positive", "smooth_negative")  # ask neither logits nor epoch
 
 
 def _fill(
@@ -223,29 +226,67 @@ def filled(
     return seen, weights
 
 
-def objective(loss: Spec, missing: Spec, positives: Tensor, negatives: Tensor) -> Objective:
+@dataclass(frozen=True, eq=False)
+class Objective:
     """What heads minimise: (logits, targets, observed, epoch, **teacher) -> [S], arguments [S, B, A].
 
     The mean over a head's own weights for an elementwise loss, the set loss of the filled targets otherwise; 0 where
     nothing weighs. All of it works for a single head without the leading S.
 
+    Attributes:
+        loss: of cells, or of a set, with counts and options bound.
+        policy: with ``teacher`` as a keyword of every call if it wants one.
+        of_set: whether it is a set loss.
+        slope: the derivative of a cell by its logit, where it is known in closed form.
+        ahead: whether the policy fills without asking the logits, a teacher or the epoch.
+    """
+
+    loss: Callable[..., Tensor]
+    policy: Policy
+    of_set: bool
+    slope: Slope | None
+    ahead: bool
+
+    def __call__(self, logits: Tensor, targets: Tensor, observed: Tensor, epoch: int, **teacher: Tensor) -> Tensor:
+        """The loss of each head."""
+        if self.of_set:
+            return self.loss(logits, *filled(self.policy, logits, targets, observed, epoch, **teacher))
+        return reduce(*self.policy(self.loss, logits, targets, observed, epoch, **teacher))
+
+    def fill(self, targets: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """(targets, weights) [..., A] of a policy that fills ``ahead``, once for all."""
+        seen = targets
+
+        def record(logits: Tensor, targets: Tensor) -> Tensor:
+            nonlocal seen
+            seen = targets
+            return targets
+
+        _, weights = self.policy(record, targets, targets, observed, 1)
+        return seen, weights
+
+
+def objective(
+    loss: Spec, missing: Spec, positives: Tensor, negatives: Tensor, own: Mapping[str, Tensor] | None = None
+) -> Objective:
+    """The objective of a loss and a missing-label policy.
+
     Args:
         loss: an entry of LOSSES or SET_LOSSES.
-        missing: an entry of MISSING, with ``teacher`` as a keyword of every call if it wants one.
+        missing: an entry of MISSING.
         positives: [S, 1, A] observed positives among each head's training rows.
         negatives: [S, 1, A] observed negatives.
+        own: options of the loss of which every head has its own, each [S, 1, 1].
     """
-    policy: Policy = bind(registry.build("missing-label policy", MISSING, missing), positives, negatives)
-    own = bind(registry.build("loss", LOSSES | SET_LOSSES, loss), positives, negatives)
-
-    def of_cells(logits: Tensor, targets: Tensor, observed: Tensor, epoch: int, **teacher: Tensor) -> Tensor:
-        return reduce(*policy(own, logits, targets, observed, epoch, **teacher))
-
-    def of_set(logits: Tensor, targets: Tensor, observed: Tensor, epoch: int, **teacher: Tensor) -> Tensor:
-        value: Tensor = own(logits, *filled(policy, logits, targets, observed, epoch, **teacher))
-        return value
-
-    return of_set if loss.name in SET_LOSSES else of_cells
+    function = registry.build("loss", LOSSES | SET_LOSSES, loss)
+    options = function.keywords | dict(own or {})
+    return Objective(
+        loss=functools.partial(bind(function, positives, negatives), **options),
+        policy=bind(registry.build("missing-label policy", MISSING, missing), positives, negatives),
+        of_set=loss.name in SET_LOSSES,
+        slope=slope_of(loss.name, positives, negatives, options),
+        ahead=missing.name in AHEAD,
+    )
 
 
 def _weak_weight(w: float | None, attributes: int) -> float:

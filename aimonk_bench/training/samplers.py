@@ -97,8 +97,8 @@ def coverage(
 
 def _deal(rows: np.ndarray, count: int, rng: np.random.Generator) -> Rows:
     """``count`` of ``rows``, each as often as the others up to one: permutations end to end, the last one cut."""
-    rounds = np.tile(rows, (-(-count // len(rows)), 1))
-    return rng.permuted(rounds, axis=1).ravel()[:count]
+    rounds, rest = divmod(count, max(1, len(rows)))
+    return np.concatenate([*(rng.permutation(rows) for _ in range(rounds)), rng.choice(rows, rest, replace=False)])
 
 
 def _draw(weights: np.ndarray, batch_size: int, steps: int, rng: np.random.Generator) -> Rows:

@@ -8,8 +8,7 @@ and a head's randomness comes from its seed and fold alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,39 +19,17 @@ from aimonk_bench import registry
 from aimonk_bench.config.schema import TrainConfig, Tune
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed, UserError
-from aimonk_bench.evaluation.metrics import METRICS, macro
 from aimonk_bench.registry import Spec
-from aimonk_bench.training import tuning
-from aimonk_bench.training.batches import Features, Streams, plan
-from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES, Heads, Selection, check_optimizer, clip
+from aimonk_bench.training import outcome, tuning
+from aimonk_bench.training.batches import Features, Part, Plan, Streams
+from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES, Heads, Selection, check_optimizer
 from aimonk_bench.training.missing import check_missing, objective, wants_teacher
-from aimonk_bench.training.samplers import SAMPLERS, check_sampler, left_out
+from aimonk_bench.training.outcome import Trained
+from aimonk_bench.training.samplers import SAMPLERS, check_sampler
+from aimonk_bench.training.steps import BLOCK_STEPS, Stepper, Threads, block_steps
 from aimonk_bench.training.tuning import Tuning
 
 CHUNK_BYTES = 64 << 20  # features gathered at once for validation and test rows
-METRIC_COLUMNS = {"val_f1_default": "f1", "val_average_precision": "average_precision", "val_roc_auc": "roc_auc"}
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """What training leaves.
-
-    Attributes:
-        logits: for each fold ``{"val": [S', Rv, A], "test": [S', Rt, A]}``: rows in the order of the fold, view 0,
-            the chosen weights; in the dtype of the training.
-        history: the columns of history.csv, sorted by seed (as configured), fold and iteration.
-        effective_positive_rate: [S', F, A] share of positives among the observed labels drawn; NaN where none was.
-        chosen_epoch: [S', F], from 1.
-        tuning: the grid and what was chosen of it, to which all of the above belongs; None where nothing is tuned.
-        notes: what the user should be told.
-    """
-
-    logits: list[dict[str, np.ndarray]]
-    history: dict[str, np.ndarray]
-    effective_positive_rate: np.ndarray
-    chosen_epoch: np.ndarray
-    tuning: Tuning | None
-    notes: list[str]
 
 
 def check(train: TrainConfig, loss: Spec, missing: Spec, sampler: Spec, attributes: int) -> None:
@@ -140,7 +117,7 @@ def train(
     check(train, loss, missing, sampler, len(attributes))
     seen = observed if val_observed is None else val_observed
     store = Features(features, device_of(train.device), dtype)
-    data = _Data(store, index, probabilities, *_known(targets, observed), *_known(targets, seen), folds)
+    data = _Data(store, index, probabilities, *outcome.known(targets, observed), *outcome.known(targets, seen), folds)
     recipe = _Recipe(train, loss, missing, sampler, tune or Tune(), steps)
     stages = train.epochs * (2 if wants_teacher(missing) else 1)
 
@@ -148,34 +125,15 @@ def train(
         if progress is not None:
             progress("train", done, stages)
 
-    with _one_thread():
+    threads = Threads()
+    with threads:
         first = None
         if wants_teacher(missing):
-            first = _Run(data, replace(recipe, missing=Spec("ignore")), None)
+            first = _Run(data, replace(recipe, missing=Spec("ignore")), threads, None)
             first.complete(told)
-        run = _Run(data, recipe, first)
+        run = _Run(data, recipe, threads, first)
         run.complete(lambda done: told(stages - train.epochs + done))
         return run.outcome(attributes)
-
-
-def _known(targets: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Targets int8 [N, A], 0 where not observed, and the mask."""
-    known = np.array(observed, bool)
-    return np.where(known, targets, 0).astype(np.int8), known
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The products of a step are small: a second thread gains little, on a busy machine waiting for it costs tenfold.
-
-    Sums do not depend on the number of cores then, so neither do the results.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,28 +177,37 @@ class _Run:
     it leaves are the teachers of those that stand in the same places.
     """
 
-    def __init__(self, data: _Data, recipe: _Recipe, first: _Run | None) -> None:
-        self.data, self.recipe, self.config, self.first = data, recipe, recipe.train, first
+    def __init__(self, data: _Data, recipe: _Recipe, threads: Threads, first: _Run | None) -> None:
+        self.data, self.recipe, self.config, self.threads, self.first = data, recipe, recipe.train, threads, first
         self.steps = recipe.steps or -(-max(len(fold.train) for fold in data.folds) // self.config.batch_size)
         device, dtype = data.store.device, data.store.dtype
-        self.labels = torch.from_numpy(data.targets).to(device, dtype)
-        self.known = torch.from_numpy(data.observed).to(device)
-
         self.jobs = [(seed, fold) for fold in range(len(data.folds)) for seed in self.config.seeds]
         self.grid = tuning.grid(self.config, recipe.tune)
         self.points = len(self.grid["train.lr"])
         self.streams = [Streams.of(seed, fold) for seed, fold in self.jobs]
         generators = [streams.init for streams in self.streams]
-        start = Heads.initial(self.labels.shape[1], data.store.size, generators, dtype, device)
+        start = Heads.initial(data.targets.shape[1], data.store.size, generators, dtype, device)
         self.heads = start.repeated(self.points)
-        rates = [torch.from_numpy(np.tile(rate, len(self.jobs))).to(device, dtype) for rate in self.grid.values()]
+        own = {key: np.tile(values, len(self.jobs)) for key, values in self.grid.items()}
         optimizer = registry.build("optimizer", OPTIMIZERS, self.config.optimizer)
-        self.optimizer = optimizer(self.heads.parameters, *rates)
+        self.optimizer = optimizer(self.heads.parameters, own.pop("train.lr"), own.pop("train.weight_decay"))
         self.schedule = registry.build("schedule", SCHEDULES, self.config.schedule)
         self.sampler = registry.build("sampler", SAMPLERS, recipe.sampler)
-        counts = self._counts()
-        self.objective = objective(recipe.loss, recipe.missing, *counts)
-        self.val_objective = objective(recipe.loss, Spec("ignore"), *counts)
+        positives, negatives = self._counts()
+        options = {
+            key.removeprefix("loss."): torch.from_numpy(values).to(positives).view(-1, 1, 1)
+            for key, values in own.items()
+        }
+        self.objective = objective(recipe.loss, recipe.missing, positives, negatives, options)
+        self.val_objective = objective(recipe.loss, Spec("ignore"), positives, negatives, options)
+        batch = len(self.jobs), self.config.batch_size
+        self.stepper = Stepper(self.heads, self.optimizer, data.store, self.objective, batch, self.config.clip)
+        self.closed = self.objective.ahead and self.objective.slope is not None
+        targets, weights = torch.from_numpy(data.targets).to(device, dtype), torch.from_numpy(data.observed).to(device)
+        if self.closed:
+            targets, weights = self.objective.fill(targets, weights)
+        self.labels = torch.cat([targets, weights.to(dtype)], 1)  # [N, 2 A]: one gather fetches both
+        self.parts = [Part(fold.train, data.targets, data.observed) for fold in data.folds]
         self.selection = Selection(self.heads, last=self.config.select == "last", patience=self.config.patience)
         self.teacher = None if first is None else first.probabilities()
         everyone = np.ones(len(self.heads.weight), bool)
@@ -249,19 +216,21 @@ class _Run:
 
         self.val_rows, real = data.padded("val")
         self.val_known = data.val_observed[self.val_rows] & real[..., None]
-        self.drawn = np.zeros((2, len(self.heads.weight), self.labels.shape[1]), np.int64)
+        self.drawn = np.zeros((2, len(self.heads.weight), data.targets.shape[1]), np.int64)
         self.lengths = np.zeros(len(self.heads.weight), np.int64)
         self.losses: list[np.ndarray] = []
         self.scores: list[dict[str, np.ndarray]] = []
 
-    def _counts(self) -> list[Tensor]:
+    def _counts(self) -> tuple[Tensor, Tensor]:
         """Observed positives and negatives among the training rows of each head, both [S, 1, A]."""
         data = self.data
         masks = data.observed & (data.targets == 1), data.observed & (data.targets == 0)
-        counts = (np.stack([mask[data.folds[fold].train].sum(0) for _, fold in self.jobs]) for mask in masks)
-        return [
-            torch.from_numpy(count).to(self.labels).unsqueeze(1).repeat_interleave(self.points, 0) for count in counts
-        ]
+
+        def count(mask: np.ndarray) -> Tensor:
+            own = np.stack([mask[data.folds[fold].train].sum(0) for _, fold in self.jobs])
+            return torch.from_numpy(own).to(self.heads.weight).unsqueeze(1).repeat_interleave(self.points, 0)
+
+        return count(masks[0]), count(masks[1])
 
     def complete(self, told: Callable[[int], None]) -> None:
         """Train until no epoch or no head is left."""
@@ -278,8 +247,7 @@ class _Run:
         logits = self._logits(self.heads, self.val_rows)
         self._check_finite(losses, logits, epoch)
         scores = self._validate(logits, epoch)
-        watched = f"val_{self.config.select}"
-        self.selection.update(self.heads, epoch, scores[watched] if watched in METRIC_COLUMNS else -scores["val_loss"])
+        self.selection.update(self.heads, epoch, outcome.watched(self.config.select, scores))
         self.lengths += active
         self.losses.append(losses.cpu().numpy())
         self.scores.append(scores)
@@ -304,40 +272,56 @@ class _Run:
     def _train(self, epoch: int) -> Tensor:
         """The T steps of an epoch: the masked mean of each batch before its step, [T, S]."""
         data, shape = self.data, (self.steps, self.config.batch_size)
-        parts = [data.folds[fold].train for _, fold in self.jobs]
-        pictures, views = plan(
-            self.sampler, data.probabilities, data.targets, data.observed, parts, self.streams, shape
-        )
-        seen = np.stack([labels[pictures].sum((1, 2), dtype=np.int64) for labels in (data.observed, data.targets)])
-        self.drawn += seen.repeat(self.points, 1) * self.selection.active[:, None]
-        # [T, J, B] and [T, S, B], so that a step reads one contiguous slice
-        stored = torch.from_numpy(data.index[views, pictures]).transpose(0, 1).contiguous()
-        repeated = torch.from_numpy(np.repeat(pictures, self.points, 0))
-        batches = repeated.transpose(0, 1).contiguous().to(self.labels.device)
-        first, total = (epoch - 1) * self.steps, self.config.epochs * self.steps
-        losses = torch.empty(batches.shape[:2], dtype=self.labels.dtype, device=self.labels.device)
-        for step in range(self.steps):
-            losses[step] = self._step(stored[step], batches[step], epoch, self.schedule(first + step, total))
+        parts = [self.parts[fold] for _, fold in self.jobs]
+        plan = Plan(self.sampler, data.index, data.probabilities, parts, self.streams, shape)
+        self._count(plan)
+        losses = self.heads.weight.new_empty(self.steps, len(self.heads.weight))
+        for start in range(0, self.steps, BLOCK_STEPS):
+            block = slice(start, min(start + BLOCK_STEPS, self.steps))
+            with self.threads.block(block.stop - start):
+                pictures, stored = (torch.from_numpy(rows).to(self.labels.device) for rows in plan.block(block))
+                losses[block] = self._block(pictures, stored.flatten(1), epoch, start)
         return losses
 
-    def _step(self, stored: Tensor, pictures: Tensor, epoch: int, factor: float) -> Tensor:
-        """One step of all heads on rows [J, B] of the store, pictures [S, B]; their losses before it, [S]."""
-        logits = self.heads(self.data.store.take(stored))
-        losses: Tensor = self.objective(
-            logits, self.labels[pictures], self.known[pictures], epoch, **self._taught(pictures)
-        )
-        gradients = torch.autograd.grad(losses.sum(), self.heads.parameters)
-        if self.config.clip is not None:
-            clip(gradients, self.config.clip)
-        self.optimizer.step(gradients, factor)
-        return losses.detach()
+    def _block(self, pictures: Tensor, stored: Tensor, epoch: int, start: int) -> Tensor:
+        """The steps from ``start`` on for pictures [T', J, B], rows of the store [T', J x B]: their losses, [T', S]."""
+        first, total = (epoch - 1) * self.steps + start, self.config.epochs * self.steps
+        factors = [self.schedule(first + step, total) for step in range(len(pictures))]
+        heads, attributes, _ = self.heads.weight.shape
+        size, losses = block_steps(heads * attributes * self.config.batch_size), []
+        for at in range(0, len(pictures), size):
+            own = slice(at, at + size)
+            targets, weights = self._labels(pictures[own])
+            if self.closed:
+                losses.append(self.stepper.closed(stored[own], targets, weights, factors[own]))
+            else:
+                known, taught = weights.bool(), self._taught(pictures[own])
+                losses.append(self.stepper.differentiated(stored[own], targets, known, epoch, factors[own], taught))
+        return torch.cat(losses)
+
+    def _labels(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Targets and weights [T', S, B, A] of pictures [T', J, B], in memory [T', S, A, B]."""
+        found = self.labels.index_select(0, pictures.flatten()).view(*pictures.shape, -1).transpose(2, 3)
+        if self.points > 1:
+            found = found.repeat_interleave(self.points, 1)
+        # one memory format for labels and logits, or what joins the two is several times slower
+        targets, weights = (own.contiguous().transpose(2, 3) for own in found.chunk(2, 2))
+        return targets, weights
+
+    def _count(self, plan: Plan) -> None:
+        """Add up the labels that an epoch draws."""
+        data = self.data
+        times = np.stack([np.bincount(order.ravel(), minlength=len(data.targets)) for order in plan.orders])
+        counts = np.stack([times.astype(np.float64) @ labels for labels in (data.observed, data.targets)])
+        self.drawn += counts.astype(np.int64).repeat(self.points, 1) * self.selection.active[:, None]
 
     def _taught(self, pictures: Tensor) -> dict[str, Tensor]:
-        """What the heads of the first stage say of pictures [S, B], if there was one: ``teacher`` [S, B, A]."""
+        """What the heads of the first stage say of pictures [T', J, B], if there was one: ``teacher`` [T', S, B, A]."""
         if self.teacher is None:
             return {}
-        heads = torch.arange(len(pictures), device=pictures.device)[:, None]
-        return {"teacher": self.teacher[heads, pictures]}
+        heads = torch.arange(len(self.teacher), device=pictures.device)[:, None]
+        own = pictures.long().repeat_interleave(self.points, 1)
+        return {"teacher": self.teacher[heads, own].transpose(2, 3).contiguous().transpose(2, 3)}
 
     def probabilities(self) -> Tensor:
         """What the kept heads say of their training rows, view 0: [S, N, A], 0 for all other pictures."""
@@ -348,11 +332,10 @@ class _Run:
             every[fold][:, torch.from_numpy(own.train)] = found[fold, :, : len(own.train)]
         return every.flatten(0, 1)
 
-    @torch.no_grad()
     def _logits(self, heads: Heads, rows: np.ndarray) -> Tensor:
         """Logits of each fold's heads, as many for each, on its rows [F, R], view 0: [F, S/F, R, A]."""
         store = self.data.store
-        chunk = max(1, CHUNK_BYTES // (len(rows) * store.size * self.labels.element_size()))
+        chunk = max(1, CHUNK_BYTES // (len(rows) * store.size * self.heads.weight.element_size()))
         stored = torch.from_numpy(self.data.index[0][rows])
         logits = torch.cat([heads(store.take(some)) for some in stored.split(chunk, dim=1)], 1)
         return logits.reshape(len(rows), -1, *logits.shape[1:])
@@ -366,11 +349,8 @@ class _Run:
         )
         loss = self.val_objective(logits.flatten(0, 1), labels.to(logits), known, epoch)
         scores = {"val_loss": torch.where(known.any(-1).any(-1), loss, torch.nan).cpu().numpy()}
-        probability = logits.cpu().double().sigmoid().numpy()
-        for column, metric in METRIC_COLUMNS.items():
-            values = METRICS[metric](probability, targets, observed, 0.5)
-            scores[column] = macro(values, ~np.isnan(values)).ravel()
-        return scores
+        found = outcome.val_metrics(logits.cpu().double().sigmoid().numpy(), targets, observed)
+        return scores | {column: values.ravel() for column, values in found.items()}
 
     def outcome(self, attributes: Sequence[str]) -> Trained:
         """The outcome, once no epoch is left: of each job the head of the point it chooses."""
@@ -380,7 +360,7 @@ class _Run:
         chosen = np.arange(len(self.jobs)) * self.points + points
         shape = len(self.data.folds), len(self.config.seeds)
         known, positive = self.drawn[:, chosen]
-        rate = np.divide(positive, known, out=np.full(known.shape, np.nan), where=known > 0)
+        rate = outcome.positive_rate(positive, known)
         tuned = Tuning(
             metric=metric,
             points={key: self.grid[key] for key in self.recipe.tune},
@@ -415,41 +395,23 @@ class _Run:
     def _history(self, chosen: np.ndarray) -> dict[str, np.ndarray]:
         """The columns of history.csv for the chosen heads [J]; val_* stand on the last row of an epoch, else NaN."""
         order = np.arange(len(chosen)).reshape(len(self.data.folds), -1).T.ravel()  # by seed, then by fold
-        heads = chosen[order]
-        rows = self.lengths[heads] * self.steps
-        seeds, folds = np.array(self.jobs).T[:, order]
-        step = np.concatenate([np.arange(count) for count in rows])
-        head, epoch = np.repeat(heads, rows), step // self.steps
-        columns = {
-            "seed": np.repeat(seeds, rows),
-            "fold": np.repeat(folds, rows),
-            "iteration_number": step + 1,
-            "epoch": epoch + 1,
-            "training_loss": np.concatenate(self.losses)[step, head].astype(np.float64),
-        }
-        last = step % self.steps == self.steps - 1
-        for column in self.scores[0]:
-            values = np.stack([scores[column] for scores in self.scores])
-            columns[column] = np.where(last, values[epoch, head].astype(np.float64), np.nan)
-        return columns
+        losses, scores = (
+            np.stack(self.losses),
+            {key: np.stack([own[key] for own in self.scores]) for key in self.scores[0]},
+        )
+        epochs = [(head, self.lengths[head]) for head in chosen[order]]
+        return outcome.history(
+            [self.jobs[job] for job in order],
+            self.steps,
+            [losses[:count, :, head].ravel() for head, count in epochs],
+            [{key: values[:count, head] for key, values in scores.items()} for head, count in epochs],
+        )
 
     def _notes(self, attributes: Sequence[str], chosen: np.ndarray) -> list[str]:
         """Strata the sampler left out, heads whose epoch no score chose, and what the first stage came to."""
-        notes, sampler = [], self.recipe.sampler.name
-        for number, fold in enumerate(self.data.folds):
-            empty = left_out(sampler, self.data.targets[fold.train], self.data.observed[fold.train])
-            notes += [
-                f"fold {number}: sampler {sampler} leaves out {attributes[attribute]} = {value}, "
-                "which no training row is known to have"
-                for attribute, value in empty
-            ]
-        if self.config.select != "last":
-            notes += [
-                f"seed {seed}, fold {fold}: validation {self.config.select} was never defined, so every epoch was "
-                "trained and the last one kept"
-                for (seed, fold), scored in zip(self.jobs, self.selection.scored[chosen], strict=True)
-                if not scored
-            ]
+        data, parts = self.data, [fold.train for fold in self.data.folds]
+        notes = outcome.sampler_notes(self.recipe.sampler.name, parts, data.targets, data.observed, attributes)
+        notes += outcome.selection_notes(self.config.select, self.jobs, self.selection.scored[chosen])
         if self.first is not None:
             epochs, losses = self.first.selection.epoch[chosen], self.first.last_losses()[chosen]
             notes.append(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,12 +39,12 @@ def metric_of(train: TrainConfig) -> str:
 
 
 def grid(train: TrainConfig, tune: Tune) -> dict[str, np.ndarray]:
-    """``{"train.lr": [P], "train.weight_decay": [P]}``, weight decay the faster; what is not tuned is constant."""
-    values = {
-        "train.lr": tune.get("train.lr", [train.lr]),
-        "train.weight_decay": tune.get("train.weight_decay", [train.weight_decay]),
-    }
-    return dict(zip(values, np.array(list(itertools.product(*values.values()))).T, strict=True))
+    """``{"train.lr": [P], "train.weight_decay": [P], ...}``, the last key the fastest; what is not tuned is constant.
+
+    Further keys are options of the loss.
+    """
+    values: dict[str, Any] = {"train.lr": [train.lr], "train.weight_decay": [train.weight_decay], **tune}
+    return dict(zip(values, np.array(list(itertools.product(*values.values())), np.float64).T, strict=True))
 
 
 def choose(scores: np.ndarray, possible: np.ndarray) -> np.ndarray:

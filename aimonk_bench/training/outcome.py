@@ -1,0 +1,125 @@
+"""What training leaves, whatever was trained: heads on stored features, or a backbone's tail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aimonk_bench.evaluation.metrics import METRICS, macro
+from aimonk_bench.training.samplers import left_out
+from aimonk_bench.training.tuning import Tuning
+
+METRIC_COLUMNS = {"val_f1_default": "f1", "val_average_precision": "average_precision", "val_roc_auc": "roc_auc"}
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What training leaves.
+
+    Attributes:
+        logits: for each fold ``{"val": [S', Rv, A], "test": [S', Rt, A]}``: rows in the order of the fold, view 0,
+            the chosen weights; in the dtype of the training.
+        history: the columns of history.csv, sorted by seed (as configured), fold and iteration.
+        effective_positive_rate: [S', F, A] share of positives among the observed labels drawn; NaN where none was.
+        chosen_epoch: [S', F], from 1.
+        tuning: the grid and what was chosen of it, to which all of the above belongs; None where nothing is tuned.
+        notes: what the user should be told.
+    """
+
+    logits: list[dict[str, np.ndarray]]
+    history: dict[str, np.ndarray]
+    effective_positive_rate: np.ndarray
+    chosen_epoch: np.ndarray
+    tuning: Tuning | None
+    notes: list[str]
+
+
+def known(targets: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Targets int8 [N, A], 0 where not observed, and the mask."""
+    mask = np.array(observed, bool)
+    return np.where(mask, targets, 0).astype(np.int8), mask
+
+
+def val_metrics(probability: np.ndarray, targets: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
+    """The metric columns of history.csv at the end of an epoch: macro over what defines them.
+
+    Args:
+        probability: [..., R, A] float64; targets and observed broadcast with it.
+
+    Returns:
+        ``{"val_f1_default": [...], ...}``.
+    """
+    scores = {}
+    for column, metric in METRIC_COLUMNS.items():
+        values = METRICS[metric](probability, targets, observed, 0.5)
+        scores[column] = macro(values, ~np.isnan(values))
+    return scores
+
+
+def watched(select: str, scores: dict[str, np.ndarray]) -> np.ndarray:
+    """Of the columns of an epoch the score that chooses it, larger for better epochs."""
+    column = f"val_{select}"
+    return scores[column] if column in METRIC_COLUMNS else -scores["val_loss"]
+
+
+def positive_rate(positive: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """The share of positives among the observed labels drawn; NaN where none was."""
+    rate: np.ndarray = np.divide(positive, observed, out=np.full(observed.shape, np.nan), where=observed > 0)
+    return rate
+
+
+def history(
+    jobs: Sequence[tuple[int, int]],
+    steps: int,
+    losses: Sequence[np.ndarray],
+    scores: Sequence[dict[str, np.ndarray]],
+) -> dict[str, np.ndarray]:
+    """The columns of history.csv; val_* stand on the last row of an epoch, elsewhere NaN.
+
+    Args:
+        jobs: [J] (seed, fold), in the order of the rows wanted.
+        steps: T, of an epoch.
+        losses: [J] the training losses of each job, [E T].
+        scores: [J] its val_* columns, each [E].
+    """
+    rows = [len(own) for own in losses]
+    seeds, folds = np.array(jobs).reshape(-1, 2).T
+    step = np.concatenate([np.arange(count) for count in rows])
+    columns = {
+        "seed": np.repeat(seeds, rows),
+        "fold": np.repeat(folds, rows),
+        "iteration_number": step + 1,
+        "epoch": step // steps + 1,
+        "training_loss": np.concatenate(losses).astype(np.float64),
+    }
+    for column in scores[0]:
+        values = np.full(len(step), np.nan)
+        values[step % steps == steps - 1] = np.concatenate([own[column] for own in scores])
+        columns[column] = values
+    return columns
+
+
+def sampler_notes(
+    sampler: str, parts: Sequence[np.ndarray], targets: np.ndarray, observed: np.ndarray, attributes: Sequence[str]
+) -> list[str]:
+    """Strata that the sampler leaves out of the training rows of each fold, ``parts`` [F] of row numbers."""
+    return [
+        f"fold {number}: sampler {sampler} leaves out {attributes[attribute]} = {value}, "
+        "which no training row is known to have"
+        for number, rows in enumerate(parts)
+        for attribute, value in left_out(sampler, targets[rows], observed[rows])
+    ]
+
+
+def selection_notes(select: str, jobs: Sequence[tuple[int, int]], scored: Sequence[bool]) -> list[str]:
+    """Jobs (seed, fold) whose epoch no score chose."""
+    if select == "last":
+        return []
+    return [
+        f"seed {seed}, fold {fold}: validation {select} was never defined, so every epoch was trained and the last one "
+        "kept"
+        for (seed, fold), own in zip(jobs, scored, strict=True)
+        if not own
+    ]

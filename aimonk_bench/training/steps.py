@@ -1,0 +1,181 @@
+"""The steps of training: one gather, two products, one fused update, and what turns logits into their gradient.
+
+With X [S, B, D] the features of a batch, Z = X W^T + b its logits and G = dloss/dZ [S, B, A], the gradients of the
+heads are G^T X and the sums of G over the batch. G has a closed form where the loss has one and the missing-label
+policy does not ask the logits; then also the targets, the weights and their sums are known ahead, for a block of steps,
+and the losses can wait for the block's end. Otherwise torch differentiates the loss by the logits alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from aimonk_bench.training.batches import Features
+from aimonk_bench.training.heads import Heads, Optimizer, clip
+from aimonk_bench.training.missing import Objective
+
+BLOCK_CELLS = 1 << 17  # logits, targets and weights of a block stay within the caches
+BLOCK_STEPS = 128
+PROBE = 16  # blocks after which the other number of threads is tried again
+
+
+def block_steps(cells: int) -> int:
+    """Steps per block for so many cells S x B x A a step."""
+    return max(1, min(BLOCK_STEPS, BLOCK_CELLS // cells))
+
+
+class Threads:
+    """One thread or all of torch's, whichever took less time per step lately.
+
+    A second thread nearly halves a step where the machine is idle, and waiting for it costs tenfold where it is busy.
+    The products are split between threads by head or by output, never along a sum: the results are equal to the bit.
+    As a context it is one thread, for all that is not a block of steps, NumPy's products included, whose threads would
+    go on spinning beside ours; what there was comes back at its end.
+    """
+
+    def __init__(self) -> None:
+        self._given = torch.get_num_threads()
+        self._choices = sorted({1, self._given})
+        self._seconds: dict[int, float] = {}
+        self._blocks = 0
+
+    def __enter__(self) -> None:
+        torch.set_num_threads(1)
+        self._blas = threadpool_limits(1, user_api="blas")
+
+    def __exit__(self, *_: object) -> None:
+        self._blas.restore_original_limits()
+        torch.set_num_threads(self._given)
+
+    def _next(self) -> int:
+        untried = [choice for choice in self._choices if choice not in self._seconds]
+        if untried:
+            return untried[0]
+        best = min(self._choices, key=self._seconds.__getitem__)
+        others = [choice for choice in self._choices if choice != best]
+        return others[0] if others and self._blocks % PROBE == 0 else best
+
+    @contextmanager
+    def block(self, steps: int) -> Iterator[None]:
+        """Run so many steps with the better number of threads, and time them."""
+        count = self._next()
+        torch.set_num_threads(count)
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            torch.set_num_threads(1)
+        self._blocks += 1
+        self._seconds[count] = (time.perf_counter() - begin) / steps
+
+
+class Stepper:
+    """Moves S heads through blocks of steps.
+
+    Args:
+        heads: moved in place; every P in a row read the same features.
+        optimizer: of their parameters.
+        store: the features.
+        batch: (J, B) jobs and rows of a batch, S = J x P.
+        limit: of the norm of each head's gradient, None for no clipping.
+    """
+
+    def __init__(
+        self,
+        heads: Heads,
+        optimizer: Optimizer,
+        store: Features,
+        objective: Objective,
+        batch: tuple[int, int],
+        limit: float | None,
+    ) -> None:
+        self._heads, self._optimizer, self._store, self._objective, self._limit = (
+            heads,
+            optimizer,
+            store,
+            objective,
+            limit,
+        )
+        jobs, size = batch
+        count, attributes, features = heads.weight.shape
+        self._flat = heads.weight.new_empty(jobs * size, features)
+        self._features = self._flat.view(jobs, size, features)
+        self._columns = self._features.transpose(1, 2)
+        self._weight = heads.weight.view(jobs, -1, features)
+        self._bias = heads.bias.view(jobs, -1, 1)
+        self._gradient = optimizer.gradients[0].view(jobs, -1, features)
+        self._shape = (count, attributes, size)
+        self._stacked = (jobs, count // jobs * attributes, size)
+
+    @torch.no_grad()
+    def closed(self, stored: Tensor, targets: Tensor, weights: Tensor, factors: Sequence[float]) -> Tensor:
+        """Take the steps of a block whose objective is `closed`.
+
+        Args:
+            stored: [T', J x B] rows of the store.
+            targets: [T', S, B, A], filled; laid out as [T', S, A, B] in memory, as logits are.
+            weights: likewise.
+            factors: [T'] of the learning rates.
+
+        Returns:
+            The losses before each step, [T', S].
+        """
+        slope = self._objective.slope
+        assert slope is not None
+        logits = targets.new_empty(len(stored), *self._shape)
+        total = weights.sum((-2, -1), keepdim=True)
+        weights = weights / total.clamp_(min=torch.finfo(total.dtype).tiny)
+        stacked, own = logits.view(-1, *self._stacked), (targets.transpose(2, 3), weights.transpose(2, 3))
+        rows = (each.unbind(0) for each in (stored, stacked, logits, *own))
+        for row, out, seen, target, weight, factor in zip(*rows, factors, strict=True):
+            self._forward(row, out)
+            self._backward(slope(seen, target).mul_(weight), factor)
+        return self._objective.loss(logits.transpose(2, 3), targets).mul_(weights).sum((-2, -1))
+
+    @torch.no_grad()
+    def differentiated(
+        self,
+        stored: Tensor,
+        targets: Tensor,
+        observed: Tensor,
+        epoch: int,
+        factors: Sequence[float],
+        teacher: dict[str, Tensor],
+    ) -> Tensor:
+        """Take the steps of a block with any objective; arguments and result as for `closed`.
+
+        Args:
+            teacher: ``{"teacher": [T', S, B, A]}`` or nothing.
+        """
+        losses = targets.new_empty(len(stored), self._shape[0])
+        logits = targets.new_empty(self._shape)
+        for step, factor in enumerate(factors):
+            self._forward(stored[step], logits.view(self._stacked))
+            with torch.enable_grad():
+                leaf = logits.transpose(1, 2).requires_grad_()
+                own = {name: values[step] for name, values in teacher.items()}
+                value = self._objective(leaf, targets[step], observed[step], epoch, **own)
+                (slopes,) = torch.autograd.grad(value.sum(), leaf)
+            losses[step] = value.detach()
+            self._backward(slopes.transpose(1, 2).contiguous(), factor)
+        return losses
+
+    def _forward(self, rows: Tensor, out: Tensor) -> None:
+        """Fill ``out`` [J, P x A, B] with the logits of the rows [J x B] of the store."""
+        self._store.take_into(self._flat, rows)
+        # weight x features is three times as quick as features x weight when A is small
+        torch.baddbmm(self._bias, self._weight, self._columns, out=out)
+
+    def _backward(self, slopes: Tensor, factor: float) -> None:
+        """One update from the derivatives by the logits, [S, A, B]."""
+        torch.bmm(slopes.view(self._stacked), self._features, out=self._gradient)
+        torch.sum(slopes, -1, True, out=self._optimizer.gradients[1])
+        if self._limit is not None:
+            clip(self._optimizer.gradients, self._limit)
+        self._optimizer.step(factor)

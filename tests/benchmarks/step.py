@@ -1,0 +1,106 @@
+"""One training step of S stacked heads against what it cannot do without: gather, two products, one fused update.
+
+D 512, B 16, A 4, Adam. The floor reads the same rows of the same bank in the same order; its update is torch's fused
+Adam kernel on weights and biases together. The step is an epoch of `trainer.train`, divided: sampling, views, labels,
+loss, its derivative and the recorded losses included, the validation at its end not. `traffic` is the time in which a
+copy moves the bytes of the floor: features read and written once and read twice, and weight, gradient and both moments,
+of which all but the gradient are written too, the gradient twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from aimonk_bench.config.schema import TrainConfig
+from aimonk_bench.data.splits import Fold
+from aimonk_bench.registry import Spec
+from aimonk_bench.training import trainer
+from aimonk_bench.training.batches import Features, Plan
+from benchmarks.timing import copy_bandwidth, interleaved, markdown
+
+PICTURES, FEATURES, BATCH, ATTRIBUTES = 2048, 512, 16, 4
+LOSSES = ("masked_bce", "pos_weight", "focal", "asymmetric")
+
+
+def problem(folds: int):
+    """A bank of two views, labels of which a fifth is missing, and folds."""
+    rng = np.random.default_rng(0)
+    bank = rng.normal(size=(2 * PICTURES, FEATURES)).astype(np.float32)
+    index = rng.permutation(2 * PICTURES).reshape(2, PICTURES)
+    targets = (rng.random((PICTURES, ATTRIBUTES)) > 0.7).astype(np.int8)
+    observed = rng.random((PICTURES, ATTRIBUTES)) > 0.2
+    parts = [
+        np.array_split(rng.permutation(PICTURES), (int(0.7 * PICTURES), int(0.8 * PICTURES))) for _ in range(folds)
+    ]
+    return bank, index, np.array([0.5, 0.5]), targets, observed, [Fold(*own) for own in parts]
+
+
+def started(heads: int, loss: str, data) -> trainer._Run:
+    """A run of so many heads before its first step."""
+    bank, index, probabilities, targets, observed, folds = data
+    train = TrainConfig(seeds=list(range(heads // len(folds))), batch_size=BATCH)
+    store = Features(bank, torch.device("cpu"), torch.float32)
+    known = (targets * observed, observed)
+    recipe = trainer._Recipe(train, Spec(loss), Spec("ignore"), Spec("uniform"), {}, None)
+    return trainer._Run(
+        trainer._Data(store, index, probabilities, *known, *known, folds), recipe, trainer.Threads(), None
+    )
+
+
+def floor(run: trainer._Run, threads: int) -> Callable[[], None]:
+    """The floor of an epoch of ``run``."""
+    data, heads = run.data, len(run.heads.weight)
+    parts = [run.parts[fold] for _, fold in run.jobs]
+    plan = Plan(run.sampler, data.index, data.probabilities, parts, run.streams, (run.steps, BATCH))
+    rows = torch.from_numpy(plan.block(slice(0, run.steps))[1]).flatten(1)
+    weight, bias = run.heads.weight.clone(), torch.zeros(heads, ATTRIBUTES, 1)
+    both = [weight, bias]
+    gradients, first, second = ([torch.zeros_like(each) for each in both] for _ in range(3))
+    flat, slopes, count = torch.empty(heads * BATCH, FEATURES), torch.empty(heads, ATTRIBUTES, BATCH), torch.ones(())
+    features = flat.view(heads, BATCH, FEATURES)
+    constants = {"lr": 1e-9, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "eps": 1e-8, "amsgrad": False}
+
+    def epoch() -> None:
+        torch.set_num_threads(threads)
+        for own in rows.unbind(0):
+            torch.index_select(data.store._rows, 0, own, out=flat)
+            torch.baddbmm(bias, weight, features.transpose(1, 2), out=slopes)
+            torch.bmm(slopes, features, out=gradients[0])
+            torch._fused_adam_(both, gradients, first, second, [], [count, count], **constants, maximize=False)
+
+    return epoch
+
+
+def measured(heads: int, threads: int) -> dict[str, object]:
+    """Microseconds a step of each loss and of the floor, with at most so many threads."""
+    torch.set_num_threads(threads)
+    data = problem(1 if heads < 25 else 5 if heads < 125 else 25)
+    runs = {loss: started(heads, loss, data) for loss in LOSSES}
+    cases = {loss: (lambda run=run: run._train(1)) for loss, run in runs.items()}
+    steps = runs["masked_bce"].steps
+    with threadpool_limits(1, user_api="blas"), torch.no_grad():  # as in training
+        found = interleaved({"floor": floor(runs["masked_bce"], threads), **cases})
+    torch.set_num_threads(threads)
+    micro = {name: seconds / steps * 1e6 for name, seconds in found.items()}
+    item = 4 * heads * (4 * BATCH * FEATURES + 8 * ATTRIBUTES * FEATURES)
+    ratios = {f"{loss} / floor": micro[loss] / micro["floor"] for loss in LOSSES}
+    return {"heads": heads, "threads": threads, "floor us": micro["floor"], "MB": item / 1e6, **ratios}
+
+
+def main(out: Path, full: bool) -> None:
+    """Write step.json and step.md."""
+    bandwidth, given = copy_bandwidth(), torch.get_num_threads()
+    rows = [measured(heads, threads) for threads in sorted(bandwidth) for heads in (1, 5, 25, 125)]
+    torch.set_num_threads(given)
+    for row in rows:
+        row["traffic us"] = 1e-3 * row["MB"] / bandwidth[row["threads"]] * 1e6
+    (out / "step.json").write_text(json.dumps({"copy GB/s": bandwidth, "rows": rows}, indent=2) + "\n")
+    text = ", ".join(f"{speed:.0f} GB/s with {threads} thread(s)" for threads, speed in bandwidth.items())
+    (out / "step.md").write_text(f"{(__doc__ or '').strip()}\n\ncopy bandwidth: {text}\n\n{markdown(rows)}")
+    print((out / "step.md").read_text())
