@@ -296,6 +296,18 @@ HOSTILE = {
         ["x.yaml:1:21: backbone.weights: found 'imagnet', expected imagenet,"],
     ),
     "unfrozen": ("backbone: {freeze: none}\n", ["x.yaml:1:20: backbone.freeze: found 'none', expected 'all'"]),
+    "tuned option of another loss": (
+        "loss: focal\ntune: {loss.gama: [1.0]}\n",
+        ["x.yaml:2:8: tune.loss.gama: found unknown key 'loss.gama'", "(did you mean loss.gamma?)"],
+    ),
+    "tuned option out of range": (
+        "loss: focal\ntune: {loss.gamma: [1.0, -1.0]}\n",
+        ["x.yaml:2:26: tune.loss.gamma[1]: found -1.0, expected a number of at least 0"],
+    ),
+    "tuned option that is no list": (
+        "loss: focal\ntune: {loss.gamma: 1.0}\n",
+        ["x.yaml:2:20: tune.loss.gamma: found 1.0, expected a list of numbers, none of them twice"],
+    ),
     "unknown scheme": ("split: {scheme: kfolds}\n", ["x.yaml:1:17: split.scheme: found 'kfolds', expected 'kfold'"]),
     "key of the other scheme": ("split: {test: 0.1}\n", ["x.yaml:1:9: split.test: found unknown key 'test'"]),
     "one fold": ("split: {folds: 1}\n", ["x.yaml:1:16: split.folds: found 1, expected a number of at least 2"]),

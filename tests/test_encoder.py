@@ -165,6 +165,7 @@ def test_the_digest_knows_what_changes_a_feature(monkeypatch: pytest.MonkeyPatch
             }.items()
         ),
     ]
+    others += [replace(spec, dtype="float16"), replace(spec, decode="fast")]
     digests = {other.digest for other in [spec, *others]}
     assert len(digests) == 1 + len(others)
     monkeypatch.setattr(encoders, "DECODE_REVISION", 10**6)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -115,7 +116,7 @@ def test_the_bank_is_what_a_naive_loop_gives(
     assert (bank.bad, bank.engine) == ([], "onnxruntime")
     assert isinstance(bank.rows, np.memmap)
     assert not bank.rows.flags.writeable
-    assert max(counting.batches) == CHUNK
+    assert max(counting.batches) == spec.batch
     assert len(np.unique(bank.index)) == bank.index.size == counting.encoded
 
 
@@ -180,7 +181,8 @@ def test_progress_counts_the_pictures_to_do(
     junk = _picture(tmp_path / "a", b"junk")
     counting.opened = 0
     store.bank([*pictures, junk], views(FLIP), FLIP, spec, lambda *step: seen.append((*step, counting.opened)))
-    assert seen == [("encode", done, 81, 1) for done in range(CHUNK // 2, 82)]  # building it is not in the pace
+    # one batch, of two views a picture, after the other; building the encoder is not in the pace
+    assert seen == [("encode", done, 81, 1) for done in [*range(spec.batch // 2, 81, spec.batch // 2), 81]]
     other = _picture(tmp_path / "b", b"more junk")
     store.bank([other], views(FLIP), FLIP, spec, lambda *step: seen.append(step))
     assert seen[-1] == ("encode", 1, 1)
@@ -203,8 +205,11 @@ def test_a_death_between_rows_and_index_leaves_nothing_behind(
 ):
     store = FeatureStore(tmp_path / "store")
 
+    synced = []
+
     def dies(file: int) -> None:
-        if counting.encoded > CHUNK:
+        synced.append(file)
+        if len(synced) == 2:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "fsync", dies)
@@ -214,10 +219,11 @@ def test_a_death_between_rows_and_index_leaves_nothing_behind(
     monkeypatch.setattr(encoders, "open_encoder", counting)
     [rows] = tmp_path.glob("store/features/*/rows.f32")
     assert rows.stat().st_size == 2 * CHUNK * 12 * 4
+    before = counting.encoded
     bank = store.bank(pictures, views(FLIP), FLIP, spec)
     _check(bank, pictures, FLIP)
     assert rows.stat().st_size == 200 * 12 * 4
-    assert counting.encoded == 200 + CHUNK
+    assert counting.encoded - before == 200 - CHUNK
 
 
 def _cut(file: Path) -> None:
@@ -328,18 +334,18 @@ def test_an_engine_given_up_once_is_refused_where_it_is_insisted_on(
 
 # A process without torch that encodes slowly, for the tests with several processes.
 WORKER = """
-    import hashlib, sys, time
+    import hashlib, os, sys, time
     from pathlib import Path
     sys.path.insert(0, {tests!r})
     import test_features as t
     counting = t.Counting()
     def slowly(pictures, encode=counting.encode):
-        print("encoding", flush=True)
+        os.write(1, b"encoding\\n")  # at once: two threads write
         time.sleep({seconds})
         return encode(pictures)
     counting.encode = slowly
     t.encoders.open_encoder = counting
-    t.features.CHUNK = 8
+    t.features.CHUNK, t.features.cores = 8, lambda: 2
     folder = Path({folder!r})
     found = t.weights.resolve(t.BackboneConfig(name="resnet18", weights="none"))
     files = sorted(folder.glob("*.png"), key=lambda path: int(path.stem))[{start}:{stop}]
@@ -358,14 +364,14 @@ def _worker(folder: Path, start: int, stop: int, seconds: float) -> subprocess.P
 
 def test_a_kill_loses_at_most_a_chunk(pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path):
     worker = _worker(tmp_path, 0, 100, 0.02)
-    for _ in range(6):
+    for _ in range(12):
         assert worker.stdout.readline() == "encoding\n"
     worker.send_signal(signal.SIGKILL)
     worker.wait(30)
     worker.stdout.close()
     bank = FeatureStore(tmp_path / "store").bank(pictures, views(FLIP), FLIP, spec)
     _check(bank, pictures, FLIP)
-    assert counting.encoded <= 200 - 5 * 8
+    assert counting.encoded <= 200 - (12 - 2 * 2 - 3) * 8  # but for those in the hands of the threads or waiting
 
 
 def test_two_processes_share_the_work_without_harm(
@@ -450,10 +456,10 @@ def test_decoding_goes_on_while_the_encoder_works(
 ):
     decoded, during = [], []
 
-    def slow_decode(*args: object) -> np.ndarray:
+    def slow_decode(*args: object, **options: bool) -> np.ndarray:
         time.sleep(0.002)
         decoded.append(args)
-        return decode(*args)
+        return decode(*args, **options)
 
     def encode(images: np.ndarray) -> np.ndarray:
         before = len(decoded)
@@ -466,3 +472,82 @@ def test_decoding_goes_on_while_the_encoder_works(
     FeatureStore(tmp_path / "store").bank(pictures, views(FLIP), FLIP, spec)
     assert len(decoded) == len(pictures)  # both views from one decode
     assert sum(during) > 0
+
+
+def test_everything_is_decoded_while_the_encoder_is_opened_but_no_more_than_fits(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    decoded: list[object] = []
+
+    def noted(*args: object, **options: bool) -> np.ndarray:
+        decoded.append(args)
+        return decode(*args, **options)
+
+    def opening(*args: object) -> Callable[[np.ndarray], np.ndarray]:
+        deadline = time.monotonic() + 20
+        while len(decoded) < wanted and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        seen.append(len(decoded))
+        return counting(*args)
+
+    monkeypatch.setattr(features, "decode", noted)
+    monkeypatch.setattr(encoders, "open_encoder", opening)
+    for budget, wanted in ((256 << 20, 100), (50 * 2 * 3 * SIZE**2, 50)):
+        decoded.clear()
+        seen: list[int] = []
+        monkeypatch.setattr(features, "AHEAD_BYTES", budget)
+        FeatureStore(tmp_path / str(wanted)).bank(pictures, views(FLIP), FLIP, spec)
+        assert wanted <= seen[0] <= wanted + spec.batch
+
+
+def test_threads_add_up_to_the_cores(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import torch
+
+    at_work, most, inside = [], [], []
+
+    def busy(function):
+        def wrapped(*args: object, **options: bool) -> np.ndarray:
+            at_work.append(1)
+            most.append(len(at_work))
+            time.sleep(0.001)
+            try:
+                return function(*args, **options)
+            finally:
+                at_work.pop()
+
+        return wrapped
+
+    def encode(images: np.ndarray) -> np.ndarray:
+        inside.append(torch.get_num_threads())
+        return _corners(images)
+
+    monkeypatch.setattr(features, "cores", lambda: 3)
+    monkeypatch.setattr(features, "decode", busy(decode))
+    monkeypatch.setattr(counting, "encode", busy(encode))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        FeatureStore(tmp_path / "store").bank(pictures, views(FLIP), FLIP, spec)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert max(most) == 3
+    assert set(inside) == {1}
+
+
+def test_features_can_be_stored_as_float16(
+    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store, half = FeatureStore(tmp_path / "store"), dataclasses.replace(spec, dtype="float16")
+    bank, full = (store.bank(pictures, views(FLIP), FLIP, own) for own in (half, spec))
+    assert bank.rows.dtype == np.float16
+    assert half.digest != spec.digest
+    np.testing.assert_array_equal(bank.rows[bank.index], full.rows[full.index].astype(np.float16))
+    again = store.bank(pictures[:50], views(FLIP), FLIP, half)
+    np.testing.assert_array_equal(again.rows[again.index], bank.rows[bank.index[:, :50]])
+    monkeypatch.setattr(counting, "encode", lambda images: _corners(images) * 1e4)
+    with pytest.raises(RunFailed, match="float16 cannot hold features of resnet18"):
+        store.bank([_picture(tmp_path / "new.png", _noise(500))], views(FLIP), FLIP, half)

@@ -285,3 +285,39 @@ def test_every_aimonk_picture_decodes() -> None:
 
 def test_the_cap_is_where_pillow_warns() -> None:
     assert images.MAX_PIXELS == Image.MAX_IMAGE_PIXELS
+
+
+# --- fast: large JPEGs at a fraction of their size ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "factor"), [((800, 900), 8), ((799, 900), 4), ((200, 640), 2), ((199, 640), 1), ((64, 64), 1)]
+)
+def test_fast_leaves_both_edges_at_least_twice_the_size(shape: tuple[int, int], factor: int):
+    data = encode(Image.new("RGB", shape[::-1]), "JPEG")
+    assert images.reduction(images.read_header(data), 50) == factor
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_fast_is_near_to_full(mode: str, orientation: int):
+    noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3)).astype(np.uint8)
+    smooth = Image.fromarray(cv2.resize(noise, (640, 480), interpolation=cv2.INTER_CUBIC)).convert(mode)
+    exif = Image.Exif()
+    exif[274] = orientation
+    data = encode(smooth, "JPEG", quality=95, exif=exif.tobytes())
+    full, fast = decode(data, EDGE, "bilinear"), decode(data, EDGE, "bilinear", fast=True)
+    assert images.reduction(images.read_header(data), EDGE) == 4
+    assert fast.shape == full.shape
+    assert not np.array_equal(fast, full)  # or nothing was reduced
+    difference = np.abs(fast.astype(int) - full)
+    assert difference.mean() < 1
+    assert difference.max() <= 12
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_fast_is_full_where_there_is_nothing_to_reduce(kind: str, colours: Image.Image):
+    data = encode(colours.resize((640, 480)), kind, **({"lossless": True} if kind == "WEBP" else {}))
+    assert np.array_equal(decode(data, EDGE, "bilinear", fast=True), decode(data, EDGE, "bilinear"))
+    small = encode(colours.convert("RGB"), "JPEG")
+    assert np.array_equal(decode(small, EDGE, "bilinear", fast=True), decode(small, EDGE, "bilinear"))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
 import functools
 import hashlib
 import importlib.metadata
 import json
 import logging
-import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,6 +43,8 @@ class EncoderSpec:
         size: edge of the pictures.
         engine: as the config names it.
         device: where torch would run, such as "cpu" or "cuda".
+        dtype: of the stored features.
+        decode: whether large JPEGs may be decoded at a fraction of their size.
 
     Raises:
         UserError: the backbone cannot take pictures of this size.
@@ -51,6 +54,8 @@ class EncoderSpec:
     size: int
     engine: Literal["auto", "torch", "onnxruntime"] = "auto"
     device: str = "cpu"
+    dtype: Literal["float32", "float16"] = "float32"
+    decode: Literal["full", "fast"] = "full"
 
     def __post_init__(self) -> None:
         multiple = self.weights.entry.multiple
@@ -66,6 +71,11 @@ class EncoderSpec:
         return "onnxruntime" if self.device == "cpu" else "torch"
 
     @property
+    def on_processor(self) -> bool:
+        """Whether the cores that decode also encode."""
+        return self.first == "onnxruntime" or self.device == "cpu"
+
+    @property
     def batch(self) -> int:
         """B, pictures encoded at once."""
         return BATCH["cpu"] if self.first == "onnxruntime" else BATCH.get(self.device.partition(":")[0], BATCH["cpu"])
@@ -74,6 +84,7 @@ class EncoderSpec:
     def identity(self) -> dict[str, Any]:
         """What the digest is made of."""
         entry = self.weights.entry
+        fast = "JPEGs reduced, " if self.decode == "fast" else ""
         return {
             "weights": self.weights.sha256,
             "network": f"{entry.timm}, timm {importlib.metadata.version('timm')}",
@@ -83,8 +94,8 @@ class EncoderSpec:
             "mean": entry.mean,
             "std": entry.std,
             "background": BACKGROUND,
-            "decode": f"8-bit RGB, revision {DECODE_REVISION}, OpenCV {cv2.__version__}",
-            "dtype": "float32",
+            "decode": f"8-bit RGB, {fast}revision {DECODE_REVISION}, OpenCV {cv2.__version__}",
+            "dtype": self.dtype,
             "engine": f"{self.first} {importlib.metadata.version(self.first)}",
             "device": "cpu" if self.first == "onnxruntime" else self.device.partition(":")[0],
         }
@@ -107,8 +118,25 @@ def pick_device(asked: str) -> str:
 
 
 def cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processor cores this process may use: by its affinity and by the quota of its container."""
+    import joblib
+
+    return int(joblib.cpu_count())
+
+
+@contextlib.contextmanager
+def callers_thread() -> Iterator[None]:
+    """Where torch is loaded, each of its calls computes in the thread that makes it, as those of onnxruntime do."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -265,14 +293,12 @@ def torch_run(trunk: Trunk, device: str) -> Run:
 
 
 def onnx_run(model: Path) -> Run:
-    """Encode one batch with onnxruntime on all cores."""
+    """Encode one batch with onnxruntime, in the thread that calls: threads of its own would wait for each other."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores()
+    options.intra_op_num_threads = 1
     options.log_severity_level = 3  # errors; its warnings speak of its own optimiser
-    # Waiting threads that spin gain a fifth on an idle machine and lose a third where others, as our decoding, work.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 

@@ -1,6 +1,6 @@
 """The feature store: what a frozen network makes of a picture is computed once, for every experiment that asks.
 
-A folder per encoder, ``features/<digest>/``, holds ``rows.f32`` ([R, D] float32, only ever appended to),
+A folder per encoder, ``features/<digest>/``, holds ``rows.f32`` (or ``rows.f16``: [R, D], only ever appended to),
 ``index.sqlite`` ((picture SHA-256, view key) -> row), ``encoder.json`` and ``model.onnx``. Rows reach the disk before
 the index names them, so that a kill loses at most one chunk; what lies behind the last indexed row is cut off.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import hashlib
+import itertools
 import logging
 import math
 import os
@@ -34,8 +35,9 @@ from aimonk_bench.errors import RunFailed, UserError
 logger = logging.getLogger(__name__)
 
 CHUNK = 64  # rows written at once, and lost at most by a kill
-AHEAD = 32  # pictures decoded ahead of the encoder
-ITEM = np.dtype(np.float32).itemsize
+AHEAD = 32  # pictures decoded ahead of the encoder,
+AHEAD_BYTES = 256 << 20  # and before the encoder is there, as many as fit into this
+FILES = {"float32": "rows.f32", "float16": "rows.f16"}
 BUSY_SECONDS = 60.0  # how long to wait for another process to finish a write to the index
 
 Progress = Callable[[str, int, int], None]
@@ -47,7 +49,7 @@ class Bank:
     """The features of N pictures under V views.
 
     Attributes:
-        rows: [R, D] float32, memory-mapped; it holds rows of other pictures too.
+        rows: [R, D] of the declared dtype, memory-mapped; it holds rows of other pictures too.
         index: [V, N] int64, the row of each view and picture; -1 throughout the column of a picture in ``bad``.
         bad: (n, reason) of each picture that cannot be decoded.
         engine: what encoded all of them.
@@ -98,7 +100,7 @@ class FeatureStore:
             ) from error
         _engine(spec, read_record(folder))
         bad: dict[str, str] = {}
-        with _told(folder), _Shelf(folder) as shelf:
+        with _told(folder), _Shelf(folder, spec.dtype) as shelf:
             if shelf.missing(pictures, views.keys):
                 with _alone(folder):
                     shelf.cut()
@@ -146,9 +148,9 @@ def _alone(folder: Path) -> Iterator[None]:
 class _Shelf:
     """One folder of the store: rows and their index."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._file = folder / "rows.f32"
+    def __init__(self, folder: Path, dtype: str) -> None:
+        self.folder, self._dtype = folder, np.dtype(dtype)
+        self._file = folder / FILES[dtype]
         self._file.touch()
         self._index = sqlite3.connect(folder / "index.sqlite", timeout=BUSY_SECONDS)
         try:
@@ -170,8 +172,10 @@ class _Shelf:
         )
         count, width = self._shape()
         size = self._file.stat().st_size  # asked last: another process may be adding rows
-        if size < count * width * ITEM or (count and not width):
-            raise damaged(self.folder, f"{count} rows of {width} features are indexed, rows.f32 has {size} bytes")
+        if size < count * width * self._dtype.itemsize or (count and not width):
+            raise damaged(
+                self.folder, f"{count} rows of {width} features are indexed, {self._file.name} has {size} bytes"
+            )
 
     def _stored(self, keys: Sequence[str]) -> list[dict[str, int]]:
         """Per view, the row of each stored picture."""
@@ -207,18 +211,18 @@ class _Shelf:
         return index
 
     def rows(self) -> np.ndarray:
-        """[R, D] float32, memory-mapped and read-only."""
+        """[R, D], memory-mapped and read-only."""
         shape = self._shape()
-        return np.memmap(self._file, np.float32, "r", shape=shape) if shape[0] else np.zeros(shape, np.float32)
+        return np.memmap(self._file, self._dtype, "r", shape=shape) if shape[0] else np.zeros(shape, self._dtype)
 
     def cut(self) -> None:
         """Cut off what a killed process wrote but did not index."""
-        os.truncate(self._file, math.prod(self._shape()) * ITEM)
+        os.truncate(self._file, math.prod(self._shape()) * self._dtype.itemsize)
 
     def append(self, names: Sequence[tuple[str, str]], features: np.ndarray) -> None:
-        """Store features [n, D] under their n (picture SHA-256, view key)."""
+        """Store features [n, D], of the store's dtype, under their n (picture SHA-256, view key)."""
         with self._file.open("ab") as file:
-            file.write(features.astype(np.float32).tobytes())
+            file.write(features.tobytes())
             file.flush()
             os.fsync(file.fileno())
         first = self._count()
@@ -230,60 +234,115 @@ class _Shelf:
 def _encode(
     shelf: _Shelf, todo: Todo, transform: TransformConfig, spec: EncoderSpec, progress: Progress | None
 ) -> dict[str, str]:
-    """Encode and store ``todo``; gives the SHA-256 and reason of each picture that cannot be decoded.
-
-    The encoder is opened when there is something to encode, while threads already decode.
-    """
+    """Encode and store ``todo``; gives the SHA-256 and reason of each picture that cannot be decoded."""
     bad: dict[str, str] = {}
+    names: list[tuple[str, str]] = []
+    parts: list[np.ndarray] = []
+    done = 0
+
+    def store() -> None:
+        rows = np.concatenate(parts)
+        with np.errstate(over="ignore"):
+            stored = rows.astype(spec.dtype)
+        if not np.isfinite(stored).all():
+            name, finite = spec.weights.name, np.isfinite(rows).all()
+            raise RunFailed(
+                f"{spec.dtype} cannot hold features of {name}: use backbone.dtype float32"
+                if finite
+                else f"{name}: features are not finite"
+            )
+        shelf.append(names, stored)
+        names.clear()
+        parts.clear()
+
+    encoded = _encoded(todo, transform, spec, shelf.folder, bad)
+    with contextlib.closing(encoded):
+        for done, own, rows in encoded:
+            names += own
+            parts.append(rows)
+            if len(names) >= CHUNK:
+                store()
+            if progress:
+                progress("encode", done, len(todo))
+    if names:
+        store()
+    if progress and done < len(todo):  # the last ones cannot be decoded
+        progress("encode", len(todo), len(todo))
+    return bad
+
+
+def _encoded(
+    todo: Todo, transform: TransformConfig, spec: EncoderSpec, folder: Path, bad: dict[str, str]
+) -> Generator[tuple[int, list[tuple[str, str]], np.ndarray]]:
+    """Batch by batch and in order: pictures of ``todo`` done, names and features of the batch.
+
+    There are as many threads as cores, and each takes up whatever is next, a picture to decode or a batch to encode:
+    none waits for another, so that the rates a and b of the two alone come to 1 / (1/a + 1/b) together. (A graphics
+    card gets a thread of its own.) The encoder is opened when the first batch is there, while the threads go on
+    decoding.
+
+    Args:
+        bad: receives SHA-256 and reason of each picture that cannot be decoded.
+    """
+    cv2.setNumThreads(1)  # or it starts its own threads in each of ours
     encode: Encoder | None = None
     names: list[tuple[str, str]] = []
     images: list[np.ndarray] = []
-    decoded = _decoded(todo, transform, spec.weights.entry.interpolation)
-    with contextlib.closing(decoded):
-        for done, ((picture, keys), outcome) in enumerate(decoded, start=1):
+    decoding: collections.deque[Future[list[np.ndarray] | UndecodableImage]] = collections.deque()
+    encoding: collections.deque[tuple[int, list[tuple[str, str]], Future[np.ndarray]]] = collections.deque()
+    upcoming, size = iter(todo), spec.batch
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(_pool(cores()))
+        lane = pool if spec.on_processor else stack.enter_context(_pool(1))
+        for done, (picture, keys) in enumerate(todo, start=1):
+            ahead = AHEAD if encode else max(AHEAD, AHEAD_BYTES // (len(keys) * 3 * spec.size**2))
+            for item in itertools.islice(upcoming, max(0, ahead - len(decoding))):
+                decoding.append(pool.submit(_rendered, *item, transform, spec))
+            outcome = decoding.popleft().result()
             if isinstance(outcome, UndecodableImage):
                 bad[picture.sha256] = str(outcome)
             else:
                 names += [(picture.sha256, key) for key in keys]
                 images += outcome
-            while len(names) >= CHUNK or (names and done == len(todo)):
-                chunk = np.stack(images[:CHUNK])
-                encode = encode or encoders.open_encoder(spec, shelf.folder, chunk)
-                shelf.append(names[:CHUNK], encode(chunk))
-                del names[:CHUNK], images[:CHUNK]
-            if progress and (encode is not None or done == len(todo)):
-                progress("encode", done, len(todo))
-    return bad
+            while len(names) >= size or (names and done == len(todo)):
+                batch = np.stack(images[:size])
+                if encode is None:
+                    encode = encoders.open_encoder(spec, folder, batch)
+                    stack.enter_context(encoders.callers_thread())
+                encoding.append((done, names[:size], lane.submit(encode, batch)))
+                del names[:size], images[:size]
+                if len(encoding) > 2 * cores():
+                    yield _finished(encoding.popleft())
+        while encoding:
+            yield _finished(encoding.popleft())
 
 
-def _decoded(
-    todo: Todo, transform: TransformConfig, interpolation: str
-) -> Generator[tuple[tuple[Picture, list[str]], list[np.ndarray] | UndecodableImage]]:
-    """Each item of ``todo`` in order with its views, uint8 [H, W, 3], made by threads that work ahead."""
-    cv2.setNumThreads(1)  # or it starts its own threads in each of ours
-    waiting: collections.deque[Future[list[np.ndarray] | UndecodableImage]] = collections.deque()
-    pool = ThreadPoolExecutor(cores())
+@contextlib.contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that leave what is not begun when the context ends."""
+    pool = ThreadPoolExecutor(threads)
     try:
-        upcoming = iter(todo)
-        for item in todo:
-            for ahead in upcoming:
-                waiting.append(pool.submit(_rendered, *ahead, transform, interpolation))
-                if len(waiting) > AHEAD:
-                    break
-            yield item, waiting.popleft().result()
+        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+def _finished(
+    batch: tuple[int, list[tuple[str, str]], Future[np.ndarray]],
+) -> tuple[int, list[tuple[str, str]], np.ndarray]:
+    done, names, features = batch
+    return done, names, features.result()
+
+
 def _rendered(
-    picture: Picture, keys: list[str], transform: TransformConfig, interpolation: str
+    picture: Picture, keys: list[str], transform: TransformConfig, spec: EncoderSpec
 ) -> list[np.ndarray] | UndecodableImage:
     """All views of a picture from one decode."""
     try:
         data = picture.path.read_bytes()
         if hashlib.sha256(data).hexdigest() != picture.sha256:
             raise RunFailed(f"{picture.path} changed while it was in use")
-        image = decode(data, transform.size, interpolation)
+        image = decode(data, spec.size, spec.weights.entry.interpolation, fast=spec.decode == "fast")
     except UndecodableImage as error:
         return error
     except OSError as error:

@@ -231,6 +231,7 @@ class BackboneConfig(Section):
     freeze: Literal["all"] = "all"
     fallback: str | None = None
     engine: Literal["auto", "torch", "onnxruntime"] = "auto"
+    dtype: Literal["float32", "float16"] = "float32"
 
 
 class TransformConfig(Section):
@@ -241,6 +242,7 @@ class TransformConfig(Section):
         {"HorizontalFlip": {"p": 0.5}}
     ]
     views: Annotated[Literal["exact"] | int, BeforeValidator(_views)] = "exact"
+    decode: Literal["full", "fast"] = "full"
 
 
 class TrainConfig(Section):

@@ -46,7 +46,7 @@ def inspect(config: Config, progress: Progress) -> Audit:
     material = runner.Materials(planned.dataset, progress).of(planned.baseline)
     labels, groups = material.labels, material.groups
     targets, observed = labels.targets, labels.observed
-    features = np.asarray(material.bank.rows[material.bank.index[0]])
+    features = np.asarray(material.bank.rows[material.bank.index[0]], np.float32)
     by_line = {picture.line: picture for picture in planned.dataset.pictures if picture is not None}
     used = [by_line[line] for line in labels.lines.tolist()]
     content = np.unique([picture.sha256 for picture in used], return_inverse=True)[1]

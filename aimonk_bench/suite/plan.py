@@ -199,6 +199,8 @@ def _planned(name: str, config: Config, dataset: Dataset, resolved: Weights | We
         config.transform.size,
         config.backbone.engine,
         pick_device(config.train.device),
+        config.backbone.dtype,
+        config.transform.decode,
     )
     columns = {
         "backbone": encoder.weights.name,

@@ -100,14 +100,14 @@ class Material:
     @cached_property
     def before(self) -> signal.Before:
         """The test for signal in the features of the undisturbed pictures, before anything is hidden or trained."""
-        features = self.bank.rows[self.bank.index[0]]
+        features = self.bank.rows[self.bank.index[0]].astype(np.float32)
         return signal.before(features, self.labels.targets, self.labels.observed, self.groups, seed=0)
 
     def _probe(self, rows: np.ndarray, seed: int) -> np.ndarray:
         """Out-of-fold scores [R, A] of a probe on the undisturbed pictures of these rows alone, computed once."""
         key = seed, rows.tobytes()
         if key not in self._probed:
-            features, labels = self.bank.rows[self.bank.index[0, rows]], self.labels
+            features, labels = self.bank.rows[self.bank.index[0, rows]].astype(np.float32), self.labels
             own = labels.targets[rows], labels.observed[rows], self.groups[rows]
             self._probed[key] = signal.probe(features, *own, seed=seed)
         return self._probed[key]

@@ -16,6 +16,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from aimonk_bench.backbones.encoder import cores
 from aimonk_bench.training.batches import Features
 from aimonk_bench.training.heads import Heads, Optimizer, clip
 from aimonk_bench.training.missing import Objective
@@ -41,7 +42,7 @@ class Threads:
 
     def __init__(self) -> None:
         self._given = torch.get_num_threads()
-        self._choices = sorted({1, self._given})
+        self._choices = sorted({1, min(self._given, cores())})
         self._seconds: dict[int, float] = {}
         self._blocks = 0
 
