@@ -2,7 +2,8 @@
 
 A folder per encoder, ``features/<digest>/``, holds ``rows.f32`` (or ``rows.f16``: [R, D], only ever appended to),
 ``index.sqlite`` ((picture SHA-256, view key) -> row), ``encoder.json`` and ``model.onnx``. Rows reach the disk before
-the index names them, so that a kill loses at most one chunk; what lies behind the last indexed row is cut off.
+the index names them, so that a kill loses at most one chunk and the batches in the threads' hands; what lies behind the
+last indexed row is cut off.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from aimonk_bench.errors import RunFailed, UserError
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 64  # rows written at once, and lost at most by a kill
+CHUNK = 64  # rows written at once
 AHEAD = 32  # pictures decoded ahead of the encoder,
 AHEAD_BYTES = 256 << 20  # and before the encoder is there, as many as fit into this
 FILES = {"float32": "rows.f32", "float16": "rows.f16"}

@@ -1,4 +1,4 @@
-"""What training leaves, whatever was trained: heads on stored features, or a backbone's tail."""
+"""What training leaves: logits, history, notes."""
 
 from __future__ import annotations
 

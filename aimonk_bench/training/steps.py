@@ -46,9 +46,10 @@ class Threads:
         self._seconds: dict[int, float] = {}
         self._blocks = 0
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Threads:
         torch.set_num_threads(1)
         self._blas = threadpool_limits(1, user_api="blas")
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._blas.restore_original_limits()
@@ -96,13 +97,7 @@ class Stepper:
         batch: tuple[int, int],
         limit: float | None,
     ) -> None:
-        self._heads, self._optimizer, self._store, self._objective, self._limit = (
-            heads,
-            optimizer,
-            store,
-            objective,
-            limit,
-        )
+        self._optimizer, self._store, self._objective, self._limit = optimizer, store, objective, limit
         jobs, size = batch
         count, attributes, features = heads.weight.shape
         self._flat = heads.weight.new_empty(jobs * size, features)
@@ -116,7 +111,7 @@ class Stepper:
 
     @torch.no_grad()
     def closed(self, stored: Tensor, targets: Tensor, weights: Tensor, factors: Sequence[float]) -> Tensor:
-        """Take the steps of a block whose objective is `closed`.
+        """Take the steps of a block whose objective has a slope and fills ahead.
 
         Args:
             stored: [T', J x B] rows of the store.

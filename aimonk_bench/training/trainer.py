@@ -116,8 +116,8 @@ def train(
     """
     check(train, loss, missing, sampler, len(attributes))
     seen = observed if val_observed is None else val_observed
-    store = Features(features, device_of(train.device), dtype)
-    data = _Data(store, index, probabilities, *outcome.known(targets, observed), *outcome.known(targets, seen), folds)
+    store, known = Features(features, device_of(train.device), dtype), outcome.known(targets, observed)
+    data = _Data(store, index, probabilities, *known, *outcome.known(targets, seen), folds)
     recipe = _Recipe(train, loss, missing, sampler, tune or Tune(), steps)
     stages = train.epochs * (2 if wants_teacher(missing) else 1)
 
@@ -125,11 +125,10 @@ def train(
         if progress is not None:
             progress("train", done, stages)
 
-    threads = Threads()
-    with threads:
-        first = None
-        if wants_teacher(missing):
-            first = _Run(data, replace(recipe, missing=Spec("ignore")), threads, None)
+    with Threads() as threads:
+        teacher = replace(recipe, missing=Spec("ignore"))
+        first = _Run(data, teacher, threads, None) if wants_teacher(missing) else None
+        if first is not None:
             first.complete(told)
         run = _Run(data, recipe, threads, first)
         run.complete(lambda done: told(stages - train.epochs + done))
@@ -395,10 +394,8 @@ class _Run:
     def _history(self, chosen: np.ndarray) -> dict[str, np.ndarray]:
         """The columns of history.csv for the chosen heads [J]; val_* stand on the last row of an epoch, else NaN."""
         order = np.arange(len(chosen)).reshape(len(self.data.folds), -1).T.ravel()  # by seed, then by fold
-        losses, scores = (
-            np.stack(self.losses),
-            {key: np.stack([own[key] for own in self.scores]) for key in self.scores[0]},
-        )
+        losses = np.stack(self.losses)
+        scores = {key: np.stack([own[key] for own in self.scores]) for key in self.scores[0]}
         epochs = [(head, self.lengths[head]) for head in chosen[order]]
         return outcome.history(
             [self.jobs[job] for job in order],

@@ -1,4 +1,4 @@
-"""``PYTHONPATH=tests python -m benchmarks NAME [--full] [--out DIR]``, from the root of the repository."""
+"""``PYTHONPATH=tests python -m benchmarks NAME [--out DIR]``, from the root of the repository."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ NAMES = ("step",)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=NAMES)
-    parser.add_argument("--full", action="store_true", help="the published size")
     parser.add_argument("--out", type=Path, default=Path("experiments/speed"), help="default: %(default)s")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    importlib.import_module(f"{__package__}.{arguments.name}").main(arguments.out, arguments.full)
+    importlib.import_module(f"{__package__}.{arguments.name}").main(arguments.out)
 
 
 main()

@@ -93,7 +93,7 @@ def measured(heads: int, threads: int) -> dict[str, object]:
     return {"heads": heads, "threads": threads, "floor us": micro["floor"], "MB": item / 1e6, **ratios}
 
 
-def main(out: Path, full: bool) -> None:
+def main(out: Path) -> None:
     """Write step.json and step.md."""
     bandwidth, given = copy_bandwidth(), torch.get_num_threads()
     rows = [measured(heads, threads) for threads in sorted(bandwidth) for heads in (1, 5, 25, 125)]
