@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 
+from aimonk_bench.backbones import catalog, trunk, weights
 from aimonk_bench.backbones import encoder as encoders
-from aimonk_bench.backbones import trunk, weights
 from aimonk_bench.backbones.encoder import EncoderSpec, open_encoder, read_record
 from aimonk_bench.config.schema import BackboneConfig
 from aimonk_bench.errors import RunFailed, UserError
@@ -213,3 +215,75 @@ def test_a_network_asked_for_a_size_gets_it(tmp_path: Path):
     spec = _spec("test_vit", size=96, engine="torch")
     pictures = np.zeros((1, 96, 96, 3), np.uint8)
     assert open_encoder(spec, tmp_path, pictures)(pictures).shape == (1, 64)
+
+
+def _stages(name: str) -> list[str]:
+    """Of the catalog's stages all in full, else the first, one between and the last."""
+    stages = catalog.CATALOG[name].stages
+    return list(stages if os.environ.get("AIMONK_BENCH_FULL") else stages[:: max(1, len(stages) - 1)])
+
+
+@pytest.mark.parametrize("name", ["resnet18", LITE0, "mobilenetv3_small", "convnext_atto", "regnety_004", "vit_tiny"])
+def test_the_parts_of_a_network_give_what_the_whole_gives(name: str):
+    entry = catalog.CATALOG[name]
+    size = 224 if entry.fixed else SIZE
+    found = weights.resolve(BackboneConfig(name=name, weights="none"))
+    pixels = torch.randint(0, 256, (3, size, size, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        whole = trunk.build(found, size)(pixels)
+        for stage in _stages(name):
+            lower, upper = trunk.build(found, size, stage), trunk.build_tail(found, size, stage)
+            rows = lower(pixels)
+            assert rows.ndim == 2
+            torch.testing.assert_close(upper.eval()(rows), whole, rtol=1e-4, atol=1e-5)
+            assert all(parameter.requires_grad for parameter in upper.parameters())
+            counts = [sum(p.numel() for p in part.parameters()) for part in (lower, upper)]
+            assert min(counts) > 0  # nothing stands in both
+            assert sum(counts) == sum(p.numel() for p in trunk.build(found, size).parameters())
+        everything = trunk.build_tail(found, size, "none").eval()
+        torch.testing.assert_close(everything(pixels.flatten(1)), whole)
+
+
+def test_the_stages_of_the_catalog_are_those_of_the_networks():
+    for name in (LITE0, "resnet34", "convnext_atto", "regnety_004", "vit_tiny"):
+        found = weights.resolve(BackboneConfig(name=name, weights="none"))
+        stages = trunk.stages(trunk.build(found, 224))
+        assert set(catalog.CATALOG[name].stages) <= set(stages), name
+
+
+def test_a_network_that_cannot_be_split_there_says_so(monkeypatch: pytest.MonkeyPatch):
+    found = weights.resolve(BackboneConfig(name="test_vit", weights="none"))
+    with pytest.raises(UserError, match=r"backbone.freeze: found 'layer9', expected all, none or one of .*blocks\.1"):
+        trunk.build(found, 160, "layer9")
+    forward = timm.models.VisionTransformer.forward
+    monkeypatch.setattr(timm.models.VisionTransformer, "forward", lambda self, x: forward(self, x) + x.mean())
+    with pytest.raises(UserError, match=r"test_vit cannot be split before blocks\.1 .*two parts do not give what"):
+        trunk.build(found, 160, "blocks.1")
+
+
+def test_a_stage_that_the_catalog_does_not_name_is_refused_before_anything_is_built():
+    _spec("resnet18", freeze="layer4.1")
+    with pytest.raises(UserError, match=r"found 'layer5', expected all, none or a stage of resnet18: layer1, .*layer4"):
+        _spec("resnet18", freeze="layer5")
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_an_encoder_that_ends_before_a_stage(engine: str, pictures: np.ndarray, tmp_path: Path):
+    spec = _spec("resnet18", engine=engine, freeze="layer4")
+    rows = open_encoder(spec, tmp_path, pictures)(pictures)
+    assert rows.shape == (11, 4 * 4 * 256)
+    tail = trunk.build_tail(spec.weights, SIZE, "layer4").eval()
+    with torch.inference_mode():
+        found = tail(torch.from_numpy(rows)).numpy()
+    assert encoders.disagreement(_naive(_spec("resnet18"), pictures), found) < 1e-4
+    others = [_spec("resnet18", engine=engine, freeze=freeze).digest for freeze in ("all", "layer3", "none")]
+    assert len({spec.digest, *others}) == 4
+
+
+def test_where_nothing_is_frozen_pixels_are_stored(pictures: np.ndarray, tmp_path: Path):
+    spec = _spec("resnet18", freeze="none", dtype="float32")
+    rows = open_encoder(spec, tmp_path, pictures)(pictures)
+    np.testing.assert_array_equal(rows, pictures.reshape(11, -1))
+    assert rows.dtype == np.uint8
+    assert spec.stored == "uint8"
+    assert read_record(tmp_path).features == SIZE * SIZE * 3

@@ -32,7 +32,8 @@ def environment(weights: Mapping[str, Any], engine: str, device: str) -> dict[st
 
     Args:
         weights: what is known of the weights. The table reads ``name`` (the backbone used), ``requested`` (the one
-            asked for), ``licence`` and ``non_commercial``; ``source``, ``file``, ``sha256`` are for the record.
+            asked for), ``freeze``, ``licence`` and ``non_commercial``; ``source``, ``file``, ``sha256`` are for the
+            record.
         engine: what encoded the pictures, "onnxruntime" or "torch".
         device: where the heads were trained, such as "cpu".
     """

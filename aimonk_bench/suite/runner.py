@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from aimonk_bench.data.hiding import hide
 from aimonk_bench.data.labels import SHOWN, Labels
 from aimonk_bench.data.pictures import Skipped
 from aimonk_bench.data.splits import Fold
+from aimonk_bench.data.transforms import UNDISTURBED
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.evaluation import metrics, scores, signal, thresholds
 from aimonk_bench.evaluation.predictions import Predictions
@@ -39,6 +41,7 @@ from aimonk_bench.training.trainer import Trained
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
+CHECKPOINTS = "checkpoints"  # of a run that is not done
 MISSINGNESS = "missingness.png"
 HIDING = 0x4849  # its random numbers: not those that drew a synthetic data set or a split of the same seed
 
@@ -65,7 +68,8 @@ class Material:
         groups: [N] pictures of one group never part.
         skipped: listed pictures that are left out.
         fingerprint: of the data.
-        bank: features; index [V, N].
+        bank: what is stored of the frozen part of the network, index [V, N].
+        pooled: pooled features of the network as pretrained; the same bank if all of it is frozen.
         truth: [N, A] 1, 0, -1 where not known; None where nobody knows.
     """
 
@@ -74,6 +78,7 @@ class Material:
     skipped: list[Skipped]
     fingerprint: str
     bank: Bank
+    pooled: Bank
     truth: np.ndarray | None
     _probed: dict[tuple[int, bytes], np.ndarray] = dataclasses.field(default_factory=dict)
 
@@ -97,19 +102,22 @@ class Material:
         left = observed & ~hidden
         return Seen(left, observed if hiding.rows == "train" else left, observed)
 
+    @property
+    def features(self) -> np.ndarray:
+        """float32 [N, D] pooled features of the undisturbed pictures."""
+        return np.asarray(self.pooled.rows[self.pooled.index[0]], np.float32)
+
     @cached_property
     def before(self) -> signal.Before:
         """The test for signal in the features of the undisturbed pictures, before anything is hidden or trained."""
-        features = self.bank.rows[self.bank.index[0]].astype(np.float32)
-        return signal.before(features, self.labels.targets, self.labels.observed, self.groups, seed=0)
+        return signal.before(self.features, self.labels.targets, self.labels.observed, self.groups, seed=0)
 
     def _probe(self, rows: np.ndarray, seed: int) -> np.ndarray:
         """Out-of-fold scores [R, A] of a probe on the undisturbed pictures of these rows alone, computed once."""
         key = seed, rows.tobytes()
         if key not in self._probed:
-            features, labels = self.bank.rows[self.bank.index[0, rows]].astype(np.float32), self.labels
-            own = labels.targets[rows], labels.observed[rows], self.groups[rows]
-            self._probed[key] = signal.probe(features, *own, seed=seed)
+            own = self.labels.targets[rows], self.labels.observed[rows], self.groups[rows]
+            self._probed[key] = signal.probe(self.features[rows], *own, seed=seed)
         return self._probed[key]
 
 
@@ -137,7 +145,7 @@ class Materials:
         """
         if planned.reason is not None:
             raise RunFailed(planned.reason)
-        views = transforms.views(planned.config.transform)
+        views = stored_views(planned.config)
         key = (planned.encoder.digest, planned.encoder.engine, views.keys)
         if key not in self._ready:
             clock = Clock()
@@ -152,7 +160,8 @@ class Materials:
         listed, data = self._dataset.labels, planned.config.data
         rows = [row for row, picture in enumerate(self._dataset.pictures) if picture is not None]
         found = [picture for picture in self._dataset.pictures if picture is not None]
-        bank = self._store.bank(found, views, planned.config.transform, planned.encoder, self._progress)
+        transform, encoder = planned.config.transform, planned.encoder
+        bank = self._store.bank(found, views, transform, encoder, self._progress)
         bad = [Skipped(found[n].image_id, found[n].line, reason) for n, reason in bank.bad]
         if bad and (data.on_bad_image == "error" or len(bad) == len(found)):
             where = [f"{data.labels}:{item.line}: picture {item.image_id}" for item in bad]
@@ -169,7 +178,16 @@ class Materials:
             logger.warning("%s:%d: skipped %s: %s", data.labels, item.line, item.image_id, item.reason)
         groups = splits.components([found[n].sha256 for n in kept], labels.groups)
         bank = dataclasses.replace(bank, index=bank.index[:, kept], bad=[])
-        return Material(labels, groups, skipped, self._dataset.fingerprint, bank, known)
+        pooled = bank
+        if encoder.freeze != "all":
+            whole = dataclasses.replace(encoder, freeze="all")
+            pooled = self._store.bank([found[n] for n in kept], UNDISTURBED, transform, whole, self._progress)
+        return Material(labels, groups, skipped, self._dataset.fingerprint, bank, pooled, known)
+
+
+def stored_views(config: Config) -> transforms.Views:
+    """The views of a picture that the feature store keeps: of pixels only the undisturbed one."""
+    return UNDISTURBED if config.backbone.freeze == "none" else transforms.views(config.transform)
 
 
 def execute_run(plan: Plan, folder: Path, progress: Progress) -> None:
@@ -338,26 +356,10 @@ def _train_and_score(
     planned: PlannedRun, material: Material, folds: list[Fold], folder: Path, clock: Clock, progress: Progress
 ) -> None:
     """From features to every file of the run but its status."""
-    config, labels = planned.config, material.labels
-    probabilities = transforms.views(config.transform).probabilities
+    config = planned.config
     seen = material.seen(config.hide, folds)
     with clock("train"):
-        trained = trainer.train(
-            material.bank.rows,
-            material.bank.index,
-            probabilities,
-            labels.targets,
-            seen.train,
-            folds,
-            config.train,
-            config.loss,
-            config.missing,
-            config.sampler,
-            attributes=labels.attributes,
-            tune=config.tune,
-            val_observed=seen.val,
-            progress=progress,
-        )
+        trained = _trained(planned, material, seen, folds, folder / CHECKPOINTS, progress)
     with clock("score"):
         predictions = assemble(trained, material, seen, folds, config.train.seeds)
         tuned = thresholds.tune(predictions, config.threshold)
@@ -373,6 +375,28 @@ def _train_and_score(
     run.write_thresholds(folder, tuned)
     run.write_metrics(folder, scored)
     run.write_reliability(folder, scores.reliability(predictions, config.calibration))
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
+def _trained(
+    planned: PlannedRun, material: Material, seen: Seen, folds: list[Fold], checkpoints: Path, progress: Progress
+) -> Trained:
+    """Train heads on a frozen backbone, or what of the backbone is not frozen with them."""
+    config, labels, bank = planned.config, material.labels, material.bank
+    views = transforms.views(config.transform)
+    recipe = (config.train, config.loss, config.missing, config.sampler)
+    data = (views.probabilities, labels.targets, seen.train, folds)
+    told: dict[str, Any] = {"attributes": labels.attributes, "val_observed": seen.val, "progress": progress}
+    if config.backbone.freeze == "all":
+        return trainer.train(bank.rows, bank.index, *data, *recipe, tune=config.tune, **told)
+    from aimonk_bench.backbones import trunk
+    from aimonk_bench.training import finetune, sources
+
+    tail = trunk.build_tail(planned.encoder.weights, planned.encoder.size, planned.encoder.freeze)
+    source: sources.Source = sources.Stored(bank.rows, bank.index)
+    if config.backbone.freeze == "none":
+        source = sources.Pixels(bank.rows, bank.index[0], views.keys, config.transform)
+    return finetune.train(source, *data, *recipe, tail=tail, key=planned.id, checkpoints=checkpoints, **told)
 
 
 def assemble(
@@ -447,6 +471,7 @@ def _environment(planned: PlannedRun, engine: str, device: str) -> dict[str, Any
         "sha256": weights.sha256,
         "licence": weights.licence,
         "non_commercial": weights.non_commercial,
+        "freeze": planned.encoder.freeze,
     }
     return environment(facts, engine, str(trainer.device_of(device)))
 

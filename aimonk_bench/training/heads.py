@@ -255,45 +255,61 @@ def warmup_cosine(step: int, total: int, *, warmup: Annotated[float, Ge(0), Lt(1
     return (step + 1) / (rising + 1) if step < rising else cosine(step - rising, total - rising)
 
 
-class Selection:
-    """The epoch each head keeps, and when it stops.
+class Choice:
+    """Which epoch each head keeps, and when it stops.
 
     The score of a head is larger for better epochs; equal scores (to TIE) keep the earlier one. ``patience`` epochs
     without a better score stop a head. A score of NaN chooses nothing and stops nothing: a head that never has
     another keeps its last epoch.
 
     Attributes:
-        heads: the kept weights, copies.
-        epoch: [S] the epoch they are from, 1-based.
+        epoch: [S] the epoch kept, 1-based.
         active: [S] bool, false once a head has stopped.
+        best: [S] its best score, -inf before it has one.
+        waited: [S] epochs since.
     """
 
-    def __init__(self, heads: Heads, *, last: bool, patience: int | None) -> None:
-        count = len(heads.weight)
-        self.heads = Heads(heads.weight.clone(), heads.bias.clone())
+    def __init__(self, count: int, *, last: bool, patience: int | None) -> None:
         self.epoch = np.zeros(count, np.int64)
         self.active = np.ones(count, bool)
-        self._best = np.full(count, -np.inf)
-        self._waited = np.zeros(count, np.int64)
+        self.best = np.full(count, -np.inf)
+        self.waited = np.zeros(count, np.int64)
         self._last, self._patience = last, patience
 
     @property
     def scored(self) -> np.ndarray:
         """[S] bool, whether a head ever had a score."""
-        return self._best > -np.inf
+        return self.best > -np.inf
+
+    def choose(self, epoch: int, scores: np.ndarray) -> np.ndarray:
+        """Take note of the scores [S] at the end of an epoch: [S] bool, which heads keep it."""
+        better = self.active & (scores > self.best + TIE)
+        self.best[better] = scores[better]
+        kept: np.ndarray = self.active if self._last else better | (self.active & ~self.scored)
+        kept = kept.copy()
+        self.epoch[kept] = epoch
+        self.waited = np.where(better | np.isnan(scores), 0, self.waited + 1)
+        if self._patience is not None:
+            self.active &= self.waited < self._patience
+        return kept
+
+
+class Selection(Choice):
+    """A choice that keeps the weights of stacked heads.
+
+    Attributes:
+        heads: the kept weights, copies.
+    """
+
+    def __init__(self, heads: Heads, *, last: bool, patience: int | None) -> None:
+        super().__init__(len(heads.weight), last=last, patience=patience)
+        self.heads = Heads(heads.weight.clone(), heads.bias.clone())
 
     def update(self, heads: Heads, epoch: int, scores: np.ndarray) -> None:
         """Take note of the weights at the end of an epoch and of their scores [S]."""
-        better = self.active & (scores > self._best + TIE)
-        self._best[better] = scores[better]
-        kept = self.active if self._last else better | (self.active & ~self.scored)
-        chosen = torch.from_numpy(np.flatnonzero(kept)).to(heads.weight.device)
+        chosen = torch.from_numpy(np.flatnonzero(self.choose(epoch, scores))).to(heads.weight.device)
         self.heads.weight[chosen] = heads.weight[chosen]
         self.heads.bias[chosen] = heads.bias[chosen]
-        self.epoch[kept] = epoch
-        self._waited = np.where(better | np.isnan(scores), 0, self._waited + 1)
-        if self._patience is not None:
-            self.active &= self._waited < self._patience
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}

@@ -325,6 +325,19 @@ def check_missing(missing: Spec, loss: Spec, attributes: int) -> None:
     )
 
 
+def check_accumulation(missing: Spec, loss: Spec, parts: int) -> None:
+    """Refuse, before anything is read, to cut a batch in parts where the loss of a part asks the rest of the batch.
+
+    Raises:
+        UserError: with a set loss, or a policy whose weights are not known before the logits.
+    """
+    if parts > 1 and (loss.name in SET_LOSSES or missing.name not in AHEAD):
+        raise UserError(
+            f"train.accumulate: found {parts}, expected 1 for {loss.name} + {missing.name}; a batch can be cut for "
+            f"elementwise losses with missing: {', '.join(AHEAD)}"
+        )
+
+
 MISSING: dict[str, Policy] = {
     "ignore": ignore,
     "negative": negative,

@@ -23,7 +23,7 @@ from aimonk_bench.registry import Spec
 from aimonk_bench.training import outcome, tuning
 from aimonk_bench.training.batches import Features, Part, Plan, Streams
 from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES, Heads, Selection, check_optimizer
-from aimonk_bench.training.missing import check_missing, objective, wants_teacher
+from aimonk_bench.training.missing import check_accumulation, check_missing, objective, wants_teacher
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.samplers import SAMPLERS, check_sampler
 from aimonk_bench.training.steps import BLOCK_STEPS, Stepper, Threads, block_steps
@@ -43,6 +43,7 @@ def check(train: TrainConfig, loss: Spec, missing: Spec, sampler: Spec, attribut
         lambda: device_of(train.device),
         lambda: check_optimizer(train.optimizer),
         lambda: check_missing(missing, loss, attributes),
+        lambda: check_accumulation(missing, loss, train.accumulate),
         lambda: check_sampler(sampler, attributes, train.batch_size),
     ]
     for refuse in checks:
