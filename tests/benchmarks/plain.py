@@ -1,7 +1,8 @@
 """The plain script: a frozen timm network and a linear head; every picture is decoded and forwarded in every epoch.
 
 What one writes first, once for each configuration, fold and seed: a data set that reads files with cv2, a DataLoader,
-masked BCE, Adam. As quick as it gets without another idea: no gradient through the network, channels_last, all cores.
+masked BCE, Adam. As quick as it gets without another idea: no gradient through the network, channels_last, as many
+workers as cores.
 """
 
 from __future__ import annotations
@@ -79,12 +80,14 @@ def train(
     return losses
 
 
-def predict(network: nn.Module, head: nn.Linear, pictures: Pictures, rows: np.ndarray, size: int) -> Tensor:
+def predict(
+    network: nn.Module, head: nn.Linear, pictures: Pictures, rows: np.ndarray, size: int, workers: int = 0
+) -> Tensor:
     """Probabilities [len(rows), A] of undisturbed pictures."""
     batches = [(part, np.zeros(len(part), bool)) for part in np.split(rows, range(size, len(rows), size))]
     with torch.no_grad():
         logits = [
             head(network(images.contiguous(memory_format=torch.channels_last)))
-            for images, _ in loader_of(pictures, batches, 0)
+            for images, _ in loader_of(pictures, batches, workers)
         ]
     return torch.sigmoid(torch.cat(logits))

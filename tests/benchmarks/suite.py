@@ -34,6 +34,7 @@ import timm
 import torch
 from torch import nn
 
+from aimonk_bench.backbones.encoder import cores
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.config import loader
 from aimonk_bench.config.schema import Config
@@ -160,12 +161,12 @@ def yardsticks(work: Work, part: Part) -> dict[str, Callable[[], object]]:
 
     return {
         "plain, training": lambda: plain.train(
-            network, head(), pictures, targets, observed, batches[: part.batches], settings.lr
+            network, head(), pictures, targets, observed, batches[: part.batches], settings.lr, cores()
         ),
         "plain, predicting": lambda: plain.predict(
-            network, head(), pictures, scored[: part.predicted], settings.batch_size
+            network, head(), pictures, scored[: part.predicted], settings.batch_size, cores()
         ),
-        "competent, encoding": lambda: competent.encode(network, pictures, part.encoded),
+        "competent, encoding": lambda: competent.encode(network, pictures, part.encoded, cores()),
         "competent, heads": heads,
     }
 
