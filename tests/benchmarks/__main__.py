@@ -11,6 +11,7 @@ import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,14 @@ from aimonk_bench.records.environment import environment
 NAMES = ("step", "encode", "suite", "peers", "overhead")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=("all", *NAMES))
     parser.add_argument("--out", type=Path, default=Path("experiments/speed"), help="default: %(default)s")
     parser.add_argument("--data-labels", dest="labels", type=Path, help="suite: default .data/aimonk/labels.txt")
     parser.add_argument("--data-images", dest="images", type=Path, help="suite, encode: a folder of pictures")
     parser.add_argument("--quick", action="store_true", default=None, help="tiny sizes: to see that it works")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     options = {key: getattr(arguments, key) for key in ("labels", "images", "quick")}
     given = {key: value for key, value in options.items() if value is not None}
@@ -60,12 +61,13 @@ def everything(out: Path, given: dict[str, Any]) -> None:
         "# How fast it is",
         "Command: `PYTHONPATH=tests python -m benchmarks all --out experiments/published/speed`. Ratios, not bare "
         "seconds: what is compared is timed in turns in one process, and the best of the repeats counts.",
-        f"{facts['processor']}, {facts['platform']}, Python {facts['python']}, {versions}; commit {facts['git_commit']}; "
-        f"load at the start {load}.",
+        f"{facts['processor']}, {facts['platform']}, Python {facts['python']}, {versions}; "
+        f"commit {facts['git_commit']}; load at the start {load}.",
     ]
     for name in NAMES:
         parts += [f"## {name}", (out / f"{name}.md").read_text("utf-8").strip(), f"![{name}]({name}.png)"]
     (out / "README.md").write_text("\n\n".join(parts) + "\n", "utf-8")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -16,11 +16,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import fake_suite
 import numpy as np
 
+from aimonk_bench.backbones.encoder import Record
 from aimonk_bench.backbones.features import _Shelf
 from aimonk_bench.config.schema import DataConfig
 from aimonk_bench.data import labels, pictures, synthetic
@@ -81,7 +83,8 @@ def parsing(place: Path, lines: int) -> Row:
     if len(listed.ids) != lines:
         raise ValueError(f"{len(listed.ids)} of {lines} lines were read")
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return {"what": f"parsing {lines:,} label lines", "s": seconds, "rate": f"{lines / seconds:,.0f} lines/s, peak memory +{grown / 1024:.0f} MB"}  # fmt: skip
+    rate = f"{lines / seconds:,.0f} lines/s, peak memory +{grown / 1024:.0f} MB"
+    return {"what": f"parsing {lines:,} label lines", "s": seconds, "rate": rate}
 
 
 def hashing(place: Path, count: int, size: int, repeats: int) -> Row:
@@ -94,7 +97,8 @@ def hashing(place: Path, count: int, size: int, repeats: int) -> Row:
     (place / "hashed.txt").write_text("".join(f"{name} 1 0\n" for name in names), "utf-8")
     listed = labels.load(DataConfig(labels=place / "hashed.txt", images=images))
     seconds = interleaved({"hash": lambda: pictures.locate(listed, images, "error")}, repeats)["hash"]
-    rate = f"{count * size / seconds / 1e6:,.0f} MB/s, {count / seconds:,.0f} files/s: a million in {1e6 * seconds / count:,.0f} s"  # fmt: skip
+    million = 1e6 * seconds / count
+    rate = f"{count * size / seconds / 1e6:,.0f} MB/s, {count / seconds:,.0f} files/s: a million in {million:,.0f} s"
     return {"what": f"hashing {count:,} files of {size / 1000:g} kB", "s": seconds, "rate": rate}
 
 
@@ -102,23 +106,26 @@ def commits(place: Path, rows: int) -> Row:
     """Storing so many rows of features, a chunk at a time."""
     folder = place / "shelf"
     folder.mkdir()
-    write_json(folder / "encoder.json", {"identity": {}, "engine": "torch", "features": WIDTH, "parity": None, "reason": None})  # fmt: skip
+    write_json(folder / "encoder.json", asdict(Record({}, "torch", WIDTH, None, None)))
     chunk = np.ones((CHUNK, WIDTH), np.float32)
     with _Shelf(folder, "float32") as shelf:
         begin = time.perf_counter()
         for start in range(0, rows, CHUNK):
             shelf.append([(f"{number:064x}", "identity") for number in range(start, start + CHUNK)], chunk)
         seconds = time.perf_counter() - begin
-    return {"what": f"committing {rows:,} rows", "s": seconds, "rate": f"{rows / seconds:,.0f} rows/s, {seconds / rows * CHUNK * 1e3:.2g} ms per commit of {CHUNK}"}  # fmt: skip
+    rate = f"{rows / seconds:,.0f} rows/s, {seconds / rows * CHUNK * 1e3:.2g} ms per commit of {CHUNK}"
+    return {"what": f"committing {rows:,} rows", "s": seconds, "rate": rate}
 
 
 def drawing(place: Path, heads: int, steps: int, repeats: int) -> Row:
     """One loss curve."""
     seed, iteration = np.divmod(np.arange(heads * steps), steps)
-    history = {"seed": seed, "fold": np.zeros_like(seed), "iteration_number": iteration + 1, "training_loss": 0.7 / (1 + iteration / 99)}  # fmt: skip
-    curve = lambda: figures.loss_curve(history, "Aimonk_multilabel_problem", place / "curve.png")  # noqa: E731
-    seconds = interleaved({"curve": curve}, repeats)["curve"]
-    return {"what": f"loss curve of {heads} heads, {steps} steps", "s": seconds, "rate": f"{24 * seconds:.3g} s for 24 runs"}  # fmt: skip
+    loss = 0.7 / (1 + iteration / 99)
+    history = {"seed": seed, "fold": 0 * seed, "iteration_number": iteration + 1, "training_loss": loss}
+    path = place / "curve.png"
+    seconds = interleaved({"curve": lambda: figures.loss_curve(history, "Loss", path)}, repeats)["curve"]
+    rate = f"{24 * seconds:.3g} s for 24 runs"
+    return {"what": f"loss curve of {heads} heads, {steps} steps", "s": seconds, "rate": rate}
 
 
 def summaries(place: Path, runs: int, repeats: int, **made: int) -> Row:
@@ -126,9 +133,11 @@ def summaries(place: Path, runs: int, repeats: int, **made: int) -> Row:
     folder = place / "suite"
     names = [f"run {number}" for number in range(runs)]
     for number, own in enumerate(fake_suite.write_suite(folder, names)):
-        fake_suite.write_run(own, names[number], fake_suite.predictions(signal=0.4 + number / runs, noise=number, **made))  # fmt: skip
+        logits = fake_suite.predictions(signal=0.4 + number / runs, noise=number, **made)
+        fake_suite.write_run(own, names[number], logits)
     seconds = interleaved({"summaries": lambda: runner.write_summaries(folder)}, repeats)["summaries"]
-    return {"what": f"statistics and summaries of {runs} runs", "s": seconds, "rate": f"{seconds / runs * 1e3:.3g} ms per run"}  # fmt: skip
+    rate = f"{seconds / runs * 1e3:.3g} ms per run"
+    return {"what": f"statistics and summaries of {runs} runs", "s": seconds, "rate": rate}
 
 
 def main(out: Path, quick: bool = False) -> None:

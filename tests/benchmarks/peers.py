@@ -4,7 +4,8 @@ Heads: the features are those of tf_efficientnet_lite0 (ImageNet) on the synthet
 labels missing; both learn from the training rows of the same folds and are scored on the test rows, observed labels
 only, macro over the attributes and mean over folds (and seeds). Ours is the default recipe (masked BCE, Adam 1e-3, 10
 epochs of batches of 16); scikit-learn's is LogisticRegression(max_iter=1000), one for each attribute, on the rows where
-it is observed, which is another optimum: all the way down, with an L2 penalty.
+it is observed, which is another optimum: all the way down, with an L2 penalty. fastai is measured where it is
+installed (it is no dependency): its Learner on the same rows, loss and optimizer as ours.
 
 Features: timm's own loop is `create_model(num_classes=0)` in eval and inference mode, its own transform, and a
 DataLoader of batches of 32, with 0 and with 2 workers; ours is an empty store whose network was exported before, one
@@ -25,7 +26,8 @@ import torch
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score
-from torch.utils.data import DataLoader, Dataset
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.backbones.features import FeatureStore
@@ -36,9 +38,11 @@ from aimonk_bench.data.splits import Fold
 from aimonk_bench.registry import Spec
 from aimonk_bench.training import trainer
 from benchmarks import encode
+from benchmarks.plain import masked_bce
 from benchmarks.timing import Conditions, Panel, Row, bars, interleaved, write
 
 BACKBONE = "tf_efficientnet_lite0"
+FASTAI = "fastai, 1 head"
 REPEATS = 5
 Predicted = list[np.ndarray]  # per fold, [S', R, A] probabilities of its test rows
 
@@ -84,6 +88,31 @@ def regressions(problem: Problem) -> Predicted:
     return [np.stack([column(fold, attribute) for attribute in attributes], 1)[None] for fold in problem.folds]
 
 
+def fastais(problem: Problem, epochs: int = 10) -> Predicted:
+    """One head by fastai's Learner, masked BCE and Adam as ours; it looks at the validation rows after every epoch."""
+    import fastai.callback.progress  # noqa: F401  # gives the Learner what turns its progress bars off
+    from fastai.data.core import DataLoaders
+    from fastai.data.load import DataLoader as Loader
+    from fastai.learner import Learner
+
+    features, (fold,) = torch.from_numpy(problem.features), problem.folds
+    both = torch.from_numpy(np.stack([problem.targets * problem.observed, problem.observed], -1)).float()
+    parts = [TensorDataset(features[rows], both[rows]) for rows in (fold.train, fold.val)]
+    loaders = [Loader(part, bs=16, shuffle=part is parts[0], num_workers=0) for part in parts]
+    head = nn.Linear(features.shape[1], both.shape[1])
+    learner = Learner(
+        DataLoaders(*loaders, device=torch.device("cpu")),
+        head,
+        loss_func=lambda logits, labels: masked_bce(logits, labels[..., 0], labels[..., 1]),
+        lr=1e-3,
+        wd=0.0,
+    )
+    with learner.no_bar(), learner.no_logging():
+        learner.fit(epochs)
+    with torch.no_grad():
+        return [torch.sigmoid(head(features[fold.test])).numpy()[None]]
+
+
 def scores(problem: Problem, predicted: Predicted) -> tuple[float, float]:
     """Average precision, and F1 at 0.5: of each fold, seed and attribute, then their mean."""
     values = []
@@ -111,6 +140,8 @@ def heads(problem: Problem, seeds: int, repeats: int) -> list[Row]:
             lambda: regressions(problem),
         ),
     }
+    if importlib.util.find_spec("fastai"):
+        cases[FASTAI] = (first, 1, lambda: fastais(first))
     seconds = interleaved({name: case for name, (_, _, case) in cases.items()}, repeats)
     rows = []
     for name, (own, count, case) in cases.items():
@@ -171,13 +202,6 @@ def features(found: Sequence[Picture], spec: EncoderSpec, store: FeatureStore, r
     ]
 
 
-def fastai() -> str:
-    """What there is to say of fastai, whose loop is not measured."""
-    if importlib.util.find_spec("fastai"):
-        return "fastai is installed here, but it has no loop over stored features to compare with."
-    return "fastai: not measured, as it is not installed here and is no dependency."
-
-
 def main(out: Path, quick: bool = False) -> None:
     """Write peers.json, peers.md and peers.png."""
     conditions, repeats = Conditions.now(), 1 if quick else REPEATS
@@ -188,7 +212,10 @@ def main(out: Path, quick: bool = False) -> None:
         config = DataConfig(labels=data / "labels.txt", images=data / "images")
         listed = labels.load(config)
         found = [picture for picture in pictures.locate(listed, config.images, "error")[0] if picture is not None]
-        store, spec = FeatureStore(Path(place, "store")), encode.spec_of(BACKBONE, "imagenet", TransformConfig(size=size))
+        store, spec = (
+            FeatureStore(Path(place, "store")),
+            encode.spec_of(BACKBONE, "imagenet", TransformConfig(size=size)),
+        )
         loops = features(found[: 16 if quick else 256], spec, store, repeats)
         transform = TransformConfig(size=size, train=[])
         bank = store.bank(found, transforms.views(transform), transform, spec)
@@ -197,10 +224,12 @@ def main(out: Path, quick: bool = False) -> None:
         heading = f"Heads on features [{rows.shape[0]}, {rows.shape[1]}]"
         trained = heads(Problem(rows, listed.targets, listed.observed, folds), seeds, repeats)
     tables = {heading: trained, f"Features of {BACKBONE}, two cores": loops}
-    write(out, "peers", __doc__ or "", tables, conditions, fastai())
+    remarks = "" if importlib.util.find_spec("fastai") else f"{FASTAI}: not measured, as fastai is not installed here."
+    write(out, "peers", __doc__ or "", tables, conditions, remarks)
+    each = "ms per head of all attributes"
     panels = [
-        Panel("training", "ms per head of all attributes", {r["heads"]: r["ms per head of all attributes"] for r in trained}),
+        Panel("training", each, {r["heads"]: r[each] for r in trained}),
         Panel("average precision on test rows", "AP, macro", {r["heads"]: r["AP"] for r in trained}),
         Panel(f"features of {BACKBONE}", "pictures / s", {r["features"]: r["pictures / s"] for r in loops}),
-    ]  # fmt: skip
+    ]
     bars(out / "peers.png", "Other tools on the same pictures and features", panels)

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -66,6 +66,7 @@ class Part:
         encoded: pictures of the competent script.
         heads: of the competent script.
         repeats: of each, after one that does not count.
+        workers: that decode for the scripts.
     """
 
     rates: int = 256
@@ -74,6 +75,7 @@ class Part:
     encoded: int = 200
     heads: int = 6
     repeats: int = 5
+    workers: int = field(default_factory=cores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,12 +163,12 @@ def yardsticks(work: Work, part: Part) -> dict[str, Callable[[], object]]:
 
     return {
         "plain, training": lambda: plain.train(
-            network, head(), pictures, targets, observed, batches[: part.batches], settings.lr, cores()
+            network, head(), pictures, targets, observed, batches[: part.batches], settings.lr, part.workers
         ),
         "plain, predicting": lambda: plain.predict(
-            network, head(), pictures, scored[: part.predicted], settings.batch_size, cores()
+            network, head(), pictures, scored[: part.predicted], settings.batch_size, part.workers
         ),
-        "competent, encoding": lambda: competent.encode(network, pictures, part.encoded, cores()),
+        "competent, encoding": lambda: competent.encode(network, pictures, part.encoded, part.workers),
         "competent, heads": heads,
     }
 
@@ -227,8 +229,14 @@ def measured(overrides: list[str], part: Part) -> tuple[list[Row], Row, Row]:
         "V": len(work.views.keys),
     }
     training = work.heads * per_head
-    found = compared(wall, own["train"], work.bound(rates, floor), work.plain_seconds(per_picture, per_prediction),
-                     len(work.pictures) * per_encoded + training, training)  # fmt: skip
+    found = compared(
+        wall,
+        own["train"],
+        work.bound(rates, floor),
+        work.plain_seconds(per_picture, per_prediction),
+        len(work.pictures) * per_encoded + training,
+        training,
+    )
     name = {"backbone": encoder.weights.name}
     return [{**name, **row} for row in found], parts, {**name, "wall": wall, **own}
 
@@ -240,8 +248,8 @@ def compared(
 
     def row(what: str, ours: float, theirs: float, ratio: float, target: float, most: bool) -> Row:
         met = ratio <= target if most else ratio >= target
-        sign = "<=" if most else ">="
-        return {"what": what, "ours s": ours, "other s": theirs, "ratio": ratio, "target": f"{sign} {target:g}", "met": met}  # fmt: skip
+        wanted = f"{'<=' if most else '>='} {target:g}"
+        return {"what": what, "ours s": ours, "other s": theirs, "ratio": ratio, "target": wanted, "met": met}
 
     return [
         row("suite / bound", wall, bound, wall / bound, 1, True),
