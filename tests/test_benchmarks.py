@@ -197,7 +197,7 @@ def test_heads_and_regressions_learn_the_same_rows():
     problem = separable()
     rows = peers.heads(problem, seeds=2, repeats=1)
     assert len(rows) == 4
-    assert peers.scores(problem, peers.ours(problem, 1, epochs=100))[0] > 0.9
+    assert peers.scores(problem, peers.ours(problem, 1, epochs=400))[0] > 0.9
     assert peers.scores(problem, peers.regressions(problem))[0] > 0.9
     hidden = peers.Problem(
         problem.features,
