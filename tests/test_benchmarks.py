@@ -262,3 +262,22 @@ def test_an_option_that_a_benchmark_does_not_read_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         command.main(["step", "--quick", "--out", str(tmp_path)])
     assert "step has no use for quick" in capsys.readouterr().err
+
+
+def test_all_runs_every_benchmark_with_its_options_and_gathers_what_they_wrote(tmp_path, monkeypatch):
+    calls = []
+
+    def run(arguments, check):
+        calls.append([str(part) for part in arguments[3:]])
+        (tmp_path / f"{calls[-1][0]}.md").write_text(f"Found by {calls[-1][0]}.\n")
+
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(run=run))
+    command.everything(tmp_path, {"images": tmp_path / "pictures", "quick": True})
+    assert [call[0] for call in calls] == list(command.NAMES)
+    options = {call[0]: call[3:] for call in calls}
+    assert options["step"] == []
+    assert options["encode"] == ["--data-images", str(tmp_path / "pictures"), "--quick"]
+    assert options["peers"] == ["--quick"]
+    text = (tmp_path / "README.md").read_text()
+    assert all(f"## {name}\n\nFound by {name}.\n\n![{name}]({name}.png)" in text for name in command.NAMES)
+    assert f"numpy {np.__version__}" in text

@@ -54,7 +54,7 @@ def everything(out: Path, given: dict[str, Any]) -> None:
         takes = benchmark(name)[1]
         own = [part for key in flags if key in given and key in takes for part in (flags[key], str(given[key]))]
         own += ["--quick"] if "quick" in given and "quick" in takes else []
-        subprocess.run([sys.executable, "-m", __package__ or "benchmarks", name, "--out", out, *own], check=True)
+        subprocess.run([sys.executable, "-m", __package__, name, "--out", out, *own], check=True)
     facts = environment({}, "onnxruntime", "cpu")
     versions = ", ".join(f"{package} {version}" for package, version in facts["packages"].items() if version)
     parts = [

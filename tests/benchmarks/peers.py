@@ -223,7 +223,7 @@ def main(out: Path, quick: bool = False) -> None:
         rows = bank.rows[bank.index[0]]
         heading = f"Heads on features [{rows.shape[0]}, {rows.shape[1]}]"
         trained = heads(Problem(rows, listed.targets, listed.observed, folds), seeds, repeats)
-    tables = {heading: trained, f"Features of {BACKBONE}, two cores": loops}
+    tables = {heading: trained, f"Features of {BACKBONE}": loops}
     remarks = "" if importlib.util.find_spec("fastai") else f"{FASTAI}: not measured, as fastai is not installed here."
     write(out, "peers", __doc__ or "", tables, conditions, remarks)
     each = "ms per head of all attributes"
