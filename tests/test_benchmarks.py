@@ -1,17 +1,283 @@
-"""That the benchmarks still run; what they measure is not for a test."""
+"""That the benchmarks still run and that what they compare does the same work; what they measure is not for a test."""
 
 from __future__ import annotations
 
+import json
+import math
+from types import SimpleNamespace
+
+import fake_suite
+import numpy as np
+import pytest
+import timm
 import torch
-from benchmarks import step, timing
+from benchmarks import __main__ as command
+from benchmarks import competent, encode, overhead, peers, plain, step, suite, timing
+
+from aimonk_bench.backbones.features import FeatureStore, _Shelf
+from aimonk_bench.config import loader
+from aimonk_bench.config.schema import DataConfig, TrainConfig, TransformConfig
+from aimonk_bench.data import labels, pictures, transforms
+from aimonk_bench.data.splits import Fold
+from aimonk_bench.registry import Spec
+from aimonk_bench.suite.plan import plan_suite
+from aimonk_bench.tables import TABLES
+from aimonk_bench.training import trainer
+from aimonk_bench.training.batches import Streams, draw_views
+from aimonk_bench.training.heads import Heads
+from aimonk_bench.training.samplers import uniform
+
+EPOCHS, BATCH, LR = 2, 16, 0.01
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    given = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(given)
+
+
+@pytest.fixture(scope="module")
+def small(workplace):
+    """The small data set and its features by a network of timm's own initialisation: ours, and the same for scripts."""
+    config = DataConfig(labels=workplace / "synthetic/labels.txt", images=workplace / "synthetic/images")
+    listed = labels.load(config)
+    found, _ = pictures.locate(listed, config.images, "error")
+    transform = TransformConfig(size=32)
+    spec = encode.spec_of("resnet18", "none", transform)
+    bank = FeatureStore().bank(found, transforms.views(transform), transform, spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = timm.create_model(spec.weights.entry.timm, pretrained=False, num_classes=0).requires_grad_(False)
+    entry = spec.weights.entry
+    return SimpleNamespace(
+        listed=listed,
+        bank=bank,
+        network=network,
+        pictures=plain.Pictures([picture.path for picture in found], 32, entry.mean, entry.std),
+        observed=torch.from_numpy(listed.observed).float(),
+        targets=torch.from_numpy(listed.targets * listed.observed).float(),
+        fold=Fold(*np.split(np.arange(80), (50, 65))),
+    )
+
+
+def start(features, attributes):
+    """The head with which ours begins."""
+    head = torch.nn.Linear(features, attributes)
+    initial = Heads.initial(attributes, features, [Streams.of(0, 0).init])
+    head.load_state_dict({"weight": initial.weight[0], "bias": initial.bias[0, 0]})
+    return head
+
+
+def batches(small):
+    """What ours draws: rows and flips of every step."""
+    streams, train, listed = Streams.of(0, 0), small.fold.train, small.listed
+    steps = -(-len(train) // BATCH)
+    for _ in range(EPOCHS):
+        drawn = uniform(listed.targets[train], listed.observed[train], BATCH, steps, streams.sampler)
+        yield from zip(train[drawn], draw_views(np.array([0.5, 0.5]), drawn.shape, streams.views) == 1, strict=True)
+
+
+def test_both_scripts_take_the_steps_that_ours_takes(small):
+    ours = trainer.train(
+        small.bank.rows,
+        small.bank.index,
+        np.array([0.5, 0.5]),
+        small.listed.targets,
+        small.listed.observed,
+        [small.fold],
+        TrainConfig(lr=LR, batch_size=BATCH, epochs=EPOCHS, seeds=[0]),
+        Spec("masked_bce"),
+        Spec("ignore"),
+        Spec("uniform"),
+        attributes=list(small.listed.attributes),
+    )
+    features, test = torch.from_numpy(small.bank.rows[small.bank.index.ravel()]), small.fold.test
+    labels = small.targets, small.observed
+    heads = {name: start(features.shape[1], 4) for name in ("plain", "competent")}
+    losses = {
+        "plain": plain.train(small.network, heads["plain"], small.pictures, *labels, batches(small), LR),
+        "competent": competent.train(heads["competent"], features, *labels, batches(small), LR),
+    }
+    probabilities = {
+        "plain": plain.predict(small.network, heads["plain"], small.pictures, test, BATCH),
+        "competent": competent.predict(heads["competent"], features, test),
+    }
+    wanted = 1 / (1 + np.exp(-ours.logits[0]["test"][0]))
+    assert len(losses["plain"]) == len(ours.history["training_loss"]) == 8
+    for name, tolerance in (("plain", 2e-3), ("competent", 1e-5)):  # its pictures are encoded by another engine
+        np.testing.assert_allclose(losses[name], ours.history["training_loss"], rtol=tolerance)
+        np.testing.assert_allclose(probabilities[name], wanted, rtol=5 * tolerance)
+
+
+def test_the_competent_script_computes_the_features_of_ours(small):
+    found = competent.encode(small.network, small.pictures, 80).numpy()
+    wanted = small.bank.rows[small.bank.index.ravel()]
+    assert np.abs(found - wanted).max() < 2e-3 * np.abs(wanted).max()
+
+
+def test_a_scripts_epoch_has_every_row_and_whole_batches():
+    drawn = list(plain.epochs_of(np.arange(10, 45), BATCH, 2, np.random.default_rng(0)))
+    assert [len(rows) for rows, _ in drawn] == [len(flips) for _, flips in drawn] == [BATCH] * 6
+    for epoch in (drawn[:3], drawn[3:]):
+        assert set(np.concatenate([rows for rows, _ in epoch])) == set(range(10, 45))
+
+
+def test_the_pipeline_is_measured_beside_its_halves(tmp_path):
+    found = encode.make(tmp_path / "large", encode.Size(160, 120, 10))
+    assert len({picture.sha256 for picture in found}) == 10
+    store = FeatureStore(tmp_path / "store")
+    full, fast = (
+        encode.spec_of("resnet18", "none", TransformConfig(size=32, decode=kind)) for kind in ("full", "fast")
+    )
+    row = encode.measured("small", found, full, store, 1)
+    assert row["limit /s"] < min(row["R_decode /s"], row["R_encode /s"])
+    assert math.isclose(row["pipeline / limit"], row["pipeline /s"] / row["limit /s"])
+    assert len(list(store.root.glob("features/*/rows.f32"))) == 1
+    assert next(store.root.glob("features/*/rows.f32")).stat().st_size == 10 * 512 * 4  # the last repeat's rows
+    cost = encode.cost_of_fast(found, (full, fast), store, 1)
+    assert 0.9 < float(cost["cosine, min"]) <= float(cost["cosine, median"]) <= 1
+
+
+def test_the_two_rates_share_the_cores():
+    assert encode.Halves(decode=100, encode=50).limit(2) == pytest.approx(1 / (1 / 100 + 2 / 50))
+    rates = encode.halves({"decode": 2.0, "encode": 4.0}, pictures=10, views=2, batch=8)
+    assert (rates.decode, rates.encode) == (5.0, 6.0)  # 20 views fill three batches
+
+
+@pytest.fixture(scope="module")
+def work(workplace):
+    data = workplace / "synthetic"
+    sets = [f"data.labels={data}/labels.txt", f"data.images={data}/images", "backbone.weights=none", *suite.QUICK]
+    return suite.Work(plan_suite(loader.load_suite(suite.SUITE, TABLES, sets)))
+
+
+def test_the_work_of_a_suite_is_counted(work):
+    assert (len(work.plan.runs), len(work.folds), work.seeds, work.heads) == (24, 2, 2, 96)
+    assert work.steps == -(-max(len(fold.train) for fold in work.folds) // 16) == 3
+    assert all(len(fold.train) + len(fold.val) + len(fold.test) == 80 for fold in work.folds)
+    assert work.plain_seconds(0.01, 0) == pytest.approx(96 * 2 * 3 * 16 * 0.01)
+    assert work.plain_seconds(0, 0.01) == pytest.approx(96 * work.scored * 0.01)
+    bound = work.bound(encode.Halves(decode=100, encode=50), 1e-3)
+    assert bound == pytest.approx(1.15 * (80 * 2 / 50 + 80 / 100) + 1.3 * 24 * 2 * 3 * 1e-3 + 10)
+
+
+def test_both_scripts_run_on_a_part(work):
+    part = suite.Part(batches=2, predicted=8, encoded=8, heads=2, repeats=1, workers=0)
+    seconds = timing.interleaved(suite.yardsticks(work, part), 1)
+    assert len(seconds) == 4
+    assert all(value > 0 for value in seconds.values())
+
+
+def test_ratios_stand_beside_their_targets():
+    rows = suite.compared(wall=20, train=2, bound=21, plain_seconds=30_000, competent_seconds=50, training=16)
+    assert [row["ratio"] for row in rows] == [pytest.approx(20 / 21), 1500, 2.5, 8]
+    assert [row["met"] for row in rows] == [True, True, False, True]
+
+
+def test_a_suites_account_is_read(tmp_path):
+    names = ["one", "two"]
+    for own in fake_suite.write_suite(tmp_path, names):
+        fake_suite.write_run(own, own.name, fake_suite.predictions())
+    assert suite.itemised(tmp_path) == {"encode": 1.0, "train": 2.5, "score": 0.2}
+    (tmp_path / "seconds.json").write_text('{"start": 1.5, "train": 2.0}')
+    assert suite.itemised(tmp_path) == {"start": 1.5, "train": 2.0}
+
+
+def separable():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(90, 5)).astype(np.float32)
+    targets = (features @ rng.normal(size=(5, 2)) > 0).astype(np.int8)
+    folds = [Fold(*np.split(np.roll(np.arange(90), shift), (50, 60))) for shift in (0, 30, 60)]
+    return peers.Problem(features, targets, rng.random(targets.shape) > 0.2, folds)
+
+
+def test_heads_and_regressions_learn_the_same_rows():
+    problem = separable()
+    rows = peers.heads(problem, seeds=2, repeats=1)
+    assert len(rows) == 4
+    assert peers.scores(problem, peers.ours(problem, 1, epochs=400))[0] > 0.9
+    assert peers.scores(problem, peers.regressions(problem))[0] > 0.9
+    hidden = peers.Problem(
+        problem.features,
+        np.where(problem.observed, problem.targets, 1 - problem.targets),
+        problem.observed,
+        problem.folds,
+    )
+    for method in (peers.regressions, lambda own: peers.ours(own, 2)):
+        seen, unseen = method(problem), method(hidden)
+        assert all(np.array_equal(*pair) for pair in zip(seen, unseen, strict=True))
+        assert peers.scores(problem, seen) == peers.scores(hidden, unseen)
+
+
+def test_timms_loop_gives_features_of_all_pictures(tmp_path):
+    found = encode.make(tmp_path / "pictures", encode.Size(40, 40, 5))
+    spec = encode.spec_of("resnet18", "none", TransformConfig(size=32))
+    assert peers.timms(found, spec, 0)().shape == (5, 512)
+
+
+def test_overheads_are_measured(tmp_path):
+    rows = [
+        overhead.parsing(tmp_path, 300),
+        overhead.hashing(tmp_path, 5, 1000, 1),
+        overhead.commits(tmp_path, 128),
+        overhead.drawing(tmp_path, 2, 5, 1),
+        overhead.summaries(tmp_path, 3, 1),
+    ]
+    assert all(row["s"] > 0 for row in rows)
+    with _Shelf(tmp_path / "shelf", "float32") as shelf:
+        assert shelf.rows().shape == (128, overhead.WIDTH)
+    assert (tmp_path / "curve.png").exists()
+    assert (tmp_path / "suite" / "summary.csv").exists()
 
 
 def test_a_step_is_measured_beside_its_floor():
-    threads = torch.get_num_threads()
-    try:
-        row = step.measured(1, 1)
-    finally:
-        torch.set_num_threads(threads)
+    row = step.measured(1, 1)
     assert row["floor us"] > 0
     assert all(row[f"{loss} / floor"] > 1 for loss in step.LOSSES)  # the step does all of the floor, and more
-    assert timing.markdown([{"a": 1, "b": 0.12345}]) == "| a | b |\n| --- | --- |\n| 1 | 0.123 |\n"
+
+
+def test_results_are_written(tmp_path):
+    conditions = timing.Conditions(2, {1: 10.0}, (0.5, 0.25, 0.125))
+    timing.write(tmp_path, "one", "What.\n", {"Rows": [{"a": 1, "b": 0.12345, "c": True, "d": 1234.5}]}, conditions)
+    text = (tmp_path / "one.md").read_text()
+    assert "**Rows**\n\n| a | b | c | d |\n| --- | --- | --- | --- |\n| 1 | 0.123 | yes | 1234 |\n" in text
+    assert "copy bandwidth 10.0 GB/s with 1 thread(s); load 0.50 0.25 0.12 before" in text
+    assert json.loads((tmp_path / "one.json").read_text())["Rows"] == [{"a": 1, "b": 0.12345, "c": True, "d": 1234.5}]
+    panels = [
+        timing.Panel("one", "s", {"a": 1.0, "b": 20.0}, target=2.0),
+        timing.Panel("two", "s", {"c": 3.0}, log=True),
+    ]
+    timing.bars(tmp_path / "one.png", "Title", panels)
+    assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", command.NAMES)
+def test_every_benchmark_takes_a_folder_and_options_of_the_command(name):
+    assert {"out"} <= command.benchmark(name)[1] <= {"out", "labels", "images", "quick"}
+
+
+def test_an_option_that_a_benchmark_does_not_read_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        command.main(["step", "--quick", "--out", str(tmp_path)])
+    assert "step has no use for quick" in capsys.readouterr().err
+
+
+def test_all_runs_every_benchmark_with_its_options_and_gathers_what_they_wrote(tmp_path, monkeypatch):
+    calls = []
+
+    def run(arguments, check):
+        calls.append([str(part) for part in arguments[3:]])
+        (tmp_path / f"{calls[-1][0]}.md").write_text(f"Found by {calls[-1][0]}.\n")
+
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(run=run))
+    command.everything(tmp_path, {"images": tmp_path / "pictures", "quick": True})
+    assert [call[0] for call in calls] == list(command.NAMES)
+    options = {call[0]: call[3:] for call in calls}
+    assert options["step"] == []
+    assert options["encode"] == ["--data-images", str(tmp_path / "pictures"), "--quick"]
+    assert options["peers"] == ["--quick"]
+    text = (tmp_path / "README.md").read_text()
+    assert all(f"## {name}\n\nFound by {name}.\n\n![{name}]({name}.png)" in text for name in command.NAMES)
+    assert f"numpy {np.__version__}" in text

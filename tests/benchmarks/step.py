@@ -9,7 +9,6 @@ of which all but the gradient are written too, the gradient twice.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,16 +21,17 @@ from aimonk_bench.data.splits import Fold
 from aimonk_bench.registry import Spec
 from aimonk_bench.training import trainer
 from aimonk_bench.training.batches import Features, Plan
-from benchmarks.timing import copy_bandwidth, interleaved, markdown
+from benchmarks.timing import Conditions, Panel, bars, interleaved, write
 
 PICTURES, FEATURES, BATCH, ATTRIBUTES = 2048, 512, 16, 4
+TARGET = 1.4  # for 25 and 125 heads
 LOSSES = ("masked_bce", "pos_weight", "focal", "asymmetric")
 
 
-def problem(folds: int):
+def problem(folds: int, features: int = FEATURES):
     """A bank of two views, labels of which a fifth is missing, and folds."""
     rng = np.random.default_rng(0)
-    bank = rng.normal(size=(2 * PICTURES, FEATURES)).astype(np.float32)
+    bank = rng.normal(size=(2 * PICTURES, features)).astype(np.float32)
     index = rng.permutation(2 * PICTURES).reshape(2, PICTURES)
     targets = (rng.random((PICTURES, ATTRIBUTES)) > 0.7).astype(np.int8)
     observed = rng.random((PICTURES, ATTRIBUTES)) > 0.2
@@ -55,15 +55,15 @@ def started(heads: int, loss: str, data) -> trainer._Run:
 
 def floor(run: trainer._Run, threads: int) -> Callable[[], None]:
     """The floor of an epoch of ``run``."""
-    data, heads = run.data, len(run.heads.weight)
+    data, heads, size = run.data, len(run.heads.weight), run.data.store.size
     parts = [run.parts[fold] for _, fold in run.jobs]
     plan = Plan(run.sampler, data.index, data.probabilities, parts, run.streams, (run.steps, BATCH))
     rows = torch.from_numpy(plan.block(slice(0, run.steps))[1]).flatten(1)
     weight, bias = run.heads.weight.clone(), torch.zeros(heads, ATTRIBUTES, 1)
     both = [weight, bias]
     gradients, first, second = ([torch.zeros_like(each) for each in both] for _ in range(3))
-    flat, slopes, count = torch.empty(heads * BATCH, FEATURES), torch.empty(heads, ATTRIBUTES, BATCH), torch.ones(())
-    features = flat.view(heads, BATCH, FEATURES)
+    flat, slopes, count = torch.empty(heads * BATCH, size), torch.empty(heads, ATTRIBUTES, BATCH), torch.ones(())
+    features = flat.view(heads, BATCH, size)
     constants = {"lr": 1e-9, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "eps": 1e-8, "amsgrad": False}
 
     def epoch() -> None:
@@ -93,14 +93,38 @@ def measured(heads: int, threads: int) -> dict[str, object]:
     return {"heads": heads, "threads": threads, "floor us": micro["floor"], "MB": item / 1e6, **ratios}
 
 
+def floor_seconds(folds: int, seeds: int, features: int) -> float:
+    """Seconds of the floor of one step of folds x seeds heads, with the better number of threads."""
+    given, taken = torch.get_num_threads(), []
+    run = started(folds * seeds, "masked_bce", problem(folds, features))
+    for threads in sorted({1, given}):
+        with threadpool_limits(1, user_api="blas"), torch.no_grad():
+            taken.append(interleaved({"floor": floor(run, threads)})["floor"] / run.steps)
+    torch.set_num_threads(given)
+    return min(taken)
+
+
 def main(out: Path) -> None:
-    """Write step.json and step.md."""
-    bandwidth, given = copy_bandwidth(), torch.get_num_threads()
+    """Write step.json, step.md and step.png."""
+    conditions, given = Conditions.now(), torch.get_num_threads()
+    bandwidth = conditions.bandwidth
     rows = [measured(heads, threads) for threads in sorted(bandwidth) for heads in (1, 5, 25, 125)]
     torch.set_num_threads(given)
     for row in rows:
         row["traffic us"] = 1e-3 * row["MB"] / bandwidth[row["threads"]] * 1e6
-    (out / "step.json").write_text(json.dumps({"copy GB/s": bandwidth, "rows": rows}, indent=2) + "\n")
-    text = ", ".join(f"{speed:.0f} GB/s with {threads} thread(s)" for threads, speed in bandwidth.items())
-    (out / "step.md").write_text(f"{(__doc__ or '').strip()}\n\ncopy bandwidth: {text}\n\n{markdown(rows)}")
-    print((out / "step.md").read_text())
+    write(out, "step", __doc__ or "", {"steps": rows}, conditions)
+    panels = [
+        Panel(
+            f"at most {threads} thread(s)",
+            "time of a step / its floor",
+            {
+                f"{row['heads']} heads, {loss}": row[f"{loss} / floor"]
+                for row in rows
+                for loss in LOSSES
+                if row["threads"] == threads and row["heads"] >= 25
+            },
+            target=TARGET,
+        )
+        for threads in sorted(bandwidth)
+    ]
+    bars(out / "step.png", "A training step against gather + two products + fused update (D 512, B 16, A 4)", panels)

@@ -1,17 +1,27 @@
-"""Timing in turns."""
+"""Timing in turns, and what every benchmark leaves: NAME.json, NAME.md and NAME.png."""
 
 from __future__ import annotations
 
+import collections
+import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from aimonk_bench.backbones.encoder import cores
+
 REPEATS = 7
+Row = dict[str, Any]
 
 
-def interleaved(cases: dict[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
+def interleaved(cases: Mapping[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
     """The least seconds of each case, after one call that does not count; the cases take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(repeats + 1):
@@ -21,6 +31,12 @@ def interleaved(cases: dict[str, Callable[[], object]], repeats: int = REPEATS) 
             if number:
                 seconds[name].append(time.perf_counter() - begin)
     return {name: min(taken) for name, taken in seconds.items()}
+
+
+def threaded(work: Callable[[Any], object], items: Iterable[Any], threads: int) -> None:
+    """Call ``work`` on every item, in so many threads."""
+    with ThreadPoolExecutor(threads) as pool:
+        collections.deque(pool.map(work, items), maxlen=0)
 
 
 def copy_bandwidth() -> dict[int, float]:
@@ -35,12 +51,109 @@ def copy_bandwidth() -> dict[int, float]:
     return found
 
 
-def markdown(rows: list[dict[str, object]]) -> str:
+@dataclass(frozen=True)
+class Conditions:
+    """Under which a benchmark was run.
+
+    Attributes:
+        cores: usable.
+        bandwidth: of a copy, GB/s by number of threads.
+        load: mean number of running processes over 1, 5 and 15 minutes, before the benchmark.
+    """
+
+    cores: int
+    bandwidth: dict[int, float]
+    load: tuple[float, float, float]
+
+    @classmethod
+    def now(cls) -> Conditions:
+        """The load first: the copies add to it."""
+        load = os.getloadavg()
+        return cls(cores(), copy_bandwidth(), load)
+
+    def __str__(self) -> str:
+        copies = ", ".join(f"{speed:.1f} GB/s with {threads} thread(s)" for threads, speed in self.bandwidth.items())
+        before, after = (" ".join(f"{value:.2f}" for value in load) for load in (self.load, os.getloadavg()))
+        return f"{self.cores} cores; copy bandwidth {copies}; load {before} before, {after} after (1, 5, 15 minutes)."
+
+
+def markdown(rows: Sequence[Row]) -> str:
     """A table with the keys of the first row as its heading; floats with three digits."""
 
     def shown(value: object) -> str:
-        return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)
+        if isinstance(value, bool | np.bool_):
+            return "yes" if value else "no"
+        if not isinstance(value, float | np.floating):
+            return str(value)
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
     heading = list(rows[0])
     lines = [heading, ["---"] * len(heading), *([shown(row[key]) for key in heading] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def write(
+    out: Path, name: str, text: str, tables: Mapping[str, Sequence[Row]], conditions: Conditions, remarks: str = ""
+) -> None:
+    """Write ``name.json`` and ``name.md``, and print the latter.
+
+    Args:
+        text: what is compared, how.
+        tables: heading -> rows.
+        remarks: what stands below the tables.
+    """
+    content = {"conditions": str(conditions), "copy GB/s": conditions.bandwidth, **tables}
+    (out / f"{name}.json").write_text(json.dumps(content, indent=2, default=float) + "\n", "utf-8")
+    parts = [text.strip(), str(conditions)]
+    parts += [f"**{heading}**\n\n{markdown(rows).strip()}" for heading, rows in tables.items()]
+    parts += [remarks] if remarks else []
+    (out / f"{name}.md").write_text("\n\n".join(parts) + "\n", "utf-8")
+    print((out / f"{name}.md").read_text("utf-8"))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One group of horizontal bars.
+
+    Attributes:
+        title: what is compared.
+        unit: of the values.
+        values: label -> value.
+        target: drawn as a line.
+        log: whether the axis is logarithmic.
+    """
+
+    title: str
+    unit: str
+    values: Mapping[str, float]
+    target: float | None = None
+    log: bool = False
+
+
+def bars(path: Path, title: str, panels: Sequence[Panel]) -> None:
+    """Draw the panels below each other, each bar with its value at its end."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    counts = [len(panel.values) for panel in panels]
+    figure = Figure(figsize=(9, 1.0 + sum(0.34 * count + 1.05 for count in counts)), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=12)
+    axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[count + 1 for count in counts])
+    for axis, panel in zip(axes[:, 0], panels, strict=True):
+        labels, values = list(panel.values), list(panel.values.values())
+        drawn = axis.barh(range(len(values)), values, color="#0072B2")
+        axis.bar_label(drawn, [f"{value:.3g}" if value < 1000 else f"{value:,.0f}" for value in values], padding=3)
+        axis.set_yticks(range(len(values)), labels)
+        axis.invert_yaxis()
+        axis.set_xscale("log" if panel.log else "linear")
+        largest = max([*values, panel.target or 0])
+        low = min(values) / 2 if panel.log else 0
+        axis.set_xlim(low, largest * ((largest / low) ** 0.15 if panel.log else 1.15))
+        if panel.target is not None:
+            axis.axvline(panel.target, color="#D55E00", linestyle="--", label=f"target {panel.target:g}")
+            axis.legend(loc="lower right", fontsize=8)
+        axis.set_xlabel(panel.unit)
+        axis.set_title(panel.title, fontsize=10)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
