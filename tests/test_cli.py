@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -63,6 +64,44 @@ def test_table_and_help_start_without_torch(finished: Path) -> None:
     heavy = ["torch", "timm", "pandas", "sklearn", "matplotlib", "albumentations"]
     assert python(code.format(argv=["table", str(finished)], heavy=heavy)).endswith("[]")
     assert python(code.format(argv=["--help"], heavy=[*heavy, "numpy", "pydantic"])).endswith("[]")
+
+
+# Says after each step which heavy packages are loaded; a new run comes as far as its first batch of decoded pictures.
+TORCHLESS = """
+import sys
+from aimonk_bench import cli
+from aimonk_bench.backbones import encoder
+
+def loaded(step):
+    heavy = ("torch", "timm", "albumentations", "matplotlib", "onnxruntime")
+    print("loaded after", step, [name for name in heavy if name in sys.modules])
+
+def opened(spec, folder, pictures):
+    loaded(f"{len(pictures)} pictures")
+    sys.exit()
+
+encoder.open_encoder = opened
+config, suite, done, new = sys.argv[1:]
+for argv in (["list"], ["schema"], ["validate", suite], ["run", config, "--out", done], ["run", config, "--out", new]):
+    cli.main(argv)
+    loaded(argv[0])
+"""
+
+
+def test_listing_planning_decoding_and_what_is_done_need_no_torch(
+    workplace: Path, finished: Path, tmp_path: Path
+) -> None:
+    config, suite = workplace / "small.yaml", tmp_path / "suite.yaml"
+    suite.write_text(f"extends: {config}\nsuite: {{baseline: {{loss: hill}}, axes: {{loss: [hill, zlpr]}}}}\n")
+    done = subprocess.run(
+        [sys.executable, "-c", TORCHLESS, config, suite, finished, tmp_path / "new"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "AIMONK_BENCH_CACHE": str(tmp_path)},
+    )
+    told = [line.removeprefix("loaded after ") for line in done.stdout.splitlines() if line.startswith("loaded")]
+    assert told == ["list []", "schema []", "validate []", "run []", "8 pictures []", "run []"]
 
 
 def test_validate_says_what_would_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ from aimonk_bench.records import index
 from aimonk_bench.registry import Spec
 from aimonk_bench.suite import missingness, plan, runner
 from aimonk_bench.tables import TABLES
-from aimonk_bench.training import batches, heads, samplers
+from aimonk_bench.training import batches, heads, samplers, trainer
 
 SUITE = """\
 extends: small.yaml
@@ -178,14 +178,14 @@ def test_every_table_comes_back_from_the_predictions(suite: Path, workplace: Pat
 def test_a_failed_run_is_recorded_and_the_others_go_on(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = runner.trainer.train
+    real = trainer.train
 
     def fail_for_focal(*arguments: object, **named: object) -> object:
         if arguments[7].name == "focal":  # type: ignore[attr-defined]  # the loss
             raise RunFailed("loss is not finite at epoch 2")
         return real(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(runner.trainer, "train", fail_for_focal)
+    monkeypatch.setattr(trainer, "train", fail_for_focal)
     out = workplace / "half"
     assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out)]) == 3
     assert "failed: loss is not finite at epoch 2" in " ".join(capsys.readouterr().out.split())
@@ -201,7 +201,7 @@ def test_an_unexpected_error_is_a_failed_run_with_its_traceback(
     def fail(*arguments: object, **named: object) -> None:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr(runner.trainer, "train", fail)
+    monkeypatch.setattr(trainer, "train", fail)
     out = workplace / "broken"
     assert cli.main(["run", str(workplace / "small.yaml"), "--out", str(out)]) == 1
     assert "Traceback" in capsys.readouterr().err

@@ -106,15 +106,28 @@ class EncoderSpec:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
 
+@functools.cache
 def pick_device(asked: str) -> str:
-    """The device that ``train.device`` means; torch is imported only if `auto` meets a graphics driver."""
-    if asked != "auto":
-        return asked
-    if ctypes.util.find_library("cuda") is None:
+    """The device that ``train.device`` means, such as "cpu" or "cuda:0"; `auto` is CUDA where there is one.
+
+    torch is imported only for another name than `cpu`, and for `auto` only if there is a graphics driver.
+
+    Raises:
+        UserError: this machine has no such device.
+    """
+    if asked == "cpu" or (asked == "auto" and ctypes.util.find_library("cuda") is None):
         return "cpu"
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return str(torch.empty(0, device=asked).device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"train.device: found {asked!r}, expected auto or a device of this machine ({reason})"
+        ) from error
 
 
 def cores() -> int:

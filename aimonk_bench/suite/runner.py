@@ -16,6 +16,7 @@ from typing import Any, Literal
 import filelock
 import numpy as np
 
+from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.backbones.features import Bank, FeatureStore
 from aimonk_bench.config import loader
 from aimonk_bench.config.schema import Config, HideConfig
@@ -34,8 +35,7 @@ from aimonk_bench.records.run import Status
 from aimonk_bench.reporting import figures, summary, table
 from aimonk_bench.suite import missingness
 from aimonk_bench.suite.plan import Dataset, Plan, PlannedRun
-from aimonk_bench.training import trainer
-from aimonk_bench.training.trainer import Trained
+from aimonk_bench.training.outcome import Trained
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
@@ -338,6 +338,8 @@ def _train_and_score(
     planned: PlannedRun, material: Material, folds: list[Fold], folder: Path, clock: Clock, progress: Progress
 ) -> None:
     """From features to every file of the run but its status."""
+    from aimonk_bench.training import trainer  # torch is loaded when there is something to train
+
     config, labels = planned.config, material.labels
     probabilities = transforms.views(config.transform).probabilities
     seen = material.seen(config.hide, folds)
@@ -448,7 +450,7 @@ def _environment(planned: PlannedRun, engine: str, device: str) -> dict[str, Any
         "licence": weights.licence,
         "non_commercial": weights.non_commercial,
     }
-    return environment(facts, engine, str(trainer.device_of(device)))
+    return environment(facts, engine, pick_device(device))
 
 
 def _tell_notes(dataset: Dataset) -> None:
