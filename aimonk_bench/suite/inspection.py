@@ -43,7 +43,7 @@ def inspect(config: Config, progress: Progress) -> Audit:
     """
     undisturbed = config.transform.model_copy(update={"train": [], "views": "exact"})
     planned = plan.plan_run(config.model_copy(update={"transform": undisturbed}))
-    material = runner.Materials(planned.dataset, progress).of(planned.baseline)
+    material = runner.Materials(planned.dataset, runner.Clock(), progress).of(planned.baseline)
     labels, groups = material.labels, material.groups
     targets, observed = labels.targets, labels.observed
     features = np.asarray(material.bank.rows[material.bank.index[0]], np.float32)
