@@ -19,7 +19,7 @@ import numpy as np
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.backbones.features import Bank, FeatureStore
 from aimonk_bench.config import loader
-from aimonk_bench.config.schema import Config, HideConfig
+from aimonk_bench.config.schema import Config, HideConfig, Holdout, KFold
 from aimonk_bench.data import splits, transforms, truth
 from aimonk_bench.data.hiding import hide
 from aimonk_bench.data.labels import SHOWN, Labels
@@ -117,6 +117,17 @@ class Material:
     bank: Bank
     truth: np.ndarray | None
     _probed: dict[tuple[int, bytes], np.ndarray] = dataclasses.field(default_factory=dict)
+    _dealt: dict[Holdout | KFold, list[Fold]] = dataclasses.field(default_factory=dict)
+
+    def folds(self, scheme: Holdout | KFold) -> list[Fold]:
+        """The parts of a split, dealt once.
+
+        Raises:
+            UserError: it is impossible.
+        """
+        if scheme not in self._dealt:
+            self._dealt[scheme] = splits.split(scheme, self.labels.targets, self.labels.observed, self.groups)
+        return self._dealt[scheme]
 
     def seen(self, hiding: HideConfig | None, folds: Sequence[Fold]) -> Seen:
         """The labels that each part of a split keeps.
@@ -344,9 +355,10 @@ def execute(planned: PlannedRun, materials: Materials, folder: Path, clock: Cloc
     try:
         material = materials.of(planned)
         seconds = {"encode": 0.0} | clock.laps("encode")  # those of the run that asks first
-        labels = material.labels
-        folds = splits.split(planned.config.split, labels.targets, labels.observed, material.groups)
-        run.begin(folder, loader.dump(planned.config))
+        with clock("plan"):
+            folds = material.folds(planned.config.split)
+        with clock("files"):
+            run.begin(folder, loader.dump(planned.config))
         _train_and_score(planned, material, folds, folder, clock, progress)
     except UserError:
         raise
