@@ -43,6 +43,9 @@ def test_run_prints_the_table_to_stdout_and_the_rest_to_stderr(
 ) -> None:
     assert run("run", workplace / "small.yaml", "--out", workplace / "printed") == 0
     captured = capsys.readouterr()
+    items = json.loads((workplace / "printed" / "seconds.json").read_text())
+    told = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in items.items() if phase != "total")
+    assert captured.err.splitlines()[-1] == f"{items['total']:.1f} s: {told}"
     assert "always positive" in captured.out
     assert "importer: labels_txt" in captured.err
     assert "importer" not in captured.out
@@ -241,6 +244,12 @@ def test_doctor_reports_a_package_that_cannot_be_imported_and_goes_on(
 def test_doctor_finds_nothing_wrong_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor") == 0
     assert "feature store" in capsys.readouterr().out
+
+
+def test_doctor_counts_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "cores", lambda: 3)
+    monkeypatch.setattr(doctor.os, "cpu_count", lambda: 64)
+    assert next(doctor.examine()).text.endswith(", 3 of 64 cores usable")
 
 
 def test_synthetic_writes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,13 +130,6 @@ def pick_device(asked: str) -> str:
         ) from error
 
 
-def cores() -> int:
-    """Processor cores this process may use: by its affinity and by the quota of its container."""
-    import joblib
-
-    return int(joblib.cpu_count())
-
-
 @contextlib.contextmanager
 def callers_thread() -> Iterator[None]:
     """Where torch is loaded, each of its calls computes in the thread that makes it, as those of onnxruntime do."""
@@ -310,7 +303,9 @@ def onnx_run(model: Path) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    for pool in ("intra_op", "inter_op"):
+        options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")  # the cores decode meanwhile
     options.log_severity_level = 3  # errors; its warnings speak of its own optimiser
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
