@@ -5,8 +5,10 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
 import timm
 import torch
@@ -186,7 +188,9 @@ def test_the_digest_knows_nothing_else():
 def test_auto_is_torch_where_there_is_a_graphics_card():
     assert [_spec(device=device).first for device in ("cpu", "cuda", "cuda:1")] == ["onnxruntime", "torch", "torch"]
     assert replace(_spec(), device="cuda").digest == replace(_spec(), device="cuda:1").digest
-    assert encoders.pick_device("mps") == "mps"
+    assert encoders.pick_device("cpu") == "cpu"
+    with pytest.raises(UserError, match=r"train\.device: found 'cuda:99', expected auto or a device of this machine"):
+        encoders.pick_device("cuda:99")
 
 
 @pytest.mark.parametrize(("driver", "card", "device"), [(None, True, "cpu"), ("x", False, "cpu"), ("x", True, "cuda")])
@@ -195,7 +199,22 @@ def test_the_device_is_cuda_where_driver_and_torch_say_so(
 ):
     monkeypatch.setattr(encoders.ctypes.util, "find_library", lambda name: driver)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
-    assert encoders.pick_device("auto") == device
+    assert encoders.pick_device.__wrapped__("auto") == device  # it is asked once
+
+
+def test_the_threads_of_onnxruntime_neither_multiply_nor_spin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    opened: list[onnxruntime.SessionOptions] = []
+    session = SimpleNamespace(get_inputs=lambda: [SimpleNamespace(name="pictures")])
+
+    def open_session(model: str, options: onnxruntime.SessionOptions, providers: list[str]) -> SimpleNamespace:
+        opened.append(options)
+        return session
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
+    encoders.onnx_run(tmp_path / "model.onnx")
+    assert (opened[0].intra_op_num_threads, opened[0].inter_op_num_threads) == (1, 1)
+    for pool in ("intra_op", "inter_op"):
+        assert opened[0].get_session_config_entry(f"session.{pool}.allow_spinning") == "0"
 
 
 def test_disagreement_is_relative_to_the_largest_feature():

@@ -122,22 +122,28 @@ class EncoderSpec:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
 
+@functools.cache
 def pick_device(asked: str) -> str:
-    """The device that ``train.device`` means; torch is imported only if `auto` meets a graphics driver."""
-    if asked != "auto":
-        return asked
-    if ctypes.util.find_library("cuda") is None:
+    """The device that ``train.device`` means, such as "cpu" or "cuda:0"; `auto` is CUDA where there is one.
+
+    torch is imported only for another name than `cpu`, and for `auto` only if there is a graphics driver.
+
+    Raises:
+        UserError: this machine has no such device.
+    """
+    if asked == "cpu" or (asked == "auto" and ctypes.util.find_library("cuda") is None):
         return "cpu"
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def cores() -> int:
-    """Processor cores this process may use: by its affinity and by the quota of its container."""
-    import joblib
-
-    return int(joblib.cpu_count())
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return str(torch.empty(0, device=asked).device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"train.device: found {asked!r}, expected auto or a device of this machine ({reason})"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -316,7 +322,9 @@ def onnx_run(model: Path) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    for pool in ("intra_op", "inter_op"):
+        options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")  # the cores decode meanwhile
     options.log_severity_level = 3  # errors; its warnings speak of its own optimiser
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name

@@ -27,12 +27,13 @@ import filelock
 import numpy as np
 
 from aimonk_bench.backbones import encoder as encoders
-from aimonk_bench.backbones.encoder import Encoder, EncoderSpec, Engine, Record, cores, damaged, read_record
+from aimonk_bench.backbones.encoder import Encoder, EncoderSpec, Engine, Record, damaged, read_record
 from aimonk_bench.config.schema import TransformConfig
 from aimonk_bench.data.images import UndecodableImage, decode
 from aimonk_bench.data.pictures import Picture
 from aimonk_bench.data.transforms import Views, render
 from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.records.environment import cores
 
 logger = logging.getLogger(__name__)
 

@@ -40,6 +40,13 @@ def environment(weights: Mapping[str, Any], engine: str, device: str) -> dict[st
     return {**_machine(), "engine": engine, "device": device, "weights": dict(weights)}
 
 
+def cores() -> int:
+    """Processor cores this process may use: by its affinity and by the quota of its container."""
+    import joblib
+
+    return int(joblib.cpu_count())
+
+
 @functools.cache
 def _machine() -> dict[str, Any]:
     return {

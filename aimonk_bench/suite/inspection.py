@@ -44,7 +44,7 @@ def inspect(config: Config, progress: Progress) -> Audit:
     undisturbed = config.transform.model_copy(update={"train": [], "views": "exact"})
     frozen = config.backbone.model_copy(update={"freeze": "all"})
     planned = plan.plan_run(config.model_copy(update={"transform": undisturbed, "backbone": frozen}))
-    material = runner.Materials(planned.dataset, progress).of(planned.baseline)
+    material = runner.Materials(planned.dataset, runner.Clock(), progress).of(planned.baseline)
     labels, groups = material.labels, material.groups
     targets, observed = labels.targets, labels.observed
     features = material.features

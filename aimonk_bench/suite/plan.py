@@ -25,7 +25,7 @@ from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.pictures import Picture, Skipped
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
-from aimonk_bench.training import trainer
+from aimonk_bench.training import checks
 from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES
 from aimonk_bench.training.losses import LOSSES, SET_LOSSES
 from aimonk_bench.training.missing import MISSING, wants_teacher
@@ -160,7 +160,7 @@ def _checked_labels(configs: Sequence[Config]) -> Labels:
     problems: list[str] = []
     for config in configs:
         try:
-            trainer.check(config.train, config.loss, config.missing, config.sampler, len(listed.attributes))
+            checks.check(config.train, config.loss, config.missing, config.sampler, len(listed.attributes))
         except UserError as error:
             problems += error.problems
     # pictures with equal bytes may still join groups, which the run itself checks

@@ -29,10 +29,11 @@ import torch
 from torch import Tensor, nn
 
 from aimonk_bench import registry
-from aimonk_bench.backbones.encoder import cores
+from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.config.schema import TrainConfig
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed
+from aimonk_bench.records.environment import cores
 from aimonk_bench.records.files import atomic
 from aimonk_bench.registry import Spec
 from aimonk_bench.training import outcome
@@ -42,7 +43,6 @@ from aimonk_bench.training.missing import objective, wants_teacher
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.samplers import SAMPLERS
 from aimonk_bench.training.sources import Source
-from aimonk_bench.training.trainer import device_of
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def train(
         targets: [N, A], not read where not observed.
         observed: [N, A] bool.
         folds: row numbers of the three parts, none of them empty.
-        train: the training section of the config, which `trainer.check` has passed.
+        train: the training section of the config, which `checks.check` has passed.
         loss: an elementwise or a set loss.
         missing: an entry of MISSING; one that wants a teacher is trained in two stages.
         sampler: an entry of SAMPLERS.
@@ -138,7 +138,7 @@ def train(
     """
     seen = observed if val_observed is None else val_observed
     shape = len(probabilities), len(targets)
-    device = device_of(train.device)
+    device = torch.device(pick_device(train.device))
     task = Task(
         source,
         np.arange(shape[0] * shape[1]).reshape(shape),

@@ -9,16 +9,21 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from annotated_types import Ge, Lt
-from torch import Tensor
 
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError
+from aimonk_bench.lazy import Lazy
 from aimonk_bench.registry import Spec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Lazy("torch")
 
 TIE = 1e-9  # scores this close differ by the order of a sum, not by what was learned
 
@@ -40,16 +45,16 @@ class Heads:
         attributes: int,
         features: int,
         generators: Sequence[np.random.Generator],
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
     ) -> Heads:
-        """One head per generator, as torch.nn.Linear draws it: all uniform within +-1/sqrt(D).
+        """One head per generator, as torch.nn.Linear draws it: all uniform within +-1/sqrt(D), by default in float32.
 
         Drawn in float64 on the CPU, so that neither dtype nor device changes where a head starts.
         """
         bound = 1 / math.sqrt(features)
         draws = np.stack([rng.uniform(-bound, bound, (attributes, features + 1)) for rng in generators])
-        both = torch.from_numpy(draws).to(device, dtype)
+        both = torch.from_numpy(draws).to(device, dtype or torch.float32)
         weight, bias = both[..., :-1].contiguous(), both[..., -1].unsqueeze(1).contiguous()
         return cls(weight, bias)
 

@@ -33,19 +33,24 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-import torch
 from annotated_types import Ge, Le
-from torch import Tensor
 
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError
+from aimonk_bench.lazy import Lazy
 from aimonk_bench.registry import Spec
 from aimonk_bench.training.losses import LOSSES, SET_LOSSES, Loss, bind, logs, masked_bce, reduce, wide
 from aimonk_bench.training.slopes import Slope, slope_of
 
-Policy = Callable[..., tuple[Tensor, Tensor]]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Lazy("torch")
+
+Policy: TypeAlias = "Callable[..., tuple[Tensor, Tensor]]"
 AHEAD = ("ignore", "negative", "weak_negative", "positive", "smooth_negative")  # ask neither logits nor epoch
 
 
