@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from aimonk_bench import registry
-from aimonk_bench.training.losses import LOSSES, SET_LOSSES, bind, focal, masked_bce, pos_weight, reduce, two_way
+from aimonk_bench.training.losses import LOSSES, SET_LOSSES, bind, focal, logs, masked_bce, pos_weight, reduce, two_way
 from aimonk_bench.training.slopes import SLOPES, slope_of
 
 SHAPE = (3, 7, 4)  # S, B, A
@@ -458,6 +458,22 @@ def own_options(name):
     return options
 
 
+def sloped(slope, logits, targets, weights):
+    out = torch.empty_like(logits)
+    slope.into(out, logits, *slope.ahead(targets, weights))
+    return out
+
+
+def test_the_logs_of_p_are_exact_and_so_are_their_derivatives():
+    logits = torch.cat([torch.linspace(-80, 80, 20001), torch.logspace(-8, 0, 101), torch.zeros(1)])
+    for sign, found in zip((-1, 1), logs(logits), strict=True):
+        np.testing.assert_allclose(found, -np.logaddexp(0, sign * logits.double().numpy()), rtol=4e-7)
+    assert [value.tolist() for value in logs(torch.tensor([-np.inf, np.inf]))] == [[-np.inf, 0], [0, -np.inf]]
+    leaf = (logits[::97].double()).requires_grad_()
+    assert torch.autograd.gradcheck(logs, leaf)
+    assert torch.autograd.gradgradcheck(logs, leaf)
+
+
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("name", SLOPES)
 def test_a_slope_is_the_derivative_of_the_cells(name, own):
@@ -470,11 +486,11 @@ def test_a_slope_is_the_derivative_of_the_cells(name, own):
         leaf = logits.clone().requires_grad_()
         (wanted,) = torch.autograd.grad(bound(name, **options)(leaf, targets).sum(), leaf)
         slope = slope_of(name, COUNTS.double(), OTHERS.double(), options)
-        found = slope(logits.transpose(1, 2), targets.transpose(1, 2)).transpose(1, 2)
-        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+        weights = torch.rand(SHAPE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        found = sloped(slope, *(each.transpose(1, 2) for each in (logits, targets, weights))).transpose(1, 2)
+        np.testing.assert_allclose(found, weights * wanted, rtol=1e-9, atol=1e-12)
         edge = torch.tensor([[[-50.0, 50.0]]]).to(logits).expand(3, 4, 2)
-        far = slope(edge, torch.ones_like(edge))
-        assert far.isfinite().all()
+        assert sloped(slope, edge, torch.ones_like(edge), torch.ones_like(edge)).isfinite().all()
 
 
 def test_the_clip_of_asymmetric_may_be_zero_for_some_heads():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.registry import Spec
-from aimonk_bench.training.batches import Features, Part, Plan, Streams, draw_views
+from aimonk_bench.training.batches import Features, Part, Plan, Streams, views_of
 from aimonk_bench.training.samplers import SAMPLERS, check_sampler, left_out
 
 each_sampler = pytest.mark.parametrize("name", SAMPLERS)
@@ -179,7 +179,7 @@ def test_streams_depend_on_seed_and_fold_alone_and_on_both():
 
 
 def test_views_are_drawn_by_their_probability():
-    views = draw_views(np.array([0.2, 0.0, 0.8]), (300, 100), np.random.default_rng(0))
+    views = views_of(np.array([0.2, 0.0, 0.8]), np.random.default_rng(0).random((300, 100)))
     np.testing.assert_allclose(np.bincount(views.ravel()) / views.size, [0.2, 0, 0.8], atol=0.01)
 
 

@@ -29,13 +29,11 @@ class Streams:
         return cls(*map(np.random.default_rng, np.random.SeedSequence([seed, fold]).spawn(3)))
 
 
-def draw_views(probabilities: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> Indices:
-    """Views in proportion to their probabilities [V]: ``shape``. A single view is not drawn for."""
-    views = np.zeros(shape, np.int32)
-    if len(probabilities) > 1:
-        draws = rng.random(shape)
-        for bound in np.cumsum(probabilities)[:-1]:
-            views += draws >= bound
+def views_of(probabilities: np.ndarray, draws: np.ndarray) -> Indices:
+    """The views, of these probabilities [V], that draws from [0, 1) come to, shaped like them."""
+    views = np.zeros(draws.shape, np.int32)
+    for bound in np.cumsum(probabilities)[:-1]:
+        views += draws >= bound
     return views
 
 
@@ -65,8 +63,8 @@ class Plan:
         shape: (T, B).
 
     Attributes:
-        orders: [J] the pictures of each job, int32 [T, B]: all that lives for the whole epoch, as a permutation cannot
-            be drawn in pieces.
+        orders: int32 [J, T, B] the pictures of each job: all that lives for the whole epoch, as a permutation cannot be
+            drawn in pieces.
     """
 
     def __init__(
@@ -79,21 +77,25 @@ class Plan:
         shape: tuple[int, int],
     ) -> None:
         steps, batch_size = shape
-        self._index, self._probabilities, self._streams = index, probabilities, streams
-        self.orders = [
-            part.rows[sampler(part.targets, part.observed, batch_size, steps, stream.sampler)]
-            for part, stream in zip(parts, streams, strict=True)
-        ]
+        self._index, self._probabilities, self._streams = index.astype(np.int32, copy=False), probabilities, streams
+        self.orders: Indices = np.empty((len(parts), *shape), np.int32)
+        for order, part, stream in zip(self.orders, parts, streams, strict=True):
+            np.take(part.rows, sampler(part.targets, part.observed, batch_size, steps, stream.sampler), out=order)
 
     def block(self, steps: slice) -> tuple[Indices, Indices]:
-        """These T' steps, which must come in order: pictures and rows of the store, both int32 [T', J, B]."""
-        pictures = np.stack([order[steps] for order in self.orders], 1)
-        views = [
-            draw_views(self._probabilities, order[steps].shape, stream.views)
-            for order, stream in zip(self.orders, self._streams, strict=True)
-        ]
-        stored: Indices = self._index[np.stack(views, 1), pictures].astype(np.int32)
-        return pictures, stored
+        """These T' steps, which must come in order: pictures and rows of the store, both int32 [T', J, B].
+
+        A single view is not drawn for.
+        """
+        orders = self.orders[:, steps]
+        pictures = np.ascontiguousarray(orders.swapaxes(0, 1))
+        if len(self._probabilities) == 1:
+            return pictures, self._index[0].take(pictures)
+        draws = np.empty(orders.shape)
+        for stream, own in zip(self._streams, draws, strict=True):
+            stream.views.random(out=own)
+        places = views_of(self._probabilities, draws) * np.int32(self._index.shape[1]) + orders
+        return pictures, self._index.take(places.swapaxes(0, 1))
 
 
 class Features:

@@ -150,11 +150,11 @@ class _Adam(Optimizer):
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
         self._kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
-        self._steps = torch.zeros((), device=parameters[0].device)
+        self._steps, self._one = (make((), device=parameters[0].device) for make in (torch.zeros, torch.ones))
 
     def step(self, factor: float) -> None:
         """Move every head once by the gradients, at ``factor`` times its learning rate."""
-        self._steps.add_(1)
+        self._steps.add_(self._one)  # a number would become a tensor first
         for group in self.groups:
             self._kernel(
                 group.parameters,

@@ -42,6 +42,30 @@ def known(targets: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.where(mask, targets, 0).astype(np.int8), mask
 
 
+class Tally:
+    """Counts the labels of drawn pictures: of each eight columns of labels one byte a picture, a histogram of bytes.
+
+    Args:
+        targets: [N, A], 0 or 1, and 0 where not observed.
+        observed: [N, A].
+    """
+
+    def __init__(self, targets: np.ndarray, observed: np.ndarray) -> None:
+        self._shape = 2, observed.shape[1]
+        self._bytes = np.packbits(np.hstack([observed, targets == 1]), axis=1).T.copy()
+        self._bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.int64)
+
+    def __call__(self, orders: np.ndarray) -> np.ndarray:
+        """Observed labels and positives among the pictures [J, ...], each as often as it stands there: [2, J, A]."""
+        counts = [
+            np.stack([np.bincount(own.take(order).ravel(), minlength=256) for order in orders]) @ self._bits
+            for own in self._bytes
+        ]
+        kinds, attributes = self._shape
+        found = np.hstack(counts)[:, : kinds * attributes].reshape(-1, kinds, attributes)
+        return found.swapaxes(0, 1)
+
+
 def val_metrics(probability: np.ndarray, targets: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
     """The metric columns of history.csv at the end of an epoch: macro over what defines them.
 

@@ -1,13 +1,13 @@
 """The derivatives of elementwise losses by the logit, in closed form: a third of what automatic differentiation takes.
 
-Every entry of SLOPES takes a loss's counts n1, n0 [S, A, 1] and its options, and returns the function
-``(logits [S, A, B], targets [S, A, B]) -> dcell/dz``, of at least float32: attributes come before the batch here, as
-the products leave them. Losses without an entry are differentiated by torch.
+Every entry of SLOPES takes a loss's counts n1, n0 [S, A, 1] and its options, and returns its `Slope`: attributes come
+before the batch here, as the products leave them. Losses without an entry are differentiated by torch.
 With l+ = -log p, l- = -log(1 - p): dl+/dz = p - 1, dl-/dz = p, dp/dz = p (1 - p). The names are those of `losses`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,33 +20,76 @@ if TYPE_CHECKING:
 else:
     torch = Lazy("torch")
 
-Slope: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
+Function: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
+
+
+class Slope(ABC):
+    """The weighted derivative of a loss's cells by their logits, in two parts: what is known ahead, and the rest."""
+
+    @abstractmethod
+    def ahead(self, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """All that does not ask the logits: targets and weights [.., S, A, B] -> a pair like them."""
+
+    @abstractmethod
+    def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor) -> None:
+        """Fill ``out`` with weight x dcell/dz of ``logits``, all [S, A, B], given the pair that `ahead` returned."""
+
+
+class General(Slope):
+    """Of any function (logits [S, A, B], targets [S, A, B]) -> dcell/dz, of at least float32."""
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+
+    def ahead(self, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The targets and weights themselves."""
+        return targets, weights
+
+    def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor) -> None:
+        """Fill ``out``."""
+        torch.mul(self._function(logits, first), second, out=out)
+
+
+class Weighted(Slope):
+    """Of cross-entropy with weights a of a positive and b of a negative, which is linear in p.
+
+    The cell is t a l+ + (1 - t) b l-, its derivative p (t a + (1 - t) b) - t a.
+
+    Args:
+        positive: a, [S, A, 1] or a number.
+        negative: b.
+    """
+
+    def __init__(self, positive: Tensor | float, negative: Tensor | float) -> None:
+        self._positive, self._negative = positive, negative
+
+    def ahead(self, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The constant and the factor of p."""
+        share = targets * weights
+        rest = weights - share
+        constant = share.mul_(self._positive).neg_()
+        return constant, rest.mul_(self._negative).sub_(constant)
+
+    def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor) -> None:
+        """Fill ``out``."""
+        torch.sigmoid(logits, out=out)
+        torch.addcmul(first, out, second, out=out)
 
 
 def _masked_bce(positives: Tensor, negatives: Tensor) -> Slope:
-    return lambda logits, targets: torch.sigmoid(logits).sub_(targets)
-
-
-def _weighted(positive: Tensor, negative: Tensor | float) -> Slope:
-    """Of cross-entropy with a weight for each value."""
-
-    def slope(logits: Tensor, targets: Tensor) -> Tensor:
-        p = torch.sigmoid(logits)
-        return torch.lerp(p * negative, (p - 1).mul_(positive), targets)
-
-    return slope
+    return Weighted(1.0, 1.0)
 
 
 def _pos_weight(positives: Tensor, negatives: Tensor, cap: float) -> Slope:
-    return _weighted(positive_weight(positives, negatives, cap), 1.0)
+    return Weighted(positive_weight(positives, negatives, cap), 1.0)
 
 
 def _ratio_exp(positives: Tensor, negatives: Tensor) -> Slope:
-    return _weighted(*ratio_weights(positives, negatives))
+    return Weighted(*ratio_weights(positives, negatives))
 
 
 def _class_balanced(positives: Tensor, negatives: Tensor, beta: float) -> Slope:
-    return _weighted(*effective_weights(positives, negatives, beta))
+    return Weighted(*effective_weights(positives, negatives, beta))
 
 
 def _fading(log_own: Tensor, log_other: Tensor, gamma: float) -> Tensor:
@@ -65,7 +108,7 @@ def _focal(positives: Tensor, negatives: Tensor, gamma: float, alpha: float | No
         of_negative = _fading(log_n, log_p, gamma).mul_(negative).neg_()
         return torch.lerp(of_negative, _fading(log_p, log_n, gamma).mul_(positive), targets)
 
-    return slope
+    return General(slope)
 
 
 def _asymmetric(positives: Tensor, negatives: Tensor, gamma_neg: float, gamma_pos: float, clip: float) -> Slope:
@@ -79,7 +122,7 @@ def _asymmetric(positives: Tensor, negatives: Tensor, gamma_neg: float, gamma_po
         of_negative = of_negative.masked_fill_(p <= clip, 0.0)
         return torch.lerp(of_negative, _fading(log_p, log_n, gamma_pos), targets)
 
-    return slope
+    return General(slope)
 
 
 def _hill(positives: Tensor, negatives: Tensor, lam: float, margin: float) -> Slope:
@@ -89,7 +132,7 @@ def _hill(positives: Tensor, negatives: Tensor, lam: float, margin: float) -> Sl
         of_negative = (2 * lam - 3 * p) * p.square() * (1 - p)
         return torch.lerp(of_negative, _fading(log_s, log_rest, 2.0), targets)
 
-    return slope
+    return General(slope)
 
 
 SLOPES: dict[str, Callable[..., Slope]] = {

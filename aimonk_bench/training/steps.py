@@ -124,14 +124,15 @@ class Stepper:
         """
         slope = self._objective.slope
         assert slope is not None
-        logits = targets.new_empty(len(stored), *self._shape)
+        logits, slopes = targets.new_empty(len(stored), *self._shape), targets.new_empty(self._shape)
         total = weights.sum((-2, -1), keepdim=True)
         weights = weights / total.clamp_(min=torch.finfo(total.dtype).tiny)
-        stacked, own = logits.view(-1, *self._stacked), (targets.transpose(2, 3), weights.transpose(2, 3))
-        rows = (each.unbind(0) for each in (stored, stacked, logits, *own))
-        for row, out, seen, target, weight, factor in zip(*rows, factors, strict=True):
+        stacked, known = logits.view(-1, *self._stacked), slope.ahead(targets.transpose(2, 3), weights.transpose(2, 3))
+        rows = (each.unbind(0) for each in (stored, stacked, logits, *known))
+        for row, out, seen, first, second, factor in zip(*rows, factors, strict=True):
             self._forward(row, out)
-            self._backward(slope(seen, target).mul_(weight), factor)
+            slope.into(slopes, seen, first, second)
+            self._backward(slopes, factor)
         return self._objective.loss(logits.transpose(2, 3), targets).mul_(weights).sum((-2, -1))
 
     @torch.no_grad()

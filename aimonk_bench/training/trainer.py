@@ -169,6 +169,7 @@ class _Run:
         if self.closed:
             targets, weights = self.objective.fill(targets, weights)
         self.labels = torch.cat([targets, weights.to(dtype)], 1)  # [N, 2 A]: one gather fetches both
+        self.tally = outcome.Tally(data.targets, data.observed)
         self.parts = [Part(fold.train, data.targets, data.observed) for fold in data.folds]
         self.selection = Selection(self.heads, last=self.config.select == "last", patience=self.config.patience)
         self.teacher = None if first is None else first.probabilities()
@@ -263,19 +264,17 @@ class _Run:
 
     def _labels(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Targets and weights [T', S, B, A] of pictures [T', J, B], in memory [T', S, A, B]."""
-        found = self.labels.index_select(0, pictures.flatten()).view(*pictures.shape, -1).transpose(2, 3)
-        if self.points > 1:
-            found = found.repeat_interleave(self.points, 1)
+        found = self.labels.index_select(0, pictures.flatten()).view(*pictures.shape, 2, -1)
         # one memory format for labels and logits, or what joins the two is several times slower
-        targets, weights = (own.contiguous().transpose(2, 3) for own in found.chunk(2, 2))
+        both = found.permute(3, 0, 1, 4, 2).contiguous()
+        if self.points > 1:
+            both = both.repeat_interleave(self.points, 2)
+        targets, weights = both.transpose(3, 4).unbind(0)
         return targets, weights
 
     def _count(self, plan: Plan) -> None:
         """Add up the labels that an epoch draws."""
-        data = self.data
-        times = np.stack([np.bincount(order.ravel(), minlength=len(data.targets)) for order in plan.orders])
-        counts = np.stack([times.astype(np.float64) @ labels for labels in (data.observed, data.targets)])
-        self.drawn += counts.astype(np.int64).repeat(self.points, 1) * self.selection.active[:, None]
+        self.drawn += self.tally(plan.orders).repeat(self.points, 1) * self.selection.active[:, None]
 
     def _taught(self, pictures: Tensor) -> dict[str, Tensor]:
         """What the heads of the first stage say of pictures [T', J, B], if there was one: ``teacher`` [T', S, B, A]."""
