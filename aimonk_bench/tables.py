@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -45,11 +46,12 @@ def describe(kind: str) -> Group:
         title=kind, title_justify="left", caption_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
     if kind == "backbones":
-        _add_columns(grid, "name, below it timm's", "features", "licence of the weights")
+        _add_columns(grid, "name, below it timm's", "features", "stages", "licence of the weights")
         for name, entry in CATALOG.items():
             warning = " (non-commercial)" if entry.non_commercial else ""
-            grid.add_row(f"{name}\n  {entry.timm}", str(entry.features), (entry.licence or "not stated") + warning)
-        grid.caption = "Any other timm name works too."
+            licence = (entry.licence or "not stated") + warning
+            grid.add_row(f"{name}\n  {entry.timm}", str(entry.features), _span(entry.stages), licence)
+        grid.caption = "Stages: where backbone.freeze may cut. Any other timm name works too."
     else:
         _add_columns(grid, "name", "options", "what it does")
         for name, function in getattr(TABLES, kind).items():
@@ -60,6 +62,13 @@ def describe(kind: str) -> Group:
 def _add_columns(grid: Grid, *headings: str) -> None:
     for heading in headings:
         grid.add_column(heading, overflow="fold")
+
+
+def _span(stages: tuple[str, ...]) -> str:
+    """``blocks.0-6, conv_head``: of what is numbered the first and the last."""
+    numbered = [stage for stage in stages if stage[-1].isdigit()]
+    last = re.sub(r".*\D", "", numbered[-1])
+    return ", ".join([f"{numbered[0]}-{last}", *(stage for stage in stages if stage not in numbered)])
 
 
 def _options(function: Callable[..., Any]) -> str:

@@ -12,7 +12,7 @@ import pytest
 import timm
 import torch
 from benchmarks import __main__ as command
-from benchmarks import competent, encode, overhead, peers, plain, step, suite, timing
+from benchmarks import competent, encode, finetune, overhead, peers, plain, step, suite, sweep, timing
 
 from aimonk_bench.backbones.features import FeatureStore, _Shelf
 from aimonk_bench.config import loader
@@ -251,6 +251,20 @@ def test_results_are_written(tmp_path):
     ]
     timing.bars(tmp_path / "one.png", "Title", panels)
     assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_stored_trunk_trains_what_a_recomputed_one_trains(tmp_path):
+    finetune.main(tmp_path, quick=True)
+    found = json.loads((tmp_path / "finetune.json").read_text())
+    assert [row["met"] for row in found["Targets"] if row["figure"] == "losses of an epoch apart"] == [True]
+    assert [row["case"] for row in found["Pace"]] == ["tail", "stored", "recomputed", "decode", "trunk"]
+
+
+def test_a_sweep_is_measured_beside_one_point(tmp_path):
+    sweep.main(tmp_path, quick=True)
+    found = json.loads((tmp_path / "sweep.json").read_text())
+    one, hundred = (row["seconds"] for row in found["Training"])
+    assert 0 < one < hundred
 
 
 @pytest.mark.parametrize("name", command.NAMES)

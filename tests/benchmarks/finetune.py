@@ -3,8 +3,8 @@
 One job, all cores, float32, batch 32, one engine (torch) for everything. `tail`: forward, backward and update on rows
 that lie in memory. `stored`: an epoch of `training.finetune`, sampling, reading of the memory-mapped store, labels and
 recorded losses included, the validation at its end not. `recomputed`: the same epoch when each batch is decoded (by all
-cores) and sent through the trunk (all threads) before its step. `decode` and `trunk` are those two alone. The limit of
-what storing can gain is (decode + trunk + tail) / tail.
+cores) and sent through the trunk (all threads) for its step, read ahead as the stored ones are. `decode` and `trunk`
+are those two alone. The limit of what storing can gain is (decode + trunk + tail) / tail.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import torch
 from torch import nn
 
 from aimonk_bench.backbones import trunk as trunks
-from aimonk_bench.backbones.encoder import cores
 from aimonk_bench.backbones.weights import resolve
 from aimonk_bench.config.schema import BackboneConfig, TrainConfig
 from aimonk_bench.data.images import decode
 from aimonk_bench.data.splits import Fold
+from aimonk_bench.records.environment import cores
 from aimonk_bench.registry import Spec
 from aimonk_bench.training import finetune, sources
 from benchmarks.encode import DISTINCT, QUALITY, Size, texture
@@ -73,7 +73,10 @@ class Problem:
         weights = resolve(BackboneConfig(name="resnet18", weights="none"))
         self.size, self.count = size, pictures.count
         self.pool, self.readers = ThreadPoolExecutor(cores()), ThreadPoolExecutor(cores())
-        own = [cv2.imencode(".jpg", texture(pictures, rng), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1] for _ in range(DISTINCT)]
+        own = [
+            cv2.imencode(".jpg", texture(pictures, rng), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+            for _ in range(DISTINCT)
+        ]
         files = [own[number % DISTINCT].tobytes() for number in range(pictures.count)]
         trunk = trunks.build(weights, size, STAGE).to(memory_format=torch.channels_last)
         self.tail = trunks.build_tail(weights, size, STAGE).to(memory_format=torch.channels_last)
@@ -150,7 +153,12 @@ def main(out: Path, quick: bool = False) -> None:
     gain = recomputed / stored
     pace = [{"case": name, "pictures/s": pictures.count / own, "x tail": own / tail} for name, own in seconds.items()]
     found = [
-        {"figure": "stored / tail", "found": stored / tail, "target": f"at most {OVERHEAD}", "met": stored / tail <= OVERHEAD},
+        {
+            "figure": "stored / tail",
+            "found": stored / tail,
+            "target": f"at most {OVERHEAD}",
+            "met": stored / tail <= OVERHEAD,
+        },
         {
             "figure": "recomputed / stored, of the limit",
             "found": gain / limit,
@@ -161,8 +169,8 @@ def main(out: Path, quick: bool = False) -> None:
     ]
     even = (seconds["decode"] + seconds["trunk"]) / (recomputed - stored)
     remarks = (
-        f"Recomputing takes {gain:.2f} times as long as the stored trunk; the limit is {limit:.2f}. Storing the rows costs "
-        f"decode + trunk once, which is won back after {even:.2f} epochs."
+        f"Recomputing takes {gain:.2f} times as long as the stored trunk; the limit is {limit:.2f}. Storing the rows "
+        f"costs decode + trunk once, which is won back after {even:.2f} epochs."
     )
     write(out, "finetune", __doc__ or "", {"Pace": pace, "Targets": found}, conditions, remarks)
     panel = Panel("an epoch, times the tail alone", "x tail", {row["case"]: row["x tail"] for row in pace}, OVERHEAD)
