@@ -126,7 +126,9 @@ def test_a_scripts_epoch_has_every_row_and_whole_batches():
 
 def test_the_pipeline_is_measured_beside_its_halves(tmp_path):
     found = encode.make(tmp_path / "large", encode.Size(160, 120, 10))
+    (tmp_path / "large" / "notes.txt").touch()
     assert len({picture.sha256 for picture in found}) == 10
+    assert encode.jpegs(tmp_path / "large") == [picture.path for picture in found]
     store = FeatureStore(tmp_path / "store")
     full, fast = (
         encode.spec_of("resnet18", "none", TransformConfig(size=32, decode=kind)) for kind in ("full", "fast")
