@@ -6,6 +6,7 @@ Every import of another room stands inside its verb, so that `--help` and `table
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -67,7 +68,9 @@ class Kind(StrEnum):
 
 
 @app.command()
-def run(config: ConfigFile, overrides: Overrides = None, out: Out = None, quiet: Quiet = False) -> None:
+def run(
+    context: typer.Context, config: ConfigFile, overrides: Overrides = None, out: Out = None, quiet: Quiet = False
+) -> None:
     """Run one experiment and print its table."""
     from aimonk_bench.config import loader
     from aimonk_bench.console import Progress, set_up_logging
@@ -76,16 +79,25 @@ def run(config: ConfigFile, overrides: Overrides = None, out: Out = None, quiet:
     from aimonk_bench.tables import TABLES
 
     set_up_logging(quiet=quiet)
-    configured = loader.load(config, TABLES, overrides or ())
-    folder = out or Path("experiments") / configured.name
+    clock = runner.Clock(context.obj)
+    with clock("plan"):
+        planned = plan.plan_run(loader.load(config, TABLES, overrides or ()))
+    folder = out or Path("experiments") / planned.name
     with Progress(quiet=quiet) as progress:
-        runner.execute_run(plan.plan_run(configured), folder, progress)
-    _print_table(index.collect(folder))
+        runner.execute_run(planned, folder, clock, progress)
+    with clock("statistics"):
+        _print_table(index.collect(folder))
+    runner.itemise(folder, clock)
 
 
 @app.command()
 def suite(
-    config: ConfigFile, overrides: Overrides = None, out: Out = None, top: Top = 20, quiet: Quiet = False
+    context: typer.Context,
+    config: ConfigFile,
+    overrides: Overrides = None,
+    out: Out = None,
+    top: Top = 20,
+    quiet: Quiet = False,
 ) -> None:
     """Run every combination of a suite and print the table; finished runs are not run again."""
     from aimonk_bench.config import loader
@@ -95,12 +107,16 @@ def suite(
     from aimonk_bench.tables import TABLES
 
     set_up_logging(quiet=quiet)
-    configured = loader.load_suite(config, TABLES, overrides or ())
-    folder = out or Path("experiments") / configured.name
+    clock = runner.Clock(context.obj)
+    with clock("plan"):
+        planned = plan.plan_suite(loader.load_suite(config, TABLES, overrides or ()))
+    folder = out or Path("experiments") / planned.name
     with Progress(quiet=quiet) as progress:
-        runner.execute_suite(plan.plan_suite(configured), folder, progress)
-    collection = index.collect(folder)
-    _print_table(collection, top)
+        runner.execute_suite(planned, folder, clock, progress)
+    with clock("statistics"):
+        collection = index.collect(folder)
+        _print_table(collection, top)
+    runner.itemise(folder, clock)
     if collection.failed:
         raise typer.Exit(SOME_FAILED if collection.finished else FAILED)
 
@@ -250,10 +266,15 @@ def _print_table(collection: Collection, top: int = 20) -> None:
     table.render(collection, Console(), top=top)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run one command and return its exit code."""
+def main(argv: Sequence[str], began: float | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: the words after the program's name.
+        began: when the process did, by `time.perf_counter`; default now.
+    """
     try:
-        app(args=list(argv), prog_name="aimonk-bench")
+        app(args=list(argv), prog_name="aimonk-bench", obj=time.perf_counter() if began is None else began)
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else DONE
         if code == INTERRUPTED:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
-from aimonk_bench.records.environment import PACKAGES
+from aimonk_bench.records.environment import PACKAGES, cores
 
 MORE_PACKAGES = ("pandas", "matplotlib", "rich", "pydantic", "typer")  # those that no record of a run names
 OLDEST_OPENCV = (4, 12)  # older releases return stale pixels for truncated JPEGs
@@ -44,7 +44,8 @@ def examine() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    yield Finding("ok", f"Python {platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores")
+    usable = f"{cores()} of {os.cpu_count()} cores usable"
+    yield Finding("ok", f"Python {platform.python_version()} on {platform.platform()}, {usable}")
     for name in (*PACKAGES, *MORE_PACKAGES):
         version = _version(name)
         if version is not None:

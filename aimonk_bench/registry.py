@@ -11,6 +11,7 @@ import difflib
 import functools
 import inspect
 import re
+import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -76,22 +77,27 @@ def show(value: object) -> str:
 @functools.cache
 def options_model(function: Callable[..., Any]) -> type[BaseModel]:
     """The keyword-only parameters of ``function`` as a strict pydantic model (unknown keys and NaN are errors)."""
-    hints = typing.get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters
     fields: dict[str, Any] = {}
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            fields[parameter.name] = (hints[parameter.name], default)
+    for name, hint in _hints(function).items():
+        default = parameters[name].default
+        fields[name] = (hint, ... if default is inspect.Parameter.empty else default)
     config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     return create_model(function.__name__, __config__=config, **fields)
 
 
 def numeric_options(function: Callable[..., Any]) -> list[str]:
     """The options of ``function`` that are floats: those a stack of heads can have a value of its own for."""
-    hints = typing.get_type_hints(function)
-    return [
-        name for name in options_model(function).model_fields if float in (hints[name], *typing.get_args(hints[name]))
-    ]
+    hints = _hints(function, include_extras=False)
+    return [name for name, hint in hints.items() if float in (hint, *typing.get_args(hint))]
+
+
+def _hints(function: Callable[..., Any], *, include_extras: bool = True) -> dict[str, Any]:
+    """The types of the keyword-only parameters alone: those of the data may name what is not imported yet."""
+    parameters = inspect.signature(function).parameters.values()
+    written = {p.name: p.annotation for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    holder = types.SimpleNamespace(__annotations__=written)
+    return typing.get_type_hints(holder, inspect.unwrap(function).__globals__, include_extras=include_extras)
 
 
 _EXPECTED = {  # pydantic's error type -> what a user reads; {...} is filled from the error's context

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -42,6 +43,9 @@ def test_run_prints_the_table_to_stdout_and_the_rest_to_stderr(
 ) -> None:
     assert run("run", workplace / "small.yaml", "--out", workplace / "printed") == 0
     captured = capsys.readouterr()
+    items = json.loads((workplace / "printed" / "seconds.json").read_text())
+    told = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in items.items() if phase != "total")
+    assert captured.err.splitlines()[-1] == f"{items['total']:.1f} s: {told}"
     assert "always positive" in captured.out
     assert "importer: labels_txt" in captured.err
     assert "importer" not in captured.out
@@ -63,6 +67,44 @@ def test_table_and_help_start_without_torch(finished: Path) -> None:
     heavy = ["torch", "timm", "pandas", "sklearn", "matplotlib", "albumentations"]
     assert python(code.format(argv=["table", str(finished)], heavy=heavy)).endswith("[]")
     assert python(code.format(argv=["--help"], heavy=[*heavy, "numpy", "pydantic"])).endswith("[]")
+
+
+# Says after each step which heavy packages are loaded; a new run comes as far as its first batch of decoded pictures.
+TORCHLESS = """
+import sys
+from aimonk_bench import cli
+from aimonk_bench.backbones import encoder
+
+def loaded(step):
+    heavy = ("torch", "timm", "albumentations", "matplotlib", "onnxruntime")
+    print("loaded after", step, [name for name in heavy if name in sys.modules])
+
+def opened(spec, folder, pictures):
+    loaded(f"{len(pictures)} pictures")
+    sys.exit()
+
+encoder.open_encoder = opened
+config, suite, done, new = sys.argv[1:]
+for argv in (["list"], ["schema"], ["validate", suite], ["run", config, "--out", done], ["run", config, "--out", new]):
+    cli.main(argv)
+    loaded(argv[0])
+"""
+
+
+def test_listing_planning_decoding_and_what_is_done_need_no_torch(
+    workplace: Path, finished: Path, tmp_path: Path
+) -> None:
+    config, suite = workplace / "small.yaml", tmp_path / "suite.yaml"
+    suite.write_text(f"extends: {config}\nsuite: {{baseline: {{loss: hill}}, axes: {{loss: [hill, zlpr]}}}}\n")
+    done = subprocess.run(
+        [sys.executable, "-c", TORCHLESS, config, suite, finished, tmp_path / "new"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "AIMONK_BENCH_CACHE": str(tmp_path)},
+    )
+    told = [line.removeprefix("loaded after ") for line in done.stdout.splitlines() if line.startswith("loaded")]
+    assert told == ["list []", "schema []", "validate []", "run []", "8 pictures []", "run []"]
 
 
 def test_validate_says_what_would_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,6 +244,12 @@ def test_doctor_reports_a_package_that_cannot_be_imported_and_goes_on(
 def test_doctor_finds_nothing_wrong_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor") == 0
     assert "feature store" in capsys.readouterr().out
+
+
+def test_doctor_counts_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "cores", lambda: 3)
+    monkeypatch.setattr(doctor.os, "cpu_count", lambda: 64)
+    assert next(doctor.examine()).text.endswith(", 3 of 64 cores usable")
 
 
 def test_synthetic_writes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -295,7 +295,46 @@ HOSTILE = {
         "backbone: {weights: imagnet}\n",
         ["x.yaml:1:21: backbone.weights: found 'imagnet', expected imagenet,"],
     ),
-    "unfrozen": ("backbone: {freeze: none}\n", ["x.yaml:1:20: backbone.freeze: found 'none', expected 'all'"]),
+    "no stage": (
+        "backbone: {freeze: layer 4}\n",
+        ["x.yaml:1:20: backbone.freeze: found 'layer 4', expected all, none or"],
+    ),
+    "engine of nothing": (
+        "backbone: {freeze: none, engine: torch}\n",
+        ["x.yaml:1:34: backbone.engine: found 'torch', expected auto, because under freeze: none nothing is encoded"],
+    ),
+    "half a pixel": (
+        "backbone: {freeze: none, dtype: float16}\n",
+        [
+            "x.yaml:1:33: backbone.dtype: found 'float16', expected float32, because under freeze: none pixels are",
+        ],
+    ),
+    "fresh views of what is frozen": (
+        "backbone: {freeze: layer4}\ntransform: {views: fresh}\n",
+        [
+            "x.yaml:2:12: transform: found",
+            "expected views: exact or a number, because fresh views need backbone.freeze: none",
+        ],
+    ),
+    "stored views of pixels": (
+        "backbone: {freeze: none}\ntransform: {views: 3}\n",
+        ["x.yaml:2:12: transform: found", "expected views: exact or fresh, because under backbone.freeze: none"],
+    ),
+    "rate of what is frozen": (
+        "train: {backbone_lr: 1e-4, precision: bfloat16}\n",
+        ["x.yaml:1:8: train: found", "expected no backbone_lr and no precision, because under backbone.freeze: all"],
+    ),
+    "tuned network": (
+        "backbone: {freeze: layer4}\ntune: {train.lr: [0.1, 0.01]}\n",
+        [
+            "x.yaml:2:7: tune: found",
+            "expected nothing, because only heads on a frozen backbone (freeze: all) are tuned",
+        ],
+    ),
+    "unequal parts": (
+        "backbone: {freeze: layer4}\ntrain: {batch_size: 16, accumulate: 3}\n",
+        ["x.yaml:2:37: train.accumulate: found 3, expected a divisor of batch_size"],
+    ),
     "tuned option of another loss": (
         "loss: focal\ntune: {loss.gama: [1.0]}\n",
         ["x.yaml:2:8: tune.loss.gama: found unknown key 'loss.gama'", "(did you mean loss.gamma?)"],
@@ -319,7 +358,10 @@ HOSTILE = {
         "split: {scheme: holdout, val: 0.9}\n",
         ["x.yaml:1:1: split.test: found 0.15, expected less"],
     ),
-    "no views": ("transform: {views: 0}\n", ["x.yaml:1:20: transform.views: found 0, expected exact, or a number"]),
+    "no views": (
+        "transform: {views: 0}\n",
+        ["x.yaml:1:20: transform.views: found 0, expected exact, fresh, or a number"],
+    ),
     "views true": ("transform: {views: true}\n", ["x.yaml:1:20: transform.views: found true, expected exact"]),
     "bare transform": ("transform: {train: [HorizontalFlip]}\n", ["x.yaml:1:21: transform.train[0]: found", "a map"]),
     "two in one": ("transform: {train: [{a: {}, b: {}}]}\n", ["x.yaml:1:21: transform.train[0]: found", "at most 1"]),

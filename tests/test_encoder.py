@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
+import timm
 import torch
 
+from aimonk_bench.backbones import catalog, trunk, weights
 from aimonk_bench.backbones import encoder as encoders
-from aimonk_bench.backbones import trunk, weights
 from aimonk_bench.backbones.encoder import EncoderSpec, open_encoder, read_record
 from aimonk_bench.config.schema import BackboneConfig
 from aimonk_bench.errors import RunFailed, UserError
@@ -184,7 +188,9 @@ def test_the_digest_knows_nothing_else():
 def test_auto_is_torch_where_there_is_a_graphics_card():
     assert [_spec(device=device).first for device in ("cpu", "cuda", "cuda:1")] == ["onnxruntime", "torch", "torch"]
     assert replace(_spec(), device="cuda").digest == replace(_spec(), device="cuda:1").digest
-    assert encoders.pick_device("mps") == "mps"
+    assert encoders.pick_device("cpu") == "cpu"
+    with pytest.raises(UserError, match=r"train\.device: found 'cuda:99', expected auto or a device of this machine"):
+        encoders.pick_device("cuda:99")
 
 
 @pytest.mark.parametrize(("driver", "card", "device"), [(None, True, "cpu"), ("x", False, "cpu"), ("x", True, "cuda")])
@@ -193,7 +199,22 @@ def test_the_device_is_cuda_where_driver_and_torch_say_so(
 ):
     monkeypatch.setattr(encoders.ctypes.util, "find_library", lambda name: driver)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
-    assert encoders.pick_device("auto") == device
+    assert encoders.pick_device.__wrapped__("auto") == device  # it is asked once
+
+
+def test_the_threads_of_onnxruntime_neither_multiply_nor_spin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    opened: list[onnxruntime.SessionOptions] = []
+    session = SimpleNamespace(get_inputs=lambda: [SimpleNamespace(name="pictures")])
+
+    def open_session(model: str, options: onnxruntime.SessionOptions, providers: list[str]) -> SimpleNamespace:
+        opened.append(options)
+        return session
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
+    encoders.onnx_run(tmp_path / "model.onnx")
+    assert (opened[0].intra_op_num_threads, opened[0].inter_op_num_threads) == (1, 1)
+    for pool in ("intra_op", "inter_op"):
+        assert opened[0].get_session_config_entry(f"session.{pool}.allow_spinning") == "0"
 
 
 def test_disagreement_is_relative_to_the_largest_feature():
@@ -213,3 +234,75 @@ def test_a_network_asked_for_a_size_gets_it(tmp_path: Path):
     spec = _spec("test_vit", size=96, engine="torch")
     pictures = np.zeros((1, 96, 96, 3), np.uint8)
     assert open_encoder(spec, tmp_path, pictures)(pictures).shape == (1, 64)
+
+
+def _stages(name: str) -> list[str]:
+    """Of the catalog's stages all in full, else the first, one between and the last."""
+    stages = catalog.CATALOG[name].stages
+    return list(stages if os.environ.get("AIMONK_BENCH_FULL") else stages[:: max(1, len(stages) - 1)])
+
+
+@pytest.mark.parametrize("name", ["resnet18", LITE0, "mobilenetv3_small", "convnext_atto", "regnety_004", "vit_tiny"])
+def test_the_parts_of_a_network_give_what_the_whole_gives(name: str):
+    entry = catalog.CATALOG[name]
+    size = 224 if entry.fixed else SIZE
+    found = weights.resolve(BackboneConfig(name=name, weights="none"))
+    pixels = torch.randint(0, 256, (3, size, size, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        whole = trunk.build(found, size)(pixels)
+        for stage in _stages(name):
+            lower, upper = trunk.build(found, size, stage), trunk.build_tail(found, size, stage)
+            rows = lower(pixels)
+            assert rows.ndim == 2
+            torch.testing.assert_close(upper.eval()(rows), whole, rtol=1e-4, atol=1e-5)
+            assert all(parameter.requires_grad for parameter in upper.parameters())
+            counts = [sum(p.numel() for p in part.parameters()) for part in (lower, upper)]
+            assert min(counts) > 0  # nothing stands in both
+            assert sum(counts) == sum(p.numel() for p in trunk.build(found, size).parameters())
+        everything = trunk.build_tail(found, size, "none").eval()
+        torch.testing.assert_close(everything(pixels.flatten(1)), whole)
+
+
+def test_the_stages_of_the_catalog_are_those_of_the_networks():
+    for name in (LITE0, "resnet34", "convnext_atto", "regnety_004", "vit_tiny"):
+        found = weights.resolve(BackboneConfig(name=name, weights="none"))
+        stages = trunk.stages(trunk.build(found, 224))
+        assert set(catalog.CATALOG[name].stages) <= set(stages), name
+
+
+def test_a_network_that_cannot_be_split_there_says_so(monkeypatch: pytest.MonkeyPatch):
+    found = weights.resolve(BackboneConfig(name="test_vit", weights="none"))
+    with pytest.raises(UserError, match=r"backbone.freeze: found 'layer9', expected all, none or one of .*blocks\.1"):
+        trunk.build(found, 160, "layer9")
+    forward = timm.models.VisionTransformer.forward
+    monkeypatch.setattr(timm.models.VisionTransformer, "forward", lambda self, x: forward(self, x) + x.mean())
+    with pytest.raises(UserError, match=r"test_vit cannot be split before blocks\.1 .*two parts do not give what"):
+        trunk.build(found, 160, "blocks.1")
+
+
+def test_a_stage_that_the_catalog_does_not_name_is_refused_before_anything_is_built():
+    _spec("resnet18", freeze="layer4.1")
+    with pytest.raises(UserError, match=r"found 'layer5', expected all, none or a stage of resnet18: layer1, .*layer4"):
+        _spec("resnet18", freeze="layer5")
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_an_encoder_that_ends_before_a_stage(engine: str, pictures: np.ndarray, tmp_path: Path):
+    spec = _spec("resnet18", engine=engine, freeze="layer4")
+    rows = open_encoder(spec, tmp_path, pictures)(pictures)
+    assert rows.shape == (11, 4 * 4 * 256)
+    tail = trunk.build_tail(spec.weights, SIZE, "layer4").eval()
+    with torch.inference_mode():
+        found = tail(torch.from_numpy(rows)).numpy()
+    assert encoders.disagreement(_naive(_spec("resnet18"), pictures), found) < 1e-4
+    others = [_spec("resnet18", engine=engine, freeze=freeze).digest for freeze in ("all", "layer3", "none")]
+    assert len({spec.digest, *others}) == 4
+
+
+def test_where_nothing_is_frozen_pixels_are_stored(pictures: np.ndarray, tmp_path: Path):
+    spec = _spec("resnet18", freeze="none", dtype="float32")
+    rows = open_encoder(spec, tmp_path, pictures)(pictures)
+    np.testing.assert_array_equal(rows, pictures.reshape(11, -1))
+    assert rows.dtype == np.uint8
+    assert spec.stored == "uint8"
+    assert read_record(tmp_path).features == SIZE * SIZE * 3

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -26,7 +27,7 @@ from aimonk_bench.backbones.features import CHUNK, Bank, FeatureStore
 from aimonk_bench.config.schema import BackboneConfig, TransformConfig
 from aimonk_bench.data.images import decode
 from aimonk_bench.data.pictures import Picture
-from aimonk_bench.data.transforms import render, views
+from aimonk_bench.data.transforms import UNDISTURBED, render, views
 from aimonk_bench.errors import RunFailed, UserError
 
 SIZE = 32
@@ -551,3 +552,33 @@ def test_features_can_be_stored_as_float16(
     monkeypatch.setattr(counting, "encode", lambda images: _corners(images) * 1e4)
     with pytest.raises(RunFailed, match="float16 cannot hold features of resnet18"):
         store.bank([_picture(tmp_path / "new.png", _noise(500))], views(FLIP), FLIP, half)
+
+
+def test_rows_that_would_not_fit_are_refused_before_one_is_stored(
+    pictures: list[Picture], spec: EncoderSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store, cut = FeatureStore(tmp_path / "store"), dataclasses.replace(spec, freeze="layer4")
+    size = 2 * 100 * 2 * 2 * 256 * 4  # two views of a hundred pictures, 2 x 2 maps of 256 channels in float32
+    monkeypatch.setenv("AIMONK_BENCH_BUDGET_GB", str((size - 1) / 1e9))
+    with pytest.raises(
+        RunFailed, match=r"200 rows of 1024 \(before layer4, float32\) take 0\.0 GB, AIMONK_BENCH_BUDGET"
+    ):
+        store.bank(pictures, views(FLIP), FLIP, cut)
+    assert (store.root / "features" / cut.digest / "rows.f32").stat().st_size == 0
+    monkeypatch.setenv("AIMONK_BENCH_BUDGET_GB", "plenty")
+    with pytest.raises(UserError, match="AIMONK_BENCH_BUDGET_GB: found 'plenty', expected a number of gigabytes"):
+        store.bank(pictures, views(FLIP), FLIP, cut)
+    monkeypatch.setenv("AIMONK_BENCH_BUDGET_GB", str(size / 1e9))
+    assert store.bank(pictures, views(FLIP), FLIP, cut).rows.shape == (200, 1024)
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, features.SPARE_BYTES))
+    with pytest.raises(RunFailed, match=r"take 0\.0 GB, 0\.0 are free: use a later stage"):
+        store.bank(pictures, views(BOTH), BOTH, cut)
+    assert len(store.bank(pictures, views(FLIP), FLIP, cut).rows) == 200  # what is there needs no room
+
+
+def test_pixels_are_stored_as_they_are_decoded(pictures: list[Picture], spec: EncoderSpec, tmp_path: Path):
+    bank = FeatureStore(tmp_path / "store").bank(pictures, UNDISTURBED, FLIP, dataclasses.replace(spec, freeze="none"))
+    assert (bank.rows.dtype, bank.rows.shape) == (np.uint8, (100, SIZE * SIZE * 3))
+    for n, picture in enumerate(pictures):
+        image = decode(picture.path.read_bytes(), SIZE, "bilinear")
+        np.testing.assert_array_equal(bank.rows[bank.index[0, n]].reshape(image.shape), image)

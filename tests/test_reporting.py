@@ -414,6 +414,17 @@ def test_backbones_that_differ_are_named_in_the_rows(tmp_path: Path) -> None:
     assert any("resnet18 (fallback tf_efficientnet_lite0) (base)" in line for line in show(tmp_path, 200))
 
 
+def test_the_heading_says_what_of_the_backbone_is_trained(tmp_path: Path) -> None:
+    names = ["freeze=all", "freeze=layer4", "freeze=none"]
+    for place, name in zip(fake_suite.write_suite(tmp_path, names), names, strict=True):
+        facts = fake_suite.WEIGHTS | {"freeze": name.removeprefix("freeze=")}
+        fake_suite.write_run(place, name, fake_suite.predictions(), weights=facts)
+    assert show(tmp_path, 120)[1] == (
+        "tf_efficientnet_lite0 (fallback for resnet18), ImageNet weights, "
+        "frozen or trained from layer4 on or trained end to end"
+    )
+
+
 def test_a_fallback_that_the_name_of_the_run_declares_is_not_named_twice(tmp_path: Path) -> None:
     names = ["resnet18(fallback=tf_efficientnet_lite0)", "resnet34"]
     places = fake_suite.write_suite(tmp_path, names)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from aimonk_bench.records import index
 from aimonk_bench.registry import Spec
 from aimonk_bench.suite import missingness, plan, runner
 from aimonk_bench.tables import TABLES
-from aimonk_bench.training import batches, heads, samplers
+from aimonk_bench.training import batches, heads, samplers, trainer
 
 SUITE = """\
 extends: small.yaml
@@ -56,7 +58,7 @@ def suite(workplace: Path) -> Path:
 
 def test_a_suite_leaves_the_files_of_the_contract(suite: Path) -> None:
     assert {path.name for path in suite.iterdir()} == {
-        *("suite.json", "statistics.json", "summary.csv", "summary.md", "runs")
+        *("suite.json", "statistics.json", "summary.csv", "summary.md", "seconds.json", "runs")
     }
     record = json.loads((suite / "suite.json").read_text())
     assert sorted(path.name for path in (suite / "runs").iterdir()) == sorted(record["ids"])
@@ -75,6 +77,47 @@ def test_a_suite_leaves_the_files_of_the_contract(suite: Path) -> None:
     assert seconds[0]["encode"] > 0 == sum(own["encode"] for own in seconds[1:])
     for run_id in record["ids"]:
         assert {path.name for path in (suite / "runs" / run_id).iterdir()} == RUN_FILES
+
+
+def test_the_seconds_of_a_suite_add_up_to_the_wall_time(workplace: Path) -> None:
+    """Those of its runs are among them, and little is "other" than what has a name."""
+    (workplace / "timed.yaml").write_text(SUITE)
+    before = time.perf_counter()
+    assert cli.main(["suite", str(workplace / "timed.yaml"), "--out", str(workplace / "timed"), "--quiet"]) == 0
+    wall = time.perf_counter() - before
+    items = json.loads((workplace / "timed" / "seconds.json").read_text())
+    assert list(items) == [*runner.PHASES, "other", "total"]
+    assert min(items.values()) >= 0
+    assert sum(items.values()) - items["total"] == pytest.approx(items["total"], abs=0.01)
+    assert items["total"] == pytest.approx(wall, rel=0.05)
+    assert items["other"] < 0.1 * items["total"]
+    spent = [json.loads(path.read_text())["seconds"] for path in (workplace / "timed").rglob("status.json")]
+    for phase in ("encode", "train", "score"):
+        assert items[phase] == pytest.approx(sum(own[phase] for own in spent), abs=0.01)
+
+
+def test_a_phase_within_another_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(runner.time, "perf_counter", lambda: now)
+    clock = runner.Clock(began=97.0)
+    for _ in range(2):
+        with contextlib.suppress(KeyError), clock("files"):
+            now += 1
+            with clock("plots"):
+                now += 10
+                with clock("train"):
+                    now += 100
+            with clock("plots"):
+                now += 1000
+            raise KeyError
+    now += 0.5
+    assert clock.laps("plots", "train", "score") == {"plots": 2020, "train": 200}
+    assert clock.laps("plots", "train") == {}
+    items = clock.itemised()
+    assert {phase: seconds for phase, seconds in items.items() if seconds} == {
+        **{"start": 3, "files": 2, "plots": 2020, "train": 200},
+        **{"other": 0.5, "total": 2225.5},
+    }
 
 
 def scored(folder: Path) -> dict[str, dict[str, float]]:
@@ -157,11 +200,14 @@ def test_finished_runs_are_not_run_again(
     def refuse(*arguments: object) -> None:
         raise AssertionError("a finished run was executed")
 
-    before = (suite / "summary.csv").read_bytes()
+    before, seconds = ((suite / name).read_bytes() for name in ("summary.csv", "seconds.json"))
     monkeypatch.setattr(runner, "execute", refuse)
     assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(suite)]) == 0
-    assert "4 of 4 runs were already done" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "4 of 4 runs were already done" in told
+    assert " s: start " in told.splitlines()[-1]
     assert (suite / "summary.csv").read_bytes() == before
+    assert (suite / "seconds.json").read_bytes() == seconds  # of the command that did the work
 
 
 def test_every_table_comes_back_from_the_predictions(suite: Path, workplace: Path) -> None:
@@ -178,14 +224,14 @@ def test_every_table_comes_back_from_the_predictions(suite: Path, workplace: Pat
 def test_a_failed_run_is_recorded_and_the_others_go_on(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = runner.trainer.train
+    real = trainer.train
 
     def fail_for_focal(*arguments: object, **named: object) -> object:
         if arguments[7].name == "focal":  # type: ignore[attr-defined]  # the loss
             raise RunFailed("loss is not finite at epoch 2")
         return real(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(runner.trainer, "train", fail_for_focal)
+    monkeypatch.setattr(trainer, "train", fail_for_focal)
     out = workplace / "half"
     assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out)]) == 3
     assert "failed: loss is not finite at epoch 2" in " ".join(capsys.readouterr().out.split())
@@ -201,7 +247,7 @@ def test_an_unexpected_error_is_a_failed_run_with_its_traceback(
     def fail(*arguments: object, **named: object) -> None:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr(runner.trainer, "train", fail)
+    monkeypatch.setattr(trainer, "train", fail)
     out = workplace / "broken"
     assert cli.main(["run", str(workplace / "small.yaml"), "--out", str(out)]) == 1
     assert "Traceback" in capsys.readouterr().err

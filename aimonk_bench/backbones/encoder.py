@@ -45,9 +45,10 @@ class EncoderSpec:
         device: where torch would run, such as "cpu" or "cuda".
         dtype: of the stored features.
         decode: whether large JPEGs may be decoded at a fraction of their size.
+        freeze: what of the network is frozen: "all" up to global pooling, the stage before which it ends, or "none".
 
     Raises:
-        UserError: the backbone cannot take pictures of this size.
+        UserError: the backbone cannot take pictures of this size, or has no such stage.
     """
 
     weights: Weights
@@ -56,12 +57,17 @@ class EncoderSpec:
     device: str = "cpu"
     dtype: Literal["float32", "float16"] = "float32"
     decode: Literal["full", "fast"] = "full"
+    freeze: str = "all"
 
     def __post_init__(self) -> None:
-        multiple = self.weights.entry.multiple
+        multiple, stages = self.weights.entry.multiple, self.weights.entry.stages
         if self.size % multiple:
             expected = f"a multiple of {multiple} for {self.weights.name}"
             raise UserError(f"transform.size: found {self.size}, expected {expected}")
+        within = any(f"{self.freeze}.".startswith(f"{stage}.") for stage in stages)
+        if stages and self.freeze not in ("all", "none") and not within:
+            expected = f"all, none or a stage of {self.weights.name}: {', '.join(stages)}"
+            raise UserError(f"backbone.freeze: found {self.freeze!r}, expected {expected}")
 
     @property
     def first(self) -> Engine:
@@ -80,6 +86,16 @@ class EncoderSpec:
         """B, pictures encoded at once."""
         return BATCH["cpu"] if self.first == "onnxruntime" else BATCH.get(self.device.partition(":")[0], BATCH["cpu"])
 
+    @property
+    def stored(self) -> Literal["float32", "float16", "uint8"]:
+        """The dtype of a stored row: pixels where nothing is frozen."""
+        return "uint8" if self.freeze == "none" else self.dtype
+
+    @property
+    def boundary(self) -> str:
+        """Where the frozen part ends."""
+        return {"all": "global pooling", "none": "pixels"}.get(self.freeze, f"before {self.freeze}")
+
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """What the digest is made of."""
@@ -88,14 +104,14 @@ class EncoderSpec:
         return {
             "weights": self.weights.sha256,
             "network": f"{entry.timm}, timm {importlib.metadata.version('timm')}",
-            "boundary": "global pooling",
+            "boundary": self.boundary,
             "size": self.size,
             "interpolation": entry.interpolation,
             "mean": entry.mean,
             "std": entry.std,
             "background": BACKGROUND,
             "decode": f"8-bit RGB, {fast}revision {DECODE_REVISION}, OpenCV {cv2.__version__}",
-            "dtype": self.dtype,
+            "dtype": self.stored,
             "engine": f"{self.first} {importlib.metadata.version(self.first)}",
             "device": "cpu" if self.first == "onnxruntime" else self.device.partition(":")[0],
         }
@@ -106,22 +122,28 @@ class EncoderSpec:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
 
+@functools.cache
 def pick_device(asked: str) -> str:
-    """The device that ``train.device`` means; torch is imported only if `auto` meets a graphics driver."""
-    if asked != "auto":
-        return asked
-    if ctypes.util.find_library("cuda") is None:
+    """The device that ``train.device`` means, such as "cpu" or "cuda:0"; `auto` is CUDA where there is one.
+
+    torch is imported only for another name than `cpu`, and for `auto` only if there is a graphics driver.
+
+    Raises:
+        UserError: this machine has no such device.
+    """
+    if asked == "cpu" or (asked == "auto" and ctypes.util.find_library("cuda") is None):
         return "cpu"
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def cores() -> int:
-    """Processor cores this process may use: by its affinity and by the quota of its container."""
-    import joblib
-
-    return int(joblib.cpu_count())
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return str(torch.empty(0, device=asked).device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"train.device: found {asked!r}, expected auto or a device of this machine ({reason})"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -177,7 +199,7 @@ def damaged(folder: Path, reason: str) -> UserError:
 
 
 class Encoder:
-    """uint8 [n, H, W, 3] -> float32 [n, D], B at a time.
+    """uint8 [n, H, W, 3] -> float32 [n, D], B at a time; where nothing is frozen, the pixels.
 
     The last batch is filled up, so that the features of a picture do not depend on how many are encoded with it.
     """
@@ -206,6 +228,9 @@ def open_encoder(spec: EncoderSpec, folder: Path, pictures: np.ndarray) -> Encod
         UserError: the weights do not fit.
         RunFailed: `engine: onnxruntime` cannot do what torch does; features that are not finite.
     """
+    if spec.freeze == "none":
+        write_json(folder / "encoder.json", asdict(Record(spec.identity, "torch", pictures[0].size, None, None)))
+        return Encoder(lambda images: images.reshape(len(images), -1), spec.batch)
     record, model = read_record(folder), folder / "model.onnx"
     if record is not None and record.engine == "onnxruntime" and model.exists():
         try:
@@ -215,7 +240,7 @@ def open_encoder(spec: EncoderSpec, folder: Path, pictures: np.ndarray) -> Encod
     from aimonk_bench.backbones import trunk as trunks
 
     logger.info("building %s (%s)", spec.weights.name, spec.weights.file or spec.weights.sha256)
-    trunk = trunks.build(spec.weights, spec.size)
+    trunk = trunks.build(spec.weights, spec.size, spec.freeze)
     reference = Encoder(torch_run(trunk, spec.device if spec.first == "torch" else "cpu"), spec.batch)
     if record is None:
         return _made(spec, folder, trunk, reference, pictures)
@@ -297,7 +322,9 @@ def onnx_run(model: Path) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    for pool in ("intra_op", "inter_op"):
+        options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")  # the cores decode meanwhile
     options.log_severity_level = 3  # errors; its warnings speak of its own optimiser
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name

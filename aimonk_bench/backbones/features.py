@@ -1,9 +1,9 @@
 """The feature store: what a frozen network makes of a picture is computed once, for every experiment that asks.
 
-A folder per encoder, ``features/<digest>/``, holds ``rows.f32`` (or ``rows.f16``: [R, D], only ever appended to),
-``index.sqlite`` ((picture SHA-256, view key) -> row), ``encoder.json`` and ``model.onnx``. Rows reach the disk before
-the index names them, so that a kill loses at most one chunk and the batches in the threads' hands; what lies behind the
-last indexed row is cut off.
+A folder per encoder, ``features/<digest>/``, holds ``rows.f32`` ([R, D], only ever appended to; of float16 it is
+``rows.f16``, of pixels ``rows.u8``), ``index.sqlite`` ((picture SHA-256, view key) -> row), ``encoder.json`` and
+``model.onnx``. Rows reach the disk before the index names them, so that a kill loses at most one chunk and the batches
+in the threads' hands; what lies behind the last indexed row is cut off.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import itertools
 import logging
 import math
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,19 +27,22 @@ import filelock
 import numpy as np
 
 from aimonk_bench.backbones import encoder as encoders
-from aimonk_bench.backbones.encoder import Encoder, EncoderSpec, Engine, Record, cores, damaged, read_record
+from aimonk_bench.backbones.encoder import Encoder, EncoderSpec, Engine, Record, damaged, read_record
 from aimonk_bench.config.schema import TransformConfig
 from aimonk_bench.data.images import UndecodableImage, decode
 from aimonk_bench.data.pictures import Picture
 from aimonk_bench.data.transforms import Views, render
 from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.records.environment import cores
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 64  # rows written at once
 AHEAD = 32  # pictures decoded ahead of the encoder,
 AHEAD_BYTES = 256 << 20  # and before the encoder is there, as many as fit into this
-FILES = {"float32": "rows.f32", "float16": "rows.f16"}
+FILES = {"float32": "rows.f32", "float16": "rows.f16", "uint8": "rows.u8"}
+BUDGET_GB = 50.0  # of new rows, unless AIMONK_BENCH_BUDGET_GB says otherwise
+SPARE_BYTES = 1 << 30  # left free on the disk
 BUSY_SECONDS = 60.0  # how long to wait for another process to finish a write to the index
 
 Progress = Callable[[str, int, int], None]
@@ -89,8 +93,10 @@ class FeatureStore:
                 no measure of its pace.
 
         Raises:
-            UserError: the store cannot be written or is damaged, or the weights do not fit.
-            RunFailed: the engine asked for cannot be used; a picture changed meanwhile.
+            UserError: the store cannot be written or is damaged, the weights do not fit, or the network cannot
+                be cut at that stage.
+            RunFailed: the engine asked for cannot be used; the rows would take more disk than there is or is allowed;
+                a picture changed meanwhile.
         """
         folder = self.root / "features" / spec.digest
         try:
@@ -101,7 +107,7 @@ class FeatureStore:
             ) from error
         _engine(spec, read_record(folder))
         bad: dict[str, str] = {}
-        with _told(folder), _Shelf(folder, spec.dtype) as shelf:
+        with _told(folder), _Shelf(folder, spec.stored) as shelf:
             if shelf.missing(pictures, views.keys):
                 with _alone(folder):
                     shelf.cut()
@@ -244,11 +250,11 @@ def _encode(
     def store() -> None:
         rows = np.concatenate(parts)
         with np.errstate(over="ignore"):
-            stored = rows.astype(spec.dtype)
+            stored = rows.astype(spec.stored)
         if not np.isfinite(stored).all():
             name, finite = spec.weights.name, np.isfinite(rows).all()
             raise RunFailed(
-                f"{spec.dtype} cannot hold features of {name}: use backbone.dtype float32"
+                f"{spec.stored} cannot hold features of {name}: use backbone.dtype float32"
                 if finite
                 else f"{name}: features are not finite"
             )
@@ -309,6 +315,7 @@ def _encoded(
                 batch = np.stack(images[:size])
                 if encode is None:
                     encode = encoders.open_encoder(spec, folder, batch)
+                    _afford(todo, spec, folder)
                     stack.enter_context(encoders.callers_thread())
                 encoding.append((done, names[:size], lane.submit(encode, batch)))
                 del names[:size], images[:size]
@@ -316,6 +323,36 @@ def _encoded(
                     yield _finished(encoding.popleft())
         while encoding:
             yield _finished(encoding.popleft())
+
+
+def _budget() -> float:
+    """Bytes that new rows may take."""
+    told = os.environ.get("AIMONK_BENCH_BUDGET_GB", str(BUDGET_GB))
+    try:
+        return float(told) * 1e9
+    except ValueError as error:
+        raise UserError(f"AIMONK_BENCH_BUDGET_GB: found {told!r}, expected a number of gigabytes") from error
+
+
+def _afford(todo: Todo, spec: EncoderSpec, folder: Path) -> None:
+    """Refuse to store more than there is room for.
+
+    Raises:
+        RunFailed: with the size, and what would make it smaller.
+        UserError: AIMONK_BENCH_BUDGET_GB is no number.
+    """
+    record = read_record(folder)
+    assert record is not None  # written by whoever opened the encoder
+    rows = sum(len(keys) for _, keys in todo)
+    size = rows * record.features * np.dtype(spec.stored).itemsize
+    allowed = _budget()
+    free = shutil.disk_usage(folder).free - SPARE_BYTES
+    if size > min(allowed, free):
+        limit = f"AIMONK_BENCH_BUDGET_GB allows {allowed / 1e9:g}" if allowed < free else f"{free / 1e9:.1f} are free"
+        raise RunFailed(
+            f"the feature store: {rows} rows of {record.features} ({spec.boundary}, {spec.stored}) take "
+            f"{size / 1e9:.1f} GB, {limit}: use a later stage, backbone.dtype float16 or a smaller transform.size"
+        )
 
 
 @contextlib.contextmanager

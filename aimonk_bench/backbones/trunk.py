@@ -1,7 +1,12 @@
-"""The network itself: built by timm, loaded without tolerance, exported to ONNX. Imported only to encode pictures."""
+"""The network itself: built by timm, loaded without tolerance, cut in two, exported to ONNX.
+
+Cut before a stage, what lies below it is the *trunk*, which never changes and is computed once per picture, and what
+is left the *tail*, which is trained. Imported only to encode pictures and to train a tail.
+"""
 
 from __future__ import annotations
 
+import copy
 import warnings
 from pathlib import Path
 from typing import Any, cast
@@ -18,10 +23,11 @@ INPUT, OUTPUT = "pictures", "features"
 
 
 class Trunk(nn.Module):
-    """Normalisation and network up to global pooling, in eval mode.
+    """Normalisation and network, up to global pooling or to the cut.
 
     uint8 [B, H, W, 3] -> float32 [B, D]: (picture / 255 - mean) / std, seen as [B, 3, H, W], through the network.
-    The permuted view of such pictures already is in the channels_last format.
+    The permuted view of such pictures already is in the channels_last format. What a cut leaves of more than one
+    dimension is flattened, maps [B, C, h, w] as [B, h, w, C].
     """
 
     def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
@@ -33,21 +39,76 @@ class Trunk(nn.Module):
         self.register_buffer("shift", (torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1))
         self.eval().requires_grad_(False)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Encode pictures: uint8 [B, H, W, 3] -> float32 [B, D]."""
+    def reached(self, pictures: Tensor) -> Tensor:
+        """What the network leaves of pictures, uint8 [B, H, W, 3], before it is flattened."""
         channels = pictures.permute(0, 3, 1, 2).to(torch.float32)
         return cast(Tensor, self.network(channels * self.scale - self.shift))
 
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Encode pictures: uint8 [B, H, W, 3] -> float32 [B, D]."""
+        found = self.reached(pictures)
+        return (found.permute(0, 2, 3, 1) if found.ndim == 4 else found).flatten(1)
 
-def build(weights: Weights, size: int) -> Trunk:
-    """Build the network of ``weights`` for pictures of size x size.
 
-    Every tensor of the trunk comes from the file and every tensor of the file has its place, but for the classifier,
+class Tail(nn.Module):
+    """What is left of a network above a cut: rows of the trunk [B, D] -> pooled features [B, F].
+
+    Args:
+        network: with what lies below the cut taken out.
+        shape: of what the trunk leaves of one picture, (C, h, w) or (tokens, C).
+    """
+
+    def __init__(self, network: nn.Module, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.network, self._shape = network, shape
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Pooled features of rows [B, D]."""
+        if len(self._shape) == 3:
+            channels, height, width = self._shape
+            return cast(Tensor, self.network(rows.view(-1, height, width, channels).permute(0, 3, 1, 2)))
+        return cast(Tensor, self.network(rows.view(-1, *self._shape)))
+
+
+class WholeTail(nn.Module):
+    """A network of which nothing is frozen: pixels, uint8 [B, size x size x 3], -> pooled features [B, F]."""
+
+    def __init__(self, whole: Trunk, size: int) -> None:
+        super().__init__()
+        self.whole, self._size = whole.requires_grad_(True), size
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Pooled features of rows [B, D]."""
+        return cast(Tensor, self.whole(rows.view(-1, self._size, self._size, 3)))
+
+
+def build(weights: Weights, size: int, freeze: str = "all") -> Trunk:
+    """Build what of the network of ``weights`` is frozen, for pictures of size x size.
+
+    Every tensor of the network comes from the file and every tensor of the file has its place, but for the classifier,
     which is left out. ``none`` is timm's initialisation under seed 0.
 
+    Args:
+        freeze: "all", or the stage before which it ends.
+
     Raises:
-        UserError: the file cannot be read or belongs to another network.
+        UserError: the file cannot be read or belongs to another network; the network cannot be cut there.
     """
+    whole = _whole(weights, size)
+    return whole if freeze == "all" else split(whole, weights.name, size, freeze)[0]
+
+
+def build_tail(weights: Weights, size: int, freeze: str) -> Tail | WholeTail:
+    """Build what of the network is trained; ``freeze`` is a stage, or "none".
+
+    Raises:
+        UserError: as `build`.
+    """
+    whole = _whole(weights, size)
+    return WholeTail(whole, size) if freeze == "none" else split(whole, weights.name, size, freeze)[1]
+
+
+def _whole(weights: Weights, size: int) -> Trunk:
     entry = weights.entry
     options: dict[str, Any] = {"img_size": size} if entry.fixed else {}
     with torch.random.fork_rng(devices=[]):
@@ -57,6 +118,76 @@ def build(weights: Weights, size: int) -> Trunk:
         else:
             network = _pretrained(weights, weights.file, options)
     return Trunk(network, entry.mean, entry.std)
+
+
+def split(whole: Trunk, name: str, size: int, stage: str) -> tuple[Trunk, Tail]:
+    """Cut a network before ``stage`` and check, on two pictures of noise, that the parts do what the whole does.
+
+    Args:
+        whole: used up.
+        name: of the backbone, for messages.
+        size: of the pictures.
+        stage: the path of a module, such as ``layer4`` or ``blocks.3``.
+
+    Raises:
+        UserError: there is no such stage, or the network computes something beside its stages.
+    """
+    if stage not in dict(whole.network.named_modules()):
+        raise UserError(f"backbone.freeze: found {stage!r}, expected all, none or one of {', '.join(stages(whole))}")
+    noise = torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    reason = None
+    with torch.inference_mode():
+        wanted = whole(noise)
+    try:
+        trunk = copy.deepcopy(whole)
+        trunk.network = _without(trunk.network, stage, above=True)
+        with torch.inference_mode():
+            reached = trunk.reached(noise)
+            tail = Tail(_without(whole.network, stage, above=False), tuple(reached.shape[1:]))
+            found = tail(trunk(noise))
+        if found.shape != wanted.shape or not torch.allclose(
+            found, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max())
+        ):
+            reason = "its two parts do not give what the whole gives"
+    except Exception as error:  # modules raise nearly anything where they are handed what they do not expect
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    if reason is not None:
+        raise UserError(
+            f"backbone.freeze: {name} cannot be split before {stage} ({reason}): use all, none or another stage"
+        )
+    return trunk, tail.requires_grad_(True)
+
+
+def stages(whole: Trunk) -> list[str]:
+    """Modules before which a network may be cut: its parts with parameters, and the parts of those that are lists."""
+    found = []
+    for name, part in whole.network.named_children():
+        inner = [f"{name}.{own}" for own, _ in part.named_children()]
+        listed = isinstance(part, nn.Sequential | nn.ModuleList) and name in ("blocks", "stages", "layers")
+        found += inner if listed else [name] * any(True for _ in part.parameters())
+    return found[1:]  # before the first part there is nothing to freeze
+
+
+def _without(network: nn.Module, stage: str, *, above: bool) -> nn.Module:
+    """A network in which all that lies above the cut (the stage included), or below it, does nothing.
+
+    The parts of a timm network stand in the order of computation. A vision transformer also does two things that are
+    no parts: it adds positions, below the blocks, and picks the token to read, above them.
+    """
+    parent = network
+    for part in stage.split("."):
+        names = [name for name, _ in parent.named_children()]
+        place = names.index(part)
+        for name in names[place + 1 :] if above else names[:place]:
+            setattr(parent, name, nn.Identity())
+        last, parent = parent, getattr(parent, part)
+    if above:
+        setattr(last, part, nn.Identity())
+    if isinstance(network, timm.models.VisionTransformer):
+        object.__setattr__(network, "pool" if above else "_pos_embed", nn.Identity())  # a method, so not a part
+        for name in [] if above else [name for name, _ in network.named_parameters(recurse=False)]:
+            setattr(network, name, None)  # the positions and tokens that are added below
+    return network
 
 
 def _pretrained(weights: Weights, file: Path, options: dict[str, Any]) -> nn.Module:

@@ -52,7 +52,7 @@ class Tables:
     schedules: Table
     importers: Mapping[str, object]
     known_backbone: Callable[[str], bool]
-    check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact"] | int, int], list[Problem]]
+    check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact", "fresh"] | int, int], list[Problem]]
 
 
 # A ValueError raised below is read as "found VALUE, expected MESSAGE".
@@ -73,9 +73,9 @@ def _seeds(value: Any) -> Any:
 
 
 def _views(value: Any) -> Any:
-    if value == "exact" or (type(value) is int and value >= 1):
+    if value in ("exact", "fresh") or (type(value) is int and value >= 1):
         return value
-    raise ValueError("exact, or a number of views of at least 1")
+    raise ValueError("exact, fresh, or a number of views of at least 1")
 
 
 def _attributes(names: list[str]) -> list[str]:
@@ -101,6 +101,12 @@ def _weights(value: str) -> str:
     if value in ("imagenet", "none") or re.fullmatch(r"package:.+", value) or is_weight_file(value):
         return value
     raise ValueError("imagenet, none, package:NAME or a path ending in " + ", ".join(WEIGHT_SUFFIXES))
+
+
+def _stage(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", value) is None:
+        raise ValueError("all, none or a stage of the backbone, such as layer4 or blocks.3")
+    return value
 
 
 def _folder_name(value: str) -> str:
@@ -224,14 +230,28 @@ def _split_form(value: Any) -> str:
 
 
 class BackboneConfig(Section):
-    """The frozen feature extractor and where its weights come from."""
+    """The network, where its weights come from, and how much of it is frozen."""
 
     name: str = "resnet18"
     weights: Annotated[str, AfterValidator(_weights)] = "imagenet"
-    freeze: Literal["all"] = "all"
+    freeze: Annotated[str, AfterValidator(_stage)] = "all"
     fallback: str | None = None
     engine: Literal["auto", "torch", "onnxruntime"] = "auto"
     dtype: Literal["float32", "float16"] = "float32"
+
+    @field_validator("engine")
+    @classmethod
+    def _engine_encodes(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("freeze") == "none" and value != "auto":
+            raise ValueError("auto, because under freeze: none nothing is encoded")
+        return value
+
+    @field_validator("dtype")
+    @classmethod
+    def _dtype_is_stored(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("freeze") == "none" and value != "float32":
+            raise ValueError("float32, because under freeze: none pixels are stored, as 8-bit integers")
+        return value
 
 
 class TransformConfig(Section):
@@ -241,17 +261,20 @@ class TransformConfig(Section):
     train: list[Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)]] = [
         {"HorizontalFlip": {"p": 0.5}}
     ]
-    views: Annotated[Literal["exact"] | int, BeforeValidator(_views)] = "exact"
+    views: Annotated[Literal["exact", "fresh"] | int, BeforeValidator(_views)] = "exact"
     decode: Literal["full", "fast"] = "full"
 
 
 class TrainConfig(Section):
-    """How the heads are trained."""
+    """How the heads are trained, and what of the network is not frozen."""
 
     optimizer: Entry = Spec("adam")
     lr: Rate = 1e-3
+    backbone_lr: Rate | None = None
     weight_decay: Decay = 0.0
     batch_size: Natural = 16
+    accumulate: Natural = 1
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     epochs: Natural = 10
     schedule: Entry = Spec("constant")
     clip: Annotated[float, Field(gt=0)] | None = None
@@ -261,6 +284,13 @@ class TrainConfig(Section):
     select: Literal["last", "loss", "f1_default", "average_precision", "roc_auc"] = "last"
     patience: Natural | None = None
     device: Annotated[str, AfterValidator(_device)] = "auto"
+
+    @field_validator("accumulate")
+    @classmethod
+    def _parts_are_equal(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("batch_size", 1) % value:
+            raise ValueError("a divisor of batch_size, which is cut into as many parts")
+        return value
 
     @field_validator("patience")
     @classmethod
@@ -328,6 +358,41 @@ class Config(Section):
     threshold: Entry = Spec("per_attribute_f1")
     calibration: Literal["none", "platt"] = "none"
     plot: PlotConfig = PlotConfig()
+
+    @field_validator("transform")
+    @classmethod
+    def _views_can_be_had(cls, value: TransformConfig, info: ValidationInfo) -> TransformConfig:
+        freeze = _freeze(info)
+        if value.views == "fresh" and freeze != "none":
+            raise ValueError("views: exact or a number, because fresh views need backbone.freeze: none")
+        if isinstance(value.views, int) and freeze == "none":
+            raise ValueError("views: exact or fresh, because under backbone.freeze: none no views are stored")
+        return value
+
+    @field_validator("train")
+    @classmethod
+    def _tail_options_are_read(cls, value: TrainConfig, info: ValidationInfo) -> TrainConfig:
+        changed = [key for key in TAIL_OPTIONS if getattr(value, key) != TrainConfig.model_fields[key].default]
+        if changed and _freeze(info) == "all":
+            raise ValueError(
+                f"no {' and no '.join(changed)}, because under backbone.freeze: all only a head is trained"
+            )
+        return value
+
+    @field_validator("tune")
+    @classmethod
+    def _only_heads_are_stacked(cls, value: Tune, info: ValidationInfo) -> Tune:
+        if value and _freeze(info) != "all":
+            raise ValueError("nothing, because only heads on a frozen backbone (freeze: all) are tuned")
+        return value
+
+
+TAIL_OPTIONS = ("backbone_lr", "accumulate", "precision")  # of train, which a frozen network has no use for
+
+
+def _freeze(info: ValidationInfo) -> str:
+    backbone: BackboneConfig | None = info.data.get("backbone")
+    return backbone.freeze if backbone else "all"  # what is wrong with it has been said
 
 
 class SuiteSection(Section):

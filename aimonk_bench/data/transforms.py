@@ -1,7 +1,7 @@
-"""Views of a picture: the flips of `views: exact` with their probabilities, or K drawn augmentations (`views: K`).
+"""Views of a picture: flips with their probabilities (`views: exact`), or augmentations (`views: K`, `views: fresh`).
 
-A view is made from the squashed uint8 picture and named by a string that never changes meaning, so that its features
-can be stored. Flips are done by NumPy, anything else by albumentations, which is imported only then: it brings torch.
+A view that is stored is made from the squashed uint8 picture and named by a string that never changes meaning. Flips
+are done by NumPy, anything else by albumentations, which is imported only then: it brings torch.
 """
 
 from __future__ import annotations
@@ -67,7 +67,12 @@ class Views:
     probabilities: np.ndarray
 
 
-def check(train: Sequence[Mapping[str, Mapping[str, Any]]], views: Literal["exact"] | int, size: int) -> list[Problem]:
+UNDISTURBED = Views((IDENTITY,), np.ones(1))
+
+
+def check(
+    train: Sequence[Mapping[str, Mapping[str, Any]]], views: Literal["exact", "fresh"] | int, size: int
+) -> list[Problem]:
     """Find every problem of `transform.train`; albumentations is imported only if more than flips are named.
 
     Args:
@@ -104,7 +109,10 @@ def _problems(name: str, arguments: Mapping[str, Any], path: Path, views: str | 
         wanted = f"an albumentations transform of pictures ({', '.join(EXACT)} or one of {len(names) - 2} others)"
         return [Problem(path, f"unknown transform {name!r}", wanted, nearest(name, names), on_key=True)]
     if views == "exact":
-        wanted = f"{' or '.join(EXACT)}; for others say `views: K`, the number of drawn views to store"
+        wanted = (
+            f"{' or '.join(EXACT)}; for others say `views: K`, the number of drawn views to store, or under "
+            "backbone.freeze: none `views: fresh`"
+        )
         return [Problem(path, f"{name} under views: exact", wanted, on_key=True)]
     kind = getattr(_albumentations(), name)
     return _argument_problems(kind, arguments, path) or _trial(kind, arguments, path, size)
@@ -173,7 +181,10 @@ def views(transform: TransformConfig) -> Views:
 
     Exact: every reachable combination of the flips, with the product of their probabilities. K: the identity, which
     training never draws, and K views drawn alike; their keys name transforms, arguments, library version and number.
+    Fresh: the identity, which whoever trains augments anew each time.
     """
+    if transform.views == "fresh":
+        return UNDISTURBED
     if transform.views != "exact":
         count = int(transform.views)
         keys = [f"{_digest(transform)}/{number}" for number in range(1, count + 1)]
@@ -200,14 +211,26 @@ def render(image: np.ndarray, sha256: str, key: str, transform: TransformConfig)
         key: one of ``views(transform).keys``.
 
     Returns:
-        uint8 [size, size, 3]; a transform that changes the size, such as a crop, is followed by the squash (bilinear).
+        uint8 [size, size, 3].
     """
     if key in FLIPS:
         return np.ascontiguousarray(image[FLIPS[key]])
+    return augment(image, f"{sha256}/{key}", transform)
+
+
+def augment(image: np.ndarray, seed: str, transform: TransformConfig) -> np.ndarray:
+    """Draw an augmentation of a picture, which depends on ``seed`` alone.
+
+    Args:
+        image: uint8 [size, size, 3].
+        seed: any text.
+
+    Returns:
+        uint8 [size, size, 3]; a transform that changes the size, such as a crop, is followed by the squash (bilinear).
+    """
     library = _albumentations()
     steps = [getattr(library, name)(**arguments) for item in transform.train for name, arguments in item.items()]
     pipeline = library.Compose(steps)  # built anew: one that is shared would mix the random streams of two threads
-    seed = f"{sha256}/{key}"
     # Not Compose(seed=...), which gives every step the same stream: two flips would then always fall together.
     digest = hashlib.sha256(seed.encode()).digest()
     pipeline.set_random_state(np.random.default_rng(list(digest)), random.Random(seed))

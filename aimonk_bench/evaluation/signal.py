@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from aimonk_bench.evaluation.cells import Cells
 from aimonk_bench.evaluation.metrics import roc_auc
@@ -109,8 +110,12 @@ def before(
     features, targets, observed = _one_row_per_group(features, targets, observed, groups)
     positive, known = (observed & (targets == 1)).sum(axis=0), observed.sum(axis=0)
     notes = ["" if 0 < n1 < n else _one_class(n1, n) for n1, n in zip(positive, known, strict=True)]
-    scores = probe(features, targets, observed, np.arange(len(features)), seed=seed)
-    p = score_test(features, targets, observed, permutations=permutations, seed=seed)
+    with threadpool_limits(1, user_api="blas"):  # several wait for each other in eigh, ten times as long when disturbed
+        x, penalty = _standardised(features)
+        scores = _probed(x, penalty, targets, observed, np.arange(len(features)), seed)
+        factor = _kernel_factor(x, penalty)
+        del x  # as large as the features
+        p = _score_tested(factor, targets, observed, permutations, seed)
     auc = roc_auc(np.nan_to_num(scores), targets, observed, 0.5)
     auc[(observed & np.isnan(scores)).any(axis=0)] = np.nan
     return Before(p, auc, positive, known - positive, notes)
@@ -146,7 +151,11 @@ def score_test(
 
     Source: Goeman, van de Geer, van Houwelingen, Testing against a high dimensional alternative, JRSS B 68, 2006.
     """
-    factor = _kernel_factor(features)
+    return _score_tested(_kernel_factor(*_standardised(features)), targets, observed, permutations, seed)
+
+
+def _score_tested(factor: Array, targets: Array, observed: Array, permutations: int | None, seed: int) -> Array:
+    """`score_test` by a factor [N, d] of the kernel."""
     values = np.full(targets.shape[1], np.nan)
     first = permutations or 999
     more = permutations or max(first, PERMUTATIONS_EACH * len(values))
@@ -198,9 +207,8 @@ def _standardised(features: Array) -> tuple[Array, float]:
     return x, RIDGE * width
 
 
-def _kernel_factor(features: Array) -> Array:
-    """Z [N, min(N, D)] with Z Z' = G (G + 10)^-1 = X (X'X + 10 D)^-1 X'."""
-    x, penalty = _standardised(features)
+def _kernel_factor(x: Array, penalty: float) -> Array:
+    """Z [N, min(N, D)] with Z Z' = G (G + 10)^-1 = X (X'X + 10 D)^-1 X', of what `_standardised` gives."""
     covariance = (x.T @ x).astype(np.float64)
     root = np.linalg.cholesky(covariance + penalty * np.eye(x.shape[1]))
     return np.asarray(x @ np.linalg.inv(root).T.astype(x.dtype))
@@ -223,7 +231,11 @@ def probe(features: Array, targets: Array, observed: Array, groups: Array, *, se
         groups: [N] rows of one group share a fold.
         seed: of the folds.
     """
-    x, penalty = _standardised(features)
+    return _probed(*_standardised(features), targets, observed, groups, seed)
+
+
+def _probed(x: Array, penalty: float, targets: Array, observed: Array, groups: Array, seed: int) -> Array:
+    """`probe` of what `_standardised` gives."""
     scores = np.full(targets.shape, np.nan)
     for a, fold in enumerate(_folds(targets, observed, groups, seed).T):
         positive = observed[:, a] & (targets[:, a] == 1)

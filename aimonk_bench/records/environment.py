@@ -32,11 +32,19 @@ def environment(weights: Mapping[str, Any], engine: str, device: str) -> dict[st
 
     Args:
         weights: what is known of the weights. The table reads ``name`` (the backbone used), ``requested`` (the one
-            asked for), ``licence`` and ``non_commercial``; ``source``, ``file``, ``sha256`` are for the record.
+            asked for), ``freeze``, ``licence`` and ``non_commercial``; ``source``, ``file``, ``sha256`` are for the
+            record.
         engine: what encoded the pictures, "onnxruntime" or "torch".
         device: where the heads were trained, such as "cpu".
     """
     return {**_machine(), "engine": engine, "device": device, "weights": dict(weights)}
+
+
+def cores() -> int:
+    """Processor cores this process may use: by its affinity and by the quota of its container."""
+    import joblib
+
+    return int(joblib.cpu_count())
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from aimonk_bench.evaluation.comparison import MARGIN
 from aimonk_bench.evaluation.verdict import listed
@@ -61,13 +61,14 @@ def heading(summary: Summary) -> list[str]:
     finished = summary.collection.finished
     backbones = _backbones(summary)
     lines = [summary.collection.name + (": " + ", ".join(_sizes(summary)) if finished else "")]
+    frozen = " or ".join(dict.fromkeys(_frozen(record.environment["weights"]) for record in finished))
     if len(backbones) > 1:
-        lines.append("several backbones, named in the rows, frozen")
+        lines.append(f"several backbones, named in the rows, {frozen}")
     for used, asked, weights, licence in backbones:
         if len(backbones) == 1 or licence:
             fallback = f" (fallback for {asked})" if used != asked else ""
             warning = f", NON-COMMERCIAL ({licence})" if licence else ""
-            lines.append(f"{used}{fallback}, {_weights(weights)}, frozen{warning}")
+            lines.append(f"{used}{fallback}, {_weights(weights)}, {frozen}{warning}")
     columns = [record.status.columns for record in summary.collection.records.values()]
     settings = {
         "loss": {own["loss"] for own in columns},
@@ -80,6 +81,12 @@ def heading(summary: Summary) -> list[str]:
     more = [part for part in _shared(summary).values() if part not in known]
     line = ", ".join([*(f"{name} {value}" for name, value in same.items()), *more])
     return [*lines, line] if line else lines
+
+
+def _frozen(facts: Mapping[str, str]) -> str:
+    """How much of a backbone is trained."""
+    freeze = facts.get("freeze", "all")  # results older than the key are of frozen backbones
+    return {"all": "frozen", "none": "trained end to end"}.get(freeze, f"trained from {freeze} on")
 
 
 def _weights(weights: str) -> str:

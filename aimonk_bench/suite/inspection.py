@@ -42,11 +42,12 @@ def inspect(config: Config, progress: Progress) -> Audit:
         RunFailed: the engine cannot be had.
     """
     undisturbed = config.transform.model_copy(update={"train": [], "views": "exact"})
-    planned = plan.plan_run(config.model_copy(update={"transform": undisturbed}))
-    material = runner.Materials(planned.dataset, progress).of(planned.baseline)
+    frozen = config.backbone.model_copy(update={"freeze": "all"})
+    planned = plan.plan_run(config.model_copy(update={"transform": undisturbed, "backbone": frozen}))
+    material = runner.Materials(planned.dataset, runner.Clock(), progress).of(planned.baseline)
     labels, groups = material.labels, material.groups
     targets, observed = labels.targets, labels.observed
-    features = np.asarray(material.bank.rows[material.bank.index[0]], np.float32)
+    features = material.features
     by_line = {picture.line: picture for picture in planned.dataset.pictures if picture is not None}
     used = [by_line[line] for line in labels.lines.tolist()]
     content = np.unique([picture.sha256 for picture in used], return_inverse=True)[1]

@@ -19,18 +19,19 @@ from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
 from aimonk_bench.config.grid import Suite
-from aimonk_bench.config.schema import BackboneConfig, Config, DataConfig, KFold, Tables, TrainConfig
+from aimonk_bench.config.schema import TAIL_OPTIONS, BackboneConfig, Config, DataConfig, KFold, Tables, TrainConfig
 from aimonk_bench.data import labels, pictures, splits, truth
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.pictures import Picture, Skipped
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
-from aimonk_bench.training import trainer
+from aimonk_bench.training import checks
 from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES
 from aimonk_bench.training.losses import LOSSES, SET_LOSSES
 from aimonk_bench.training.missing import MISSING, wants_teacher
 from aimonk_bench.training.samplers import SAMPLERS
 
+FREEZE = "freeze="
 HASH_LENGTH = 6  # hex digits; together with the readable part far more than the runs of a suite need
 
 
@@ -159,7 +160,7 @@ def _checked_labels(configs: Sequence[Config]) -> Labels:
     problems: list[str] = []
     for config in configs:
         try:
-            trainer.check(config.train, config.loss, config.missing, config.sampler, len(listed.attributes))
+            checks.check(config.train, config.loss, config.missing, config.sampler, len(listed.attributes))
         except UserError as error:
             problems += error.problems
     # pictures with equal bytes may still join groups, which the run itself checks
@@ -201,9 +202,11 @@ def _planned(name: str, config: Config, dataset: Dataset, resolved: Weights | We
         pick_device(config.train.device),
         config.backbone.dtype,
         config.transform.decode,
+        config.backbone.freeze,
     )
+    trained = f"({FREEZE}{encoder.freeze})" if encoder.freeze != "all" else ""
     columns = {
-        "backbone": encoder.weights.name,
+        "backbone": encoder.weights.name + trained,
         "weights": Path(config.backbone.weights).name,
         "loss": registry.label(LOSSES | SET_LOSSES, config.loss),
         "missing": registry.label(MISSING, config.missing),
@@ -233,8 +236,9 @@ def _folds(config: Config) -> int:
 def complexity(config: Config, features: int | None) -> tuple[int, ...]:
     """The declared order of complexity, compared from the left; smaller is simpler.
 
-    `trainings`; D; how many of loss, missing-label policy, sampler and
-    threshold policy are not those of the reference recipe; then their places in the tables.
+    How much of the backbone is trained (nothing, some stages, all of it); `trainings`; D; how many of loss,
+    missing-label policy, sampler and threshold policy are not those of the reference recipe; then their places in the
+    tables.
 
     Args:
         features: D; None, where only the built network tells, counts as the largest.
@@ -247,6 +251,7 @@ def complexity(config: Config, features: int | None) -> tuple[int, ...]:
     )
     departures = sum(registry.label(table, spec) != usual for table, spec, usual in parts)
     return (
+        {"all": 0, "none": 2}.get(config.backbone.freeze, 1),
         trainings(config),
         features or sys.maxsize,
         departures,
@@ -274,7 +279,8 @@ def run_id(config: Config, fingerprint: str, encoder: str) -> str:
         parts += [label] if label != default else []
     parts += [f"hide {config.hide}"] if config.hide else []
     parts += [config.backbone.name] if config.backbone.name != BackboneConfig().name else []
-    scalars = ("lr", "weight_decay", "batch_size", "epochs", "clip", "select", "patience")
+    parts += [f"{FREEZE}{config.backbone.freeze}"] if config.backbone.freeze != "all" else []
+    scalars = ("lr", *TAIL_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")
     parts += [f"{key}{getattr(train, key)}" for key in scalars if getattr(train, key) != getattr(usual, key)]
     readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)
     text = json.dumps([grid.public(config), fingerprint, encoder], sort_keys=True)

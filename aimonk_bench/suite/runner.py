@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,31 +17,74 @@ from typing import Any, Literal
 import filelock
 import numpy as np
 
+from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.backbones.features import Bank, FeatureStore
 from aimonk_bench.config import loader
-from aimonk_bench.config.schema import Config, HideConfig
+from aimonk_bench.config.schema import Config, HideConfig, Holdout, KFold
 from aimonk_bench.data import splits, transforms, truth
 from aimonk_bench.data.hiding import hide
 from aimonk_bench.data.labels import SHOWN, Labels
 from aimonk_bench.data.pictures import Skipped
 from aimonk_bench.data.splits import Fold
+from aimonk_bench.data.transforms import UNDISTURBED
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.evaluation import metrics, scores, signal, thresholds
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import index, run, suite
 from aimonk_bench.records.environment import environment
-from aimonk_bench.records.files import write_text
+from aimonk_bench.records.files import write_json, write_text
 from aimonk_bench.records.run import Status
 from aimonk_bench.reporting import figures, summary, table
 from aimonk_bench.suite import missingness
 from aimonk_bench.suite.plan import Dataset, Plan, PlannedRun
-from aimonk_bench.training import trainer
-from aimonk_bench.training.trainer import Trained
+from aimonk_bench.training.outcome import Trained
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
+CHECKPOINTS = "checkpoints"  # of a run that is not done
 MISSINGNESS = "missingness.png"
+SECONDS = "seconds.json"
+PHASES = ("start", "plan", "encode", "train", "score", "plots", "statistics", "files")
 HIDING = 0x4849  # its random numbers: not those that drew a synthetic data set or a split of the same seed
+
+
+class Clock:
+    """Seconds per phase, none of them counted twice: a phase within another stops that one.
+
+    Args:
+        began: when the process did, by `time.perf_counter`; what has passed since is the phase "start".
+    """
+
+    def __init__(self, began: float | None = None) -> None:
+        now = time.perf_counter()
+        self._began = now if began is None else began
+        self.seconds = {"start": now - self._began}
+        self._within = 0.0  # seconds of the phases that stopped the current one
+        self._lapped: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Time a phase, also if it raises; several times add up."""
+        start, outside, self._within = time.perf_counter(), self._within, 0.0
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + spent - self._within
+            self._within = outside + spent
+
+    def laps(self, *phases: str) -> dict[str, float]:
+        """Seconds of these phases since they were last asked for; one that was not entered is absent."""
+        passed = {phase: self.seconds.get(phase, 0.0) - self._lapped.get(phase, 0.0) for phase in phases}
+        self._lapped |= {phase: self.seconds.get(phase, 0.0) for phase in phases}
+        return {phase: round(seconds, 3) for phase, seconds in passed.items() if seconds}
+
+    def itemised(self) -> dict[str, float]:
+        """Seconds of every one of PHASES, what is left ("other"), and "total", since the process began."""
+        total = time.perf_counter() - self._began
+        items = {phase: self.seconds.get(phase, 0.0) for phase in PHASES}
+        items |= {"other": total - sum(items.values()), "total": total}
+        return {phase: round(seconds, 3) for phase, seconds in items.items()}
 
 
 class BadPictures(UserError):
@@ -65,7 +109,8 @@ class Material:
         groups: [N] pictures of one group never part.
         skipped: listed pictures that are left out.
         fingerprint: of the data.
-        bank: features; index [V, N].
+        bank: what is stored of the frozen part of the network, index [V, N].
+        pooled: pooled features of the network as pretrained; the same bank if all of it is frozen.
         truth: [N, A] 1, 0, -1 where not known; None where nobody knows.
     """
 
@@ -74,8 +119,20 @@ class Material:
     skipped: list[Skipped]
     fingerprint: str
     bank: Bank
+    pooled: Bank
     truth: np.ndarray | None
     _probed: dict[tuple[int, bytes], np.ndarray] = dataclasses.field(default_factory=dict)
+    _dealt: dict[Holdout | KFold, list[Fold]] = dataclasses.field(default_factory=dict)
+
+    def folds(self, scheme: Holdout | KFold) -> list[Fold]:
+        """The parts of a split, dealt once.
+
+        Raises:
+            UserError: it is impossible.
+        """
+        if scheme not in self._dealt:
+            self._dealt[scheme] = splits.split(scheme, self.labels.targets, self.labels.observed, self.groups)
+        return self._dealt[scheme]
 
     def seen(self, hiding: HideConfig | None, folds: Sequence[Fold]) -> Seen:
         """The labels that each part of a split keeps.
@@ -97,36 +154,34 @@ class Material:
         left = observed & ~hidden
         return Seen(left, observed if hiding.rows == "train" else left, observed)
 
+    @property
+    def features(self) -> np.ndarray:
+        """float32 [N, D] pooled features of the undisturbed pictures."""
+        return np.asarray(self.pooled.rows[self.pooled.index[0]], np.float32)
+
     @cached_property
     def before(self) -> signal.Before:
         """The test for signal in the features of the undisturbed pictures, before anything is hidden or trained."""
-        features = self.bank.rows[self.bank.index[0]].astype(np.float32)
-        return signal.before(features, self.labels.targets, self.labels.observed, self.groups, seed=0)
+        return signal.before(self.features, self.labels.targets, self.labels.observed, self.groups, seed=0)
 
     def _probe(self, rows: np.ndarray, seed: int) -> np.ndarray:
         """Out-of-fold scores [R, A] of a probe on the undisturbed pictures of these rows alone, computed once."""
         key = seed, rows.tobytes()
         if key not in self._probed:
-            features, labels = self.bank.rows[self.bank.index[0, rows]].astype(np.float32), self.labels
-            own = labels.targets[rows], labels.observed[rows], self.groups[rows]
-            self._probed[key] = signal.probe(features, *own, seed=seed)
+            own = self.labels.targets[rows], self.labels.observed[rows], self.groups[rows]
+            self._probed[key] = signal.probe(self.features[rows], *own, seed=seed)
         return self._probed[key]
 
 
 class Materials:
     """The material of each encoder and set of views, encoded when it is first asked for and kept for the next run."""
 
-    def __init__(self, dataset: Dataset, progress: Progress) -> None:
+    def __init__(self, dataset: Dataset, clock: Clock, progress: Progress) -> None:
         self._dataset = dataset
+        self._clock = clock
         self._progress = progress
         self._store = FeatureStore()
         self._ready: dict[tuple[str, str, tuple[str, ...]], Material] = {}
-        self._unclaimed = 0.0
-
-    def claim_seconds(self) -> float:
-        """Seconds spent on encoding since the last call: they are those of the run that asks first."""
-        seconds, self._unclaimed = self._unclaimed, 0.0
-        return seconds
 
     def of(self, planned: PlannedRun) -> Material:
         """The material of a run.
@@ -137,22 +192,19 @@ class Materials:
         """
         if planned.reason is not None:
             raise RunFailed(planned.reason)
-        views = transforms.views(planned.config.transform)
+        views = stored_views(planned.config)
         key = (planned.encoder.digest, planned.encoder.engine, views.keys)
         if key not in self._ready:
-            clock = Clock()
-            try:
-                with clock("encode"):
-                    self._ready[key] = self._encode(planned, views)
-            finally:
-                self._unclaimed += clock.seconds["encode"]
+            with self._clock("encode"):
+                self._ready[key] = self._encode(planned, views)
         return self._ready[key]
 
     def _encode(self, planned: PlannedRun, views: transforms.Views) -> Material:
         listed, data = self._dataset.labels, planned.config.data
         rows = [row for row, picture in enumerate(self._dataset.pictures) if picture is not None]
         found = [picture for picture in self._dataset.pictures if picture is not None]
-        bank = self._store.bank(found, views, planned.config.transform, planned.encoder, self._progress)
+        transform, encoder = planned.config.transform, planned.encoder
+        bank = self._store.bank(found, views, transform, encoder, self._progress)
         bad = [Skipped(found[n].image_id, found[n].line, reason) for n, reason in bank.bad]
         if bad and (data.on_bad_image == "error" or len(bad) == len(found)):
             where = [f"{data.labels}:{item.line}: picture {item.image_id}" for item in bad]
@@ -169,10 +221,19 @@ class Materials:
             logger.warning("%s:%d: skipped %s: %s", data.labels, item.line, item.image_id, item.reason)
         groups = splits.components([found[n].sha256 for n in kept], labels.groups)
         bank = dataclasses.replace(bank, index=bank.index[:, kept], bad=[])
-        return Material(labels, groups, skipped, self._dataset.fingerprint, bank, known)
+        pooled = bank
+        if encoder.freeze != "all":
+            whole = dataclasses.replace(encoder, freeze="all")
+            pooled = self._store.bank([found[n] for n in kept], UNDISTURBED, transform, whole, self._progress)
+        return Material(labels, groups, skipped, self._dataset.fingerprint, bank, pooled, known)
 
 
-def execute_run(plan: Plan, folder: Path, progress: Progress) -> None:
+def stored_views(config: Config) -> transforms.Views:
+    """The views of a picture that the feature store keeps: of pixels only the undisturbed one."""
+    return UNDISTURBED if config.backbone.freeze == "none" else transforms.views(config.transform)
+
+
+def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> None:
     """Execute the only run of ``plan`` in ``folder``; nothing is done if it is already there.
 
     Raises:
@@ -185,12 +246,12 @@ def execute_run(plan: Plan, folder: Path, progress: Progress) -> None:
     with alone(folder):
         if run.claim(folder, planned.id, loader.dump(planned.config)):
             logger.info("already done: %s in %s", planned.id, folder)
-            restore(planned, folder)
+            restore(planned, folder, clock)
         else:
-            execute(planned, Materials(plan.dataset, progress), folder, progress)
+            execute(planned, Materials(plan.dataset, clock, progress), folder, clock, progress)
 
 
-def execute_suite(plan: Plan, folder: Path, progress: Progress) -> None:
+def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> None:
     """Execute the runs of ``plan`` that are not finished yet, and write ``suite.json`` and the summaries.
 
     A run that fails is recorded with its reason and the next one begins.
@@ -200,14 +261,15 @@ def execute_suite(plan: Plan, folder: Path, progress: Progress) -> None:
     """
     _tell_notes(plan.dataset)
     with alone(folder):
-        _execute_pending(plan, folder, progress)
+        _execute_pending(plan, folder, clock, progress)
 
 
-def _execute_pending(plan: Plan, folder: Path, progress: Progress) -> None:
+def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> None:
     suite.claim(folder)
-    materials = Materials(plan.dataset, progress)
+    materials = Materials(plan.dataset, clock, progress)
     places = {planned.id: folder / suite.RUNS / planned.id for planned in plan.runs}
-    pending = [p for p in plan.runs if not run.claim(places[p.id], p.id, loader.dump(p.config))]
+    with clock("files"):
+        pending = [p for p in plan.runs if not run.claim(places[p.id], p.id, loader.dump(p.config))]
     for planned in pending:
         try:
             materials.of(planned)
@@ -221,13 +283,15 @@ def _execute_pending(plan: Plan, folder: Path, progress: Progress) -> None:
     try:
         for number, planned in enumerate(plan.runs, start=1):
             if planned not in pending:
-                restore(planned, places[planned.id])
+                restore(planned, places[planned.id], clock)
                 continue
             logger.info("run %d of %d: %s", number, len(plan.runs), planned.name)
-            _execute_or_record(planned, materials, places[planned.id], progress)
+            _execute_or_record(planned, materials, places[planned.id], clock, progress)
     finally:
-        write_summaries(folder)
-        _draw_missingness(plan, folder)
+        with clock("statistics"):
+            write_summaries(folder)
+        with clock("plots"):
+            _draw_missingness(plan, folder)
     if len(pending) < len(plan.runs):
         logger.info("%d of %d runs were already done", len(plan.runs) - len(pending), len(plan.runs))
 
@@ -256,20 +320,25 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _execute_or_record(planned: PlannedRun, materials: Materials, folder: Path, progress: Progress) -> None:
+def _execute_or_record(
+    planned: PlannedRun, materials: Materials, folder: Path, clock: Clock, progress: Progress
+) -> None:
     try:
-        execute(planned, materials, folder, progress)
+        execute(planned, materials, folder, clock, progress)
     except UserError as error:  # in a suite it is this run's failure: the others can go on
-        _record_failure(planned, folder, {}, "; ".join(error.problems))
+        _record_failure(planned, folder, clock.laps("train", "score"), "; ".join(error.problems))
         logger.error("%s failed: %s", planned.name, error)
     except RunFailed as error:
         logger.error("%s failed: %s", planned.name, str(error).partition("\n")[0])
 
 
-def restore(planned: PlannedRun, folder: Path) -> None:
+def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
     """Write again what was deleted of a finished run and derives from its predictions and its history."""
-    run.restore(run.read(folder))
-    if not (folder / run.LOSS_CURVE).exists():
+    with clock("files"):
+        run.restore(run.read(folder))
+    if (folder / run.LOSS_CURVE).exists():
+        return
+    with clock("plots"):
         figures.loss_curve(run.read_history(folder), planned.config.plot.title, folder / run.LOSS_CURVE)
 
 
@@ -293,20 +362,21 @@ def _draw_missingness(plan: Plan, folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def execute(planned: PlannedRun, materials: Materials, folder: Path, progress: Progress) -> None:
+def execute(planned: PlannedRun, materials: Materials, folder: Path, clock: Clock, progress: Progress) -> None:
     """Execute one run and write its files, the status last.
 
     Raises:
         RunFailed: after the failure is recorded.
         UserError: a picture cannot be decoded or the split is impossible; nothing is written.
     """
-    clock = Clock()
+    seconds: dict[str, float] = {}
     try:
         material = materials.of(planned)
-        clock.seconds["encode"] = materials.claim_seconds()
-        labels = material.labels
-        folds = splits.split(planned.config.split, labels.targets, labels.observed, material.groups)
-        run.begin(folder, loader.dump(planned.config))
+        seconds = {"encode": 0.0} | clock.laps("encode")  # those of the run that asks first
+        with clock("plan"):
+            folds = material.folds(planned.config.split)
+        with clock("files"):
+            run.begin(folder, loader.dump(planned.config))
         _train_and_score(planned, material, folds, folder, clock, progress)
     except UserError:
         raise
@@ -315,9 +385,12 @@ def execute(planned: PlannedRun, materials: Materials, folder: Path, progress: P
         reason = str(error) if expected else f"{type(error).__name__}: {error}"
         if not expected:
             logger.exception("an error that aimonk_bench did not expect, in %s", planned.name)
-        _record_failure(planned, folder, clock.seconds, reason)
+        _record_failure(planned, folder, seconds | clock.laps("train", "score"), reason)
         raise RunFailed(reason) from error
-    run.write_status(folder, _status(planned, "done", clock.seconds))
+    with clock("files"):
+        run.write_status(folder, _status(planned, "done", seconds | clock.laps("train", "score")))
+    if (folder / CHECKPOINTS).exists():
+        shutil.rmtree(folder / CHECKPOINTS)
 
 
 def _status(
@@ -338,26 +411,10 @@ def _train_and_score(
     planned: PlannedRun, material: Material, folds: list[Fold], folder: Path, clock: Clock, progress: Progress
 ) -> None:
     """From features to every file of the run but its status."""
-    config, labels = planned.config, material.labels
-    probabilities = transforms.views(config.transform).probabilities
+    config = planned.config
     seen = material.seen(config.hide, folds)
     with clock("train"):
-        trained = trainer.train(
-            material.bank.rows,
-            material.bank.index,
-            probabilities,
-            labels.targets,
-            seen.train,
-            folds,
-            config.train,
-            config.loss,
-            config.missing,
-            config.sampler,
-            attributes=labels.attributes,
-            tune=config.tune,
-            val_observed=seen.val,
-            progress=progress,
-        )
+        trained = _trained(planned, material, seen, folds, folder, clock, progress)
     with clock("score"):
         predictions = assemble(trained, material, seen, folds, config.train.seeds)
         tuned = thresholds.tune(predictions, config.threshold)
@@ -365,14 +422,56 @@ def _train_and_score(
         before = material.before
     for note in (*trained.notes, *_by_fold(tuned.notes)):
         logger.info("%s", note)
-    run.write_environment(folder, _environment(planned, material.bank.engine, config.train.device))
-    run.write_data(folder, _data(config, material, seen, folds, trained) | {"signal": before.to_json()})
-    run.write_history(folder, trained.history)
-    figures.loss_curve(trained.history, config.plot.title, folder / run.LOSS_CURVE)
-    run.write_predictions(folder, predictions)
-    run.write_thresholds(folder, tuned)
-    run.write_metrics(folder, scored)
-    run.write_reliability(folder, scores.reliability(predictions, config.calibration))
+    with clock("files"):
+        run.write_environment(folder, _environment(planned, material.bank.engine, config.train.device))
+        run.write_data(folder, _data(config, material, seen, folds, trained) | {"signal": before.to_json()})
+        run.write_history(folder, trained.history)
+        with clock("plots"):
+            figures.loss_curve(trained.history, config.plot.title, folder / run.LOSS_CURVE)
+        run.write_predictions(folder, predictions)
+        run.write_thresholds(folder, tuned)
+        run.write_metrics(folder, scored)
+        run.write_reliability(folder, scores.reliability(predictions, config.calibration))
+
+
+def _trained(
+    planned: PlannedRun,
+    material: Material,
+    seen: Seen,
+    folds: list[Fold],
+    folder: Path,
+    clock: Clock,
+    progress: Progress,
+) -> Trained:
+    """Train heads on a frozen backbone, or what of the backbone is not frozen with them."""
+    config, labels, bank = planned.config, material.labels, material.bank
+    views = transforms.views(config.transform)
+    recipe = (config.train, config.loss, config.missing, config.sampler)
+    data = (views.probabilities, labels.targets, seen.train, folds)
+    told: dict[str, Any] = {"attributes": labels.attributes, "val_observed": seen.val, "progress": progress}
+    if config.backbone.freeze == "all":
+        with clock("start"):  # torch is loaded when there is something to train
+            from aimonk_bench.training import trainer
+
+        return trainer.train(bank.rows, bank.index, *data, *recipe, tune=config.tune, **told)
+    with clock("start"):
+        from aimonk_bench.backbones import trunk
+        from aimonk_bench.training import finetune, sources
+
+    tail = trunk.build_tail(planned.encoder.weights, planned.encoder.size, planned.encoder.freeze)
+    source: sources.Source = sources.Stored(bank.rows, bank.index)
+    if config.backbone.freeze == "none":
+        source = sources.Pixels(bank.rows, bank.index[0], views.keys, config.transform)
+    return finetune.train(source, *data, *recipe, tail=tail, key=planned.id, checkpoints=folder / CHECKPOINTS, **told)
+
+
+def itemise(folder: Path, clock: Clock) -> None:
+    """Tell where the seconds went, and write ``seconds.json``; where nothing was done the one that is there stays."""
+    items = clock.itemised()
+    if "encode" in clock.seconds:
+        write_json(folder / SECONDS, items)
+    parts = [f"{phase} {seconds:.1f}" for phase, seconds in items.items() if phase != "total"]
+    logger.info("%.1f s: %s", items["total"], ", ".join(parts))
 
 
 def assemble(
@@ -447,26 +546,11 @@ def _environment(planned: PlannedRun, engine: str, device: str) -> dict[str, Any
         "sha256": weights.sha256,
         "licence": weights.licence,
         "non_commercial": weights.non_commercial,
+        "freeze": planned.encoder.freeze,
     }
-    return environment(facts, engine, str(trainer.device_of(device)))
+    return environment(facts, engine, pick_device(device))
 
 
 def _tell_notes(dataset: Dataset) -> None:
     for note in dataset.labels.notes:
         logger.info("%s: %s", dataset.labels.file, note)
-
-
-class Clock:
-    """Seconds per phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        """Time a phase, also if it raises."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[phase] = round(time.perf_counter() - start, 3)

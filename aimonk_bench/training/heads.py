@@ -9,16 +9,21 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from annotated_types import Ge, Lt
-from torch import Tensor
 
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError
+from aimonk_bench.lazy import Lazy
 from aimonk_bench.registry import Spec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Lazy("torch")
 
 TIE = 1e-9  # scores this close differ by the order of a sum, not by what was learned
 
@@ -40,16 +45,16 @@ class Heads:
         attributes: int,
         features: int,
         generators: Sequence[np.random.Generator],
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
     ) -> Heads:
-        """One head per generator, as torch.nn.Linear draws it: all uniform within +-1/sqrt(D).
+        """One head per generator, as torch.nn.Linear draws it: all uniform within +-1/sqrt(D), by default in float32.
 
         Drawn in float64 on the CPU, so that neither dtype nor device changes where a head starts.
         """
         bound = 1 / math.sqrt(features)
         draws = np.stack([rng.uniform(-bound, bound, (attributes, features + 1)) for rng in generators])
-        both = torch.from_numpy(draws).to(device, dtype)
+        both = torch.from_numpy(draws).to(device, dtype or torch.float32)
         weight, bias = both[..., :-1].contiguous(), both[..., -1].unsqueeze(1).contiguous()
         return cls(weight, bias)
 
@@ -255,45 +260,61 @@ def warmup_cosine(step: int, total: int, *, warmup: Annotated[float, Ge(0), Lt(1
     return (step + 1) / (rising + 1) if step < rising else cosine(step - rising, total - rising)
 
 
-class Selection:
-    """The epoch each head keeps, and when it stops.
+class Choice:
+    """Which epoch each head keeps, and when it stops.
 
     The score of a head is larger for better epochs; equal scores (to TIE) keep the earlier one. ``patience`` epochs
     without a better score stop a head. A score of NaN chooses nothing and stops nothing: a head that never has
     another keeps its last epoch.
 
     Attributes:
-        heads: the kept weights, copies.
-        epoch: [S] the epoch they are from, 1-based.
+        epoch: [S] the epoch kept, 1-based.
         active: [S] bool, false once a head has stopped.
+        best: [S] its best score, -inf before it has one.
+        waited: [S] epochs since.
     """
 
-    def __init__(self, heads: Heads, *, last: bool, patience: int | None) -> None:
-        count = len(heads.weight)
-        self.heads = Heads(heads.weight.clone(), heads.bias.clone())
+    def __init__(self, count: int, *, last: bool, patience: int | None) -> None:
         self.epoch = np.zeros(count, np.int64)
         self.active = np.ones(count, bool)
-        self._best = np.full(count, -np.inf)
-        self._waited = np.zeros(count, np.int64)
+        self.best = np.full(count, -np.inf)
+        self.waited = np.zeros(count, np.int64)
         self._last, self._patience = last, patience
 
     @property
     def scored(self) -> np.ndarray:
         """[S] bool, whether a head ever had a score."""
-        return self._best > -np.inf
+        return self.best > -np.inf
+
+    def choose(self, epoch: int, scores: np.ndarray) -> np.ndarray:
+        """Take note of the scores [S] at the end of an epoch: [S] bool, which heads keep it."""
+        better = self.active & (scores > self.best + TIE)
+        self.best[better] = scores[better]
+        kept: np.ndarray = self.active if self._last else better | (self.active & ~self.scored)
+        kept = kept.copy()
+        self.epoch[kept] = epoch
+        self.waited = np.where(better | np.isnan(scores), 0, self.waited + 1)
+        if self._patience is not None:
+            self.active &= self.waited < self._patience
+        return kept
+
+
+class Selection(Choice):
+    """A choice that keeps the weights of stacked heads.
+
+    Attributes:
+        heads: the kept weights, copies.
+    """
+
+    def __init__(self, heads: Heads, *, last: bool, patience: int | None) -> None:
+        super().__init__(len(heads.weight), last=last, patience=patience)
+        self.heads = Heads(heads.weight.clone(), heads.bias.clone())
 
     def update(self, heads: Heads, epoch: int, scores: np.ndarray) -> None:
         """Take note of the weights at the end of an epoch and of their scores [S]."""
-        better = self.active & (scores > self._best + TIE)
-        self._best[better] = scores[better]
-        kept = self.active if self._last else better | (self.active & ~self.scored)
-        chosen = torch.from_numpy(np.flatnonzero(kept)).to(heads.weight.device)
+        chosen = torch.from_numpy(np.flatnonzero(self.choose(epoch, scores))).to(heads.weight.device)
         self.heads.weight[chosen] = heads.weight[chosen]
         self.heads.bias[chosen] = heads.bias[chosen]
-        self.epoch[kept] = epoch
-        self._waited = np.where(better | np.isnan(scores), 0, self._waited + 1)
-        if self._patience is not None:
-            self.active &= self._waited < self._patience
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}

@@ -50,14 +50,20 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-import torch
 from annotated_types import Ge, Gt, Le, Lt
-from torch import Tensor
-from torch.nn import functional as F
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+from aimonk_bench.lazy import Lazy
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.nn import functional as F
+else:
+    torch, F = Lazy("torch"), Lazy("torch.nn.functional")
+
+Loss: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 
 
 def bind(function: Callable[..., Any], positives: Tensor, negatives: Tensor) -> functools.partial[Any]:
@@ -184,7 +190,7 @@ def asymmetric(
 
 def shifted_log(log_n: Tensor, clip: float | Tensor) -> Tensor:
     """log(1 - max(p - clip, 0)) of log(1 - p), which is exact as it stands where clip is 0."""
-    if not isinstance(clip, Tensor):
+    if not isinstance(clip, torch.Tensor):
         return torch.log(log_n.exp() + clip).clamp(max=0) if clip else log_n
     moved = torch.log(torch.where(clip > 0, log_n.exp() + clip, 1.0)).clamp(max=0)
     return torch.where(clip > 0, moved, log_n)
@@ -257,7 +263,7 @@ def _log_sum_exp(logits: Tensor, weights: Tensor, dim: int) -> Tensor:
 
 def _per_set(option: float | Tensor) -> float | Tensor:
     """An option [S, 1, 1] as it goes with one number per set, [S, 1]."""
-    return option.squeeze(-1) if isinstance(option, Tensor) else option
+    return option.squeeze(-1) if isinstance(option, torch.Tensor) else option
 
 
 def _mean(values: Tensor, counted: Tensor) -> Tensor:

@@ -33,19 +33,24 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-import torch
 from annotated_types import Ge, Le
-from torch import Tensor
 
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError
+from aimonk_bench.lazy import Lazy
 from aimonk_bench.registry import Spec
 from aimonk_bench.training.losses import LOSSES, SET_LOSSES, Loss, bind, logs, masked_bce, reduce, wide
 from aimonk_bench.training.slopes import Slope, slope_of
 
-Policy = Callable[..., tuple[Tensor, Tensor]]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Lazy("torch")
+
+Policy: TypeAlias = "Callable[..., tuple[Tensor, Tensor]]"
 AHEAD = ("ignore", "negative", "weak_negative", "positive", "smooth_negative")  # ask neither logits nor epoch
 
 
@@ -323,6 +328,19 @@ def check_missing(missing: Spec, loss: Spec, attributes: int) -> None:
         f"missing: {missing.name} {reason} {loss.name} has no place for: use missing: {instead}, or {other} such as "
         f"masked_bce (in a suite: exclude {{loss: {loss.name}, missing: {missing.name}}})"
     )
+
+
+def check_accumulation(missing: Spec, loss: Spec, parts: int) -> None:
+    """Refuse, before anything is read, to cut a batch in parts where the loss of a part asks the rest of the batch.
+
+    Raises:
+        UserError: with a set loss, or a policy whose weights are not known before the logits.
+    """
+    if parts > 1 and (loss.name in SET_LOSSES or missing.name not in AHEAD):
+        raise UserError(
+            f"train.accumulate: found {parts}, expected 1 for {loss.name} + {missing.name}; a batch can be cut for "
+            f"elementwise losses with missing: {', '.join(AHEAD)}"
+        )
 
 
 MISSING: dict[str, Policy] = {

@@ -9,14 +9,18 @@ With l+ = -log p, l- = -log(1 - p): dl+/dz = p - 1, dl-/dz = p, dp/dz = p (1 - p
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
-from torch import Tensor
-
+from aimonk_bench.lazy import Lazy
 from aimonk_bench.training.losses import effective_weights, logs, positive_weight, ratio_weights, shifted_log
 
-Slope = Callable[[Tensor, Tensor], Tensor]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Lazy("torch")
+
+Slope: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 
 
 def _masked_bce(positives: Tensor, negatives: Tensor) -> Slope:

@@ -16,7 +16,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from aimonk_bench.backbones.encoder import cores
+from aimonk_bench.records.environment import cores
 from aimonk_bench.training.batches import Features
 from aimonk_bench.training.heads import Heads, Optimizer, clip
 from aimonk_bench.training.missing import Objective

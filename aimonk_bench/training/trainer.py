@@ -16,59 +16,22 @@ import torch
 from torch import Tensor
 
 from aimonk_bench import registry
+from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.config.schema import TrainConfig, Tune
 from aimonk_bench.data.splits import Fold
-from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.errors import RunFailed
 from aimonk_bench.registry import Spec
 from aimonk_bench.training import outcome, tuning
 from aimonk_bench.training.batches import Features, Part, Plan, Streams
-from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES, Heads, Selection, check_optimizer
-from aimonk_bench.training.missing import check_missing, objective, wants_teacher
+from aimonk_bench.training.checks import check
+from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES, Heads, Selection
+from aimonk_bench.training.missing import objective, wants_teacher
 from aimonk_bench.training.outcome import Trained
-from aimonk_bench.training.samplers import SAMPLERS, check_sampler
+from aimonk_bench.training.samplers import SAMPLERS
 from aimonk_bench.training.steps import BLOCK_STEPS, Stepper, Threads, block_steps
 from aimonk_bench.training.tuning import Tuning
 
 CHUNK_BYTES = 64 << 20  # features gathered at once for validation and test rows
-
-
-def check(train: TrainConfig, loss: Spec, missing: Spec, sampler: Spec, attributes: int) -> None:
-    """Refuse what the number of attributes, or this machine, makes impossible, before any picture is read.
-
-    Raises:
-        UserError: all the problems.
-    """
-    problems: list[str] = []
-    checks: list[Callable[[], object]] = [
-        lambda: device_of(train.device),
-        lambda: check_optimizer(train.optimizer),
-        lambda: check_missing(missing, loss, attributes),
-        lambda: check_sampler(sampler, attributes, train.batch_size),
-    ]
-    for refuse in checks:
-        try:
-            refuse()
-        except UserError as error:
-            problems += error.problems
-    if problems:
-        raise UserError(problems)
-
-
-def device_of(name: str) -> torch.device:
-    """The device of this name; `auto` is CUDA where there is one.
-
-    Raises:
-        UserError: this machine has no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"train.device: found {name!r}, expected auto or a device of this machine ({reason})"
-        ) from error
 
 
 def train(
@@ -116,7 +79,7 @@ def train(
     """
     check(train, loss, missing, sampler, len(attributes))
     seen = observed if val_observed is None else val_observed
-    store, known = Features(features, device_of(train.device), dtype), outcome.known(targets, observed)
+    store, known = Features(features, torch.device(pick_device(train.device)), dtype), outcome.known(targets, observed)
     data = _Data(store, index, probabilities, *known, *outcome.known(targets, seen), folds)
     recipe = _Recipe(train, loss, missing, sampler, tune or Tune(), steps)
     stages = train.epochs * (2 if wants_teacher(missing) else 1)

@@ -34,7 +34,6 @@ import timm
 import torch
 from torch import nn
 
-from aimonk_bench.backbones.encoder import cores
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.config import loader
 from aimonk_bench.config.schema import Config
@@ -42,6 +41,7 @@ from aimonk_bench.data import splits, synthetic, transforms
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.pictures import Picture
 from aimonk_bench.data.splits import Fold
+from aimonk_bench.records.environment import cores
 from aimonk_bench.suite.plan import Plan, plan_suite
 from aimonk_bench.tables import TABLES
 from benchmarks import competent, encode, plain, step

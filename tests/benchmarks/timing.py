@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from aimonk_bench.backbones.encoder import cores
+from aimonk_bench.records.environment import cores
 
 REPEATS = 7
 Row = dict[str, Any]
