@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from aimonk_bench.backbones.encoder import EncoderSpec, cores, onnx_run
+from aimonk_bench.backbones.encoder import EncoderSpec, onnx_run
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.backbones.weights import resolve
 from aimonk_bench.config.schema import BackboneConfig, TransformConfig
@@ -29,6 +29,7 @@ from aimonk_bench.data import transforms
 from aimonk_bench.data.images import decode, named_format
 from aimonk_bench.data.pictures import Picture
 from aimonk_bench.data.transforms import Views
+from aimonk_bench.records.environment import cores
 from benchmarks.timing import Conditions, Panel, Row, bars, interleaved, threaded, write
 
 TARGET = 0.9
