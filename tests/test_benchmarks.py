@@ -13,6 +13,7 @@ import timm
 import torch
 from benchmarks import __main__ as command
 from benchmarks import competent, encode, overhead, peers, plain, step, suite, timing
+from threadpoolctl import threadpool_limits
 
 from aimonk_bench.backbones.features import FeatureStore, _Shelf
 from aimonk_bench.config import loader
@@ -32,9 +33,11 @@ EPOCHS, BATCH, LR = 2, 16, 0.01
 
 @pytest.fixture(autouse=True)
 def threads():
+    """One: with more of them, tiny products wait for each other."""
     given = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with threadpool_limits(1):
+        yield
     torch.set_num_threads(given)
 
 
