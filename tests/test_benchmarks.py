@@ -13,6 +13,7 @@ import timm
 import torch
 from benchmarks import __main__ as command
 from benchmarks import competent, encode, finetune, overhead, peers, plain, step, suite, sweep, timing
+from threadpoolctl import threadpool_limits
 
 from aimonk_bench.backbones.features import FeatureStore, _Shelf
 from aimonk_bench.config import loader
@@ -32,9 +33,11 @@ EPOCHS, BATCH, LR = 2, 16, 0.01
 
 @pytest.fixture(autouse=True)
 def threads():
+    """One: with more of them, tiny products wait for each other."""
     given = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with threadpool_limits(1):
+        yield
     torch.set_num_threads(given)
 
 
@@ -126,7 +129,9 @@ def test_a_scripts_epoch_has_every_row_and_whole_batches():
 
 def test_the_pipeline_is_measured_beside_its_halves(tmp_path):
     found = encode.make(tmp_path / "large", encode.Size(160, 120, 10))
+    (tmp_path / "large" / "notes.txt").touch()
     assert len({picture.sha256 for picture in found}) == 10
+    assert encode.jpegs(tmp_path / "large") == [picture.path for picture in found]
     store = FeatureStore(tmp_path / "store")
     full, fast = (
         encode.spec_of("resnet18", "none", TransformConfig(size=32, decode=kind)) for kind in ("full", "fast")

@@ -3,7 +3,8 @@
 `plain.py` decodes and forwards every picture in every epoch of every head; `competent.py` computes features once with
 torch and trains one head after another. Both are run for real on a part and extrapolated, to their advantage: the
 cheapest of the losses and samplers stands for all, validation and test rows are predicted once per head instead of
-after every epoch, and nothing is charged for starting, thresholds, scores, statistics, plots or files.
+after every epoch, heads are trained with one thread or all, whichever is quicker, and nothing is charged for starting,
+thresholds, scores, statistics, plots or files.
 
     heads     = runs x folds x seeds
     plain     = heads x (epochs x T x B x seconds per training picture + scored x seconds per predicted picture)
@@ -51,6 +52,7 @@ from benchmarks.timing import Conditions, Panel, Row, bars, interleaved, write
 ROOT = Path(__file__).parents[2]
 SUITE = ROOT / "configs" / "suites" / "comparison.yaml"
 DATA = ROOT / ".data" / "aimonk"
+HEADS = "competent, heads"
 BACKBONES = ("resnet18", "tf_efficientnet_lite0")
 QUICK = ["transform.size=32", "train.epochs=2", "train.seeds=2", "split.folds=2"]
 
@@ -154,12 +156,16 @@ def yardsticks(work: Work, part: Part) -> dict[str, Callable[[], object]]:
     def head() -> nn.Linear:
         return nn.Linear(entry.features, attributes)
 
-    def heads() -> None:
+    given = torch.get_num_threads()
+
+    def heads(threads: int) -> None:
+        torch.set_num_threads(threads)
         for seed in range(part.heads):
             own, rng = head(), np.random.default_rng(seed)
             drawn = plain.epochs_of(fold.train, settings.batch_size, settings.epochs, rng)
             competent.train(own, features, targets, observed, drawn, settings.lr)
             competent.predict(own, features, scored)
+        torch.set_num_threads(given)
 
     return {
         "plain, training": lambda: plain.train(
@@ -169,7 +175,7 @@ def yardsticks(work: Work, part: Part) -> dict[str, Callable[[], object]]:
             network, head(), pictures, scored[: part.predicted], settings.batch_size, part.workers
         ),
         "competent, encoding": lambda: competent.encode(network, pictures, part.encoded, part.workers),
-        "competent, heads": heads,
+        **{f"{HEADS}, {threads} thread(s)": (lambda own=threads: heads(own)) for threads in sorted({1, given})},
     }
 
 
@@ -211,7 +217,8 @@ def measured(overrides: list[str], part: Part) -> tuple[list[Row], Row, Row]:
     floor = step.floor_seconds(len(work.folds), work.seeds, encoder.weights.entry.features or 0)
     per_picture = seconds["plain, training"] / (part.batches * config.train.batch_size)
     per_prediction = seconds["plain, predicting"] / min(part.predicted, int(work.scored))
-    per_encoded, per_head = seconds["competent, encoding"] / part.encoded, seconds["competent, heads"] / part.heads
+    per_encoded = seconds["competent, encoding"] / part.encoded
+    per_head = min(value for name, value in seconds.items() if name.startswith(HEADS)) / part.heads
     parts = {
         "backbone": encoder.weights.name,
         "R_decode /s": rates.decode,

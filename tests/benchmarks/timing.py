@@ -134,6 +134,7 @@ def bars(path: Path, title: str, panels: Sequence[Panel]) -> None:
     """Draw the panels below each other, each bar with its value at its end."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     counts = [len(panel.values) for panel in panels]
     figure = Figure(figsize=(9, 1.0 + sum(0.34 * count + 1.05 for count in counts)), layout="constrained")
@@ -143,17 +144,21 @@ def bars(path: Path, title: str, panels: Sequence[Panel]) -> None:
     for axis, panel in zip(axes[:, 0], panels, strict=True):
         labels, values = list(panel.values), list(panel.values.values())
         drawn = axis.barh(range(len(values)), values, color="#0072B2")
-        axis.bar_label(drawn, [f"{value:.3g}" if value < 1000 else f"{value:,.0f}" for value in values], padding=3)
+        written = [f"{value:.3g}" if value < 1000 else f"{value:,.0f}" for value in values]
+        axis.bar_label(drawn, written, padding=3, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
         axis.set_yticks(range(len(values)), labels)
         axis.invert_yaxis()
-        axis.set_xscale("log" if panel.log else "linear")
+        if panel.log:
+            axis.set_xscale("log")
+            axis.xaxis.set_major_formatter("{x:,.10g}")
+            axis.xaxis.set_minor_formatter(NullFormatter())
         largest = max([*values, panel.target or 0])
         low = min(values) / 2 if panel.log else 0
         axis.set_xlim(low, largest * ((largest / low) ** 0.15 if panel.log else 1.15))
         if panel.target is not None:
-            axis.axvline(panel.target, color="#D55E00", linestyle="--", label=f"target {panel.target:g}")
-            axis.legend(loc="lower right", fontsize=8)
+            axis.axvline(panel.target, color="#D55E00", linestyle="--")
         axis.set_xlabel(panel.unit)
-        axis.set_title(panel.title, fontsize=10)
+        dashed = "" if panel.target is None else f" (dashed: the target, {panel.target:g})"
+        axis.set_title(panel.title + dashed, fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
