@@ -102,7 +102,7 @@ def stored(name: str) -> Pictures | None:
         "data.on_bad_image=skip",
     ]
     planned = plan.plan_run(loader.load(ROOT / "configs" / "reference.yaml", TABLES, overrides))
-    material = Materials(planned.dataset, lambda *_: None).of(planned.runs[0])
+    material = Materials(planned.dataset, Clock(), lambda *_: None).of(planned.runs[0])
     return Pictures(name, np.array(material.bank.rows[material.bank.index[0]]), material)
 
 
