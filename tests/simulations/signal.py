@@ -87,7 +87,7 @@ def stored(name: str) -> Pictures | None:
     """The undisturbed pictures of a data set in the feature store; None if the data set is not here."""
     from aimonk_bench.config import loader
     from aimonk_bench.suite import plan
-    from aimonk_bench.suite.runner import Materials
+    from aimonk_bench.suite.runner import Clock, Materials
     from aimonk_bench.tables import TABLES
 
     folder = Path(os.environ["AIMONK_DATA"]) if name == "aimonk" and "AIMONK_DATA" in os.environ else None
