@@ -8,6 +8,7 @@ from annotated_types import Ge, Lt
 
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError
+from aimonk_bench.lazy import Lazy
 from aimonk_bench.registry import Spec
 
 
@@ -111,3 +112,20 @@ def test_a_user_error_prints_at_most_its_limit():
     assert str(error).splitlines()[-1] == "... and 5 more (25 problems in all)"
     assert len(str(error).splitlines()) == 21
     assert str(UserError("one")) == "one"
+
+
+def test_the_types_of_the_data_need_not_be_imported():
+    def lossy(values: Unheard, *, gamma: Annotated[float, Ge(0)] = 2.0, name: str = "x"):  # noqa: F821
+        """Its data is of a type that no module here has."""
+
+    assert list(registry.options_model(lossy).model_fields) == ["gamma", "name"]
+    assert registry.numeric_options(lossy) == ["gamma"]
+
+
+def test_a_lazy_module_is_imported_by_its_first_use(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    lazy = Lazy("this")
+    assert "this" not in sys.modules
+    assert lazy.c == 97
+    assert "this" in sys.modules
+    assert vars(lazy)["c"] == 97

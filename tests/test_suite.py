@@ -294,7 +294,7 @@ def test_values_under_na_change_nothing(workplace: Path) -> None:
         if out is outs[1]:
             noise = np.random.default_rng(0).integers(0, 2, labels.targets.shape, np.int8)
             labels.targets[~labels.observed] = noise[~labels.observed]
-        runner.execute_suite(planned, out, lambda phase, done, total: None)
+        runner.execute_suite(planned, out, runner.Clock(), lambda phase, done, total: None)
     for path in outs[0].rglob("*"):
         if path.name in ("predictions.npz", "thresholds.json", "metrics.json", "history.csv", "data.json"):
             assert path.read_bytes() == (outs[1] / path.relative_to(outs[0])).read_bytes(), path.name
@@ -394,7 +394,7 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
     )
     planned = plan.plan_run(config)
     out = workplace / "stored"
-    runner.execute_run(planned, out, lambda phase, done, total: None)
+    runner.execute_run(planned, out, runner.Clock(), lambda phase, done, total: None)
     listed, weights = planned.dataset.labels, planned.runs[0].encoder.weights
     network = timm.create_model(weights.entry.timm, pretrained=False, num_classes=0).eval()
     network.load_state_dict(trunk.build(weights, 32).network.state_dict())
@@ -525,11 +525,11 @@ def test_hidden_values_change_nothing_in_training(workplace: Path, monkeypatch: 
     outs = [workplace / "hidden-as-labelled", workplace / "hidden-flipped"]
     for out in outs:
         if out is outs[1]:
-            material = runner.Materials(planned.dataset, lambda *_: None).of(planned.runs[0])
+            material = runner.Materials(planned.dataset, runner.Clock(), lambda *_: None).of(planned.runs[0])
             hidden = labels.observed & ~material.seen(config.hide, folds).train
             assert hidden.sum() > 50
             labels.targets[hidden] = 1 - labels.targets[hidden]
-        runner.execute_run(planned, out, lambda *_: None)
+        runner.execute_run(planned, out, runner.Clock(), lambda *_: None)
     for name in ("history.csv", "thresholds.json"):
         assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes()
     first, second = (np.load(out / "predictions.npz") for out in outs)
@@ -548,7 +548,7 @@ def test_what_is_hidden_from_training_does_not_tell_of_test_labels(workplace: Pa
     labels = planned.dataset.labels
     groups = np.arange(len(labels.ids))
     folds = splits.split(config.split, labels.targets, labels.observed, groups)
-    material = runner.Materials(planned.dataset, lambda *_: None).of(planned.runs[0])
+    material = runner.Materials(planned.dataset, runner.Clock(), lambda *_: None).of(planned.runs[0])
     before = material.seen(config.hide, folds)
     rng = np.random.default_rng(0)
     for fold in folds:

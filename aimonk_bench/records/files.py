@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -82,17 +83,17 @@ def dumps(value: Any) -> str:
     return _dumps(plain(value), "\n") + "\n"
 
 
-def _dumps(value: Any, newline: str) -> str:
-    def text(item: Any) -> str:
-        return json.dumps(item, ensure_ascii=False, allow_nan=False)
+_text = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # json.dumps would make one each time
 
+
+def _dumps(value: Any, newline: str) -> str:
     inner = newline + "  "
     if isinstance(value, dict) and value:
-        body = ("," + inner).join(f"{text(key)}: {_dumps(item, inner)}" for key, item in value.items())
+        body = ("," + inner).join(f"{_text(key)}: {_dumps(item, inner)}" for key, item in value.items())
         return "{" + inner + body + newline + "}"
     if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
         return "[" + inner + ("," + inner).join(_dumps(item, inner) for item in value) + newline + "]"
-    return text(value)
+    return _text(value)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -115,6 +116,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)  # takes as long as to read ten files
+
+
 def read_as(kind: type[T], path: Path) -> T:
     """The JSON file as the dataclass ``kind``, its types checked.
 
@@ -122,6 +128,7 @@ def read_as(kind: type[T], path: Path) -> T:
         UserError: it is not such a file; every reason is named.
     """
     try:
-        return TypeAdapter(kind).validate_python(read_json(path))
+        checked: T = _adapter(kind).validate_python(read_json(path))  # type: ignore[arg-type]  # a class has a hash
+        return checked
     except ValidationError as error:
         raise UserError([f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]) from error

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,11 @@ class PlannedRun:
     complexity: tuple[int, ...]
     encoder: EncoderSpec
     reason: str | None = None
+
+    @cached_property
+    def text(self) -> str:
+        """Its ``config.yaml``."""
+        return loader.dump(self.config)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,6 @@ import numpy as np
 
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.backbones.features import Bank, FeatureStore
-from aimonk_bench.config import loader
 from aimonk_bench.config.schema import Config, HideConfig, Holdout, KFold
 from aimonk_bench.data import splits, transforms, truth
 from aimonk_bench.data.hiding import hide
@@ -33,6 +32,7 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import index, run, suite
 from aimonk_bench.records.environment import environment
 from aimonk_bench.records.files import write_json, write_text
+from aimonk_bench.records.index import Collection
 from aimonk_bench.records.run import Status
 from aimonk_bench.reporting import figures, summary, table
 from aimonk_bench.suite import missingness
@@ -244,7 +244,7 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
     (planned,) = plan.runs
     _tell_notes(plan.dataset)
     with alone(folder):
-        if run.claim(folder, planned.id, loader.dump(planned.config)):
+        if run.claim(folder, planned.id, planned.text):
             logger.info("already done: %s in %s", planned.id, folder)
             restore(planned, folder, clock)
         else:
@@ -269,7 +269,7 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
     materials = Materials(plan.dataset, clock, progress)
     places = {planned.id: folder / suite.RUNS / planned.id for planned in plan.runs}
     with clock("files"):
-        pending = [p for p in plan.runs if not run.claim(places[p.id], p.id, loader.dump(p.config))]
+        pending = [p for p in plan.runs if not run.claim(places[p.id], p.id, p.text)]
     for planned in pending:
         try:
             materials.of(planned)
@@ -289,9 +289,10 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
             _execute_or_record(planned, materials, places[planned.id], clock, progress)
     finally:
         with clock("statistics"):
-            write_summaries(folder)
+            found = index.collect(folder)
+            write_summaries(found)
         with clock("plots"):
-            _draw_missingness(plan, folder)
+            _draw_missingness(plan, found)
     if len(pending) < len(plan.runs):
         logger.info("%d of %d runs were already done", len(plan.runs) - len(pending), len(plan.runs))
 
@@ -342,19 +343,18 @@ def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
         figures.loss_curve(run.read_history(folder), planned.config.plot.title, folder / run.LOSS_CURVE)
 
 
-def write_summaries(folder: Path) -> None:
+def write_summaries(found: Collection) -> None:
     """Write ``statistics.json``, ``summary.csv`` and ``summary.md`` from the runs of a suite."""
-    found = index.collect(folder)
     if statistics := summary.summarize(found).statistics:
-        suite.write_statistics(folder, statistics)
-    write_text(folder / "summary.csv", summary.to_csv(summary.rows(found)))
-    write_text(folder / "summary.md", table.markdown(found))
+        suite.write_statistics(found.folder, statistics)
+    write_text(found.folder / "summary.csv", summary.to_csv(summary.rows(found)))
+    write_text(found.folder / "summary.md", table.markdown(found))
 
 
-def _draw_missingness(plan: Plan, folder: Path) -> None:
+def _draw_missingness(plan: Plan, found: Collection) -> None:
     """Draw ``missingness.png`` if the suite hides labels in several ways; none is left of an earlier suite."""
-    points = missingness.scores(plan, index.collect(folder))
-    path = folder / MISSINGNESS
+    points = missingness.scores(plan, found)
+    path = found.folder / MISSINGNESS
     if points:
         judge = "the test labels" if plan.dataset.truth is None else truth.FILE
         figures.missingness(points, f"{plan.name}: scored on {judge}", path)
@@ -376,7 +376,7 @@ def execute(planned: PlannedRun, materials: Materials, folder: Path, clock: Cloc
         with clock("plan"):
             folds = material.folds(planned.config.split)
         with clock("files"):
-            run.begin(folder, loader.dump(planned.config))
+            run.begin(folder, planned.text)
         _train_and_score(planned, material, folds, folder, clock, progress)
     except UserError:
         raise
@@ -401,7 +401,7 @@ def _status(
 
 def _record_failure(planned: PlannedRun, folder: Path, seconds: dict[str, float], reason: str) -> None:
     try:
-        run.begin(folder, loader.dump(planned.config))
+        run.begin(folder, planned.text)
         run.write_status(folder, _status(planned, "failed", seconds, reason))
     except OSError as error:
         logger.error("%s: the failure cannot be recorded: %s", folder, error)

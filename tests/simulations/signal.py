@@ -87,7 +87,7 @@ def stored(name: str) -> Pictures | None:
     """The undisturbed pictures of a data set in the feature store; None if the data set is not here."""
     from aimonk_bench.config import loader
     from aimonk_bench.suite import plan
-    from aimonk_bench.suite.runner import Materials
+    from aimonk_bench.suite.runner import Clock, Materials
     from aimonk_bench.tables import TABLES
 
     folder = Path(os.environ["AIMONK_DATA"]) if name == "aimonk" and "AIMONK_DATA" in os.environ else None
@@ -102,7 +102,7 @@ def stored(name: str) -> Pictures | None:
         "data.on_bad_image=skip",
     ]
     planned = plan.plan_run(loader.load(ROOT / "configs" / "reference.yaml", TABLES, overrides))
-    material = Materials(planned.dataset, lambda *_: None).of(planned.runs[0])
+    material = Materials(planned.dataset, Clock(), lambda *_: None).of(planned.runs[0])
     return Pictures(name, np.array(material.bank.rows[material.bank.index[0]]), material)
 
 
