@@ -246,12 +246,17 @@ class TransformConfig(Section):
 
 
 class TrainConfig(Section):
-    """How the heads are trained."""
+    """How the heads are trained.
+
+    ``order`` is how the sampler `uniform` goes through the training rows: `shuffle` draws each from all of them,
+    `blocks` from a few blocks of the feature store at a time, for stores that do not fit into memory.
+    """
 
     optimizer: Entry = Spec("adam")
     lr: Rate = 1e-3
     weight_decay: Decay = 0.0
     batch_size: Natural = 16
+    order: Literal["shuffle", "blocks"] = "shuffle"
     epochs: Natural = 10
     schedule: Entry = Spec("constant")
     clip: Annotated[float, Field(gt=0)] | None = None

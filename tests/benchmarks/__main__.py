@@ -6,7 +6,7 @@ import argparse
 import importlib
 from pathlib import Path
 
-NAMES = ("step",)
+NAMES = ("rows", "step")
 
 
 def main() -> None:
