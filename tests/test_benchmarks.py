@@ -12,7 +12,7 @@ import pytest
 import timm
 import torch
 from benchmarks import __main__ as command
-from benchmarks import competent, encode, finetune, overhead, peers, plain, step, suite, sweep, timing
+from benchmarks import competent, encode, finetune, overhead, peers, plain, rows, step, suite, sweep, timing
 from threadpoolctl import threadpool_limits
 
 from aimonk_bench.backbones.features import FeatureStore, _Shelf
@@ -24,7 +24,7 @@ from aimonk_bench.registry import Spec
 from aimonk_bench.suite.plan import plan_suite
 from aimonk_bench.tables import TABLES
 from aimonk_bench.training import trainer
-from aimonk_bench.training.batches import Streams, draw_views
+from aimonk_bench.training.batches import Streams, views_of
 from aimonk_bench.training.heads import Heads
 from aimonk_bench.training.samplers import uniform
 
@@ -79,7 +79,9 @@ def batches(small):
     steps = -(-len(train) // BATCH)
     for _ in range(EPOCHS):
         drawn = uniform(listed.targets[train], listed.observed[train], BATCH, steps, streams.sampler)
-        yield from zip(train[drawn], draw_views(np.array([0.5, 0.5]), drawn.shape, streams.views) == 1, strict=True)
+        yield from zip(
+            train[drawn], views_of(np.array([0.5, 0.5]), streams.views.random(drawn.shape)) == 1, strict=True
+        )
 
 
 def test_both_scripts_take_the_steps_that_ours_takes(small):
@@ -300,3 +302,10 @@ def test_all_runs_every_benchmark_with_its_options_and_gathers_what_they_wrote(t
     text = (tmp_path / "README.md").read_text()
     assert all(f"## {name}\n\nFound by {name}.\n\n![{name}]({name}.png)" in text for name in command.NAMES)
     assert f"numpy {np.__version__}" in text
+
+
+def test_training_on_stored_rows_is_measured(tmp_path):
+    rows.write_store(tmp_path / "store", 300)
+    found = rows.child(tmp_path / "store", 300, 2, "blocks", 1)
+    assert found["anonymous MB"] >= found["start MB"] > 0
+    assert found["seconds"] > 0

@@ -331,6 +331,10 @@ HOSTILE = {
             "expected nothing, because only heads on a frozen backbone (freeze: all) are tuned",
         ],
     ),
+    "blocks of a tail": (
+        "backbone: {freeze: layer4}\ntrain: {order: blocks}\n",
+        ["x.yaml:2:8: train: found", "expected order: shuffle, because only heads on a frozen backbone"],
+    ),
     "unequal parts": (
         "backbone: {freeze: layer4}\ntrain: {batch_size: 16, accumulate: 3}\n",
         ["x.yaml:2:37: train.accumulate: found 3, expected a divisor of batch_size"],

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.registry import Spec
 from aimonk_bench.training.batches import Features, Part, Plan, Streams, views_of
-from aimonk_bench.training.samplers import SAMPLERS, check_sampler, left_out
+from aimonk_bench.training.samplers import BLOCK_ROWS, BUFFER_ROWS, SAMPLERS, blocks, check_sampler, left_out
 
 each_sampler = pytest.mark.parametrize("name", SAMPLERS)
 
@@ -176,6 +176,30 @@ def test_streams_depend_on_seed_and_fold_alone_and_on_both():
 
     assert firsts(3, 1) == firsts(3, 1)
     assert len({number for job in [(0, 0), (0, 1), (1, 0), (1, 1)] for number in firsts(*job)}) == 12
+
+
+@given(n=st.integers(1, 9 * BLOCK_ROWS), spare=st.floats(0.1, 2.5), seed=st.integers(0, 2**32))
+@settings(max_examples=25, deadline=None)
+def test_blocks_hold_every_row_as_often_as_the_others_up_to_one(n, spare, seed):
+    targets, observed = np.zeros((n, 2), np.int8), np.ones((n, 2), bool)
+    steps = max(1, int(n * spare) // 16)
+    rows = blocks(targets, observed, 16, steps, np.random.default_rng(seed))
+    assert rows.shape == (steps, 16)
+    times = np.bincount(rows.ravel(), minlength=n)
+    assert times.max() - times.min() <= 1
+    assert np.array_equal(rows, blocks(targets, observed, 16, steps, np.random.default_rng(seed)))
+
+
+def test_blocks_mix_rows_within_a_buffer_and_no_further():
+    count = 5 * BUFFER_ROWS + 100
+    nothing = np.zeros((count, 1), np.int8)
+    rows = blocks(nothing, nothing.astype(bool), 64, -(-count // 64), np.random.default_rng(0))
+    own = rows.ravel()[:count].reshape(-1)
+    buffers = [np.unique(own[at : at + BUFFER_ROWS] // BLOCK_ROWS) for at in range(0, count, BUFFER_ROWS)]
+    assert max(map(len, buffers)) <= BUFFER_ROWS // BLOCK_ROWS + 1  # the last block of all is a short one
+    assert max(np.ptp(found) for found in buffers) > 2 * BUFFER_ROWS // BLOCK_ROWS  # which lie anywhere
+    batch = rows[0] // BLOCK_ROWS
+    assert len(set(batch)) > 8  # and a batch is of many of them
 
 
 def test_views_are_drawn_by_their_probability():

@@ -24,7 +24,7 @@ from aimonk_bench.config.schema import TrainConfig
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.registry import Spec
-from aimonk_bench.training import steps, trainer
+from aimonk_bench.training import samplers, steps, trainer
 from aimonk_bench.training.batches import Streams
 from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES, TIE, Heads, Selection, cosine, warmup_cosine
 from aimonk_bench.training.losses import LOSSES, SET_LOSSES
@@ -132,12 +132,15 @@ def one_stage(data, config, seed, number, steps, dtype, teacher=None):
     annealing = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs * steps)
     history, best, waited, kept, chosen = {column: [] for column in COLUMNS}, -np.inf, 0, None, 0
     for epoch in range(1, settings.epochs + 1):
+        train_rows = fold.train
+        if settings.order == "blocks":
+            sampler, train_rows = samplers.blocks, train_rows[np.argsort(data.index[0, train_rows])]
         drawn = sampler(
-            data.targets[fold.train], data.observed[fold.train], settings.batch_size, steps, streams.sampler
+            data.targets[train_rows], data.observed[train_rows], settings.batch_size, steps, streams.sampler
         )
         views = streams.views.choice(len(data.probabilities), size=drawn.shape, p=data.probabilities)
         for batch, view in zip(drawn, views, strict=True):
-            pictures = [fold.train[i] for i in batch]
+            pictures = [train_rows[i] for i in batch]
             inputs = torch.stack([rows[data.index[v, p]] for v, p in zip(view, pictures, strict=True)])
             taught = {} if teacher is None else {"teacher": teacher[pictures]}
             value = loss(model(inputs), targets[pictures], observed[pictures], epoch, **taught)
@@ -234,6 +237,15 @@ def test_stacked_is_separate_for_the_defaults_in_float32(folds):
     data = problem(n=60, features=32, folds=folds)
     config = recipe(lr=1e-3, batch_size=16, epochs=10, seeds=5)
     compare(data, config, rtol=1e-4, atol=1e-5, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_stacked_is_separate_in_blocks_of_the_store(views, monkeypatch):
+    monkeypatch.setattr(samplers, "BLOCK_ROWS", 3)
+    monkeypatch.setattr(samplers, "BUFFER_ROWS", 9)
+    data = problem(views=views)
+    together = compare(data, recipe(order="blocks"))
+    assert not np.allclose(together.logits[0]["val"], run(data, recipe()).logits[0]["val"])
 
 
 def test_a_hold_out_is_one_fold():
@@ -529,7 +541,7 @@ def test_training_does_not_import_torchs_compiler():
         from aimonk_bench.config.schema import TrainConfig
         from aimonk_bench.data.splits import Fold
         from aimonk_bench.registry import Spec
-        from aimonk_bench.training import steps, trainer
+        from aimonk_bench.training import samplers, steps, trainer
         fold, labels = Fold(*np.split(np.arange(9), 3)), np.tile([[0], [1], [0]], (3, 1))
         specs = Spec("masked_bce"), Spec("ignore"), Spec("uniform")
         features, index, views = np.eye(9, dtype=np.float32), np.arange(9)[None], np.ones(1)
@@ -545,6 +557,15 @@ def test_scoring_in_chunks_changes_nothing(monkeypatch):
     monkeypatch.setattr(trainer, "CHUNK_BYTES", 2 * 6 * 8 * 3)  # three rows of each fold
     for fold, other in zip(whole.logits, run(problem(), recipe()).logits, strict=True):
         np.testing.assert_allclose(fold["test"], other["test"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["class_balanced", "two_way"])
+def test_judging_heads_a_few_at_a_time_changes_nothing(loss, monkeypatch):
+    options = {"tune": {"train.lr": [0.05, 0.1, 0.2]}}
+    data, whole = problem(), run(problem(), recipe(loss), **options)
+    monkeypatch.setattr(trainer, "CHUNK_CELLS", 5 * max(len(fold.val) for fold in data.folds) * len(NAMES))
+    for column, values in run(data, recipe(loss), **options).history.items():
+        np.testing.assert_allclose(values, whole.history[column], rtol=1e-12)
 
 
 def test_progress_is_told_after_every_epoch_and_logits_are_float32_by_default():
@@ -648,4 +669,7 @@ def test_what_the_attributes_or_the_machine_forbid_is_refused_at_once_and_all_to
         check(nesterov, Spec("masked_bce"), Spec("weak_negative"), Spec("coverage"), 1)
     for problem_, word in zip(caught.value.problems, ("cuda:99", "nesterov", "give w", "coverage"), strict=True):
         assert word in problem_
+    with pytest.raises(UserError, match=r"train.order: found blocks with sampler balanced, .* sampler: uniform"):
+        check(recipe(order="blocks")["train"], Spec("masked_bce"), Spec("ignore"), Spec("balanced"), 3)
+    check(recipe(order="blocks")["train"], Spec("masked_bce"), Spec("ignore"), Spec("uniform"), 3)
     check(recipe()["train"], Spec("masked_bce"), Spec("weak_negative"), Spec("coverage"), 3)

@@ -266,7 +266,11 @@ class TransformConfig(Section):
 
 
 class TrainConfig(Section):
-    """How the heads are trained, and what of the network is not frozen."""
+    """How the heads are trained, and what of the network is not frozen.
+
+    ``order`` is how the sampler `uniform` goes through the training rows: `shuffle` draws each from all of them,
+    `blocks` from a few blocks of the feature store at a time, for stores that do not fit into memory.
+    """
 
     optimizer: Entry = Spec("adam")
     lr: Rate = 1e-3
@@ -275,6 +279,7 @@ class TrainConfig(Section):
     batch_size: Natural = 16
     accumulate: Natural = 1
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    order: Literal["shuffle", "blocks"] = "shuffle"
     epochs: Natural = 10
     schedule: Entry = Spec("constant")
     clip: Annotated[float, Field(gt=0)] | None = None
@@ -377,6 +382,8 @@ class Config(Section):
             raise ValueError(
                 f"no {' and no '.join(changed)}, because under backbone.freeze: all only a head is trained"
             )
+        if value.order == "blocks" and _freeze(info) != "all":
+            raise ValueError("order: shuffle, because only heads on a frozen backbone read the store in blocks")
         return value
 
     @field_validator("tune")

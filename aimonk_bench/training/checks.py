@@ -10,7 +10,7 @@ from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Spec
 from aimonk_bench.training.heads import check_optimizer
 from aimonk_bench.training.missing import check_accumulation, check_missing
-from aimonk_bench.training.samplers import check_sampler
+from aimonk_bench.training.samplers import check_order, check_sampler
 
 
 def check(train: TrainConfig, loss: Spec, missing: Spec, sampler: Spec, attributes: int) -> None:
@@ -26,6 +26,7 @@ def check(train: TrainConfig, loss: Spec, missing: Spec, sampler: Spec, attribut
         lambda: check_missing(missing, loss, attributes),
         lambda: check_accumulation(missing, loss, train.accumulate),
         lambda: check_sampler(sampler, attributes, train.batch_size),
+        lambda: check_order(train.order, sampler),
     ]
     for refuse in checks:
         try:

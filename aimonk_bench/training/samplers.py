@@ -20,11 +20,31 @@ from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.registry import Spec
 
 Rows = NDArray[np.int64]
+BLOCK_ROWS = 1024  # read one after another: 1 MB of 512 features in float16
+BUFFER_ROWS = 16 * BLOCK_ROWS  # of each head's own
 
 
 def uniform(targets: np.ndarray, observed: np.ndarray, batch_size: int, steps: int, rng: np.random.Generator) -> Rows:
     """A permutation of the rows, topped up from further ones."""
     return _deal(np.arange(len(targets)), steps * batch_size, rng).reshape(steps, batch_size)
+
+
+def blocks(targets: np.ndarray, observed: np.ndarray, batch_size: int, steps: int, rng: np.random.Generator) -> Rows:
+    """`uniform` for rows as a store beyond memory has them: shuffled blocks of BLOCK_ROWS, through a shuffle buffer.
+
+    A buffer of BUFFER_ROWS is filled block by block, shuffled and emptied, so that as many rows in a row come from a
+    few blocks; every pass has all rows once, and the last one is cut.
+    """
+    passes = [_through_buffer(len(targets), rng) for _ in range(-(-steps * batch_size // len(targets)))]
+    return np.concatenate(passes)[: steps * batch_size].reshape(steps, batch_size)
+
+
+def _through_buffer(count: int, rng: np.random.Generator) -> Rows:
+    starts = rng.permutation(-(-count // BLOCK_ROWS)) * BLOCK_ROWS
+    rows = np.concatenate([np.arange(start, min(start + BLOCK_ROWS, count)) for start in starts])
+    for start in range(0, count, BUFFER_ROWS):
+        rng.shuffle(rows[start : start + BUFFER_ROWS])
+    return rows
 
 
 def inverse_frequency(
@@ -139,6 +159,19 @@ def check_sampler(spec: Spec, attributes: int, batch_size: int) -> None:
     """
     if spec.name == "coverage":
         _fits(registry.build("sampler", SAMPLERS, spec).keywords["c"], attributes, batch_size)
+
+
+def check_order(order: str, sampler: Spec) -> None:
+    """Refuse, before anything is read, blocks of the store for a sampler that asks for rows from anywhere.
+
+    Raises:
+        UserError: blocks with a sampler other than uniform.
+    """
+    if order == "blocks" and sampler.name != "uniform":
+        raise UserError(
+            f"train.order: found blocks with sampler {sampler.name}, which draws rows from anywhere: expected "
+            "order: shuffle, or sampler: uniform"
+        )
 
 
 STRATA = {"class_aware": (1,), "balanced": (0, 1), "coverage": (0, 1)}  # the values a sampler draws from by name

@@ -25,13 +25,14 @@ from aimonk_bench.training import outcome, tuning
 from aimonk_bench.training.batches import Features, Part, Plan, Streams
 from aimonk_bench.training.checks import check
 from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES, Heads, Selection
-from aimonk_bench.training.missing import objective, wants_teacher
+from aimonk_bench.training.missing import Objective, objective, wants_teacher
 from aimonk_bench.training.outcome import Trained
-from aimonk_bench.training.samplers import SAMPLERS
+from aimonk_bench.training.samplers import SAMPLERS, blocks
 from aimonk_bench.training.steps import BLOCK_STEPS, Stepper, Threads, block_steps
 from aimonk_bench.training.tuning import Tuning
 
 CHUNK_BYTES = 64 << 20  # features gathered at once for validation and test rows
+CHUNK_CELLS = 1 << 20  # validation logits judged at once, by whole heads
 
 
 def train(
@@ -118,6 +119,11 @@ class _Data:
         rows = np.stack([np.resize(own, longest) for own in parts])
         return rows, np.arange(longest) < np.array([[len(own)] for own in parts])
 
+    def as_stored(self, rows: np.ndarray) -> np.ndarray:
+        """These pictures in the order in which their view 0 lies in the store."""
+        ordered: np.ndarray = rows[np.argsort(self.index[0][rows], kind="stable")]
+        return ordered
+
 
 @dataclass(frozen=True, eq=False)
 class _Recipe:
@@ -154,14 +160,15 @@ class _Run:
         optimizer = registry.build("optimizer", OPTIMIZERS, self.config.optimizer)
         self.optimizer = optimizer(self.heads.parameters, own.pop("train.lr"), own.pop("train.weight_decay"))
         self.schedule = registry.build("schedule", SCHEDULES, self.config.schedule)
-        self.sampler = registry.build("sampler", SAMPLERS, recipe.sampler)
+        in_blocks = self.config.order == "blocks"
+        self.sampler = blocks if in_blocks else registry.build("sampler", SAMPLERS, recipe.sampler)
         positives, negatives = self._counts()
         options = {
             key.removeprefix("loss."): torch.from_numpy(values).to(positives).view(-1, 1, 1)
             for key, values in own.items()
         }
         self.objective = objective(recipe.loss, recipe.missing, positives, negatives, options)
-        self.val_objective = objective(recipe.loss, Spec("ignore"), positives, negatives, options)
+        self._prepare_validation(positives, negatives, options)
         batch = len(self.jobs), self.config.batch_size
         self.stepper = Stepper(self.heads, self.optimizer, data.store, self.objective, batch, self.config.clip)
         self.closed = self.objective.ahead and self.objective.slope is not None
@@ -170,19 +177,29 @@ class _Run:
             targets, weights = self.objective.fill(targets, weights)
         self.labels = torch.cat([targets, weights.to(dtype)], 1)  # [N, 2 A]: one gather fetches both
         self.tally = outcome.Tally(data.targets, data.observed)
-        self.parts = [Part(fold.train, data.targets, data.observed) for fold in data.folds]
+        rows = [data.as_stored(fold.train) if in_blocks else fold.train for fold in data.folds]
+        self.parts = [Part(own, data.targets, data.observed) for own in rows]
         self.selection = Selection(self.heads, last=self.config.select == "last", patience=self.config.patience)
         self.teacher = None if first is None else first.probabilities()
         everyone = np.ones(len(self.heads.weight), bool)
         self.finite: np.ndarray = everyone if first is None else first.finite.copy()
         self.selection.active &= self.finite
-
-        self.val_rows, real = data.padded("val")
-        self.val_known = data.val_observed[self.val_rows] & real[..., None]
         self.drawn = np.zeros((2, len(self.heads.weight), data.targets.shape[1]), np.int64)
         self.lengths = np.zeros(len(self.heads.weight), np.int64)
         self.losses: list[np.ndarray] = []
         self.scores: list[dict[str, np.ndarray]] = []
+
+    def _prepare_validation(self, positives: Tensor, negatives: Tensor, options: dict[str, Tensor]) -> None:
+        """The validation rows of each fold, and the objectives of as many heads as are judged at once."""
+        self.val_rows, real = self.data.padded("val")
+        self.val_known = self.data.val_observed[self.val_rows] & real[..., None]
+        size = max(1, CHUNK_CELLS // self.val_known[0].size)
+        self.val_objectives: list[tuple[slice, Objective]] = []
+        for start in range(0, len(positives), size):
+            heads = slice(start, min(start + size, len(positives)))
+            own = {key: values[heads] for key, values in options.items()}
+            judge = objective(self.recipe.loss, Spec("ignore"), positives[heads], negatives[heads], own)
+            self.val_objectives.append((heads, judge))
 
     def _counts(self) -> tuple[Tensor, Tensor]:
         """Observed positives and negatives among the training rows of each head, both [S, 1, A]."""
@@ -303,15 +320,18 @@ class _Run:
 
     def _validate(self, logits: Tensor, epoch: int) -> dict[str, np.ndarray]:
         """The val_* columns [S] of logits [F, S/F, R, A]: loss, and macro metrics over what defines them."""
-        targets, observed = self.data.val_targets[self.val_rows][:, None], self.val_known[:, None]
-        labels, known = (
-            torch.from_numpy(array).to(logits.device).expand(logits.shape).flatten(0, 1)
-            for array in (targets, observed)
-        )
-        loss = self.val_objective(logits.flatten(0, 1), labels.to(logits), known, epoch)
+        heads = logits.flatten(0, 1)
+        found = [self._judge(heads[own], own, judge, epoch) for own, judge in self.val_objectives]
+        return {column: np.concatenate([scores[column] for scores in found]) for column in found[0]}
+
+    def _judge(self, logits: Tensor, heads: slice, judge: Objective, epoch: int) -> dict[str, np.ndarray]:
+        """The val_* columns of some heads."""
+        folds = np.arange(heads.start, heads.stop) // (len(self.heads.weight) // len(self.data.folds))
+        targets, observed = self.data.val_targets[self.val_rows[folds]], self.val_known[folds]
+        labels, known = (torch.from_numpy(array).to(logits.device) for array in (targets, observed))
+        loss = judge(logits, labels.to(logits), known, epoch)
         scores = {"val_loss": torch.where(known.any(-1).any(-1), loss, torch.nan).cpu().numpy()}
-        found = outcome.val_metrics(logits.cpu().double().sigmoid().numpy(), targets, observed)
-        return scores | {column: values.ravel() for column, values in found.items()}
+        return scores | outcome.val_metrics(logits.cpu().double().sigmoid().numpy(), targets, observed)
 
     def outcome(self, attributes: Sequence[str]) -> Trained:
         """The outcome, once no epoch is left: of each job the head of the point it chooses."""

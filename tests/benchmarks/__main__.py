@@ -17,7 +17,7 @@ from typing import Any
 
 from aimonk_bench.records.environment import environment
 
-NAMES = ("step", "sweep", "encode", "finetune", "suite", "peers", "overhead")
+NAMES = ("step", "sweep", "rows", "encode", "finetune", "suite", "peers", "overhead")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,0 +1,174 @@
+"""Training on 1k to 1M stored rows: time a row, anonymous memory, and whether 2 GB with the page cache are enough.
+
+D 512, float16, memory-mapped, A 4, batch 1024, 2 epochs, a hold-out (70 % training, 15 % validation, 15 % test rows);
+S heads are S seeds. Every size is a process of its own, limited to 2 GB, pages of the file included, by a memory
+cgroup (v1) below the one it is started in; where none can be made, `limit` says so and nothing bounds it. The pages of
+its file are dropped first, so that they count. `anonymous MB` is the peak of RssAnon, sampled every 10 ms, over all of
+the process, `start MB` what Python, torch and NumPy hold before the labels are made. Seconds are those of
+`trainer.train`, per million rows and epoch, the best of the repeats; `cpu` those of the processor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.timing import Conditions, Panel, Row, bars, write
+
+FEATURES, ATTRIBUTES, BATCH, EPOCHS, REPEATS = 512, 4, 1024, 2, 3
+SIZES, HEADS = (1_000, 10_000, 100_000, 1_000_000), (1, 25)
+LIMIT = 2 << 30
+
+
+def write_store(path: Path, rows: int) -> None:
+    """Features of so many rows, a piece at a time."""
+    rng = np.random.default_rng(0)
+    with path.open("wb") as file:
+        for start in range(0, rows, 50_000):
+            shape = min(50_000, rows - start), FEATURES
+            file.write(rng.standard_normal(shape, np.float32).astype(np.float16).tobytes())
+
+
+def anonymous() -> float:
+    """RssAnon of this process, in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("RssAnon"))
+
+
+@contextlib.contextmanager
+def watched(peak: list[float]) -> Iterator[None]:
+    """Append to ``peak`` the largest `anonymous` while the body runs."""
+    done, seen = threading.Event(), [anonymous()]
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            seen.append(anonymous())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        peak.append(max(seen))
+
+
+def child(path: Path, rows: int, heads: int, order: str, repeats: int) -> dict[str, object]:
+    """Train on the store at ``path``, in this process: seconds and memory."""
+    from aimonk_bench.config.schema import TrainConfig
+    from aimonk_bench.data.splits import Fold
+    from aimonk_bench.registry import Spec
+    from aimonk_bench.training import trainer
+
+    start, peak, wall, cpu = anonymous(), [], [], []
+    with watched(peak):
+        rng = np.random.default_rng(1)
+        features = np.memmap(path, np.float16, "r", shape=(rows, FEATURES))
+        observed = rng.random((rows, ATTRIBUTES), np.float32) > 0.2
+        targets = (rng.random((rows, ATTRIBUTES), np.float32) > 0.7).astype(np.int8)
+        fold = Fold(*np.split(rng.permutation(rows), (int(0.7 * rows), int(0.85 * rows))))
+        config = TrainConfig(seeds=list(range(heads)), batch_size=BATCH, epochs=EPOCHS, order=order)
+        specs = Spec("masked_bce"), Spec("ignore"), Spec("uniform")
+        names, index = list("abcd"), np.arange(rows)[None]
+        for _ in range(repeats):
+            begin = time.perf_counter(), time.process_time()
+            trainer.train(features, index, np.ones(1), targets, observed, [fold], config, *specs, attributes=names)
+            wall.append(time.perf_counter() - begin[0])
+            cpu.append(time.process_time() - begin[1])
+    return {"start MB": start, "anonymous MB": peak[0], "seconds": min(wall), "cpu": min(cpu)}
+
+
+@contextlib.contextmanager
+def limited(limit: int) -> Iterator[Path | None]:
+    """A memory cgroup (v1) below ours, of this limit in bytes; None where none can be made."""
+    own = [line.split(":", 2)[2] for line in Path("/proc/self/cgroup").read_text().splitlines() if ":memory:" in line]
+    group = Path(f"/sys/fs/cgroup/memory{own[0] if own else ''}/rows-{os.getpid()}")
+    try:
+        if not own:
+            raise FileNotFoundError("no memory cgroup of version 1")
+        group.mkdir()
+    except OSError as error:
+        print(f"no limit: {error}", file=sys.stderr)
+        yield None
+        return
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(limit))
+        yield group
+    finally:
+        group.rmdir()
+
+
+def measured(folder: Path, rows: int, heads: int, order: str = "shuffle", repeats: int = REPEATS) -> Row:
+    """A row of the table, from a process of its own."""
+    path = folder / f"{rows}.bin"
+    if not path.exists():
+        write_store(path, rows)
+    with path.open("rb") as file:  # pages count where they are first read, which must be in the child
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    with limited(LIMIT) as group:
+        enter = "" if group is None else f"open({str(group / 'cgroup.procs')!r}, 'w').write('0'); "
+        call = f"rows.child(Path({str(path)!r}), {rows}, {heads}, {order!r}, {repeats})"
+        code = f"{enter}import json; from pathlib import Path; from benchmarks import rows; print(json.dumps({call}))"
+        done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+        most = None if group is None else int((group / "memory.max_usage_in_bytes").read_text())
+    found = json.loads(done.stdout)
+    million = rows * EPOCHS / 1e6
+    return {
+        "rows": rows,
+        "heads": heads,
+        "order": order,
+        **found,
+        "s / M rows": found["seconds"] / million,
+        "cpu s / M rows": found["cpu"] / million,
+        "limit": "none" if group is None else "2 GB",
+        "most MB with pages": "" if most is None else most / 1e6,
+    }
+
+
+def targets(table: Sequence[Row]) -> list[Row]:
+    """What is asked of the largest size: memory, the limit, and time in proportion to the rows."""
+    found: list[Row] = []
+    for heads in HEADS:
+        own = {row["rows"]: row for row in table if (row["heads"], row["order"]) == (heads, "shuffle")}
+        small, large = (own[size] for size in SIZES[-2:])
+        growth, memory = large["s / M rows"] / small["s / M rows"], large["anonymous MB"]
+        found += [
+            {"figure": f"anonymous MB, {heads} heads", "found": memory, "target": "under 1000", "met": memory < 1000},
+            {
+                "figure": f"s / M rows at 1M over 100k, {heads} heads",
+                "found": growth,
+                "target": "at most 1.15",
+                "met": growth <= 1.15,
+            },
+        ]
+    return found
+
+
+def main(out: Path) -> None:
+    """Write rows.json, rows.md and rows.png."""
+    conditions = Conditions.now()
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        table = [measured(Path(folder), rows, heads) for rows in SIZES for heads in HEADS]
+        table += [measured(Path(folder), SIZES[-1], heads, "blocks") for heads in HEADS]
+    write(out, "rows", __doc__ or "", {"Sizes": table, "Targets": targets(table)}, conditions)
+    names = {f"{row['rows']:,} rows, {row['heads']} heads, {row['order']}": row for row in table}
+    panels = [
+        Panel(title, unit, {name: row[key] for name, row in names.items()}, goal, log)
+        for title, unit, key, goal, log in (
+            ("training, per million rows and epoch", "s", "s / M rows", None, True),
+            ("anonymous memory at its peak", "MB", "anonymous MB", 1000.0, False),
+        )
+    ]
+    bars(out / "rows.png", "Training on stored rows of 512 features, float16, memory-mapped", panels)
