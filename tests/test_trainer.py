@@ -551,7 +551,7 @@ def test_training_does_not_import_torchs_compiler():
         from aimonk_bench.config.schema import TrainConfig
         from aimonk_bench.data.splits import Fold
         from aimonk_bench.registry import Spec
-        from aimonk_bench.training import outcome, samplers, steps, trainer
+        from aimonk_bench.training import steps, trainer
         fold, labels = Fold(*np.split(np.arange(9), 3)), np.tile([[0], [1], [0]], (3, 1))
         specs = Spec("masked_bce"), Spec("ignore"), Spec("uniform")
         features, index, views = np.eye(9, dtype=np.float32), np.arange(9)[None], np.ones(1)
