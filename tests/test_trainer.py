@@ -24,7 +24,7 @@ from aimonk_bench.config.schema import TrainConfig
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.registry import Spec
-from aimonk_bench.training import samplers, steps, trainer
+from aimonk_bench.training import outcome, samplers, steps, trainer
 from aimonk_bench.training.batches import Streams
 from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES, TIE, Heads, Selection, cosine, warmup_cosine
 from aimonk_bench.training.losses import LOSSES, SET_LOSSES
@@ -479,6 +479,16 @@ def test_effective_positive_rate_counts_the_observed_labels_drawn():
     ]
 
 
+@pytest.mark.parametrize("attributes", [1, 4, 5, 19])
+def test_a_tally_counts_the_labels_drawn(attributes):
+    rng = np.random.default_rng(attributes)
+    observed = rng.random((50, attributes)) > 0.3
+    targets = (observed & (rng.random((50, attributes)) > 0.5)).astype(np.int8)
+    orders = rng.integers(50, size=(3, 40, 10), dtype=np.int32)
+    expected = [labels[orders].sum((1, 2)) for labels in (observed, targets)]
+    assert np.array_equal(outcome.Tally(targets, observed)(orders), expected)
+
+
 def test_a_batch_without_any_label_costs_nothing_and_breaks_nothing():
     data = problem()
     data.observed[data.folds[0].train] = False
@@ -541,7 +551,7 @@ def test_training_does_not_import_torchs_compiler():
         from aimonk_bench.config.schema import TrainConfig
         from aimonk_bench.data.splits import Fold
         from aimonk_bench.registry import Spec
-        from aimonk_bench.training import samplers, steps, trainer
+        from aimonk_bench.training import steps, trainer
         fold, labels = Fold(*np.split(np.arange(9), 3)), np.tile([[0], [1], [0]], (3, 1))
         specs = Spec("masked_bce"), Spec("ignore"), Spec("uniform")
         features, index, views = np.eye(9, dtype=np.float32), np.arange(9)[None], np.ones(1)

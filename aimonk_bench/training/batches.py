@@ -118,6 +118,7 @@ class Features:
                 rows = torch.from_numpy(rows)
         self._rows = rows.to(device) if rows.nbytes <= DEVICE_BYTES else rows
         self._direct = (self._rows.device, self._rows.dtype) == (device, dtype)
+        self._between = self._rows.new_empty(0)
         self.device, self.dtype = device, dtype
         self.size = rows.shape[1]
 
@@ -130,5 +131,7 @@ class Features:
         """Row numbers [n] (on any device) -> ``out`` [n, D], without a copy between where device and dtype agree."""
         if self._direct:
             torch.index_select(self._rows, 0, rows, out=out)
-        else:
-            out.copy_(self._rows.index_select(0, rows.to(self._rows.device)))
+            return
+        if self._between.shape != out.shape:  # kept, as new memory is slow to fill
+            self._between = self._rows.new_empty(out.shape)
+        out.copy_(torch.index_select(self._rows, 0, rows.to(self._rows.device), out=self._between))

@@ -31,8 +31,8 @@ from aimonk_bench.training.samplers import SAMPLERS, blocks
 from aimonk_bench.training.steps import BLOCK_STEPS, Stepper, Threads, block_steps
 from aimonk_bench.training.tuning import Tuning
 
-CHUNK_BYTES = 64 << 20  # features gathered at once for validation and test rows
-CHUNK_CELLS = 1 << 20  # validation logits judged at once, by whole heads
+CHUNK_BYTES = 16 << 20  # features gathered at once for validation and test rows
+CHUNK_CELLS = 1 << 18  # validation logits judged at once, by whole heads
 
 
 def train(
@@ -315,8 +315,10 @@ class _Run:
         store = self.data.store
         chunk = max(1, CHUNK_BYTES // (len(rows) * store.size * self.heads.weight.element_size()))
         stored = torch.from_numpy(self.data.index[0][rows])
-        logits = torch.cat([heads(store.take(some)) for some in stored.split(chunk, dim=1)], 1)
-        return logits.reshape(len(rows), -1, *logits.shape[1:])
+        logits = heads.weight.new_empty(len(heads.weight), rows.shape[1], heads.weight.shape[1])
+        for own, some in zip(logits.split(chunk, 1), stored.split(chunk, 1), strict=True):
+            own.copy_(heads(store.take(some)))
+        return logits.view(len(rows), -1, *logits.shape[1:])
 
     def _validate(self, logits: Tensor, epoch: int) -> dict[str, np.ndarray]:
         """The val_* columns [S] of logits [F, S/F, R, A]: loss, and macro metrics over what defines them."""
