@@ -26,6 +26,7 @@ from aimonk_bench.backbones.encoder import Record
 from aimonk_bench.backbones.features import _Shelf
 from aimonk_bench.config.schema import DataConfig
 from aimonk_bench.data import labels, pictures, synthetic
+from aimonk_bench.records import index
 from aimonk_bench.records.files import write_json
 from aimonk_bench.reporting import figures
 from aimonk_bench.suite import runner
@@ -135,7 +136,7 @@ def summaries(place: Path, runs: int, repeats: int, **made: int) -> Row:
     for number, own in enumerate(fake_suite.write_suite(folder, names)):
         logits = fake_suite.predictions(signal=0.4 + number / runs, noise=number, **made)
         fake_suite.write_run(own, names[number], logits)
-    seconds = interleaved({"summaries": lambda: runner.write_summaries(folder)}, repeats)["summaries"]
+    seconds = interleaved({"summaries": lambda: runner.write_summaries(index.collect(folder))}, repeats)["summaries"]
     rate = f"{seconds / runs * 1e3:.3g} ms per run"
     return {"what": f"statistics and summaries of {runs} runs", "s": seconds, "rate": rate}
 
