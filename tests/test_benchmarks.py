@@ -24,7 +24,7 @@ from aimonk_bench.registry import Spec
 from aimonk_bench.suite.plan import plan_suite
 from aimonk_bench.tables import TABLES
 from aimonk_bench.training import trainer
-from aimonk_bench.training.batches import Streams, views_of
+from aimonk_bench.training.batches import Streams
 from aimonk_bench.training.heads import Heads
 from aimonk_bench.training.samplers import uniform
 
@@ -79,9 +79,7 @@ def batches(small):
     steps = -(-len(train) // BATCH)
     for _ in range(EPOCHS):
         drawn = uniform(listed.targets[train], listed.observed[train], BATCH, steps, streams.sampler)
-        yield from zip(
-            train[drawn], views_of(np.array([0.5, 0.5]), streams.views.random(drawn.shape)) == 1, strict=True
-        )
+        yield from zip(train[drawn], streams.views.choice(2, size=drawn.shape, p=[0.5, 0.5]) == 1, strict=True)
 
 
 def test_both_scripts_take_the_steps_that_ours_takes(small):
