@@ -32,6 +32,7 @@ TABLES = Tables(
     schedules=SCHEDULES,
     importers=IMPORTERS,
     known_backbone=catalog.known,
+    stages=catalog.stages,
     check_transforms=transforms.check,
 )
 
@@ -46,11 +47,11 @@ def describe(kind: str) -> Group:
         title=kind, title_justify="left", caption_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
     if kind == "backbones":
-        _add_columns(grid, "name, below it timm's", "features", "stages", "licence of the weights")
+        _add_columns(grid, "name, below it timm's and the stages", "features", "licence of the weights")
         for name, entry in CATALOG.items():
             warning = " (non-commercial)" if entry.non_commercial else ""
             licence = (entry.licence or "not stated") + warning
-            grid.add_row(f"{name}\n  {entry.timm}", str(entry.features), _span(entry.stages), licence)
+            grid.add_row(f"{name}\n  {entry.timm}\n  {_span(entry.stages)}", str(entry.features), licence)
         grid.caption = "Stages: where backbone.freeze may cut. Any other timm name works too."
     else:
         _add_columns(grid, "name", "options", "what it does")

@@ -6,7 +6,6 @@ import json
 import math
 from types import SimpleNamespace
 
-import fake_suite
 import numpy as np
 import pytest
 import timm
@@ -182,10 +181,6 @@ def test_ratios_stand_beside_their_targets():
 
 
 def test_a_suites_account_is_read(tmp_path):
-    names = ["one", "two"]
-    for own in fake_suite.write_suite(tmp_path, names):
-        fake_suite.write_run(own, own.name, fake_suite.predictions())
-    assert suite.itemised(tmp_path) == {"encode": 1.0, "train": 2.5, "score": 0.2}
     (tmp_path / "seconds.json").write_text('{"start": 1.5, "train": 2.0}')
     assert suite.itemised(tmp_path) == {"start": 1.5, "train": 2.0}
 
@@ -279,8 +274,8 @@ def test_every_benchmark_takes_a_folder_and_options_of_the_command(name):
 
 def test_an_option_that_a_benchmark_does_not_read_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        command.main(["step", "--quick", "--out", str(tmp_path)])
-    assert "step has no use for quick" in capsys.readouterr().err
+        command.main(["sweep", "--data-images", str(tmp_path), "--out", str(tmp_path)])
+    assert "sweep has no use for images" in capsys.readouterr().err
 
 
 def test_all_runs_every_benchmark_with_its_options_and_gathers_what_they_wrote(tmp_path, monkeypatch):
@@ -294,7 +289,7 @@ def test_all_runs_every_benchmark_with_its_options_and_gathers_what_they_wrote(t
     command.everything(tmp_path, {"images": tmp_path / "pictures", "quick": True})
     assert [call[0] for call in calls] == list(command.NAMES)
     options = {call[0]: call[3:] for call in calls}
-    assert options["step"] == []
+    assert options["step"] == ["--quick"]
     assert options["encode"] == ["--data-images", str(tmp_path / "pictures"), "--quick"]
     assert options["peers"] == ["--quick"]
     text = (tmp_path / "README.md").read_text()

@@ -14,6 +14,7 @@ from annotated_types import Ge
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aimonk_bench.backbones import catalog
 from aimonk_bench.config import grid, loader, nodes, schema
 from aimonk_bench.config.nodes import Place
 from aimonk_bench.config.schema import Config, Tables
@@ -54,6 +55,7 @@ TABLES = Tables(
     schedules={"constant": plain, "cosine": plain},
     importers=dict.fromkeys(["labels_txt", "wide_csv", "label_list", "jsonl"]),
     known_backbone=lambda name: name == "some_timm_model",
+    stages=catalog.stages,
     check_transforms=check_transforms,
 )
 DATA = "data: {labels: l.txt, images: i}\n"
@@ -298,6 +300,18 @@ HOSTILE = {
     "no stage": (
         "backbone: {freeze: layer 4}\n",
         ["x.yaml:1:20: backbone.freeze: found 'layer 4', expected all, none or"],
+    ),
+    "stage of another": (
+        "backbone: {freeze: layer5}\n",
+        ["x.yaml:1:20: backbone.freeze: found 'layer5', expected all, none or a stage of resnet18: layer1", "layer4"],
+    ),
+    "stage of the fallback": (
+        "backbone: {freeze: layer4, fallback: tf_efficientnet_lite0}\n",
+        ["x.yaml:1:20: backbone.freeze: found 'layer4', expected all, none or a stage of tf_efficientnet_lite0"],
+    ),
+    "parts of one row": (
+        "backbone: {freeze: layer4}\ntrain: {batch_size: 16, accumulate: 16}\n",
+        ["x.yaml:2:37: train.accumulate: found 16, expected parts of at least two rows"],
     ),
     "engine of nothing": (
         "backbone: {freeze: none, engine: torch}\n",

@@ -242,10 +242,13 @@ def _stages(name: str) -> list[str]:
     return list(stages if os.environ.get("AIMONK_BENCH_FULL") else stages[:: max(1, len(stages) - 1)])
 
 
-@pytest.mark.parametrize("name", ["resnet18", LITE0, "mobilenetv3_small", "convnext_atto", "regnety_004", "vit_tiny"])
+SOME = ["resnet18", LITE0, "mobilenetv3_small", "convnext_atto", "regnety_004", "vit_tiny"]  # one of a family
+
+
+@pytest.mark.parametrize("name", list(catalog.CATALOG) if os.environ.get("AIMONK_BENCH_FULL") else SOME)
 def test_the_parts_of_a_network_give_what_the_whole_gives(name: str):
     entry = catalog.CATALOG[name]
-    size = 224 if entry.fixed else SIZE
+    size = 16 * entry.multiple if entry.multiple > 4 else 224 if entry.fixed else SIZE
     found = weights.resolve(BackboneConfig(name=name, weights="none"))
     pixels = torch.randint(0, 256, (3, size, size, 3), dtype=torch.uint8)
     with torch.inference_mode():
@@ -264,7 +267,7 @@ def test_the_parts_of_a_network_give_what_the_whole_gives(name: str):
 
 
 def test_the_stages_of_the_catalog_are_those_of_the_networks():
-    for name in (LITE0, "resnet34", "convnext_atto", "regnety_004", "vit_tiny"):
+    for name in SOME:
         found = weights.resolve(BackboneConfig(name=name, weights="none"))
         stages = trunk.stages(trunk.build(found, 224))
         assert set(catalog.CATALOG[name].stages) <= set(stages), name
@@ -280,10 +283,24 @@ def test_a_network_that_cannot_be_split_there_says_so(monkeypatch: pytest.Monkey
         trunk.build(found, 160, "blocks.1")
 
 
-def test_a_stage_that_the_catalog_does_not_name_is_refused_before_anything_is_built():
-    _spec("resnet18", freeze="layer4.1")
-    with pytest.raises(UserError, match=r"found 'layer5', expected all, none or a stage of resnet18: layer1, .*layer4"):
-        _spec("resnet18", freeze="layer5")
+def test_nothing_in_a_tail_draws_random_numbers():
+    found = weights.resolve(BackboneConfig(name="swin_tiny", weights="none"))
+    tail = trunk.build_tail(found, 224, "layers.3").train()
+    rows = torch.randn(2, 14 * 14 * 384)
+    with torch.no_grad():
+        assert torch.equal(tail(rows), tail(rows))
+
+
+def test_pixels_are_shared_by_networks_and_runs_are_not():
+    one, other = (_spec(name, freeze="none") for name in (SMALL, LITE0))
+    shared = replace(other, weights=replace(other.weights, entry=replace(other.weights.entry, interpolation="bicubic")))
+    assert one.identity.keys() == {"boundary", "size", "interpolation", "background", "decode", "dtype"}
+    assert (one.digest == shared.digest) == (one.identity["interpolation"] == "bicubic")
+    assert one.run_digest != shared.run_digest
+    assert replace(one, device="cuda").run_digest != one.run_digest
+    assert replace(one, device="cuda").digest == one.digest
+    frozen = _spec()
+    assert frozen.run_digest == frozen.digest
 
 
 @pytest.mark.parametrize("engine", ["torch", "onnxruntime"])

@@ -73,6 +73,12 @@ def entry(name: str) -> Entry:
     return _ask_timm(name)
 
 
+def stages(name: str) -> tuple[str, ...]:
+    """Where a backbone of the catalog can be cut; empty for any other, whose built network tells."""
+    names = [key for key, listed in CATALOG.items() if name in (key, listed.timm)]
+    return CATALOG[names[0]].stages if names else ()
+
+
 def known(name: str) -> bool:
     """Whether :func:`entry` knows the name."""
     try:

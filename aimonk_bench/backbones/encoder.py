@@ -48,7 +48,7 @@ class EncoderSpec:
         freeze: what of the network is frozen: "all" up to global pooling, the stage before which it ends, or "none".
 
     Raises:
-        UserError: the backbone cannot take pictures of this size, or has no such stage.
+        UserError: the backbone cannot take pictures of this size.
     """
 
     weights: Weights
@@ -60,14 +60,10 @@ class EncoderSpec:
     freeze: str = "all"
 
     def __post_init__(self) -> None:
-        multiple, stages = self.weights.entry.multiple, self.weights.entry.stages
+        multiple = self.weights.entry.multiple
         if self.size % multiple:
             expected = f"a multiple of {multiple} for {self.weights.name}"
             raise UserError(f"transform.size: found {self.size}, expected {expected}")
-        within = any(f"{self.freeze}.".startswith(f"{stage}.") for stage in stages)
-        if stages and self.freeze not in ("all", "none") and not within:
-            expected = f"all, none or a stage of {self.weights.name}: {', '.join(stages)}"
-            raise UserError(f"backbone.freeze: found {self.freeze!r}, expected {expected}")
 
     @property
     def first(self) -> Engine:
@@ -98,28 +94,57 @@ class EncoderSpec:
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
-        """What the digest is made of."""
+        """What a stored row depends on."""
         entry = self.weights.entry
         fast = "JPEGs reduced, " if self.decode == "fast" else ""
-        return {
-            "weights": self.weights.sha256,
-            "network": f"{entry.timm}, timm {importlib.metadata.version('timm')}",
+        pixels = {
             "boundary": self.boundary,
             "size": self.size,
             "interpolation": entry.interpolation,
-            "mean": entry.mean,
-            "std": entry.std,
             "background": BACKGROUND,
             "decode": f"8-bit RGB, {fast}revision {DECODE_REVISION}, OpenCV {cv2.__version__}",
             "dtype": self.stored,
+        }
+        if self.freeze == "none":
+            return pixels
+        engine = {
             "engine": f"{self.first} {importlib.metadata.version(self.first)}",
-            "device": "cpu" if self.first == "onnxruntime" else self.device.partition(":")[0],
+            "device": "cpu" if self.first == "onnxruntime" else self._kind,
+        }
+        return self._network | pixels | engine
+
+    @property
+    def _network(self) -> dict[str, Any]:
+        entry = self.weights.entry
+        return {
+            "weights": self.weights.sha256,
+            "network": f"{entry.timm}, timm {importlib.metadata.version('timm')}",
+            "mean": entry.mean,
+            "std": entry.std,
         }
 
     @property
+    def _kind(self) -> str:
+        return self.device.partition(":")[0]
+
+    @property
     def digest(self) -> str:
-        """SHA-256 (hex) of :attr:`identity`."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+        """SHA-256 (hex) of :attr:`identity`: the name of the folder in the feature store."""
+        return _sha256(self.identity)
+
+    @property
+    def run_digest(self) -> str:
+        """SHA-256 (hex) of all that the backbone contributes to a run: where a part of it is trained, that too."""
+        if self.freeze == "all":
+            return self.digest
+        return _sha256({**self.identity, **self._network, "trained on": self._kind})
+
+
+def _sha256(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+DRIVERS = ("cuda", "nvcuda", "amdhip64")  # of NVIDIA on Linux and Windows, of AMD
 
 
 @functools.cache
@@ -131,7 +156,7 @@ def pick_device(asked: str) -> str:
     Raises:
         UserError: this machine has no such device.
     """
-    if asked == "cpu" or (asked == "auto" and ctypes.util.find_library("cuda") is None):
+    if asked == "cpu" or (asked == "auto" and not any(map(ctypes.util.find_library, DRIVERS))):
         return "cpu"
     import torch
 

@@ -348,10 +348,15 @@ def _afford(todo: Todo, spec: EncoderSpec, folder: Path) -> None:
     allowed = _budget()
     free = shutil.disk_usage(folder).free - SPARE_BYTES
     if size > min(allowed, free):
-        limit = f"AIMONK_BENCH_BUDGET_GB allows {allowed / 1e9:g}" if allowed < free else f"{free / 1e9:.1f} are free"
+        budget = allowed < free
+        limit = f"AIMONK_BENCH_BUDGET_GB allows {allowed / 1e9:g}" if budget else f"{free / 1e9:.1f} are free"
+        mends = ["a later stage"] * (spec.freeze not in ("all", "none"))
+        mends += ["backbone.dtype float16"] * (spec.stored == "float32")
+        mends += ["a smaller transform.size"] * (spec.freeze != "all")
+        mends += ["a larger AIMONK_BENCH_BUDGET_GB" if budget else "another disk for AIMONK_BENCH_CACHE"]
         raise RunFailed(
             f"the feature store: {rows} rows of {record.features} ({spec.boundary}, {spec.stored}) take "
-            f"{size / 1e9:.1f} GB, {limit}: use a later stage, backbone.dtype float16 or a smaller transform.size"
+            f"{size / 1e9:.1f} GB, {limit}: use {' or '.join(mends)}"
         )
 
 

@@ -101,11 +101,20 @@ def build(weights: Weights, size: int, freeze: str = "all") -> Trunk:
 def build_tail(weights: Weights, size: int, freeze: str) -> Tail | WholeTail:
     """Build what of the network is trained; ``freeze`` is a stage, or "none".
 
+    Dropout and stochastic depth, which some networks come with, are switched off: they draw from torch's global
+    generator, and neither the number of jobs side by side nor an interruption may change a result.
+
     Raises:
         UserError: as `build`.
     """
     whole = _whole(weights, size)
-    return WholeTail(whole, size) if freeze == "none" else split(whole, weights.name, size, freeze)[1]
+    tail = WholeTail(whole, size) if freeze == "none" else split(whole, weights.name, size, freeze)[1]
+    for part in tail.modules():
+        if isinstance(part, timm.layers.DropPath):
+            part.drop_prob = 0.0
+        elif isinstance(part, nn.Dropout):
+            part.p = 0.0
+    return tail
 
 
 def _whole(weights: Weights, size: int) -> Trunk:

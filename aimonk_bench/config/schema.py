@@ -40,6 +40,7 @@ class Tables:
 
     Attributes:
         known_backbone: whether a backbone outside ``backbones`` exists all the same.
+        stages: where a backbone can be cut; empty where only the built network tells.
         check_transforms: the problems of ``train``, ``views`` and ``size`` of the map ``transform``, where paths start.
     """
 
@@ -52,6 +53,7 @@ class Tables:
     schedules: Table
     importers: Mapping[str, object]
     known_backbone: Callable[[str], bool]
+    stages: Callable[[str], Sequence[str]]
     check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact", "fresh"] | int, int], list[Problem]]
 
 
@@ -103,8 +105,11 @@ def _weights(value: str) -> str:
     raise ValueError("imagenet, none, package:NAME or a path ending in " + ", ".join(WEIGHT_SUFFIXES))
 
 
+STAGE = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
+
+
 def _stage(value: str) -> str:
-    if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", value) is None:
+    if STAGE.fullmatch(value) is None:
         raise ValueError("all, none or a stage of the backbone, such as layer4 or blocks.3")
     return value
 
@@ -295,6 +300,8 @@ class TrainConfig(Section):
     def _parts_are_equal(cls, value: int, info: ValidationInfo) -> int:
         if info.data.get("batch_size", 1) % value:
             raise ValueError("a divisor of batch_size, which is cut into as many parts")
+        if value > 1 and info.data.get("batch_size", 2) == value:
+            raise ValueError("parts of at least two rows, which BatchNorm needs")
         return value
 
     @field_validator("patience")
@@ -475,6 +482,23 @@ def _unknown_names(data: dict[str, Any], tables: Tables) -> list[Problem]:
     return problems
 
 
+def _unknown_stage(data: dict[str, Any], tables: Tables) -> list[Problem]:
+    """A stage that the backbone, or the fallback that may take its place, does not have."""
+    values = data.get("backbone")
+    freeze = values.get("freeze") if isinstance(values, dict) else None
+    if not isinstance(values, dict) or not isinstance(freeze, str) or not STAGE.fullmatch(freeze):
+        return []  # what is wrong with it is said by pydantic
+    if freeze in ("all", "none"):
+        return []
+    names = [values.get("name", BackboneConfig.model_fields["name"].default), values.get("fallback")]
+    for name in names:
+        stages = tables.stages(name) if isinstance(name, str) else ()
+        if stages and not any(f"{freeze}.".startswith(f"{stage}.") for stage in stages):
+            expected = f"all, none or a stage of {name}: {', '.join(stages)}"
+            return [Problem(("backbone", "freeze"), registry.show(freeze), expected, registry.nearest(freeze, stages))]
+    return []
+
+
 def _tuned_options(data: dict[str, Any], tables: Tables) -> list[Problem]:
     """Keys of ``tune`` that are neither of train nor numeric options of the loss, and values that the loss refuses."""
     tune, loss = data.get("tune"), data["loss"]
@@ -509,7 +533,7 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
         The config and no problem, or None and every problem.
     """
     problems = _unknown_names(data, tables) + _fill_entries(data, tables)
-    problems += _tuned_options(data, tables)
+    problems += _unknown_stage(data, tables) + _tuned_options(data, tables)
     data.setdefault("data", {})  # so that each of its required keys is named
     config = None
     try:

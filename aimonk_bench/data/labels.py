@@ -5,11 +5,12 @@ from __future__ import annotations
 import codecs
 import logging
 import posixpath
+import re
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,9 +71,9 @@ def inside(name: str) -> str:
     path = posixpath.normpath(name)
     if not name.strip():
         raise ValueError("the picture's name is empty")
-    if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
+    if not name.isprintable() and any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
         raise ValueError(f"picture {name!r}: the name contains a control character")
-    if PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute():
+    if name.startswith("/") or (re.search(r"[:\\]", name) and PureWindowsPath(name).is_absolute()):
         raise ValueError(f"picture {name}: the path is absolute, expected one relative to the picture folder")
     if "\\" in name:
         raise ValueError(f"picture {name}: the path contains a backslash, expected /")

@@ -47,7 +47,7 @@ def inspect(config: Config, progress: Progress) -> Audit:
     material = runner.Materials(planned.dataset, runner.Clock(), progress).of(planned.baseline)
     labels, groups = material.labels, material.groups
     targets, observed = labels.targets, labels.observed
-    features = material.features
+    features = material.features()
     by_line = {picture.line: picture for picture in planned.dataset.pictures if picture is not None}
     used = [by_line[line] for line in labels.lines.tolist()]
     content = np.unique([picture.sha256 for picture in used], return_inverse=True)[1]

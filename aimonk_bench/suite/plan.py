@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import math
 import re
@@ -219,7 +220,7 @@ def _planned(name: str, config: Config, dataset: Dataset, resolved: Weights | We
         "sampler": registry.label(SAMPLERS, config.sampler),
     }
     return PlannedRun(
-        id=run_id(config, dataset.fingerprint, encoder.digest),
+        id=run_id(config, dataset.fingerprint, encoder.run_digest),
         name=name,
         config=config,
         columns=columns,
@@ -271,7 +272,7 @@ def run_id(config: Config, fingerprint: str, encoder: str) -> str:
     Args:
         config: whose name, plot and paths do not enter.
         fingerprint: of the data.
-        encoder: its digest.
+        encoder: what the backbone contributes, as `EncoderSpec.run_digest` says.
     """
     train, usual = config.train, TrainConfig()
     parts = [registry.label(LOSSES | SET_LOSSES, config.loss), registry.label(SAMPLERS, config.sampler)]
@@ -289,5 +290,6 @@ def run_id(config: Config, fingerprint: str, encoder: str) -> str:
     scalars = ("lr", *TAIL_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")
     parts += [f"{key}{getattr(train, key)}" for key in scalars if getattr(train, key) != getattr(usual, key)]
     readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)
-    text = json.dumps([grid.public(config), fingerprint, encoder], sort_keys=True)
+    augmented = [] if config.transform.views == "exact" else [importlib.metadata.version("albumentations")]
+    text = json.dumps([grid.public(config), fingerprint, encoder, *augmented], sort_keys=True)
     return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]}"

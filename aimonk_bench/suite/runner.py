@@ -154,22 +154,21 @@ class Material:
         left = observed & ~hidden
         return Seen(left, observed if hiding.rows == "train" else left, observed)
 
-    @property
-    def features(self) -> np.ndarray:
-        """float32 [N, D] pooled features of the undisturbed pictures."""
-        return np.asarray(self.pooled.rows[self.pooled.index[0]], np.float32)
+    def features(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """float32 [R, D] pooled features of the undisturbed pictures, by default of all N."""
+        return np.asarray(self.pooled.rows[self.pooled.index[0, rows]], np.float32)
 
     @cached_property
     def before(self) -> signal.Before:
         """The test for signal in the features of the undisturbed pictures, before anything is hidden or trained."""
-        return signal.before(self.features, self.labels.targets, self.labels.observed, self.groups, seed=0)
+        return signal.before(self.features(), self.labels.targets, self.labels.observed, self.groups, seed=0)
 
     def _probe(self, rows: np.ndarray, seed: int) -> np.ndarray:
         """Out-of-fold scores [R, A] of a probe on the undisturbed pictures of these rows alone, computed once."""
         key = seed, rows.tobytes()
         if key not in self._probed:
             own = self.labels.targets[rows], self.labels.observed[rows], self.groups[rows]
-            self._probed[key] = signal.probe(self.features[rows], *own, seed=seed)
+            self._probed[key] = signal.probe(self.features(rows), *own, seed=seed)
         return self._probed[key]
 
 
@@ -336,11 +335,18 @@ def _execute_or_record(
 def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
     """Write again what was deleted of a finished run and derives from its predictions and its history."""
     with clock("files"):
+        _drop_checkpoints(folder)
         run.restore(run.read(folder))
     if (folder / run.LOSS_CURVE).exists():
         return
     with clock("plots"):
         figures.loss_curve(run.read_history(folder), planned.config.plot.title, folder / run.LOSS_CURVE)
+
+
+def _drop_checkpoints(folder: Path) -> None:
+    """Remove what only an unfinished run needs."""
+    if (folder / CHECKPOINTS).exists():
+        shutil.rmtree(folder / CHECKPOINTS)
 
 
 def write_summaries(found: Collection) -> None:
@@ -389,8 +395,7 @@ def execute(planned: PlannedRun, materials: Materials, folder: Path, clock: Cloc
         raise RunFailed(reason) from error
     with clock("files"):
         run.write_status(folder, _status(planned, "done", seconds | clock.laps("train", "score")))
-    if (folder / CHECKPOINTS).exists():
-        shutil.rmtree(folder / CHECKPOINTS)
+        _drop_checkpoints(folder)
 
 
 def _status(

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -69,6 +70,7 @@ class Task:
         val_targets: as validation rows show them.
         val_observed: likewise.
         folds: row numbers of the three parts.
+        recipe: loss, missing-label policy, sampler.
         tail: rows [B, D] -> pooled features [B, F]; copied, never changed.
         features: F.
         steps: T.
@@ -85,9 +87,7 @@ class Task:
     val_observed: np.ndarray
     folds: Sequence[Fold]
     config: TrainConfig
-    loss: Spec
-    missing: Spec
-    sampler: Spec
+    recipe: tuple[Spec, Spec, Spec]
     tail: nn.Module
     features: int
     steps: int
@@ -136,32 +136,31 @@ def train(
     Raises:
         RunFailed: a loss is not finite, or the sampler finds nothing to draw.
     """
+    cv2.setNumThreads(1)  # the threads that read have the cores already
     seen = observed if val_observed is None else val_observed
-    shape = len(probabilities), len(targets)
-    device = torch.device(pick_device(train.device))
+    shape, device = (len(probabilities), len(targets)), torch.device(pick_device(train.device))
+    own, shown = outcome.known(targets, observed), outcome.known(targets, seen)
     task = Task(
-        source,
-        np.arange(shape[0] * shape[1]).reshape(shape),
-        probabilities,
-        *outcome.known(targets, observed),
-        *outcome.known(targets, seen),
-        folds,
-        train,
-        loss,
-        missing,
-        sampler,
-        tail.eval().to(device).to(memory_format=torch.channels_last),
-        _width(tail, source, device),
-        -(-max(len(fold.train) for fold in folds) // train.batch_size),
-        device,
-        f"{key}, torch {torch.__version__}",
-        checkpoints,
+        source=source,
+        views=np.arange(shape[0] * shape[1]).reshape(shape),
+        probabilities=probabilities,
+        targets=own[0],
+        observed=own[1],
+        val_targets=shown[0],
+        val_observed=shown[1],
+        folds=folds,
+        config=train,
+        recipe=(loss, missing, sampler),
+        tail=tail.eval().to(device).to(memory_format=torch.channels_last),
+        features=_width(tail, source, device),
+        steps=-(-max(len(fold.train) for fold in folds) // train.batch_size),
+        device=device,
+        key=f"{key}, torch {torch.__version__}",
+        checkpoints=checkpoints,
     )
     if checkpoints is not None:
         checkpoints.mkdir(parents=True, exist_ok=True)
-    numbers = [(seed, fold) for fold in range(len(folds)) for seed in train.seeds]
-    jobs = _all(task, numbers, progress)
-    return _outcome(task, jobs, attributes)
+    return _outcome(task, _all(task, progress), attributes)
 
 
 def _width(tail: nn.Module, source: Source, device: torch.device) -> int:
@@ -200,11 +199,10 @@ def _share(jobs: int) -> Iterator[None]:
         torch.set_num_threads(given)
 
 
-def _all(
-    task: Task, numbers: Sequence[tuple[int, int]], progress: Callable[[str, int, int], None] | None
-) -> list[_Job]:
-    """Train every (seed, fold), side by side where the cores are torch's own."""
-    stages = 2 if wants_teacher(task.missing) else 1
+def _all(task: Task, progress: Callable[[str, int, int], None] | None) -> list[_Job]:
+    """Train every seed in every fold, side by side where the cores are torch's own; fold by fold, seed by seed."""
+    numbers = [(seed, fold) for fold in range(len(task.folds)) for seed in task.config.seeds]
+    stages = 2 if wants_teacher(task.recipe[1]) else 1
     told = _Told(len(numbers) * task.config.epochs * stages, progress)
     together = min(len(numbers), cores()) if task.device.type == "cpu" else 1
     with _share(together), ThreadPoolExecutor(cores()) as readers, ThreadPoolExecutor(together) as pool:
@@ -224,12 +222,12 @@ def _all(
 
 def _trained(task: Task, seed: int, fold: int, readers: ThreadPoolExecutor, told: _Told) -> _Job:
     """One job from start to end, after its teacher if it has one."""
-    teacher = None
-    if wants_teacher(task.missing):
-        first = _Job(replace(task, missing=Spec("ignore")), seed, fold, readers, "teacher")
+    job = _Job(task, seed, fold, readers)
+    loss, missing, sampler = task.recipe
+    if wants_teacher(missing):
+        first = _Job(replace(task, recipe=(loss, Spec("ignore"), sampler)), seed, fold, readers, "teacher")
         first.complete(told)
-        teacher = first.probabilities()
-    job = _Job(task, seed, fold, readers, "", teacher)
+        job.taught_by(first)
     job.complete(told)
     job.release()
     return job
@@ -250,12 +248,10 @@ class _Network(nn.Module):
 class _Job:
     """The state of one training: a network, its optimizer, its random streams, what came of each epoch."""
 
-    def __init__(
-        self, task: Task, seed: int, fold: int, readers: ThreadPoolExecutor, stage: str, teacher: Tensor | None = None
-    ) -> None:
-        self.task, self.seed, self.fold, self.readers, self.teacher = task, seed, fold, readers, teacher
-        config, rows = task.config, task.folds[fold].train
-        self.part = Part(rows, task.targets, task.observed)
+    def __init__(self, task: Task, seed: int, fold: int, readers: ThreadPoolExecutor, stage: str = "") -> None:
+        self.task, self.seed, self.fold, self.readers = task, seed, fold, readers
+        config, (loss, missing, sampler) = task.config, task.recipe
+        self.part = Part(task.folds[fold].train, task.targets, task.observed)
         self.streams = Streams.of(seed, fold)
         attributes = task.targets.shape[1]
         initial = Heads.initial(attributes, task.features, [self.streams.init])
@@ -266,15 +262,16 @@ class _Job:
         self.precision = _precision(config.precision, task.device)
         self.scaler = torch.amp.GradScaler(task.device.type, enabled=self.precision is torch.float16)
         self.schedule = registry.build("schedule", SCHEDULES, config.schedule)
-        self.sampler = registry.build("sampler", SAMPLERS, task.sampler)
-        known = self.part.observed.astype(bool)
-        counts = ((self.part.targets == value) & known for value in (1, 0))
-        positives, negatives = (torch.from_numpy(own.sum(0)[None]).to(task.device, torch.float32) for own in counts)
-        self.objective = objective(task.loss, task.missing, positives, negatives)
-        self.val_objective = objective(task.loss, Spec("ignore"), positives, negatives)
+        self.sampler = registry.build("sampler", SAMPLERS, sampler)
+        counts = outcome.counts(self.part.targets, self.part.observed)
+        positives, negatives = (torch.from_numpy(own[None]).to(task.device, torch.float32) for own in counts)
+        self.objective = objective(loss, missing, positives, negatives)
+        self.val_objective = objective(loss, Spec("ignore"), positives, negatives)
         self.targets, self.observed = (torch.from_numpy(own).to(task.device) for own in (task.targets, task.observed))
         self.choice = Choice(1, last=config.select == "last", patience=config.patience)
         self.best = self._weights()
+        self.teacher: Tensor | None = None
+        self.teacher_epoch, self.teacher_loss = 0, np.nan
         self.epoch = 0
         self.drawn = np.zeros((2, attributes), np.int64)
         self.losses: list[list[float]] = []
@@ -291,6 +288,12 @@ class _Job:
         options = config.optimizer.options
         kind = OPTIMIZERS[config.optimizer.name]
         return kind(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True, **options)
+
+    def taught_by(self, first: _Job) -> None:
+        """Take over what a first stage says of the training rows; it is used up."""
+        self.teacher = first.probabilities()
+        self.teacher_epoch, self.teacher_loss = int(first.choice.epoch[0]), float(np.mean(first.losses[-1]))
+        first.release()
 
     def complete(self, told: _Told) -> None:
         """Train until no epoch is left, from the checkpoint if there is one, and read out the kept epoch.
@@ -313,6 +316,7 @@ class _Job:
             told(1)
         told(self.task.config.epochs - self.epoch)
         self.network.load_state_dict(self.best)
+        self._write(done=True)
         fold = self.task.folds[self.fold]
         self.logits = {"val": self._predict(fold.val), "test": self._predict(fold.test)}
 
@@ -435,26 +439,29 @@ class _Job:
         metrics = outcome.val_metrics(probability, targets, observed)
         return {"val_loss": np.array([loss])} | {column: values.reshape(1) for column, values in metrics.items()}
 
-    def _write(self) -> None:
-        """Write the checkpoint."""
+    def _write(self, *, done: bool = False) -> None:
+        """Write the checkpoint; of a job that is done only what its results come from."""
         if self.file is None:
             return
         choice = self.choice
-        content = {
-            "key": self.task.key,
-            "epoch": self.epoch,
+        training = {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "best": self.best,
             "streams": json.dumps([own.bit_generator.state for own in self._generators()]),
+        }
+        content = {
+            "key": self.task.key,
+            "done": done,
+            "epoch": self.epoch,
+            "best": self.best,
             "choice": [float(own[0]) for own in (choice.epoch, choice.active, choice.best, choice.waited)],
             "drawn": self.drawn.tolist(),
             "losses": self.losses,
             "scores": self.scores,
         }
         with atomic(self.file) as partial:
-            torch.save(content, partial)
+            torch.save(content if done else content | training, partial)
 
     def _generators(self) -> tuple[np.random.Generator, ...]:
         return self.streams.init, self.streams.sampler, self.streams.views
@@ -463,19 +470,23 @@ class _Job:
         """Go on from the checkpoint, if there is one of this run."""
         if self.file is None or not self.file.exists():
             return
-        content: dict[str, Any] = torch.load(self.file, map_location=self.task.device, weights_only=True)
-        if content["key"] != self.task.key:
-            logger.warning("%s is of another run or another torch, and is not taken up", self.file)
+        try:
+            content: dict[str, Any] = torch.load(self.file, map_location=self.task.device, weights_only=True)
+        except Exception as error:  # damaged files make unpicklers raise nearly anything
+            logger.warning("%s is damaged, and that job begins anew: %s", self.file, " ".join(str(error).split())[:200])
             return
-        self.network.load_state_dict(content["network"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.scaler.load_state_dict(content["scaler"])
-        for generator, state in zip(self._generators(), json.loads(content["streams"]), strict=True):
-            generator.bit_generator.state = state
+        if content["key"] != self.task.key:
+            logger.warning("%s is of another run or another torch, and that job begins anew", self.file)
+            return
+        if not content["done"]:
+            self.network.load_state_dict(content["network"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.scaler.load_state_dict(content["scaler"])
+            for generator, state in zip(self._generators(), json.loads(content["streams"]), strict=True):
+                generator.bit_generator.state = state
         choice = self.choice
-        for array, value in zip(
-            (choice.epoch, choice.active, choice.best, choice.waited), content["choice"], strict=True
-        ):
+        kept = (choice.epoch, choice.active, choice.best, choice.waited)
+        for array, value in zip(kept, content["choice"], strict=True):
             array[0] = value
         self.epoch, self.best = content["epoch"], content["best"]
         self.drawn = np.array(content["drawn"], np.int64)
@@ -500,11 +511,14 @@ def _outcome(task: Task, jobs: Sequence[_Job], attributes: Sequence[str]) -> Tra
     drawn = np.stack([job.drawn for job in ordered], 1)
     rate = outcome.positive_rate(drawn[1], drawn[0]).reshape(*shape[::-1], -1)
     notes = outcome.sampler_notes(
-        task.sampler.name, [fold.train for fold in task.folds], task.targets, task.observed, attributes
+        task.recipe[2].name, [fold.train for fold in task.folds], task.targets, task.observed, attributes
     )
     notes += outcome.selection_notes(
         task.config.select, [(job.seed, job.fold) for job in jobs], [bool(job.choice.scored[0]) for job in jobs]
     )
+    if wants_teacher(task.recipe[1]):
+        epochs, losses = ([getattr(job, f"teacher_{key}") for job in jobs] for key in ("epoch", "loss"))
+        notes.append(outcome.teacher_note(task.recipe[1].name, epochs, losses))
     return Trained(
         logits=[{part: np.stack([job.logits[part] for job in own]) for part in ("val", "test")} for own in grid],
         history=outcome.history(

@@ -88,7 +88,7 @@ def logs(logits: Tensor) -> tuple[Tensor, Tensor]:
     """(log p, log(1 - p)), at least in float32."""
     logits = wide(logits)
     if torch.is_grad_enabled() and logits.requires_grad:
-        log_p, log_n = _Logs.apply(logits)
+        log_p, log_n = _differentiable_logs().apply(logits)
         return log_p, log_n
     return _both_logs(logits)
 
@@ -105,20 +105,24 @@ def _both_logs(logits: Tensor) -> tuple[Tensor, Tensor]:
     return logits.clamp(max=0).sub_(tail), logits.clamp(min=0).add_(tail).neg_()
 
 
-class _Logs(torch.autograd.Function):
+@functools.cache  # the class is made at the first use, as it needs torch
+def _differentiable_logs() -> Any:
     """`_both_logs` with their derivatives 1 - p and -p."""
 
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor) -> tuple[Tensor, Tensor]:
-        values = _both_logs(logits)
-        ctx.save_for_backward(*values)
-        return values
+    class Logs(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, logits: Tensor) -> tuple[Tensor, Tensor]:
+            values = _both_logs(logits)
+            ctx.save_for_backward(*values)
+            return values
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        log_p, log_n = ctx.saved_tensors
-        found: Tensor = gradients[0] * log_n.exp() - gradients[1] * log_p.exp()
-        return found
+        @staticmethod
+        def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+            log_p, log_n = ctx.saved_tensors
+            found: Tensor = gradients[0] * log_n.exp() - gradients[1] * log_p.exp()
+            return found
+
+    return Logs
 
 
 def _cells(targets: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

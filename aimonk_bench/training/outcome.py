@@ -137,6 +137,20 @@ def sampler_notes(
     ]
 
 
+def counts(targets: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Observed positives and negatives of each attribute among rows [R, A]: both [A]."""
+    return (observed & (targets == 1)).sum(0), (observed & (targets == 0)).sum(0)
+
+
+def teacher_note(missing: str, epochs: Sequence[int], losses: Sequence[float]) -> str:
+    """What the first of two stages came to: the epochs kept and the mean training losses of the last ones, each [J]."""
+    return (
+        f"{missing}: the history is that of stage two; the teachers of stage one, trained on observed labels alone, "
+        f"kept epoch {min(epochs)} to {max(epochs)}, their last epochs' mean training losses are {min(losses):.3g} to "
+        f"{max(losses):.3g}"
+    )
+
+
 def selection_notes(select: str, jobs: Sequence[tuple[int, int]], scored: Sequence[bool]) -> list[str]:
     """Jobs (seed, fold) whose epoch no score chose."""
     if select == "last":

@@ -204,13 +204,10 @@ class _Run:
     def _counts(self) -> tuple[Tensor, Tensor]:
         """Observed positives and negatives among the training rows of each head, both [S, 1, A]."""
         data = self.data
-        masks = data.observed & (data.targets == 1), data.observed & (data.targets == 0)
-
-        def count(mask: np.ndarray) -> Tensor:
-            own = np.stack([mask[data.folds[fold].train].sum(0) for _, fold in self.jobs])
-            return torch.from_numpy(own).to(self.heads.weight).unsqueeze(1).repeat_interleave(self.points, 0)
-
-        return count(masks[0]), count(masks[1])
+        found = np.array([outcome.counts(data.targets[own.train], data.observed[own.train]) for own in data.folds])
+        both = torch.from_numpy(found[[fold for _, fold in self.jobs]]).to(self.heads.weight)
+        positives, negatives = both.repeat_interleave(self.points, 0).split(1, 1)
+        return positives, negatives
 
     def complete(self, told: Callable[[int], None]) -> None:
         """Train until no epoch or no head is left."""
@@ -395,11 +392,7 @@ class _Run:
         notes += outcome.selection_notes(self.config.select, self.jobs, self.selection.scored[chosen])
         if self.first is not None:
             epochs, losses = self.first.selection.epoch[chosen], self.first.last_losses()[chosen]
-            notes.append(
-                f"{self.recipe.missing.name}: the history is that of stage two; the teachers of stage one, trained on "
-                f"observed labels alone, kept epoch {epochs.min()} to {epochs.max()}, their last epochs' mean training "
-                f"losses are {losses.min():.3g} to {losses.max():.3g}"
-            )
+            notes.append(outcome.teacher_note(self.recipe.missing.name, epochs, losses))
         return notes
 
     def last_losses(self) -> np.ndarray:

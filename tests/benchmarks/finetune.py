@@ -3,8 +3,8 @@
 One job, all cores, float32, batch 32, one engine (torch) for everything. `tail`: forward, backward and update on rows
 that lie in memory. `stored`: an epoch of `training.finetune`, sampling, reading of the memory-mapped store, labels and
 recorded losses included, the validation at its end not. `recomputed`: the same epoch when each batch is decoded (by all
-cores) and sent through the trunk (all threads) for its step, read ahead as the stored ones are. `decode` and `trunk`
-are those two alone. The limit of what storing can gain is (decode + trunk + tail) / tail.
+cores), sent through the trunk (all threads) and then learned from, one after the other. `decode` and `trunk` are those
+two alone. The limit of what storing can gain is (decode + trunk + tail) / tail.
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ class Problem:
         views, steps = np.arange(self.count).reshape(shape), self.count // BATCH
         recipe = (Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
         task = finetune.Task(
-            *(source, views, np.ones(1), *known, *known, [self.fold], config, *recipe),
+            *(source, views, np.ones(1), *known, *known, [self.fold], config, recipe),
             *(self.tail, 512, steps, torch.device("cpu"), "", None),
         )
-        job = finetune._Job(task, 0, 0, self.readers, "")
+        job = finetune._Job(task, 0, 0, self.readers)
         job.epoch = 1
         return job
 
@@ -125,13 +125,17 @@ def measured(pictures: Size, size: int, repeats: int) -> tuple[dict[str, float],
         problem = Problem(pictures, size, Path(folder))
         losses = [problem.job(source)._train(stop) for source in (problem.stored, problem.recomputed)]
         apart = float(np.abs(np.subtract(*losses)).max())
-        jobs = {"stored": problem.job(problem.stored), "recomputed": problem.job(problem.recomputed)}
+        job, again = problem.job(problem.stored), problem.job(problem.recomputed)
         pixels = problem.recomputed.pixels(np.arange(BATCH))
         batches = np.split(np.arange(pictures.count), pictures.count // BATCH)
         seconds = interleaved(
             {
                 "tail": problem.bare(),
-                **{name: (lambda job=job: job._train(stop)) for name, job in jobs.items()},
+                "stored": lambda: job._train(stop),
+                "recomputed": lambda: [
+                    again._step(again._rows(again.task.source(own, 0, 1)), torch.from_numpy(own), 1.0)
+                    for own in batches
+                ],
                 "decode": lambda: [problem.recomputed.pixels(own) for own in batches],
                 "trunk": lambda: [problem.recomputed.encode(pixels) for _ in batches],
             },
