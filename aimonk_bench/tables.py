@@ -52,7 +52,7 @@ def describe(kind: str) -> Group:
             warning = " (non-commercial)" if entry.non_commercial else ""
             licence = (entry.licence or "not stated") + warning
             grid.add_row(f"{name}\n  {entry.timm}\n  {_span(entry.stages)}", str(entry.features), licence)
-        grid.caption = "Stages: where backbone.freeze may cut. Any other timm name works too."
+        grid.caption = "Any other timm name works too.\nStages are where backbone.freeze may cut."
     else:
         _add_columns(grid, "name", "options", "what it does")
         for name, function in getattr(TABLES, kind).items():

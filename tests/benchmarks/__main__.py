@@ -55,6 +55,11 @@ def everything(out: Path, given: dict[str, Any]) -> None:
         own = [part for key in flags if key in given and key in takes for part in (flags[key], str(given[key]))]
         own += ["--quick"] if "quick" in given and "quick" in takes else []
         subprocess.run([sys.executable, "-m", __package__, name, "--out", out, *own], check=True)
+    summarise(out, load)
+
+
+def summarise(out: Path, load: str) -> None:
+    """Write README.md of what lies in a folder."""
     facts = environment({}, "onnxruntime", "cpu")
     versions = ", ".join(f"{package} {version}" for package, version in facts["packages"].items() if version)
     parts = [
