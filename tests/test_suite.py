@@ -26,6 +26,7 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import cross_fitted
 from aimonk_bench.records import index
 from aimonk_bench.registry import Spec
+from aimonk_bench.reporting import figures
 from aimonk_bench.suite import missingness, plan, runner
 from aimonk_bench.tables import TABLES
 from aimonk_bench.training import batches, heads, samplers, trainer
@@ -94,6 +95,20 @@ def test_the_seconds_of_a_suite_add_up_to_the_wall_time(workplace: Path) -> None
     spent = [json.loads(path.read_text())["seconds"] for path in (workplace / "timed").rglob("status.json")]
     for phase in ("encode", "train", "score"):
         assert items[phase] == pytest.approx(sum(own[phase] for own in spent), abs=0.01)
+
+
+def test_encoding_is_charged_to_the_runs_that_needed_it(workplace: Path) -> None:
+    """Two encoders, two runs of each: all encoded before the first run, each on account of its own."""
+    (workplace / "sizes.yaml").write_text(
+        "extends: small.yaml\nsuite:\n  baseline: {transform.size: 48, sampler: uniform}\n"
+        "  axes: {transform.size: [48, 40], sampler: [uniform, balanced]}\n"
+    )
+    out = workplace / "sizes"
+    assert cli.main(["suite", str(workplace / "sizes.yaml"), "--out", str(out), "--quiet"]) == 0
+    names = json.loads((out / "suite.json").read_text())["ids"]
+    spent = [json.loads((out / "runs" / name / "status.json").read_text())["seconds"]["encode"] for name in names]
+    assert [seconds > 0 for seconds in spent] == [True, False, True, False]
+    assert sum(spent) == pytest.approx(json.loads((out / "seconds.json").read_text())["encode"], abs=0.01)
 
 
 def test_a_phase_within_another_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,6 +234,20 @@ def test_every_table_comes_back_from_the_predictions(suite: Path, workplace: Pat
         path.unlink()
     assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(suite), "--quiet"]) == 0
     assert {path: path.read_bytes() for path in derived} == before
+
+
+def test_many_curves_are_drawn_beside_the_training(
+    suite: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("drawn in this process")
+
+    expected = {path.relative_to(suite): path.read_bytes() for path in suite.rglob("loss_curve.png")}
+    monkeypatch.setattr(runner, "WORTHWHILE", len(expected))
+    monkeypatch.setattr(figures, "loss_curve", refuse)
+    out = workplace / "beside"
+    assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out), "--quiet"]) == 0
+    assert {path.relative_to(out): path.read_bytes() for path in out.rglob("loss_curve.png")} == expected
 
 
 def test_a_failed_run_is_recorded_and_the_others_go_on(

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import filelock
 import numpy as np
+import numpy.typing as npt
 
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.backbones.features import Bank, FeatureStore
@@ -35,12 +36,14 @@ from aimonk_bench.records.files import write_json, write_text
 from aimonk_bench.records.index import Collection
 from aimonk_bench.records.run import Status
 from aimonk_bench.reporting import figures, summary, table
+from aimonk_bench.reporting.aside import WORTHWHILE, Aside
 from aimonk_bench.suite import missingness
 from aimonk_bench.suite.plan import Dataset, Plan, PlannedRun
 from aimonk_bench.training.outcome import Trained
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
+Draw = Callable[[Mapping[str, npt.ArrayLike], str, Path], None]  # a loss curve
 CHECKPOINTS = "checkpoints"  # of a run that is not done
 MISSINGNESS = "missingness.png"
 SECONDS = "seconds.json"
@@ -181,6 +184,7 @@ class Materials:
         self._progress = progress
         self._store = FeatureStore()
         self._ready: dict[tuple[str, str, tuple[str, ...]], Material] = {}
+        self._uncharged: dict[tuple[str, str, tuple[str, ...]], dict[str, float]] = {}
 
     def of(self, planned: PlannedRun) -> Material:
         """The material of a run.
@@ -191,12 +195,21 @@ class Materials:
         """
         if planned.reason is not None:
             raise RunFailed(planned.reason)
-        views = stored_views(planned.config)
-        key = (planned.encoder.digest, planned.encoder.engine, views.keys)
+        key, views = self._key(planned), stored_views(planned.config)
         if key not in self._ready:
+            self._clock.laps("encode")  # those of one that failed
             with self._clock("encode"):
                 self._ready[key] = self._encode(planned, views)
+            self._uncharged[key] = self._clock.laps("encode")
         return self._ready[key]
+
+    def seconds(self, planned: PlannedRun) -> dict[str, float]:
+        """What encoding the material of a run took, under "encode": 0 from the second run that asks on."""
+        return {"encode": 0.0} | self._uncharged.pop(self._key(planned), {})
+
+    @staticmethod
+    def _key(planned: PlannedRun) -> tuple[str, str, tuple[str, ...]]:
+        return planned.encoder.digest, planned.encoder.engine, stored_views(planned.config).keys
 
     def _encode(self, planned: PlannedRun, views: transforms.Views) -> Material:
         listed, data = self._dataset.labels, planned.config.data
@@ -247,7 +260,7 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
             logger.info("already done: %s in %s", planned.id, folder)
             restore(planned, folder, clock)
         else:
-            execute(planned, Materials(plan.dataset, clock, progress), folder, clock, progress)
+            execute(planned, Materials(plan.dataset, clock, progress), folder, clock, progress, figures.loss_curve)
 
 
 def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> None:
@@ -265,10 +278,34 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
 
 def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> None:
     suite.claim(folder)
-    materials = Materials(plan.dataset, clock, progress)
     places = {planned.id: folder / suite.RUNS / planned.id for planned in plan.runs}
     with clock("files"):
         pending = [p for p in plan.runs if not run.claim(places[p.id], p.id, p.text)]
+    with _drawing(len(pending), clock) as draw:
+        materials = Materials(plan.dataset, clock, progress)
+        _encode_all(pending, materials)
+        names = {planned.id: planned.name for planned in plan.runs}
+        record = suite.SuiteRecord(plan.name, plan.dataset.fingerprint, plan.baseline.id, tuple(names), names)
+        suite.write(folder, record)
+        try:
+            for number, planned in enumerate(plan.runs, start=1):
+                if planned not in pending:
+                    restore(planned, places[planned.id], clock)
+                    continue
+                logger.info("run %d of %d: %s", number, len(plan.runs), planned.name)
+                _execute_or_record(planned, materials, places[planned.id], clock, progress, draw)
+        finally:
+            with clock("statistics"):
+                found = index.collect(folder)
+                write_summaries(found)
+            with clock("plots"):
+                _draw_missingness(plan, found)
+    if len(pending) < len(plan.runs):
+        logger.info("%d of %d runs were already done", len(plan.runs) - len(pending), len(plan.runs))
+
+
+def _encode_all(pending: Sequence[PlannedRun], materials: Materials) -> None:
+    """Encode whatever the runs need, so that pictures that cannot be decoded are told before anything is written."""
     for planned in pending:
         try:
             materials.of(planned)
@@ -276,24 +313,18 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
             raise
         except (RunFailed, UserError):
             continue  # its own failure, recorded when its turn comes
-    names = {planned.id: planned.name for planned in plan.runs}
-    record = suite.SuiteRecord(plan.name, plan.dataset.fingerprint, plan.baseline.id, tuple(names), names)
-    suite.write(folder, record)
-    try:
-        for number, planned in enumerate(plan.runs, start=1):
-            if planned not in pending:
-                restore(planned, places[planned.id], clock)
-                continue
-            logger.info("run %d of %d: %s", number, len(plan.runs), planned.name)
-            _execute_or_record(planned, materials, places[planned.id], clock, progress)
-    finally:
-        with clock("statistics"):
-            found = index.collect(folder)
-            write_summaries(found)
+
+
+@contextlib.contextmanager
+def _drawing(curves: int, clock: Clock) -> Iterator[Draw]:
+    """How to draw so many loss curves, which are there at the end: many of them beside what goes on."""
+    if curves < WORTHWHILE:
+        yield figures.loss_curve
+        return
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context(Aside()).loss_curve
         with clock("plots"):
-            _draw_missingness(plan, found)
-    if len(pending) < len(plan.runs):
-        logger.info("%d of %d runs were already done", len(plan.runs) - len(pending), len(plan.runs))
+            stack.close()
 
 
 @contextlib.contextmanager
@@ -321,10 +352,10 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _execute_or_record(
-    planned: PlannedRun, materials: Materials, folder: Path, clock: Clock, progress: Progress
+    planned: PlannedRun, materials: Materials, folder: Path, clock: Clock, progress: Progress, draw: Draw
 ) -> None:
     try:
-        execute(planned, materials, folder, clock, progress)
+        execute(planned, materials, folder, clock, progress, draw)
     except UserError as error:  # in a suite it is this run's failure: the others can go on
         _record_failure(planned, folder, clock.laps("train", "score"), "; ".join(error.problems))
         logger.error("%s failed: %s", planned.name, error)
@@ -368,8 +399,10 @@ def _draw_missingness(plan: Plan, found: Collection) -> None:
         path.unlink(missing_ok=True)
 
 
-def execute(planned: PlannedRun, materials: Materials, folder: Path, clock: Clock, progress: Progress) -> None:
-    """Execute one run and write its files, the status last.
+def execute(
+    planned: PlannedRun, materials: Materials, folder: Path, clock: Clock, progress: Progress, draw: Draw
+) -> None:
+    """Execute one run and write its files, the status last; the loss curve may come later.
 
     Raises:
         RunFailed: after the failure is recorded.
@@ -378,12 +411,12 @@ def execute(planned: PlannedRun, materials: Materials, folder: Path, clock: Cloc
     seconds: dict[str, float] = {}
     try:
         material = materials.of(planned)
-        seconds = {"encode": 0.0} | clock.laps("encode")  # those of the run that asks first
+        seconds = materials.seconds(planned)
         with clock("plan"):
             folds = material.folds(planned.config.split)
         with clock("files"):
             run.begin(folder, planned.text)
-        _train_and_score(planned, material, folds, folder, clock, progress)
+        _train_and_score(planned, material, folds, folder, clock, progress, draw)
     except UserError:
         raise
     except Exception as error:
@@ -413,7 +446,13 @@ def _record_failure(planned: PlannedRun, folder: Path, seconds: dict[str, float]
 
 
 def _train_and_score(
-    planned: PlannedRun, material: Material, folds: list[Fold], folder: Path, clock: Clock, progress: Progress
+    planned: PlannedRun,
+    material: Material,
+    folds: list[Fold],
+    folder: Path,
+    clock: Clock,
+    progress: Progress,
+    draw: Draw,
 ) -> None:
     """From features to every file of the run but its status."""
     config = planned.config
@@ -432,7 +471,7 @@ def _train_and_score(
         run.write_data(folder, _data(config, material, seen, folds, trained) | {"signal": before.to_json()})
         run.write_history(folder, trained.history)
         with clock("plots"):
-            figures.loss_curve(trained.history, config.plot.title, folder / run.LOSS_CURVE)
+            draw(trained.history, config.plot.title, folder / run.LOSS_CURVE)
         run.write_predictions(folder, predictions)
         run.write_thresholds(folder, tuned)
         run.write_metrics(folder, scored)
