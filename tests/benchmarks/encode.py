@@ -48,7 +48,7 @@ class Size:
     count: int
 
 
-SMALL, LARGE = Size(480, 360, 384), Size(4000, 3000, 64)
+SMALL, LARGE = Size(480, 360, 384), Size(4000, 3000, 160)
 
 
 @dataclass(frozen=True)
