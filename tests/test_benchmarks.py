@@ -20,6 +20,7 @@ from aimonk_bench.config.schema import DataConfig, TrainConfig, TransformConfig
 from aimonk_bench.data import labels, pictures, transforms
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.registry import Spec
+from aimonk_bench.reporting import summary
 from aimonk_bench.suite.plan import plan_suite
 from aimonk_bench.tables import TABLES
 from aimonk_bench.training import trainer
@@ -215,6 +216,32 @@ def test_timms_loop_gives_features_of_all_pictures(tmp_path):
     found = encode.make(tmp_path / "pictures", encode.Size(40, 40, 5))
     spec = encode.spec_of("resnet18", "none", TransformConfig(size=32))
     assert peers.timms(found, spec, 0)().shape == (5, 512)
+
+
+def test_statistics_are_made_in_every_call_that_is_timed(tmp_path, monkeypatch):
+    """And not read from the file that the call before left."""
+    made, real = [], summary.statistics.statistics
+    monkeypatch.setattr(
+        summary.statistics, "statistics", lambda *given, **named: made.append(1) or real(*given, **named)
+    )
+    overhead.summaries(tmp_path, 3, 2)
+    assert len(made) == 3
+
+
+def test_targets_of_a_million_rows_and_of_steps_are_compared():
+    def row(heads, seconds, memory, most):
+        own = {"s / M rows": seconds, "anonymous MB": memory, "most MB with pages": most}
+        return {"heads": heads, "order": "shuffle", "limit": "2 GB" if most else "", **own}
+
+    table = [row(1, 1.0, 400, ""), row(25, 10.0, 500, ""), row(1, 1.1, 999, 1638.6), row(25, 12.0, 1001, "")]
+    table.append({**row(1, 9.0, 999, ""), "order": "blocks"})
+    found = rows.targets(table)
+    assert [own["met"] for own in found] == [True, True, True, False, False, False]
+    assert [own["found"] for own in found] == [999, "1639 MB at most", 1.1, 1001, "not limited", 1.2]
+
+    ratios = dict(zip((f"{loss} / floor" for loss in step.LOSSES), (1.4, 1.41, 2.0, 1.0), strict=True))
+    found = step.targets([{"heads": 5, "threads": 1, **ratios}, {"heads": 25, "threads": 2, **ratios}])
+    assert [own["met"] for own in found] == [True, False, False, True]
 
 
 def test_overheads_are_measured(tmp_path):

@@ -19,6 +19,7 @@ from sklearn import metrics
 
 from aimonk_bench import cli
 from aimonk_bench.backbones import trunk
+from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.config import loader
 from aimonk_bench.data import images, splits
 from aimonk_bench.errors import RunFailed
@@ -27,6 +28,7 @@ from aimonk_bench.evaluation.thresholds import cross_fitted
 from aimonk_bench.records import index
 from aimonk_bench.registry import Spec
 from aimonk_bench.reporting import figures
+from aimonk_bench.reporting.aside import Aside
 from aimonk_bench.suite import missingness, plan, runner
 from aimonk_bench.tables import TABLES
 from aimonk_bench.training import batches, heads, samplers, trainer
@@ -248,6 +250,43 @@ def test_many_curves_are_drawn_beside_the_training(
     out = workplace / "beside"
     assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out), "--quiet"]) == 0
     assert {path.relative_to(out): path.read_bytes() for path in out.rglob("loss_curve.png")} == expected
+
+
+def test_curves_that_were_not_drawn_beside_the_training_are_drawn_after_it(
+    suite: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but one, which cannot be: that run has failed."""
+    expected = {path.relative_to(suite): path.read_bytes() for path in suite.rglob("loss_curve.png")}
+    broken, real = min(expected), figures.loss_curve
+
+    def drawn(history: Any, title: str, path: Path) -> None:
+        if path.relative_to(out) == broken:
+            raise OSError("No space left on device")
+        real(history, title, path)
+
+    monkeypatch.setattr(runner, "WORTHWHILE", len(expected))
+    monkeypatch.setattr(Aside, "loss_curve", lambda *arguments: None)
+    monkeypatch.setattr(figures, "loss_curve", drawn)
+    out = workplace / "undrawn"
+    assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out), "--quiet"]) == 3
+    del expected[broken]
+    assert {path.relative_to(out): path.read_bytes() for path in out.rglob("loss_curve.png")} == expected
+    assert "No space left" in json.loads((out / broken.parent / "status.json").read_text())["reason"]
+    failed = {row["run"] for row in rows_of(out / "summary.csv") if row["state"] == "failed"}
+    assert failed == {broken.parent.name}
+
+
+def test_an_encoder_that_cannot_be_had_is_tried_once(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[object] = []
+
+    def fail(*arguments: object) -> None:
+        tried.append(arguments)
+        raise RunFailed("engine: onnxruntime: no")
+
+    (workplace / "pair.yaml").write_text(SUITE)
+    monkeypatch.setattr(FeatureStore, "bank", fail)
+    assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(workplace / "none"), "--quiet"]) == 1
+    assert len(tried) == 1
 
 
 def test_a_failed_run_is_recorded_and_the_others_go_on(

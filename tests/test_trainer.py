@@ -636,14 +636,22 @@ def test_warm_up_rises_to_the_learning_rate_and_then_is_cosine():
     assert warmup_cosine(0, 100, warmup=0.0) == 1.0
 
 
-@pytest.mark.parametrize("points", [1, 6])
-def test_the_number_of_threads_changes_no_bit(points, monkeypatch):
+@pytest.mark.parametrize(
+    ("points", "shape", "train"),
+    [
+        (1, {"features": 512}, {"seeds": 12}),
+        (6, {"features": 512}, {"seeds": 12}),
+        (1, {"features": 1 << 15, "folds": 1}, {"seeds": 1, "clip": 0.1}),  # one long sum, were it not in rows
+    ],
+)
+def test_the_number_of_threads_changes_no_bit(points, shape, train, monkeypatch):
     """Or the choice between them by the clock would show in the results."""
-    data, config = problem(features=512), recipe("focal", batch_size=16, epochs=3, seeds=12)
+    data, config = problem(**shape), recipe("focal", batch_size=16, epochs=3, **train)
     outcomes = []
     for choices in ([1], [2], [1, 2]):
         monkeypatch.setattr(steps.Threads, "_next", lambda self, choices=choices: choices[self._blocks % len(choices)])
-        outcomes.append(run(data, config, tune={"train.lr": list(np.geomspace(1e-3, 1e-1, points))}))
+        rates = {"train.lr": list(np.geomspace(1e-3, 1e-1, points))}
+        outcomes.append(run(data, config, tune=rates, dtype=torch.float32))
     for other in outcomes[1:]:
         for mine, theirs in zip(outcomes[0].logits, other.logits, strict=True):
             assert all(np.array_equal(mine[part], theirs[part]) for part in ("val", "test"))

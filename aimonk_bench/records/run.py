@@ -1,7 +1,7 @@
 """The directory of one run: who may write there, every file of it, and reading it back.
 
 The order of writing is `claim`, `begin`, the files in any order, and `write_status` last: a folder without a status is
-a run that never ended.
+a run that never ended. Only the loss curve may follow, if it is drawn beside the next run.
 """
 
 from __future__ import annotations
@@ -193,9 +193,14 @@ def begin(folder: Path, config: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in reversed(FILES):
         (folder / name).unlink(missing_ok=True)
-    for partial in folder.glob(PARTIAL + "*"):
-        partial.unlink()
+    _remove_partial(folder)
     write_text(folder / CONFIG, config)
+
+
+def _remove_partial(folder: Path) -> None:
+    """Remove what a process that was killed had begun to write."""
+    for partial in folder.glob(PARTIAL + "*"):
+        partial.unlink(missing_ok=True)
 
 
 def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
@@ -298,6 +303,7 @@ def restore(record: RunRecord) -> None:
 
     Metrics of another revision too.
     """
+    _remove_partial(record.folder)
     if not (record.folder / THRESHOLDS).exists():
         write_thresholds(record.folder, record.thresholds)
     metrics = record.folder / METRICS

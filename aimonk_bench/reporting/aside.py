@@ -1,18 +1,20 @@
-"""Drawing beside training: a loss curve takes about as long as the training of its heads."""
+"""Drawing beside training: a loss curve takes about as long as the training of its heads.
+
+Run as a program, this draws what comes over its standard input.
+"""
 
 from __future__ import annotations
 
-import importlib
-import multiprocessing
-import signal
+import contextlib
+import pickle
+import subprocess
+import sys
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy.typing as npt
 
-from aimonk_bench.errors import RunFailed
 from aimonk_bench.reporting import figures
 
 WORTHWHILE = 8  # curves; a process takes as long as some of them until it can draw
@@ -21,58 +23,47 @@ WORTHWHILE = 8  # curves; a process takes as long as some of them until it can d
 class Aside:
     """Draws loss curves one after another in a process of its own, while the caller goes on.
 
-    As a context it waits at its end until all are there; the process ends with it, or with the caller's process.
-
-    Raises:
-        RunFailed: at the end of the context: a curve cannot be drawn; those after it are not.
+    As a context it waits at its end for what was asked for. The process ends with it or with that of the caller; if it
+    ends before, the curves that it did not draw are missing, and its traceback stands in the output.
     """
 
     def __enter__(self) -> Aside:
-        context = multiprocessing.get_context("spawn")  # forking a process that has threads is not safe
-        self._process_end, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        self._process.start()
-        theirs.close()
-        self._waiting = ThreadPoolExecutor(1)
-        self._asked: list[Future[None]] = []
+        # in a session of its own Ctrl-C does not reach it, so that what was begun is drawn
+        command = [sys.executable, "-m", "aimonk_bench.reporting.aside"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        self._lane = ThreadPoolExecutor(1)  # a pipe that is full would hold up the caller
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                for future in self._asked:
-                    future.result()
-        finally:
-            self._waiting.shutdown(cancel_futures=True)
-            self._process_end.close()
-            self._process.join()
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._lane.shutdown()
+        with contextlib.suppress(BrokenPipeError):  # there may be something left to send to a process that is gone
+            self._process.stdin.close()
+        self._process.wait()
 
     def loss_curve(self, history: Mapping[str, npt.ArrayLike], title: str, path: Path) -> None:
-        """`figures.loss_curve`, done some time before the end of the context, where it fails if it cannot be done."""
-        self._asked.append(self._waiting.submit(self._ask, dict(history), title, path))
+        """`figures.loss_curve`, done some time before the end of the context."""
+        own = {name: history[name] for name in figures.OF_CURVE}
+        self._lane.submit(self._send, pickle.dumps((own, title, path.absolute())))
 
-    def _ask(self, history: dict[str, npt.ArrayLike], title: str, path: Path) -> None:
-        try:
-            self._process_end.send((history, title, path))
-            error = self._process_end.recv()
-        except (EOFError, OSError):
-            error = "the process that draws is gone"
-        if error is not None:
-            raise RunFailed(f"{path}: cannot be drawn: {error}")
+    def _send(self, message: bytes) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it is gone, and has told why
+            self._process.stdin.write(message)
+            self._process.stdin.flush()
 
 
-def _serve(caller: Connection) -> None:
-    """Draw what the caller asks for until it is gone; answer None or what went wrong."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller is told too, and ends this process
-    importlib.import_module("matplotlib.backends.backend_agg")  # while there is nothing to draw yet
+def main() -> None:
+    """Draw what comes over the standard input until it is closed."""
+    from matplotlib.backends import backend_agg  # noqa: F401  # while there is nothing to draw yet
+
     while True:
         try:
-            arguments = caller.recv()
+            arguments = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        try:
-            figures.loss_curve(*arguments)
-        except Exception as error:
-            caller.send(f"{type(error).__name__}: {error}")
-        else:
-            caller.send(None)
+        figures.loss_curve(*arguments)
+
+
+if __name__ == "__main__":
+    main()

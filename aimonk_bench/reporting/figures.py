@@ -18,6 +18,7 @@ STYLES = (
     *(("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"), ("#E69F00", "P")),
     *(("#000000", "X"), ("#999999", "<"), ("#8C564B", ">")),
 )
+OF_CURVE = ("seed", "fold", "iteration_number", "training_loss")  # columns of a history
 HIGHEST = "highest"
 MECHANISMS = {
     "random": "every label alike",
@@ -50,8 +51,7 @@ def loss_curve(history: Mapping[str, npt.ArrayLike], title: str, path: Path) -> 
     """Draw ``training_loss`` over ``iteration_number``: every head thin, the mean of those still training thick.
 
     Args:
-        history: the columns seed, fold, iteration_number and training_loss, of one length; heads may end at different
-            iterations.
+        history: the columns OF_CURVE, of one length; heads may end at different iterations.
         title: of the plot.
         path: of the PNG file.
     """
@@ -59,8 +59,7 @@ def loss_curve(history: Mapping[str, npt.ArrayLike], title: str, path: Path) -> 
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
-    names = ("seed", "fold", "iteration_number", "training_loss")
-    seed, fold, iteration, loss = (np.asarray(history[name]) for name in names)
+    seed, fold, iteration, loss = (np.asarray(history[name]) for name in OF_CURVE)
     order = np.lexsort((iteration, fold, seed))
     points = np.column_stack([iteration, loss])[order]
     starts = np.flatnonzero(np.diff(seed[order]) | np.diff(fold[order])) + 1

@@ -183,7 +183,7 @@ class Materials:
         self._clock = clock
         self._progress = progress
         self._store = FeatureStore()
-        self._ready: dict[tuple[str, str, tuple[str, ...]], Material] = {}
+        self._ready: dict[tuple[str, str, tuple[str, ...]], Material | UserError | RunFailed] = {}
         self._uncharged: dict[tuple[str, str, tuple[str, ...]], dict[str, float]] = {}
 
     def of(self, planned: PlannedRun) -> Material:
@@ -197,11 +197,13 @@ class Materials:
             raise RunFailed(planned.reason)
         key, views = self._key(planned), stored_views(planned.config)
         if key not in self._ready:
-            self._clock.laps("encode")  # those of one that failed
             with self._clock("encode"):
-                self._ready[key] = self._encode(planned, views)
+                self._ready[key] = self._tried(planned, views)
             self._uncharged[key] = self._clock.laps("encode")
-        return self._ready[key]
+        material = self._ready[key]
+        if isinstance(material, Exception):
+            raise material
+        return material
 
     def seconds(self, planned: PlannedRun) -> dict[str, float]:
         """What encoding the material of a run took, under "encode": 0 from the second run that asks on."""
@@ -210,6 +212,13 @@ class Materials:
     @staticmethod
     def _key(planned: PlannedRun) -> tuple[str, str, tuple[str, ...]]:
         return planned.encoder.digest, planned.encoder.engine, stored_views(planned.config).keys
+
+    def _tried(self, planned: PlannedRun, views: transforms.Views) -> Material | UserError | RunFailed:
+        """The material or why there is none, which is not found out again for every run."""
+        try:
+            return self._encode(planned, views)
+        except (UserError, RunFailed) as error:
+            return error
 
     def _encode(self, planned: PlannedRun, views: transforms.Views) -> Material:
         listed, data = self._dataset.labels, planned.config.data
@@ -281,7 +290,8 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
     places = {planned.id: folder / suite.RUNS / planned.id for planned in plan.runs}
     with clock("files"):
         pending = [p for p in plan.runs if not run.claim(places[p.id], p.id, p.text)]
-    with _drawing(len(pending), clock) as draw:
+    with contextlib.ExitStack() as stack:
+        draw = stack.enter_context(Aside()).loss_curve if len(pending) >= WORTHWHILE else figures.loss_curve
         materials = Materials(plan.dataset, clock, progress)
         _encode_all(pending, materials)
         names = {planned.id: planned.name for planned in plan.runs}
@@ -295,6 +305,9 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
                 logger.info("run %d of %d: %s", number, len(plan.runs), planned.name)
                 _execute_or_record(planned, materials, places[planned.id], clock, progress, draw)
         finally:
+            with clock("plots"):
+                stack.close()
+            _draw_again(pending, places, clock)
             with clock("statistics"):
                 found = index.collect(folder)
                 write_summaries(found)
@@ -315,16 +328,20 @@ def _encode_all(pending: Sequence[PlannedRun], materials: Materials) -> None:
             continue  # its own failure, recorded when its turn comes
 
 
-@contextlib.contextmanager
-def _drawing(curves: int, clock: Clock) -> Iterator[Draw]:
-    """How to draw so many loss curves, which are there at the end: many of them beside what goes on."""
-    if curves < WORTHWHILE:
-        yield figures.loss_curve
-        return
-    with contextlib.ExitStack() as stack:
-        yield stack.enter_context(Aside()).loss_curve
-        with clock("plots"):
-            stack.close()
+def _draw_again(executed: Sequence[PlannedRun], places: Mapping[str, Path], clock: Clock) -> None:
+    """Draw what was to be drawn beside the training and is not there; a run for which that fails has failed."""
+    for planned in executed:
+        folder = places[planned.id]
+        if (folder / run.LOSS_CURVE).exists() or not (folder / run.STATUS).exists():
+            continue
+        status = run.read_status(folder)
+        if status.state == "failed":
+            continue
+        try:
+            restore(planned, folder, clock)
+        except OSError as error:
+            _record_failure(planned, folder, dict(status.seconds), f"{run.LOSS_CURVE} cannot be drawn: {error}")
+            logger.error("%s failed: %s cannot be drawn: %s", planned.name, run.LOSS_CURVE, error)
 
 
 @contextlib.contextmanager
@@ -470,12 +487,12 @@ def _train_and_score(
         run.write_environment(folder, _environment(planned, material.bank.engine, config.train.device))
         run.write_data(folder, _data(config, material, seen, folds, trained) | {"signal": before.to_json()})
         run.write_history(folder, trained.history)
-        with clock("plots"):
-            draw(trained.history, config.plot.title, folder / run.LOSS_CURVE)
         run.write_predictions(folder, predictions)
         run.write_thresholds(folder, tuned)
         run.write_metrics(folder, scored)
         run.write_reliability(folder, scores.reliability(predictions, config.calibration))
+    with clock("plots"):  # last, as it may be done elsewhere and later: not in a folder that is begun again
+        draw(trained.history, config.plot.title, folder / run.LOSS_CURVE)
 
 
 def _trained(

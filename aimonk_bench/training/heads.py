@@ -84,7 +84,8 @@ class Heads:
 
 def clip(gradients: Sequence[Tensor], limit: float) -> None:
     """Scale each head's gradient to a norm, over its weight and bias together, of at most ``limit``."""
-    norm = torch.stack([gradient.square().sum((1, 2), keepdim=True) for gradient in gradients]).sum(0).sqrt()
+    # row by row: one long sum would be split between threads, and its last bits depend on how many there are
+    norm = torch.stack([gradient.square().sum(2, True).sum(1, True) for gradient in gradients]).sum(0).sqrt()
     scale = (limit / (norm + 1e-6)).clamp(max=1)
     for gradient in gradients:
         gradient.mul_(scale)

@@ -75,8 +75,8 @@ def bind(function: Callable[..., Any], positives: Tensor, negatives: Tensor) -> 
 
 def reduce(cells: Tensor, weights: Tensor) -> Tensor:
     """sum(cells * weights) / sum(weights) of each head, 0 where nothing weighs: [S, B, A], [S, B, A] -> [S]."""
-    total = weights.sum((-2, -1))
-    return (cells * weights).sum((-2, -1)) / (total + (total == 0))
+    total = weights.sum(-2).sum(-1)  # not in one: a single long sum would depend on the number of threads
+    return (cells * weights).sum(-2).sum(-1) / (total + (total == 0))
 
 
 def wide(logits: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ class Stepper:
         slope = self._objective.slope
         assert slope is not None
         logits, slopes = targets.new_empty(len(stored), *self._shape), targets.new_empty(self._shape)
-        total = weights.sum((-2, -1), keepdim=True)
+        total = weights.sum(-2, keepdim=True).sum(-1, keepdim=True)
         weights = weights / total.clamp_(min=torch.finfo(total.dtype).tiny)
         stacked, known = logits.view(-1, *self._stacked), slope.ahead(targets.transpose(2, 3), weights.transpose(2, 3))
         rows = (each.unbind(0) for each in (stored, stacked, logits, *known))
@@ -133,7 +133,7 @@ class Stepper:
             self._forward(row, out)
             slope.into(slopes, seen, first, second)
             self._backward(slopes, factor)
-        return self._objective.loss(logits.transpose(2, 3), targets).mul_(weights).sum((-2, -1))
+        return self._objective.loss(logits.transpose(2, 3), targets).mul_(weights).sum(-2).sum(-1)
 
     @torch.no_grad()
     def differentiated(

@@ -6,7 +6,8 @@ each alone, in as many threads as there are cores. What shares the cores can at 
 rows; its network was exported before, as that happens once. One view per picture.
 
 Pictures, if no folder is named for the small ones, are synthetic: noise of all scales (1/f), shapes with sharp edges,
-shading and sensor noise; few of them, each repeated under other bytes. ResNet18 has the weights that timm begins with:
+shading and sensor noise; few of them, each repeated under other bytes; so many that what happens once, opening the
+session and waiting for the last batches, is little of the whole. ResNet18 has the weights that timm begins with:
 the same speed, but its cosines say little.
 """
 

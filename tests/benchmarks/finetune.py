@@ -126,6 +126,7 @@ def measured(pictures: Size, size: int, repeats: int) -> tuple[dict[str, float],
         losses = [problem.job(source)._train(stop) for source in (problem.stored, problem.recomputed)]
         apart = float(np.abs(np.subtract(*losses)).max())
         job, again = problem.job(problem.stored), problem.job(problem.recomputed)
+        again.network.train()  # as `_train` does
         pixels = problem.recomputed.pixels(np.arange(BATCH))
         batches = np.split(np.arange(pictures.count), pictures.count // BATCH)
         seconds = interleaved(

@@ -143,11 +143,12 @@ def targets(table: Sequence[Row]) -> list[Row]:
     for heads in HEADS:
         small, large = [row for row in table if (row["heads"], row["order"]) == (heads, "shuffle")][-2:]
         growth, memory = large["s / M rows"] / small["s / M rows"], large["anonymous MB"]
+        most = large["most MB with pages"]
         found += [
             {"figure": f"anonymous MB, {heads} heads", "found": memory, "target": "under 1000", "met": memory < 1000},
             {
                 "figure": f"finished under 2 GB with pages, {heads} heads",
-                "found": f"{large['most MB with pages']} MB at most",
+                "found": f"{most:.0f} MB at most" if most else "not limited",
                 "target": "limited to 2 GB",
                 "met": large["limit"] == "2 GB",
             },
