@@ -218,6 +218,16 @@ def test_timms_loop_gives_features_of_all_pictures(tmp_path):
     assert peers.timms(found, spec, 0)().shape == (5, 512)
 
 
+@pytest.mark.skipif(not encode.OPENVINO, reason="openvino is not installed")
+def test_both_engines_give_the_same_features(tmp_path):
+    spec, store = encode.spec_of("resnet18", "none", TransformConfig(size=32)), FeatureStore(tmp_path / "store")
+    found = encode.make(tmp_path / "pictures", encode.Size(40, 40, spec.batch))
+    store.bank(found, transforms.UNDISTURBED, TransformConfig(size=32), spec)
+    row = encode.engines(spec, store, 3, 1)
+    assert float(row["apart"]) < 1e-4
+    assert row["openvino / onnxruntime"] == pytest.approx(row["openvino /s"] / row["onnxruntime /s"])
+
+
 def test_statistics_are_made_in_every_call_that_is_timed(tmp_path, monkeypatch):
     """And not read from the file that the call before left."""
     made, real = [], summary.statistics.statistics

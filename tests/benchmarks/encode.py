@@ -9,20 +9,25 @@ Pictures, if no folder is named for the small ones, are synthetic: noise of all 
 shading and sensor noise; few of them, each repeated under other bytes; so many that what happens once, opening the
 session and waiting for the last batches, is little of the whole. ResNet18 has the weights that timm begins with:
 the same speed, but its cosines say little.
+
+OpenVINO is measured where it is installed (it is no dependency): the same exported network in float32, as many threads,
+its own queue with the hint for throughput. It would become an engine if it were quicker.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from aimonk_bench.backbones.encoder import EncoderSpec, onnx_run
+from aimonk_bench.backbones.encoder import EncoderSpec, disagreement, onnx_run
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.backbones.weights import resolve
 from aimonk_bench.config.schema import BackboneConfig, TransformConfig
@@ -38,6 +43,7 @@ BACKBONES = (("resnet18", "none"), ("tf_efficientnet_lite0", "imagenet"))
 QUALITY = 90  # of the JPEGs
 DISTINCT = 8  # textures
 REPEATS = 5
+OPENVINO = importlib.util.find_spec("openvino") is not None
 
 
 @dataclass(frozen=True)
@@ -194,11 +200,50 @@ def cost_of_fast(pictures: Sequence[Picture], specs: Sequence[EncoderSpec], stor
     }
 
 
+def openvinos(model: Path, batches: Sequence[np.ndarray]) -> Callable[[], list[np.ndarray]]:
+    """OpenVINO's loop over batches of one shape, its network compiled: their features in order."""
+    import openvino
+
+    threads = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": cores(), "INFERENCE_PRECISION_HINT": "f32"}
+    queue = openvino.AsyncInferQueue(openvino.Core().compile_model(model, "CPU", threads))
+    found = [np.empty(0)] * len(batches)
+
+    def keep(request: Any, number: int) -> None:
+        found[number] = request.get_output_tensor(0).data.copy()
+
+    queue.set_callback(keep)
+
+    def loop() -> list[np.ndarray]:
+        for number, batch in enumerate(batches):
+            queue.start_async({0: batch}, number)
+        queue.wait_all()
+        return found
+
+    return loop
+
+
+def engines(spec: EncoderSpec, store: FeatureStore, batches: int, repeats: int) -> Row:
+    """Pictures per second of the network in the store by both, and how far their features lie apart."""
+    model = store.root / "features" / spec.digest / "model.onnx"
+    rng = np.random.default_rng(0)
+    work = list(rng.integers(0, 256, (batches, spec.batch, spec.size, spec.size, 3), np.uint8))
+    run, other = onnx_run(model), openvinos(model, work)
+    seconds = interleaved({"onnxruntime": lambda: threaded(run, work, cores()), "openvino": other}, repeats)
+    rates = {name: batches * spec.batch / taken for name, taken in seconds.items()}
+    apart = max(disagreement(run(batch), own) for batch, own in zip(work, other(), strict=True))
+    return {
+        "backbone": spec.weights.name,
+        **{f"{name} /s": rate for name, rate in rates.items()},
+        "openvino / onnxruntime": rates["openvino"] / rates["onnxruntime"],
+        "apart": f"{apart:.0e}",
+    }
+
+
 def main(out: Path, images: Path | None = None, quick: bool = False) -> None:
     """Write encode.json, encode.md and encode.png; JPEGs of ``images`` take the place of the small synthetic ones."""
     conditions, repeats = Conditions.now(), 1 if quick else REPEATS
     small, large = (Size(96, 64, 24), Size(1200, 900, 8)) if quick else (SMALL, LARGE)
-    rows, costs = [], []
+    rows, costs, both = [], [], []
     with tempfile.TemporaryDirectory() as place:
         store = FeatureStore(Path(place, "store"))
         big = make(Path(place, "large"), large)
@@ -210,16 +255,20 @@ def main(out: Path, images: Path | None = None, quick: bool = False) -> None:
             for kind, pictures, spec in ((name, little, full), (megapixels, big, full), (megapixels, big, fast)):
                 rows.append(measured(kind, pictures, spec, store, repeats))
             costs.append(cost_of_fast(big[:DISTINCT], (full, fast), store, repeats))
+            if OPENVINO:
+                both.append(engines(full, store, 2 if quick else 24, repeats))
     tables = {"Pictures per second": rows, f"`decode: fast`, pictures {megapixels}": costs}
-    write(out, "encode", __doc__ or "", tables, conditions)
+    tables |= {"Engines": both} if OPENVINO else {}
+    remarks = "" if OPENVINO else "OpenVINO: not measured, as it is not installed here."
+    write(out, "encode", __doc__ or "", tables, conditions, remarks)
     ratios = {f"{row['backbone']}\n{row['pictures']}, {row['decode']}": row["pipeline / limit"] for row in rows}
-    both = {
+    paces = {
         f"{row['backbone']}, {row['pictures']}, {row['decode']}: {key}": row[f"{key} /s"]
         for row in rows
         for key in ("limit", "pipeline")
     }
     panels = [
         Panel("whole pipeline / what the cores could do", "ratio, 1 is the limit", ratios, target=TARGET),
-        Panel("the same in pictures per second", "pictures / s", both),
+        Panel("the same in pictures per second", "pictures / s", paces),
     ]
     bars(out / "encode.png", "Encoding against decoding alone and encoding alone", panels)
