@@ -106,4 +106,4 @@ def _pace(reports: deque[tuple[float, int]], total: int) -> str:
     if done <= first:
         return ""
     rate = (done - first) / (end - start)
-    return f"{rate:.{0 if rate >= 10 else 1}f}/s, {(total - done) / rate:.0f} s left"
+    return f"{format(rate, '.0f' if rate >= 10 else '.2g')}/s, {(total - done) / rate:.0f} s left"
