@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -276,6 +277,10 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
         now += 100.0
         progress("encode", 1, 2)
     assert capsys.readouterr().err == ""
+
+
+def test_a_slow_pace_is_no_zero() -> None:
+    assert console._pace(deque([(0.0, 0), (45.0, 1)]), 96) == "0.022/s, 4275 s left"
 
 
 def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
