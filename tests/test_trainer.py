@@ -657,6 +657,13 @@ def test_the_number_of_threads_changes_no_bit(points, shape, train, monkeypatch)
             assert all(np.array_equal(mine[part], theirs[part]) for part in ("val", "test"))
 
 
+@pytest.mark.parametrize(("spared", "choices"), [(0, [1, 4]), (1, [1, 3]), (3, [1]), (5, [1])])
+def test_cores_that_are_spared_get_no_thread(spared, choices, monkeypatch):
+    monkeypatch.setattr(steps, "cores", lambda: 4)
+    monkeypatch.setattr(steps.torch, "get_num_threads", lambda: 8)
+    assert steps.Threads(spared)._choices == choices
+
+
 def test_the_faster_number_of_threads_is_taken_and_the_other_tried_again(monkeypatch):
     threads, taken, now = steps.Threads(), [], [0.0]
     threads._choices = [1, 2]

@@ -43,12 +43,24 @@ from aimonk_bench.training.outcome import Trained
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
-Draw = Callable[[Mapping[str, npt.ArrayLike], str, Path], None]  # a loss curve
 CHECKPOINTS = "checkpoints"  # of a run that is not done
 MISSINGNESS = "missingness.png"
 SECONDS = "seconds.json"
 PHASES = ("start", "plan", "encode", "train", "score", "plots", "statistics", "files")
 HIDING = 0x4849  # its random numbers: not those that drew a synthetic data set or a split of the same seed
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How loss curves are drawn.
+
+    Attributes:
+        loss_curve: `figures.loss_curve` or what does the same later.
+        cores: that it takes while heads are trained: two who share a core take longer than one after the other.
+    """
+
+    loss_curve: Callable[[Mapping[str, npt.ArrayLike], str, Path], None]
+    cores: int
 
 
 class Clock:
@@ -269,7 +281,14 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
             logger.info("already done: %s in %s", planned.id, folder)
             restore(planned, folder, clock)
         else:
-            execute(planned, Materials(plan.dataset, clock, progress), folder, clock, progress, figures.loss_curve)
+            execute(
+                planned,
+                Materials(plan.dataset, clock, progress),
+                folder,
+                clock,
+                progress,
+                Drawing(figures.loss_curve, 0),
+            )
 
 
 def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> None:
@@ -291,7 +310,8 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
     with clock("files"):
         pending = [p for p in plan.runs if not run.claim(places[p.id], p.id, p.text)]
     with contextlib.ExitStack() as stack:
-        draw = stack.enter_context(Aside()).loss_curve if len(pending) >= WORTHWHILE else figures.loss_curve
+        beside = len(pending) >= WORTHWHILE
+        drawing = Drawing(stack.enter_context(Aside()).loss_curve, 1) if beside else Drawing(figures.loss_curve, 0)
         materials = Materials(plan.dataset, clock, progress)
         _encode_all(pending, materials)
         names = {planned.id: planned.name for planned in plan.runs}
@@ -303,7 +323,7 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
                     restore(planned, places[planned.id], clock)
                     continue
                 logger.info("run %d of %d: %s", number, len(plan.runs), planned.name)
-                _execute_or_record(planned, materials, places[planned.id], clock, progress, draw)
+                _execute_or_record(planned, materials, places[planned.id], clock, progress, drawing)
         finally:
             with clock("plots"):
                 stack.close()
@@ -369,10 +389,10 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _execute_or_record(
-    planned: PlannedRun, materials: Materials, folder: Path, clock: Clock, progress: Progress, draw: Draw
+    planned: PlannedRun, materials: Materials, folder: Path, clock: Clock, progress: Progress, drawing: Drawing
 ) -> None:
     try:
-        execute(planned, materials, folder, clock, progress, draw)
+        execute(planned, materials, folder, clock, progress, drawing)
     except UserError as error:  # in a suite it is this run's failure: the others can go on
         _record_failure(planned, folder, clock.laps("train", "score"), "; ".join(error.problems))
         logger.error("%s failed: %s", planned.name, error)
@@ -417,7 +437,7 @@ def _draw_missingness(plan: Plan, found: Collection) -> None:
 
 
 def execute(
-    planned: PlannedRun, materials: Materials, folder: Path, clock: Clock, progress: Progress, draw: Draw
+    planned: PlannedRun, materials: Materials, folder: Path, clock: Clock, progress: Progress, drawing: Drawing
 ) -> None:
     """Execute one run and write its files, the status last; the loss curve may come later.
 
@@ -433,7 +453,7 @@ def execute(
             folds = material.folds(planned.config.split)
         with clock("files"):
             run.begin(folder, planned.text)
-        _train_and_score(planned, material, folds, folder, clock, progress, draw)
+        _train_and_score(planned, material, folds, folder, clock, progress, drawing)
     except UserError:
         raise
     except Exception as error:
@@ -469,13 +489,13 @@ def _train_and_score(
     folder: Path,
     clock: Clock,
     progress: Progress,
-    draw: Draw,
+    drawing: Drawing,
 ) -> None:
     """From features to every file of the run but its status."""
     config = planned.config
     seen = material.seen(config.hide, folds)
     with clock("train"):
-        trained = _trained(planned, material, seen, folds, folder, clock, progress)
+        trained = _trained(planned, material, seen, folds, folder, clock, progress, drawing.cores)
     with clock("score"):
         predictions = assemble(trained, material, seen, folds, config.train.seeds)
         tuned = thresholds.tune(predictions, config.threshold)
@@ -492,7 +512,7 @@ def _train_and_score(
         run.write_metrics(folder, scored)
         run.write_reliability(folder, scores.reliability(predictions, config.calibration))
     with clock("plots"):  # last, as it may be done elsewhere and later: not in a folder that is begun again
-        draw(trained.history, config.plot.title, folder / run.LOSS_CURVE)
+        drawing.loss_curve(trained.history, config.plot.title, folder / run.LOSS_CURVE)
 
 
 def _trained(
@@ -503,8 +523,9 @@ def _trained(
     folder: Path,
     clock: Clock,
     progress: Progress,
+    spared: int,
 ) -> Trained:
-    """Train heads on a frozen backbone, or what of the backbone is not frozen with them."""
+    """Train heads on a frozen backbone, sparing so many cores, or what of the backbone is not frozen with them."""
     config, labels, bank = planned.config, material.labels, material.bank
     views = transforms.views(config.transform)
     recipe = (config.train, config.loss, config.missing, config.sampler)
@@ -514,7 +535,7 @@ def _trained(
         with clock("start"):  # torch is loaded when there is something to train
             from aimonk_bench.training import trainer
 
-        return trainer.train(bank.rows, bank.index, *data, *recipe, tune=config.tune, **told)
+        return trainer.train(bank.rows, bank.index, *data, *recipe, tune=config.tune, spared=spared, **told)
     with clock("start"):
         from aimonk_bench.backbones import trunk
         from aimonk_bench.training import finetune, sources

@@ -38,11 +38,14 @@ class Threads:
     The products are split between threads by head or by output, never along a sum: the results are equal to the bit.
     As a context it is one thread, for all that is not a block of steps, NumPy's products included, whose threads would
     go on spinning beside ours; what there was comes back at its end.
+
+    Args:
+        spared: cores for what else this program is doing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, spared: int = 0) -> None:
         self._given = torch.get_num_threads()
-        self._choices = sorted({1, min(self._given, cores())})
+        self._choices = sorted({1, max(1, min(self._given, cores() - spared))})
         self._seconds: dict[int, float] = {}
         self._blocks = 0
 

@@ -52,6 +52,7 @@ def train(
     val_observed: np.ndarray | None = None,
     steps: int | None = None,
     dtype: torch.dtype = torch.float32,
+    spared: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Trained:
     """Train a linear head for every seed and fold on stored features.
@@ -72,6 +73,7 @@ def train(
         val_observed: [N, A] bool, the labels that validation rows show, if not ``observed``.
         steps: T, if not ceil(n/B) with n the largest training split.
         dtype: of weights, losses and logits.
+        spared: cores that something else is using.
         progress: called with ("train", epochs done, epochs) after every epoch.
 
     Raises:
@@ -89,7 +91,7 @@ def train(
         if progress is not None:
             progress("train", done, stages)
 
-    with Threads() as threads:
+    with Threads(spared) as threads:
         teacher = replace(recipe, missing=Spec("ignore"))
         first = _Run(data, teacher, threads, None) if wants_teacher(missing) else None
         if first is not None:
