@@ -74,6 +74,15 @@ with Aside() as aside:
     assert (tmp_path / "curve.png").exists()
 
 
+def test_what_lies_in_the_current_folder_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "matplotlib.py").write_text("raise ImportError('not this one')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    with Aside() as aside:
+        aside.loss_curve(HISTORY, "title", Path("curve.png"))
+    assert (tmp_path / "curve.png").exists()
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux which processes there are")
 def test_the_process_ends_with_that_of_the_caller(tmp_path: Path) -> None:
     script = tmp_path / "abandoned.py"

@@ -6,6 +6,7 @@ Run as a program, this draws what comes over its standard input.
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import subprocess
 import sys
@@ -28,9 +29,13 @@ class Aside:
     """
 
     def __enter__(self) -> Aside:
-        # in a session of its own Ctrl-C does not reach it, so that what was begun is drawn
-        command = [sys.executable, "-m", "aimonk_bench.reporting.aside"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        command = [sys.executable, "-P", "-m", "aimonk_bench.reporting.aside"]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C does not reach it, so that what was begun is drawn
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},  # the modules of the caller, no others
+        )
         self._lane = ThreadPoolExecutor(1)  # a pipe that is full would hold up the caller
         return self
 

@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import filelock
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.backbones.features import Bank, FeatureStore
@@ -43,24 +42,12 @@ from aimonk_bench.training.outcome import Trained
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
+MaterialKey = tuple[str, str, tuple[str, ...]]  # encoder, engine, views
 CHECKPOINTS = "checkpoints"  # of a run that is not done
 MISSINGNESS = "missingness.png"
 SECONDS = "seconds.json"
 PHASES = ("start", "plan", "encode", "train", "score", "plots", "statistics", "files")
 HIDING = 0x4849  # its random numbers: not those that drew a synthetic data set or a split of the same seed
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """How loss curves are drawn.
-
-    Attributes:
-        loss_curve: `figures.loss_curve` or what does the same later.
-        cores: that it takes while heads are trained: two who share a core take longer than one after the other.
-    """
-
-    loss_curve: Callable[[Mapping[str, npt.ArrayLike], str, Path], None]
-    cores: int
 
 
 class Clock:
@@ -195,8 +182,8 @@ class Materials:
         self._clock = clock
         self._progress = progress
         self._store = FeatureStore()
-        self._ready: dict[tuple[str, str, tuple[str, ...]], Material | UserError | RunFailed] = {}
-        self._uncharged: dict[tuple[str, str, tuple[str, ...]], dict[str, float]] = {}
+        self._ready: dict[MaterialKey, Material | UserError | RunFailed] = {}
+        self._uncharged: dict[MaterialKey, dict[str, float]] = {}
 
     def of(self, planned: PlannedRun) -> Material:
         """The material of a run.
@@ -207,10 +194,13 @@ class Materials:
         """
         if planned.reason is not None:
             raise RunFailed(planned.reason)
-        key, views = self._key(planned), stored_views(planned.config)
+        key = self._key(planned)
         if key not in self._ready:
             with self._clock("encode"):
-                self._ready[key] = self._tried(planned, views)
+                try:
+                    self._ready[key] = self._encode(planned)
+                except (UserError, RunFailed) as error:  # not found out again for every run
+                    self._ready[key] = error
             self._uncharged[key] = self._clock.laps("encode")
         material = self._ready[key]
         if isinstance(material, Exception):
@@ -222,18 +212,11 @@ class Materials:
         return {"encode": 0.0} | self._uncharged.pop(self._key(planned), {})
 
     @staticmethod
-    def _key(planned: PlannedRun) -> tuple[str, str, tuple[str, ...]]:
+    def _key(planned: PlannedRun) -> MaterialKey:
         return planned.encoder.digest, planned.encoder.engine, stored_views(planned.config).keys
 
-    def _tried(self, planned: PlannedRun, views: transforms.Views) -> Material | UserError | RunFailed:
-        """The material or why there is none, which is not found out again for every run."""
-        try:
-            return self._encode(planned, views)
-        except (UserError, RunFailed) as error:
-            return error
-
-    def _encode(self, planned: PlannedRun, views: transforms.Views) -> Material:
-        listed, data = self._dataset.labels, planned.config.data
+    def _encode(self, planned: PlannedRun) -> Material:
+        listed, data, views = self._dataset.labels, planned.config.data, stored_views(planned.config)
         rows = [row for row, picture in enumerate(self._dataset.pictures) if picture is not None]
         found = [picture for picture in self._dataset.pictures if picture is not None]
         transform, encoder = planned.config.transform, planned.encoder
@@ -281,14 +264,7 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
             logger.info("already done: %s in %s", planned.id, folder)
             restore(planned, folder, clock)
         else:
-            execute(
-                planned,
-                Materials(plan.dataset, clock, progress),
-                folder,
-                clock,
-                progress,
-                Drawing(figures.loss_curve, 0),
-            )
+            execute(planned, Materials(plan.dataset, clock, progress), folder, clock, progress)
 
 
 def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> None:
@@ -310,8 +286,7 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
     with clock("files"):
         pending = [p for p in plan.runs if not run.claim(places[p.id], p.id, p.text)]
     with contextlib.ExitStack() as stack:
-        beside = len(pending) >= WORTHWHILE
-        drawing = Drawing(stack.enter_context(Aside()).loss_curve, 1) if beside else Drawing(figures.loss_curve, 0)
+        aside = stack.enter_context(Aside()) if len(pending) >= WORTHWHILE else None
         materials = Materials(plan.dataset, clock, progress)
         _encode_all(pending, materials)
         names = {planned.id: planned.name for planned in plan.runs}
@@ -323,7 +298,7 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
                     restore(planned, places[planned.id], clock)
                     continue
                 logger.info("run %d of %d: %s", number, len(plan.runs), planned.name)
-                _execute_or_record(planned, materials, places[planned.id], clock, progress, drawing)
+                _execute_or_record(planned, materials, places[planned.id], clock, progress, aside)
         finally:
             with clock("plots"):
                 stack.close()
@@ -389,10 +364,10 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _execute_or_record(
-    planned: PlannedRun, materials: Materials, folder: Path, clock: Clock, progress: Progress, drawing: Drawing
+    planned: PlannedRun, materials: Materials, folder: Path, clock: Clock, progress: Progress, aside: Aside | None
 ) -> None:
     try:
-        execute(planned, materials, folder, clock, progress, drawing)
+        execute(planned, materials, folder, clock, progress, aside)
     except UserError as error:  # in a suite it is this run's failure: the others can go on
         _record_failure(planned, folder, clock.laps("train", "score"), "; ".join(error.problems))
         logger.error("%s failed: %s", planned.name, error)
@@ -437,9 +412,14 @@ def _draw_missingness(plan: Plan, found: Collection) -> None:
 
 
 def execute(
-    planned: PlannedRun, materials: Materials, folder: Path, clock: Clock, progress: Progress, drawing: Drawing
+    planned: PlannedRun,
+    materials: Materials,
+    folder: Path,
+    clock: Clock,
+    progress: Progress,
+    aside: Aside | None = None,
 ) -> None:
-    """Execute one run and write its files, the status last; the loss curve may come later.
+    """Execute one run and write its files, the status last; only the loss curve comes later if ``aside`` draws it.
 
     Raises:
         RunFailed: after the failure is recorded.
@@ -453,7 +433,7 @@ def execute(
             folds = material.folds(planned.config.split)
         with clock("files"):
             run.begin(folder, planned.text)
-        _train_and_score(planned, material, folds, folder, clock, progress, drawing)
+        _train_and_score(planned, material, folds, folder, clock, progress, aside)
     except UserError:
         raise
     except Exception as error:
@@ -489,13 +469,13 @@ def _train_and_score(
     folder: Path,
     clock: Clock,
     progress: Progress,
-    drawing: Drawing,
+    aside: Aside | None,
 ) -> None:
     """From features to every file of the run but its status."""
     config = planned.config
     seen = material.seen(config.hide, folds)
     with clock("train"):
-        trained = _trained(planned, material, seen, folds, folder, clock, progress, drawing.cores)
+        trained = _trained(planned, material, seen, folds, folder, clock, progress, spared=int(aside is not None))
     with clock("score"):
         predictions = assemble(trained, material, seen, folds, config.train.seeds)
         tuned = thresholds.tune(predictions, config.threshold)
@@ -511,8 +491,9 @@ def _train_and_score(
         run.write_thresholds(folder, tuned)
         run.write_metrics(folder, scored)
         run.write_reliability(folder, scores.reliability(predictions, config.calibration))
-    with clock("plots"):  # last, as it may be done elsewhere and later: not in a folder that is begun again
-        drawing.loss_curve(trained.history, config.plot.title, folder / run.LOSS_CURVE)
+    draw = figures.loss_curve if aside is None else aside.loss_curve
+    with clock("plots"):  # last, as it may be done later: not in a folder that is begun again
+        draw(trained.history, config.plot.title, folder / run.LOSS_CURVE)
 
 
 def _trained(
@@ -525,7 +506,11 @@ def _trained(
     progress: Progress,
     spared: int,
 ) -> Trained:
-    """Train heads on a frozen backbone, sparing so many cores, or what of the backbone is not frozen with them."""
+    """Train heads on a frozen backbone, or what of the backbone is not frozen with them.
+
+    Args:
+        spared: cores that something else is using: two who share one take longer than one after the other.
+    """
     config, labels, bank = planned.config, material.labels, material.bank
     views = transforms.views(config.transform)
     recipe = (config.train, config.loss, config.missing, config.sampler)

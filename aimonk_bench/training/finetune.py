@@ -136,10 +136,9 @@ def train(
     Raises:
         RunFailed: a loss is not finite, or the sampler finds nothing to draw.
     """
-    cv2.setNumThreads(1)  # the threads that read have the cores already
-    seen = observed if val_observed is None else val_observed
     shape, device = (len(probabilities), len(targets)), torch.device(pick_device(train.device))
-    own, shown = outcome.known(targets, observed), outcome.known(targets, seen)
+    own = outcome.known(targets, observed)
+    shown = outcome.known(targets, observed if val_observed is None else val_observed)
     task = Task(
         source=source,
         views=np.arange(shape[0] * shape[1]).reshape(shape),
@@ -158,8 +157,6 @@ def train(
         key=f"{key}, torch {torch.__version__}",
         checkpoints=checkpoints,
     )
-    if checkpoints is not None:
-        checkpoints.mkdir(parents=True, exist_ok=True)
     return _outcome(task, _all(task, progress), attributes)
 
 
@@ -201,6 +198,9 @@ def _share(jobs: int) -> Iterator[None]:
 
 def _all(task: Task, progress: Callable[[str, int, int], None] | None) -> list[_Job]:
     """Train every seed in every fold, side by side where the cores are torch's own; fold by fold, seed by seed."""
+    cv2.setNumThreads(1)  # the threads that read have the cores already
+    if task.checkpoints is not None:
+        task.checkpoints.mkdir(parents=True, exist_ok=True)
     numbers = [(seed, fold) for fold in range(len(task.folds)) for seed in task.config.seeds]
     stages = 2 if wants_teacher(task.recipe[1]) else 1
     told = _Told(len(numbers) * task.config.epochs * stages, progress)

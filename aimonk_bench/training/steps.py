@@ -128,7 +128,7 @@ class Stepper:
         slope = self._objective.slope
         assert slope is not None
         logits, slopes = targets.new_empty(len(stored), *self._shape), targets.new_empty(self._shape)
-        total = weights.sum(-2, keepdim=True).sum(-1, keepdim=True)
+        total = weights.sum(-2, keepdim=True).sum(-1, keepdim=True)  # in two, as in losses.reduce
         weights = weights / total.clamp_(min=torch.finfo(total.dtype).tiny)
         stacked, known = logits.view(-1, *self._stacked), slope.ahead(targets.transpose(2, 3), weights.transpose(2, 3))
         rows = (each.unbind(0) for each in (stored, stacked, logits, *known))

@@ -85,20 +85,27 @@ def train(
     store, known = Features(features, torch.device(pick_device(train.device)), dtype), outcome.known(targets, observed)
     data = _Data(store, index, probabilities, *known, *outcome.known(targets, seen), folds)
     recipe = _Recipe(train, loss, missing, sampler, tune or Tune(), steps)
-    stages = train.epochs * (2 if wants_teacher(missing) else 1)
+    with Threads(spared) as threads:
+        return _completed(data, recipe, threads, progress).outcome(attributes)
+
+
+def _completed(
+    data: _Data, recipe: _Recipe, threads: Threads, progress: Callable[[str, int, int], None] | None
+) -> _Run:
+    """A run from start to end, after its teacher's if the policy wants one."""
+    epochs, taught = recipe.train.epochs, wants_teacher(recipe.missing)
 
     def told(done: int) -> None:
         if progress is not None:
-            progress("train", done, stages)
+            progress("train", done, 2 * epochs if taught else epochs)
 
-    with Threads(spared) as threads:
-        teacher = replace(recipe, missing=Spec("ignore"))
-        first = _Run(data, teacher, threads, None) if wants_teacher(missing) else None
-        if first is not None:
-            first.complete(told)
-        run = _Run(data, recipe, threads, first)
-        run.complete(lambda done: told(stages - train.epochs + done))
-        return run.outcome(attributes)
+    first = None
+    if taught:
+        first = _Run(data, replace(recipe, missing=Spec("ignore")), threads, None)
+        first.complete(told)
+    run = _Run(data, recipe, threads, first)
+    run.complete(lambda done: told(epochs + done if taught else done))
+    return run
 
 
 @dataclass(frozen=True, eq=False)
