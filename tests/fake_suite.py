@@ -100,13 +100,13 @@ def write_run(
     run.write_metrics(folder, scores.score(made, tuned, policy))
     run.write_reliability(folder, scores.reliability(made, "none"))
     seconds = {"encode": 0.5, "train": 1.25, "score": 0.1}
-    run.write_status(folder, Status(folder.name, "done", seconds, None, name, own or columns(), (1, 0)))
+    run.end(folder, Status(folder.name, "done", seconds, None, name, own or columns(), (1, 0)))
 
 
 def write_failed(folder: Path, name: str, reason: str) -> None:
     """A run that failed before it was trained."""
     run.begin(folder, CONFIG)
-    run.write_status(folder, Status(folder.name, "failed", {"encode": 0.5}, reason, name, columns("hill"), (1, 1)))
+    run.end(folder, Status(folder.name, "failed", {"encode": 0.5}, reason, name, columns("hill"), (1, 1)))
 
 
 def write_suite(folder: Path, names: Sequence[str], baseline: int = 0, *, name: str = "comparison") -> list[Path]:

@@ -27,14 +27,15 @@ def test_curves_are_those_drawn_here(tmp_path: Path) -> None:
     paths = [tmp_path / f"{n}.png" for n in range(3)]
     with Aside() as aside:
         for path in paths:
-            aside.loss_curve(HISTORY, "title", path)
+            aside.loss_curve(HISTORY, "title", path, (path.with_suffix(".txt"), "drawn"))
     assert [path.read_bytes() for path in paths] == [(tmp_path / "here.png").read_bytes()] * 3
+    assert [path.with_suffix(".txt").read_text("utf-8") for path in paths] == ["drawn"] * 3
 
 
 def test_a_curve_that_cannot_be_drawn_is_missing_and_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with Aside() as aside:
         for path in (tmp_path / "missing" / "curve.png", tmp_path / "curve.png"):
-            aside.loss_curve(HISTORY, "title", path)
+            aside.loss_curve(HISTORY, "title", path, (path.with_suffix(".txt"), "drawn"))
     assert list(tmp_path.iterdir()) == []
     assert "FileNotFoundError" in capfd.readouterr().err
 
@@ -44,7 +45,7 @@ def test_a_process_that_is_gone_holds_nobody_up(tmp_path: Path) -> None:
         aside._process.kill()
         aside._process.wait()
         for path in (tmp_path / "one.png", tmp_path / "two.png"):
-            aside.loss_curve(HISTORY, "title", path)
+            aside.loss_curve(HISTORY, "title", path, (path.with_suffix(".txt"), "drawn"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -67,7 +68,7 @@ from pathlib import Path
 from aimonk_bench.reporting.aside import Aside
 print("once")
 with Aside() as aside:
-    aside.loss_curve({HISTORY}, "title", Path({str(tmp_path / "curve.png")!r}))
+    aside.loss_curve({HISTORY}, "title", Path({str(tmp_path / "curve.png")!r}), (Path({str(tmp_path / "a.txt")!r}), ""))
 """
     done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("once\n", "")
@@ -79,7 +80,7 @@ def test_what_lies_in_the_current_folder_is_not_imported(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     with Aside() as aside:
-        aside.loss_curve(HISTORY, "title", Path("curve.png"))
+        aside.loss_curve(HISTORY, "title", Path("curve.png"), (Path("then.txt"), "drawn"))
     assert (tmp_path / "curve.png").exists()
 
 

@@ -85,9 +85,9 @@ def test_claim_of_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unfinished run of another config"):
         run.claim(folder, "a-1", "x: 2\n")
     assert run.claim(folder, "out", "name: another\n") is False, "the folder is called by the id"
-    run.write_status(folder, status(state="failed"))
+    run.end(folder, status(state="failed"))
     assert run.claim(folder, "a-1", "x: 1\n") is False, "a failed run may be tried again"
-    run.write_status(folder, status())
+    run.end(folder, status())
     assert run.claim(folder, "a-1", "name: another\n") is True
     with pytest.raises(UserError, match=r"holds the run a-1, this one is b-2.*--out"):
         run.claim(folder, "b-2", "x: 1\n")
@@ -161,17 +161,17 @@ def test_thresholds_cannot_come_back_without_their_policy(tmp_path: Path, config
     ids=str,
 )
 def test_a_broken_status_is_named(tmp_path: Path, change: dict[str, object]) -> None:
-    run.write_status(tmp_path, status())
+    run.end(tmp_path, status())
     files.write_json(tmp_path / run.STATUS, files.read_json(tmp_path / run.STATUS) | change)
     with pytest.raises(UserError, match=r"status\.json: .+"):
         run.read_status(tmp_path)
 
 
 def test_a_finished_run_without_its_files_is_named_and_a_failed_one_needs_none(tmp_path: Path) -> None:
-    run.write_status(tmp_path, status())
+    run.end(tmp_path, status())
     with pytest.raises(UserError, match=r"data\.json"):
         run.read(tmp_path)
-    run.write_status(tmp_path, status(state="failed"))
+    run.end(tmp_path, status(state="failed"))
     assert run.read(tmp_path).data == {}
 
 

@@ -446,6 +446,19 @@ def test_either_test_finds_signal() -> None:
     assert "smallest adjusted p = undefined" in undefined.text
 
 
+def test_scores_that_were_not_found_to_rank_are_not_said_to() -> None:
+    first = signal.Before(*np.array([[0.001, 0.001], [0.7, 0.7]]), np.array([5, 5]), np.array([7, 9]), ["", ""])
+    neither = weigh([0.9, 0.6], [1, 1], before=first)
+    assert (neither.kind, neither.signal.tolist()) == ("b", [True, True])
+    assert neither.text == (
+        "Features tell something about 2 of 2 attributes (the test before training), but the trained scores are not "
+        "shown to rank better than chance: train longer or at a higher learning rate, and look at the loss curve."
+    )
+    one = weigh([0.9, 0.001], [1, 1], before=first)
+    assert one.signal.all()
+    assert one.text.startswith("Scores rank better than chance on 1 of 2 attributes (AUC [0.60, 0.70]), but no F1")
+
+
 def test_long_and_empty_lists_are_told_honestly() -> None:
     names = [f"run {number}" for number in range(13)]
     many = weigh([0.001], [0.001], indistinguishable=names)

@@ -223,7 +223,8 @@ def verdict(
     """Weigh the tests.
 
     An attribute has signal if either test rejects, each at 0.025 by Holm over the attributes; it gains if, among those
-    with signal, the test of gain rejects at 0.05 by Holm.
+    with signal, the test of gain rejects at 0.05 by Holm. That scores rank better than chance is said only of attributes
+    on which the test after training rejects: the one before it does not know the scores.
 
     Args:
         before: the test before training; None where there is none.
@@ -233,18 +234,19 @@ def verdict(
         indistinguishable: names of the runs that are not distinguishable from it.
         simplest: the name of the simplest of it and those.
         untested: how many runs could not be compared with it.
-        auc_interval: [A] bool, the attributes with signal -> the 95 % interval of their mean AUC.
+        auc_interval: [A] bool, some attributes -> the 95 % interval of their mean AUC.
     """
-    tests = [after.p] if before is None else [before.p, after.p]
-    adjusted = np.fmin.reduce([np.minimum(2 * holm(p), 1) for p in tests])
-    signal = adjusted <= ALPHA
+    trained = np.minimum(2 * holm(after.p), 1)
+    adjusted = trained if before is None else np.fmin(trained, np.minimum(2 * holm(before.p), 1))
+    signal, ranked = adjusted <= ALPHA, trained <= ALPHA
     gain_adjusted = holm(np.where(signal, gain.p, np.nan))
     gains = gain_adjusted <= ALPHA
     if not signal.any():
         kind: Literal["a", "b", "c"] = "a"
         text = _nothing(adjusted, before or after)
     elif not gains.any():
-        kind, text = "b", _ranks_only(signal, after, auc_interval(signal))
+        kind = "b"
+        text = _ranks_only(ranked, after, auc_interval(ranked)) if ranked.any() else _unranked(signal)
     else:
         kind = "c"
         equals = listed(indistinguishable) if indistinguishable or not untested else "none tested"
@@ -267,12 +269,20 @@ def _nothing(adjusted: Array, counts: Before | After) -> str:
     )
 
 
-def _ranks_only(signal: Array, after: After, interval: tuple[float, float]) -> str:
+def _unranked(signal: Array) -> str:
+    return (
+        f"Features tell something about {signal.sum()} of {len(signal)} attributes (the test before training), but the "
+        "trained scores are not shown to rank better than chance: train longer or at a higher learning rate, and look at "
+        "the loss curve."
+    )
+
+
+def _ranks_only(ranked: Array, after: After, interval: tuple[float, float]) -> str:
     known = after.n_positive + after.n_negative
     prevalence = after.n_positive / np.where(known, known, np.nan)
-    largest = np.fmax.reduce(largest_gain(prevalence[signal], after.auc[signal]))
+    largest = np.fmax.reduce(largest_gain(prevalence[ranked], after.auc[ranked]))
     return (
-        f"Scores rank better than chance on {signal.sum()} of {len(signal)} attributes "
+        f"Scores rank better than chance on {ranked.sum()} of {len(ranked)} attributes "
         f"(AUC [{_number(interval[0], 2)}, {_number(interval[1], 2)}]), but no F1 above always-positive is shown; "
         f"at this prevalence and AUC the largest possible gain is {_number(largest, 3)}."
     )

@@ -1,7 +1,7 @@
 """The directory of one run: who may write there, every file of it, and reading it back.
 
-The order of writing is `claim`, `begin`, the files in any order, and `write_status` last: a folder without a status is
-a run that never ended. Only the loss curve may follow, if it is drawn beside the next run.
+The order of writing is `claim`, `begin`, the files in any order, and `end`, which writes the status: a folder without
+one is a run that never ended.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +27,7 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.signal import Before
 from aimonk_bench.records import suite
-from aimonk_bench.records.files import PARTIAL, atomic, contents, read_as, read_json, write_json, write_text
+from aimonk_bench.records.files import PARTIAL, atomic, contents, dumps, read_as, read_json, write_json, write_text
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
@@ -38,6 +39,7 @@ THRESHOLDS = "thresholds.json"
 METRICS = "metrics.json"
 RELIABILITY = "reliability.csv"
 STATUS = "status.json"
+CHECKPOINTS = "checkpoints"  # of a run that is not done
 FILES = (CONFIG, ENVIRONMENT, DATA, HISTORY, LOSS_CURVE, PREDICTIONS, THRESHOLDS, METRICS, RELIABILITY, STATUS)
 
 
@@ -270,9 +272,22 @@ def write_reliability(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     _write_columns(folder / RELIABILITY, {name: [row[name] for row in rows] for name in names})
 
 
-def write_status(folder: Path, status: Status) -> None:
-    """Write ``status.json``, which ends the run."""
-    write_json(folder / STATUS, dataclasses.asdict(status))
+def end(folder: Path, status: Status) -> None:
+    """Write ``status.json``, which ends the run, and remove the checkpoints of one that is done."""
+    write_text(folder / STATUS, status_text(status))
+    if status.state == "done":
+        _remove_checkpoints(folder)
+
+
+def status_text(status: Status) -> str:
+    """The content of ``status.json`` as text."""
+    return dumps(dataclasses.asdict(status))
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    """Remove what only an unfinished run needs."""
+    if (folder / CHECKPOINTS).exists():
+        shutil.rmtree(folder / CHECKPOINTS)
 
 
 def read_status(folder: Path) -> Status:
@@ -301,9 +316,10 @@ def read(folder: Path) -> RunRecord:
 def restore(record: RunRecord) -> None:
     """Write again what was deleted of the files that derive from predictions: thresholds, metrics, reliability.
 
-    Metrics of another revision too.
+    Metrics of another revision too. What was left behind by a process that was killed is removed.
     """
     _remove_partial(record.folder)
+    _remove_checkpoints(record.folder)
     if not (record.folder / THRESHOLDS).exists():
         write_thresholds(record.folder, record.thresholds)
     metrics = record.folder / METRICS

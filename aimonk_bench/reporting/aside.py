@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy.typing as npt
 
+from aimonk_bench.records.files import write_text
 from aimonk_bench.reporting import figures
 
 WORTHWHILE = 8  # curves; a process takes as long as some of them until it can draw
@@ -25,7 +26,8 @@ class Aside:
     """Draws loss curves one after another in a process of its own, while the caller goes on.
 
     As a context it waits at its end for what was asked for. The process ends with it or with that of the caller; if it
-    ends before, the curves that it did not draw are missing, and its traceback stands in the output.
+    ends before, what it did not draw is missing, as is what was to be written after that, and its traceback stands in
+    the output.
     """
 
     def __enter__(self) -> Aside:
@@ -46,10 +48,17 @@ class Aside:
             self._process.stdin.close()
         self._process.wait()
 
-    def loss_curve(self, history: Mapping[str, npt.ArrayLike], title: str, path: Path) -> None:
-        """`figures.loss_curve`, done some time before the end of the context."""
+    def loss_curve(
+        self, history: Mapping[str, npt.ArrayLike], title: str, path: Path, then: tuple[Path, str]
+    ) -> None:
+        """`figures.loss_curve`, done some time before the end of the context.
+
+        Args:
+            then: a file to be written when the curve is drawn, and its text.
+        """
         own = {name: history[name] for name in figures.OF_CURVE}
-        self._lane.submit(self._send, pickle.dumps((own, title, path.absolute())))
+        file, text = then
+        self._lane.submit(self._send, pickle.dumps((own, title, path.absolute(), file.absolute(), text)))
 
     def _send(self, message: bytes) -> None:
         assert self._process.stdin is not None
@@ -64,10 +73,11 @@ def main() -> None:
 
     while True:
         try:
-            arguments = pickle.load(sys.stdin.buffer)
+            history, title, path, file, text = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        figures.loss_curve(*arguments)
+        figures.loss_curve(history, title, path)
+        write_text(file, text)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +42,6 @@ from aimonk_bench.training.outcome import Trained
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 MaterialKey = tuple[str, str, tuple[str, ...]]  # encoder, engine, views
-CHECKPOINTS = "checkpoints"  # of a run that is not done
 MISSINGNESS = "missingness.png"
 SECONDS = "seconds.json"
 PHASES = ("start", "plan", "encode", "train", "score", "plots", "statistics", "files")
@@ -286,7 +284,8 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
     with clock("files"):
         pending = [p for p in plan.runs if not run.claim(places[p.id], p.id, p.text)]
     with contextlib.ExitStack() as stack:
-        aside = stack.enter_context(Aside()) if len(pending) >= WORTHWHILE else None
+        curves = sum(planned.config.backbone.freeze == "all" for planned in pending)
+        later = _Later(stack.enter_context(Aside())) if curves >= WORTHWHILE else None
         materials = Materials(plan.dataset, clock, progress)
         _encode_all(pending, materials)
         names = {planned.id: planned.name for planned in plan.runs}
@@ -298,11 +297,12 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
                     restore(planned, places[planned.id], clock)
                     continue
                 logger.info("run %d of %d: %s", number, len(plan.runs), planned.name)
-                _execute_or_record(planned, materials, places[planned.id], clock, progress, aside)
+                _execute_or_record(planned, materials, places[planned.id], clock, progress, later)
         finally:
             with clock("plots"):
                 stack.close()
-            _draw_again(pending, places, clock)
+            if later is not None:
+                later.end_the_rest(clock)
             with clock("statistics"):
                 found = index.collect(folder)
                 write_summaries(found)
@@ -323,20 +323,38 @@ def _encode_all(pending: Sequence[PlannedRun], materials: Materials) -> None:
             continue  # its own failure, recorded when its turn comes
 
 
-def _draw_again(executed: Sequence[PlannedRun], places: Mapping[str, Path], clock: Clock) -> None:
-    """Draw what was to be drawn beside the training and is not there; a run for which that fails has failed."""
-    for planned in executed:
-        folder = places[planned.id]
-        if (folder / run.LOSS_CURVE).exists() or not (folder / run.STATUS).exists():
-            continue
-        status = run.read_status(folder)
-        if status.state == "failed":
-            continue
-        try:
-            restore(planned, folder, clock)
-        except OSError as error:
-            _record_failure(planned, folder, dict(status.seconds), f"{run.LOSS_CURVE} cannot be drawn: {error}")
-            logger.error("%s failed: %s cannot be drawn: %s", planned.name, run.LOSS_CURVE, error)
+class _Later:
+    """Runs that end beside the next ones: a process draws their loss curves and then writes their status."""
+
+    def __init__(self, aside: Aside) -> None:
+        self._aside = aside
+        self._given: list[tuple[PlannedRun, Path, Status]] = []
+
+    def end(self, planned: PlannedRun, folder: Path, history: Mapping[str, np.ndarray], status: Status) -> None:
+        """Have the curve drawn and the status written."""
+        self._given.append((planned, folder, status))
+        then = folder / run.STATUS, run.status_text(status)
+        self._aside.loss_curve(history, planned.config.plot.title, folder / run.LOSS_CURVE, then)
+
+    def end_the_rest(self, clock: Clock) -> None:
+        """End, here, the runs that the process did not; one for which that fails has failed."""
+        for planned, folder, status in self._given:
+            if (folder / run.STATUS).exists():
+                continue
+            try:
+                _end(planned, folder, run.read_history(folder), status, clock)
+            except OSError as error:
+                _record_failure(planned, folder, dict(status.seconds), f"{run.LOSS_CURVE} cannot be drawn: {error}")
+                logger.error("%s failed: %s cannot be drawn: %s", planned.name, run.LOSS_CURVE, error)
+
+
+def _end(
+    planned: PlannedRun, folder: Path, history: Mapping[str, np.ndarray], status: Status, clock: Clock
+) -> None:
+    with clock("plots"):
+        figures.loss_curve(history, planned.config.plot.title, folder / run.LOSS_CURVE)
+    with clock("files"):
+        run.end(folder, status)
 
 
 @contextlib.contextmanager
@@ -364,10 +382,10 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _execute_or_record(
-    planned: PlannedRun, materials: Materials, folder: Path, clock: Clock, progress: Progress, aside: Aside | None
+    planned: PlannedRun, materials: Materials, folder: Path, clock: Clock, progress: Progress, later: _Later | None
 ) -> None:
     try:
-        execute(planned, materials, folder, clock, progress, aside)
+        execute(planned, materials, folder, clock, progress, later)
     except UserError as error:  # in a suite it is this run's failure: the others can go on
         _record_failure(planned, folder, clock.laps("train", "score"), "; ".join(error.problems))
         logger.error("%s failed: %s", planned.name, error)
@@ -378,18 +396,11 @@ def _execute_or_record(
 def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
     """Write again what was deleted of a finished run and derives from its predictions and its history."""
     with clock("files"):
-        _drop_checkpoints(folder)
         run.restore(run.read(folder))
     if (folder / run.LOSS_CURVE).exists():
         return
     with clock("plots"):
         figures.loss_curve(run.read_history(folder), planned.config.plot.title, folder / run.LOSS_CURVE)
-
-
-def _drop_checkpoints(folder: Path) -> None:
-    """Remove what only an unfinished run needs."""
-    if (folder / CHECKPOINTS).exists():
-        shutil.rmtree(folder / CHECKPOINTS)
 
 
 def write_summaries(found: Collection) -> None:
@@ -417,9 +428,12 @@ def execute(
     folder: Path,
     clock: Clock,
     progress: Progress,
-    aside: Aside | None = None,
+    later: _Later | None = None,
 ) -> None:
-    """Execute one run and write its files, the status last; only the loss curve comes later if ``aside`` draws it.
+    """Execute one run and write its files, the status last.
+
+    Args:
+        later: what ends it if heads alone are trained; who trains part of a network does not notice a loss curve.
 
     Raises:
         RunFailed: after the failure is recorded.
@@ -433,7 +447,13 @@ def execute(
             folds = material.folds(planned.config.split)
         with clock("files"):
             run.begin(folder, planned.text)
-        _train_and_score(planned, material, folds, folder, clock, progress, aside)
+        later = later if planned.config.backbone.freeze == "all" else None
+        history = _train_and_score(planned, material, folds, folder, clock, progress, spared=int(later is not None))
+        status = _status(planned, "done", seconds | clock.laps("train", "score"))
+        if later is None:
+            _end(planned, folder, history, status, clock)
+        else:
+            later.end(planned, folder, history, status)
     except UserError:
         raise
     except Exception as error:
@@ -443,9 +463,6 @@ def execute(
             logger.exception("an error that aimonk_bench did not expect, in %s", planned.name)
         _record_failure(planned, folder, seconds | clock.laps("train", "score"), reason)
         raise RunFailed(reason) from error
-    with clock("files"):
-        run.write_status(folder, _status(planned, "done", seconds | clock.laps("train", "score")))
-        _drop_checkpoints(folder)
 
 
 def _status(
@@ -457,7 +474,7 @@ def _status(
 def _record_failure(planned: PlannedRun, folder: Path, seconds: dict[str, float], reason: str) -> None:
     try:
         run.begin(folder, planned.text)
-        run.write_status(folder, _status(planned, "failed", seconds, reason))
+        run.end(folder, _status(planned, "failed", seconds, reason))
     except OSError as error:
         logger.error("%s: the failure cannot be recorded: %s", folder, error)
 
@@ -469,13 +486,13 @@ def _train_and_score(
     folder: Path,
     clock: Clock,
     progress: Progress,
-    aside: Aside | None,
-) -> None:
-    """From features to every file of the run but its status."""
+    spared: int,
+) -> Mapping[str, np.ndarray]:
+    """From features to every file of the run but its loss curve and its status; the columns of its history."""
     config = planned.config
     seen = material.seen(config.hide, folds)
     with clock("train"):
-        trained = _trained(planned, material, seen, folds, folder, clock, progress, spared=int(aside is not None))
+        trained = _trained(planned, material, seen, folds, folder, clock, progress, spared)
     with clock("score"):
         predictions = assemble(trained, material, seen, folds, config.train.seeds)
         tuned = thresholds.tune(predictions, config.threshold)
@@ -491,9 +508,7 @@ def _train_and_score(
         run.write_thresholds(folder, tuned)
         run.write_metrics(folder, scored)
         run.write_reliability(folder, scores.reliability(predictions, config.calibration))
-    draw = figures.loss_curve if aside is None else aside.loss_curve
-    with clock("plots"):  # last, as it may be done later: not in a folder that is begun again
-        draw(trained.history, config.plot.title, folder / run.LOSS_CURVE)
+    return trained.history
 
 
 def _trained(
@@ -529,7 +544,7 @@ def _trained(
     source: sources.Source = sources.Stored(bank.rows, bank.index)
     if config.backbone.freeze == "none":
         source = sources.Pixels(bank.rows, bank.index[0], views.keys, config.transform)
-    return finetune.train(source, *data, *recipe, tail=tail, key=planned.id, checkpoints=folder / CHECKPOINTS, **told)
+    return finetune.train(source, *data, *recipe, tail=tail, key=planned.id, checkpoints=folder / run.CHECKPOINTS, **told)
 
 
 def itemise(folder: Path, clock: Clock) -> None:
