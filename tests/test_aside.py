@@ -1,4 +1,4 @@
-"""Loss curves drawn in a process of their own: the same pictures, and nothing lost or left over."""
+"""Runs completed in a process of its own: the same files, and nothing lost or left over."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from aimonk_bench.reporting import figures
-from aimonk_bench.reporting.aside import Aside
+from aimonk_bench.records.run import Status
+from aimonk_bench.reporting.aside import Aside, complete
+from fake_suite import columns
 
 HISTORY = {"seed": [0, 0], "fold": [0, 0], "iteration_number": [1, 2], "training_loss": [0.7, 0.6]}
 ABANDONED = """
@@ -22,31 +23,44 @@ os._exit(1)
 """
 
 
-def test_curves_are_those_drawn_here(tmp_path: Path) -> None:
-    figures.loss_curve(HISTORY, "title", tmp_path / "here.png")
-    paths = [tmp_path / f"{n}.png" for n in range(3)]
-    with Aside() as aside:
-        for path in paths:
-            aside.loss_curve(HISTORY, "title", path, (path.with_suffix(".txt"), "drawn"))
-    assert [path.read_bytes() for path in paths] == [(tmp_path / "here.png").read_bytes()] * 3
-    assert [path.with_suffix(".txt").read_text("utf-8") for path in paths] == ["drawn"] * 3
+def given(folder: Path) -> tuple[Path, dict[str, list[float]], str, Status]:
+    folder.mkdir()
+    return folder, HISTORY, "title", Status("id", "done", {"train": 1.0}, None, "name", columns(), (1, 0))
 
 
-def test_a_curve_that_cannot_be_drawn_is_missing_and_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_runs_are_completed_as_they_are_here(tmp_path: Path) -> None:
+    complete(*given(tmp_path / "here"))
+    places = [tmp_path / str(n) for n in range(3)]
     with Aside() as aside:
-        for path in (tmp_path / "missing" / "curve.png", tmp_path / "curve.png"):
-            aside.loss_curve(HISTORY, "title", path, (path.with_suffix(".txt"), "drawn"))
-    assert list(tmp_path.iterdir()) == []
-    assert "FileNotFoundError" in capfd.readouterr().err
+        for place in places:
+            aside.complete(*given(place))
+    assert [contents(place) for place in places] == [contents(tmp_path / "here")] * 3
+    assert sorted(contents(tmp_path / "here")) == ["history.csv", "loss_curve.png", "status.json"]
+
+
+def test_a_run_that_cannot_be_completed_has_no_status_and_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Aside() as aside:
+        for number, arguments in enumerate([given(tmp_path / "one"), given(tmp_path / "two")]):
+            if number == 0:
+                (tmp_path / "one" / "loss_curve.png").mkdir()
+            aside.complete(*arguments)
+    assert not list(tmp_path.rglob("status.json"))
+    assert "IsADirectoryError" in capfd.readouterr().err
 
 
 def test_a_process_that_is_gone_holds_nobody_up(tmp_path: Path) -> None:
     with Aside() as aside:
         aside._process.kill()
         aside._process.wait()
-        for path in (tmp_path / "one.png", tmp_path / "two.png"):
-            aside.loss_curve(HISTORY, "title", path, (path.with_suffix(".txt"), "drawn"))
-    assert list(tmp_path.iterdir()) == []
+        for name in ("one", "two"):
+            aside.complete(*given(tmp_path / name))
+    assert [contents(path) for path in tmp_path.iterdir()] == [{}, {}]
 
 
 def test_it_ends_with_the_context_even_if_that_fails() -> None:
@@ -65,14 +79,16 @@ def test_the_main_module_of_the_caller_is_not_run_again(tmp_path: Path) -> None:
     """Not even one that has no guard, or no file."""
     script = f"""
 from pathlib import Path
+from aimonk_bench.records.run import Status
 from aimonk_bench.reporting.aside import Aside
 print("once")
 with Aside() as aside:
-    aside.loss_curve({HISTORY}, "title", Path({str(tmp_path / "curve.png")!r}), (Path({str(tmp_path / "a.txt")!r}), ""))
+    status = Status("id", "done", {{"train": 1.0}}, None, "name", {columns()}, (1, 0))
+    aside.complete(Path({str(tmp_path)!r}), {HISTORY}, "title", status)
 """
     done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("once\n", "")
-    assert (tmp_path / "curve.png").exists()
+    assert (tmp_path / "status.json").exists()
 
 
 def test_what_lies_in_the_current_folder_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,8 +96,8 @@ def test_what_lies_in_the_current_folder_is_not_imported(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     with Aside() as aside:
-        aside.loss_curve(HISTORY, "title", Path("curve.png"), (Path("then.txt"), "drawn"))
-    assert (tmp_path / "curve.png").exists()
+        aside.complete(*given(Path("run")))
+    assert (tmp_path / "run" / "status.json").exists()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux which processes there are")

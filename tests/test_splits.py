@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aimonk_bench.config.schema import Holdout, KFold
-from aimonk_bench.data.splits import Fold, _resized, components, split
+from aimonk_bench.data.splits import Fold, _resized, check, components, split
 from aimonk_bench.errors import UserError
 
 
@@ -152,6 +153,20 @@ def test_rows_that_are_all_alike_are_dealt_evenly() -> None:
 def test_what_cannot_be_split_is_told(config: Holdout | KFold, groups: list[int], told: str) -> None:
     with pytest.raises(UserError, match=told):
         split(config, np.ones((len(groups), 1), np.int8), np.ones((len(groups), 1), bool), np.array(groups))
+    with pytest.raises(UserError, match=told):
+        check(config, len(set(groups)))
+
+
+@pytest.mark.parametrize("config", [kfold(folds=2), kfold(folds=3, val=0.5), holdout(), holdout(val=0.5, test=0.25)])
+def test_what_passes_the_check_can_be_split(config: Holdout | KFold) -> None:
+    possible = []
+    for groups in range(2, 25):
+        with contextlib.suppress(UserError):
+            check(config, groups)
+            possible.append(groups)
+    assert len(possible) > 10
+    for groups in possible:
+        assert split(config, np.ones((groups, 1), np.int8), np.ones((groups, 1), bool), np.arange(groups))
 
 
 def test_a_thousand_pictures_are_split_in_a_moment() -> None:

@@ -252,12 +252,13 @@ def test_many_curves_are_drawn_beside_the_training(
     assert {path.relative_to(out): path.read_bytes() for path in out.rglob("loss_curve.png")} == expected
 
 
-def test_curves_that_were_not_drawn_beside_the_training_are_drawn_after_it(
+def test_runs_that_were_not_completed_beside_the_training_are_completed_after_it(
     suite: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All but one, which cannot be: that run has failed."""
     expected = {path.relative_to(suite): path.read_bytes() for path in suite.rglob("loss_curve.png")}
-    broken, real = min(expected), figures.loss_curve
+    expected |= {path.relative_to(suite): path.read_bytes() for path in suite.rglob("history.csv")}
+    broken, real = max(expected), figures.loss_curve
 
     def drawn(history: Any, title: str, path: Path) -> None:
         if path.relative_to(out) == broken:
@@ -265,12 +266,13 @@ def test_curves_that_were_not_drawn_beside_the_training_are_drawn_after_it(
         real(history, title, path)
 
     monkeypatch.setattr(runner, "WORTHWHILE", len(expected))
-    monkeypatch.setattr(Aside, "loss_curve", lambda *arguments: None)
+    monkeypatch.setattr(Aside, "complete", lambda *arguments: None)
     monkeypatch.setattr(figures, "loss_curve", drawn)
     out = workplace / "undrawn"
     assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out), "--quiet"]) == 3
-    del expected[broken]
-    assert {path.relative_to(out): path.read_bytes() for path in out.rglob("loss_curve.png")} == expected
+    expected = {path: content for path, content in expected.items() if path.parent != broken.parent}
+    found = [*out.rglob("loss_curve.png"), *out.rglob("history.csv")]
+    assert {path.relative_to(out): path.read_bytes() for path in found} == expected
     assert "No space left" in json.loads((out / broken.parent / "status.json").read_text())["reason"]
     failed = {row["run"] for row in rows_of(out / "summary.csv") if row["state"] == "failed"}
     assert failed == {broken.parent.name}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from iterstrat.ml_stratifiers import IterativeStratification
 from numpy.typing import NDArray
 
 from aimonk_bench.config.schema import Holdout, KFold
 from aimonk_bench.errors import UserError
 
 Rows = NDArray[np.intp]
+PARTS = ("training", "validation", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,41 @@ def components(sha256: Sequence[str], groups: Sequence[str | None] | None) -> ND
     return np.unique([find(row) for row in range(len(root))], return_inverse=True)[1].astype(np.int32)
 
 
+def check(config: Holdout | KFold, groups: int) -> None:
+    """Refuse what cannot be split whatever the labels are; `split` refuses, besides, what they leave no part of.
+
+    Args:
+        groups: how many there are.
+
+    Raises:
+        UserError: fewer groups than folds, or a part that would be empty.
+    """
+    if isinstance(config, Holdout):
+        sizes = {groups: _shares(config)}
+    elif groups < config.folds:
+        raise UserError(
+            f"split.folds: found {config.folds}, expected at most {groups}: "
+            "that is how many groups of pictures there are (equal bytes, or equal group values)"
+        )
+    else:
+        sizes = dict.fromkeys({groups - groups // config.folds, groups + -groups // config.folds}, _shares(config))
+    for left, shares in sizes.items():
+        exact = _exact(shares, left)
+        for size, name in zip(_rounded(exact, np.floor(exact)), PARTS, strict=False):
+            _some(size > 0, name, groups)
+
+
+def _shares(config: Holdout | KFold) -> NDArray[np.float64]:
+    """The shares of PARTS, [P], in a hold-out; with folds those of the first two in what the test fold leaves."""
+    shares = [1 - config.val, config.val]
+    return np.array([shares[0] - config.test, config.val, config.test] if isinstance(config, Holdout) else shares)
+
+
+def _some(there: bool, part: str, groups: int) -> None:
+    if not there:
+        raise UserError(f"split: no picture is left for {part}: {groups} groups of pictures are too few")
+
+
 def split(
     config: Holdout | KFold, targets: NDArray[np.int8], observed: NDArray[np.bool_], groups: NDArray[np.integer]
 ) -> list[Fold]:
@@ -70,35 +106,42 @@ def split(
     known, positive = observed[first], targets[first] == 1
     states = np.concatenate([known & positive, known & ~positive, ~known], axis=1)
     states = states[:, states.any(axis=0) & ~states.all(axis=0)]
+    check(config, len(first))
     if isinstance(config, Holdout):
-        shares = np.array([1 - config.val - config.test, config.val, config.test])
-        parts = _deal(states, shares, [config.seed])[None]  # [F, G], 0 training, 1 validation, 2 test
+        parts = _deal(states, _shares(config), [config.seed])[None]  # [F, G], numbers in PARTS
     else:
-        if len(first) < config.folds:
-            raise UserError(
-                f"split.folds: found {config.folds}, expected at most {len(first)}: "
-                "that is how many groups of pictures there are (equal bytes, or equal group values)"
-            )
         fold_of = _deal(states, np.full(config.folds, 1 / config.folds), [config.seed])
         parts = np.full((config.folds, len(first)), 2)
         for fold in range(config.folds):
             left = fold_of != fold
-            shares = np.array([1 - config.val, config.val])
-            parts[fold, left] = _deal(states[left], shares, [config.seed, 1 + fold])  # [s, 0] would be the same as [s]
-    for part, name in enumerate(("training", "validation", "test")):
-        if not (parts == part).any(axis=1).all():
-            raise UserError(f"split: no picture is left for {name}: {len(first)} groups of pictures are too few")
+            # [s, 0] would be the same as [s]
+            parts[fold, left] = _deal(states[left], _shares(config), [config.seed, 1 + fold])
+    for part, name in enumerate(PARTS):
+        _some(bool((parts == part).any(axis=1).all()), name, len(first))
     return [Fold(*(np.flatnonzero(row == part) for part in range(3))) for row in parts[:, member]]
 
 
 def _deal(states: NDArray[np.bool_], shares: NDArray[np.float64], seed: Sequence[int]) -> NDArray[np.intp]:
     """Deal G items with states [G, C] into parts by share [P]: the part of each, [G]."""
+    from iterstrat.ml_stratifiers import IterativeStratification  # of scikit-learn, which takes a second to load
+
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(states))
     dealt: NDArray[np.intp] = IterativeStratification(labels=states[order], r=shares, random_state=rng)
     part = np.empty_like(dealt)
     part[order] = _resized(dealt, states[order], shares)
     return part
+
+
+def _exact(shares: NDArray[np.float64], items: int) -> NDArray[np.float64]:
+    return np.round(shares * items, 6)  # 0.29 * 100 is 28.999...
+
+
+def _rounded(exact: NDArray[np.float64], rank: NDArray[Any]) -> NDArray[np.intp]:
+    """Whole sizes [P] of the same sum: largest remainders are rounded up, of equal ones those of the lowest rank."""
+    size = np.floor(exact).astype(np.intp)
+    size[np.lexsort((rank, size - exact))[: round(exact.sum()) - size.sum()]] += 1
+    return size
 
 
 def _resized(part: NDArray[np.intp], states: NDArray[np.bool_], shares: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -108,9 +151,7 @@ def _resized(part: NDArray[np.intp], states: NDArray[np.bool_], shares: NDArray[
     """
     part = part.copy()
     count = np.bincount(part, minlength=len(shares))
-    exact = np.round(shares * len(part), 6)  # 0.29 * 100 is 28.999...
-    size = np.floor(exact).astype(int)
-    size[np.lexsort((-count, size - exact))[: len(part) - size.sum()]] += 1  # largest remainders, then largest parts
+    size = _rounded(_exact(shares, len(part)), -count)
     members = np.arange(len(shares))[:, None] == part
     excess = members.astype(np.int64) @ states - np.outer(shares, states.sum(axis=0))
     while (surplus := count - size).any():

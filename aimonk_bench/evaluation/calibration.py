@@ -69,7 +69,7 @@ def calibration(predictions: Predictions, probabilities: Array, *, draws: int = 
     """How calibrated probabilities [S, R, A] are, given for all rows of `predictions`, on its test rows.
 
     Args:
-        draws: sets of labels behind `ece_reference`.
+        draws: sets of labels behind `ece_reference`, which is NaN without any.
         seed: of these draws: the same for every run of the same rows.
     """
     test = predictions.split == "test"
@@ -96,7 +96,7 @@ def calibration(predictions: Predictions, probabilities: Array, *, draws: int = 
         return np.asarray(np.abs(total - positive).sum(axis=2).mean(axis=0) / n)
 
     rng = np.random.default_rng(seed)
-    reference = [error(binned(rng.random(labels.shape) < share)) for _ in range(draws)]
+    reference = [error(binned(rng.random(labels.shape) < share)) for _ in range(draws)] or [np.full(shape[1], np.nan)]
     brier, brier_prior = mean(((share - labels) ** 2).mean(axis=0)), mean((prior - labels) ** 2)
     skill = 1 - brier / np.where(brier_prior > 0, brier_prior, np.nan)
     bins = _reliability(number, total, positive)

@@ -73,11 +73,19 @@ def _descent(scores: Array, targets: Array, observed: Array) -> tuple[Array, Arr
     last = np.ones(ranked.shape, dtype=bool)
     last[..., :-1] = ranked[..., :-1] != ranked[..., 1:]
 
-    def met(flags: Array) -> Array:
-        counts = np.take_along_axis(flags, order, axis=-1).cumsum(axis=-1)
-        return np.maximum.accumulate(np.where(last, counts, 0), axis=-1)
+    label = observed * np.where(targets == 1, 1, _NEGATIVE)  # both are counted at once
+    counts = np.take_along_axis(label, order, axis=-1).cumsum(axis=-1)
+    both = np.maximum.accumulate(np.where(last, counts, 0), axis=-1)
+    return both & (_NEGATIVE - 1), both >> 32
 
-    return met(observed & (targets == 1)), met(observed & (targets == 0))
+
+_NEGATIVE = 1 << 32  # what a negative counts where a positive counts 1
+
+
+def ranking(scores: Array, targets: Array, observed: Array) -> dict[str, Array]:
+    """`average_precision` and `roc_auc`, by name, for the price of one."""
+    descent = _descent(scores, targets, observed)
+    return {"average_precision": _average_precision(*descent), "roc_auc": _roc_auc(*descent)}
 
 
 def average_precision(scores: Array, targets: Array, observed: Array, thresholds: npt.ArrayLike) -> Array:
@@ -85,7 +93,10 @@ def average_precision(scores: Array, targets: Array, observed: Array, thresholds
 
     The scores may be any finite numbers; the thresholds are not used.
     """
-    positives, negatives = _descent(scores, targets, observed)
+    return _average_precision(*_descent(scores, targets, observed))
+
+
+def _average_precision(positives: Array, negatives: Array) -> Array:
     gained = np.diff(positives, axis=-1, prepend=0)
     area = (gained * positives / np.maximum(positives + negatives, 1)).sum(-1)
     return _ratio(area, positives[..., -1], positives[..., -1] > 0)
@@ -96,7 +107,10 @@ def roc_auc(scores: Array, targets: Array, observed: Array, thresholds: npt.Arra
 
     The scores may be any finite numbers; the thresholds are not used.
     """
-    positives, negatives = _descent(scores, targets, observed)
+    return _roc_auc(*_descent(scores, targets, observed))
+
+
+def _roc_auc(positives: Array, negatives: Array) -> Array:
     gained = np.diff(negatives, axis=-1, prepend=0)
     before = np.diff(positives, axis=-1, prepend=0)
     twice = (gained * (2 * positives - before)).sum(-1)
@@ -290,8 +304,10 @@ def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Arra
     def cells(rows: Array | slice) -> tuple[Array, Array, Array]:
         return predictions.probabilities[:, rows], predictions.targets[rows], predictions.observed[rows]
 
-    def ranked(metric: Metric) -> Array:
-        values = np.stack([metric(*cells(predictions.rows(fold, "test")), 0.5) for fold in folds], axis=-1)
+    ranked = [ranking(*cells(predictions.rows(fold, "test"))) for fold in folds]
+
+    def over_folds(name: str) -> Array:
+        values = np.stack([own[name] for own in ranked], axis=-1)
         return macro(values, np.isfinite(values))
 
     val, test = predictions.split == "val", predictions.split == "test"
@@ -305,8 +321,8 @@ def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Arra
         "recall": recall(*cells(test), own[:, test]),
         "accuracy_default": accuracy(*cells(test), 0.5),
         "accuracy_tuned": accuracy(*cells(test), own[:, test]),
-        "average_precision": ranked(average_precision),
-        "roc_auc": ranked(roc_auc),
+        "average_precision": over_folds("average_precision"),
+        "roc_auc": over_folds("roc_auc"),
     }
     return Figures(predictions.attribute.tolist(), per_seed, _constant(predictions))
 

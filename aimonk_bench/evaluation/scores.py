@@ -138,14 +138,16 @@ def reliability(predictions: Predictions, calibrator: Calibrator) -> list[dict[s
     """The rows of ``reliability.csv``: those of `Calibration.rows`, each with its ``probabilities``, raw or scaled."""
     return [
         {"probabilities": name} | row
-        for name, own in _calibrations(predictions, calibrator).items()
+        for name, own in _calibrations(predictions, calibrator, draws=0).items()
         for row in own.rows()
     ]
 
 
-def _calibrations(predictions: Predictions, calibrator: Calibrator) -> dict[str, Calibration]:
+def _calibrations(
+    predictions: Predictions, calibrator: Calibrator, *, draws: int = calibration.DRAWS
+) -> dict[str, Calibration]:
     """``calibration`` of the raw probabilities and, if asked for, ``calibration_platt`` of the scaled ones."""
     found = {"calibration": predictions.probabilities}
     if calibrator == "platt":
         found["calibration_platt"], _ = calibration.calibrate(predictions)
-    return {name: calibration.calibration(predictions, own, seed=SEED) for name, own in found.items()}
+    return {name: calibration.calibration(predictions, own, draws=draws, seed=SEED) for name, own in found.items()}

@@ -27,7 +27,7 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.signal import Before
 from aimonk_bench.records import suite
-from aimonk_bench.records.files import PARTIAL, atomic, contents, dumps, read_as, read_json, write_json, write_text
+from aimonk_bench.records.files import PARTIAL, atomic, contents, read_as, read_json, write_json, write_text
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
@@ -274,14 +274,9 @@ def write_reliability(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def end(folder: Path, status: Status) -> None:
     """Write ``status.json``, which ends the run, and remove the checkpoints of one that is done."""
-    write_text(folder / STATUS, status_text(status))
+    write_json(folder / STATUS, dataclasses.asdict(status))
     if status.state == "done":
         _remove_checkpoints(folder)
-
-
-def status_text(status: Status) -> str:
-    """The content of ``status.json`` as text."""
-    return dumps(dataclasses.asdict(status))
 
 
 def _remove_checkpoints(folder: Path) -> None:

@@ -1,6 +1,6 @@
-"""Drawing beside training: a loss curve takes about as long as the training of its heads.
+"""The last files of runs, made in a process beside the training: a loss curve takes as long as the training of its heads.
 
-Run as a program, this draws what comes over its standard input.
+Run as a program, this completes the runs that come over its standard input.
 """
 
 from __future__ import annotations
@@ -10,24 +10,48 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy.typing as npt
 
-from aimonk_bench.records.files import write_text
+from aimonk_bench.records import run
+from aimonk_bench.records.run import Status
 from aimonk_bench.reporting import figures
 
-WORTHWHILE = 8  # curves; a process takes as long as some of them until it can draw
+WORTHWHILE = 8  # runs; a process takes as long as some of them until it can draw
+
+
+def complete(
+    folder: Path,
+    history: Mapping[str, npt.ArrayLike],
+    title: str,
+    status: Status,
+    phase: Callable[[str], AbstractContextManager[Any]] = contextlib.nullcontext,
+) -> None:
+    """Write ``history.csv``, draw ``loss_curve.png``, and end the run.
+
+    Args:
+        history: its columns.
+        title: of the curve.
+        phase: times what is done, "files" and "plots".
+    """
+    with phase("files"):
+        run.write_history(folder, history)
+    with phase("plots"):
+        figures.loss_curve(history, title, folder / run.LOSS_CURVE)
+    with phase("files"):
+        run.end(folder, status)
 
 
 class Aside:
-    """Draws loss curves one after another in a process of its own, while the caller goes on.
+    """Completes runs one after another in a process of its own, while the caller goes on.
 
     As a context it waits at its end for what was asked for. The process ends with it or with that of the caller; if it
-    ends before, what it did not draw is missing, as is what was to be written after that, and its traceback stands in
-    the output.
+    ends before, the runs that it did not complete have no status, and its traceback stands in the output.
     """
 
     def __enter__(self) -> Aside:
@@ -35,7 +59,7 @@ class Aside:
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C does not reach it, so that what was begun is drawn
+            start_new_session=True,  # Ctrl-C does not reach it, so that what was begun is completed
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},  # the modules of the caller, no others
         )
         self._lane = ThreadPoolExecutor(1)  # a pipe that is full would hold up the caller
@@ -48,17 +72,9 @@ class Aside:
             self._process.stdin.close()
         self._process.wait()
 
-    def loss_curve(
-        self, history: Mapping[str, npt.ArrayLike], title: str, path: Path, then: tuple[Path, str]
-    ) -> None:
-        """`figures.loss_curve`, done some time before the end of the context.
-
-        Args:
-            then: a file to be written when the curve is drawn, and its text.
-        """
-        own = {name: history[name] for name in figures.OF_CURVE}
-        file, text = then
-        self._lane.submit(self._send, pickle.dumps((own, title, path.absolute(), file.absolute(), text)))
+    def complete(self, folder: Path, history: Mapping[str, npt.ArrayLike], title: str, status: Status) -> None:
+        """`complete`, done some time before the end of the context."""
+        self._lane.submit(self._send, pickle.dumps((folder.absolute(), dict(history), title, status)))
 
     def _send(self, message: bytes) -> None:
         assert self._process.stdin is not None
@@ -68,16 +84,15 @@ class Aside:
 
 
 def main() -> None:
-    """Draw what comes over the standard input until it is closed."""
+    """Complete what comes over the standard input until it is closed."""
     from matplotlib.backends import backend_agg  # noqa: F401  # while there is nothing to draw yet
 
     while True:
         try:
-            history, title, path, file, text = pickle.load(sys.stdin.buffer)
+            arguments = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        figures.loss_curve(history, title, path)
-        write_text(file, text)
+        complete(*arguments)
 
 
 if __name__ == "__main__":

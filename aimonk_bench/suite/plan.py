@@ -174,7 +174,7 @@ def _checked_labels(configs: Sequence[Config]) -> Labels:
     groups = splits.components(listed.ids, listed.groups)
     for scheme in dict.fromkeys(config.split for config in configs):
         try:
-            splits.split(scheme, listed.targets, listed.observed, groups)
+            splits.check(scheme, len(set(groups.tolist())))
         except UserError as error:
             problems += error.problems
     if problems:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import importlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ from aimonk_bench.records.files import write_json, write_text
 from aimonk_bench.records.index import Collection
 from aimonk_bench.records.run import Status
 from aimonk_bench.reporting import figures, summary, table
-from aimonk_bench.reporting.aside import WORTHWHILE, Aside
+from aimonk_bench.reporting.aside import WORTHWHILE, Aside, complete
 from aimonk_bench.suite import missingness
 from aimonk_bench.suite.plan import Dataset, Plan, PlannedRun
 from aimonk_bench.training.outcome import Trained
@@ -218,7 +219,7 @@ class Materials:
         rows = [row for row, picture in enumerate(self._dataset.pictures) if picture is not None]
         found = [picture for picture in self._dataset.pictures if picture is not None]
         transform, encoder = planned.config.transform, planned.encoder
-        bank = self._store.bank(found, views, transform, encoder, self._progress)
+        bank = self._store.bank(found, views, transform, encoder, self._report)
         bad = [Skipped(found[n].image_id, found[n].line, reason) for n, reason in bank.bad]
         if bad and (data.on_bad_image == "error" or len(bad) == len(found)):
             where = [f"{data.labels}:{item.line}: picture {item.image_id}" for item in bad]
@@ -240,6 +241,13 @@ class Materials:
             whole = dataclasses.replace(encoder, freeze="all")
             pooled = self._store.bank([found[n] for n in kept], UNDISTURBED, transform, whole, self._progress)
         return Material(labels, groups, skipped, self._dataset.fingerprint, bank, pooled, known)
+
+
+    def _report(self, phase: str, done: int, total: int) -> None:
+        """Report; meanwhile the cores encode, and so there is time to load what comes next."""
+        self._progress(phase, done, total)
+        importlib.import_module("aimonk_bench.training.trainer")
+        importlib.import_module("iterstrat.ml_stratifiers")
 
 
 def stored_views(config: Config) -> transforms.Views:
@@ -284,8 +292,8 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
     with clock("files"):
         pending = [p for p in plan.runs if not run.claim(places[p.id], p.id, p.text)]
     with contextlib.ExitStack() as stack:
-        curves = sum(planned.config.backbone.freeze == "all" for planned in pending)
-        later = _Later(stack.enter_context(Aside())) if curves >= WORTHWHILE else None
+        short = sum(planned.config.backbone.freeze == "all" for planned in pending)
+        later = _Later(stack.enter_context(Aside())) if short >= WORTHWHILE else None
         materials = Materials(plan.dataset, clock, progress)
         _encode_all(pending, materials)
         names = {planned.id: planned.name for planned in plan.runs}
@@ -302,7 +310,7 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
             with clock("plots"):
                 stack.close()
             if later is not None:
-                later.end_the_rest(clock)
+                later.complete_the_rest(clock)
             with clock("statistics"):
                 found = index.collect(folder)
                 write_summaries(found)
@@ -324,37 +332,28 @@ def _encode_all(pending: Sequence[PlannedRun], materials: Materials) -> None:
 
 
 class _Later:
-    """Runs that end beside the next ones: a process draws their loss curves and then writes their status."""
+    """Runs that are completed beside the next ones."""
 
     def __init__(self, aside: Aside) -> None:
         self._aside = aside
-        self._given: list[tuple[PlannedRun, Path, Status]] = []
+        self._given: list[tuple[PlannedRun, Path, Mapping[str, np.ndarray], Status]] = []
 
-    def end(self, planned: PlannedRun, folder: Path, history: Mapping[str, np.ndarray], status: Status) -> None:
-        """Have the curve drawn and the status written."""
-        self._given.append((planned, folder, status))
-        then = folder / run.STATUS, run.status_text(status)
-        self._aside.loss_curve(history, planned.config.plot.title, folder / run.LOSS_CURVE, then)
+    def complete(self, planned: PlannedRun, folder: Path, history: Mapping[str, np.ndarray], status: Status) -> None:
+        """Have it completed."""
+        self._given = [*self._left(), (planned, folder, history, status)]
+        self._aside.complete(folder, history, planned.config.plot.title, status)
 
-    def end_the_rest(self, clock: Clock) -> None:
-        """End, here, the runs that the process did not; one for which that fails has failed."""
-        for planned, folder, status in self._given:
-            if (folder / run.STATUS).exists():
-                continue
+    def _left(self) -> list[tuple[PlannedRun, Path, Mapping[str, np.ndarray], Status]]:
+        return [given for given in self._given if not (given[1] / run.STATUS).exists()]
+
+    def complete_the_rest(self, clock: Clock) -> None:
+        """Complete, here, what the process did not; a run for which that fails has failed."""
+        for planned, folder, history, status in self._left():
             try:
-                _end(planned, folder, run.read_history(folder), status, clock)
+                complete(folder, history, planned.config.plot.title, status, clock)
             except OSError as error:
-                _record_failure(planned, folder, dict(status.seconds), f"{run.LOSS_CURVE} cannot be drawn: {error}")
-                logger.error("%s failed: %s cannot be drawn: %s", planned.name, run.LOSS_CURVE, error)
-
-
-def _end(
-    planned: PlannedRun, folder: Path, history: Mapping[str, np.ndarray], status: Status, clock: Clock
-) -> None:
-    with clock("plots"):
-        figures.loss_curve(history, planned.config.plot.title, folder / run.LOSS_CURVE)
-    with clock("files"):
-        run.end(folder, status)
+                _record_failure(planned, folder, dict(status.seconds), f"its last files cannot be written: {error}")
+                logger.error("%s failed: its last files cannot be written: %s", planned.name, error)
 
 
 @contextlib.contextmanager
@@ -433,7 +432,7 @@ def execute(
     """Execute one run and write its files, the status last.
 
     Args:
-        later: what ends it if heads alone are trained; who trains part of a network does not notice a loss curve.
+        later: completes it if heads alone are trained; beside a part of a network a loss curve takes no time.
 
     Raises:
         RunFailed: after the failure is recorded.
@@ -451,9 +450,9 @@ def execute(
         history = _train_and_score(planned, material, folds, folder, clock, progress, spared=int(later is not None))
         status = _status(planned, "done", seconds | clock.laps("train", "score"))
         if later is None:
-            _end(planned, folder, history, status, clock)
+            complete(folder, history, planned.config.plot.title, status, clock)
         else:
-            later.end(planned, folder, history, status)
+            later.complete(planned, folder, history, status)
     except UserError:
         raise
     except Exception as error:
@@ -488,7 +487,7 @@ def _train_and_score(
     progress: Progress,
     spared: int,
 ) -> Mapping[str, np.ndarray]:
-    """From features to every file of the run but its loss curve and its status; the columns of its history."""
+    """From features to all files of the run but those of `complete`; the columns of its history."""
     config = planned.config
     seen = material.seen(config.hide, folds)
     with clock("train"):
@@ -503,7 +502,6 @@ def _train_and_score(
     with clock("files"):
         run.write_environment(folder, _environment(planned, material.bank.engine, config.train.device))
         run.write_data(folder, _data(config, material, seen, folds, trained) | {"signal": before.to_json()})
-        run.write_history(folder, trained.history)
         run.write_predictions(folder, predictions)
         run.write_thresholds(folder, tuned)
         run.write_metrics(folder, scored)

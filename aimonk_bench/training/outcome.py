@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aimonk_bench.evaluation.metrics import METRICS, macro
+from aimonk_bench.evaluation.metrics import f1, macro, ranking
 from aimonk_bench.training.samplers import left_out
 from aimonk_bench.training.tuning import Tuning
-
-METRIC_COLUMNS = {"val_f1_default": "f1", "val_average_precision": "average_precision", "val_roc_auc": "roc_auc"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,17 +73,13 @@ def val_metrics(probability: np.ndarray, targets: np.ndarray, observed: np.ndarr
     Returns:
         ``{"val_f1_default": [...], ...}``.
     """
-    scores = {}
-    for column, metric in METRIC_COLUMNS.items():
-        values = METRICS[metric](probability, targets, observed, 0.5)
-        scores[column] = macro(values, ~np.isnan(values))
-    return scores
+    found = {"f1_default": f1(probability, targets, observed, 0.5), **ranking(probability, targets, observed)}
+    return {f"val_{name}": macro(values, ~np.isnan(values)) for name, values in found.items()}
 
 
 def watched(select: str, scores: dict[str, np.ndarray]) -> np.ndarray:
     """Of the columns of an epoch the score that chooses it, larger for better epochs."""
-    column = f"val_{select}"
-    return scores[column] if column in METRIC_COLUMNS else -scores["val_loss"]
+    return -scores["val_loss"] if select in ("last", "loss") else scores[f"val_{select}"]
 
 
 def positive_rate(positive: np.ndarray, observed: np.ndarray) -> np.ndarray:
