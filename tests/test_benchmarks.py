@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -175,6 +176,26 @@ def test_both_scripts_run_on_a_part(work):
     assert all(value > 0 for value in seconds.values())
 
 
+def test_a_suite_is_measured_beside_what_it_is_compared_with(workplace, monkeypatch):
+    data, accounts = workplace / "synthetic", iter([(9.0, {"train": 2.0}), (7.0, {"train": 1.5})])
+    monkeypatch.setattr(suite, "product", lambda overrides, place: next(accounts))
+    part = suite.Part(rates=8, batches=1, predicted=8, encoded=8, heads=1, repeats=1, suites=2, workers=0)
+    sets = [f"data.labels={data}/labels.txt", f"data.images={data}/images", "backbone.weights=none", *suite.QUICK]
+    found, parts, account = suite.measured(sets, part)
+    assert account == {"backbone": "resnet18", "wall": 7.0, "train": 1.5}  # of the quicker one
+    assert {row["backbone"] for row in found} == {"resnet18"}
+    ours = {row["what"]: row["ours s"] for row in found}
+    assert ours == dict.fromkeys(ours, 7.0) | {"competent training / training": 1.5}
+    theirs = {row["what"]: row["other s"] for row in found}
+    seconds = (parts["plain, ms per training picture"] / 1e3, parts["plain, ms per predicted picture"] / 1e3)
+    work = suite.Work(plan_suite(loader.load_suite(suite.SUITE, TABLES, sets)))
+    assert theirs["plain script / suite"] == pytest.approx(work.plain_seconds(*seconds))
+    training = parts["heads"] * parts["competent, ms per head"] / 1e3
+    assert theirs["competent training / training"] == pytest.approx(training)
+    encoding = parts["N"] * parts["competent, ms per picture"] / 1e3
+    assert theirs["competent script / suite"] == pytest.approx(encoding + training)
+
+
 def test_ratios_stand_beside_their_targets():
     rows = suite.compared(wall=20, train=2, bound=21, plain_seconds=30_000, competent_seconds=50, training=16)
     assert [row["ratio"] for row in rows] == [pytest.approx(20 / 21), 1500, 2.5, 8]
@@ -313,6 +334,13 @@ def test_an_option_that_a_benchmark_does_not_read_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         command.main(["sweep", "--data-images", str(tmp_path), "--out", str(tmp_path)])
     assert "sweep has no use for images" in capsys.readouterr().err
+
+
+def test_a_busy_machine_is_told(capsys):
+    command.warn_of(0.0)
+    assert capsys.readouterr().err == ""
+    command.warn_of(64.0 * os.cpu_count())
+    assert "wait until the machine is idle" in capsys.readouterr().err
 
 
 def test_all_runs_every_benchmark_with_its_options_and_gathers_what_they_wrote(tmp_path, monkeypatch):

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aimonk_bench.records.environment import environment
+from aimonk_bench.records.environment import cores, environment
 
 NAMES = ("step", "sweep", "rows", "encode", "finetune", "suite", "peers", "overhead")
+BUSY = 0.25  # of the cores, on the mean of the last minute
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,6 +41,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     function(arguments.out, **given)
 
 
+def warn_of(load: float) -> None:
+    """Say so if the machine has something else to do, or had until now."""
+    if load > BUSY * cores():
+        print(f"warning: load {load:.2f}: wait until the machine is idle, or the figures are too high", file=sys.stderr)
+
+
 def benchmark(name: str) -> tuple[Any, set[str]]:
     """The function of a benchmark, and the options that it takes."""
     function = importlib.import_module(f"{__package__}.{name}").main
@@ -50,6 +57,7 @@ def everything(out: Path, given: dict[str, Any]) -> None:
     """Run all, each with those options that it takes, and write README.md."""
     flags = {"labels": "--data-labels", "images": "--data-images"}
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
+    warn_of(os.getloadavg()[0])
     for name in NAMES:
         takes = benchmark(name)[1]
         own = [part for key in flags if key in given and key in takes for part in (flags[key], str(given[key]))]
