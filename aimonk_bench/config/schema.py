@@ -216,7 +216,7 @@ class Holdout(Section):
     @classmethod
     def _some_are_left(cls, test: float, info: ValidationInfo) -> float:
         if test + info.data.get("val", 0.0) >= 1:
-            raise ValueError("less than 1 - val, so that pictures are left to train on")
+            raise ValueError(f"less than {1 - info.data['val']:g} (1 - val), so that pictures are left to train on")
         return test
 
 
@@ -298,9 +298,10 @@ class TrainConfig(Section):
     @field_validator("accumulate")
     @classmethod
     def _parts_are_equal(cls, value: int, info: ValidationInfo) -> int:
-        if info.data.get("batch_size", 1) % value:
-            raise ValueError("a divisor of batch_size, which is cut into as many parts")
-        if value > 1 and info.data.get("batch_size", 2) == value:
+        rows = info.data.get("batch_size", value + value)  # what is wrong with it has been said
+        if rows % value:
+            raise ValueError(f"a divisor of batch_size ({rows}), which is cut into as many parts")
+        if value > 1 and rows == value:
             raise ValueError("parts of at least two rows, which BatchNorm needs")
         return value
 
@@ -371,42 +372,8 @@ class Config(Section):
     calibration: Literal["none", "platt"] = "none"
     plot: PlotConfig = PlotConfig()
 
-    @field_validator("transform")
-    @classmethod
-    def _views_can_be_had(cls, value: TransformConfig, info: ValidationInfo) -> TransformConfig:
-        freeze = _freeze(info)
-        if value.views == "fresh" and freeze != "none":
-            raise ValueError("views: exact or a number, because fresh views need backbone.freeze: none")
-        if isinstance(value.views, int) and freeze == "none":
-            raise ValueError("views: exact or fresh, because under backbone.freeze: none no views are stored")
-        return value
-
-    @field_validator("train")
-    @classmethod
-    def _tail_options_are_read(cls, value: TrainConfig, info: ValidationInfo) -> TrainConfig:
-        changed = [key for key in TAIL_OPTIONS if getattr(value, key) != TrainConfig.model_fields[key].default]
-        if changed and _freeze(info) == "all":
-            raise ValueError(
-                f"no {' and no '.join(changed)}, because under backbone.freeze: all only a head is trained"
-            )
-        if value.order == "blocks" and _freeze(info) != "all":
-            raise ValueError("order: shuffle, because only heads on a frozen backbone read the store in blocks")
-        return value
-
-    @field_validator("tune")
-    @classmethod
-    def _only_heads_are_stacked(cls, value: Tune, info: ValidationInfo) -> Tune:
-        if value and _freeze(info) != "all":
-            raise ValueError("nothing, because only heads on a frozen backbone (freeze: all) are tuned")
-        return value
-
 
 TAIL_OPTIONS = ("backbone_lr", "accumulate", "precision")  # of train, which a frozen network has no use for
-
-
-def _freeze(info: ValidationInfo) -> str:
-    backbone: BackboneConfig | None = info.data.get("backbone")
-    return backbone.freeze if backbone else "all"  # what is wrong with it has been said
 
 
 class SuiteSection(Section):
@@ -499,6 +466,34 @@ def _unknown_stage(data: dict[str, Any], tables: Tables) -> list[Problem]:
     return []
 
 
+def _clashes(data: dict[str, Any]) -> list[Problem]:
+    """Keys that do not go with ``backbone.freeze``; what is wrong in itself is said by others."""
+    sections = (data.get(key) for key in ("backbone", "transform", "train"))
+    backbone, transform, train = (section if isinstance(section, dict) else {} for section in sections)
+    freeze, views, tune = backbone.get("freeze", "all"), transform.get("views"), data.get("tune")
+    found: list[tuple[registry.Path, Any, str]] = []
+    if freeze == "all":
+        for key in TAIL_OPTIONS:
+            usual = TrainConfig.model_fields[key].default
+            if train.get(key, usual) != usual:
+                instead = usual if isinstance(usual, str) else registry.show(usual)
+                expected = f"{instead}, because under backbone.freeze: all only a head is trained"
+                found.append((("train", key), train[key], expected))
+    if freeze != "all" and train.get("order") == "blocks":
+        expected = "shuffle, because only heads on a frozen backbone (backbone.freeze: all) read the store in blocks"
+        found.append((("train", "order"), "blocks", expected))
+    if freeze != "all" and tune:
+        expected = "{}, because only heads on a frozen backbone (backbone.freeze: all) are tuned"
+        found.append((("tune",), tune, expected))
+    if freeze != "none" and views == "fresh":
+        expected = "exact or a number, because fresh views need backbone.freeze: none"
+        found.append((("transform", "views"), views, expected))
+    if freeze == "none" and isinstance(views, int):
+        expected = "exact or fresh, because under backbone.freeze: none no views are stored"
+        found.append((("transform", "views"), views, expected))
+    return [Problem(path, registry.show(value), expected) for path, value, expected in found]
+
+
 def _tuned_options(data: dict[str, Any], tables: Tables) -> list[Problem]:
     """Keys of ``tune`` that are neither of train nor numeric options of the loss, and values that the loss refuses."""
     tune, loss = data.get("tune"), data["loss"]
@@ -546,6 +541,9 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
         transform = TransformConfig.model_validate(data.get("transform", {}))
         for problem in tables.check_transforms(transform.train, transform.views, transform.size):
             problems.append(replace(problem, path=("transform", *problem.path)))
+    said = {problem.path for problem in problems}
+    if not said & {("backbone",), ("backbone", "freeze")}:
+        problems += [clash for clash in _clashes(data) if not said & {clash.path, clash.path[:1]}]
     return (None if problems else config), problems
 
 
