@@ -55,7 +55,7 @@ TABLES = Tables(
     schedules={"constant": plain, "cosine": plain},
     importers=dict.fromkeys(["labels_txt", "wide_csv", "label_list", "jsonl"]),
     known_backbone=lambda name: name == "some_timm_model",
-    stages=catalog.stages,
+    stages=lambda name: catalog.stages(name) if name in catalog.CATALOG else (),
     check_transforms=check_transforms,
 )
 DATA = "data: {labels: l.txt, images: i}\n"
@@ -307,7 +307,18 @@ HOSTILE = {
     ),
     "stage of the fallback": (
         "backbone: {freeze: layer4, fallback: tf_efficientnet_lite0}\n",
-        ["x.yaml:1:20: backbone.freeze: found 'layer4', expected all, none or a stage of tf_efficientnet_lite0"],
+        [
+            "x.yaml:1:20: backbone.freeze: found 'layer4', expected all, none or a stage of tf_efficientnet_lite0 (the "
+            "declared fallback, which must have it too): blocks.0, blocks.1"
+        ],
+    ),
+    "stage of a network without stages": (
+        "backbone: {name: some_timm_model, freeze: layer4}\n",
+        ["x.yaml:1:43: backbone.freeze: found 'layer4', expected all or none, because some_timm_model has no stages"],
+    ),
+    "stage of what does not exist": (
+        "backbone: {name: resnet8, freeze: layer9}\n",
+        ["x.yaml:1:18: backbone.name: found unknown backbone 'resnet8'"],
     ),
     "parts of one row": (
         "backbone: {freeze: layer4}\ntrain: {batch_size: 16, accumulate: 16}\n",

@@ -40,7 +40,7 @@ class Tables:
 
     Attributes:
         known_backbone: whether a backbone outside ``backbones`` exists all the same.
-        stages: where a backbone can be cut; empty where only the built network tells.
+        stages: where a backbone that exists can be cut.
         check_transforms: the problems of ``train``, ``views`` and ``size`` of the map ``transform``, where paths start.
     """
 
@@ -449,6 +449,10 @@ def _unknown_names(data: dict[str, Any], tables: Tables) -> list[Problem]:
     return problems
 
 
+def _exists(backbone: str, tables: Tables) -> bool:
+    return backbone in tables.backbones or tables.known_backbone(backbone)
+
+
 def _unknown_stage(data: dict[str, Any], tables: Tables) -> list[Problem]:
     """A stage that the backbone, or the fallback that may take its place, does not have."""
     values = data.get("backbone")
@@ -457,11 +461,14 @@ def _unknown_stage(data: dict[str, Any], tables: Tables) -> list[Problem]:
         return []  # what is wrong with it is said by pydantic
     if freeze in ("all", "none"):
         return []
-    names = [values.get("name", BackboneConfig.model_fields["name"].default), values.get("fallback")]
-    for name in names:
-        stages = tables.stages(name) if isinstance(name, str) else ()
-        if stages and not any(f"{freeze}.".startswith(f"{stage}.") for stage in stages):
-            expected = f"all, none or a stage of {name}: {', '.join(stages)}"
+    name, fallback = values.get("name", BackboneConfig.model_fields["name"].default), values.get("fallback")
+    for backbone, role in ((name, ""), (fallback, " (the declared fallback, which must have it too)")):
+        if not isinstance(backbone, str) or not _exists(backbone, tables):
+            continue  # said by pydantic or `_unknown_names`
+        stages = tables.stages(backbone)
+        if not any(f"{freeze}.".startswith(f"{stage}.") for stage in stages):
+            expected = f"all, none or a stage of {backbone}{role}: {', '.join(stages)}"
+            expected = expected if stages else f"all or none, because {backbone}{role} has no stages"
             return [Problem(("backbone", "freeze"), registry.show(freeze), expected, registry.nearest(freeze, stages))]
     return []
 
