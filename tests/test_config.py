@@ -388,6 +388,13 @@ HOSTILE = {
         "loss: focal\ntune: {loss.gama: [1.0]}\n",
         ["x.yaml:2:8: tune.loss.gama: found unknown key 'loss.gama'", "(did you mean loss.gamma?)"],
     ),
+    "tuned option that other losses have": (
+        "loss: masked_bce\ntune: {loss.gamma: [1.0, 2.0]}\n",
+        [
+            "x.yaml:2:8: tune.loss.gamma: found an option that runs with loss masked_bce lack, expected one of "
+            "train.lr, train.weight_decay, or another loss (focal)",
+        ],
+    ),
     "tuned option out of range": (
         "loss: focal\ntune: {loss.gamma: [1.0, -1.0]}\n",
         ["x.yaml:2:26: tune.loss.gamma[1]: found -1.0, expected a number of at least 0"],
@@ -910,6 +917,17 @@ SUITE_PROBLEMS = [
         "suite.axes: found 14641 runs, expected at most 10000",
     ),
 ]
+
+
+def test_an_option_that_one_loss_lacks_is_not_tuned_but_listed(write):
+    tuned = "{}tune: {{loss.gamma: [1.0, 2.0]}}\nsuite: {{baseline: {}, axes: {{loss: [{}]}}}}\n"
+    [line] = problems(load_suite, write("s.yaml", DATA + tuned.format("loss: focal\n", "{}", "focal, masked_bce")))
+    assert "s.yaml:3:8: tune.loss.gamma: found an option that runs with loss masked_bce lack" in line
+    [repair] = re.findall(r"or the axis lists its values: ({.*})", line)
+    listed = f"suite: {{baseline: {{loss: masked_bce}}, axes: {{loss: [masked_bce, {repair}]}}}}\n"
+    assert [run.name for run in load_suite(write("s.yaml", DATA + listed)).runs] == ["masked_bce", "focal(gamma=1.0)"]
+    other = tuned.format("loss: focal\n", "{loss: focal}", "focal, {name: focal, alpha: null}")
+    assert len(load_suite(write("s.yaml", DATA + other)).runs) == 2
 
 
 @pytest.mark.parametrize(("text", "pattern"), SUITE_PROBLEMS)

@@ -501,6 +501,21 @@ def _clashes(data: dict[str, Any]) -> list[Problem]:
     return [Problem(path, registry.show(value), expected) for path, value, expected in found]
 
 
+def _untunable(path: registry.Path, key: str, values: Any, choices: list[str], loss: str, tables: Tables) -> Problem:
+    """A key of ``tune`` that the loss does not have: an option of other losses, or of none."""
+    option = key.removeprefix("loss.")
+    owners = [name for name, function in tables.losses.items() if option in registry.numeric_options(function)]
+    if key == option or not owners:
+        near = registry.nearest(key, choices)
+        return Problem(path, f"unknown key {key!r}", f"one of {', '.join(choices)} (loss {loss})", near, on_key=True)
+    value = values[0] if isinstance(values, list) and values else "..."
+    expected = (
+        f"one of {', '.join(choices)}, or another loss ({', '.join(owners)}); in a suite `loss` and each value of its "
+        f"axis need the option, or the axis lists its values: {{name: {owners[0]}, {option}: {value}}}"
+    )
+    return Problem(path, f"an option that runs with loss {loss} lack", expected, on_key=True)
+
+
 def _tuned_options(data: dict[str, Any], tables: Tables) -> list[Problem]:
     """Keys of ``tune`` that are neither of train nor numeric options of the loss, and values that the loss refuses."""
     tune, loss = data.get("tune"), data["loss"]
@@ -511,10 +526,7 @@ def _tuned_options(data: dict[str, Any], tables: Tables) -> list[Problem]:
     for key in set(tune) - set(Tune.__annotations__):
         path, values = ("tune", key), tune[key]
         if key not in options:
-            choices = [*Tune.__annotations__, *options]
-            expected = f"one of {', '.join(choices)} (loss {loss.name})"
-            near = registry.nearest(key, choices)
-            problems.append(Problem(path, f"unknown key {key!r}", expected, near, on_key=True))
+            problems.append(_untunable(path, key, values, [*Tune.__annotations__, *options], loss.name, tables))
         elif not isinstance(values, list) or not values or None in values or len(set(map(str, values))) < len(values):
             problems.append(Problem(path, registry.show(values), "a list of numbers, none of them twice"))
         else:
