@@ -202,12 +202,14 @@ def schema() -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    backbone: Annotated[str, typer.Argument(help="Whose ImageNet weights to look for.")] = "resnet18",
+) -> None:
     """Say what this machine has, what is wrong with it, and how to mend it."""
     from aimonk_bench.doctor import examine
 
     problems = 0
-    for finding in examine():
+    for finding in examine(backbone):
         print(f"{finding.state:<8} {finding.text}", flush=True)
         problems += finding.state == "problem"
     if problems:

@@ -16,6 +16,7 @@ import pytest
 import typer
 
 from aimonk_bench import cli, console, doctor
+from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.config import loader, schema
 from aimonk_bench.tables import TABLES
@@ -239,12 +240,23 @@ def test_doctor_reports_a_package_that_cannot_be_imported_and_goes_on(
     assert all(f"import of {broken} halted" in text for text in problems)
     subjects = {"cv2": ["cv2 cannot", "the feature store cannot"], "torch": ["the devices cannot"]}
     assert all(any(text.startswith(start) for text in problems) for start in subjects[broken])
-    assert findings[-1].text.startswith(("weights of resnet18", "the default weights cannot be had"))
+    assert findings[-1].text.startswith(("weights of resnet18", "the weights of resnet18 cannot be had"))
 
 
 def test_doctor_finds_nothing_wrong_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor") == 0
     assert "feature store" in capsys.readouterr().out
+
+
+def test_doctor_says_why_the_weights_of_a_backbone_cannot_be_had(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(weights, "_sources", lambda kind, entry: [("package", lambda: weights._packaged(None, entry))])
+    assert run("doctor", "resnet34") == 0
+    note = capsys.readouterr().out.partition("the weights of resnet34 cannot be had here")[2].splitlines()
+    assert "  tried resnet34, package: no weight package is known for this backbone" in note
+    assert run("doctor", "resnet81") == 1
+    assert "did you mean resnet18?" in capsys.readouterr().out
 
 
 def test_doctor_counts_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
