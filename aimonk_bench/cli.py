@@ -64,6 +64,8 @@ class Kind(StrEnum):
     missing = "missing"
     samplers = "samplers"
     thresholds = "thresholds"
+    optimizers = "optimizers"
+    schedules = "schedules"
     importers = "importers"
 
 
@@ -180,15 +182,23 @@ def audit(
 
 
 @app.command("list")
-def list_(kind: Annotated[Kind | None, typer.Argument(help="One table; default all.")] = None) -> None:
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[KIND]", help=f"One table, of {', '.join(Kind)}; default all.")
+    ] = None,
+) -> None:
     """List what a config can name, with options and defaults."""
     from rich.console import Console
 
-    from aimonk_bench import tables
+    from aimonk_bench import registry, tables
 
+    kinds = [name.value for name in Kind]
+    if kind is not None and kind not in kinds:
+        problem = registry.Problem((), repr(kind), f"one of {', '.join(kinds)}", registry.nearest(kind, kinds))
+        raise UserError(f"list: {problem}")
     console = Console()
-    for name in [kind] if kind else list(Kind):
-        console.print(tables.describe(name.value))
+    for name in [kind] if kind else kinds:
+        console.print(tables.describe(name))
 
 
 @app.command()

@@ -172,6 +172,15 @@ def test_list_names_every_entry(kind: cli.Kind, capsys: pytest.CaptureFixture[st
     assert set(getattr(TABLES, kind)) <= words
 
 
+def test_list_suggests_the_nearest_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list", "schedules") == 0
+    assert "warmup=0.1" in capsys.readouterr().out
+    assert run("list", "losess") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("list: found 'losess', expected one of backbones, losses, missing, samplers, thresholds,")
+    assert error.endswith("importers (did you mean losses?)\n")
+
+
 def test_list_breaks_no_name_at_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     assert run("list") == 0
