@@ -47,7 +47,10 @@ def test_run_prints_the_table_to_stdout_and_the_rest_to_stderr(
     captured = capsys.readouterr()
     items = json.loads((workplace / "printed" / "seconds.json").read_text())
     told = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in items.items() if phase != "total")
-    assert captured.err.splitlines()[-1] == f"{items['total']:.1f} s: {told}"
+    assert captured.err.splitlines()[-2:] == [
+        f"results in {workplace / 'printed'}",
+        f"{items['total']:.1f} s: {told}",
+    ]
     assert "always positive" in captured.out
     assert "importer: labels_txt" in captured.err
     assert "importer" not in captured.out
@@ -165,6 +168,33 @@ def test_an_interrupt_leaves_with_130(
     assert "interrupted" in capsys.readouterr().err
 
 
+# A command that is told to end while a file is half written.
+TERMINATED = """
+import signal, sys
+from aimonk_bench import __main__
+from aimonk_bench.data import synthetic
+from aimonk_bench.records.files import atomic
+
+def write(out, **options):
+    with atomic(out / "half.npz") as partial:
+        partial.touch()
+        print([path.name for path in out.iterdir()])
+        signal.raise_signal(signal.SIGTERM)
+
+synthetic.write = write
+sys.argv[1:] = ["data", "synthetic", *sys.argv[1:]]
+__main__.main()
+"""
+
+
+def test_a_terminated_command_clears_up_and_leaves_with_130(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", TERMINATED, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert "half.npz" in done.stdout
+    assert done.stderr.splitlines()[-1] == "interrupted; the same command again goes on where this one stopped"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("kind", list(cli.Kind))
 def test_list_names_every_entry(kind: cli.Kind, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list", kind) == 0
@@ -277,6 +307,9 @@ def test_doctor_counts_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatc
 def test_synthetic_writes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("data", "synthetic", tmp_path / "set", "--images", 12, "--size", 32, "--missing", 0.5) == 0
     assert len((tmp_path / "set" / "labels.txt").read_text().splitlines()) == 12
+    assert capsys.readouterr() == ("", f"wrote 12 pictures, labels.txt and truth.csv to {tmp_path / 'set'}\n")
+    assert run("data", "synthetic", tmp_path / "set", "--images", 12, "--size", 32, "--missing", 0.5) == 0
+    assert capsys.readouterr() == ("", f"{tmp_path / 'set'} holds this data set already\n")
     assert run("data", "synthetic", tmp_path / "set", "--images", 3) == 2
     assert "images: found 3" in capsys.readouterr().err
 
