@@ -6,7 +6,7 @@ import functools
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
@@ -30,7 +30,7 @@ def examine(backbone: str = "resnet18") -> Iterator[Finding]:
 
     A look that fails is a problem in itself, and the next one is taken.
     """
-    looks = {
+    looks: dict[str, Callable[[], Iterator[Finding]]] = {
         "the packages": _packages,
         "OpenCV": _opencv,
         "the devices": _devices,

@@ -87,7 +87,7 @@ def problems(function, *args) -> list[str]:
     with pytest.raises(UserError) as caught:
         function(*args)
     for line in caught.value.problems:
-        assert "Input" not in line
+        assert re.search(r"Input|Value error|Spec\(", line) is None
         assert "\n" not in line
     return caught.value.problems
 
@@ -382,7 +382,7 @@ HOSTILE = {
     ),
     "unequal parts": (
         "backbone: {freeze: layer4}\ntrain: {batch_size: 16, accumulate: 3}\n",
-        ["x.yaml:2:37: train.accumulate: found 3, expected a divisor of batch_size (16)"],
+        ["x.yaml:2:37: train.accumulate: found 3, expected a divisor of train.batch_size (16)"],
     ),
     "tuned option of another loss": (
         "loss: focal\ntune: {loss.gama: [1.0]}\n",
@@ -408,11 +408,11 @@ HOSTILE = {
     "one fold": ("split: {folds: 1}\n", ["x.yaml:1:16: split.folds: found 1, expected a number of at least 2"]),
     "nothing to train on": (
         "split: {scheme: holdout, val: 0.5, test: 0.5}\n",
-        ["x.yaml:1:42: split.test: found 0.5, expected less than 0.5 (1 - val)"],
+        ["x.yaml:1:42: split.test: found 0.5, expected less than 0.5 (1 - split.val)"],
     ),
     "default test part": (
         "split: {scheme: holdout, val: 0.9}\n",
-        ["x.yaml:1:1: split.test: found 0.15, expected less than 0.1 (1 - val)"],
+        ["x.yaml:1:1: split.test: found 0.15, expected less than 0.1 (1 - split.val)"],
     ),
     "no views": (
         "transform: {views: 0}\n",

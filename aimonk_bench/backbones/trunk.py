@@ -172,7 +172,7 @@ def split(whole: Trunk, name: str, size: int, stage: str) -> tuple[Trunk, Tail]:
 def outline(name: str) -> nn.Module:
     """timm's network without its numbers, which takes no memory."""
     with torch.device("meta"):
-        return cast(nn.Module, timm.create_model(name, pretrained=False, num_classes=0))
+        return timm.create_model(name, pretrained=False, num_classes=0)
 
 
 def stages(network: nn.Module) -> list[str]:

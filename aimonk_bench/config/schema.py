@@ -216,7 +216,7 @@ class Holdout(Section):
     @classmethod
     def _some_are_left(cls, test: float, info: ValidationInfo) -> float:
         if test + info.data.get("val", 0.0) >= 1:
-            raise ValueError(f"less than {1 - info.data['val']:g} (1 - val), so that pictures are left to train on")
+            raise ValueError(f"less than {1 - info.data['val']:g} (1 - split.val), or no picture is left to train on")
         return test
 
 
@@ -300,7 +300,7 @@ class TrainConfig(Section):
     def _parts_are_equal(cls, value: int, info: ValidationInfo) -> int:
         rows = info.data.get("batch_size", value + value)  # what is wrong with it has been said
         if rows % value:
-            raise ValueError(f"a divisor of batch_size ({rows}), which is cut into as many parts")
+            raise ValueError(f"a divisor of train.batch_size ({rows}), which is cut into as many parts")
         if value > 1 and rows == value:
             raise ValueError("parts of at least two rows, which BatchNorm needs")
         return value
