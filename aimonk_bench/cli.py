@@ -218,7 +218,9 @@ def schema() -> None:
 
 @app.command()
 def doctor(
-    backbone: Annotated[str, typer.Argument(help="Whose ImageNet weights to look for.")] = "resnet18",
+    backbone: Annotated[
+        str, typer.Argument(metavar="BACKBONE", help="Whose ImageNet weights to look for.")
+    ] = "resnet18",
 ) -> None:
     """Say what this machine has, what is wrong with it, and how to mend it."""
     from aimonk_bench.doctor import examine

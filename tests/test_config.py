@@ -395,6 +395,10 @@ HOSTILE = {
             "train.lr, train.weight_decay, or another loss (focal)",
         ],
     ),
+    "tuned option of a loss that does not exist": (
+        "loss: foacl\ntune: {loss.gamma: [1.0, 2.0]}\n",
+        ["x.yaml:1:7: loss: found unknown loss 'foacl'"],
+    ),
     "tuned option out of range": (
         "loss: focal\ntune: {loss.gamma: [1.0, -1.0]}\n",
         ["x.yaml:2:26: tune.loss.gamma[1]: found -1.0, expected a number of at least 0"],

@@ -547,7 +547,8 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
         The config and no problem, or None and every problem.
     """
     problems = _unknown_names(data, tables) + _fill_entries(data, tables)
-    problems += _unknown_stage(data, tables) + _tuned_options(data, tables)
+    wrong_loss = any(problem.path[0] == "loss" for problem in problems)  # of which the stand-in says nothing
+    problems += _unknown_stage(data, tables) + ([] if wrong_loss else _tuned_options(data, tables))
     data.setdefault("data", {})  # so that each of its required keys is named
     config = None
     try:
