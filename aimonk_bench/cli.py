@@ -5,6 +5,7 @@ Every import of another room stands inside its verb, so that `--help` and `table
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from aimonk_bench.errors import RunFailed, UserError
 
 if TYPE_CHECKING:
     from aimonk_bench.records.index import Collection
+
+logger = logging.getLogger(__name__)
 
 DONE, FAILED, WRONG, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -64,6 +67,8 @@ class Kind(StrEnum):
     missing = "missing"
     samplers = "samplers"
     thresholds = "thresholds"
+    optimizers = "optimizers"
+    schedules = "schedules"
     importers = "importers"
 
 
@@ -87,6 +92,7 @@ def run(
         runner.execute_run(planned, folder, clock, progress)
     with clock("statistics"):
         _print_table(index.collect(folder))
+    logger.info("results in %s", folder)
     runner.itemise(folder, clock)
 
 
@@ -116,6 +122,7 @@ def suite(
     with clock("statistics"):
         collection = index.collect(folder)
         _print_table(collection, top)
+    logger.info("results in %s", folder)
     runner.itemise(folder, clock)
     if collection.failed:
         raise typer.Exit(SOME_FAILED if collection.finished else FAILED)
@@ -180,15 +187,23 @@ def audit(
 
 
 @app.command("list")
-def list_(kind: Annotated[Kind | None, typer.Argument(help="One table; default all.")] = None) -> None:
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="KIND", help=f"One table, of {', '.join(Kind)}; default all.")
+    ] = None,
+) -> None:
     """List what a config can name, with options and defaults."""
     from rich.console import Console
 
-    from aimonk_bench import tables
+    from aimonk_bench import registry, tables
 
+    kinds = [name.value for name in Kind]
+    if kind is not None and kind not in kinds:
+        problem = registry.Problem((), repr(kind), f"one of {', '.join(kinds)}", registry.nearest(kind, kinds))
+        raise UserError(f"list: {problem}")
     console = Console()
-    for name in [kind] if kind else list(Kind):
-        console.print(tables.describe(name.value))
+    for name in [kind] if kind else kinds:
+        console.print(tables.describe(name))
 
 
 @app.command()
@@ -202,12 +217,16 @@ def schema() -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    backbone: Annotated[
+        str, typer.Argument(metavar="BACKBONE", help="Whose ImageNet weights to look for.")
+    ] = "resnet18",
+) -> None:
     """Say what this machine has, what is wrong with it, and how to mend it."""
     from aimonk_bench.doctor import examine
 
     problems = 0
-    for finding in examine():
+    for finding in examine(backbone):
         print(f"{finding.state:<8} {finding.text}", flush=True)
         problems += finding.state == "problem"
     if problems:
@@ -236,8 +255,10 @@ def synthetic(
     label_noise: Annotated[float, typer.Option(help="Share of the labels that are wrong.")] = 0.0,
 ) -> None:
     """Make the embedded data set: pictures with clutter, labels.txt, and truth.csv with what lies behind every NA."""
+    from aimonk_bench.console import set_up_logging
     from aimonk_bench.data import synthetic as generator
 
+    set_up_logging(quiet=False)
     generator.write(
         out,
         images=images,
@@ -253,8 +274,10 @@ def synthetic(
 @data.command()
 def elpv(out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")]) -> None:
     """Write the solar cells of the package elpv-dataset (CC BY-NC-SA 4.0) as pictures and label files."""
+    from aimonk_bench.console import set_up_logging
     from aimonk_bench.data import elpv as importer
 
+    set_up_logging(quiet=False)
     importer.write(out)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
@@ -24,17 +25,17 @@ class Finding:
     text: str
 
 
-def examine() -> Iterator[Finding]:
-    """Look at Python, the packages, OpenCV's owners, the devices, the feature store and the default weights.
+def examine(backbone: str = "resnet18") -> Iterator[Finding]:
+    """Look at Python, the packages, OpenCV's owners, the devices, the feature store and the weights of a backbone.
 
     A look that fails is a problem in itself, and the next one is taken.
     """
-    looks = {
+    looks: dict[str, Callable[[], Iterator[Finding]]] = {
         "the packages": _packages,
         "OpenCV": _opencv,
         "the devices": _devices,
         "the feature store": _store,
-        "the default weights": _weights,
+        f"the weights of {backbone}": functools.partial(_weights, backbone),
     }
     for subject, look in looks.items():
         try:
@@ -100,16 +101,16 @@ def _store() -> Iterator[Finding]:
     yield Finding("ok", f"feature store {root}: {used / 2**20:.0f} MiB used, {free / 2**30:.0f} GiB free")
 
 
-def _weights() -> Iterator[Finding]:
+def _weights(backbone: str) -> Iterator[Finding]:
     from aimonk_bench.backbones import weights
     from aimonk_bench.config.schema import BackboneConfig
 
     try:
-        found = weights.resolve(BackboneConfig())
+        found = weights.resolve(BackboneConfig(name=backbone))
     except weights.WeightsUnavailable as error:
         lines = "\n".join(f"  {line}" for line in error.problems)
         yield Finding(
-            "note", f"the default weights cannot be had here, so name another backbone or a fallback:\n{lines}"
+            "note", f"the weights of {backbone} cannot be had here, so name another backbone or a fallback:\n{lines}"
         )
         return
     yield Finding("ok", f"weights of {found.name}: {found.source}, {found.file}")

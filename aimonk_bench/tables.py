@@ -41,7 +41,7 @@ def describe(kind: str) -> Group:
     """One of the tables for reading, and a blank line: names, options with their defaults, and what each entry is.
 
     Args:
-        kind: a field of TABLES: backbones, losses, missing, samplers, thresholds or importers.
+        kind: a field of TABLES: backbones, losses, missing, samplers, thresholds, optimizers, schedules or importers.
     """
     grid = Grid(
         title=kind, title_justify="left", caption_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)

@@ -405,6 +405,10 @@ def test_audit_shows_everything_at_any_width(faulty: Path) -> None:
         for part in ("image_0.jpg=image_1.jpg", "image_4.jpgisPNG", "attr1,attr2", "image_6.jpg(missing)"):
             assert part in text
         assert ("leftout" in text) == (width == 40)
+    for width in range(40, 100):  # columns leave before a head is broken
+        out = io.StringIO()
+        report.render(found, Console(file=out, width=width))
+        assert "\nattribute " in out.getvalue(), width
 
 
 def test_audit_of_a_suite_is_that_of_its_baseline(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

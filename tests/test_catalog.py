@@ -46,6 +46,14 @@ def test_the_names_of_timm_are_known_with_and_without_tag():
     assert catalog.known("resnet18.a1_in1k")
 
 
+def test_the_stages_of_any_network_are_known():
+    assert catalog.stages("resnet18") == catalog.stages("resnet18.tv_in1k") == catalog.RESNET
+    assert catalog.stages("resnet26") == ("bn1", *catalog.RESNET)
+    assert catalog.stages("test_vit") == (*(f"blocks.{number}" for number in range(6)), "norm")
+    assert "features.denseblock2" in catalog.stages("densenet121")  # which is all in one part
+    assert catalog.stages("vgg11")[:2] == ("features.1", "features.2")
+
+
 @pytest.mark.parametrize(("name", "near"), [("resnet81", "resnet18"), ("resnet18.tv_in2k", "resnet18.tv_in1k")])
 def test_an_unknown_name_gets_the_nearest(name: str, near: str):
     assert not catalog.known(name)

@@ -16,6 +16,7 @@ import pytest
 import typer
 
 from aimonk_bench import cli, console, doctor
+from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.config import loader, schema
 from aimonk_bench.tables import TABLES
@@ -46,7 +47,10 @@ def test_run_prints_the_table_to_stdout_and_the_rest_to_stderr(
     captured = capsys.readouterr()
     items = json.loads((workplace / "printed" / "seconds.json").read_text())
     told = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in items.items() if phase != "total")
-    assert captured.err.splitlines()[-1] == f"{items['total']:.1f} s: {told}"
+    assert captured.err.splitlines()[-2:] == [
+        f"results in {workplace / 'printed'}",
+        f"{items['total']:.1f} s: {told}",
+    ]
     assert "always positive" in captured.out
     assert "importer: labels_txt" in captured.err
     assert "importer" not in captured.out
@@ -164,11 +168,47 @@ def test_an_interrupt_leaves_with_130(
     assert "interrupted" in capsys.readouterr().err
 
 
+# A command that is told to end while a file is half written.
+TERMINATED = """
+import signal, sys
+from aimonk_bench import __main__
+from aimonk_bench.data import synthetic
+from aimonk_bench.records.files import atomic
+
+def write(out, **options):
+    with atomic(out / "half.npz") as partial:
+        partial.touch()
+        print([path.name for path in out.iterdir()])
+        signal.raise_signal(signal.SIGTERM)
+
+synthetic.write = write
+sys.argv[1:] = ["data", "synthetic", *sys.argv[1:]]
+__main__.main()
+"""
+
+
+def test_a_terminated_command_clears_up_and_leaves_with_130(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", TERMINATED, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert "half.npz" in done.stdout
+    assert done.stderr.splitlines()[-1] == "interrupted; the same command again goes on where this one stopped"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("kind", list(cli.Kind))
 def test_list_names_every_entry(kind: cli.Kind, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list", kind) == 0
     words = set(capsys.readouterr().out.split())
     assert set(getattr(TABLES, kind)) <= words
+
+
+def test_list_suggests_the_nearest_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list", "schedules") == 0
+    assert "warmup=0.1" in capsys.readouterr().out
+    assert run("list", "losess") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("list: found 'losess', expected one of backbones, losses, missing, samplers, thresholds,")
+    assert error.endswith("importers (did you mean losses?)\n")
 
 
 def test_list_breaks_no_name_at_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,12 +279,23 @@ def test_doctor_reports_a_package_that_cannot_be_imported_and_goes_on(
     assert all(f"import of {broken} halted" in text for text in problems)
     subjects = {"cv2": ["cv2 cannot", "the feature store cannot"], "torch": ["the devices cannot"]}
     assert all(any(text.startswith(start) for text in problems) for start in subjects[broken])
-    assert findings[-1].text.startswith(("weights of resnet18", "the default weights cannot be had"))
+    assert findings[-1].text.startswith(("weights of resnet18", "the weights of resnet18 cannot be had"))
 
 
 def test_doctor_finds_nothing_wrong_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor") == 0
     assert "feature store" in capsys.readouterr().out
+
+
+def test_doctor_says_why_the_weights_of_a_backbone_cannot_be_had(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(weights, "_sources", lambda kind, entry: [("package", lambda: weights._packaged(None, entry))])
+    assert run("doctor", "resnet34") == 0
+    note = capsys.readouterr().out.partition("the weights of resnet34 cannot be had here")[2].splitlines()
+    assert "  tried resnet34, package: no weight package is known for this backbone" in note
+    assert run("doctor", "resnet81") == 1
+    assert "did you mean resnet18?" in capsys.readouterr().out
 
 
 def test_doctor_counts_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,6 +307,9 @@ def test_doctor_counts_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatc
 def test_synthetic_writes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("data", "synthetic", tmp_path / "set", "--images", 12, "--size", 32, "--missing", 0.5) == 0
     assert len((tmp_path / "set" / "labels.txt").read_text().splitlines()) == 12
+    assert capsys.readouterr() == ("", f"wrote 12 pictures, labels.txt and truth.csv to {tmp_path / 'set'}\n")
+    assert run("data", "synthetic", tmp_path / "set", "--images", 12, "--size", 32, "--missing", 0.5) == 0
+    assert capsys.readouterr() == ("", f"{tmp_path / 'set'} holds this data set already\n")
     assert run("data", "synthetic", tmp_path / "set", "--images", 3) == 2
     assert "images: found 3" in capsys.readouterr().err
 

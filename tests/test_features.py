@@ -559,21 +559,31 @@ def test_rows_that_would_not_fit_are_refused_before_one_is_stored(
 ):
     store, cut = FeatureStore(tmp_path / "store"), dataclasses.replace(spec, freeze="layer4")
     size = 2 * 100 * 2 * 2 * 256 * 4  # two views of a hundred pictures, 2 x 2 maps of 256 channels in float32
-    monkeypatch.setenv("AIMONK_BENCH_BUDGET_GB", str((size - 1) / 1e9))
-    with pytest.raises(
-        RunFailed, match=r"200 rows of 1024 \(before layer4, float32\) take 0\.0 GB, AIMONK_BENCH_BUDGET"
-    ):
+    monkeypatch.setenv("AIMONK_BENCH_BUDGET_GB", str(0.5e-3))
+    message = r"200 rows of 1024 \(before layer4, float32\) take 0\.8192 MB, AIMONK_BENCH_BUDGET_GB allows 0\.5 MB: use"
+    with pytest.raises(RunFailed, match=message):
         store.bank(pictures, views(FLIP), FLIP, cut)
     assert (store.root / "features" / cut.digest / "rows.f32").stat().st_size == 0
-    monkeypatch.setenv("AIMONK_BENCH_BUDGET_GB", "plenty")
-    with pytest.raises(UserError, match="AIMONK_BENCH_BUDGET_GB: found 'plenty', expected a number of gigabytes"):
+    monkeypatch.setenv("AIMONK_BENCH_BUDGET_GB", str((size - 1) / 1e9))
+    with pytest.raises(RunFailed, match="a larger AIMONK_BENCH_BUDGET_GB"):
         store.bank(pictures, views(FLIP), FLIP, cut)
     monkeypatch.setenv("AIMONK_BENCH_BUDGET_GB", str(size / 1e9))
     assert store.bank(pictures, views(FLIP), FLIP, cut).rows.shape == (200, 1024)
     monkeypatch.setattr(features.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, features.SPARE_BYTES))
-    with pytest.raises(RunFailed, match=r"take 0\.0 GB, 0\.0 are free: use a later stage or backbone.dtype float16 or"):
+    with pytest.raises(
+        RunFailed, match=r"take 0\.8192 MB, 0 MB are free: use a later stage or backbone.dtype float16 or"
+    ):
         store.bank(pictures, views(BOTH), BOTH, cut)
     assert len(store.bank(pictures, views(FLIP), FLIP, cut).rows) == 200  # what is there needs no room
+
+
+@pytest.mark.parametrize("budget", ["plenty", "-1", "nan", "inf", "-inf", ""])
+def test_a_budget_that_is_none_is_refused_at_once(budget: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AIMONK_BENCH_BUDGET_GB", budget)
+    with pytest.raises(UserError, match=f"AIMONK_BENCH_BUDGET_GB: found '{budget}', expected a number of gigabytes"):
+        FeatureStore(tmp_path)
+    monkeypatch.setenv("AIMONK_BENCH_BUDGET_GB", "0")
+    FeatureStore(tmp_path)
 
 
 def test_pixels_are_stored_as_they_are_decoded(pictures: list[Picture], spec: EncoderSpec, tmp_path: Path):

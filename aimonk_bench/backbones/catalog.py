@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,10 +74,19 @@ def entry(name: str) -> Entry:
     return _ask_timm(name)
 
 
+@functools.cache
 def stages(name: str) -> tuple[str, ...]:
-    """Where a backbone of the catalog can be cut; empty for any other, whose built network tells."""
-    names = [key for key, listed in CATALOG.items() if name in (key, listed.timm)]
-    return CATALOG[names[0]].stages if names else ()
+    """Where a backbone can be cut: as the catalog says, else (and only then building it) as timm's network does.
+
+    Raises:
+        UserError: as :func:`entry`.
+    """
+    facts = entry(name)
+    if facts.stages:
+        return facts.stages
+    from aimonk_bench.backbones import trunk
+
+    return tuple(trunk.stages(trunk.outline(facts.timm)))
 
 
 def known(name: str) -> bool:

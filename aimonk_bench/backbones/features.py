@@ -72,11 +72,15 @@ class FeatureStore:
 
     Args:
         root: default ``$AIMONK_BENCH_CACHE``, else ``~/.cache/aimonk_bench``.
+
+    Raises:
+        UserError: AIMONK_BENCH_BUDGET_GB is no budget.
     """
 
     def __init__(self, root: Path | None = None) -> None:
         place = root or os.environ.get("AIMONK_BENCH_CACHE") or "~/.cache/aimonk_bench"
         self.root = Path(place).expanduser()
+        _budget()  # a wrong one is refused before anything is encoded
 
     def bank(
         self,
@@ -327,12 +331,30 @@ def _encoded(
 
 
 def _budget() -> float:
-    """Bytes that new rows may take."""
+    """Bytes that new rows may take.
+
+    Raises:
+        UserError: AIMONK_BENCH_BUDGET_GB is no finite number of at least 0.
+    """
     told = os.environ.get("AIMONK_BENCH_BUDGET_GB", str(BUDGET_GB))
     try:
-        return float(told) * 1e9
-    except ValueError as error:
-        raise UserError(f"AIMONK_BENCH_BUDGET_GB: found {told!r}, expected a number of gigabytes") from error
+        budget = float(told)
+    except ValueError:
+        budget = math.nan
+    if not 0 <= budget < math.inf:
+        raise UserError(
+            f"AIMONK_BENCH_BUDGET_GB: found {told!r}, expected a number of gigabytes, such as {BUDGET_GB:g}"
+        )
+    return budget * 1e9
+
+
+def _in_words(size: float) -> str:
+    """Bytes as megabytes, above a thousand of them as gigabytes.
+
+    >>> _in_words(819_200), _in_words(1.25e10)
+    ('0.8192 MB', '12.5 GB')
+    """
+    return f"{size / 1e6:.4g} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
 
 
 def _afford(todo: Todo, spec: EncoderSpec, folder: Path) -> None:
@@ -340,24 +362,23 @@ def _afford(todo: Todo, spec: EncoderSpec, folder: Path) -> None:
 
     Raises:
         RunFailed: with the size, and what would make it smaller.
-        UserError: AIMONK_BENCH_BUDGET_GB is no number.
     """
     record = read_record(folder)
     assert record is not None  # written by whoever opened the encoder
     rows = sum(len(keys) for _, keys in todo)
     size = rows * record.features * np.dtype(spec.stored).itemsize
     allowed = _budget()
-    free = shutil.disk_usage(folder).free - SPARE_BYTES
+    free = max(0, shutil.disk_usage(folder).free - SPARE_BYTES)
     if size > min(allowed, free):
         budget = allowed < free
-        limit = f"AIMONK_BENCH_BUDGET_GB allows {allowed / 1e9:g}" if budget else f"{free / 1e9:.1f} are free"
+        limit = f"AIMONK_BENCH_BUDGET_GB allows {_in_words(allowed)}" if budget else f"{_in_words(free)} are free"
         mends = ["a later stage"] * (spec.freeze not in ("all", "none"))
         mends += ["backbone.dtype float16"] * (spec.stored == "float32")
         mends += ["a smaller transform.size"] * (spec.freeze != "all")
         mends += ["a larger AIMONK_BENCH_BUDGET_GB" if budget else "another disk for AIMONK_BENCH_CACHE"]
         raise RunFailed(
             f"the feature store: {rows} rows of {record.features} ({spec.boundary}, {spec.stored}) take "
-            f"{size / 1e9:.1f} GB, {limit}: use {' or '.join(mends)}"
+            f"{_in_words(size)}, {limit}: use {' or '.join(mends)}"
         )
 
 

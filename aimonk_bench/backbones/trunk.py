@@ -20,6 +20,7 @@ from aimonk_bench.errors import UserError
 from aimonk_bench.records.files import atomic
 
 INPUT, OUTPUT = "pictures", "features"
+LISTS = ("blocks", "stages", "layers", "features")  # what timm's networks call the lists of their stages
 
 
 class Trunk(nn.Module):
@@ -142,9 +143,14 @@ def split(whole: Trunk, name: str, size: int, stage: str) -> tuple[Trunk, Tail]:
         UserError: there is no such stage, or the network computes something beside its stages.
     """
     if stage not in dict(whole.network.named_modules()):
-        raise UserError(f"backbone.freeze: found {stage!r}, expected all, none or one of {', '.join(stages(whole))}")
+        listed = ", ".join(stages(whole.network))
+        choices = f"all, none or one of {listed}" if listed else f"all or none, because {name} has no stages"
+        raise UserError(f"backbone.freeze: found {stage!r}, expected {choices}")
     noise = torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    reason = None
+    impossible = UserError(
+        f"backbone.freeze: {name} cannot be split before {stage}, because timm's network computes something beside its "
+        "stages: use all, none or another stage"
+    )
     with torch.inference_mode():
         wanted = whole(noise)
     try:
@@ -154,26 +160,34 @@ def split(whole: Trunk, name: str, size: int, stage: str) -> tuple[Trunk, Tail]:
             reached = trunk.reached(noise)
             tail = Tail(_without(whole.network, stage, above=False), tuple(reached.shape[1:]))
             found = tail(trunk(noise))
-        if found.shape != wanted.shape or not torch.allclose(
-            found, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max())
-        ):
-            reason = "its two parts do not give what the whole gives"
     except Exception as error:  # modules raise nearly anything where they are handed what they do not expect
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    if reason is not None:
-        raise UserError(
-            f"backbone.freeze: {name} cannot be split before {stage} ({reason}): use all, none or another stage"
-        )
+        raise impossible from error
+    if found.shape != wanted.shape or not torch.allclose(
+        found, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max())
+    ):
+        raise impossible
     return trunk, tail.requires_grad_(True)
 
 
-def stages(whole: Trunk) -> list[str]:
-    """Modules before which a network may be cut: its parts with parameters, and the parts of those that are lists."""
+def outline(name: str) -> nn.Module:
+    """timm's network without its numbers, which takes no memory."""
+    with torch.device("meta"):
+        return timm.create_model(name, pretrained=False, num_classes=0)
+
+
+def stages(network: nn.Module) -> list[str]:
+    """Modules before which a network may be cut: its parts with parameters, and the parts of those that are lists.
+
+    Of a network that is all in one part, those of that part.
+    """
+    parts = {name: part for name, part in network.named_children() if any(True for _ in part.parameters())}
+    if len(parts) == 1:
+        [(outer, only)] = parts.items()
+        return [f"{outer}.{name}" for name in stages(only)]
     found = []
-    for name, part in whole.network.named_children():
-        inner = [f"{name}.{own}" for own, _ in part.named_children()]
-        listed = isinstance(part, nn.Sequential | nn.ModuleList) and name in ("blocks", "stages", "layers")
-        found += inner if listed else [name] * any(True for _ in part.parameters())
+    for name, part in parts.items():
+        listed = isinstance(part, nn.Sequential | nn.ModuleList) and name in LISTS
+        found += [f"{name}.{own}" for own, _ in part.named_children()] if listed else [name]
     return found[1:]  # before the first part there is nothing to freeze
 
 

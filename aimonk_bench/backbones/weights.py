@@ -86,11 +86,11 @@ def resolve(backbone: BackboneConfig) -> Weights:
     tried: list[str] = []
     found = _find(backbone.name, backbone.weights, tried)
     if found is None and backbone.fallback is not None:
-        reasons = "".join(f"\n  tried {line}" for line in tried)
+        reason = tried[0] if len(tried) == 1 else f"`aimonk-bench doctor {backbone.name}` says why"
         found = _find(backbone.fallback, "imagenet", tried)
         if found is not None:
             found = replace(found, requested=backbone.name)
-            logger.warning("using the declared fallback %s instead of %s%s", found.name, backbone.name, reasons)
+            logger.warning("using the declared fallback %s instead of %s (%s)", found.name, backbone.name, reason)
     if found is None:
         raise _unavailable(backbone, tried)
     if found.non_commercial:
@@ -100,9 +100,7 @@ def resolve(backbone: BackboneConfig) -> Weights:
 
 def _unavailable(backbone: BackboneConfig, tried: list[str]) -> WeightsUnavailable:
     entry = catalog.entry(backbone.name)
-    fallback = (
-        "another backbone.fallback" if backbone.fallback else "a backbone.fallback, such as tf_efficientnet_lite0"
-    )
+    fallback = "another backbone.fallback" if backbone.fallback else "`--set backbone.fallback=tf_efficientnet_lite0`"
     download = f"`hf download {entry.hub}` where the hub can be reached, " if entry.hub else ""
     choices = (
         f"choices: {download}{fallback}, or for backbone.weights a file ({', '.join(WEIGHT_SUFFIXES)}), "

@@ -167,7 +167,7 @@ def merge(old: Node, new: Node, *, top: bool = True) -> Node:
     merged = dict(old.value)
     for key, node in new.value.items():
         merged[key] = merge(merged[key], node, top=False) if key in merged else node
-    written = new if new.at.line else old  # a map that --set adds to still stands in its file
+    written = new if new.at.line or not old.children else old  # a map that --set adds to still stands in its file
     return replace(written, value=merged)
 
 

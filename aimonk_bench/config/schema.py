@@ -40,7 +40,7 @@ class Tables:
 
     Attributes:
         known_backbone: whether a backbone outside ``backbones`` exists all the same.
-        stages: where a backbone can be cut; empty where only the built network tells.
+        stages: where a backbone that exists can be cut.
         check_transforms: the problems of ``train``, ``views`` and ``size`` of the map ``transform``, where paths start.
     """
 
@@ -216,7 +216,7 @@ class Holdout(Section):
     @classmethod
     def _some_are_left(cls, test: float, info: ValidationInfo) -> float:
         if test + info.data.get("val", 0.0) >= 1:
-            raise ValueError("less than 1 - val, so that pictures are left to train on")
+            raise ValueError(f"less than {1 - info.data['val']:g} (1 - split.val), or no picture is left to train on")
         return test
 
 
@@ -298,9 +298,10 @@ class TrainConfig(Section):
     @field_validator("accumulate")
     @classmethod
     def _parts_are_equal(cls, value: int, info: ValidationInfo) -> int:
-        if info.data.get("batch_size", 1) % value:
-            raise ValueError("a divisor of batch_size, which is cut into as many parts")
-        if value > 1 and info.data.get("batch_size", 2) == value:
+        rows = info.data.get("batch_size", value + value)  # what is wrong with it has been said
+        if rows % value:
+            raise ValueError(f"a divisor of train.batch_size ({rows}), which is cut into as many parts")
+        if value > 1 and rows == value:
             raise ValueError("parts of at least two rows, which BatchNorm needs")
         return value
 
@@ -371,42 +372,8 @@ class Config(Section):
     calibration: Literal["none", "platt"] = "none"
     plot: PlotConfig = PlotConfig()
 
-    @field_validator("transform")
-    @classmethod
-    def _views_can_be_had(cls, value: TransformConfig, info: ValidationInfo) -> TransformConfig:
-        freeze = _freeze(info)
-        if value.views == "fresh" and freeze != "none":
-            raise ValueError("views: exact or a number, because fresh views need backbone.freeze: none")
-        if isinstance(value.views, int) and freeze == "none":
-            raise ValueError("views: exact or fresh, because under backbone.freeze: none no views are stored")
-        return value
-
-    @field_validator("train")
-    @classmethod
-    def _tail_options_are_read(cls, value: TrainConfig, info: ValidationInfo) -> TrainConfig:
-        changed = [key for key in TAIL_OPTIONS if getattr(value, key) != TrainConfig.model_fields[key].default]
-        if changed and _freeze(info) == "all":
-            raise ValueError(
-                f"no {' and no '.join(changed)}, because under backbone.freeze: all only a head is trained"
-            )
-        if value.order == "blocks" and _freeze(info) != "all":
-            raise ValueError("order: shuffle, because only heads on a frozen backbone read the store in blocks")
-        return value
-
-    @field_validator("tune")
-    @classmethod
-    def _only_heads_are_stacked(cls, value: Tune, info: ValidationInfo) -> Tune:
-        if value and _freeze(info) != "all":
-            raise ValueError("nothing, because only heads on a frozen backbone (freeze: all) are tuned")
-        return value
-
 
 TAIL_OPTIONS = ("backbone_lr", "accumulate", "precision")  # of train, which a frozen network has no use for
-
-
-def _freeze(info: ValidationInfo) -> str:
-    backbone: BackboneConfig | None = info.data.get("backbone")
-    return backbone.freeze if backbone else "all"  # what is wrong with it has been said
 
 
 class SuiteSection(Section):
@@ -482,6 +449,10 @@ def _unknown_names(data: dict[str, Any], tables: Tables) -> list[Problem]:
     return problems
 
 
+def _exists(backbone: str, tables: Tables) -> bool:
+    return backbone in tables.backbones or tables.known_backbone(backbone)
+
+
 def _unknown_stage(data: dict[str, Any], tables: Tables) -> list[Problem]:
     """A stage that the backbone, or the fallback that may take its place, does not have."""
     values = data.get("backbone")
@@ -490,13 +461,59 @@ def _unknown_stage(data: dict[str, Any], tables: Tables) -> list[Problem]:
         return []  # what is wrong with it is said by pydantic
     if freeze in ("all", "none"):
         return []
-    names = [values.get("name", BackboneConfig.model_fields["name"].default), values.get("fallback")]
-    for name in names:
-        stages = tables.stages(name) if isinstance(name, str) else ()
-        if stages and not any(f"{freeze}.".startswith(f"{stage}.") for stage in stages):
-            expected = f"all, none or a stage of {name}: {', '.join(stages)}"
+    name, fallback = values.get("name", BackboneConfig.model_fields["name"].default), values.get("fallback")
+    for backbone, role in ((name, ""), (fallback, " (the declared fallback, which must have it too)")):
+        if not isinstance(backbone, str) or not _exists(backbone, tables):
+            continue  # said by pydantic or `_unknown_names`
+        stages = tables.stages(backbone)
+        if not any(f"{freeze}.".startswith(f"{stage}.") for stage in stages):
+            expected = f"all, none or a stage of {backbone}{role}: {', '.join(stages)}"
+            expected = expected if stages else f"all or none, because {backbone}{role} has no stages"
             return [Problem(("backbone", "freeze"), registry.show(freeze), expected, registry.nearest(freeze, stages))]
     return []
+
+
+def _clashes(data: dict[str, Any]) -> list[Problem]:
+    """Keys that do not go with ``backbone.freeze``; what is wrong in itself is said by others."""
+    sections = (data.get(key) for key in ("backbone", "transform", "train"))
+    backbone, transform, train = (section if isinstance(section, dict) else {} for section in sections)
+    freeze, views, tune = backbone.get("freeze", "all"), transform.get("views"), data.get("tune")
+    found: list[tuple[registry.Path, Any, str]] = []
+    if freeze == "all":
+        for key in TAIL_OPTIONS:
+            usual = TrainConfig.model_fields[key].default
+            if train.get(key, usual) != usual:
+                instead = usual if isinstance(usual, str) else registry.show(usual)
+                expected = f"{instead}, because under backbone.freeze: all only a head is trained"
+                found.append((("train", key), train[key], expected))
+    if freeze != "all" and train.get("order") == "blocks":
+        expected = "shuffle, because only heads on a frozen backbone (backbone.freeze: all) read the store in blocks"
+        found.append((("train", "order"), "blocks", expected))
+    if freeze != "all" and tune:
+        expected = "{}, because only heads on a frozen backbone (backbone.freeze: all) are tuned"
+        found.append((("tune",), tune, expected))
+    if freeze != "none" and views == "fresh":
+        expected = "exact or a number, because fresh views need backbone.freeze: none"
+        found.append((("transform", "views"), views, expected))
+    if freeze == "none" and isinstance(views, int):
+        expected = "exact or fresh, because under backbone.freeze: none no views are stored"
+        found.append((("transform", "views"), views, expected))
+    return [Problem(path, registry.show(value), expected) for path, value, expected in found]
+
+
+def _untunable(path: registry.Path, key: str, values: Any, choices: list[str], loss: str, tables: Tables) -> Problem:
+    """A key of ``tune`` that the loss does not have: an option of other losses, or of none."""
+    option = key.removeprefix("loss.")
+    owners = [name for name, function in tables.losses.items() if option in registry.numeric_options(function)]
+    if key == option or not owners:
+        near = registry.nearest(key, choices)
+        return Problem(path, f"unknown key {key!r}", f"one of {', '.join(choices)} (loss {loss})", near, on_key=True)
+    value = values[0] if isinstance(values, list) and values else "..."
+    expected = (
+        f"one of {', '.join(choices)}, or another loss ({', '.join(owners)}); in a suite `loss` and each value of its "
+        f"axis need the option, or the axis lists its values: {{name: {owners[0]}, {option}: {value}}}"
+    )
+    return Problem(path, f"an option that runs with loss {loss} lack", expected, on_key=True)
 
 
 def _tuned_options(data: dict[str, Any], tables: Tables) -> list[Problem]:
@@ -509,10 +526,7 @@ def _tuned_options(data: dict[str, Any], tables: Tables) -> list[Problem]:
     for key in set(tune) - set(Tune.__annotations__):
         path, values = ("tune", key), tune[key]
         if key not in options:
-            choices = [*Tune.__annotations__, *options]
-            expected = f"one of {', '.join(choices)} (loss {loss.name})"
-            near = registry.nearest(key, choices)
-            problems.append(Problem(path, f"unknown key {key!r}", expected, near, on_key=True))
+            problems.append(_untunable(path, key, values, [*Tune.__annotations__, *options], loss.name, tables))
         elif not isinstance(values, list) or not values or None in values or len(set(map(str, values))) < len(values):
             problems.append(Problem(path, registry.show(values), "a list of numbers, none of them twice"))
         else:
@@ -533,7 +547,8 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
         The config and no problem, or None and every problem.
     """
     problems = _unknown_names(data, tables) + _fill_entries(data, tables)
-    problems += _unknown_stage(data, tables) + _tuned_options(data, tables)
+    wrong_loss = any(problem.path[0] == "loss" for problem in problems)  # of which the stand-in says nothing
+    problems += _unknown_stage(data, tables) + ([] if wrong_loss else _tuned_options(data, tables))
     data.setdefault("data", {})  # so that each of its required keys is named
     config = None
     try:
@@ -546,6 +561,9 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
         transform = TransformConfig.model_validate(data.get("transform", {}))
         for problem in tables.check_transforms(transform.train, transform.views, transform.size):
             problems.append(replace(problem, path=("transform", *problem.path)))
+    said = {problem.path for problem in problems}
+    if not said & {("backbone",), ("backbone", "freeze")}:
+        problems += [clash for clash in _clashes(data) if not said & {clash.path, clash.path[:1]}]
     return (None if problems else config), problems
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import importlib.util
+import logging
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from aimonk_bench.data.prepared import prepared
 from aimonk_bench.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 PACKAGE = "elpv-dataset"
 LICENCE = """\
@@ -52,6 +55,7 @@ def write(out: Path) -> None:
         sure = ["NA" if 0 < p < 1 else str(int(p)) for p in defects]
         _write_table(out / "labels_uncertain.csv", zip(names, sure, poly, strict=True))
         _write_table(labels, zip(names, [str(int(p > 0.5)) for p in defects], poly, strict=True))
+    logger.info("wrote %d pictures, labels.csv, labels_uncertain.csv and LICENCE.txt to %s", len(names), out)
 
 
 def _write_table(path: Path, rows: Iterable[tuple[str, ...]]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from aimonk_bench.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 CLAIM = "made_by_aimonk_bench.json"
 
@@ -35,6 +38,7 @@ def prepared(out: Path, description: Mapping[str, object], labels: str) -> Itera
     if out.is_dir() and any(out.iterdir()) and not (claim.is_file() and claim.read_text("utf-8") == text):
         raise UserError(f"{out}: found a folder with other content, expected a new, an empty, or the same set's folder")
     if (out / labels).is_file():
+        logger.info("%s holds this data set already", out)
         yield None
         return
     out.mkdir(parents=True, exist_ok=True)

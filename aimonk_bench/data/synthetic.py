@@ -9,6 +9,7 @@ between 0.81 and 0.94; with 400 or 2,000 pictures between 0.71 and 0.95.
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from aimonk_bench.config.schema import Mechanism
 from aimonk_bench.data.hiding import MECHANISMS, hide
 from aimonk_bench.data.prepared import prepared
 from aimonk_bench.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 # Part of the description of a folder: raise it when the same options come to mean other pictures or labels.
 REVISION = 1
@@ -110,6 +113,7 @@ def write(
         tokens = np.where(absent, "NA", labelled.astype(int).astype(str))
         lines = [" ".join([name, *row]) + "\n" for name, row in zip(names, tokens, strict=True)]
         labels.write_text("".join(lines), "utf-8")
+    logger.info("wrote %d pictures, labels.txt and truth.csv to %s", images, out)
 
 
 def _problems(

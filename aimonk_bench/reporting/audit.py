@@ -306,7 +306,7 @@ def _table(
     left_out: list[str] = []
     name = min(NARROW_NAME, max(map(cell_len, (first, *names))))
     widths = {head: max(cell_len(text) for text in (*head.split("\n"), *cells)) for head, cells in columns.items()}
-    while name + sum(width + 1 for width in widths.values()) > console.width and len(left_out) < len(spare):
+    while name + sum(width + 2 for width in widths.values()) > console.width and len(left_out) < len(spare):
         left_out.append(spare[len(left_out)])
         del widths[left_out[-1]]
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
