@@ -39,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 64  # rows written at once
 AHEAD = 32  # pictures decoded ahead of the encoder,
-WAITING = 16  # batches ready for the threads, so that the caller may turn to something else for a second
 AHEAD_BYTES = 256 << 20  # and before the encoder is there, as many as fit into this
 FILES = {"float32": "rows.f32", "float16": "rows.f16", "uint8": "rows.u8"}
 BUDGET_GB = 50.0  # of new rows, unless AIMONK_BENCH_BUDGET_GB says otherwise
@@ -324,7 +323,7 @@ def _encoded(
                     stack.enter_context(encoders.callers_thread())
                 encoding.append((done, names[:size], lane.submit(encode, batch)))
                 del names[:size], images[:size]
-                if len(encoding) > cores() + WAITING:
+                if len(encoding) > 2 * cores():
                     yield _finished(encoding.popleft())
         while encoding:
             yield _finished(encoding.popleft())

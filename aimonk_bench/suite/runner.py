@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import importlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -219,7 +218,7 @@ class Materials:
         rows = [row for row, picture in enumerate(self._dataset.pictures) if picture is not None]
         found = [picture for picture in self._dataset.pictures if picture is not None]
         transform, encoder = planned.config.transform, planned.encoder
-        bank = self._store.bank(found, views, transform, encoder, self._report)
+        bank = self._store.bank(found, views, transform, encoder, self._progress)
         bad = [Skipped(found[n].image_id, found[n].line, reason) for n, reason in bank.bad]
         if bad and (data.on_bad_image == "error" or len(bad) == len(found)):
             where = [f"{data.labels}:{item.line}: picture {item.image_id}" for item in bad]
@@ -242,12 +241,6 @@ class Materials:
             pooled = self._store.bank([found[n] for n in kept], UNDISTURBED, transform, whole, self._progress)
         return Material(labels, groups, skipped, self._dataset.fingerprint, bank, pooled, known)
 
-
-    def _report(self, phase: str, done: int, total: int) -> None:
-        """Report; meanwhile the cores encode, and so there is time to load what comes next."""
-        self._progress(phase, done, total)
-        importlib.import_module("aimonk_bench.training.trainer")
-        importlib.import_module("iterstrat.ml_stratifiers")
 
 
 def stored_views(config: Config) -> transforms.Views:
