@@ -28,8 +28,8 @@ from aimonk_bench.evaluation.thresholds import cross_fitted
 from aimonk_bench.records import index
 from aimonk_bench.registry import Spec
 from aimonk_bench.reporting import figures
-from aimonk_bench.reporting.aside import Aside
 from aimonk_bench.suite import missingness, plan, runner
+from aimonk_bench.suite.completion import Aside
 from aimonk_bench.tables import TABLES
 from aimonk_bench.training import batches, heads, samplers, trainer
 

@@ -223,8 +223,8 @@ def verdict(
     """Weigh the tests.
 
     An attribute has signal if either test rejects, each at 0.025 by Holm over the attributes; it gains if, among those
-    with signal, the test of gain rejects at 0.05 by Holm. That scores rank better than chance is said only of attributes
-    on which the test after training rejects: the one before it does not know the scores.
+    with signal, the test of gain rejects at 0.05 by Holm. That scores rank better than chance is said only of the
+    attributes on which the test after training rejects: the one before it does not know the scores.
 
     Args:
         before: the test before training; None where there is none.
@@ -272,8 +272,8 @@ def _nothing(adjusted: Array, counts: Before | After) -> str:
 def _unranked(signal: Array) -> str:
     return (
         f"Features tell something about {signal.sum()} of {len(signal)} attributes (the test before training), but the "
-        "trained scores are not shown to rank better than chance: train longer or at a higher learning rate, and look at "
-        "the loss curve."
+        "trained scores are not shown to rank better than chance: train longer or at a higher learning rate, and look "
+        "at the loss curve."
     )
 
 

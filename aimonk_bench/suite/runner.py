@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ from aimonk_bench.data.pictures import Skipped
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.data.transforms import UNDISTURBED
 from aimonk_bench.errors import RunFailed, UserError
-from aimonk_bench.evaluation import metrics, scores, signal, thresholds
+from aimonk_bench.evaluation import metrics, signal, thresholds
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import index, run, suite
 from aimonk_bench.records.environment import environment
@@ -34,8 +34,8 @@ from aimonk_bench.records.files import write_json, write_text
 from aimonk_bench.records.index import Collection
 from aimonk_bench.records.run import Status
 from aimonk_bench.reporting import figures, summary, table
-from aimonk_bench.reporting.aside import WORTHWHILE, Aside, complete
 from aimonk_bench.suite import missingness
+from aimonk_bench.suite.completion import WORTHWHILE, Aside, Unscored, complete
 from aimonk_bench.suite.plan import Dataset, Plan, PlannedRun
 from aimonk_bench.training.outcome import Trained
 
@@ -242,7 +242,6 @@ class Materials:
         return Material(labels, groups, skipped, self._dataset.fingerprint, bank, pooled, known)
 
 
-
 def stored_views(config: Config) -> transforms.Views:
     """The views of a picture that the feature store keeps: of pixels only the undisturbed one."""
     return UNDISTURBED if config.backbone.freeze == "none" else transforms.views(config.transform)
@@ -329,24 +328,24 @@ class _Later:
 
     def __init__(self, aside: Aside) -> None:
         self._aside = aside
-        self._given: list[tuple[PlannedRun, Path, Mapping[str, np.ndarray], Status]] = []
+        self._given: list[tuple[PlannedRun, Unscored]] = []
 
-    def complete(self, planned: PlannedRun, folder: Path, history: Mapping[str, np.ndarray], status: Status) -> None:
+    def complete(self, planned: PlannedRun, unscored: Unscored) -> None:
         """Have it completed."""
-        self._given = [*self._left(), (planned, folder, history, status)]
-        self._aside.complete(folder, history, planned.config.plot.title, status)
+        self._given = [*self._left(), (planned, unscored)]
+        self._aside.complete(unscored)
 
-    def _left(self) -> list[tuple[PlannedRun, Path, Mapping[str, np.ndarray], Status]]:
-        return [given for given in self._given if not (given[1] / run.STATUS).exists()]
+    def _left(self) -> list[tuple[PlannedRun, Unscored]]:
+        return [given for given in self._given if not (given[1].folder / run.STATUS).exists()]
 
     def complete_the_rest(self, clock: Clock) -> None:
         """Complete, here, what the process did not; a run for which that fails has failed."""
-        for planned, folder, history, status in self._left():
+        for planned, unscored in self._left():
             try:
-                complete(folder, history, planned.config.plot.title, status, clock)
-            except OSError as error:
-                _record_failure(planned, folder, dict(status.seconds), f"its last files cannot be written: {error}")
-                logger.error("%s failed: its last files cannot be written: %s", planned.name, error)
+                complete(unscored, clock)
+            except Exception as error:
+                _record_failure(planned, unscored.folder, dict(unscored.status.seconds), error)
+                logger.error("%s failed: %s", planned.name, _reason(error))
 
 
 @contextlib.contextmanager
@@ -379,7 +378,7 @@ def _execute_or_record(
     try:
         execute(planned, materials, folder, clock, progress, later)
     except UserError as error:  # in a suite it is this run's failure: the others can go on
-        _record_failure(planned, folder, clock.laps("train", "score"), "; ".join(error.problems))
+        _record_failure(planned, folder, clock.laps("train", "score"), error)
         logger.error("%s failed: %s", planned.name, error)
     except RunFailed as error:
         logger.error("%s failed: %s", planned.name, str(error).partition("\n")[0])
@@ -440,21 +439,22 @@ def execute(
         with clock("files"):
             run.begin(folder, planned.text)
         later = later if planned.config.backbone.freeze == "all" else None
-        history = _train_and_score(planned, material, folds, folder, clock, progress, spared=int(later is not None))
-        status = _status(planned, "done", seconds | clock.laps("train", "score"))
+        clock.laps("train", "score")  # those of other runs
+        unscored = _train(planned, material, folds, folder, clock, progress, seconds, spared=int(later is not None))
         if later is None:
-            complete(folder, history, planned.config.plot.title, status, clock)
+            complete(unscored, clock)
         else:
-            later.complete(planned, folder, history, status)
+            later.complete(planned, unscored)
     except UserError:
         raise
     except Exception as error:
-        expected = isinstance(error, RunFailed)
-        reason = str(error) if expected else f"{type(error).__name__}: {error}"
-        if not expected:
-            logger.exception("an error that aimonk_bench did not expect, in %s", planned.name)
-        _record_failure(planned, folder, seconds | clock.laps("train", "score"), reason)
-        raise RunFailed(reason) from error
+        _record_failure(planned, folder, seconds | clock.laps("train", "score"), error)
+        raise RunFailed(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a run failed, as its status says."""
+    return str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}"
 
 
 def _status(
@@ -463,24 +463,32 @@ def _status(
     return Status(planned.id, state, seconds, reason, planned.name, planned.columns, planned.complexity)
 
 
-def _record_failure(planned: PlannedRun, folder: Path, seconds: dict[str, float], reason: str) -> None:
+def _record_failure(planned: PlannedRun, folder: Path, seconds: dict[str, float], error: Exception) -> None:
+    if not isinstance(error, (RunFailed, UserError)):
+        logger.error("an error that aimonk_bench did not expect, in %s", planned.name, exc_info=error)
+    reason = "; ".join(error.problems) if isinstance(error, UserError) else _reason(error)
     try:
         run.begin(folder, planned.text)
         run.end(folder, _status(planned, "failed", seconds, reason))
-    except OSError as error:
-        logger.error("%s: the failure cannot be recorded: %s", folder, error)
+    except OSError as other:
+        logger.error("%s: the failure cannot be recorded: %s", folder, other)
 
 
-def _train_and_score(
+def _train(
     planned: PlannedRun,
     material: Material,
     folds: list[Fold],
     folder: Path,
     clock: Clock,
     progress: Progress,
+    seconds: dict[str, float],
     spared: int,
-) -> Mapping[str, np.ndarray]:
-    """From features to all files of the run but those of `complete`; the columns of its history."""
+) -> Unscored:
+    """From features to predictions, and the files that `complete` does not write.
+
+    Args:
+        seconds: spent on the run before.
+    """
     config = planned.config
     seen = material.seen(config.hide, folds)
     with clock("train"):
@@ -488,18 +496,22 @@ def _train_and_score(
     with clock("score"):
         predictions = assemble(trained, material, seen, folds, config.train.seeds)
         tuned = thresholds.tune(predictions, config.threshold)
-        scored = scores.score(predictions, tuned, config.threshold, config.calibration)
         before = material.before
     for note in (*trained.notes, *_by_fold(tuned.notes)):
         logger.info("%s", note)
     with clock("files"):
         run.write_environment(folder, _environment(planned, material.bank.engine, config.train.device))
         run.write_data(folder, _data(config, material, seen, folds, trained) | {"signal": before.to_json()})
-        run.write_predictions(folder, predictions)
-        run.write_thresholds(folder, tuned)
-        run.write_metrics(folder, scored)
-        run.write_reliability(folder, scores.reliability(predictions, config.calibration))
-    return trained.history
+    return Unscored(
+        folder=folder,
+        history=trained.history,
+        predictions=predictions,
+        thresholds=tuned,
+        policy=config.threshold,
+        calibration=config.calibration,
+        title=config.plot.title,
+        status=_status(planned, "done", seconds | clock.laps("train", "score")),
+    )
 
 
 def _trained(
@@ -535,7 +547,9 @@ def _trained(
     source: sources.Source = sources.Stored(bank.rows, bank.index)
     if config.backbone.freeze == "none":
         source = sources.Pixels(bank.rows, bank.index[0], views.keys, config.transform)
-    return finetune.train(source, *data, *recipe, tail=tail, key=planned.id, checkpoints=folder / run.CHECKPOINTS, **told)
+    return finetune.train(
+        source, *data, *recipe, tail=tail, key=planned.id, checkpoints=folder / run.CHECKPOINTS, **told
+    )
 
 
 def itemise(folder: Path, clock: Clock) -> None:

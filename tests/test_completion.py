@@ -2,54 +2,74 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import fake_suite
+import numpy as np
 import pytest
 
+from aimonk_bench.evaluation import thresholds
 from aimonk_bench.records.run import Status
-from aimonk_bench.reporting.aside import Aside, complete
-from fake_suite import columns
+from aimonk_bench.registry import Spec
+from aimonk_bench.suite.completion import Aside, Unscored, complete
 
-HISTORY = {"seed": [0, 0], "fold": [0, 0], "iteration_number": [1, 2], "training_loss": [0.7, 0.6]}
+HISTORY: dict[str, Any] = {
+    "seed": np.array([0, 0]),
+    "fold": np.array([0, 0]),
+    "iteration_number": np.array([1, 2]),
+    "training_loss": np.array([0.7, 0.6]),
+}
 ABANDONED = """
 import os
-from aimonk_bench.reporting.aside import Aside
+from aimonk_bench.suite.completion import Aside
 
 print(Aside().__enter__()._process.pid, flush=True)
 os._exit(1)
 """
 
 
-def given(folder: Path) -> tuple[Path, dict[str, list[float]], str, Status]:
-    folder.mkdir()
-    return folder, HISTORY, "title", Status("id", "done", {"train": 1.0}, None, "name", columns(), (1, 0))
+def unscored(folder: Path) -> Unscored:
+    folder.mkdir(parents=True)
+    made, policy = fake_suite.predictions(), Spec("per_attribute_f1")
+    status = Status("id", "done", {"train": 1.0}, None, "name", fake_suite.columns(), (1, 0))
+    tuned = thresholds.tune(made, policy)
+    return Unscored(folder, HISTORY, made, tuned, policy, "none", "title", status)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "status.json"}
 
 
 def test_runs_are_completed_as_they_are_here(tmp_path: Path) -> None:
-    complete(*given(tmp_path / "here"))
+    complete(unscored(tmp_path / "here"))
     places = [tmp_path / str(n) for n in range(3)]
     with Aside() as aside:
         for place in places:
-            aside.complete(*given(place))
+            aside.complete(unscored(place))
     assert [contents(place) for place in places] == [contents(tmp_path / "here")] * 3
-    assert sorted(contents(tmp_path / "here")) == ["history.csv", "loss_curve.png", "status.json"]
+    files = ["history.csv", "loss_curve.png", "metrics.json", "predictions.npz", "reliability.csv", "thresholds.json"]
+    assert sorted(contents(tmp_path / "here")) == files
+    for place in (*places, tmp_path / "here"):
+        status = json.loads((place / "status.json").read_text("utf-8"))
+        assert status["state"] == "done"
+        assert 0 < status["seconds"].pop("score") < 60
+        assert status["seconds"] == {"train": 1.0}
 
 
 def test_a_run_that_cannot_be_completed_has_no_status_and_is_told(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with Aside() as aside:
-        for number, arguments in enumerate([given(tmp_path / "one"), given(tmp_path / "two")]):
-            if number == 0:
-                (tmp_path / "one" / "loss_curve.png").mkdir()
-            aside.complete(*arguments)
+        one, two = unscored(tmp_path / "one"), unscored(tmp_path / "two")
+        (tmp_path / "one" / "loss_curve.png").mkdir()
+        aside.complete(one)
+        aside.complete(two)
     assert not list(tmp_path.rglob("status.json"))
     assert "IsADirectoryError" in capfd.readouterr().err
 
@@ -59,7 +79,7 @@ def test_a_process_that_is_gone_holds_nobody_up(tmp_path: Path) -> None:
         aside._process.kill()
         aside._process.wait()
         for name in ("one", "two"):
-            aside.complete(*given(tmp_path / name))
+            aside.complete(unscored(tmp_path / name))
     assert [contents(path) for path in tmp_path.iterdir()] == [{}, {}]
 
 
@@ -77,18 +97,18 @@ def test_it_ends_with_the_context_even_if_that_fails() -> None:
 
 def test_the_main_module_of_the_caller_is_not_run_again(tmp_path: Path) -> None:
     """Not even one that has no guard, or no file."""
+    (tmp_path / "unscored").write_bytes(pickle.dumps(unscored(tmp_path / "run")))
     script = f"""
+import pickle
 from pathlib import Path
-from aimonk_bench.records.run import Status
-from aimonk_bench.reporting.aside import Aside
+from aimonk_bench.suite.completion import Aside
 print("once")
 with Aside() as aside:
-    status = Status("id", "done", {{"train": 1.0}}, None, "name", {columns()}, (1, 0))
-    aside.complete(Path({str(tmp_path)!r}), {HISTORY}, "title", status)
+    aside.complete(pickle.loads(Path({str(tmp_path / "unscored")!r}).read_bytes()))
 """
     done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("once\n", "")
-    assert (tmp_path / "status.json").exists()
+    assert (tmp_path / "run" / "status.json").exists()
 
 
 def test_what_lies_in_the_current_folder_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +116,7 @@ def test_what_lies_in_the_current_folder_is_not_imported(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     with Aside() as aside:
-        aside.complete(*given(Path("run")))
+        aside.complete(unscored(Path("run")))
     assert (tmp_path / "run" / "status.json").exists()
 
 
