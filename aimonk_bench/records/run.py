@@ -221,12 +221,21 @@ def write_history(folder: Path, columns: Mapping[str, npt.ArrayLike]) -> None:
 
 
 def _write_columns(path: Path, columns: Mapping[str, npt.ArrayLike]) -> None:
-    values = [np.asarray(column).tolist() for column in columns.values()]
-    fields = [["" if value != value else value for value in column] for column in values]
+    fields = [_fields(np.asarray(column)) for column in columns.values()]
     with atomic(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*fields, strict=True))
+
+
+def _fields(column: npt.NDArray[Any]) -> list[Any]:
+    """The values, "" for NaN."""
+    if column.dtype.kind != "f" or not (absent := np.isnan(column)).any():
+        return column.tolist()
+    fields = [""] * len(column)
+    for place in np.flatnonzero(~absent).tolist():
+        fields[place] = column[place].item()
+    return fields
 
 
 def read_history(folder: Path) -> dict[str, npt.NDArray[Any]]:

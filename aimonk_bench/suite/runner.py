@@ -283,14 +283,14 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
     places = {planned.id: folder / suite.RUNS / planned.id for planned in plan.runs}
     with clock("files"):
         pending = [p for p in plan.runs if not run.claim(places[p.id], p.id, p.text)]
+    materials = Materials(plan.dataset, clock, progress)
+    _encode_all(pending, materials)
+    names = {planned.id: planned.name for planned in plan.runs}
+    record = suite.SuiteRecord(plan.name, plan.dataset.fingerprint, plan.baseline.id, tuple(names), names)
+    suite.write(folder, record)
     with contextlib.ExitStack() as stack:
         short = sum(planned.config.backbone.freeze == "all" for planned in pending)
         later = _Later(stack.enter_context(Aside())) if short >= WORTHWHILE else None
-        materials = Materials(plan.dataset, clock, progress)
-        _encode_all(pending, materials)
-        names = {planned.id: planned.name for planned in plan.runs}
-        record = suite.SuiteRecord(plan.name, plan.dataset.fingerprint, plan.baseline.id, tuple(names), names)
-        suite.write(folder, record)
         try:
             for number, planned in enumerate(plan.runs, start=1):
                 if planned not in pending:
