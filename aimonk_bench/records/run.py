@@ -230,9 +230,10 @@ def _write_columns(path: Path, columns: Mapping[str, npt.ArrayLike]) -> None:
 
 def _fields(column: npt.NDArray[Any]) -> list[Any]:
     """The values, "" for NaN."""
-    if column.dtype.kind != "f" or not (absent := np.isnan(column)).any():
-        return column.tolist()
-    fields = [""] * len(column)
+    absent = column != column
+    if not absent.any():
+        return list(column.tolist())
+    fields: list[Any] = [""] * len(column)  # most of a column of validation scores
     for place in np.flatnonzero(~absent).tolist():
         fields[place] = column[place].item()
     return fields
