@@ -62,25 +62,57 @@ def test_runs_are_completed_as_they_are_here(tmp_path: Path) -> None:
         assert status["seconds"] == {"train": 1.0}
 
 
-def test_a_run_that_cannot_be_completed_has_no_status_and_is_told(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_cannot_be_completed_has_no_status_and_the_next_is(tmp_path: Path) -> None:
     with Aside() as aside:
         one, two = unscored(tmp_path / "one"), unscored(tmp_path / "two")
         (tmp_path / "one" / "loss_curve.png").mkdir()
         aside.complete(one)
         aside.complete(two)
-    assert not list(tmp_path.rglob("status.json"))
-    assert "IsADirectoryError" in capfd.readouterr().err
+    assert [path.parent.name for path in tmp_path.rglob("status.json")] == ["two"]
 
 
 def test_a_process_that_is_gone_holds_nobody_up(tmp_path: Path) -> None:
     with Aside() as aside:
         aside._process.kill()
         aside._process.wait()
+        assert aside.gone
         for name in ("one", "two"):
             aside.complete(unscored(tmp_path / name))
     assert [contents(path) for path in tmp_path.iterdir()] == [{}, {}]
+
+
+def test_who_does_not_wait_for_it_is_left_alone_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interruption of the wait: nothing is written after it."""
+    aside = Aside().__enter__()
+    kill, wait = aside._process.kill, aside._process.wait
+    calls: list[str] = []
+
+    def interrupted() -> int:
+        calls.append("wait")
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return wait()
+
+    monkeypatch.setattr(aside._process, "wait", interrupted)
+    monkeypatch.setattr(aside._process, "kill", lambda: (calls.append("kill"), kill()))
+    with pytest.raises(KeyboardInterrupt):
+        aside.__exit__()
+    assert calls == ["wait", "kill", "wait"]
+    assert aside.gone
+
+
+def test_a_caller_who_is_killed_while_sending_leaves_no_status_and_no_traceback(tmp_path: Path) -> None:
+    message = pickle.dumps(unscored(tmp_path / "one"))
+    command = [sys.executable, "-m", "aimonk_bench.suite.completion"]
+    done = subprocess.run(command, input=message[:-100], capture_output=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
+    assert contents(tmp_path / "one") == {}
+
+
+def test_a_run_that_nobody_wants_any_more_gets_no_status(tmp_path: Path) -> None:
+    complete(unscored(tmp_path / "one"), wanted=lambda: False)
+    assert not (tmp_path / "one" / "status.json").exists()
+    assert (tmp_path / "one" / "loss_curve.png").exists()
 
 
 def test_it_ends_with_the_context_even_if_that_fails() -> None:

@@ -238,18 +238,93 @@ def test_every_table_comes_back_from_the_predictions(suite: Path, workplace: Pat
     assert {path: path.read_bytes() for path in derived} == before
 
 
-def test_many_curves_are_drawn_beside_the_training(
+def statuses(suite: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in suite.rglob("status.json")]
+
+
+def files_of_runs(suite: Path) -> dict[Path, bytes]:
+    """Every file of every run but those that hold times or paths."""
+    found = [path for path in (suite / "runs").rglob("*") if path.is_file()]
+    kept = [path for path in found if path.name not in ("status.json", "config.yaml", "environment.json")]
+    return {path.relative_to(suite): path.read_bytes() for path in kept}
+
+
+def test_many_runs_are_completed_beside_the_training(
     suite: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*arguments: object) -> None:
-        raise AssertionError("drawn in this process")
+    def refuse(*arguments: object, **named: object) -> None:
+        raise AssertionError("done in this process")
 
-    expected = {path.relative_to(suite): path.read_bytes() for path in suite.rglob("loss_curve.png")}
-    monkeypatch.setattr(runner, "WORTHWHILE", len(expected))
-    monkeypatch.setattr(figures, "loss_curve", refuse)
+    monkeypatch.setattr(runner, "WORTHWHILE", 2)
+    monkeypatch.setattr(runner, "complete", refuse)
     out = workplace / "beside"
     assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out), "--quiet"]) == 0
-    assert {path.relative_to(out): path.read_bytes() for path in out.rglob("loss_curve.png")} == expected
+    assert files_of_runs(out) == files_of_runs(suite)
+    assert all(own["seconds"].keys() == {"encode", "train", "score"} for own in statuses(out))
+
+
+def test_an_interruption_leaves_whole_runs_and_nobody_who_writes(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun, asides = trainer.train, [], []
+
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        begun.append(arguments)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **named)
+
+    def watched(self: Aside) -> Aside:
+        asides.append(self)
+        return enter(self)
+
+    enter = Aside.__enter__
+    monkeypatch.setattr(Aside, "__enter__", watched)
+    monkeypatch.setattr(runner, "WORTHWHILE", 2)
+    monkeypatch.setattr(trainer, "train", interrupted)
+    out = workplace / "interrupted"
+    assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out), "--quiet"]) == 130
+    assert [aside.gone for aside in asides] == [True]
+    assert [own["state"] for own in statuses(out)] == ["done"]
+    assert (out / "summary.csv").exists()
+    monkeypatch.undo()
+    assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out), "--quiet"]) == 0
+
+
+def test_runs_are_completed_here_where_the_process_is_gone(
+    suite: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def enter(self: Aside) -> Aside:
+        real(self)
+        self._process.kill()
+        self._process.wait()
+        return self
+
+    real = Aside.__enter__
+    monkeypatch.setattr(runner, "WORTHWHILE", 2)
+    monkeypatch.setattr(Aside, "__enter__", enter)
+    out = workplace / "gone"
+    assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out), "--quiet"]) == 0
+    assert files_of_runs(out) == files_of_runs(suite)
+
+
+def test_a_failed_run_has_the_seconds_of_the_phases_it_reached_and_no_others(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, drawn = figures.loss_curve, []
+
+    def once(*arguments: Any) -> None:
+        drawn.append(arguments)
+        if len(drawn) == 2:
+            raise OSError("No space left on device")
+        real(*arguments)
+
+    monkeypatch.setattr(figures, "loss_curve", once)
+    out = workplace / "seconds"
+    assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out), "--quiet"]) == 3
+    found = statuses(out)
+    assert sorted(own["state"] for own in found) == ["done"] * 3 + ["failed"]
+    assert all(own["seconds"].keys() == {"encode", "train", "score"} for own in found)
 
 
 def test_runs_that_were_not_completed_beside_the_training_are_completed_after_it(
@@ -339,6 +414,8 @@ def test_weights_that_cannot_be_had_fail_a_run_and_only_it(workplace: Path, caps
     )
     assert cli.main(["suite", str(workplace / "weights.yaml"), "--out", str(workplace / "weights")]) == 3
     assert "not-installed" in capsys.readouterr().out
+    (failed,) = (own for own in statuses(workplace / "weights") if own["state"] == "failed")
+    assert not {"train", "score"} & failed["seconds"].keys()  # which the run before it has
 
 
 def test_run_into_a_folder(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

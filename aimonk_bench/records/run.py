@@ -195,11 +195,11 @@ def begin(folder: Path, config: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in reversed(FILES):
         (folder / name).unlink(missing_ok=True)
-    _remove_partial(folder)
+    remove_partial(folder)
     write_text(folder / CONFIG, config)
 
 
-def _remove_partial(folder: Path) -> None:
+def remove_partial(folder: Path) -> None:
     """Remove what a process that was killed had begun to write."""
     for partial in folder.glob(PARTIAL + "*"):
         partial.unlink(missing_ok=True)
@@ -323,7 +323,7 @@ def restore(record: RunRecord) -> None:
 
     Metrics of another revision too. What was left behind by a process that was killed is removed.
     """
-    _remove_partial(record.folder)
+    remove_partial(record.folder)
     _remove_checkpoints(record.folder)
     if not (record.folder / THRESHOLDS).exists():
         write_thresholds(record.folder, record.thresholds)

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -60,15 +61,21 @@ class Unscored:
     status: Status
 
 
-def complete(unscored: Unscored, phase: Callable[[str], AbstractContextManager[Any]] = contextlib.nullcontext) -> None:
+def complete(
+    unscored: Unscored,
+    phase: Callable[[str], AbstractContextManager[Any]] = contextlib.nullcontext,
+    wanted: Callable[[], bool] = lambda: True,
+) -> None:
     """Score a run and write the rest of its files, the status last.
 
     Args:
         phase: times the phases "score", "files" and "plots".
+        wanted: asked last; where the answer is no, the run gets no status.
     """
     folder, predictions, status = unscored.folder, unscored.predictions, unscored.status
     begin = time.perf_counter()
-    with phase("score"), threadpool_limits(1, user_api="blas"):  # a second thread would wait for one that trains
+    run.remove_partial(folder)  # of a process that began this and was killed
+    with phase("score"):
         scored = scores.score(predictions, unscored.thresholds, unscored.policy, unscored.calibration)
     seconds = round(status.seconds.get("score", 0.0) + time.perf_counter() - begin, 3)
     with phase("files"):
@@ -80,14 +87,16 @@ def complete(unscored: Unscored, phase: Callable[[str], AbstractContextManager[A
     with phase("plots"):
         figures.loss_curve(unscored.history, unscored.title, folder / run.LOSS_CURVE)
     with phase("files"):
+        if not wanted():
+            return
         run.end(folder, dataclasses.replace(status, seconds={**status.seconds, "score": seconds}))
 
 
 class Aside:
     """Completes runs one after another in a process of its own, while the caller goes on.
 
-    As a context it waits at its end for what was asked for. The process ends with it or with that of the caller; if it
-    ends before, the runs that it did not complete have no status, and its traceback stands in the output.
+    As a context it waits at its end for what was asked for; to interrupt that wait stops it. The process ends with the
+    context or with that of the caller. Runs that it did not complete, because it could not or was gone, have no status.
     """
 
     def __enter__(self) -> Aside:
@@ -103,34 +112,53 @@ class Aside:
 
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
-        self._lane.shutdown()
-        with contextlib.suppress(BrokenPipeError):  # there may be something left to send to a process that is gone
-            self._process.stdin.close()
-        self._process.wait()
+        try:
+            self._lane.shutdown()
+            with contextlib.suppress(BrokenPipeError):  # there may be something left to send to a process that is gone
+                self._process.stdin.close()
+            self._process.wait()
+        except BaseException:  # nothing may be written once the caller is done
+            self._process.kill()
+            self._process.wait()
+            self._lane.shutdown(cancel_futures=True)
+            raise
+
+    @property
+    def gone(self) -> bool:
+        """Whether the process has ended, which it should not before the context does."""
+        return self._process.poll() is not None
 
     def complete(self, unscored: Unscored) -> None:
         """`complete`, done some time before the end of the context."""
-        absolute = dataclasses.replace(unscored, folder=unscored.folder.absolute())
-        self._lane.submit(self._send, pickle.dumps(absolute))
+        self._lane.submit(self._send, unscored)
 
-    def _send(self, message: bytes) -> None:
+    def _send(self, unscored: Unscored) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it is gone, and has told why
-            self._process.stdin.write(message)
+        bare = dataclasses.replace(unscored.predictions)  # without the probabilities, which are as large again
+        message = dataclasses.replace(unscored, folder=unscored.folder.absolute(), predictions=bare)
+        with contextlib.suppress(BrokenPipeError):  # the caller sees that it is gone
+            self._process.stdin.write(pickle.dumps(message))
             self._process.stdin.flush()
 
 
 def main() -> None:
-    """Complete what comes over the standard input until it is closed."""
+    """Complete what comes over the standard input until it is closed.
+
+    A run for which that fails is left without a status: the caller tries it too, and tells.
+    """
     import scipy.special  # noqa: F401  # while there is nothing to do yet
     from matplotlib.backends import backend_agg  # noqa: F401
 
-    while True:
-        try:
-            unscored = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
-        complete(unscored)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which may go to a whole group of processes: the caller decides
+    caller = os.getppid()
+    with threadpool_limits(1, user_api="blas"):  # a second thread would wait for those that train
+        while True:
+            try:
+                unscored = pickle.load(sys.stdin.buffer)
+            except (EOFError, pickle.UnpicklingError):  # the end, or that of a caller who was killed while sending
+                return
+            with contextlib.suppress(Exception):
+                complete(unscored, wanted=lambda: os.getppid() == caller)
 
 
 if __name__ == "__main__":

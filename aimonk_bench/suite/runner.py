@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +42,7 @@ from aimonk_bench.training.outcome import Trained
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 MaterialKey = tuple[str, str, tuple[str, ...]]  # encoder, engine, views
+BEHIND = 4  # runs that wait to be completed
 MISSINGNESS = "missingness.png"
 SECONDS = "seconds.json"
 PHASES = ("start", "plan", "encode", "train", "score", "plots", "statistics", "files")
@@ -290,7 +291,7 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
     suite.write(folder, record)
     with contextlib.ExitStack() as stack:
         short = sum(planned.config.backbone.freeze == "all" for planned in pending)
-        later = _Later(stack.enter_context(Aside())) if short >= WORTHWHILE else None
+        later = _Later(stack.enter_context(Aside()), clock) if short >= WORTHWHILE else None
         try:
             for number, planned in enumerate(plan.runs, start=1):
                 if planned not in pending:
@@ -299,10 +300,12 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
                 logger.info("run %d of %d: %s", number, len(plan.runs), planned.name)
                 _execute_or_record(planned, materials, places[planned.id], clock, progress, later)
         finally:
-            with clock("plots"):
+            if later is not None:
+                later.tell_what_is_left()
+            with clock("score"):
                 stack.close()
             if later is not None:
-                later.complete_the_rest(clock)
+                later.complete_the_rest()
             with clock("statistics"):
                 found = index.collect(folder)
                 write_summaries(found)
@@ -324,28 +327,50 @@ def _encode_all(pending: Sequence[PlannedRun], materials: Materials) -> None:
 
 
 class _Later:
-    """Runs that are completed beside the next ones."""
+    """Runs that are completed beside the next ones, as far as there is somebody to do it."""
 
-    def __init__(self, aside: Aside) -> None:
-        self._aside = aside
+    def __init__(self, aside: Aside, clock: Clock) -> None:
+        self._aside, self._clock = aside, clock
         self._given: list[tuple[PlannedRun, Unscored]] = []
 
+    @property
+    def cores(self) -> int:
+        """How many cores that takes."""
+        return 0 if self._aside.gone else 1
+
     def complete(self, planned: PlannedRun, unscored: Unscored) -> None:
-        """Have it completed."""
-        self._given = [*self._left(), (planned, unscored)]
-        self._aside.complete(unscored)
+        """Have it completed; where the process is gone or behind, complete it here."""
+        self._given = self._left()
+        if self._aside.gone or len(self._given) >= BEHIND:
+            complete(unscored, self._clock)
+        else:
+            self._given.append((planned, unscored))
+            self._aside.complete(unscored)
 
     def _left(self) -> list[tuple[PlannedRun, Unscored]]:
         return [given for given in self._given if not (given[1].folder / run.STATUS).exists()]
 
-    def complete_the_rest(self, clock: Clock) -> None:
+    def tell_what_is_left(self) -> None:
+        """Say how many runs are still to be completed."""
+        if count := len(self._left()):
+            logger.info("%d trained run%s still to be scored", count, " is" if count == 1 else "s are")
+
+    def complete_the_rest(self) -> None:
         """Complete, here, what the process did not; a run for which that fails has failed."""
         for planned, unscored in self._left():
+            logger.warning("%s was not scored beside the training and is now", planned.name)
+            self._clock.laps("score")
             try:
-                complete(unscored, clock)
+                complete(unscored, self._clock)
             except Exception as error:
-                _record_failure(planned, unscored.folder, dict(unscored.status.seconds), error)
+                seconds = _sum(unscored.status.seconds, self._clock.laps("score"))
+                _record_failure(planned, unscored.folder, seconds, error)
                 logger.error("%s failed: %s", planned.name, _reason(error))
+
+
+def _sum(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by phase."""
+    return {phase: round(one.get(phase, 0.0) + other.get(phase, 0.0), 3) for phase in one.keys() | other.keys()}
 
 
 @contextlib.contextmanager
@@ -424,12 +449,13 @@ def execute(
     """Execute one run and write its files, the status last.
 
     Args:
-        later: completes it if heads alone are trained; beside a part of a network a loss curve takes no time.
+        later: completes it if heads alone are trained; beside the training of a part of a network that takes no time.
 
     Raises:
         RunFailed: after the failure is recorded.
         UserError: a picture cannot be decoded or the split is impossible; nothing is written.
     """
+    clock.laps("train", "score")  # those of other runs
     seconds: dict[str, float] = {}
     try:
         material = materials.of(planned)
@@ -439,8 +465,9 @@ def execute(
         with clock("files"):
             run.begin(folder, planned.text)
         later = later if planned.config.backbone.freeze == "all" else None
-        clock.laps("train", "score")  # those of other runs
-        unscored = _train(planned, material, folds, folder, clock, progress, seconds, spared=int(later is not None))
+        spared = 0 if later is None else later.cores
+        unscored = _train(planned, material, folds, folder, clock, progress, seconds, spared)
+        seconds = dict(unscored.status.seconds)
         if later is None:
             complete(unscored, clock)
         else:
@@ -448,12 +475,14 @@ def execute(
     except UserError:
         raise
     except Exception as error:
-        _record_failure(planned, folder, seconds | clock.laps("train", "score"), error)
+        _record_failure(planned, folder, _sum(seconds, clock.laps("train", "score")), error)
         raise RunFailed(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:
     """Why a run failed, as its status says."""
+    if isinstance(error, UserError):
+        return "; ".join(error.problems)
     return str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}"
 
 
@@ -466,10 +495,9 @@ def _status(
 def _record_failure(planned: PlannedRun, folder: Path, seconds: dict[str, float], error: Exception) -> None:
     if not isinstance(error, (RunFailed, UserError)):
         logger.error("an error that aimonk_bench did not expect, in %s", planned.name, exc_info=error)
-    reason = "; ".join(error.problems) if isinstance(error, UserError) else _reason(error)
     try:
         run.begin(folder, planned.text)
-        run.end(folder, _status(planned, "failed", seconds, reason))
+        run.end(folder, _status(planned, "failed", seconds, _reason(error)))
     except OSError as other:
         logger.error("%s: the failure cannot be recorded: %s", folder, other)
 
