@@ -59,17 +59,7 @@ class AuditFormat(StrEnum):
     json = "json"
 
 
-class Kind(StrEnum):
-    """What `list` can list."""
-
-    backbones = "backbones"
-    losses = "losses"
-    missing = "missing"
-    samplers = "samplers"
-    thresholds = "thresholds"
-    optimizers = "optimizers"
-    schedules = "schedules"
-    importers = "importers"
+KINDS = ("backbones", "losses", "missing", "samplers", "thresholds", "optimizers", "schedules", "importers")
 
 
 @app.command()
@@ -189,7 +179,7 @@ def audit(
 @app.command("list")
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(metavar="KIND", help=f"One table, of {', '.join(Kind)}; default all.")
+        str | None, typer.Argument(metavar="KIND", help=f"One table, of {', '.join(KINDS)}; default all.")
     ] = None,
 ) -> None:
     """List what a config can name, with options and defaults."""
@@ -197,12 +187,11 @@ def list_(
 
     from aimonk_bench import registry, tables
 
-    kinds = [name.value for name in Kind]
-    if kind is not None and kind not in kinds:
-        problem = registry.Problem((), repr(kind), f"one of {', '.join(kinds)}", registry.nearest(kind, kinds))
+    if kind is not None and kind not in KINDS:
+        problem = registry.Problem((), repr(kind), f"one of {', '.join(KINDS)}", registry.nearest(kind, KINDS))
         raise UserError(f"list: {problem}")
     console = Console()
-    for name in [kind] if kind else kinds:
+    for name in [kind] if kind else KINDS:
         console.print(tables.describe(name))
 
 

@@ -153,10 +153,14 @@ def test_the_two_rates_share_the_cores():
 
 
 @pytest.fixture(scope="module")
-def work(workplace):
+def overrides(workplace):
     data = workplace / "synthetic"
-    sets = [f"data.labels={data}/labels.txt", f"data.images={data}/images", "backbone.weights=none", *suite.QUICK]
-    return suite.Work(plan_suite(loader.load_suite(suite.SUITE, TABLES, sets)))
+    return [f"data.labels={data}/labels.txt", f"data.images={data}/images", "backbone.weights=none", *suite.QUICK]
+
+
+@pytest.fixture(scope="module")
+def work(overrides):
+    return suite.Work(plan_suite(loader.load_suite(suite.SUITE, TABLES, overrides)))
 
 
 def test_the_work_of_a_suite_is_counted(work):
@@ -176,19 +180,17 @@ def test_both_scripts_run_on_a_part(work):
     assert all(value > 0 for value in seconds.values())
 
 
-def test_a_suite_is_measured_beside_what_it_is_compared_with(workplace, monkeypatch):
-    data, accounts = workplace / "synthetic", iter([(9.0, {"train": 2.0}), (7.0, {"train": 1.5})])
+def test_a_suite_is_measured_beside_what_it_is_compared_with(work, overrides, monkeypatch):
+    accounts = iter([(9.0, {"train": 2.0}), (7.0, {"train": 1.5})])
     monkeypatch.setattr(suite, "product", lambda overrides, place: next(accounts))
     part = suite.Part(rates=8, batches=1, predicted=8, encoded=8, heads=1, repeats=1, suites=2, workers=0)
-    sets = [f"data.labels={data}/labels.txt", f"data.images={data}/images", "backbone.weights=none", *suite.QUICK]
-    found, parts, account = suite.measured(sets, part)
+    found, parts, account = suite.measured(overrides, part)
     assert account == {"backbone": "resnet18", "wall": 7.0, "train": 1.5}  # of the quicker one
     assert {row["backbone"] for row in found} == {"resnet18"}
     ours = {row["what"]: row["ours s"] for row in found}
     assert ours == dict.fromkeys(ours, 7.0) | {"competent training / training": 1.5}
     theirs = {row["what"]: row["other s"] for row in found}
     seconds = (parts["plain, ms per training picture"] / 1e3, parts["plain, ms per predicted picture"] / 1e3)
-    work = suite.Work(plan_suite(loader.load_suite(suite.SUITE, TABLES, sets)))
     assert theirs["plain script / suite"] == pytest.approx(work.plain_seconds(*seconds))
     training = parts["heads"] * parts["competent, ms per head"] / 1e3
     assert theirs["competent training / training"] == pytest.approx(training)

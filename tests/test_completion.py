@@ -62,13 +62,16 @@ def test_runs_are_completed_as_they_are_here(tmp_path: Path) -> None:
         assert status["seconds"] == {"train": 1.0}
 
 
-def test_a_run_that_cannot_be_completed_has_no_status_and_the_next_is(tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_completed_is_told_and_has_no_status(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with Aside() as aside:
         one, two = unscored(tmp_path / "one"), unscored(tmp_path / "two")
         (tmp_path / "one" / "loss_curve.png").mkdir()
         aside.complete(one)
         aside.complete(two)
-    assert [path.parent.name for path in tmp_path.rglob("status.json")] == ["two"]
+    assert [path.parent.name for path in tmp_path.rglob("status.json")] == ["two"]  # which comes after it
+    assert f"{tmp_path / 'one'}: not completed: IsADirectoryError" in capfd.readouterr().err
 
 
 def test_a_process_that_is_gone_holds_nobody_up(tmp_path: Path) -> None:

@@ -58,19 +58,17 @@ def check(config: Holdout | KFold, groups: int) -> None:
     Raises:
         UserError: fewer groups than folds, or a part that would be empty.
     """
-    if isinstance(config, Holdout):
-        sizes = {groups: _shares(config)}
-    elif groups < config.folds:
-        raise UserError(
-            f"split.folds: found {config.folds}, expected at most {groups}: "
-            "that is how many groups of pictures there are (equal bytes, or equal group values)"
-        )
-    else:
-        sizes = dict.fromkeys({groups - groups // config.folds, groups + -groups // config.folds}, _shares(config))
-    for left, shares in sizes.items():
-        exact = _exact(shares, left)
-        for size, name in zip(_rounded(exact, np.floor(exact)), PARTS, strict=False):
-            _some(size > 0, name, groups)
+    left = groups
+    if isinstance(config, KFold):
+        if groups < config.folds:
+            raise UserError(
+                f"split.folds: found {config.folds}, expected at most {groups}: "
+                "that is how many groups of pictures there are (equal bytes, or equal group values)"
+            )
+        left -= -(-groups // config.folds)  # by the largest test fold
+    shares = _shares(config)
+    for size, name in zip(_sizes(shares, left, shares), PARTS, strict=False):
+        _some(size > 0, name, groups)
 
 
 def _shares(config: Holdout | KFold) -> NDArray[np.float64]:
@@ -133,14 +131,11 @@ def _deal(states: NDArray[np.bool_], shares: NDArray[np.float64], seed: Sequence
     return part
 
 
-def _exact(shares: NDArray[np.float64], items: int) -> NDArray[np.float64]:
-    return np.round(shares * items, 6)  # 0.29 * 100 is 28.999...
-
-
-def _rounded(exact: NDArray[np.float64], rank: NDArray[Any]) -> NDArray[np.intp]:
-    """Whole sizes [P] of the same sum: largest remainders are rounded up, of equal ones those of the lowest rank."""
+def _sizes(shares: NDArray[np.float64], items: int, rank: NDArray[Any]) -> NDArray[np.intp]:
+    """Whole numbers [P] of the items: largest remainders are rounded up, of equal ones those of the lowest rank."""
+    exact = np.round(shares * items, 6)  # 0.29 * 100 is 28.999...
     size = np.floor(exact).astype(np.intp)
-    size[np.lexsort((rank, size - exact))[: round(exact.sum()) - size.sum()]] += 1
+    size[np.lexsort((rank, size - exact))[: items - size.sum()]] += 1
     return size
 
 
@@ -151,7 +146,7 @@ def _resized(part: NDArray[np.intp], states: NDArray[np.bool_], shares: NDArray[
     """
     part = part.copy()
     count = np.bincount(part, minlength=len(shares))
-    size = _rounded(_exact(shares, len(part)), -count)
+    size = _sizes(shares, len(part), -count)
     members = np.arange(len(shares))[:, None] == part
     excess = members.astype(np.int64) @ states - np.outer(shares, states.sum(axis=0))
     while (surplus := count - size).any():

@@ -73,13 +73,13 @@ def _descent(scores: Array, targets: Array, observed: Array) -> tuple[Array, Arr
     last = np.ones(ranked.shape, dtype=bool)
     last[..., :-1] = ranked[..., :-1] != ranked[..., 1:]
 
-    label = observed * np.where(targets == 1, 1, _NEGATIVE)  # both are counted at once
+    label = observed * np.where(targets == 1, 1, 1 << _BITS)  # both are counted at once, negatives above these bits
     counts = np.take_along_axis(label, order, axis=-1).cumsum(axis=-1)
     both = np.maximum.accumulate(np.where(last, counts, 0), axis=-1)
-    return both & (_NEGATIVE - 1), both >> 32
+    return both & ((1 << _BITS) - 1), both >> _BITS
 
 
-_NEGATIVE = 1 << 32  # what a negative counts where a positive counts 1
+_BITS = 32
 
 
 def ranking(scores: Array, targets: Array, observed: Array) -> dict[str, Array]:

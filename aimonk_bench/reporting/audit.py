@@ -28,7 +28,7 @@ from aimonk_bench.evaluation.audit import (
 from aimonk_bench.evaluation.verdict import listed
 from aimonk_bench.records.files import dumps
 from aimonk_bench.reporting.captions import count
-from aimonk_bench.reporting.layout import number
+from aimonk_bench.reporting.layout import GAP, number
 
 SHOWN_PAIRS = 15  # of attributes, or of near duplicates, before the rest is only counted
 NARROW_NAME = 16  # to which a name may be wrapped before columns are left out
@@ -306,10 +306,10 @@ def _table(
     left_out: list[str] = []
     name = min(NARROW_NAME, max(map(cell_len, (first, *names))))
     widths = {head: max(cell_len(text) for text in (*head.split("\n"), *cells)) for head, cells in columns.items()}
-    while name + sum(width + 2 for width in widths.values()) > console.width and len(left_out) < len(spare):
+    while name + sum(width + GAP for width in widths.values()) > console.width and len(left_out) < len(spare):
         left_out.append(spare[len(left_out)])
         del widths[left_out[-1]]
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
     table.add_column(first, overflow="fold", vertical="bottom")
     for head, width in widths.items():
         table.add_column(head, justify="right", width=width, overflow="fold")

@@ -73,8 +73,8 @@ def complete(
         wanted: asked last; where the answer is no, the run gets no status.
     """
     folder, predictions, status = unscored.folder, unscored.predictions, unscored.status
-    begin = time.perf_counter()
     run.remove_partial(folder)  # of a process that began this and was killed
+    begin = time.perf_counter()
     with phase("score"):
         scored = scores.score(predictions, unscored.thresholds, unscored.policy, unscored.calibration)
     seconds = round(status.seconds.get("score", 0.0) + time.perf_counter() - begin, 3)
@@ -144,7 +144,7 @@ class Aside:
 def main() -> None:
     """Complete what comes over the standard input until it is closed.
 
-    A run for which that fails is left without a status: the caller tries it too, and tells.
+    A run for which that fails is told and left without a status: the caller tries it too.
     """
     import scipy.special  # noqa: F401  # while there is nothing to do yet
     from matplotlib.backends import backend_agg  # noqa: F401
@@ -157,8 +157,10 @@ def main() -> None:
                 unscored = pickle.load(sys.stdin.buffer)
             except (EOFError, pickle.UnpicklingError):  # the end, or that of a caller who was killed while sending
                 return
-            with contextlib.suppress(Exception):
+            try:
                 complete(unscored, wanted=lambda: os.getppid() == caller)
+            except Exception as error:
+                print(f"{unscored.folder}: not completed: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

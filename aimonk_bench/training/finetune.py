@@ -137,17 +137,14 @@ def train(
         RunFailed: a loss is not finite, or the sampler finds nothing to draw.
     """
     shape, device = (len(probabilities), len(targets)), torch.device(pick_device(train.device))
-    own = outcome.known(targets, observed)
     shown = outcome.known(targets, observed if val_observed is None else val_observed)
     task = Task(
-        source=source,
-        views=np.arange(shape[0] * shape[1]).reshape(shape),
-        probabilities=probabilities,
-        targets=own[0],
-        observed=own[1],
-        val_targets=shown[0],
-        val_observed=shown[1],
-        folds=folds,
+        source,
+        np.arange(shape[0] * shape[1]).reshape(shape),
+        probabilities,
+        *outcome.known(targets, observed),
+        *shown,
+        folds,
         config=train,
         recipe=(loss, missing, sampler),
         tail=tail.eval().to(device).to(memory_format=torch.channels_last),

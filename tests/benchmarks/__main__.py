@@ -56,14 +56,14 @@ def benchmark(name: str) -> tuple[Any, set[str]]:
 def everything(out: Path, given: dict[str, Any]) -> None:
     """Run all, each with those options that it takes, and write README.md."""
     flags = {"labels": "--data-labels", "images": "--data-images"}
-    load = " ".join(f"{value:.2f}" for value in os.getloadavg())
-    warn_of(os.getloadavg()[0])
+    load = os.getloadavg()
+    warn_of(load[0])
     for name in NAMES:
         takes = benchmark(name)[1]
         own = [part for key in flags if key in given and key in takes for part in (flags[key], str(given[key]))]
         own += ["--quick"] if "quick" in given and "quick" in takes else []
         subprocess.run([sys.executable, "-m", __package__, name, "--out", out, *own], check=True)
-    summarise(out, load)
+    summarise(out, " ".join(f"{value:.2f}" for value in load))
 
 
 def summarise(out: Path, load: str) -> None:
