@@ -485,10 +485,13 @@ def test_a_slope_is_the_derivative_of_the_cells(name, own):
     for targets in (hard, torch.rand(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)):
         leaf = logits.clone().requires_grad_()
         (wanted,) = torch.autograd.grad(bound(name, **options)(leaf, targets).sum(), leaf)
-        slope = slope_of(name, COUNTS.double(), OTHERS.double(), options)
+        slope = slope_of(name, bound(name, **options), COUNTS.double(), OTHERS.double(), options)
         weights = torch.rand(SHAPE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
         found = sloped(slope, *(each.transpose(1, 2) for each in (logits, targets, weights))).transpose(1, 2)
         np.testing.assert_allclose(found, weights * wanted, rtol=1e-9, atol=1e-12)
+        known = slope.ahead(targets.transpose(1, 2), weights.transpose(1, 2))
+        cells = slope.cells(logits.transpose(1, 2), *known).transpose(1, 2)
+        np.testing.assert_allclose(cells, weights * bound(name, **options)(logits, targets), rtol=1e-9, atol=1e-12)
         edge = torch.tensor([[[-50.0, 50.0]]]).to(logits).expand(3, 4, 2)
         assert sloped(slope, edge, torch.ones_like(edge), torch.ones_like(edge)).isfinite().all()
 

@@ -615,11 +615,11 @@ def test_a_head_moves_as_torchs_optimizer_moves_it(name, options, decays):
     ]
     annealing = [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total) for optimizer in theirs]
     stacked = start.clone()
-    ours = OPTIMIZERS[name]([stacked], *map(np.array, (rates, decays)), **options)
+    ours = OPTIMIZERS[name](stacked, *map(np.array, (rates, decays)), **options)
     for step in range(total):
         leaf = stacked.clone().requires_grad_()
         (gradient,) = torch.autograd.grad((1 + (leaf - targets).square()).sqrt().sum(), leaf)
-        ours.gradients[0].copy_(gradient)
+        ours.gradient.copy_(gradient)
         ours.step(cosine(step, total))
         for head, target, optimizer, schedule in zip(alone, targets, theirs, annealing, strict=True):
             optimizer.zero_grad()

@@ -5,9 +5,10 @@ The S heads of a run are one weight [S, A, D] and one bias [S, 1, A]. Everything
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,19 +26,30 @@ if TYPE_CHECKING:
 else:
     torch = Lazy("torch")
 
+COLUMNS = 16  # a row of weights or features starts with a line of the cache
+COUNTS = 1024  # steps counted ahead
 TIE = 1e-9  # scores this close differ by the order of a sum, not by what was learned
+
+
+def padded(features: int) -> int:
+    """Columns of a row of weights: features, the bias, and zeros up to a multiple of COLUMNS."""
+    return -(-(features + 1) // COLUMNS) * COLUMNS
 
 
 class Heads:
     """S linear heads.
 
+    Weight and bias are one tensor, so that features followed by a 1 give logits and gradients by one product each, and
+    an optimizer has one tensor to move. What follows in a row is 0 there as in the features, and stays it.
+
     Attributes:
-        weight: [S, A, D].
-        bias: [S, 1, A].
+        both: [S, A, W], W = `padded` (D).
+        weight: [S, A, D], seen in it.
+        bias: [S, 1, A], seen in it.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        self.weight, self.bias = weight, bias
+    def __init__(self, both: Tensor, features: int) -> None:
+        self.both, self.weight, self.bias = both, both[..., :features], both[..., features].unsqueeze(1)
 
     @classmethod
     def initial(
@@ -52,25 +64,19 @@ class Heads:
 
         Drawn in float64 on the CPU, so that neither dtype nor device changes where a head starts.
         """
-        bound = 1 / math.sqrt(features)
-        draws = np.stack([rng.uniform(-bound, bound, (attributes, features + 1)) for rng in generators])
-        both = torch.from_numpy(draws).to(device, dtype or torch.float32)
-        weight, bias = both[..., :-1].contiguous(), both[..., -1].unsqueeze(1).contiguous()
-        return cls(weight, bias)
-
-    @property
-    def parameters(self) -> tuple[Tensor, Tensor]:
-        """Weight [S, A, D] and bias, seen as [S, A, 1]."""
-        return self.weight, self.bias.transpose(1, 2)
+        bound, width = 1 / math.sqrt(features), features + 1
+        draws = np.zeros((len(generators), attributes, padded(features)))
+        for own, rng in zip(draws, generators, strict=True):
+            own[:, :width] = rng.uniform(-bound, bound, (attributes, width))
+        return cls(torch.from_numpy(draws).to(device, dtype or torch.float32), features)
 
     def repeated(self, times: int) -> Heads:
         """Every head ``times`` in a row."""
-        return Heads(self.weight.repeat_interleave(times, 0), self.bias.repeat_interleave(times, 0))
+        return Heads(self.both.repeat_interleave(times, 0), self.weight.shape[-1])
 
     def some(self, heads: np.ndarray) -> Heads:
         """Copies of these heads."""
-        chosen = torch.from_numpy(heads).to(self.weight.device)
-        return Heads(self.weight[chosen], self.bias[chosen])
+        return Heads(self.both[torch.from_numpy(heads).to(self.both.device)], self.weight.shape[-1])
 
     def __call__(self, features: Tensor) -> Tensor:
         """Features [S/P, B, D], each read by P heads in a row -> logits [S, B, A]."""
@@ -82,18 +88,19 @@ class Heads:
         return product.view(heads, attributes, batch).transpose(1, 2)
 
 
-def clip(gradients: Sequence[Tensor], limit: float) -> None:
-    """Scale each head's gradient to a norm, over its weight and bias together, of at most ``limit``."""
+def clip(gradient: Tensor, limit: float) -> None:
+    """Scale each head's gradient [S, A, W] to a norm of at most ``limit``."""
     # row by row: one long sum would be split between threads, and its last bits depend on how many there are
-    norm = torch.stack([gradient.square().sum(2, True).sum(1, True) for gradient in gradients]).sum(0).sqrt()
-    scale = (limit / (norm + 1e-6)).clamp(max=1)
-    for gradient in gradients:
-        gradient.mul_(scale)
+    norm = gradient.square().sum(2, True).sum(1, True).sqrt()
+    gradient.mul_((limit / (norm + 1e-6)).clamp(max=1))
 
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """The heads of one learning rate and weight decay: views of their parameters, gradients and running means."""
+    """The heads of one learning rate and weight decay: views of their parameters, gradients and running means.
+
+    Each a list, of the heads that follow each other.
+    """
 
     lr: float
     weight_decay: float
@@ -109,30 +116,23 @@ class Optimizer(ABC):
     The update itself is torch's fused kernel, called once for each pair of a rate and a decay: one pass over memory.
 
     Args:
-        parameters: each [S, ...], moved in place.
+        parameter: [S, ...], moved in place.
         lr: [S].
         weight_decay: [S].
 
     Attributes:
-        gradients: shaped like the parameters, to be filled before each step.
+        gradient: shaped like the parameter, to be filled before each step.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], lr: np.ndarray, weight_decay: np.ndarray) -> None:
-        self.gradients = [torch.zeros_like(parameter) for parameter in parameters]
-        means = [[torch.zeros_like(parameter) for parameter in parameters] for _ in range(2)]
+    def __init__(self, parameter: Tensor, lr: np.ndarray, weight_decay: np.ndarray) -> None:
+        self.gradient, first, second = (torch.zeros_like(parameter) for _ in range(3))
         pairs = np.stack([lr, weight_decay], 1).astype(np.float64)
         starts = np.flatnonzero(np.r_[True, (pairs[1:] != pairs[:-1]).any(1)])
         places: dict[tuple[float, float], list[slice]] = {}
         for start, stop in zip(starts, [*starts[1:], len(pairs)], strict=True):
             places.setdefault((pairs[start, 0], pairs[start, 1]), []).append(slice(start, stop))
         self.groups = [
-            _Group(
-                *pair,
-                *(
-                    [whole[own] for whole in wholes for own in slices]
-                    for wholes in (parameters, self.gradients, *means)
-                ),
-            )
+            _Group(*pair, *([whole[own] for own in slices] for whole in (parameter, self.gradient, first, second)))
             for pair, slices in places.items()
         ]
 
@@ -141,21 +141,25 @@ class Optimizer(ABC):
         """Move every head once by the gradients, at ``factor`` times its learning rate."""
 
 
+def _counts(device: torch.device) -> Iterator[Tensor]:
+    """1, 2, 3, ... as the fused kernels want them, made many at once: to add one costs a call per step."""
+    for start in itertools.count(1, COUNTS):
+        yield from torch.arange(start, start + COUNTS, dtype=torch.float32, device=device).unbind()
+
+
 class _Adam(Optimizer):
     """The step is m / (sqrt(v) + eps): running means of the gradient and of its square, each divided by 1 - beta^t."""
 
     BETAS, EPS = (0.9, 0.999), 1e-8  # torch's
 
-    def __init__(
-        self, parameters: Sequence[Tensor], lr: np.ndarray, weight_decay: np.ndarray, *, decoupled: bool
-    ) -> None:
-        super().__init__(parameters, lr, weight_decay)
+    def __init__(self, parameter: Tensor, lr: np.ndarray, weight_decay: np.ndarray, *, decoupled: bool) -> None:
+        super().__init__(parameter, lr, weight_decay)
         self._kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
-        self._steps, self._one = (make((), device=parameters[0].device) for make in (torch.zeros, torch.ones))
+        self._counts = _counts(parameter.device)
 
     def step(self, factor: float) -> None:
         """Move every head once by the gradients, at ``factor`` times its learning rate."""
-        self._steps.add_(self._one)  # a number would become a tensor first
+        count = next(self._counts)
         for group in self.groups:
             self._kernel(
                 group.parameters,
@@ -163,7 +167,7 @@ class _Adam(Optimizer):
                 group.first,
                 group.second,
                 [],
-                [self._steps] * len(group.parameters),
+                [count] * len(group.parameters),
                 lr=factor * group.lr,
                 beta1=self.BETAS[0],
                 beta2=self.BETAS[1],
@@ -179,14 +183,14 @@ class _SGD(Optimizer):
 
     def __init__(
         self,
-        parameters: Sequence[Tensor],
+        parameter: Tensor,
         lr: np.ndarray,
         weight_decay: np.ndarray,
         *,
         momentum: float,
         nesterov: bool,
     ) -> None:
-        super().__init__(parameters, lr, weight_decay)
+        super().__init__(parameter, lr, weight_decay)
         self._momentum, self._nesterov, self._begun = momentum, nesterov, False
 
     def step(self, factor: float) -> None:
@@ -207,18 +211,18 @@ class _SGD(Optimizer):
         self._begun = True
 
 
-def adam(parameters: Sequence[Tensor], lr: np.ndarray, weight_decay: np.ndarray) -> Optimizer:
+def adam(parameter: Tensor, lr: np.ndarray, weight_decay: np.ndarray) -> Optimizer:
     """Adam; weight decay is added to the gradient (torch.optim.Adam)."""
-    return _Adam(parameters, lr, weight_decay, decoupled=False)
+    return _Adam(parameter, lr, weight_decay, decoupled=False)
 
 
-def adamw(parameters: Sequence[Tensor], lr: np.ndarray, weight_decay: np.ndarray) -> Optimizer:
+def adamw(parameter: Tensor, lr: np.ndarray, weight_decay: np.ndarray) -> Optimizer:
     """Adam with decoupled weight decay (torch.optim.AdamW)."""
-    return _Adam(parameters, lr, weight_decay, decoupled=True)
+    return _Adam(parameter, lr, weight_decay, decoupled=True)
 
 
 def sgd(
-    parameters: Sequence[Tensor],
+    parameter: Tensor,
     lr: np.ndarray,
     weight_decay: np.ndarray,
     *,
@@ -227,7 +231,7 @@ def sgd(
 ) -> Optimizer:
     """Stochastic gradient descent (torch.optim.SGD); nesterov needs a momentum."""
     _nesterov_has_momentum(momentum, nesterov)
-    return _SGD(parameters, lr, weight_decay, momentum=momentum, nesterov=nesterov)
+    return _SGD(parameter, lr, weight_decay, momentum=momentum, nesterov=nesterov)
 
 
 def _nesterov_has_momentum(momentum: float, nesterov: bool) -> None:
@@ -309,13 +313,12 @@ class Selection(Choice):
 
     def __init__(self, heads: Heads, *, last: bool, patience: int | None) -> None:
         super().__init__(len(heads.weight), last=last, patience=patience)
-        self.heads = Heads(heads.weight.clone(), heads.bias.clone())
+        self.heads = heads.repeated(1)
 
     def update(self, heads: Heads, epoch: int, scores: np.ndarray) -> None:
         """Take note of the weights at the end of an epoch and of their scores [S]."""
         chosen = torch.from_numpy(np.flatnonzero(self.choose(epoch, scores))).to(heads.weight.device)
-        self.heads.weight[chosen] = heads.weight[chosen]
-        self.heads.bias[chosen] = heads.bias[chosen]
+        self.heads.both[chosen] = heads.both[chosen]
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}

@@ -285,11 +285,12 @@ def objective(
     """
     function = registry.build("loss", LOSSES | SET_LOSSES, loss)
     options = function.keywords | dict(own or {})
+    bound = functools.partial(bind(function, positives, negatives), **options)
     return Objective(
-        loss=functools.partial(bind(function, positives, negatives), **options),
+        loss=bound,
         policy=bind(registry.build("missing-label policy", MISSING, missing), positives, negatives),
         of_set=loss.name in SET_LOSSES,
-        slope=slope_of(loss.name, positives, negatives, options),
+        slope=slope_of(loss.name, bound, positives, negatives, options),
         ahead=missing.name in AHEAD,
     )
 

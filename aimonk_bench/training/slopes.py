@@ -1,7 +1,8 @@
 """The derivatives of elementwise losses by the logit, in closed form: a third of what automatic differentiation takes.
 
-Every entry of SLOPES takes a loss's counts n1, n0 [S, A, 1] and its options, and returns its `Slope`: attributes come
-before the batch here, as the products leave them. Losses without an entry are differentiated by torch.
+Every entry of SLOPES takes a loss's counts n1, n0 [S, A, 1] and its options, and returns its `Slope`, or the function
+of which `General` makes one: attributes come before the batch here, as the products leave them. Losses without an
+entry are differentiated by torch.
 With l+ = -log p, l- = -log(1 - p): dl+/dz = p - 1, dl-/dz = p, dp/dz = p (1 - p). The names are those of `losses`.
 """
 
@@ -34,12 +35,21 @@ class Slope(ABC):
     def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor) -> None:
         """Fill ``out`` with weight x dcell/dz of ``logits``, all [S, A, B], given the pair that `ahead` returned."""
 
+    @abstractmethod
+    def cells(self, logits: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Weight x cell, [.., S, A, B] like all of the arguments."""
+
 
 class General(Slope):
-    """Of any function (logits [S, A, B], targets [S, A, B]) -> dcell/dz, of at least float32."""
+    """Of any loss.
 
-    def __init__(self, function: Function) -> None:
-        self._function = function
+    Args:
+        loss: (logits [.., S, B, A], targets [.., S, B, A]) -> cells.
+        function: (logits [S, A, B], targets [S, A, B]) -> dcell/dz, of at least float32.
+    """
+
+    def __init__(self, loss: Function, function: Function) -> None:
+        self._loss, self._function = loss, function
 
     def ahead(self, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """The targets and weights themselves."""
@@ -49,39 +59,55 @@ class General(Slope):
         """Fill ``out``."""
         torch.mul(self._function(logits, first), second, out=out)
 
+    def cells(self, logits: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """The loss, weighted."""
+        return self._loss(logits.transpose(-2, -1), first.transpose(-2, -1)).transpose(-2, -1).mul_(second)
+
 
 class Weighted(Slope):
     """Of cross-entropy with weights a of a positive and b of a negative, which is linear in p.
 
-    The cell is t a l+ + (1 - t) b l-, its derivative p (t a + (1 - t) b) - t a.
+    The cell is t a l+ + (1 - t) b l-, its derivative f p + c with f = t a + (1 - t) b and c = -t a, and so the cell
+    is f softplus(z) + c z.
 
     Args:
-        positive: a, [S, A, 1] or a number.
+        positive: a, [S, A, 1] or a number; 1 by default.
         negative: b.
     """
 
-    def __init__(self, positive: Tensor | float, negative: Tensor | float) -> None:
+    def __init__(self, positive: Tensor | float | None = None, negative: Tensor | float | None = None) -> None:
         self._positive, self._negative = positive, negative
 
     def ahead(self, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """The constant and the factor of p."""
+        """c and f."""
         share = targets * weights
+        if self._positive is None and self._negative is None:
+            return share.neg_(), weights
         rest = weights - share
-        constant = share.mul_(self._positive).neg_()
-        return constant, rest.mul_(self._negative).sub_(constant)
+        if self._positive is not None:
+            share.mul_(self._positive)
+        if self._negative is not None:
+            rest.mul_(self._negative)
+        rest.add_(share)
+        return share.neg_(), rest
 
     def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor) -> None:
         """Fill ``out``."""
         torch.sigmoid(logits, out=out)
         torch.addcmul(first, out, second, out=out)
 
+    def cells(self, logits: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """softplus(z) is max(z, 0) - log sigmoid(|z|), which is as exact as the number 1 is, and quick."""
+        tail = logits.abs().sigmoid_().log_()
+        return logits.clamp(min=0).sub_(tail).mul_(second).addcmul_(first, logits)
+
 
 def _masked_bce(positives: Tensor, negatives: Tensor) -> Slope:
-    return Weighted(1.0, 1.0)
+    return Weighted()
 
 
 def _pos_weight(positives: Tensor, negatives: Tensor, cap: float) -> Slope:
-    return Weighted(positive_weight(positives, negatives, cap), 1.0)
+    return Weighted(positive_weight(positives, negatives, cap))
 
 
 def _ratio_exp(positives: Tensor, negatives: Tensor) -> Slope:
@@ -100,7 +126,7 @@ def _fading(log_own: Tensor, log_other: Tensor, gamma: float) -> Tensor:
     return torch.exp(gamma * log_other) * (gamma * log_own.exp() * log_own - log_other.exp())
 
 
-def _focal(positives: Tensor, negatives: Tensor, gamma: float, alpha: float | None) -> Slope:
+def _focal(positives: Tensor, negatives: Tensor, gamma: float, alpha: float | None) -> Function:
     positive, negative = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
 
     def slope(logits: Tensor, targets: Tensor) -> Tensor:
@@ -108,10 +134,10 @@ def _focal(positives: Tensor, negatives: Tensor, gamma: float, alpha: float | No
         of_negative = _fading(log_n, log_p, gamma).mul_(negative).neg_()
         return torch.lerp(of_negative, _fading(log_p, log_n, gamma).mul_(positive), targets)
 
-    return General(slope)
+    return slope
 
 
-def _asymmetric(positives: Tensor, negatives: Tensor, gamma_neg: float, gamma_pos: float, clip: float) -> Slope:
+def _asymmetric(positives: Tensor, negatives: Tensor, gamma_neg: float, gamma_pos: float, clip: float) -> Function:
     def slope(logits: Tensor, targets: Tensor) -> Tensor:
         log_p, log_n = logs(logits)
         p = log_p.exp()
@@ -122,20 +148,20 @@ def _asymmetric(positives: Tensor, negatives: Tensor, gamma_neg: float, gamma_po
         of_negative = of_negative.masked_fill_(p <= clip, 0.0)
         return torch.lerp(of_negative, _fading(log_p, log_n, gamma_pos), targets)
 
-    return General(slope)
+    return slope
 
 
-def _hill(positives: Tensor, negatives: Tensor, lam: float, margin: float) -> Slope:
+def _hill(positives: Tensor, negatives: Tensor, lam: float, margin: float) -> Function:
     def slope(logits: Tensor, targets: Tensor) -> Tensor:
         log_s, log_rest = logs(logits - margin)
         p = torch.sigmoid(logits)
         of_negative = (2 * lam - 3 * p) * p.square() * (1 - p)
         return torch.lerp(of_negative, _fading(log_s, log_rest, 2.0), targets)
 
-    return General(slope)
+    return slope
 
 
-SLOPES: dict[str, Callable[..., Slope]] = {
+SLOPES: dict[str, Callable[..., Slope | Function]] = {
     "masked_bce": _masked_bce,
     "pos_weight": _pos_weight,
     "ratio_exp": _ratio_exp,
@@ -146,8 +172,17 @@ SLOPES: dict[str, Callable[..., Slope]] = {
 }
 
 
-def slope_of(loss: str, positives: Tensor, negatives: Tensor, options: dict[str, Any]) -> Slope | None:
-    """The derivative of a loss with these counts [S, 1, A] and options, None where there is no closed form."""
-    if loss not in SLOPES:
+def slope_of(name: str, loss: Function, positives: Tensor, negatives: Tensor, options: dict[str, Any]) -> Slope | None:
+    """The derivative of an entry of LOSSES, None where there is no closed form.
+
+    Args:
+        name: of the loss.
+        loss: with counts and options bound.
+        positives: n1, [S, 1, A].
+        negatives: n0.
+        options: all of them.
+    """
+    if name not in SLOPES:
         return None
-    return SLOPES[loss](positives.transpose(-2, -1), negatives.transpose(-2, -1), **options)
+    found = SLOPES[name](positives.transpose(-2, -1), negatives.transpose(-2, -1), **options)
+    return found if isinstance(found, Slope) else General(loss, found)

@@ -1,9 +1,9 @@
 """The steps of training: one gather, two products, one fused update, and what turns logits into their gradient.
 
-With X [S, B, D] the features of a batch, Z = X W^T + b its logits and G = dloss/dZ [S, B, A], the gradients of the
-heads are G^T X and the sums of G over the batch. G has a closed form where the loss has one and the missing-label
-policy does not ask the logits; then also the targets, the weights and their sums are known ahead, for a block of steps,
-and the losses can wait for the block's end. Otherwise torch differentiates the loss by the logits alone.
+With X [S, B, D + 1] the features of a batch and a 1, W [S, A, D + 1] the weights and the bias, Z = X W^T the logits and
+G = dloss/dZ [S, B, A], the gradient of the heads is G^T X. G has a closed form where the loss has one and the
+missing-label policy does not ask the logits; then also the targets, the weights and their sums are known ahead, for a
+block of steps, and the losses can wait for the block's end. Otherwise torch differentiates the loss by the logits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aimonk_bench.training.batches import Features
 from aimonk_bench.training.heads import Heads, Optimizer, clip
 from aimonk_bench.training.missing import Objective
 
-BLOCK_CELLS = 1 << 17  # logits, targets and weights of a block stay within the caches
+BLOCK_CELLS = 1 << 18  # logits, targets and weights of a block stay within the caches
 BLOCK_STEPS = 128
 PROBE = 16  # blocks after which the other number of threads is tried again
 
@@ -103,14 +103,15 @@ class Stepper:
         self._optimizer, self._store, self._objective, self._limit = optimizer, store, objective, limit
         jobs, size = batch
         count, attributes, features = heads.weight.shape
-        self._flat = heads.weight.new_empty(jobs * size, features)
-        self._features = self._flat.view(jobs, size, features)
+        rows = heads.both.new_zeros(jobs * size, heads.both.shape[-1])
+        rows[:, features] = 1
+        self._given, self._features = rows[:, :features], rows.view(jobs, size, -1)
         self._columns = self._features.transpose(1, 2)
-        self._weight = heads.weight.view(jobs, -1, features)
-        self._bias = heads.bias.view(jobs, -1, 1)
-        self._gradient = optimizer.gradients[0].view(jobs, -1, features)
-        self._shape = (count, attributes, size)
-        self._stacked = (jobs, count // jobs * attributes, size)
+        self._weight, self._gradient = (
+            each.view(jobs, -1, rows.shape[-1]) for each in (heads.both, optimizer.gradient)
+        )
+        self._slopes = heads.weight.new_empty(count, attributes, size)
+        self._stacked = self._slopes.view(jobs, -1, size)
 
     @torch.no_grad()
     def closed(self, stored: Tensor, targets: Tensor, weights: Tensor, factors: Sequence[float]) -> Tensor:
@@ -127,16 +128,17 @@ class Stepper:
         """
         slope = self._objective.slope
         assert slope is not None
-        logits, slopes = targets.new_empty(len(stored), *self._shape), targets.new_empty(self._shape)
+        logits = targets.new_empty(len(stored), *self._slopes.shape)
+        stacked = logits.view(-1, *self._stacked.shape)
         total = weights.sum(-2, keepdim=True).sum(-1, keepdim=True)  # in two, as in losses.reduce
         weights = weights / total.clamp_(min=torch.finfo(total.dtype).tiny)
-        stacked, known = logits.view(-1, *self._stacked), slope.ahead(targets.transpose(2, 3), weights.transpose(2, 3))
+        known = slope.ahead(targets.transpose(2, 3), weights.transpose(2, 3))
         rows = (each.unbind(0) for each in (stored, stacked, logits, *known))
         for row, out, seen, first, second, factor in zip(*rows, factors, strict=True):
             self._forward(row, out)
-            slope.into(slopes, seen, first, second)
-            self._backward(slopes, factor)
-        return self._objective.loss(logits.transpose(2, 3), targets).mul_(weights).sum(-2).sum(-1)
+            slope.into(self._slopes, seen, first, second)
+            self._backward(factor)
+        return slope.cells(logits, *known).sum(-1).sum(-1)
 
     @torch.no_grad()
     def differentiated(
@@ -153,29 +155,29 @@ class Stepper:
         Args:
             teacher: ``{"teacher": [T', S, B, A]}`` or nothing.
         """
-        losses = targets.new_empty(len(stored), self._shape[0])
-        logits = targets.new_empty(self._shape)
+        losses = targets.new_empty(len(stored), len(self._slopes))
+        logits = torch.empty_like(self._slopes)
         for step, factor in enumerate(factors):
-            self._forward(stored[step], logits.view(self._stacked))
+            self._forward(stored[step], logits.view(self._stacked.shape))
             with torch.enable_grad():
                 leaf = logits.transpose(1, 2).requires_grad_()
                 own = {name: values[step] for name, values in teacher.items()}
                 value = self._objective(leaf, targets[step], observed[step], epoch, **own)
                 (slopes,) = torch.autograd.grad(value.sum(), leaf)
             losses[step] = value.detach()
-            self._backward(slopes.transpose(1, 2).contiguous(), factor)
+            self._slopes.copy_(slopes.transpose(1, 2))
+            self._backward(factor)
         return losses
 
     def _forward(self, rows: Tensor, out: Tensor) -> None:
         """Fill ``out`` [J, P x A, B] with the logits of the rows [J x B] of the store."""
-        self._store.take_into(self._flat, rows)
+        self._store.take_into(self._given, rows)
         # weight x features is three times as quick as features x weight when A is small
-        torch.baddbmm(self._bias, self._weight, self._columns, out=out)
+        torch.bmm(self._weight, self._columns, out=out)
 
-    def _backward(self, slopes: Tensor, factor: float) -> None:
-        """One update from the derivatives by the logits, [S, A, B]."""
-        torch.bmm(slopes.view(self._stacked), self._features, out=self._gradient)
-        torch.sum(slopes, -1, True, out=self._optimizer.gradients[1])
+    def _backward(self, factor: float) -> None:
+        """One update from the derivatives by the logits."""
+        torch.bmm(self._stacked, self._features, out=self._gradient)
         if self._limit is not None:
-            clip(self._optimizer.gradients, self._limit)
+            clip(self._optimizer.gradient, self._limit)
         self._optimizer.step(factor)

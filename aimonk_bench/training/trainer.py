@@ -167,7 +167,7 @@ class _Run:
         self.heads = start.repeated(self.points)
         own = {key: np.tile(values, len(self.jobs)) for key, values in self.grid.items()}
         optimizer = registry.build("optimizer", OPTIMIZERS, self.config.optimizer)
-        self.optimizer = optimizer(self.heads.parameters, own.pop("train.lr"), own.pop("train.weight_decay"))
+        self.optimizer = optimizer(self.heads.both, own.pop("train.lr"), own.pop("train.weight_decay"))
         self.schedule = registry.build("schedule", SCHEDULES, self.config.schedule)
         in_blocks = self.config.order == "blocks"
         self.sampler = blocks if in_blocks else registry.build("sampler", SAMPLERS, recipe.sampler)

@@ -1,7 +1,8 @@
 """One training step of S stacked heads against what it cannot do without: gather, two products, one fused update.
 
-D 512, B 16, A 4, Adam. The floor reads the same rows of the same bank in the same order; its update is torch's fused
-Adam kernel on weights and biases together; with two threads it is the quicker of one and two. The step is an epoch of
+D 512, B 16, A 4, Adam. The floor reads the same rows of the same bank in the same order, and lays them out as the step
+does, weights and biases in one tensor; its update is torch's fused Adam kernel; with two threads it is the quicker of
+one and two. The step is an epoch of
 `trainer.train`, divided: sampling, views, labels, loss, its derivative and the recorded losses included, the validation
 at its end not. `traffic` is the time in which a copy moves the bytes of the floor: features read and written once and
 read twice, and weight, gradient and both moments, of which all but the gradient are written too, the gradient twice.
@@ -63,20 +64,19 @@ def floor(run: trainer._Run, threads: int) -> Callable[[], None]:
     parts = [run.parts[fold] for _, fold in run.jobs]
     plan = Plan(run.sampler, data.index, data.probabilities, parts, run.streams, (run.steps, BATCH))
     rows = torch.from_numpy(plan.block(slice(0, run.steps))[1]).flatten(1)
-    weight, bias = run.heads.weight.clone(), torch.zeros(heads, ATTRIBUTES, 1)
-    both = [weight, bias]
-    gradients, first, second = ([torch.zeros_like(each) for each in both] for _ in range(3))
-    flat, slopes, count = torch.empty(heads * BATCH, size), torch.empty(heads, ATTRIBUTES, BATCH), torch.ones(())
-    features = flat.view(heads, BATCH, size)
+    weight = run.heads.both.clone()
+    gradient, first, second = (torch.zeros_like(weight) for _ in range(3))
+    batch, count = torch.zeros(heads * BATCH, weight.shape[-1]), torch.ones(())
+    given, features, slopes = batch[:, :size], batch.view(heads, BATCH, -1), torch.empty(heads, ATTRIBUTES, BATCH)
     constants = {"lr": 1e-9, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "eps": 1e-8, "amsgrad": False}
 
     def epoch() -> None:
         torch.set_num_threads(threads)
         for own in rows.unbind(0):
-            torch.index_select(data.store._rows, 0, own, out=flat)
-            torch.baddbmm(bias, weight, features.transpose(1, 2), out=slopes)
-            torch.bmm(slopes, features, out=gradients[0])
-            torch._fused_adam_(both, gradients, first, second, [], [count, count], **constants, maximize=False)
+            torch.index_select(data.store._rows, 0, own, out=given)
+            torch.bmm(weight, features.transpose(1, 2), out=slopes)
+            torch.bmm(slopes, features, out=gradient)
+            torch._fused_adam_([weight], [gradient], [first], [second], [], [count], **constants, maximize=False)
 
     return epoch
 
