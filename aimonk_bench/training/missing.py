@@ -42,7 +42,7 @@ from aimonk_bench.errors import UserError
 from aimonk_bench.lazy import Lazy
 from aimonk_bench.registry import Spec
 from aimonk_bench.training.losses import LOSSES, SET_LOSSES, Loss, bind, logs, masked_bce, reduce, wide
-from aimonk_bench.training.slopes import Slope, slope_of
+from aimonk_bench.training.slopes import SLOPES, Slope, slope_of
 
 if TYPE_CHECKING:
     import torch
@@ -242,15 +242,13 @@ class Objective:
         loss: of cells, or of a set, with counts and options bound.
         policy: with ``teacher`` as a keyword of every call if it wants one.
         of_set: whether it is a set loss.
-        slope: the derivative of a cell by its logit, where it is known in closed form.
-        ahead: whether the policy fills without asking the logits, a teacher or the epoch.
+        slope: the derivative of a cell by its logit, if the objective is `closed`.
     """
 
     loss: Callable[..., Tensor]
     policy: Policy
     of_set: bool
     slope: Slope | None
-    ahead: bool
 
     def __call__(self, logits: Tensor, targets: Tensor, observed: Tensor, epoch: int, **teacher: Tensor) -> Tensor:
         """The loss of each head."""
@@ -259,7 +257,7 @@ class Objective:
         return reduce(*self.policy(self.loss, logits, targets, observed, epoch, **teacher))
 
     def fill(self, targets: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """(targets, weights) [..., A] of a policy that fills ``ahead``, once for all."""
+        """(targets, weights) [..., A] of a policy that fills `AHEAD`, once for all."""
         seen = targets
 
         def record(logits: Tensor, targets: Tensor) -> Tensor:
@@ -269,6 +267,11 @@ class Objective:
 
         _, weights = self.policy(record, targets, targets, observed, 1)
         return seen, weights
+
+
+def closed(loss: Spec, missing: Spec) -> bool:
+    """Whether the derivative by the logits has a closed form: the loss has one, and the policy fills `AHEAD`."""
+    return loss.name in SLOPES and missing.name in AHEAD
 
 
 def objective(
@@ -290,8 +293,7 @@ def objective(
         loss=bound,
         policy=bind(registry.build("missing-label policy", MISSING, missing), positives, negatives),
         of_set=loss.name in SET_LOSSES,
-        slope=slope_of(loss.name, bound, positives, negatives, options),
-        ahead=missing.name in AHEAD,
+        slope=slope_of(loss.name, bound, positives, negatives, options) if closed(loss, missing) else None,
     )
 
 

@@ -172,8 +172,8 @@ SLOPES: dict[str, Callable[..., Slope | Function]] = {
 }
 
 
-def slope_of(name: str, loss: Function, positives: Tensor, negatives: Tensor, options: dict[str, Any]) -> Slope | None:
-    """The derivative of an entry of LOSSES, None where there is no closed form.
+def slope_of(name: str, loss: Function, positives: Tensor, negatives: Tensor, options: dict[str, Any]) -> Slope:
+    """The derivative of a loss in SLOPES.
 
     Args:
         name: of the loss.
@@ -182,7 +182,5 @@ def slope_of(name: str, loss: Function, positives: Tensor, negatives: Tensor, op
         negatives: n0.
         options: all of them.
     """
-    if name not in SLOPES:
-        return None
     found = SLOPES[name](positives.transpose(-2, -1), negatives.transpose(-2, -1), **options)
     return found if isinstance(found, Slope) else General(loss, found)

@@ -25,7 +25,7 @@ from aimonk_bench.training import outcome, tuning
 from aimonk_bench.training.batches import Features, Part, Plan, Streams
 from aimonk_bench.training.checks import check
 from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES, Heads, Selection
-from aimonk_bench.training.missing import Objective, objective, wants_teacher
+from aimonk_bench.training.missing import Objective, closed, objective, wants_teacher
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.samplers import SAMPLERS, blocks
 from aimonk_bench.training.steps import BLOCK_STEPS, Stepper, Threads, block_steps
@@ -85,7 +85,8 @@ def train(
     store, known = Features(features, torch.device(pick_device(train.device)), dtype), outcome.known(targets, observed)
     data = _Data(store, index, probabilities, *known, *outcome.known(targets, seen), folds)
     recipe = _Recipe(train, loss, missing, sampler, tune or Tune(), steps)
-    with Threads(spared) as threads:
+    # without automatic differentiation anywhere, torch need not prepare for it at each of its calls
+    with Threads(spared) as threads, torch.inference_mode(closed(loss, missing)):
         return _completed(data, recipe, threads, progress).outcome(attributes)
 
 
@@ -180,7 +181,7 @@ class _Run:
         self._prepare_validation(positives, negatives, options)
         batch = len(self.jobs), self.config.batch_size
         self.stepper = Stepper(self.heads, self.optimizer, data.store, self.objective, batch, self.config.clip)
-        self.closed = self.objective.ahead and self.objective.slope is not None
+        self.closed = closed(recipe.loss, recipe.missing)
         targets, weights = torch.from_numpy(data.targets).to(device, dtype), torch.from_numpy(data.observed).to(device)
         if self.closed:
             targets, weights = self.objective.fill(targets, weights)

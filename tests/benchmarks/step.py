@@ -85,10 +85,10 @@ def measured(heads: int, threads: int) -> Row:
     """Microseconds a step of each loss and of the floor, with at most so many threads."""
     torch.set_num_threads(threads)
     data = problem(1 if heads < 25 else 5 if heads < 125 else 25)
-    runs = {loss: started(heads, loss, data) for loss in LOSSES}
-    cases = {loss: (lambda run=run: run._train(1)) for loss, run in runs.items()}
-    steps = runs["masked_bce"].steps
-    with threadpool_limits(1, user_api="blas"), torch.no_grad():  # as in training
+    with threadpool_limits(1, user_api="blas"), torch.inference_mode():  # as in training
+        runs = {loss: started(heads, loss, data) for loss in LOSSES}
+        cases = {loss: (lambda run=run: run._train(1)) for loss, run in runs.items()}
+        steps = runs["masked_bce"].steps
         floors = {f"floor {own}": floor(runs["masked_bce"], own) for own in sorted({1, threads})}
         found = interleaved({**floors, **cases})
     torch.set_num_threads(threads)
@@ -102,9 +102,9 @@ def measured(heads: int, threads: int) -> Row:
 def floor_seconds(folds: int, seeds: int, features: int) -> float:
     """Seconds of the floor of one step of folds x seeds heads, with the better number of threads."""
     given, taken = torch.get_num_threads(), []
-    run = started(folds * seeds, "masked_bce", problem(folds, features))
     for threads in sorted({1, given}):
-        with threadpool_limits(1, user_api="blas"), torch.no_grad():
+        with threadpool_limits(1, user_api="blas"), torch.inference_mode():
+            run = started(folds * seeds, "masked_bce", problem(folds, features))
             taken.append(interleaved({"floor": floor(run, threads)})["floor"] / run.steps)
     torch.set_num_threads(given)
     return min(taken)
