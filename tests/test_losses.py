@@ -496,6 +496,21 @@ def test_a_slope_is_the_derivative_of_the_cells(name, own):
         assert sloped(slope, edge, torch.ones_like(edge), torch.ones_like(edge)).isfinite().all()
 
 
+@pytest.mark.parametrize("name", SLOPES)
+@pytest.mark.parametrize("target", [0.0, 0.1, 1.0])
+def test_the_cells_of_a_slope_are_exact_far_out(name, target):
+    logits = torch.cat([torch.linspace(-50, 50, 401), torch.tensor([-300.0, 300.0, 1e30])])[None, :, None]
+    logits = logits.expand(3, -1, 4).contiguous()
+    targets = torch.full_like(logits, target)
+    options = registry.build("loss", LOSSES, registry.Spec(name)).keywords
+    slope = slope_of(name, bound(name, torch.float32), COUNTS.float(), OTHERS.float(), options)
+    known = slope.ahead(*(each.transpose(1, 2) for each in (targets, torch.ones_like(logits))))
+    found = slope.cells(logits.transpose(1, 2).contiguous(), *known).transpose(1, 2)
+    exact = bound(name)(logits.double(), targets.double())
+    assert (found >= 0).all()
+    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)
+
+
 def test_the_clip_of_asymmetric_may_be_zero_for_some_heads():
     logits, targets = draw()
     clip = torch.tensor([0.0, 0.05, 0.2], dtype=torch.float64).view(3, 1, 1)

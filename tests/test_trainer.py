@@ -30,6 +30,7 @@ from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES, TIE, Heads, Selec
 from aimonk_bench.training.losses import LOSSES, SET_LOSSES
 from aimonk_bench.training.missing import MISSING, check_missing, objective, wants_teacher
 from aimonk_bench.training.samplers import SAMPLERS
+from aimonk_bench.training.slopes import GRAIN
 from aimonk_bench.training.trainer import check, train
 from aimonk_bench.training.tuning import choose
 
@@ -479,14 +480,21 @@ def test_effective_positive_rate_counts_the_observed_labels_drawn():
     ]
 
 
+@pytest.mark.parametrize("at_once", [1, 700, (1 << 16) - 1])
 @pytest.mark.parametrize("attributes", [1, 4, 5, 19])
-def test_a_tally_counts_the_labels_drawn(attributes):
+def test_a_tally_counts_the_labels_drawn(attributes, at_once, monkeypatch):
     rng = np.random.default_rng(attributes)
-    observed = rng.random((50, attributes)) > 0.3
+    observed = np.asfortranarray(rng.random((50, attributes)) > 0.3)
     targets = (observed & (rng.random((50, attributes)) > 0.5)).astype(np.int8)
     orders = rng.integers(50, size=(3, 40, 10), dtype=np.int32)
     expected = [labels[orders].sum((1, 2)) for labels in (observed, targets)]
+    monkeypatch.setattr(outcome.Tally, "ROWS", at_once)
     assert np.array_equal(outcome.Tally(targets, observed)(orders), expected)
+
+
+def test_a_tally_counts_beyond_sixteen_bits():
+    every = np.ones((2, 1), bool)
+    assert outcome.Tally(every.astype(np.int8), every)(np.zeros((1, 300, 300), np.int32)).tolist() == [[[90000]]] * 2
 
 
 def test_a_batch_without_any_label_costs_nothing_and_breaks_nothing():
@@ -605,7 +613,8 @@ def test_heads_start_within_the_bounds_of_torchs_linear_and_alike_in_both_precis
         ("sgd", {"momentum": 0.5, "nesterov": True}),
     ],
 )
-def test_a_head_moves_as_torchs_optimizer_moves_it(name, options, decays):
+def test_a_head_moves_as_torchs_optimizer_moves_it(name, options, decays, monkeypatch):
+    monkeypatch.setattr("aimonk_bench.training.heads.STEPS_AHEAD", 5)
     rng, rates, total = np.random.default_rng(0), [0.5, 0.01, 1e-3], 12
     start, targets = (torch.from_numpy(rng.normal(size=(3, 4, 5))) for _ in range(2))
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
@@ -627,6 +636,20 @@ def test_a_head_moves_as_torchs_optimizer_moves_it(name, options, decays):
             optimizer.step()
             schedule.step()
         torch.testing.assert_close(stacked, torch.stack(alone).detach(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("features", [15, 16])
+@pytest.mark.parametrize("move", [{"optimizer": "adamw"}, {"optimizer": {"name": "sgd", "momentum": 0.9}}])
+def test_nothing_moves_beside_the_weights_and_the_bias(features, move, monkeypatch):
+    """Of 16 columns the last is the bias, of 32 the seventeenth."""
+    runs = []
+    completed = trainer._Run.complete
+    monkeypatch.setattr(trainer._Run, "complete", lambda self, told: [runs.append(self), completed(self, told)])
+    run(problem(features=features), recipe(weight_decay=0.1, clip=0.5, **move))
+    (one,) = runs
+    assert one.heads.both.shape[-1] == (16 if features == 15 else 32)
+    assert not one.heads.both[..., features + 1 :].any()
+    assert one.heads.bias.all()
 
 
 def test_warm_up_rises_to_the_learning_rate_and_then_is_cosine():
@@ -655,6 +678,27 @@ def test_the_number_of_threads_changes_no_bit(points, shape, train, monkeypatch)
     for other in outcomes[1:]:
         for mine, theirs in zip(outcomes[0].logits, other.logits, strict=True):
             assert all(np.array_equal(mine[part], theirs[part]) for part in ("val", "test"))
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, *SET_LOSSES])
+def test_nor_does_it_where_threads_share_the_cells_of_a_step(loss, monkeypatch):
+    """Their shares end in the middle of a vector: there torch's sigmoid has other last bits."""
+    rng, seeds, attributes = np.random.default_rng(0), 125, 17
+    data = problem(n=60, folds=1)
+    data.observed = rng.random((60, attributes)) > 0.2
+    data.targets = (data.observed & (rng.random((60, attributes)) > 0.7)).astype(np.int8)
+    options = {"gamma_neg": 2.5} if loss == "asymmetric" else {}
+    config = recipe({"name": loss, **options}, batch_size=16, seeds=seeds, lr=0.5)
+    assert seeds * attributes * 16 > GRAIN
+    losses, logits = [], []
+    for threads in (1, 2):
+        monkeypatch.setattr(steps.Threads, "_next", lambda self, threads=threads: threads)
+        names = [str(a) for a in range(attributes)]
+        trained = train(**vars(data), **config, attributes=names, dtype=torch.float32)
+        losses.append(trained.history["training_loss"])
+        logits.append(trained.logits[0]["test"])
+    assert np.array_equal(*losses)
+    assert np.array_equal(*logits)
 
 
 @pytest.mark.parametrize(("spared", "choices"), [(0, [1, 4]), (1, [1, 3]), (3, [1]), (5, [1])])

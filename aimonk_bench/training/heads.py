@@ -1,6 +1,7 @@
 """Stacked linear heads and what moves them: optimizers, schedules, clipping, the choice of an epoch.
 
-The S heads of a run are one weight [S, A, D] and one bias [S, 1, A]. Everything here treats a head as if it were alone.
+The S heads of a run are one tensor, in which weight [S, A, D] and bias [S, 1, A] are seen. Everything here treats a
+head as if it were alone.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ else:
     torch = Lazy("torch")
 
 COLUMNS = 16  # a row of weights or features starts with a line of the cache
-COUNTS = 1024  # steps counted ahead
+STEPS_AHEAD = 1024  # numbered at once
 TIE = 1e-9  # scores this close differ by the order of a sum, not by what was learned
 
 
@@ -99,7 +100,7 @@ def clip(gradient: Tensor, limit: float) -> None:
 class _Group:
     """The heads of one learning rate and weight decay: views of their parameters, gradients and running means.
 
-    Each a list, of the heads that follow each other.
+    One view for each stretch of heads that stand side by side.
     """
 
     lr: float
@@ -138,13 +139,13 @@ class Optimizer(ABC):
 
     @abstractmethod
     def step(self, factor: float) -> None:
-        """Move every head once by the gradients, at ``factor`` times its learning rate."""
+        """Move every head once by the gradient, at ``factor`` times its learning rate."""
 
 
-def _counts(device: torch.device) -> Iterator[Tensor]:
+def _step_numbers(device: torch.device) -> Iterator[Tensor]:
     """1, 2, 3, ... as the fused kernels want them, made many at once: to add one costs a call per step."""
-    for start in itertools.count(1, COUNTS):
-        yield from torch.arange(start, start + COUNTS, dtype=torch.float32, device=device).unbind()
+    for start in itertools.count(1, STEPS_AHEAD):
+        yield from torch.arange(start, start + STEPS_AHEAD, dtype=torch.float32, device=device).unbind()
 
 
 class _Adam(Optimizer):
@@ -155,11 +156,11 @@ class _Adam(Optimizer):
     def __init__(self, parameter: Tensor, lr: np.ndarray, weight_decay: np.ndarray, *, decoupled: bool) -> None:
         super().__init__(parameter, lr, weight_decay)
         self._kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
-        self._counts = _counts(parameter.device)
+        self._numbers = _step_numbers(parameter.device)
 
     def step(self, factor: float) -> None:
-        """Move every head once by the gradients, at ``factor`` times its learning rate."""
-        count = next(self._counts)
+        """Move every head once by the gradient, at ``factor`` times its learning rate."""
+        number = next(self._numbers)
         for group in self.groups:
             self._kernel(
                 group.parameters,
@@ -167,7 +168,7 @@ class _Adam(Optimizer):
                 group.first,
                 group.second,
                 [],
-                [count] * len(group.parameters),
+                [number] * len(group.parameters),
                 lr=factor * group.lr,
                 beta1=self.BETAS[0],
                 beta2=self.BETAS[1],
@@ -194,7 +195,7 @@ class _SGD(Optimizer):
         self._momentum, self._nesterov, self._begun = momentum, nesterov, False
 
     def step(self, factor: float) -> None:
-        """Move every head once by the gradients, at ``factor`` times its learning rate."""
+        """Move every head once by the gradient, at ``factor`` times its learning rate."""
         for group in self.groups:
             torch._fused_sgd_(
                 group.parameters,
@@ -313,7 +314,7 @@ class Selection(Choice):
 
     def __init__(self, heads: Heads, *, last: bool, patience: int | None) -> None:
         super().__init__(len(heads.weight), last=last, patience=patience)
-        self.heads = heads.repeated(1)
+        self.heads = Heads(heads.both.clone(), heads.weight.shape[-1])
 
     def update(self, heads: Heads, epoch: int, scores: np.ndarray) -> None:
         """Take note of the weights at the end of an epoch and of their scores [S]."""

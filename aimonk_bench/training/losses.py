@@ -59,9 +59,8 @@ from aimonk_bench.lazy import Lazy
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from torch.nn import functional as F
 else:
-    torch, F = Lazy("torch"), Lazy("torch.nn.functional")
+    torch = Lazy("torch")
 
 Loss: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 
@@ -91,6 +90,25 @@ def logs(logits: Tensor) -> tuple[Tensor, Tensor]:
         log_p, log_n = _differentiable_logs().apply(logits)
         return log_p, log_n
     return _both_logs(logits)
+
+
+def sigmoid(logits: Tensor) -> Tensor:
+    """p, at least in float32, of log p.
+
+    torch's sigmoid, softplus and powers have other last bits in the last few elements of a thread's share: how many
+    threads there are would show in the results. Its exp and log have not.
+    """
+    return logs(logits)[0].exp()
+
+
+def softplus(logits: Tensor) -> Tensor:
+    """-log(1 - p), see `sigmoid`."""
+    return -logs(logits)[1]
+
+
+def power(base: Tensor, exponent: float | Tensor) -> Tensor:
+    """Of a base above 0, see `sigmoid`."""
+    return torch.exp(exponent * base.log())
 
 
 def _both_logs(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -219,7 +237,7 @@ def asymmetric(
     q = log_p.exp() - clip
     log_rest = shifted_log(log_n, clip)
     # the power is taken of 1 where it is not used: the gradient of 0^gamma is infinite for gamma < 1
-    focus = torch.where(q > 0, torch.where(q > 0, q, 1.0) ** gamma_neg, 0.0)
+    focus = torch.where(q > 0, power(torch.where(q > 0, q, 1.0), gamma_neg), 0.0)
     return _cells(targets, -torch.exp(gamma_pos * log_n) * log_p, -focus * log_rest)
 
 
@@ -239,9 +257,8 @@ def hill(
     margin: Annotated[float, Ge(0)] = 1.0,
 ) -> Tensor:
     """Negatives (lam - p) p^2, which lets go of likely false ones; focal positives past a margin (arXiv 2112.07368)."""
-    logits = wide(logits)
-    log_p, log_n = logs(logits - margin)
-    p = torch.sigmoid(logits)
+    log_p, log_n = logs(wide(logits) - margin)
+    p = sigmoid(logits)
     return _cells(targets, -torch.exp(2 * log_n) * log_p, (lam - p) * p.square())
 
 
@@ -272,7 +289,7 @@ def distribution_balanced(
     shifted = logits + bias * torch.where((positives > 0) & (negatives > 0), log_odds, 0.0)
 
     def rebalance(row: Tensor) -> Tensor:
-        return alpha + torch.sigmoid(beta * (inverse / row - mu))
+        return alpha + sigmoid(beta * (inverse / row - mu))
 
     log_p, log_n = logs(shifted)
     log_q, log_rest = logs(lam * shifted)
@@ -325,7 +342,7 @@ def two_way(
     for dim in (-1, -2):
         highest = _per_set(t_neg) * _log_sum_exp(logits / t_neg, negative, dim)
         lowest = _per_set(t_pos) * _log_sum_exp(-logits / t_pos, positive, dim)
-        total = total + _mean(F.softplus(highest + lowest), (positive > 0).any(dim))
+        total = total + _mean(softplus(highest + lowest), (positive > 0).any(dim))
     return total
 
 
@@ -337,7 +354,7 @@ def zlpr(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """
     logits = wide(logits)
     positive, negative = _sides(targets, weights)
-    costs = F.softplus(_log_sum_exp(-logits, positive, -1)) + F.softplus(_log_sum_exp(logits, negative, -1))
+    costs = softplus(_log_sum_exp(-logits, positive, -1)) + softplus(_log_sum_exp(logits, negative, -1))
     return _mean(costs, (weights > 0).any(-1))
 
 
@@ -356,7 +373,7 @@ def sigmoid_f1(
     which has no gradient either).
     """
     seen = weights > 0
-    soft = torch.sigmoid(beta * (torch.where(seen, wide(logits), 0.0) + eta))
+    soft = sigmoid(beta * (torch.where(seen, wide(logits), 0.0) + eta))
     targets = torch.where(seen, targets, 0.0).to(soft.dtype)
     hits, size = (weights * targets * soft).sum(-2), (weights * (targets + soft)).sum(-2)
     defined = (weights * targets).sum(-2) > 0

@@ -41,7 +41,7 @@ from aimonk_bench import registry
 from aimonk_bench.errors import UserError
 from aimonk_bench.lazy import Lazy
 from aimonk_bench.registry import Spec
-from aimonk_bench.training.losses import LOSSES, SET_LOSSES, Loss, bind, logs, masked_bce, reduce, wide
+from aimonk_bench.training.losses import LOSSES, SET_LOSSES, Loss, bind, logs, masked_bce, reduce, sigmoid
 from aimonk_bench.training.slopes import SLOPES, Slope, slope_of
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def splc(
     tau: Annotated[float, Ge(0), Le(1)] = 0.6,
 ) -> tuple[Tensor, Tensor]:
     """A missing label is a negative, from the second epoch a positive where p > tau (arXiv 2112.07368)."""
-    flipped = (torch.sigmoid(wide(logits.detach())) > tau) & (epoch > 1)
+    flipped = (sigmoid(logits.detach()) > tau) & (epoch > 1)
     return _fill(loss, logits, targets, observed, flipped.to(targets.dtype), 1.0)
 
 
@@ -176,7 +176,7 @@ def selective(
     log_p, log_n = logs(logits)
     own = -torch.exp(gamma_u * log_p) * log_n
     common = positives > prior * (positives + negatives)
-    ignored = ~observed & (common | (torch.sigmoid(wide(logits.detach())) > likely))
+    ignored = ~observed & (common | (sigmoid(logits.detach()) > likely))
     return torch.where(observed, cells, own), weights.masked_fill_(ignored, 0.0)
 
 

@@ -51,9 +51,10 @@ class Tally:
     ROWS = (1 << 16) - 1  # added up at once, as a quarter of a word counts no further; also of all jobs, for the caches
 
     def __init__(self, targets: np.ndarray, observed: np.ndarray) -> None:
-        columns = np.hstack([observed, targets == 1]).astype(np.uint16)
-        self._shape = -1, 2, observed.shape[1]
-        self._words = np.pad(columns, ((0, 0), (0, -columns.shape[1] % 4))).view(np.uint64).T.copy()
+        pictures, attributes = observed.shape
+        columns = np.zeros((pictures, -(-attributes // 2) * 4), np.uint16)
+        columns[:, :attributes], columns[:, attributes : 2 * attributes] = observed, targets == 1
+        self._shape, self._words = (-1, 2, attributes), columns.view(np.uint64).T.copy()
 
     def __call__(self, orders: np.ndarray) -> np.ndarray:
         """Observed labels and positives among the pictures [J, ...], each as often as it stands there: [2, J, A]."""

@@ -13,7 +13,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aimonk_bench.lazy import Lazy
-from aimonk_bench.training.losses import effective_weights, logs, positive_weight, ratio_weights, shifted_log
+from aimonk_bench.training.losses import (
+    effective_weights,
+    logs,
+    positive_weight,
+    power,
+    ratio_weights,
+    shifted_log,
+    sigmoid,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
 else:
     torch = Lazy("torch")
 
+GRAIN = 1 << 15  # cells up to which torch takes one thread
 Function: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 
 
@@ -71,11 +80,11 @@ class Weighted(Slope):
     is f softplus(z) + c z.
 
     Args:
-        positive: a, [S, A, 1] or a number; 1 by default.
+        positive: a, [S, A, 1]; 1 by default.
         negative: b.
     """
 
-    def __init__(self, positive: Tensor | float | None = None, negative: Tensor | float | None = None) -> None:
+    def __init__(self, positive: Tensor | None = None, negative: Tensor | None = None) -> None:
         self._positive, self._negative = positive, negative
 
     def ahead(self, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,13 +102,17 @@ class Weighted(Slope):
 
     def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor) -> None:
         """Fill ``out``."""
-        torch.sigmoid(logits, out=out)
+        if logits.numel() > GRAIN:  # more than one thread's, see `losses.sigmoid`
+            torch.neg(logits, out=out).exp_().add_(1).reciprocal_()
+        else:
+            torch.sigmoid(logits, out=out)
         torch.addcmul(first, out, second, out=out)
 
     def cells(self, logits: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """softplus(z) is max(z, 0) - log sigmoid(|z|), which is as exact as the number 1 is, and quick."""
-        tail = logits.abs().sigmoid_().log_()
-        return logits.clamp(min=0).sub_(tail).mul_(second).addcmul_(first, logits)
+        """f log(1 + exp(-|z|)) + c min(z, 0) + (f + c) max(z, 0): nothing cancels, and f + c is (1 - t) b."""
+        tail = logits.abs().neg_().exp_().add_(1).log_()  # to a rounding of 1
+        cells = tail.mul_(second).addcmul_(first, logits.clamp(max=0))
+        return cells.addcmul_(first + second, logits.clamp(min=0))
 
 
 def _masked_bce(positives: Tensor, negatives: Tensor) -> Slope:
@@ -144,7 +157,7 @@ def _asymmetric(positives: Tensor, negatives: Tensor, gamma_neg: float, gamma_po
         log_rest = shifted_log(log_n, clip)
         q = (p - clip).clamp(min=torch.finfo(p.dtype).tiny)
         # q^gamma (1 / (1 - q) - gamma log(1 - q) / q) dq/dz
-        of_negative = q**gamma_neg * (torch.exp(-log_rest) - gamma_neg * log_rest / q) * (p * log_n.exp())
+        of_negative = power(q, gamma_neg) * (torch.exp(-log_rest) - gamma_neg * log_rest / q) * (p * log_n.exp())
         of_negative = of_negative.masked_fill_(p <= clip, 0.0)
         return torch.lerp(of_negative, _fading(log_p, log_n, gamma_pos), targets)
 
@@ -154,7 +167,7 @@ def _asymmetric(positives: Tensor, negatives: Tensor, gamma_neg: float, gamma_po
 def _hill(positives: Tensor, negatives: Tensor, lam: float, margin: float) -> Function:
     def slope(logits: Tensor, targets: Tensor) -> Tensor:
         log_s, log_rest = logs(logits - margin)
-        p = torch.sigmoid(logits)
+        p = sigmoid(logits)
         of_negative = (2 * lam - 3 * p) * p.square() * (1 - p)
         return torch.lerp(of_negative, _fading(log_s, log_rest, 2.0), targets)
 

@@ -181,9 +181,8 @@ class _Run:
         self._prepare_validation(positives, negatives, options)
         batch = len(self.jobs), self.config.batch_size
         self.stepper = Stepper(self.heads, self.optimizer, data.store, self.objective, batch, self.config.clip)
-        self.closed = closed(recipe.loss, recipe.missing)
         targets, weights = torch.from_numpy(data.targets).to(device, dtype), torch.from_numpy(data.observed).to(device)
-        if self.closed:
+        if self.objective.slope is not None:
             targets, weights = self.objective.fill(targets, weights)
         self.labels = torch.cat([targets, weights.to(dtype)], 1)  # [N, 2 A]: one gather fetches both
         self.tally = outcome.Tally(data.targets, data.observed)
@@ -279,7 +278,7 @@ class _Run:
         for at in range(0, len(pictures), size):
             own = slice(at, at + size)
             targets, weights = self._labels(pictures[own])
-            if self.closed:
+            if self.objective.slope is not None:
                 losses.append(self.stepper.closed(stored[own], targets, weights, factors[own]))
             else:
                 known, taught = weights.bool(), self._taught(pictures[own])
