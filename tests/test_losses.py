@@ -458,10 +458,19 @@ def own_options(name):
     return options
 
 
+def parts(slope, targets, weights):
+    """What is known ahead of targets and weights [S, B, A]: two parts [S, A, B]."""
+    both = targets.transpose(1, 2).clone(), weights.transpose(1, 2).clone()
+    slope.ahead(*both)
+    return both
+
+
 def sloped(slope, logits, targets, weights):
-    out = torch.empty_like(logits)
-    slope.into(out, logits, *slope.ahead(targets, weights))
-    return out
+    """Derivatives and cells, [S, B, A]."""
+    out, kept = torch.empty(2, *logits.transpose(1, 2).shape, dtype=logits.dtype).unbind()
+    known = logits.transpose(1, 2).clone(), *parts(slope, targets, weights), kept
+    slope.into(out, *known)
+    return out.transpose(1, 2), slope.cells(*known).transpose(1, 2)
 
 
 def test_the_logs_of_p_are_exact_and_so_are_their_derivatives():
@@ -487,13 +496,11 @@ def test_a_slope_is_the_derivative_of_the_cells(name, own):
         (wanted,) = torch.autograd.grad(bound(name, **options)(leaf, targets).sum(), leaf)
         slope = slope_of(name, bound(name, **options), COUNTS.double(), OTHERS.double(), options)
         weights = torch.rand(SHAPE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-        found = sloped(slope, *(each.transpose(1, 2) for each in (logits, targets, weights))).transpose(1, 2)
+        found, cells = sloped(slope, logits, targets, weights)
         np.testing.assert_allclose(found, weights * wanted, rtol=1e-9, atol=1e-12)
-        known = slope.ahead(targets.transpose(1, 2), weights.transpose(1, 2))
-        cells = slope.cells(logits.transpose(1, 2), *known).transpose(1, 2)
         np.testing.assert_allclose(cells, weights * bound(name, **options)(logits, targets), rtol=1e-9, atol=1e-12)
-        edge = torch.tensor([[[-50.0, 50.0]]]).to(logits).expand(3, 4, 2)
-        assert sloped(slope, edge, torch.ones_like(edge), torch.ones_like(edge)).isfinite().all()
+        edge = torch.tensor([[[-50.0], [50.0]]]).to(logits).expand(3, 2, 4)
+        assert all(each.isfinite().all() for each in sloped(slope, edge, torch.ones_like(edge), torch.ones_like(edge)))
 
 
 @pytest.mark.parametrize("name", SLOPES)
@@ -504,8 +511,7 @@ def test_the_cells_of_a_slope_are_exact_far_out(name, target):
     targets = torch.full_like(logits, target)
     options = registry.build("loss", LOSSES, registry.Spec(name)).keywords
     slope = slope_of(name, bound(name, torch.float32), COUNTS.float(), OTHERS.float(), options)
-    known = slope.ahead(*(each.transpose(1, 2) for each in (targets, torch.ones_like(logits))))
-    found = slope.cells(logits.transpose(1, 2).contiguous(), *known).transpose(1, 2)
+    _, found = sloped(slope, logits, targets, torch.ones_like(logits))
     exact = bound(name)(logits.double(), targets.double())
     assert (found >= 0).all()
     torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)

@@ -319,12 +319,15 @@ def test_a_tuned_run_is_head_by_head_the_best_of_untuned_ones(move, policy, tune
 
 
 def test_the_points_of_a_head_share_its_batches(monkeypatch):
-    taken, take = [], trainer.Features.take_into
-    monkeypatch.setattr(
-        trainer.Features, "take_into", lambda self, out, rows: taken.append(out.shape) or take(self, out, rows)
-    )
+    taken, taker = [], trainer.Features.taker
+
+    def told(self, out):
+        take = taker(self, out)
+        return lambda rows: taken.append((len(rows), out.shape)) or take(rows)
+
+    monkeypatch.setattr(trainer.Features, "taker", told)
     run(problem(), recipe(), tune={"train.lr": [0.1, 0.2, 0.3]})
-    assert taken == [(4 * 6, 6)] * 8  # of four jobs, not twelve heads; four steps in two epochs
+    assert taken == [(24, (24, 6))] * 8  # six rows of four jobs, not of twelve heads; four steps in two epochs
 
 
 def test_a_point_is_chosen_by_score_the_earlier_of_equals_never_nan():
@@ -480,19 +483,20 @@ def test_effective_positive_rate_counts_the_observed_labels_drawn():
     ]
 
 
-@pytest.mark.parametrize("at_once", [1, 700, (1 << 16) - 1])
+@pytest.mark.parametrize("at_once", [1, 100, 255])
 @pytest.mark.parametrize("attributes", [1, 4, 5, 19])
 def test_a_tally_counts_the_labels_drawn(attributes, at_once, monkeypatch):
     rng = np.random.default_rng(attributes)
     observed = np.asfortranarray(rng.random((50, attributes)) > 0.3)
     targets = (observed & (rng.random((50, attributes)) > 0.5)).astype(np.int8)
-    orders = rng.integers(50, size=(3, 40, 10), dtype=np.int32)
+    orders = rng.integers(50, size=(3, 40, 20), dtype=np.int32)
     expected = [labels[orders].sum((1, 2)) for labels in (observed, targets)]
     monkeypatch.setattr(outcome.Tally, "ROWS", at_once)
+    monkeypatch.setattr(outcome.Tally, "CELLS", 1500)
     assert np.array_equal(outcome.Tally(targets, observed)(orders), expected)
 
 
-def test_a_tally_counts_beyond_sixteen_bits():
+def test_a_tally_counts_beyond_a_byte():
     every = np.ones((2, 1), bool)
     assert outcome.Tally(every.astype(np.int8), every)(np.zeros((1, 300, 300), np.int32)).tolist() == [[[90000]]] * 2
 

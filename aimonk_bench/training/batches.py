@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -80,7 +81,7 @@ class Plan:
         self._index, self._probabilities, self._streams = index.astype(np.int32, copy=False), probabilities, streams
         self.orders: Indices = np.empty((len(parts), *shape), np.int32)
         for order, part, stream in zip(self.orders, parts, streams, strict=True):
-            np.take(part.rows, sampler(part.targets, part.observed, batch_size, steps, stream.sampler), out=order)
+            order[:] = part.rows[sampler(part.targets, part.observed, batch_size, steps, stream.sampler)]
 
     def block(self, steps: slice) -> tuple[Indices, Indices]:
         """These T' steps, which must come in order: pictures and rows of the store, both int32 [T', J, B].
@@ -118,7 +119,6 @@ class Features:
                 rows = torch.from_numpy(rows)
         self._rows = rows.to(device) if rows.nbytes <= DEVICE_BYTES else rows
         self._direct = (self._rows.device, self._rows.dtype) == (device, dtype)
-        self._between = self._rows.new_empty(0)
         self.device, self.dtype = device, dtype
         self.size = rows.shape[1]
 
@@ -127,11 +127,13 @@ class Features:
         found = self._rows.index_select(0, rows.reshape(-1).to(self._rows.device))
         return found.to(self.device, self.dtype).view(*rows.shape, self.size)
 
-    def take_into(self, out: Tensor, rows: Tensor) -> None:
-        """Row numbers [n] (on any device) -> ``out`` [n, D], without a copy between where device and dtype agree."""
+    def taker(self, out: Tensor) -> Callable[[Tensor], object]:
+        """What fills ``out`` [n, D] with the features of rows [n] (int32, on any device)."""
         if self._direct:
-            torch.index_select(self._rows, 0, rows, out=out)
-            return
-        if self._between.shape != out.shape:  # kept, as new memory is slow to fill
-            self._between = self._rows.new_empty(out.shape)
-        out.copy_(torch.index_select(self._rows, 0, rows.to(self._rows.device), out=self._between))
+            return partial(torch.index_select, self._rows, 0, out=out)
+        between = self._rows.new_empty(out.shape)  # kept, as new memory is slow to fill
+
+        def take(rows: Tensor) -> None:
+            out.copy_(torch.index_select(self._rows, 0, rows.to(self._rows.device), out=between))
+
+        return take

@@ -75,6 +75,10 @@ class Heads:
         """Every head ``times`` in a row."""
         return Heads(self.both.repeat_interleave(times, 0), self.weight.shape[-1])
 
+    def copy(self) -> Heads:
+        """The same heads in memory of their own."""
+        return Heads(self.both.clone(), self.weight.shape[-1])
+
     def some(self, heads: np.ndarray) -> Heads:
         """Copies of these heads."""
         return Heads(self.both[torch.from_numpy(heads).to(self.both.device)], self.weight.shape[-1])
@@ -127,11 +131,14 @@ class Optimizer(ABC):
 
     def __init__(self, parameter: Tensor, lr: np.ndarray, weight_decay: np.ndarray) -> None:
         self.gradient, first, second = (torch.zeros_like(parameter) for _ in range(3))
-        pairs = np.stack([lr, weight_decay], 1).astype(np.float64)
-        starts = np.flatnonzero(np.r_[True, (pairs[1:] != pairs[:-1]).any(1)])
+        # Python's numbers: torch is slow to read NumPy's, at every step
+        pairs = list(zip(lr.tolist(), weight_decay.tolist(), strict=True))
         places: dict[tuple[float, float], list[slice]] = {}
-        for start, stop in zip(starts, [*starts[1:], len(pairs)], strict=True):
-            places.setdefault((pairs[start, 0], pairs[start, 1]), []).append(slice(start, stop))
+        start = 0
+        for pair, own in itertools.groupby(pairs):
+            stop = start + len(list(own))
+            places.setdefault(pair, []).append(slice(start, stop))
+            start = stop
         self.groups = [
             _Group(*pair, *([whole[own] for own in slices] for whole in (parameter, self.gradient, first, second)))
             for pair, slices in places.items()
@@ -314,7 +321,7 @@ class Selection(Choice):
 
     def __init__(self, heads: Heads, *, last: bool, patience: int | None) -> None:
         super().__init__(len(heads.weight), last=last, patience=patience)
-        self.heads = Heads(heads.both.clone(), heads.weight.shape[-1])
+        self.heads = heads.copy()
 
     def update(self, heads: Heads, epoch: int, scores: np.ndarray) -> None:
         """Take note of the weights at the end of an epoch and of their scores [S]."""

@@ -26,7 +26,7 @@ BUFFER_ROWS = 16 * BLOCK_ROWS  # of each head's own
 
 def uniform(targets: np.ndarray, observed: np.ndarray, batch_size: int, steps: int, rng: np.random.Generator) -> Rows:
     """A permutation of the rows, topped up from further ones."""
-    return _deal(np.arange(len(targets)), steps * batch_size, rng).reshape(steps, batch_size)
+    return _deal(len(targets), steps * batch_size, rng).reshape(steps, batch_size)
 
 
 def blocks(targets: np.ndarray, observed: np.ndarray, batch_size: int, steps: int, rng: np.random.Generator) -> Rows:
@@ -112,12 +112,15 @@ def coverage(
     strata = [rows for *_, rows in _strata(targets, observed, STRATA["coverage"]) if len(rows)]
     parts = [_deal(rows, steps * c, rng).reshape(steps, c) for rows in strata]
     rest = batch_size - c * len(strata)
-    return np.hstack([*parts, _deal(np.arange(len(targets)), steps * rest, rng).reshape(steps, rest)])
+    return np.hstack([*parts, _deal(len(targets), steps * rest, rng).reshape(steps, rest)])
 
 
-def _deal(rows: np.ndarray, count: int, rng: np.random.Generator) -> Rows:
-    """``count`` of ``rows``, each as often as the others up to one: permutations end to end, the last one cut."""
-    rounds, rest = divmod(count, max(1, len(rows)))
+def _deal(rows: np.ndarray | int, count: int, rng: np.random.Generator) -> Rows:
+    """``count`` of ``rows`` (a number: of all below it), each as often as the others up to one.
+
+    They are permutations end to end, the last one cut.
+    """
+    rounds, rest = divmod(count, max(1, rows if isinstance(rows, int) else len(rows)))
     return np.concatenate([*(rng.permutation(rows) for _ in range(rounds)), rng.choice(rows, rest, replace=False)])
 
 

@@ -37,16 +37,20 @@ class Slope(ABC):
     """The weighted derivative of a loss's cells by their logits, in two parts: what is known ahead, and the rest."""
 
     @abstractmethod
-    def ahead(self, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """All that does not ask the logits: targets and weights [.., S, A, B] -> a pair like them."""
+    def ahead(self, targets: Tensor, weights: Tensor) -> None:
+        """Turn targets and weights, both [.., S, A, B], into the two parts of all that does not ask the logits."""
 
     @abstractmethod
-    def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor) -> None:
-        """Fill ``out`` with weight x dcell/dz of ``logits``, all [S, A, B], given the pair that `ahead` returned."""
+    def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> None:
+        """Fill ``out`` with weight x dcell/dz of ``logits``, given the two parts that `ahead` left, all [S, A, B].
+
+        Args:
+            kept: memory for what `cells` can use again.
+        """
 
     @abstractmethod
-    def cells(self, logits: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Weight x cell, [.., S, A, B] like all of the arguments."""
+    def cells(self, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> Tensor:
+        """Weight x cell of what went through `into`, [.., S, A, B] like the arguments, which may be overwritten."""
 
 
 class General(Slope):
@@ -60,15 +64,14 @@ class General(Slope):
     def __init__(self, loss: Function, function: Function) -> None:
         self._loss, self._function = loss, function
 
-    def ahead(self, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """The targets and weights themselves."""
-        return targets, weights
+    def ahead(self, targets: Tensor, weights: Tensor) -> None:
+        """Leave them as they are."""
 
-    def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor) -> None:
-        """Fill ``out``."""
+    def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> None:
+        """Fill ``out``; nothing is kept."""
         torch.mul(self._function(logits, first), second, out=out)
 
-    def cells(self, logits: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    def cells(self, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> Tensor:
         """The loss, weighted."""
         return self._loss(logits.transpose(-2, -1), first.transpose(-2, -1)).transpose(-2, -1).mul_(second)
 
@@ -87,32 +90,32 @@ class Weighted(Slope):
     def __init__(self, positive: Tensor | None = None, negative: Tensor | None = None) -> None:
         self._positive, self._negative = positive, negative
 
-    def ahead(self, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """c and f."""
-        share = targets * weights
-        if self._positive is None and self._negative is None:
-            return share.neg_(), weights
-        rest = weights - share
-        if self._positive is not None:
-            share.mul_(self._positive)
-        if self._negative is not None:
-            rest.mul_(self._negative)
-        rest.add_(share)
-        return share.neg_(), rest
+    def ahead(self, targets: Tensor, weights: Tensor) -> None:
+        """Turn them into c and f."""
+        share = targets.mul_(weights)
+        if self._positive is not None or self._negative is not None:
+            rest = weights.sub_(share)
+            if self._positive is not None:
+                share.mul_(self._positive)
+            if self._negative is not None:
+                rest.mul_(self._negative)
+            rest.add_(share)
+        share.neg_()
 
-    def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor) -> None:
-        """Fill ``out``."""
+    def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> None:
+        """Fill ``out``, and ``kept`` with p."""
         if logits.numel() > GRAIN:  # more than one thread's, see `losses.sigmoid`
-            torch.neg(logits, out=out).exp_().add_(1).reciprocal_()
+            torch.neg(logits, out=kept).exp_().add_(1).reciprocal_()
         else:
-            torch.sigmoid(logits, out=out)
-        torch.addcmul(first, out, second, out=out)
+            torch.sigmoid(logits, out=kept)
+        torch.addcmul(first, kept, second, out=out)
 
-    def cells(self, logits: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """f log(1 + exp(-|z|)) + c min(z, 0) + (f + c) max(z, 0): nothing cancels, and f + c is (1 - t) b."""
-        tail = logits.abs().neg_().exp_().add_(1).log_()  # to a rounding of 1
-        cells = tail.mul_(second).addcmul_(first, logits.clamp(max=0))
-        return cells.addcmul_(first + second, logits.clamp(min=0))
+    def cells(self, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> Tensor:
+        """c min(z, 0) + (f + c) max(z, 0) - f log max(p, 1 - p): nothing cancels, and f + c is (1 - t) b."""
+        cells = logits.clamp(max=0).mul_(first)
+        cells.addcmul_(first.add_(second), logits.clamp_(min=0))
+        tail = torch.maximum(kept, 1 - kept, out=kept).log_()  # to a rounding of 1
+        return cells.addcmul_(second, tail, value=-1)
 
 
 def _masked_bce(positives: Tensor, negatives: Tensor) -> Slope:

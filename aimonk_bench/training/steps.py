@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -20,15 +21,11 @@ from aimonk_bench.records.environment import cores
 from aimonk_bench.training.batches import Features
 from aimonk_bench.training.heads import Heads, Optimizer, clip
 from aimonk_bench.training.missing import Objective
+from aimonk_bench.training.slopes import GRAIN
 
 BLOCK_CELLS = 1 << 18  # logits, targets and weights of a block stay within the caches
 BLOCK_STEPS = 128
 PROBE = 16  # blocks after which the other number of threads is tried again
-
-
-def block_steps(cells: int) -> int:
-    """Steps per block for so many cells S x B x A a step."""
-    return max(1, min(BLOCK_STEPS, BLOCK_CELLS // cells))
 
 
 class Threads:
@@ -80,8 +77,17 @@ class Threads:
         self._seconds[count] = (time.perf_counter() - begin) / steps
 
 
+def _sums(cells: Tensor) -> Tensor:
+    """[.., A, B] -> [..]."""
+    if cells.shape[-2:].numel() > GRAIN:  # of a lone head threads would share one sum, see `losses.reduce`
+        return cells.sum(-1).sum(-1)
+    return cells.flatten(-2).sum(-1)
+
+
 class Stepper:
     """Moves S heads through blocks of steps.
+
+    What a block needs is kept from one to the next, and so are each step's views of it: to make a view costs a call.
 
     Args:
         heads: moved in place; every P in a row read the same features.
@@ -89,6 +95,9 @@ class Stepper:
         store: the features.
         batch: (J, B) jobs and rows of a batch, S = J x P.
         limit: of the norm of each head's gradient, None for no clipping.
+
+    Attributes:
+        steps: T', the longest block.
     """
 
     def __init__(
@@ -100,84 +109,90 @@ class Stepper:
         batch: tuple[int, int],
         limit: float | None,
     ) -> None:
-        self._optimizer, self._store, self._objective, self._limit = optimizer, store, objective, limit
+        self._optimizer, self._objective, self._limit = optimizer, objective, limit
         jobs, size = batch
         count, attributes, features = heads.weight.shape
         rows = heads.both.new_zeros(jobs * size, heads.both.shape[-1])
         rows[:, features] = 1
-        self._given, self._features = rows[:, :features], rows.view(jobs, size, -1)
-        self._columns = self._features.transpose(1, 2)
-        self._weight, self._gradient = (
-            each.view(jobs, -1, rows.shape[-1]) for each in (heads.both, optimizer.gradient)
-        )
+        seen = rows.view(jobs, size, -1)
+        weight, gradient = (each.view(jobs, -1, rows.shape[-1]) for each in (heads.both, optimizer.gradient))
         self._slopes = heads.weight.new_empty(count, attributes, size)
-        self._stacked = self._slopes.view(jobs, -1, size)
+        stacked = self._slopes.view(jobs, -1, size)
+        self._take = store.taker(rows[:, :features])
+        # weight x features is three times as quick as features x weight when A is small
+        self._product = partial(torch.bmm, weight, seen.transpose(1, 2))
+        self._gather = partial(torch.bmm, stacked, seen, out=gradient)
+        # one memory format for labels and logits, or what joins the two is several times slower
+        self.steps = max(1, min(BLOCK_STEPS, BLOCK_CELLS // self._slopes.numel()))
+        self._stored = torch.empty(self.steps, jobs * size, dtype=torch.int32, device=heads.weight.device)
+        self._cells = heads.weight.new_empty(4, self.steps, *self._slopes.shape)  # logits, first, second, kept
+        products = self._cells[0].view(-1, *stacked.shape)
+        self._views = list(zip(*(each.unbind(0) for each in (self._stored, products, *self._cells)), strict=True))
+
+    def _laid_out(self, labels: Tensor) -> Tensor:
+        """Labels [T', J, B, 2 A] of jobs -> targets and weights of heads, [2, T', S, A, B], until the next block."""
+        steps, jobs, size, _ = labels.shape
+        own = self._cells[1:3, :steps]
+        found = labels.view(steps, jobs, size, 2, -1).permute(3, 0, 1, 4, 2)
+        own.view(2, steps, jobs, -1, *own.shape[3:]).copy_(found.unsqueeze(3))
+        return own
 
     @torch.no_grad()
-    def closed(self, stored: Tensor, targets: Tensor, weights: Tensor, factors: Sequence[float]) -> Tensor:
-        """Take the steps of a block whose objective has a slope and fills ahead.
+    def closed(self, stored: Tensor, labels: Tensor, factors: Sequence[float]) -> Tensor:
+        """Take the steps of a block whose objective has a slope.
 
         Args:
             stored: [T', J x B] rows of the store.
-            targets: [T', S, B, A], filled; laid out as [T', S, A, B] in memory, as logits are.
-            weights: likewise.
+            labels: [T', J, B, 2 A] targets, filled, and weights.
             factors: [T'] of the learning rates.
 
         Returns:
             The losses before each step, [T', S].
         """
-        slope = self._objective.slope
+        slope, steps = self._objective.slope, len(stored)
         assert slope is not None
-        logits = targets.new_empty(len(stored), *self._slopes.shape)
-        stacked = logits.view(-1, *self._stacked.shape)
-        total = weights.sum(-2, keepdim=True).sum(-1, keepdim=True)  # in two, as in losses.reduce
-        weights = weights / total.clamp_(min=torch.finfo(total.dtype).tiny)
-        known = slope.ahead(targets.transpose(2, 3), weights.transpose(2, 3))
-        rows = (each.unbind(0) for each in (stored, stacked, logits, *known))
-        for row, out, seen, first, second, factor in zip(*rows, factors, strict=True):
-            self._forward(row, out)
-            slope.into(self._slopes, seen, first, second)
+        self._stored[:steps] = stored
+        targets, weights = self._laid_out(labels).unbind(0)
+        total = _sums(weights).clamp_(min=torch.finfo(weights.dtype).tiny)
+        weights.div_(total[..., None, None])
+        slope.ahead(targets, weights)
+        for (rows, out, logits, first, second, kept), factor in zip(self._views[:steps], factors, strict=True):
+            self._take(rows)
+            self._product(out=out)
+            slope.into(self._slopes, logits, first, second, kept)
             self._backward(factor)
-        return slope.cells(logits, *known).sum(-1).sum(-1)
+        return _sums(slope.cells(*self._cells[:, :steps].unbind(0)))
 
     @torch.no_grad()
     def differentiated(
-        self,
-        stored: Tensor,
-        targets: Tensor,
-        observed: Tensor,
-        epoch: int,
-        factors: Sequence[float],
-        teacher: dict[str, Tensor],
+        self, stored: Tensor, labels: Tensor, factors: Sequence[float], epoch: int, teacher: dict[str, Tensor]
     ) -> Tensor:
         """Take the steps of a block with any objective; arguments and result as for `closed`.
 
         Args:
+            labels: targets, not filled, and which are observed.
             teacher: ``{"teacher": [T', S, B, A]}`` or nothing.
         """
+        targets, observed = self._laid_out(labels).transpose(3, 4).unbind(0)
+        known = observed.bool()
         losses = targets.new_empty(len(stored), len(self._slopes))
-        logits = torch.empty_like(self._slopes)
+        _, out, logits, *_ = self._views[0]
         for step, factor in enumerate(factors):
-            self._forward(stored[step], logits.view(self._stacked.shape))
+            self._take(stored[step])
+            self._product(out=out)
             with torch.enable_grad():
                 leaf = logits.transpose(1, 2).requires_grad_()
                 own = {name: values[step] for name, values in teacher.items()}
-                value = self._objective(leaf, targets[step], observed[step], epoch, **own)
+                value = self._objective(leaf, targets[step], known[step], epoch, **own)
                 (slopes,) = torch.autograd.grad(value.sum(), leaf)
             losses[step] = value.detach()
             self._slopes.copy_(slopes.transpose(1, 2))
             self._backward(factor)
         return losses
 
-    def _forward(self, rows: Tensor, out: Tensor) -> None:
-        """Fill ``out`` [J, P x A, B] with the logits of the rows [J x B] of the store."""
-        self._store.take_into(self._given, rows)
-        # weight x features is three times as quick as features x weight when A is small
-        torch.bmm(self._weight, self._columns, out=out)
-
     def _backward(self, factor: float) -> None:
         """One update from the derivatives by the logits."""
-        torch.bmm(self._stacked, self._features, out=self._gradient)
+        self._gather()
         if self._limit is not None:
             clip(self._optimizer.gradient, self._limit)
         self._optimizer.step(factor)

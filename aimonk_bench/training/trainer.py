@@ -28,7 +28,7 @@ from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES, Heads, Selection
 from aimonk_bench.training.missing import Objective, closed, objective, wants_teacher
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.samplers import SAMPLERS, blocks
-from aimonk_bench.training.steps import BLOCK_STEPS, Stepper, Threads, block_steps
+from aimonk_bench.training.steps import BLOCK_STEPS, Stepper, Threads
 from aimonk_bench.training.tuning import Tuning
 
 CHUNK_BYTES = 16 << 20  # features gathered at once for validation and test rows
@@ -273,27 +273,16 @@ class _Run:
         """The steps from ``start`` on for pictures [T', J, B], rows of the store [T', J x B]: their losses, [T', S]."""
         first, total = (epoch - 1) * self.steps + start, self.config.epochs * self.steps
         factors = [self.schedule(first + step, total) for step in range(len(pictures))]
-        heads, attributes, _ = self.heads.weight.shape
-        size, losses = block_steps(heads * attributes * self.config.batch_size), []
-        for at in range(0, len(pictures), size):
-            own = slice(at, at + size)
-            targets, weights = self._labels(pictures[own])
+        losses = []
+        for at in range(0, len(pictures), self.stepper.steps):
+            own = slice(at, at + self.stepper.steps)
+            seen = pictures[own]
+            known = stored[own], self.labels.index_select(0, seen.flatten()).view(*seen.shape, -1), factors[own]
             if self.objective.slope is not None:
-                losses.append(self.stepper.closed(stored[own], targets, weights, factors[own]))
+                losses.append(self.stepper.closed(*known))
             else:
-                known, taught = weights.bool(), self._taught(pictures[own])
-                losses.append(self.stepper.differentiated(stored[own], targets, known, epoch, factors[own], taught))
+                losses.append(self.stepper.differentiated(*known, epoch, self._taught(seen)))
         return torch.cat(losses)
-
-    def _labels(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Targets and weights [T', S, B, A] of pictures [T', J, B], in memory [T', S, A, B]."""
-        found = self.labels.index_select(0, pictures.flatten()).view(*pictures.shape, 2, -1)
-        # one memory format for labels and logits, or what joins the two is several times slower
-        both = found.permute(3, 0, 1, 4, 2).contiguous()
-        if self.points > 1:
-            both = both.repeat_interleave(self.points, 2)
-        targets, weights = both.transpose(3, 4).unbind(0)
-        return targets, weights
 
     def _count(self, plan: Plan) -> None:
         """Add up the labels that an epoch draws."""

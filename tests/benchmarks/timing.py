@@ -6,11 +6,11 @@ import collections
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,11 +19,12 @@ from aimonk_bench.records.environment import cores
 
 REPEATS = 7
 Row = dict[str, Any]
+Name = TypeVar("Name", bound=Hashable)
 
 
-def interleaved(cases: Mapping[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
+def interleaved(cases: Mapping[Name, Callable[[], object]], repeats: int = REPEATS) -> dict[Name, float]:
     """The least seconds of each case, after one call that does not count; the cases take turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    seconds: dict[Name, list[float]] = {name: [] for name in cases}
     for number in range(repeats + 1):
         for name, case in cases.items():
             begin = time.perf_counter()
