@@ -366,6 +366,6 @@ def test_all_runs_every_benchmark_with_its_options_and_gathers_what_they_wrote(t
 
 def test_training_on_stored_rows_is_measured(tmp_path):
     rows.write_store(tmp_path / "store", 300)
-    found = rows.child(tmp_path / "store", 300, 2, "blocks", 1)
+    found = rows.child(tmp_path / "store", 300, 2, "blocks")
     assert found["anonymous MB"] >= found["start MB"] > 0
     assert found["seconds"] > 0

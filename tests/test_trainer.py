@@ -643,13 +643,13 @@ def test_a_head_moves_as_torchs_optimizer_moves_it(name, options, decays, monkey
 
 
 @pytest.mark.parametrize("features", [15, 16])
-@pytest.mark.parametrize("move", [{"optimizer": "adamw"}, {"optimizer": {"name": "sgd", "momentum": 0.9}}])
+@pytest.mark.parametrize("move", ["adam", "adamw", {"name": "sgd", "momentum": 0.9}], ids=str)
 def test_nothing_moves_beside_the_weights_and_the_bias(features, move, monkeypatch):
     """Of 16 columns the last is the bias, of 32 the seventeenth."""
     runs = []
     completed = trainer._Run.complete
     monkeypatch.setattr(trainer._Run, "complete", lambda self, told: [runs.append(self), completed(self, told)])
-    run(problem(features=features), recipe(weight_decay=0.1, clip=0.5, **move))
+    run(problem(features=features), recipe(weight_decay=0.1, clip=0.5, optimizer=move))
     (one,) = runs
     assert one.heads.both.shape[-1] == (16 if features == 15 else 32)
     assert not one.heads.both[..., features + 1 :].any()

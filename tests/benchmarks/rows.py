@@ -5,7 +5,8 @@ S heads are S seeds. Every size is a process of its own, limited to 2 GB, pages 
 cgroup (v1) below the one it is started in; where none can be made, `limit` says so and nothing bounds it. The pages of
 its file are dropped first, so that they count. `anonymous MB` is the peak of RssAnon, sampled every 10 ms, over all of
 the process, `start MB` what Python, torch and NumPy hold before the labels are made. Seconds are those of
-`trainer.train`, per million rows and epoch, the best of the repeats; `cpu` those of the processor.
+`trainer.train`, per million rows and epoch; `cpu` those of the processor. All sizes take turns, ROUNDS times, each time
+with REPEATS trainings, the first of which reads from the disk: the least time and the most memory count.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.timing import Conditions, Panel, Row, bars, write
 
-FEATURES, ATTRIBUTES, BATCH, EPOCHS, REPEATS = 512, 4, 1024, 2, 3
+FEATURES, ATTRIBUTES, BATCH, EPOCHS, REPEATS, ROUNDS = 512, 4, 1024, 2, 2, 3
 SIZES, HEADS = (1_000, 10_000, 100_000, 1_000_000), (1, 25)
 LIMIT = 2 << 30
 
@@ -64,7 +66,7 @@ def watched(peak: list[float]) -> Iterator[None]:
         peak.append(max(seen))
 
 
-def child(path: Path, rows: int, heads: int, order: str, repeats: int) -> dict[str, object]:
+def child(path: Path, rows: int, heads: int, order: str) -> dict[str, object]:
     """Train on the store at ``path``, in this process: seconds and memory."""
     from aimonk_bench.config.schema import TrainConfig
     from aimonk_bench.data.splits import Fold
@@ -81,7 +83,7 @@ def child(path: Path, rows: int, heads: int, order: str, repeats: int) -> dict[s
         config = TrainConfig(seeds=list(range(heads)), batch_size=BATCH, epochs=EPOCHS, order=order)
         specs = Spec("masked_bce"), Spec("ignore"), Spec("uniform")
         names, index = list("abcd"), np.arange(rows)[None]
-        for _ in range(repeats):
+        for _ in range(REPEATS):
             begin = time.perf_counter(), time.process_time()
             trainer.train(features, index, np.ones(1), targets, observed, [fold], config, *specs, attributes=names)
             wall.append(time.perf_counter() - begin[0])
@@ -109,7 +111,7 @@ def limited(limit: int) -> Iterator[Path | None]:
         group.rmdir()
 
 
-def measured(folder: Path, rows: int, heads: int, order: str = "shuffle", repeats: int = REPEATS) -> Row:
+def measured(folder: Path, rows: int, heads: int, order: str) -> Row:
     """A row of the table, from a process of its own."""
     path = folder / f"{rows}.bin"
     if not path.exists():
@@ -119,7 +121,7 @@ def measured(folder: Path, rows: int, heads: int, order: str = "shuffle", repeat
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     with limited(LIMIT) as group:
         enter = "" if group is None else f"open({str(group / 'cgroup.procs')!r}, 'w').write('0'); "
-        call = f"rows.child(Path({str(path)!r}), {rows}, {heads}, {order!r}, {repeats})"
+        call = f"rows.child(Path({str(path)!r}), {rows}, {heads}, {order!r})"
         code = f"{enter}import json; from pathlib import Path; from benchmarks import rows; print(json.dumps({call}))"
         done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
         most = None if group is None else int((group / "memory.max_usage_in_bytes").read_text())
@@ -135,6 +137,11 @@ def measured(folder: Path, rows: int, heads: int, order: str = "shuffle", repeat
         "limit": "none" if group is None else "2 GB",
         "most MB with pages": "" if most is None else most / 1e6,
     }
+
+
+def best(rounds: Sequence[Row]) -> Row:
+    """Of a row measured several times the least seconds and the most memory."""
+    return {key: (max if "MB" in key else min)(row[key] for row in rounds) for key in rounds[0]}
 
 
 def targets(table: Sequence[Row]) -> list[Row]:
@@ -165,9 +172,10 @@ def targets(table: Sequence[Row]) -> list[Row]:
 def main(out: Path, quick: bool = False) -> None:
     """Write rows.json, rows.md and rows.png."""
     conditions, sizes = Conditions.now(), (300, 1_000) if quick else SIZES
+    cases = [*product(sizes, HEADS, ["shuffle"]), (sizes[-1], 1, "blocks")]
     with tempfile.TemporaryDirectory(dir=out) as folder:
-        table = [measured(Path(folder), rows, heads) for rows in sizes for heads in HEADS]
-        table.append(measured(Path(folder), sizes[-1], 1, "blocks"))
+        rounds = [[measured(Path(folder), *case) for case in cases] for _ in range(1 if quick else ROUNDS)]
+    table = [best(own) for own in zip(*rounds, strict=True)]
     write(out, "rows", __doc__ or "", {"Sizes": table, "Targets": targets(table)}, conditions)
     names = {f"{row['rows']:,} rows, {row['heads']} heads, {row['order']}": row for row in table}
     panels = [
