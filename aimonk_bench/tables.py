@@ -33,6 +33,7 @@ TABLES = Tables(
     importers=IMPORTERS,
     known_backbone=catalog.known,
     stages=catalog.stages,
+    multiple=lambda name: catalog.entry(name).multiple,
     check_transforms=transforms.check,
 )
 

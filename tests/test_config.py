@@ -56,6 +56,7 @@ TABLES = Tables(
     importers=dict.fromkeys(["labels_txt", "wide_csv", "label_list", "jsonl"]),
     known_backbone=lambda name: name == "some_timm_model",
     stages=lambda name: catalog.stages(name) if name in catalog.CATALOG else (),
+    multiple=lambda name: 14 if name == "some_timm_model" else 1,
     check_transforms=check_transforms,
 )
 DATA = "data: {labels: l.txt, images: i}\n"
@@ -309,12 +310,20 @@ HOSTILE = {
         "backbone: {freeze: layer4, fallback: tf_efficientnet_lite0}\n",
         [
             "x.yaml:1:20: backbone.freeze: found 'layer4', expected all, none or a stage of tf_efficientnet_lite0 (the "
-            "declared fallback, which must have it too): blocks.0, blocks.1"
+            "declared fallback, which it must suit too): blocks.0, blocks.1"
         ],
     ),
     "stage of a network without stages": (
         "backbone: {name: some_timm_model, freeze: layer4}\n",
         ["x.yaml:1:43: backbone.freeze: found 'layer4', expected all or none, because some_timm_model has no stages"],
+    ),
+    "cut patch": (
+        "backbone: {name: some_timm_model}\ntransform: {size: 225}\n",
+        ["x.yaml:2:19: transform.size: found 225, expected a multiple of 14 for some_timm_model"],
+    ),
+    "cut patch of the fallback": (
+        "backbone: {fallback: some_timm_model}\ntransform: {size: 225}\n",
+        ["x.yaml:2:19: transform.size: found 225, expected a multiple of 14 for some_timm_model (the declared"],
     ),
     "stage of what does not exist": (
         "backbone: {name: resnet8, freeze: layer9}\n",

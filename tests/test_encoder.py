@@ -224,12 +224,6 @@ def test_disagreement_is_relative_to_the_largest_feature():
     assert encoders.disagreement(0 * a, a) == encoders.disagreement(a, a[:, :1]) == float("inf")
 
 
-def test_a_size_that_cuts_a_patch_is_refused():
-    with pytest.raises(UserError, match=r"transform\.size: found 225, expected a multiple of 14 for dinov2_small"):
-        _spec("dinov2_small", size=225)
-    assert _spec("dinov2_small", size=224).batch == 8
-
-
 def test_a_network_asked_for_a_size_gets_it(tmp_path: Path):
     spec = _spec("test_vit", size=96, engine="torch")
     pictures = np.zeros((1, 96, 96, 3), np.uint8)

@@ -40,15 +40,12 @@ class EncoderSpec:
 
     Attributes:
         weights: of the backbone.
-        size: edge of the pictures.
+        size: edge of the pictures, which suits the backbone.
         engine: as the config names it.
         device: where torch would run, such as "cpu" or "cuda".
         dtype: of the stored features.
         decode: whether large JPEGs may be decoded at a fraction of their size.
         freeze: what of the network is frozen: "all" up to global pooling, the stage before which it ends, or "none".
-
-    Raises:
-        UserError: the backbone cannot take pictures of this size.
     """
 
     weights: Weights
@@ -58,12 +55,6 @@ class EncoderSpec:
     dtype: Literal["float32", "float16"] = "float32"
     decode: Literal["full", "fast"] = "full"
     freeze: str = "all"
-
-    def __post_init__(self) -> None:
-        multiple = self.weights.entry.multiple
-        if self.size % multiple:
-            expected = f"a multiple of {multiple} for {self.weights.name}"
-            raise UserError(f"transform.size: found {self.size}, expected {expected}")
 
     @property
     def first(self) -> Engine:

@@ -41,6 +41,7 @@ class Tables:
     Attributes:
         known_backbone: whether a backbone outside ``backbones`` exists all the same.
         stages: where a backbone that exists can be cut.
+        multiple: of what ``transform.size`` must be a multiple for a backbone that exists.
         check_transforms: the problems of ``train``, ``views`` and ``size`` of the map ``transform``, where paths start.
     """
 
@@ -54,6 +55,7 @@ class Tables:
     importers: Mapping[str, object]
     known_backbone: Callable[[str], bool]
     stages: Callable[[str], Sequence[str]]
+    multiple: Callable[[str], int]
     check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact", "fresh"] | int, int], list[Problem]]
 
 
@@ -449,8 +451,29 @@ def _unknown_names(data: dict[str, Any], tables: Tables) -> list[Problem]:
     return problems
 
 
-def _exists(backbone: str, tables: Tables) -> bool:
-    return backbone in tables.backbones or tables.known_backbone(backbone)
+def _candidates(data: dict[str, Any], tables: Tables) -> list[tuple[str, str]]:
+    """The backbone and its fallback, those of them that exist, each with words for messages that tell them apart."""
+    values = _bare_name(data.get("backbone", {}))
+    if not isinstance(values, dict):
+        return []  # said by pydantic, as are names that are no text; `_unknown_names` says which do not exist
+    names = values.get("name", BackboneConfig.model_fields["name"].default), values.get("fallback")
+    return [
+        (name, name + role)
+        for name, role in zip(names, ("", " (the declared fallback, which it must suit too)"), strict=True)
+        if isinstance(name, str) and (name in tables.backbones or tables.known_backbone(name))
+    ]
+
+
+def _indivisible(data: dict[str, Any], tables: Tables) -> list[Problem]:
+    """A size of pictures of which the backbone, or its fallback, would leave out an edge."""
+    values = data.get("transform")
+    size = values.get("size") if isinstance(values, dict) else None
+    if type(size) is not int:
+        return []  # the default suits all
+    for backbone, words in _candidates(data, tables):
+        if size % (multiple := tables.multiple(backbone)):
+            return [Problem(("transform", "size"), str(size), f"a multiple of {multiple} for {words}")]
+    return []
 
 
 def _unknown_stage(data: dict[str, Any], tables: Tables) -> list[Problem]:
@@ -461,14 +484,11 @@ def _unknown_stage(data: dict[str, Any], tables: Tables) -> list[Problem]:
         return []  # what is wrong with it is said by pydantic
     if freeze in ("all", "none"):
         return []
-    name, fallback = values.get("name", BackboneConfig.model_fields["name"].default), values.get("fallback")
-    for backbone, role in ((name, ""), (fallback, " (the declared fallback, which must have it too)")):
-        if not isinstance(backbone, str) or not _exists(backbone, tables):
-            continue  # said by pydantic or `_unknown_names`
+    for backbone, words in _candidates(data, tables):
         stages = tables.stages(backbone)
         if not any(f"{freeze}.".startswith(f"{stage}.") for stage in stages):
-            expected = f"all, none or a stage of {backbone}{role}: {', '.join(stages)}"
-            expected = expected if stages else f"all or none, because {backbone}{role} has no stages"
+            expected = f"all, none or a stage of {words}: {', '.join(stages)}"
+            expected = expected if stages else f"all or none, because {words} has no stages"
             return [Problem(("backbone", "freeze"), registry.show(freeze), expected, registry.nearest(freeze, stages))]
     return []
 
@@ -548,7 +568,8 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
     """
     problems = _unknown_names(data, tables) + _fill_entries(data, tables)
     wrong_loss = any(problem.path[0] == "loss" for problem in problems)  # of which the stand-in says nothing
-    problems += _unknown_stage(data, tables) + ([] if wrong_loss else _tuned_options(data, tables))
+    problems += _unknown_stage(data, tables) + _indivisible(data, tables)
+    problems += [] if wrong_loss else _tuned_options(data, tables)
     data.setdefault("data", {})  # so that each of its required keys is named
     config = None
     try:
