@@ -272,6 +272,11 @@ def test_targets_of_a_million_rows_and_of_steps_are_compared():
     assert [own["met"] for own in found] == [True, True, True, False, False, False]
     assert [own["found"] for own in found] == [999, "1639 MB at most", 1.1, 1001, "not limited", 1.2]
 
+    twice = [{**row(1, 1.0, 400, 3.0), "start MB": 2}, {**row(1, 0.9, 500, 2.0), "start MB": 1}]
+    assert rows.best(twice) == {**row(1, 0.9, 500, 3.0), "start MB": 2}
+    free = {**twice[0], "limit": "none", "most MB with pages": ""}
+    assert rows.best([free, twice[1]]) == {**rows.best(twice), "limit": "none", "most MB with pages": ""}
+
     ratios = dict(zip((f"{loss} / floor" for loss in step.LOSSES), (1.4, 1.41, 2.0, 1.0), strict=True))
     found = step.targets([{"heads": 5, "threads": 1, **ratios}, {"heads": 25, "threads": 2, **ratios}])
     assert [own["met"] for own in found] == [True, False, False, True]

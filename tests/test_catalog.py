@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from aimonk_bench.backbones import catalog
 from aimonk_bench.backbones.catalog import CATALOG, Entry
+from aimonk_bench.config.schema import TransformConfig, check
 from aimonk_bench.errors import UserError
+from aimonk_bench.tables import TABLES
 
 FAMILIES = ("resnet18", "resnet34", "resnet50", "efficientnet", "lite0", "mobilenetv3", "convnext", "regnet", "vit_")
 FAMILIES += ("deit", "swin", "dinov2")
@@ -79,3 +82,15 @@ def test_what_is_known_without_building_needs_neither_torch_nor_timm():
         "assert not {'torch', 'timm', 'onnxruntime'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_usual_size_suits_every_backbone_and_one_that_cuts_a_patch_is_refused(tmp_path: Path) -> None:
+    usual = TransformConfig().size
+    assert all(usual % entry.multiple == 0 for entry in CATALOG.values())
+    data = {"name": "x", "data": {"labels": str(tmp_path), "images": str(tmp_path)}}
+    for size, multiple in ((224, 1), (225, 14), (5000, 0)):
+        config, problems = check({**data, "backbone": {"name": "dinov2_small"}, "transform": {"size": size}}, TABLES)
+        assert (config is None) == (multiple != 1)
+        told = [str(problem) for problem in problems if problem.path == ("transform", "size")]
+        assert len(told) == (multiple != 1)
+        assert (told == [f"found {size}, expected a multiple of 14 for dinov2_small"]) == (multiple == 14)

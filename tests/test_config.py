@@ -310,7 +310,7 @@ HOSTILE = {
         "backbone: {freeze: layer4, fallback: tf_efficientnet_lite0}\n",
         [
             "x.yaml:1:20: backbone.freeze: found 'layer4', expected all, none or a stage of tf_efficientnet_lite0 (the "
-            "declared fallback, which it must suit too): blocks.0, blocks.1"
+            "declared fallback): blocks.0, blocks.1"
         ],
     ),
     "stage of a network without stages": (

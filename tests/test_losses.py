@@ -458,17 +458,12 @@ def own_options(name):
     return options
 
 
-def parts(slope, targets, weights):
-    """What is known ahead of targets and weights [S, B, A]: two parts [S, A, B]."""
-    both = targets.transpose(1, 2).clone(), weights.transpose(1, 2).clone()
-    slope.ahead(*both)
-    return both
-
-
 def sloped(slope, logits, targets, weights):
     """Derivatives and cells, [S, B, A]."""
-    out, kept = torch.empty(2, *logits.transpose(1, 2).shape, dtype=logits.dtype).unbind()
-    known = logits.transpose(1, 2).clone(), *parts(slope, targets, weights), kept
+    known = [each.transpose(1, 2).clone() for each in (logits, targets, weights)]
+    out, kept = torch.empty_like(known[0]), torch.empty_like(known[0])
+    slope.ahead(*known[1:])
+    known.append(kept)
     slope.into(out, *known)
     return out.transpose(1, 2), slope.cells(*known).transpose(1, 2)
 

@@ -483,6 +483,54 @@ def test_effective_positive_rate_counts_the_observed_labels_drawn():
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "points"),
+    [
+        ({}, 1),
+        ({"loss": "focal", "sampler": "balanced"}, 1),
+        ({"loss": "pos_weight"}, 3),
+        ({"loss": "zlpr"}, 1),
+        ({"loss": "two_way"}, 3),
+        ({"missing": "self_trained"}, 1),
+    ],
+    ids=str,
+)
+def test_what_is_trained_does_not_depend_on_blocks(names, points, monkeypatch):
+    """Four steps of an epoch as one block, as three and one within a block of steps, as two blocks of steps."""
+    tune = {"train.lr": [0.03, 0.05, 0.08]} if points > 1 else None
+
+    def trained():
+        return run(problem(), recipe(**names), tune=tune)
+
+    whole, lengths, made = trained(), [], steps.Stepper.__init__
+
+    def told(self, *given):
+        made(self, *given)
+        lengths.append(self.steps)
+
+    monkeypatch.setattr(steps.Stepper, "__init__", told)
+    with monkeypatch.context() as smaller:
+        smaller.setattr(steps, "BLOCK_CELLS", 3 * 4 * points * 3 * 6)
+        pieces = trained()
+    monkeypatch.setattr(trainer, "BLOCK_STEPS", 3)
+    for found in (pieces, trained()):
+        for key, values in whole.history.items():
+            np.testing.assert_array_equal(found.history[key], values)
+        for ours, theirs in zip(found.logits, whole.logits, strict=True):
+            np.testing.assert_array_equal(ours["test"], theirs["test"])
+    assert lengths[0] == 3 < lengths[-1]
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("batch", [GRAIN // 4 - 1, GRAIN // 4, GRAIN // 4 + 1])
+def test_sums_of_cells_do_not_depend_on_threads(heads, batch):
+    drawn = torch.rand(12, 1, heads, 4, batch, generator=torch.Generator().manual_seed(0)).unbind()
+    alone = [steps._sums(cells) for cells in drawn]
+    torch.testing.assert_close(alone[0].double(), drawn[0].double().sum((2, 3)))
+    torch.set_num_threads(2)
+    assert all(map(torch.equal, map(steps._sums, drawn), alone))
+
+
 @pytest.mark.parametrize("at_once", [1, 100, 255])
 @pytest.mark.parametrize("attributes", [1, 4, 5, 19])
 def test_a_tally_counts_the_labels_drawn(attributes, at_once, monkeypatch):
@@ -492,7 +540,7 @@ def test_a_tally_counts_the_labels_drawn(attributes, at_once, monkeypatch):
     orders = rng.integers(50, size=(3, 40, 20), dtype=np.int32)
     expected = [labels[orders].sum((1, 2)) for labels in (observed, targets)]
     monkeypatch.setattr(outcome.Tally, "ROWS", at_once)
-    monkeypatch.setattr(outcome.Tally, "CELLS", 1500)
+    monkeypatch.setattr(outcome.Tally, "WORDS", 1500)
     assert np.array_equal(outcome.Tally(targets, observed)(orders), expected)
 
 

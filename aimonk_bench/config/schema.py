@@ -459,7 +459,7 @@ def _candidates(data: dict[str, Any], tables: Tables) -> list[tuple[str, str]]:
     names = values.get("name", BackboneConfig.model_fields["name"].default), values.get("fallback")
     return [
         (name, name + role)
-        for name, role in zip(names, ("", " (the declared fallback, which it must suit too)"), strict=True)
+        for name, role in zip(names, ("", " (the declared fallback)"), strict=True)
         if isinstance(name, str) and (name in tables.backbones or tables.known_backbone(name))
     ]
 
@@ -568,8 +568,7 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
     """
     problems = _unknown_names(data, tables) + _fill_entries(data, tables)
     wrong_loss = any(problem.path[0] == "loss" for problem in problems)  # of which the stand-in says nothing
-    problems += _unknown_stage(data, tables) + _indivisible(data, tables)
-    problems += [] if wrong_loss else _tuned_options(data, tables)
+    problems += _unknown_stage(data, tables) + ([] if wrong_loss else _tuned_options(data, tables))
     data.setdefault("data", {})  # so that each of its required keys is named
     config = None
     try:
@@ -582,6 +581,7 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
         transform = TransformConfig.model_validate(data.get("transform", {}))
         for problem in tables.check_transforms(transform.train, transform.views, transform.size):
             problems.append(replace(problem, path=("transform", *problem.path)))
+        problems += _indivisible(data, tables)
     said = {problem.path for problem in problems}
     if not said & {("backbone",), ("backbone", "freeze")}:
         problems += [clash for clash in _clashes(data) if not said & {clash.path, clash.path[:1]}]

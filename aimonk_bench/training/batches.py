@@ -128,7 +128,7 @@ class Features:
         return found.to(self.device, self.dtype).view(*rows.shape, self.size)
 
     def taker(self, out: Tensor) -> Callable[[Tensor], object]:
-        """What fills ``out`` [n, D] with the features of rows [n] (int32, on any device)."""
+        """What fills ``out`` [n, D] with the features of rows [n], int32 on the device of the batches."""
         if self._direct:
             return partial(torch.index_select, self._rows, 0, out=out)
         between = self._rows.new_empty(out.shape)  # kept, as new memory is slow to fill

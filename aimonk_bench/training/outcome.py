@@ -49,7 +49,7 @@ class Tally:
     """
 
     ROWS = (1 << 8) - 1  # added up at once, as an eighth of a word counts no further
-    CELLS = 1 << 14  # words looked up at once, which stay within the caches
+    WORDS = 1 << 14  # looked up at once, or ROWS of each job, which stay within the caches
 
     def __init__(self, targets: np.ndarray, observed: np.ndarray) -> None:
         pictures, attributes = observed.shape
@@ -61,7 +61,7 @@ class Tally:
         """Observed labels and positives among the pictures [J, ...], each as often as it stands there: [2, J, A]."""
         rows = orders.reshape(len(orders), -1)
         counts = np.zeros((len(rows), len(self._words), 8), np.int64)
-        size = self.ROWS * max(1, self.CELLS // (self.ROWS * len(rows)))
+        size = self.ROWS * max(1, self.WORDS // (self.ROWS * len(rows)))
         for start in range(0, rows.shape[1], size):
             part = rows[:, start : start + size]
             pieces = np.arange(0, part.shape[1], self.ROWS)

@@ -23,7 +23,7 @@ from aimonk_bench.training.heads import Heads, Optimizer, clip
 from aimonk_bench.training.missing import Objective
 from aimonk_bench.training.slopes import GRAIN
 
-BLOCK_CELLS = 1 << 18  # logits, targets and weights of a block stay within the caches
+BLOCK_CELLS = 1 << 18  # four times as many numbers of a block stay within the caches
 BLOCK_STEPS = 128
 PROBE = 16  # blocks after which the other number of threads is tried again
 
@@ -120,17 +120,17 @@ class Stepper:
         stacked = self._slopes.view(jobs, -1, size)
         self._take = store.taker(rows[:, :features])
         # weight x features is three times as quick as features x weight when A is small
-        self._product = partial(torch.bmm, weight, seen.transpose(1, 2))
-        self._gather = partial(torch.bmm, stacked, seen, out=gradient)
-        # one memory format for labels and logits, or what joins the two is several times slower
+        self._logits_into = partial(torch.bmm, weight, seen.transpose(1, 2))
+        self._fill_gradient = partial(torch.bmm, stacked, seen, out=gradient)
         self.steps = max(1, min(BLOCK_STEPS, BLOCK_CELLS // self._slopes.numel()))
         self._stored = torch.empty(self.steps, jobs * size, dtype=torch.int32, device=heads.weight.device)
-        self._cells = heads.weight.new_empty(4, self.steps, *self._slopes.shape)  # logits, first, second, kept
+        # logits, first, second, kept: in one memory format, or what joins them is several times slower
+        self._cells = heads.weight.new_empty(4, self.steps, *self._slopes.shape)
         products = self._cells[0].view(-1, *stacked.shape)
         self._views = list(zip(*(each.unbind(0) for each in (self._stored, products, *self._cells)), strict=True))
 
     def _laid_out(self, labels: Tensor) -> Tensor:
-        """Labels [T', J, B, 2 A] of jobs -> targets and weights of heads, [2, T', S, A, B], until the next block."""
+        """Labels [T', J, B, 2 A] of jobs -> targets and weights of heads, [2, T', S, A, B], in `_cells`."""
         steps, jobs, size, _ = labels.shape
         own = self._cells[1:3, :steps]
         found = labels.view(steps, jobs, size, 2, -1).permute(3, 0, 1, 4, 2)
@@ -158,7 +158,7 @@ class Stepper:
         slope.ahead(targets, weights)
         for (rows, out, logits, first, second, kept), factor in zip(self._views[:steps], factors, strict=True):
             self._take(rows)
-            self._product(out=out)
+            self._logits_into(out=out)
             slope.into(self._slopes, logits, first, second, kept)
             self._backward(factor)
         return _sums(slope.cells(*self._cells[:, :steps].unbind(0)))
@@ -179,7 +179,7 @@ class Stepper:
         _, out, logits, *_ = self._views[0]
         for step, factor in enumerate(factors):
             self._take(stored[step])
-            self._product(out=out)
+            self._logits_into(out=out)
             with torch.enable_grad():
                 leaf = logits.transpose(1, 2).requires_grad_()
                 own = {name: values[step] for name, values in teacher.items()}
@@ -192,7 +192,7 @@ class Stepper:
 
     def _backward(self, factor: float) -> None:
         """One update from the derivatives by the logits."""
-        self._gather()
+        self._fill_gradient()
         if self._limit is not None:
             clip(self._optimizer.gradient, self._limit)
         self._optimizer.step(factor)

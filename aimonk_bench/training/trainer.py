@@ -276,12 +276,12 @@ class _Run:
         losses = []
         for at in range(0, len(pictures), self.stepper.steps):
             own = slice(at, at + self.stepper.steps)
-            seen = pictures[own]
-            known = stored[own], self.labels.index_select(0, seen.flatten()).view(*seen.shape, -1), factors[own]
+            labels = self.labels.index_select(0, pictures[own].flatten()).view(*pictures[own].shape, -1)
             if self.objective.slope is not None:
-                losses.append(self.stepper.closed(*known))
+                losses.append(self.stepper.closed(stored[own], labels, factors[own]))
             else:
-                losses.append(self.stepper.differentiated(*known, epoch, self._taught(seen)))
+                taught = self._taught(pictures[own])
+                losses.append(self.stepper.differentiated(stored[own], labels, factors[own], epoch, taught))
         return torch.cat(losses)
 
     def _count(self, plan: Plan) -> None:

@@ -2,7 +2,8 @@
 
 D 512, B 16, A 4, Adam. The floor reads the same rows of the same bank in the same order, and lays them out as the step
 does, weights and biases in one tensor; its update is torch's fused Adam kernel; with two threads it is the quicker of
-one and two. The step is an epoch of `trainer.train`, divided: sampling, views, labels, loss, its derivative and the
+one and two. All but the data stands in memory LAYOUTS times, which take turns; the least time of each counts. The step
+is an epoch of `trainer.train`, divided: sampling, views, labels, loss, its derivative and the
 recorded losses included, the validation at its end not. `traffic` is the time in which a copy moves the bytes of the
 floor: features read and written once and read twice, and weight, gradient and both moments, of which all but the
 gradient are written too, the gradient twice.
@@ -30,7 +31,7 @@ from benchmarks.timing import Conditions, Panel, Row, bars, interleaved, write
 
 PICTURES, FEATURES, BATCH, ATTRIBUTES = 2048, 512, 16, 4
 TARGET = 1.4  # for 25 and 125 heads
-LAYOUTS = 4  # how pages fall into the caches is worth some percent, so all of it stands in memory so many times
+LAYOUTS = 4  # as it is worth some percent how pages fall into the caches
 HEADS = (1, 5, 25, 125)
 LOSSES = ("masked_bce", "pos_weight", "focal", "asymmetric")
 
@@ -70,15 +71,16 @@ def floor(run: trainer._Run, threads: int) -> Callable[[], None]:
     gradient, first, second = (torch.zeros_like(weight) for _ in range(3))
     batch, count = torch.zeros(heads * BATCH, weight.shape[-1]), torch.ones(())
     given, features, slopes = batch[:, :size], batch.view(heads, BATCH, -1), torch.empty(heads, ATTRIBUTES, BATCH)
+    columns, lists = features.transpose(1, 2), ([weight], [gradient], [first], [second], [], [count])
     constants = {"lr": 1e-9, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "eps": 1e-8, "amsgrad": False}
 
     def epoch() -> None:
         torch.set_num_threads(threads)
         for own in rows.unbind(0):
             torch.index_select(data.store._rows, 0, own, out=given)
-            torch.bmm(weight, features.transpose(1, 2), out=slopes)
+            torch.bmm(weight, columns, out=slopes)
             torch.bmm(slopes, features, out=gradient)
-            torch._fused_adam_([weight], [gradient], [first], [second], [], [count], **constants, maximize=False)
+            torch._fused_adam_(*lists, **constants, maximize=False)
 
     return epoch
 
