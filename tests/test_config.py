@@ -310,7 +310,7 @@ HOSTILE = {
         "backbone: {freeze: layer4, fallback: tf_efficientnet_lite0}\n",
         [
             "x.yaml:1:20: backbone.freeze: found 'layer4', expected all, none or a stage of tf_efficientnet_lite0 (the "
-            "declared fallback): blocks.0, blocks.1"
+            "declared fallback, which must have it too): blocks.0, blocks.1"
         ],
     ),
     "stage of a network without stages": (
@@ -323,7 +323,10 @@ HOSTILE = {
     ),
     "cut patch of the fallback": (
         "backbone: {fallback: some_timm_model}\ntransform: {size: 225}\n",
-        ["x.yaml:2:19: transform.size: found 225, expected a multiple of 14 for some_timm_model (the declared"],
+        [
+            "x.yaml:2:19: transform.size: found 225, expected a multiple of 14 for some_timm_model (the "
+            "declared fallback, which must take it too)"
+        ],
     ),
     "stage of what does not exist": (
         "backbone: {name: resnet8, freeze: layer9}\n",

@@ -40,7 +40,7 @@ class EncoderSpec:
 
     Attributes:
         weights: of the backbone.
-        size: edge of the pictures, which suits the backbone.
+        size: edge of the pictures; that the backbone can take it is checked with the config.
         engine: as the config names it.
         device: where torch would run, such as "cpu" or "cuda".
         dtype: of the stored features.

@@ -451,26 +451,22 @@ def _unknown_names(data: dict[str, Any], tables: Tables) -> list[Problem]:
     return problems
 
 
-def _candidates(data: dict[str, Any], tables: Tables) -> list[tuple[str, str]]:
-    """The backbone and its fallback, those of them that exist, each with words for messages that tell them apart."""
+def _candidates(data: dict[str, Any], need: str, tables: Tables) -> list[tuple[str, str]]:
+    """The backbone and its fallback, those of them that exist, each as a message calls it that tells of a ``need``."""
     values = _bare_name(data.get("backbone", {}))
     if not isinstance(values, dict):
         return []  # said by pydantic, as are names that are no text; `_unknown_names` says which do not exist
     names = values.get("name", BackboneConfig.model_fields["name"].default), values.get("fallback")
     return [
         (name, name + role)
-        for name, role in zip(names, ("", " (the declared fallback)"), strict=True)
+        for name, role in zip(names, ("", f" (the declared fallback, which must {need} too)"), strict=True)
         if isinstance(name, str) and (name in tables.backbones or tables.known_backbone(name))
     ]
 
 
-def _indivisible(data: dict[str, Any], tables: Tables) -> list[Problem]:
-    """A size of pictures of which the backbone, or its fallback, would leave out an edge."""
-    values = data.get("transform")
-    size = values.get("size") if isinstance(values, dict) else None
-    if type(size) is not int:
-        return []  # the default suits all
-    for backbone, words in _candidates(data, tables):
+def _indivisible(data: dict[str, Any], size: int, tables: Tables) -> list[Problem]:
+    """A size of pictures of which the backbone, or the fallback that may take its place, would leave out an edge."""
+    for backbone, words in _candidates(data, "take it", tables):
         if size % (multiple := tables.multiple(backbone)):
             return [Problem(("transform", "size"), str(size), f"a multiple of {multiple} for {words}")]
     return []
@@ -484,7 +480,7 @@ def _unknown_stage(data: dict[str, Any], tables: Tables) -> list[Problem]:
         return []  # what is wrong with it is said by pydantic
     if freeze in ("all", "none"):
         return []
-    for backbone, words in _candidates(data, tables):
+    for backbone, words in _candidates(data, "have it", tables):
         stages = tables.stages(backbone)
         if not any(f"{freeze}.".startswith(f"{stage}.") for stage in stages):
             expected = f"all, none or a stage of {words}: {', '.join(stages)}"
@@ -581,7 +577,7 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
         transform = TransformConfig.model_validate(data.get("transform", {}))
         for problem in tables.check_transforms(transform.train, transform.views, transform.size):
             problems.append(replace(problem, path=("transform", *problem.path)))
-        problems += _indivisible(data, tables)
+        problems += _indivisible(data, transform.size, tables)
     said = {problem.path for problem in problems}
     if not said & {("backbone",), ("backbone", "freeze")}:
         problems += [clash for clash in _clashes(data) if not said & {clash.path, clash.path[:1]}]

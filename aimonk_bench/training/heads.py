@@ -134,11 +134,9 @@ class Optimizer(ABC):
         # Python's numbers: torch is slow to read NumPy's, at every step
         pairs = list(zip(lr.tolist(), weight_decay.tolist(), strict=True))
         places: dict[tuple[float, float], list[slice]] = {}
-        start = 0
-        for pair, own in itertools.groupby(pairs):
-            stop = start + len(list(own))
-            places.setdefault(pair, []).append(slice(start, stop))
-            start = stop
+        for pair, stretch in itertools.groupby(range(len(pairs)), pairs.__getitem__):
+            heads = list(stretch)
+            places.setdefault(pair, []).append(slice(heads[0], heads[-1] + 1))
         self.groups = [
             _Group(*pair, *([whole[own] for own in slices] for whole in (parameter, self.gradient, first, second)))
             for pair, slices in places.items()

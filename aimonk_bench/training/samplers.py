@@ -82,7 +82,7 @@ def class_aware(
     rows = np.empty(steps * batch_size, np.int64)
     for start, stratum in enumerate(rng.permutation(len(strata))):
         turns = rows[start :: len(strata)]
-        turns[:] = _deal(strata[stratum], len(turns), rng)
+        turns[:] = strata[stratum][_deal(len(strata[stratum]), len(turns), rng)]
     return rows.reshape(steps, batch_size)
 
 
@@ -110,17 +110,14 @@ def coverage(
     """Every batch holds c observed positives and c negatives of every attribute that has them; the rest is uniform."""
     _fits(c, targets.shape[1], batch_size)
     strata = [rows for *_, rows in _strata(targets, observed, STRATA["coverage"]) if len(rows)]
-    parts = [_deal(rows, steps * c, rng).reshape(steps, c) for rows in strata]
+    parts = [rows[_deal(len(rows), steps * c, rng)].reshape(steps, c) for rows in strata]
     rest = batch_size - c * len(strata)
     return np.hstack([*parts, _deal(len(targets), steps * rest, rng).reshape(steps, rest)])
 
 
-def _deal(rows: np.ndarray | int, count: int, rng: np.random.Generator) -> Rows:
-    """``count`` of ``rows`` (a number: of all below it), each as often as the others up to one.
-
-    They are permutations end to end, the last one cut.
-    """
-    rounds, rest = divmod(count, max(1, rows if isinstance(rows, int) else len(rows)))
+def _deal(rows: int, count: int, rng: np.random.Generator) -> Rows:
+    """``count`` numbers below ``rows``, each as often as the others up to one: permutations, the last one cut."""
+    rounds, rest = divmod(count, max(1, rows))
     return np.concatenate([*(rng.permutation(rows) for _ in range(rounds)), rng.choice(rows, rest, replace=False)])
 
 

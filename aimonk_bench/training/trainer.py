@@ -276,11 +276,12 @@ class _Run:
         losses = []
         for at in range(0, len(pictures), self.stepper.steps):
             own = slice(at, at + self.stepper.steps)
-            labels = self.labels.index_select(0, pictures[own].flatten()).view(*pictures[own].shape, -1)
+            drawn = pictures[own]
+            labels = self.labels.index_select(0, drawn.flatten()).view(*drawn.shape, -1)
             if self.objective.slope is not None:
                 losses.append(self.stepper.closed(stored[own], labels, factors[own]))
             else:
-                taught = self._taught(pictures[own])
+                taught = self._taught(drawn)
                 losses.append(self.stepper.differentiated(stored[own], labels, factors[own], epoch, taught))
         return torch.cat(losses)
 

@@ -1,12 +1,12 @@
 """One training step of S stacked heads against what it cannot do without: gather, two products, one fused update.
 
-D 512, B 16, A 4, Adam. The floor reads the same rows of the same bank in the same order, and lays them out as the step
-does, weights and biases in one tensor; its update is torch's fused Adam kernel; with two threads it is the quicker of
-one and two. All but the data stands in memory LAYOUTS times, which take turns; the least time of each counts. The step
-is an epoch of `trainer.train`, divided: sampling, views, labels, loss, its derivative and the
-recorded losses included, the validation at its end not. `traffic` is the time in which a copy moves the bytes of the
-floor: features read and written once and read twice, and weight, gradient and both moments, of which all but the
-gradient are written too, the gradient twice.
+D 512, B 16, A 4, Adam. The floor reads rows of the same bank, drawn once as the step draws them anew for every epoch,
+and lays them out as the step does, weights and biases in one tensor; its update is torch's fused Adam kernel; with two
+threads it is the quicker of one and two. The step is an epoch of `trainer.train`, divided: sampling, views, labels,
+loss, its derivative and the recorded losses included, the validation at its end not. All but the data stands in memory
+LAYOUTS times, which take turns; of each case the least time counts. `traffic` is the time in which a copy moves the
+bytes of the floor: features read and written once and read twice, and weight, gradient and both moments, of which all
+but the gradient are written too, the gradient twice.
 
 The derivative of masked_bce and pos_weight takes two operations per step on [S, A, B], those of focal and asymmetric
 about twenty, each of which costs its call at these sizes.
