@@ -263,6 +263,46 @@ def test_many_runs_are_completed_beside_the_training(
     assert all(own["seconds"].keys() == {"encode", "train", "score"} for own in statuses(out))
 
 
+def test_who_completes_runs_is_there_before_pictures_are_encoded_and_leaves_with_their_failure(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asides: list[Aside] = []
+
+    def watched(self: Aside) -> Aside:
+        asides.append(self)
+        return enter(self)
+
+    def bank(*arguments: object) -> None:
+        assert [aside.gone for aside in asides] == [False]
+        raise runner.BadPictures("no picture can be decoded")
+
+    enter = Aside.__enter__
+    monkeypatch.setattr(Aside, "__enter__", watched)
+    monkeypatch.setattr(runner, "WORTHWHILE", 2)
+    monkeypatch.setattr(FeatureStore, "bank", bank)
+    out = workplace / "undecodable"
+    assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out), "--quiet"]) == 2
+    assert capsys.readouterr().err == "no picture can be decoded\n"
+    assert [aside.gone for aside in asides] == [True]
+    assert not list(out.rglob("*.*"))
+
+
+def test_work_begins_with_the_first_progress_and_its_failure_is_found_by_who_needs_it() -> None:
+    told: list[tuple[str, int, int]] = []
+    begun: list[int] = []
+
+    def work() -> None:
+        begun.append(len(told))
+        raise ImportError("no splitter")
+
+    with runner._meanwhile(work, lambda *progress: told.append(progress)) as progress:
+        assert not begun
+        progress("encode", 0, 2)
+        progress("encode", 1, 2)
+    assert told == [("encode", 0, 2), ("encode", 1, 2)]
+    assert len(begun) == 1
+
+
 def test_an_interruption_leaves_whole_runs_and_nobody_who_writes(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -719,8 +719,10 @@ def test_warm_up_rises_to_the_learning_rate_and_then_is_cosine():
         (1, {"features": 1 << 15, "folds": 1}, {"seeds": 1, "clip": 0.1}),  # one long sum, were it not in rows
     ],
 )
-def test_the_number_of_threads_changes_no_bit(points, shape, train, monkeypatch):
+@pytest.mark.parametrize("cores", [steps.FEW, steps.FEW + 1])
+def test_the_number_of_threads_changes_no_bit(points, shape, train, cores, monkeypatch):
     """Or the choice between them by the clock would show in the results."""
+    monkeypatch.setattr(steps, "cores", lambda: cores)
     data, config = problem(**shape), recipe("focal", batch_size=16, epochs=3, **train)
     outcomes = []
     for choices in ([1], [2], [1, 2]):
@@ -751,6 +753,38 @@ def test_nor_does_it_where_threads_share_the_cells_of_a_step(loss, monkeypatch):
         logits.append(trained.logits[0]["test"])
     assert np.array_equal(*losses)
     assert np.array_equal(*logits)
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+@pytest.mark.parametrize("loss", ["masked_bce", "focal", "two_way"])
+def test_the_products_of_numpy_train_the_same_heads_as_those_of_torch(loss, clip, monkeypatch):
+    def trained(cores):
+        monkeypatch.setattr(steps, "cores", lambda: cores)
+        made.clear()
+        return run(problem(), recipe(loss, clip=clip))
+
+    made = []
+    for name in ("by_numpy", "by_torch"):
+        product = getattr(steps, name)
+        monkeypatch.setattr(steps, name, lambda *given, p=product, n=name: made.append(n) or p(*given))
+    numpys = trained(steps.FEW)
+    assert set(made) == {"by_numpy"}
+    torchs = trained(steps.FEW + 1)
+    assert set(made) == {"by_torch"}
+    for key, values in torchs.history.items():
+        np.testing.assert_allclose(numpys.history[key], values, rtol=1e-9)
+
+
+@pytest.mark.parametrize("batch", [1, 16, steps.SMALL // (4 * 33), steps.SMALL // (4 * 33) + 1])
+def test_a_product_is_that_of_its_matrices_however_they_lie_in_memory(batch):
+    draws = torch.Generator().manual_seed(0)
+    weight, rows = torch.randn(3, 4, 48, generator=draws)[..., :33], torch.randn(3, batch, 33, generator=draws)
+    expected = torch.einsum("jak,jbk->jab", weight.double(), rows.double())
+    for product in (steps.by_numpy, steps.by_torch):
+        out = torch.full((2, 3, 4, batch), torch.nan)
+        product(weight, rows.transpose(1, 2), out[1])()
+        torch.testing.assert_close(out[1].double(), expected, atol=1e-4, rtol=1e-5)
+        assert out[0].isnan().all()
 
 
 @pytest.mark.parametrize(("spared", "choices"), [(0, [1, 4]), (1, [1, 3]), (3, [1]), (5, [1])])

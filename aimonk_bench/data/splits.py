@@ -119,9 +119,14 @@ def split(
     return [Fold(*(np.flatnonzero(row == part) for part in range(3))) for row in parts[:, member]]
 
 
+def prepare() -> None:
+    """Load what deals, which is of scikit-learn and takes a second: something to do while another thread waits."""
+    import iterstrat.ml_stratifiers  # noqa: F401
+
+
 def _deal(states: NDArray[np.bool_], shares: NDArray[np.float64], seed: Sequence[int]) -> NDArray[np.intp]:
     """Deal G items with states [G, C] into parts by share [P]: the part of each, [G]."""
-    from iterstrat.ml_stratifiers import IterativeStratification  # of scikit-learn, which takes a second to load
+    from iterstrat.ml_stratifiers import IterativeStratification  # see `prepare`
 
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(states))

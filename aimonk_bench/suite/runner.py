@@ -8,6 +8,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -219,7 +220,8 @@ class Materials:
         rows = [row for row, picture in enumerate(self._dataset.pictures) if picture is not None]
         found = [picture for picture in self._dataset.pictures if picture is not None]
         transform, encoder = planned.config.transform, planned.encoder
-        bank = self._store.bank(found, views, transform, encoder, self._progress)
+        with _meanwhile(splits.prepare, self._progress) as progress:
+            bank = self._store.bank(found, views, transform, encoder, progress)
         bad = [Skipped(found[n].image_id, found[n].line, reason) for n, reason in bank.bad]
         if bad and (data.on_bad_image == "error" or len(bad) == len(found)):
             where = [f"{data.labels}:{item.line}: picture {item.image_id}" for item in bad]
@@ -241,6 +243,20 @@ class Materials:
             whole = dataclasses.replace(encoder, freeze="all")
             pooled = self._store.bank([found[n] for n in kept], UNDISTURBED, transform, whole, self._progress)
         return Material(labels, groups, skipped, self._dataset.fingerprint, bank, pooled, known)
+
+
+@contextlib.contextmanager
+def _meanwhile(work: Callable[[], object], progress: Progress) -> Iterator[Progress]:
+    """A progress whose first call begins ``work`` in a thread; what that raises, whoever needs it finds out again."""
+    begun: list[Future[object]] = []
+    with ThreadPoolExecutor(1) as lane:
+
+        def told(phase: str, done: int, total: int) -> None:
+            if not begun:
+                begun.append(lane.submit(work))
+            progress(phase, done, total)
+
+        yield told
 
 
 def stored_views(config: Config) -> transforms.Views:
@@ -285,13 +301,14 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
     with clock("files"):
         pending = [p for p in plan.runs if not run.claim(places[p.id], p.id, p.text)]
     materials = Materials(plan.dataset, clock, progress)
-    _encode_all(pending, materials)
-    names = {planned.id: planned.name for planned in plan.runs}
-    record = suite.SuiteRecord(plan.name, plan.dataset.fingerprint, plan.baseline.id, tuple(names), names)
-    suite.write(folder, record)
+    short = sum(planned.config.backbone.freeze == "all" for planned in pending)
     with contextlib.ExitStack() as stack:
-        short = sum(planned.config.backbone.freeze == "all" for planned in pending)
+        # its start costs nothing while that of the encoder has use for one core only
         later = _Later(stack.enter_context(Aside()), clock) if short >= WORTHWHILE else None
+        _encode_all(pending, materials)
+        names = {planned.id: planned.name for planned in plan.runs}
+        record = suite.SuiteRecord(plan.name, plan.dataset.fingerprint, plan.baseline.id, tuple(names), names)
+        suite.write(folder, record)
         try:
             for number, planned in enumerate(plan.runs, start=1):
                 if planned not in pending:

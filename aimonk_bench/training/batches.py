@@ -81,7 +81,7 @@ class Plan:
         self._index, self._probabilities, self._streams = index.astype(np.int32, copy=False), probabilities, streams
         self.orders: Indices = np.empty((len(parts), *shape), np.int32)
         for order, part, stream in zip(self.orders, parts, streams, strict=True):
-            order[:] = part.rows[sampler(part.targets, part.observed, batch_size, steps, stream.sampler)]
+            order[:] = part.rows.take(sampler(part.targets, part.observed, batch_size, steps, stream.sampler))
 
     def block(self, steps: slice) -> tuple[Indices, Indices]:
         """These T' steps, which must come in order: pictures and rows of the store, both int32 [T', J, B].

@@ -9,10 +9,11 @@ block of steps, and the losses can wait for the block's end. Otherwise torch dif
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
@@ -25,6 +26,9 @@ from aimonk_bench.training.slopes import GRAIN
 
 BLOCK_CELLS = 1 << 18  # four times as many numbers of a block stay within the caches
 BLOCK_STEPS = 128
+SMALL = 1 << 18  # multiplications of a product
+FEW = 2  # cores, on which one thread of OpenBLAS takes no longer over small products than all of those of torch's MKL
+DIVERGING = np.errstate(over="ignore", invalid="ignore")  # of heads whose losses say so
 PROBE = 16  # blocks after which the other number of threads is tried again
 
 
@@ -77,11 +81,22 @@ class Threads:
         self._seconds[count] = (time.perf_counter() - begin) / steps
 
 
-def _sums(cells: Tensor) -> Tensor:
+def by_torch(left: Tensor, right: Tensor, out: Tensor) -> Callable[[], object]:
+    """What fills ``out`` [J, n, m] with ``left`` [J, n, k] x ``right`` [J, k, m] when it is called."""
+    return partial(torch.bmm, left, right, out=out)
+
+
+def by_numpy(left: Tensor, right: Tensor, out: Tensor) -> Callable[[], object]:
+    """`by_torch` on a CPU, of one thread if the products are small: OpenBLAS has kernels for these."""
+    if left.shape[1] * right[0].numel() > SMALL:
+        return by_torch(left, right, out)
+    return partial(np.matmul, left.numpy(), right.numpy(), out=out.numpy())
+
+
+def _sums(cells: Tensor, out: Tensor | None = None) -> Tensor:
     """[.., A, B] -> [..]."""
-    if cells.shape[-2:].numel() > GRAIN:  # of a lone head threads would share one sum, see `losses.reduce`
-        return cells.sum(-1).sum(-1)
-    return cells.flatten(-2).sum(-1)
+    lone = cells.shape[-2:].numel() > GRAIN  # of such a head threads would share one sum, see `losses.reduce`
+    return torch.sum(cells.sum(-1) if lone else cells.flatten(-2), -1, out=out)
 
 
 class Stepper:
@@ -119,15 +134,18 @@ class Stepper:
         self._slopes = heads.weight.new_empty(count, attributes, size)
         stacked = self._slopes.view(jobs, -1, size)
         self._take = store.taker(rows[:, :features])
-        # weight x features is three times as quick as features x weight when A is small
-        self._logits_into = partial(torch.bmm, weight, seen.transpose(1, 2))
-        self._fill_gradient = partial(torch.bmm, stacked, seen, out=gradient)
+        few = heads.both.device.type == "cpu" and cores() <= FEW  # and not threads: they must not change a bit
+        product = by_numpy if few else by_torch
+        self._fill_gradient = product(stacked, seen, gradient)
         self.steps = max(1, min(BLOCK_STEPS, BLOCK_CELLS // self._slopes.numel()))
         self._stored = torch.empty(self.steps, jobs * size, dtype=torch.int32, device=heads.weight.device)
         # logits, first, second, kept: in one memory format, or what joins them is several times slower
         self._cells = heads.weight.new_empty(4, self.steps, *self._slopes.shape)
-        products = self._cells[0].view(-1, *stacked.shape)
-        self._views = list(zip(*(each.unbind(0) for each in (self._stored, products, *self._cells)), strict=True))
+        # weight x features is three times as quick as features x weight when A is small
+        outs = self._cells[0].view(-1, *stacked.shape).unbind(0)
+        logits_into = [product(weight, seen.transpose(1, 2), out) for out in outs]
+        views = (each.unbind(0) for each in (self._stored, *self._cells))
+        self._views = list(zip(logits_into, *views, strict=True))
 
     def _laid_out(self, labels: Tensor) -> Tensor:
         """Labels [T', J, B, 2 A] of jobs -> targets and weights of heads, [2, T', S, A, B], in `_cells`."""
@@ -138,16 +156,15 @@ class Stepper:
         return own
 
     @torch.no_grad()
-    def closed(self, stored: Tensor, labels: Tensor, factors: Sequence[float]) -> Tensor:
+    @DIVERGING
+    def closed(self, stored: Tensor, labels: Tensor, factors: Sequence[float], losses: Tensor) -> None:
         """Take the steps of a block whose objective has a slope.
 
         Args:
             stored: [T', J x B] rows of the store.
             labels: [T', J, B, 2 A] targets, filled, and weights.
             factors: [T'] of the learning rates.
-
-        Returns:
-            The losses before each step, [T', S].
+            losses: [T', S], filled with those before each step.
         """
         slope, steps = self._objective.slope, len(stored)
         assert slope is not None
@@ -156,18 +173,25 @@ class Stepper:
         total = _sums(weights).clamp_(min=torch.finfo(weights.dtype).tiny)
         weights.div_(total[..., None, None])
         slope.ahead(targets, weights)
-        for (rows, out, logits, first, second, kept), factor in zip(self._views[:steps], factors, strict=True):
+        for (fill_logits, rows, logits, first, second, kept), factor in zip(self._views[:steps], factors, strict=True):
             self._take(rows)
-            self._logits_into(out=out)
+            fill_logits()
             slope.into(self._slopes, logits, first, second, kept)
             self._backward(factor)
-        return _sums(slope.cells(*self._cells[:, :steps].unbind(0)))
+        _sums(slope.cells(*self._cells[:, :steps].unbind(0)), losses)
 
     @torch.no_grad()
+    @DIVERGING
     def differentiated(
-        self, stored: Tensor, labels: Tensor, factors: Sequence[float], epoch: int, teacher: dict[str, Tensor]
-    ) -> Tensor:
-        """Take the steps of a block with any objective; arguments and result as for `closed`.
+        self,
+        stored: Tensor,
+        labels: Tensor,
+        factors: Sequence[float],
+        losses: Tensor,
+        epoch: int,
+        teacher: dict[str, Tensor],
+    ) -> None:
+        """Take the steps of a block with any objective; arguments as for `closed`.
 
         Args:
             labels: targets, not filled, and which are observed.
@@ -175,11 +199,10 @@ class Stepper:
         """
         targets, observed = self._laid_out(labels).transpose(3, 4).unbind(0)
         known = observed.bool()
-        losses = targets.new_empty(len(stored), len(self._slopes))
-        _, out, logits, *_ = self._views[0]
+        fill_logits, _, logits, *_ = self._views[0]
         for step, factor in enumerate(factors):
             self._take(stored[step])
-            self._logits_into(out=out)
+            fill_logits()
             with torch.enable_grad():
                 leaf = logits.transpose(1, 2).requires_grad_()
                 own = {name: values[step] for name, values in teacher.items()}
@@ -188,7 +211,6 @@ class Stepper:
             losses[step] = value.detach()
             self._slopes.copy_(slopes.transpose(1, 2))
             self._backward(factor)
-        return losses
 
     def _backward(self, factor: float) -> None:
         """One update from the derivatives by the logits."""

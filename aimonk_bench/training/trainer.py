@@ -266,24 +266,22 @@ class _Run:
             block = slice(start, min(start + BLOCK_STEPS, self.steps))
             with self.threads.block(block.stop - start):
                 pictures, stored = (torch.from_numpy(rows).to(self.labels.device) for rows in plan.block(block))
-                losses[block] = self._block(pictures, stored.flatten(1), epoch, start)
+                self._block(pictures, stored.flatten(1), epoch, start, losses[block])
         return losses
 
-    def _block(self, pictures: Tensor, stored: Tensor, epoch: int, start: int) -> Tensor:
-        """The steps from ``start`` on for pictures [T', J, B], rows of the store [T', J x B]: their losses, [T', S]."""
+    def _block(self, pictures: Tensor, stored: Tensor, epoch: int, start: int, losses: Tensor) -> None:
+        """The steps from ``start`` on for pictures [T', J, B], rows of the store [T', J x B]; fills losses [T', S]."""
         first, total = (epoch - 1) * self.steps + start, self.config.epochs * self.steps
         factors = [self.schedule(first + step, total) for step in range(len(pictures))]
-        losses = []
         for at in range(0, len(pictures), self.stepper.steps):
             own = slice(at, at + self.stepper.steps)
             drawn = pictures[own]
             labels = self.labels.index_select(0, drawn.flatten()).view(*drawn.shape, -1)
             if self.objective.slope is not None:
-                losses.append(self.stepper.closed(stored[own], labels, factors[own]))
+                self.stepper.closed(stored[own], labels, factors[own], losses[own])
             else:
                 taught = self._taught(drawn)
-                losses.append(self.stepper.differentiated(stored[own], labels, factors[own], epoch, taught))
-        return torch.cat(losses)
+                self.stepper.differentiated(stored[own], labels, factors[own], losses[own], epoch, taught)
 
     def _count(self, plan: Plan) -> None:
         """Add up the labels that an epoch draws."""

@@ -1,12 +1,13 @@
 """One training step of S stacked heads against what it cannot do without: gather, two products, one fused update.
 
 D 512, B 16, A 4, Adam. The floor reads rows of the same bank, drawn once as the step draws them anew for every epoch,
-and lays them out as the step does, weights and biases in one tensor; its update is torch's fused Adam kernel; with two
-threads it is the quicker of one and two. The step is an epoch of `trainer.train`, divided: sampling, views, labels,
-loss, its derivative and the recorded losses included, the validation at its end not. All but the data stands in memory
-LAYOUTS times, which take turns; of each case the least time counts. `traffic` is the time in which a copy moves the
-bytes of the floor: features read and written once and read twice, and weight, gradient and both moments, of which all
-but the gradient are written too, the gradient twice.
+and lays them out as the step does, weights and biases in one tensor; its update is torch's fused Adam kernel. Its
+products are torch's or, as the step's are on few cores, NumPy's, and with two threads it has one or two: the quickest
+of these counts, `torch us` is that of torch's products. The step is an epoch of `trainer.train`, divided: sampling,
+views, labels, loss, its derivative and the recorded losses included, the validation at its end not. All but the data
+stands in memory LAYOUTS times, which take turns; of each case the least time counts. `traffic` is the time in which a
+copy moves the bytes of the floor: features read and written once and read twice, and weight, gradient and both moments,
+of which all but the gradient are written too, the gradient twice.
 
 The derivative of masked_bce and pos_weight takes two operations per step on [S, A, B], those of focal and asymmetric
 about twenty, each of which costs its call at these sizes.
@@ -27,6 +28,7 @@ from aimonk_bench.data.splits import Fold
 from aimonk_bench.registry import Spec
 from aimonk_bench.training import trainer
 from aimonk_bench.training.batches import Features, Plan
+from aimonk_bench.training.steps import by_numpy, by_torch
 from benchmarks.timing import Conditions, Panel, Row, bars, interleaved, write
 
 PICTURES, FEATURES, BATCH, ATTRIBUTES = 2048, 512, 16, 4
@@ -34,6 +36,7 @@ TARGET = 1.4  # for 25 and 125 heads
 LAYOUTS = 4  # as it is worth some percent how pages fall into the caches
 HEADS = (1, 5, 25, 125)
 LOSSES = ("masked_bce", "pos_weight", "focal", "asymmetric")
+PRODUCTS = {"torch": by_torch, "numpy": by_numpy}
 
 
 def problem(folds: int, features: int = FEATURES):
@@ -61,8 +64,8 @@ def started(heads: int, loss: str, data) -> trainer._Run:
     )
 
 
-def floor(run: trainer._Run, threads: int) -> Callable[[], None]:
-    """The floor of an epoch of ``run``."""
+def floor(run: trainer._Run, products: str, threads: int) -> Callable[[], None]:
+    """The floor of an epoch of ``run``, with products of PRODUCTS."""
     data, heads, size = run.data, len(run.heads.weight), run.data.store.size
     parts = [run.parts[fold] for _, fold in run.jobs]
     plan = Plan(run.sampler, data.index, data.probabilities, parts, run.streams, (run.steps, BATCH))
@@ -71,18 +74,25 @@ def floor(run: trainer._Run, threads: int) -> Callable[[], None]:
     gradient, first, second = (torch.zeros_like(weight) for _ in range(3))
     batch, count = torch.zeros(heads * BATCH, weight.shape[-1]), torch.ones(())
     given, features, slopes = batch[:, :size], batch.view(heads, BATCH, -1), torch.empty(heads, ATTRIBUTES, BATCH)
-    columns, lists = features.transpose(1, 2), ([weight], [gradient], [first], [second], [], [count])
+    fill = PRODUCTS[products]
+    forward, backward = fill(weight, features.transpose(1, 2), slopes), fill(slopes, features, gradient)
+    lists = ([weight], [gradient], [first], [second], [], [count])
     constants = {"lr": 1e-9, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "eps": 1e-8, "amsgrad": False}
 
     def epoch() -> None:
         torch.set_num_threads(threads)
         for own in rows.unbind(0):
             torch.index_select(data.store._rows, 0, own, out=given)
-            torch.bmm(weight, columns, out=slopes)
-            torch.bmm(slopes, features, out=gradient)
+            forward()
+            backward()
             torch._fused_adam_(*lists, **constants, maximize=False)
 
     return epoch
+
+
+def floors(run: trainer._Run, threads: int) -> dict[tuple[str, int], Callable[[], None]]:
+    """The floor of an epoch with each kind of products and number of threads."""
+    return {(kind, own): floor(run, kind, own) for kind in PRODUCTS for own in sorted({1, threads})}
 
 
 def measured(heads: int, threads: int) -> Row:
@@ -94,26 +104,33 @@ def measured(heads: int, threads: int) -> Row:
         for layout in range(LAYOUTS):
             runs = {loss: started(heads, loss, data) for loss in LOSSES}
             cases |= {(loss, threads, layout): partial(run._train, 1) for loss, run in runs.items()}
-            floors = {own: floor(runs["masked_bce"], own) for own in sorted({1, threads})}
-            cases |= {("floor", own, layout): case for own, case in floors.items()}
+            cases |= {(*own, layout): case for own, case in floors(runs["masked_bce"], threads).items()}
         found = interleaved(cases)
     torch.set_num_threads(threads)
     steps = runs["masked_bce"].steps
     micro = {
         name: min(seconds for (case, *_), seconds in found.items() if case == name) / steps * 1e6
-        for name in (*LOSSES, "floor")
+        for name in (*LOSSES, *PRODUCTS)
     }
     item = 4 * heads * (4 * BATCH * FEATURES + 8 * ATTRIBUTES * FEATURES)
-    ratios = {f"{loss} / floor": micro[loss] / micro["floor"] for loss in LOSSES}
-    return {"heads": heads, "threads": threads, "floor us": micro["floor"], "MB": item / 1e6, **ratios}
+    least = min(micro[kind] for kind in PRODUCTS)
+    ratios = {f"{loss} / floor": micro[loss] / least for loss in LOSSES}
+    return {
+        "heads": heads,
+        "threads": threads,
+        "floor us": least,
+        "torch us": micro["torch"],
+        "MB": item / 1e6,
+        **ratios,
+    }
 
 
 def floor_seconds(folds: int, seeds: int, features: int) -> float:
-    """Seconds of the floor of one step of folds x seeds heads, with the better number of threads."""
+    """Seconds of the floor of one step of folds x seeds heads."""
     given = torch.get_num_threads()
     with threadpool_limits(1, user_api="blas"), torch.inference_mode():
         run = started(folds * seeds, "masked_bce", problem(folds, features))
-        found = interleaved({threads: floor(run, threads) for threads in sorted({1, given})})
+        found = interleaved(floors(run, given))
     torch.set_num_threads(given)
     return min(found.values()) / run.steps
 
