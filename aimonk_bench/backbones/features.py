@@ -38,8 +38,7 @@ from aimonk_bench.records.environment import cores
 logger = logging.getLogger(__name__)
 
 CHUNK = 64  # rows written at once
-AHEAD = 32  # pictures decoded ahead of the encoder,
-AHEAD_BYTES = 256 << 20  # and before the encoder is there, as many as fit into this
+AHEAD = 32  # pictures decoded ahead of the encoder; more hold up the imports with which it starts longer than they save
 FILES = {"float32": "rows.f32", "float16": "rows.f16", "uint8": "rows.u8"}
 BUDGET_GB = 50.0  # of new rows, unless AIMONK_BENCH_BUDGET_GB says otherwise
 SPARE_BYTES = 1 << 30  # left free on the disk
@@ -289,8 +288,8 @@ def _encoded(
 
     There are as many threads as cores, and each takes up whatever is next, a picture to decode or a batch to encode:
     none waits for another, so that the rates a and b of the two alone come to 1 / (1/a + 1/b) together. (A graphics
-    card gets a thread of its own.) The encoder is opened when the first batch is there, while the threads go on
-    decoding.
+    card gets a thread of its own.) The encoder is opened when the first batch is there, while the threads
+    decode the next AHEAD pictures.
 
     Args:
         bad: receives SHA-256 and reason of each picture that cannot be decoded.
@@ -306,8 +305,7 @@ def _encoded(
         pool = stack.enter_context(_pool(cores()))
         lane = pool if spec.on_processor else stack.enter_context(_pool(1))
         for done, (picture, keys) in enumerate(todo, start=1):
-            ahead = AHEAD if encode else max(AHEAD, AHEAD_BYTES // (len(keys) * 3 * spec.size**2))
-            for item in itertools.islice(upcoming, max(0, ahead - len(decoding))):
+            for item in itertools.islice(upcoming, AHEAD - len(decoding)):
                 decoding.append(pool.submit(_rendered, *item, transform, spec))
             outcome = decoding.popleft().result()
             if isinstance(outcome, UndecodableImage):
