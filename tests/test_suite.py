@@ -263,22 +263,28 @@ def test_many_runs_are_completed_beside_the_training(
     assert all(own["seconds"].keys() == {"encode", "train", "score"} for own in statuses(out))
 
 
-def test_who_completes_runs_is_there_before_pictures_are_encoded_and_leaves_with_their_failure(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asides: list[Aside] = []
+@pytest.fixture
+def asides(monkeypatch: pytest.MonkeyPatch) -> list[Aside]:
+    """The processes that complete runs beside the training, as they begin; two runs are worth one."""
 
     def watched(self: Aside) -> Aside:
-        asides.append(self)
+        begun.append(self)
         return enter(self)
 
+    begun: list[Aside] = []
+    enter = Aside.__enter__
+    monkeypatch.setattr(Aside, "__enter__", watched)
+    monkeypatch.setattr(runner, "WORTHWHILE", 2)
+    return begun
+
+
+def test_who_completes_runs_is_there_before_pictures_are_encoded_and_leaves_with_their_failure(
+    asides: list[Aside], workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def bank(*arguments: object) -> None:
         assert [aside.gone for aside in asides] == [False]
         raise runner.BadPictures("no picture can be decoded")
 
-    enter = Aside.__enter__
-    monkeypatch.setattr(Aside, "__enter__", watched)
-    monkeypatch.setattr(runner, "WORTHWHILE", 2)
     monkeypatch.setattr(FeatureStore, "bank", bank)
     out = workplace / "undecodable"
     assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out), "--quiet"]) == 2
@@ -287,7 +293,7 @@ def test_who_completes_runs_is_there_before_pictures_are_encoded_and_leaves_with
     assert not list(out.rglob("*.*"))
 
 
-def test_work_begins_with_the_first_progress_and_its_failure_is_found_by_who_needs_it() -> None:
+def test_work_begins_once_with_the_first_progress_and_its_failure_is_left_to_who_needs_it() -> None:
     told: list[tuple[str, int, int]] = []
     begun: list[int] = []
 
@@ -304,9 +310,9 @@ def test_work_begins_with_the_first_progress_and_its_failure_is_found_by_who_nee
 
 
 def test_an_interruption_leaves_whole_runs_and_nobody_who_writes(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch
+    asides: list[Aside], workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, begun, asides = trainer.train, [], []
+    real, begun = trainer.train, []
 
     def interrupted(*arguments: Any, **named: Any) -> Any:
         begun.append(arguments)
@@ -314,13 +320,6 @@ def test_an_interruption_leaves_whole_runs_and_nobody_who_writes(
             raise KeyboardInterrupt
         return real(*arguments, **named)
 
-    def watched(self: Aside) -> Aside:
-        asides.append(self)
-        return enter(self)
-
-    enter = Aside.__enter__
-    monkeypatch.setattr(Aside, "__enter__", watched)
-    monkeypatch.setattr(runner, "WORTHWHILE", 2)
     monkeypatch.setattr(trainer, "train", interrupted)
     out = workplace / "interrupted"
     assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out), "--quiet"]) == 130

@@ -38,7 +38,7 @@ from aimonk_bench.records.environment import cores
 logger = logging.getLogger(__name__)
 
 CHUNK = 64  # rows written at once
-AHEAD = 32  # pictures decoded ahead of the encoder; more hold up the imports with which it starts longer than they save
+AHEAD = 32  # pictures decoded ahead of the encoder; with more its imports wait longer for the lock than that saves
 FILES = {"float32": "rows.f32", "float16": "rows.f16", "uint8": "rows.u8"}
 BUDGET_GB = 50.0  # of new rows, unless AIMONK_BENCH_BUDGET_GB says otherwise
 SPARE_BYTES = 1 << 30  # left free on the disk
@@ -288,8 +288,8 @@ def _encoded(
 
     There are as many threads as cores, and each takes up whatever is next, a picture to decode or a batch to encode:
     none waits for another, so that the rates a and b of the two alone come to 1 / (1/a + 1/b) together. (A graphics
-    card gets a thread of its own.) The encoder is opened when the first batch is there, while the threads
-    decode the next AHEAD pictures.
+    card gets a thread of its own.) The encoder is opened when the first batch is there, while the threads decode the
+    next AHEAD pictures.
 
     Args:
         bad: receives SHA-256 and reason of each picture that cannot be decoded.

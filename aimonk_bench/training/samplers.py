@@ -118,8 +118,8 @@ def coverage(
 def _deal(rows: int, count: int, rng: np.random.Generator) -> Rows:
     """``count`` numbers below ``rows``, each as often as the others up to one: permutations, the last one cut."""
     dealt, numbers = np.empty(count, np.int64), np.arange(rows)
-    whole = count - count % max(1, rows)
-    for start in range(0, whole, max(1, rows)):
+    whole = count - count % rows
+    for start in range(0, whole, rows):
         rng.permuted(numbers, out=dealt[start : start + rows])  # a fifth quicker than `permutation`, whose order it is
     dealt[whole:] = rng.choice(rows, count - whole, replace=False)
     return dealt

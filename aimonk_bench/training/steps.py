@@ -26,8 +26,8 @@ from aimonk_bench.training.slopes import GRAIN
 
 BLOCK_CELLS = 1 << 18  # four times as many numbers of a block stay within the caches
 BLOCK_STEPS = 128
-SMALL = 1 << 18  # multiplications of a product
-FEW = 2  # cores, on which one thread of OpenBLAS takes no longer over small products than all of those of torch's MKL
+SMALL = 1 << 18  # multiplications of a product, up to which OpenBLAS has kernels of its own
+FEW = 2  # cores: over small products one thread of OpenBLAS takes no longer than two of torch's MKL (on an AMD EPYC)
 DIVERGING = np.errstate(over="ignore", invalid="ignore")  # of heads whose losses say so
 PROBE = 16  # blocks after which the other number of threads is tried again
 
@@ -87,7 +87,7 @@ def by_torch(left: Tensor, right: Tensor, out: Tensor) -> Callable[[], object]:
 
 
 def by_numpy(left: Tensor, right: Tensor, out: Tensor) -> Callable[[], object]:
-    """`by_torch` on a CPU, of one thread if the products are small: OpenBLAS has kernels for these."""
+    """`by_torch` on a CPU, where small products are NumPy's, of one thread."""
     if left.shape[1] * right[0].numel() > SMALL:
         return by_torch(left, right, out)
     return partial(np.matmul, left.numpy(), right.numpy(), out=out.numpy())
