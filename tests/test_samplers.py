@@ -60,12 +60,21 @@ def test_exactly_t_full_batches_from_observed_labels_alone(name, n, steps, attri
 
 @given(n=st.integers(1, 50), steps=st.integers(1, 9))
 @settings(max_examples=50, deadline=None)
-def test_uniform_is_a_permutation_topped_up_from_further_ones(n, steps):
+def test_uniform_deals_permutations_topped_up_from_the_beginning(n, steps):
     rows = draw("uniform", *labels(n), 8, steps).ravel()
     for start in range(0, len(rows), n):
         block = rows[start : start + n]
         assert len(set(block)) == len(block)
+    rest = len(rows) % n
+    assert rest == len(rows) or np.array_equal(rows[len(rows) - rest :], rows[:rest])
     assert not np.array_equal(draw("uniform", *labels(50), 50, 2)[0], draw("uniform", *labels(50), 50, 2)[1])
+
+
+@given(n=st.integers(8, 60), seed=st.integers(0, 2**32))
+@settings(max_examples=50, deadline=None)
+def test_an_epoch_of_uniform_has_no_row_twice_in_a_batch(n, seed):
+    for batch in draw("uniform", *labels(n), 8, -(-n // 8), seed):
+        assert len(set(batch)) == 8
 
 
 def frequencies(name, targets, observed, **options):

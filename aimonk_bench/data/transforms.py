@@ -1,7 +1,7 @@
 """Views of a picture: flips with their probabilities (`views: exact`), or augmentations (`views: K`, `views: fresh`).
 
 A view that is stored is made from the squashed uint8 picture and named by a string that never changes meaning. Flips
-are done by NumPy, anything else by albumentations, which is imported only then: it brings torch.
+are done by OpenCV, anything else by albumentations, which is imported only then: it brings torch.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,12 +29,7 @@ from aimonk_bench.data.images import squash
 from aimonk_bench.registry import Path, Problem, nearest, problems_of, show
 
 IDENTITY = "identity"
-FLIPS = {  # key of a view -> the part of the picture's pixels that it is
-    IDENTITY: np.s_[:, :],
-    "h": np.s_[:, ::-1],
-    "v": np.s_[::-1, :],
-    "hv": np.s_[::-1, ::-1],
-}
+FLIPS = {IDENTITY: None, "h": 1, "v": 0, "hv": -1}  # key of a view -> which way OpenCV flips the picture for it
 EXACT = ("HorizontalFlip", "VerticalFlip")
 IMPLIED = (
     "Resize",
@@ -213,9 +209,13 @@ def render(image: np.ndarray, sha256: str, key: str, transform: TransformConfig)
     Returns:
         uint8 [size, size, 3].
     """
-    if key in FLIPS:
-        return np.ascontiguousarray(image[FLIPS[key]])
-    return augment(image, f"{sha256}/{key}", transform)
+    return flipped(image, key) if key in FLIPS else augment(image, f"{sha256}/{key}", transform)
+
+
+def flipped(image: np.ndarray, key: str) -> np.ndarray:
+    """A picture [H, W, C] in a view of FLIPS; the identity is the picture itself."""
+    way = FLIPS[key]
+    return image if way is None else cv2.flip(image, way)
 
 
 def augment(image: np.ndarray, seed: str, transform: TransformConfig) -> np.ndarray:

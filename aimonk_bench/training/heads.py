@@ -11,6 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -160,28 +161,20 @@ class _Adam(Optimizer):
 
     def __init__(self, parameter: Tensor, lr: np.ndarray, weight_decay: np.ndarray, *, decoupled: bool) -> None:
         super().__init__(parameter, lr, weight_decay)
-        self._kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
+        kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
+        fixed = {"beta1": self.BETAS[0], "beta2": self.BETAS[1], "eps": self.EPS, "amsgrad": False, "maximize": False}
+        self._updates = []
+        for own in self.groups:
+            lists = own.parameters, own.gradients, own.first, own.second
+            update = partial(kernel, *lists, [], weight_decay=own.weight_decay, **fixed)
+            self._updates.append((update, own.lr, len(own.parameters)))
         self._numbers = _step_numbers(parameter.device)
 
     def step(self, factor: float) -> None:
         """Move every head once by the gradient, at ``factor`` times its learning rate."""
         number = next(self._numbers)
-        for group in self.groups:
-            self._kernel(
-                group.parameters,
-                group.gradients,
-                group.first,
-                group.second,
-                [],
-                [number] * len(group.parameters),
-                lr=factor * group.lr,
-                beta1=self.BETAS[0],
-                beta2=self.BETAS[1],
-                weight_decay=group.weight_decay,
-                eps=self.EPS,
-                amsgrad=False,
-                maximize=False,
-            )
+        for update, lr, stretches in self._updates:
+            update([number] * stretches, lr=factor * lr)
 
 
 class _SGD(Optimizer):

@@ -25,7 +25,7 @@ BUFFER_ROWS = 16 * BLOCK_ROWS  # of each head's own
 
 
 def uniform(targets: np.ndarray, observed: np.ndarray, batch_size: int, steps: int, rng: np.random.Generator) -> Rows:
-    """A permutation of the rows, topped up from further ones."""
+    """A permutation of the rows, topped up from its beginning."""
     return _deal(len(targets), steps * batch_size, rng).reshape(steps, batch_size)
 
 
@@ -116,12 +116,17 @@ def coverage(
 
 
 def _deal(rows: int, count: int, rng: np.random.Generator) -> Rows:
-    """``count`` numbers below ``rows``, each as often as the others up to one: permutations, the last one cut."""
+    """``count`` numbers below ``rows``, each as often as the others up to one.
+
+    Permutations, and the beginning of the first again: after a single one, no batch it fills has a row twice.
+    """
+    if count < rows:
+        return rng.choice(rows, count, replace=False)
     dealt, numbers = np.empty(count, np.int64), np.arange(rows)
     whole = count - count % rows
     for start in range(0, whole, rows):
         rng.permuted(numbers, out=dealt[start : start + rows])  # a fifth quicker than `permutation`, whose order it is
-    dealt[whole:] = rng.choice(rows, count - whole, replace=False)
+    dealt[whole:] = dealt[: count - whole]
     return dealt
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from aimonk_bench.config.schema import TransformConfig
-from aimonk_bench.data.transforms import FLIPS, augment
+from aimonk_bench.data.transforms import augment, flipped
 
 
 class Source(Protocol):
@@ -69,7 +69,7 @@ class Pixels:
         image = self._image(picture)
         if self._transform.views == "fresh":
             return augment(image, f"{seed}/{epoch}/{picture}", self._transform).reshape(-1)
-        return image[FLIPS[self._keys[view]]].reshape(-1)
+        return flipped(image, self._keys[view]).reshape(-1)
 
     def undisturbed(self, pictures: np.ndarray) -> np.ndarray:
         """Pixels of pictures [B], uint8 [B, D]."""
