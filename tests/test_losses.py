@@ -464,7 +464,8 @@ def sloped(slope, logits, targets, weights):
     out, kept = torch.empty_like(known[0]), torch.empty_like(known[0])
     slope.ahead(*known[1:])
     known.append(kept)
-    slope.into(out, *known)
+    for call in slope.into(out, *known):
+        call()
     return out.transpose(1, 2), slope.cells(*known).transpose(1, 2)
 
 

@@ -719,10 +719,10 @@ def test_warm_up_rises_to_the_learning_rate_and_then_is_cosine():
         (1, {"features": 1 << 15, "folds": 1}, {"seeds": 1, "clip": 0.1}),  # one long sum, were it not in rows
     ],
 )
-@pytest.mark.parametrize("cores", [steps.FEW, steps.FEW + 1])
-def test_the_number_of_threads_changes_no_bit(points, shape, train, cores, monkeypatch):
+@pytest.mark.parametrize("product", [steps.by_numpy, steps.by_torch])
+def test_the_number_of_threads_changes_no_bit(points, shape, train, product, monkeypatch):
     """Or the choice between them by the clock would show in the results."""
-    monkeypatch.setattr(steps, "cores", lambda: cores)
+    monkeypatch.setattr(steps, "product_for", lambda device: product)
     data, config = problem(**shape), recipe("focal", batch_size=16, epochs=3, **train)
     outcomes = []
     for choices in ([1], [2], [1, 2]):
@@ -758,21 +758,40 @@ def test_nor_does_it_where_threads_share_the_cells_of_a_step(loss, monkeypatch):
 @pytest.mark.parametrize("clip", [None, 0.5])
 @pytest.mark.parametrize("loss", ["masked_bce", "focal", "two_way"])
 def test_the_products_of_numpy_train_the_same_heads_as_those_of_torch(loss, clip, monkeypatch):
-    def trained(cores):
-        monkeypatch.setattr(steps, "cores", lambda: cores)
-        made.clear()
-        return run(problem(), recipe(loss, clip=clip))
+    def trained(product):
+        made = []
+        monkeypatch.setattr(steps, "product_for", lambda device: lambda *given: made.append(1) or product(*given))
+        found = run(problem(), recipe(loss, clip=clip))
+        assert made
+        return found
 
-    made = []
-    for name in ("by_numpy", "by_torch"):
-        product = getattr(steps, name)
-        monkeypatch.setattr(steps, name, lambda *given, p=product, n=name: made.append(n) or p(*given))
-    numpys = trained(steps.FEW)
-    assert set(made) == {"by_numpy"}
-    torchs = trained(steps.FEW + 1)
-    assert set(made) == {"by_torch"}
+    numpys, torchs = trained(steps.by_numpy), trained(steps.by_torch)
     for key, values in torchs.history.items():
         np.testing.assert_allclose(numpys.history[key], values, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("cores", "capability", "kernels", "product"),
+    [
+        (2, "AVX2", "Haswell", steps.by_numpy),
+        (2, "AVX512", "Haswell", steps.by_torch),  # a processor that OpenBLAS does not know
+        (2, "AVX512", "SkylakeX", steps.by_numpy),
+        (2, "AVX512", None, steps.by_numpy),  # NumPy of a distribution
+        (2, "DEFAULT", "neoversen1", steps.by_numpy),
+        (3, "AVX2", "Haswell", steps.by_torch),
+    ],
+)
+def test_the_machine_says_whose_products_are_taken(cores, capability, kernels, product, monkeypatch):
+    def library(name, folder, kernels):
+        return {"internal_api": name, "filepath": f"/site-packages/{folder}/lib.so", "architecture": kernels}
+
+    found = [library("openblas", "opencv_python.libs", "Katmai"), {"internal_api": "openmp", "filepath": "numpy"}]
+    found += [library("openblas", "numpy.libs", kernels)] if kernels else []
+    monkeypatch.setattr(steps, "cores", lambda: cores)
+    monkeypatch.setattr(steps, "threadpool_info", lambda: found)
+    monkeypatch.setattr(steps.torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert steps.product_for(torch.device("cpu")) is product
+    assert steps.product_for(torch.device("cuda")) is steps.by_torch
 
 
 @pytest.mark.parametrize("batch", [1, 16, steps.SMALL // (4 * 33), steps.SMALL // (4 * 33) + 1])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aimonk_bench.lazy import Lazy
@@ -31,6 +32,7 @@ else:
 
 GRAIN = 1 << 15  # cells up to which torch takes one thread
 Function: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
+Call: TypeAlias = Callable[[], object]
 
 
 class Slope(ABC):
@@ -41,10 +43,10 @@ class Slope(ABC):
         """Turn targets and weights, both [.., S, A, B], into the two parts of all that does not ask the logits."""
 
     @abstractmethod
-    def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> None:
-        """Fill ``out`` with weight x dcell/dz of ``logits``, given the two parts that `ahead` left, all [S, A, B].
+    def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> list[Call]:
+        """What, called in turn, fills ``out`` with weight x dcell/dz of ``logits``, given the parts that `ahead` left.
 
-        Args:
+        Args, all [S, A, B]:
             kept: memory for what `cells` can use again.
         """
 
@@ -67,9 +69,9 @@ class General(Slope):
     def ahead(self, targets: Tensor, weights: Tensor) -> None:
         """Leave them as they are."""
 
-    def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> None:
-        """Fill ``out``; nothing is kept."""
-        torch.mul(self._function(logits, first), second, out=out)
+    def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> list[Call]:
+        """One call, which keeps nothing."""
+        return [lambda: torch.mul(self._function(logits, first), second, out=out)]
 
     def cells(self, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> Tensor:
         """The loss, weighted."""
@@ -102,13 +104,12 @@ class Weighted(Slope):
             rest.add_(share)
         share.neg_()
 
-    def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> None:
-        """Fill ``out``, and ``kept`` with p."""
-        if logits.numel() > GRAIN:  # more than one thread's, see `losses.sigmoid`
-            torch.neg(logits, out=kept).exp_().add_(1).reciprocal_()
-        else:
-            torch.sigmoid(logits, out=kept)
-        torch.addcmul(first, kept, second, out=out)
+    def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> list[Call]:
+        """What fills ``kept`` with p, and then ``out``."""
+        shared = logits.numel() > GRAIN  # by threads, see `losses.sigmoid`
+        by_parts = [partial(torch.neg, logits, out=kept), kept.exp_, partial(kept.add_, 1), kept.reciprocal_]
+        p = by_parts if shared else [partial(torch.sigmoid, logits, out=kept)]
+        return [*p, partial(torch.addcmul, first, kept, second, out=out)]
 
     def cells(self, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> Tensor:
         """c min(z, 0) + (f + c) max(z, 0) - f log max(p, 1 - p): nothing cancels, and f + c is (1 - t) b."""

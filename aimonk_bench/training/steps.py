@@ -15,19 +15,20 @@ from functools import partial
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import Tensor
 
 from aimonk_bench.records.environment import cores
 from aimonk_bench.training.batches import Features
 from aimonk_bench.training.heads import Heads, Optimizer, clip
 from aimonk_bench.training.missing import Objective
-from aimonk_bench.training.slopes import GRAIN
+from aimonk_bench.training.slopes import GRAIN, Call
 
 BLOCK_CELLS = 1 << 18  # four times as many numbers of a block stay within the caches
 BLOCK_STEPS = 128
 SMALL = 1 << 18  # multiplications of a product, up to which OpenBLAS has kernels of its own
-FEW = 2  # cores: over small products one thread of OpenBLAS takes no longer than two of torch's MKL (on an AMD EPYC)
+FEW = 2  # cores: over small products one thread of OpenBLAS takes no longer than two of torch's MKL, if as wide
+WIDE = {"SkylakeX", "Cooperlake", "SapphireRapids"}  # kernels of OpenBLAS with AVX-512
 DIVERGING = np.errstate(over="ignore", invalid="ignore")  # of heads whose losses say so
 PROBE = 16  # blocks after which the other number of threads is tried again
 
@@ -81,16 +82,28 @@ class Threads:
         self._seconds[count] = (time.perf_counter() - begin) / steps
 
 
-def by_torch(left: Tensor, right: Tensor, out: Tensor) -> Callable[[], object]:
+def by_torch(left: Tensor, right: Tensor, out: Tensor) -> Call:
     """What fills ``out`` [J, n, m] with ``left`` [J, n, k] x ``right`` [J, k, m] when it is called."""
     return partial(torch.bmm, left, right, out=out)
 
 
-def by_numpy(left: Tensor, right: Tensor, out: Tensor) -> Callable[[], object]:
+def by_numpy(left: Tensor, right: Tensor, out: Tensor) -> Call:
     """`by_torch` on a CPU, where small products are NumPy's, of one thread."""
     if left.shape[1] * right[0].numel() > SMALL:
         return by_torch(left, right, out)
     return partial(np.matmul, left.numpy(), right.numpy(), out=out.numpy())
+
+
+def product_for(device: torch.device) -> Callable[[Tensor, Tensor, Tensor], Call]:
+    """`by_numpy` or `by_torch`: by the machine, not by the number of threads or a clock, as the results differ in bits.
+
+    NumPy's on few cores, unless its OpenBLAS does not know a processor with AVX-512 and takes kernels of half the
+    width: then torch's MKL is quicker.
+    """
+    own = [each for each in threadpool_info() if each["internal_api"] == "openblas" and "numpy" in each["filepath"]]
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    narrow = wide and any(each["architecture"] not in WIDE for each in own)
+    return by_numpy if device.type == "cpu" and cores() <= FEW and not narrow else by_torch
 
 
 def _sums(cells: Tensor, out: Tensor | None = None) -> Tensor:
@@ -102,7 +115,7 @@ def _sums(cells: Tensor, out: Tensor | None = None) -> Tensor:
 class Stepper:
     """Moves S heads through blocks of steps.
 
-    What a block needs is kept from one to the next, and so are each step's views of it: to make a view costs a call.
+    What a block needs is kept from one to the next, and so are the calls of each step on it: a view costs a call too.
 
     Args:
         heads: moved in place; every P in a row read the same features.
@@ -124,7 +137,7 @@ class Stepper:
         batch: tuple[int, int],
         limit: float | None,
     ) -> None:
-        self._optimizer, self._objective, self._limit = optimizer, objective, limit
+        self._optimizer, self._objective = optimizer, objective
         jobs, size = batch
         count, attributes, features = heads.weight.shape
         rows = heads.both.new_zeros(jobs * size, heads.both.shape[-1])
@@ -133,19 +146,20 @@ class Stepper:
         weight, gradient = (each.view(jobs, -1, rows.shape[-1]) for each in (heads.both, optimizer.gradient))
         self._slopes = heads.weight.new_empty(count, attributes, size)
         stacked = self._slopes.view(jobs, -1, size)
-        self._take = store.taker(rows[:, :features])
-        few = heads.both.device.type == "cpu" and cores() <= FEW  # and not threads: they must not change a bit
-        product = by_numpy if few else by_torch
-        self._fill_gradient = product(stacked, seen, gradient)
         self.steps = max(1, min(BLOCK_STEPS, BLOCK_CELLS // self._slopes.numel()))
         self._stored = torch.empty(self.steps, jobs * size, dtype=torch.int32, device=heads.weight.device)
         # logits, first, second, kept: in one memory format, or what joins them is several times slower
         self._cells = heads.weight.new_empty(4, self.steps, *self._slopes.shape)
+        take, product = store.taker(rows[:, :features]), product_for(heads.both.device)
         # weight x features is three times as quick as features x weight when A is small
-        outs = self._cells[0].view(-1, *stacked.shape).unbind(0)
-        logits_into = [product(weight, seen.transpose(1, 2), out) for out in outs]
-        views = (each.unbind(0) for each in (self._stored, *self._cells))
-        self._views = list(zip(logits_into, *views, strict=True))
+        logits = [product(weight, seen.transpose(1, 2), own) for own in self._cells[0].view(-1, *stacked.shape)]
+        self._forward = [(partial(take, own), into) for own, into in zip(self._stored, logits, strict=True)]
+        clipped = [] if limit is None else [partial(clip, optimizer.gradient, limit)]
+        self._backward: list[Call] = [product(stacked, seen, gradient), *clipped]
+        self._calls: list[list[Call]] = []
+        if objective.slope is not None:
+            for forward, *cells in zip(self._forward, *self._cells, strict=True):
+                self._calls.append([*forward, *objective.slope.into(self._slopes, *cells), *self._backward])
 
     def _laid_out(self, labels: Tensor) -> Tensor:
         """Labels [T', J, B, 2 A] of jobs -> targets and weights of heads, [2, T', S, A, B], in `_cells`."""
@@ -173,11 +187,11 @@ class Stepper:
         total = _sums(weights).clamp_(min=torch.finfo(weights.dtype).tiny)
         weights.div_(total[..., None, None])
         slope.ahead(targets, weights)
-        for (fill_logits, rows, logits, first, second, kept), factor in zip(self._views[:steps], factors, strict=True):
-            self._take(rows)
-            fill_logits()
-            slope.into(self._slopes, logits, first, second, kept)
-            self._backward(factor)
+        update = self._optimizer.step
+        for calls, factor in zip(self._calls[:steps], factors, strict=True):
+            for call in calls:
+                call()
+            update(factor)
         _sums(slope.cells(*self._cells[:, :steps].unbind(0)), losses)
 
     @torch.no_grad()
@@ -197,24 +211,19 @@ class Stepper:
             labels: targets, not filled, and which are observed.
             teacher: ``{"teacher": [T', S, B, A]}`` or nothing.
         """
+        self._stored[: len(stored)] = stored
         targets, observed = self._laid_out(labels).transpose(3, 4).unbind(0)
-        known = observed.bool()
-        fill_logits, _, logits, *_ = self._views[0]
+        known, logits = observed.bool(), self._cells[0].transpose(2, 3)
         for step, factor in enumerate(factors):
-            self._take(stored[step])
-            fill_logits()
+            for call in self._forward[step]:
+                call()
             with torch.enable_grad():
-                leaf = logits.transpose(1, 2).requires_grad_()
+                leaf = logits[step].requires_grad_()
                 own = {name: values[step] for name, values in teacher.items()}
                 value = self._objective(leaf, targets[step], known[step], epoch, **own)
                 (slopes,) = torch.autograd.grad(value.sum(), leaf)
             losses[step] = value.detach()
             self._slopes.copy_(slopes.transpose(1, 2))
-            self._backward(factor)
-
-    def _backward(self, factor: float) -> None:
-        """One update from the derivatives by the logits."""
-        self._fill_gradient()
-        if self._limit is not None:
-            clip(self._optimizer.gradient, self._limit)
-        self._optimizer.step(factor)
+            for call in self._backward:
+                call()
+            self._optimizer.step(factor)

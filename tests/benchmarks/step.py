@@ -1,13 +1,14 @@
 """One training step of S stacked heads against what it cannot do without: gather, two products, one fused update.
 
-D 512, B 16, A 4, Adam. The floor reads rows of the same bank, drawn once as the step draws them anew for every epoch,
-and lays them out as the step does, weights and biases in one tensor; its update is torch's fused Adam kernel. Its
-products are torch's or, as the step's are on few cores, NumPy's, and with two threads it has one or two: the quickest
-of these counts, `torch us` is that of torch's products. The step is an epoch of `trainer.train`, divided: sampling,
-views, labels, loss, its derivative and the recorded losses included, the validation at its end not. All but the data
-stands in memory LAYOUTS times, which take turns; of each case the least time counts. `traffic` is the time in which a
-copy moves the bytes of the floor: features read and written once and read twice, and weight, gradient and both moments,
-of which all but the gradient are written too, the gradient twice.
+D 512, B 16, A 4, Adam. The floor reads rows of the same bank and lays them out as the step does, weights and biases in
+one tensor; its update is torch's fused Adam kernel. Its products are torch's or NumPy's, as the step's are by the
+machine, and with two threads it has one or two: the quickest of these counts, `torch us` is that of torch's products.
+A `step` is an epoch's steps, divided: labels, loss, its derivative and the recorded losses included, of rows drawn
+before, as the floor's are. `with sampling` is an epoch of `trainer.train`, which begins with what is drawn once for all
+of its steps: 25 permutations for 25 heads, and a view for each place in them; the validation at its end is not counted.
+All but the data stands in memory LAYOUTS times, which take turns; of each case the least time counts. `traffic` is the
+time in which a copy moves the bytes of the floor: features read and written once and read twice, and weight, gradient
+and both moments, of which all but the gradient are written too, the gradient twice.
 
 The derivative of masked_bce and pos_weight takes two operations per step on [S, A, B], those of focal and asymmetric
 about twenty, each of which costs its call at these sizes.
@@ -22,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from aimonk_bench.config.schema import TrainConfig
 from aimonk_bench.data.splits import Fold
@@ -37,6 +39,7 @@ TARGET = 1.4  # for 25 and 125 heads
 LAYOUTS = 4  # as it is worth some percent how pages fall into the caches
 HEADS = (1, 5, 25, 125)
 LOSSES = ("masked_bce", "pos_weight", "focal", "asymmetric")
+TIMED = ("step", "with sampling")
 PRODUCTS = {"torch": by_torch, "numpy": by_numpy}
 
 
@@ -65,12 +68,31 @@ def started(heads: int, loss: str, data) -> trainer._Run:
     )
 
 
+def drawn(run: trainer._Run) -> tuple[Tensor, Tensor]:
+    """Pictures [T, J, B] and rows of the store [T, J x B] of an epoch of ``run``."""
+    data = run.data
+    parts = [run.parts[fold] for _, fold in run.jobs]
+    plan = Plan(run.sampler, data.index, data.probabilities, parts, run.streams, (run.steps, BATCH))
+    pictures, stored = map(torch.from_numpy, plan.block(slice(0, run.steps)))
+    return pictures, stored.flatten(1)
+
+
+def steps_of(run: trainer._Run, threads: int) -> Callable[[], None]:
+    """The steps of an epoch of ``run``, drawn before."""
+    pictures, rows = drawn(run)
+    losses = torch.empty(run.steps, len(run.heads.weight))
+
+    def epoch() -> None:
+        torch.set_num_threads(threads)
+        run._block(pictures, rows, 1, 0, losses)
+
+    return epoch
+
+
 def floor(run: trainer._Run, products: str, threads: int) -> Callable[[], None]:
     """The floor of an epoch of ``run``, with products of PRODUCTS."""
     data, heads, size = run.data, len(run.heads.weight), run.data.store.size
-    parts = [run.parts[fold] for _, fold in run.jobs]
-    plan = Plan(run.sampler, data.index, data.probabilities, parts, run.streams, (run.steps, BATCH))
-    rows = torch.from_numpy(plan.block(slice(0, run.steps))[1]).flatten(1)
+    _, rows = drawn(run)
     weight = run.heads.both.clone()
     gradient, first, second = (torch.zeros_like(weight) for _ in range(3))
     batch, count = torch.zeros(heads * BATCH, weight.shape[-1]), torch.ones(())
@@ -96,34 +118,40 @@ def floors(run: trainer._Run, threads: int) -> dict[tuple[str, int], Callable[[]
     return {(kind, own): floor(run, kind, own) for kind in PRODUCTS for own in sorted({1, threads})}
 
 
-def measured(heads: int, threads: int) -> Row:
-    """Microseconds a step of each loss and of the floor, with at most so many threads."""
+def measured(heads: int, threads: int) -> list[Row]:
+    """Microseconds of the floor of a step with at most so many threads, and each loss / floor: a row for each TIMED."""
     torch.set_num_threads(threads)
     data = problem(1 if heads < 25 else 5 if heads < 125 else 25)
     with threadpool_limits(1, user_api="blas"), torch.inference_mode():  # as in training
-        cases: dict[tuple[str, int, int], Callable[[], object]] = {}
+        cases: dict[tuple[str, str, int, int], Callable[[], object]] = {}
         for layout in range(LAYOUTS):
             runs = {loss: started(heads, loss, data) for loss in LOSSES}
-            cases |= {(loss, threads, layout): partial(run._train, 1) for loss, run in runs.items()}
-            cases |= {(*own, layout): case for own, case in floors(runs["masked_bce"], threads).items()}
-        found = interleaved(cases, REPEATS)
+            for loss, run in runs.items():
+                for own in sorted({1, threads}):
+                    cases["step", loss, own, layout] = steps_of(run, own)
+                cases["with sampling", loss, threads, layout] = partial(run._train, 1)
+            found = floors(runs["masked_bce"], threads)
+            cases |= {("floor", kind, own, layout): case for (kind, own), case in found.items()}
+        seconds = interleaved(cases, REPEATS)
     torch.set_num_threads(threads)
     steps = runs["masked_bce"].steps
-    micro = {
-        name: min(seconds for (case, *_), seconds in found.items() if case == name) / steps * 1e6
-        for name in (*LOSSES, *PRODUCTS)
-    }
+
+    def micro(*names: str) -> float:
+        return min(taken for name, taken in seconds.items() if name[: len(names)] == names) / steps * 1e6
+
     item = 4 * heads * (4 * BATCH * FEATURES + 8 * ATTRIBUTES * FEATURES)
-    least = min(micro[kind] for kind in PRODUCTS)
-    ratios = {f"{loss} / floor": micro[loss] / least for loss in LOSSES}
-    return {
-        "heads": heads,
-        "threads": threads,
-        "floor us": least,
-        "torch us": micro["torch"],
-        "MB": item / 1e6,
-        **ratios,
-    }
+    return [
+        {
+            "heads": heads,
+            "threads": threads,
+            "timed": timed,
+            "floor us": micro("floor"),
+            "torch us": micro("floor", "torch"),
+            "MB": item / 1e6,
+            **{f"{loss} / floor": micro(timed, loss) / micro("floor") for loss in LOSSES},
+        }
+        for timed in TIMED
+    ]
 
 
 def floor_seconds(folds: int, seeds: int, features: int) -> float:
@@ -140,7 +168,7 @@ def targets(rows: Sequence[Row]) -> list[Row]:
     """What is asked of 25 and 125 heads."""
     return [
         {
-            "figure": f"{row['heads']} heads, at most {row['threads']} thread(s), {loss} / floor",
+            "figure": f"{row['timed']}, {row['heads']} heads, at most {row['threads']} thread(s), {loss} / floor",
             "found": row[f"{loss} / floor"],
             "target": f"at most {TARGET}",
             "met": row[f"{loss} / floor"] <= TARGET,
@@ -155,7 +183,8 @@ def main(out: Path, quick: bool = False) -> None:
     """Write step.json, step.md and step.png."""
     conditions, given = Conditions.now(), torch.get_num_threads()
     bandwidth = conditions.bandwidth
-    rows = [measured(heads, threads) for threads in sorted(bandwidth) for heads in ((1, 5) if quick else HEADS)]
+    sizes = [(heads, threads) for threads in sorted(bandwidth) for heads in ((1, 5) if quick else HEADS)]
+    rows = [row for size in sizes for row in measured(*size)]
     torch.set_num_threads(given)
     for row in rows:
         row["traffic us"] = 1e-3 * row["MB"] / bandwidth[row["threads"]] * 1e6
@@ -165,10 +194,11 @@ def main(out: Path, quick: bool = False) -> None:
             f"at most {threads} thread(s)",
             "time of a step / its floor",
             {
-                f"{row['heads']} heads, {loss}": row[f"{loss} / floor"]
+                f"{row['timed']}, {row['heads']} heads, {loss}": row[f"{loss} / floor"]
+                for timed in TIMED
                 for row in rows
                 for loss in LOSSES
-                if row["threads"] == threads and row["heads"] >= 25
+                if (row["timed"], row["threads"]) == (timed, threads) and row["heads"] >= 25
             },
             target=TARGET,
         )
