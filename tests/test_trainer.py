@@ -788,7 +788,7 @@ def test_the_machine_says_whose_products_are_taken(cores, capability, kernels, p
     found = [library("openblas", "opencv_python.libs", "Katmai"), {"internal_api": "openmp", "filepath": "numpy"}]
     found += [library("openblas", "numpy.libs", kernels)] if kernels else []
     monkeypatch.setattr(steps, "cores", lambda: cores)
-    monkeypatch.setattr(steps, "threadpool_info", lambda: found)
+    monkeypatch.setattr(steps, "_libraries", lambda: SimpleNamespace(info=lambda: found))
     monkeypatch.setattr(steps.torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert steps.product_for(torch.device("cpu")) is product
     assert steps.product_for(torch.device("cuda")) is steps.by_torch

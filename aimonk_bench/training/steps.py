@@ -11,11 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from aimonk_bench.records.environment import cores
@@ -31,6 +31,12 @@ FEW = 2  # cores: over small products one thread of OpenBLAS takes no longer tha
 WIDE = {"SkylakeX", "Cooperlake", "SapphireRapids"}  # kernels of OpenBLAS with AVX-512
 DIVERGING = np.errstate(over="ignore", invalid="ignore")  # of heads whose losses say so
 PROBE = 16  # blocks after which the other number of threads is tried again
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The loaded libraries that compute in threads; to look for them takes 5 ms."""
+    return ThreadpoolController()
 
 
 class Threads:
@@ -53,7 +59,7 @@ class Threads:
 
     def __enter__(self) -> Threads:
         torch.set_num_threads(1)
-        self._blas = threadpool_limits(1, user_api="blas")
+        self._blas = _libraries().limit(limits=1, user_api="blas")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,7 +106,7 @@ def product_for(device: torch.device) -> Callable[[Tensor, Tensor, Tensor], Call
     NumPy's on few cores, unless its OpenBLAS does not know a processor with AVX-512 and takes kernels of half the
     width: then torch's MKL is quicker.
     """
-    own = [each for each in threadpool_info() if each["internal_api"] == "openblas" and "numpy" in each["filepath"]]
+    own = [each for each in _libraries().info() if each["internal_api"] == "openblas" and "numpy" in each["filepath"]]
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
     narrow = wide and any(each["architecture"] not in WIDE for each in own)
     return by_numpy if device.type == "cpu" and cores() <= FEW and not narrow else by_torch
