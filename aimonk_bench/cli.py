@@ -40,7 +40,7 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in --set train.lr=1e-4; repeatable."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write; default experiments/<name>.")]
-Top = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Show the N best runs.")]
+Top = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Show the N best runs; csv and json have all.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Only the result, warnings and errors.")]
 
 
