@@ -44,9 +44,11 @@ class Slope(ABC):
 
     @abstractmethod
     def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> list[Call]:
-        """What, called in turn, fills ``out`` with weight x dcell/dz of ``logits``, given the parts that `ahead` left.
+        """What, called in turn, fills ``out`` with weight x dcell/dz of ``logits``; all of these are [S, A, B].
 
-        Args, all [S, A, B]:
+        Args:
+            first: the first part that `ahead` left.
+            second: the second.
             kept: memory for what `cells` can use again.
         """
 
@@ -106,9 +108,10 @@ class Weighted(Slope):
 
     def into(self, out: Tensor, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> list[Call]:
         """What fills ``kept`` with p, and then ``out``."""
-        shared = logits.numel() > GRAIN  # by threads, see `losses.sigmoid`
-        by_parts = [partial(torch.neg, logits, out=kept), kept.exp_, partial(kept.add_, 1), kept.reciprocal_]
-        p = by_parts if shared else [partial(torch.sigmoid, logits, out=kept)]
+        if logits.numel() > GRAIN:  # more than one thread's, see `losses.sigmoid`
+            p: list[Call] = [partial(torch.neg, logits, out=kept), kept.exp_, partial(kept.add_, 1), kept.reciprocal_]
+        else:
+            p = [partial(torch.sigmoid, logits, out=kept)]
         return [*p, partial(torch.addcmul, first, kept, second, out=out)]
 
     def cells(self, logits: Tensor, first: Tensor, second: Tensor, kept: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ PROBE = 16  # blocks after which the other number of threads is tried again
 
 @cache
 def _libraries() -> ThreadpoolController:
-    """The loaded libraries that compute in threads; to look for them takes 5 ms."""
+    """The libraries with threads that are loaded when this is first asked for; to look for them takes 5 ms."""
     return ThreadpoolController()
 
 
@@ -106,10 +106,11 @@ def product_for(device: torch.device) -> Callable[[Tensor, Tensor, Tensor], Call
     NumPy's on few cores, unless its OpenBLAS does not know a processor with AVX-512 and takes kernels of half the
     width: then torch's MKL is quicker.
     """
+    if device.type != "cpu" or cores() > FEW:
+        return by_torch
     own = [each for each in _libraries().info() if each["internal_api"] == "openblas" and "numpy" in each["filepath"]]
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    narrow = wide and any(each["architecture"] not in WIDE for each in own)
-    return by_numpy if device.type == "cpu" and cores() <= FEW and not narrow else by_torch
+    return by_torch if wide and any(each["architecture"] not in WIDE for each in own) else by_numpy
 
 
 def _sums(cells: Tensor, out: Tensor | None = None) -> Tensor:
