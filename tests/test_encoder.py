@@ -131,7 +131,9 @@ def test_an_engine_that_fails_is_replaced_or_refused(
     record = read_record(tmp_path)
     assert record.engine == "torch"
     assert reason in record.reason
+    caplog.clear()
     np.testing.assert_array_equal(open_encoder(_spec(), tmp_path, pictures)(pictures), found)
+    assert f"several times slower: {reason}" in caplog.text  # who adds pictures later is told too
     assert encoders.disagreement(_naive(_spec(), pictures), found) < 1e-5
 
 

@@ -405,6 +405,23 @@ def test_an_encoder_that_cannot_be_had_is_tried_once(workplace: Path, monkeypatc
     assert len(tried) == 1
 
 
+def test_networks_that_share_stored_pixels_have_pooled_features_of_their_own(workplace: Path) -> None:
+    names = ("test_efficientnet", "test_byobnet")
+    one, other = (f"{{name: {name}, weights: none, freeze: none}}" for name in names)
+    (workplace / "networks.yaml").write_text(
+        f"extends: small.yaml\nsuite:\n  baseline: {{backbone: {one}}}\n  axes: {{backbone: [{one}, {other}]}}\n"
+    )
+    planned = plan.plan_suite(loader.load_suite(workplace / "networks.yaml", TABLES))
+    assert len({run.encoder.digest for run in planned.runs}) == 1
+    materials = runner.Materials(planned.dataset, runner.Clock(), lambda *_: None)
+    found = [materials.of(run) for run in planned.runs]
+    assert np.array_equal(*(material.bank.rows[material.bank.index] for material in found))
+    widths = [timm.create_model(name).num_features for name in names]
+    assert [material.features().shape for material in found] == [(80, width) for width in widths]
+    least = min(widths)
+    assert not np.allclose(*(material.features()[:, :least] for material in found))
+
+
 def test_a_failed_run_is_recorded_and_the_others_go_on(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

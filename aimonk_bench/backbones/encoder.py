@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PARITY = 1e-3
+SLOWER = "%s: encoding with torch, several times slower: %s"
 BATCH = {"cpu": 8, "cuda": 64}  # on a CPU larger ones only leave its caches
 Engine = Literal["torch", "onnxruntime"]
 Run = Callable[[np.ndarray], np.ndarray]
@@ -261,6 +262,8 @@ def open_encoder(spec: EncoderSpec, folder: Path, pictures: np.ndarray) -> Encod
     if record is None:
         return _made(spec, folder, trunk, reference, pictures)
     if record.engine == "torch":
+        if record.reason is not None:
+            logger.warning(SLOWER, spec.weights.name, record.reason)
         return reference
     trunks.export(trunk, model, _shape(spec))  # removed or damaged; that it agrees was established
     return Encoder(onnx_run(model), spec.batch)
@@ -272,7 +275,8 @@ def _shape(spec: EncoderSpec) -> tuple[int, int, int, int]:
 
 def _made(spec: EncoderSpec, folder: Path, trunk: Trunk, reference: Encoder, pictures: np.ndarray) -> Encoder:
     pictures = pictures[: spec.batch]
-    wanted = reference(pictures)
+    with callers_thread():  # the others are decoding
+        wanted = reference(pictures)
     if not np.isfinite(wanted).all():
         raise RunFailed(f"{spec.weights.name}: features of the first pictures are not finite")
     encoder = reference
@@ -285,7 +289,7 @@ def _made(spec: EncoderSpec, folder: Path, trunk: Trunk, reference: Encoder, pic
         elif spec.engine == "onnxruntime":
             raise RunFailed(f"engine: onnxruntime: {reason}")
         else:
-            logger.warning("%s: encoding with torch, several times slower: %s", spec.weights.name, reason)
+            logger.warning(SLOWER, spec.weights.name, reason)
     record = Record(spec.identity, engine, wanted.shape[1], parity, reason)
     write_json(folder / "encoder.json", asdict(record))
     return encoder

@@ -92,8 +92,8 @@ class FeatureStore:
 
         Args:
             pictures: [N]; equal bytes share a row.
-            progress: called with ("encode", pictures done, pictures to do), first when the encoder is built, which is
-                no measure of its pace.
+            progress: called with ("encode", pictures done, pictures to do), first when the encoder is built and the
+                first batch encoded, which is no measure of its pace.
 
         Raises:
             UserError: the store cannot be written or is damaged, the weights do not fit, or the network cannot

@@ -213,7 +213,8 @@ class Materials:
 
     @staticmethod
     def _key(planned: PlannedRun) -> MaterialKey:
-        return planned.encoder.digest, planned.encoder.engine, stored_views(planned.config).keys
+        # not only what is stored: under `freeze: none` that is the same for all networks, `Material.pooled` is not
+        return planned.encoder.run_digest, planned.encoder.engine, stored_views(planned.config).keys
 
     def _encode(self, planned: PlannedRun) -> Material:
         listed, data, views = self._dataset.labels, planned.config.data, stored_views(planned.config)
@@ -653,7 +654,6 @@ def _data(config: Config, material: Material, seen: Seen, folds: Sequence[Fold],
         "sampled_prevalence": dict(zip(labels.attributes, rate, strict=True)),
         "chosen_epoch": trained.chosen_epoch,
         "tune": None if trained.tuning is None else dataclasses.asdict(trained.tuning),
-        "tuning": trained.tuning and dataclasses.asdict(trained.tuning),
         "notes": [*labels.notes, *trained.notes],
     }
 

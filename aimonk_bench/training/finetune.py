@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import aimonk_bench
 from aimonk_bench import registry
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.config.schema import TrainConfig
@@ -129,7 +130,7 @@ def train(
         tail: the part of the network that is not frozen, rows [B, D] -> pooled features [B, F], as pretrained.
         attributes: [A] names, for the notes.
         val_observed: [N, A] bool, the labels that validation rows show, if not ``observed``.
-        key: of the run: a checkpoint of another run is not taken up.
+        key: of the run: a checkpoint of another run, or of other versions of this package and torch, is not taken up.
         checkpoints: a folder for them; None to write none.
         progress: called with ("train", epochs done, epochs), all jobs together, after every epoch.
 
@@ -151,7 +152,7 @@ def train(
         features=_width(tail, source, device),
         steps=-(-max(len(fold.train) for fold in folds) // train.batch_size),
         device=device,
-        key=f"{key}, torch {torch.__version__}",
+        key=f"{key}, aimonk_bench {aimonk_bench.__version__}, torch {torch.__version__}",
         checkpoints=checkpoints,
     )
     return _outcome(task, _all(task, progress), attributes)
@@ -184,7 +185,7 @@ class _Stopped(Exception):
 
 @contextmanager
 def _share(jobs: int) -> Iterator[None]:
-    """Give each of so many jobs its share of the cores that torch has."""
+    """Give each of so many jobs its share of the cores that torch has, which stays the same when fewer are left."""
     given = torch.get_num_threads()
     torch.set_num_threads(max(1, min(given, cores()) // jobs))
     try:

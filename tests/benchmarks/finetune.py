@@ -4,7 +4,8 @@ One job, all cores, float32, batch 32, one engine (torch) for everything. `tail`
 that lie in memory. `stored`: an epoch of `training.finetune`, sampling, reading of the memory-mapped store, labels and
 recorded losses included, the validation at its end not. `recomputed`: the same epoch when each batch is decoded (by all
 cores), sent through the trunk (all threads) and then learned from, one after the other. `decode` and `trunk` are those
-two alone. The limit of what storing can gain is (decode + trunk + tail) / tail.
+two alone. The limit of what storing can gain is (decode + trunk + tail) / tail. The stored rows are those that the
+trunk made of the same pictures here; that an encoder gives what the trunk makes is a test (`tests/test_encoder.py`).
 """
 
 from __future__ import annotations

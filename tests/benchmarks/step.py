@@ -10,8 +10,8 @@ All but the data stands in memory LAYOUTS times, which take turns; of each case 
 time in which a copy moves the bytes of the floor: features read and written once and read twice, and weight, gradient
 and both moments, of which all but the gradient are written too, the gradient twice.
 
-The derivative of masked_bce and pos_weight takes two operations per step on [S, A, B], those of focal and asymmetric
-about twenty, each of which costs its call at these sizes.
+The target is that of masked_bce, the default, and of pos_weight, whose derivatives take two operations per step on
+[S, A, B]. Those of focal, asymmetric and hill take about twenty, each of which costs its call at these sizes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REPEATS = 15  # the floor has more cases, and so more chances of a short time
 TARGET = 1.4  # for 25 and 125 heads
 LAYOUTS = 4  # as it is worth some percent how pages fall into the caches
 HEADS = (1, 5, 25, 125)
-LOSSES = ("masked_bce", "pos_weight", "focal", "asymmetric")
+LOSSES = ("masked_bce", "pos_weight", "focal", "asymmetric", "hill")
 TIMED = ("step", "with sampling")
 PRODUCTS = {"torch": by_torch, "numpy": by_numpy}
 
