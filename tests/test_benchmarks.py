@@ -343,6 +343,22 @@ def test_a_step_is_measured_beside_its_floor():
         assert all(row[f"{loss} / floor"] > 1 for loss in step.LOSSES)  # the step does all of the floor, and more
 
 
+def test_the_quick_look_at_steps_has_targets(tmp_path, monkeypatch):
+    def measured(heads, threads):
+        ratios = {f"{loss} / floor": 1.2 for loss in step.LOSSES}
+        return [
+            {"heads": heads, "threads": threads, "timed": timed, "floor us": 9.0, "torch us": 9.0, "MB": 0.2, **ratios}
+            for timed in step.TIMED
+        ]
+
+    monkeypatch.setattr(step, "measured", measured)
+    step.main(tmp_path, quick=True)
+    found = json.loads((tmp_path / "step.json").read_text())
+    assert found["Targets"]
+    assert all(own["met"] for own in found["Targets"])
+    assert {path.name for path in tmp_path.iterdir()} == {"step.json", "step.md", "step.png"}
+
+
 def test_results_are_written(tmp_path):
     conditions = timing.Conditions(2, {1: 10.0}, (0.5, 0.25, 0.125))
     timing.write(tmp_path, "one", "What.\n", {"Rows": [{"a": 1, "b": 0.12345, "c": True, "d": 1234.5}]}, conditions)

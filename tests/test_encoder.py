@@ -137,6 +137,27 @@ def test_an_engine_that_fails_is_replaced_or_refused(
     assert encoders.disagreement(_naive(_spec(), pictures), found) < 1e-5
 
 
+def test_while_others_decode_the_first_batch_takes_one_thread_of_torch(
+    pictures: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    inside: list[int] = []
+    real = encoders.torch_run
+
+    def noted(*given: object) -> Callable[[np.ndarray], np.ndarray]:
+        run = real(*given)
+        return lambda images: inside.append(torch.get_num_threads()) or run(images)
+
+    monkeypatch.setattr(encoders, "torch_run", noted)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        open_encoder(_spec(), tmp_path, pictures)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert inside == [1]
+
+
 def test_a_small_difference_is_recorded(pictures: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(encoders, "onnx_run", _off_by(1.0005))
     open_encoder(_spec(), tmp_path, pictures)

@@ -12,6 +12,7 @@ import torch
 from test_trainer import NAMES, problem, recipe
 from torch import nn
 
+import aimonk_bench
 from aimonk_bench import cli
 from aimonk_bench.backbones import trunk
 from aimonk_bench.config import loader
@@ -158,15 +159,21 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(ends, option
     same(found, wanted, rtol=0, atol=0)
 
 
-def test_a_checkpoint_of_another_run_is_not_taken_up(tmp_path, caplog):
+@pytest.mark.parametrize(("key", "version"), [("b", aimonk_bench.__version__), ("a", "0.0.1")])
+def test_a_checkpoint_of_another_run_or_version_is_not_taken_up(key, version, tmp_path, caplog, monkeypatch):
     data, config, tail = single(problem()), recipe(), tail_of()
     wanted = fine(data, config, tail, checkpoints=tmp_path, key="a")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"fold{fold}-seed{seed}.pt" for fold in (0, 1) for seed in (0, 7)
     ]
-    found = fine(data, config, tail, checkpoints=tmp_path, key="b")
-    assert "is of another run or another torch, and that job begins anew" in caplog.text
+    monkeypatch.setattr(aimonk_bench, "__version__", version)
+    found = fine(data, config, tail, checkpoints=tmp_path, key=key)
+    assert caplog.text.count("is of another run or of another aimonk_bench or torch, and that job begins anew") == 4
     same(found, wanted, rtol=0, atol=0)
+
+
+def test_every_optimizer_of_the_table_trains_a_network_too():
+    assert finetune.OPTIMIZERS.keys() == TABLES.optimizers.keys()
 
 
 def test_a_damaged_checkpoint_is_told_and_not_taken_up(tmp_path, caplog):

@@ -474,7 +474,9 @@ class _Job:
             logger.warning("%s is damaged, and that job begins anew: %s", self.file, " ".join(str(error).split())[:200])
             return
         if content["key"] != self.task.key:
-            logger.warning("%s is of another run or another torch, and that job begins anew", self.file)
+            logger.warning(
+                "%s is of another run or of another aimonk_bench or torch, and that job begins anew", self.file
+            )
             return
         if not content["done"]:
             self.network.load_state_dict(content["network"])

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.plain import Batch, Pictures, epochs_of, loader_of
+from benchmarks.plain import Batch, Pictures, bce, epochs_of, loader_of, masked_mean
 
 BATCH = 8
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -58,9 +58,6 @@ class Job:
     batch_size: int
     lr: float
     workers: int
-
-
-bce = functools.partial(functional.binary_cross_entropy_with_logits, reduction="none")
 
 
 def pos_weight(positives: Tensor, negatives: Tensor) -> Loss:
@@ -129,8 +126,7 @@ def train(
     for rows, flips in batches:
         inputs = features[torch.from_numpy(rows + count * flips)]
         own = torch.from_numpy(rows)
-        weights = observed[own]
-        mean = (loss(head(inputs), targets[own]) * weights).sum() / weights.sum()
+        mean = masked_mean(loss(head(inputs), targets[own]), observed[own])
         optimizer.zero_grad()
         mean.backward()
         optimizer.step()

@@ -7,6 +7,7 @@ workers as cores.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -45,9 +46,15 @@ def epochs_of(rows: np.ndarray, size: int, epochs: int, rng: np.random.Generator
             yield batch, rng.random(size) < 0.5
 
 
-def masked_bce(logits: Tensor, targets: Tensor, observed: Tensor) -> Tensor:
-    cells = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+bce = functools.partial(functional.binary_cross_entropy_with_logits, reduction="none")
+
+
+def masked_mean(cells: Tensor, observed: Tensor) -> Tensor:
     return (cells * observed).sum() / observed.sum()
+
+
+def masked_bce(logits: Tensor, targets: Tensor, observed: Tensor) -> Tensor:
+    return masked_mean(bce(logits, targets), observed)
 
 
 def loader_of(pictures: Pictures, batches: Iterable[Batch], workers: int) -> DataLoader:

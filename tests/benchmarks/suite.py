@@ -123,8 +123,31 @@ class Work:
         return -(-max(len(fold.train) for fold in self.folds) // self.config.train.batch_size)
 
     @property
+    def parts(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Of each fold the training rows, and those to be scored."""
+        return [(fold.train, np.concatenate([fold.val, fold.test])) for fold in self.folds]
+
+    @property
     def scored(self) -> float:
-        return float(np.mean([len(fold.val) + len(fold.test) for fold in self.folds]))
+        return float(np.mean([len(rows) for _, rows in self.parts]))
+
+    @property
+    def known(self) -> tuple[np.ndarray, np.ndarray]:
+        """Targets, 0 where not observed, and what is observed: float32 [N, A]."""
+        observed = self.labels.observed.astype(np.float32)
+        return self.labels.targets * observed, observed
+
+    @property
+    def features(self) -> int:
+        """D.
+
+        Raises:
+            ValueError: the catalog does not know it.
+        """
+        weights = self.plan.baseline.encoder.weights
+        if weights.entry.features is None:
+            raise ValueError(f"{weights.name}: the catalog does not know its number of features")
+        return weights.entry.features
 
     def plain_seconds(self, train: float, predict: float) -> float:
         """The plain script as a whole, of its seconds per picture in training and in prediction."""
@@ -149,14 +172,12 @@ def plain_cases(work: Work, part: Part) -> dict[str, Callable[[], object]]:
     settings, entry = work.config.train, work.plan.baseline.encoder.weights.entry
     network = timm.create_model(entry.timm, pretrained=False, num_classes=0).requires_grad_(False)
     pictures = pictures_of(work)
-    observed = torch.from_numpy(work.labels.observed).float()
-    targets = torch.from_numpy(work.labels.targets).float() * observed
-    fold, attributes = work.folds[0], targets.shape[1]
-    scored = np.concatenate([fold.val, fold.test])
-    batches = list(plain.epochs_of(fold.train, settings.batch_size, settings.epochs, np.random.default_rng(0)))
+    targets, observed = map(torch.from_numpy, work.known)
+    training, scored = work.parts[0]
+    batches = list(plain.epochs_of(training, settings.batch_size, settings.epochs, np.random.default_rng(0)))
 
     def head() -> nn.Linear:
-        return nn.Linear(network.num_features, attributes)
+        return nn.Linear(work.features, targets.shape[1])
 
     return {
         "training": lambda: plain.train(
@@ -174,24 +195,21 @@ def competent_job(work: Work, workers: int) -> competent.Job:
     Raises:
         ValueError: a run has options that the script does not know.
     """
-    settings, labels = work.config.train, work.labels
-    known = {key: getattr(settings, key) for key in ("seeds", "epochs", "batch_size", "lr")}
+    settings, (targets, observed) = work.config.train, work.known
+    options = {key: getattr(settings, key) for key in ("seeds", "epochs", "batch_size", "lr")}
     for run in work.plan.runs:
-        usual = TrainConfig(**known), "ignore", run.config.loss.name
+        usual = TrainConfig(**options), "ignore", run.config.loss.name
         if (run.config.train, run.columns["missing"], run.columns["loss"]) != usual:
             raise ValueError(f"{run.name}: the competent script knows only the default options")
     return competent.Job(
         backbone=work.plan.baseline.encoder.weights.entry.timm,
         pictures=pictures_of(work),
-        targets=(labels.targets * labels.observed).astype(np.float32),
-        observed=labels.observed.astype(np.float32),
-        folds=[(fold.train, np.concatenate([fold.val, fold.test])) for fold in work.folds],
+        targets=targets,
+        observed=observed,
+        folds=work.parts,
         losses=[run.config.loss.name for run in work.plan.runs],
-        seeds=settings.seeds,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        lr=settings.lr,
         workers=workers,
+        **options,
     )
 
 
@@ -244,7 +262,7 @@ def measured(overrides: list[str], part: Part) -> tuple[list[Row], Row, Row]:
     wall, own = min(suites, key=lambda run: run[0])
     script = min(scripts, key=lambda run: run["wall"])
     rates = encode.halves(seconds, len(some), len(work.views.keys), encoder.batch)
-    floor = step.floor_seconds(len(work.folds), work.seeds, encoder.weights.entry.features or 0)
+    floor = step.floor_seconds(len(work.folds), work.seeds, work.features)
     per_picture = seconds["training"] / (part.batches * config.train.batch_size)
     per_prediction = seconds["predicting"] / min(part.predicted, int(work.scored))
     parts = {
