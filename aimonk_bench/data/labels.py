@@ -1,314 +1,65 @@
-"""Labels: which attribute of which picture is known, and to be what."""
+"""The label matrix: targets and the mask of observed labels, which travel together from the label file to the table."""
 
 from __future__ import annotations
 
-import codecs
-import logging
-import posixpath
-import re
-import stat
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
-from aimonk_bench.config.schema import DataConfig, Values
-from aimonk_bench.data.importers import IMPORTERS, Row, Sheet, guess
-from aimonk_bench.errors import UserError
-
-logger = logging.getLogger(__name__)
-
-SHOWN = 20  # problems of a file, or items of a note, that are printed before they are only counted
-
-State = bool | None  # positive, negative, missing
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """The labels of N pictures for A attributes.
+    """Targets and observed labels, [N, A]; leading axes such as heads may come first.
+
+    The arrays are NumPy arrays, or torch tensors while heads are trained. A target that is not observed is 0 and means
+    nothing: every use of ``targets`` goes through ``observed`` first, because 0 x NaN is NaN.
 
     Attributes:
-        ids: [N] names as the file writes them.
-        attributes: [A] names.
-        targets: [N, A] i1, 1 positive, 0 negative, 0 too where not observed.
-        observed: [N, A] bool, False where the label is missing.
-        groups: [N] values of the group column, None where a picture has none; None without such a column.
-        file: where the labels come from.
-        lines: [N] line of each picture in that file, from 1.
-        notes: what the user should know: the importer taken, duplicates used once.
+        targets: [..., N, A] 1 positive, 0 negative, 0 too where not observed.
+        observed: [..., N, A] bool, False where the label is missing (NA).
+        attributes: [A] names; empty where nobody needs them.
     """
 
-    ids: tuple[str, ...]
-    attributes: tuple[str, ...]
-    targets: NDArray[np.int8]
-    observed: NDArray[np.bool_]
-    groups: tuple[str | None, ...] | None
-    file: Path
-    lines: NDArray[np.int64]
-    notes: tuple[str, ...]
+    targets: Any
+    observed: Any
+    attributes: tuple[str, ...] = ()
 
-    def subset(self, rows: Sequence[int] | NDArray[np.integer]) -> Labels:
-        """The labels of these row numbers, in this order."""
-        return replace(
-            self,
-            ids=tuple(self.ids[row] for row in rows),
-            targets=self.targets[rows],
-            observed=self.observed[rows],
-            groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
-            lines=self.lines[rows],
-        )
+    @classmethod
+    def of(cls, targets: ArrayLike, observed: ArrayLike, attributes: Sequence[str] = ()) -> Labels:
+        """Labels from any NumPy arrays; whatever stands under ``observed == False`` is replaced by 0."""
+        mask = np.array(observed, bool)
+        return cls(np.where(mask, targets, 0).astype(np.int8), mask, tuple(attributes))
 
+    def __len__(self) -> int:
+        """N."""
+        return int(self.targets.shape[-2])
 
-def inside(name: str) -> str:
-    """A picture's name as a normal path below the picture folder (``a/../b.jpg`` is ``b.jpg``); links are not followed.
+    def __getitem__(self, rows: Any) -> Labels:
+        """The labels of these row numbers, of this slice or mask of rows, in this order; for arrays [N, A]."""
+        return replace(self, targets=self.targets[rows], observed=self.observed[rows])
 
-    Raises:
-        ValueError: the name is empty, absolute, leaves the folder, or cannot be a portable file name.
-    """
-    path = posixpath.normpath(name)
-    if not name.strip():
-        raise ValueError("the picture's name is empty")
-    if not name.isprintable() and any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
-        raise ValueError(f"picture {name!r}: the name contains a control character")
-    if name.startswith("/") or (re.search(r"[:\\]", name) and PureWindowsPath(name).is_absolute()):
-        raise ValueError(f"picture {name}: the path is absolute, expected one relative to the picture folder")
-    if "\\" in name:
-        raise ValueError(f"picture {name}: the path contains a backslash, expected /")
-    if path.split("/")[0] in (".", ".."):
-        raise ValueError(f"picture {name}: the path leaves the picture folder or is the folder itself")
-    return path
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of both arrays."""
+        return tuple(self.targets.shape)
 
+    @property
+    def positive(self) -> Any:
+        """Observed and 1, bool [..., N, A]."""
+        return self.observed & (self.targets == 1)
 
-def obstacle(path: Path) -> str | None:
-    """Why no picture can be read at a path, or None; nothing is opened."""
-    try:
-        # opening a named pipe would wait for ever
-        return None if stat.S_ISREG(path.stat().st_mode) else "not a regular file"
-    except FileNotFoundError:
-        return "missing"
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
+    @property
+    def negative(self) -> Any:
+        """Observed and 0, bool [..., N, A]."""
+        return self.observed & (self.targets == 0)
 
+    def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Observed positives and observed negatives of each attribute, both [..., A]."""
+        return self.positive.sum(-2), self.negative.sum(-2)
 
-def no_folder(images: Path) -> str:
-    """The message about a picture folder that does not exist."""
-    return f"data.images: found {images}, expected a folder that exists"
-
-
-def no_picture(name: str, reason: str, images: Path) -> str:
-    """The message about a picture that cannot be read."""
-    return f"picture {name} is {reason} (looked in {images})"
-
-
-def load(data: DataConfig) -> Labels:
-    """Read ``data.labels`` with the importer named, or found to fit, and check every line.
-
-    Attributes that nobody labelled are warned about.
-
-    Raises:
-        UserError: every problem of the file as ``file:line: ...``, the first 20 of them printed; beside them, but
-            not alone, the listed pictures that do not exist, unless bad ones are to be skipped.
-    """
-    lines = _read(data.labels)
-    name, note = data.importer, f"importer: {data.importer}"
-    if name == "auto":
-        name, reason = guess(data.labels, lines)
-        note = f"importer: {name} (auto: {reason})"
-    misuse = _misuse(name, data)
-    if misuse:
-        raise UserError(misuse)
-    sheet = IMPORTERS[name](lines, data)
-    sheet.problems += _attribute_problems(sheet)
-    paths = _paths(sheet)
-    unmapped = _unmapped(data.values, sheet)
-    kept, states, duplicates = ([], [], []) if unmapped else _resolve(sheet, paths, data.values)
-    if not sheet.rows and not sheet.problems:
-        sheet.problems.append((1, "found no picture, expected at least one"))
-    if not unmapped and not sheet.problems and not any(state is not None for row in states for state in row):
-        sheet.problems.append((1, "found no label (every value is missing), expected at least one"))
-    if unmapped or sheet.problems:
-        if data.importer == "auto":
-            logger.warning("%s: %s; set data.importer if that is wrong", data.labels, note)
-        raise _error(data, sheet, paths, unmapped)
-    observed = np.array([[state is not None for state in row] for row in states])
-    for name in np.array([*sheet.attributes])[~observed.any(axis=0)]:
-        logger.warning("%s: attribute %s is missing for every picture", data.labels, name)
-    groups = tuple(row.group for row in kept)
-    return Labels(
-        ids=tuple(row.name for row in kept),
-        attributes=tuple(sheet.attributes),
-        targets=np.array([[state is True for state in row] for row in states], np.int8),
-        observed=observed,
-        groups=groups if data.group or any(groups) else None,
-        file=data.labels,
-        lines=np.array([row.line for row in kept]),
-        notes=(note, *_notes(data, duplicates, groups)),
-    )
-
-
-def _error(data: DataConfig, sheet: Sheet, paths: Sequence[str | None], others: list[str]) -> UserError:
-    """Everything that is wrong, in the order of the lines, with the pictures that do not exist."""
-    problems = list(sheet.problems)
-    if not data.images.is_dir():
-        others = [*others, no_folder(data.images)]
-    elif data.on_bad_image == "error":
-        first = {path: row for path, row in zip(reversed(paths), reversed(sheet.rows), strict=True) if path}
-        reasons = ((row, obstacle(data.images / path)) for path, row in first.items())
-        problems += [(row.line, no_picture(row.name, reason, data.images)) for row, reason in reasons if reason]
-    problems.sort(key=lambda problem: problem[0])
-    return UserError([*others, *(f"{data.labels}:{line}: {text}" for line, text in problems)], limit=SHOWN)
-
-
-def _read(file: Path) -> list[str]:
-    """The lines of a UTF-8 file, with or without BOM, whatever ends its lines."""
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UserError(f"{file}:1: found UTF-16, expected UTF-8")
-    content = content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if b"\0" in content:
-        number = content[: content.index(b"\0")].count(b"\n") + 1
-        raise UserError(f"{file}:{number}: found a NUL byte (UTF-16, or no text at all), expected UTF-8 text")
-    lines, problems = [], []
-    for number, line in enumerate(content.split(b"\n"), 1):
-        try:
-            lines.append(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            found = f"byte {line[error.start]:#04x} at position {error.start + 1}, which is not UTF-8 (Latin-1?)"
-            problems.append(f"{file}:{number}: found {found}, expected UTF-8 text")
-    if problems:
-        raise UserError(problems, limit=SHOWN)
-    if not any(line.strip() for line in lines):
-        raise UserError(f"{file}:1: the file is empty")
-    return lines
-
-
-def _misuse(name: str, data: DataConfig) -> list[str]:
-    """Options of ``data`` that this importer would not read, or lacks."""
-    problems = []
-    if data.id is not None and name != "wide_csv":
-        problems.append(f"data.id: found {data.id!r}, expected null: {name} has no id column to choose")
-    if data.group is not None and name == "labels_txt":
-        problems.append(f"data.group: found {data.group!r}, expected null: labels_txt has no group column")
-    if data.absent is not None and name != "label_list":
-        problems.append(f"data.absent: found {data.absent}, expected null: only label_list has absent tags")
-    if data.absent is None and name == "label_list":
-        problems.append("data.absent: found null, expected negative or missing: what does a tag mean that is left out?")
-    return problems
-
-
-def _attribute_problems(sheet: Sheet) -> Iterator[tuple[int, str]]:
-    for name, line in sheet.attributes.items():
-        if not name.strip() or any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
-            yield max(line, 1), f"an attribute is named {name!r}, expected a printable name"
-        if name == "macro":
-            yield max(line, 1), "an attribute is named 'macro', which is the name of the average over attributes"
-
-
-def _unmapped(values: Values | Mapping[str, Values], sheet: Sheet) -> list[str]:
-    """Where ``data.values`` has a map per attribute: attributes without one, and maps without an attribute."""
-    if isinstance(values, Values):
-        return []
-    lacking = [f"data.values: no map for the attribute {name!r}" for name in sheet.attributes if name not in values]
-    unknown = [
-        f"data.values: found {name!r}, which is no attribute of {', '.join(sheet.attributes)}"
-        for name in values
-        if name not in sheet.attributes
-    ]
-    return lacking + unknown
-
-
-def _meanings(values: Values) -> tuple[dict[str, State], str]:
-    """Token -> state, and the same declaration in words."""
-    declared: list[tuple[str, State, list[str]]] = [
-        ("positive", True, values.positive),
-        ("negative", False, values.negative),
-        ("missing", None, values.missing),
-    ]
-    words = ", ".join(f"{kind} {' '.join(map(repr, tokens))}" for kind, _, tokens in declared if tokens)
-    return {token: state for _, state, tokens in declared for token in tokens}, words
-
-
-def _paths(sheet: Sheet) -> list[str | None]:
-    """Where each row's picture lies in the picture folder; a name that cannot be one goes to the sheet's problems."""
-    paths: list[str | None] = []
-    for row in sheet.rows:
-        try:
-            paths.append(inside(row.name))
-        except ValueError as error:
-            sheet.problems.append((row.line, str(error)))
-            paths.append(None)
-    return paths
-
-
-def _foreign(sheet: Sheet, meanings: Sequence[tuple[dict[str, State], str]]) -> Iterator[tuple[str, str]]:
-    """Attributes named by the file, several of whose cells are tokens and none a declared one; and what to say."""
-    for column, (name, line) in enumerate(sheet.attributes.items()):
-        meaning, words = meanings[column]
-        tokens = [cell for row in sheet.rows if isinstance(cell := row.cells[column], str)]
-        if line and len(tokens) > 1 and meaning.keys().isdisjoint(tokens):
-            shown = ", ".join(repr(token[:60]) for token in list(dict.fromkeys(tokens))[:3])
-            yield (
-                name,
-                f"attribute {name}: found none of the declared values ({words}) in {len(tokens)} rows, but {shown}; "
-                "declare them in data.values, or, if these are no labels, name the column in data.group "
-                "or the others in data.attributes",
-            )
-
-
-def _resolve(
-    sheet: Sheet, paths: Iterable[str | None], values: Values | Mapping[str, Values]
-) -> tuple[list[Row], list[tuple[State, ...]], list[tuple[Row, Row]]]:
-    """The rows to use, their states [N][A], and the (later, first) pairs of identical duplicates.
-
-    What is wrong goes to the sheet's problems.
-    """
-    names = list(sheet.attributes)
-    meanings = [_meanings(values if isinstance(values, Values) else values[name]) for name in names]
-    foreign = dict(_foreign(sheet, meanings))
-    sheet.problems += [(sheet.attributes[name], text) for name, text in foreign.items()]
-    kept: dict[str, tuple[Row, tuple[State, ...]]] = {}
-    duplicates = []
-    for row, path in zip(sheet.rows, paths, strict=True):
-        problems = []
-        states: list[State] = []
-        for name, cell, (meaning, words) in zip(names, row.cells, meanings, strict=True):
-            if name in foreign:
-                states.append(None)  # told once
-            elif isinstance(cell, str) and cell not in meaning:
-                problems.append(f"attribute {name}: found {cell[:60]!r}, expected one of the declared values ({words})")
-            else:
-                states.append(meaning[cell] if isinstance(cell, str) else cell)
-        if path and not problems:
-            first, known = kept.setdefault(path, (row, tuple(states)))
-            if first is not row:
-                duplicates.append((row, first))
-                problems += _differences(row, states, first, known, names)
-        sheet.problems += [(row.line, text) for text in problems]
-    return [row for row, _ in kept.values()], [states for _, states in kept.values()], duplicates
-
-
-def _differences(
-    row: Row, states: Sequence[State], first: Row, known: Sequence[State], names: Sequence[str]
-) -> list[str]:
-    word = {True: "positive", False: "negative", None: "missing"}
-    here, there = [word[state] for state in states], [word[state] for state in known]
-    if row.group != first.group:
-        names, here, there = [*names, "group"], [*here, repr(row.group)], [*there, repr(first.group)]
-    unequal = [f"{name} is {a}, there {b}" for name, a, b in zip(names, here, there, strict=True) if a != b]
-    return [f"picture {row.name} contradicts line {first.line}: {'; '.join(unequal)}"] if unequal else []
-
-
-def _notes(data: DataConfig, duplicates: Sequence[tuple[Row, Row]], groups: Sequence[str | None]) -> Iterator[str]:
-    if duplicates:
-        shown = [f"line {row.line} ({row.name}, as line {first.line})" for row, first in duplicates[:SHOWN]]
-        more = f" and {len(duplicates) - SHOWN} more" if len(duplicates) > SHOWN else ""
-        yield f"identical duplicate lines, each picture used once: {', '.join(shown)}{more}"
-    alone = sum(group is None for group in groups)
-    if alone and (data.group or alone < len(groups)):
-        yield f"{alone} of {len(groups)} pictures have no group value; each is a group of its own"
+    def masked(self, observed: NDArray[np.bool_]) -> Labels:
+        """The same labels where only these [N, A] of the observed ones stay observed."""
+        return Labels.of(self.targets, self.observed & observed, self.attributes)

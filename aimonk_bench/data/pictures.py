@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from aimonk_bench.data.labels import SHOWN, Labels, inside, no_folder, no_picture, obstacle
+from aimonk_bench.data.label_file import SHOWN, LabelFile, inside, no_folder, no_picture, obstacle
 from aimonk_bench.errors import UserError
 
 
@@ -34,7 +34,7 @@ class Skipped:
 
 
 def locate(
-    labels: Labels, images: Path, on_bad_image: Literal["error", "skip"]
+    listed: LabelFile, images: Path, on_bad_image: Literal["error", "skip"]
 ) -> tuple[list[Picture | None], list[Skipped]]:
     """Find and hash every listed picture.
 
@@ -45,41 +45,41 @@ def locate(
         UserError: there is no such folder, or nothing listed is in it; under "error" also every picture that is
             missing or unreadable, with file and line.
     """
-    found = _examine(labels, images, _sha256)
+    found = _examine(listed, images, _sha256)
     skipped = [item for item in found if isinstance(item, Skipped)]
     if skipped and on_bad_image == "error":
-        raise UserError(_messages(labels, images, skipped), limit=SHOWN)
+        raise UserError(_messages(listed, images, skipped), limit=SHOWN)
     if len(skipped) == len(found):
-        raise UserError(f"{labels.file}: none of the {len(found)} pictures it lists can be read in {images}")
+        raise UserError(f"{listed.path}: none of the {len(found)} pictures it lists can be read in {images}")
     return [item if isinstance(item, Picture) else None for item in found], skipped
 
 
-def exist(labels: Labels, images: Path) -> list[str]:
+def exist(listed: LabelFile, images: Path) -> list[str]:
     """Every listed picture that is not to be had, as ``file:line: ...``; nothing is hashed or decoded.
 
     Raises:
         UserError: there is no such folder.
     """
-    found = _examine(labels, images, lambda path: "")
-    return _messages(labels, images, [item for item in found if isinstance(item, Skipped)])
+    found = _examine(listed, images, lambda path: "")
+    return _messages(listed, images, [item for item in found if isinstance(item, Skipped)])
 
 
-def fingerprint(labels: Labels, pictures: Sequence[Picture | None]) -> str:
+def fingerprint(listed: LabelFile, pictures: Sequence[Picture | None]) -> str:
     """SHA-256 (hex) of the attributes and, per row, the id, observed targets, group and picture's hash or "missing".
 
     Values under NA, paths, line numbers and the label format do not enter.
     """
-    digest = hashlib.sha256(json.dumps(labels.attributes).encode())
-    groups = labels.groups or (None,) * len(labels.ids)
+    digest = hashlib.sha256(json.dumps(listed.labels.attributes).encode())
+    groups = listed.groups or (None,) * len(listed.ids)
     for name, row, seen, group, picture in zip(
-        labels.ids, labels.targets.tolist(), labels.observed.tolist(), groups, pictures, strict=True
+        listed.ids, listed.labels.targets.tolist(), listed.labels.observed.tolist(), groups, pictures, strict=True
     ):
         states = [target if known else None for target, known in zip(row, seen, strict=True)]
         digest.update(json.dumps([name, states, group, picture.sha256 if picture else "missing"]).encode())
     return digest.hexdigest()
 
 
-def _examine(labels: Labels, images: Path, read: Callable[[Path], str]) -> list[Picture | Skipped]:
+def _examine(listed: LabelFile, images: Path, read: Callable[[Path], str]) -> list[Picture | Skipped]:
     if not images.is_dir():
         raise UserError(no_folder(images))
 
@@ -94,7 +94,7 @@ def _examine(labels: Labels, images: Path, read: Callable[[Path], str]) -> list[
             return Skipped(name, line, f"unreadable: {error.strerror}")
 
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(one, labels.ids, labels.lines.tolist()))
+        return list(pool.map(one, listed.ids, listed.lines.tolist()))
 
 
 def _sha256(path: Path) -> str:
@@ -102,5 +102,5 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _messages(labels: Labels, images: Path, skipped: Sequence[Skipped]) -> list[str]:
-    return [f"{labels.file}:{item.line}: {no_picture(item.image_id, item.reason, images)}" for item in skipped]
+def _messages(listed: LabelFile, images: Path, skipped: Sequence[Skipped]) -> list[str]:
+    return [f"{listed.path}:{item.line}: {no_picture(item.image_id, item.reason, images)}" for item in skipped]

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aimonk_bench.config.schema import DataConfig
-from aimonk_bench.data import labels
-from aimonk_bench.data.labels import SHOWN, Labels, inside
+from aimonk_bench.data import label_file
+from aimonk_bench.data.label_file import SHOWN, LabelFile, inside
 from aimonk_bench.errors import UserError
 
 FILE = "truth.csv"
 
 
-def load(listed: Labels) -> NDArray[np.int8] | None:
+def load(listed: LabelFile) -> NDArray[np.int8] | None:
     """The truth about the pictures of a label file, [N, A]: 1, 0, or -1 where it is not known.
 
     The file has a header with the columns ``image`` and the attributes, and cells 1, 0, NA or empty. It may leave
@@ -28,29 +28,29 @@ def load(listed: Labels) -> NDArray[np.int8] | None:
         UserError: every problem of the file as ``file:line: ...``: an attribute without a column, another value, a
             picture that the label file does not list.
     """
-    path = listed.file.with_name(FILE)
-    if listed.file.name == FILE or not path.is_file():
+    path = listed.path.with_name(FILE)
+    if listed.path.name == FILE or not path.is_file():
         return None
     data = DataConfig(
         labels=path,
         images=path.parent,
         importer="wide_csv",
         id="image",
-        attributes=list(listed.attributes),
+        attributes=list(listed.labels.attributes),
         on_bad_image="skip",
     )
-    known = labels.load(data)
+    known = label_file.load(data)
     row_of = {inside(name): row for row, name in enumerate(listed.ids)}
     rows = [row_of.get(inside(name)) for name in known.ids]
     unlisted = [
-        f"{path}:{line}: picture {name} is not listed in {listed.file}"
+        f"{path}:{line}: picture {name} is not listed in {listed.path}"
         for name, line, row in zip(known.ids, known.lines, rows, strict=True)
         if row is None
     ]
     if unlisted:
         raise UserError(unlisted, limit=SHOWN)
-    truth = np.full(listed.targets.shape, -1, np.int8)
-    truth[np.array(rows, np.intp)] = np.where(known.observed, known.targets, -1)
+    truth = np.full(listed.labels.targets.shape, -1, np.int8)
+    truth[np.array(rows, np.intp)] = np.where(known.labels.observed, known.labels.targets, -1)
     return truth
 
 

@@ -15,7 +15,7 @@ With folds, heads share training pictures and the question is about the recipe: 
 
 Every interval is Wilson's, of a proportion of as many trials as the variance says. The fewer rows that variance is
 estimated from, the more it gives way to the variance of plain trials, so that no special case is needed where every
-positive is lost or a ranking is perfect. tests/simulations/coverage.py shows how often the intervals cover.
+positive is lost or a ranking is perfect. experiments/simulations/coverage.py shows how often the intervals cover.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def inspect(config: Config, progress: Progress) -> Audit:
     targets, observed = labels.targets, labels.observed
     features = material.features()
     by_line = {picture.line: picture for picture in planned.dataset.pictures if picture is not None}
-    used = [by_line[line] for line in labels.lines.tolist()]
+    used = [by_line[line] for line in material.listed.lines.tolist()]
     content = np.unique([picture.sha256 for picture in used], return_inverse=True)[1]
     folds = splits.split(config.split, targets, observed, groups)
     part = audit.tested_part(folds, len(used))
@@ -59,7 +59,7 @@ def inspect(config: Config, progress: Progress) -> Audit:
     probabilities = signal.calibrated(scores, targets, observed, groups, seed=SEED)
     return Audit(
         name=config.name,
-        ids=labels.ids,
+        ids=material.listed.ids,
         attributes=labels.attributes,
         features=planned.baseline.encoder.weights.name,
         folds=len(folds),

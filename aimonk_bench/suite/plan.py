@@ -22,8 +22,8 @@ from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
 from aimonk_bench.config.grid import Suite
 from aimonk_bench.config.schema import TAIL_OPTIONS, BackboneConfig, Config, DataConfig, KFold, Tables, TrainConfig
-from aimonk_bench.data import labels, pictures, splits, truth
-from aimonk_bench.data.labels import Labels
+from aimonk_bench.data import label_file, pictures, splits, truth
+from aimonk_bench.data.label_file import LabelFile
 from aimonk_bench.data.pictures import Picture, Skipped
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
@@ -42,14 +42,14 @@ class Dataset:
     """The listed rows, and the picture of each where there is one.
 
     Attributes:
-        labels: N listed rows.
+        listed: the N rows of the label file.
         pictures: [N] None where the picture is missing.
         skipped: those missing pictures.
         fingerprint: hex digest of ids, observed targets, picture hashes and the truth, where there is one.
         truth: [N, A] 1, 0, -1 where not known; None where nobody knows.
     """
 
-    labels: Labels
+    listed: LabelFile
     pictures: list[Picture | None]
     skipped: list[Skipped]
     fingerprint: str
@@ -139,12 +139,12 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     listed = _checked_labels([run for _, run in named])
     absent = pictures.exist(listed, config.data.images)
     if absent and config.data.on_bad_image == "error":
-        raise UserError(absent, limit=labels.SHOWN)
+        raise UserError(absent, limit=label_file.SHOWN)
     known = truth.load(listed)
     heads = [trainings(run) * len(run.train.seeds) * _folds(run) for _, run in named]
     lines = [
         f"{path} is valid.",
-        f"{config.name}: {len(listed.ids)} listed pictures, attributes {', '.join(listed.attributes)}",
+        f"{config.name}: {len(listed.ids)} listed pictures, attributes {', '.join(listed.labels.attributes)}",
         *listed.notes,
         *([] if known is None else [f"{truth.FILE}: known for {(known >= 0).sum()} of {known.size} labels"]),
         *(f"split: {split}" for split in dict.fromkeys(_split_in_words(run) for _, run in named)),
@@ -161,13 +161,13 @@ def _split_in_words(config: Config) -> str:
     return f"hold-out, {split.val:g} for validation and {split.test:g} for test, seed {split.seed}"
 
 
-def _checked_labels(configs: Sequence[Config]) -> Labels:
+def _checked_labels(configs: Sequence[Config]) -> LabelFile:
     """The labels that the configs share, and a refusal of options and splits that do not go with them."""
-    listed = labels.load(configs[0].data)
+    listed = label_file.load(configs[0].data)
     problems: list[str] = []
     for config in configs:
         try:
-            checks.check(config.train, config.loss, config.missing, config.sampler, len(listed.attributes))
+            checks.check(config.train, config.loss, config.missing, config.sampler, len(listed.labels.attributes))
         except UserError as error:
             problems += error.problems
     # pictures with equal bytes may still join groups, which the run itself checks
@@ -182,7 +182,7 @@ def _checked_labels(configs: Sequence[Config]) -> Labels:
     return listed
 
 
-def _dataset(data: DataConfig, listed: Labels) -> Dataset:
+def _dataset(data: DataConfig, listed: LabelFile) -> Dataset:
     known = truth.load(listed)
     found, skipped = pictures.locate(listed, data.images, data.on_bad_image)
     fingerprint = truth.fingerprint(pictures.fingerprint(listed, found), known)

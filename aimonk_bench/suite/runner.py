@@ -22,7 +22,8 @@ from aimonk_bench.backbones.features import Bank, FeatureStore
 from aimonk_bench.config.schema import Config, HideConfig, Holdout, KFold
 from aimonk_bench.data import splits, transforms, truth
 from aimonk_bench.data.hiding import hide
-from aimonk_bench.data.labels import SHOWN, Labels
+from aimonk_bench.data.label_file import SHOWN, LabelFile
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.pictures import Skipped
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.data.transforms import UNDISTURBED
@@ -107,7 +108,7 @@ class Material:
     """The pictures that can be used, in label-file order, and their features.
 
     Attributes:
-        labels: of the N used rows.
+        listed: the N rows of the label file that can be used.
         groups: [N] pictures of one group never part.
         skipped: listed pictures that are left out.
         fingerprint: of the data.
@@ -116,7 +117,7 @@ class Material:
         truth: [N, A] 1, 0, -1 where not known; None where nobody knows.
     """
 
-    labels: Labels
+    listed: LabelFile
     groups: np.ndarray
     skipped: list[Skipped]
     fingerprint: str
@@ -125,6 +126,11 @@ class Material:
     truth: np.ndarray | None
     _probed: dict[tuple[int, bytes], np.ndarray] = dataclasses.field(default_factory=dict)
     _dealt: dict[Holdout | KFold, list[Fold]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def labels(self) -> Labels:
+        """The labels [N, A] of the used images."""
+        return self.listed.labels
 
     def folds(self, scheme: Holdout | KFold) -> list[Fold]:
         """The parts of a split, dealt once.
@@ -217,7 +223,7 @@ class Materials:
         return planned.encoder.run_digest, planned.encoder.engine, stored_views(planned.config).keys
 
     def _encode(self, planned: PlannedRun) -> Material:
-        listed, data, views = self._dataset.labels, planned.config.data, stored_views(planned.config)
+        listed, data, views = self._dataset.listed, planned.config.data, stored_views(planned.config)
         rows = [row for row, picture in enumerate(self._dataset.pictures) if picture is not None]
         found = [picture for picture in self._dataset.pictures if picture is not None]
         transform, encoder = planned.config.transform, planned.encoder
@@ -232,18 +238,18 @@ class Materials:
             )
         kept = np.delete(np.arange(len(found)), [n for n, _ in bank.bad])
         used = np.array(rows)[kept]
-        labels = listed.subset(used)
+        usable = listed.subset(used)
         known = None if self._dataset.truth is None else self._dataset.truth[used]
         skipped = sorted([*self._dataset.skipped, *bad], key=lambda item: item.line)
         for item in skipped:
             logger.warning("%s:%d: skipped %s: %s", data.labels, item.line, item.image_id, item.reason)
-        groups = splits.components([found[n].sha256 for n in kept], labels.groups)
+        groups = splits.components([found[n].sha256 for n in kept], usable.groups)
         bank = dataclasses.replace(bank, index=bank.index[:, kept], bad=[])
         pooled = bank
         if encoder.freeze != "all":
             whole = dataclasses.replace(encoder, freeze="all")
             pooled = self._store.bank([found[n] for n in kept], UNDISTURBED, transform, whole, self._progress)
-        return Material(labels, groups, skipped, self._dataset.fingerprint, bank, pooled, known)
+        return Material(usable, groups, skipped, self._dataset.fingerprint, bank, pooled, known)
 
 
 @contextlib.contextmanager
@@ -624,7 +630,7 @@ def assemble(
         split=np.repeat([part for _, part, _ in parts], sizes),
         fold=np.repeat(np.array([fold for fold, _, _ in parts], np.int16), sizes),
         group=material.groups[rows].astype(np.int32),
-        image_id=np.array(labels.ids)[rows],
+        image_id=np.array(material.listed.ids)[rows],
         attribute=np.array(labels.attributes),
         seed=np.array(seeds, np.int64),
         train_positive=np.stack([positive[fold.train].sum(0) for fold in folds]).astype(np.int32),
@@ -640,8 +646,8 @@ def _data(config: Config, material: Material, seen: Seen, folds: Sequence[Fold],
     drawn = trained.effective_positive_rate.reshape(-1, len(labels.attributes)).T
     rate = metrics.macro(drawn, np.isfinite(drawn))  # over the heads that drew an observed label of it
     return {
-        "n_listed": len(labels.ids) + len(material.skipped),
-        "n_used": len(labels.ids),
+        "n_listed": len(labels) + len(material.skipped),
+        "n_used": len(labels),
         "skipped": [dataclasses.asdict(item) for item in material.skipped],
         "fingerprint": material.fingerprint,
         "folds": [{part: len(getattr(fold, part)) for part in ("train", "val", "test")} for fold in folds],
@@ -654,7 +660,7 @@ def _data(config: Config, material: Material, seen: Seen, folds: Sequence[Fold],
         "sampled_prevalence": dict(zip(labels.attributes, rate, strict=True)),
         "chosen_epoch": trained.chosen_epoch,
         "tune": None if trained.tuning is None else dataclasses.asdict(trained.tuning),
-        "notes": [*labels.notes, *trained.notes],
+        "notes": [*material.listed.notes, *trained.notes],
     }
 
 
@@ -684,5 +690,5 @@ def _environment(planned: PlannedRun, engine: str, device: str) -> dict[str, Any
 
 
 def _tell_notes(dataset: Dataset) -> None:
-    for note in dataset.labels.notes:
-        logger.info("%s: %s", dataset.labels.file, note)
+    for note in dataset.listed.notes:
+        logger.info("%s: %s", dataset.listed.path, note)

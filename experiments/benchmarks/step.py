@@ -31,7 +31,7 @@ from aimonk_bench.registry import Spec
 from aimonk_bench.training import trainer
 from aimonk_bench.training.batches import Features, Plan
 from aimonk_bench.training.steps import by_numpy, by_torch
-from benchmarks.timing import Conditions, Panel, Row, bars, interleaved, write
+from experiments.benchmarks.timing import Conditions, Panel, Row, bars, interleaved, write
 
 PICTURES, FEATURES, BATCH, ATTRIBUTES = 2048, 512, 16, 4
 REPEATS = 15  # the floor has more cases, and so more chances of a short time

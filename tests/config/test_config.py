@@ -21,7 +21,7 @@ from aimonk_bench.config.schema import Config, Tables
 from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Problem, Spec
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def plain(values):

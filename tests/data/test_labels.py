@@ -8,6 +8,7 @@ import io
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aimonk_bench.config.schema import DataConfig, Values
-from aimonk_bench.data import labels, pictures
+from aimonk_bench.data import label_file, pictures
 from aimonk_bench.data.importers import IMPORTERS
+from aimonk_bench.data.label_file import LabelFile
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
 
-AIMONK = Path(os.environ.get("AIMONK_DATA", Path(__file__).parents[1] / ".data" / "aimonk"))
+AIMONK = Path(os.environ.get("AIMONK_DATA", Path(__file__).parents[2] / ".data" / "aimonk"))
 STATES = {1: "1", 0: "0", None: "NA"}
 TEXT = "a.jpg 1 NA\nb.jpg 0 1\n"
 
@@ -36,10 +38,10 @@ def config(file: Path, **options: Any) -> DataConfig:
     return DataConfig(labels=file, **{"images": file.parent, "on_bad_image": "skip", **options})
 
 
-def read(folder: Path, content: str | bytes, name: str = "labels.txt", **options: Any) -> Labels:
+def read(folder: Path, content: str | bytes, name: str = "labels.txt", **options: Any) -> LabelFile:
     file = folder / name
     file.write_bytes(content.encode() if isinstance(content, str) else content)
-    return labels.load(config(file, **options))
+    return label_file.load(config(file, **options))
 
 
 def problems(folder: Path, content: str | bytes, name: str = "labels.txt", **options: Any) -> list[str]:
@@ -50,8 +52,8 @@ def problems(folder: Path, content: str | bytes, name: str = "labels.txt", **opt
     return [problem.removeprefix(f"{folder}{os.sep}") for problem in caught.value.problems]
 
 
-def states(found: Labels) -> list[list[int | None]]:
-    rows = zip(found.targets.tolist(), found.observed.tolist(), strict=True)
+def states(found: LabelFile) -> list[list[int | None]]:
+    rows = zip(found.labels.targets.tolist(), found.labels.observed.tolist(), strict=True)
     return [[target if seen else None for target, seen in zip(*row, strict=True)] for row in rows]
 
 
@@ -132,10 +134,10 @@ def test_what_is_written_is_read(form: str, table: Table, bom: bool, end: str, l
     content = content.rstrip("\n").replace("\n", end) + (end if last else "")
     found = read(scratch, b"\xef\xbb\xbf" * bom + content.encode(), "round", **options)
     assert found.ids == tuple(names)
-    assert found.attributes == tuple(attributes)
+    assert found.labels.attributes == tuple(attributes)
     wanted = [[int(cell or 0) for cell in row] for row in cells] if "list" in form else cells
     assert states(found) == wanted
-    assert not found.targets[~found.observed].any()
+    assert not found.labels.targets[~found.labels.observed].any()
     assert found.groups == (tuple(groups) if "jsonl" in form or "csv" in form else None)
     step, header = end.count("\n"), "csv" in form or "list" in form
     assert found.lines.tolist() == [1 + step * (header + row) for row in range(len(names))]
@@ -159,7 +161,9 @@ def test_any_bytes_give_labels_or_a_user_error(content: bytes, importer: str, sc
         told = error.problems
         assert [p for p in told if not p.startswith((f"{scratch / 'hostile'}:", "data.absent:"))] == []
     else:
-        assert found.targets.shape == found.observed.shape == (len(found.ids), len(found.attributes))
+        assert (
+            found.labels.targets.shape == found.labels.observed.shape == (len(found.ids), len(found.labels.attributes))
+        )
         assert found.ids
 
 
@@ -195,7 +199,7 @@ def test_pictures_that_do_not_exist_are_told_with_the_other_problems(tmp_path: P
 def test_of_many_problems_twenty_are_shown_and_all_are_counted(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("".join(f"{n}.jpg x\n" for n in range(100)))
     with pytest.raises(UserError) as caught:
-        labels.load(config(tmp_path / "labels.txt"))
+        label_file.load(config(tmp_path / "labels.txt"))
     assert len(str(caught.value).splitlines()) == 21
     assert "80 more (100 problems" in str(caught.value)
 
@@ -225,9 +229,9 @@ def test_labels_txt_has_no_groups(tmp_path: Path) -> None:
 
 def test_a_label_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
-        labels.load(config(tmp_path / "none.txt"))
+        label_file.load(config(tmp_path / "none.txt"))
     with pytest.raises(UserError, match="Is a directory"):
-        labels.load(config(tmp_path))
+        label_file.load(config(tmp_path))
 
 
 def test_a_short_first_line_is_blamed_alone(tmp_path: Path) -> None:
@@ -243,7 +247,7 @@ def test_identical_duplicates_are_used_once_and_reported(tmp_path: Path) -> None
         "identical duplicate lines, each picture used once: line 3 (./a.jpg, as line 1)",
     )
     assert found.subset([1]).ids == ("b.jpg",)
-    assert found.subset(np.array([1, 0])).targets.tolist() == [[0, 1], [1, 0]]
+    assert found.subset(np.array([1, 0])).labels.targets.tolist() == [[0, 1], [1, 0]]
 
 
 def test_duplicates_of_another_group_are_an_error(tmp_path: Path) -> None:
@@ -328,7 +332,7 @@ def test_jsonl_reads_true_and_false_null_numbers_and_absent_keys(tmp_path: Path)
     rows = [{"x": True, "y": None}, {"y": 0, "z": "1"}, {"x": False}]
     text = "\n".join(json.dumps({"image": str(n), "labels": row}) for n, row in enumerate(rows))
     found = read(tmp_path, text, "l.jsonl")
-    assert found.attributes == ("x", "y", "z")
+    assert found.labels.attributes == ("x", "y", "z")
     assert states(found) == [[1, None, None], [None, 0, 1], [0, None, None]]
     assert problems(tmp_path, text, "l.jsonl", attributes=["x", "y"])[0].startswith(
         "l.jsonl:2: undeclared attribute 'z'"
@@ -338,7 +342,7 @@ def test_jsonl_reads_true_and_false_null_numbers_and_absent_keys(tmp_path: Path)
 def test_a_tag_that_is_absent_means_what_the_config_says(tmp_path: Path) -> None:
     for absent, value in (("negative", 0), ("missing", None)):
         found = read(tmp_path, "image,tags\na,y|x\nb,\n", absent=absent)
-        assert found.attributes == ("x", "y")
+        assert found.labels.attributes == ("x", "y")
         assert states(found) == [[1, 1], [value, value]]
 
 
@@ -366,14 +370,14 @@ def test_a_column_that_holds_no_labels_is_told_once(tmp_path: Path) -> None:
     assert found[1].startswith("l.csv:62: attribute x: found '?'")
     assert len(found) == 2
     fixed = text.replace("?", "0")
-    assert read(tmp_path, fixed, "l.csv", group="patient").attributes == ("x",)
-    assert read(tmp_path, fixed, "l.csv", attributes=["x"]).attributes == ("x",)
+    assert read(tmp_path, fixed, "l.csv", group="patient").labels.attributes == ("x",)
+    assert read(tmp_path, fixed, "l.csv", attributes=["x"]).labels.attributes == ("x",)
 
 
 def test_a_column_of_groups_and_pictures_without_one(tmp_path: Path) -> None:
     text = "image,x,g\na,1,u\nb,1,\n"
     found = read(tmp_path, text, "l.csv", group="g")
-    assert found.attributes == ("x",)
+    assert found.labels.attributes == ("x",)
     assert found.groups == ("u", None)
     assert "1 of 2 pictures have no group value; each is a group of its own" in found.notes
     assert read(tmp_path, text, "l.csv", attributes=["x"]).groups is None
@@ -424,7 +428,7 @@ def test_a_wrong_guess_can_be_recognised(tmp_path: Path, caplog: pytest.LogCaptu
 
 
 @pytest.fixture
-def listed(tmp_path: Path) -> Labels:
+def listed(tmp_path: Path) -> LabelFile:
     for name in ("a.jpg", "b.jpg", "sub/c.jpg"):
         (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "images" / name).write_bytes(name[-5:].encode())
@@ -434,7 +438,7 @@ def listed(tmp_path: Path) -> Labels:
     )
 
 
-def test_pictures_are_hashed_and_bad_ones_skipped_with_a_reason(listed: Labels, tmp_path: Path) -> None:
+def test_pictures_are_hashed_and_bad_ones_skipped_with_a_reason(listed: LabelFile, tmp_path: Path) -> None:
     found, skipped = pictures.locate(listed, tmp_path / "images", "skip")
     assert [picture and picture.sha256 for picture in found] == [
         *(hashlib.sha256(name).hexdigest() for name in (b"a.jpg", b"b.jpg", b"c.jpg")),
@@ -447,35 +451,37 @@ def test_pictures_are_hashed_and_bad_ones_skipped_with_a_reason(listed: Labels, 
     assert [item.line for item in skipped] == [4, 5, 6, 7]
 
 
-def test_bad_pictures_are_an_error_with_their_lines(listed: Labels, tmp_path: Path) -> None:
+def test_bad_pictures_are_an_error_with_their_lines(listed: LabelFile, tmp_path: Path) -> None:
     images = tmp_path / "images"
     with pytest.raises(UserError) as caught:
         pictures.locate(listed, images, "error")
     assert caught.value.limit == 20
-    assert caught.value.problems[1] == f"{listed.file}:5: picture none.jpg is missing (looked in {images})"
+    assert caught.value.problems[1] == f"{listed.path}:5: picture none.jpg is missing (looked in {images})"
     assert pictures.exist(listed, images) == caught.value.problems
     assert pictures.exist(listed.subset([0, 1, 2]), images) == []
 
 
-def test_no_folder_and_no_picture(listed: Labels, tmp_path: Path) -> None:
+def test_no_folder_and_no_picture(listed: LabelFile, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected a folder that exists"):
         pictures.locate(listed, tmp_path / "nowhere", "skip")
     with pytest.raises(UserError, match="none of the 7 pictures"):
         pictures.locate(listed, tmp_path / "images" / "folder", "skip")
 
 
-def test_the_fingerprint_is_of_what_is_known(listed: Labels, tmp_path: Path) -> None:
+def test_the_fingerprint_is_of_what_is_known(listed: LabelFile, tmp_path: Path) -> None:
     found, _ = pictures.locate(listed, tmp_path / "images", "skip")
 
     def changed(**fields: Any) -> str:
-        return pictures.fingerprint(Labels(**{**vars(listed), **fields}), found)
+        inner = {name: fields.pop(name) for name in ("targets", "observed", "attributes") if name in fields}
+        labels = Labels(**{**vars(listed.labels), **inner})
+        return pictures.fingerprint(replace(listed, labels=labels, **fields), found)
 
     original = pictures.fingerprint(listed, found)
-    assert changed(targets=np.where(listed.observed, listed.targets, 1)) == original
-    assert changed(file=tmp_path, lines=listed.lines + 1, notes=()) == original
+    assert changed(targets=np.where(listed.labels.observed, listed.labels.targets, 1)) == original
+    assert changed(path=tmp_path, lines=listed.lines + 1, notes=()) == original
     others = [
-        changed(targets=1 - listed.targets),
-        changed(observed=np.ones_like(listed.observed)),
+        changed(targets=1 - listed.labels.targets),
+        changed(observed=np.ones_like(listed.labels.observed)),
         changed(attributes=("other",)),
         changed(ids=("other.jpg", *listed.ids[1:])),
         changed(groups=("g",) * 7),
@@ -490,10 +496,10 @@ def test_the_fingerprint_is_of_what_is_known(listed: Labels, tmp_path: Path) -> 
 
 @pytest.mark.skipif(not (AIMONK / "labels.txt").exists(), reason="the Aimonk set is not here")
 def test_the_aimonk_set() -> None:
-    found = labels.load(config(AIMONK / "labels.txt", images=AIMONK / "images"))
+    found = label_file.load(config(AIMONK / "labels.txt", images=AIMONK / "images"))
     assert len(found.ids) == 975
-    assert found.attributes == ("attr1", "attr2", "attr3", "attr4")
-    assert (~found.observed).sum() == 358
+    assert found.labels.attributes == ("attr1", "attr2", "attr3", "attr4")
+    assert (~found.labels.observed).sum() == 358
     located, skipped = pictures.locate(found, AIMONK / "images", "skip")
     assert len(skipped) == 3
     assert {item.reason for item in skipped} == {"missing"}

@@ -1,4 +1,4 @@
-"""``PYTHONPATH=tests python -m simulations NAME [--full] [--out DIR]``, from the root of the repository."""
+"""``python -m experiments.simulations NAME [--full] [--out DIR]``, from the root of the repository."""
 
 from __future__ import annotations
 

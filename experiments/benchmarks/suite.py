@@ -42,15 +42,15 @@ from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.config import loader
 from aimonk_bench.config.schema import Config, TrainConfig
 from aimonk_bench.data import splits, synthetic, transforms
-from aimonk_bench.data.labels import Labels
+from aimonk_bench.data.label_file import LabelFile
 from aimonk_bench.data.pictures import Picture
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.records.environment import cores
 from aimonk_bench.suite.plan import Plan, plan_suite
 from aimonk_bench.tables import TABLES
-from benchmarks import competent, encode, plain, step
-from benchmarks.encode import Halves
-from benchmarks.timing import Conditions, Panel, Row, bars, interleaved, write
+from experiments.benchmarks import competent, encode, plain, step
+from experiments.benchmarks.encode import Halves
+from experiments.benchmarks.timing import Conditions, Panel, Row, bars, interleaved, write
 
 ROOT = Path(__file__).parents[2]
 SUITE = ROOT / "configs" / "suites" / "comparison.yaml"
@@ -95,15 +95,15 @@ class Work:
         return [picture for picture in self.plan.dataset.pictures if picture is not None]
 
     @cached_property
-    def labels(self) -> Labels:
-        return self.plan.dataset.labels.subset(
+    def listed(self) -> LabelFile:
+        return self.plan.dataset.listed.subset(
             [row for row, picture in enumerate(self.plan.dataset.pictures) if picture is not None]
         )
 
     @cached_property
     def folds(self) -> list[Fold]:
-        groups = splits.components([picture.sha256 for picture in self.pictures], self.labels.groups)
-        return splits.split(self.config.split, self.labels.targets, self.labels.observed, groups)
+        groups = splits.components([picture.sha256 for picture in self.pictures], self.listed.groups)
+        return splits.split(self.config.split, self.listed.labels.targets, self.listed.labels.observed, groups)
 
     @cached_property
     def views(self) -> transforms.Views:
@@ -134,8 +134,8 @@ class Work:
     @property
     def known(self) -> tuple[np.ndarray, np.ndarray]:
         """Targets, 0 where not observed, and what is observed: float32 [N, A]."""
-        observed = self.labels.observed.astype(np.float32)
-        return self.labels.targets * observed, observed
+        observed = self.listed.labels.observed.astype(np.float32)
+        return self.listed.labels.targets * observed, observed
 
     @property
     def features(self) -> int:
@@ -217,7 +217,7 @@ def as_a_whole(job: competent.Job, place: Path) -> dict[str, float]:
     """The wall seconds of the competent script ("wall"), and those of its two parts; ``place`` exists."""
     begin = time.perf_counter()
     ended = subprocess.run(
-        [sys.executable, "-m", "benchmarks.competent", str(place / "probabilities.npz")],
+        [sys.executable, "-m", "experiments.benchmarks.competent", str(place / "probabilities.npz")],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         input=pickle.dumps(job),
         stdout=subprocess.PIPE,

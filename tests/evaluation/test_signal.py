@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 from scored import arrays, predictions
-from simulations import signal as simulation
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 
@@ -17,6 +16,7 @@ from aimonk_bench.evaluation.cells import Cells
 from aimonk_bench.evaluation.comparison import holm
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.registry import Spec
+from experiments.simulations import signal as simulation
 
 
 def data(rows: int, width: int, seed: int = 0, attributes: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

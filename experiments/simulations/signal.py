@@ -604,7 +604,7 @@ def line(row: Row) -> str:
 INTRODUCTION = """\
 # Signal and gain: do the tests keep their level, and what do they find?
 
-Command: `PYTHONPATH=tests python -m simulations signal --full`. A share may exceed its level by two standard errors. Of
+Command: `python -m experiments.simulations signal --full`. A share may exceed its level by two standard errors. Of
 cells that are exactly at their level one in 44 misses by chance: the cells of a part are judged together, at the end.
 
 """

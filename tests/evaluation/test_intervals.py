@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from scipy.stats import bootstrap
 from scored import predictions
-from simulations.coverage import fixed_heads, retrained
-from simulations.worlds import PREVALENCES, Heads, World, fixed
 from sklearn.metrics import average_precision_score, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
@@ -31,6 +29,8 @@ from aimonk_bench.evaluation.intervals import (
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
 from aimonk_bench.evaluation.thresholds import Thresholds, tune
 from aimonk_bench.registry import Spec
+from experiments.simulations.coverage import fixed_heads, retrained
+from experiments.simulations.worlds import PREVALENCES, Heads, World, fixed
 
 Array = np.ndarray[Any, Any]
 COUNTED = ("f1_default", "f1_tuned", "precision", "recall", "accuracy_default", "accuracy_tuned")

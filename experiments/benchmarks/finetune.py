@@ -5,7 +5,8 @@ that lie in memory. `stored`: an epoch of `training.finetune`, sampling, reading
 recorded losses included, the validation at its end not. `recomputed`: the same epoch when each batch is decoded (by all
 cores), sent through the trunk (all threads) and then learned from, one after the other. `decode` and `trunk` are those
 two alone. The limit of what storing can gain is (decode + trunk + tail) / tail. The stored rows are those that the
-trunk made of the same pictures here; that an encoder gives what the trunk makes is a test (`tests/test_encoder.py`).
+trunk made of the same pictures here; that an encoder gives what the trunk makes is tested in
+`tests/backbones/test_encoder.py`.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from aimonk_bench.data.splits import Fold
 from aimonk_bench.records.environment import cores
 from aimonk_bench.registry import Spec
 from aimonk_bench.training import finetune, sources
-from benchmarks.encode import DISTINCT, QUALITY, Size, texture
-from benchmarks.timing import Conditions, Panel, bars, interleaved, write
+from experiments.benchmarks.encode import DISTINCT, QUALITY, Size, texture
+from experiments.benchmarks.timing import Conditions, Panel, bars, interleaved, write
 
 STAGE, ATTRIBUTES, BATCH = "layer4", 4, 32
 PICTURES = Size(480, 360, 256)

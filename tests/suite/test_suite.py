@@ -493,7 +493,7 @@ def test_values_under_na_change_nothing(workplace: Path) -> None:
     outs = [workplace / "na-as-loaded", workplace / "na-randomised"]
     for out in outs:
         planned = plan.plan_suite(loader.load_suite(workplace / "na.yaml", TABLES))
-        labels = planned.dataset.labels
+        labels = planned.dataset.listed.labels
         if out is outs[1]:
             noise = np.random.default_rng(0).integers(0, 2, labels.targets.shape, np.int8)
             labels.targets[~labels.observed] = noise[~labels.observed]
@@ -576,7 +576,7 @@ def test_bad_pictures_are_errors_or_reported(workplace: Path, capsys: pytest.Cap
 
 def test_the_reference_recipe_on_the_aimonk_data(aimonk: Path, workplace: Path) -> None:
     """The split and the record of what was skipped, at a small picture size."""
-    reference = Path(__file__).parent.parent / "configs" / "reference.yaml"
+    reference = Path(__file__).parents[2] / "configs" / "reference.yaml"
     sets = [f"data.labels={aimonk / 'labels.txt'}", f"data.images={aimonk / 'images'}", "data.on_bad_image=skip"]
     sets += ["backbone={name: tf_efficientnet_lite0}", "transform.size=32"]
     out = workplace / "reference"
@@ -598,7 +598,7 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
     planned = plan.plan_run(config)
     out = workplace / "stored"
     runner.execute_run(planned, out, runner.Clock(), lambda phase, done, total: None)
-    listed, weights = planned.dataset.labels, planned.runs[0].encoder.weights
+    listed, weights = planned.dataset.listed.labels, planned.runs[0].encoder.weights
     network = timm.create_model(weights.entry.timm, pretrained=False, num_classes=0).eval()
     network.load_state_dict(trunk.build(weights, 32).network.state_dict())
 
@@ -721,7 +721,7 @@ def test_hidden_values_change_nothing_in_training(workplace: Path, monkeypatch: 
     """What a label says that is hidden from training reaches no head and no threshold; test rows are scored by it."""
     config = loader.load(workplace / "small.yaml", TABLES, ["hide={mechanism: random}", "sampler=inverse_frequency"])
     planned = plan.plan_run(config)
-    labels = planned.dataset.labels
+    labels = planned.dataset.listed.labels
     groups = splits.components([picture.sha256 for picture in planned.dataset.pictures if picture], None)
     folds = splits.split(config.split, labels.targets, labels.observed, groups)  # it is stratified by all labels
     monkeypatch.setattr(runner.splits, "split", lambda *_: folds)
@@ -748,7 +748,7 @@ def test_what_is_hidden_from_training_does_not_tell_of_test_labels(workplace: Pa
     """Other labels of the test rows of a fold hide the same labels of the rows that train and validate there."""
     config = loader.load(workplace / "small.yaml", TABLES, ["hide={mechanism: score, fraction: 0.6}", scheme])
     planned = plan.plan_run(config)
-    labels = planned.dataset.labels
+    labels = planned.dataset.listed.labels
     groups = np.arange(len(labels.ids))
     folds = splits.split(config.split, labels.targets, labels.observed, groups)
     material = runner.Materials(planned.dataset, runner.Clock(), lambda *_: None).of(planned.runs[0])
@@ -757,7 +757,11 @@ def test_what_is_hidden_from_training_does_not_tell_of_test_labels(workplace: Pa
     for fold in folds:
         other = labels.targets.copy()
         other[fold.test] = rng.random(other[fold.test].shape) < 0.5
-        changed = dataclasses.replace(material, labels=dataclasses.replace(labels, targets=other), _probed={})
+        changed = dataclasses.replace(
+            material,
+            listed=dataclasses.replace(material.listed, labels=dataclasses.replace(labels, targets=other)),
+            _probed={},
+        )
         found = changed.seen(config.hide, folds)
         rest = np.concatenate([fold.train, fold.val])
         np.testing.assert_array_equal(found.train[rest], before.train[rest])

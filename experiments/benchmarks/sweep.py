@@ -1,7 +1,7 @@
 """A hundred points of a sweep as stacked heads against one of them: 5 learning rates x 5 decays x 4 gammas of focal.
 
 D 512, B 16, A 4, one seed, a hold-out, ten epochs; `trainer.train` from start to end, validation of every epoch
-included. That each head equals its separate run is a test (`tests/test_trainer.py`).
+included. That each head equals its separate run is a test (`tests/training/test_trainer.py`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 from aimonk_bench.config.schema import TrainConfig
 from aimonk_bench.registry import Spec
 from aimonk_bench.training import trainer
-from benchmarks.step import ATTRIBUTES, BATCH, problem
-from benchmarks.timing import Conditions, Panel, bars, interleaved, write
+from experiments.benchmarks.step import ATTRIBUTES, BATCH, problem
+from experiments.benchmarks.timing import Conditions, Panel, bars, interleaved, write
 
 TARGET = 12.0
 GRID = {

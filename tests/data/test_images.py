@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from aimonk_bench.data import images
 from aimonk_bench.data.images import UndecodableImage, decode, squash
 
-AIMONK = Path(os.environ.get("AIMONK_DATA", Path(__file__).parents[1] / ".data" / "aimonk"))
+AIMONK = Path(os.environ.get("AIMONK_DATA", Path(__file__).parents[2] / ".data" / "aimonk"))
 EDGE = 48
 
 

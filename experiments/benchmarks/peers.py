@@ -32,14 +32,14 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.config.schema import DataConfig, KFold, TrainConfig, TransformConfig
-from aimonk_bench.data import labels, pictures, splits, synthetic, transforms
+from aimonk_bench.data import label_file, pictures, splits, synthetic, transforms
 from aimonk_bench.data.pictures import Picture
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.registry import Spec
 from aimonk_bench.training import trainer
-from benchmarks import encode
-from benchmarks.plain import masked_bce
-from benchmarks.timing import Conditions, Panel, Row, bars, interleaved, write
+from experiments.benchmarks import encode
+from experiments.benchmarks.plain import masked_bce
+from experiments.benchmarks.timing import Conditions, Panel, Row, bars, interleaved, write
 
 BACKBONE = "tf_efficientnet_lite0"
 FASTAI = "fastai, 1 head"
@@ -210,7 +210,7 @@ def main(out: Path, quick: bool = False) -> None:
         data = Path(place, "data")
         synthetic.write(data, images=images, size=128, prevalences=(0.8, 0.7, 0.5, 0.3))
         config = DataConfig(labels=data / "labels.txt", images=data / "images")
-        listed = labels.load(config)
+        listed = label_file.load(config)
         found = [picture for picture in pictures.locate(listed, config.images, "error")[0] if picture is not None]
         store, spec = (
             FeatureStore(Path(place, "store")),
@@ -219,10 +219,12 @@ def main(out: Path, quick: bool = False) -> None:
         loops = features(found[: 16 if quick else 256], spec, store, repeats)
         transform = TransformConfig(size=size, train=[])
         bank = store.bank(found, transforms.views(transform), transform, spec)
-        folds = splits.split(KFold(scheme="kfold"), listed.targets, listed.observed, np.arange(len(found)))
+        folds = splits.split(
+            KFold(scheme="kfold"), listed.labels.targets, listed.labels.observed, np.arange(len(found))
+        )
         rows = bank.rows[bank.index[0]]
         heading = f"Heads on features [{rows.shape[0]}, {rows.shape[1]}]"
-        trained = heads(Problem(rows, listed.targets, listed.observed, folds), seeds, repeats)
+        trained = heads(Problem(rows, listed.labels.targets, listed.labels.observed, folds), seeds, repeats)
     tables = {heading: trained, f"Features of {BACKBONE}": loops}
     remarks = "" if importlib.util.find_spec("fastai") else f"{FASTAI}: not measured, as fastai is not installed here."
     write(out, "peers", __doc__ or "", tables, conditions, remarks)

@@ -1,4 +1,4 @@
-"""``PYTHONPATH=tests python -m benchmarks NAME [--out DIR]``, from the root of the repository.
+"""``python -m experiments.benchmarks NAME [--out DIR]``, from the root of the repository.
 
 ``all`` runs every one in a process of its own, in order, and writes a README.md of what they found.
 """
@@ -72,7 +72,7 @@ def summarise(out: Path, load: str) -> None:
     versions = ", ".join(f"{package} {version}" for package, version in facts["packages"].items() if version)
     parts = [
         "# How fast it is",
-        "Command: `PYTHONPATH=tests python -m benchmarks all --out experiments/published/speed`. Ratios, not bare "
+        "Command: `python -m experiments.benchmarks all --out experiments/published/speed`. Ratios, not bare "
         "seconds: what is compared is timed in turns in one process, and the best of the repeats counts.",
         f"{facts['processor']}, {facts['platform']}, Python {facts['python']}, {versions}; "
         f"commit {facts['git_commit']}; load at the start {load}.",

@@ -36,7 +36,7 @@ from aimonk_bench.data.images import decode, named_format
 from aimonk_bench.data.pictures import Picture
 from aimonk_bench.data.transforms import Views
 from aimonk_bench.records.environment import cores
-from benchmarks.timing import Conditions, Panel, Row, bars, interleaved, threaded, write
+from experiments.benchmarks.timing import Conditions, Panel, Row, bars, interleaved, threaded, write
 
 TARGET = 0.9
 BACKBONES = (("resnet18", "none"), ("tf_efficientnet_lite0", "imagenet"))

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.plain import Batch, Pictures, bce, epochs_of, loader_of, masked_mean
+from experiments.benchmarks.plain import Batch, Pictures, bce, epochs_of, loader_of, masked_mean
 
 BATCH = 8
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -25,12 +25,12 @@ import numpy as np
 from aimonk_bench.backbones.encoder import Record
 from aimonk_bench.backbones.features import _Shelf
 from aimonk_bench.config.schema import DataConfig
-from aimonk_bench.data import labels, pictures, synthetic
+from aimonk_bench.data import label_file, pictures, synthetic
 from aimonk_bench.records import index
 from aimonk_bench.records.files import write_json
 from aimonk_bench.reporting import figures
 from aimonk_bench.suite import runner
-from benchmarks.timing import Conditions, Panel, Row, bars, interleaved, write
+from experiments.benchmarks.timing import Conditions, Panel, Row, bars, interleaved, write
 
 ROOT = Path(__file__).parents[2]
 DROP = Path("/proc/sys/vm/drop_caches")
@@ -79,7 +79,7 @@ def parsing(place: Path, lines: int) -> Row:
     tokens = np.array(["0", "1", "NA"])[rng.choice(3, (lines, ATTRIBUTES), p=[0.5, 0.4, 0.1])]
     file.write_text("".join(f"{number}.jpg {' '.join(row)}\n" for number, row in enumerate(tokens)), "utf-8")
     before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    listed = labels.load(DataConfig(labels=file, images=place))
+    listed = label_file.load(DataConfig(labels=file, images=place))
     seconds = time.perf_counter() - begin
     if len(listed.ids) != lines:
         raise ValueError(f"{len(listed.ids)} of {lines} lines were read")
@@ -96,7 +96,7 @@ def hashing(place: Path, count: int, size: int, repeats: int) -> Row:
     for name in names:
         (images / name).write_bytes(rng.bytes(size))
     (place / "hashed.txt").write_text("".join(f"{name} 1 0\n" for name in names), "utf-8")
-    listed = labels.load(DataConfig(labels=place / "hashed.txt", images=images))
+    listed = label_file.load(DataConfig(labels=place / "hashed.txt", images=images))
     seconds = interleaved({"hash": lambda: pictures.locate(listed, images, "error")}, repeats)["hash"]
     million = 1e6 * seconds / count
     rate = f"{count * size / seconds / 1e6:,.0f} MB/s, {count / seconds:,.0f} files/s: a million in {million:,.0f} s"

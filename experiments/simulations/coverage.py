@@ -222,9 +222,9 @@ def report(rows: list[Row]) -> Iterator[str]:
     yield "# Coverage of 95 % intervals"
     yield from (
         "",
-        "`PYTHONPATH=tests python -m simulations coverage --full`; every cell is in coverage.csv. Coverage in %, ±",
+        "`python -m experiments.simulations coverage --full`; every cell is in coverage.csv. Coverage in %, ±",
     )
-    yield "Monte-Carlo standard error. What each interval is about stands in tests/simulations/coverage.py."
+    yield "Monte-Carlo standard error. What each interval is about stands in experiments/simulations/coverage.py."
     yield from ("", "## Fixed heads: by figure and expected rows of the rarer outcome, min(TP, FP + FN) of F1", "")
     yield "| figure | rows | cells | sets | one attribute: mean | lowest | highest | macro: mean | lowest | highest |"
     yield "|---|---|---|---|---|---|---|---|---|---|"

@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 import timm
 import torch
-from benchmarks import __main__ as command
-from benchmarks import competent, encode, finetune, overhead, peers, plain, rows, step, suite, sweep, timing
 from threadpoolctl import threadpool_limits
 
 from aimonk_bench.backbones.features import FeatureStore, _Shelf
 from aimonk_bench.config import loader
 from aimonk_bench.config.schema import DataConfig, TrainConfig, TransformConfig
-from aimonk_bench.data import labels, pictures, transforms
+from aimonk_bench.data import label_file, pictures, transforms
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.registry import Spec
 from aimonk_bench.reporting import summary
@@ -28,6 +26,8 @@ from aimonk_bench.training import losses, trainer
 from aimonk_bench.training.batches import Streams
 from aimonk_bench.training.heads import Heads
 from aimonk_bench.training.samplers import uniform
+from experiments.benchmarks import __main__ as command
+from experiments.benchmarks import competent, encode, finetune, overhead, peers, plain, rows, step, suite, sweep, timing
 
 EPOCHS, BATCH, LR = 2, 16, 0.01
 
@@ -46,7 +46,7 @@ def threads():
 def small(workplace):
     """The small data set and its features by a network of timm's own initialisation: ours, and the same for scripts."""
     config = DataConfig(labels=workplace / "synthetic/labels.txt", images=workplace / "synthetic/images")
-    listed = labels.load(config)
+    listed = label_file.load(config)
     found, _ = pictures.locate(listed, config.images, "error")
     transform = TransformConfig(size=32)
     spec = encode.spec_of("resnet18", "none", transform)
@@ -60,8 +60,8 @@ def small(workplace):
         bank=bank,
         network=network,
         pictures=plain.Pictures([picture.path for picture in found], 32, entry.mean, entry.std),
-        observed=torch.from_numpy(listed.observed).float(),
-        targets=torch.from_numpy(listed.targets * listed.observed).float(),
+        observed=torch.from_numpy(listed.labels.observed).float(),
+        targets=torch.from_numpy(listed.labels.targets * listed.labels.observed).float(),
         fold=Fold(*np.split(np.arange(80), (50, 65))),
     )
 
@@ -79,7 +79,7 @@ def batches(small):
     streams, train, listed = Streams.of(0, 0), small.fold.train, small.listed
     steps = -(-len(train) // BATCH)
     for _ in range(EPOCHS):
-        drawn = uniform(listed.targets[train], listed.observed[train], BATCH, steps, streams.sampler)
+        drawn = uniform(listed.labels.targets[train], listed.labels.observed[train], BATCH, steps, streams.sampler)
         yield from zip(train[drawn], streams.views.choice(2, size=drawn.shape, p=[0.5, 0.5]) == 1, strict=True)
 
 
@@ -88,14 +88,14 @@ def test_both_scripts_take_the_steps_that_ours_takes(small):
         small.bank.rows,
         small.bank.index,
         np.array([0.5, 0.5]),
-        small.listed.targets,
-        small.listed.observed,
+        small.listed.labels.targets,
+        small.listed.labels.observed,
         [small.fold],
         TrainConfig(lr=LR, batch_size=BATCH, epochs=EPOCHS, seeds=[0]),
         Spec("masked_bce"),
         Spec("ignore"),
         Spec("uniform"),
-        attributes=list(small.listed.attributes),
+        attributes=list(small.listed.labels.attributes),
     )
     features, test = torch.from_numpy(small.bank.rows[small.bank.index.ravel()]), small.fold.test
     labels = small.targets, small.observed

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy import stats
 from scored import arrays
-from simulations import comparison as simulation
 from sklearn.metrics import f1_score
 from statsmodels.stats.multitest import multipletests
 
@@ -26,6 +25,7 @@ from aimonk_bench.evaluation.comparison import (
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import Thresholds, tune
 from aimonk_bench.registry import Spec
+from experiments.simulations import comparison as simulation
 
 ALL = np.ones(4, dtype=bool)
 

@@ -293,7 +293,7 @@ def main(out: Path, full: bool) -> None:
     seconds = time.process_time() - start
     text = f"""# Paired comparison: how often equal runs are called better, and what is seen of a true difference
 
-`PYTHONPATH=tests python -m simulations comparison{" --full" if full else ""}`: {seconds:.0f} s of one core.
+`python -m experiments.simulations comparison{" --full" if full else ""}`: {seconds:.0f} s of one core.
 {RUNS} runs x {SEEDS} seeds, {PICTURES} pictures, {len(PREVALENCE)} attributes of prevalences {LISTED},
 10 % of the labels missing, heads retrained in every suite. Macro tuned F1 against the first run, Holm over the others.
 

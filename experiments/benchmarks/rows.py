@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.timing import Conditions, Panel, Row, bars, write
+from experiments.benchmarks.timing import Conditions, Panel, Row, bars, write
 
 FEATURES, ATTRIBUTES, BATCH, EPOCHS, REPEATS, ROUNDS = 512, 4, 1024, 2, 2, 3
 SIZES, HEADS = (1_000, 10_000, 100_000, 1_000_000), (1, 25)
@@ -123,7 +123,8 @@ def measured(folder: Path, rows: int, heads: int, order: str) -> Row:
     with limited(LIMIT) as group:
         enter = "" if group is None else f"open({str(group / 'cgroup.procs')!r}, 'w').write('0'); "
         call = f"rows.child(Path({str(path)!r}), {rows}, {heads}, {order!r})"
-        code = f"{enter}import json; from pathlib import Path; from benchmarks import rows; print(json.dumps({call}))"
+        imports = "import json; from pathlib import Path; from experiments.benchmarks import rows"
+        code = f"{enter}{imports}; print(json.dumps({call}))"
         done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
         most = None if group is None else int((group / "memory.max_usage_in_bytes").read_text())
     found = json.loads(done.stdout)
