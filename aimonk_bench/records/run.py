@@ -23,9 +23,9 @@ import yaml
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import scores, thresholds
+from aimonk_bench.evaluation.association import BeforeTraining
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Calibrator, Scores
-from aimonk_bench.evaluation.signal import Before
 from aimonk_bench.records import suite
 from aimonk_bench.records.files import PARTIAL, atomic, contents, read_as, read_json, write_json, write_text
 
@@ -106,7 +106,9 @@ class RunRecord:
     def thresholds(self) -> thresholds.Thresholds:
         """``thresholds.json``; if it is gone, tuned again by the policy of ``config.yaml``."""
         path = self.folder / THRESHOLDS
-        return thresholds.Thresholds.load(path) if path.exists() else thresholds.tune(self.predictions, self._policy())
+        if path.exists():
+            return thresholds.Thresholds.from_json(read_json(path), str(path))
+        return thresholds.tune(self.predictions, self._policy())
 
     @cached_property
     def scores(self) -> Scores:
@@ -122,10 +124,10 @@ class RunRecord:
         return scores.reliability(self.predictions, self._calibrator())
 
     @property
-    def before(self) -> Before | None:
-        """The test for signal before training, from ``data.json``; None where the run has none."""
+    def before(self) -> BeforeTraining | None:
+        """The association test before training, from ``data.json``; None where the run has none."""
         found = self.data.get("signal")
-        return None if found is None else Before.from_json(found)
+        return None if found is None else BeforeTraining.from_json(found)
 
     @property
     def digest(self) -> str:
@@ -267,8 +269,7 @@ def write_predictions(folder: Path, predictions: Predictions) -> None:
 
 def write_thresholds(folder: Path, tuned: thresholds.Thresholds) -> None:
     """Write ``thresholds.json``."""
-    with atomic(folder / THRESHOLDS) as partial:
-        tuned.save(partial)
+    write_json(folder / THRESHOLDS, tuned.to_json())
 
 
 def write_metrics(folder: Path, scored: Scores) -> None:

@@ -13,18 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aimonk_bench.evaluation.audit import (
-    FEWEST,
-    FEWEST_PAIRS,
-    LEVEL,
-    NEAR,
-    SUSPECTS,
-    Audit,
-    Dependence,
-    conflicts,
-    copies,
-    cut_chance,
-)
+from aimonk_bench.evaluation.audit import Audit
+from aimonk_bench.evaluation.duplicates import FEWEST_PAIRS, NEAR, copies, cut_chance
+from aimonk_bench.evaluation.label_counts import conflicts
+from aimonk_bench.evaluation.missing_dependence import FEWEST, LEVEL, Dependence
+from aimonk_bench.evaluation.suspects import SUSPECTS
 from aimonk_bench.evaluation.verdict import listed
 from aimonk_bench.records.files import dumps
 from aimonk_bench.reporting.captions import count
@@ -130,8 +123,8 @@ def _share_of_copies(audit: Audit, a: int) -> str:
 
 def _contradicting(audit: Audit, a: int) -> list[np.ndarray]:
     """The rows of each repeated content whose observed labels of an attribute differ."""
-    known = [rows[audit.observed[rows, a]] for rows in copies(audit.content)]
-    return [rows for rows in known if len(np.unique(audit.targets[rows, a])) > 1]
+    known = [rows[audit.labels.observed[rows, a]] for rows in copies(audit.content)]
+    return [rows for rows in known if len(np.unique(audit.labels.targets[rows, a])) > 1]
 
 
 def _cut(audit: Audit) -> Iterator[Finding]:

@@ -93,7 +93,7 @@ def probability(p: float | None) -> str:
     >>> probability(0.5), probability(0.0123), probability(0.0004), probability(None)
     ('.50', '.012', '<.001', '-')
     """
-    if p is None:
+    if p is None or math.isnan(p):
         return UNDEFINED
     if p < 0.001:
         return "<.001"

@@ -13,9 +13,10 @@ from aimonk_bench.config import loader
 from aimonk_bench.config.schema import Config, Tables
 from aimonk_bench.data import images, splits
 from aimonk_bench.data.pictures import Picture
-from aimonk_bench.evaluation import audit, signal
-from aimonk_bench.evaluation.audit import Audit, Files
-from aimonk_bench.evaluation.comparison import holm
+from aimonk_bench.evaluation import duplicates, label_counts, probe
+from aimonk_bench.evaluation.audit import Audit, Files, has_signal
+from aimonk_bench.evaluation.missing_dependence import missing_dependence
+from aimonk_bench.evaluation.suspects import suspects
 from aimonk_bench.suite import plan, runner
 
 SEED = 0  # of permutations and of the probe's folds: the same audit each time
@@ -46,46 +47,38 @@ def inspect(config: Config, progress: Progress) -> Audit:
     planned = plan.plan_run(config.model_copy(update={"transform": undisturbed, "backbone": frozen}))
     material = runner.Materials(planned.dataset, runner.Clock(), progress).of(planned.baseline)
     labels, groups = material.labels, material.groups
-    targets, observed = labels.targets, labels.observed
     features = material.features()
     by_line = {picture.line: picture for picture in planned.dataset.pictures if picture is not None}
     used = [by_line[line] for line in material.listed.lines.tolist()]
     content = np.unique([picture.sha256 for picture in used], return_inverse=True)[1]
-    folds = splits.split(config.split, targets, observed, groups)
-    part = audit.tested_part(folds, len(used))
+    folds = splits.split(config.split, labels.targets, labels.observed, groups)
+    part = duplicates.tested_part(folds, len(used))
     files, real = _read_files(used)
-    adjusted = holm(material.before.p)
-    scores = signal.probe(features, targets, observed, groups, seed=SEED)
-    probabilities = signal.calibrated(scores, targets, observed, groups, seed=SEED)
+    scores = probe.probe(features, labels, groups, seed=SEED)
+    probabilities = probe.calibrated(scores, labels, groups, seed=SEED)
     return Audit(
         name=config.name,
         ids=material.listed.ids,
-        attributes=labels.attributes,
+        labels=labels,
         features=planned.baseline.encoder.weights.name,
-        folds=len(folds),
         skipped=[(item.image_id, item.reason) for item in material.skipped],
         content=content,
-        targets=targets,
-        observed=observed,
         part=part,
         files=files,
-        counts=audit.counts(targets, observed, groups, folds),
-        together=audit.together(targets, observed),
-        dependence=audit.missing_dependence(
-            labels.attributes,
-            targets,
-            observed,
+        counts=label_counts.counts(labels, groups, folds),
+        together=label_counts.together(labels),
+        dependence=missing_dependence(
+            labels,
             groups,
             sizes={"pixels": files.width * files.height, "aspect": files.width / files.height},
             traits=_traits(files, real),
             features=features,
             seed=SEED,
         ),
-        disagreement=audit.disagreement(content, targets, observed),
-        near=audit.near_duplicates(features, content, part),
+        disagreement=duplicates.disagreement(content, labels),
+        near=duplicates.near_duplicates(features, content, part),
         before=material.before,
-        adjusted=adjusted,
-        suspects=audit.suspects(probabilities, targets, observed, audit.has_signal(adjusted)),
+        suspects=suspects(probabilities, labels, has_signal(material.before)),
     )
 
 

@@ -28,14 +28,17 @@ from aimonk_bench.data.pictures import Skipped
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.data.transforms import UNDISTURBED
 from aimonk_bench.errors import RunFailed, UserError
-from aimonk_bench.evaluation import metrics, signal, thresholds
+from aimonk_bench.evaluation import metrics, thresholds
+from aimonk_bench.evaluation.association import BeforeTraining, before_training
 from aimonk_bench.evaluation.predictions import Predictions
+from aimonk_bench.evaluation.probe import probe
 from aimonk_bench.records import index, run, suite
 from aimonk_bench.records.environment import environment
 from aimonk_bench.records.files import write_json, write_text
 from aimonk_bench.records.index import Collection
 from aimonk_bench.records.run import Status
 from aimonk_bench.reporting import figures, summary, table
+from aimonk_bench.reporting.notes import threshold_notes
 from aimonk_bench.suite import missingness
 from aimonk_bench.suite.completion import WORTHWHILE, Aside, Unscored, complete
 from aimonk_bench.suite.plan import Dataset, Plan, PlannedRun
@@ -167,16 +170,15 @@ class Material:
         return np.asarray(self.pooled.rows[self.pooled.index[0, rows]], np.float32)
 
     @cached_property
-    def before(self) -> signal.Before:
-        """The test for signal in the features of the undisturbed pictures, before anything is hidden or trained."""
-        return signal.before(self.features(), self.labels.targets, self.labels.observed, self.groups, seed=0)
+    def before(self) -> BeforeTraining:
+        """The association test on the features of the unaugmented images, before anything is hidden or trained."""
+        return before_training(self.features(), self.labels, self.groups, seed=0)
 
     def _probe(self, rows: np.ndarray, seed: int) -> np.ndarray:
         """Out-of-fold scores [R, A] of a probe on the undisturbed pictures of these rows alone, computed once."""
         key = seed, rows.tobytes()
         if key not in self._probed:
-            own = self.labels.targets[rows], self.labels.observed[rows], self.groups[rows]
-            self._probed[key] = signal.probe(self.features(rows), *own, seed=seed)
+            self._probed[key] = probe(self.features(rows), self.labels[rows], self.groups[rows], seed=seed)
         return self._probed[key]
 
 
@@ -549,11 +551,11 @@ def _train(
         predictions = assemble(trained, material, seen, folds, config.train.seeds)
         tuned = thresholds.tune(predictions, config.threshold)
         before = material.before
-    for note in (*trained.notes, *_by_fold(tuned.notes)):
+    for note in (*trained.notes, *threshold_notes(tuned)):
         logger.info("%s", note)
     with clock("files"):
         run.write_environment(folder, _environment(planned, material.bank.engine, config.train.device))
-        run.write_data(folder, _data(config, material, seen, folds, trained) | {"signal": before.to_json()})
+        run.write_data(folder, _data(config, material, seen, folds, trained) | {"signal": vars(before)})
     return Unscored(
         folder=folder,
         history=trained.history,
@@ -625,17 +627,15 @@ def assemble(
     positive = seen.train & (labels.targets == 1)
     return Predictions(
         logits=np.concatenate([trained.logits[fold][part] for fold, part, _ in parts], axis=1),
-        targets=np.where(observed, labels.targets[rows], 0).astype(np.int8),
-        observed=observed,
+        labels=Labels.of(labels.targets[rows], observed, labels.attributes),
         split=np.repeat([part for _, part, _ in parts], sizes),
         fold=np.repeat(np.array([fold for fold, _, _ in parts], np.int16), sizes),
         group=material.groups[rows].astype(np.int32),
         image_id=np.array(material.listed.ids)[rows],
-        attribute=np.array(labels.attributes),
         seed=np.array(seeds, np.int64),
         train_positive=np.stack([positive[fold.train].sum(0) for fold in folds]).astype(np.int32),
         train_observed=np.stack([seen.train[fold.train].sum(0) for fold in folds]).astype(np.int32),
-        truth=None if known is None else known[rows],
+        truth=None if known is None else Labels.of(known[rows], known[rows] >= 0, labels.attributes),
     )
 
 
@@ -662,15 +662,6 @@ def _data(config: Config, material: Material, seen: Seen, folds: Sequence[Fold],
         "tune": None if trained.tuning is None else dataclasses.asdict(trained.tuning),
         "notes": [*material.listed.notes, *trained.notes],
     }
-
-
-def _by_fold(notes: Sequence[str]) -> list[str]:
-    """Notes that differ in nothing but the fold as one: ``attr4: no observed validation positive (folds 0, 3)``."""
-    folds: dict[str, list[str]] = {}
-    for note in notes:
-        fold, _, remark = note.removeprefix("fold ").partition(", ")
-        folds.setdefault(remark, []).append(fold)
-    return [f"{remark} (fold{'s' if len(own) > 1 else ''} {', '.join(own)})" for remark, own in folds.items()]
 
 
 def _environment(planned: PlannedRun, engine: str, device: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.metrics import f1, macro, ranking
 from aimonk_bench.training.samplers import left_out
 from aimonk_bench.training.tuning import Tuning
@@ -81,7 +82,8 @@ def val_metrics(probability: np.ndarray, targets: np.ndarray, observed: np.ndarr
     Returns:
         ``{"val_f1_default": [...], ...}``.
     """
-    found = {"f1_default": f1(probability, targets, observed, 0.5), **ranking(probability, targets, observed)}
+    labels = Labels(targets, observed)
+    found = {"f1_default": f1(probability, labels, 0.5), **ranking(probability, labels)}
     return {f"val_{name}": macro(values, ~np.isnan(values)) for name, values in found.items()}
 
 

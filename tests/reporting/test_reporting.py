@@ -14,6 +14,7 @@ from pathlib import Path
 
 import fake_suite
 import numpy as np
+import oracles
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,12 +22,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from rich.cells import cell_len
 from rich.console import Console
-from sklearn import metrics as oracle
 
-from aimonk_bench import registry
 from aimonk_bench.errors import UserError
-from aimonk_bench.evaluation import thresholds
-from aimonk_bench.evaluation.cells import Cells
+from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.records import files, index, run, suite
 from aimonk_bench.reporting import figures, layout, summary, table
 from aimonk_bench.reporting.summary import MACRO
@@ -93,50 +91,6 @@ def squeezed(text: str) -> str:
 # The rows ------------------------------------------------------------------------------------------------------------
 
 
-def scored(folder: Path) -> dict[str, list[float]]:
-    """Every figure of a run, per attribute, by scikit-learn from predictions.npz and thresholds.json alone."""
-    with np.load(folder / run.PREDICTIONS) as file:
-        made = {name: file[name] for name in file.files}
-    tuned = np.array(json.loads((folder / run.THRESHOLDS).read_text())["thresholds"])
-    limits = thresholds.cross_fitted(run.read(folder).predictions, registry.Spec("per_attribute_f1"))
-    seen_val = np.cumsum(made["split"] == "val") - 1  # the place of a row among the validation rows
-    probability = 1 / (1 + np.exp(-made["logits"].astype(np.float64)))
-    found: dict[str, list[float]] = {}
-    for a in range(len(made["attribute"])):
-        seen = made["observed"][:, a]
-        test, val = seen & (made["split"] == "test"), seen & (made["split"] == "val")
-        truth = made["targets"][:, a]
-        per_seed: dict[str, list[float]] = {}
-        for s in range(len(made["seed"])):
-            half, own = probability[s, :, a] > 0.5, probability[s, :, a] > tuned[s, made["fold"], a]
-            folds = [test & (made["fold"] == fold) for fold in np.unique(made["fold"])]
-            for name, value in {
-                "f1_default": oracle.f1_score(truth[test], half[test]),
-                "f1_tuned": oracle.f1_score(truth[test], own[test]),
-                "f1_validation": oracle.f1_score(truth[val], probability[s, val, a] > limits[s, seen_val[val], a]),
-                "precision": oracle.precision_score(truth[test], own[test]),
-                "recall": oracle.recall_score(truth[test], own[test]),
-                "accuracy_default": oracle.accuracy_score(truth[test], half[test]),
-                "accuracy_tuned": oracle.accuracy_score(truth[test], own[test]),
-                "average_precision": np.mean(
-                    [oracle.average_precision_score(truth[f], probability[s, f, a]) for f in folds]
-                ),
-                "roc_auc": np.mean([oracle.roc_auc_score(truth[f], probability[s, f, a]) for f in folds]),
-                "threshold": tuned[s, :, a].mean(),
-            }.items():
-                per_seed.setdefault(name, []).append(float(value))
-        prior = (made["train_positive"] / made["train_observed"])[made["fold"], a] > 0.5
-        constant = {
-            "n_observed": int(test.sum()),
-            "n_positive": int(truth[test].sum()),
-            "floor_f1": oracle.f1_score(truth[test], np.ones(test.sum())),
-            "prior_f1": oracle.f1_score(truth[test], prior[test], zero_division=0),
-        }
-        for name, value in {**{name: np.mean(values) for name, values in per_seed.items()}, **constant}.items():
-            found.setdefault(name, []).append(value)
-    return found
-
-
 def test_summary_csv_is_what_scikit_learn_finds_in_the_predictions(comparison: Path) -> None:
     text = summary.to_csv(summary.rows(index.collect(comparison)))
     rows = list(csv.DictReader(io.StringIO(text)))
@@ -145,18 +99,19 @@ def test_summary_csv_is_what_scikit_learn_finds_in_the_predictions(comparison: P
     for row in rows:
         by_run.setdefault(row["run"], []).append(row)
     assert [len(own) for own in by_run.values()] == [5] * 15
-    baseline = scored(comparison / "runs" / next(iter(by_run)))
+    baseline = oracles.scored(comparison / "runs" / next(iter(by_run)))
     for run_id, own in list(by_run.items())[:3]:
-        expected = scored(comparison / "runs" / run_id)
+        expected = oracles.scored(comparison / "runs" / run_id)
         assert [row["attribute"] for row in own] == ["attr1", "attr2", "attr3", "attr4", MACRO]
-        for name, values in expected.items():
-            macro = sum(values) if name.startswith("n_") else np.mean(values)
-            found = [row[name] for row in own]
-            if name == "threshold":
-                assert found.pop() == ""
-            np.testing.assert_allclose([float(x) for x in found], [*values, macro][: len(found)], rtol=1e-12)
-        delta = np.subtract(expected["f1_tuned"], baseline["f1_tuned"])
-        np.testing.assert_allclose([float(row["delta"]) for row in own], [*delta, delta.mean()], atol=1e-12)
+        for row in own:
+            figures = expected[row["attribute"]]
+            for name, value in figures.items():
+                if (name, row["attribute"]) == ("threshold", MACRO):
+                    assert row[name] == ""
+                else:
+                    np.testing.assert_allclose(float(row[name]), value, rtol=1e-12)
+            delta = figures["f1_tuned"] - baseline[row["attribute"]]["f1_tuned"]
+            np.testing.assert_allclose(float(row["delta"]), delta, atol=1e-12)
         assert {(row["state"], row["seeds"], row["seconds"], row["loss"]) for row in own} == {
             ("done", "2", "1.25", "masked_bce")
         }
@@ -273,10 +228,11 @@ def test_nothing_is_cut_and_nothing_is_too_wide(name: str, width: int, request: 
 def few_rows(folder: Path, run_id: str) -> list[bool]:
     """Whether TP or FP + FN of an attribute, means over the seeds, is below 5."""
     made = run.read(folder / "runs" / run_id)
-    cells = Cells.of(made.predictions, made.thresholds)
-    hits = (cells.accepted & cells.positive).sum(1).mean(0)
-    union = ((cells.accepted & cells.observed) | cells.positive).sum(1).mean(0)
-    return [bool(min(h, u - h) < 5) for h, u in zip(hits, union, strict=True)]
+    decisions = Decisions.of(made.predictions, made.thresholds)
+    labels = decisions.labels
+    tp = (decisions.accepted & labels.positive).sum(1).mean(0)
+    union = ((decisions.accepted & labels.observed) | labels.positive).sum(1).mean(0)
+    return [bool(min(t, u - t) < 5) for t, u in zip(tp, union, strict=True)]
 
 
 def test_cells_at_each_width(comparison: Path) -> None:
