@@ -306,7 +306,7 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
             return self(pictures, 0, 0)
 
     groups = splits.components([picture.sha256 for picture in planned.dataset.pictures], labels.groups)
-    folds = splits.split(config.split, labels.targets, labels.observed, groups)
+    folds = splits.split(config.split, labels, groups)
     tail = trunk.build_tail(run.encoder.weights, 32, "layer4")
     parts = (np.array([0.5, 0.5]), labels.targets, labels.observed, folds, config.train)
     recipe = (config.loss, config.missing, config.sampler)
