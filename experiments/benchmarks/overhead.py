@@ -3,8 +3,8 @@
 Starts are processes of their own; cold ones begin with an empty page cache, where the system lets it be dropped. Labels
 are a `labels_txt` of a million lines with four attributes, a tenth NA. Hashing is `image_files.locate`, which finds,
 reads and hashes what the labels list, in the page cache. A commit appends 64 rows of 1280 float32 to the store,
-reaches the disk, and then names them in the index. The loss curve and the summaries (statistics, summary.csv, summary.md) are those
-of the default suite: 25 heads of 420 steps, and 24 runs of 5 folds and 5 seeds on 972 pictures.
+reaches the disk, and then names them in the index. The loss curve and the summaries (statistics, summary.csv,
+summary.md) are those of the default suite: 25 heads of 420 steps, and 24 runs of 5 folds and 5 seeds on 972 pictures.
 """
 
 from __future__ import annotations

@@ -358,7 +358,7 @@ WORKER = """
 
 
 def _worker(folder: Path, start: int, stop: int, seconds: float) -> subprocess.Popen[str]:
-    tests = str(Path(__file__).parents[1])
+    tests = str(Path(__file__).parent)
     code = textwrap.dedent(WORKER).format(tests=tests, folder=str(folder), start=start, stop=stop, seconds=seconds)
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
