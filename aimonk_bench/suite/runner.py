@@ -592,10 +592,10 @@ def _trained(
 
         return trainer.train(bank.rows, bank.index, *data, *recipe, tune=config.tune, spared=spared, **told)
     with clock("start"):
-        from aimonk_bench.backbones import trunk
+        from aimonk_bench.backbones import network
         from aimonk_bench.training import finetune, sources
 
-    tail = trunk.build_tail(planned.encoder.weights, planned.encoder.size, planned.encoder.freeze)
+    tail = network.build_trainable(planned.encoder.weights, planned.encoder.size, planned.encoder.freeze)
     source: sources.Source = sources.Stored(bank.rows, bank.index)
     if config.backbone.freeze == "none":
         source = sources.Pixels(bank.rows, bank.index[0], views.keys, config.transform)
