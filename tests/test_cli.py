@@ -18,7 +18,8 @@ import typer
 from aimonk_bench import cli, console, doctor
 from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.catalog import CATALOG
-from aimonk_bench.config import loader, schema
+from aimonk_bench.config import loader
+from aimonk_bench.config.jsonschema import json_schema
 from aimonk_bench.tables import TABLES
 
 ROOT = Path(__file__).parent.parent
@@ -223,8 +224,8 @@ def test_list_breaks_no_name_at_80_columns(monkeypatch: pytest.MonkeyPatch, caps
 
 def test_the_schema_is_printed_and_knows_every_loss(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("schema") == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(schema.json_schema(TABLES)))
-    assert all(f'"{name}"' in json.dumps(schema.json_schema(TABLES)) for name in TABLES.losses)
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(json_schema(TABLES)))
+    assert all(f'"{name}"' in json.dumps(json_schema(TABLES)) for name in TABLES.losses)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aimonk_bench.config.schema import HideConfig
+from aimonk_bench.config.fields import HideConfig
 from aimonk_bench.evaluation import metrics
 from aimonk_bench.records.index import Collection
 from aimonk_bench.records.run import COLUMNS, RunRecord
