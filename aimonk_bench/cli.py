@@ -135,7 +135,7 @@ def table(
         for collection in collections:
             _print_table(collection, top)
         return
-    rows = [row for collection in collections for row in summary.rows(collection)]
+    rows = summary.frame([summary.summarize(collection) for collection in collections])
     sys.stdout.write(summary.to_csv(rows) if form is Format.csv else summary.to_json(rows))
 
 
@@ -273,9 +273,9 @@ def elpv(out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty
 def _print_table(collection: Collection, top: int = 20) -> None:
     from rich.console import Console
 
-    from aimonk_bench.reporting import table
+    from aimonk_bench.reporting import summary, table
 
-    table.render(collection, Console(), top=top)
+    table.render(summary.summarize(collection), Console(), top=top)
 
 
 def main(argv: Sequence[str], began: float | None = None) -> int:

@@ -27,8 +27,8 @@ from aimonk_bench.evaluation.audit import (
 )
 from aimonk_bench.evaluation.verdict import listed
 from aimonk_bench.records.files import dumps
-from aimonk_bench.reporting.captions import count
-from aimonk_bench.reporting.layout import GAP, number
+from aimonk_bench.reporting.layout import GAP
+from aimonk_bench.reporting.words import count, number
 
 SHOWN_PAIRS = 15  # of attributes, or of near duplicates, before the rest is only counted
 NARROW_NAME = 16  # to which a name may be wrapped before columns are left out
