@@ -196,9 +196,9 @@ def read_history(folder: Path) -> pd.DataFrame:
     import pandas as pd
 
     path = folder / HISTORY
-    types = {"training_loss": "float64"} | dict.fromkeys(WHOLE, "int64")
     try:
-        return pd.read_csv(path, dtype=types, float_precision="round_trip")
+        fields = pd.read_csv(path, dtype=str, keep_default_na=False)  # pandas would round floats
+        return fields.replace("", "nan").astype({name: "int64" if name in WHOLE else "float64" for name in fields})
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a history: {error}") from error
 
