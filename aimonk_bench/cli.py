@@ -163,7 +163,7 @@ def audit(
     from rich.console import Console
 
     from aimonk_bench.console import Progress, set_up_logging
-    from aimonk_bench.reporting import audit as report
+    from aimonk_bench.reporting.audit import as_json, rendering
     from aimonk_bench.suite import inspection
     from aimonk_bench.tables import TABLES
 
@@ -171,9 +171,9 @@ def audit(
     with Progress(quiet=quiet) as progress:
         found = inspection.inspect(inspection.configured(config, TABLES, overrides or ()), progress)
     if form is AuditFormat.rich:
-        report.render(found, Console())
+        rendering.render(found, Console())
     else:
-        sys.stdout.write(report.to_json(found))
+        sys.stdout.write(as_json.to_json(found))
 
 
 @app.command("list")

@@ -201,7 +201,7 @@ def test_a_history_reads_back_exactly(tmp_path: Path) -> None:
     assert {read[name].dtype for name in run.WHOLE} == {np.dtype(np.int64)}
 
 
-@pytest.mark.parametrize("content", ["", "seed,fold\n0,x\n", "seed\n\"\n"])
+@pytest.mark.parametrize("content", ["", "seed,fold\n0,x\n", 'seed\n"\n'])
 def test_a_broken_history_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / run.HISTORY).write_text(content)
     with pytest.raises(UserError, match=r"history\.csv"):

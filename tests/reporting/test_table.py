@@ -204,14 +204,15 @@ def test_the_row_of_nested_selection_is_that_of_the_statistics(comparison: Path)
 
 def test_the_order_and_the_selection_are_those_of_validation(comparison: Path) -> None:
     made = summarized(comparison)
-    macros = summary.frame([made]).query("attribute == @MACRO and state == 'done'")
+    rows = summary.frame([made])
+    macros = rows[(rows["attribute"] == MACRO) & (rows["state"] == "done")]
     best = macros.sort_values("f1_validation", ascending=False, kind="stable")["run"].tolist()
     assert best != macros.sort_values("f1_tuned", ascending=False)["run"].tolist()
     assert list(made.ranking) == best
-    rows = [cells_of(line)[0] for line in show(comparison, 120) if " -> " in line and " + " in line]
+    labels = [cells_of(line)[0] for line in show(comparison, 120) if " -> " in line and " + " in line]
     names = [run_name(made.collection.names[run_id]) for run_id in best]
-    assert [row.removesuffix(" *").removesuffix(" (base)") for row in rows] == names
-    assert [row.endswith(" *") for row in rows] == [True] + [False] * (len(rows) - 1)
+    assert [label.removesuffix(" *").removesuffix(" (base)") for label in labels] == names
+    assert [label.endswith(" *") for label in labels] == [True] + [False] * (len(labels) - 1)
 
 
 def test_colour_adds_nothing_that_is_not_in_the_text(comparison: Path) -> None:

@@ -664,7 +664,9 @@ def hidden(workplace: Path) -> dict[str, Path]:
     out = workplace / "hide"
     assert cli.main(["suite", str(workplace / "hide.yaml"), "--out", str(out), "--quiet"]) == 0
     record = json.loads((out / "suite.json").read_text())
-    return {" + ".join(name): out / "runs" / run_id for run_id, name in zip(record["ids"], record["names"], strict=True)}
+    return {
+        " + ".join(name): out / "runs" / run_id for run_id, name in zip(record["ids"], record["names"], strict=True)
+    }
 
 
 def test_hiding_takes_labels_from_training_and_validation_and_no_other(hidden: dict[str, Path]) -> None:
