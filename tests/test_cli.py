@@ -52,14 +52,14 @@ def test_run_prints_the_table_to_stdout_and_the_rest_to_stderr(
         f"results in {workplace / 'printed'}",
         f"{items['total']:.1f} s: {told}",
     ]
-    assert "always positive" in captured.out
+    assert "all positive" in captured.out
     assert "importer: labels_txt" in captured.err
     assert "importer" not in captured.out
 
 
 def test_table_in_every_format(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("table", finished) == 0
-    assert "always positive" in capsys.readouterr().out
+    assert "all positive" in capsys.readouterr().out
     assert run("table", finished, finished, "--format", "csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["attribute"] for row in rows] == ["attr1", "attr2", "attr3", "attr4", "macro"] * 2

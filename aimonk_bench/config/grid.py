@@ -24,9 +24,13 @@ _FIXED = ("data", "name", "plot", "suite", "extends")  # what no axis may vary
 
 @dataclass(frozen=True)
 class SuiteRun:
-    """One run of a suite; ``name`` joins its axis values by `` + ``."""
+    """One run of a suite.
 
-    name: str
+    Attributes:
+        parts: its value at each axis, as a reader sees it: ``("focal(gamma=1.0)", "repeat_factor")``.
+    """
+
+    parts: tuple[str, ...]
     config: Config
 
 
@@ -131,7 +135,7 @@ def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
     if faults or more:
         return None, faults + more
     labels = {key: list(dict.fromkeys(label(cell.config, key, tables) for cell in cells)) for key in axes}
-    runs = tuple(SuiteRun(" + ".join(label(cell.config, key, tables) for key in axes), cell.config) for cell in kept)
+    runs = tuple(SuiteRun(tuple(label(cell.config, key, tables) for key in axes), cell.config) for cell in kept)
     return Suite(base.name, base, labels, runs, baseline), []
 
 
