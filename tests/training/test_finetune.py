@@ -290,7 +290,7 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
     stored = index.collect(tmp_path / "stored").finished[0]
     config = loader.load(tmp_path / "stored" / "config.yaml", TABLES, ())
     planned = plan.plan_run(config)
-    (run,), labels = planned.runs, planned.dataset.labels
+    (run,), labels = planned.runs, planned.dataset.listed.labels
     images = [decode(picture.path.read_bytes(), 32, "bilinear") for picture in planned.dataset.pictures]
     lower = trunk.build(run.encoder.weights, 32, "layer4")
 
@@ -305,8 +305,8 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
         def undisturbed(self, pictures):
             return self(pictures, 0, 0)
 
-    groups = splits.components([picture.sha256 for picture in planned.dataset.pictures], labels.groups)
-    folds = splits.split(config.split, labels.targets, labels.observed, groups)
+    groups = splits.components([picture.sha256 for picture in planned.dataset.pictures], planned.dataset.listed.groups)
+    folds = splits.split(config.split, labels, groups)
     tail = trunk.build_tail(run.encoder.weights, 32, "layer4")
     parts = (np.array([0.5, 0.5]), labels.targets, labels.observed, folds, config.train)
     recipe = (config.loss, config.missing, config.sampler)
