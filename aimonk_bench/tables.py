@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 
 from aimonk_bench.backbones import catalog
 from aimonk_bench.backbones.catalog import CATALOG
-from aimonk_bench.config.schema import Tables
+from aimonk_bench.config.fields import Tables
 from aimonk_bench.data import transforms
 from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
@@ -21,6 +21,17 @@ from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES
 from aimonk_bench.training.losses import LOSSES, SET_LOSSES
 from aimonk_bench.training.missing import MISSING
 from aimonk_bench.training.samplers import SAMPLERS
+
+
+def _stages(backbone: str) -> tuple[str, ...]:
+    """The stages before which `backbone.freeze` may cut; a network outside the catalog is built to find them."""
+    entry = catalog.entry(backbone)
+    if entry.stages:
+        return entry.stages
+    from aimonk_bench.backbones import network  # imports torch and timm
+
+    return network.stages(entry.timm)
+
 
 TABLES = Tables(
     backbones=CATALOG,
@@ -31,8 +42,8 @@ TABLES = Tables(
     optimizers=OPTIMIZERS,
     schedules=SCHEDULES,
     importers=IMPORTERS,
-    known_backbone=catalog.known,
-    stages=catalog.stages,
+    known_backbone=catalog.exists,
+    stages=_stages,
     multiple=lambda name: catalog.entry(name).multiple,
     check_transforms=transforms.check,
 )
@@ -75,4 +86,4 @@ def _span(stages: tuple[str, ...]) -> str:
 
 def _options(function: Callable[..., Any]) -> str:
     fields = options_model(function).model_fields
-    return ", ".join(f"{name}={show(field.default)}" for name, field in fields.items())
+    return ", ".join(name if field.is_required() else f"{name}={show(field.default)}" for name, field in fields.items())

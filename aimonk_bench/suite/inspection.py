@@ -10,9 +10,9 @@ import numpy as np
 
 from aimonk_bench.backbones.features import Progress
 from aimonk_bench.config import loader
-from aimonk_bench.config.schema import Config, Tables
+from aimonk_bench.config.fields import Config, Tables
 from aimonk_bench.data import images, splits
-from aimonk_bench.data.pictures import Picture
+from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.evaluation import duplicates, label_counts, probe
 from aimonk_bench.evaluation.audit import Audit, Files, has_signal
 from aimonk_bench.evaluation.missing_dependence import missing_dependence
@@ -51,7 +51,7 @@ def inspect(config: Config, progress: Progress) -> Audit:
     by_line = {picture.line: picture for picture in planned.dataset.pictures if picture is not None}
     used = [by_line[line] for line in material.listed.lines.tolist()]
     content = np.unique([picture.sha256 for picture in used], return_inverse=True)[1]
-    folds = splits.split(config.split, labels.targets, labels.observed, groups)
+    folds = splits.split(config.split, labels, groups)
     part = duplicates.tested_part(folds, len(used))
     files, real = _read_files(used)
     scores = probe.probe(features, labels, groups, seed=SEED)
@@ -82,7 +82,7 @@ def inspect(config: Config, progress: Progress) -> Audit:
     )
 
 
-def _read_files(used: Sequence[Picture]) -> tuple[Files, np.ndarray]:
+def _read_files(used: Sequence[ImageFile]) -> tuple[Files, np.ndarray]:
     """What the headers of N pictures say, and [N] the real format of each."""
     headers = [images.read_header(picture.path.read_bytes()) for picture in used]
     real = np.array([header.format for header in headers])
