@@ -71,10 +71,11 @@ def run(
     from aimonk_bench.console import Progress, set_up_logging
     from aimonk_bench.records import index
     from aimonk_bench.suite import plan, runner
+    from aimonk_bench.suite.clock import Clock
     from aimonk_bench.tables import TABLES
 
     set_up_logging(quiet=quiet)
-    clock = runner.Clock(context.obj)
+    clock = Clock(context.obj)
     with clock("plan"):
         planned = plan.plan_run(loader.load(config, TABLES, overrides or ()))
     folder = out or Path("experiments") / planned.name
@@ -83,7 +84,7 @@ def run(
     with clock("statistics"):
         _print_table(index.collect(folder))
     logger.info("results in %s", folder)
-    runner.itemise(folder, clock)
+    runner.write_seconds(folder, clock)
 
 
 @app.command()
@@ -100,10 +101,11 @@ def suite(
     from aimonk_bench.console import Progress, set_up_logging
     from aimonk_bench.records import index
     from aimonk_bench.suite import plan, runner
+    from aimonk_bench.suite.clock import Clock
     from aimonk_bench.tables import TABLES
 
     set_up_logging(quiet=quiet)
-    clock = runner.Clock(context.obj)
+    clock = Clock(context.obj)
     with clock("plan"):
         planned = plan.plan_suite(loader.load_suite(config, TABLES, overrides or ()))
     folder = out or Path("experiments") / planned.name
@@ -113,7 +115,7 @@ def suite(
         collection = index.collect(folder)
         _print_table(collection, top)
     logger.info("results in %s", folder)
-    runner.itemise(folder, clock)
+    runner.write_seconds(folder, clock)
     if collection.failed:
         raise typer.Exit(SOME_FAILED if collection.finished else FAILED)
 

@@ -13,20 +13,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from aimonk_bench import registry
 from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
 from aimonk_bench.config.grid import Suite
-from aimonk_bench.config.schema import TAIL_OPTIONS, BackboneConfig, Config, DataConfig, KFold, Tables, TrainConfig
+from aimonk_bench.config.schema import TAIL_OPTIONS, BackboneConfig, Config, KFold, Tables, TrainConfig
 from aimonk_bench.data import label_file, pictures, splits, truth
 from aimonk_bench.data.label_file import LabelFile
-from aimonk_bench.data.pictures import Picture, Skipped
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
+from aimonk_bench.suite.dataset import Dataset, locate
 from aimonk_bench.training import checks
 from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES
 from aimonk_bench.training.losses import LOSSES, SET_LOSSES
@@ -35,25 +33,6 @@ from aimonk_bench.training.samplers import SAMPLERS
 
 FREEZE = "freeze="
 HASH_LENGTH = 6  # hex digits; together with the readable part far more than the runs of a suite need
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """The listed rows, and the picture of each where there is one.
-
-    Attributes:
-        listed: the N rows of the label file.
-        pictures: [N] None where the picture is missing.
-        skipped: those missing pictures.
-        fingerprint: hex digest of ids, observed targets, picture hashes and the truth, where there is one.
-        truth: [N, A] 1, 0, -1 where not known; None where nobody knows.
-    """
-
-    listed: LabelFile
-    pictures: list[Picture | None]
-    skipped: list[Skipped]
-    fingerprint: str
-    truth: np.ndarray | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +82,9 @@ def plan_run(config: Config) -> Plan:
     Raises:
         UserError: labels, pictures or options are wrong, or the weights cannot be had.
     """
-    listed = _checked_labels([config])
+    listed = checked_labels([config])
     resolved = weights.resolve(config.backbone)
-    dataset = _dataset(config.data, listed)
+    dataset = locate(config.data, listed)
     planned = _planned(config.name, config, dataset, resolved)
     return Plan(config.name, dataset, (planned,), planned)
 
@@ -116,12 +95,12 @@ def plan_suite(suite: Suite) -> Plan:
     Raises:
         UserError: labels, pictures or options are wrong.
     """
-    listed = _checked_labels([run.config for run in suite.runs])
+    listed = checked_labels([run.config for run in suite.runs])
     resolved: dict[BackboneConfig, Weights | WeightsUnavailable] = {}
     for run in suite.runs:
         if run.config.backbone not in resolved:
             resolved[run.config.backbone] = _resolve(run.config.backbone)
-    dataset = _dataset(suite.base.data, listed)
+    dataset = locate(suite.base.data, listed)
     runs = tuple(_planned(run.name, run.config, dataset, resolved[run.config.backbone]) for run in suite.runs)
     renamed = tuple(_renamed(run, suite.name) for run in runs)
     return Plan(suite.name, dataset, renamed, renamed[suite.baseline])
@@ -136,7 +115,7 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     suite = loader.load_suite(path, tables, overrides) if loader.is_suite(path) else None
     config = suite.base if suite else loader.load(path, tables, overrides)
     named = [(run.name, run.config) for run in suite.runs] if suite else [(config.name, config)]
-    listed = _checked_labels([run for _, run in named])
+    listed = checked_labels([run for _, run in named])
     absent = pictures.exist(listed, config.data.images)
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=label_file.SHOWN)
@@ -161,8 +140,12 @@ def _split_in_words(config: Config) -> str:
     return f"hold-out, {split.val:g} for validation and {split.test:g} for test, seed {split.seed}"
 
 
-def _checked_labels(configs: Sequence[Config]) -> LabelFile:
-    """The labels that the configs share, and a refusal of options and splits that do not go with them."""
+def checked_labels(configs: Sequence[Config]) -> LabelFile:
+    """The label file that the configs share.
+
+    Raises:
+        UserError: it is wrong, or options or splits of the configs do not go with it.
+    """
     listed = label_file.load(configs[0].data)
     problems: list[str] = []
     for config in configs:
@@ -182,13 +165,6 @@ def _checked_labels(configs: Sequence[Config]) -> LabelFile:
     return listed
 
 
-def _dataset(data: DataConfig, listed: LabelFile) -> Dataset:
-    known = truth.load(listed)
-    found, skipped = pictures.locate(listed, data.images, data.on_bad_image)
-    fingerprint = truth.fingerprint(pictures.fingerprint(listed, found), known)
-    return Dataset(listed, found, skipped, fingerprint, known)
-
-
 def _renamed(run: PlannedRun, suite: str) -> PlannedRun:
     """Give the config of a suite's run a name of its own, so that its ``config.yaml`` can be run as it stands."""
     return replace(run, config=run.config.model_copy(update={"name": f"{suite}-{run.id}"}))
@@ -201,16 +177,21 @@ def _resolve(backbone: BackboneConfig) -> Weights | WeightsUnavailable:
         return error
 
 
-def _planned(name: str, config: Config, dataset: Dataset, resolved: Weights | WeightsUnavailable) -> PlannedRun:
-    encoder = EncoderSpec(
-        resolved.weights if isinstance(resolved, WeightsUnavailable) else resolved,
-        config.transform.size,
-        config.backbone.engine,
-        pick_device(config.train.device),
-        config.backbone.dtype,
-        config.transform.decode,
-        config.backbone.freeze,
+def encoder_of(config: Config, resolved: Weights) -> EncoderSpec:
+    """The frozen layers of a config's backbone with these weights."""
+    return EncoderSpec(
+        weights=resolved,
+        size=config.transform.size,
+        engine=config.backbone.engine,
+        device=pick_device(config.train.device),
+        dtype=config.backbone.dtype,
+        decode=config.transform.decode,
+        freeze=config.backbone.freeze,
     )
+
+
+def _planned(name: str, config: Config, dataset: Dataset, resolved: Weights | WeightsUnavailable) -> PlannedRun:
+    encoder = encoder_of(config, resolved.weights if isinstance(resolved, WeightsUnavailable) else resolved)
     trained = f"({FREEZE}{encoder.freeze})" if encoder.freeze != "all" else ""
     columns = {
         "backbone": encoder.weights.name + trained,

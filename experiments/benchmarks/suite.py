@@ -92,12 +92,12 @@ class Work:
 
     @cached_property
     def pictures(self) -> list[Picture]:
-        return [picture for picture in self.plan.dataset.pictures if picture is not None]
+        return [picture for picture in self.plan.dataset.images if picture is not None]
 
     @cached_property
     def listed(self) -> LabelFile:
         return self.plan.dataset.listed.subset(
-            [row for row, picture in enumerate(self.plan.dataset.pictures) if picture is not None]
+            [row for row, picture in enumerate(self.plan.dataset.images) if picture is not None]
         )
 
     @cached_property

@@ -1,0 +1,85 @@
+"""The stored features, the stacked heads and the files against loops without any of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from small_suite import no_progress, planned, rows_of
+
+from aimonk_bench import cli
+from aimonk_bench.backbones import trunk
+from aimonk_bench.data import images, splits
+from aimonk_bench.suite import runner
+from aimonk_bench.suite.clock import Clock
+from aimonk_bench.training import batches, heads, samplers
+
+
+def test_the_reference_recipe_on_the_aimonk_data(aimonk: Path, workplace: Path) -> None:
+    """The split and the record of what was skipped, at a small picture size."""
+    reference = Path(__file__).parents[2] / "configs" / "reference.yaml"
+    sets = [f"data.labels={aimonk / 'labels.txt'}", f"data.images={aimonk / 'images'}", "data.on_bad_image=skip"]
+    sets += ["backbone={name: tf_efficientnet_lite0}", "transform.size=32"]
+    out = workplace / "reference"
+    assert (
+        cli.main(["run", str(reference), "--out", str(out), "--quiet", *(w for s in sets for w in ("--set", s))]) == 0
+    )
+    found = json.loads((out / "data.json").read_text())
+    assert (found["n_listed"], found["n_used"], len(found["skipped"])) == (975, 972, 3)
+    history = rows_of(out / "history.csv")
+    assert len(history) == -(-found["folds"][0]["train"] // 16) * 5
+    assert list(history[0])[:5] == ["seed", "fold", "iteration_number", "epoch", "training_loss"]
+
+
+def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_every_epoch(workplace: Path) -> None:
+    """A naive loop: one nn.Linear, and for every batch the pictures are read, flipped, normalised and encoded anew."""
+    run = planned(workplace / "small.yaml", "split={scheme: holdout}", "train.seeds=[3]", "train.lr=0.01")
+    out, config = workplace / "stored", run.baseline.config
+    runner.execute_run(run, out, Clock(), no_progress)
+    listed, weights = run.dataset.listed, run.baseline.encoder.weights
+    labels = listed.labels
+    network = timm.create_model(weights.entry.timm, pretrained=False, num_classes=0).eval()
+    network.load_state_dict(trunk.build(weights, 32).network.state_dict())
+
+    def encode(rows: np.ndarray, flips: np.ndarray) -> torch.Tensor:
+        read = [images.decode((config.data.images / listed.ids[n]).read_bytes(), 32, "bicubic") for n in rows]
+        seen = [pixels[:, ::-1] if flip else pixels for pixels, flip in zip(read, flips, strict=True)]
+        normal = (np.stack(seen).astype(np.float32) / 255 - 0.5) / 0.5
+        with torch.no_grad():
+            return network(torch.from_numpy(normal).permute(0, 3, 1, 2))
+
+    sha256 = [picture.sha256 for picture in run.dataset.images if picture]
+    (fold,) = splits.split(config.split, labels.targets, labels.observed, splits.components(sha256, None))
+    streams = batches.Streams.of(3, 0)
+    start = heads.Heads.initial(4, 1280, [streams.init])
+    head = torch.nn.Linear(1280, 4)
+    head.weight.data, head.bias.data = start.weight[0].detach(), start.bias[0, 0].detach()
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.01)
+    steps, losses = -(-len(fold.train) // 16), []
+    for _ in range(2):
+        index, part = (
+            np.arange(2 * len(sha256)).reshape(2, -1),
+            batches.Part(fold.train, labels.targets, labels.observed),
+        )
+        drawn = batches.Plan(samplers.uniform, index, np.array([0.5, 0.5]), [part], [streams], (steps, 16))
+        epoch = drawn.block(slice(0, steps))
+        for rows, stored in zip(epoch[0][:, 0], epoch[1][:, 0], strict=True):
+            views = stored // len(sha256)
+            logits = head(encode(rows, views == 1))
+            known = torch.from_numpy(labels.observed[rows])
+            truth = torch.from_numpy(labels.targets[rows]).float()
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits[known], truth[known])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    found = [float(row["training_loss"]) for row in rows_of(out / "history.csv")]
+    np.testing.assert_allclose(found, losses, rtol=1e-3)
+    saved = np.load(out / "predictions.npz")
+    with torch.no_grad():
+        wanted = head(encode(fold.test, np.zeros(len(fold.test), bool))).numpy()
+    np.testing.assert_allclose(saved["logits"][0, saved["split"] == "test"], wanted, rtol=1e-3, atol=1e-3)
+    assert saved["image_id"][saved["split"] == "test"].tolist() == [listed.ids[n] for n in fold.test]
