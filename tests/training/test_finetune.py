@@ -291,7 +291,7 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
     config = loader.load(tmp_path / "stored" / "config.yaml", TABLES, ())
     planned = plan.plan_run(config)
     (run,), labels = planned.runs, planned.dataset.labels
-    images = [decode(picture.path.read_bytes(), 32, "bilinear") for picture in planned.dataset.pictures]
+    images = [decode(picture.path.read_bytes(), 32, "bilinear") for picture in planned.dataset.images]
     lower = trunk.build(run.encoder.weights, 32, "layer4")
 
     class Recomputed:
@@ -305,7 +305,7 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
         def undisturbed(self, pictures):
             return self(pictures, 0, 0)
 
-    groups = splits.components([picture.sha256 for picture in planned.dataset.pictures], labels.groups)
+    groups = splits.components([picture.sha256 for picture in planned.dataset.images], labels.groups)
     folds = splits.split(config.split, labels.targets, labels.observed, groups)
     tail = trunk.build_tail(run.encoder.weights, 32, "layer4")
     parts = (np.array([0.5, 0.5]), labels.targets, labels.observed, folds, config.train)
