@@ -10,11 +10,10 @@ import numpy as np
 
 from aimonk_bench.backbones.features import Bank
 from aimonk_bench.config.schema import DataConfig, HideConfig, Holdout, KFold
-from aimonk_bench.data import pictures, splits, truth
+from aimonk_bench.data import image_files, splits, truth
 from aimonk_bench.data.hiding import hide
-from aimonk_bench.data.label_file import LabelFile
-from aimonk_bench.data.labels import Labels
-from aimonk_bench.data.pictures import Picture, Skipped
+from aimonk_bench.data.image_files import ImageFile, Skipped
+from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.evaluation import signal
 
@@ -34,7 +33,7 @@ class Dataset:
     """
 
     listed: LabelFile
-    images: list[Picture | None]
+    images: list[ImageFile | None]
     skipped: list[Skipped]
     fingerprint: str
     truth: np.ndarray | None
@@ -47,8 +46,8 @@ def locate(data: DataConfig, listed: LabelFile) -> Dataset:
         UserError: images are missing and not to be skipped, or the truth is wrong.
     """
     true_labels = truth.load(listed)
-    images, skipped = pictures.locate(listed, data.images, data.on_bad_image)
-    fingerprint = truth.fingerprint(pictures.fingerprint(listed, images), true_labels)
+    images, skipped = image_files.locate(listed, data.images, data.on_bad_image)
+    fingerprint = truth.fingerprint(image_files.fingerprint(listed, images), true_labels)
     return Dataset(listed, images, skipped, fingerprint, true_labels)
 
 
@@ -101,7 +100,7 @@ class EncodedDataset:
             UserError: the split is impossible.
         """
         if scheme not in self._splits:
-            self._splits[scheme] = splits.split(scheme, self.labels.targets, self.labels.observed, self.groups)
+            self._splits[scheme] = splits.split(scheme, self.labels, self.groups)
         return self._splits[scheme]
 
     def split_labels(self, hiding: HideConfig | None, folds: Sequence[Fold]) -> SplitLabels:
@@ -123,8 +122,7 @@ class EncodedDataset:
         hidden = np.zeros(labels.shape, bool)
         for rows in parts:
             scores = self._probe(rows, hiding.seed) if hiding.mechanism == "score" else None
-            part = labels[rows]
-            hidden[rows] = hide(hiding.mechanism, hiding.fraction, part.targets, part.observed, scores, rng)
+            hidden[rows] = hide(hiding.mechanism, hiding.fraction, labels[rows], scores, rng)
         visible = labels.masked(~hidden)
         return SplitLabels(train=visible, val=labels if hiding.rows == "train" else visible, test=labels)
 

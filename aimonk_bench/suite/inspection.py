@@ -12,7 +12,7 @@ from aimonk_bench.backbones import weights
 from aimonk_bench.config import loader
 from aimonk_bench.config.schema import Config, Tables
 from aimonk_bench.data import images
-from aimonk_bench.data.pictures import Picture
+from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.evaluation import audit, signal
 from aimonk_bench.evaluation.audit import Audit, Files
 from aimonk_bench.evaluation.comparison import holm
@@ -97,7 +97,7 @@ def inspect(config: Config, progress: Progress) -> Audit:
     )
 
 
-def _read_headers(used: Sequence[Picture]) -> tuple[Files, np.ndarray]:
+def _read_headers(used: Sequence[ImageFile]) -> tuple[Files, np.ndarray]:
     """What the headers of N image files say, and [N] the format of each by its content."""
     headers = [images.read_header(image.path.read_bytes()) for image in used]
     formats = np.array([header.format for header in headers])

@@ -18,10 +18,9 @@ from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.config.schema import Config
 from aimonk_bench.data import splits, transforms
-from aimonk_bench.data.label_file import SHOWN
-from aimonk_bench.data.pictures import Skipped
+from aimonk_bench.data.image_files import SHOWN, Skipped
 from aimonk_bench.data.splits import Fold
-from aimonk_bench.data.transforms import UNDISTURBED
+from aimonk_bench.data.transforms import UNAUGMENTED
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import scores, thresholds
 from aimonk_bench.evaluation.predictions import Predictions
@@ -71,7 +70,7 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
     stored = replace(stored, index=stored.index[:, decoded], bad=[])
     pooled = stored
     if encoder.freeze != "all":
-        pooled = store.bank(images, UNDISTURBED, config.transform, replace(encoder, freeze="all"), progress)
+        pooled = store.bank(images, UNAUGMENTED, config.transform, replace(encoder, freeze="all"), progress)
     return EncodedDataset(
         listed=listed,
         groups=splits.components([image.sha256 for image in images], listed.groups),
@@ -85,7 +84,7 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
 
 def stored_views(config: Config) -> transforms.Views:
     """The views of an image that the feature store keeps; of pixels only the unaugmented one."""
-    return UNDISTURBED if config.backbone.freeze == "none" else transforms.views(config.transform)
+    return UNAUGMENTED if config.backbone.freeze == "none" else transforms.views(config.transform)
 
 
 @dataclass(frozen=True)
@@ -169,12 +168,12 @@ def train(training: Training, progress: Progress | None = None, spare_cores: int
             trained = trainer.train(rows, training.index, *common, tune=config.tune, spared=spare_cores, **named)
         return TrainingResult(trained, clock.seconds)
     with clock("start"):
-        from aimonk_bench.backbones import trunk
+        from aimonk_bench.backbones import network
         from aimonk_bench.training import finetune, sources
 
     with clock("train"):
         encoder = training.encoder
-        tail = trunk.build_tail(encoder.weights, encoder.size, encoder.freeze)
+        tail = network.build_trainable(encoder.weights, encoder.size, encoder.freeze)
         source: sources.Source = sources.Stored(rows, training.index)
         if config.backbone.freeze == "none":
             source = sources.Pixels(rows, training.index[0], views.keys, config.transform)

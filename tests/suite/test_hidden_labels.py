@@ -169,4 +169,4 @@ def test_a_broken_truth_is_a_usage_error(workplace: Path, capsys: pytest.Capture
     (folder / "truth.csv").write_text("image,attr1,attr2,attr3,attr4\nother.jpg,1,1,1,1\n")
     for verb in ("validate", "run"):
         assert cli.main([verb, *asked]) == 2
-        assert "truth.csv:2: picture other.jpg is not listed in" in capsys.readouterr().err
+        assert "truth.csv:2: image other.jpg is not listed in" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import torch
 from small_suite import no_progress, planned, rows_of
 
 from aimonk_bench import cli
-from aimonk_bench.backbones import trunk
+from aimonk_bench.backbones import network as networks
 from aimonk_bench.data import images, splits
 from aimonk_bench.suite import runner
 from aimonk_bench.suite.clock import Clock
@@ -42,7 +42,7 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
     listed, weights = run.dataset.listed, run.baseline.encoder.weights
     labels = listed.labels
     network = timm.create_model(weights.entry.timm, pretrained=False, num_classes=0).eval()
-    network.load_state_dict(trunk.build(weights, 32).network.state_dict())
+    network.load_state_dict(networks.build(weights, 32).network.state_dict())
 
     def encode(rows: np.ndarray, flips: np.ndarray) -> torch.Tensor:
         read = [images.decode((config.data.images / listed.ids[n]).read_bytes(), 32, "bicubic") for n in rows]
@@ -52,7 +52,7 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
             return network(torch.from_numpy(normal).permute(0, 3, 1, 2))
 
     sha256 = [picture.sha256 for picture in run.dataset.images if picture]
-    (fold,) = splits.split(config.split, labels.targets, labels.observed, splits.components(sha256, None))
+    (fold,) = splits.split(config.split, labels, splits.components(sha256, None))
     streams = batches.Streams.of(3, 0)
     start = heads.Heads.initial(4, 1280, [streams.init])
     head = torch.nn.Linear(1280, 4)

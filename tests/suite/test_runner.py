@@ -281,7 +281,7 @@ def test_bad_images_are_errors_or_reported(workplace: Path, capsys: pytest.Captu
     (workplace / "synthetic" / "images" / "junk.jpg").write_bytes(b"not an image")
     asked = ["run", str(workplace / "small.yaml"), "--set", f"data.labels={workplace / 'bad.txt'}"]
     assert cli.main([*asked, "--out", str(workplace / "bad")]) == 2
-    assert "bad.txt:81: picture gone.jpg is missing" in capsys.readouterr().err
+    assert "bad.txt:81: image gone.jpg is missing" in capsys.readouterr().err
     assert cli.main([*asked, "--set", "data.on_bad_image=skip", "--out", str(workplace / "bad")]) == 0
     captured = capsys.readouterr()
     assert "skipped gone.jpg: missing" in captured.err
