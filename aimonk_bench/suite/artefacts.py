@@ -106,4 +106,4 @@ def status(
         reason: why it failed.
     """
     rounded = {phase: round(elapsed, 3) for phase, elapsed in seconds.items()}
-    return Status(planned.id, state, rounded, reason, planned.name, planned.columns, planned.complexity)
+    return Status(planned.id, state, rounded, reason, planned.parts, planned.columns, planned.complexity)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from aimonk_bench.backbones.features import Bank
-from aimonk_bench.config.schema import DataConfig, HideConfig, Holdout, KFold
+from aimonk_bench.config.fields import DataConfig, HideConfig, Holdout, KFold
 from aimonk_bench.data import image_files, splits, truth
 from aimonk_bench.data.hiding import hide
 from aimonk_bench.data.image_files import ImageFile, Skipped

@@ -18,7 +18,7 @@ from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.data import truth
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed, UserError
-from aimonk_bench.records import index, run, suite
+from aimonk_bench.records import derived, index, run, suite
 from aimonk_bench.records.files import atomic, write_json, write_text
 from aimonk_bench.records.index import Collection
 from aimonk_bench.reporting import figures, summary, table
@@ -78,8 +78,13 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
         frozen = sum(planned.config.backbone.freeze == "all" for planned in pending)
         with executors.opened(_executor(plan), frozen) as pools:
             datasets.prepare(pending, fatal=BadImages)
-            names = {planned.id: planned.name for planned in plan.runs}
-            record = suite.SuiteRecord(plan.name, plan.dataset.fingerprint, plan.baseline.id, tuple(names), names)
+            record = suite.SuiteRecord(
+                name=plan.name,
+                fingerprint=plan.dataset.fingerprint,
+                baseline=plan.baseline.id,
+                ids=tuple(planned.id for planned in plan.runs),
+                names=tuple(planned.parts for planned in plan.runs),
+            )
             suite.write(folder, record)
             for planned in plan.runs:
                 if planned not in pending:
@@ -303,7 +308,7 @@ def reason(error: Exception) -> str:
 def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
     """Write again what was deleted of a finished run and derives from its predictions and its history."""
     with clock("files"):
-        run.restore(run.read(folder))
+        derived.restore(run.read(folder))
     if (folder / run.LOSS_CURVE).exists():
         return
     with clock("plots"):
@@ -317,10 +322,11 @@ def _write_loss_curve(folder: Path, png: bytes) -> None:
 
 def write_summaries(collection: Collection) -> None:
     """Write ``statistics.json``, ``summary.csv`` and ``summary.md`` from the runs of a suite."""
-    if statistics := summary.summarize(collection).statistics:
-        suite.write_statistics(collection.folder, statistics)
-    write_text(collection.folder / "summary.csv", summary.to_csv(summary.rows(collection)))
-    write_text(collection.folder / "summary.md", table.markdown(collection))
+    summarized = summary.summarize(collection)
+    if summarized.statistics:
+        suite.write_statistics(collection.folder, summarized.statistics)
+    write_text(collection.folder / "summary.csv", summary.to_csv(summary.frame([summarized])))
+    write_text(collection.folder / "summary.md", table.markdown(summarized))
 
 
 def _draw_missingness(plan: Plan, collection: Collection) -> None:

@@ -10,13 +10,13 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.backbones.features import FeatureStore
-from aimonk_bench.config.schema import Config
+from aimonk_bench.config.fields import Config
 from aimonk_bench.data import splits, transforms
 from aimonk_bench.data.image_files import SHOWN, Skipped
 from aimonk_bench.data.splits import Fold
@@ -31,6 +31,9 @@ from aimonk_bench.reporting import figures
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
 from aimonk_bench.training.outcome import Trained
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Progress = Callable[[str, int, int], None]
 
@@ -223,7 +226,7 @@ def score(
     return ScoringResult(tuned, scored, reliability, curve, clock.seconds)
 
 
-def loss_curve(history: Mapping[str, np.ndarray], title: str) -> bytes:
+def loss_curve(history: Mapping[str, np.ndarray] | pd.DataFrame, title: str) -> bytes:
     """The loss curve of a run as a PNG file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "loss_curve.png"

@@ -34,8 +34,9 @@ def hidden(workplace: Path) -> dict[str, Path]:
     (workplace / "hide.yaml").write_text(HIDE)
     out = workplace / "hide"
     assert execute(workplace / "hide.yaml", out) == 0
-    names = json.loads((out / "suite.json").read_text())["names"]
-    return {name: out / "runs" / run_id for run_id, name in names.items()}
+    record = json.loads((out / "suite.json").read_text())
+    names = [" + ".join(parts) for parts in record["names"]]
+    return {name: out / "runs" / run_id for name, run_id in zip(names, record["ids"], strict=True)}
 
 
 def test_hiding_takes_labels_from_training_and_validation_and_no_other(hidden: dict[str, Path]) -> None:
