@@ -43,8 +43,8 @@ class Problem:
 
     Attributes:
         path: keys and indices from the checked value to the place of the problem; () is the value itself.
-        found: what stands there.
-        expected: what should.
+        found: what is there.
+        expected: what should be there.
         suggestion: the nearest valid name, if one is near.
         on_key: the key, not the value, at ``path`` is wrong.
     """

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from aimonk_bench.suite.clock import Clock
 
@@ -149,15 +149,7 @@ def opened(name: Name, runs: int) -> Iterator[Executors]:
         yield Executors()
 
 
-class Result(Protocol):
-    """What every task returns: the seconds of its phases are among its values."""
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Phase -> seconds."""
-
-
-Task = Callable[[], Result]
+Task = Callable[[], Any]  # its result has `seconds`: phase -> seconds
 Then = Callable[[Future[Any]], None]
 
 

@@ -1,4 +1,4 @@
-"""What a config or a suite will do, known before a picture is decoded: the data, the weights, the ids."""
+"""What a config or a suite will do, known before an image is decoded: the data, the weights, the ids."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from aimonk_bench.data import image_files, label_file, splits, truth
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
-from aimonk_bench.reporting.words import run_name
+from aimonk_bench.registry import Spec
+from aimonk_bench.reporting.words import count, run_name
 from aimonk_bench.suite.dataset import Dataset, locate
 from aimonk_bench.training import checks
 from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES
@@ -33,7 +34,8 @@ from aimonk_bench.training.missing import MISSING, wants_teacher
 from aimonk_bench.training.samplers import SAMPLERS
 
 FREEZE = "freeze="
-HASH_LENGTH = 6  # hex digits; together with the readable part far more than the runs of a suite need
+SCALARS = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")  # of an id
+HASH_LENGTH = 6  # hex digits; with the readable part enough for any suite
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ def plan_run(config: Config) -> Plan:
     """Plan a single run.
 
     Raises:
-        UserError: labels, pictures or options are wrong, or the weights cannot be had.
+        UserError: labels, images or options are wrong, or the weights cannot be had.
     """
     listed = checked_labels([config])
     resolved = weights.resolve(config.backbone)
@@ -99,7 +101,7 @@ def plan_suite(suite: Suite) -> Plan:
     """Plan every run of a suite; a run whose weights cannot be had is planned to fail.
 
     Raises:
-        UserError: labels, pictures or options are wrong.
+        UserError: labels, images or options are wrong.
     """
     listed = checked_labels([run.config for run in suite.runs])
     resolved: dict[BackboneConfig, Weights | WeightsUnavailable] = {}
@@ -113,37 +115,42 @@ def plan_suite(suite: Suite) -> Plan:
 
 
 def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
-    """What `run` or `suite` would do with a file: its runs, pictures and heads; nothing is hashed or decoded.
+    """What `run` or `suite` would do with a file: its runs, images and heads; nothing is hashed or decoded.
 
     Raises:
-        UserError: config or labels are wrong, or listed pictures do not exist and are not to be skipped.
+        UserError: config or labels are wrong, or listed images do not exist and are not to be skipped.
     """
-    suite = loader.load_suite(path, tables, overrides) if loader.is_suite(path) else None
-    config = suite.base if suite else loader.load(path, tables, overrides)
-    named = [(run_name(run.parts), run.config) for run in suite.runs] if suite else [(config.name, config)]
-    listed = checked_labels([run for _, run in named])
+    if loader.is_suite(path):
+        suite = loader.load_suite(path, tables, overrides)
+        config, runs = suite.base, [(run_name(run.parts), run.config) for run in suite.runs]
+    else:
+        config = loader.load(path, tables, overrides)
+        runs = [(config.name, config)]
+    listed = checked_labels([run for _, run in runs])
     unreadable = image_files.unreadable(zip(listed.ids, listed.lines.tolist(), strict=True), config.data.images)
     absent = [f"{listed.path}:{item.line}: {image_files.message(item, config.data.images)}" for item in unreadable]
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=image_files.SHOWN)
-    known = truth.load(listed)
-    heads = [trainings(run) * len(run.train.seeds) * _folds(run) for _, run in named]
+    true_labels = truth.load(listed)
+    heads = sum(trainings(run) * len(run.train.seeds) * _folds(run) for _, run in runs)
     lines = [
         f"{path} is valid.",
-        f"{config.name}: {len(listed.ids)} listed pictures, attributes {', '.join(listed.labels.attributes)}",
+        f"{config.name}: {len(listed.ids)} listed images, attributes {', '.join(listed.labels.attributes)}",
         *listed.notes,
-        *([] if known is None else [f"{truth.FILE}: known for {(known >= 0).sum()} of {known.size} labels"]),
-        *(f"split: {split}" for split in dict.fromkeys(_split_in_words(run) for _, run in named)),
+        *(f"split: {split}" for split in dict.fromkeys(_describe_split(run) for _, run in runs)),
         *(f"will be skipped: {problem}" for problem in absent),
-        f"{len(named)} runs, {sum(heads)} heads:" if suite else f"1 run, {sum(heads)} heads:",
+        f"{count(len(runs), 'run')}, {count(heads, 'head')}:",
+        *(f"  {name}" for name, _ in runs),
     ]
-    return "\n".join(lines + [f"  {name}" for name, _ in named])
+    if true_labels is not None:
+        lines.insert(2, f"{truth.FILE}: known for {(true_labels >= 0).sum()} of {true_labels.size} labels")
+    return "\n".join(lines)
 
 
-def _split_in_words(config: Config) -> str:
+def _describe_split(config: Config) -> str:
     split = config.split
     if isinstance(split, KFold):
-        return f"{split.folds} folds, {split.val:g} of what a test fold leaves for validation, seed {split.seed}"
+        return f"{split.folds} folds, {split.val:g} of the rest of a fold for validation, seed {split.seed}"
     return f"hold-out, {split.val:g} for validation and {split.test:g} for test, seed {split.seed}"
 
 
@@ -160,7 +167,7 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
             checks.check(config.train, config.loss, config.missing, config.sampler, len(listed.labels.attributes))
         except UserError as error:
             problems += error.problems
-    # pictures with equal bytes may still join groups, which the run itself checks
+    # images with equal bytes may join further groups, which the run itself checks
     groups = splits.components(listed.ids, listed.groups)
     for scheme in dict.fromkeys(config.split for config in configs):
         try:
@@ -229,55 +236,60 @@ def _folds(config: Config) -> int:
     return config.split.folds if isinstance(config.split, KFold) else 1
 
 
+def _entries(config: Config) -> list[tuple[registry.Table, Spec, str]]:
+    """Loss, missing-label policy, sampler and threshold policy: table, entry, and the name of the default."""
+    tables: dict[str, registry.Table] = {
+        "loss": LOSSES | SET_LOSSES,
+        "missing": MISSING,
+        "sampler": SAMPLERS,
+        "threshold": THRESHOLDS,
+    }
+    return [(table, getattr(config, key), Config.model_fields[key].default.name) for key, table in tables.items()]
+
+
 def complexity(config: Config, features: int | None) -> tuple[int, ...]:
-    """The declared order of complexity, compared from the left; smaller is simpler.
+    """The place of a run in the declared order of complexity, compared from the left; smaller is simpler.
 
     How much of the backbone is trained (nothing, some stages, all of it); `trainings`; D; how many of loss,
-    missing-label policy, sampler and threshold policy are not those of the reference recipe; then their places in the
+    missing-label policy, sampler and threshold policy differ from the reference recipe; then their places in the
     tables.
 
     Args:
         features: D; None, where only the built network tells, counts as the largest.
     """
-    parts: tuple[tuple[registry.Table, registry.Spec, str], ...] = (
-        (LOSSES | SET_LOSSES, config.loss, "masked_bce"),
-        (MISSING, config.missing, "ignore"),
-        (SAMPLERS, config.sampler, "uniform"),
-        (THRESHOLDS, config.threshold, "per_attribute_f1"),
-    )
-    departures = sum(registry.label(table, spec) != usual for table, spec, usual in parts)
+    entries = _entries(config)
     return (
         {"all": 0, "none": 2}.get(config.backbone.freeze, 1),
         trainings(config),
         features or sys.maxsize,
-        departures,
-        *(list(table).index(spec.name) for table, spec, _ in parts),
+        sum(registry.label(table, spec) != default for table, spec, default in entries),
+        *(list(table).index(spec.name) for table, spec, _ in entries),
     )
 
 
 def run_id(config: Config, fingerprint: str, encoder: str) -> str:
-    """``hill-class_aware-3fa9c1``: what the run is, as far as it is not the default, and a hash of what decides it.
+    """``hill-class_aware-3fa9c1``: loss, sampler, what else is not the default, and a hash of all that decides a run.
 
     Args:
-        config: whose name, plot and paths do not enter.
+        config: whose name, title, executor and paths do not enter.
         fingerprint: of the data.
-        encoder: what the backbone contributes, as `EncoderSpec.run_digest` says.
+        encoder: digest of what the backbone contributes, as `EncoderSpec.run_digest` says.
     """
-    train, usual = config.train, TrainConfig()
-    parts = [registry.label(LOSSES | SET_LOSSES, config.loss), registry.label(SAMPLERS, config.sampler)]
-    for table, spec, default in (
-        (MISSING, config.missing, "ignore"),
-        (THRESHOLDS, config.threshold, "per_attribute_f1"),
-        (OPTIMIZERS, train.optimizer, "adam"),
-        (SCHEDULES, train.schedule, "constant"),
-    ):
-        label = registry.label(table, spec)
-        parts += [label] if label != default else []
-    parts += [f"hide {config.hide}"] if config.hide else []
-    parts += [config.backbone.name] if config.backbone.name != BackboneConfig().name else []
-    parts += [f"{FREEZE}{config.backbone.freeze}"] if config.backbone.freeze != "all" else []
-    scalars = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")
-    parts += [f"{key}{getattr(train, key)}" for key in scalars if getattr(train, key) != getattr(usual, key)]
+    train, default_train = config.train, TrainConfig()
+    (loss, _), (missing, missing_default), (sampler, _), (threshold, threshold_default) = (
+        (registry.label(table, spec), default) for table, spec, default in _entries(config)
+    )
+    optional = [
+        (missing, missing_default),
+        (threshold, threshold_default),
+        (registry.label(OPTIMIZERS, train.optimizer), default_train.optimizer.name),
+        (registry.label(SCHEDULES, train.schedule), default_train.schedule.name),
+        (f"hide {config.hide}", "hide None"),
+        (config.backbone.name, BackboneConfig().name),
+        (f"{FREEZE}{config.backbone.freeze}", f"{FREEZE}all"),
+        *((f"{key}{getattr(train, key)}", f"{key}{getattr(default_train, key)}") for key in SCALARS),
+    ]
+    parts = [loss, sampler, *(label for label, default in optional if label != default)]
     readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)
     augmented = [] if config.transform.views == "exact" else [importlib.metadata.version("albumentations")]
     text = json.dumps([grid.public(config), fingerprint, encoder, *augmented], sort_keys=True)
