@@ -47,10 +47,10 @@ def test_run_prints_the_table_to_stdout_and_the_rest_to_stderr(
     assert run("run", workplace / "small.yaml", "--out", workplace / "printed") == 0
     captured = capsys.readouterr()
     items = json.loads((workplace / "printed" / "seconds.json").read_text())
-    told = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in items.items() if phase != "total")
+    phases = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in items.items() if phase != "total")
     assert captured.err.splitlines()[-2:] == [
         f"results in {workplace / 'printed'}",
-        f"{items['total']:.1f} s: {told}",
+        f"{items['total']:.1f} s: {phases}",
     ]
     assert "all positive" in captured.out
     assert "importer: labels_txt" in captured.err
@@ -75,7 +75,7 @@ def test_table_and_help_start_without_torch(finished: Path) -> None:
     assert python(code.format(argv=["--help"], heavy=[*heavy, "numpy", "pydantic"])).endswith("[]")
 
 
-# Says after each step which heavy packages are loaded; a new run comes as far as its first batch of decoded pictures.
+# Says after each step which heavy packages are loaded; a new run comes as far as its first batch of decoded images.
 TORCHLESS = """
 import sys
 from aimonk_bench import cli
@@ -85,8 +85,8 @@ def loaded(step):
     heavy = ("torch", "timm", "albumentations", "matplotlib", "onnxruntime")
     print("loaded after", step, [name for name in heavy if name in sys.modules])
 
-def opened(spec, folder, pictures):
-    loaded(f"{len(pictures)} pictures")
+def opened(spec, folder, images):
+    loaded(f"{len(images)} images")
     sys.exit()
 
 encoder.open_encoder = opened
@@ -109,8 +109,8 @@ def test_listing_planning_decoding_and_what_is_done_need_no_torch(
         check=True,
         env={**os.environ, "AIMONK_BENCH_CACHE": str(tmp_path)},
     )
-    told = [line.removeprefix("loaded after ") for line in done.stdout.splitlines() if line.startswith("loaded")]
-    assert told == ["list []", "schema []", "validate []", "run []", "8 pictures []", "run []"]
+    steps = [line.removeprefix("loaded after ") for line in done.stdout.splitlines() if line.startswith("loaded")]
+    assert steps == ["list []", "schema []", "validate []", "run []", "8 images []", "run []"]
 
 
 def test_validate_says_what_would_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,7 +169,7 @@ def test_an_interrupt_leaves_with_130(
     assert "interrupted" in capsys.readouterr().err
 
 
-# A command that is told to end while a file is half written.
+# A command that gets SIGTERM while a file is half written.
 TERMINATED = """
 import signal, sys
 from aimonk_bench import __main__

@@ -1,7 +1,7 @@
 """The work of a suite as pure functions: values in, values out, wherever they run.
 
 A task reads image files and the feature store. It writes rows of the feature store, which has a lock of its own, and
-checkpoints in the scratch folder that it is given, and nothing else.
+checkpoints in its scratch folder, and nothing else.
 """
 
 from __future__ import annotations

@@ -49,26 +49,26 @@ def test_hiding_takes_labels_from_training_and_validation_and_no_other(hidden: d
         "hide positives(fraction=0.4)",
         "hide score(fraction=0.4)",
     ]
-    for name, own in saved.items():
+    for name, arrays in saved.items():
         for same in ("image_id", "fold", "split", "group", "truth"):  # the split does not depend on what is hidden
-            np.testing.assert_array_equal(own[same], whole[same])
+            np.testing.assert_array_equal(arrays[same], whole[same])
         for part in ("observed", "targets"):
-            np.testing.assert_array_equal(own[part][test], whole[part][test])
-        gone = whole["observed"] & ~own["observed"]
-        assert not (own["observed"] & ~whole["observed"]).any()
+            np.testing.assert_array_equal(arrays[part][test], whole[part][test])
+        gone = whole["observed"] & ~arrays["observed"]
+        assert not (arrays["observed"] & ~whole["observed"]).any()
         assert gone.any() == ("rows=train" not in name)
-        assert (own["train_observed"] < whole["train_observed"]).all()
+        assert (arrays["train_observed"] < whole["train_observed"]).all()
         if "positives" in name:
             assert (whole["targets"][gone] == 1).all()
-            negatives = [saved_["train_observed"] - saved_["train_positive"] for saved_ in (own, whole)]
+            negatives = [run_["train_observed"] - run_["train_positive"] for run_ in (arrays, whole)]
             np.testing.assert_array_equal(*negatives)
-        # one mask for all folds: a picture that validates in one fold and in another loses the same labels
+        # one mask for all folds: an image that validates in several folds loses the same labels in each
         masks: dict[str, np.ndarray] = {}
-        for picture, mask in zip(own["image_id"][~test], own["observed"][~test], strict=True):
-            np.testing.assert_array_equal(masks.setdefault(picture, mask), mask)
-        found = json.loads((hidden[name] / "data.json").read_text())
-        assert set(found["n_hidden"]) == {"attr1", "attr2", "attr3", "attr4"}
-        share = sum(found["n_hidden"].values()) / sum(found["n_observed"].values())
+        for image, mask in zip(arrays["image_id"][~test], arrays["observed"][~test], strict=True):
+            np.testing.assert_array_equal(masks.setdefault(image, mask), mask)
+        content = json.loads((hidden[name] / "data.json").read_text())
+        assert set(content["n_hidden"]) == {"attr1", "attr2", "attr3", "attr4"}
+        share = sum(content["n_hidden"].values()) / sum(content["n_observed"].values())
         assert share == pytest.approx(0.5 if "random" in name else 0.4, abs=0.3 if "positives" in name else 0.1)
     np.testing.assert_array_equal(
         saved["hide random(fraction=0.5)"]["train_observed"],
@@ -152,7 +152,7 @@ def test_the_plot_shows_the_scores_of_the_truth(hidden: dict[str, Path], workpla
         test = saved["split"] == "test"
         tuned = np.array(json.loads((folder / "thresholds.json").read_text())["thresholds"])[:, saved["fold"][test]]
         accepted = 1 / (1 + np.exp(-saved["logits"][:, test].astype(np.float64))) > tuned
-        f1 = [metrics.f1_score(saved["truth"][test], own, average="macro") for own in accepted]
+        f1 = [metrics.f1_score(saved["truth"][test], decisions, average="macro") for decisions in accepted]
         assert point.f1 == pytest.approx(np.mean(f1), rel=1e-12)
     one = loader.load_suite(workplace / "hide.yaml", TABLES)
     one = dataclasses.replace(one, runs=one.runs[:2])

@@ -19,7 +19,7 @@ from aimonk_bench.training import batches, heads, samplers
 
 
 def test_the_reference_recipe_on_the_aimonk_data(aimonk: Path, workplace: Path) -> None:
-    """The split and the record of what was skipped, at a small picture size."""
+    """The split and the record of what was skipped, at a small image size."""
     reference = Path(__file__).parents[2] / "configs" / "reference.yaml"
     sets = [f"data.labels={aimonk / 'labels.txt'}", f"data.images={aimonk / 'images'}", "data.on_bad_image=skip"]
     sets += ["backbone={name: tf_efficientnet_lite0}", "transform.size=32"]
@@ -27,15 +27,15 @@ def test_the_reference_recipe_on_the_aimonk_data(aimonk: Path, workplace: Path) 
     assert (
         cli.main(["run", str(reference), "--out", str(out), "--quiet", *(w for s in sets for w in ("--set", s))]) == 0
     )
-    found = json.loads((out / "data.json").read_text())
-    assert (found["n_listed"], found["n_used"], len(found["skipped"])) == (975, 972, 3)
+    content = json.loads((out / "data.json").read_text())
+    assert (content["n_listed"], content["n_used"], len(content["skipped"])) == (975, 972, 3)
     history = rows_of(out / "history.csv")
-    assert len(history) == -(-found["folds"][0]["train"] // 16) * 5
+    assert len(history) == -(-content["folds"][0]["train"] // 16) * 5
     assert list(history[0])[:5] == ["seed", "fold", "iteration_number", "epoch", "training_loss"]
 
 
-def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_every_epoch(workplace: Path) -> None:
-    """A naive loop: one nn.Linear, and for every batch the pictures are read, flipped, normalised and encoded anew."""
+def test_training_from_the_store_equals_decoding_and_encoding_every_image_in_every_epoch(workplace: Path) -> None:
+    """A naive loop: one nn.Linear, and for every batch the images are read, flipped, normalised and encoded anew."""
     run = planned(workplace / "small.yaml", "split={scheme: holdout}", "train.seeds=[3]", "train.lr=0.01")
     out, config = workplace / "stored", run.baseline.config
     runner.execute_run(run, out, Clock(), no_progress)
@@ -51,7 +51,7 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
         with torch.no_grad():
             return network(torch.from_numpy(normal).permute(0, 3, 1, 2))
 
-    sha256 = [picture.sha256 for picture in run.dataset.images if picture]
+    sha256 = [image.sha256 for image in run.dataset.images if image]
     (fold,) = splits.split(config.split, labels, splits.components(sha256, None))
     streams = batches.Streams.of(3, 0)
     start = heads.Heads.initial(4, 1280, [streams.init])
@@ -69,15 +69,15 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
         for rows, stored in zip(epoch[0][:, 0], epoch[1][:, 0], strict=True):
             views = stored // len(sha256)
             logits = head(encode(rows, views == 1))
-            known = torch.from_numpy(labels.observed[rows])
+            mask = torch.from_numpy(labels.observed[rows])
             truth = torch.from_numpy(labels.targets[rows]).float()
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits[known], truth[known])
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits[mask], truth[mask])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-    found = [float(row["training_loss"]) for row in rows_of(out / "history.csv")]
-    np.testing.assert_allclose(found, losses, rtol=1e-3)
+    losses_of_run = [float(row["training_loss"]) for row in rows_of(out / "history.csv")]
+    np.testing.assert_allclose(losses_of_run, losses, rtol=1e-3)
     saved = np.load(out / "predictions.npz")
     with torch.no_grad():
         wanted = head(encode(fold.test, np.zeros(len(fold.test), bool))).numpy()

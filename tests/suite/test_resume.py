@@ -65,14 +65,14 @@ def test_the_scoring_worker_is_there_before_images_are_encoded_and_ends_with_the
     workers: list[Workers], pair: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def encode(*arguments: object) -> None:
-        assert [gone(each) for each in workers] == [False]
+        assert [gone(pool) for pool in workers] == [False]
         raise BadImages("no image can be decoded")
 
     monkeypatch.setattr(tasks, "encode", encode)
     out = pair.parent / "undecodable"
     assert execute(pair, out) == 2
     assert capsys.readouterr().err == "no image can be decoded\n"
-    assert [gone(each) for each in workers] == [True]
+    assert [gone(pool) for pool in workers] == [True]
     assert not list(out.rglob("*.*"))
 
 
@@ -90,7 +90,7 @@ def test_an_interruption_leaves_whole_runs_and_no_worker(
     monkeypatch.setattr(tasks, "train", interrupted)
     out = pair.parent / "interrupted"
     assert execute(pair, out) == 130
-    assert [gone(each) for each in workers] == [True]
+    assert [gone(pool) for pool in workers] == [True]
     assert [status["state"] for status in statuses(out)] == ["done"] * 2
     assert (out / "summary.csv").exists()
     monkeypatch.undo()

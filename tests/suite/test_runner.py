@@ -286,9 +286,9 @@ def test_bad_images_are_errors_or_reported(workplace: Path, capsys: pytest.Captu
     captured = capsys.readouterr()
     assert "skipped gone.jpg: missing" in captured.err
     assert "skipped junk.jpg" in captured.err
-    found = json.loads((workplace / "bad" / "data.json").read_text())
-    assert (found["n_listed"], found["n_used"]) == (82, 80)
-    assert [(item["image_id"], item["line"]) for item in found["skipped"]] == [("gone.jpg", 81), ("junk.jpg", 82)]
+    content = json.loads((workplace / "bad" / "data.json").read_text())
+    assert (content["n_listed"], content["n_used"]) == (82, 80)
+    assert [(item["image_id"], item["line"]) for item in content["skipped"]] == [("gone.jpg", 81), ("junk.jpg", 82)]
     (workplace / "bad.txt").write_text(listed.replace("gone.jpg 1 1 1 1\n", ""))
     assert cli.main([*asked, "--out", str(workplace / "worse")]) == 2
     assert "bad.txt:81: image junk.jpg cannot be decoded" in capsys.readouterr().err
