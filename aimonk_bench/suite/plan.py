@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from aimonk_bench import registry
 from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
@@ -24,7 +22,7 @@ from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config
 from aimonk_bench.config.grid import Suite
 from aimonk_bench.data import image_files, label_file, splits, truth
 from aimonk_bench.data.image_files import ImageFile, Skipped
-from aimonk_bench.data.label_file import LabelFile
+from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
 from aimonk_bench.training import checks
@@ -46,14 +44,14 @@ class Dataset:
         pictures: [N] None where the picture is missing.
         skipped: those missing pictures.
         fingerprint: hex digest of ids, observed targets, picture hashes and the truth, where there is one.
-        truth: [N, A] 1, 0, -1 where not known; None where nobody knows.
+        truth: [N, A], observed where it is stated; None without a truth.
     """
 
     listed: LabelFile
     pictures: list[ImageFile | None]
     skipped: list[Skipped]
     fingerprint: str
-    truth: np.ndarray | None
+    truth: Labels | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,13 +139,17 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     absent = [f"{listed.path}:{item.line}: {image_files.message(item, config.data.images)}" for item in unreadable]
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=image_files.SHOWN)
-    known = truth.load(listed)
+    true = truth.load(config.data, listed)
     heads = [trainings(run) * len(run.train.seeds) * _folds(run) for _, run in named]
     lines = [
         f"{path} is valid.",
         f"{config.name}: {len(listed.ids)} listed pictures, attributes {', '.join(listed.labels.attributes)}",
         *listed.notes,
-        *([] if known is None else [f"{truth.FILE}: known for {(known >= 0).sum()} of {known.size} labels"]),
+        *(
+            []
+            if true is None
+            else [f"{config.data.truth}: states {true.observed.sum()} of {true.observed.size} labels"]
+        ),
         *(f"split: {split}" for split in dict.fromkeys(_split_in_words(run) for _, run in named)),
         *(f"will be skipped: {problem}" for problem in absent),
         f"{len(named)} runs, {sum(heads)} heads:" if suite else f"1 run, {sum(heads)} heads:",
@@ -184,10 +186,10 @@ def _checked_labels(configs: Sequence[Config]) -> LabelFile:
 
 
 def _dataset(data: DataConfig, listed: LabelFile) -> Dataset:
-    known = truth.load(listed)
+    true = truth.load(data, listed)
     found, skipped = image_files.locate(listed, data.images, data.on_bad_image)
-    fingerprint = truth.fingerprint(image_files.fingerprint(listed, found), known)
-    return Dataset(listed, found, skipped, fingerprint, known)
+    fingerprint = truth.fingerprint(image_files.fingerprint(listed, found), true)
+    return Dataset(listed, found, skipped, fingerprint, true)
 
 
 def _renamed(run: PlannedRun, suite: str) -> PlannedRun:

@@ -21,7 +21,7 @@ import numpy as np
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.backbones.features import Bank, FeatureStore
 from aimonk_bench.config.fields import Config, HideConfig, Holdout, KFold
-from aimonk_bench.data import splits, transforms, truth
+from aimonk_bench.data import splits, transforms
 from aimonk_bench.data.hiding import hide
 from aimonk_bench.data.image_files import SHOWN, Skipped
 from aimonk_bench.data.labels import LabelFile, Labels
@@ -114,7 +114,7 @@ class Material:
         fingerprint: of the data.
         bank: what is stored of the frozen part of the network, index [V, N].
         pooled: pooled features of the network as pretrained; the same bank if all of it is frozen.
-        truth: [N, A] 1, 0, -1 where not known; None where nobody knows.
+        truth: [N, A], observed where it is stated; None without a truth.
     """
 
     listed: LabelFile
@@ -123,7 +123,7 @@ class Material:
     fingerprint: str
     bank: Bank
     pooled: Bank
-    truth: np.ndarray | None
+    truth: Labels | None
     _probed: dict[tuple[int, bytes], np.ndarray] = dataclasses.field(default_factory=dict)
     _dealt: dict[Holdout | KFold, list[Fold]] = dataclasses.field(default_factory=dict)
 
@@ -456,7 +456,8 @@ def _draw_missingness(plan: Plan, found: Collection) -> None:
     points = missingness.scores(plan, found)
     path = found.folder / MISSINGNESS
     if points:
-        judge = "the test labels" if plan.dataset.truth is None else truth.FILE
+        truth = plan.baseline.config.data.truth
+        judge = "the test labels" if truth is None else truth.name
         figures.missingness(points, f"{plan.name}: scored on {judge}", path)
     else:
         path.unlink(missing_ok=True)
@@ -635,7 +636,7 @@ def assemble(
         seed=np.array(seeds, np.int64),
         train_positive=np.stack([positive[fold.train].sum(0) for fold in folds]).astype(np.int32),
         train_observed=np.stack([seen.train[fold.train].sum(0) for fold in folds]).astype(np.int32),
-        truth=None if known is None else known[rows],
+        truth=None if known is None else np.where(known.observed, known.targets, -1)[rows].astype(np.int8),
     )
 
 
