@@ -27,16 +27,11 @@ class SuiteRun:
     """One run of a suite.
 
     Attributes:
-        parts: its value on each axis as a reader sees it, such as ``("focal(gamma=1.0)", "uniform")``.
+        parts: its value at each axis, as a reader sees it: ``("focal(gamma=1.0)", "repeat_factor")``.
     """
 
     parts: tuple[str, ...]
     config: Config
-
-    @property
-    def name(self) -> str:
-        """The parts as one text."""
-        return " + ".join(self.parts)
 
 
 @dataclass(frozen=True)

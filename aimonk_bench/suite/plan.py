@@ -25,6 +25,7 @@ from aimonk_bench.data.image_files import ImageFile, Skipped
 from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
+from aimonk_bench.reporting.words import run_name
 from aimonk_bench.training import checks
 from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES
 from aimonk_bench.training.losses import LOSSES, SET_LOSSES
@@ -60,7 +61,7 @@ class PlannedRun:
 
     Attributes:
         id: readable, ending in a short hash of config, data and encoder.
-        name: what a reader sees.
+        parts: of the name that a reader sees: its value at each axis of the suite; of a single run the config's name.
         columns: backbone, weights, loss, missing, sampler as ``summary.csv`` shows them.
         complexity: its place in the order of `complexity`.
         encoder: what makes its features.
@@ -68,12 +69,17 @@ class PlannedRun:
     """
 
     id: str
-    name: str
+    parts: tuple[str, ...]
     config: Config
     columns: dict[str, str]
     complexity: tuple[int, ...]
     encoder: EncoderSpec
     reason: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What a reader sees."""
+        return run_name(self.parts)
 
     @cached_property
     def text(self) -> str:
@@ -104,7 +110,7 @@ def plan_run(config: Config) -> Plan:
     listed = _checked_labels([config])
     resolved = weights.resolve(config.backbone)
     dataset = _dataset(config.data, listed)
-    planned = _planned(config.name, config, dataset, resolved)
+    planned = _planned((config.name,), config, dataset, resolved)
     return Plan(config.name, dataset, (planned,), planned)
 
 
@@ -120,7 +126,7 @@ def plan_suite(suite: Suite) -> Plan:
         if run.config.backbone not in resolved:
             resolved[run.config.backbone] = _resolve(run.config.backbone)
     dataset = _dataset(suite.base.data, listed)
-    runs = tuple(_planned(run.name, run.config, dataset, resolved[run.config.backbone]) for run in suite.runs)
+    runs = tuple(_planned(run.parts, run.config, dataset, resolved[run.config.backbone]) for run in suite.runs)
     renamed = tuple(_renamed(run, suite.name) for run in runs)
     return Plan(suite.name, dataset, renamed, renamed[suite.baseline])
 
@@ -133,7 +139,7 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     """
     suite = loader.load_suite(path, tables, overrides) if loader.is_suite(path) else None
     config = suite.base if suite else loader.load(path, tables, overrides)
-    named = [(run.name, run.config) for run in suite.runs] if suite else [(config.name, config)]
+    named = [(run_name(run.parts), run.config) for run in suite.runs] if suite else [(config.name, config)]
     listed = _checked_labels([run for _, run in named])
     unreadable = image_files.unreadable(zip(listed.ids, listed.lines.tolist(), strict=True), config.data.images)
     absent = [f"{listed.path}:{item.line}: {image_files.message(item, config.data.images)}" for item in unreadable]
@@ -204,7 +210,9 @@ def _resolve(backbone: BackboneConfig) -> Weights | WeightsUnavailable:
         return error
 
 
-def _planned(name: str, config: Config, dataset: Dataset, resolved: Weights | WeightsUnavailable) -> PlannedRun:
+def _planned(
+    parts: tuple[str, ...], config: Config, dataset: Dataset, resolved: Weights | WeightsUnavailable
+) -> PlannedRun:
     encoder = EncoderSpec(
         resolved.weights if isinstance(resolved, WeightsUnavailable) else resolved,
         config.transform.size,
@@ -224,7 +232,7 @@ def _planned(name: str, config: Config, dataset: Dataset, resolved: Weights | We
     }
     return PlannedRun(
         id=run_id(config, dataset.fingerprint, encoder.run_digest),
-        name=name,
+        parts=parts,
         config=config,
         columns=columns,
         complexity=complexity(config, encoder.weights.entry.features),

@@ -432,13 +432,13 @@ def test_the_whole_way_from_files_to_features(engine: str, pictures: list[ImageF
     import timm
     import torch
 
-    from aimonk_bench.backbones import trunk
+    from aimonk_bench.backbones import network as networks
 
     found = weights.resolve(BackboneConfig(name="tf_efficientnet_lite0"))
     spec = EncoderSpec(found, SIZE, engine)
     bank = FeatureStore(tmp_path / "store").bank(pictures[:5], views(FLIP), FLIP, spec)
     network = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
-    network.load_state_dict(trunk.build(found, SIZE).network.state_dict())
+    network.load_state_dict(networks.build(found, SIZE).network.state_dict())
     wanted = np.zeros((2, 5, 1280), np.float32)
     for n, picture in enumerate(pictures[:5]):
         image = decode(picture.path.read_bytes(), SIZE, "bicubic")

@@ -38,7 +38,7 @@ def test_what_is_hidden_tuned_or_calibrated_enters_the_id(write):
 
 def test_a_suite_expands_in_the_order_of_its_axes(write):
     suite = load_suite(write("s.yaml", SUITE))
-    assert [run.name for run in suite.runs] == [
+    assert [" + ".join(run.parts) for run in suite.runs] == [
         "masked_bce + uniform",
         "masked_bce + repeat_factor",
         "pos_weight + uniform",
@@ -66,7 +66,7 @@ def test_axes_may_be_any_key(write):
         "loss: focal\n"
     )
     suite = load_suite(write("s.yaml", text))
-    assert [run.name for run in suite.runs] == [
+    assert [" + ".join(run.parts) for run in suite.runs] == [
         f"seed={seed} + lr=0.1 + {backbone} + sgd(nesterov=True) + size=64 + gamma=1.0"
         for seed in (0, 1)
         for backbone in ("resnet18", "resnet50(weights=w.pth)")
@@ -80,7 +80,7 @@ def test_hidden_labels_have_readable_names(write):
         "missing: [ignore, negative]}"
     )
     suite = load_suite(write("s.yaml", DATA + f"suite: {{baseline: {{hide: null, missing: ignore}}, axes: {axes}}}\n"))
-    assert [run.name for run in suite.runs] == [
+    assert [" + ".join(run.parts) for run in suite.runs] == [
         f"{hidden} + {policy}"
         for hidden in ("nothing hidden", "hide random(fraction=0.5)", "hide score(fraction=0.25, rows=train, seed=3)")
         for policy in ("ignore", "negative")
@@ -93,7 +93,7 @@ def test_parts_of_hide_can_be_axes(write):
     axes = "{hide.mechanism: [random, score], hide.fraction: [0.3, 0.6]}"
     baseline = "{hide.mechanism: score, hide.fraction: 0.6}"
     suite = load_suite(write("s.yaml", DATA + f"suite: {{baseline: {baseline}, axes: {axes}}}\n"))
-    assert [run.name for run in suite.runs] == [
+    assert [" + ".join(run.parts) for run in suite.runs] == [
         f"{mechanism} + fraction={fraction}" for mechanism in ("random", "score") for fraction in (0.3, 0.6)
     ]
     assert suite.baseline == 3
@@ -104,7 +104,7 @@ def test_parts_of_hide_can_be_axes(write):
 def test_whole_sections_have_readable_names(write):
     axes = "{split: [{folds: 3}, {scheme: holdout}], train: [{epochs: 3, optimizer: sgd}]}"
     suite = load_suite(write("s.yaml", DATA + f"suite: {{baseline: {{split: {{folds: 3}}}}, axes: {axes}}}\n"))
-    assert [run.name for run in suite.runs] == [
+    assert [" + ".join(run.parts) for run in suite.runs] == [
         f"{split} + train(sgd, epochs=3)" for split in ("kfold(folds=3)", "holdout")
     ]
 
@@ -125,7 +125,7 @@ def test_a_pattern_reads_like_an_axis_value(write):
         "  exclude: [{loss: {name: focal, gamma: 3.0}}]\n"
     )
     suite = load_suite(write("s.yaml", text))
-    assert [run.name for run in suite.runs] == ["focal", "focal(gamma=1.0)"]
+    assert [" + ".join(run.parts) for run in suite.runs] == ["focal", "focal(gamma=1.0)"]
     assert suite.baseline == 0
 
 
@@ -176,7 +176,10 @@ def test_an_option_that_one_loss_lacks_is_not_tuned_but_listed(write):
     assert "s.yaml:3:8: tune.loss.gamma: found an option that runs with loss masked_bce lack" in line
     [repair] = re.findall(r"or the axis lists its values: ({.*})", line)
     listed = f"suite: {{baseline: {{loss: masked_bce}}, axes: {{loss: [masked_bce, {repair}]}}}}\n"
-    assert [run.name for run in load_suite(write("s.yaml", DATA + listed)).runs] == ["masked_bce", "focal(gamma=1.0)"]
+    assert [" + ".join(run.parts) for run in load_suite(write("s.yaml", DATA + listed)).runs] == [
+        "masked_bce",
+        "focal(gamma=1.0)",
+    ]
     other = tuned.format("loss: focal\n", "{loss: focal}", "focal, {name: focal, alpha: null}")
     assert len(load_suite(write("s.yaml", DATA + other)).runs) == 2
 

@@ -18,7 +18,7 @@ import torch
 from sklearn import metrics
 
 from aimonk_bench import cli
-from aimonk_bench.backbones import trunk
+from aimonk_bench.backbones import network as networks
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.config import loader
 from aimonk_bench.data import images, splits
@@ -601,7 +601,7 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
     ids, labels = planned.dataset.listed.ids, planned.dataset.listed.labels
     weights = planned.runs[0].encoder.weights
     network = timm.create_model(weights.entry.timm, pretrained=False, num_classes=0).eval()
-    network.load_state_dict(trunk.build(weights, 32).network.state_dict())
+    network.load_state_dict(networks.build(weights, 32).network.state_dict())
 
     def encode(rows: np.ndarray, flips: np.ndarray) -> torch.Tensor:
         read = [images.decode((config.data.images / ids[n]).read_bytes(), 32, "bicubic") for n in rows]
@@ -663,8 +663,10 @@ def hidden(workplace: Path) -> dict[str, Path]:
     (workplace / "hide.yaml").write_text(HIDE)
     out = workplace / "hide"
     assert cli.main(["suite", str(workplace / "hide.yaml"), "--out", str(out), "--quiet"]) == 0
-    names = json.loads((out / "suite.json").read_text())["names"]
-    return {name: out / "runs" / run_id for run_id, name in names.items()}
+    record = json.loads((out / "suite.json").read_text())
+    return {
+        " + ".join(name): out / "runs" / run_id for run_id, name in zip(record["ids"], record["names"], strict=True)
+    }
 
 
 def test_hiding_takes_labels_from_training_and_validation_and_no_other(hidden: dict[str, Path]) -> None:
