@@ -23,6 +23,7 @@ def predictions(
     trained: Trained, dataset: EncodedDataset, labels: SplitLabels, folds: Sequence[Fold], seeds: Sequence[int]
 ) -> Predictions:
     """The logits of all folds as one table: a row per (fold, split, image), in label-file order within a part."""
+    truth = dataset.truth
     parts = [(number, part, getattr(fold, part)) for number, fold in enumerate(folds) for part in ("val", "test")]
     rows = np.concatenate([part_rows for _, _, part_rows in parts])
     sizes = [len(part_rows) for _, _, part_rows in parts]
@@ -40,7 +41,7 @@ def predictions(
         seed=np.array(seeds, np.int64),
         train_positive=np.stack([positive for positive, _ in counts]).astype(np.int32),
         train_observed=np.stack([positive + negative for positive, negative in counts]).astype(np.int32),
-        truth=None if dataset.truth is None else dataset.truth[rows],
+        truth=None if truth is None else np.where(truth.observed, truth.targets, -1)[rows].astype(np.int8),
     )
 
 

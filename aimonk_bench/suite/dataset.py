@@ -29,14 +29,14 @@ class Dataset:
         images: [N] None where the image is missing.
         skipped: those missing images.
         fingerprint: hex digest of ids, observed targets, image hashes and the truth, where there is one.
-        truth: [N, A] 1, 0, -1 where not known; None without a truth.
+        truth: [N, A], observed where the truth file states the label; None without such a file.
     """
 
     listed: LabelFile
     images: list[ImageFile | None]
     skipped: list[Skipped]
     fingerprint: str
-    truth: np.ndarray | None
+    truth: Labels | None
 
 
 def locate(data: DataConfig, listed: LabelFile) -> Dataset:
@@ -45,7 +45,7 @@ def locate(data: DataConfig, listed: LabelFile) -> Dataset:
     Raises:
         UserError: images are missing and not to be skipped, or the truth is wrong.
     """
-    true_labels = truth.load(listed)
+    true_labels = truth.load(data, listed)
     images, skipped = image_files.locate(listed, data.images, data.on_bad_image)
     fingerprint = truth.fingerprint(image_files.fingerprint(listed, images), true_labels)
     return Dataset(listed, images, skipped, fingerprint, true_labels)
@@ -75,7 +75,7 @@ class EncodedDataset:
         fingerprint: of the whole data set.
         stored: output of the frozen layers, index [V, N].
         pooled: pooled features of the pretrained network; the same matrix if all its layers are frozen.
-        truth: [N, A] 1, 0, -1 where not known; None without a truth.
+        truth: [N, A], observed where the truth file states the label; None without such a file.
     """
 
     listed: LabelFile
@@ -84,7 +84,7 @@ class EncodedDataset:
     fingerprint: str
     stored: Bank
     pooled: Bank
-    truth: np.ndarray | None
+    truth: Labels | None
     _splits: dict[Holdout | KFold, list[Fold]] = field(default_factory=dict)
     _probes: dict[tuple[int, bytes], np.ndarray] = field(default_factory=dict)
 

@@ -131,7 +131,7 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     absent = [f"{listed.path}:{item.line}: {image_files.message(item, config.data.images)}" for item in unreadable]
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=image_files.SHOWN)
-    true_labels = truth.load(listed)
+    true_labels = truth.load(config.data, listed)
     heads = sum(trainings(run) * len(run.train.seeds) * _folds(run) for _, run in runs)
     lines = [
         f"{path} is valid.",
@@ -143,7 +143,8 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         *(f"  {name}" for name, _ in runs),
     ]
     if true_labels is not None:
-        lines.insert(2, f"{truth.FILE}: known for {(true_labels >= 0).sum()} of {true_labels.size} labels")
+        stated = true_labels.observed
+        lines.insert(2, f"{config.data.truth}: states {stated.sum()} of {stated.size} labels")
     return "\n".join(lines)
 
 

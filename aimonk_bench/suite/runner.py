@@ -15,7 +15,6 @@ from pathlib import Path
 import filelock
 
 from aimonk_bench.backbones.features import FeatureStore
-from aimonk_bench.data import truth
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.records import derived, index, run, suite
@@ -52,7 +51,7 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
             return
         datasets = EncodedDatasets(plan.dataset, clock, progress)
         datasets.prepare([planned], fatal=UserError)
-        with executors.opened(_executor(plan), runs=1) as pools:
+        with executors.opened(plan.baseline.config.run.executor, runs=1) as pools:
             driver = Driver(datasets, TaskQueue(pools, clock), clock, progress)
             driver.execute([planned], {planned.id: folder})
     for error in driver.failures.values():
@@ -76,7 +75,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
             pending = [p for p in plan.runs if not run.claim(folders[p.id], p.id, p.text)]
         datasets = EncodedDatasets(plan.dataset, clock, progress)
         frozen = sum(planned.config.backbone.freeze == "all" for planned in pending)
-        with executors.opened(_executor(plan), frozen) as pools:
+        with executors.opened(plan.baseline.config.run.executor, frozen) as pools:
             datasets.prepare(pending, fatal=BadImages)
             record = suite.SuiteRecord(
                 name=plan.name,
@@ -100,11 +99,6 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
                     _draw_missingness(plan, collection)
     if len(pending) < len(plan.runs):
         logger.info("%d of %d runs were already done", len(plan.runs) - len(pending), len(plan.runs))
-
-
-def _executor(plan: Plan) -> executors.Name:
-    section = getattr(plan.baseline.config, "run", None)
-    return "auto" if section is None else section.executor
 
 
 class EncodedDatasets:
@@ -334,7 +328,8 @@ def _draw_missingness(plan: Plan, collection: Collection) -> None:
     points = missingness.scores(plan, collection)
     path = collection.folder / MISSINGNESS
     if points:
-        scored_on = "the test labels" if plan.dataset.truth is None else truth.FILE
+        truth = plan.baseline.config.data.truth
+        scored_on = "the test labels" if truth is None else truth.name
         figures.missingness(points, f"{plan.name}: scored on {scored_on}", path)
     else:
         path.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from small_suite import execute, files_of_runs
 
-from aimonk_bench.suite import executors, runner
+from aimonk_bench.suite import executors
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.executors import SERIAL, Executors, TaskQueue, Workers
 
@@ -64,8 +64,7 @@ def test_every_executor_leaves_the_same_files(suite: Path, pair: Path, monkeypat
     monkeypatch.setattr("aimonk_bench.records.environment.cores", lambda: 1)
     monkeypatch.setattr(executors, "WORTHWHILE", 2)
     for name in ("auto", "processes"):
-        monkeypatch.setattr(runner, "_executor", lambda plan, name=name: name)
-        assert execute(pair, pair.parent / name) == 0
+        assert execute(pair, pair.parent / name, f"run.executor={name}") == 0
         assert files_of_runs(pair.parent / name) == expected
 
 

@@ -164,9 +164,10 @@ def test_a_broken_truth_is_a_usage_error(workplace: Path, capsys: pytest.Capture
     folder.mkdir()
     (folder / "labels.txt").write_text((workplace / "synthetic" / "labels.txt").read_text())
     asked = [str(workplace / "small.yaml"), "--set", f"data.labels={folder / 'labels.txt'}"]
+    asked += ["--set", f"data.truth={folder / 'truth.csv'}"]
     (folder / "truth.csv").write_text("image,attr1,attr2,attr3,attr4\nimage_0.jpg,1,1,NA,\n")
     assert cli.main(["validate", *asked]) == 0
-    assert "truth.csv: known for 2 of 320 labels" in capsys.readouterr().out
+    assert "truth.csv: states 2 of 320 labels" in capsys.readouterr().out
     (folder / "truth.csv").write_text("image,attr1,attr2,attr3,attr4\nother.jpg,1,1,1,1\n")
     for verb in ("validate", "run"):
         assert cli.main([verb, *asked]) == 2
