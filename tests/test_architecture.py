@@ -28,7 +28,6 @@ LONG_MODULES = {
     "evaluation/audit.py",
     "evaluation/intervals.py",
     "evaluation/signal.py",
-    "reporting/audit.py",
     "suite/runner.py",
     "training/finetune.py",
     "training/trainer.py",

@@ -71,7 +71,7 @@ def heading(summary: Summary) -> list[str]:
         "loss": {record.status.columns["loss"] for record in collection.records.values()},
         "missing": {record.status.columns["missing"] for record in collection.records.values()},
         "sampler": {record.status.columns["sampler"] for record in collection.records.values()},
-        "thresholds": {thresholds.policy for thresholds in summary.thresholds.values()},
+        "thresholds": set(summary.policies.values()),
     }
     common = {name: values.pop() for name, values in settings.items() if len(values) == 1}
     said = {*common.values(), *(facts[key] for facts, _ in backbones for key in ("name", "requested"))}
@@ -97,7 +97,7 @@ def _sizes(summary: Summary) -> list[str]:
         count(used, "image") if used == listed else f"{used} of {listed} listed images"
         for used, listed in ((record.data["n_used"], record.data["n_listed"]) for record in finished)
     }
-    splits = {_split(record, summary.seeds(record.status.id)) for record in finished}
+    splits = {_split(record, summary.seeds[record.status.id]) for record in finished}
     views = {record.data.get("views", "exact") for record in finished}
     return [
         *images,

@@ -115,7 +115,7 @@ def _not_shown(summary: Summary, shown: Sequence[str], top: int) -> Iterator[str
     """How many runs are not shown, and how to see them."""
     hidden = [run_id for run_id in summary.ranking if run_id not in shown]
     if hidden:
-        lowest, highest = span(summary.macro[run_id]["f1_validation"] for run_id in hidden)
+        lowest, highest = span(summary.values[run_id]["f1_validation"][-1] for run_id in hidden)
         values = number_range(lowest, highest)
         yield f"{count(len(hidden), 'more run')}, validation macro F1 {values}: --top {len(summary.ranking)}"
     missing = len(summary.collection.missing)

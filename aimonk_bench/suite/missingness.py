@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from aimonk_bench.config.schema import HideConfig
 from aimonk_bench.evaluation import metrics
 from aimonk_bench.records import derived
 from aimonk_bench.records.index import Collection
@@ -23,7 +22,7 @@ def scores(plan: Plan, found: Collection) -> list[HiddenScore]:
     """
     finished = {record.status.id: record for record in found.finished}
     runs = [planned for planned in plan.runs if planned.id in finished]
-    ways = {(_mechanism(hiding), hiding.fraction) for planned in runs if (hiding := planned.config.hide)}
+    ways = {(hide.mechanism, hide.rows, hide.fraction) for planned in runs if (hide := planned.config.hide)}
     if len(ways) < 2:
         return []
     values = np.array([_values(finished[planned.id]) for planned in runs])  # [runs, figure, A]
@@ -31,7 +30,8 @@ def scores(plan: Plan, found: Collection) -> list[HiddenScore]:
     varying = [key for key in COLUMNS if len({planned.columns[key] for planned in runs}) > 1]
     return [
         HiddenScore(
-            mechanism=_mechanism(planned.config.hide) if planned.config.hide else None,
+            mechanism=planned.config.hide.mechanism if planned.config.hide else None,
+            train_only=planned.config.hide is not None and planned.config.hide.rows == "train",
             fraction=planned.config.hide.fraction if planned.config.hide else 0.0,
             recipe=", ".join(planned.columns[key] for key in varying),
             f1=f1,
@@ -39,10 +39,6 @@ def scores(plan: Plan, found: Collection) -> list[HiddenScore]:
         )
         for planned, (f1, average_precision) in zip(runs, macros.tolist(), strict=True)
     ]
-
-
-def _mechanism(hiding: HideConfig) -> str:
-    return hiding.mechanism + (", training rows only" if hiding.rows == "train" else "")
 
 
 def _values(record: RunRecord) -> np.ndarray:
