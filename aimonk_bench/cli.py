@@ -198,7 +198,7 @@ def list_(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the YAML files."""
-    from aimonk_bench.config.schema import json_schema
+    from aimonk_bench.config.jsonschema import json_schema
     from aimonk_bench.records.files import dumps
     from aimonk_bench.tables import TABLES
 

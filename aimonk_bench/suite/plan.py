@@ -8,7 +8,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +20,8 @@ from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
+from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, DataConfig, KFold, Tables, TrainConfig
 from aimonk_bench.config.grid import Suite
-from aimonk_bench.config.schema import TAIL_OPTIONS, BackboneConfig, Config, DataConfig, KFold, Tables, TrainConfig
 from aimonk_bench.data import image_files, label_file, splits, truth
 from aimonk_bench.data.image_files import ImageFile, Skipped
 from aimonk_bench.data.label_file import LabelFile
@@ -241,8 +241,7 @@ def _planned(
 
 def trainings(config: Config) -> int:
     """How many times a head of each fold and seed is trained: stages x tuned settings."""
-    settings: Iterable[list[float]] = config.tune.values()  # type: ignore[assignment]  # of a TypedDict: object
-    return (1 + wants_teacher(config.missing)) * math.prod(map(len, settings))
+    return (1 + wants_teacher(config.missing)) * math.prod(map(len, config.tune.values()))
 
 
 def _folds(config: Config) -> int:
@@ -296,7 +295,7 @@ def run_id(config: Config, fingerprint: str, encoder: str) -> str:
     parts += [f"hide {config.hide}"] if config.hide else []
     parts += [config.backbone.name] if config.backbone.name != BackboneConfig().name else []
     parts += [f"{FREEZE}{config.backbone.freeze}"] if config.backbone.freeze != "all" else []
-    scalars = ("lr", *TAIL_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")
+    scalars = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")
     parts += [f"{key}{getattr(train, key)}" for key in scalars if getattr(train, key) != getattr(usual, key)]
     readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)
     augmented = [] if config.transform.views == "exact" else [importlib.metadata.version("albumentations")]

@@ -20,7 +20,7 @@ import numpy as np
 
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.backbones.features import Bank, FeatureStore
-from aimonk_bench.config.schema import Config, HideConfig, Holdout, KFold
+from aimonk_bench.config.fields import Config, HideConfig, Holdout, KFold
 from aimonk_bench.data import splits, transforms, truth
 from aimonk_bench.data.hiding import hide
 from aimonk_bench.data.image_files import SHOWN, Skipped

@@ -18,7 +18,7 @@ from rich.console import Console
 from statsmodels.stats.proportion import proportion_confint
 
 from aimonk_bench import cli
-from aimonk_bench.config.schema import Holdout, KFold
+from aimonk_bench.config.fields import Holdout, KFold
 from aimonk_bench.data import images, splits
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation import audit, signal
