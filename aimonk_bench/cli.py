@@ -163,7 +163,8 @@ def audit(
     from rich.console import Console
 
     from aimonk_bench.console import Progress, set_up_logging
-    from aimonk_bench.reporting.audit import as_json, rendering
+    from aimonk_bench.records.files import dumps
+    from aimonk_bench.reporting.audit import content, rendering
     from aimonk_bench.suite import inspection
     from aimonk_bench.tables import TABLES
 
@@ -173,7 +174,7 @@ def audit(
     if form is AuditFormat.rich:
         rendering.render(found, Console())
     else:
-        sys.stdout.write(as_json.to_json(found))
+        sys.stdout.write(dumps(content.content(found)))
 
 
 @app.command("list")
