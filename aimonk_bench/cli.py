@@ -180,7 +180,8 @@ def audit(
     from rich.console import Console
 
     from aimonk_bench.console import Progress, set_up_logging
-    from aimonk_bench.reporting.audit import as_json, rendering
+    from aimonk_bench.records.files import dumps
+    from aimonk_bench.reporting.audit import content, rendering
     from aimonk_bench.suite import inspection
     from aimonk_bench.tables import TABLES
 
@@ -190,7 +191,7 @@ def audit(
     if form == "rich":
         rendering.render(findings, Console())
     else:
-        sys.stdout.write(as_json.to_json(findings))
+        sys.stdout.write(dumps(content.content(findings)))
 
 
 @app.command("list")

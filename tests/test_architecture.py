@@ -27,7 +27,6 @@ LONG_MODULES = {
     "evaluation/audit.py",
     "evaluation/intervals.py",
     "evaluation/signal.py",
-    "reporting/audit.py",
     "training/finetune.py",
     "training/trainer.py",
 }

@@ -144,8 +144,9 @@ def test_a_suite_that_hides_in_several_ways_has_a_plot(hidden: dict[str, Path], 
 
 def test_the_plot_shows_the_scores_of_the_truth(hidden: dict[str, Path], workplace: Path) -> None:
     points = missingness.scores(planned(workplace / "hide.yaml"), index.collect(workplace / "hide"))
-    assert [(point.mechanism, point.fraction) for point in points] == [
-        *((None, 0.0), ("random", 0.5), ("random, training rows only", 0.5), ("positives", 0.4), ("score", 0.4))
+    assert [(point.mechanism, point.train_only, point.fraction) for point in points] == [
+        *((None, False, 0.0), ("random", False, 0.5), ("random", True, 0.5)),
+        *(("positives", False, 0.4), ("score", False, 0.4)),
     ]
     for point, folder in zip(points, hidden.values(), strict=True):
         saved = np.load(folder / "predictions.npz")
