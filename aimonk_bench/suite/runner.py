@@ -18,7 +18,7 @@ import filelock
 import numpy as np
 
 from aimonk_bench.backbones.encoder import pick_device
-from aimonk_bench.backbones.features import Bank, FeatureStore
+from aimonk_bench.backbones.features import FeatureMatrix, FeatureStore
 from aimonk_bench.config.schema import Config, HideConfig, Holdout, KFold
 from aimonk_bench.data import splits, transforms, truth
 from aimonk_bench.data.hiding import hide
@@ -121,8 +121,8 @@ class Material:
     groups: np.ndarray
     skipped: list[Skipped]
     fingerprint: str
-    bank: Bank
-    pooled: Bank
+    bank: FeatureMatrix
+    pooled: FeatureMatrix
     truth: np.ndarray | None
     _probed: dict[tuple[int, bytes], np.ndarray] = dataclasses.field(default_factory=dict)
     _dealt: dict[Holdout | KFold, list[Fold]] = dataclasses.field(default_factory=dict)
@@ -228,7 +228,7 @@ class Materials:
         found = [picture for picture in self._dataset.pictures if picture is not None]
         transform, encoder = planned.config.transform, planned.encoder
         with _meanwhile(splits.prepare, self._progress) as progress:
-            bank = self._store.bank(found, views, transform, encoder, progress)
+            bank = self._store.features(found, views, transform, encoder, progress)
         bad = [Skipped(found[n].image_id, found[n].line, reason) for n, reason in bank.bad]
         if bad and (data.on_bad_image == "error" or len(bad) == len(found)):
             where = [f"{data.labels}:{item.line}: picture {item.image_id}" for item in bad]
@@ -248,7 +248,7 @@ class Materials:
         pooled = bank
         if encoder.freeze != "all":
             whole = dataclasses.replace(encoder, freeze="all")
-            pooled = self._store.bank([found[n] for n in kept], UNDISTURBED, transform, whole, self._progress)
+            pooled = self._store.features([found[n] for n in kept], UNDISTURBED, transform, whole, self._progress)
         return Material(usable, groups, skipped, self._dataset.fingerprint, bank, pooled, known)
 
 
