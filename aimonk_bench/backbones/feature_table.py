@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from aimonk_bench.backbones.encoder import damaged, read_record
-from aimonk_bench.data.pictures import Picture as ImageFile
+from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.errors import UserError
 
 FILES = {"float32": "rows.f32", "float16": "rows.f16", "uint8": "rows.u8"}

@@ -28,9 +28,9 @@ import numpy as np
 from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones.encoder import EncoderSpec, Engine, Record, read_record
 from aimonk_bench.backbones.feature_table import FeatureTable, Todo, open_table
-from aimonk_bench.config.schema import TransformConfig
+from aimonk_bench.config.fields import TransformConfig
+from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.images import UndecodableImage, decode
-from aimonk_bench.data.pictures import Picture as ImageFile
 from aimonk_bench.data.transforms import Views, render
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.records.environment import cores

@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 
 from aimonk_bench.backbones import catalog
 from aimonk_bench.backbones.catalog import Entry
-from aimonk_bench.config.schema import WEIGHT_SUFFIXES, BackboneConfig
+from aimonk_bench.config.fields import WEIGHT_SUFFIXES, BackboneConfig
 from aimonk_bench.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# To reach a server, in all. Whatever its `etag_timeout`, huggingface_hub 2.4 tries a request six times: 23 s for a closed
-# port, more than 90 s for a server that does not answer.
+# To reach a server, in all. huggingface_hub 2.4 tries a request six times whatever its `etag_timeout`: 23 s for a
+# closed port, more than 90 s for a server that does not answer.
 REACH_SECONDS = 5.0
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order of preference
 PACKAGED = (*WEIGHT_SUFFIXES, ".bin")  # suffixes of weight files in packages

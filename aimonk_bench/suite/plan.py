@@ -8,7 +8,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,13 +20,14 @@ from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
+from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, DataConfig, KFold, Tables, TrainConfig
 from aimonk_bench.config.grid import Suite
-from aimonk_bench.config.schema import TAIL_OPTIONS, BackboneConfig, Config, DataConfig, KFold, Tables, TrainConfig
-from aimonk_bench.data import label_file, pictures, splits, truth
+from aimonk_bench.data import image_files, label_file, splits, truth
+from aimonk_bench.data.image_files import ImageFile, Skipped
 from aimonk_bench.data.label_file import LabelFile
-from aimonk_bench.data.pictures import Picture, Skipped
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
+from aimonk_bench.reporting.words import run_name
 from aimonk_bench.training import checks
 from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES
 from aimonk_bench.training.losses import LOSSES, SET_LOSSES
@@ -50,7 +51,7 @@ class Dataset:
     """
 
     listed: LabelFile
-    pictures: list[Picture | None]
+    pictures: list[ImageFile | None]
     skipped: list[Skipped]
     fingerprint: str
     truth: np.ndarray | None
@@ -62,7 +63,7 @@ class PlannedRun:
 
     Attributes:
         id: readable, ending in a short hash of config, data and encoder.
-        name: what a reader sees.
+        parts: of the name that a reader sees: its value at each axis of the suite; of a single run the config's name.
         columns: backbone, weights, loss, missing, sampler as ``summary.csv`` shows them.
         complexity: its place in the order of `complexity`.
         encoder: what makes its features.
@@ -70,12 +71,17 @@ class PlannedRun:
     """
 
     id: str
-    name: str
+    parts: tuple[str, ...]
     config: Config
     columns: dict[str, str]
     complexity: tuple[int, ...]
     encoder: EncoderSpec
     reason: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What a reader sees."""
+        return run_name(self.parts)
 
     @cached_property
     def text(self) -> str:
@@ -106,7 +112,7 @@ def plan_run(config: Config) -> Plan:
     listed = _checked_labels([config])
     resolved = weights.resolve(config.backbone)
     dataset = _dataset(config.data, listed)
-    planned = _planned(config.name, config, dataset, resolved)
+    planned = _planned((config.name,), config, dataset, resolved)
     return Plan(config.name, dataset, (planned,), planned)
 
 
@@ -122,7 +128,7 @@ def plan_suite(suite: Suite) -> Plan:
         if run.config.backbone not in resolved:
             resolved[run.config.backbone] = _resolve(run.config.backbone)
     dataset = _dataset(suite.base.data, listed)
-    runs = tuple(_planned(run.name, run.config, dataset, resolved[run.config.backbone]) for run in suite.runs)
+    runs = tuple(_planned(run.parts, run.config, dataset, resolved[run.config.backbone]) for run in suite.runs)
     renamed = tuple(_renamed(run, suite.name) for run in runs)
     return Plan(suite.name, dataset, renamed, renamed[suite.baseline])
 
@@ -135,11 +141,12 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     """
     suite = loader.load_suite(path, tables, overrides) if loader.is_suite(path) else None
     config = suite.base if suite else loader.load(path, tables, overrides)
-    named = [(run.name, run.config) for run in suite.runs] if suite else [(config.name, config)]
+    named = [(run_name(run.parts), run.config) for run in suite.runs] if suite else [(config.name, config)]
     listed = _checked_labels([run for _, run in named])
-    absent = pictures.exist(listed, config.data.images)
+    unreadable = image_files.unreadable(zip(listed.ids, listed.lines.tolist(), strict=True), config.data.images)
+    absent = [f"{listed.path}:{item.line}: {image_files.message(item, config.data.images)}" for item in unreadable]
     if absent and config.data.on_bad_image == "error":
-        raise UserError(absent, limit=label_file.SHOWN)
+        raise UserError(absent, limit=image_files.SHOWN)
     known = truth.load(listed)
     heads = [trainings(run) * len(run.train.seeds) * _folds(run) for _, run in named]
     lines = [
@@ -184,8 +191,8 @@ def _checked_labels(configs: Sequence[Config]) -> LabelFile:
 
 def _dataset(data: DataConfig, listed: LabelFile) -> Dataset:
     known = truth.load(listed)
-    found, skipped = pictures.locate(listed, data.images, data.on_bad_image)
-    fingerprint = truth.fingerprint(pictures.fingerprint(listed, found), known)
+    found, skipped = image_files.locate(listed, data.images, data.on_bad_image)
+    fingerprint = truth.fingerprint(image_files.fingerprint(listed, found), known)
     return Dataset(listed, found, skipped, fingerprint, known)
 
 
@@ -201,7 +208,9 @@ def _resolve(backbone: BackboneConfig) -> Weights | WeightsUnavailable:
         return error
 
 
-def _planned(name: str, config: Config, dataset: Dataset, resolved: Weights | WeightsUnavailable) -> PlannedRun:
+def _planned(
+    parts: tuple[str, ...], config: Config, dataset: Dataset, resolved: Weights | WeightsUnavailable
+) -> PlannedRun:
     encoder = EncoderSpec(
         resolved.weights if isinstance(resolved, WeightsUnavailable) else resolved,
         config.transform.size,
@@ -221,7 +230,7 @@ def _planned(name: str, config: Config, dataset: Dataset, resolved: Weights | We
     }
     return PlannedRun(
         id=run_id(config, dataset.fingerprint, encoder.run_digest),
-        name=name,
+        parts=parts,
         config=config,
         columns=columns,
         complexity=complexity(config, encoder.weights.entry.features),
@@ -232,8 +241,7 @@ def _planned(name: str, config: Config, dataset: Dataset, resolved: Weights | We
 
 def trainings(config: Config) -> int:
     """How many times a head of each fold and seed is trained: stages x tuned settings."""
-    settings: Iterable[list[float]] = config.tune.values()  # type: ignore[assignment]  # of a TypedDict: object
-    return (1 + wants_teacher(config.missing)) * math.prod(map(len, settings))
+    return (1 + wants_teacher(config.missing)) * math.prod(map(len, config.tune.values()))
 
 
 def _folds(config: Config) -> int:
@@ -287,7 +295,7 @@ def run_id(config: Config, fingerprint: str, encoder: str) -> str:
     parts += [f"hide {config.hide}"] if config.hide else []
     parts += [config.backbone.name] if config.backbone.name != BackboneConfig().name else []
     parts += [f"{FREEZE}{config.backbone.freeze}"] if config.backbone.freeze != "all" else []
-    scalars = ("lr", *TAIL_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")
+    scalars = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")
     parts += [f"{key}{getattr(train, key)}" for key in scalars if getattr(train, key) != getattr(usual, key)]
     readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)
     augmented = [] if config.transform.views == "exact" else [importlib.metadata.version("albumentations")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import importlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,18 +20,17 @@ import numpy as np
 
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.backbones.features import FeatureMatrix, FeatureStore
-from aimonk_bench.config.schema import Config, HideConfig, Holdout, KFold
+from aimonk_bench.config.fields import Config, HideConfig, Holdout, KFold
 from aimonk_bench.data import splits, transforms, truth
 from aimonk_bench.data.hiding import hide
-from aimonk_bench.data.label_file import SHOWN, LabelFile
-from aimonk_bench.data.labels import Labels
-from aimonk_bench.data.pictures import Skipped
+from aimonk_bench.data.image_files import SHOWN, Skipped
+from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.data.splits import Fold
-from aimonk_bench.data.transforms import UNDISTURBED
+from aimonk_bench.data.transforms import UNAUGMENTED
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.evaluation import metrics, signal, thresholds
 from aimonk_bench.evaluation.predictions import Predictions
-from aimonk_bench.records import index, run, suite
+from aimonk_bench.records import derived, index, run, suite
 from aimonk_bench.records.environment import environment
 from aimonk_bench.records.files import write_json, write_text
 from aimonk_bench.records.index import Collection
@@ -139,7 +139,7 @@ class Material:
             UserError: it is impossible.
         """
         if scheme not in self._dealt:
-            self._dealt[scheme] = splits.split(scheme, self.labels.targets, self.labels.observed, self.groups)
+            self._dealt[scheme] = splits.split(scheme, self.labels, self.groups)
         return self._dealt[scheme]
 
     def seen(self, hiding: HideConfig | None, folds: Sequence[Fold]) -> Seen:
@@ -158,7 +158,7 @@ class Material:
         hidden = np.zeros_like(observed)
         for rows in parts if hiding.mechanism == "score" else [np.arange(len(targets))]:
             standing = self._probe(rows, hiding.seed) if hiding.mechanism == "score" else None
-            hidden[rows] = hide(hiding.mechanism, hiding.fraction, targets[rows], observed[rows], standing, rng)
+            hidden[rows] = hide(hiding.mechanism, hiding.fraction, self.labels[rows], standing, rng)
         left = observed & ~hidden
         return Seen(left, observed if hiding.rows == "train" else left, observed)
 
@@ -227,7 +227,7 @@ class Materials:
         rows = [row for row, picture in enumerate(self._dataset.pictures) if picture is not None]
         found = [picture for picture in self._dataset.pictures if picture is not None]
         transform, encoder = planned.config.transform, planned.encoder
-        with _meanwhile(splits.prepare, self._progress) as progress:
+        with _meanwhile(lambda: importlib.import_module("iterstrat.ml_stratifiers"), self._progress) as progress:
             bank = self._store.features(found, views, transform, encoder, progress)
         bad = [Skipped(found[n].image_id, found[n].line, reason) for n, reason in bank.bad]
         if bad and (data.on_bad_image == "error" or len(bad) == len(found)):
@@ -248,7 +248,7 @@ class Materials:
         pooled = bank
         if encoder.freeze != "all":
             whole = dataclasses.replace(encoder, freeze="all")
-            pooled = self._store.features([found[n] for n in kept], UNDISTURBED, transform, whole, self._progress)
+            pooled = self._store.features([found[n] for n in kept], UNAUGMENTED, transform, whole, self._progress)
         return Material(usable, groups, skipped, self._dataset.fingerprint, bank, pooled, known)
 
 
@@ -268,7 +268,7 @@ def _meanwhile(work: Callable[[], object], progress: Progress) -> Iterator[Progr
 
 def stored_views(config: Config) -> transforms.Views:
     """The views of a picture that the feature store keeps: of pixels only the undisturbed one."""
-    return UNDISTURBED if config.backbone.freeze == "none" else transforms.views(config.transform)
+    return UNAUGMENTED if config.backbone.freeze == "none" else transforms.views(config.transform)
 
 
 def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> None:
@@ -313,8 +313,13 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
         # its start costs nothing while that of the encoder has use for one core only
         later = _Later(stack.enter_context(Aside()), clock) if short >= WORTHWHILE else None
         _encode_all(pending, materials)
-        names = {planned.id: planned.name for planned in plan.runs}
-        record = suite.SuiteRecord(plan.name, plan.dataset.fingerprint, plan.baseline.id, tuple(names), names)
+        record = suite.SuiteRecord(
+            name=plan.name,
+            fingerprint=plan.dataset.fingerprint,
+            baseline=plan.baseline.id,
+            ids=tuple(planned.id for planned in plan.runs),
+            names=tuple(planned.parts for planned in plan.runs),
+        )
         suite.write(folder, record)
         try:
             for number, planned in enumerate(plan.runs, start=1):
@@ -436,7 +441,7 @@ def _execute_or_record(
 def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
     """Write again what was deleted of a finished run and derives from its predictions and its history."""
     with clock("files"):
-        run.restore(run.read(folder))
+        derived.restore(run.read(folder))
     if (folder / run.LOSS_CURVE).exists():
         return
     with clock("plots"):
@@ -445,10 +450,11 @@ def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
 
 def write_summaries(found: Collection) -> None:
     """Write ``statistics.json``, ``summary.csv`` and ``summary.md`` from the runs of a suite."""
-    if statistics := summary.summarize(found).statistics:
-        suite.write_statistics(found.folder, statistics)
-    write_text(found.folder / "summary.csv", summary.to_csv(summary.rows(found)))
-    write_text(found.folder / "summary.md", table.markdown(found))
+    made = summary.summarize(found)
+    if made.statistics:
+        suite.write_statistics(found.folder, made.statistics)
+    write_text(found.folder / "summary.csv", summary.to_csv(summary.frame([made])))
+    write_text(found.folder / "summary.md", table.markdown(made))
 
 
 def _draw_missingness(plan: Plan, found: Collection) -> None:
@@ -513,7 +519,7 @@ def _reason(error: Exception) -> str:
 def _status(
     planned: PlannedRun, state: Literal["done", "failed"], seconds: dict[str, float], reason: str | None = None
 ) -> Status:
-    return Status(planned.id, state, seconds, reason, planned.name, planned.columns, planned.complexity)
+    return Status(planned.id, state, seconds, reason, planned.parts, planned.columns, planned.complexity)
 
 
 def _record_failure(planned: PlannedRun, folder: Path, seconds: dict[str, float], error: Exception) -> None:

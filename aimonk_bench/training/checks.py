@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aimonk_bench.backbones.encoder import pick_device
-from aimonk_bench.config.schema import TrainConfig
+from aimonk_bench.config.fields import TrainConfig
 from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Spec
 from aimonk_bench.training.heads import check_optimizer

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 import aimonk_bench
 from aimonk_bench import registry
 from aimonk_bench.backbones.encoder import pick_device
-from aimonk_bench.config.schema import TrainConfig
+from aimonk_bench.config.fields import TrainConfig
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed
 from aimonk_bench.records.environment import cores

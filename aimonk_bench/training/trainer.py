@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aimonk_bench import registry
 from aimonk_bench.backbones.encoder import pick_device
-from aimonk_bench.config.schema import TrainConfig, Tune
+from aimonk_bench.config.fields import TrainConfig, Tune
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed
 from aimonk_bench.registry import Spec

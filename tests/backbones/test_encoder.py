@@ -12,7 +12,7 @@ import torch
 from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones import network, weights
 from aimonk_bench.backbones.encoder import EncoderSpec, open_encoder, read_record
-from aimonk_bench.config.schema import BackboneConfig
+from aimonk_bench.config.fields import BackboneConfig
 from aimonk_bench.errors import RunFailed, UserError
 
 LITE0 = "tf_efficientnet_lite0"

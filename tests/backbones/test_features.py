@@ -24,10 +24,10 @@ from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones import feature_table, features, weights
 from aimonk_bench.backbones.encoder import EncoderSpec, Record
 from aimonk_bench.backbones.features import CHUNK, FeatureMatrix, FeatureStore
-from aimonk_bench.config.schema import BackboneConfig, TransformConfig
+from aimonk_bench.config.fields import BackboneConfig, TransformConfig
+from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.images import decode
-from aimonk_bench.data.pictures import Picture as ImageFile
-from aimonk_bench.data.transforms import UNDISTURBED, render, views
+from aimonk_bench.data.transforms import UNAUGMENTED, render, views
 from aimonk_bench.errors import RunFailed, UserError
 
 SIZE = 32
@@ -565,7 +565,7 @@ def test_an_invalid_budget_is_refused_at_once(budget: str, tmp_path: Path, monke
 
 def test_pixels_are_stored_as_they_are_decoded(images: list[ImageFile], spec: EncoderSpec, tmp_path: Path):
     matrix = FeatureStore(tmp_path / "store").features(
-        images, UNDISTURBED, FLIP, dataclasses.replace(spec, freeze="none")
+        images, UNAUGMENTED, FLIP, dataclasses.replace(spec, freeze="none")
     )
     assert (matrix.rows.dtype, matrix.rows.shape) == (np.uint8, (100, SIZE * SIZE * 3))
     for n, image in enumerate(images):

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from aimonk_bench.backbones import catalog, network, weights
 from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.backbones.weights import Weights
-from aimonk_bench.config.schema import BackboneConfig
+from aimonk_bench.config.fields import BackboneConfig
 from aimonk_bench.errors import UserError
 
 LITE0 = "tf_efficientnet_lite0"

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from aimonk_bench.backbones import network, weights
 from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.backbones.weights import WeightsUnavailable
-from aimonk_bench.config.schema import BackboneConfig
+from aimonk_bench.config.fields import BackboneConfig
 
 LITE0 = "tf_efficientnet_lite0"
 SMALL = "test_resnet"  # a network of timm for tests, 1.9 MB

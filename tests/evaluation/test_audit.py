@@ -18,10 +18,12 @@ from rich.console import Console
 from statsmodels.stats.proportion import proportion_confint
 
 from aimonk_bench import cli
-from aimonk_bench.config.schema import Holdout, KFold
+from aimonk_bench.config.fields import Holdout, KFold
 from aimonk_bench.data import images, splits
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation import audit, signal
-from aimonk_bench.reporting import audit as report
+from aimonk_bench.reporting.audit import rendering
+from aimonk_bench.reporting.audit.findings import findings
 from aimonk_bench.suite import inspection
 from aimonk_bench.tables import TABLES
 
@@ -51,7 +53,7 @@ def claimed(tests: list[audit.Dependence]) -> set[tuple[str, str, str]]:
 def test_counts_and_pairs_against_loops() -> None:
     targets, observed, _ = labels(60, 3)
     groups = np.arange(60) // 2
-    folds = splits.split(KFold(scheme="kfold", folds=3), targets, observed, groups)
+    folds = splits.split(KFold(scheme="kfold", folds=3), Labels.of(targets, observed), groups)
     found, pairs = audit.counts(targets, observed, groups, folds), audit.together(targets, observed)
     state = np.where(observed, targets, -1)
     for a in range(3):
@@ -169,7 +171,7 @@ def test_targets_under_na_are_never_read() -> None:
     content = np.arange(120) // 2
     rng = np.random.default_rng(0)
     features, probabilities = rng.normal(size=(120, 6)), rng.random((120, 3))
-    folds = splits.split(KFold(scheme="kfold", folds=2), targets, observed, groups)
+    folds = splits.split(KFold(scheme="kfold", folds=2), Labels.of(targets, observed), groups)
 
     def everything(values: Array) -> str:
         parts = [
@@ -245,7 +247,7 @@ def test_near_duplicates_against_the_whole_matrix(monkeypatch: pytest.MonkeyPatc
 )
 def test_chance_of_a_naive_split_to_cut_a_pair_by_simulation(scheme: KFold | Holdout) -> None:
     targets, observed, groups = labels(40, 2)
-    part = audit.tested_part(splits.split(scheme, targets, observed, groups), 40)
+    part = audit.tested_part(splits.split(scheme, Labels.of(targets, observed), groups), 40)
     rng = np.random.default_rng(0)
     cut = np.mean([len(set(rng.permutation(part)[:2])) == 2 for _ in range(4000)])
     assert audit.cut_chance(part) == pytest.approx(cut, abs=0.03)
@@ -321,14 +323,14 @@ def wide(folder: Path, workplace: Path) -> Path:
 
 def test_findings_of_many_attributes_and_many_copies(workplace: Path, tmp_path: Path) -> None:
     found = inspection.inspect(inspection.configured(wide(tmp_path, workplace), TABLES, []), lambda *_: None)
-    by_kind = {finding.kind: finding.text for finding in report.findings(found)}
+    by_kind = {finding.kind: finding.text for finding in findings(found)}
     assert "attr3 has no observed positive" in by_kind["one_class"]
     assert "attr1 is never positive without attr2" in by_kind["never"]
-    assert "no better than unrelated pictures" in by_kind["duplicates_disagree"]
+    assert "no better than unrelated images" in by_kind["duplicates_disagree"]
     assert "of 30 pairs" in by_kind["duplicates_disagree"]
     assert "more" in by_kind["duplicates_disagree"]  # of thirty attributes a sentence names eight
     out = io.StringIO()
-    report.render(found, Console(file=out, width=80))
+    rendering.render(found, Console(file=out, width=80))
     assert "420 more pairs" in out.getvalue()
     assert "no label is NA" in out.getvalue()
     assert "a hold-out" in out.getvalue()
@@ -397,7 +399,7 @@ def test_audit_shows_everything_at_any_width(faulty: Path) -> None:
     found = inspection.inspect(inspection.configured(faulty, TABLES, []), lambda *_: None)
     for width in (40, 80, 120, 200):
         out = io.StringIO()
-        report.render(found, Console(file=out, width=width))
+        rendering.render(found, Console(file=out, width=width))
         lines = out.getvalue().splitlines()
         assert max(cell_len(line) for line in lines) <= width
         assert "…" not in out.getvalue()
@@ -407,7 +409,7 @@ def test_audit_shows_everything_at_any_width(faulty: Path) -> None:
         assert ("leftout" in text) == (width == 40)
     for width in range(40, 100):  # columns leave before a head is broken
         out = io.StringIO()
-        report.render(found, Console(file=out, width=width))
+        rendering.render(found, Console(file=out, width=width))
         assert "\nattribute " in out.getvalue(), width
 
 
@@ -421,7 +423,7 @@ def test_audit_of_a_suite_is_that_of_its_baseline(workplace: Path, capsys: pytes
         printed.append(json.loads(capsys.readouterr().out) | {"name": ""})
     assert printed[0] == printed[1]
     assert cli.main(["audit", str(workplace / "small.yaml")]) == 0
-    assert capsys.readouterr().out.startswith("audit of small: 80 pictures, 4 attributes")
+    assert capsys.readouterr().out.startswith("audit of small: 80 images, 4 attributes")
 
 
 def test_audit_refuses_what_run_refuses(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

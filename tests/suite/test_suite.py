@@ -560,7 +560,7 @@ def test_bad_pictures_are_errors_or_reported(workplace: Path, capsys: pytest.Cap
     (workplace / "synthetic" / "images" / "junk.jpg").write_bytes(b"not a picture")
     asked = ["run", str(workplace / "small.yaml"), "--set", f"data.labels={workplace / 'bad.txt'}"]
     assert cli.main([*asked, "--out", str(workplace / "bad")]) == 2
-    assert "bad.txt:81: picture gone.jpg is missing" in capsys.readouterr().err
+    assert "bad.txt:81: image gone.jpg is missing" in capsys.readouterr().err
     assert cli.main([*asked, "--set", "data.on_bad_image=skip", "--out", str(workplace / "bad")]) == 0
     captured = capsys.readouterr()
     assert "skipped gone.jpg: missing" in captured.err
@@ -611,7 +611,7 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
             return network(torch.from_numpy(normal).permute(0, 3, 1, 2))
 
     sha256 = [picture.sha256 for picture in planned.dataset.pictures if picture]
-    (fold,) = splits.split(config.split, labels.targets, labels.observed, splits.components(sha256, None))
+    (fold,) = splits.split(config.split, labels, splits.components(sha256, None))
     streams = batches.Streams.of(3, 0)
     start = heads.Heads.initial(4, 1280, [streams.init])
     head = torch.nn.Linear(1280, 4)
@@ -663,8 +663,10 @@ def hidden(workplace: Path) -> dict[str, Path]:
     (workplace / "hide.yaml").write_text(HIDE)
     out = workplace / "hide"
     assert cli.main(["suite", str(workplace / "hide.yaml"), "--out", str(out), "--quiet"]) == 0
-    names = json.loads((out / "suite.json").read_text())["names"]
-    return {name: out / "runs" / run_id for run_id, name in names.items()}
+    record = json.loads((out / "suite.json").read_text())
+    return {
+        " + ".join(name): out / "runs" / run_id for run_id, name in zip(record["ids"], record["names"], strict=True)
+    }
 
 
 def test_hiding_takes_labels_from_training_and_validation_and_no_other(hidden: dict[str, Path]) -> None:
@@ -724,7 +726,7 @@ def test_hidden_values_change_nothing_in_training(workplace: Path, monkeypatch: 
     planned = plan.plan_run(config)
     labels = planned.dataset.listed.labels
     groups = splits.components([picture.sha256 for picture in planned.dataset.pictures if picture], None)
-    folds = splits.split(config.split, labels.targets, labels.observed, groups)  # it is stratified by all labels
+    folds = splits.split(config.split, labels, groups)  # it is stratified by all labels
     monkeypatch.setattr(runner.splits, "split", lambda *_: folds)
     outs = [workplace / "hidden-as-labelled", workplace / "hidden-flipped"]
     for out in outs:
@@ -751,7 +753,7 @@ def test_what_is_hidden_from_training_does_not_tell_of_test_labels(workplace: Pa
     planned = plan.plan_run(config)
     labels = planned.dataset.listed.labels
     groups = np.arange(len(labels))
-    folds = splits.split(config.split, labels.targets, labels.observed, groups)
+    folds = splits.split(config.split, labels, groups)
     material = runner.Materials(planned.dataset, runner.Clock(), lambda *_: None).of(planned.runs[0])
     before = material.seen(config.hide, folds)
     rng = np.random.default_rng(0)
@@ -807,4 +809,4 @@ def test_a_broken_truth_is_a_usage_error(workplace: Path, capsys: pytest.Capture
     (folder / "truth.csv").write_text("image,attr1,attr2,attr3,attr4\nother.jpg,1,1,1,1\n")
     for verb in ("validate", "run"):
         assert cli.main([verb, *asked]) == 2
-        assert "truth.csv:2: picture other.jpg is not listed in" in capsys.readouterr().err
+        assert "truth.csv:2: image other.jpg is not listed in" in capsys.readouterr().err

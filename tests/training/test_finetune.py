@@ -16,7 +16,7 @@ import aimonk_bench
 from aimonk_bench import cli
 from aimonk_bench.backbones import network as networks
 from aimonk_bench.config import loader
-from aimonk_bench.config.schema import TransformConfig
+from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.data import splits
 from aimonk_bench.data.images import decode
 from aimonk_bench.data.transforms import views
@@ -306,7 +306,7 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
             return self(pictures, 0, 0)
 
     groups = splits.components([picture.sha256 for picture in planned.dataset.pictures], planned.dataset.listed.groups)
-    folds = splits.split(config.split, labels.targets, labels.observed, groups)
+    folds = splits.split(config.split, labels, groups)
     tail = networks.build_trainable(run.encoder.weights, 32, "layer4")
     parts = (np.array([0.5, 0.5]), labels.targets, labels.observed, folds, config.train)
     recipe = (config.loss, config.missing, config.sampler)
