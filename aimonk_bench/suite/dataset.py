@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from aimonk_bench.backbones.features import Bank
+from aimonk_bench.backbones.features import FeatureMatrix
 from aimonk_bench.config.fields import DataConfig, HideConfig, Holdout, KFold
 from aimonk_bench.data import image_files, splits, truth
 from aimonk_bench.data.hiding import hide
@@ -82,8 +82,8 @@ class EncodedDataset:
     groups: np.ndarray
     skipped: list[Skipped]
     fingerprint: str
-    stored: Bank
-    pooled: Bank
+    stored: FeatureMatrix
+    pooled: FeatureMatrix
     truth: Labels | None
     _splits: dict[Holdout | KFold, list[Fold]] = field(default_factory=dict)
     _probes: dict[tuple[int, bytes], np.ndarray] = field(default_factory=dict)

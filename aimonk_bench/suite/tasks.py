@@ -58,7 +58,7 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
     store, views = FeatureStore(), stored_views(config)
     rows = [row for row, image in enumerate(dataset.images) if image is not None]
     images = [image for image in dataset.images if image is not None]
-    stored = store.bank(images, views, config.transform, encoder, progress)
+    stored = store.features(images, views, config.transform, encoder, progress)
     bad = [Skipped(images[n].image_id, images[n].line, reason) for n, reason in stored.bad]
     if bad and (config.data.on_bad_image == "error" or len(bad) == len(images)):
         labels = config.data.labels
@@ -73,7 +73,7 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
     stored = replace(stored, index=stored.index[:, decoded], bad=[])
     pooled = stored
     if encoder.freeze != "all":
-        pooled = store.bank(images, UNAUGMENTED, config.transform, replace(encoder, freeze="all"), progress)
+        pooled = store.features(images, UNAUGMENTED, config.transform, replace(encoder, freeze="all"), progress)
     return EncodedDataset(
         listed=listed,
         groups=splits.components([image.sha256 for image in images], listed.groups),

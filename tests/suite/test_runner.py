@@ -179,7 +179,7 @@ def test_an_encoder_that_cannot_be_had_is_tried_once(
         tried.append(arguments)
         raise RunFailed("engine: onnxruntime: no")
 
-    monkeypatch.setattr(FeatureStore, "bank", fail)
+    monkeypatch.setattr(FeatureStore, "features", fail)
     assert execute(pair, workplace / "none") == 1
     assert len(tried) == 1
 
