@@ -22,6 +22,17 @@ from aimonk_bench.training.losses import LOSSES, SET_LOSSES
 from aimonk_bench.training.missing import MISSING
 from aimonk_bench.training.samplers import SAMPLERS
 
+
+def _stages(backbone: str) -> tuple[str, ...]:
+    """The stages before which `backbone.freeze` may cut; a network outside the catalog is built to find them."""
+    entry = catalog.entry(backbone)
+    if entry.stages:
+        return entry.stages
+    from aimonk_bench.backbones import network  # imports torch and timm
+
+    return network.stages(entry.timm)
+
+
 TABLES = Tables(
     backbones=CATALOG,
     losses=LOSSES | SET_LOSSES,
@@ -31,8 +42,8 @@ TABLES = Tables(
     optimizers=OPTIMIZERS,
     schedules=SCHEDULES,
     importers=IMPORTERS,
-    known_backbone=catalog.known,
-    stages=catalog.stages,
+    known_backbone=catalog.exists,
+    stages=_stages,
     multiple=lambda name: catalog.entry(name).multiple,
     check_transforms=transforms.check,
 )

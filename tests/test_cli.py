@@ -124,7 +124,7 @@ def test_validate_says_what_would_run(workplace: Path, capsys: pytest.CaptureFix
     assert "2 runs, 24 heads" in capsys.readouterr().out
     assert run("validate", workplace / "small.yaml", "--set", f"data.images={workplace}") == 2
     errors = capsys.readouterr().err
-    assert "labels.txt:1: picture image_0.jpg is missing" in errors
+    assert "labels.txt:1: image image_0.jpg is missing" in errors
     assert "and 60 more (80 problems in all)" in errors
 
 

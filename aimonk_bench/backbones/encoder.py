@@ -24,7 +24,7 @@ from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.records.files import read_as, write_json
 
 if TYPE_CHECKING:
-    from aimonk_bench.backbones.trunk import Trunk
+    from aimonk_bench.backbones.network import FrozenLayers
 
 logger = logging.getLogger(__name__)
 
@@ -254,10 +254,10 @@ def open_encoder(spec: EncoderSpec, folder: Path, pictures: np.ndarray) -> Encod
             return Encoder(onnx_run(model), spec.batch)
         except Exception as error:  # onnxruntime has an exception for each way in which a file can be damaged
             logger.warning("%s cannot be used and is made again: %s", model, " ".join(str(error).split())[:300])
-    from aimonk_bench.backbones import trunk as trunks
+    from aimonk_bench.backbones import network as networks
 
     logger.info("building %s (%s)", spec.weights.name, spec.weights.file or spec.weights.sha256)
-    trunk = trunks.build(spec.weights, spec.size, spec.freeze)
+    trunk = networks.build(spec.weights, spec.size, spec.freeze)
     reference = Encoder(torch_run(trunk, spec.device if spec.first == "torch" else "cpu"), spec.batch)
     if record is None:
         return _made(spec, folder, trunk, reference, pictures)
@@ -265,7 +265,7 @@ def open_encoder(spec: EncoderSpec, folder: Path, pictures: np.ndarray) -> Encod
         if record.reason is not None:
             logger.warning(SLOWER, spec.weights.name, record.reason)
         return reference
-    trunks.export(trunk, model, _shape(spec))  # removed or damaged; that it agrees was established
+    networks.export(trunk, model, _shape(spec))  # removed or damaged; that it agrees was established
     return Encoder(onnx_run(model), spec.batch)
 
 
@@ -273,7 +273,7 @@ def _shape(spec: EncoderSpec) -> tuple[int, int, int, int]:
     return (spec.batch, spec.size, spec.size, 3)
 
 
-def _made(spec: EncoderSpec, folder: Path, trunk: Trunk, reference: Encoder, pictures: np.ndarray) -> Encoder:
+def _made(spec: EncoderSpec, folder: Path, trunk: FrozenLayers, reference: Encoder, pictures: np.ndarray) -> Encoder:
     pictures = pictures[: spec.batch]
     with callers_thread():  # the others are decoding
         wanted = reference(pictures)
@@ -296,13 +296,13 @@ def _made(spec: EncoderSpec, folder: Path, trunk: Trunk, reference: Encoder, pic
 
 
 def _compared(
-    spec: EncoderSpec, model: Path, trunk: Trunk, wanted: np.ndarray, pictures: np.ndarray
+    spec: EncoderSpec, model: Path, trunk: FrozenLayers, wanted: np.ndarray, pictures: np.ndarray
 ) -> tuple[Encoder | None, float | None, str | None]:
     """The onnxruntime encoder if it agrees with torch, the measured difference, and the reason if there is none."""
-    from aimonk_bench.backbones import trunk as trunks
+    from aimonk_bench.backbones import network as networks
 
     try:
-        trunks.export(trunk, model, _shape(spec))
+        networks.export(trunk, model, _shape(spec))
         encoder = Encoder(onnx_run(model), spec.batch)
         parity = disagreement(wanted, encoder(pictures))
     except Exception as error:  # exporter and engine raise what they like at a network they cannot express
@@ -323,7 +323,7 @@ def disagreement(wanted: np.ndarray, found: np.ndarray) -> float:
     return float(difference / largest) if largest > 0 and np.isfinite(difference) else float("inf")
 
 
-def torch_run(trunk: Trunk, device: str) -> Run:
+def torch_run(trunk: FrozenLayers, device: str) -> Run:
     """Encode one batch with torch in the channels_last format."""
     import torch
 

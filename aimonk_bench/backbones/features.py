@@ -29,8 +29,8 @@ import numpy as np
 from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones.encoder import Encoder, EncoderSpec, Engine, Record, damaged, read_record
 from aimonk_bench.config.schema import TransformConfig
+from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.images import UndecodableImage, decode
-from aimonk_bench.data.pictures import Picture
 from aimonk_bench.data.transforms import Views, render
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.records.environment import cores
@@ -45,7 +45,7 @@ SPARE_BYTES = 1 << 30  # left free on the disk
 BUSY_SECONDS = 60.0  # how long to wait for another process to finish a write to the index
 
 Progress = Callable[[str, int, int], None]
-Todo = list[tuple[Picture, list[str]]]
+Todo = list[tuple[ImageFile, list[str]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class FeatureStore:
 
     def bank(
         self,
-        pictures: Sequence[Picture],
+        pictures: Sequence[ImageFile],
         views: Views,
         transform: TransformConfig,
         spec: EncoderSpec,
@@ -202,7 +202,7 @@ class _Shelf:
         count, record = self._count(), read_record(self.folder)
         return count, record.features if record else 0
 
-    def missing(self, pictures: Sequence[Picture], keys: Sequence[str]) -> Todo:
+    def missing(self, pictures: Sequence[ImageFile], keys: Sequence[str]) -> Todo:
         """Each picture that lacks views, once per content, and those views."""
         stored = self._stored(keys)
         distinct = {picture.sha256: picture for picture in pictures}
@@ -212,7 +212,7 @@ class _Shelf:
         )
         return [(picture, views) for picture, views in lacks if views]
 
-    def index(self, pictures: Sequence[Picture], keys: Sequence[str]) -> np.ndarray:
+    def index(self, pictures: Sequence[ImageFile], keys: Sequence[str]) -> np.ndarray:
         """[V, N] int64 rows; -1 for a picture that lacks a view."""
         stored = self._stored(keys)
         found = [[rows.get(picture.sha256, -1) for picture in pictures] for rows in stored]
@@ -397,7 +397,7 @@ def _finished(
 
 
 def _rendered(
-    picture: Picture, keys: list[str], transform: TransformConfig, spec: EncoderSpec
+    picture: ImageFile, keys: list[str], transform: TransformConfig, spec: EncoderSpec
 ) -> list[np.ndarray] | UndecodableImage:
     """All views of a picture from one decode."""
     try:

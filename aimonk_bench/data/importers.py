@@ -186,7 +186,7 @@ def _record_problems(record: dict[str, Any], group_key: str) -> list[str]:
         f"unknown key {key!r}, expected {', '.join(known)}{_hint(key, known)}" for key in record if key not in known
     ]
     if type(record.get("image")) is not str:
-        problems.append("'image' must be the name of a picture")
+        problems.append("'image' must be the name of an image")
     if not isinstance(record.get(group_key), str | None):
         problems.append(f"{group_key!r} must be a string, a number or null")
     labels = record.get("labels")

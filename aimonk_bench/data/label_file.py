@@ -1,112 +1,36 @@
-"""The label file: its rows, the names of its images, and its labels."""
+"""Read a label file: its lines, the images that they name, and the label that every cell means."""
 
 from __future__ import annotations
 
 import codecs
 import logging
-import posixpath
-import re
-import stat
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PureWindowsPath
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aimonk_bench.config.schema import DataConfig, Values
+from aimonk_bench.data import image_files
+from aimonk_bench.data.image_files import SHOWN, relative_path
 from aimonk_bench.data.importers import IMPORTERS, Row, Sheet, guess
-from aimonk_bench.data.labels import Labels
+from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-SHOWN = 20  # problems of a file, or items of a note, that are printed before they are only counted
-
 State = bool | None  # positive, negative, missing
-
-
-@dataclass(frozen=True, eq=False)
-class LabelFile:
-    """The N images that a label file lists, and their labels.
-
-    Attributes:
-        path: the file.
-        ids: [N] names as the file writes them.
-        labels: [N, A].
-        groups: [N] values of the group column, None where an image has none; None without such a column.
-        lines: [N] line of each image in the file, from 1.
-        notes: what the user should know: the importer taken, duplicates used once.
-    """
-
-    path: Path
-    ids: tuple[str, ...]
-    labels: Labels
-    groups: tuple[str | None, ...] | None
-    lines: NDArray[np.int64]
-    notes: tuple[str, ...]
-
-    def subset(self, rows: Sequence[int] | NDArray[np.integer]) -> LabelFile:
-        """The images of these row numbers, in this order."""
-        return replace(
-            self,
-            ids=tuple(self.ids[row] for row in rows),
-            labels=self.labels[rows],
-            groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
-            lines=self.lines[rows],
-        )
-
-
-def inside(name: str) -> str:
-    """A picture's name as a normal path below the picture folder (``a/../b.jpg`` is ``b.jpg``); links are not followed.
-
-    Raises:
-        ValueError: the name is empty, absolute, leaves the folder, or cannot be a portable file name.
-    """
-    path = posixpath.normpath(name)
-    if not name.strip():
-        raise ValueError("the picture's name is empty")
-    if not name.isprintable() and any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
-        raise ValueError(f"picture {name!r}: the name contains a control character")
-    if name.startswith("/") or (re.search(r"[:\\]", name) and PureWindowsPath(name).is_absolute()):
-        raise ValueError(f"picture {name}: the path is absolute, expected one relative to the picture folder")
-    if "\\" in name:
-        raise ValueError(f"picture {name}: the path contains a backslash, expected /")
-    if path.split("/")[0] in (".", ".."):
-        raise ValueError(f"picture {name}: the path leaves the picture folder or is the folder itself")
-    return path
-
-
-def obstacle(path: Path) -> str | None:
-    """Why no picture can be read at a path, or None; nothing is opened."""
-    try:
-        # opening a named pipe would wait for ever
-        return None if stat.S_ISREG(path.stat().st_mode) else "not a regular file"
-    except FileNotFoundError:
-        return "missing"
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
-
-
-def no_folder(images: Path) -> str:
-    """The message about a picture folder that does not exist."""
-    return f"data.images: found {images}, expected a folder that exists"
-
-
-def no_picture(name: str, reason: str, images: Path) -> str:
-    """The message about a picture that cannot be read."""
-    return f"picture {name} is {reason} (looked in {images})"
+STATES = {True: "positive", False: "negative", None: "missing"}
 
 
 def load(data: DataConfig) -> LabelFile:
-    """Read ``data.labels`` with the importer named, or found to fit, and check every line.
+    """Read ``data.labels`` with the importer that the config names, or the one that fits, and check every line.
 
-    Attributes that nobody labelled are warned about.
+    Attributes that no image has a label for are warned about.
 
     Raises:
-        UserError: every problem of the file as ``file:line: ...``, the first 20 of them printed; beside them, but
-            not alone, the listed pictures that do not exist, unless bad ones are to be skipped.
+        UserError: every problem of the file as ``file:line: ...``, the first 20 of them printed. Listed images that
+            cannot be read are reported with other problems, but are no reason to fail; see `image_files.locate`.
     """
     lines = _read(data.labels)
     name, note = data.importer, f"importer: {data.importer}"
@@ -120,9 +44,9 @@ def load(data: DataConfig) -> LabelFile:
     sheet.problems += _attribute_problems(sheet)
     paths = _paths(sheet)
     unmapped = _unmapped(data.values, sheet)
-    kept, states, duplicates = ([], [], []) if unmapped else _resolve(sheet, paths, data.values)
+    rows, states, duplicates = ([], [], []) if unmapped else _resolve(sheet, paths, data.values)
     if not sheet.rows and not sheet.problems:
-        sheet.problems.append((1, "found no picture, expected at least one"))
+        sheet.problems.append((1, "found no image, expected at least one"))
     if not unmapped and not sheet.problems and not any(state is not None for row in states for state in row):
         sheet.problems.append((1, "found no label (every value is missing), expected at least one"))
     if unmapped or sheet.problems:
@@ -131,30 +55,17 @@ def load(data: DataConfig) -> LabelFile:
         raise _error(data, sheet, paths, unmapped)
     observed = np.array([[state is not None for state in row] for row in states])
     for name in np.array([*sheet.attributes])[~observed.any(axis=0)]:
-        logger.warning("%s: attribute %s is missing for every picture", data.labels, name)
-    groups = tuple(row.group for row in kept)
+        logger.warning("%s: attribute %s is missing for every image", data.labels, name)
+    groups = tuple(row.group for row in rows)
     targets = [[state is True for state in row] for row in states]
     return LabelFile(
         path=data.labels,
-        ids=tuple(row.name for row in kept),
+        ids=tuple(row.name for row in rows),
         labels=Labels.of(targets, observed, tuple(sheet.attributes)),
         groups=groups if data.group or any(groups) else None,
-        lines=np.array([row.line for row in kept]),
+        lines=np.array([row.line for row in rows]),
         notes=(note, *_notes(data, duplicates, groups)),
     )
-
-
-def _error(data: DataConfig, sheet: Sheet, paths: Sequence[str | None], others: list[str]) -> UserError:
-    """Everything that is wrong, in the order of the lines, with the pictures that do not exist."""
-    problems = list(sheet.problems)
-    if not data.images.is_dir():
-        others = [*others, no_folder(data.images)]
-    elif data.on_bad_image == "error":
-        first = {path: row for path, row in zip(reversed(paths), reversed(sheet.rows), strict=True) if path}
-        reasons = ((row, obstacle(data.images / path)) for path, row in first.items())
-        problems += [(row.line, no_picture(row.name, reason, data.images)) for row, reason in reasons if reason]
-    problems.sort(key=lambda problem: problem[0])
-    return UserError([*others, *(f"{data.labels}:{line}: {text}" for line, text in problems)], limit=SHOWN)
 
 
 def _read(file: Path) -> list[str]:
@@ -174,8 +85,8 @@ def _read(file: Path) -> list[str]:
         try:
             lines.append(line.decode("utf-8"))
         except UnicodeDecodeError as error:
-            found = f"byte {line[error.start]:#04x} at position {error.start + 1}, which is not UTF-8 (Latin-1?)"
-            problems.append(f"{file}:{number}: found {found}, expected UTF-8 text")
+            byte = f"byte {line[error.start]:#04x} at position {error.start + 1}, which is not UTF-8 (Latin-1?)"
+            problems.append(f"{file}:{number}: found {byte}, expected UTF-8 text")
     if problems:
         raise UserError(problems, limit=SHOWN)
     if not any(line.strip() for line in lines):
@@ -205,6 +116,18 @@ def _attribute_problems(sheet: Sheet) -> Iterator[tuple[int, str]]:
             yield max(line, 1), "an attribute is named 'macro', which is the name of the average over attributes"
 
 
+def _paths(sheet: Sheet) -> list[str | None]:
+    """The path of each row's image below the image folder; a name that cannot be one goes to the sheet's problems."""
+    paths: list[str | None] = []
+    for row in sheet.rows:
+        try:
+            paths.append(relative_path(row.name))
+        except ValueError as error:
+            sheet.problems.append((row.line, str(error)))
+            paths.append(None)
+    return paths
+
+
 def _unmapped(values: Values | Mapping[str, Values], sheet: Sheet) -> list[str]:
     """Where ``data.values`` has a map per attribute: attributes without one, and maps without an attribute."""
     if isinstance(values, Values):
@@ -229,35 +152,23 @@ def _meanings(values: Values) -> tuple[dict[str, State], str]:
     return {token: state for _, state, tokens in declared for token in tokens}, words
 
 
-def _paths(sheet: Sheet) -> list[str | None]:
-    """Where each row's picture lies in the picture folder; a name that cannot be one goes to the sheet's problems."""
-    paths: list[str | None] = []
-    for row in sheet.rows:
-        try:
-            paths.append(inside(row.name))
-        except ValueError as error:
-            sheet.problems.append((row.line, str(error)))
-            paths.append(None)
-    return paths
-
-
 def _foreign(sheet: Sheet, meanings: Sequence[tuple[dict[str, State], str]]) -> Iterator[tuple[str, str]]:
-    """Attributes named by the file, several of whose cells are tokens and none a declared one; and what to say."""
+    """Attributes named by the file with several tokens, none of them a declared one; and the message about each."""
     for column, (name, line) in enumerate(sheet.attributes.items()):
         meaning, words = meanings[column]
         tokens = [cell for row in sheet.rows if isinstance(cell := row.cells[column], str)]
         if line and len(tokens) > 1 and meaning.keys().isdisjoint(tokens):
-            shown = ", ".join(repr(token[:60]) for token in list(dict.fromkeys(tokens))[:3])
+            examples = ", ".join(repr(token[:60]) for token in list(dict.fromkeys(tokens))[:3])
             yield (
                 name,
-                f"attribute {name}: found none of the declared values ({words}) in {len(tokens)} rows, but {shown}; "
+                f"attribute {name}: found none of the declared values ({words}) in {len(tokens)} rows, but {examples}; "
                 "declare them in data.values, or, if these are no labels, name the column in data.group "
                 "or the others in data.attributes",
             )
 
 
 def _resolve(
-    sheet: Sheet, paths: Iterable[str | None], values: Values | Mapping[str, Values]
+    sheet: Sheet, paths: Sequence[str | None], values: Values | Mapping[str, Values]
 ) -> tuple[list[Row], list[tuple[State, ...]], list[tuple[Row, Row]]]:
     """The rows to use, their states [N][A], and the (later, first) pairs of identical duplicates.
 
@@ -267,43 +178,57 @@ def _resolve(
     meanings = [_meanings(values if isinstance(values, Values) else values[name]) for name in names]
     foreign = dict(_foreign(sheet, meanings))
     sheet.problems += [(sheet.attributes[name], text) for name, text in foreign.items()]
-    kept: dict[str, tuple[Row, tuple[State, ...]]] = {}
+    first_rows: dict[str, tuple[Row, tuple[State, ...]]] = {}
     duplicates = []
     for row, path in zip(sheet.rows, paths, strict=True):
         problems = []
         states: list[State] = []
         for name, cell, (meaning, words) in zip(names, row.cells, meanings, strict=True):
             if name in foreign:
-                states.append(None)  # told once
+                states.append(None)  # one message is about the whole column
             elif isinstance(cell, str) and cell not in meaning:
                 problems.append(f"attribute {name}: found {cell[:60]!r}, expected one of the declared values ({words})")
             else:
                 states.append(meaning[cell] if isinstance(cell, str) else cell)
         if path and not problems:
-            first, known = kept.setdefault(path, (row, tuple(states)))
+            first, first_states = first_rows.setdefault(path, (row, tuple(states)))
             if first is not row:
                 duplicates.append((row, first))
-                problems += _differences(row, states, first, known, names)
+                problems += _differences(row, states, first, first_states, names)
         sheet.problems += [(row.line, text) for text in problems]
-    return [row for row, _ in kept.values()], [states for _, states in kept.values()], duplicates
+    return [row for row, _ in first_rows.values()], [states for _, states in first_rows.values()], duplicates
 
 
 def _differences(
-    row: Row, states: Sequence[State], first: Row, known: Sequence[State], names: Sequence[str]
+    row: Row, states: Sequence[State], first: Row, first_states: Sequence[State], names: Sequence[str]
 ) -> list[str]:
-    word = {True: "positive", False: "negative", None: "missing"}
-    here, there = [word[state] for state in states], [word[state] for state in known]
+    here, there = [STATES[state] for state in states], [STATES[state] for state in first_states]
     if row.group != first.group:
         names, here, there = [*names, "group"], [*here, repr(row.group)], [*there, repr(first.group)]
     unequal = [f"{name} is {a}, there {b}" for name, a, b in zip(names, here, there, strict=True) if a != b]
-    return [f"picture {row.name} contradicts line {first.line}: {'; '.join(unequal)}"] if unequal else []
+    return [f"image {row.name} contradicts line {first.line}: {'; '.join(unequal)}"] if unequal else []
+
+
+def _error(data: DataConfig, sheet: Sheet, paths: Sequence[str | None], others: list[str]) -> UserError:
+    """Everything that is wrong, in the order of the lines, with the images that cannot be read."""
+    problems = list(sheet.problems)
+    first = {path: row for path, row in zip(reversed(paths), reversed(sheet.rows), strict=True) if path}
+    listed = [(row.name, row.line) for row in first.values()]
+    try:
+        unreadable = image_files.unreadable(listed, data.images)
+    except UserError as error:  # there is no such folder
+        others, unreadable = [*others, *error.problems], []
+    if data.on_bad_image == "error":
+        problems += [(item.line, image_files.message(item, data.images)) for item in unreadable]
+    problems.sort(key=lambda problem: problem[0])
+    return UserError([*others, *(f"{data.labels}:{line}: {text}" for line, text in problems)], limit=SHOWN)
 
 
 def _notes(data: DataConfig, duplicates: Sequence[tuple[Row, Row]], groups: Sequence[str | None]) -> Iterator[str]:
     if duplicates:
-        shown = [f"line {row.line} ({row.name}, as line {first.line})" for row, first in duplicates[:SHOWN]]
+        examples = [f"line {row.line} ({row.name}, as line {first.line})" for row, first in duplicates[:SHOWN]]
         more = f" and {len(duplicates) - SHOWN} more" if len(duplicates) > SHOWN else ""
-        yield f"identical duplicate lines, each picture used once: {', '.join(shown)}{more}"
+        yield f"identical duplicate lines, each image used once: {', '.join(examples)}{more}"
     alone = sum(group is None for group in groups)
     if alone and (data.group or alone < len(groups)):
-        yield f"{alone} of {len(groups)} pictures have no group value; each is a group of its own"
+        yield f"{alone} of {len(groups)} images have no group value; each is a group of its own"

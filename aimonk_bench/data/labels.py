@@ -1,9 +1,10 @@
-"""The label matrix: targets and the mask of observed labels, which travel together from the label file to the table."""
+"""Labels: targets and the mask of observed labels travel together, from the label file to the table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,3 +64,34 @@ class Labels:
     def masked(self, observed: NDArray[np.bool_]) -> Labels:
         """The same labels where only these [N, A] of the observed ones stay observed."""
         return Labels.of(self.targets, self.observed & observed, self.attributes)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFile:
+    """The N images that a label file lists, and their labels.
+
+    Attributes:
+        path: the file.
+        ids: [N] image names as the file writes them.
+        labels: [N, A].
+        groups: [N] values of the group column, None where an image has none; None without such a column.
+        lines: [N] line of each image in the file, from 1.
+        notes: what the user should know: which importer was used, which duplicate lines were used once.
+    """
+
+    path: Path
+    ids: tuple[str, ...]
+    labels: Labels
+    groups: tuple[str | None, ...] | None
+    lines: NDArray[np.int64]
+    notes: tuple[str, ...]
+
+    def subset(self, rows: Sequence[int] | NDArray[np.integer]) -> LabelFile:
+        """The images of these row numbers, in this order."""
+        return replace(
+            self,
+            ids=tuple(self.ids[row] for row in rows),
+            labels=self.labels[rows],
+            groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
+            lines=self.lines[rows],
+        )

@@ -19,6 +19,7 @@ import numpy as np
 
 from aimonk_bench.config.schema import Mechanism
 from aimonk_bench.data.hiding import MECHANISMS, hide
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.prepared import prepared
 from aimonk_bench.errors import UserError
 
@@ -98,8 +99,8 @@ def write(
         truth = draw_truth(images, prevalences, np.random.default_rng([seed, 0]))
         labelled = truth ^ (np.random.default_rng([seed, 2]).random(truth.shape) < label_noise)
         scores = truth + np.random.default_rng([seed, 4]).normal(0, SCORE_NOISE, truth.shape)
-        everything, rng = np.ones_like(truth), np.random.default_rng([seed, 1])
-        absent = hide(mechanism, missing, labelled.astype(np.int8), everything, scores, rng)
+        complete = Labels.of(labelled, np.ones_like(labelled))
+        absent = hide(mechanism, missing, complete, scores, np.random.default_rng([seed, 1]))
         names = [f"image_{number}.jpg" for number in range(images)]
         (out / "images").mkdir(exist_ok=True)
         for number, name in enumerate(names):

@@ -63,7 +63,7 @@ class Views:
     probabilities: np.ndarray
 
 
-UNDISTURBED = Views((IDENTITY,), np.ones(1))
+UNAUGMENTED = Views((IDENTITY,), np.ones(1))
 
 
 def check(
@@ -180,7 +180,7 @@ def views(transform: TransformConfig) -> Views:
     Fresh: the identity, which whoever trains augments anew each time.
     """
     if transform.views == "fresh":
-        return UNDISTURBED
+        return UNAUGMENTED
     if transform.views != "exact":
         count = int(transform.views)
         keys = [f"{_digest(transform)}/{number}" for number in range(1, count + 1)]

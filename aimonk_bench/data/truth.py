@@ -9,24 +9,25 @@ from numpy.typing import NDArray
 
 from aimonk_bench.config.schema import DataConfig
 from aimonk_bench.data import label_file
-from aimonk_bench.data.label_file import SHOWN, LabelFile, inside
+from aimonk_bench.data.image_files import SHOWN, relative_path
+from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError
 
 FILE = "truth.csv"
 
 
 def load(listed: LabelFile) -> NDArray[np.int8] | None:
-    """The truth about the pictures of a label file, [N, A]: 1, 0, or -1 where it is not known.
+    """The truth about the images of a label file, [N, A]: 1, 0, or -1 where it is not known.
 
     The file has a header with the columns ``image`` and the attributes, and cells 1, 0, NA or empty. It may leave
-    pictures out and have further columns.
+    images out and have further columns.
 
     Returns:
         None where no such file lies beside the label file (or is the label file itself).
 
     Raises:
         UserError: every problem of the file as ``file:line: ...``: an attribute without a column, another value, a
-            picture that the label file does not list.
+            image that the label file does not list.
     """
     path = listed.path.with_name(FILE)
     if listed.path.name == FILE or not path.is_file():
@@ -40,10 +41,10 @@ def load(listed: LabelFile) -> NDArray[np.int8] | None:
         on_bad_image="skip",
     )
     known = label_file.load(data)
-    row_of = {inside(name): row for row, name in enumerate(listed.ids)}
-    rows = [row_of.get(inside(name)) for name in known.ids]
+    row_of = {relative_path(name): row for row, name in enumerate(listed.ids)}
+    rows = [row_of.get(relative_path(name)) for name in known.ids]
     unlisted = [
-        f"{path}:{line}: picture {name} is not listed in {listed.path}"
+        f"{path}:{line}: image {name} is not listed in {listed.path}"
         for name, line, row in zip(known.ids, known.lines, rows, strict=True)
         if row is None
     ]

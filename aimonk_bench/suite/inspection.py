@@ -12,7 +12,7 @@ from aimonk_bench.backbones.features import Progress
 from aimonk_bench.config import loader
 from aimonk_bench.config.schema import Config, Tables
 from aimonk_bench.data import images, splits
-from aimonk_bench.data.pictures import Picture
+from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.evaluation import audit, signal
 from aimonk_bench.evaluation.audit import Audit, Files
 from aimonk_bench.evaluation.comparison import holm
@@ -51,7 +51,7 @@ def inspect(config: Config, progress: Progress) -> Audit:
     by_line = {picture.line: picture for picture in planned.dataset.pictures if picture is not None}
     used = [by_line[line] for line in material.listed.lines.tolist()]
     content = np.unique([picture.sha256 for picture in used], return_inverse=True)[1]
-    folds = splits.split(config.split, targets, observed, groups)
+    folds = splits.split(config.split, labels, groups)
     part = audit.tested_part(folds, len(used))
     files, real = _read_files(used)
     adjusted = holm(material.before.p)
@@ -89,7 +89,7 @@ def inspect(config: Config, progress: Progress) -> Audit:
     )
 
 
-def _read_files(used: Sequence[Picture]) -> tuple[Files, np.ndarray]:
+def _read_files(used: Sequence[ImageFile]) -> tuple[Files, np.ndarray]:
     """What the headers of N pictures say, and [N] the real format of each."""
     headers = [images.read_header(picture.path.read_bytes()) for picture in used]
     real = np.array([header.format for header in headers])

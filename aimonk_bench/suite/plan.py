@@ -22,9 +22,9 @@ from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
 from aimonk_bench.config.grid import Suite
 from aimonk_bench.config.schema import TAIL_OPTIONS, BackboneConfig, Config, DataConfig, KFold, Tables, TrainConfig
-from aimonk_bench.data import label_file, pictures, splits, truth
+from aimonk_bench.data import image_files, label_file, splits, truth
+from aimonk_bench.data.image_files import ImageFile, Skipped
 from aimonk_bench.data.label_file import LabelFile
-from aimonk_bench.data.pictures import Picture, Skipped
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
 from aimonk_bench.training import checks
@@ -50,7 +50,7 @@ class Dataset:
     """
 
     listed: LabelFile
-    pictures: list[Picture | None]
+    pictures: list[ImageFile | None]
     skipped: list[Skipped]
     fingerprint: str
     truth: np.ndarray | None
@@ -137,9 +137,10 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     config = suite.base if suite else loader.load(path, tables, overrides)
     named = [(run.name, run.config) for run in suite.runs] if suite else [(config.name, config)]
     listed = _checked_labels([run for _, run in named])
-    absent = pictures.exist(listed, config.data.images)
+    unreadable = image_files.unreadable(zip(listed.ids, listed.lines.tolist(), strict=True), config.data.images)
+    absent = [f"{listed.path}:{item.line}: {image_files.message(item, config.data.images)}" for item in unreadable]
     if absent and config.data.on_bad_image == "error":
-        raise UserError(absent, limit=label_file.SHOWN)
+        raise UserError(absent, limit=image_files.SHOWN)
     known = truth.load(listed)
     heads = [trainings(run) * len(run.train.seeds) * _folds(run) for _, run in named]
     lines = [
@@ -184,8 +185,8 @@ def _checked_labels(configs: Sequence[Config]) -> LabelFile:
 
 def _dataset(data: DataConfig, listed: LabelFile) -> Dataset:
     known = truth.load(listed)
-    found, skipped = pictures.locate(listed, data.images, data.on_bad_image)
-    fingerprint = truth.fingerprint(pictures.fingerprint(listed, found), known)
+    found, skipped = image_files.locate(listed, data.images, data.on_bad_image)
+    fingerprint = truth.fingerprint(image_files.fingerprint(listed, found), known)
     return Dataset(listed, found, skipped, fingerprint, known)
 
 

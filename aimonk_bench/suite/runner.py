@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import importlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,11 +23,10 @@ from aimonk_bench.backbones.features import Bank, FeatureStore
 from aimonk_bench.config.schema import Config, HideConfig, Holdout, KFold
 from aimonk_bench.data import splits, transforms, truth
 from aimonk_bench.data.hiding import hide
-from aimonk_bench.data.label_file import SHOWN, LabelFile
-from aimonk_bench.data.labels import Labels
-from aimonk_bench.data.pictures import Skipped
+from aimonk_bench.data.image_files import SHOWN, Skipped
+from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.data.splits import Fold
-from aimonk_bench.data.transforms import UNDISTURBED
+from aimonk_bench.data.transforms import UNAUGMENTED
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.evaluation import metrics, signal, thresholds
 from aimonk_bench.evaluation.predictions import Predictions
@@ -139,7 +139,7 @@ class Material:
             UserError: it is impossible.
         """
         if scheme not in self._dealt:
-            self._dealt[scheme] = splits.split(scheme, self.labels.targets, self.labels.observed, self.groups)
+            self._dealt[scheme] = splits.split(scheme, self.labels, self.groups)
         return self._dealt[scheme]
 
     def seen(self, hiding: HideConfig | None, folds: Sequence[Fold]) -> Seen:
@@ -158,7 +158,7 @@ class Material:
         hidden = np.zeros_like(observed)
         for rows in parts if hiding.mechanism == "score" else [np.arange(len(targets))]:
             standing = self._probe(rows, hiding.seed) if hiding.mechanism == "score" else None
-            hidden[rows] = hide(hiding.mechanism, hiding.fraction, targets[rows], observed[rows], standing, rng)
+            hidden[rows] = hide(hiding.mechanism, hiding.fraction, self.labels[rows], standing, rng)
         left = observed & ~hidden
         return Seen(left, observed if hiding.rows == "train" else left, observed)
 
@@ -227,7 +227,7 @@ class Materials:
         rows = [row for row, picture in enumerate(self._dataset.pictures) if picture is not None]
         found = [picture for picture in self._dataset.pictures if picture is not None]
         transform, encoder = planned.config.transform, planned.encoder
-        with _meanwhile(splits.prepare, self._progress) as progress:
+        with _meanwhile(lambda: importlib.import_module("iterstrat.ml_stratifiers"), self._progress) as progress:
             bank = self._store.bank(found, views, transform, encoder, progress)
         bad = [Skipped(found[n].image_id, found[n].line, reason) for n, reason in bank.bad]
         if bad and (data.on_bad_image == "error" or len(bad) == len(found)):
@@ -248,7 +248,7 @@ class Materials:
         pooled = bank
         if encoder.freeze != "all":
             whole = dataclasses.replace(encoder, freeze="all")
-            pooled = self._store.bank([found[n] for n in kept], UNDISTURBED, transform, whole, self._progress)
+            pooled = self._store.bank([found[n] for n in kept], UNAUGMENTED, transform, whole, self._progress)
         return Material(usable, groups, skipped, self._dataset.fingerprint, bank, pooled, known)
 
 
@@ -268,7 +268,7 @@ def _meanwhile(work: Callable[[], object], progress: Progress) -> Iterator[Progr
 
 def stored_views(config: Config) -> transforms.Views:
     """The views of a picture that the feature store keeps: of pixels only the undisturbed one."""
-    return UNDISTURBED if config.backbone.freeze == "none" else transforms.views(config.transform)
+    return UNAUGMENTED if config.backbone.freeze == "none" else transforms.views(config.transform)
 
 
 def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> None:
@@ -592,10 +592,10 @@ def _trained(
 
         return trainer.train(bank.rows, bank.index, *data, *recipe, tune=config.tune, spared=spared, **told)
     with clock("start"):
-        from aimonk_bench.backbones import trunk
+        from aimonk_bench.backbones import network
         from aimonk_bench.training import finetune, sources
 
-    tail = trunk.build_tail(planned.encoder.weights, planned.encoder.size, planned.encoder.freeze)
+    tail = network.build_trainable(planned.encoder.weights, planned.encoder.size, planned.encoder.freeze)
     source: sources.Source = sources.Stored(bank.rows, bank.index)
     if config.backbone.freeze == "none":
         source = sources.Pixels(bank.rows, bank.index[0], views.keys, config.transform)

@@ -32,8 +32,8 @@ from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.backbones.weights import resolve
 from aimonk_bench.config.schema import BackboneConfig, TransformConfig
 from aimonk_bench.data import transforms
+from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.images import decode, named_format
-from aimonk_bench.data.pictures import Picture
 from aimonk_bench.data.transforms import Views
 from aimonk_bench.records.environment import cores
 from experiments.benchmarks.timing import Conditions, Panel, Row, bars, interleaved, threaded, write
@@ -88,7 +88,7 @@ def texture(size: Size, rng: np.random.Generator) -> np.ndarray:
     return np.clip(scene, 0, 255).astype(np.uint8)
 
 
-def make(folder: Path, size: Size) -> list[Picture]:
+def make(folder: Path, size: Size) -> list[ImageFile]:
     """JPEGs; copies of a texture differ in bytes behind the picture's end, as equal ones would be encoded once."""
     folder.mkdir(parents=True)
     rng, distinct = np.random.default_rng(0), min(DISTINCT, size.count)
@@ -100,10 +100,10 @@ def make(folder: Path, size: Size) -> list[Picture]:
     return listed(sorted(folder.iterdir()))
 
 
-def listed(files: Sequence[Path]) -> list[Picture]:
+def listed(files: Sequence[Path]) -> list[ImageFile]:
     """The files as pictures."""
     return [
-        Picture(file.name, file, hashlib.sha256(file.read_bytes()).hexdigest(), line)
+        ImageFile(file.name, file, hashlib.sha256(file.read_bytes()).hexdigest(), line)
         for line, file in enumerate(files, start=1)
     ]
 
@@ -127,7 +127,7 @@ def emptied(store: FeatureStore, spec: EncoderSpec) -> None:
 
 
 def cases(
-    pictures: Sequence[Picture], views: Views, transform: TransformConfig, spec: EncoderSpec, store: FeatureStore
+    pictures: Sequence[ImageFile], views: Views, transform: TransformConfig, spec: EncoderSpec, store: FeatureStore
 ) -> dict[str, Callable[[], object]]:
     """The pipeline and its two halves, each for all pictures in all views; the network is built here if need be."""
     store.bank(pictures[: spec.batch], views, transform, spec)
@@ -155,7 +155,7 @@ def halves(seconds: dict[str, float], pictures: int, views: int, batch: int) -> 
     return Halves(pictures / seconds["decode"], encoded / seconds["encode"])
 
 
-def measured(kind: str, pictures: Sequence[Picture], spec: EncoderSpec, store: FeatureStore, repeats: int) -> Row:
+def measured(kind: str, pictures: Sequence[ImageFile], spec: EncoderSpec, store: FeatureStore, repeats: int) -> Row:
     """The pipeline against its limit."""
     transform = TransformConfig(size=spec.size, train=[], decode=spec.decode)
     views = transforms.views(transform)
@@ -175,7 +175,7 @@ def measured(kind: str, pictures: Sequence[Picture], spec: EncoderSpec, store: F
     }
 
 
-def cost_of_fast(pictures: Sequence[Picture], specs: Sequence[EncoderSpec], store: FeatureStore, repeats: int) -> Row:
+def cost_of_fast(pictures: Sequence[ImageFile], specs: Sequence[EncoderSpec], store: FeatureStore, repeats: int) -> Row:
     """Full and fast decoding of the same pictures, one thread: milliseconds, and how alike the features are."""
     cv2.setNumThreads(1)
     data, kind, size = pictures[0].path.read_bytes(), specs[0].weights.entry.interpolation, specs[0].size

@@ -1,10 +1,10 @@
 """What is neither encoding nor training: starting, labels, hashes, commits, plots, statistics.
 
 Starts are processes of their own; cold ones begin with an empty page cache, where the system lets it be dropped. Labels
-are a `labels_txt` of a million lines with four attributes, a tenth NA. Hashing is `pictures.locate`, which finds, reads
-and hashes what the labels list, in the page cache. A commit appends 64 rows of 1280 float32 to the store, reaches the
-disk, and then names them in the index. The loss curve and the summaries (statistics, summary.csv, summary.md) are those
-of the default suite: 25 heads of 420 steps, and 24 runs of 5 folds and 5 seeds on 972 pictures.
+are a `labels_txt` of a million lines with four attributes, a tenth NA. Hashing is `image_files.locate`, which finds,
+reads and hashes what the labels list, in the page cache. A commit appends 64 rows of 1280 float32 to the store,
+reaches the disk, and then names them in the index. The loss curve and the summaries (statistics, summary.csv,
+summary.md) are those of the default suite: 25 heads of 420 steps, and 24 runs of 5 folds and 5 seeds on 972 pictures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 from aimonk_bench.backbones.encoder import Record
 from aimonk_bench.backbones.features import _Shelf
 from aimonk_bench.config.schema import DataConfig
-from aimonk_bench.data import label_file, pictures, synthetic
+from aimonk_bench.data import image_files, label_file, synthetic
 from aimonk_bench.records import index
 from aimonk_bench.records.files import write_json
 from aimonk_bench.reporting import figures
@@ -97,7 +97,7 @@ def hashing(place: Path, count: int, size: int, repeats: int) -> Row:
         (images / name).write_bytes(rng.bytes(size))
     (place / "hashed.txt").write_text("".join(f"{name} 1 0\n" for name in names), "utf-8")
     listed = label_file.load(DataConfig(labels=place / "hashed.txt", images=images))
-    seconds = interleaved({"hash": lambda: pictures.locate(listed, images, "error")}, repeats)["hash"]
+    seconds = interleaved({"hash": lambda: image_files.locate(listed, images, "error")}, repeats)["hash"]
     million = 1e6 * seconds / count
     rate = f"{count * size / seconds / 1e6:,.0f} MB/s, {count / seconds:,.0f} files/s: a million in {million:,.0f} s"
     return {"what": f"hashing {count:,} files of {size / 1000:g} kB", "s": seconds, "rate": rate}

@@ -32,8 +32,8 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.config.schema import DataConfig, KFold, TrainConfig, TransformConfig
-from aimonk_bench.data import label_file, pictures, splits, synthetic, transforms
-from aimonk_bench.data.pictures import Picture
+from aimonk_bench.data import image_files, label_file, splits, synthetic, transforms
+from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.registry import Spec
 from aimonk_bench.training import trainer
@@ -161,7 +161,7 @@ def heads(problem: Problem, seeds: int, repeats: int) -> list[Row]:
 class Files(Dataset):
     """Pictures as timm's transform makes them."""
 
-    def __init__(self, found: Sequence[Picture], transform: Callable[[Image.Image], torch.Tensor]) -> None:
+    def __init__(self, found: Sequence[ImageFile], transform: Callable[[Image.Image], torch.Tensor]) -> None:
         self.found, self.transform = found, transform
 
     def __len__(self) -> int:
@@ -172,7 +172,7 @@ class Files(Dataset):
             return self.transform(picture.convert("RGB"))
 
 
-def timms(found: Sequence[Picture], spec: EncoderSpec, workers: int) -> Callable[[], np.ndarray]:
+def timms(found: Sequence[ImageFile], spec: EncoderSpec, workers: int) -> Callable[[], np.ndarray]:
     """timm's feature loop, its network built."""
     network = timm.create_model(spec.weights.entry.timm, pretrained=False, num_classes=0).eval()
     facts = timm.data.resolve_model_data_config(network) | {"input_size": (3, spec.size, spec.size)}
@@ -185,7 +185,7 @@ def timms(found: Sequence[Picture], spec: EncoderSpec, workers: int) -> Callable
     return loop
 
 
-def features(found: Sequence[Picture], spec: EncoderSpec, store: FeatureStore, repeats: int) -> list[Row]:
+def features(found: Sequence[ImageFile], spec: EncoderSpec, store: FeatureStore, repeats: int) -> list[Row]:
     """Pictures per second of both."""
     transform = TransformConfig(size=spec.size, train=[])
     pipeline = encode.cases(found, transforms.views(transform), transform, spec, store)["pipeline"]
@@ -211,7 +211,7 @@ def main(out: Path, quick: bool = False) -> None:
         synthetic.write(data, images=images, size=128, prevalences=(0.8, 0.7, 0.5, 0.3))
         config = DataConfig(labels=data / "labels.txt", images=data / "images")
         listed = label_file.load(config)
-        found = [picture for picture in pictures.locate(listed, config.images, "error")[0] if picture is not None]
+        found = [picture for picture in image_files.locate(listed, config.images, "error")[0] if picture is not None]
         store, spec = (
             FeatureStore(Path(place, "store")),
             encode.spec_of(BACKBONE, "imagenet", TransformConfig(size=size)),
@@ -219,9 +219,7 @@ def main(out: Path, quick: bool = False) -> None:
         loops = features(found[: 16 if quick else 256], spec, store, repeats)
         transform = TransformConfig(size=size, train=[])
         bank = store.bank(found, transforms.views(transform), transform, spec)
-        folds = splits.split(
-            KFold(scheme="kfold"), listed.labels.targets, listed.labels.observed, np.arange(len(found))
-        )
+        folds = splits.split(KFold(scheme="kfold"), listed.labels, np.arange(len(found)))
         rows = bank.rows[bank.index[0]]
         heading = f"Heads on features [{rows.shape[0]}, {rows.shape[1]}]"
         trained = heads(Problem(rows, listed.labels.targets, listed.labels.observed, folds), seeds, repeats)

@@ -42,8 +42,8 @@ from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.config import loader
 from aimonk_bench.config.schema import Config, TrainConfig
 from aimonk_bench.data import splits, synthetic, transforms
+from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.label_file import LabelFile
-from aimonk_bench.data.pictures import Picture
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.records.environment import cores
 from aimonk_bench.suite.plan import Plan, plan_suite
@@ -91,7 +91,7 @@ class Work:
         return self.plan.baseline.config
 
     @cached_property
-    def pictures(self) -> list[Picture]:
+    def pictures(self) -> list[ImageFile]:
         return [picture for picture in self.plan.dataset.pictures if picture is not None]
 
     @cached_property
@@ -103,7 +103,7 @@ class Work:
     @cached_property
     def folds(self) -> list[Fold]:
         groups = splits.components([picture.sha256 for picture in self.pictures], self.listed.groups)
-        return splits.split(self.config.split, self.listed.labels.targets, self.listed.labels.observed, groups)
+        return splits.split(self.config.split, self.listed.labels, groups)
 
     @cached_property
     def views(self) -> transforms.Views:

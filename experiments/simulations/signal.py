@@ -504,6 +504,7 @@ def verdicts(pictures: Pictures, splits_seeds: Sequence[int], rng: np.random.Gen
     """The verdict on labels without signal, and on labels planted on the same pictures, over split seeds; 5 seeds."""
     from aimonk_bench.config.schema import KFold
     from aimonk_bench.data import splits
+    from aimonk_bench.data.labels import Labels
 
     material = pictures.material
     own = material.labels
@@ -518,7 +519,7 @@ def verdicts(pictures: Pictures, splits_seeds: Sequence[int], rng: np.random.Gen
         found = []
         first = signal.before(pictures.features, targets, observed, material.groups, seed=0)
         for seed in splits_seeds:
-            folds = splits.split(KFold(folds=FOLDS, seed=seed), targets, observed, material.groups)
+            folds = splits.split(KFold(folds=FOLDS, seed=seed), Labels.of(targets, observed), material.groups)
             found.append(verdict_of(trained(pictures, targets, observed, folds, seeds=5), first))
         share = float(np.mean([one.kind == kind for one in found]))
         smallest = min(float(np.fmin.reduce(one.adjusted)) for one in found)

@@ -45,20 +45,20 @@ def test_the_names_of_timm_are_known_with_and_without_tag():
     assert catalog.entry("resnet18.tv_in1k") is CATALOG["resnet18"]
     assert catalog.entry("resnet26").timm == "resnet26.bt_in1k"
     assert catalog.entry("test_vit").fixed
-    assert catalog.known("resnet18.a1_in1k")
+    assert catalog.exists("resnet18.a1_in1k")
 
 
-def test_the_stages_of_any_network_are_known():
-    assert catalog.stages("resnet18") == catalog.stages("resnet18.tv_in1k") == catalog.RESNET
-    assert catalog.stages("resnet26") == ("bn1", *catalog.RESNET)
-    assert catalog.stages("test_vit") == (*(f"blocks.{number}" for number in range(6)), "norm")
-    assert "features.denseblock2" in catalog.stages("densenet121")  # which is all in one part
-    assert catalog.stages("vgg11")[:2] == ("features.1", "features.2")
+def test_stages_come_from_the_catalog_or_from_the_network_that_timm_builds():
+    assert TABLES.stages("resnet18") == TABLES.stages("resnet18.tv_in1k") == catalog.RESNET
+    assert TABLES.stages("resnet26") == ("bn1", *catalog.RESNET)
+    assert TABLES.stages("test_vit") == (*(f"blocks.{number}" for number in range(6)), "norm")
+    assert "features.denseblock2" in TABLES.stages("densenet121")  # all its stages are in one child
+    assert TABLES.stages("vgg11")[:2] == ("features.1", "features.2")
 
 
 @pytest.mark.parametrize(("name", "near"), [("resnet81", "resnet18"), ("resnet18.tv_in2k", "resnet18.tv_in1k")])
 def test_an_unknown_name_gets_the_nearest(name: str, near: str):
-    assert not catalog.known(name)
+    assert not catalog.exists(name)
     with pytest.raises(UserError, match=rf"found '{name}', .*did you mean {near}\?"):
         catalog.entry(name)
 
@@ -77,7 +77,7 @@ def test_what_is_known_without_building_needs_neither_torch_nor_timm():
         "from aimonk_bench.backbones.encoder import EncoderSpec\n"
         "from aimonk_bench.config.schema import BackboneConfig\n"
         "found = weights.resolve(BackboneConfig(name='tf_efficientnet_lite0', weights='none'))\n"
-        "assert EncoderSpec(found, 224).digest and catalog.known('resnet18')\n"
+        "assert EncoderSpec(found, 224).digest and catalog.exists('resnet18')\n"
         "assert not {'torch', 'timm', 'onnxruntime'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

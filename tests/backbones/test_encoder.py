@@ -13,8 +13,9 @@ import pytest
 import timm
 import torch
 
-from aimonk_bench.backbones import catalog, trunk, weights
+from aimonk_bench.backbones import catalog, weights
 from aimonk_bench.backbones import encoder as encoders
+from aimonk_bench.backbones import network as networks
 from aimonk_bench.backbones.encoder import EncoderSpec, open_encoder, read_record
 from aimonk_bench.config.schema import BackboneConfig
 from aimonk_bench.errors import RunFailed, UserError
@@ -36,7 +37,7 @@ def pictures() -> np.ndarray:
 
 def _naive(spec: EncoderSpec, pictures: np.ndarray) -> np.ndarray:
     """One picture at a time, normalised as timm does it."""
-    network = trunk.build(spec.weights, spec.size).network
+    network = networks.build(spec.weights, spec.size).network
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.weights.entry.mean, spec.weights.entry.std))
     with torch.inference_mode():
         rows = [network(((torch.from_numpy(p).permute(2, 0, 1) / 255 - mean) / std)[None])[0] for p in pictures]
@@ -67,7 +68,7 @@ def test_a_picture_has_the_same_bits_whatever_is_encoded_with_it(engine: str, pi
 
 def test_once_made_the_folder_needs_no_torch(pictures: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     wanted = open_encoder(_spec(), tmp_path, pictures)(pictures)
-    monkeypatch.setattr(trunk, "build", lambda *_: pytest.fail("built"))
+    monkeypatch.setattr(networks, "build", lambda *_: pytest.fail("built"))
     np.testing.assert_array_equal(open_encoder(_spec(), tmp_path, pictures)(pictures), wanted)
 
 
@@ -108,7 +109,7 @@ def _broken(*_: object) -> None:
     [
         (encoders, "onnx_run", _off_by(1.002), "onnxruntime differs from torch by 2.0e-03 of the largest feature"),
         (encoders, "onnx_run", _off_by(float("nan")), "onnxruntime differs from torch by inf"),
-        (trunk, "export", _broken, "ValueError: Unsupported: operator nonsense"),
+        (networks, "export", _broken, "ValueError: Unsupported: operator nonsense"),
     ],
 )
 def test_an_engine_that_fails_is_replaced_or_refused(
@@ -269,48 +270,46 @@ def test_the_parts_of_a_network_give_what_the_whole_gives(name: str):
     found = weights.resolve(BackboneConfig(name=name, weights="none"))
     pixels = torch.randint(0, 256, (3, size, size, 3), dtype=torch.uint8)
     with torch.inference_mode():
-        whole = trunk.build(found, size)(pixels)
+        whole = networks.build(found, size)(pixels)
         for stage in _stages(name):
-            lower, upper = trunk.build(found, size, stage), trunk.build_tail(found, size, stage)
+            lower, upper = networks.build(found, size, stage), networks.build_trainable(found, size, stage)
             rows = lower(pixels)
             assert rows.ndim == 2
             torch.testing.assert_close(upper.eval()(rows), whole, rtol=1e-4, atol=1e-5)
             assert all(parameter.requires_grad for parameter in upper.parameters())
             counts = [sum(p.numel() for p in part.parameters()) for part in (lower, upper)]
             assert min(counts) > 0  # nothing stands in both
-            assert sum(counts) == sum(p.numel() for p in trunk.build(found, size).parameters())
-        everything = trunk.build_tail(found, size, "none").eval()
+            assert sum(counts) == sum(p.numel() for p in networks.build(found, size).parameters())
+        everything = networks.build_trainable(found, size, "none").eval()
         torch.testing.assert_close(everything(pixels.flatten(1)), whole)
 
 
 def test_the_stages_of_the_catalog_are_those_of_the_networks():
     for name in SOME:
         found = weights.resolve(BackboneConfig(name=name, weights="none"))
-        stages = trunk.stages(trunk.outline(found.entry.timm))
+        stages = networks.stages(found.entry.timm)
         assert set(catalog.CATALOG[name].stages) <= set(stages), name
 
 
 def test_a_network_that_cannot_be_split_there_says_so(monkeypatch: pytest.MonkeyPatch):
     found = weights.resolve(BackboneConfig(name="test_vit", weights="none"))
     with pytest.raises(UserError, match=r"backbone.freeze: found 'layer9', expected all, none or one of .*blocks\.1"):
-        trunk.build(found, 160, "layer9")
+        networks.build(found, 160, "layer9")
     forward = timm.models.VisionTransformer.forward
     monkeypatch.setattr(timm.models.VisionTransformer, "forward", lambda self, x: forward(self, x) + x.mean())
-    message = (
-        r"test_vit cannot be split before blocks\.1, because timm's network computes something beside its stages: "
-    )
+    message = r"test_vit cannot be cut before blocks\.1, because timm's network computes something outside its stages: "
     with pytest.raises(UserError, match=message + "use all, none or another stage"):
-        trunk.build(found, 160, "blocks.1")
+        networks.build(found, 160, "blocks.1")
     monkeypatch.setattr(
         timm.models.VisionTransformer, "forward", lambda self, x: (self.blocks[1].attn, forward(self, x))[1]
     )
     with pytest.raises(UserError, match=message):
-        trunk.build(found, 160, "blocks.1")
+        networks.build(found, 160, "blocks.1")
 
 
 def test_nothing_in_a_tail_draws_random_numbers():
     found = weights.resolve(BackboneConfig(name="swin_tiny", weights="none"))
-    tail = trunk.build_tail(found, 224, "layers.3").train()
+    tail = networks.build_trainable(found, 224, "layers.3").train()
     rows = torch.randn(2, 14 * 14 * 384)
     with torch.no_grad():
         assert torch.equal(tail(rows), tail(rows))
@@ -333,7 +332,7 @@ def test_an_encoder_that_ends_before_a_stage(engine: str, pictures: np.ndarray, 
     spec = _spec("resnet18", engine=engine, freeze="layer4")
     rows = open_encoder(spec, tmp_path, pictures)(pictures)
     assert rows.shape == (11, 4 * 4 * 256)
-    tail = trunk.build_tail(spec.weights, SIZE, "layer4").eval()
+    tail = networks.build_trainable(spec.weights, SIZE, "layer4").eval()
     with torch.inference_mode():
         found = tail(torch.from_numpy(rows)).numpy()
     assert encoders.disagreement(_naive(_spec("resnet18"), pictures), found) < 1e-4

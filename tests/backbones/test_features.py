@@ -25,9 +25,9 @@ from aimonk_bench.backbones import features, weights
 from aimonk_bench.backbones.encoder import EncoderSpec, Record
 from aimonk_bench.backbones.features import CHUNK, Bank, FeatureStore
 from aimonk_bench.config.schema import BackboneConfig, TransformConfig
+from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.images import decode
-from aimonk_bench.data.pictures import Picture
-from aimonk_bench.data.transforms import UNDISTURBED, render, views
+from aimonk_bench.data.transforms import UNAUGMENTED, render, views
 from aimonk_bench.errors import RunFailed, UserError
 
 SIZE = 32
@@ -36,9 +36,9 @@ BOTH = TransformConfig(size=SIZE, train=[{"HorizontalFlip": {"p": 0.5}}, {"Verti
 DRAWN = TransformConfig(size=SIZE, train=[{"RandomBrightnessContrast": {"p": 1.0}}], views=3)
 
 
-def _picture(path: Path, data: bytes) -> Picture:
+def _picture(path: Path, data: bytes) -> ImageFile:
     path.write_bytes(data)
-    return Picture(path.name, path, hashlib.sha256(data).hexdigest(), 1)
+    return ImageFile(path.name, path, hashlib.sha256(data).hexdigest(), 1)
 
 
 def _noise(seed: int) -> bytes:
@@ -47,7 +47,7 @@ def _noise(seed: int) -> bytes:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Picture]:
+def pictures(tmp_path: Path) -> list[ImageFile]:
     return [_picture(tmp_path / f"{n}.png", _noise(n)) for n in range(100)]
 
 
@@ -91,7 +91,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     return counting
 
 
-def _check(bank: Bank, pictures: list[Picture], transform: TransformConfig) -> None:
+def _check(bank: Bank, pictures: list[ImageFile], transform: TransformConfig) -> None:
     """Every row is what a naive loop over pictures and views gives."""
     keys = views(transform).keys
     assert bank.index.shape == (len(keys), len(pictures))
@@ -110,7 +110,7 @@ def _check(bank: Bank, pictures: list[Picture], transform: TransformConfig) -> N
 
 @pytest.mark.parametrize("transform", [FLIP, BOTH, DRAWN], ids=["flip", "both flips", "drawn"])
 def test_the_bank_is_what_a_naive_loop_gives(
-    transform: TransformConfig, pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+    transform: TransformConfig, pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
 ):
     bank = FeatureStore(tmp_path / "store").bank(pictures, views(transform), transform, spec)
     _check(bank, pictures, transform)
@@ -121,7 +121,7 @@ def test_the_bank_is_what_a_naive_loop_gives(
     assert len(np.unique(bank.index)) == bank.index.size == counting.encoded
 
 
-def test_only_what_is_new_is_encoded(pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path):
+def test_only_what_is_new_is_encoded(pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path):
     store = FeatureStore(tmp_path / "store")
     first = store.bank(pictures[:60], views(FLIP), FLIP, spec)
     assert counting.encoded == 120
@@ -146,7 +146,7 @@ def test_pictures_with_the_same_bytes_share_a_row(spec: EncoderSpec, counting: C
 
 
 def test_other_encoders_have_other_folders(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
 ):
     store = FeatureStore(tmp_path / "store")
     store.bank(pictures[:3], views(FLIP), FLIP, spec)
@@ -155,7 +155,7 @@ def test_other_encoders_have_other_folders(
 
 
 def test_what_cannot_be_decoded_is_reported_and_the_rest_stored(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
 ):
     store = FeatureStore(tmp_path / "store")
     broken = [_picture(tmp_path / "a", b"junk"), _picture(tmp_path / "b", b""), _picture(tmp_path / "c", b"junk")]
@@ -175,7 +175,7 @@ def test_nothing_but_undecodable_pictures(spec: EncoderSpec, counting: Counting,
 
 
 def test_progress_counts_the_pictures_to_do(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
 ):
     store, seen = FeatureStore(tmp_path / "store"), []
     store.bank(pictures[:20], views(FLIP), FLIP, spec)
@@ -190,7 +190,7 @@ def test_progress_counts_the_pictures_to_do(
 
 
 def test_a_picture_that_changed_meanwhile_is_not_stored(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
 ):
     pictures[3].path.write_bytes(_noise(1000))
     store = FeatureStore(tmp_path / "store")
@@ -202,7 +202,7 @@ def test_a_picture_that_changed_meanwhile_is_not_stored(
 
 
 def test_a_death_between_rows_and_index_leaves_nothing_behind(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     store = FeatureStore(tmp_path / "store")
 
@@ -255,7 +255,7 @@ def test_a_damaged_store_is_not_used(
     name: str,
     damage: Callable[[Path], None],
     reason: str,
-    pictures: list[Picture],
+    pictures: list[ImageFile],
     spec: EncoderSpec,
     counting: Counting,
     tmp_path: Path,
@@ -269,7 +269,7 @@ def test_a_damaged_store_is_not_used(
 
 
 def test_a_page_of_the_index_that_is_damaged_is_told_when_it_is_met(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
 ):
     store = FeatureStore(tmp_path / "store")
     store.bank(pictures, views(FLIP), FLIP, spec)
@@ -282,7 +282,7 @@ def test_a_page_of_the_index_that_is_damaged_is_told_when_it_is_met(
 
 
 def test_an_index_that_stays_locked_is_not_called_damaged(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(features, "BUSY_SECONDS", 0.01)
     store = FeatureStore(tmp_path / "store")
@@ -295,7 +295,7 @@ def test_an_index_that_stays_locked_is_not_called_damaged(
 
 
 def test_a_store_that_another_process_begins_meanwhile_is_not_called_damaged(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     store, honest = FeatureStore(tmp_path / "store"), features._Shelf._count
 
@@ -321,7 +321,7 @@ def test_the_place_of_the_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 
 
 def test_an_engine_given_up_once_is_refused_where_it_is_insisted_on(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
 ):
     store = FeatureStore(tmp_path / "store")
     store.bank(pictures[:2], views(FLIP), FLIP, spec)
@@ -350,7 +350,7 @@ WORKER = """
     folder = Path({folder!r})
     found = t.weights.resolve(t.BackboneConfig(name="resnet18", weights="none"))
     files = sorted(folder.glob("*.png"), key=lambda path: int(path.stem))[{start}:{stop}]
-    pictures = [t.Picture(p.name, p, hashlib.sha256(p.read_bytes()).hexdigest(), 1) for p in files]
+    pictures = [t.ImageFile(p.name, p, hashlib.sha256(p.read_bytes()).hexdigest(), 1) for p in files]
     t.FeatureStore(folder / "store").bank(pictures, t.views(t.FLIP), t.FLIP, t.EncoderSpec(found, t.SIZE))
     print(counting.encoded)
     assert not {{"torch", "timm"}} & set(sys.modules)
@@ -358,12 +358,12 @@ WORKER = """
 
 
 def _worker(folder: Path, start: int, stop: int, seconds: float) -> subprocess.Popen[str]:
-    tests = str(Path(__file__).parents[1])
+    tests = str(Path(__file__).parent)
     code = textwrap.dedent(WORKER).format(tests=tests, folder=str(folder), start=start, stop=stop, seconds=seconds)
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
-def test_a_kill_loses_at_most_a_chunk(pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path):
+def test_a_kill_loses_at_most_a_chunk(pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path):
     worker = _worker(tmp_path, 0, 100, 0.02)
     for _ in range(12):
         assert worker.stdout.readline() == "encoding\n"
@@ -376,7 +376,7 @@ def test_a_kill_loses_at_most_a_chunk(pictures: list[Picture], spec: EncoderSpec
 
 
 def test_two_processes_share_the_work_without_harm(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
 ):
     workers = [_worker(tmp_path, start, stop, 0.01) for start, stop in ((0, 70), (30, 100))]
     outputs = [worker.communicate(timeout=60)[0].split() for worker in workers]
@@ -388,7 +388,7 @@ def test_two_processes_share_the_work_without_harm(
 
 
 def test_a_reader_need_not_wait_for_a_writer(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     store = FeatureStore(tmp_path / "store")
     store.bank(pictures[:10], views(FLIP), FLIP, spec)
@@ -410,7 +410,7 @@ def test_a_reader_need_not_wait_for_a_writer(
 
 
 def test_rows_are_on_the_disk_before_the_index_names_them(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     synced, honest = [], os.fsync
 
@@ -428,17 +428,17 @@ def test_rows_are_on_the_disk_before_the_index_names_them(
 
 
 @pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
-def test_the_whole_way_from_files_to_features(engine: str, pictures: list[Picture], tmp_path: Path):
+def test_the_whole_way_from_files_to_features(engine: str, pictures: list[ImageFile], tmp_path: Path):
     import timm
     import torch
 
-    from aimonk_bench.backbones import trunk
+    from aimonk_bench.backbones import network as networks
 
     found = weights.resolve(BackboneConfig(name="tf_efficientnet_lite0"))
     spec = EncoderSpec(found, SIZE, engine)
     bank = FeatureStore(tmp_path / "store").bank(pictures[:5], views(FLIP), FLIP, spec)
     network = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
-    network.load_state_dict(trunk.build(found, SIZE).network.state_dict())
+    network.load_state_dict(networks.build(found, SIZE).network.state_dict())
     wanted = np.zeros((2, 5, 1280), np.float32)
     for n, picture in enumerate(pictures[:5]):
         image = decode(picture.path.read_bytes(), SIZE, "bicubic")
@@ -453,7 +453,7 @@ def test_the_whole_way_from_files_to_features(engine: str, pictures: list[Pictur
 
 
 def test_decoding_goes_on_while_the_encoder_works(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     decoded, during = [], []
 
@@ -476,7 +476,7 @@ def test_decoding_goes_on_while_the_encoder_works(
 
 
 def test_some_are_decoded_while_the_encoder_is_opened_but_not_all(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     decoded: list[object] = []
 
@@ -500,7 +500,7 @@ def test_some_are_decoded_while_the_encoder_is_opened_but_not_all(
 
 
 def test_threads_add_up_to_the_cores(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     import torch
 
@@ -537,7 +537,7 @@ def test_threads_add_up_to_the_cores(
 
 
 def test_features_can_be_stored_as_float16(
-    pictures: list[Picture], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     store, half = FeatureStore(tmp_path / "store"), dataclasses.replace(spec, dtype="float16")
     bank, full = (store.bank(pictures, views(FLIP), FLIP, own) for own in (half, spec))
@@ -552,7 +552,7 @@ def test_features_can_be_stored_as_float16(
 
 
 def test_rows_that_would_not_fit_are_refused_before_one_is_stored(
-    pictures: list[Picture], spec: EncoderSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: list[ImageFile], spec: EncoderSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     store, cut = FeatureStore(tmp_path / "store"), dataclasses.replace(spec, freeze="layer4")
     size = 2 * 100 * 2 * 2 * 256 * 4  # two views of a hundred pictures, 2 x 2 maps of 256 channels in float32
@@ -583,8 +583,8 @@ def test_a_budget_that_is_none_is_refused_at_once(budget: str, tmp_path: Path, m
     FeatureStore(tmp_path)
 
 
-def test_pixels_are_stored_as_they_are_decoded(pictures: list[Picture], spec: EncoderSpec, tmp_path: Path):
-    bank = FeatureStore(tmp_path / "store").bank(pictures, UNDISTURBED, FLIP, dataclasses.replace(spec, freeze="none"))
+def test_pixels_are_stored_as_they_are_decoded(pictures: list[ImageFile], spec: EncoderSpec, tmp_path: Path):
+    bank = FeatureStore(tmp_path / "store").bank(pictures, UNAUGMENTED, FLIP, dataclasses.replace(spec, freeze="none"))
     assert (bank.rows.dtype, bank.rows.shape) == (np.uint8, (100, SIZE * SIZE * 3))
     for n, picture in enumerate(pictures):
         image = decode(picture.path.read_bytes(), SIZE, "bilinear")

@@ -16,7 +16,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from aimonk_bench.backbones import trunk, weights
+from aimonk_bench.backbones import network as networks
+from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.backbones.weights import WeightsUnavailable
 from aimonk_bench.config.schema import BackboneConfig
@@ -78,7 +79,7 @@ def test_the_cache_of_the_hub_comes_first(name: str, hub: Path):
     assert (found.source, found.file, found.licence, found.requested) == ("cache", file, "apache-2.0", found.name)
     assert found.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     network.reset_classifier(0)
-    torch.testing.assert_close(_features(trunk.build(found, 64).network), _features(network), rtol=0, atol=0)
+    torch.testing.assert_close(_features(networks.build(found, 64).network), _features(network), rtol=0, atol=0)
 
 
 def test_the_file_that_torchvision_downloaded_is_found(tmp_path: Path):
@@ -98,7 +99,7 @@ def test_an_installed_package_is_read_without_importing_it():
     theirs = torch.load(found.file, weights_only=True)
     theirs = {key: value for key, value in theirs.items() if "num_batches" not in key}
     ours = {
-        key: value for key, value in trunk.build(found, 64).network.state_dict().items() if "num_batches" not in key
+        key: value for key, value in networks.build(found, 64).network.state_dict().items() if "num_batches" not in key
     }
     assert (len(theirs), len(ours)) == (247, 245)  # the classifier has two
     assert all(torch.equal(a, b) for a, b in zip(ours.values(), theirs.values(), strict=False))
@@ -108,14 +109,16 @@ def test_the_package_sees_what_is_in_a_photograph():
     cbook = pytest.importorskip("matplotlib.cbook")
     cv2 = pytest.importorskip("cv2")
     found = weights.resolve(BackboneConfig(name=LITE0))
-    state = trunk._named_like(LITE0, timm.models.load_state_dict(found.file, weights_only=True))
+    state = networks._renamed(LITE0, timm.models.load_state_dict(found.file, weights_only=True))
     network = timm.create_model(LITE0).eval()
     network.load_state_dict(state, strict=True)
     with cbook.get_sample_data("grace_hopper.jpg") as file:
         data = file.read()
     picture = cv2.imdecode(torch.frombuffer(bytearray(data), dtype=torch.uint8).numpy(), cv2.IMREAD_COLOR_RGB)
     picture = cv2.resize(picture[40:552], (224, 224), interpolation=cv2.INTER_AREA)
-    seen = trunk.Trunk(network, found.entry.mean, found.entry.std)(torch.from_numpy(picture)[None])
+    seen = networks.FrozenLayers(networks.Normalise(found.entry.mean, found.entry.std), network)(
+        torch.from_numpy(picture)[None]
+    )
     assert seen.argmax().item() == 652  # "military uniform"
 
 
@@ -124,10 +127,10 @@ def test_weights_none_are_the_same_every_time_and_leave_the_global_generator_alo
     found = weights.resolve(config)
     assert (found.source, found.file, found.sha256, found.licence) == ("none", None, "none, seed 0", None)
     before = torch.get_rng_state()
-    first = _features(trunk.build(found, 64).network)
+    first = _features(networks.build(found, 64).network)
     torch.testing.assert_close(torch.get_rng_state(), before)
     torch.manual_seed(7)
-    assert torch.equal(first, _features(trunk.build(found, 64).network))
+    assert torch.equal(first, _features(networks.build(found, 64).network))
     assert torch.equal(first, _features(_network(SMALL, seed=0, num_classes=0)))
 
 
@@ -145,7 +148,7 @@ def test_a_path_fits_if_its_trunk_does(layout: str, tmp_path: Path):
         torch.save(network.state_dict() if layout == "trunk only" else state, file)
     found = weights.resolve(BackboneConfig(name=SMALL, weights=str(file)))
     assert (found.source, found.file, found.licence) == ("path", file, None)
-    assert torch.equal(_features(trunk.build(found, 64).network), _features(network))
+    assert torch.equal(_features(networks.build(found, 64).network), _features(network))
 
 
 def test_a_transformer_is_rebuilt_for_the_size_that_is_asked_for(tmp_path: Path):
@@ -154,8 +157,8 @@ def test_a_transformer_is_rebuilt_for_the_size_that_is_asked_for(tmp_path: Path)
     save_file(network.state_dict(), file)
     network.reset_classifier(0)
     found = weights.resolve(BackboneConfig(name="test_vit", weights=str(file)))
-    assert torch.equal(_features(trunk.build(found, 160).network, 160), _features(network, 160))
-    smaller = trunk.build(found, 96).network
+    assert torch.equal(_features(networks.build(found, 160).network, 160), _features(network, 160))
+    smaller = networks.build(found, 96).network
     assert _features(smaller, 96).shape == (2, network.num_features)
     assert torch.equal(smaller.blocks[0].mlp.fc1.weight, network.blocks[0].mlp.fc1.weight)
 
@@ -175,7 +178,7 @@ def _with_more(state: dict[str, torch.Tensor]) -> object:
         (_without, "Missing key.*layer1.0.conv1.weight"),
         (_with_more, "Unexpected key.*layer9.weight"),
         (lambda state: _network("test_vit").state_dict(), "Missing key"),
-        (lambda state: {}, "nothing in it"),
+        (lambda state: {}, "holds no tensors"),
         (lambda state: [1, 2], "not weights of"),
     ],
 )
@@ -184,7 +187,7 @@ def test_weights_that_do_not_fit_are_an_error_not_random(spoil: object, message:
     torch.save(spoil(_network(SMALL).state_dict()), file)
     found = weights.resolve(BackboneConfig(name=SMALL, weights=str(file)))
     with pytest.raises(UserError, match=f"mine.pth: these are not weights of {SMALL}.*") as error:
-        trunk.build(found, 64)
+        networks.build(found, 64)
     assert error.match(message)
 
 
@@ -192,7 +195,7 @@ def test_a_package_with_another_network_is_an_error(monkeypatch: pytest.MonkeyPa
     found = weights.resolve(BackboneConfig(name=LITE0))
     lite1 = weights.replace(found, entry=CATALOG["tf_efficientnet_lite1"])
     with pytest.raises(UserError, match="of 322 tensors agree with the 247 of the package"):
-        trunk.build(lite1, 64)
+        networks.build(lite1, 64)
 
 
 class _Bomb:
@@ -205,7 +208,7 @@ def test_a_pickle_is_never_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     Path("mine.pth").write_bytes(pickle.dumps({"fc.weight": _Bomb()}))
     found = weights.resolve(BackboneConfig(name=SMALL, weights="mine.pth"))
     with pytest.raises(UserError, match="not weights of"):
-        trunk.build(found, 64)
+        networks.build(found, 64)
     assert not Path("bomb").exists()
 
 
@@ -324,7 +327,7 @@ def test_a_hub_that_answers_is_downloaded_from(name: str, server: type[_Hub], tm
     assert (found.source, found.name) == ("hub", "resnet18")
     assert found.sha256 == hashlib.sha256(local.read_bytes()).hexdigest()
     assert weights.resolve(BackboneConfig(name="resnet18")).source == "cache"
-    trunk.build(found, 64)
+    networks.build(found, 64)
 
 
 def test_a_hub_without_the_weights(server: type[_Hub]):

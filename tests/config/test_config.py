@@ -55,7 +55,7 @@ TABLES = Tables(
     schedules={"constant": plain, "cosine": plain},
     importers=dict.fromkeys(["labels_txt", "wide_csv", "label_list", "jsonl"]),
     known_backbone=lambda name: name == "some_timm_model",
-    stages=lambda name: catalog.stages(name) if name in catalog.CATALOG else (),
+    stages=lambda name: catalog.CATALOG[name].stages if name in catalog.CATALOG else (),
     multiple=lambda name: 14 if name == "some_timm_model" else 1,
     check_transforms=check_transforms,
 )

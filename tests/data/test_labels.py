@@ -1,4 +1,4 @@
-"""Labels, importers and picture files: round trips of every format, hostile files, the real Aimonk set."""
+"""Labels, importers and image files: round trips of every format, hostile files, the real Aimonk set."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aimonk_bench.config.schema import DataConfig, Values
-from aimonk_bench.data import label_file, pictures
+from aimonk_bench.data import image_files, label_file
 from aimonk_bench.data.importers import IMPORTERS
-from aimonk_bench.data.label_file import LabelFile
-from aimonk_bench.data.labels import Labels
+from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.errors import UserError
 
 AIMONK = Path(os.environ.get("AIMONK_DATA", Path(__file__).parents[2] / ".data" / "aimonk"))
@@ -175,7 +174,7 @@ def test_every_problem_of_a_file_is_told_at_once(tmp_path: Path) -> None:
     found = problems(tmp_path, text)
     assert [line.split(": ")[0] for line in found] == [f"labels.txt:{n}" for n in (2, 4, 5, 5, 6, 7, 8)]
     assert "found a name and 1 token, expected 2" in found[0]
-    assert "leaves the picture folder" in found[1]
+    assert "leaves the image folder" in found[1]
     assert "absolute" in found[2]
     assert "attribute attr2: found 'yes'" in found[3]
     assert "positive '1', negative '0', missing 'NA' ''" in found[3]
@@ -188,8 +187,8 @@ def test_pictures_that_do_not_exist_are_told_with_the_other_problems(tmp_path: P
     text = "a.jpg 1 0\nb.jpg 1 0\n../x.jpg 1 0\nc.jpg maybe 1\na.jpg 0 0\nsub/../b.jpg 1 0\nd.jpg 1\n"
     found = problems(tmp_path, text, on_bad_image="error")
     assert [line.split(": ")[0] for line in found] == [f"labels.txt:{n}" for n in (2, 3, 4, 4, 5, 7)]
-    assert found[0] == f"labels.txt:2: picture b.jpg is missing (looked in {tmp_path})"
-    assert "picture c.jpg is missing" in found[3]
+    assert found[0] == f"labels.txt:2: image b.jpg is missing (looked in {tmp_path})"
+    assert "image c.jpg is missing" in found[3]
     for on_bad_image in ("error", "skip"):
         first, *rest = problems(tmp_path, text, images=tmp_path / "no", on_bad_image=on_bad_image)
         assert first == f"data.images: found {tmp_path / 'no'}, expected a folder that exists"
@@ -214,9 +213,9 @@ def test_of_many_problems_twenty_are_shown_and_all_are_counted(tmp_path: Path) -
         (b"a.jpg 1 0\r\n\x89PNG\r\n\x1a\n\x00\x00", "labels.txt:4: found a NUL byte"),
         ("a.jpg 1\nb.jpg 0\ncafé.jpg 1\n".encode("latin-1"), "labels.txt:3: found byte 0xe9 at position 4"),
         (b"a.jpg\nb.jpg\n", "labels.txt:1: found a name and 0 tokens"),
-        (b"a\x07.jpg 1\n", "labels.txt:1: picture 'a\\x07.jpg': the name contains a control"),
-        (b"C:/a.jpg 1\n", "labels.txt:1: picture C:/a.jpg: the path is absolute"),
-        (b"a/.. 1\n", "labels.txt:1: picture a/..: the path leaves the picture folder or is the folder itself"),
+        (b"a\x07.jpg 1\n", "labels.txt:1: image 'a\\x07.jpg': the name contains a control"),
+        (b"C:/a.jpg 1\n", "labels.txt:1: image C:/a.jpg: the path is absolute"),
+        (b"a/.. 1\n", "labels.txt:1: image a/..: the path leaves the image folder or is the folder itself"),
     ],
 )
 def test_files_that_are_no_label_files(tmp_path: Path, content: bytes, told: str) -> None:
@@ -244,7 +243,7 @@ def test_identical_duplicates_are_used_once_and_reported(tmp_path: Path) -> None
     assert found.lines.tolist() == [1, 2]
     assert found.notes == (
         "importer: labels_txt (auto: the first line is separated by white space)",
-        "identical duplicate lines, each picture used once: line 3 (./a.jpg, as line 1)",
+        "identical duplicate lines, each image used once: line 3 (./a.jpg, as line 1)",
     )
     assert found.subset([1]).ids == ("b.jpg",)
     assert found.subset(np.array([1, 0])).labels.targets.tolist() == [[0, 1], [1, 0]]
@@ -252,7 +251,7 @@ def test_identical_duplicates_are_used_once_and_reported(tmp_path: Path) -> None
 
 def test_duplicates_of_another_group_are_an_error(tmp_path: Path) -> None:
     found = problems(tmp_path, "image,g,x\na,1,0\na,2,0\n", "l.csv", group="g")
-    assert found == ["l.csv:3: picture a contradicts line 2: group is '2', there '1'"]
+    assert found == ["l.csv:3: image a contradicts line 2: group is '2', there '1'"]
 
 
 @pytest.mark.parametrize(
@@ -274,9 +273,9 @@ def test_duplicates_of_another_group_are_an_error(tmp_path: Path) -> None:
         ('image,x\n"a"b,1\nc,2\n', {}, "l.csv:2: malformed record"),
         ('"image"s,x\na,1\n', {}, "l.csv:1: malformed record"),
         ('image,x\na,1\n"b,1\nc,1\n', {}, "l.csv:3: malformed record: unexpected end of data"),
-        ("image,x\n,1\n", {}, "l.csv:2: the picture's name is empty"),
+        ("image,x\n,1\n", {}, "l.csv:2: the name of the image is empty"),
         ('"image, its name, or so";x\na;9\n', {}, "l.csv:2: attribute x: found '9'"),
-        ('image,x\n"two\nlines",1\nb,2\n', {}, "l.csv:2: picture 'two\\nlines'"),
+        ('image,x\n"two\nlines",1\nb,2\n', {}, "l.csv:2: image 'two\\nlines'"),
         ("image,tags\na,x\n", {"absent": "missing", "id": "image"}, "data.id: found 'image', expected null"),
         ("image,x\na,1\n", {"absent": "missing"}, "data.absent: found missing, expected null"),
         ("image,tags\na,x\n", {}, "data.absent: found null, expected negative or missing"),
@@ -287,7 +286,7 @@ def test_duplicates_of_another_group_are_an_error(tmp_path: Path) -> None:
             "l.csv:2: undeclared tag 'dgo'",
         ),
         ("image,tags\na,macro\n", {"absent": "missing"}, "l.csv:2: an attribute is named 'macro'"),
-        ("image,x\n", {}, "l.csv:1: found no picture"),
+        ("image,x\n", {}, "l.csv:1: found no image"),
     ],
 )
 def test_problems_of_tables(tmp_path: Path, content: str, options: dict[str, Any], told: str) -> None:
@@ -317,8 +316,8 @@ def test_line_numbers_after_a_quoted_line_break(tmp_path: Path) -> None:
         ('{"image": "a", "labels": {"x": [1]}}', "attribute 'x': found a list"),
         ('{"image": "a", "labels": {"x": 1.0}}', "attribute x: found '1.0'"),
         ('{"image": "a", "labels": {"x": ' + "1" * 9000 + "}}", "attribute x: found '1111"),
-        ('{"image": "a\\u0000", "labels": {"x": 1}}', "picture 'a\\x00': the name contains a control"),
-        ('{"image": "\\ud800", "labels": {"x": 1}}', "picture '\\ud800': the name contains a control"),
+        ('{"image": "a\\u0000", "labels": {"x": 1}}', "image 'a\\x00': the name contains a control"),
+        ('{"image": "\\ud800", "labels": {"x": 1}}', "image '\\ud800': the name contains a control"),
         ('{"image": "a", "labels": {"\\ud800": 1}}', "an attribute is named '\\ud800'"),
         ('{"image": "a", "labels": {"x": 1}, "group": {}}', "'group' must be a string"),
     ],
@@ -379,7 +378,7 @@ def test_a_column_of_groups_and_pictures_without_one(tmp_path: Path) -> None:
     found = read(tmp_path, text, "l.csv", group="g")
     assert found.labels.attributes == ("x",)
     assert found.groups == ("u", None)
-    assert "1 of 2 pictures have no group value; each is a group of its own" in found.notes
+    assert "1 of 2 images have no group value; each is a group of its own" in found.notes
     assert read(tmp_path, text, "l.csv", attributes=["x"]).groups is None
 
 
@@ -387,7 +386,7 @@ def test_an_attribute_nobody_labelled_is_warned_about(tmp_path: Path, caplog: py
     assert len(read(tmp_path, "a.jpg 1 NA\nb.jpg NA NA\n").notes) == 1
     [record] = caplog.records
     assert record.levelname == "WARNING"
-    assert record.getMessage() == f"{tmp_path / 'labels.txt'}: attribute attr2 is missing for every picture"
+    assert record.getMessage() == f"{tmp_path / 'labels.txt'}: attribute attr2 is missing for every image"
 
 
 def test_a_file_without_any_label_is_an_error(tmp_path: Path) -> None:
@@ -439,8 +438,8 @@ def listed(tmp_path: Path) -> LabelFile:
 
 
 def test_pictures_are_hashed_and_bad_ones_skipped_with_a_reason(listed: LabelFile, tmp_path: Path) -> None:
-    found, skipped = pictures.locate(listed, tmp_path / "images", "skip")
-    assert [picture and picture.sha256 for picture in found] == [
+    found, skipped = image_files.locate(listed, tmp_path / "images", "skip")
+    assert [image and image.sha256 for image in found] == [
         *(hashlib.sha256(name).hexdigest() for name in (b"a.jpg", b"b.jpg", b"c.jpg")),
         *(None,) * 4,
     ]
@@ -454,29 +453,33 @@ def test_pictures_are_hashed_and_bad_ones_skipped_with_a_reason(listed: LabelFil
 def test_bad_pictures_are_an_error_with_their_lines(listed: LabelFile, tmp_path: Path) -> None:
     images = tmp_path / "images"
     with pytest.raises(UserError) as caught:
-        pictures.locate(listed, images, "error")
+        image_files.locate(listed, images, "error")
     assert caught.value.limit == 20
-    assert caught.value.problems[1] == f"{listed.path}:5: picture none.jpg is missing (looked in {images})"
-    assert pictures.exist(listed, images) == caught.value.problems
-    assert pictures.exist(listed.subset([0, 1, 2]), images) == []
+    assert caught.value.problems[1] == f"{listed.path}:5: image none.jpg is missing (looked in {images})"
+    rows = [*zip(listed.ids, listed.lines.tolist(), strict=True)]
+    unreadable = image_files.unreadable(rows, images)
+    assert [f"{listed.path}:{item.line}: {image_files.message(item, images)}" for item in unreadable] == (
+        caught.value.problems
+    )
+    assert image_files.unreadable(rows[:3], images) == []
 
 
 def test_no_folder_and_no_picture(listed: LabelFile, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected a folder that exists"):
-        pictures.locate(listed, tmp_path / "nowhere", "skip")
-    with pytest.raises(UserError, match="none of the 7 pictures"):
-        pictures.locate(listed, tmp_path / "images" / "folder", "skip")
+        image_files.locate(listed, tmp_path / "nowhere", "skip")
+    with pytest.raises(UserError, match="none of the 7 images"):
+        image_files.locate(listed, tmp_path / "images" / "folder", "skip")
 
 
 def test_the_fingerprint_is_of_what_is_known(listed: LabelFile, tmp_path: Path) -> None:
-    found, _ = pictures.locate(listed, tmp_path / "images", "skip")
+    found, _ = image_files.locate(listed, tmp_path / "images", "skip")
 
     def changed(**fields: Any) -> str:
         inner = {name: fields.pop(name) for name in ("targets", "observed", "attributes") if name in fields}
         labels = Labels(**{**vars(listed.labels), **inner})
-        return pictures.fingerprint(replace(listed, labels=labels, **fields), found)
+        return image_files.fingerprint(replace(listed, labels=labels, **fields), found)
 
-    original = pictures.fingerprint(listed, found)
+    original = image_files.fingerprint(listed, found)
     assert changed(targets=np.where(listed.labels.observed, listed.labels.targets, 1)) == original
     assert changed(path=tmp_path, lines=listed.lines + 1, notes=()) == original
     others = [
@@ -485,8 +488,8 @@ def test_the_fingerprint_is_of_what_is_known(listed: LabelFile, tmp_path: Path) 
         changed(attributes=("other",)),
         changed(ids=("other.jpg", *listed.ids[1:])),
         changed(groups=("g",) * 7),
-        pictures.fingerprint(listed, [None, *found[1:]]),
-        pictures.fingerprint(listed.subset([1, 0]), [found[1], found[0]]),
+        image_files.fingerprint(listed, [None, *found[1:]]),
+        image_files.fingerprint(listed.subset([1, 0]), [found[1], found[0]]),
     ]
     assert len({original, *others}) == 1 + len(others)
 
@@ -500,8 +503,8 @@ def test_the_aimonk_set() -> None:
     assert len(found.ids) == 975
     assert found.labels.attributes == ("attr1", "attr2", "attr3", "attr4")
     assert (~found.labels.observed).sum() == 358
-    located, skipped = pictures.locate(found, AIMONK / "images", "skip")
+    located, skipped = image_files.locate(found, AIMONK / "images", "skip")
     assert len(skipped) == 3
     assert {item.reason for item in skipped} == {"missing"}
-    hashes = [picture.sha256 for picture in located if picture]
+    hashes = [image.sha256 for image in located if image]
     assert len(hashes) - len(set(hashes)) == 7

@@ -9,7 +9,7 @@ import pytest
 
 from aimonk_bench.config.schema import DataConfig
 from aimonk_bench.data import label_file, truth
-from aimonk_bench.data.label_file import LabelFile
+from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError
 
 
@@ -53,8 +53,8 @@ def test_the_truth_enters_the_fingerprint(listed: LabelFile) -> None:
         ("image,attr1,attr2\na.jpg,1,1\nd.jpg,yes,1\n", r"truth\.csv:3: attribute attr1: found 'yes'"),
         ("image,attr1\na.jpg,1\n", r"truth\.csv:1: no column 'attr2'"),
         ("picture,attr1,attr2\na.jpg,1,1\n", r"truth\.csv:1: no column 'image'"),
-        ("image,attr1,attr2\na.jpg,1,1\n\nx.jpg,1,1\n", r"truth\.csv:4: picture x\.jpg is not listed in .*labels\.txt"),
-        ("image,attr1,attr2\na.jpg,1,1\na.jpg,0,1\n", r"truth\.csv:3: picture a\.jpg contradicts line 2"),
+        ("image,attr1,attr2\na.jpg,1,1\n\nx.jpg,1,1\n", r"truth\.csv:4: image x\.jpg is not listed in .*labels\.txt"),
+        ("image,attr1,attr2\na.jpg,1,1\na.jpg,0,1\n", r"truth\.csv:3: image a\.jpg contradicts line 2"),
         ("image,attr1,attr2\na.jpg,1\n", r"truth\.csv:2: found 2 columns"),
         ("", r"truth\.csv:1: the file is empty"),
     ],

@@ -20,6 +20,7 @@ from statsmodels.stats.proportion import proportion_confint
 from aimonk_bench import cli
 from aimonk_bench.config.schema import Holdout, KFold
 from aimonk_bench.data import images, splits
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation import audit, signal
 from aimonk_bench.reporting import audit as report
 from aimonk_bench.suite import inspection
@@ -51,7 +52,7 @@ def claimed(tests: list[audit.Dependence]) -> set[tuple[str, str, str]]:
 def test_counts_and_pairs_against_loops() -> None:
     targets, observed, _ = labels(60, 3)
     groups = np.arange(60) // 2
-    folds = splits.split(KFold(scheme="kfold", folds=3), targets, observed, groups)
+    folds = splits.split(KFold(scheme="kfold", folds=3), Labels.of(targets, observed), groups)
     found, pairs = audit.counts(targets, observed, groups, folds), audit.together(targets, observed)
     state = np.where(observed, targets, -1)
     for a in range(3):
@@ -169,7 +170,7 @@ def test_targets_under_na_are_never_read() -> None:
     content = np.arange(120) // 2
     rng = np.random.default_rng(0)
     features, probabilities = rng.normal(size=(120, 6)), rng.random((120, 3))
-    folds = splits.split(KFold(scheme="kfold", folds=2), targets, observed, groups)
+    folds = splits.split(KFold(scheme="kfold", folds=2), Labels.of(targets, observed), groups)
 
     def everything(values: Array) -> str:
         parts = [
@@ -245,7 +246,7 @@ def test_near_duplicates_against_the_whole_matrix(monkeypatch: pytest.MonkeyPatc
 )
 def test_chance_of_a_naive_split_to_cut_a_pair_by_simulation(scheme: KFold | Holdout) -> None:
     targets, observed, groups = labels(40, 2)
-    part = audit.tested_part(splits.split(scheme, targets, observed, groups), 40)
+    part = audit.tested_part(splits.split(scheme, Labels.of(targets, observed), groups), 40)
     rng = np.random.default_rng(0)
     cut = np.mean([len(set(rng.permutation(part)[:2])) == 2 for _ in range(4000)])
     assert audit.cut_chance(part) == pytest.approx(cut, abs=0.03)

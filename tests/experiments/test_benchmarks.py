@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from aimonk_bench.backbones.features import FeatureStore, _Shelf
 from aimonk_bench.config import loader
 from aimonk_bench.config.schema import DataConfig, TrainConfig, TransformConfig
-from aimonk_bench.data import label_file, pictures, transforms
+from aimonk_bench.data import image_files, label_file, transforms
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.registry import Spec
 from aimonk_bench.reporting import summary
@@ -47,7 +47,7 @@ def small(workplace):
     """The small data set and its features by a network of timm's own initialisation: ours, and the same for scripts."""
     config = DataConfig(labels=workplace / "synthetic/labels.txt", images=workplace / "synthetic/images")
     listed = label_file.load(config)
-    found, _ = pictures.locate(listed, config.images, "error")
+    found, _ = image_files.locate(listed, config.images, "error")
     transform = TransformConfig(size=32)
     spec = encode.spec_of("resnet18", "none", transform)
     bank = FeatureStore().bank(found, transforms.views(transform), transform, spec)
@@ -283,7 +283,7 @@ def test_timms_loop_gives_features_of_all_pictures(tmp_path):
 def test_both_engines_give_the_same_features(tmp_path):
     spec, store = encode.spec_of("resnet18", "none", TransformConfig(size=32)), FeatureStore(tmp_path / "store")
     found = encode.make(tmp_path / "pictures", encode.Size(40, 40, spec.batch))
-    store.bank(found, transforms.UNDISTURBED, TransformConfig(size=32), spec)
+    store.bank(found, transforms.UNAUGMENTED, TransformConfig(size=32), spec)
     row = encode.engines(spec, store, 3, 1)
     assert float(row["apart"]) < 1e-4
     assert row["openvino / onnxruntime"] == pytest.approx(row["openvino /s"] / row["onnxruntime /s"])

@@ -18,7 +18,7 @@ import torch
 from sklearn import metrics
 
 from aimonk_bench import cli
-from aimonk_bench.backbones import trunk
+from aimonk_bench.backbones import network as networks
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.config import loader
 from aimonk_bench.data import images, splits
@@ -560,7 +560,7 @@ def test_bad_pictures_are_errors_or_reported(workplace: Path, capsys: pytest.Cap
     (workplace / "synthetic" / "images" / "junk.jpg").write_bytes(b"not a picture")
     asked = ["run", str(workplace / "small.yaml"), "--set", f"data.labels={workplace / 'bad.txt'}"]
     assert cli.main([*asked, "--out", str(workplace / "bad")]) == 2
-    assert "bad.txt:81: picture gone.jpg is missing" in capsys.readouterr().err
+    assert "bad.txt:81: image gone.jpg is missing" in capsys.readouterr().err
     assert cli.main([*asked, "--set", "data.on_bad_image=skip", "--out", str(workplace / "bad")]) == 0
     captured = capsys.readouterr()
     assert "skipped gone.jpg: missing" in captured.err
@@ -598,19 +598,20 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
     planned = plan.plan_run(config)
     out = workplace / "stored"
     runner.execute_run(planned, out, runner.Clock(), lambda phase, done, total: None)
-    listed, weights = planned.dataset.listed.labels, planned.runs[0].encoder.weights
+    ids, labels = planned.dataset.listed.ids, planned.dataset.listed.labels
+    weights = planned.runs[0].encoder.weights
     network = timm.create_model(weights.entry.timm, pretrained=False, num_classes=0).eval()
-    network.load_state_dict(trunk.build(weights, 32).network.state_dict())
+    network.load_state_dict(networks.build(weights, 32).network.state_dict())
 
     def encode(rows: np.ndarray, flips: np.ndarray) -> torch.Tensor:
-        read = [images.decode((config.data.images / listed.ids[n]).read_bytes(), 32, "bicubic") for n in rows]
+        read = [images.decode((config.data.images / ids[n]).read_bytes(), 32, "bicubic") for n in rows]
         seen = [pixels[:, ::-1] if flip else pixels for pixels, flip in zip(read, flips, strict=True)]
         normal = (np.stack(seen).astype(np.float32) / 255 - 0.5) / 0.5
         with torch.no_grad():
             return network(torch.from_numpy(normal).permute(0, 3, 1, 2))
 
     sha256 = [picture.sha256 for picture in planned.dataset.pictures if picture]
-    (fold,) = splits.split(config.split, listed.targets, listed.observed, splits.components(sha256, None))
+    (fold,) = splits.split(config.split, labels, splits.components(sha256, None))
     streams = batches.Streams.of(3, 0)
     start = heads.Heads.initial(4, 1280, [streams.init])
     head = torch.nn.Linear(1280, 4)
@@ -620,15 +621,15 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
     for _ in range(2):
         index, part = (
             np.arange(2 * len(sha256)).reshape(2, -1),
-            batches.Part(fold.train, listed.targets, listed.observed),
+            batches.Part(fold.train, labels.targets, labels.observed),
         )
         drawn = batches.Plan(samplers.uniform, index, np.array([0.5, 0.5]), [part], [streams], (steps, 16))
         epoch = drawn.block(slice(0, steps))
         for rows, stored in zip(epoch[0][:, 0], epoch[1][:, 0], strict=True):
             views = stored // len(sha256)
             logits = head(encode(rows, views == 1))
-            known = torch.from_numpy(listed.observed[rows])
-            truth = torch.from_numpy(listed.targets[rows]).float()
+            known = torch.from_numpy(labels.observed[rows])
+            truth = torch.from_numpy(labels.targets[rows]).float()
             loss = torch.nn.functional.binary_cross_entropy_with_logits(logits[known], truth[known])
             optimizer.zero_grad()
             loss.backward()
@@ -640,7 +641,7 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
     with torch.no_grad():
         wanted = head(encode(fold.test, np.zeros(len(fold.test), bool))).numpy()
     np.testing.assert_allclose(saved["logits"][0, saved["split"] == "test"], wanted, rtol=1e-3, atol=1e-3)
-    assert saved["image_id"][saved["split"] == "test"].tolist() == [listed.ids[n] for n in fold.test]
+    assert saved["image_id"][saved["split"] == "test"].tolist() == [ids[n] for n in fold.test]
 
 
 # Hidden labels
@@ -723,7 +724,7 @@ def test_hidden_values_change_nothing_in_training(workplace: Path, monkeypatch: 
     planned = plan.plan_run(config)
     labels = planned.dataset.listed.labels
     groups = splits.components([picture.sha256 for picture in planned.dataset.pictures if picture], None)
-    folds = splits.split(config.split, labels.targets, labels.observed, groups)  # it is stratified by all labels
+    folds = splits.split(config.split, labels, groups)  # it is stratified by all labels
     monkeypatch.setattr(runner.splits, "split", lambda *_: folds)
     outs = [workplace / "hidden-as-labelled", workplace / "hidden-flipped"]
     for out in outs:
@@ -749,8 +750,8 @@ def test_what_is_hidden_from_training_does_not_tell_of_test_labels(workplace: Pa
     config = loader.load(workplace / "small.yaml", TABLES, ["hide={mechanism: score, fraction: 0.6}", scheme])
     planned = plan.plan_run(config)
     labels = planned.dataset.listed.labels
-    groups = np.arange(len(labels.ids))
-    folds = splits.split(config.split, labels.targets, labels.observed, groups)
+    groups = np.arange(len(labels))
+    folds = splits.split(config.split, labels, groups)
     material = runner.Materials(planned.dataset, runner.Clock(), lambda *_: None).of(planned.runs[0])
     before = material.seen(config.hide, folds)
     rng = np.random.default_rng(0)
@@ -806,4 +807,4 @@ def test_a_broken_truth_is_a_usage_error(workplace: Path, capsys: pytest.Capture
     (folder / "truth.csv").write_text("image,attr1,attr2,attr3,attr4\nother.jpg,1,1,1,1\n")
     for verb in ("validate", "run"):
         assert cli.main([verb, *asked]) == 2
-        assert "truth.csv:2: picture other.jpg is not listed in" in capsys.readouterr().err
+        assert "truth.csv:2: image other.jpg is not listed in" in capsys.readouterr().err

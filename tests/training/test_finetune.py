@@ -14,7 +14,7 @@ from torch import nn
 
 import aimonk_bench
 from aimonk_bench import cli
-from aimonk_bench.backbones import trunk
+from aimonk_bench.backbones import network as networks
 from aimonk_bench.config import loader
 from aimonk_bench.config.schema import TransformConfig
 from aimonk_bench.data import splits
@@ -290,9 +290,9 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
     stored = index.collect(tmp_path / "stored").finished[0]
     config = loader.load(tmp_path / "stored" / "config.yaml", TABLES, ())
     planned = plan.plan_run(config)
-    (run,), labels = planned.runs, planned.dataset.labels
+    (run,), labels = planned.runs, planned.dataset.listed.labels
     images = [decode(picture.path.read_bytes(), 32, "bilinear") for picture in planned.dataset.pictures]
-    lower = trunk.build(run.encoder.weights, 32, "layer4")
+    lower = networks.build(run.encoder.weights, 32, "layer4")
 
     class Recomputed:
         def __call__(self, codes, seed, epoch):
@@ -305,9 +305,9 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
         def undisturbed(self, pictures):
             return self(pictures, 0, 0)
 
-    groups = splits.components([picture.sha256 for picture in planned.dataset.pictures], labels.groups)
-    folds = splits.split(config.split, labels.targets, labels.observed, groups)
-    tail = trunk.build_tail(run.encoder.weights, 32, "layer4")
+    groups = splits.components([picture.sha256 for picture in planned.dataset.pictures], planned.dataset.listed.groups)
+    folds = splits.split(config.split, labels, groups)
+    tail = networks.build_trainable(run.encoder.weights, 32, "layer4")
     parts = (np.array([0.5, 0.5]), labels.targets, labels.observed, folds, config.train)
     recipe = (config.loss, config.missing, config.sampler)
     found = train(Recomputed(), *parts, *recipe, tail=tail, attributes=labels.attributes)

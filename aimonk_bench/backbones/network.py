@@ -1,0 +1,286 @@
+"""The network: built by timm, loaded strictly, cut before a stage into frozen and trainable layers, exported to ONNX.
+
+The frozen layers never change, so their output is computed once per image and view. The trainable layers read it.
+This module imports torch and timm; import it only to encode images or to train the trainable layers.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from aimonk_bench.backbones.weights import Weights
+from aimonk_bench.errors import UserError
+from aimonk_bench.records.files import atomic
+
+INPUT, OUTPUT = "images", "features"  # names in the exported graph
+LISTS = ("blocks", "stages", "layers", "features")  # attributes in which timm's networks keep their stages
+
+
+class Normalise(nn.Module):
+    """[B, 3, H, W] of 0 to 255 -> float32 [B, 3, H, W]: (value / 255 - mean) / std, per channel."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.scale: Tensor
+        self.shift: Tensor
+        self.register_buffer("scale", 1 / (255 * torch.tensor(std).view(1, 3, 1, 1)))
+        self.register_buffer("shift", (torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise images."""
+        return images.to(torch.float32) * self.scale - self.shift
+
+
+class FrozenLayers(nn.Module):
+    """Normalisation and the network up to global pooling, or up to the cut: uint8 [B, H, W, 3] -> float32 [B, D].
+
+    The permuted view of such images already is in the channels_last format. Output of more than one dimension per image
+    is flattened: feature maps as [h, w, C], tokens as [tokens, C].
+    """
+
+    def __init__(self, normalise: Normalise, network: nn.Module) -> None:
+        super().__init__()
+        self.normalise, self.network = normalise, network
+        self.eval().requires_grad_(False)
+
+    def unflattened(self, images: Tensor) -> Tensor:
+        """The output for images [B, H, W, 3] as [B, D], [B, tokens, C] or [B, h, w, C]."""
+        output = self.network(self.normalise(images.permute(0, 3, 1, 2)))
+        return cast(Tensor, output.permute(0, 2, 3, 1) if output.ndim == 4 else output)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The output for images [B, H, W, 3] as rows [B, D] of the feature store."""
+        return self.unflattened(images).flatten(1)
+
+
+class TrainableLayers(nn.Module):
+    """The network above the cut: rows [B, D] of the feature store -> pooled features [B, F].
+
+    Args:
+        network: the layers above the cut; all layers, and normalisation, where none is frozen.
+        shape: of one row before it was flattened: (h, w, C), (tokens, C), or (H, W, 3) for pixels.
+    """
+
+    def __init__(self, network: nn.Module, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.network, self._shape = network, shape
+        self.requires_grad_(True)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Pooled features of rows [B, D]."""
+        inputs = rows.view(-1, *self._shape)
+        return cast(Tensor, self.network(inputs.permute(0, 3, 1, 2) if inputs.ndim == 4 else inputs))
+
+
+def build(weights: Weights, size: int, freeze: str = "all") -> FrozenLayers:
+    """Build the frozen layers for images of size x size.
+
+    Every tensor of the network comes from the weight file, and every tensor of the file is used, except the
+    classifier's. Weights ``none`` are timm's initialisation under seed 0.
+
+    Args:
+        weights: of the whole network.
+        size: edge of the images in pixels.
+        freeze: "all", or the stage before which the frozen layers end.
+
+    Raises:
+        UserError: the file cannot be read or belongs to another network; the network cannot be cut there.
+    """
+    whole = _whole(weights, size)
+    return whole if freeze == "all" else cut(whole, weights, size, freeze)[0]
+
+
+def build_trainable(weights: Weights, size: int, freeze: str) -> TrainableLayers:
+    """Build the trainable layers; ``freeze`` is a stage, or "none" for the whole network.
+
+    Dropout and stochastic depth, which some networks contain, are switched off: they draw from torch's global
+    generator, so that results would depend on the number of parallel jobs and on interruptions.
+
+    Raises:
+        UserError: as :func:`build`.
+    """
+    whole = _whole(weights, size)
+    if freeze == "none":
+        layers = TrainableLayers(nn.Sequential(whole.normalise, whole.network), (size, size, 3))
+    else:
+        layers = cut(whole, weights, size, freeze)[1]
+    for module in layers.modules():
+        if isinstance(module, timm.layers.DropPath):
+            module.drop_prob = 0.0
+        elif isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return layers
+
+
+def _whole(weights: Weights, size: int) -> FrozenLayers:
+    entry = weights.entry
+    options: dict[str, Any] = {"img_size": size} if entry.fixed else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if weights.file is None:
+            network = timm.create_model(entry.timm, pretrained=False, num_classes=0, **options)
+        else:
+            network = _pretrained(weights, weights.file, options)
+    return FrozenLayers(Normalise(entry.mean, entry.std), network)
+
+
+def cut(whole: FrozenLayers, weights: Weights, size: int, stage: str) -> tuple[FrozenLayers, TrainableLayers]:
+    """Cut a network before ``stage``; on two noise images, both parts together must give what the whole gives.
+
+    Args:
+        whole: the network, which becomes a part of the result.
+        weights: of the network.
+        size: edge of the images in pixels.
+        stage: path of a module, such as ``layer4`` or ``blocks.3``.
+
+    Raises:
+        UserError: the network has no such stage, or computes something outside its stages.
+    """
+    if stage not in dict(whole.network.named_modules()):
+        listed = ", ".join(stages(weights.entry.timm))
+        choices = f"all, none or one of {listed}" if listed else f"all or none, because {weights.name} has no stages"
+        raise UserError(f"backbone.freeze: found {stage!r}, expected {choices}")
+    noise = torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    impossible = UserError(
+        f"backbone.freeze: {weights.name} cannot be cut before {stage}, because timm's network computes something "
+        "outside its stages: use all, none or another stage"
+    )
+    try:
+        with torch.no_grad():
+            expected = whole(noise)
+            frozen = copy.deepcopy(whole)
+            frozen.network = _without(frozen.network, stage, above=True)
+            shape = tuple(frozen.unflattened(noise).shape[1:])
+            trainable = TrainableLayers(_without(whole.network, stage, above=False), shape)
+            output = trainable(frozen(noise))
+    except Exception as error:  # a module raises nearly anything for an input of another shape
+        raise impossible from error
+    atol = 1e-5 * float(expected.abs().max())
+    if output.shape != expected.shape or not torch.allclose(output, expected, rtol=1e-4, atol=atol):
+        raise impossible
+    return frozen, trainable
+
+
+@functools.cache
+def stages(name: str) -> tuple[str, ...]:
+    """The stages before which a network of timm can be cut; the network is built without its tensors."""
+    with torch.device("meta"):
+        return tuple(_stages(timm.create_model(name, pretrained=False, num_classes=0)))
+
+
+def _stages(network: nn.Module) -> list[str]:
+    """Children with parameters, and the items of those that are lists; of a single child, that child's stages."""
+    children = {name: child for name, child in network.named_children() if any(True for _ in child.parameters())}
+    if len(children) == 1:
+        [(outer, only)] = children.items()
+        return [f"{outer}.{name}" for name in _stages(only)]
+    names = []
+    for name, child in children.items():
+        is_list = isinstance(child, nn.Sequential | nn.ModuleList) and name in LISTS
+        names += [f"{name}.{item}" for item, _ in child.named_children()] if is_list else [name]
+    return names[1:]  # nothing can be frozen below the first
+
+
+def _without(network: nn.Module, stage: str, *, above: bool) -> nn.Module:
+    """Replace the stage and all modules above it, or all modules below it, by the identity.
+
+    The children of a timm network stand in the order of computation. A vision transformer has two steps that are not
+    children: it adds positions below the blocks, and selects a token above them.
+    """
+    parent = network
+    for part in stage.split("."):
+        names = [name for name, _ in parent.named_children()]
+        place = names.index(part)
+        for name in names[place + 1 :] if above else names[:place]:
+            setattr(parent, name, nn.Identity())
+        last, parent = parent, getattr(parent, part)
+    if above:
+        setattr(last, part, nn.Identity())
+    if isinstance(network, timm.models.VisionTransformer):
+        object.__setattr__(network, "pool" if above else "_pos_embed", nn.Identity())  # a method, not a child
+        for name in [] if above else [name for name, _ in network.named_parameters(recurse=False)]:
+            setattr(network, name, None)  # positions and tokens, which the frozen layers add
+    return network
+
+
+def _pretrained(weights: Weights, file: Path, options: dict[str, Any]) -> nn.Module:
+    """The network with the tensors of ``file``, loaded by timm, which converts older layouts of each family.
+
+    timm's loader is strict only for the number of classes in the file, so the classifier is built, loaded and removed.
+    """
+    name = weights.entry.timm
+    try:
+        state = timm.models.load_state_dict(str(file), weights_only=True)
+        if weights.source == "package":
+            state = _renamed(name, state)
+        if not state:
+            raise ValueError("the file holds no tensors")  # timm would ask the hub instead
+        classes = _count_classes(name, state)
+        overlay = {"state_dict": state, "num_classes": classes, "label_offset": 0}
+        network: Any = timm.create_model(
+            name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay, **options
+        )
+        network.reset_classifier(0)
+    except Exception as error:  # unpicklers and timm's converters raise nearly anything for damaged or foreign files
+        reason = " ".join(str(error).split())[:500]
+        raise UserError(f"{file}: these are not weights of {name} ({type(error).__name__}: {reason})") from error
+    return cast(nn.Module, network)
+
+
+def _count_classes(name: str, state: dict[str, Tensor]) -> int:
+    """The number of classes of the classifier in ``state``, 0 without a classifier."""
+    facts: Any = timm.get_pretrained_cfg(name)
+    classifier = facts.classifier or ()
+    layers = [classifier] if isinstance(classifier, str) else list(classifier)
+    tensors = (state.get(f"{layer}.weight") for layer in [*layers, "head", "fc"])  # the last two: older files
+    return next((len(weight) for weight in tensors if weight is not None), 0)
+
+
+def _renamed(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a weight package under timm's names.
+
+    The package belongs to another implementation of the same network. Both list their layers in the order of
+    computation, so tensors are paired by position; kind (``weight``, ``running_var``) and shape must agree in every
+    pair.
+    """
+    with torch.device("meta"):
+        network = timm.create_model(name, pretrained=False)
+    ours, theirs = (
+        {key: tensor for key, tensor in tensors.items() if not key.endswith("num_batches_tracked")}
+        for tensors in (network.state_dict(), state)
+    )
+    if ours.keys() == theirs.keys():
+        return state
+    pairs = list(zip(ours, theirs, strict=False))
+    agree = sum(_kind(a) == _kind(b) and ours[a].shape == theirs[b].shape for a, b in pairs)
+    if not (len(ours) == len(theirs) == agree):
+        raise ValueError(f"{agree} of {len(ours)} tensors agree with the {len(theirs)} of the package")
+    return {our_name: theirs[their_name] for our_name, their_name in pairs}
+
+
+def _kind(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def export(layers: FrozenLayers, file: Path, shape: tuple[int, ...]) -> None:
+    """Write the frozen layers as ONNX for batches of exactly ``shape``, [B, H, W, 3].
+
+    With fixed dimensions, paddings are constants, which onnxruntime fuses into convolutions.
+    """
+    with atomic(file) as partial, warnings.catch_warnings():
+        # The deprecated exporter takes 1-3 s, the newer one 5-25 s; the graphs are equally fast.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        # timm's assertions on the shape hold, because the shape is fixed.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        example = torch.zeros(shape, dtype=torch.uint8)
+        torch.onnx.export(
+            layers, (example,), partial, dynamo=False, opset_version=18, input_names=[INPUT], output_names=[OUTPUT]
+        )

@@ -1,0 +1,134 @@
+"""Image files: find and hash the images that a label file lists."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import re
+import stat
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Literal
+
+from aimonk_bench.data.labels import LabelFile
+from aimonk_bench.errors import UserError
+
+SHOWN = 20  # problems of a label file, or items of a note, that are printed; the rest is counted
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A listed image that exists: its name in the label file, its file, the hash of its bytes, its line."""
+
+    image_id: str
+    path: Path
+    sha256: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A listed image that cannot be read, and the reason."""
+
+    image_id: str
+    line: int
+    reason: str
+
+
+def relative_path(name: str) -> str:
+    """An image's name as a normal path below the image folder (``a/../b.jpg`` is ``b.jpg``); links are not followed.
+
+    Raises:
+        ValueError: the name is empty, absolute, leaves the folder, or cannot be a portable file name.
+    """
+    path = posixpath.normpath(name)
+    if not name.strip():
+        raise ValueError("the name of the image is empty")
+    if not name.isprintable() and any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
+        raise ValueError(f"image {name!r}: the name contains a control character")
+    if name.startswith("/") or (re.search(r"[:\\]", name) and PureWindowsPath(name).is_absolute()):
+        raise ValueError(f"image {name}: the path is absolute, expected one relative to the image folder")
+    if "\\" in name:
+        raise ValueError(f"image {name}: the path contains a backslash, expected /")
+    if path.split("/")[0] in (".", ".."):
+        raise ValueError(f"image {name}: the path leaves the image folder or is the folder itself")
+    return path
+
+
+def locate(
+    listed: LabelFile, folder: Path, on_bad_image: Literal["error", "skip"]
+) -> tuple[list[ImageFile | None], list[Skipped]]:
+    """Find and hash every listed image.
+
+    Returns:
+        [N] the file of each row, None where it cannot be read; and the rows that cannot, with their reasons.
+
+    Raises:
+        UserError: the folder does not exist, or none of its images can be read; under "error" also every image that
+            is missing or unreadable, with file and line.
+    """
+    files = _examine(zip(listed.ids, listed.lines.tolist(), strict=True), folder, _sha256)
+    skipped = [file for file in files if isinstance(file, Skipped)]
+    if skipped and on_bad_image == "error":
+        raise UserError([f"{listed.path}:{item.line}: {message(item, folder)}" for item in skipped], limit=SHOWN)
+    if len(skipped) == len(files):
+        raise UserError(f"{listed.path}: none of the {len(files)} images it lists can be read in {folder}")
+    return [file if isinstance(file, ImageFile) else None for file in files], skipped
+
+
+def unreadable(listed: Iterable[tuple[str, int]], folder: Path) -> list[Skipped]:
+    """The images that are missing or no regular files, of (name, line) each; nothing is opened.
+
+    Raises:
+        UserError: the folder does not exist.
+    """
+    return [file for file in _examine(listed, folder, lambda path: "") if isinstance(file, Skipped)]
+
+
+def message(skipped: Skipped, folder: Path) -> str:
+    """What a user reads about an image that cannot be read, without file and line."""
+    return f"image {skipped.image_id} is {skipped.reason} (looked in {folder})"
+
+
+def fingerprint(listed: LabelFile, files: Sequence[ImageFile | None]) -> str:
+    """SHA-256 (hex) of the attributes and, per row, the id, observed targets, group and hash of the image or "missing".
+
+    Values under NA, paths, line numbers and the label format do not enter.
+    """
+    digest = hashlib.sha256(json.dumps(listed.labels.attributes).encode())
+    groups = listed.groups or (None,) * len(listed.ids)
+    rows = zip(listed.labels.targets.tolist(), listed.labels.observed.tolist(), strict=True)
+    for name, (targets, observed), group, file in zip(listed.ids, rows, groups, files, strict=True):
+        states = [target if seen else None for target, seen in zip(targets, observed, strict=True)]
+        digest.update(json.dumps([name, states, group, file.sha256 if file else "missing"]).encode())
+    return digest.hexdigest()
+
+
+def _examine(listed: Iterable[tuple[str, int]], folder: Path, read: Callable[[Path], str]) -> list[ImageFile | Skipped]:
+    if not folder.is_dir():
+        raise UserError(f"data.images: found {folder}, expected a folder that exists")
+
+    def examined(item: tuple[str, int]) -> ImageFile | Skipped:
+        name, line = item
+        path = folder / relative_path(name)
+        try:
+            # opening a named pipe would wait for ever
+            if not stat.S_ISREG(path.stat().st_mode):
+                return Skipped(name, line, "not a regular file")
+            return ImageFile(name, path, read(path), line)
+        except FileNotFoundError:
+            return Skipped(name, line, "missing")
+        except OSError as error:
+            return Skipped(name, line, f"unreadable: {error.strerror}")
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(examined, listed))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
