@@ -27,11 +27,13 @@ from aimonk_bench.data.image_files import ImageFile, Skipped
 from aimonk_bench.data.label_file import LabelFile
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
-from aimonk_bench.training import checks
-from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES
-from aimonk_bench.training.losses import LOSSES, SET_LOSSES
+from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.missing import MISSING, wants_teacher
+from aimonk_bench.training.optimizers import OPTIMIZERS
+from aimonk_bench.training.recipe import Recipe, check
 from aimonk_bench.training.samplers import SAMPLERS
+from aimonk_bench.training.schedules import SCHEDULES
+from aimonk_bench.training.set_losses import SET_LOSSES
 
 FREEZE = "freeze="
 HASH_LENGTH = 6  # hex digits; together with the readable part far more than the runs of a suite need
@@ -168,7 +170,7 @@ def _checked_labels(configs: Sequence[Config]) -> LabelFile:
     problems: list[str] = []
     for config in configs:
         try:
-            checks.check(config.train, config.loss, config.missing, config.sampler, len(listed.labels.attributes))
+            check(Recipe.of(config), len(listed.labels.attributes))
         except UserError as error:
             problems += error.problems
     # pictures with equal bytes may still join groups, which the run itself checks

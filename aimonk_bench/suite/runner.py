@@ -489,8 +489,7 @@ def execute(
         with clock("files"):
             run.begin(folder, planned.text)
         later = later if planned.config.backbone.freeze == "all" else None
-        spared = 0 if later is None else later.cores
-        unscored = _train(planned, material, folds, folder, clock, progress, seconds, spared)
+        unscored = _train(planned, material, folds, folder, clock, progress, seconds)
         seconds = dict(unscored.status.seconds)
         if later is None:
             complete(unscored, clock)
@@ -534,7 +533,6 @@ def _train(
     clock: Clock,
     progress: Progress,
     seconds: dict[str, float],
-    spared: int,
 ) -> Unscored:
     """From features to predictions, and the files that `complete` does not write.
 
@@ -544,7 +542,7 @@ def _train(
     config = planned.config
     seen = material.seen(config.hide, folds)
     with clock("train"):
-        trained = _trained(planned, material, seen, folds, folder, clock, progress, spared)
+        trained = _trained(planned, material, seen, folds, folder, clock, progress)
     with clock("score"):
         predictions = assemble(trained, material, seen, folds, config.train.seeds)
         tuned = thresholds.tune(predictions, config.threshold)
@@ -574,33 +572,37 @@ def _trained(
     folder: Path,
     clock: Clock,
     progress: Progress,
-    spared: int,
 ) -> Trained:
-    """Train heads on a frozen backbone, or what of the backbone is not frozen with them.
-
-    Args:
-        spared: cores that something else is using: two who share one take longer than one after the other.
-    """
+    """Train heads on a frozen backbone, or what of the backbone is not frozen with them."""
     config, labels, bank = planned.config, material.labels, material.bank
     views = transforms.views(config.transform)
-    recipe = (config.train, config.loss, config.missing, config.sampler)
-    data = (views.probabilities, labels.targets, seen.train, folds)
-    told: dict[str, Any] = {"attributes": labels.attributes, "val_observed": seen.val, "progress": progress}
-    if config.backbone.freeze == "all":
-        with clock("start"):  # torch is loaded when there is something to train
-            from aimonk_bench.training import trainer
+    with clock("start"):  # torch is loaded when there is something to train
+        from aimonk_bench.training.recipe import Recipe, TrainingData
 
-        return trainer.train(bank.rows, bank.index, *data, *recipe, tune=config.tune, spared=spared, **told)
+    train_labels, val_labels = (
+        Labels.of(labels.targets, observed, labels.attributes) for observed in (seen.train, seen.val)
+    )
+    data, recipe = TrainingData(train_labels, val_labels, folds, views.probabilities), Recipe.of(config)
+    if config.backbone.freeze == "all":
+        with clock("start"):
+            from aimonk_bench.training import heads_trainer
+
+        return heads_trainer.train_heads(bank.rows, bank.index, data, recipe, progress=progress)
     with clock("start"):
         from aimonk_bench.backbones import network
         from aimonk_bench.training import finetune, sources
 
-    tail = network.build_trainable(planned.encoder.weights, planned.encoder.size, planned.encoder.freeze)
     source: sources.Source = sources.Stored(bank.rows, bank.index)
     if config.backbone.freeze == "none":
         source = sources.Pixels(bank.rows, bank.index[0], views.keys, config.transform)
-    return finetune.train(
-        source, *data, *recipe, tail=tail, key=planned.id, checkpoints=folder / run.CHECKPOINTS, **told
+    return finetune.fine_tune(
+        source,
+        data,
+        recipe,
+        layers=network.build_trainable(planned.encoder.weights, planned.encoder.size, planned.encoder.freeze),
+        key=planned.id,
+        checkpoints=folder / run.CHECKPOINTS,
+        progress=progress,
     )
 
 

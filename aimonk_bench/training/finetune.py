@@ -28,7 +28,6 @@ import aimonk_bench
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.config.schema import TrainConfig
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.errors import RunFailed
 from aimonk_bench.records.environment import cores
 from aimonk_bench.training.batches import EpochBatches
 from aimonk_bench.training.checkpoints import CheckpointFile
@@ -110,7 +109,8 @@ def fine_tune(
     side_by_side = min(len(jobs), cores()) if device.type == "cpu" else 1
     key = f"{key}, aimonk_bench {aimonk_bench.__version__}, torch {torch.__version__}"
     with _share_threads(side_by_side), ThreadPoolExecutor(cores()) as readers, ThreadPoolExecutor(side_by_side) as pool:
-        features = int(layers(_inputs(source.unaugmented(np.zeros(1, np.int64)), device)).shape[-1])
+        with torch.inference_mode():
+            features = layers(_inputs(source.unaugmented(np.zeros(1, np.int64)), device)).shape[-1]
         shared = Shared(source, layers, features, readers, checkpoints, key)
         futures = [pool.submit(_train_job, stack, shared, count_epochs) for stack in stacks]
         outcomes = _results(futures, shared.stop)
@@ -276,8 +276,12 @@ class FineTunedNetwork:
         """For a checkpoint: the weights kept, and unless training is done what it goes on from."""
         if done:
             return {"kept": self._kept}
-        parts = {"network": self._network, "optimizer": self._optimizer, "scaler": self._scaler}
-        return {"kept": self._kept} | {name: part.state_dict() for name, part in parts.items()}
+        return {
+            "kept": self._kept,
+            "network": self._network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave."""
@@ -298,7 +302,9 @@ def _optimizer(network: nn.Sequential, config: TrainConfig) -> torch.optim.Optim
     """torch's own optimizer of the config's name, with a learning rate for the head and one for the layers."""
     rates = {"head": config.lr, "layers": config.lr if config.backbone_lr is None else config.backbone_lr}
     parameters = {name: list(network.get_submodule(name).parameters()) for name in rates}
-    groups = [{"params": parameters[name], "lr": rate, "rate": rate} for name, rate in rates.items() if parameters[name]]
+    groups = [
+        {"params": parameters[name], "lr": rate, "rate": rate} for name, rate in rates.items() if parameters[name]
+    ]
     kind = getattr(torch.optim, declared(OPTIMIZERS[config.optimizer.name], "torch_name"))
     optimizer: torch.optim.Optimizer = kind(
         groups, lr=config.lr, weight_decay=config.weight_decay, fused=True, **config.optimizer.options

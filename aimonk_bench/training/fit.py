@@ -202,8 +202,8 @@ class Fitted:
 
     def outcomes(self, chosen: np.ndarray) -> list[JobOutcome]:
         """What each job comes to with the head [J] it chose among its settings."""
-        state, jobs = self.state, dict(zip(chosen.tolist(), self.stack.jobs, strict=True))
-        outcomes = []
+        state, outcomes = self.state, []
+        jobs = dict(zip(chosen.tolist(), self.stack.jobs, strict=True))
         for fold, heads in self.stack.by_fold():
             rows = self.stack.data.folds[fold]
             logits = {part: self.learner.predict(fold, getattr(rows, part)).cpu().numpy() for part in ("val", "test")}
@@ -211,7 +211,8 @@ class Fitted:
                 scores = state.scores[: state.lengths[head]]
                 outcomes.append(
                     JobOutcome(
-                        *jobs[head],
+                        seed=jobs[head][0],
+                        fold=fold,
                         logits={part: values[head - heads.start] for part, values in logits.items()},
                         losses=state.training_losses(head),
                         scores={key: np.array([epoch[key][head] for epoch in scores]) for key in scores[0]},
@@ -252,7 +253,7 @@ def _drop_diverged(stack: Stack, state: FitState, losses: Tensor, logits: list[T
     diverged = ~finite & state.selection.active
     state.finite &= ~diverged.any(0)
     state.selection.active &= state.finite
-    lost = ~state.finite.reshape(-1, stack.points).any(1)
+    lost = np.logical_not(state.finite.reshape(-1, stack.points).any(1))
     if lost.any():
         step, head = np.argwhere(diverged & np.repeat(lost, stack.points))[0]
         seed, fold = stack.jobs[head // stack.points]
@@ -278,8 +279,7 @@ class Validation:
     def score(self, logits: list[Tensor], epoch: int) -> dict[str, np.ndarray]:
         """The val_* columns [H] for the logits of each fold, [H/F, R, A]: loss, and macro metrics where defined."""
         parts = [
-            _scores(logits[place][heads], labels, objective, epoch)
-            for place, heads, labels, objective in self._parts
+            _scores(logits[place][heads], labels, objective, epoch) for place, heads, labels, objective in self._parts
         ]
         return {column: np.concatenate([scores[column] for scores in parts]) for column in parts[0]}
 

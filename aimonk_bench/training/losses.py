@@ -77,7 +77,7 @@ def mix(targets: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
 
 def masked_bce(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross-entropy of the observed labels (arXiv 1901.07031, U-Ignore)."""
-    return torch.nn.functional.binary_cross_entropy_with_logits(wide(logits), targets, reduction="none")
+    return _weighted_bce(logits, targets, 1.0, 1.0)
 
 
 @derivative_of(masked_bce)

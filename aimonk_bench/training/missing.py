@@ -134,7 +134,7 @@ def _largest(losses: Tensor, labels: Labels, share: float) -> Tensor:
     Rounded up as in the authors' code, or small batches would never have one. Of equal losses the earlier are taken, so
     that their number is fixed: an image drawn twice into a batch may have equal losses, or losses a rounding apart.
     """
-    missing = ~labels.observed
+    missing: Tensor = ~labels.observed
     values = torch.where(missing, losses, -torch.inf).flatten(-2)
     rank = values.argsort(stable=True, dim=-1, descending=True).argsort(-1).view(losses.shape)
     # a hair less, so that a share of a whole number of labels is not rounded up to one more

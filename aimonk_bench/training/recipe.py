@@ -33,9 +33,9 @@ class Recipe:
     """
 
     train: TrainConfig
-    loss: Spec = Spec("masked_bce")
-    missing: Spec = Spec("ignore")
-    sampler: Spec = Spec("uniform")
+    loss: Spec
+    missing: Spec
+    sampler: Spec
     tune: Tune = field(default_factory=Tune)
 
     @classmethod

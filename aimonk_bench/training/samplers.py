@@ -32,10 +32,10 @@ def uniform(labels: Labels, batch_size: int, steps: int, rng: np.random.Generato
 
 
 def blocks(labels: Labels, batch_size: int, steps: int, rng: np.random.Generator) -> Rows:
-    """`uniform` for rows in the order of a store beyond memory: shuffled blocks of BLOCK_ROWS, through a shuffle buffer.
+    """`uniform` for a store beyond memory, whose rows come in order: shuffled blocks, through a shuffle buffer.
 
-    A buffer of BUFFER_ROWS is filled block by block, shuffled and emptied, so that rows drawn near each other come from
-    a few blocks; every pass has all rows once, and the last one is cut.
+    A buffer of BUFFER_ROWS is filled with blocks of BLOCK_ROWS, shuffled and emptied: rows drawn near each other are from
+    a few blocks. Every pass has all rows once, and the last one is cut.
     """
     passes = [_through_buffer(len(labels), rng) for _ in range(-(-steps * batch_size // len(labels)))]
     return np.concatenate(passes)[: steps * batch_size].reshape(steps, batch_size)

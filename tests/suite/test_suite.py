@@ -31,7 +31,7 @@ from aimonk_bench.reporting import figures
 from aimonk_bench.suite import missingness, plan, runner
 from aimonk_bench.suite.completion import Aside
 from aimonk_bench.tables import TABLES
-from aimonk_bench.training import batches, heads, samplers, trainer
+from aimonk_bench.training import batches, heads, heads_trainer, samplers
 
 SUITE = """\
 extends: small.yaml
@@ -312,7 +312,7 @@ def test_work_begins_once_with_the_first_progress_and_its_failure_is_left_to_who
 def test_an_interruption_leaves_whole_runs_and_nobody_who_writes(
     asides: list[Aside], workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, begun = trainer.train, []
+    real, begun = heads_trainer.train_heads, []
 
     def interrupted(*arguments: Any, **named: Any) -> Any:
         begun.append(arguments)
@@ -320,7 +320,7 @@ def test_an_interruption_leaves_whole_runs_and_nobody_who_writes(
             raise KeyboardInterrupt
         return real(*arguments, **named)
 
-    monkeypatch.setattr(trainer, "train", interrupted)
+    monkeypatch.setattr(heads_trainer, "train_heads", interrupted)
     out = workplace / "interrupted"
     assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out), "--quiet"]) == 130
     assert [aside.gone for aside in asides] == [True]
@@ -425,14 +425,14 @@ def test_networks_that_share_stored_pixels_have_pooled_features_of_their_own(wor
 def test_a_failed_run_is_recorded_and_the_others_go_on(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = trainer.train
+    real = heads_trainer.train_heads
 
     def fail_for_focal(*arguments: object, **named: object) -> object:
-        if arguments[7].name == "focal":  # type: ignore[attr-defined]  # the loss
+        if arguments[3].loss.name == "focal":  # type: ignore[attr-defined]  # the recipe
             raise RunFailed("loss is not finite at epoch 2")
         return real(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(trainer, "train", fail_for_focal)
+    monkeypatch.setattr(heads_trainer, "train_heads", fail_for_focal)
     out = workplace / "half"
     assert cli.main(["suite", str(workplace / "pair.yaml"), "--out", str(out)]) == 3
     assert "failed: loss is not finite at epoch 2" in " ".join(capsys.readouterr().out.split())
@@ -448,7 +448,7 @@ def test_an_unexpected_error_is_a_failed_run_with_its_traceback(
     def fail(*arguments: object, **named: object) -> None:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr(trainer, "train", fail)
+    monkeypatch.setattr(heads_trainer, "train_heads", fail)
     out = workplace / "broken"
     assert cli.main(["run", str(workplace / "small.yaml"), "--out", str(out)]) == 1
     assert "Traceback" in capsys.readouterr().err
@@ -612,21 +612,16 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_picture_in_e
 
     sha256 = [picture.sha256 for picture in planned.dataset.pictures if picture]
     (fold,) = splits.split(config.split, labels, splits.components(sha256, None))
-    streams = batches.Streams.of(3, 0)
-    start = heads.Heads.initial(4, 1280, [streams.init])
+    rngs = batches.HeadRngs.of(3, 0)
+    start = heads.Heads.initial(4, 1280, [rngs.init])
     head = torch.nn.Linear(1280, 4)
     head.weight.data, head.bias.data = start.weight[0].detach(), start.bias[0, 0].detach()
     optimizer = torch.optim.Adam(head.parameters(), lr=0.01)
     steps, losses = -(-len(fold.train) // 16), []
     for _ in range(2):
-        index, part = (
-            np.arange(2 * len(sha256)).reshape(2, -1),
-            batches.Part(fold.train, labels.targets, labels.observed),
-        )
-        drawn = batches.Plan(samplers.uniform, index, np.array([0.5, 0.5]), [part], [streams], (steps, 16))
-        epoch = drawn.block(slice(0, steps))
-        for rows, stored in zip(epoch[0][:, 0], epoch[1][:, 0], strict=True):
-            views = stored // len(sha256)
+        training = batches.TrainingRows(fold.train.astype(np.int32), labels[fold.train])
+        drawn = batches.EpochBatches.draw(samplers.uniform, [training], [rngs], np.array([0.5, 0.5]), (steps, 16))
+        for rows, views in zip(drawn.images[:, 0], drawn.views[:, 0], strict=True):
             logits = head(encode(rows, views == 1))
             known = torch.from_numpy(labels.observed[rows])
             truth = torch.from_numpy(labels.targets[rows]).float()

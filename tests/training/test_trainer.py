@@ -478,10 +478,7 @@ def test_a_loss_that_is_not_finite_fails_the_run_and_is_named(part):
     data.features[data.index[:, broken]] = np.nan
     data.folds[0] = Fold(*(np.setdiff1d(rows, broken) for rows in vars(data.folds[0]).values()))
     if part == "train":
-        draws = {
-            seed: SAMPLERS["uniform"](blank(fold), 6, 4, HeadRngs.of(seed, 1).sampler)
-            for seed in (0, 7)
-        }
+        draws = {seed: SAMPLERS["uniform"](blank(fold), 6, 4, HeadRngs.of(seed, 1).sampler) for seed in (0, 7)}
         step, seed = min((int(np.argwhere(fold.train[draw] == broken)[0, 0]), seed) for seed, draw in draws.items())
         first = f"seed {seed}, fold 1, iteration {step + 1}"
     with pytest.raises(RunFailed) as error:
@@ -523,12 +520,14 @@ def test_training_does_not_import_torchs_compiler():
         from aimonk_bench.config.schema import TrainConfig
         from aimonk_bench.data.labels import Labels
         from aimonk_bench.data.splits import Fold
+        from aimonk_bench.registry import Spec
         from aimonk_bench.training.heads_trainer import train_heads
         from aimonk_bench.training.recipe import Recipe, TrainingData
         fold, targets = Fold(*np.split(np.arange(9), 3)), np.tile([[0], [1], [0]], (3, 1))
         labels = Labels(targets, targets < 2, ("a",))
         data = TrainingData(labels, labels, [fold], np.ones(1))
-        train_heads(np.eye(9, dtype=np.float32), np.arange(9)[None], data, Recipe(TrainConfig(seeds=1)))
+        specs = Spec("masked_bce"), Spec("ignore"), Spec("uniform")
+        train_heads(np.eye(9, dtype=np.float32), np.arange(9)[None], data, Recipe(TrainConfig(seeds=1), *specs))
         sys.exit("torch._dynamo" in sys.modules)
     """
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -559,12 +558,15 @@ def test_progress_is_told_after_every_epoch_and_logits_are_float32_by_default():
 
 
 def test_what_the_attributes_or_the_machine_forbid_is_refused_at_once_and_all_together():
-    nesterov = recipe(optimizer={"name": "sgd", "nesterov": True}, device="cuda:99", batch_size=1)["train"]
+    bce, nesterov = (
+        Spec("masked_bce"),
+        recipe(optimizer={"name": "sgd", "nesterov": True}, device="cuda:99", batch_size=1)["train"],
+    )
     with pytest.raises(UserError) as caught:
-        check(Recipe(nesterov, missing=Spec("weak_negative"), sampler=Spec("coverage")), 1)
+        check(Recipe(nesterov, bce, Spec("weak_negative"), Spec("coverage")), 1)
     for problem_, word in zip(caught.value.problems, ("cuda:99", "nesterov", "give w", "coverage"), strict=True):
         assert word in problem_
     with pytest.raises(UserError, match=r"train.order: found blocks with sampler balanced, .* sampler: uniform"):
-        check(Recipe(recipe(order="blocks")["train"], sampler=Spec("balanced")), 3)
-    check(Recipe(recipe(order="blocks")["train"]), 3)
-    check(Recipe(recipe()["train"], missing=Spec("weak_negative"), sampler=Spec("coverage")), 3)
+        check(Recipe(**recipe(order="blocks", sampler="balanced")), 3)
+    check(Recipe(**recipe(order="blocks")), 3)
+    check(Recipe(**recipe(missing="weak_negative", sampler="coverage", batch_size=6)), 3)
