@@ -135,7 +135,7 @@ def table(
         for collection in collections:
             _print_table(collection, top)
         return
-    rows = [row for collection in collections for row in summary.rows(collection)]
+    rows = summary.frame([summary.summarize(collection) for collection in collections])
     sys.stdout.write(summary.to_csv(rows) if form is Format.csv else summary.to_json(rows))
 
 
@@ -163,7 +163,7 @@ def audit(
     from rich.console import Console
 
     from aimonk_bench.console import Progress, set_up_logging
-    from aimonk_bench.reporting import audit as report
+    from aimonk_bench.reporting.audit import as_json, rendering
     from aimonk_bench.suite import inspection
     from aimonk_bench.tables import TABLES
 
@@ -171,9 +171,9 @@ def audit(
     with Progress(quiet=quiet) as progress:
         found = inspection.inspect(inspection.configured(config, TABLES, overrides or ()), progress)
     if form is AuditFormat.rich:
-        report.render(found, Console())
+        rendering.render(found, Console())
     else:
-        sys.stdout.write(report.to_json(found))
+        sys.stdout.write(as_json.to_json(found))
 
 
 @app.command("list")
@@ -198,7 +198,7 @@ def list_(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the YAML files."""
-    from aimonk_bench.config.schema import json_schema
+    from aimonk_bench.config.jsonschema import json_schema
     from aimonk_bench.records.files import dumps
     from aimonk_bench.tables import TABLES
 
@@ -273,9 +273,9 @@ def elpv(out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty
 def _print_table(collection: Collection, top: int = 20) -> None:
     from rich.console import Console
 
-    from aimonk_bench.reporting import table
+    from aimonk_bench.reporting import summary, table
 
-    table.render(collection, Console(), top=top)
+    table.render(summary.summarize(collection), Console(), top=top)
 
 
 def main(argv: Sequence[str], began: float | None = None) -> int:

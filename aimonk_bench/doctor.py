@@ -103,7 +103,7 @@ def _store() -> Iterator[Finding]:
 
 def _weights(backbone: str) -> Iterator[Finding]:
     from aimonk_bench.backbones import weights
-    from aimonk_bench.config.schema import BackboneConfig
+    from aimonk_bench.config.fields import BackboneConfig
 
     try:
         found = weights.resolve(BackboneConfig(name=backbone))

@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 
 from aimonk_bench.backbones import catalog
 from aimonk_bench.backbones.catalog import CATALOG
-from aimonk_bench.config.schema import Tables
+from aimonk_bench.config.fields import Tables
 from aimonk_bench.data import transforms
 from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
@@ -88,4 +88,4 @@ def _span(stages: tuple[str, ...]) -> str:
 
 def _options(function: Callable[..., Any]) -> str:
     fields = options_model(function).model_fields
-    return ", ".join(f"{name}={show(field.default)}" for name, field in fields.items())
+    return ", ".join(name if field.is_required() else f"{name}={show(field.default)}" for name, field in fields.items())

@@ -100,19 +100,20 @@ def write_run(
     run.write_metrics(folder, scores.score(made, tuned, policy))
     run.write_reliability(folder, scores.reliability(made, "none"))
     seconds = {"encode": 0.5, "train": 1.25, "score": 0.1}
-    run.end(folder, Status(folder.name, "done", seconds, None, name, own or columns(), (1, 0)))
+    run.end(folder, Status(folder.name, "done", seconds, None, tuple(name.split(" + ")), own or columns(), (1, 0)))
 
 
 def write_failed(folder: Path, name: str, reason: str) -> None:
     """A run that failed before it was trained."""
     run.begin(folder, CONFIG)
-    run.end(folder, Status(folder.name, "failed", {"encode": 0.5}, reason, name, columns("hill"), (1, 1)))
+    run.end(folder, Status(folder.name, "failed", {"encode": 0.5}, reason, (name,), columns("hill"), (1, 1)))
 
 
 def write_suite(folder: Path, names: Sequence[str], baseline: int = 0, *, name: str = "comparison") -> list[Path]:
     """``suite.json`` for runs of these names; the folders of the runs are returned, yet to be written."""
     ids = [f"{i}-" + "".join(c if c.isalnum() else "-" for c in own)[:20] for i, own in enumerate(names)]
-    record = suite.SuiteRecord(name, "f" * 64, ids[baseline], tuple(ids), dict(zip(ids, names, strict=True)))
+    parts = tuple(tuple(own.split(" + ")) for own in names)
+    record = suite.SuiteRecord(name, "f" * 64, ids[baseline], tuple(ids), parts)
     suite.write(folder, record)
     return [folder / suite.RUNS / run_id for run_id in ids]
 

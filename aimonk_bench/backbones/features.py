@@ -28,7 +28,7 @@ import numpy as np
 
 from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones.encoder import Encoder, EncoderSpec, Engine, Record, damaged, read_record
-from aimonk_bench.config.schema import TransformConfig
+from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.images import UndecodableImage, decode
 from aimonk_bench.data.transforms import Views, render

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from aimonk_bench.backbones import catalog
 from aimonk_bench.backbones.catalog import Entry
-from aimonk_bench.config.schema import WEIGHT_SUFFIXES, BackboneConfig
+from aimonk_bench.config.fields import WEIGHT_SUFFIXES, BackboneConfig
 from aimonk_bench.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from aimonk_bench import registry
-from aimonk_bench.config import schema
+from aimonk_bench.config import reader
+from aimonk_bench.config.fields import ENTRIES, Config, SuiteSection, Tables, is_weight_file
 from aimonk_bench.config.nodes import Fault, Node, fault, locate, merge, wrap
-from aimonk_bench.config.schema import Config, SuiteSection, Tables
 from aimonk_bench.registry import Problem, Spec
 
 MAX_RUNS = 10_000
@@ -24,9 +24,13 @@ _FIXED = ("data", "name", "plot", "suite", "extends")  # what no axis may vary
 
 @dataclass(frozen=True)
 class SuiteRun:
-    """One run of a suite; ``name`` joins its axis values by `` + ``."""
+    """One run of a suite.
 
-    name: str
+    Attributes:
+        parts: its value at each axis, as a reader sees it: ``("focal(gamma=1.0)", "repeat_factor")``.
+    """
+
+    parts: tuple[str, ...]
     config: Config
 
 
@@ -59,7 +63,7 @@ class _Cell:
 def public(config: Config) -> dict[str, Any]:
     """Plain data of a config without name, plot and paths: what a run's id is made of."""
     data = config.model_dump(mode="json", exclude={"name": True, "plot": True, "data": {"labels", "images"}})
-    if schema.is_weight_file(config.backbone.weights):
+    if is_weight_file(config.backbone.weights):
         data["backbone"]["weights"] = "path"
     return data
 
@@ -71,7 +75,7 @@ def label(config: Config, key: str, tables: Tables) -> str:
     for part in path:
         value = value.options[part] if isinstance(value, Spec) and part != "name" else getattr(value, part)
     if isinstance(value, Spec):
-        return registry.label(getattr(tables, schema.ENTRIES[path][1]), value)
+        return registry.label(getattr(tables, ENTRIES[path][1]), value)
     if key == "hide":
         return f"hide {value}" if value else "nothing hidden"
     if key == "tune":
@@ -112,7 +116,7 @@ def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
     """The suite that a merged tree describes, or every problem of its base, axes, baseline and exclusions."""
     section = tree.children["suite"]
     base_tree = replace(tree, value={key: node for key, node in tree.children.items() if key != "suite"})
-    base, faults = schema.read(base_tree, tables)
+    base, faults = reader.read(base_tree, tables)
     structure, sound = _structure(tree)
     faults += structure
     if not sound:
@@ -124,14 +128,14 @@ def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
     if base is None or faults:
         for pattern in (section.children["baseline"], *excluded):
             known = {key: node for key, node in pattern.children.items() if key in axes}
-            faults += schema.read(_lay(base_tree, known), tables)[1]
+            faults += reader.read(_lay(base_tree, known), tables)[1]
         return None, faults
     kept, faults = _exclude(base_tree, cells, excluded, tables)
     baseline, more = _baseline(base_tree, cells, kept, section.children["baseline"], tables)
     if faults or more:
         return None, faults + more
     labels = {key: list(dict.fromkeys(label(cell.config, key, tables) for cell in cells)) for key in axes}
-    runs = tuple(SuiteRun(" + ".join(label(cell.config, key, tables) for key in axes), cell.config) for cell in kept)
+    runs = tuple(SuiteRun(tuple(label(cell.config, key, tables) for key in axes), cell.config) for cell in kept)
     return Suite(base.name, base, labels, runs, baseline), []
 
 
@@ -180,7 +184,7 @@ def _cells(base: Node, axes: dict[str, Node], tables: Tables) -> tuple[list[_Cel
     alternatives = [[replace(value, key=axis.key) for value in axis.items] for axis in axes.values()]
     for combination in itertools.product(*alternatives):
         values = dict(zip(axes, combination, strict=True))
-        config, problems = schema.read(_lay(base, values), tables)
+        config, problems = reader.read(_lay(base, values), tables)
         faults += problems
         if config is None:
             continue
@@ -202,7 +206,7 @@ def _matching(base: Node, cells: list[_Cell], pattern: Node, tables: Tables) -> 
     """The cells that keep their config under the pattern's values; if those are valid in no cell, what is wrong."""
     hits, found = [], []
     for cell in cells:
-        config, faults = schema.read(_lay(base, {**cell.values, **pattern.children}), tables)
+        config, faults = reader.read(_lay(base, {**cell.values, **pattern.children}), tables)
         found.append(faults)
         if config == cell.config:
             hits.append(cell)

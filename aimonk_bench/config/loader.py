@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from aimonk_bench import registry
-from aimonk_bench.config import grid, schema
+from aimonk_bench.config import grid, reader
+from aimonk_bench.config.fields import BackboneConfig, Config, KFold, Tables
 from aimonk_bench.config.nodes import Broken, Fault, Node, Place, fault, merge, parse, read_text, scalar, wrap
-from aimonk_bench.config.schema import Config, Tables
 from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Problem
 
@@ -38,8 +38,8 @@ def load(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_pat
         problem = Problem((), "a suite", "one experiment; `aimonk-bench suite` runs suites")
         faults.append(fault(suite.key or suite.at, ("suite",), problem))
         tree = replace(tree, value={key: node for key, node in tree.children.items() if key != "suite"})
-    faults += schema.absent(tree) if check_paths else []
-    config, more = schema.read(tree, tables)
+    faults += reader.absent(tree) if check_paths else []
+    config, more = reader.read(tree, tables)
     if config is None or faults:
         raise _error(faults + more)
     return config
@@ -53,12 +53,12 @@ def load_suite(path: Path, tables: Tables, overrides: Sequence[str] = (), *, che
     """
     file, faults, layers = _assemble(path, overrides)
     tree = _lay(file, layers)
-    faults += schema.absent(tree) if check_paths else []
+    faults += reader.absent(tree) if check_paths else []
     if "suite" not in tree.children:
         faults.append(
             fault(tree.at, (), Problem((), "no suite", "the key 'suite'; `aimonk-bench run` runs one experiment"))
         )
-        raise _error(faults + schema.read(tree, tables)[1])
+        raise _error(faults + reader.read(tree, tables)[1])
     axes = tree.children["suite"].child("axes")
     undone = [grid.axis_fault(layer, list(axes.children) if axes else []) for layer in layers]
     faults += filter(None, undone)
@@ -130,7 +130,7 @@ def _lay(tree: Node, layers: Sequence[Node]) -> Node:
 def _named(tree: Node) -> Node:
     """The tree with unwritten identities filled in, so that a map of another name laid over it replaces."""
     filled = dict(tree.children)
-    for section, identity, name in (("split", "scheme", "kfold"), ("backbone", "name", "resnet18")):
+    for section, identity, name in (("split", "scheme", KFold().scheme), ("backbone", "name", BackboneConfig().name)):
         node = tree.child(section)
         if node and isinstance(node.value, dict) and identity not in node.value:
             filled[section] = replace(node, value={identity: Node(name, node.at), **node.value})

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from aimonk_bench.config.schema import Mechanism
+from aimonk_bench.config.fields import Mechanism
 from aimonk_bench.data.labels import Labels
 
 Array = NDArray[Any]

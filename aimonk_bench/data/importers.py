@@ -1,4 +1,8 @@
-"""Label formats: each importer turns the lines of one file into a `Sheet` of cells and problems."""
+"""Label formats: each importer turns the lines of one file into a `Sheet` of cells and problems.
+
+The keyword-only parameters of an importer are the keys of `data` that it reads. A new importer is a function and a
+place in `IMPORTERS`.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from aimonk_bench.config.schema import DataConfig
 from aimonk_bench.registry import nearest
 
-Cell = str | bool | None  # a token that `data.values` explains, or the state itself: positive, negative, missing
+Cell = (
+    str | bool | None
+)  # a token that `data.values` explains, or the state: True positive, False negative, None missing
 
 
 @dataclass(frozen=True)
 class Row:
-    """One picture as its line describes it, with one cell per attribute of the sheet; ``line`` counts from 1."""
+    """One image as its line describes it, with one cell per attribute of the sheet; ``line`` counts from 1."""
 
     line: int
     name: str
@@ -42,18 +47,17 @@ class Sheet:
     problems: list[tuple[int, str]] = field(default_factory=list)
 
 
-Importer = Callable[[Sequence[str], DataConfig], Sheet]
+Importer = Callable[..., Sheet]  # (lines, attributes or None where the file names them, **options)
 
 
-def labels_txt(lines: Sequence[str], data: DataConfig) -> Sheet:
+def labels_txt(lines: Sequence[str], attributes: list[str] | None) -> Sheet:
     """Name, then one token per attribute, separated by white space; no header."""
     records = [(line, text.split()) for line, text in enumerate(lines, 1) if text.strip()]
-    if data.attributes is None:
+    names = attributes
+    if names is None:
         # the usual count, so that one short first line is blamed and not all the others
         usual = Counter(len(words) - 1 for _, words in records).most_common(1)[0][0] if records else 0
         names = [f"attr{number}" for number in range(1, usual + 1)]
-    else:
-        names = data.attributes
     sheet = Sheet(dict.fromkeys(names, 0))
     for line, (name, *tokens) in records:
         if len(tokens) == len(names) > 0:
@@ -65,14 +69,16 @@ def labels_txt(lines: Sequence[str], data: DataConfig) -> Sheet:
     return sheet
 
 
-def wide_csv(lines: Sequence[str], data: DataConfig) -> Sheet:
+def wide_csv(
+    lines: Sequence[str], attributes: list[str] | None, *, id: str | None = None, group: str | None = None
+) -> Sheet:
     """A header, an id column and one column per attribute; comma, semicolon or tab."""
     sheet = Sheet()
     header_line, header, records = _table(lines, sheet)
     if not header:
         return sheet
-    reserved = {"data.id": data.id or header[0], "data.group": data.group}
-    names = data.attributes or [name for name in header if name not in reserved.values()]
+    reserved = {"data.id": id or header[0], "data.group": group}
+    names = attributes or [name for name in header if name not in reserved.values()]
     sheet.attributes = dict.fromkeys(names, header_line)
     unsound = [
         f"column {name!r} stands {count} times in the header" for name, count in Counter(header).items() if count > 1
@@ -90,42 +96,48 @@ def wide_csv(lines: Sequence[str], data: DataConfig) -> Sheet:
     identifier, *chosen = (header.index(name) for name in (reserved["data.id"], *names) if name is not None)
     for line, cells in records:
         tokens = tuple(cells[column].strip() for column in chosen)
-        group = cells[header.index(data.group)].strip() if data.group else None
-        sheet.rows.append(Row(line, cells[identifier], tokens, group or None))
+        member = cells[header.index(group)].strip() if group else None
+        sheet.rows.append(Row(line, cells[identifier], tokens, member or None))
     return sheet
 
 
-def label_list(lines: Sequence[str], data: DataConfig) -> Sheet:
+def label_list(
+    lines: Sequence[str],
+    attributes: list[str] | None,
+    *,
+    absent: Literal["negative", "missing"],
+    group: str | None = None,
+) -> Sheet:
     """The header image,tags; tags separated by | or space; `data.absent` says what an absent tag means."""
     sheet = Sheet()
     header_line, header, records = _table(lines, sheet)
     if not header:
         return sheet
-    expected = ["image", "tags", *([data.group] if data.group else [])]
+    expected = ["image", "tags", *([group] if group else [])]
     if sorted(header) != sorted(expected):
         sheet.problems.append((header_line, f"found the header {','.join(header)}, expected {','.join(expected)}"))
         return sheet
-    image, tags, *group = (header.index(name) for name in expected)
+    image, tags, *members = (header.index(name) for name in expected)
     tagged = [(line, cells, [tag for tag in re.split(r"[|\s]+", cells[tags]) if tag]) for line, cells in records]
-    if data.attributes is None:
+    if attributes is None:
         first = {tag: line for line, _, present in reversed(tagged) for tag in present}
         sheet.attributes = {tag: first[tag] for tag in sorted(first)}
     else:
-        sheet.attributes = dict.fromkeys(data.attributes, 0)
-    otherwise = None if data.absent == "missing" else False
+        sheet.attributes = dict.fromkeys(attributes, 0)
+    otherwise = None if absent == "missing" else False
     for line, cells, present in tagged:
         undeclared = _undeclared("tag", present, sheet.attributes)
         sheet.problems += [(line, text) for text in undeclared]
         if not undeclared:
             states = tuple(True if name in present else otherwise for name in sheet.attributes)
-            sheet.rows.append(Row(line, cells[image], states, cells[group[0]].strip() or None if group else None))
+            sheet.rows.append(Row(line, cells[image], states, cells[members[0]].strip() or None if members else None))
     return sheet
 
 
-def jsonl(lines: Sequence[str], data: DataConfig) -> Sheet:
+def jsonl(lines: Sequence[str], attributes: list[str] | None, *, group: str | None = None) -> Sheet:
     """One JSON object a line: {"image": "a.jpg", "labels": {"x": 1, "y": null}, "group": "g"}."""
-    sheet = Sheet() if data.attributes is None else Sheet(dict.fromkeys(data.attributes, 0))
-    group_key = data.group or "group"
+    sheet = Sheet(dict.fromkeys(attributes or (), 0))
+    group_key = group or "group"
     records = []
     for line, text in enumerate(lines, 1):
         if not text.strip():
@@ -136,7 +148,7 @@ def jsonl(lines: Sequence[str], data: DataConfig) -> Sheet:
             sheet.problems.append((line, f"not a JSON object: {error}"))
             continue
         problems = _record_problems(record, group_key)
-        if not problems and data.attributes is not None:
+        if not problems and attributes is not None:
             problems = _undeclared("attribute", record["labels"], sheet.attributes)
         if problems:
             sheet.problems += [(line, problem) for problem in problems]
@@ -151,7 +163,7 @@ def jsonl(lines: Sequence[str], data: DataConfig) -> Sheet:
 
 
 class _Number(str):
-    """A JSON number as it is written: a token like any other, of any length."""
+    """A JSON number as the file writes it: a token of any length."""
 
 
 def _json_object(text: str) -> dict[str, Any]:
@@ -181,9 +193,9 @@ def _json_object(text: str) -> dict[str, Any]:
 
 
 def _record_problems(record: dict[str, Any], group_key: str) -> list[str]:
-    known = ("image", "labels", group_key)
+    keys = ("image", "labels", group_key)
     problems = [
-        f"unknown key {key!r}, expected {', '.join(known)}{_hint(key, known)}" for key in record if key not in known
+        f"unknown key {key!r}, expected {', '.join(keys)}{_hint(key, keys)}" for key in record if key not in keys
     ]
     if type(record.get("image")) is not str:
         problems.append("'image' must be the name of an image")
@@ -201,9 +213,13 @@ def _json_cell(value: str | bool | None) -> Cell:
 
 
 def _table(lines: Sequence[str], sheet: Sheet) -> tuple[int, list[str], list[tuple[int, list[str]]]]:
-    """Split a delimited file: the header's line, its stripped names, and (line, cells) of every record as wide as it.
+    """Split a delimited file.
 
-    What is malformed goes to the sheet's problems; if the header is, no names are returned.
+    Malformed lines go to the sheet's problems.
+
+    Returns:
+        The line of the header; its stripped names, none if it is malformed; and (line, cells) of every record that has
+        as many cells as the header.
     """
     head = next(text for text in lines if text.strip())
     delimiter = _delimiter(head)
@@ -211,19 +227,19 @@ def _table(lines: Sequence[str], sheet: Sheet) -> tuple[int, list[str], list[tup
     header_line, names = next(records, (0, []))
     if sheet.problems:
         return header_line, [], []
-    kept = []
+    complete = []
     for line, cells in records:
         if len(cells) == len(names):
-            kept.append((line, cells))
+            complete.append((line, cells))
         else:
             separator = {"\t": "tab"}.get(delimiter, delimiter)
-            found = f"found {_count(cells, 'column')} (separator {separator}), expected {len(names)}"
-            sheet.problems.append((line, found))
-    return header_line, [name.strip() for name in names], kept
+            columns = _count(cells, "column")
+            sheet.problems.append((line, f"found {columns} (separator {separator}), expected {len(names)}"))
+    return header_line, [name.strip() for name in names], complete
 
 
 def _records(lines: Sequence[str], delimiter: str, sheet: Sheet) -> Iterator[tuple[int, list[str]]]:
-    """Records that are not blank, each with the line it begins on; a malformed one goes to the sheet's problems."""
+    """(line on which it begins, cells) of every record that is not blank; malformed ones go to the sheet's problems."""
     reader = csv.reader((text + "\n" for text in lines), delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
@@ -239,7 +255,7 @@ def _records(lines: Sequence[str], delimiter: str, sheet: Sheet) -> Iterator[tup
 
 
 def _delimiter(header: str) -> str:
-    """The one of comma, semicolon and tab that stands most often in the header, outside quotes."""
+    """Comma, semicolon or tab: the one that occurs most often in the header, outside quotes."""
     return max(",;\t", key=re.sub(r'"[^"]*"', "", header).count)
 
 
@@ -262,7 +278,7 @@ def _count(items: Sequence[object], noun: str) -> str:
 
 
 def guess(file: Path, lines: Sequence[str]) -> tuple[str, str]:
-    """The importer that ``data.importer: auto`` takes for this file, and the reason."""
+    """The importer that ``data.importer: auto`` chooses for this file, and the reason."""
     first = next((text for text in lines if text.strip()), "")
     suffix = file.suffix.lower()
     if suffix in (".jsonl", ".ndjson") or first.lstrip().startswith("{"):

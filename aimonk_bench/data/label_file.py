@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk_bench.config.schema import DataConfig, Values
+from aimonk_bench import registry
+from aimonk_bench.config import rules
+from aimonk_bench.config.fields import DataConfig, Values
 from aimonk_bench.data import image_files
 from aimonk_bench.data.image_files import SHOWN, relative_path
 from aimonk_bench.data.importers import IMPORTERS, Row, Sheet, guess
@@ -37,10 +39,10 @@ def load(data: DataConfig) -> LabelFile:
     if name == "auto":
         name, reason = guess(data.labels, lines)
         note = f"importer: {name} (auto: {reason})"
-    misuse = _misuse(name, data)
-    if misuse:
-        raise UserError(misuse)
-    sheet = IMPORTERS[name](lines, data)
+    if misuse := [*rules.importer_options(data, name, IMPORTERS)]:
+        raise UserError([f"data.{problem.path[0]}: {problem}" for problem in misuse])
+    options = {key: getattr(data, key) for key in registry.options_model(IMPORTERS[name]).model_fields}
+    sheet = IMPORTERS[name](lines, data.attributes, **options)
     sheet.problems += _attribute_problems(sheet)
     paths = _paths(sheet)
     unmapped = _unmapped(data.values, sheet)
@@ -92,20 +94,6 @@ def _read(file: Path) -> list[str]:
     if not any(line.strip() for line in lines):
         raise UserError(f"{file}:1: the file is empty")
     return lines
-
-
-def _misuse(name: str, data: DataConfig) -> list[str]:
-    """Options of ``data`` that this importer would not read, or lacks."""
-    problems = []
-    if data.id is not None and name != "wide_csv":
-        problems.append(f"data.id: found {data.id!r}, expected null: {name} has no id column to choose")
-    if data.group is not None and name == "labels_txt":
-        problems.append(f"data.group: found {data.group!r}, expected null: labels_txt has no group column")
-    if data.absent is not None and name != "label_list":
-        problems.append(f"data.absent: found {data.absent}, expected null: only label_list has absent tags")
-    if data.absent is None and name == "label_list":
-        problems.append("data.absent: found null, expected negative or missing: what does a tag mean that is left out?")
-    return problems
 
 
 def _attribute_problems(sheet: Sheet) -> Iterator[tuple[int, str]]:

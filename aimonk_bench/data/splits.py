@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aimonk_bench.config.schema import Holdout, KFold
+from aimonk_bench.config.fields import Holdout, KFold
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from aimonk_bench.config.schema import Mechanism
+from aimonk_bench.config.fields import Mechanism
 from aimonk_bench.data.hiding import MECHANISMS, hide
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.prepared import prepared

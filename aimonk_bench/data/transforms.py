@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aimonk_bench.config.schema import TransformConfig
+from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.data.images import squash
 from aimonk_bench.registry import Path, Problem, nearest, problems_of, show
 

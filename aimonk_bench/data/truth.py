@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from aimonk_bench.config.schema import DataConfig
+from aimonk_bench.config.fields import DataConfig
 from aimonk_bench.data import label_file
 from aimonk_bench.data.image_files import SHOWN, relative_path
 from aimonk_bench.data.labels import LabelFile

@@ -31,17 +31,17 @@ def environment(weights: Mapping[str, Any], engine: str, device: str) -> dict[st
     """The content of ``environment.json``.
 
     Args:
-        weights: what is known of the weights. The table reads ``name`` (the backbone used), ``requested`` (the one
-            asked for), ``freeze``, ``licence`` and ``non_commercial``; ``source``, ``file``, ``sha256`` are for the
-            record.
-        engine: what encoded the pictures, "onnxruntime" or "torch".
-        device: where the heads were trained, such as "cpu".
+        weights: facts about the weights. The table reads ``name`` (the backbone used), ``requested`` (the backbone
+            asked for), ``freeze``, ``licence`` and ``non_commercial``; ``source``, ``file`` and ``sha256`` are stored
+            only.
+        engine: that encoded the images, "onnxruntime" or "torch".
+        device: on which the heads were trained, such as "cpu".
     """
     return {**_machine(), "engine": engine, "device": device, "weights": dict(weights)}
 
 
 def cores() -> int:
-    """Processor cores this process may use: by its affinity and by the quota of its container."""
+    """Number of processor cores that this process may use, by its affinity and the quota of its container."""
     import joblib
 
     return int(joblib.cpu_count())
@@ -74,14 +74,14 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit this package is at, with ``-dirty`` for uncommitted changes; None where git does not track it."""
+    """The commit of this package, with ``-dirty`` for uncommitted changes; None where git does not track it."""
     if _git("ls-files", "--error-unmatch", "__init__.py") is None:
         return None
     return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says in the folder of the package; None if it refuses or is not there."""
+    """The output of git in the folder of the package; None if git fails or is not installed."""
     folder = Path(aimonk_bench.__file__).parent
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=10)

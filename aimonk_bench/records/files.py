@@ -1,4 +1,4 @@
-"""Small files written whole or not at all, in one readable and reproducible form."""
+"""Small text files, written atomically and always in the same form."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PARTIAL = ".partial-"
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A path to write to that takes the place of ``path`` when the block ends, and vanishes if it raises.
+    """Give a temporary path to write to; it replaces ``path`` when the block ends and is deleted if the block raises.
 
-    The two share their suffix, because NumPy and matplotlib look at it.
+    Both paths have the same suffix, because NumPy and matplotlib choose the format by it.
     """
     partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
     try:
@@ -36,18 +36,18 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def contents(folder: Path) -> list[str]:
-    """What an output folder holds, sorted, without partial files; nothing if it is new.
+    """The names in an output folder, sorted, without temporary files; empty where the folder does not exist yet.
 
     Raises:
-        UserError: it is a file, or could not be written.
+        UserError: ``folder`` is a file, or its parent cannot be written to.
     """
     if folder.is_dir():
         return sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL))
     if folder.exists():
         raise UserError(f"{folder}: is a file, expected a folder or nothing")
-    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    parent = next(parent for parent in folder.absolute().parents if parent.exists())
     try:
-        with tempfile.TemporaryDirectory(dir=above):
+        with tempfile.TemporaryDirectory(dir=parent):
             return []
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}") from error
@@ -60,7 +60,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """``value`` in JSON's own types: arrays as lists, NumPy numbers as Python's, NaN as None.
+    """``value`` in JSON's types: arrays become lists, NumPy numbers Python numbers, NaN None.
 
     >>> plain({"f1": np.array([0.5, np.nan])})
     {'f1': [0.5, None]}
@@ -75,25 +75,12 @@ def plain(value: Any) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """JSON with shortest-roundtrip numbers, one map entry or nested list per line, a list of plain values on one line.
+    """``value`` as JSON with shortest-roundtrip numbers; undefined numbers are null.
 
     Raises:
         ValueError: an infinite number, which JSON cannot hold.
     """
-    return _dumps(plain(value), "\n") + "\n"
-
-
-_text = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # json.dumps would make one each time
-
-
-def _dumps(value: Any, newline: str) -> str:
-    inner = newline + "  "
-    if isinstance(value, dict) and value:
-        body = ("," + inner).join(f"{_text(key)}: {_dumps(item, inner)}" for key, item in value.items())
-        return "{" + inner + body + newline + "}"
-    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
-        return "[" + inner + ("," + inner).join(_dumps(item, inner) for item in value) + newline + "]"
-    return _text(value)
+    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -102,10 +89,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The map in a JSON file.
+    """Read a JSON file that holds a map.
 
     Raises:
-        UserError: the file cannot be read, is not JSON, or holds something other than a map.
+        UserError: the file cannot be read, is not JSON, or holds something else.
     """
     try:
         value = json.loads(path.read_bytes())
@@ -118,14 +105,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @functools.cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)  # takes as long as to read ten files
+    return TypeAdapter(kind)  # building one takes as long as reading ten files
 
 
 def read_as(kind: type[T], path: Path) -> T:
-    """The JSON file as the dataclass ``kind``, its types checked.
+    """Read a JSON file as the dataclass ``kind`` and check the types of its fields.
 
     Raises:
-        UserError: it is not such a file; every reason is named.
+        UserError: fields are missing or of another type; all of them are listed.
     """
     try:
         checked: T = _adapter(kind).validate_python(read_json(path))  # type: ignore[arg-type]  # a class has a hash

@@ -1,4 +1,4 @@
-"""Finding the runs of a folder: those of a suite, or the single run that the folder is."""
+"""Find the runs in a folder: those of a suite, or the single run whose folder it is."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ class Collection:
     """The runs that one table shows.
 
     Attributes:
-        folder: where they lie.
-        name: of the suite or of the run.
+        folder: of the suite or of the run.
+        name: of the suite; None for a single run.
         baseline: id of the baseline run; None for a single run.
-        names: id -> the name a reader sees, of every run that belongs here, in order.
-        records: id -> the run, of those that ended, in the same order.
-        left_out: folders under ``runs/`` that belong to no run of this suite, sorted.
+        names: run id -> the parts of its name, for every run of the suite, in order.
+        records: run id -> the run, for those that ended, in the same order.
+        left_out: names of folders under ``runs/`` that belong to no run of this suite, sorted.
     """
 
     folder: Path
-    name: str
+    name: str | None
     baseline: str | None
-    names: Mapping[str, str]
+    names: Mapping[str, tuple[str, ...]]
     records: Mapping[str, RunRecord]
     left_out: tuple[str, ...] = ()
 
     @property
     def finished(self) -> list[RunRecord]:
-        """The runs that have figures, in order."""
+        """The runs that are done, in order; they have figures."""
         return [record for record in self.records.values() if record.done]
 
     @property
@@ -42,37 +42,37 @@ class Collection:
         return [record for record in self.records.values() if not record.done]
 
     @property
-    def missing(self) -> list[tuple[str, str]]:
-        """Id and name of the runs that have not ended, in order."""
-        return [(run_id, name) for run_id, name in self.names.items() if run_id not in self.records]
+    def missing(self) -> list[str]:
+        """Ids of the runs that have not ended, in order."""
+        return [run_id for run_id in self.names if run_id not in self.records]
 
 
 def collect(folder: Path) -> Collection:
-    """The runs of a suite, or the one run in ``folder``.
+    """Read the runs of a suite, or the single run in ``folder``.
 
     Raises:
-        UserError: ``folder`` holds neither, or a file of it is broken.
+        UserError: the folder holds neither, or one of its files is broken.
     """
     if (folder / suite.FILE).exists():
-        return _suite(folder)
+        return _of_suite(folder)
     if (folder / run.STATUS).exists():
         record = run.read(folder)
-        run_id, name = record.status.id, record.status.name
-        return Collection(folder, name, None, {run_id: name}, {run_id: record})
-    unfinished = " (an unfinished run is there)" if (folder / run.CONFIG).exists() else ""
+        run_id, parts = record.status.id, record.status.name
+        return Collection(folder, None, None, {run_id: parts}, {run_id: record})
+    unfinished = " (the folder holds an unfinished run)" if (folder / run.CONFIG).exists() else ""
     raise UserError(f"{folder}: expected a folder with {suite.FILE} or {run.STATUS}{unfinished}")
 
 
-def _suite(folder: Path) -> Collection:
-    found = suite.read(folder)
+def _of_suite(folder: Path) -> Collection:
+    record = suite.read(folder)
     runs = folder / suite.RUNS
-    ended = [run_id for run_id in found.ids if (runs / run_id / run.STATUS).exists()]
-    others = sorted(path.name for path in runs.iterdir() if path.is_dir() and path.name not in found.names)
+    folders = sorted(path.name for path in runs.iterdir() if path.is_dir())
+    ended = [run_id for run_id in record.ids if (runs / run_id / run.STATUS).exists()]
     return Collection(
         folder=folder,
-        name=found.name,
-        baseline=found.baseline,
-        names={run_id: found.names[run_id] for run_id in found.ids},
+        name=record.name,
+        baseline=record.baseline,
+        names=dict(zip(record.ids, record.names, strict=True)),
         records={run_id: run.read(runs / run_id) for run_id in ended},
-        left_out=tuple(others),
+        left_out=tuple(name for name in folders if name not in record.ids),
     )

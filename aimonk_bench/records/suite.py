@@ -1,9 +1,8 @@
-"""``suite.json``: which runs make up a suite, in which order, under which names."""
+"""The files of a suite: ``suite.json``, its runs in order with their names, and ``statistics.json``."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,32 +22,41 @@ class SuiteRecord:
 
     Attributes:
         name: of the suite.
-        fingerprint: of the data that its runs share.
+        fingerprint: of the data set, which all runs share.
         baseline: id of the baseline run.
-        ids: of all runs, in the order of the axes; the folder names under ``runs/``.
-        names: id -> the name a reader sees, "focal(gamma=1.0) + repeat_factor".
+        ids: of all runs in the order of the axes; each is a folder name under ``runs/``.
+        names: the parts of the name of each run, in the same order: ``("focal(gamma=1.0)", "repeat_factor")``.
+
+    Raises:
+        ValueError: there are more or fewer names than ids, or the baseline is not among the ids.
     """
 
     name: str
     fingerprint: str
     baseline: str
     ids: tuple[str, ...]
-    names: Mapping[str, str]
+    names: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.ids):
+            raise ValueError(f"found {len(self.names)} names, expected one for each of {len(self.ids)} ids")
+        if self.baseline not in self.ids:
+            raise ValueError(f"found the baseline {self.baseline}, expected one of the ids")
 
 
 def claim(folder: Path) -> None:
     """Check that a suite may write into ``folder``: it is new, empty, or holds a suite, which the new one replaces.
 
     Raises:
-        UserError: it holds anything else.
+        UserError: the folder holds anything else.
     """
-    found = contents(folder)
-    if found and FILE not in found:
-        raise UserError(f"{folder}: holds {found[0]} but no {FILE}; name another folder with --out")
+    names = contents(folder)
+    if names and FILE not in names:
+        raise UserError(f"{folder}: holds {names[0]} but no {FILE}; name another folder with --out")
 
 
 def write(folder: Path, suite: SuiteRecord) -> None:
-    """Write ``suite.json``, making ``folder`` and its ``runs/`` if need be; runs that are there stay."""
+    """Write ``suite.json`` and make ``runs/``; runs that are already there stay."""
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
     write_json(folder / FILE, dataclasses.asdict(suite))
 
@@ -57,14 +65,9 @@ def read(folder: Path) -> SuiteRecord:
     """Read ``suite.json``.
 
     Raises:
-        UserError: it is missing or broken.
+        UserError: the file is missing or broken.
     """
-    path = folder / FILE
-    suite = read_as(SuiteRecord, path)
-    nameless = [run_id for run_id in suite.ids if run_id not in suite.names]
-    if nameless:
-        raise UserError(f"{path}: has no name for {', '.join(nameless)}")
-    return suite
+    return read_as(SuiteRecord, folder / FILE)
 
 
 def write_statistics(folder: Path, statistics: Statistics) -> None:
@@ -73,10 +76,10 @@ def write_statistics(folder: Path, statistics: Statistics) -> None:
 
 
 def read_statistics(folder: Path) -> Statistics | None:
-    """Read ``statistics.json``; None if there is none of this revision.
+    """Read ``statistics.json``; None where the file is missing or of another revision.
 
     Raises:
-        UserError: it is broken.
+        UserError: the file is broken.
     """
     path = folder / STATISTICS
     current = path.exists() and read_json(path).get("revision") == REVISION

@@ -6,12 +6,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from aimonk_bench.records.files import atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart, each with a mark of its own
 STYLES = (
@@ -47,7 +50,7 @@ class HiddenScore:
     average_precision: float
 
 
-def loss_curve(history: Mapping[str, npt.ArrayLike], title: str, path: Path) -> None:
+def loss_curve(history: Mapping[str, npt.ArrayLike] | pd.DataFrame, title: str, path: Path) -> None:
     """Draw ``training_loss`` over ``iteration_number``: every head thin, the mean of those still training thick.
 
     Args:

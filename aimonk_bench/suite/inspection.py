@@ -10,7 +10,7 @@ import numpy as np
 
 from aimonk_bench.backbones.features import Progress
 from aimonk_bench.config import loader
-from aimonk_bench.config.schema import Config, Tables
+from aimonk_bench.config.fields import Config, Tables
 from aimonk_bench.data import images, splits
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.evaluation import audit, signal

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from aimonk_bench.config.schema import HideConfig
+from aimonk_bench.config.fields import HideConfig
 from aimonk_bench.evaluation import metrics
+from aimonk_bench.records import derived
 from aimonk_bench.records.index import Collection
 from aimonk_bench.records.run import COLUMNS, RunRecord
 from aimonk_bench.reporting.figures import HiddenScore
@@ -46,6 +47,7 @@ def _mechanism(hiding: HideConfig) -> str:
 
 def _values(record: RunRecord) -> np.ndarray:
     """The figures [figure, A], each the mean over the seeds."""
-    if truth := metrics.against_truth(record.predictions, record.thresholds):
+    thresholds = derived.read_or_tune(record)
+    if truth := metrics.against_truth(record.predictions, thresholds):
         return np.stack([truth.values[name] for name in FIGURES])
-    return np.stack([record.scores.figures.value(name) for name in FIGURES])
+    return np.stack([derived.read_or_score(record, thresholds).figures.value(name) for name in FIGURES])

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,13 +20,14 @@ from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
+from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, DataConfig, KFold, Tables, TrainConfig
 from aimonk_bench.config.grid import Suite
-from aimonk_bench.config.schema import TAIL_OPTIONS, BackboneConfig, Config, DataConfig, KFold, Tables, TrainConfig
 from aimonk_bench.data import image_files, label_file, splits, truth
 from aimonk_bench.data.image_files import ImageFile, Skipped
 from aimonk_bench.data.label_file import LabelFile
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
+from aimonk_bench.reporting.words import run_name
 from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.missing import MISSING, wants_teacher
 from aimonk_bench.training.optimizers import OPTIMIZERS
@@ -64,7 +65,7 @@ class PlannedRun:
 
     Attributes:
         id: readable, ending in a short hash of config, data and encoder.
-        name: what a reader sees.
+        parts: of the name that a reader sees: its value at each axis of the suite; of a single run the config's name.
         columns: backbone, weights, loss, missing, sampler as ``summary.csv`` shows them.
         complexity: its place in the order of `complexity`.
         encoder: what makes its features.
@@ -72,12 +73,17 @@ class PlannedRun:
     """
 
     id: str
-    name: str
+    parts: tuple[str, ...]
     config: Config
     columns: dict[str, str]
     complexity: tuple[int, ...]
     encoder: EncoderSpec
     reason: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What a reader sees."""
+        return run_name(self.parts)
 
     @cached_property
     def text(self) -> str:
@@ -108,7 +114,7 @@ def plan_run(config: Config) -> Plan:
     listed = _checked_labels([config])
     resolved = weights.resolve(config.backbone)
     dataset = _dataset(config.data, listed)
-    planned = _planned(config.name, config, dataset, resolved)
+    planned = _planned((config.name,), config, dataset, resolved)
     return Plan(config.name, dataset, (planned,), planned)
 
 
@@ -124,7 +130,7 @@ def plan_suite(suite: Suite) -> Plan:
         if run.config.backbone not in resolved:
             resolved[run.config.backbone] = _resolve(run.config.backbone)
     dataset = _dataset(suite.base.data, listed)
-    runs = tuple(_planned(run.name, run.config, dataset, resolved[run.config.backbone]) for run in suite.runs)
+    runs = tuple(_planned(run.parts, run.config, dataset, resolved[run.config.backbone]) for run in suite.runs)
     renamed = tuple(_renamed(run, suite.name) for run in runs)
     return Plan(suite.name, dataset, renamed, renamed[suite.baseline])
 
@@ -137,7 +143,7 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     """
     suite = loader.load_suite(path, tables, overrides) if loader.is_suite(path) else None
     config = suite.base if suite else loader.load(path, tables, overrides)
-    named = [(run.name, run.config) for run in suite.runs] if suite else [(config.name, config)]
+    named = [(run_name(run.parts), run.config) for run in suite.runs] if suite else [(config.name, config)]
     listed = _checked_labels([run for _, run in named])
     unreadable = image_files.unreadable(zip(listed.ids, listed.lines.tolist(), strict=True), config.data.images)
     absent = [f"{listed.path}:{item.line}: {image_files.message(item, config.data.images)}" for item in unreadable]
@@ -204,7 +210,9 @@ def _resolve(backbone: BackboneConfig) -> Weights | WeightsUnavailable:
         return error
 
 
-def _planned(name: str, config: Config, dataset: Dataset, resolved: Weights | WeightsUnavailable) -> PlannedRun:
+def _planned(
+    parts: tuple[str, ...], config: Config, dataset: Dataset, resolved: Weights | WeightsUnavailable
+) -> PlannedRun:
     encoder = EncoderSpec(
         resolved.weights if isinstance(resolved, WeightsUnavailable) else resolved,
         config.transform.size,
@@ -224,7 +232,7 @@ def _planned(name: str, config: Config, dataset: Dataset, resolved: Weights | We
     }
     return PlannedRun(
         id=run_id(config, dataset.fingerprint, encoder.run_digest),
-        name=name,
+        parts=parts,
         config=config,
         columns=columns,
         complexity=complexity(config, encoder.weights.entry.features),
@@ -235,8 +243,7 @@ def _planned(name: str, config: Config, dataset: Dataset, resolved: Weights | We
 
 def trainings(config: Config) -> int:
     """How many times a head of each fold and seed is trained: stages x tuned settings."""
-    settings: Iterable[list[float]] = config.tune.values()  # type: ignore[assignment]  # of a TypedDict: object
-    return (1 + wants_teacher(config.missing)) * math.prod(map(len, settings))
+    return (1 + wants_teacher(config.missing)) * math.prod(map(len, config.tune.values()))
 
 
 def _folds(config: Config) -> int:
@@ -290,7 +297,7 @@ def run_id(config: Config, fingerprint: str, encoder: str) -> str:
     parts += [f"hide {config.hide}"] if config.hide else []
     parts += [config.backbone.name] if config.backbone.name != BackboneConfig().name else []
     parts += [f"{FREEZE}{config.backbone.freeze}"] if config.backbone.freeze != "all" else []
-    scalars = ("lr", *TAIL_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")
+    scalars = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")
     parts += [f"{key}{getattr(train, key)}" for key in scalars if getattr(train, key) != getattr(usual, key)]
     readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)
     augmented = [] if config.transform.views == "exact" else [importlib.metadata.version("albumentations")]

@@ -20,7 +20,7 @@ import numpy as np
 
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.backbones.features import Bank, FeatureStore
-from aimonk_bench.config.schema import Config, HideConfig, Holdout, KFold
+from aimonk_bench.config.fields import Config, HideConfig, Holdout, KFold
 from aimonk_bench.data import splits, transforms, truth
 from aimonk_bench.data.hiding import hide
 from aimonk_bench.data.image_files import SHOWN, Skipped
@@ -30,7 +30,7 @@ from aimonk_bench.data.transforms import UNAUGMENTED
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.evaluation import metrics, signal, thresholds
 from aimonk_bench.evaluation.predictions import Predictions
-from aimonk_bench.records import index, run, suite
+from aimonk_bench.records import derived, index, run, suite
 from aimonk_bench.records.environment import environment
 from aimonk_bench.records.files import write_json, write_text
 from aimonk_bench.records.index import Collection
@@ -313,8 +313,13 @@ def _execute_pending(plan: Plan, folder: Path, clock: Clock, progress: Progress)
         # its start costs nothing while that of the encoder has use for one core only
         later = _Later(stack.enter_context(Aside()), clock) if short >= WORTHWHILE else None
         _encode_all(pending, materials)
-        names = {planned.id: planned.name for planned in plan.runs}
-        record = suite.SuiteRecord(plan.name, plan.dataset.fingerprint, plan.baseline.id, tuple(names), names)
+        record = suite.SuiteRecord(
+            name=plan.name,
+            fingerprint=plan.dataset.fingerprint,
+            baseline=plan.baseline.id,
+            ids=tuple(planned.id for planned in plan.runs),
+            names=tuple(planned.parts for planned in plan.runs),
+        )
         suite.write(folder, record)
         try:
             for number, planned in enumerate(plan.runs, start=1):
@@ -436,7 +441,7 @@ def _execute_or_record(
 def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
     """Write again what was deleted of a finished run and derives from its predictions and its history."""
     with clock("files"):
-        run.restore(run.read(folder))
+        derived.restore(run.read(folder))
     if (folder / run.LOSS_CURVE).exists():
         return
     with clock("plots"):
@@ -445,10 +450,11 @@ def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
 
 def write_summaries(found: Collection) -> None:
     """Write ``statistics.json``, ``summary.csv`` and ``summary.md`` from the runs of a suite."""
-    if statistics := summary.summarize(found).statistics:
-        suite.write_statistics(found.folder, statistics)
-    write_text(found.folder / "summary.csv", summary.to_csv(summary.rows(found)))
-    write_text(found.folder / "summary.md", table.markdown(found))
+    made = summary.summarize(found)
+    if made.statistics:
+        suite.write_statistics(found.folder, made.statistics)
+    write_text(found.folder / "summary.csv", summary.to_csv(summary.frame([made])))
+    write_text(found.folder / "summary.md", table.markdown(made))
 
 
 def _draw_missingness(plan: Plan, found: Collection) -> None:
@@ -512,7 +518,7 @@ def _reason(error: Exception) -> str:
 def _status(
     planned: PlannedRun, state: Literal["done", "failed"], seconds: dict[str, float], reason: str | None = None
 ) -> Status:
-    return Status(planned.id, state, seconds, reason, planned.name, planned.columns, planned.complexity)
+    return Status(planned.id, state, seconds, reason, planned.parts, planned.columns, planned.complexity)
 
 
 def _record_failure(planned: PlannedRun, folder: Path, seconds: dict[str, float], error: Exception) -> None:

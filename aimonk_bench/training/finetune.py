@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 import aimonk_bench
 from aimonk_bench.backbones.encoder import pick_device
-from aimonk_bench.config.schema import TrainConfig
+from aimonk_bench.config.fields import TrainConfig
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.records.environment import cores
 from aimonk_bench.training.batches import EpochBatches

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from aimonk_bench.backbones.encoder import pick_device
-from aimonk_bench.config.schema import Config, TrainConfig, Tune
+from aimonk_bench.config.fields import Config, TrainConfig, Tune
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import UserError
@@ -36,7 +36,7 @@ class Recipe:
     loss: Spec
     missing: Spec
     sampler: Spec
-    tune: Tune = field(default_factory=Tune)
+    tune: Tune = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: Config) -> Recipe:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from aimonk_bench.config.schema import TransformConfig
+from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.data.transforms import augment, flipped
 
 

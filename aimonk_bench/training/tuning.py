@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from aimonk_bench.config.schema import TrainConfig, Tune
+from aimonk_bench.config.fields import TrainConfig, Tune
 from aimonk_bench.training.selection import TIE
 
 

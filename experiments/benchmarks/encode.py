@@ -30,7 +30,7 @@ import numpy as np
 from aimonk_bench.backbones.encoder import EncoderSpec, disagreement, onnx_run
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.backbones.weights import resolve
-from aimonk_bench.config.schema import BackboneConfig, TransformConfig
+from aimonk_bench.config.fields import BackboneConfig, TransformConfig
 from aimonk_bench.data import transforms
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.images import decode, named_format

@@ -25,7 +25,7 @@ from torch import nn
 
 from aimonk_bench.backbones import trunk as trunks
 from aimonk_bench.backbones.weights import resolve
-from aimonk_bench.config.schema import BackboneConfig, TrainConfig
+from aimonk_bench.config.fields import BackboneConfig, TrainConfig
 from aimonk_bench.data.images import decode
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.records.environment import cores

@@ -24,7 +24,7 @@ import numpy as np
 
 from aimonk_bench.backbones.encoder import Record
 from aimonk_bench.backbones.features import _Shelf
-from aimonk_bench.config.schema import DataConfig
+from aimonk_bench.config.fields import DataConfig
 from aimonk_bench.data import image_files, label_file, synthetic
 from aimonk_bench.records import index
 from aimonk_bench.records.files import write_json

@@ -69,7 +69,7 @@ def watched(peak: list[float]) -> Iterator[None]:
 
 def child(path: Path, rows: int, heads: int, order: str) -> dict[str, object]:
     """Train on the store at ``path``, in this process: seconds and memory."""
-    from aimonk_bench.config.schema import TrainConfig
+    from aimonk_bench.config.fields import TrainConfig
     from aimonk_bench.data.splits import Fold
     from aimonk_bench.registry import Spec
     from aimonk_bench.training import trainer

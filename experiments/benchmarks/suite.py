@@ -40,7 +40,7 @@ from torch import nn
 
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.config import loader
-from aimonk_bench.config.schema import Config, TrainConfig
+from aimonk_bench.config.fields import Config, TrainConfig
 from aimonk_bench.data import splits, synthetic, transforms
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.label_file import LabelFile

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aimonk_bench.config.schema import TrainConfig
+from aimonk_bench.config.fields import TrainConfig
 from aimonk_bench.registry import Spec
 from aimonk_bench.training import trainer
 from experiments.benchmarks.step import ATTRIBUTES, BATCH, problem

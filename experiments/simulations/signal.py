@@ -502,7 +502,7 @@ def verdict_of(run: Predictions, first: signal.Before) -> verdict.Verdict:
 
 def verdicts(pictures: Pictures, splits_seeds: Sequence[int], rng: np.random.Generator) -> Iterator[Row]:
     """The verdict on labels without signal, and on labels planted on the same pictures, over split seeds; 5 seeds."""
-    from aimonk_bench.config.schema import KFold
+    from aimonk_bench.config.fields import KFold
     from aimonk_bench.data import splits
     from aimonk_bench.data.labels import Labels
 

@@ -7,7 +7,8 @@ import pytest
 
 from aimonk_bench.backbones import catalog
 from aimonk_bench.backbones.catalog import CATALOG, Entry
-from aimonk_bench.config.schema import TransformConfig, check
+from aimonk_bench.config.fields import TransformConfig
+from aimonk_bench.config.reader import check
 from aimonk_bench.errors import UserError
 from aimonk_bench.tables import TABLES
 
@@ -75,7 +76,7 @@ def test_what_is_known_without_building_needs_neither_torch_nor_timm():
         "import sys\n"
         "from aimonk_bench.backbones import catalog, features, weights\n"
         "from aimonk_bench.backbones.encoder import EncoderSpec\n"
-        "from aimonk_bench.config.schema import BackboneConfig\n"
+        "from aimonk_bench.config.fields import BackboneConfig\n"
         "found = weights.resolve(BackboneConfig(name='tf_efficientnet_lite0', weights='none'))\n"
         "assert EncoderSpec(found, 224).digest and catalog.exists('resnet18')\n"
         "assert not {'torch', 'timm', 'onnxruntime'} & set(sys.modules)\n"

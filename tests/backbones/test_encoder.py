@@ -17,7 +17,7 @@ from aimonk_bench.backbones import catalog, weights
 from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones import network as networks
 from aimonk_bench.backbones.encoder import EncoderSpec, open_encoder, read_record
-from aimonk_bench.config.schema import BackboneConfig
+from aimonk_bench.config.fields import BackboneConfig
 from aimonk_bench.errors import RunFailed, UserError
 
 LITE0 = "tf_efficientnet_lite0"

@@ -24,7 +24,7 @@ from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones import features, weights
 from aimonk_bench.backbones.encoder import EncoderSpec, Record
 from aimonk_bench.backbones.features import CHUNK, Bank, FeatureStore
-from aimonk_bench.config.schema import BackboneConfig, TransformConfig
+from aimonk_bench.config.fields import BackboneConfig, TransformConfig
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.images import decode
 from aimonk_bench.data.transforms import UNAUGMENTED, render, views

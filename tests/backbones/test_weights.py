@@ -20,7 +20,7 @@ from aimonk_bench.backbones import network as networks
 from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.backbones.weights import WeightsUnavailable
-from aimonk_bench.config.schema import BackboneConfig
+from aimonk_bench.config.fields import BackboneConfig
 from aimonk_bench.errors import UserError
 
 LITE0 = "tf_efficientnet_lite0"

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aimonk_bench.config.schema import DataConfig, Values
+from aimonk_bench.config.fields import DataConfig, Values
 from aimonk_bench.data import image_files, label_file
 from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.data.labels import LabelFile, Labels
@@ -277,7 +277,7 @@ def test_duplicates_of_another_group_are_an_error(tmp_path: Path) -> None:
         ('"image, its name, or so";x\na;9\n', {}, "l.csv:2: attribute x: found '9'"),
         ('image,x\n"two\nlines",1\nb,2\n', {}, "l.csv:2: image 'two\\nlines'"),
         ("image,tags\na,x\n", {"absent": "missing", "id": "image"}, "data.id: found 'image', expected null"),
-        ("image,x\na,1\n", {"absent": "missing"}, "data.absent: found missing, expected null"),
+        ("image,x\na,1\n", {"absent": "missing"}, "data.absent: found 'missing', expected null"),
         ("image,tags\na,x\n", {}, "data.absent: found null, expected negative or missing"),
         ("image,tags,z\na,x,1\n", {"absent": "missing"}, "l.csv:1: found the header image,tags,z, expected image,tags"),
         (

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aimonk_bench.config.schema import Holdout, KFold
+from aimonk_bench.config.fields import Holdout, KFold
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold, _resized, check, components, split
 from aimonk_bench.errors import UserError

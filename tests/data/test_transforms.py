@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aimonk_bench.config.schema import TransformConfig
+from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.data.transforms import FLIPS, check, render, views
 
 SIZE = 32
@@ -213,7 +213,7 @@ def test_flips_import_neither_albumentations_nor_torch() -> None:
     code = """if True:
         import sys
         import numpy as np
-        from aimonk_bench.config.schema import TransformConfig
+        from aimonk_bench.config.fields import TransformConfig
         from aimonk_bench.data import transforms
         transform = TransformConfig()
         assert not transforms.check(transform.train, transform.views, transform.size)

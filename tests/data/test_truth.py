@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aimonk_bench.config.schema import DataConfig
+from aimonk_bench.config.fields import DataConfig
 from aimonk_bench.data import label_file, truth
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError

@@ -18,11 +18,12 @@ from rich.console import Console
 from statsmodels.stats.proportion import proportion_confint
 
 from aimonk_bench import cli
-from aimonk_bench.config.schema import Holdout, KFold
+from aimonk_bench.config.fields import Holdout, KFold
 from aimonk_bench.data import images, splits
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation import audit, signal
-from aimonk_bench.reporting import audit as report
+from aimonk_bench.reporting.audit import rendering
+from aimonk_bench.reporting.audit.findings import findings
 from aimonk_bench.suite import inspection
 from aimonk_bench.tables import TABLES
 
@@ -322,14 +323,14 @@ def wide(folder: Path, workplace: Path) -> Path:
 
 def test_findings_of_many_attributes_and_many_copies(workplace: Path, tmp_path: Path) -> None:
     found = inspection.inspect(inspection.configured(wide(tmp_path, workplace), TABLES, []), lambda *_: None)
-    by_kind = {finding.kind: finding.text for finding in report.findings(found)}
+    by_kind = {finding.kind: finding.text for finding in findings(found)}
     assert "attr3 has no observed positive" in by_kind["one_class"]
     assert "attr1 is never positive without attr2" in by_kind["never"]
-    assert "no better than unrelated pictures" in by_kind["duplicates_disagree"]
+    assert "no better than unrelated images" in by_kind["duplicates_disagree"]
     assert "of 30 pairs" in by_kind["duplicates_disagree"]
     assert "more" in by_kind["duplicates_disagree"]  # of thirty attributes a sentence names eight
     out = io.StringIO()
-    report.render(found, Console(file=out, width=80))
+    rendering.render(found, Console(file=out, width=80))
     assert "420 more pairs" in out.getvalue()
     assert "no label is NA" in out.getvalue()
     assert "a hold-out" in out.getvalue()
@@ -398,7 +399,7 @@ def test_audit_shows_everything_at_any_width(faulty: Path) -> None:
     found = inspection.inspect(inspection.configured(faulty, TABLES, []), lambda *_: None)
     for width in (40, 80, 120, 200):
         out = io.StringIO()
-        report.render(found, Console(file=out, width=width))
+        rendering.render(found, Console(file=out, width=width))
         lines = out.getvalue().splitlines()
         assert max(cell_len(line) for line in lines) <= width
         assert "…" not in out.getvalue()
@@ -408,7 +409,7 @@ def test_audit_shows_everything_at_any_width(faulty: Path) -> None:
         assert ("leftout" in text) == (width == 40)
     for width in range(40, 100):  # columns leave before a head is broken
         out = io.StringIO()
-        report.render(found, Console(file=out, width=width))
+        rendering.render(found, Console(file=out, width=width))
         assert "\nattribute " in out.getvalue(), width
 
 
@@ -422,7 +423,7 @@ def test_audit_of_a_suite_is_that_of_its_baseline(workplace: Path, capsys: pytes
         printed.append(json.loads(capsys.readouterr().out) | {"name": ""})
     assert printed[0] == printed[1]
     assert cli.main(["audit", str(workplace / "small.yaml")]) == 0
-    assert capsys.readouterr().out.startswith("audit of small: 80 pictures, 4 attributes")
+    assert capsys.readouterr().out.startswith("audit of small: 80 images, 4 attributes")
 
 
 def test_audit_refuses_what_run_refuses(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from aimonk_bench.backbones.features import FeatureStore, _Shelf
 from aimonk_bench.config import loader
-from aimonk_bench.config.schema import DataConfig, TrainConfig, TransformConfig
+from aimonk_bench.config.fields import DataConfig, TrainConfig, TransformConfig
 from aimonk_bench.data import image_files, label_file, transforms
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.registry import Spec

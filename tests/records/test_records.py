@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import aimonk_bench
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError
-from aimonk_bench.evaluation import scores
-from aimonk_bench.records import files, index, run, suite
+from aimonk_bench.evaluation import scores, thresholds
+from aimonk_bench.records import derived, files, index, run, suite
 from aimonk_bench.records.environment import _commit, environment
 from aimonk_bench.records.run import Status
 
@@ -39,7 +39,8 @@ def test_json_reads_back_exactly_with_null_for_nan(value: dict[str, object]) -> 
 
 def test_json_takes_arrays_and_refuses_infinity() -> None:
     made = files.dumps({"a": np.array([[0.1, math.nan]]), "n": np.int64(3), "empty": {}, "none": []})
-    assert made == '{\n  "a": [\n    [0.1, null]\n  ],\n  "n": 3,\n  "empty": {},\n  "none": []\n}\n'
+    assert json.loads(made) == {"a": [[0.1, None]], "n": 3, "empty": {}, "none": []}
+    assert list(json.loads(made)) == ["a", "n", "empty", "none"]
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.dumps({"a": math.inf})
 
@@ -71,7 +72,7 @@ def test_a_broken_json_file_is_named(tmp_path: Path, content: bytes) -> None:
 
 def status(run_id: str = "a-1", state: str = "done") -> Status:
     reason = None if state == "done" else "it broke"
-    return Status(run_id, state, {"train": 1.5}, reason, "a", fake_suite.columns(), (1, 0))  # type: ignore[arg-type]  # state is a str
+    return Status(run_id, state, {"train": 1.5}, reason, ("a",), fake_suite.columns(), (1, 0))  # type: ignore[arg-type]  # state is a str
 
 
 def test_claim_of_a_folder(tmp_path: Path) -> None:
@@ -115,17 +116,19 @@ def test_a_run_reads_back(tmp_path: Path) -> None:
     made = fake_suite.predictions()
     fake_suite.write_run(tmp_path / "a-1", "masked_bce", made)
     record = run.read(tmp_path / "a-1")
-    assert (record.status.id, record.status.name, record.done) == ("a-1", "masked_bce", True)
+    assert (record.status.id, record.status.name, record.done) == ("a-1", ("masked_bce",), True)
     assert record.data["n_used"] == 60
     assert record.environment["weights"] == fake_suite.WEIGHTS
     np.testing.assert_array_equal(record.predictions.logits, made.logits)
-    expected = scores.score(made, record.thresholds, POLICY)
+    tuned = derived.read_or_tune(record)
+    np.testing.assert_array_equal(tuned.values, thresholds.tune(made, POLICY).values)
+    read, expected = derived.read_or_score(record, tuned), scores.score(made, tuned, POLICY)
     for name, values in expected.figures.per_seed.items():
-        np.testing.assert_array_equal(record.scores.figures.per_seed[name], values)
+        np.testing.assert_array_equal(read.figures.per_seed[name], values)
     for name, interval in expected.intervals.items():
         for field, values in vars(interval).items():
-            np.testing.assert_array_equal(getattr(record.scores.intervals[name], field), values)
-    np.testing.assert_array_equal(record.scores.validation, expected.validation)
+            np.testing.assert_array_equal(getattr(read.intervals[name], field), values)
+    np.testing.assert_array_equal(read.validation, expected.validation)
 
 
 def test_deleted_thresholds_and_metrics_come_back(tmp_path: Path) -> None:
@@ -134,7 +137,7 @@ def test_deleted_thresholds_and_metrics_come_back(tmp_path: Path) -> None:
     before = [(tmp_path / name).read_bytes() for name in names]
     for name in names:
         (tmp_path / name).unlink()
-    run.restore(run.read(tmp_path))
+    derived.restore(run.read(tmp_path))
     assert [(tmp_path / name).read_bytes() for name in names] == before
 
 
@@ -142,7 +145,7 @@ def test_metrics_of_an_older_revision_are_made_again(tmp_path: Path) -> None:
     fake_suite.write_run(tmp_path, "a", fake_suite.predictions())
     before = files.read_json(tmp_path / run.METRICS)
     files.write_json(tmp_path / run.METRICS, {"revision": scores.REVISION - 1, "attribute": "of another layout"})
-    run.restore(run.read(tmp_path))
+    derived.restore(run.read(tmp_path))
     assert files.read_json(tmp_path / run.METRICS) == before
 
 
@@ -152,7 +155,7 @@ def test_thresholds_cannot_come_back_without_their_policy(tmp_path: Path, config
     (tmp_path / run.THRESHOLDS).unlink()
     (tmp_path / run.CONFIG).write_text(config)
     with pytest.raises(UserError, match=r"config\.yaml: "):
-        _ = run.read(tmp_path).thresholds
+        derived.read_or_tune(run.read(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -187,8 +190,26 @@ def test_history_holds_exact_floats_and_empty_fields(tmp_path: Path) -> None:
     assert "\r" not in text
 
 
+def test_a_history_reads_back_exactly(tmp_path: Path) -> None:
+    loss = np.random.default_rng(0).random(3) / 3
+    history = {name: np.arange(3) for name in run.WHOLE} | {"training_loss": loss, "val_loss": [np.nan, 0.1, np.nan]}
+    run.write_history(tmp_path, history)
+    read = run.read_history(tmp_path)
+    assert list(read) == list(history)
+    for name, values in history.items():
+        np.testing.assert_array_equal(read[name], values)
+    assert {read[name].dtype for name in run.WHOLE} == {np.dtype(np.int64)}
+
+
+@pytest.mark.parametrize("content", ["", "seed,fold\n0,x\n", 'seed\n"\n'])
+def test_a_broken_history_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / run.HISTORY).write_text(content)
+    with pytest.raises(UserError, match=r"history\.csv"):
+        run.read_history(tmp_path)
+
+
 def test_a_history_of_unequal_columns_is_a_bug(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="same length"):
         run.write_history(tmp_path, {"seed": [0, 0], "training_loss": [0.1]})
     assert list(tmp_path.iterdir()) == []
 
@@ -233,10 +254,12 @@ def test_a_suite_replaces_the_list_but_never_the_runs(tmp_path: Path) -> None:
     suite.claim(tmp_path)
     fake_suite.write_suite(tmp_path, ["c"])
     assert run.read_status(first).reason == "it broke"
-    assert suite.read(tmp_path).names == {"0-c": "c"}
+    assert suite.read(tmp_path).names == (("c",),)
 
 
-@pytest.mark.parametrize("change", [{"ids": 3}, {"names": {}}, {"baseline": None}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"ids": 3}, {"names": {}}, {"names": [["a"]]}, {"baseline": None}, {"baseline": "c"}], ids=str
+)
 def test_a_broken_suite_is_named(tmp_path: Path, change: dict[str, object]) -> None:
     fake_suite.write_suite(tmp_path, ["a", "b"])
     files.write_json(tmp_path / suite.FILE, files.read_json(tmp_path / suite.FILE) | change)
@@ -253,17 +276,17 @@ def test_collect_finds_done_failed_and_missing_runs_and_what_is_left_out(tmp_pat
     found = index.collect(tmp_path)
     assert [record.status.id for record in found.finished] == ["0-a"]
     assert [record.status.id for record in found.failed] == ["1-b"]
-    assert found.missing == [("2-c", "c"), ("3-d", "d")]
+    assert found.missing == ["2-c", "3-d"]
     assert (found.baseline, found.left_out) == ("1-b", ("old",))
-    assert list(found.names.values()) == ["a", "b", "c", "d"]
+    assert list(found.names.values()) == [("a",), ("b",), ("c",), ("d",)]
 
 
 def test_collect_takes_a_single_run_and_nothing_else(tmp_path: Path) -> None:
     run.begin(tmp_path, "x: 1\n")
-    with pytest.raises(UserError, match="an unfinished run is there"):
+    with pytest.raises(UserError, match="an unfinished run"):
         index.collect(tmp_path)
     fake_suite.write_run(tmp_path, "reference", fake_suite.predictions())
     found = index.collect(tmp_path)
-    assert (found.name, found.baseline, list(found.names.values())) == ("reference", None, ["reference"])
+    assert (found.name, found.baseline, list(found.names.values())) == (None, None, [("reference",)])
     with pytest.raises(UserError, match=r"suite\.json or status\.json"):
         index.collect(tmp_path / "nowhere")

@@ -7,8 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from aimonk_bench.records import files
 from aimonk_bench.reporting import figures
 from aimonk_bench.reporting.figures import HiddenScore
 
@@ -57,3 +59,44 @@ def test_the_plot_has_two_panels_per_mechanism(tmp_path: Path, monkeypatch: pyte
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ignore", "negative", "highest"]
     height, width, _ = cv2.imread(str(tmp_path / "missingness.png")).shape
     assert height > 500 < width
+
+
+def test_loss_curve_has_the_exact_texts_every_head_and_their_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = {(0, 0): 5, (0, 1): 3, (1, 0): 4}
+    heads = {key: np.random.default_rng(i).random(n) for i, (key, n) in enumerate(ends.items())}
+    rows = [(s, f, i + 1, loss) for (s, f), losses in heads.items() for i, loss in enumerate(losses)]
+    shuffled = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
+    names = ("seed", "fold", "iteration_number", "training_loss")
+    history = dict(zip(names, map(np.array, zip(*shuffled, strict=True)), strict=True))
+    drawn: list[Figure] = []
+    save = Figure.savefig
+
+    def spy(self: Figure, *args: object, **options: object) -> None:
+        drawn.append(self)
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    figures.loss_curve(history, "cost in $ of $x", tmp_path / "loss_curve.png")
+    assert (tmp_path / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in tmp_path.iterdir()] == ["loss_curve.png"]
+    (axes,) = drawn[0].axes
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == (
+        "iteration_number",
+        "training_loss",
+        "cost in $ of $x",
+    )
+    (thin,) = [artist for artist in axes.collections if isinstance(artist, LineCollection)]
+    for (_, losses), segment in zip(sorted(heads.items()), thin.get_segments(), strict=True):
+        np.testing.assert_array_equal(segment, np.column_stack([np.arange(1, len(losses) + 1), losses]))
+    (thick,) = axes.lines
+    expected = [np.mean([losses[i] for losses in heads.values() if len(losses) > i]) for i in range(5)]
+    np.testing.assert_allclose(thick.get_ydata(), expected)
+    assert thick.get_linewidth() > thin.get_linewidth()[0]
+
+
+def test_loss_curve_of_one_head(tmp_path: Path) -> None:
+    history = {"seed": [0, 0], "fold": [0, 0], "iteration_number": [1, 2], "training_loss": [0.7, 0.6]}
+    figures.loss_curve(history, "Aimonk_multilabel_problem", tmp_path / "curve.png")
+    assert files.PARTIAL not in str(list(tmp_path.iterdir()))

@@ -37,7 +37,7 @@ os._exit(1)
 def unscored(folder: Path) -> Unscored:
     folder.mkdir(parents=True)
     made, policy = fake_suite.predictions(), Spec("per_attribute_f1")
-    status = Status("id", "done", {"train": 1.0}, None, "name", fake_suite.columns(), (1, 0))
+    status = Status("id", "done", {"train": 1.0}, None, ("name",), fake_suite.columns(), (1, 0))
     tuned = thresholds.tune(made, policy)
     return Unscored(folder, HISTORY, made, tuned, policy, "none", "title", status)
 

@@ -658,8 +658,10 @@ def hidden(workplace: Path) -> dict[str, Path]:
     (workplace / "hide.yaml").write_text(HIDE)
     out = workplace / "hide"
     assert cli.main(["suite", str(workplace / "hide.yaml"), "--out", str(out), "--quiet"]) == 0
-    names = json.loads((out / "suite.json").read_text())["names"]
-    return {name: out / "runs" / run_id for run_id, name in names.items()}
+    record = json.loads((out / "suite.json").read_text())
+    return {
+        " + ".join(name): out / "runs" / run_id for run_id, name in zip(record["ids"], record["names"], strict=True)
+    }
 
 
 def test_hiding_takes_labels_from_training_and_validation_and_no_other(hidden: dict[str, Path]) -> None:

@@ -16,7 +16,7 @@ import aimonk_bench
 from aimonk_bench import cli
 from aimonk_bench.backbones import network as networks
 from aimonk_bench.config import loader
-from aimonk_bench.config.schema import TransformConfig
+from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.data import splits
 from aimonk_bench.data.images import decode
 from aimonk_bench.data.labels import Labels

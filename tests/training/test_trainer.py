@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from aimonk_bench import registry
-from aimonk_bench.config.schema import TrainConfig
+from aimonk_bench.config.fields import TrainConfig
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed, UserError
@@ -517,7 +517,7 @@ def test_training_does_not_import_torchs_compiler():
     code = """if True:
         import sys
         import numpy as np
-        from aimonk_bench.config.schema import TrainConfig
+        from aimonk_bench.config.fields import TrainConfig
         from aimonk_bench.data.labels import Labels
         from aimonk_bench.data.splits import Fold
         from aimonk_bench.registry import Spec

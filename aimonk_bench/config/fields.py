@@ -1,0 +1,341 @@
+"""The sections of a config as typed, frozen data: every field with its default and its range.
+
+What a field may be beside another field, `rules` says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    Tag,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+
+from aimonk_bench.registry import Problem, Spec, Table
+
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
+MAX_SEEDS = 1000
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a config may name. The caller hands the tables in, so that this room imports none of them.
+
+    Attributes:
+        known_backbone: whether a backbone outside ``backbones`` exists all the same.
+        stages: the stages at which an existing backbone can be cut.
+        multiple: ``transform.size`` must be a multiple of it for an existing backbone.
+        check_transforms: the problems of ``train``, ``views`` and ``size``, with paths relative to ``transform``.
+    """
+
+    backbones: Mapping[str, object]
+    losses: Table
+    missing: Table
+    samplers: Table
+    thresholds: Table
+    optimizers: Table
+    schedules: Table
+    importers: Table
+    known_backbone: Callable[[str], bool]
+    stages: Callable[[str], Sequence[str]]
+    multiple: Callable[[str], int]
+    check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact", "fresh"] | int, int], list[Problem]]
+
+
+# Users read a ValueError raised below as "found VALUE, expected MESSAGE".
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError("no value twice")
+    return values
+
+
+def _seeds(value: Any) -> Any:
+    if type(value) is int and 1 <= value <= MAX_SEEDS:
+        return list(range(value))
+    if isinstance(value, list) and value:
+        return value
+    raise ValueError(f"a number of seeds from 1 to {MAX_SEEDS}, or a list of seeds")
+
+
+def _views(value: Any) -> Any:
+    if value in ("exact", "fresh") or (type(value) is int and value >= 1):
+        return value
+    raise ValueError("exact, fresh, or a number of views of at least 1")
+
+
+def _attributes(names: list[str]) -> list[str]:
+    if "macro" in names:
+        raise ValueError("no attribute named 'macro', which is the name of the average")
+    if "" in names:
+        raise ValueError("no empty name")
+    return _distinct(names)
+
+
+def _device(value: str) -> str:
+    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is None:
+        raise ValueError("auto, cpu, cuda, cuda:N or mps")
+    return value
+
+
+def is_weight_file(weights: str) -> bool:
+    """Whether ``backbone.weights`` is a path, rather than a keyword or an installed package."""
+    return weights.endswith(WEIGHT_SUFFIXES) and not weights.startswith("package:")
+
+
+def _weights(value: str) -> str:
+    if value in ("imagenet", "none") or re.fullmatch(r"package:.+", value) or is_weight_file(value):
+        return value
+    raise ValueError("imagenet, none, package:NAME or a path ending in " + ", ".join(WEIGHT_SUFFIXES))
+
+
+def _stage(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", value) is None:
+        raise ValueError("all, none or a stage of the backbone, such as layer4 or blocks.3")
+    return value
+
+
+def _folder_name(value: str) -> str:
+    if not value.strip() or value in (".", "..") or re.search(r"[/\\\x00-\x1f]", value):
+        raise ValueError("a name that can be a folder's")
+    return value
+
+
+def bare_name(value: Any) -> Any:
+    """The map that a bare name is short for."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _values_form(value: Any) -> str:
+    """Whether ``data.values`` is one map of token lists or a map of such maps."""
+    inner = value.values() if isinstance(value, Mapping) else ()
+    return "PerAttribute" if any(isinstance(item, Mapping | Values) for item in inner) else "Values"
+
+
+Natural = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+PathField = Annotated[Path, Field(strict=False)]
+Tokens = Annotated[list[str], AfterValidator(_distinct)]
+Mechanism = Literal["random", "per_class", "positives", "score"]
+Entry = Annotated[InstanceOf[Spec], PlainSerializer(Spec.plain), WithJsonSchema({})]  # `jsonschema` fills it in
+
+
+class Section(BaseModel):
+    """A map of the config: no unknown keys, no conversion of types, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Values(Section):
+    """The tokens of a label file that mean positive, negative and missing."""
+
+    positive: Annotated[Tokens, Field(min_length=1)] = ["1"]
+    negative: Annotated[Tokens, Field(min_length=1, validate_default=True)] = ["0"]
+    missing: Annotated[Tokens, Field(validate_default=True)] = ["NA", ""]
+
+    @field_validator("negative", "missing")
+    @classmethod
+    def _one_meaning(cls, tokens: list[str], info: ValidationInfo) -> list[str]:
+        for other, taken in info.data.items():
+            if shared := sorted(set(tokens) & set(taken)):
+                raise ValueError(f"no token that {other!r} holds ({', '.join(map(repr, shared))})")
+        return tokens
+
+
+class DataConfig(Section):
+    """The label file, the image folder and how to read them."""
+
+    labels: PathField
+    images: PathField
+    importer: str = "auto"
+    id: str | None = None
+    group: str | None = None
+    attributes: Annotated[list[str], Field(min_length=1), AfterValidator(_attributes)] | None = None
+    values: Annotated[
+        Annotated[Values, Tag("Values")] | Annotated[dict[str, Values], Tag("PerAttribute")],
+        Discriminator(_values_form),
+    ] = Values()
+    absent: Literal["negative", "missing"] | None = None
+    on_bad_image: Literal["error", "skip"] = "error"
+
+    @field_validator("values")
+    @classmethod
+    def _macro_is_no_attribute(cls, values: Values | dict[str, Values]) -> Values | dict[str, Values]:
+        if isinstance(values, dict):
+            _attributes(list(values))
+        return values
+
+
+class Holdout(Section):
+    """One split into training, validation and test images; fractions of all images."""
+
+    scheme: Literal["holdout"] = "holdout"
+    val: Fraction = 0.15
+    test: Fraction = 0.15
+    seed: Seed = 0
+
+
+class KFold(Section):
+    """k folds: every image is a test row once; ``val`` is the fraction of what is left after the test fold."""
+
+    scheme: Literal["kfold"] = "kfold"
+    folds: Annotated[int, Field(ge=2)] = 5
+    val: Fraction = 0.15
+    seed: Seed = 0
+
+
+def _split_form(value: Any) -> str:
+    scheme = value.get("scheme") if isinstance(value, Mapping) else getattr(value, "scheme", None)
+    return "Holdout" if scheme == "holdout" else "KFold"
+
+
+class BackboneConfig(Section):
+    """The network, where its weights come from, and how many of its layers are frozen."""
+
+    name: str = "resnet18"
+    weights: Annotated[str, AfterValidator(_weights)] = "imagenet"
+    freeze: Annotated[str, AfterValidator(_stage)] = "all"
+    fallback: str | None = None
+    engine: Literal["auto", "torch", "onnxruntime"] = "auto"
+    dtype: Literal["float32", "float16"] = "float32"
+
+
+class TransformConfig(Section):
+    """The size of images, and the augmentations of training images."""
+
+    size: Annotated[int, Field(ge=1, le=4096)] = 224
+    train: list[Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)]] = [
+        {"HorizontalFlip": {"p": 0.5}}
+    ]
+    views: Annotated[Literal["exact", "fresh"] | int, BeforeValidator(_views)] = "exact"
+    decode: Literal["full", "fast"] = "full"
+
+
+class TrainConfig(Section):
+    """How heads and trainable layers are trained.
+
+    ``order`` is how the sampler `uniform` goes through the training rows: `shuffle` draws from all rows, `blocks` from
+    a few blocks of the feature store at a time, for stores that do not fit into memory.
+    """
+
+    optimizer: Entry = Spec("adam")
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    backbone_lr: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    batch_size: Natural = 16
+    accumulate: Natural = 1
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    order: Literal["shuffle", "blocks"] = "shuffle"
+    epochs: Natural = 10
+    schedule: Entry = Spec("constant")
+    clip: Annotated[float, Field(gt=0)] | None = None
+    seeds: Annotated[
+        list[Seed], AfterValidator(_distinct), BeforeValidator(_seeds, json_schema_input_type=int | list[int])
+    ] = [0, 1, 2, 3, 4]
+    select: Literal["last", "loss", "f1_default", "average_precision", "roc_auc"] = "last"
+    patience: Natural | None = None
+    device: Annotated[str, AfterValidator(_device)] = "auto"
+
+
+TRAINABLE_OPTIONS = ("backbone_lr", "accumulate", "precision")  # of train, for trainable layers only
+
+Tune = dict[str, Annotated[list[float], Field(min_length=1), AfterValidator(_distinct)]]
+TUNED_TRAIN_OPTIONS = ("train.lr", "train.weight_decay")  # keys of tune; the others are numeric options of the loss
+
+
+class HideConfig(Section):
+    """Observed labels to hide from training: by which mechanism, how many, and whether from validation too."""
+
+    mechanism: Mechanism
+    fraction: Fraction = 0.5
+    rows: Literal["train_val", "train"] = "train_val"
+    seed: Seed = 0
+
+    def __str__(self) -> str:
+        """As the names of runs show it: ``random(fraction=0.5)``."""
+        changed = {name: getattr(self, name) for name in ("rows", "seed")}
+        shown = [f"{name}={value}" for name, value in changed.items() if value != HideConfig.model_fields[name].default]
+        return f"{self.mechanism}({', '.join([f'fraction={self.fraction}', *shown])})"
+
+
+class PlotConfig(Section):
+    """The loss curve."""
+
+    title: str = "Aimonk_multilabel_problem"
+
+
+class Config(Section):
+    """One experiment, complete: every path absolute, every option of every entry filled in."""
+
+    name: Annotated[str, AfterValidator(_folder_name)]
+    data: DataConfig
+    hide: HideConfig | None = None
+    split: Annotated[
+        Annotated[Holdout, Tag("Holdout")] | Annotated[KFold, Tag("KFold")], Discriminator(_split_form)
+    ] = KFold()
+    backbone: Annotated[BackboneConfig, BeforeValidator(bare_name, json_schema_input_type=str | BackboneConfig)] = (
+        BackboneConfig()
+    )
+    transform: TransformConfig = TransformConfig()
+    loss: Entry = Spec("masked_bce")
+    missing: Entry = Spec("ignore")
+    sampler: Entry = Spec("uniform")
+    train: TrainConfig = TrainConfig()
+    tune: Annotated[
+        Tune,
+        Field(
+            description="Values among which every head chooses on its own validation rows. They replace the value of "
+            "the same key of train, or, with a key such as `loss.gamma`, that option of the loss."
+        ),
+    ] = {}
+    threshold: Entry = Spec("per_attribute_f1")
+    calibration: Literal["none", "platt"] = "none"
+    plot: PlotConfig = PlotConfig()
+
+
+class SuiteSection(Section):
+    """The ``suite`` map: what varies, which run the others are compared with, and which combinations are left out."""
+
+    baseline: dict[str, Any]
+    axes: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
+    exclude: list[Annotated[dict[str, Any], Field(min_length=1)]] = []
+
+
+ENTRIES: dict[tuple[str, ...], tuple[str, str]] = {  # key that names an entry -> (what messages call it, its table)
+    ("loss",): ("loss", "losses"),
+    ("missing",): ("missing-label policy", "missing"),
+    ("sampler",): ("sampler", "samplers"),
+    ("threshold",): ("threshold policy", "thresholds"),
+    ("train", "optimizer"): ("optimizer", "optimizers"),
+    ("train", "schedule"): ("schedule", "schedules"),
+}
+UNION_TAGS = {"Values", "PerAttribute", "Holdout", "KFold"}  # pydantic puts them into the paths of its errors
+MODELS: dict[str | int, type[Section]] = {  # key or union tag in such a path -> the section it leads to
+    "data": DataConfig,
+    "hide": HideConfig,
+    "Values": Values,
+    "PerAttribute": Values,
+    "Holdout": Holdout,
+    "KFold": KFold,
+    "backbone": BackboneConfig,
+    "transform": TransformConfig,
+    "train": TrainConfig,
+    "plot": PlotConfig,
+}

@@ -1,0 +1,122 @@
+"""A merged tree as a checked config: names are looked up, fields and rules checked, problems put in their places."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from aimonk_bench import registry
+from aimonk_bench.config import rules
+from aimonk_bench.config.fields import (
+    ENTRIES,
+    MODELS,
+    UNION_TAGS,
+    Config,
+    Tables,
+    TrainConfig,
+    bare_name,
+    is_weight_file,
+)
+from aimonk_bench.config.nodes import Fault, Node, fault, locate
+from aimonk_bench.registry import Problem, Spec
+
+
+def read(tree: Node, tables: Tables) -> tuple[Config | None, list[Fault]]:
+    """A merged tree as a config: `check`, with relative paths resolved and every problem at its place."""
+    data = tree.plain()
+    for section, key, _, path in _paths(tree):
+        data[section][key] = path
+    config, problems = check(data, tables)
+    return config, [locate(tree, problem) for problem in problems]
+
+
+def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Problem]]:
+    """Plain data as a config.
+
+    Args:
+        data: as the YAML has it, paths absolute; it is changed.
+
+    Returns:
+        The config and no problem; or None and every problem of the fields, or, if they are valid, of the rules.
+    """
+    problems = _unknown_names(data, tables) + _fill_entries(data, tables)
+    data.setdefault("data", {})  # so that each of its required keys is named
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        for problem in registry.problems_of(error, _keys_at):
+            path = tuple(part for part in problem.path if part not in UNION_TAGS)
+            problems.append(replace(problem, path=path))
+        return None, problems
+    problems = problems or rules.problems(config, tables)
+    return (None if problems else config), problems
+
+
+def _keys_at(path: registry.Path) -> Sequence[str]:
+    model = next((MODELS[part] for part in reversed(path) if part in MODELS), None)
+    return list(model.model_fields) if model else [*Config.model_fields, "extends", "suite"]
+
+
+def _fill_entries(data: dict[str, Any], tables: Tables) -> list[Problem]:
+    """Replace every entry named in ``data``, or the default, by its complete Spec; a bad one by a stand-in."""
+    problems = []
+    for path, (kind, table) in ENTRIES.items():
+        in_train = path[0] == "train"
+        section = data.setdefault("train", {}) if in_train else data
+        if not isinstance(section, dict):
+            continue  # pydantic reports it
+        fields = TrainConfig.model_fields if in_train else Config.model_fields
+        default: Spec = fields[path[-1]].default
+        spec, wrong = registry.check(kind, getattr(tables, table), section.get(path[-1], default.name))
+        problems += [replace(problem, path=(*path, *problem.path)) for problem in wrong]
+        section[path[-1]] = spec or default
+    return problems
+
+
+def _unknown_names(data: dict[str, Any], tables: Tables) -> list[Problem]:
+    """Importers and backbones that do not exist; pydantic reports a value of another type."""
+    importers, backbones = ["auto", *tables.importers], list(tables.backbones)
+    any_backbone = "a name from `aimonk-bench list backbones`, or another timm name"
+    problems = []
+    for section, key, kind, choices, expected in (
+        ("data", "importer", "importer", importers, "one of " + ", ".join(importers)),
+        ("backbone", "name", "backbone", backbones, any_backbone),
+        ("backbone", "fallback", "backbone", backbones, any_backbone),
+    ):
+        values = bare_name(data.get(section))
+        name = values.get(key) if isinstance(values, dict) else None
+        if not isinstance(name, str) or name in choices or (kind == "backbone" and tables.known_backbone(name)):
+            continue
+        near = registry.nearest(name, choices)
+        problems.append(Problem((section, key), f"unknown {kind} {name!r}", expected, near))
+    return problems
+
+
+def absent(tree: Node) -> list[Fault]:
+    """Paths of a merged tree that lead nowhere.
+
+    Weights may be absent where a fallback is declared, and in a suite, where the run that needs them fails alone.
+    """
+    backbone = tree.child("backbone")
+    fallback = backbone.child("fallback") if backbone else None
+    replaceable = "suite" in tree.children or (fallback is not None and fallback.value is not None)
+    faults = []
+    for section, key, node, path in _paths(tree):
+        kind, exists = ("folder", os.path.isdir) if key == "images" else ("file", os.path.isfile)
+        if not exists(path) and not (section == "backbone" and replaceable):
+            faults.append(fault(node.at, (section, key), Problem((), path, f"a {kind} that exists")))
+    return faults
+
+
+def _paths(tree: Node) -> Iterator[tuple[str, str, Node, str]]:
+    """The section, key, node and absolute form of every path written in a tree."""
+    for section, key in (("data", "labels"), ("data", "images"), ("backbone", "weights")):
+        parent = tree.child(section)
+        node = parent.child(key) if parent else None
+        if node and isinstance(node.value, str) and (section == "data" or is_weight_file(node.value)):
+            # not Path.resolve(), which would replace a link by what it points to
+            yield section, key, node, os.path.abspath(node.at.folder / node.value)

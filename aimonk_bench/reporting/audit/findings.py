@@ -1,0 +1,237 @@
+"""What a reader should know about the data set: findings in words, the worst first, each with advice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from aimonk_bench.evaluation.audit import FEWEST_PAIRS, LEVEL, NEAR, Audit, Dependence, conflicts, copies, cut_chance
+from aimonk_bench.evaluation.verdict import listed
+from aimonk_bench.reporting.words import count, number, p_value
+
+FEW = 10  # positives or negatives of a fold's validation or test rows; figures that rest on fewer get a warning
+
+DEPENDS_ON = {  # family of tests -> on what the missing labels (NA) of an attribute may depend
+    "labels": "other labels",
+    "missing": "the NA of other attributes",
+    "size": "the size of the image",
+    "format": "the file format",
+    "features": "the content of the image",
+}
+_FROM_SOURCES = "Some sources have more NA than others: find out which, and group by source (data.group)."
+ADVICE = {
+    "labels": "`ignore` assumes that labels are missing at random: compare policies (suite axis `missing`), and read "
+    "F1 with its range over NA fillings.",
+    "missing": "These labels were probably left out together: ask who labelled them and when. Figures of these "
+    "attributes rest on the same kind of image.",
+    "size": _FROM_SOURCES,
+    "format": _FROM_SOURCES,
+    "features": "Figures hold for the kind of image that gets labels. Label a random sample of the NA, and compare "
+    "policies (suite axis `missing`).",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a reader should know, and what to do about it."""
+
+    level: Literal["warning", "note"]
+    kind: str
+    text: str
+    advice: str
+
+
+def findings(audit: Audit) -> list[Finding]:
+    """Warnings, the worst at the top, then notes."""
+    in_order = [
+        *_one_class(audit),
+        *_no_association(audit),
+        *_disagreeing_duplicates(audit),
+        *_near_duplicates_cut(audit),
+        *_dependent_missing(audit),
+        *_few(audit),
+        *_suspected_labels(audit),
+        *_files(audit),
+        *_exact_duplicates(audit),
+        *_never_together(audit),
+    ]
+    return sorted(in_order, key=lambda finding: finding.level != "warning")
+
+
+def _one_class(audit: Audit) -> Iterator[Finding]:
+    counts = audit.counts
+    for name, positive, negative in zip(audit.attributes, counts.positive, counts.negative, strict=True):
+        if not positive or not negative:
+            absent = "label" if positive == negative else "negative" if positive else "positive"
+            text = f"{name} has no observed {absent} among the images used."
+            yield Finding("warning", "one_class", text, "Label some, or leave the attribute out (data.attributes).")
+
+
+def _no_association(audit: Audit) -> Iterator[Finding]:
+    if np.isnan(audit.adjusted).all():
+        return
+    if not audit.signal.any():
+        p = p_value(float(np.nanmin(audit.adjusted)))
+        aucs = listed([number(auc) for auc in audit.before.auc.tolist()])
+        yield Finding(
+            "warning",
+            "no_signal",
+            f"No attribute is associated with the features (smallest adjusted p {p}; AUC of a linear probe {aucs}).",
+            "Look at ten images at random and check that each has its own labels; then check the labels. An "
+            "association that a linear head on these features cannot use may still exist.",
+        )
+    elif not audit.signal.all():
+        names = [name for name, associated in zip(audit.attributes, audit.signal, strict=True) if not associated]
+        text = f"No association with the features is detectable before training for {listed(names)}."
+        yield Finding("note", "no_signal", text, "Expect no gain over all positive there; check labels and counts.")
+
+
+def _disagreeing_duplicates(audit: Audit) -> Iterator[Finding]:
+    disagreement = audit.disagreement
+    attributes = np.flatnonzero(disagreement.differing).tolist()
+    if attributes:
+        shares = listed([_share_of_copies(audit, a) for a in attributes], "; ")
+        few = f" Under {FEWEST_PAIRS} pairs are too few for a rate." if disagreement.pairs.min() < FEWEST_PAIRS else ""
+        copied = (rows for a in attributes for rows in _differing(audit, a))
+        images = dict.fromkeys(" = ".join(audit.ids[row] for row in rows) for rows in copied)
+        text = f"Exact duplicates have different labels: {shares}.{few}"
+        yield Finding("warning", "duplicates_disagree", text, f"Label again: {listed(list(images), '; ')}.")
+
+
+def _share_of_copies(audit: Audit, a: int) -> str:
+    """How many pairs of copies differ in an attribute, and what that says about the error of its labels."""
+    disagreement = audit.disagreement
+    pairs, differing = int(disagreement.pairs[a]), int(disagreement.differing[a])
+    text = f"{audit.attributes[a]} {differing} of {pairs} pairs"
+    if pairs < FEWEST_PAIRS:
+        return text
+    low, high, chance = (float(values[a]) for values in (disagreement.low, disagreement.high, disagreement.chance))
+    share = differing / pairs
+    text += f" ({number(share)} [{number(low)}, {number(high)}], chance {number(chance)}"
+    text += f"; label error at least {number(share / 2)} [{number(low / 2)}, {number(high / 2)}]"
+    return text + ("; no better than unrelated images)" if high >= chance else ")")
+
+
+def _differing(audit: Audit, a: int) -> list[np.ndarray]:
+    """The rows of each group of copies whose observed labels of an attribute differ."""
+    observed = [rows[audit.observed[rows, a]] for rows in copies(audit.content)]
+    return [rows for rows in observed if len(np.unique(audit.targets[rows, a])) > 1]
+
+
+def _near_duplicates_cut(audit: Audit) -> Iterator[Finding]:
+    near = audit.near
+    if near.cut:
+        yield Finding(
+            "warning",
+            "near_duplicates_cut",
+            f"The split separates {near.cut} of {count(near.total, 'pair')} of near duplicates (cosine >= {NEAR:g}): "
+            "heads are tested on images very similar to those that they were trained on.",
+            "Look at the pairs below. Where two images show the same thing, give them one value in a group column "
+            "(data.group; jsonl: group); a split keeps groups together.",
+        )
+
+
+def _dependent_missing(audit: Audit) -> Iterator[Finding]:
+    for family, on in DEPENDS_ON.items():
+        rejected = [test for test in by_p(audit, family) if test.adjusted < LEVEL]
+        if rejected:
+            text = f"NA depends on {on}: {listed([describe(test) for test in rejected], '; ')}."
+            yield Finding("warning", f"na_depends_on_{family}", text, ADVICE[family])
+
+
+def by_p(audit: Audit, family: str) -> list[Dependence]:
+    """The tests of a family, the smallest p first."""
+    return sorted((test for test in audit.dependence if test.family == family), key=lambda test: test.p)
+
+
+def describe(test: Dependence) -> str:
+    """What one test of NA says: ``attr1: NA rate .30 where attr2 is positive, else .05 (adjusted p <.001)``."""
+    end = f"(adjusted p {p_value(test.adjusted)})"
+    if test.family == "features":
+        return f"{test.attribute}, predicted with AUC {number(test.found)} {end}"
+    if test.family == "size":
+        digits = ",.0f" if test.on == "pixels" else ".2f"
+        medians = f"{test.found:{digits}} where NA, else {test.otherwise:{digits}}"
+        return f"{test.attribute} on {test.on}: median {medians} {end}"
+    where = {"labels": f"where {test.on} is positive", "missing": f"where {test.on} is NA", "format": test.on}
+    return f"{test.attribute}: NA rate {number(test.found)} {where[test.family]}, else {number(test.otherwise)} {end}"
+
+
+def _few(audit: Audit) -> Iterator[Finding]:
+    counts = audit.counts
+    fewest, test = counts.smallest[1:].min(axis=0), counts.smallest[2]  # [2, A]
+    rare = [
+        f"{name} {fewest[state, a]} {word} ({test[state, a]} to test on)"
+        for a, name in enumerate(audit.attributes)
+        for state, word in enumerate(("positives", "negatives"))
+        if fewest[state, a] < FEW and counts.positive[a] and counts.negative[a]
+    ]
+    if rare:
+        text = f"Thresholds and figures rest on few labels; fewest of a fold's validation or test rows: {listed(rare)}."
+        yield Finding("warning", "few", text, "Label more of the rare class, or use fewer folds or a larger split.val.")
+
+
+def _suspected_labels(audit: Audit) -> Iterator[Finding]:
+    totals = audit.suspects.total
+    if totals.any():
+        shares = [f"{name} {total}" for name, total in zip(audit.attributes, totals.tolist(), strict=True) if total]
+        yield Finding(
+            "note",
+            "suspected_labels",
+            f"A linear probe contradicts {count(int(totals.sum()), 'label')}: {listed(shares)}. This is no error rate: "
+            "with perfect labels it would contradict 43-50 % of them at AUC .5, 12-19 % at .75, 3-7 % at .9.",
+            "Check the list below from the top; stop when you find no more errors.",
+        )
+
+
+def _files(audit: Audit) -> Iterator[Finding]:
+    files = audit.files
+    if audit.skipped:
+        names = listed([f"{name} ({reason})" for name, reason in audit.skipped])
+        yield Finding("warning", "skipped", f"Skipped: {names}.", "Restore the files, or delete their lines.")
+    if files.misnamed:
+        names = listed([f"{audit.ids[row]} is {kind}" for row, kind in files.misnamed])
+        advice = "aimonk_bench reads the content; rename the files, because other tools may go by the name."
+        yield Finding("note", "misnamed", f"The file name says another format: {names}.", advice)
+    if transparent := [audit.ids[row] for row in np.flatnonzero(files.transparent)]:
+        text = f"{count(len(transparent), 'image')} with transparency: {listed(transparent)}."
+        advice = "They are laid over white; make sure that the images in use are treated alike."
+        yield Finding("note", "transparent", text, advice)
+    grey = [audit.ids[row] for row in np.flatnonzero(files.grey)]
+    if grey and len(grey) < len(audit.ids):
+        text = f"{count(len(grey), 'image')} stored without colours among coloured ones: {listed(grey)}."
+        advice = "They become three equal channels; make sure that colour does not give a label away."
+        yield Finding("note", "grey", text, advice)
+
+
+def _exact_duplicates(audit: Audit) -> Iterator[Finding]:
+    pairs = n_pairs(copies(audit.content))
+    if pairs:
+        yield Finding(
+            "note",
+            "duplicates",
+            f"{count(pairs, 'pair')} of exact duplicates: a split that ignores them would separate "
+            f"{pairs * cut_chance(audit.part):.1f} of them on average.",
+            "Nothing to do: images of equal bytes are kept together here. Keep it in mind with other tools.",
+        )
+
+
+def n_pairs(groups: list[np.ndarray]) -> int:
+    """Number of pairs within groups of copies."""
+    return sum(len(rows) * (len(rows) - 1) // 2 for rows in groups)
+
+
+def _never_together(audit: Audit) -> Iterator[Finding]:
+    words = {
+        "exclusive": "{a} and {b} are never both positive",
+        "one of": "{a} or {b} is always positive",
+        "implies": "{a} is never positive without {b}",
+    }
+    by_surprise = sorted(conflicts(audit.together), key=lambda conflict: -conflict[3])
+    texts = [words[kind].format(a=audit.attributes[a], b=audit.attributes[b]) for kind, a, b, _ in by_surprise]
+    if texts:
+        advice = "If that holds by definition, nothing is wrong; if not, look at how these attributes were labelled."
+        yield Finding("note", "never", f"{listed(texts, '; ')}.", advice)

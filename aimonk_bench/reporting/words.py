@@ -1,0 +1,66 @@
+"""How numbers, p-values, counts and run names are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+UNDEFINED = "-"
+
+
+def number(value: float, signed: bool = False) -> str:
+    """Two decimals without the leading zero.
+
+    >>> number(0.947), number(1.0), number(-0.012, signed=True), number(math.nan)
+    ('.95', '1.00', '-.01', '-')
+    """
+    if math.isnan(value):
+        return UNDEFINED
+    text = f"{value:+.2f}" if signed else f"{value:.2f}"
+    return ".00" if text in ("+0.00", "-0.00") else text.replace("0.", ".", 1)
+
+
+def p_value(p: float) -> str:
+    """Two decimals, three below .1, and the bound alone below .001.
+
+    >>> p_value(0.5), p_value(0.0123), p_value(0.0004), p_value(math.nan)
+    ('.50', '.012', '<.001', '-')
+    """
+    if math.isnan(p):
+        return UNDEFINED
+    if p < 0.001:
+        return "<.001"
+    return (f"{p:.2f}" if p >= 0.0995 else f"{p:.3f}").replace("0.", ".", 1)
+
+
+def span(values: Iterable[float]) -> tuple[float, float]:
+    """The lowest and the highest of the values that are defined; NaN twice if none is."""
+    defined = [value for value in values if not math.isnan(value)] or [math.nan]
+    return min(defined), max(defined)
+
+
+def number_range(low: float, high: float) -> str:
+    """The two ends of a range, or one number where both are written alike.
+
+    >>> number_range(0.62, 0.67), number_range(0.621, 0.622)
+    ('.62 to .67', '.62')
+    """
+    return " to ".join(dict.fromkeys([number(low), number(high)]))
+
+
+def count(n: int, noun: str) -> str:
+    """A number and its noun.
+
+    >>> count(1, "seed"), count(5, "seed")
+    ('1 seed', '5 seeds')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def run_name(parts: Sequence[str]) -> str:
+    """The name of a run from its parts.
+
+    >>> run_name(("focal(gamma=1.0)", "repeat_factor"))
+    'focal(gamma=1.0) + repeat_factor'
+    """
+    return " + ".join(parts)

@@ -1,0 +1,198 @@
+"""Fields: defaults, and the message about every kind of bad value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_tables import DATA, load, problems
+
+from aimonk_bench.config import fields, nodes
+from aimonk_bench.config.fields import Config
+from aimonk_bench.config.nodes import Place
+from aimonk_bench.registry import Spec
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_base_yaml_states_exactly_the_defaults(write):
+    base = REPOSITORY / "configs" / "base.yaml"
+    tree = nodes.parse(base.read_text(), Place("base.yaml", 1, 1, base.parent), [])
+    assert {*tree.children} == {*Config.model_fields} - {"name", "data"}
+    for section in ("split", "backbone", "transform", "train", "plot"):
+        assert {*tree.children[section].children} == {*type(Config.model_fields[section].default).model_fields}
+    stated = load(write("x.yaml", f"extends: {base}\n{DATA}"))
+    assert stated == load(write("x.yaml", DATA))
+    for section in ("split", "backbone", "transform", "plot"):
+        assert getattr(stated, section) == Config.model_fields[section].default
+    assert stated.train == fields.TrainConfig()
+
+
+def test_the_defaults_of_the_contract(write):
+    config = load(write("focal.yaml", DATA))
+    assert config.name == "focal"
+    assert (config.loss, config.train.optimizer) == (Spec("masked_bce"), Spec("adam"))
+    assert config.train.seeds == [0, 1, 2, 3, 4]
+    assert config.data.values == fields.Values(positive=["1"], negative=["0"], missing=["NA", ""])
+
+
+def test_a_config_cannot_be_changed(write):
+    config = load(write("x.yaml", DATA))
+    with pytest.raises(ValueError, match="frozen"):
+        config.name = "y"
+
+
+DATA_PROBLEMS = {
+    "labels: 5, images: i": ["data.labels: found 5, expected a path"],
+    "labels: l": ["data.images: found nothing, expected a value, which is required"],
+    "images: i": ["data.labels: found nothing, expected a value, which is required"],
+    "labels: l, images: i, importer: cvs": ["data.importer: found unknown importer 'cvs', expected one of auto,"],
+    "labels: l, images: i, importer: label_list": ["data.absent: found null, expected negative or missing"],
+    "labels: l, images: i, importer: jsonl, absent: missing": ["data.absent: found 'missing', expected null"],
+    "labels: l, images: i, importer: labels_txt, group: g": ["data.group: found 'g', expected null, because"],
+    "labels: l, images: i, importer: jsonl, id: x": ["data.id: found 'x', expected null"],
+    "labels: l, images: i, attributes: [a, macro]": [
+        "data.attributes: found ['a', 'macro'], expected no attribute named"
+    ],
+    "labels: l, images: i, attributes: [a, '']": ["data.attributes: found ['a', ''], expected no empty name"],
+    "labels: l, images: i, attributes: [a, a]": ["data.attributes: found ['a', 'a'], expected no value twice"],
+    "labels: l, images: i, values: {positive: [1]}": ["data.values.positive[0]: found 1, expected text (in quotes"],
+    "labels: l, images: i, values: {positve: ['1']}": ["data.values.positve: found unknown key"],
+    "labels: l, images: i, values: {negative: ['1']}": ["data.values.negative: found ['1'], expected no token that"],
+    "labels: l, images: i, values: {positive: ['']}": ["data.values.missing: found ['NA', ''], expected no token that"],
+    "labels: l, images: i, values: {missing: ['0']}": ["data.values.missing: found ['0'], expected no token that"],
+    "labels: l, images: i, values: {a: {positive: []}}": ["data.values.a.positive: found [], expected at least 1 item"],
+    "labels: l, images: i, values: {a: {}, b: 3}": ["data.values.b: found 3, expected a map"],
+    "labels: l, images: i, values: {macro: {}}": ["data.values: found {'macro'", "expected no attribute named 'macro'"],
+}
+
+
+@pytest.mark.parametrize("text", DATA_PROBLEMS)
+def test_a_wrong_data_section_is_explained(write, text):
+    [line] = problems(load, write("x.yaml", f"data: {{{text}}}\n"))
+    assert line.startswith("x.yaml:1:")
+    for part in DATA_PROBLEMS[text]:
+        assert part in line
+
+
+def test_values_may_differ_per_attribute(write):
+    text = "data: {labels: l, images: i, values: {1: {positive: [y]}, positive: {negative: [n]}}}\n"
+    values = load(write("x.yaml", text)).data.values
+    assert isinstance(values, dict)
+    assert values["1"].positive == ["y"]
+    assert values["positive"].negative == ["n"]
+
+
+def test_without_data_both_paths_are_named(write):
+    lines = problems(load, write("x.yaml", "name: a\n"))
+    assert [line.split(": ")[1] for line in lines] == ["data.images", "data.labels"]
+    assert all(line.startswith("x.yaml:1:1:") for line in lines)
+
+
+def test_timm_is_asked_only_about_names_outside_the_catalog(write):
+    assert load(write("x.yaml", DATA), ["backbone=some_timm_model"]).backbone.name == "some_timm_model"
+
+
+BAD_FIELDS = {
+    "unknown key": (
+        "los: focal\n",
+        ["x.yaml:1:1: los: found unknown key 'los', expected one of", "(did you mean loss?)"],
+    ),
+    "unknown section key": ("train:\n  epoch: 3\n", ["x.yaml:2:3: train.epoch: found", "(did you mean epochs?)"]),
+    "misspelt loss": ("\nloss: foacl\n", ["x.yaml:2:7: loss: found unknown loss 'foacl'", "(did you mean focal?)"]),
+    "misspelt name": ("loss:\n  name: foacl\n", ["x.yaml:2:9: loss.name: found unknown loss 'foacl'"]),
+    "bad option": ("loss: {name: focal, gama: 1}\n", ["x.yaml:1:21: loss.gama: found", "(did you mean gamma?)"]),
+    "option range": ("loss: {name: focal, gamma: -1}\n", ["x.yaml:1:28: loss.gamma: found -1, expected a number of"]),
+    "number as text": ("train: {lr: '1e-3'}\n", ["x.yaml:1:13: train.lr: found '1e-3', expected a number"]),
+    "true for one": ("train: {epochs: true}\n", ["x.yaml:1:17: train.epochs: found true, expected an integer"]),
+    "float for int": ("train: {epochs: 1.0}\n", ["x.yaml:1:17: train.epochs: found 1.0, expected an integer"]),
+    "infinite": ("train: {lr: 1e999}\n", ["x.yaml:1:13: train.lr: found inf, expected a finite number"]),
+    "huge integer": (
+        "train: {epochs: " + "9" * 5000 + "}\n",
+        ["x.yaml:1:17: train.epochs: found", "expected an integer"],
+    ),
+    "list for map": ("train: [1]\n", ["x.yaml:1:8: train: found [1], expected a map"]),
+    "empty section": ("plot:\n", ["x.yaml:1:6: plot: found null, expected a map"]),
+    "unknown backbone": (
+        "backbone: {name: resnet8}\n",
+        ["x.yaml:1:18: backbone.name: found", "(did you mean resnet18?)"],
+    ),
+    "bare backbone": ("backbone: resnet8\n", ["x.yaml:1:11: backbone.name: found unknown backbone 'resnet8'"]),
+    "unknown fallback": ("backbone: {fallback: resnet8}\n", ["x.yaml:1:22: backbone.fallback: found unknown backbone"]),
+    "weights": (
+        "backbone: {weights: imagnet}\n",
+        ["x.yaml:1:21: backbone.weights: found 'imagnet', expected imagenet,"],
+    ),
+    "no stage": (
+        "backbone: {freeze: layer 4}\n",
+        ["x.yaml:1:20: backbone.freeze: found 'layer 4', expected all, none or"],
+    ),
+    "stage of what does not exist": (
+        "backbone: {name: resnet8, freeze: layer9}\n",
+        ["x.yaml:1:18: backbone.name: found unknown backbone 'resnet8'"],
+    ),
+    "wrong precision of what is frozen": (
+        "train: {precision: float61}\n",
+        ["x.yaml:1:20: train.precision: found 'float61', expected one of auto,", "(did you mean float16?)"],
+    ),
+    "tuned option of a loss that does not exist": (
+        "loss: foacl\ntune: {loss.gamma: [1.0, 2.0]}\n",
+        ["x.yaml:1:7: loss: found unknown loss 'foacl'"],
+    ),
+    "tuned option that is no list": (
+        "loss: focal\ntune: {loss.gamma: 1.0}\n",
+        ["x.yaml:2:20: tune.loss.gamma: found 1.0, expected a list"],
+    ),
+    "unknown scheme": ("split: {scheme: kfolds}\n", ["x.yaml:1:17: split.scheme: found 'kfolds', expected 'kfold'"]),
+    "key of the other scheme": ("split: {test: 0.1}\n", ["x.yaml:1:9: split.test: found unknown key 'test'"]),
+    "one fold": ("split: {folds: 1}\n", ["x.yaml:1:16: split.folds: found 1, expected a number of at least 2"]),
+    "no views": (
+        "transform: {views: 0}\n",
+        ["x.yaml:1:20: transform.views: found 0, expected exact, fresh, or a number"],
+    ),
+    "views true": ("transform: {views: true}\n", ["x.yaml:1:20: transform.views: found true, expected exact"]),
+    "bare transform": ("transform: {train: [HorizontalFlip]}\n", ["x.yaml:1:21: transform.train[0]: found", "a map"]),
+    "two in one": ("transform: {train: [{a: {}, b: {}}]}\n", ["x.yaml:1:21: transform.train[0]: found", "at most 1"]),
+    "no seeds": ("train: {seeds: 0}\n", ["x.yaml:1:16: train.seeds: found 0, expected a number of seeds from 1"]),
+    "empty seeds": ("train: {seeds: []}\n", ["x.yaml:1:16: train.seeds: found [], expected a number of seeds"]),
+    "too many seeds": ("train: {seeds: 1000000000}\n", ["x.yaml:1:16: train.seeds: found"]),
+    "repeated seeds": ("train: {seeds: [1, 1]}\n", ["x.yaml:1:16: train.seeds: found [1, 1], expected no value twice"]),
+    "negative seed": ("train: {seeds: [0, -1]}\n", ["x.yaml:1:20: train.seeds[1]: found -1, expected a number of at"]),
+    "device": ("train: {device: gpu}\n", ["x.yaml:1:17: train.device: found 'gpu', expected auto, cpu"]),
+    "metric": ("train: {select: auc}\n", ["x.yaml:1:17: train.select: found 'auc', expected one of last, loss,"]),
+    "name as path": ("name: a/b\n", ["x.yaml:1:7: name: found 'a/b', expected a name that can be a folder's"]),
+    "no mechanism": ("hide: {fraction: 0.3}\n", ["x.yaml:1:1: hide.mechanism: found nothing, expected a value"]),
+    "mechanism": (
+        "hide: {mechanism: postives}\n",
+        ["x.yaml:1:19: hide.mechanism: found 'postives', expected one of random,", "(did you mean positives?)"],
+    ),
+    "bare mechanism": ("hide: random\n", ["x.yaml:1:7: hide: found 'random', expected a map"]),
+    "everything hidden": (
+        "hide: {mechanism: random, fraction: 1.0}\n",
+        ["x.yaml:1:37: hide.fraction: found 1.0, expected a number below 1"],
+    ),
+    "rows": (
+        "hide: {mechanism: score, rows: val}\n",
+        ["x.yaml:1:32: hide.rows: found 'val', expected one of train_val"],
+    ),
+    "hide key": (
+        "hide: {mechanism: score, frac: 1}\n",
+        ["x.yaml:1:26: hide.frac: found unknown key", "(did you mean fraction?)"],
+    ),
+    "tune": ("tune: 3\n", ["x.yaml:1:7: tune: found 3, expected a map"]),
+    "no value to tune": ("tune: {train.lr: []}\n", ["x.yaml:1:18: tune.train.lr: found [], expected at least 1 item"]),
+    "tuned twice": (
+        "tune: {train.weight_decay: [0.1, 1e-1]}\n",
+        ["x.yaml:1:28: tune.train.weight_decay: found [0.1, 0.1], expected no value twice"],
+    ),
+    "calibration": ("calibration: plat\n", ["x.yaml:1:14: calibration: found 'plat'", "(did you mean platt?)"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FIELDS)
+def test_a_bad_field_is_explained(write, case):
+    content, parts = BAD_FIELDS[case]
+    [line] = problems(load, write("x.yaml", content + DATA))
+    for part in parts:
+        assert part in line
+    assert line.startswith(parts[0])

@@ -1,0 +1,227 @@
+"""Suites: the runs of a grid, their names, and what enters an id."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from small_tables import DATA, SUITE, load, load_suite, problems
+
+from aimonk_bench.config import fields, grid
+from aimonk_bench.config.fields import Config
+
+
+def test_public_leaves_out_name_plot_and_paths(write):
+    first = load(write("a.yaml", DATA + "backbone: {weights: x/w.pth}\n"))
+    second = load(write("sub/b.yaml", DATA + "backbone: {weights: w.pth}\nplot: {title: b}\n"))
+    assert grid.public(first) == grid.public(second)
+    assert "sub" not in json.dumps(grid.public(second))
+    assert grid.public(first) != grid.public(load(Path("a.yaml"), ["loss=focal"]))
+    assert grid.public(first) != grid.public(load(Path("a.yaml"), ["backbone.weights=none"]))
+
+
+def test_what_is_hidden_tuned_or_calibrated_enters_the_id(write):
+    path = write("x.yaml", DATA)
+    usual = grid.public(load(path))
+    assert {*usual} == {*Config.model_fields} - {"name", "plot"}
+    assert grid.public(load(path, ["hide=null", "calibration=none", "tune={}"])) == usual
+    for override in (
+        *("hide={mechanism: random}", "hide={mechanism: random, seed: 1}", "hide={mechanism: random, rows: train}"),
+        *("calibration=platt", "tune={train.lr: [0.1]}"),
+    ):
+        assert grid.public(load(path, [override])) != usual
+
+
+def test_a_suite_expands_in_the_order_of_its_axes(write):
+    suite = load_suite(write("s.yaml", SUITE))
+    assert [" + ".join(run.parts) for run in suite.runs] == [
+        "masked_bce + uniform",
+        "masked_bce + repeat_factor",
+        "pos_weight + uniform",
+        "focal(gamma=1.0) + uniform",
+        "focal(gamma=1.0) + repeat_factor",
+    ]
+    assert suite.axes == {
+        "loss": ["masked_bce", "pos_weight", "focal(gamma=1.0)"],
+        "sampler": ["uniform", "repeat_factor"],
+    }
+    assert (suite.name, suite.baseline) == ("s", 0)
+    assert suite.runs[4].config == load(
+        write("x.yaml", DATA + "name: s\nloss: {name: focal, gamma: 1}\nsampler: repeat_factor\n")
+    )
+    assert suite.base == load(write("s2.yaml", DATA + "name: s\n"))
+
+
+def test_axes_may_be_any_key(write):
+    text = DATA + (
+        "suite:\n  baseline: {split.seed: 0, train.lr: 0.1, backbone: resnet18}\n"
+        "  axes:\n    split.seed: [0, 1]\n    train.lr: [1e-1]\n"
+        "    backbone: [resnet18, {name: resnet50, weights: deep/w.pth}]\n"
+        "    train.optimizer: [{name: sgd, nesterov: true}]\n"
+        "    transform.size: [64]\n    loss.gamma: [1]\n"
+        "loss: focal\n"
+    )
+    suite = load_suite(write("s.yaml", text))
+    assert [" + ".join(run.parts) for run in suite.runs] == [
+        f"seed={seed} + lr=0.1 + {backbone} + sgd(nesterov=True) + size=64 + gamma=1.0"
+        for seed in (0, 1)
+        for backbone in ("resnet18", "resnet50(weights=w.pth)")
+    ]
+    assert suite.runs[1].config.backbone.weights == os.path.abspath("deep/w.pth")
+
+
+def test_hidden_labels_have_readable_names(write):
+    axes = (
+        "{hide: [null, {mechanism: random}, {mechanism: score, fraction: 0.25, rows: train, seed: 3}], "
+        "missing: [ignore, negative]}"
+    )
+    suite = load_suite(write("s.yaml", DATA + f"suite: {{baseline: {{hide: null, missing: ignore}}, axes: {axes}}}\n"))
+    assert [" + ".join(run.parts) for run in suite.runs] == [
+        f"{hidden} + {policy}"
+        for hidden in ("nothing hidden", "hide random(fraction=0.5)", "hide score(fraction=0.25, rows=train, seed=3)")
+        for policy in ("ignore", "negative")
+    ]
+    assert suite.baseline == 0
+    assert suite.runs[2].config.hide == fields.HideConfig(mechanism="random", fraction=0.5)
+
+
+def test_parts_of_hide_can_be_axes(write):
+    axes = "{hide.mechanism: [random, score], hide.fraction: [0.3, 0.6]}"
+    baseline = "{hide.mechanism: score, hide.fraction: 0.6}"
+    suite = load_suite(write("s.yaml", DATA + f"suite: {{baseline: {baseline}, axes: {axes}}}\n"))
+    assert [" + ".join(run.parts) for run in suite.runs] == [
+        f"{mechanism} + fraction={fraction}" for mechanism in ("random", "score") for fraction in (0.3, 0.6)
+    ]
+    assert suite.baseline == 3
+    [line] = problems(load_suite, write("t.yaml", DATA + "suite: {baseline: {}, axes: {hide.fraction: [0.3]}}\n"))
+    assert "hide.mechanism: found nothing" in line
+
+
+def test_whole_sections_have_readable_names(write):
+    axes = "{split: [{folds: 3}, {scheme: holdout}], train: [{epochs: 3, optimizer: sgd}]}"
+    suite = load_suite(write("s.yaml", DATA + f"suite: {{baseline: {{split: {{folds: 3}}}}, axes: {axes}}}\n"))
+    assert [" + ".join(run.parts) for run in suite.runs] == [
+        f"{split} + train(sgd, epochs=3)" for split in ("kfold(folds=3)", "holdout")
+    ]
+
+
+def test_an_axis_value_valid_only_with_another_is_valid(write):
+    suite = load_suite(
+        write(
+            "s.yaml",
+            DATA + "suite: {baseline: {train.patience: 3}, axes: {train.select: [loss], train.patience: [3]}}\n",
+        )
+    )
+    assert suite.runs[0].config.train.patience == 3
+
+
+def test_a_pattern_reads_like_an_axis_value(write):
+    text = DATA + (
+        "suite:\n  baseline: {loss: focal}\n  axes: {loss: [focal, {name: focal, gamma: 1}, {name: focal, gamma: 3}]}\n"
+        "  exclude: [{loss: {name: focal, gamma: 3.0}}]\n"
+    )
+    suite = load_suite(write("s.yaml", text))
+    assert [" + ".join(run.parts) for run in suite.runs] == ["focal", "focal(gamma=1.0)"]
+    assert suite.baseline == 0
+
+
+SUITE_PROBLEMS = [
+    ("suite: {axes: {loss: [focal]}}", "suite.baseline: found nothing, expected a value"),
+    ("suite: {baseline: {}, axes: {}}", "suite.axes: found {}, expected at least 1 item"),
+    ("suite: {baseline: {}, axes: {loss: []}}", "suite.axes.loss: found \\[\\], expected at least 1 item"),
+    ("suite: {baseline: {}, axes: {loss: focal}}", "suite.axes.loss: found 'focal', expected a list"),
+    ("suite: {baseline: {}, axs: {}, axes: {loss: [focal]}}", "suite.axs: found unknown key .* mean axes"),
+    ("suite:", "suite: found null, expected a map"),
+    ("suite: {baseline: {}, axes: {loss: [focal, foacl]}}", ":1:44: loss: found unknown loss 'foacl'"),
+    ("suite: {baseline: {}, axes: {loss: [{name: focal, gama: 1}]}}", ":1:51: loss.gama: found unknown key"),
+    ("suite: {baseline: {}, axes: {train.lrr: [1]}}", ":1:30: train.lrr: found unknown key .* mean lr"),
+    ("suite: {baseline: {}, axes: {data.group: [a]}}", ":1:30: suite.axes.data.group: found the axis 'data.group'"),
+    ("suite: {baseline: {}, axes: {name: [a]}}", ":1:30: suite.axes.name: found the axis 'name'"),
+    ("suite: {baseline: {}, axes: {loss: [focal], loss.gamma: [1]}}", "suite.axes.loss.gamma: found an axis inside"),
+    (
+        "tune: {train.lr: [0.1, 1]}\nsuite: {baseline: {}, axes: {train.lr: [1, 2], loss: [focal, masked_bce]}}",
+        ":2:30: suite.axes.train.lr: found the axis 'train.lr' and `tune` of the same key, expected one of the two",
+    ),
+    ("suite: {baseline: {}, axes: {loss: [focal, {name: focal}]}}", ":1:44: suite.axes.loss: found .* a second time"),
+    ("suite: {baseline: {}, axes: {loss: [focal, masked_bce]}}", "suite.baseline: found 2 runs that match"),
+    ("suite: {baseline: {loss: pos_weight}, axes: {loss: [focal]}}", "suite.baseline: found 0 runs that match"),
+    ("suite: {baseline: {loss: foacl}, axes: {loss: [focal]}}", ":1:26: loss: found unknown loss 'foacl'"),
+    ("suite: {baseline: {los: focal}, axes: {loss: [focal]}}", "suite.baseline.los: found unknown axis .* mean loss"),
+    ("suite: {baseline: {}, axes: {loss: [focal]}, exclude: [{}]}", "suite.exclude.0.: found {}, expected at least 1"),
+    ("suite: {baseline: {}, axes: {loss: [focal]}, exclude: [{loss: masked_bce}]}", "a pattern that matches no run"),
+    (
+        "suite: {baseline: {loss: focal}, axes: {loss: [focal, masked_bce]}, exclude: [{loss: focal}]}",
+        "suite.baseline: found a run that `exclude` removes, expected exactly one",
+    ),
+    (
+        "suite: {baseline: {}, axes: {loss: [focal], train.lr: [1, 2]}, exclude: [{loss: focal}]}",
+        "suite.exclude.0.: found a pattern that removes the last run",
+    ),
+    (
+        "suite: {baseline: {}, axes: {train.epochs: &a [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], train.batch_size: *a, "
+        "transform.size: *a, split.seed: *a}}",
+        "suite.axes: found 14641 runs, expected at most 10000",
+    ),
+]
+
+
+def test_an_option_that_one_loss_lacks_is_not_tuned_but_listed(write):
+    tuned = "{}tune: {{loss.gamma: [1.0, 2.0]}}\nsuite: {{baseline: {}, axes: {{loss: [{}]}}}}\n"
+    [line] = problems(load_suite, write("s.yaml", DATA + tuned.format("loss: focal\n", "{}", "focal, masked_bce")))
+    assert "s.yaml:3:8: tune.loss.gamma: found an option that runs with loss masked_bce lack" in line
+    [repair] = re.findall(r"or the axis lists its values: ({.*})", line)
+    listed = f"suite: {{baseline: {{loss: masked_bce}}, axes: {{loss: [masked_bce, {repair}]}}}}\n"
+    assert [" + ".join(run.parts) for run in load_suite(write("s.yaml", DATA + listed)).runs] == [
+        "masked_bce",
+        "focal(gamma=1.0)",
+    ]
+    other = tuned.format("loss: focal\n", "{loss: focal}", "focal, {name: focal, alpha: null}")
+    assert len(load_suite(write("s.yaml", DATA + other)).runs) == 2
+
+
+@pytest.mark.parametrize(("text", "pattern"), SUITE_PROBLEMS)
+def test_a_wrong_suite_is_explained(write, text, pattern):
+    [line] = problems(load_suite, write("s.yaml", text + "\n" + DATA))
+    assert re.search(pattern, line)
+
+
+def test_all_errors_of_a_suite_are_reported_at_once(write):
+    text = (
+        "loss: foacl\ndata: {labels: l, images: i}\nsuite:\n  baseline: {loss: masked_bec}\n"
+        "  axes: {loss: [masked_bce, focla], losss: [x], train.lr: [fast, 1]}\n"
+        "  exclude: [{sampler: uniform}, {train.lr: slow}]\n"
+    )
+    lines = problems(load_suite, write("s.yaml", text), ["train.lr=3"])
+    assert [": ".join(line.split(": ")[:2]) for line in lines] == [
+        "--set train.lr: train.lr",
+        "s.yaml:1:7: loss",
+        "s.yaml:4:20: loss",
+        "s.yaml:5:29: loss",
+        "s.yaml:5:37: losss",
+        "s.yaml:5:60: train.lr",
+        "s.yaml:6:14: suite.exclude[0].sampler",
+        "s.yaml:6:44: train.lr",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "conflict"),
+    [
+        ("loss=focal", True),
+        ("loss.gamma=1", True),
+        ("train={lr: 1, epochs: 2}", True),
+        ("train={epochs: 2}", False),
+        ("train.epochs=2", False),
+    ],
+)
+def test_an_override_of_an_axis_is_an_error(write, override, conflict):
+    text = DATA + "suite: {baseline: {}, axes: {loss: [focal], train.lr: [1]}}\n"
+    path = write("s.yaml", text)
+    if conflict:
+        [line] = problems(load_suite, path, [override])
+        assert "a key that is an axis of the suite" in line
+    else:
+        assert load_suite(path, [override]).runs[0].config.train.epochs == 2

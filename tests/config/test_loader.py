@@ -1,0 +1,314 @@
+"""From files and overrides to one config: `extends`, ``--set``, paths, dumps."""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_tables import DATA, SUITE, TABLES, load, load_suite, problems
+
+from aimonk_bench.config import fields, grid, loader, reader
+from aimonk_bench.errors import UserError
+from aimonk_bench.registry import Spec
+
+
+def test_paths_start_from_the_file_they_are_written_in(write, tmp_path):
+    write("sets/a.yaml", "data: {labels: labels.txt, images: ../pictures/}\nbackbone: {weights: w.pth}\n")
+    path = write("configs/x.yaml", "extends: [../sets/a.yaml]\ndata: {images: other}\n")
+    config = load(path)
+    assert config.data.labels == tmp_path / "sets" / "labels.txt"
+    assert config.data.images == tmp_path / "configs" / "other"
+    assert config.backbone.weights == str(tmp_path / "sets" / "w.pth")
+    moved = load(path, ["data.labels=here.txt", "backbone.fallback=resnet50"])
+    assert moved.data.labels == tmp_path / "here.txt"
+    assert moved.backbone.fallback == "resnet50"
+    assert load(path, ["data.labels=/abs/l"]).data.labels == Path("/abs/l")
+    assert load(path, ["backbone.weights=package:some.pt"]).backbone.weights == "package:some.pt"
+
+
+def test_maps_merge_lists_replace_and_another_name_replaces(write):
+    write(
+        "a.yaml",
+        "name: a\nloss: {name: focal, gamma: 1, alpha: 0.5}\ntrain: {seeds: [1, 2], lr: 0.5, optimizer: sgd}\n"
+        "split: {scheme: kfold, folds: 3}\nbackbone: {name: resnet50, fallback: resnet18}\n",
+    )
+    write("w.yaml", "plot: [a map replaces a list]\n" + DATA)
+    write("b.yaml", "train: {seeds: [3], optimizer: {momentum: 0.9}}\nloss: {gamma: 3}\n")
+    config = load(
+        write("x.yaml", "extends: [a.yaml, b.yaml]\nsplit: {scheme: holdout}\nbackbone: {engine: torch}\n" + DATA)
+    )
+    assert config.name == "a"
+    assert config.loss == Spec("focal", {"gamma": 3.0, "alpha": 0.5})
+    assert (config.train.seeds, config.train.lr) == ([3], 0.5)
+    assert config.train.optimizer == Spec("sgd", {"momentum": 0.9, "nesterov": False})
+    assert config.split == fields.Holdout()
+    assert config.backbone == fields.BackboneConfig(name="resnet50", fallback="resnet18", engine="torch")
+    other = load(write("y.yaml", "extends: x.yaml\nloss: focal\nbackbone: {name: resnet18}\nsplit: {scheme: kfold}\n"))
+    assert other.loss == Spec("focal", {"gamma": 2.0, "alpha": 0.25})
+    assert other.backbone == fields.BackboneConfig()
+    assert other.split == fields.KFold()
+    assert load(write("z.yaml", "extends: w.yaml\nplot: {}\n"), []).plot == fields.PlotConfig()
+
+
+def test_an_unwritten_scheme_is_the_default_one(write):
+    write("a.yaml", "split: {folds: 3}\nbackbone: {fallback: resnet50}\n")
+    config = load(write("x.yaml", "extends: a.yaml\nsplit: {scheme: holdout}\nbackbone: {name: resnet50}\n" + DATA))
+    assert config.split == fields.Holdout()
+    assert config.backbone.fallback is None
+
+
+def test_one_file_may_be_extended_twice(write):
+    write("base.yaml", DATA)
+    for letter, below in (("a", "base"), ("b", "base")):
+        write(f"{letter}.yaml", f"extends: {below}.yaml\n")
+    assert load(write("x.yaml", "extends: [a.yaml, b.yaml]\n")).data.labels.name == "l.txt"
+
+
+def test_set_comes_last_and_reads_yaml(write):
+    path = write("x.yaml", DATA + "loss: focal\n")
+    config = load(path, ["loss.gamma=1", "train.lr=1e-2", "train.clip=", "train={epochs: 3}", "backbone=resnet50"])
+    assert config.loss == Spec("focal", {"gamma": 1.0, "alpha": 0.25})
+    assert (config.train.lr, config.train.epochs, config.train.clip) == (1e-2, 3, None)
+    assert config.backbone.name == "resnet50"
+    assert load(path, ["split.scheme=holdout", "split.test=0.3"]).split == fields.Holdout(test=0.3)
+    assert load(path, ["train.lr=1", "train.lr=2"]).train.lr == 2.0
+    for order in (1, -1):  # a new name does not undo the other overrides
+        backbone = load(path, ["backbone.weights=none", "backbone.name=resnet50"][::order]).backbone
+        assert (backbone.name, backbone.weights) == ("resnet50", "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("no.yaml", "no such file"), (".", "a folder"), ("a\0b", "embedded null byte")]
+)
+def test_a_file_that_cannot_be_read(write, name, found):
+    [line] = problems(load, Path(name))
+    assert line == f"{name}: found {found}, expected a YAML file"
+
+
+def test_all_errors_are_reported_at_once_each_in_its_own_file(write):
+    write("base.yaml", "train:\n  lr: fast\n  epochs: 0\nloss: foacl\n")
+    path = write("x.yaml", "extends: base.yaml\nnmae: x\ntrain: {epochs: 3, lrr: 1}\nplot: {title: a, title: b}\n")
+    assert [": ".join(line.split(": ")[:2]) for line in problems(load, path, ["train.seeds=x", "foo.bar=1"])] == [
+        "--set foo.bar: foo",
+        "--set train.seeds: train.seeds",
+        "base.yaml:2:7: train.lr",
+        "base.yaml:4:7: loss",
+        "x.yaml:1:1: data.images",
+        "x.yaml:1:1: data.labels",
+        "x.yaml:2:1: nmae",
+        "x.yaml:3:20: train.lrr",
+        "x.yaml:4:18: plot.title",
+    ]
+
+
+def test_broken_files_are_all_named(write):
+    write("a.yaml", "train: [\n")
+    write("b.yaml", b"\xff")
+    lines = problems(load, write("x.yaml", "extends: [a.yaml, b.yaml, c.yaml]\n"))
+    assert [line[:12] for line in lines] == ["a.yaml:2:1: ", "b.yaml:1:1: ", "x.yaml:1:27:"]
+
+
+@pytest.mark.parametrize(
+    ("files", "cycle"),
+    [
+        ({"x.yaml": "extends: x.yaml\n"}, "x.yaml:1:10: extends: found a cycle: x.yaml -> x.yaml"),
+        (
+            {"x.yaml": "extends: sub/a.yaml\n", "sub/a.yaml": "name: b\nextends: [../x.yaml]\n"},
+            "sub/a.yaml:2:11: extends: found a cycle: x.yaml -> sub/a.yaml -> x.yaml",
+        ),
+    ],
+)
+def test_a_cycle_is_named(write, files, cycle):
+    for name, text in files.items():
+        write(name, text)
+    [line] = problems(load, Path("x.yaml"))
+    assert line.startswith(cycle)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.lr", "--set train.lr: found 'train.lr', expected key=value, such as train.lr=1e-4"),
+        ("=3", "--set: found '=3', expected key=value"),
+        ("train..lr=3", "--set train..lr: found 'train..lr=3', expected key=value"),
+        ("trian.lr=3", "--set trian.lr: trian: found unknown key 'trian', expected one of"),
+        ("train.lrr=3", "--set train.lrr: train.lrr: found unknown key 'lrr', expected one of"),
+        ("train.lr=[1", "--set train.lr: not valid YAML"),
+        ("train.lr=fast", "--set train.lr: train.lr: found 'fast', expected a number"),
+        ("loss.gamma=1", "--set loss.gamma: loss.gamma: found unknown key 'gamma', expected no options"),
+        ("extends=a.yaml", "--set extends: extends: found a key that only a file can hold"),
+        ("train.clip=!!float 3", "--set train.clip: found the tag"),
+        ("train.accumulate=4", "--set train.accumulate: train.accumulate: found 4, expected 1, because under"),
+        ("tune={train.lr: [0.1]}", "--set tune: tune: found {'train.lr': [0.1]}, expected {}, because only heads"),
+        ("name.a=1", "--set name.a: name.a"),
+    ],
+)
+def test_a_wrong_override_is_explained(write, override, message):
+    frozen = ["backbone.freeze=layer4"] if override.startswith("tune") else []
+    lines = problems(load, write("x.yaml", DATA + "loss: masked_bce\ntune: {}\n"), [override, *frozen])
+    if override != "name.a=1":  # what `name` then holds is the file's fault
+        assert len(lines) == 1
+        assert lines[0].startswith(message)
+
+
+def test_a_broken_override_hides_no_other_error(write):
+    write("a.yaml", "train: [\n")
+    overrides = ["los=hill", "train.lr=x", "foo", "train.clip=[1", f"transform={{trian: [{'x' * 500}]}}"]
+    starts = ["--set foo: found", "--set los: los", "--set train.clip: not", "--set train.lr: train.lr: found 'x'"]
+    starts.append("--set transform: transform.trian: found unknown key")
+    lines = problems(load, write("x.yaml", DATA), overrides)
+    assert [line[: len(start)] for line, start in zip(lines, starts, strict=True)] == starts
+    assert max(map(len, lines)) < 250
+    lines = problems(load, write("x.yaml", "extends: a.yaml\n"), overrides)
+    assert [line.split(": ")[0] for line in lines] == ["--set foo", "--set train.clip", "a.yaml:2:1"]
+
+
+def test_paths_that_lead_nowhere_are_errors_with_their_place(write, tmp_path):
+    path = write("x.yaml", DATA + "backbone: {weights: w.pt}\nloss: foacl\n")
+    expected = [
+        f"x.yaml:1:16: data.labels: found {tmp_path / 'l.txt'}, expected a file that exists",
+        f"x.yaml:1:31: data.images: found {tmp_path / 'i'}, expected a folder that exists",
+        f"x.yaml:2:21: backbone.weights: found {tmp_path / 'w.pt'}, expected a file that exists",
+    ]
+    assert problems(loader.load, path, TABLES)[:3] == expected
+    assert problems(loader.load, path, TABLES, ["backbone.fallback=resnet50", "loss=focal"]) == expected[:2]
+    assert problems(loader.load, path, TABLES, ["data.images=l.txt"])[0].startswith("--set data.images: data.images: ")
+    for name in ("l.txt", "w.pt", "i/a.jpg"):
+        write(name, "")
+    assert problems(loader.load, path, TABLES)[0].startswith("x.yaml:3:7: loss")
+    assert loader.load(path, TABLES, ["loss=focal"]) == load(path, ["loss=focal"])
+
+
+def test_in_a_suite_an_absent_weight_file_fails_its_run_only(write):
+    path = write("s.yaml", SUITE + "backbone: {weights: w.pt}\n")
+    assert [line[:11] for line in problems(loader.load_suite, path, TABLES)] == ["s.yaml:1:16", "s.yaml:1:31"]
+    for name in ("l.txt", "i/a.jpg"):
+        write(name, "")
+    assert loader.load_suite(path, TABLES) == load_suite(path)
+
+
+text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+
+
+tricky = st.sampled_from(
+    ["1e-3", "no", "1:30", "0o7", "~", "null", "", " a ", "# x", "a: b", "'", "- x", "=", "<<", "\u2028"]
+)
+
+
+word = text | tricky
+
+
+words = st.lists(word, min_size=1, max_size=3, unique=True)
+
+
+number = st.floats(min_value=1e-300, max_value=1e300)
+
+
+part = st.floats(0.01, 0.45)
+
+
+seed = st.integers(0, 2**32 - 1)
+
+
+path = text.map(lambda value: os.path.abspath("/" + value))
+
+
+@st.composite
+def token_lists(draw) -> dict[str, list[str]]:
+    tokens = draw(st.lists(word, min_size=2, max_size=5, unique=True))
+    return {"positive": tokens[:1], "negative": tokens[1:2], "missing": tokens[2:]}
+
+
+holdouts = st.fixed_dictionaries({"scheme": st.just("holdout"), "val": part, "test": part, "seed": seed})
+
+
+folds = st.fixed_dictionaries({"scheme": st.just("kfold"), "val": part, "folds": st.integers(2, 9)})
+
+
+focals = st.fixed_dictionaries({"name": st.just("focal"), "gamma": number, "alpha": st.none()})
+
+
+hidings = st.fixed_dictionaries(
+    {"mechanism": st.sampled_from(["random", "per_class", "positives", "score"]), "fraction": part, "seed": seed}
+)
+
+
+@st.composite
+def configs(draw) -> dict[str, Any]:
+    names = words.filter(lambda names: not {"macro", ""} & {*names})
+    attribute = word.filter(lambda key: key not in ("macro", ""))
+    return {
+        "name": draw(text.filter(lambda value: value.strip(" ") and value.isprintable() and not {*value} & {*"/\\."})),
+        "data": {
+            "labels": draw(path),
+            "images": draw(path),
+            "importer": "wide_csv",
+            "id": draw(st.none() | word),
+            "group": draw(st.none() | word),
+            "attributes": draw(st.none() | names),
+            "values": draw(token_lists() | st.dictionaries(attribute, token_lists(), min_size=1, max_size=3)),
+            "on_bad_image": draw(st.sampled_from(["error", "skip"])),
+        },
+        "split": draw(holdouts | folds),
+        "backbone": draw(st.sampled_from(["resnet50", {"weights": "none"}, {"weights": "/a b/w.pt"}])),
+        "transform": {
+            "views": draw(st.integers(1, 9)),
+            "train": draw(st.sampled_from([[], [{"A": {"p": [1, None]}}]])),
+        },
+        "hide": draw(st.none() | hidings),
+        "loss": draw(st.just("focal") | focals),
+        "train": {
+            "optimizer": {"name": "sgd", "nesterov": draw(st.booleans())},
+            "lr": draw(number),
+            "seeds": draw(st.integers(1, 5) | st.lists(seed, min_size=1, max_size=3, unique=True)),
+            "select": "loss",
+            "patience": draw(st.none() | st.integers(1, 9)),
+        },
+        "plot": {"title": draw(word)},
+    }
+
+
+@given(data=configs())
+@settings(max_examples=100, deadline=None)
+def test_loading_a_dump_gives_the_config_back(data):
+    config, found = reader.check(copy.deepcopy(data), TABLES)
+    assert config is not None, found
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "other.yaml"
+        file.write_bytes(loader.dump(config).encode())
+        again = load(file)
+    assert again == config
+    assert loader.dump(again) == loader.dump(config)
+    assert grid.public(again) == grid.public(config)
+
+
+def test_a_suite_is_told_from_an_experiment(write):
+    assert loader.is_suite(write("s.yaml", SUITE))
+    assert loader.is_suite(write("t.yaml", "extends: s.yaml\n"))
+    assert not loader.is_suite(write("x.yaml", DATA))
+    assert "found no suite" in problems(load_suite, Path("x.yaml"))[0]
+    with pytest.raises(UserError):
+        loader.is_suite(Path("no.yaml"))
+
+
+WRONG_FILES = {
+    "suite in run": ("suite: {}\n", ["x.yaml:1:1: suite: found a suite, expected one experiment"]),
+    "extends a number": ("extends: 3\n", ["x.yaml:1:10: extends: found 3, expected a path"]),
+    "extends nothing": ("extends: [no.yaml]\n", ["x.yaml:1:11: extends: no.yaml: found no such file"]),
+    "extends a folder": ("extends: .\n", ["x.yaml:1:10: extends: .: found a folder"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_FILES)
+def test_a_wrong_file_is_explained(write, case):
+    content, parts = WRONG_FILES[case]
+    [line] = problems(load, write("x.yaml", content + DATA))
+    for part in parts:
+        assert part in line
+    assert line.startswith(parts[0])

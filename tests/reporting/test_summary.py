@@ -1,0 +1,189 @@
+"""The figures of many runs, as ``summary.csv`` holds them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import fake_suite
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as oracle
+
+from aimonk_bench import registry
+from aimonk_bench.errors import UserError
+from aimonk_bench.evaluation import thresholds
+from aimonk_bench.records import index, run, suite
+from aimonk_bench.reporting import summary
+from aimonk_bench.reporting.summary import MACRO
+
+ATTRIBUTES = ["attr1", "attr2", "attr3", "attr4"]
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """15 runs on four attributes: 13 done, one failed, one not run."""
+    folder = tmp_path_factory.mktemp("suites") / "comparison"
+    fake_suite.comparison(folder)
+    return folder
+
+
+def frame(folder: Path) -> pd.DataFrame:
+    return summary.frame([summary.summarize(index.collect(folder))])
+
+
+def scored(folder: Path) -> dict[str, list[float]]:
+    """Every figure of a run, per attribute, by scikit-learn from predictions.npz and thresholds.json alone."""
+    with np.load(folder / run.PREDICTIONS) as file:
+        made = {name: file[name] for name in file.files}
+    tuned = np.array(json.loads((folder / run.THRESHOLDS).read_text())["thresholds"])
+    limits = thresholds.cross_fitted(run.read(folder).predictions, registry.Spec("per_attribute_f1"))
+    seen_val = np.cumsum(made["split"] == "val") - 1  # the place of a row among the validation rows
+    probability = 1 / (1 + np.exp(-made["logits"].astype(np.float64)))
+    figures: dict[str, list[float]] = {}
+    for a in range(len(made["attribute"])):
+        seen = made["observed"][:, a]
+        test, val = seen & (made["split"] == "test"), seen & (made["split"] == "val")
+        truth = made["targets"][:, a]
+        per_seed: dict[str, list[float]] = {}
+        for s in range(len(made["seed"])):
+            half, accepted = probability[s, :, a] > 0.5, probability[s, :, a] > tuned[s, made["fold"], a]
+            folds = [test & (made["fold"] == fold) for fold in np.unique(made["fold"])]
+            for name, value in {
+                "f1_default": oracle.f1_score(truth[test], half[test]),
+                "f1_tuned": oracle.f1_score(truth[test], accepted[test]),
+                "f1_validation": oracle.f1_score(truth[val], probability[s, val, a] > limits[s, seen_val[val], a]),
+                "precision": oracle.precision_score(truth[test], accepted[test]),
+                "recall": oracle.recall_score(truth[test], accepted[test]),
+                "accuracy_default": oracle.accuracy_score(truth[test], half[test]),
+                "accuracy_tuned": oracle.accuracy_score(truth[test], accepted[test]),
+                "average_precision": np.mean(
+                    [oracle.average_precision_score(truth[f], probability[s, f, a]) for f in folds]
+                ),
+                "roc_auc": np.mean([oracle.roc_auc_score(truth[f], probability[s, f, a]) for f in folds]),
+                "threshold": tuned[s, :, a].mean(),
+            }.items():
+                per_seed.setdefault(name, []).append(float(value))
+        prior = (made["train_positive"] / made["train_observed"])[made["fold"], a] > 0.5
+        constant = {
+            "n_observed": int(test.sum()),
+            "n_positive": int(truth[test].sum()),
+            "floor_f1": oracle.f1_score(truth[test], np.ones(test.sum())),
+            "prior_f1": oracle.f1_score(truth[test], prior[test], zero_division=0),
+        }
+        for name, value in {**{name: np.mean(values) for name, values in per_seed.items()}, **constant}.items():
+            figures.setdefault(name, []).append(value)
+    return figures
+
+
+def test_summary_csv_is_what_scikit_learn_computes_from_the_predictions(comparison: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(summary.to_csv(frame(comparison)))))
+    assert list(rows[0]) == list(summary.COLUMNS)
+    by_run: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        by_run.setdefault(row["run"], []).append(row)
+    assert [len(run_rows) for run_rows in by_run.values()] == [5] * 15
+    baseline = scored(comparison / "runs" / next(iter(by_run)))
+    for run_id, run_rows in list(by_run.items())[:3]:
+        expected = scored(comparison / "runs" / run_id)
+        assert [row["attribute"] for row in run_rows] == [*ATTRIBUTES, MACRO]
+        for name, values in expected.items():
+            macro = sum(values) if name.startswith("n_") else np.mean(values)
+            fields = [row[name] for row in run_rows]
+            if name == "threshold":
+                assert fields.pop() == ""
+            np.testing.assert_allclose([float(x) for x in fields], [*values, macro][: len(fields)], rtol=1e-12)
+        delta = np.subtract(expected["f1_tuned"], baseline["f1_tuned"])
+        np.testing.assert_allclose([float(row["delta"]) for row in run_rows], [*delta, delta.mean()], atol=1e-12)
+        assert {(row["state"], row["seeds"], row["seconds"], row["loss"]) for row in run_rows} == {
+            ("done", "2", "1.25", "masked_bce")
+        }
+
+
+def test_csv_reads_back_to_the_same_floats_and_json_holds_the_same_rows(comparison: Path) -> None:
+    table = frame(comparison)
+    read = list(csv.DictReader(io.StringIO(summary.to_csv(table))))
+    rows = json.loads(summary.to_json(table))
+    assert [list(row) for row in rows] == [list(summary.COLUMNS)] * len(table)
+    for row, fields in zip(rows, read, strict=True):
+        for name, value in row.items():
+            assert fields[name] == ("" if value is None else str(value))
+            if isinstance(value, float):
+                assert float(fields[name]) == value
+    assert {type(row["n_observed"]) for row in rows} == {int, type(None)}
+
+
+@pytest.mark.parametrize("names", [["NA", "None", "null", "nan"]])
+def test_attributes_may_be_called_as_missing_values_are(tmp_path: Path, names: list[str]) -> None:
+    fake_suite.write_run(tmp_path, "a", fake_suite.predictions(names))
+    assert [row["attribute"] for row in csv.DictReader(io.StringIO(summary.to_csv(frame(tmp_path))))] == [*names, MACRO]
+
+
+def test_runs_without_figures_have_a_state_and_empty_numbers(comparison: Path) -> None:
+    rows = json.loads(summary.to_json(frame(comparison)))
+    states = {row["state"]: row for row in rows}
+    assert list(states) == ["done", "failed", "not run"]
+    for state in ("failed", "not run"):
+        defined = {name for name, value in states[state].items() if value is not None}
+        assert defined == {"run", "state", "attribute", *(run.COLUMNS if state == "failed" else ())}
+    assert [row["attribute"] for row in rows if row["state"] == "failed"] == [*ATTRIBUTES, MACRO]
+
+
+def test_a_suite_without_a_finished_run_has_a_row_for_each(tmp_path: Path) -> None:
+    failed, _ = fake_suite.write_suite(tmp_path, ["a", "b"])
+    fake_suite.write_failed(failed, "a", "it broke")
+    rows = list(csv.DictReader(io.StringIO(summary.to_csv(frame(tmp_path)))))
+    assert [(row["state"], row["attribute"], row["seeds"]) for row in rows] == [
+        ("failed", MACRO, ""),
+        ("not run", MACRO, ""),
+    ]
+
+
+def test_undefined_is_empty_null_and_outside_the_macro(tmp_path: Path) -> None:
+    fake_suite.write_run(tmp_path, "a", fake_suite.predictions(without_positives=["attr3"]))
+    table = frame(tmp_path).set_index("attribute")
+    assert math.isnan(table.loc["attr3", "f1_tuned"])
+    for name, defined in (("f1_tuned", ["attr1", "attr2", "attr4"]), ("accuracy_tuned", ATTRIBUTES)):
+        assert table.loc[MACRO, name] == pytest.approx(table.loc[defined, name].mean(), rel=1e-12)
+    assert json.loads(summary.to_json(frame(tmp_path)))[2]["f1_tuned"] is None
+
+
+def test_a_macro_covers_the_attributes_that_every_finished_run_defines(tmp_path: Path) -> None:
+    names = ["a", "b"]
+    for place, name, absent in zip(fake_suite.write_suite(tmp_path, names), names, (["attr1"], ["attr2"]), strict=True):
+        fake_suite.write_run(place, name, fake_suite.predictions(without_positives=absent))
+    f1 = frame(tmp_path)["f1_tuned"]
+    assert f1[4] == pytest.approx((f1[2] + f1[3]) / 2, rel=1e-12)
+
+
+def test_a_single_run_and_a_failed_baseline_have_no_delta(tmp_path: Path) -> None:
+    first, second = fake_suite.write_suite(tmp_path / "suite", ["a", "b"])
+    fake_suite.write_failed(first, "a", "it broke")
+    fake_suite.write_run(second, "b", fake_suite.predictions())
+    fake_suite.write_run(tmp_path / "single", "reference", fake_suite.predictions())
+    for folder in (tmp_path / "suite", tmp_path / "single"):
+        assert frame(folder)[["delta", "delta_low", "delta_high", "p_value"]].isna().all(axis=None)
+
+
+def test_runs_on_different_attributes_are_refused(tmp_path: Path) -> None:
+    first, second = fake_suite.write_suite(tmp_path, ["a", "b"])
+    fake_suite.write_run(first, "a", fake_suite.predictions())
+    fake_suite.write_run(second, "b", fake_suite.predictions(["x", "y"]))
+    with pytest.raises(UserError, match="different attributes"):
+        summary.summarize(index.collect(tmp_path))
+
+
+def test_a_summary_of_stored_scores_and_statistics_reads_no_predictions(tmp_path: Path) -> None:
+    first, second = fake_suite.write_suite(tmp_path, ["a", "b"])
+    for number, place in enumerate((first, second)):
+        fake_suite.write_run(place, place.name[2:], fake_suite.predictions(noise=number))
+    stats = summary.summarize(index.collect(tmp_path)).statistics
+    assert stats
+    suite.write_statistics(tmp_path, stats)
+    again = summary.summarize(index.collect(tmp_path))
+    assert again.statistics == stats
+    assert all("predictions" not in vars(record) for record in again.collection.finished)

@@ -1,0 +1,430 @@
+"""The table at every width, and as Markdown."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import fake_suite
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from aimonk_bench.evaluation.cells import Cells
+from aimonk_bench.records import derived, index, run, suite
+from aimonk_bench.reporting import columns, heading, layout, summary, table
+from aimonk_bench.reporting.columns import BELOW, Detail, Gain, PValue, Range, Score, written
+from aimonk_bench.reporting.summary import MACRO, Summary
+from aimonk_bench.reporting.words import run_name
+
+CELEBA = [
+    *("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose"),
+    *("Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses"),
+    *("Goatee", "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache", "[red]"),
+    *("No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks", "Sideburns", "戴眼镜"),
+    *("Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick", "a|b", "Wearing_Necktie"),
+    "Young",
+]
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """15 runs on four attributes: 13 done, one failed, one not run."""
+    folder = tmp_path_factory.mktemp("suites") / "comparison"
+    fake_suite.comparison(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def celeba(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same on forty attributes, one of them without a positive."""
+    folder = tmp_path_factory.mktemp("suites") / "celeba"
+    fake_suite.comparison(folder, attributes=CELEBA, without_positives=["Bald"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 runs with long names, 7 of them failed, one not run."""
+    folder = tmp_path_factory.mktemp("suites") / "many"
+    losses = [
+        f"asymmetric(gamma_neg={n}.0, gamma_pos={p}.0, clip=0.0{c})"
+        for n in range(4)
+        for p in range(4)
+        for c in range(4)
+    ]
+    names = [f"{loss} + repeat_factor" for loss in losses]
+    for i, (place, name) in enumerate(zip(fake_suite.write_suite(folder, names, baseline=0)[:-1], names, strict=False)):
+        if i % 9 == 8:
+            fake_suite.write_failed(
+                place, name, "no weights:\n  hub: no answer (a/" + "very/" * 30 + "long/path.safetensors)"
+            )
+        else:
+            own = fake_suite.columns(losses[i], "repeat_factor")
+            fake_suite.write_run(place, name, fake_suite.predictions(signal=0.3 + i % 7 / 7, noise=i), own=own)
+    return folder
+
+
+def summarized(folder: Path) -> Summary:
+    return summary.summarize(index.collect(folder))
+
+
+def show(folder: Path, width: int, top: int = 20) -> list[str]:
+    console = Console(width=width, file=io.StringIO(), no_color=True)
+    table.render(summarized(folder), console, top=top)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def squeezed(text: str) -> str:
+    return re.sub(r"\s", "", text)
+
+
+def cells_of(line: str) -> list[str]:
+    return re.split(r"\s{2,}", line.strip())
+
+
+# Cells ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (Score(0.744, 0.636, 0.031), ".64 -> .74 ±.03"),
+        (Score(0.5, few=True), "~.50"),
+        (Score(math.nan, math.nan, few=True), "-"),
+        (Gain(-0.014), "-.01"),
+        (Gain(-0.001), ".00"),
+        (Range(0.62, 0.67), ".62 to .67"),
+        (Range(0.621, 0.622), ".62"),
+        (PValue(0.0004), "<.001"),
+        ("better", "better"),
+    ],
+)
+def test_a_cell_is_a_record_and_is_written_once(cell: columns.Cell, text: str) -> None:
+    assert written(cell).plain == text
+
+
+@given(st.text(alphabet=st.sampled_from("ab_ ,.()=-+é眼|"), max_size=60), st.integers(2, 30))
+def test_wrapping_loses_nothing_and_fits(text: str, width: int) -> None:
+    lines = layout.wrap(text, width)
+    assert squeezed("".join(lines)) == squeezed(text)
+    assert max(map(cell_len, lines)) <= width
+
+
+# The terminal --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [24, 40, 80, 100, 119, 120, 160, 200, 300])
+@pytest.mark.parametrize("name", ["comparison", "celeba", "many"])
+def test_nothing_is_cut_and_nothing_is_too_wide(name: str, width: int, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(name)
+    made = summarized(folder)
+    *lines, verdict = show(folder, width, top=100)
+    assert made.statistics
+    assert verdict == made.statistics.verdict
+    assert max(map(cell_len, lines)) <= width
+    text = "\n".join(lines)
+    assert not re.search(r"…|\.\.\.", text)
+    names = heading.labels(made).values()
+    place = layout.fit(made, names, width).name
+    first_column = squeezed("".join(line[:place] for line in lines))
+    for label in names:
+        assert squeezed(label) in first_column
+    for record in made.collection.failed:
+        first, *more = str(record.status.reason).splitlines()
+        right = squeezed("".join(line[place:] for line in lines))
+        assert squeezed(f"failed: {first} (runs/{record.status.id})") in right
+        assert all(squeezed(line) not in squeezed(text) for line in more)
+        assert ("status.json" in text) == bool(more)
+    assert text.count("not run") == 1
+
+
+def few_rows(folder: Path, run_id: str) -> list[bool]:
+    """Whether TP or FP + FN of an attribute, means over the seeds, is below 5."""
+    made = run.read(folder / "runs" / run_id)
+    cells = Cells.of(made.predictions, derived.read_or_tune(made))
+    hits = (cells.accepted & cells.positive).sum(1).mean(0)
+    union = ((cells.accepted & cells.observed) | cells.positive).sum(1).mean(0)
+    return [bool(min(h, u - h) < 5) for h, u in zip(hits, union, strict=True)]
+
+
+def test_cells_at_each_width(comparison: Path) -> None:
+    made = summarized(comparison)
+    rows = summary.frame([made])[60:65].to_dict("records")  # class_balanced + uniform
+    default, tuned = ([f"{row[name]:.2f}"[1:] for row in rows] for name in ("f1_default", "f1_tuned"))
+    ap, auc = ([f"{row[name]:.2f}"[1:] for row in rows] for name in ("average_precision", "roc_auc"))
+    gain = f"{rows[4]['f1_tuned'] - rows[4]['floor_f1']:+.2f}".replace("0.", ".")
+    half = f" ±{(rows[4]['f1_tuned_high'] - rows[4]['f1_tuned_low']) / 2:.2f}".replace("0.", ".")
+    few = few_rows(comparison, rows[0]["run"])
+    tuned[:4] = ["~" * few[a] + tuned[a] for a in range(4)]
+    f1 = [f"{a} -> {b}" for a, b in zip(default, tuned, strict=True)]
+    assert made.statistics
+    mark = made.statistics.baseline[rows[0]["run"]].mark
+    assert mark in ("better", "unresolved")
+    macro = [f1[4] + half, gain, mark]
+    expected = {
+        80: [tuned[4] + half, gain, *tuned[:4]],
+        120: [*macro, *f1[:4]],
+        200: [*macro, ap[4], auc[4], *f1[:4]],
+        240: [*macro, ap[4], auc[4], *(cell for a in range(4) for cell in (f1[a], ap[a], auc[a]))],
+    }
+    for width, cells in expected.items():
+        (line,) = [line for line in show(comparison, width) if "class_balanced + uniform" in line]
+        assert cells_of(line) == ["class_balanced + uniform", *cells]
+
+
+def test_the_baselines_have_rows_and_leave_the_gain_empty(comparison: Path) -> None:
+    rows = summary.frame([summarized(comparison)])
+    for name, label in (("floor_f1", "all positive"), ("prior_f1", "prevalence")):
+        line = next(line for line in show(comparison, 80) if line.startswith(label))
+        assert cells_of(line) == [label, *(f"{rows.loc[a, name]:.2f}"[1:] for a in (4, 0, 1, 2, 3))]
+
+
+def test_the_row_of_nested_selection_is_that_of_the_statistics(comparison: Path) -> None:
+    made = summarized(comparison)
+    assert made.nested
+    tuned, low, high = (float(x) for x in made.nested.macro["f1_tuned"] if x is not None)
+    gain = tuned - made.macro[made.nested.runs[0]]["floor_f1"]
+    (line,) = [line for line in show(comparison, 80) if line.startswith("selected per fold")]
+    assert cells_of(line)[1:3] == [
+        written(Score(tuned, half_width=(high - low) / 2)).plain,
+        written(Gain(gain)).plain,
+    ]
+
+
+def test_the_order_and_the_selection_are_those_of_validation(comparison: Path) -> None:
+    made = summarized(comparison)
+    rows = summary.frame([made])
+    macros = rows[(rows["attribute"] == MACRO) & (rows["state"] == "done")]
+    best = macros.sort_values("f1_validation", ascending=False, kind="stable")["run"].tolist()
+    assert best != macros.sort_values("f1_tuned", ascending=False)["run"].tolist()
+    assert list(made.ranking) == best
+    labels = [cells_of(line)[0] for line in show(comparison, 120) if " -> " in line and " + " in line]
+    names = [run_name(made.collection.names[run_id]) for run_id in best]
+    assert [label.removesuffix(" *").removesuffix(" (base)") for label in labels] == names
+    assert [label.endswith(" *") for label in labels] == [True] + [False] * (len(labels) - 1)
+
+
+def test_colour_adds_nothing_that_is_not_in_the_text(comparison: Path) -> None:
+    console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    table.render(summarized(comparison), console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert re.search(r"\x1b\[1m\S[^\n]* \*", text), "the selected run is bold"
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+    *plain, verdict = show(comparison, 80)
+    assert lines[: len(plain)] == plain
+    assert max(map(cell_len, lines)) <= 80, "on a terminal the verdict is broken between words"
+    assert " ".join(" ".join(lines[len(plain) :]).split()) == verdict
+
+
+def test_many_runs_show_the_best_the_baseline_and_the_failed(many: Path) -> None:
+    lines = show(many, 200)
+    rows = [line for line in lines if " -> " in line and "asymmetric" in line]
+    assert len(rows) == 21
+    assert "(base)" in rows[-1]
+    assert sum("failed:" in line for line in lines) == 7
+    assert any(re.fullmatch(r"35 more runs, validation macro F1 \S+ to \S+: --top 56", line.strip()) for line in lines)
+    assert not any("more run" in line for line in show(many, 200, top=56))
+
+
+def test_many_missing_runs_are_counted(tmp_path: Path) -> None:
+    fake_suite.write_suite(tmp_path, [f"run{i}" for i in range(30)])
+    lines = show(tmp_path, 80)
+    assert sum(line.startswith("run") and "not run" in line for line in lines) == 20
+    assert any(line.startswith("10 more runs not run: --top 30") for line in lines)
+
+
+def test_many_attributes_show_those_in_which_runs_differ_most(celeba: Path) -> None:
+    made = summarized(celeba)
+    spread = {
+        name: np.ptp([made.values[run_id]["f1_tuned"][a] for run_id in made.ranking]) for a, name in enumerate(CELEBA)
+    }
+    widest = sorted(CELEBA, key=lambda name: -spread[name] if name != "Bald" else 1)
+    plan = layout.fit(made, heading.labels(made).values(), 120)
+    shown = [column.head for column in plan.columns[3:]]
+    assert len(shown) >= 3
+    assert shown == widest[: len(shown)]
+    assert plan.hidden == 40 - len(shown)
+    text = " ".join(show(celeba, 120))
+    assert f"{plan.hidden} of 40 attributes not shown" in text
+    assert "over 39 of 40 attributes" in text
+
+
+def test_undefined_is_a_dash_explained_only_where_it_occurs(tmp_path: Path, comparison: Path) -> None:
+    fake_suite.write_run(tmp_path, "a", fake_suite.predictions(without_positives=["attr2"]))
+    lines = show(tmp_path, 80)
+    (line,) = [line for line in lines if line.startswith("a ")]
+    assert cells_of(line)[4] == "-"
+    assert any(line.startswith("-: undefined") for line in lines)
+    assert not any("undefined" in line for line in show(comparison, 80))
+
+
+def test_a_run_below_the_all_positive_baseline_has_a_negative_gain(tmp_path: Path) -> None:
+    fake_suite.write_run(tmp_path, "worse", fake_suite.predictions(signal=-3.0))
+    assert any(re.match(r"worse +\.\d\d ±\.\d\d +-\.\d\d ", line) for line in show(tmp_path, 80))
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [({"folds": 1}, "other test rows than the reference"), ({"seeds": 1}, "one seed"), ({"noise": 1}, "")],
+)
+def test_the_caption_says_why_a_run_was_not_compared(tmp_path: Path, other: dict[str, int], reason: str) -> None:
+    first, second = fake_suite.write_suite(tmp_path, ["a", "b"])
+    fake_suite.write_run(first, "a", fake_suite.predictions())
+    fake_suite.write_run(second, "b", fake_suite.predictions(**other))
+    lines = [line for line in show(tmp_path, 150) if line.startswith("vs baseline is empty")]
+    assert len(lines) == bool(reason)
+    assert all(reason in line for line in lines)
+
+
+def test_folders_that_are_no_part_of_the_suite_are_named_and_counted(tmp_path: Path) -> None:
+    first, _ = fake_suite.write_suite(tmp_path, ["a", "b"])
+    for place in (first, *(tmp_path / suite.RUNS / f"old-{number}" for number in range(9))):
+        fake_suite.write_run(place, "a", fake_suite.predictions())
+    (line,) = [line for line in show(tmp_path, 150) if "runs/old-" in line]
+    assert line.endswith("... and 3 more")
+
+
+def test_the_caption_is_short(comparison: Path) -> None:
+    made = summarized(comparison)
+    for width in (80, 120, 200):
+        assert len(table.caption(made, layout.fit(made, heading.labels(made).values(), width))) <= 7
+
+
+def test_one_finished_run_has_no_row_of_selection(tmp_path: Path) -> None:
+    first, second = fake_suite.write_suite(tmp_path, ["a", "b"])
+    fake_suite.write_run(first, "a", fake_suite.predictions())
+    fake_suite.write_failed(second, "b", "it broke")
+    assert not any("selected per fold" in line for line in show(tmp_path, 150))
+
+
+def test_baselines_that_differ_between_runs_are_given_as_a_range(tmp_path: Path) -> None:
+    for i, place in enumerate(fake_suite.write_suite(tmp_path, ["split.seed=0", "split.seed=1"])):
+        fake_suite.write_run(place, place.name, fake_suite.predictions(images=60 - 20 * i))
+    lines = show(tmp_path, 200)
+    assert any(re.search(r"all positive +\.\d\d to \.\d\d", line) for line in lines)
+    assert any(line.startswith("a to b:") for line in lines)
+
+
+@pytest.mark.parametrize("width", [40, 200])
+def test_a_table_without_a_finished_run_still_names_them(tmp_path: Path, width: int) -> None:
+    failed, _ = fake_suite.write_suite(tmp_path, ["a", "b"])
+    fake_suite.write_failed(failed, "a", "it broke")
+    text = "\n".join(show(tmp_path, width))
+    assert re.search(r"a \(base\) +failed: it broke", text)
+    assert re.search(r"b +not run", text)
+    assert "| b | not run |" in table.markdown(summarized(tmp_path))
+
+
+def test_the_table_starts_without_anything_heavy(comparison: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from rich.console import Console\n"
+        "from aimonk_bench.records import index; from aimonk_bench.reporting import figures, summary, table\n"
+        "table.render(summary.summarize(index.collect(Path(sys.argv[1]))), Console())\n"
+        "heavy = {'torch', 'timm', 'pandas', 'matplotlib', 'sklearn', 'cv2'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code, comparison], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# The heading ---------------------------------------------------------------------------------------------------------
+
+
+def test_heading_of_a_fallback_and_of_what_all_runs_share(tmp_path: Path) -> None:
+    names = ["focal + uniform + lr=0.1", "focal + coverage + lr=0.1"]
+    for place, name in zip(fake_suite.write_suite(tmp_path, names), names, strict=True):
+        own = fake_suite.columns("focal", name.split(" + ")[1])
+        fake_suite.write_run(place, name, fake_suite.predictions(), own=own, n_listed=63)
+    made = summarized(tmp_path)
+    assert heading.heading(made) == [
+        "comparison: 60 of 63 listed images, 4 attributes, 3 folds x 2 seeds",
+        "tf_efficientnet_lite0 (fallback for resnet18), ImageNet weights, frozen",
+        "loss focal, missing ignore, thresholds per_attribute_f1, lr=0.1",
+    ]
+    assert list(heading.labels(made).values()) == ["uniform (base) *", "coverage"]
+
+
+def test_a_part_of_a_name_may_hold_the_separator(tmp_path: Path) -> None:
+    parts = (("a + b", "x"), ("a + b", "y"))
+    suite.write(tmp_path, suite.SuiteRecord("s", "f", "0", ("0", "1"), parts))
+    assert list(heading.labels(summarized(tmp_path)).values()) == ["x (base)", "y"]
+
+
+def test_backbones_that_differ_are_named_in_the_rows(tmp_path: Path) -> None:
+    names = ["resnet18", "dinov2"]
+    for place, name in zip(fake_suite.write_suite(tmp_path, names), names, strict=True):
+        facts = {"name": name, "requested": name, "licence": "cc-by-nc-4.0", "non_commercial": True}
+        weights = fake_suite.WEIGHTS if name == "resnet18" else fake_suite.WEIGHTS | facts
+        own = fake_suite.columns() | {"backbone": str(weights["name"])}
+        fake_suite.write_run(place, name, fake_suite.predictions(folds=1, seeds=1), weights=weights, own=own)
+    made = summarized(tmp_path)
+    assert heading.heading(made)[:4] == [
+        "comparison: 60 images, 4 attributes, hold-out 30 + 10 + 20, 1 seed",
+        "several backbones, named in the rows, frozen",
+        "tf_efficientnet_lite0 (fallback for resnet18), ImageNet weights, frozen",
+        "dinov2, ImageNet weights, frozen, NON-COMMERCIAL (cc-by-nc-4.0)",
+    ]
+    assert [label.removesuffix(" *") for label in heading.labels(made).values()] == [
+        "resnet18 (fallback) (base)",
+        "dinov2",
+    ]
+
+
+def test_the_heading_says_how_much_of_the_backbone_is_trained(tmp_path: Path) -> None:
+    names = ["freeze=all", "freeze=layer4", "freeze=none"]
+    for place, name in zip(fake_suite.write_suite(tmp_path, names), names, strict=True):
+        facts = fake_suite.WEIGHTS | {"freeze": name.removeprefix("freeze=")}
+        fake_suite.write_run(place, name, fake_suite.predictions(), weights=facts)
+    assert heading.heading(summarized(tmp_path))[1].endswith("frozen or trained from layer4 on or trained end to end")
+
+
+@pytest.mark.parametrize(
+    ("views", "said"),
+    [
+        ((3, 3), ", 3 augmented views per training image"),
+        ((1, 1), ", 1 augmented view per training image"),
+        ((2, 3), ""),
+        (("exact", 3), ""),
+        (("exact", "exact"), ""),
+        ((None, None), ""),
+    ],
+)
+def test_heading_says_how_many_views_were_drawn(tmp_path: Path, views: tuple[object, object], said: str) -> None:
+    names = [f"views={k}-{i}" for i, k in enumerate(views)]
+    for place, k in zip(fake_suite.write_suite(tmp_path, names), views, strict=True):
+        fake_suite.write_run(place, place.name, fake_suite.predictions())
+        if k is not None:
+            data = json.loads((place / run.DATA).read_text())
+            run.write_data(place, data | {"views": k})
+    assert show(tmp_path, 200)[0] == f"comparison: 60 images, 4 attributes, 3 folds x 2 seeds{said}"
+
+
+# Markdown ------------------------------------------------------------------------------------------------------------
+
+
+def test_markdown_has_every_run_and_attribute(celeba: Path) -> None:
+    made = summarized(celeba)
+    text = table.markdown(made)
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
+    assert {len(row) for row in rows} == {1 + 5 + len(CELEBA)}
+    assert [cell.strip().replace("\\|", "|") for cell in rows[0][6:]] == CELEBA
+    names = [row[0].strip().removeprefix("**").removesuffix("**").removesuffix(" \\*") for row in rows[2:]]
+    expected = [run_name(parts) for parts in made.collection.names.values()]
+    assert sorted(name.removesuffix(" (base)") for name in names) == sorted([*expected, *BELOW])
+    assert [row[0].strip().startswith("**") for row in rows[2:]] == [True] + [False] * (len(names) - 1)
+    assert made.statistics
+    assert text.endswith(f"\n\n**{made.statistics.verdict}**\n")
+    assert len(layout.everything(made, Detail()).columns) == 3 + len(CELEBA)
