@@ -14,6 +14,7 @@ from sklearn import metrics
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.decisions import Decisions
+from aimonk_bench.evaluation.metrics import Confusion, ranking
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
 from aimonk_bench.evaluation.thresholds import Thresholds
 
@@ -114,6 +115,17 @@ def decisions(accepted: Array, labels: Labels, group: Array | None = None, fold:
     rows = np.arange(len(labels))
     group, fold = rows if group is None else group, np.zeros_like(rows) if fold is None else fold
     return Decisions(accepted, labels, group, fold, rows)
+
+
+METRICS = ("precision", "recall", "f1", "accuracy", "average_precision", "roc_auc")
+
+
+def metric(name: str, scores: Array, labels: Labels, thresholds: Any = 0.5) -> Array:
+    """A metric of the package by its name."""
+    if name in ("average_precision", "roc_auc"):
+        return ranking(scores, labels)[name]
+    value: Array = getattr(Confusion.of(scores, labels, thresholds), name)
+    return value
 
 
 # Figures, by scikit-learn ---------------------------------------------------------------------------------------------

@@ -350,14 +350,14 @@ def altered(folder: Path, workplace: Path) -> Path:
     shutil.copytree(workplace / "synthetic" / "images", folder / "images")
     lines = [line.split() for line in (workplace / "synthetic" / "labels.txt").read_text().splitlines()]
     cells = {name: row for name, *row in lines}
-    pictures = folder / "images"
-    shutil.copy(pictures / "image_0.jpg", pictures / "image_1.jpg")
+    place = folder / "images"
+    shutil.copy(place / "image_0.jpg", place / "image_1.jpg")
     cells["image_0.jpg"][0], cells["image_1.jpg"][0] = "1", "0"
-    with Image.open(pictures / "image_2.jpg") as picture:
-        picture.save(pictures / "image_3.jpg", quality=100, subsampling=0)
-        picture.convert("RGBA").resize((40, 32)).save(pictures / "image_4.jpg", format="PNG")
-        picture.convert("L").save(pictures / "image_5.jpg")
-    (pictures / "image_6.jpg").unlink()
+    with Image.open(place / "image_2.jpg") as image:
+        image.save(place / "image_3.jpg", quality=100, subsampling=0)
+        image.convert("RGBA").resize((40, 32)).save(place / "image_4.jpg", format="PNG")
+        image.convert("L").save(place / "image_5.jpg")
+    (place / "image_6.jpg").unlink()
     head = [
         "image",
         "attr1",

@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
-from oracles import predictions, probabilities, thresholds_of
+from oracles import metric, predictions, probabilities, thresholds_of
 from scipy.stats import bootstrap
 from sklearn.metrics import average_precision_score, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation import counted as estimates
-from aimonk_bench.evaluation import metrics
 from aimonk_bench.evaluation.counted import counted
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.intervals import intervals
@@ -111,7 +110,7 @@ def test_folds_at_the_default_threshold_add_what_another_intercept_does() -> Non
     run = predictions(4, images=400, folds=4, seeds=1)
     run = replace(run, train_positive=np.full((4, 4), 30, np.int32), train_observed=np.full((4, 4), 80, np.int32))
     test, error = run.part("test"), np.sqrt(1 / 30.5 + 1 / 50.5)
-    moved = [metrics.accuracy(sigmoid(test.logits[0] + sign * error), test.labels, 0.5) for sign in (1, -1)]
+    moved = [metric("accuracy", sigmoid(test.logits[0] + sign * error), test.labels) for sign in (1, -1)]
     hits, of = (numbers[0] for numbers in counts(run, "accuracy"))
     share = hits / of
     variance = (1 + 4 / 3) * share * (1 - share) / of + ((moved[0] - moved[1]) / 2) ** 2
@@ -143,7 +142,7 @@ def figure(run: Predictions, thresholds: Thresholds, name: str) -> Array:
     values = []
     for part in parts:
         limit = 0.5 if name.endswith("_default") else thresholds.values[:, run.fold[part]]
-        values.append(metrics.METRICS[kind](probabilities(run)[:, part], run.labels[part], limit).mean(axis=0))
+        values.append(metric(kind, probabilities(run)[:, part], run.labels[part], limit).mean(axis=0))
     return np.mean(values, axis=0)
 
 
@@ -238,7 +237,7 @@ def test_seeds_that_differ_beyond_what_images_explain_widen() -> None:
     moved = holdout(run.logits[:, 1:] + shift, run.labels.targets[1:] == 1)
     one, other = (counted(r, thresholds_of(r))["recall"] for r in (run, moved))
     assert (other.high - other.low > 2 * (one.high - one.low)).all()
-    found = metrics.recall(probabilities(moved)[:, 1:], moved.labels[1:], 0.5)
+    found = metric("recall", probabilities(moved)[:, 1:], moved.labels[1:])
     np.testing.assert_allclose(other.seed_sd, found.std(axis=0, ddof=1))
 
 
@@ -250,8 +249,8 @@ def test_fold_spread_is_that_of_the_folds_own_figures(name: str) -> None:
     for fold in range(3):
         rows = (run.fold == fold) & (run.split == "test")
         limit = 0.5 if name.endswith("_default") else thresholds.values[:, [fold]]
-        metric = metrics.METRICS[name.removesuffix("_default").removesuffix("_tuned")]
-        by_fold.append(metric(probabilities(run)[:, rows], run.labels[rows], limit))
+        kind = name.removesuffix("_default").removesuffix("_tuned")
+        by_fold.append(metric(kind, probabilities(run)[:, rows], run.labels[rows], limit))
     expected = np.std(by_fold, axis=0, ddof=1).mean(axis=0)
     np.testing.assert_allclose(intervals(run, thresholds)[name].fold_sd, expected)
     alone = predictions(9, folds=1)
@@ -314,11 +313,12 @@ def test_widths_agree_with_the_bca_bootstrap(name: str) -> None:
     run = drawn(11, rows=300, attributes=1)
     found = intervals(run, thresholds_of(run))[name]
     scores, targets = probabilities(run)[0, 1:, 0], run.labels.targets[1:, 0]
-    metric = metrics.METRICS[name.removesuffix("_default")]
 
     def statistic(rows: Array, axis: int) -> Array:
         rows = rows.astype(int)[..., None]
-        return metric(scores[rows], Labels(targets[rows], np.ones_like(rows, dtype=bool)), 0.5)[..., 0]
+        return metric(
+            name.removesuffix("_default"), scores[rows], Labels(targets[rows], np.ones_like(rows, dtype=bool)), 0.5
+        )[..., 0]
 
     rng = np.random.default_rng(0)
     bca = bootstrap((np.arange(300),), statistic, n_resamples=999, rng=rng, vectorized=True).confidence_interval

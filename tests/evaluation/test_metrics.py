@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import NAN, arrays, figure, predictions, run_of, thresholds_of
+from oracles import METRICS, NAN, arrays, figure, metric, predictions, run_of, thresholds_of
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.metrics import (
     AVERAGED,
     COUNTS,
-    METRICS,
     PER_SEED,
     Figures,
     f1,
@@ -49,7 +48,7 @@ def problems(draw: st.DrawFn) -> tuple[Array, Labels, Array]:
 @given(problem=problems())
 def test_every_metric_is_scikit_learns(name: str, problem: tuple[Array, Labels, Array]) -> None:
     scores, labels, thresholds = problem
-    found = METRICS[name](scores, labels, thresholds)
+    found = metric(name, scores, labels, thresholds)
     assert found.shape == (len(scores), labels.shape[1])
     for s, a in np.ndindex(*found.shape):
         rows = labels.observed[:, a]
@@ -61,20 +60,19 @@ def test_every_metric_is_scikit_learns(name: str, problem: tuple[Array, Labels, 
 @given(problem=problems())
 def test_every_metric_keeps_the_contract(name: str, problem: tuple[Array, Labels, Array]) -> None:
     scores, labels, thresholds = problem
-    metric = METRICS[name]
-    found = metric(scores, labels, thresholds)
+    found = metric(name, scores, labels, thresholds)
     for s in range(len(scores)):  # no leading axis at all
-        np.testing.assert_array_equal(metric(scores[s], labels, thresholds[s, 0]), found[s])
+        np.testing.assert_array_equal(metric(name, scores[s], labels, thresholds[s, 0]), found[s])
     every = np.broadcast_to(labels.targets, scores.shape).astype(np.float32)  # labels per seed, as in training
     mask = np.broadcast_to(labels.observed, scores.shape)
     hidden = Labels(np.where(mask, every, np.nan), mask)
     limits = np.broadcast_to(thresholds, scores.shape)
-    np.testing.assert_array_equal(metric(np.where(mask, scores, np.nan), hidden, limits), found)
+    np.testing.assert_array_equal(metric(name, np.where(mask, scores, np.nan), hidden, limits), found)
     padded = [
         np.concatenate([x, np.full_like(x[:, :3], fill)], axis=1) for x, fill in ((scores, 1), (every, 1), (mask, 0))
     ]
     # padding may change the order in which a sum is taken
-    np.testing.assert_allclose(metric(padded[0], Labels(*padded[1:]), thresholds), found, rtol=1e-12)
+    np.testing.assert_allclose(metric(name, padded[0], Labels(*padded[1:]), thresholds), found, rtol=1e-12)
 
 
 def test_a_ranking_ignores_thresholds_and_any_rising_change_of_the_scores() -> None:
@@ -82,8 +80,8 @@ def test_a_ranking_ignores_thresholds_and_any_rising_change_of_the_scores() -> N
     logits, targets = rng.normal(size=(50, 2)), rng.integers(0, 2, (50, 2))
     labels = Labels.of(targets, rng.random((50, 2)) < 0.9)
     for name in ("average_precision", "roc_auc"):
-        expected = METRICS[name](logits, labels, 0.5)
-        np.testing.assert_array_equal(METRICS[name](np.exp(logits), labels, 0.9), expected)
+        expected = metric(name, logits, labels, 0.5)
+        np.testing.assert_array_equal(metric(name, np.exp(logits), labels, 0.9), expected)
 
 
 def test_macro_is_the_mean_over_the_mask_and_nothing_else() -> None:
