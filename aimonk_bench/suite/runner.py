@@ -15,6 +15,7 @@ from pathlib import Path
 import filelock
 
 from aimonk_bench.backbones.features import FeatureStore
+from aimonk_bench.data import transforms
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.records import derived, index, run, suite
@@ -27,6 +28,7 @@ from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
 from aimonk_bench.suite.executors import Stage, TaskQueue
 from aimonk_bench.suite.plan import Plan, PlannedRun
 from aimonk_bench.suite.tasks import BadImages, MappedRows, Progress, ScoringResult, Training, TrainingResult
+from aimonk_bench.training.recipe import Recipe, TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -214,17 +216,17 @@ class Driver:
             with self._clock("files"):
                 run.begin(job.folder, planned.text)
             training = Training(
-                config=config,
-                encoder=planned.encoder,
+                data=TrainingData(labels.train, labels.val, folds, transforms.views(config.transform).probabilities),
+                recipe=Recipe.of(config),
                 rows=MappedRows.of(dataset.stored.rows),
                 index=dataset.stored.index,
-                labels=labels,
-                folds=folds,
+                encoder=planned.encoder,
+                transform=config.transform,
                 key=planned.id,
                 scratch=job.folder / run.CHECKPOINTS,
             )
             progress = self._progress if self._queue.trains_here else None  # which no worker could call
-            task = partial(tasks.train, training, progress, self._queue.spare_cores)
+            task = partial(tasks.train, training, progress)
             self._submit("train", job, task, partial(self._score, job, dataset, labels, folds))
 
     def _score(
@@ -260,7 +262,7 @@ class Driver:
         with self._recorded(job):
             result = scoring.result()
             job.seconds["score"] = result.seconds["score"]
-            for note in _by_fold(result.thresholds.notes):
+            for note in result.thresholds.notes:
                 logger.info("%s", note)
             with self._clock("files"):
                 run.write_thresholds(job.folder, result.thresholds)
@@ -366,15 +368,6 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _by_fold(notes: Sequence[str]) -> list[str]:
-    """Notes that differ in nothing but the fold as one: ``attr4: no observed validation positive (folds 0, 3)``."""
-    folds: dict[str, list[str]] = {}
-    for note in notes:
-        fold, _, remark = note.removeprefix("fold ").partition(", ")
-        folds.setdefault(remark, []).append(fold)
-    return [f"{remark} (fold{'s' if len(own) > 1 else ''} {', '.join(own)})" for remark, own in folds.items()]
 
 
 def _log_notes(dataset: Dataset) -> None:
