@@ -34,8 +34,8 @@ def uniform(labels: Labels, batch_size: int, steps: int, rng: np.random.Generato
 def blocks(labels: Labels, batch_size: int, steps: int, rng: np.random.Generator) -> Rows:
     """`uniform` for a store beyond memory, whose rows come in order: shuffled blocks, through a shuffle buffer.
 
-    A buffer of BUFFER_ROWS is filled with blocks of BLOCK_ROWS, shuffled and emptied: rows drawn near each other are from
-    a few blocks. Every pass has all rows once, and the last one is cut.
+    A buffer of BUFFER_ROWS is filled with blocks of BLOCK_ROWS, shuffled and emptied, so that rows drawn near each
+    other are from a few blocks. Every pass has all rows once, and the last one is cut.
     """
     passes = [_through_buffer(len(labels), rng) for _ in range(-(-steps * batch_size // len(labels)))]
     return np.concatenate(passes)[: steps * batch_size].reshape(steps, batch_size)

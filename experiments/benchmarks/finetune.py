@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 import tempfile
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,14 +22,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from aimonk_bench.backbones import trunk as trunks
+from aimonk_bench.backbones import network as trunks
 from aimonk_bench.backbones.weights import resolve
 from aimonk_bench.config.fields import BackboneConfig, TrainConfig
 from aimonk_bench.data.images import decode
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.records.environment import cores
 from aimonk_bench.registry import Spec
 from aimonk_bench.training import finetune, sources
+from aimonk_bench.training.fit import Stage
+from aimonk_bench.training.recipe import Recipe, TrainingData
+from aimonk_bench.training.stack import Stack
 from experiments.benchmarks.encode import DISTINCT, QUALITY, Size, texture
 from experiments.benchmarks.timing import Conditions, Panel, bars, interleaved, write
 
@@ -54,11 +57,22 @@ class Recomputed:
         with torch.inference_mode():
             return self._trunk(torch.from_numpy(pixels)).numpy()
 
-    def __call__(self, codes: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-        return self.encode(self.pixels(codes))
+    def __call__(self, views: np.ndarray, images: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        return self.encode(self.pixels(images))
 
-    def undisturbed(self, pictures: np.ndarray) -> np.ndarray:
-        return self(pictures, 0, 0)
+    def unaugmented(self, images: np.ndarray) -> np.ndarray:
+        return self.encode(self.pixels(images))
+
+
+class Job:
+    """A network before its first epoch."""
+
+    def __init__(self, stack: Stack, network: finetune.FineTunedNetwork) -> None:
+        self.stack, self.network, self.rngs = stack, network, stack.rngs()
+
+    def epoch(self) -> torch.Tensor:
+        """An epoch with its sampling: the losses of its steps."""
+        return self.network.train_epoch(1, self.stack.draw(self.rngs))
 
 
 class Problem:
@@ -81,29 +95,26 @@ class Problem:
         ]
         files = [own[number % DISTINCT].tobytes() for number in range(pictures.count)]
         trunk = trunks.build(weights, size, STAGE).to(memory_format=torch.channels_last)
-        self.tail = trunks.build_tail(weights, size, STAGE).to(memory_format=torch.channels_last)
+        self.tail = trunks.build_trainable(weights, size, STAGE).to(memory_format=torch.channels_last)
         self.recomputed = Recomputed(files, size, trunk, self.pool)
         numbers = np.arange(pictures.count)
-        self.rows = np.concatenate([self.recomputed(part, 0, 0) for part in np.split(numbers, pictures.count // BATCH)])
+        self.rows = np.concatenate(
+            [self.recomputed.unaugmented(part) for part in np.split(numbers, pictures.count // BATCH)]
+        )
         self.rows.tofile(folder / "rows")
         self.stored = sources.Stored(np.memmap(folder / "rows", np.float32, "r", shape=self.rows.shape), numbers[None])
-        self.targets = (rng.random((pictures.count, ATTRIBUTES)) > 0.5).astype(np.int8)
-        self.observed = rng.random((pictures.count, ATTRIBUTES)) > 0.2
-        self.fold = Fold(numbers, numbers[:BATCH], numbers[:BATCH])
+        targets, observed = (rng.random((pictures.count, ATTRIBUTES)) > share for share in (0.5, 0.2))
+        labels = Labels.of(targets, observed)
+        fold = Fold(numbers, numbers[:BATCH], numbers[:BATCH])
+        self.data = TrainingData(labels, labels, [fold], np.ones(1))
 
-    def job(self, source: sources.Source) -> finetune._Job:
+    def job(self, source: sources.Source) -> Job:
         """A job before its first epoch."""
-        config = TrainConfig(seeds=[0], batch_size=BATCH)
-        shape, known = (1, self.count), (self.targets, self.observed)
-        views, steps = np.arange(self.count).reshape(shape), self.count // BATCH
-        recipe = (Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
-        task = finetune.Task(
-            *(source, views, np.ones(1), *known, *known, [self.fold], config, recipe),
-            *(self.tail, 512, steps, torch.device("cpu"), "", None),
-        )
-        job = finetune._Job(task, 0, 0, self.readers)
-        job.epoch = 1
-        return job
+        train = TrainConfig(seeds=[0], batch_size=BATCH)
+        recipe = Recipe(train, Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
+        stack = Stack(self.data, recipe, [(0, 0)], torch.device("cpu"), torch.float32)
+        shared = finetune.Shared(source, self.tail, 512, self.readers)
+        return Job(stack, finetune.FineTunedNetwork(stack, Stage("", Spec("ignore")), shared))
 
     def bare(self) -> Callable[[], None]:
         """An epoch of nothing but forward, backward and update."""
@@ -122,21 +133,22 @@ class Problem:
 
 def measured(pictures: Size, size: int, repeats: int) -> tuple[dict[str, float], float]:
     """Seconds of an epoch of each case, and how far the losses of a first epoch lie apart."""
-    stop = threading.Event()
     with tempfile.TemporaryDirectory() as folder:
         problem = Problem(pictures, size, Path(folder))
-        losses = [problem.job(source)._train(stop) for source in (problem.stored, problem.recomputed)]
-        apart = float(np.abs(np.subtract(*losses)).max())
+        losses = [problem.job(source).epoch() for source in (problem.stored, problem.recomputed)]
+        apart = float((losses[0] - losses[1]).abs().max())
         job, again = problem.job(problem.stored), problem.job(problem.recomputed)
-        again.network.train()  # as `_train` does
+        again.network._network.train()  # as `train_epoch` does
         pixels = problem.recomputed.pixels(np.arange(BATCH))
         batches = np.split(np.arange(pictures.count), pictures.count // BATCH)
         seconds = interleaved(
             {
                 "tail": problem.bare(),
-                "stored": lambda: job._train(stop),
+                "stored": job.epoch,
                 "recomputed": lambda: [
-                    again._step(again._rows(again.task.source(own, 0, 1)), torch.from_numpy(own), 1.0)
+                    again.network._step(
+                        torch.from_numpy(problem.recomputed.unaugmented(own)), torch.from_numpy(own), 1, 1.0
+                    )
                     for own in batches
                 ],
                 "decode": lambda: [problem.recomputed.pixels(own) for own in batches],

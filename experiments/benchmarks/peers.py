@@ -34,9 +34,11 @@ from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.config.fields import DataConfig, KFold, TrainConfig, TransformConfig
 from aimonk_bench.data import image_files, label_file, splits, synthetic, transforms
 from aimonk_bench.data.image_files import ImageFile
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.registry import Spec
-from aimonk_bench.training import trainer
+from aimonk_bench.training.heads_trainer import train_heads
+from aimonk_bench.training.recipe import Recipe, TrainingData
 from experiments.benchmarks import encode
 from experiments.benchmarks.plain import masked_bce
 from experiments.benchmarks.timing import Conditions, Panel, Row, bars, interleaved, write
@@ -60,19 +62,11 @@ class Problem:
 def ours(problem: Problem, seeds: int, epochs: int = 10) -> Predicted:
     """Stacked heads of all folds and seeds."""
     count, attributes = problem.targets.shape
-    trained = trainer.train(
-        problem.features,
-        np.arange(count)[None],
-        np.ones(1),
-        problem.targets,
-        problem.observed,
-        problem.folds,
-        TrainConfig(seeds=list(range(seeds)), epochs=epochs),
-        Spec("masked_bce"),
-        Spec("ignore"),
-        Spec("uniform"),
-        attributes=[f"attr{number + 1}" for number in range(attributes)],
-    )
+    labels = Labels.of(problem.targets, problem.observed, [f"attr{number + 1}" for number in range(attributes)])
+    data = TrainingData(labels, labels, problem.folds, np.ones(1))
+    train = TrainConfig(seeds=list(range(seeds)), epochs=epochs)
+    recipe = Recipe(train, Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
+    trained = train_heads(problem.features, np.arange(count)[None], data, recipe)
     return [1 / (1 + np.exp(-fold["test"].astype(np.float64))) for fold in trained.logits]
 
 

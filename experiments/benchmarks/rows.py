@@ -5,7 +5,7 @@ S heads are S seeds. Every size is a process of its own, limited to 2 GB, pages 
 cgroup (v1) below the one it is started in; where none can be made, `limit` says so and nothing bounds it. The pages of
 its file are dropped first, so that they count. `anonymous MB` is the peak of RssAnon, sampled every 10 ms, over all of
 the process, `start MB` what Python, torch and NumPy hold before the labels are made. Seconds are those of
-`trainer.train`, per million rows and epoch; `cpu` those of the processor. All sizes take turns, ROUNDS times, each time
+`train_heads`, per million rows and epoch; `cpu` those of the processor. All sizes take turns, ROUNDS times, each time
 with REPEATS trainings, the first of which reads from the disk: the least time and the most memory count.
 """
 
@@ -70,9 +70,11 @@ def watched(peak: list[float]) -> Iterator[None]:
 def child(path: Path, rows: int, heads: int, order: str) -> dict[str, object]:
     """Train on the store at ``path``, in this process: seconds and memory."""
     from aimonk_bench.config.fields import TrainConfig
+    from aimonk_bench.data.labels import Labels
     from aimonk_bench.data.splits import Fold
     from aimonk_bench.registry import Spec
-    from aimonk_bench.training import trainer
+    from aimonk_bench.training.heads_trainer import train_heads
+    from aimonk_bench.training.recipe import Recipe, TrainingData
 
     start, peak, wall, cpu = anonymous(), [], [], []
     with watched(peak):
@@ -82,11 +84,12 @@ def child(path: Path, rows: int, heads: int, order: str) -> dict[str, object]:
         targets = (rng.random((rows, ATTRIBUTES), np.float32) > 0.7).astype(np.int8)
         fold = Fold(*np.split(rng.permutation(rows), (int(0.7 * rows), int(0.85 * rows))))
         config = TrainConfig(seeds=list(range(heads)), batch_size=BATCH, epochs=EPOCHS, order=order)
-        specs = Spec("masked_bce"), Spec("ignore"), Spec("uniform")
-        names, index = list("abcd"), np.arange(rows)[None]
+        recipe = Recipe(config, Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
+        labels, index = Labels(targets, observed, tuple("abcd")), np.arange(rows)[None]
+        data = TrainingData(labels, labels, [fold], np.ones(1))
         for _ in range(REPEATS):
             begin = time.perf_counter(), time.process_time()
-            trainer.train(features, index, np.ones(1), targets, observed, [fold], config, *specs, attributes=names)
+            train_heads(features, index, data, recipe)
             wall.append(time.perf_counter() - begin[0])
             cpu.append(time.process_time() - begin[1])
     return {"start MB": start, "anonymous MB": peak[0], "seconds": min(wall), "cpu": min(cpu)}

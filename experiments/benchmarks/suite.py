@@ -262,7 +262,7 @@ def measured(overrides: list[str], part: Part) -> tuple[list[Row], Row, Row]:
     wall, own = min(suites, key=lambda run: run[0])
     script = min(scripts, key=lambda run: run["wall"])
     rates = encode.halves(seconds, len(some), len(work.views.keys), encoder.batch)
-    floor = step.floor_seconds(len(work.folds), work.seeds, work.features)
+    floor = step.bare_seconds(len(work.folds), work.seeds, work.features)
     per_picture = seconds["training"] / (part.batches * config.train.batch_size)
     per_prediction = seconds["predicting"] / min(part.predicted, int(work.scored))
     parts = {

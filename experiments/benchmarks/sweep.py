@@ -1,6 +1,6 @@
 """A hundred points of a sweep as stacked heads against one of them: 5 learning rates x 5 decays x 4 gammas of focal.
 
-D 512, B 16, A 4, one seed, a hold-out, ten epochs; `trainer.train` from start to end, validation of every epoch
+D 512, B 16, A 4, one seed, a hold-out, ten epochs; `train_heads` from start to end, validation of every epoch
 included. That each head equals its separate run is a test (`tests/training/test_trainer.py`).
 """
 
@@ -10,8 +10,9 @@ from pathlib import Path
 
 from aimonk_bench.config.fields import TrainConfig
 from aimonk_bench.registry import Spec
-from aimonk_bench.training import trainer
-from experiments.benchmarks.step import ATTRIBUTES, BATCH, problem
+from aimonk_bench.training.heads_trainer import train_heads
+from aimonk_bench.training.recipe import Recipe
+from experiments.benchmarks.step import BATCH, problem
 from experiments.benchmarks.timing import Conditions, Panel, bars, interleaved, write
 
 TARGET = 12.0
@@ -25,15 +26,12 @@ GRID = {
 def main(out: Path, quick: bool = False) -> None:
     """Write sweep.json, sweep.md and sweep.png."""
     conditions = Conditions.now()
-    bank, index, probabilities, targets, observed, folds = problem(1)
+    matrix, index, data = problem(1)
     train = TrainConfig(seeds=[0], batch_size=BATCH, epochs=1 if quick else 10, optimizer=Spec("adamw"))
-    recipe = (train, Spec("focal", {"gamma": 2.0, "alpha": 0.25}), Spec("ignore"), Spec("uniform"))
-    names = [f"attr{number}" for number in range(1, ATTRIBUTES + 1)]
+    entries = Spec("focal", {"gamma": 2.0, "alpha": 0.25}), Spec("ignore"), Spec("uniform")
 
     def trained(grid: dict[str, list[float]]) -> None:
-        trainer.train(
-            *(bank, index, probabilities, targets, observed, folds, *recipe), attributes=names, tune=grid or None
-        )
+        train_heads(matrix, index, data, Recipe(train, *entries, grid))
 
     cases = {"one point": lambda: trained({}), "100 points": lambda: trained(GRID)}
     seconds = interleaved(cases, 1 if quick else 5)

@@ -22,9 +22,12 @@ from aimonk_bench.registry import Spec
 from aimonk_bench.reporting import summary
 from aimonk_bench.suite.plan import plan_suite
 from aimonk_bench.tables import TABLES
-from aimonk_bench.training import losses, trainer
-from aimonk_bench.training.batches import Streams
+from aimonk_bench.training import losses
+from aimonk_bench.training.batches import HeadRngs
+from aimonk_bench.training.entries import bind
 from aimonk_bench.training.heads import Heads
+from aimonk_bench.training.heads_trainer import train_heads
+from aimonk_bench.training.recipe import Recipe, TrainingData
 from aimonk_bench.training.samplers import uniform
 from experiments.benchmarks import __main__ as command
 from experiments.benchmarks import competent, encode, finetune, overhead, peers, plain, rows, step, suite, sweep, timing
@@ -69,34 +72,26 @@ def small(workplace):
 def start(features, attributes):
     """The head with which ours begins."""
     head = torch.nn.Linear(features, attributes)
-    initial = Heads.initial(attributes, features, [Streams.of(0, 0).init])
+    initial = Heads.initial(attributes, features, [HeadRngs.of(0, 0).init])
     head.load_state_dict({"weight": initial.weight[0], "bias": initial.bias[0, 0]})
     return head
 
 
 def batches(small):
     """What ours draws: rows and flips of every step."""
-    streams, train, listed = Streams.of(0, 0), small.fold.train, small.listed
+    rngs, train, listed = HeadRngs.of(0, 0), small.fold.train, small.listed
     steps = -(-len(train) // BATCH)
     for _ in range(EPOCHS):
-        drawn = uniform(listed.labels.targets[train], listed.labels.observed[train], BATCH, steps, streams.sampler)
-        yield from zip(train[drawn], streams.views.choice(2, size=drawn.shape, p=[0.5, 0.5]) == 1, strict=True)
+        drawn = uniform(listed.labels[train], BATCH, steps, rngs.sampler)
+        yield from zip(train[drawn], rngs.views.choice(2, size=drawn.shape, p=[0.5, 0.5]) == 1, strict=True)
 
 
 def test_both_scripts_take_the_steps_that_ours_takes(small):
-    ours = trainer.train(
-        small.bank.rows,
-        small.bank.index,
-        np.array([0.5, 0.5]),
-        small.listed.labels.targets,
-        small.listed.labels.observed,
-        [small.fold],
-        TrainConfig(lr=LR, batch_size=BATCH, epochs=EPOCHS, seeds=[0]),
-        Spec("masked_bce"),
-        Spec("ignore"),
-        Spec("uniform"),
-        attributes=list(small.listed.labels.attributes),
-    )
+    labels = small.listed.labels
+    data = TrainingData(labels, labels, [small.fold], np.array([0.5, 0.5]))
+    train = TrainConfig(lr=LR, batch_size=BATCH, epochs=EPOCHS, seeds=[0])
+    recipe = Recipe(train, Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
+    ours = train_heads(small.bank.rows, small.bank.index, data, recipe)
     features, test = torch.from_numpy(small.bank.rows[small.bank.index.ravel()]), small.fold.test
     labels = small.targets, small.observed
     heads = {name: start(features.shape[1], 4) for name in ("plain", "competent")}
@@ -206,7 +201,7 @@ def test_the_competent_scripts_losses_are_ours(name):
     targets[:, 2] = 0
     positives = torch.tensor([3.0, 40.0, 0.0, 900.0])  # one beyond the cap, one without a positive
     negatives = torch.tensor([90.0, 12.0, 30.0, 1.0])
-    ours = losses.bind(losses.LOSSES[name], positives.view(1, 1, -1), negatives.view(1, 1, -1))
+    ours = bind(losses.LOSSES[name], positives=positives.view(1, 1, -1), negatives=negatives.view(1, 1, -1))
     theirs = competent.LOSSES[name](positives, negatives)
     slopes = []
     for loss, batch in ((ours, targets[None]), (theirs, targets)):
@@ -315,10 +310,6 @@ def test_targets_of_a_million_rows_and_of_steps_are_compared():
     free = {**twice[0], "limit": "none", "most MB with pages": ""}
     assert rows.best([free, twice[1]]) == {**rows.best(twice), "limit": "none", "most MB with pages": ""}
 
-    ratios = dict(zip((f"{loss} / floor" for loss in step.LOSSES), (1.4, 1.41, 2.0, 1.0, 1.3), strict=True))
-    found = step.targets([{"heads": heads, "threads": 1, "timed": "step", **ratios} for heads in (5, 25)])
-    assert [own["met"] for own in found] == [True, False, False, True, True]
-
 
 def test_overheads_are_measured(tmp_path):
     rows = [
@@ -335,27 +326,16 @@ def test_overheads_are_measured(tmp_path):
     assert (tmp_path / "suite" / "summary.csv").exists()
 
 
-def test_a_step_is_measured_beside_its_floor():
-    rows = step.measured(1, 1)
+def test_a_step_is_measured_beside_a_bare_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(step, "IMAGES", 128)
+    rows = step.measured(1)
     assert [row["timed"] for row in rows] == list(step.TIMED)
     for row in rows:
-        assert row["floor us"] > 0
-        assert all(row[f"{loss} / floor"] > 1 for loss in step.LOSSES)  # the step does all of the floor, and more
-
-
-def test_the_quick_look_at_steps_has_targets(tmp_path, monkeypatch):
-    def measured(heads, threads):
-        ratios = {f"{loss} / floor": 1.2 for loss in step.LOSSES}
-        return [
-            {"heads": heads, "threads": threads, "timed": timed, "floor us": 9.0, "torch us": 9.0, "MB": 0.2, **ratios}
-            for timed in step.TIMED
-        ]
-
-    monkeypatch.setattr(step, "measured", measured)
+        assert row["bare us"] > 0
+        assert all(row[f"{loss} / bare"] > 1 for loss in step.LOSSES)  # the step does all of the bare one, and more
+    monkeypatch.setattr(step, "measured", lambda heads: [{**row, "heads": heads} for row in rows])
     step.main(tmp_path, quick=True)
-    found = json.loads((tmp_path / "step.json").read_text())
-    assert found["Targets"]
-    assert all(own["met"] for own in found["Targets"])
+    assert len(json.loads((tmp_path / "step.json").read_text())["Steps"]) == 4
     assert {path.name for path in tmp_path.iterdir()} == {"step.json", "step.md", "step.png"}
 
 
