@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,8 @@ def test_in_a_suite_an_absent_weight_file_fails_its_run_only(write):
     assert loader.load_suite(path, TABLES) == load_suite(path)
 
 
+REPOSITORY = Path(__file__).parents[2]
+
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 
 
@@ -366,3 +369,10 @@ def test_data_of_an_installed_config_lie_under_the_working_directory(write, tmp_
     monkeypatch.setattr(sources, "PACKAGE", package)
     config = load(write("x.yaml", "extends: datasets/d.yaml\n"))
     assert config.data.labels == tmp_path / ".data" / "l.txt"
+
+
+def test_the_wheel_carries_the_configs_to_where_they_are_looked_for():
+    build = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    assert build["wheel"]["force-include"] == {"configs": "aimonk_bench/configs"}
+    assert {"aimonk_bench", "configs"} <= {*build["sdist"]["only-include"]}  # a wheel is also built from it
+    assert sources.shipped_configs() == REPOSITORY / "configs"
