@@ -53,8 +53,8 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
             return
         datasets = EncodedDatasets(plan.dataset, clock, progress)
         datasets.prepare([planned], fatal=UserError)
-        with executors.opened(plan.baseline.config.run.executor, runs=1) as pools:
-            driver = Driver(datasets, TaskQueue(pools, clock), clock, progress)
+        with executors.opened(plan.baseline.config.run.executor, 1, clock) as queue:
+            driver = Driver(datasets, queue, clock, progress)
             driver.execute([planned], {planned.id: folder})
     for error in driver.failures.values():
         raise error if isinstance(error, UserError) else RunFailed(reason(error)) from error
@@ -77,7 +77,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
             pending = [p for p in plan.runs if not run.claim(folders[p.id], p.id, p.text)]
         datasets = EncodedDatasets(plan.dataset, clock, progress)
         frozen = sum(planned.config.backbone.freeze == "all" for planned in pending)
-        with executors.opened(plan.baseline.config.run.executor, frozen) as pools:
+        with executors.opened(plan.baseline.config.run.executor, frozen, clock) as queue:
             datasets.prepare(pending, fatal=BadImages)
             record = suite.SuiteRecord(
                 name=plan.name,
@@ -90,7 +90,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
             for planned in plan.runs:
                 if planned not in pending:
                     restore(planned, folders[planned.id], clock)
-            driver = Driver(datasets, TaskQueue(pools, clock), clock, progress)
+            driver = Driver(datasets, queue, clock, progress)
             try:
                 driver.execute(pending, folders)
             finally:
