@@ -53,10 +53,15 @@ def contents(folder: Path) -> list[str]:
         raise UserError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with atomic(path) as partial:
+        partial.write_bytes(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8 with LF line ends, atomically."""
-    with atomic(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+    write_bytes(path, text.encode())
 
 
 def plain(value: Any) -> Any:
