@@ -114,13 +114,21 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def read_as(kind: type[T], path: Path) -> T:
-    """Read a JSON file as the dataclass ``kind`` and check the types of its fields.
+    """Read a JSON file as the dataclass ``kind``, see `checked`."""
+    return checked(kind, read_json(path), path)
+
+
+def checked(kind: type[T], content: object, path: Path) -> T:
+    """The content of a file as the dataclass ``kind``, the types of its fields checked; other keys are ignored.
 
     Raises:
         UserError: fields are missing or of another type; all of them are listed.
     """
     try:
-        checked: T = _adapter(kind).validate_python(read_json(path))  # type: ignore[arg-type]  # a class has a hash
-        return checked
+        value: T = _adapter(kind).validate_python(content)  # type: ignore[arg-type]  # a class has a hash
+        return value
     except ValidationError as error:
-        raise UserError([f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]) from error
+        places = [(".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors()]
+        raise UserError(
+            [f"{path}: {place}: {text}" if place else f"{path}: {text}" for place, text in places]
+        ) from error
