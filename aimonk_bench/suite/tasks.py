@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,9 +30,6 @@ from aimonk_bench.reporting import figures
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
 from aimonk_bench.training.outcome import Trained
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Progress = Callable[[str, int, int], None]
 
