@@ -184,11 +184,6 @@ class TaskQueue:
         """Whether trainings run in this process."""
         return self._executors.train is SERIAL
 
-    @property
-    def spare_cores(self) -> int:
-        """Cores that a training in this process leaves to a scoring worker."""
-        return int(self.trains_here and self._executors.score is not SERIAL)
-
     def submit(self, stage: Stage, label: str, task: Task, then: Then) -> None:
         """Run a task by the executor of its stage; here, if the workers have died.
 

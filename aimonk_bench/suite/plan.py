@@ -27,11 +27,13 @@ from aimonk_bench.evaluation.thresholds import THRESHOLDS
 from aimonk_bench.registry import Spec
 from aimonk_bench.reporting.words import count, run_name
 from aimonk_bench.suite.dataset import Dataset, locate
-from aimonk_bench.training import checks
-from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES
-from aimonk_bench.training.losses import LOSSES, SET_LOSSES
+from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.missing import MISSING, wants_teacher
+from aimonk_bench.training.optimizers import OPTIMIZERS
+from aimonk_bench.training.recipe import Recipe, check
 from aimonk_bench.training.samplers import SAMPLERS
+from aimonk_bench.training.schedules import SCHEDULES
+from aimonk_bench.training.set_losses import SET_LOSSES
 
 FREEZE = "freeze="
 SCALARS = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")  # of an id
@@ -165,7 +167,7 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
     problems: list[str] = []
     for config in configs:
         try:
-            checks.check(config.train, config.loss, config.missing, config.sampler, len(listed.labels.attributes))
+            check(Recipe.of(config), len(listed.labels.attributes))
         except UserError as error:
             problems += error.problems
     # images with equal bytes may join further groups, which the run itself checks

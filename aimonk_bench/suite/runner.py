@@ -224,7 +224,7 @@ class Driver:
                 scratch=job.folder / run.CHECKPOINTS,
             )
             progress = self._progress if self._queue.trains_here else None  # which no worker could call
-            task = partial(tasks.train, training, progress, self._queue.spare_cores)
+            task = partial(tasks.train, training, progress)
             self._submit("train", job, task, partial(self._score, job, dataset, labels, folds))
 
     def _score(

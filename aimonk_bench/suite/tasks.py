@@ -31,6 +31,7 @@ from aimonk_bench.reporting import figures
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
 from aimonk_bench.training.outcome import Trained
+from aimonk_bench.training.recipe import Recipe, TrainingData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,12 +143,11 @@ class TrainingResult:
     seconds: dict[str, float]
 
 
-def train(training: Training, progress: Progress | None = None, spare_cores: int = 0) -> TrainingResult:
+def train(training: Training, progress: Progress | None = None) -> TrainingResult:
     """Train heads on frozen features, or the layers that are not frozen together with a head.
 
     Args:
         progress: called with ("train", epochs done, epochs).
-        spare_cores: cores that other processes use.
 
     Raises:
         RunFailed: a loss is not finite, or the sampler finds nothing to draw.
@@ -156,19 +156,14 @@ def train(training: Training, progress: Progress | None = None, spare_cores: int
     clock = Clock()
     config, labels, rows = training.config, training.labels, training.rows.open()
     views = transforms.views(config.transform)
-    common: tuple[Any, ...] = (views.probabilities, labels.train.targets, labels.train.observed, training.folds)
-    common += (config.train, config.loss, config.missing, config.sampler)
-    named: dict[str, Any] = {
-        "attributes": labels.train.attributes,
-        "val_observed": labels.val.observed,
-        "progress": progress,
-    }
+    data = TrainingData(labels.train, labels.val, training.folds, views.probabilities)
+    recipe = Recipe.of(config)
     if config.backbone.freeze == "all":
         with clock("start"):  # torch is imported when there is something to train
-            from aimonk_bench.training import trainer
+            from aimonk_bench.training import heads_trainer
 
         with clock("train"):
-            trained = trainer.train(rows, training.index, *common, tune=config.tune, spared=spare_cores, **named)
+            trained = heads_trainer.train_heads(rows, training.index, data, recipe, progress=progress)
         return TrainingResult(trained, clock.seconds)
     with clock("start"):
         from aimonk_bench.backbones import network
@@ -176,12 +171,13 @@ def train(training: Training, progress: Progress | None = None, spare_cores: int
 
     with clock("train"):
         encoder = training.encoder
-        tail = network.build_trainable(encoder.weights, encoder.size, encoder.freeze)
+        layers = network.build_trainable(encoder.weights, encoder.size, encoder.freeze)
         source: sources.Source = sources.Stored(rows, training.index)
         if config.backbone.freeze == "none":
             source = sources.Pixels(rows, training.index[0], views.keys, config.transform)
-        named |= {"tail": tail, "key": training.key, "checkpoints": training.scratch}
-        trained = finetune.train(source, *common, **named)
+        trained = finetune.fine_tune(
+            source, data, recipe, layers=layers, key=training.key, checkpoints=training.scratch, progress=progress
+        )
     return TrainingResult(trained, clock.seconds)
 
 

@@ -53,21 +53,16 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_image_in_eve
 
     sha256 = [image.sha256 for image in run.dataset.images if image]
     (fold,) = splits.split(config.split, labels, splits.components(sha256, None))
-    streams = batches.Streams.of(3, 0)
-    start = heads.Heads.initial(4, 1280, [streams.init])
+    rngs = batches.HeadRngs.of(3, 0)
+    start = heads.Heads.initial(4, 1280, [rngs.init])
     head = torch.nn.Linear(1280, 4)
     head.weight.data, head.bias.data = start.weight[0].detach(), start.bias[0, 0].detach()
     optimizer = torch.optim.Adam(head.parameters(), lr=0.01)
     steps, losses = -(-len(fold.train) // 16), []
     for _ in range(2):
-        index, part = (
-            np.arange(2 * len(sha256)).reshape(2, -1),
-            batches.Part(fold.train, labels.targets, labels.observed),
-        )
-        drawn = batches.Plan(samplers.uniform, index, np.array([0.5, 0.5]), [part], [streams], (steps, 16))
-        epoch = drawn.block(slice(0, steps))
-        for rows, stored in zip(epoch[0][:, 0], epoch[1][:, 0], strict=True):
-            views = stored // len(sha256)
+        training = batches.TrainingRows(fold.train.astype(np.int32), labels[fold.train])
+        drawn = batches.EpochBatches.draw(samplers.uniform, [training], [rngs], np.array([0.5, 0.5]), (steps, 16))
+        for rows, views in zip(drawn.images[:, 0], drawn.views[:, 0], strict=True):
             logits = head(encode(rows, views == 1))
             mask = torch.from_numpy(labels.observed[rows])
             truth = torch.from_numpy(labels.targets[rows]).float()
