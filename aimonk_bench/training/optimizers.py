@@ -12,22 +12,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, TypeAlias
 
 from annotated_types import Ge, Lt
 
 from aimonk_bench.errors import UserError
-from aimonk_bench.lazy import Lazy
 from aimonk_bench.training.entries import declares
+from aimonk_bench.training.lazy_torch import Tensor, torch
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    Tensors: TypeAlias = Sequence[Tensor]
-    Move: TypeAlias = Callable[[Tensors, float], None]
-else:
-    torch = Lazy("torch")
+Tensors: TypeAlias = Sequence[Tensor]
+Move: TypeAlias = Callable[[Tensors, float], None]
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # torch's
 
