@@ -84,8 +84,8 @@ class Problem:
         self.rows.tofile(folder / "rows")
         self.stored = Stored(np.memmap(folder / "rows", np.float32, "r", shape=self.rows.shape), numbers[None])
         shape = (images.count, ATTRIBUTES)
-        targets, observed = (rng.random(shape) > 0.5).astype(np.int8), rng.random(shape) > 0.2
-        labels = Labels(targets, observed, [f"attr{number}" for number in range(1, ATTRIBUTES + 1)])
+        targets, observed = rng.random(shape) > 0.5, rng.random(shape) > 0.2
+        labels = Labels.of(targets, observed, [f"attr{number}" for number in range(1, ATTRIBUTES + 1)])
         self.data = TrainingData(labels, labels, [Fold(numbers, numbers[:BATCH], numbers[:BATCH])], np.ones(1))
 
     def epoch(self, source: Source) -> np.ndarray:

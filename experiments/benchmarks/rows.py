@@ -83,7 +83,7 @@ def child(path: Path, rows: int, heads: int, order: str) -> dict[str, object]:
         targets = (rng.random((rows, ATTRIBUTES), np.float32) > 0.7).astype(np.int8)
         fold = Fold(*np.split(rng.permutation(rows), (int(0.7 * rows), int(0.85 * rows))))
         config = TrainConfig(seeds=list(range(heads)), batch_size=BATCH, epochs=EPOCHS, order=order)
-        labels, index = Labels(targets, observed, list("abcd")), np.arange(rows)[None]
+        labels, index = Labels.of(targets, observed, list("abcd")), np.arange(rows)[None]
         data = TrainingData(labels, labels, [fold], np.ones(1))
         for _ in range(REPEATS):
             begin = time.perf_counter(), time.process_time()
