@@ -17,10 +17,12 @@ from aimonk_bench.data import transforms
 from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
 from aimonk_bench.registry import options_model, show
-from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES
-from aimonk_bench.training.losses import LOSSES, SET_LOSSES
+from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.missing import MISSING
+from aimonk_bench.training.optimizers import OPTIMIZERS
 from aimonk_bench.training.samplers import SAMPLERS
+from aimonk_bench.training.schedules import SCHEDULES
+from aimonk_bench.training.set_losses import SET_LOSSES
 
 
 def _stages(backbone: str) -> tuple[str, ...]:

@@ -26,11 +26,8 @@ LONG_MODULES = {
     "evaluation/audit.py",
     "evaluation/intervals.py",
     "evaluation/signal.py",
-    "suite/runner.py",
-    "training/finetune.py",
-    "training/trainer.py",
 }
-LONG_SIGNATURES = {"training/finetune.py train", "training/trainer.py train"}
+LONG_SIGNATURES: set[str] = set()
 
 
 def import_cycle(imports: Mapping[str, set[str]]) -> list[str]:

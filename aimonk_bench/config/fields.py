@@ -160,10 +160,14 @@ class Values(Section):
 
 
 class DataConfig(Section):
-    """The label file, the image folder and how to read them."""
+    """The label file, the image folder and how to read them.
+
+    ``truth`` is a file of the same format that states what missing or wrong labels should have been.
+    """
 
     labels: PathField
     images: PathField
+    truth: PathField | None = None
     importer: str = "auto"
     id: str | None = None
     group: str | None = None
@@ -281,6 +285,16 @@ class PlotConfig(Section):
     title: str = "Aimonk_multilabel_problem"
 
 
+class RunConfig(Section):
+    """How work is executed, which changes no result: it enters no id and is no axis of a suite.
+
+    ``executor``: `serial` does everything in this process, `processes` in worker processes; `auto` trains in this
+    process and scores in a worker if there are many runs.
+    """
+
+    executor: Literal["auto", "serial", "processes"] = "auto"
+
+
 class Config(Section):
     """One experiment, complete: every path absolute, every option of every entry filled in."""
 
@@ -308,6 +322,7 @@ class Config(Section):
     threshold: Entry = Spec("per_attribute_f1")
     calibration: Literal["none", "platt"] = "none"
     plot: PlotConfig = PlotConfig()
+    run: RunConfig = RunConfig()
 
 
 class SuiteSection(Section):
@@ -338,4 +353,5 @@ MODELS: dict[str | int, type[Section]] = {  # key or union tag in such a path ->
     "transform": TransformConfig,
     "train": TrainConfig,
     "plot": PlotConfig,
+    "run": RunConfig,
 }

@@ -19,7 +19,7 @@ from aimonk_bench.config.nodes import Fault, Node, fault, locate, merge, wrap
 from aimonk_bench.registry import Problem, Spec
 
 MAX_RUNS = 10_000
-_FIXED = ("data", "name", "plot", "suite", "extends")  # what no axis may vary
+FIXED = ("data", "name", "plot", "run", "suite", "extends")  # sections that no axis may vary
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ class _Cell:
 
 
 def public(config: Config) -> dict[str, Any]:
-    """Plain data of a config without name, plot and paths: what a run's id is made of."""
-    data = config.model_dump(mode="json", exclude={"name": True, "plot": True, "data": {"labels", "images"}})
+    """Plain data of a config for a run's id: without paths and without what changes no result."""
+    paths = {"labels", "images", "truth"}
+    data = config.model_dump(mode="json", exclude={"name": True, "plot": True, "run": True, "data": paths})
     if is_weight_file(config.backbone.weights):
         data["backbone"]["weights"] = "path"
     return data
@@ -102,7 +103,7 @@ def _shown(value: object) -> str:
 def axis_fault(override: Node, axes: Sequence[str]) -> Fault | None:
     """A ``--set`` that an axis would undo; axes that no suite may have are not looked at."""
     for axis in axes:
-        if axis.split(".")[0] in _FIXED:
+        if axis.split(".")[0] in FIXED:
             continue
         node: Node | None = override
         for part in axis.split("."):
@@ -149,8 +150,8 @@ def _structure(tree: Node) -> tuple[list[Fault], bool]:
     problems = []
     for key in suite.axes:
         path: registry.Path = ("suite", "axes", key)
-        if key.split(".")[0] in _FIXED:
-            problems.append(Problem(path, f"the axis {key!r}", "a key outside " + ", ".join(_FIXED), on_key=True))
+        if key.split(".")[0] in FIXED:
+            problems.append(Problem(path, f"the axis {key!r}", "a key outside " + ", ".join(FIXED), on_key=True))
         for outer in suite.axes:
             if key.startswith(f"{outer}."):
                 problems.append(Problem(path, f"an axis inside the axis {outer!r}", "separate axes", on_key=True))

@@ -114,7 +114,7 @@ def absent(tree: Node) -> list[Fault]:
 
 def _paths(tree: Node) -> Iterator[tuple[str, str, Node, str]]:
     """The section, key, node and absolute form of every path written in a tree."""
-    for section, key in (("data", "labels"), ("data", "images"), ("backbone", "weights")):
+    for section, key in (("data", "labels"), ("data", "images"), ("data", "truth"), ("backbone", "weights")):
         parent = tree.child(section)
         node = parent.child(key) if parent else None
         if node and isinstance(node.value, str) and (section == "data" or is_weight_file(node.value)):

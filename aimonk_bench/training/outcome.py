@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from aimonk_bench.evaluation.metrics import f1, macro, ranking
-from aimonk_bench.training.samplers import left_out
+from aimonk_bench.training.recipe import Recipe, TrainingData
+from aimonk_bench.training.samplers import empty_strata
 from aimonk_bench.training.tuning import Tuning
 
 
@@ -17,13 +18,13 @@ class Trained:
     """What training leaves.
 
     Attributes:
-        logits: for each fold ``{"val": [S', Rv, A], "test": [S', Rt, A]}``: rows in the order of the fold, view 0,
-            the chosen weights; in the dtype of the training.
+        logits: for each fold ``{"val": [S, R, A], "test": [S, R, A]}``: rows in the order of the fold, unaugmented
+            images, the chosen weights; in the dtype of the training.
         history: the columns of history.csv, sorted by seed (as configured), fold and iteration.
-        effective_positive_rate: [S', F, A] share of positives among the observed labels drawn; NaN where none was.
-        chosen_epoch: [S', F], from 1.
+        effective_positive_rate: [S, F, A] share of positives among the observed labels drawn; NaN where none was.
+        chosen_epoch: [S, F], from 1.
         tuning: the grid and what was chosen of it, to which all of the above belongs; None where nothing is tuned.
-        notes: what the user should be told.
+        notes: what the user should know, as sentences.
     """
 
     logits: list[dict[str, np.ndarray]]
@@ -34,132 +35,120 @@ class Trained:
     notes: list[str]
 
 
-def known(targets: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Targets int8 [N, A], 0 where not observed, and the mask."""
-    mask = np.array(observed, bool)
-    return np.where(mask, targets, 0).astype(np.int8), mask
+@dataclass(frozen=True)
+class Teacher:
+    """The first of two stages: the epoch kept, and the mean training loss of the last one."""
+
+    epoch: int
+    loss: float
 
 
-class Tally:
-    """Counts the labels of drawn pictures: eight columns of labels are a word of 64 bits, a sum of words eight counts.
+@dataclass(frozen=True, eq=False)
+class JobOutcome:
+    """What one seed in one fold comes to.
 
-    Args:
-        targets: [N, A], 0 or 1, and 0 where not observed.
-        observed: [N, A].
+    Attributes:
+        logits: ``{"val": [R, A], "test": [R, A]}``.
+        losses: [E x T] of its steps, over the E epochs before it stopped.
+        scores: the val_* columns, each [E].
+        chosen_epoch: from 1.
+        scored: whether a score ever chose an epoch.
+        counts: [2, A] positives and observed labels drawn.
+        teacher: of the first stage, None without one.
     """
 
-    ROWS = (1 << 8) - 1  # added up at once, as an eighth of a word counts no further
-    WORDS = 1 << 14  # looked up at once, or ROWS of each job, which stay within the caches
-
-    def __init__(self, targets: np.ndarray, observed: np.ndarray) -> None:
-        pictures, attributes = observed.shape
-        columns = np.zeros((pictures, -(-attributes // 4) * 8), np.uint8)
-        columns[:, :attributes], columns[:, attributes : 2 * attributes] = observed, targets == 1
-        self._shape, self._words = (-1, 2, attributes), columns.view(np.uint64).T.copy()
-
-    def __call__(self, orders: np.ndarray) -> np.ndarray:
-        """Observed labels and positives among the pictures [J, ...], each as often as it stands there: [2, J, A]."""
-        rows = orders.reshape(len(orders), -1)
-        counts = np.zeros((len(rows), len(self._words), 8), np.int64)
-        size = self.ROWS * max(1, self.WORDS // (self.ROWS * len(rows)))
-        for start in range(0, rows.shape[1], size):
-            part = rows[:, start : start + size]
-            pieces = np.arange(0, part.shape[1], self.ROWS)
-            for word, own in enumerate(self._words):
-                sums = np.add.reduceat(own.take(part), pieces, axis=1)
-                counts[:, word] += sums.view(np.uint8).reshape(len(rows), -1, 8).sum(1, dtype=np.int64)
-        _, kinds, attributes = self._shape
-        return counts.reshape(len(rows), -1)[:, : kinds * attributes].reshape(self._shape).swapaxes(0, 1)
+    seed: int
+    fold: int
+    logits: dict[str, np.ndarray]
+    losses: np.ndarray
+    scores: dict[str, np.ndarray]
+    chosen_epoch: int
+    scored: bool
+    counts: np.ndarray
+    teacher: Teacher | None
 
 
-def val_metrics(probability: np.ndarray, targets: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
-    """The metric columns of history.csv at the end of an epoch: macro over what defines them.
-
-    Args:
-        probability: [..., R, A] float64; targets and observed broadcast with it.
-
-    Returns:
-        ``{"val_f1_default": [...], ...}``.
-    """
-    found = {"f1_default": f1(probability, targets, observed, 0.5), **ranking(probability, targets, observed)}
-    return {f"val_{name}": macro(values, ~np.isnan(values)) for name, values in found.items()}
-
-
-def watched(select: str, scores: dict[str, np.ndarray]) -> np.ndarray:
-    """Of the columns of an epoch the score that chooses it, larger for better epochs."""
-    return -scores["val_loss"] if select in ("last", "loss") else scores[f"val_{select}"]
-
-
-def positive_rate(positive: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """The share of positives among the observed labels drawn; NaN where none was."""
-    rate: np.ndarray = np.divide(positive, observed, out=np.full(observed.shape, np.nan), where=observed > 0)
-    return rate
-
-
-def history(
-    jobs: Sequence[tuple[int, int]],
+def assemble(
+    jobs: Sequence[JobOutcome],
+    data: TrainingData,
+    recipe: Recipe,
     steps: int,
-    losses: Sequence[np.ndarray],
-    scores: Sequence[dict[str, np.ndarray]],
-) -> dict[str, np.ndarray]:
-    """The columns of history.csv; val_* stand on the last row of an epoch, elsewhere NaN.
+    tuning: Tuning | None = None,
+    notes: Sequence[str] = (),
+) -> Trained:
+    """The outcome of a run from those of its jobs, which come fold by fold and seed by seed.
 
     Args:
-        jobs: [J] (seed, fold), in the order of the rows wanted.
         steps: T, of an epoch.
-        losses: [J] the training losses of each job, [E T].
-        scores: [J] its val_* columns, each [E].
+        notes: further ones.
     """
-    rows = [len(own) for own in losses]
-    seeds, folds = np.array(jobs).reshape(-1, 2).T
+    shape = len(data.folds), len(recipe.train.seeds)
+    counts = np.stack([job.counts for job in jobs]).reshape(*shape, 2, -1)
+    positives, observed = counts[:, :, 0].swapaxes(0, 1), counts[:, :, 1].swapaxes(0, 1)
+    rate = np.divide(positives, observed, out=np.full(observed.shape, np.nan), where=observed > 0)
+    by_fold = [jobs[start : start + shape[1]] for start in range(0, len(jobs), shape[1])]
+    return Trained(
+        logits=[{part: np.stack([job.logits[part] for job in fold]) for part in ("val", "test")} for fold in by_fold],
+        history=_history(list(itertools.chain(*zip(*by_fold, strict=True))), steps),
+        effective_positive_rate=rate,
+        chosen_epoch=np.array([job.chosen_epoch for job in jobs]).reshape(shape).T,
+        tuning=tuning,
+        notes=[
+            *_sampler_notes(data, recipe.sampler.name),
+            *_selection_notes(jobs, recipe.train.select),
+            *_teacher_notes(jobs, recipe.missing.name),
+            *notes,
+        ],
+    )
+
+
+def _history(jobs: Sequence[JobOutcome], steps: int) -> dict[str, np.ndarray]:
+    """The columns of history.csv, job by job; val_* stand on the last row of an epoch, elsewhere NaN."""
+    rows = [len(job.losses) for job in jobs]
     step = np.concatenate([np.arange(count) for count in rows])
     columns = {
-        "seed": np.repeat(seeds, rows),
-        "fold": np.repeat(folds, rows),
+        "seed": np.repeat([job.seed for job in jobs], rows),
+        "fold": np.repeat([job.fold for job in jobs], rows),
         "iteration_number": step + 1,
         "epoch": step // steps + 1,
-        "training_loss": np.concatenate(losses).astype(np.float64),
+        "training_loss": np.concatenate([job.losses for job in jobs]).astype(np.float64),
     }
-    for column in scores[0]:
+    for column in jobs[0].scores:
         values = np.full(len(step), np.nan)
-        values[step % steps == steps - 1] = np.concatenate([own[column] for own in scores])
+        values[step % steps == steps - 1] = np.concatenate([job.scores[column] for job in jobs])
         columns[column] = values
     return columns
 
 
-def sampler_notes(
-    sampler: str, parts: Sequence[np.ndarray], targets: np.ndarray, observed: np.ndarray, attributes: Sequence[str]
-) -> list[str]:
-    """Strata that the sampler leaves out of the training rows of each fold, ``parts`` [F] of row numbers."""
+def _sampler_notes(data: TrainingData, sampler: str) -> list[str]:
+    """Strata that the sampler leaves out of the training rows of each fold."""
+    labels = data.train_labels
     return [
-        f"fold {number}: sampler {sampler} leaves out {attributes[attribute]} = {value}, "
+        f"fold {number}: sampler {sampler} leaves out {labels.attributes[attribute]} = {value}, "
         "which no training row is known to have"
-        for number, rows in enumerate(parts)
-        for attribute, value in left_out(sampler, targets[rows], observed[rows])
+        for number, fold in enumerate(data.folds)
+        for attribute, value in empty_strata(sampler, labels[fold.train])
     ]
 
 
-def counts(targets: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Observed positives and negatives of each attribute among rows [R, A]: both [A]."""
-    return (observed & (targets == 1)).sum(0), (observed & (targets == 0)).sum(0)
+def _selection_notes(jobs: Sequence[JobOutcome], select: str) -> list[str]:
+    """Jobs whose epoch no score chose."""
+    return [
+        f"seed {job.seed}, fold {job.fold}: validation {select} was never defined, so every epoch was trained and the "
+        "last one kept"
+        for job in jobs
+        if select != "last" and not job.scored
+    ]
 
 
-def teacher_note(missing: str, epochs: Sequence[int], losses: Sequence[float]) -> str:
-    """What the first of two stages came to: the epochs kept and the mean training losses of the last ones, each [J]."""
-    return (
+def _teacher_notes(jobs: Sequence[JobOutcome], missing: str) -> list[str]:
+    """What the first of two stages came to: the epochs kept, and the mean training losses of the last ones."""
+    teachers = [job.teacher for job in jobs if job.teacher is not None]
+    if not teachers:
+        return []
+    epochs, losses = [teacher.epoch for teacher in teachers], [teacher.loss for teacher in teachers]
+    return [
         f"{missing}: the history is that of stage two; the teachers of stage one, trained on observed labels alone, "
         f"kept epoch {min(epochs)} to {max(epochs)}, their last epochs' mean training losses are {min(losses):.3g} to "
         f"{max(losses):.3g}"
-    )
-
-
-def selection_notes(select: str, jobs: Sequence[tuple[int, int]], scored: Sequence[bool]) -> list[str]:
-    """Jobs (seed, fold) whose epoch no score chose."""
-    if select == "last":
-        return []
-    return [
-        f"seed {seed}, fold {fold}: validation {select} was never defined, so every epoch was trained and the last one "
-        "kept"
-        for (seed, fold), own in zip(jobs, scored, strict=True)
-        if not own
     ]

@@ -1,7 +1,4 @@
-"""Where the rows of a batch come from when a tail is trained: the feature store, or pixels that are disturbed afresh.
-
-A code stands for a picture in a view: of N pictures, n in view v is v N + n. View 0 is the undisturbed picture.
-"""
+"""What trainable layers read: rows of the feature store, or pixels that are augmented afresh."""
 
 from __future__ import annotations
 
@@ -14,63 +11,62 @@ from aimonk_bench.data.transforms import augment, flipped
 
 
 class Source(Protocol):
-    """Rows [B, D] of codes [B]; what they are depends on nothing but the arguments."""
+    """Inputs [B, D] of the trainable layers; what they are depends on nothing but the arguments."""
 
-    def __call__(self, codes: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-        """The rows that a job with this seed reads in this epoch."""
+    def __call__(self, views: np.ndarray, images: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        """The inputs for these views [B] of these images [B], which a job with this seed reads in this epoch."""
 
-    def undisturbed(self, pictures: np.ndarray) -> np.ndarray:
-        """The rows of pictures [B] in view 0."""
+    def unaugmented(self, images: np.ndarray) -> np.ndarray:
+        """The inputs for images [B] in view 0."""
 
 
 class Stored:
-    """What a trunk made of pictures, as it stands in the feature store.
+    """The output of the frozen layers, as it stands in the feature store.
 
     Args:
-        rows: [R, D], a memory map: only what is asked for is read.
-        index: [V, N] the row of each view and picture.
+        rows: [rows, D], a memory map: only what is asked for is read.
+        index: [V, N] the row of each view and image.
     """
 
     def __init__(self, rows: np.ndarray, index: np.ndarray) -> None:
-        self._rows, self._index = rows, index.ravel()
+        self._rows, self._index = rows, index
 
-    def __call__(self, codes: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-        """The stored rows of codes [B]."""
-        return np.asarray(self._rows[self._index[codes]])
+    def __call__(self, views: np.ndarray, images: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        """The stored rows of views [B] of images [B]."""
+        return np.asarray(self._rows[self._index[views, images]])
 
-    def undisturbed(self, pictures: np.ndarray) -> np.ndarray:
-        """The stored rows of pictures [B] in view 0."""
-        return np.asarray(self._rows[self._index[pictures]])
+    def unaugmented(self, images: np.ndarray) -> np.ndarray:
+        """The stored rows of images [B] in view 0."""
+        return np.asarray(self._rows[self._index[0, images]])
 
 
 class Pixels:
-    """Pictures as pixels; a view is made when it is read.
+    """Images as pixels, for a network without frozen layers; a view is made when it is read.
 
     Args:
-        rows: uint8 [R, size x size x 3], a memory map of undisturbed pictures.
-        index: [N] the row of each picture.
+        rows: uint8 [rows, size x size x 3], a memory map of unaugmented images.
+        index: [N] the row of each image.
         keys: [V] the flips that views stand for.
-        transform: of which ``views: fresh`` draws an augmentation for each (seed, epoch, picture).
+        transform: of which ``views: fresh`` draws an augmentation for each (seed, epoch, image).
     """
 
     def __init__(self, rows: np.ndarray, index: np.ndarray, keys: tuple[str, ...], transform: TransformConfig) -> None:
         self._rows, self._index, self._keys, self._transform = rows, index, keys, transform
 
-    def _image(self, picture: int) -> np.ndarray:
+    def _pixels(self, image: int) -> np.ndarray:
         size = self._transform.size
-        return np.asarray(self._rows[self._index[picture]]).reshape(size, size, 3)
+        return np.asarray(self._rows[self._index[image]]).reshape(size, size, 3)
 
-    def __call__(self, codes: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-        """Views of codes [B], or fresh augmentations: uint8 [B, D]."""
-        views, pictures = np.divmod(codes, len(self._index))
-        return np.stack([self._view(*each, seed, epoch) for each in zip(views, pictures, strict=True)])
+    def __call__(self, views: np.ndarray, images: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        """Views [B] of images [B], or fresh augmentations: uint8 [B, D]."""
+        return np.stack([self._view(*pair, seed, epoch) for pair in zip(views, images, strict=True)])
 
-    def _view(self, view: int, picture: int, seed: int, epoch: int) -> np.ndarray:
-        image = self._image(picture)
+    def _view(self, view: int, image: int, seed: int, epoch: int) -> np.ndarray:
+        pixels = self._pixels(image)
         if self._transform.views == "fresh":
-            return augment(image, f"{seed}/{epoch}/{picture}", self._transform).reshape(-1)
-        return flipped(image, self._keys[view]).reshape(-1)
+            return augment(pixels, f"{seed}/{epoch}/{image}", self._transform).reshape(-1)
+        return flipped(pixels, self._keys[view]).reshape(-1)
 
-    def undisturbed(self, pictures: np.ndarray) -> np.ndarray:
-        """Pixels of pictures [B], uint8 [B, D]."""
-        return np.stack([self._image(picture).reshape(-1) for picture in pictures])
+    def unaugmented(self, images: np.ndarray) -> np.ndarray:
+        """Pixels of images [B], uint8 [B, D]."""
+        return np.stack([self._pixels(image).reshape(-1) for image in images])

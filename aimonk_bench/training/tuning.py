@@ -1,7 +1,7 @@
-"""Fair budgets: every run tries the same grid of rates, and each head keeps what is best on its own validation rows.
+"""Fair budgets: every run tries the same grid of settings, and each head keeps what is best on its own validation rows.
 
-The product of the lists in ``tune`` is trained as further stacked heads: the P points of one (seed, fold) start alike
-and see the same batches. A head's point is chosen after its epoch is.
+The product of the lists in ``tune`` is trained as further stacked heads: the P settings of one (seed, fold) start alike
+and see the same batches. A head's setting is chosen after its epoch is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from aimonk_bench.config.fields import TrainConfig, Tune
-from aimonk_bench.training.heads import TIE
+from aimonk_bench.training.selection import TIE
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +23,8 @@ class Tuning:
     Attributes:
         metric: the macro validation metric that chose: ``train.select``, or average_precision if that is `last`.
         points: ``{"train.lr": [P], ...}``, the grid.
-        scores: [P, S', F] the metric at the epoch each head keeps, NaN where it is not defined or the head diverged.
-        chosen: ``{"train.lr": [S', F], ...}``.
+        scores: [P, S, F] the metric at the epoch each head keeps, NaN where it is not defined or the head diverged.
+        chosen: ``{"train.lr": [S, F], ...}``.
     """
 
     metric: str
@@ -34,7 +34,7 @@ class Tuning:
 
 
 def metric_of(train: TrainConfig) -> str:
-    """The validation metric by which a head chooses its point."""
+    """The validation metric by which a head chooses its setting."""
     return "average_precision" if train.select == "last" else train.select
 
 
@@ -48,13 +48,13 @@ def grid(train: TrainConfig, tune: Tune) -> dict[str, np.ndarray]:
 
 
 def choose(scores: np.ndarray, possible: np.ndarray) -> np.ndarray:
-    """The point with the largest of the scores [..., P]: [...].
+    """The setting with the largest of the scores [..., P]: [...].
 
     The earlier of equal ones (to TIE); NaN never wins; without any score it is the first that is ``possible``.
     """
     chosen: np.ndarray = possible.argmax(-1)
     best = np.full(chosen.shape, -np.inf)
-    for point in range(scores.shape[-1]):
-        better = possible[..., point] & (scores[..., point] > best + TIE)
-        chosen[better], best[better] = point, scores[..., point][better]
+    for setting in range(scores.shape[-1]):
+        better = possible[..., setting] & (scores[..., setting] > best + TIE)
+        chosen[better], best[better] = setting, scores[..., setting][better]
     return chosen

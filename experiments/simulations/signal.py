@@ -40,11 +40,11 @@ NORMAL = NormalDist()
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Features [N, D] of pictures; `material` is what a run would train on."""
+    """Features [N, D] of pictures; `dataset` is what a run would train on."""
 
     name: str
     features: np.ndarray
-    material: Any = None
+    dataset: Any = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ def gaussian(rows: int = 300, width: int = 400, seed: int = 0) -> Pictures:
 def stored(name: str) -> Pictures | None:
     """The undisturbed pictures of a data set in the feature store; None if the data set is not here."""
     from aimonk_bench.config import loader
-    from aimonk_bench.suite import plan
-    from aimonk_bench.suite.runner import Clock, Materials
+    from aimonk_bench.suite import plan, tasks
     from aimonk_bench.tables import TABLES
 
     folder = Path(os.environ["AIMONK_DATA"]) if name == "aimonk" and "AIMONK_DATA" in os.environ else None
@@ -102,8 +101,9 @@ def stored(name: str) -> Pictures | None:
         "data.on_bad_image=skip",
     ]
     planned = plan.plan_run(loader.load(ROOT / "configs" / "reference.yaml", TABLES, overrides))
-    material = Materials(planned.dataset, Clock(), lambda *_: None).of(planned.runs[0])
-    return Pictures(name, np.array(material.bank.rows[material.bank.index[0]]), material)
+    run = planned.baseline
+    dataset = tasks.encode(planned.dataset, run.config, run.encoder)
+    return Pictures(name, dataset.features(), dataset)
 
 
 # --- labels -------------------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def level_after_real_heads(
     pictures: Pictures, partitions: int, per_partition: int, rng: np.random.Generator
 ) -> Iterator[Row]:
     """The same with the default recipe, 5 folds, each label set an attribute: their heads cannot feel each other."""
-    groups = pictures.material.groups
+    groups = pictures.dataset.groups
     saved: dict[float, list[Predictions]] = {prevalence: [] for prevalence in PREVALENCES}
     for _ in range(partitions):
         parts = partition(groups, FOLDS, rng)
@@ -356,7 +356,7 @@ def trained(pictures: Pictures, labels: np.ndarray, observed: np.ndarray, folds:
         config.sampler,
         attributes=[f"attribute {number}" for number in range(labels.shape[1])],
     )
-    return predictions_of(run.logits, labels.astype(bool), observed, pictures.material.groups, folds)
+    return predictions_of(run.logits, labels.astype(bool), observed, pictures.dataset.groups, folds)
 
 
 def detectable(pictures: Pictures, sets: int, permutations: int, rng: np.random.Generator) -> Iterator[Row]:
@@ -506,20 +506,20 @@ def verdicts(pictures: Pictures, splits_seeds: Sequence[int], rng: np.random.Gen
     from aimonk_bench.data import splits
     from aimonk_bench.data.labels import Labels
 
-    material = pictures.material
-    own = material.labels
+    dataset = pictures.dataset
+    own = dataset.labels
     kinds = [("own labels", own.targets, own.observed, "a")]
     for (name, prevalence, auc), kind in zip(PLANTED, "abc", strict=True):
         scores = directions(pictures.features, 4, 20, rng)
         positives = round(prevalence * len(scores))
         slope = 0.0 if auc == 0.5 else slope_for(scores, positives, auc, rng)
-        labels = planted(scores, positives, slope, rng)[first_of(material.groups)].astype(np.int8)
+        labels = planted(scores, positives, slope, rng)[first_of(dataset.groups)].astype(np.int8)
         kinds.append((name, labels, own.observed, kind))
     for name, targets, observed, kind in kinds:
         found = []
-        first = signal.before(pictures.features, targets, observed, material.groups, seed=0)
+        first = signal.before(pictures.features, targets, observed, dataset.groups, seed=0)
         for seed in splits_seeds:
-            folds = splits.split(KFold(folds=FOLDS, seed=seed), Labels.of(targets, observed), material.groups)
+            folds = splits.split(KFold(folds=FOLDS, seed=seed), Labels.of(targets, observed), dataset.groups)
             found.append(verdict_of(trained(pictures, targets, observed, folds, seeds=5), first))
         share = float(np.mean([one.kind == kind for one in found]))
         smallest = min(float(np.fmin.reduce(one.adjusted)) for one in found)
@@ -535,8 +535,8 @@ def first_of(groups: np.ndarray) -> np.ndarray:
 
 def strong(pictures: Pictures) -> Iterator[Row]:
     """The test before training on the labels of a data set with signal."""
-    own = pictures.material.labels
-    found = signal.before(pictures.features, own.targets, own.observed, pictures.material.groups, seed=0)
+    own = pictures.dataset.labels
+    found = signal.before(pictures.features, own.targets, own.observed, pictures.dataset.groups, seed=0)
     for name, p, auc in zip(own.attributes, found.p, found.auc, strict=True):
         head = "signal before training", pictures.name, name, 1
         yield Row(*head, "p", float(p), "<= 0.002", bool(p <= 0.002))
@@ -570,7 +570,7 @@ def simulate(full: bool) -> Iterator[Row]:
         yield from detectable(pictures, 300 if full else 100, 399, rng)
         for rows, penalty in ((len(pictures.features), 10.0), (300, 0.1)) if full else ((300, 10.0),):
             yield from level_after(pictures, rows, 25 if full else 5, 40, penalty, rng)
-        if pictures.material is not None:
+        if pictures.dataset is not None:
             yield from level_after_real_heads(pictures, 10 if full else 1, 100, rng)
         yield from level_before(pictures, 2000 if full else 200, 199, rng)
     yield from level_gain(2000 if full else 200, rng)

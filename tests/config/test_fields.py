@@ -19,11 +19,11 @@ def test_base_yaml_states_exactly_the_defaults(write):
     base = REPOSITORY / "configs" / "base.yaml"
     tree = nodes.parse(base.read_text(), Place("base.yaml", 1, 1, base.parent), [])
     assert {*tree.children} == {*Config.model_fields} - {"name", "data"}
-    for section in ("split", "backbone", "transform", "train", "plot"):
+    for section in ("split", "backbone", "transform", "train", "plot", "run"):
         assert {*tree.children[section].children} == {*type(Config.model_fields[section].default).model_fields}
     stated = load(write("x.yaml", f"extends: {base}\n{DATA}"))
     assert stated == load(write("x.yaml", DATA))
-    for section in ("split", "backbone", "transform", "plot"):
+    for section in ("split", "backbone", "transform", "plot", "run"):
         assert getattr(stated, section) == Config.model_fields[section].default
     assert stated.train == fields.TrainConfig()
 
@@ -94,6 +94,10 @@ def test_timm_is_asked_only_about_names_outside_the_catalog(write):
 
 
 BAD_FIELDS = {
+    "executor": (
+        "run: {executor: ray}\n",
+        ["x.yaml:1:17: run.executor: found 'ray', expected one of auto, serial, processes"],
+    ),
     "unknown key": (
         "los: focal\n",
         ["x.yaml:1:1: los: found unknown key 'los', expected one of", "(did you mean loss?)"],

@@ -192,9 +192,10 @@ def test_the_baselines_have_rows_and_leave_the_gain_empty(comparison: Path) -> N
 
 def test_the_row_of_nested_selection_is_that_of_the_statistics(comparison: Path) -> None:
     made = summarized(comparison)
-    assert made.nested
-    tuned, low, high = (float(x) for x in made.nested.macro["f1_tuned"] if x is not None)
-    gain = tuned - made.macro[made.nested.runs[0]]["floor_f1"]
+    assert made.statistics
+    chosen = made.statistics.chosen
+    tuned, low, high = (float(x) for x in chosen.macro["f1_tuned"] if x is not None)
+    gain = tuned - made.values[chosen.runs[0]]["floor_f1"][-1]
     (line,) = [line for line in show(comparison, 80) if line.startswith("selected per fold")]
     assert cells_of(line)[1:3] == [
         written(Score(tuned, half_width=(high - low) / 2)).plain,

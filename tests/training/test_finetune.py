@@ -1,4 +1,4 @@
-"""A tail and its head, against the stacked trainer where there is nothing to fine-tune, and against plain torch."""
+"""Fine-tuned networks: against stacked heads where no layer is trainable, and against plain torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from test_trainer import NAMES, problem, recipe
+from test_trainer import problem, recipe, run, training_data
 from torch import nn
 
 import aimonk_bench
@@ -19,15 +19,17 @@ from aimonk_bench.config import loader
 from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.data import splits
 from aimonk_bench.data.images import decode
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.transforms import views
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.records import index
 from aimonk_bench.records.run import read_history
 from aimonk_bench.suite import plan
 from aimonk_bench.tables import TABLES
-from aimonk_bench.training import finetune, sources, trainer
-from aimonk_bench.training.batches import Streams
-from aimonk_bench.training.finetune import train
+from aimonk_bench.training import checkpoints, finetune, sources
+from aimonk_bench.training.batches import HeadRngs
+from aimonk_bench.training.finetune import fine_tune
+from aimonk_bench.training.recipe import Recipe, TrainingData, check
 from aimonk_bench.training.samplers import SAMPLERS
 
 COMBINATIONS = [
@@ -47,10 +49,9 @@ def single(data):
     return data
 
 
-def fine(data, config, tail, **options):
+def fine(data, config, layers, **options):
     source = sources.Stored(data.features, data.index)
-    known = (data.probabilities, data.targets, data.observed, data.folds)
-    return train(source, *known, **config, tail=tail, attributes=NAMES, **options)
+    return fine_tune(source, training_data(data), Recipe(**config), layers=layers, **options)
 
 
 def same(one, other, **tolerance):
@@ -66,26 +67,25 @@ def same(one, other, **tolerance):
 
 
 @pytest.mark.parametrize("options", COMBINATIONS, ids=str)
-def test_with_an_empty_tail_it_is_the_stacked_trainer(options):
+def test_without_trainable_layers_it_trains_stacked_heads(options):
     data, config = single(problem()), recipe(**options)
-    known = (data.probabilities, data.targets, data.observed, data.folds)
-    stacked = trainer.train(data.features, data.index, *known, **config, attributes=NAMES)
+    stacked = run(data, config, dtype=torch.float32)
     same(fine(data, config, nn.Identity()), stacked, rtol=2e-4, atol=2e-5)
 
 
-def tail_of(width=5, *, norm=False):
+def layers_of(width=5, *, norm=False):
     torch.manual_seed(3)
     first = nn.Linear(6, width, bias=not norm)  # a bias that BatchNorm takes away moves by rounding alone
     layers = [first, nn.BatchNorm1d(width) if norm else nn.Tanh(), nn.Linear(width, 4), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
-def plain(data, config, seed, number, tail):
+def plain(data, config, seed, number, layers):
     """One network in the plainest loop: training losses and the logits of the test rows."""
-    settings, fold, streams = config["train"], data.folds[number], Streams.of(seed, number)
-    network = copy.deepcopy(tail).train()
+    settings, fold, rngs = config["train"], data.folds[number], HeadRngs.of(seed, number)
+    network = copy.deepcopy(layers).train()
     bound = 1 / 4**0.5
-    draws = torch.from_numpy(streams.init.uniform(-bound, bound, (3, 5))).float()
+    draws = torch.from_numpy(rngs.init.uniform(-bound, bound, (3, 5))).float()
     head = nn.Linear(4, 3)
     head.load_state_dict({"weight": draws[:, :-1], "bias": draws[:, -1]})
     groups = [{"params": head.parameters(), "lr": settings.lr}]
@@ -94,15 +94,15 @@ def plain(data, config, seed, number, tail):
     steps = max(-(-len(each.train) // settings.batch_size) for each in data.folds)
     losses = []
     for _ in range(settings.epochs):
-        own = (data.targets[fold.train], data.observed[fold.train])
-        order = fold.train[SAMPLERS["uniform"](*own, settings.batch_size, steps, streams.sampler)]
-        views = streams.views.random(order.shape)
-        for pictures, draw in zip(order, views, strict=True):
+        labels = Labels(data.targets[fold.train], data.observed[fold.train])
+        order = fold.train[SAMPLERS["uniform"](labels, settings.batch_size, steps, rngs.sampler)]
+        views = rngs.views.random(order.shape)
+        for images, draw in zip(order, views, strict=True):
             view = (draw[:, None] >= np.cumsum(data.probabilities)[:-1]).sum(1)
-            rows = torch.from_numpy(data.features[data.index[view, pictures]])
-            target, seen = (torch.from_numpy(labels[pictures]).float() for labels in (data.targets, data.observed))
-            cells = nn.functional.binary_cross_entropy_with_logits(head(network(rows)), target, reduction="none")
-            loss = (cells * seen).sum() / seen.sum()
+            rows = torch.from_numpy(data.features[data.index[view, images]])
+            target, seen = (torch.from_numpy(array[images]).float() for array in (data.targets, data.observed))
+            values = nn.functional.binary_cross_entropy_with_logits(head(network(rows)), target, reduction="none")
+            loss = (values * seen).sum() / seen.sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -114,100 +114,92 @@ def plain(data, config, seed, number, tail):
 @pytest.mark.parametrize("norm", [False, True], ids=["tanh", "batch norm"])
 @pytest.mark.parametrize("backbone_lr", [None, 0.01])
 def test_every_job_is_a_plain_loop(norm, backbone_lr):
-    data, config, tail = single(problem()), recipe(backbone_lr=backbone_lr), tail_of(norm=norm)
-    before = copy.deepcopy(tail.state_dict())
-    found = fine(data, config, tail)
+    data, config, layers = single(problem()), recipe(backbone_lr=backbone_lr), layers_of(norm=norm)
+    before = copy.deepcopy(layers.state_dict())
+    found = fine(data, config, layers)
     for (fold, seed), place in zip(itertools.product((0, 1), (0, 7)), itertools.count()):
-        losses, logits = plain(data, config, seed, fold, tail)
+        losses, logits = plain(data, config, seed, fold, layers)
         own = (found.history["seed"] == seed) & (found.history["fold"] == fold)
         np.testing.assert_allclose(found.history["training_loss"][own], losses, rtol=2e-4, atol=2e-5)
         np.testing.assert_allclose(found.logits[fold]["test"][place % 2], logits, rtol=2e-3, atol=2e-4)
-    for name, tensor in tail.state_dict().items():
+    for name, tensor in layers.state_dict().items():
         assert torch.equal(tensor, before[name])  # what was handed in is copied, never changed
 
 
 def test_parts_of_a_batch_add_up_to_the_batch():
-    data, tail = single(problem()), tail_of()
-    whole, parts = (fine(data, recipe(accumulate=count, loss="pos_weight"), tail) for count in (1, 3))
+    data, layers = single(problem()), layers_of()
+    whole, parts = (fine(data, recipe(accumulate=count, loss="pos_weight"), layers) for count in (1, 3))
     same(parts, whole, rtol=2e-3, atol=2e-4)
 
 
 def test_a_batch_is_not_cut_where_a_part_would_ask_the_rest():
-    config = recipe(accumulate=2, loss="zlpr")
     with pytest.raises(UserError, match=r"train.accumulate: found 2, expected 1 for zlpr \+ ignore"):
-        trainer.check(**config, attributes=3)
-    with pytest.raises(UserError, match="expected 1 for masked_bce"):
-        trainer.check(**recipe(accumulate=2, missing="large_loss_reject"), attributes=3)
-    trainer.check(**recipe(accumulate=2, missing="weak_negative"), attributes=3)
+        check(Recipe(**recipe(accumulate=2, loss="zlpr")), 3)
+    check(Recipe(**recipe(accumulate=2, missing="weak_negative")), 3)
 
 
 @pytest.mark.parametrize("ends", [1, 4, 7])
 @pytest.mark.parametrize("options", [{}, {"select": "roc_auc", "patience": 2, "optimizer": "adamw"}], ids=str)
 def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(ends, options, tmp_path):
-    data, config, tail = single(problem()), recipe(epochs=4, **options), tail_of(norm=True)
-    wanted = fine(data, config, tail)
+    data, config, layers = single(problem()), recipe(epochs=4, **options), layers_of(norm=True)
+    wanted = fine(data, config, layers)
 
     def interrupt(phase, done, total):
         if done >= ends:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fine(data, config, tail, checkpoints=tmp_path, key="a", progress=interrupt)
+        fine(data, config, layers, checkpoints=tmp_path, key="a", progress=interrupt)
     seen = []
-    found = fine(data, config, tail, checkpoints=tmp_path, key="a", progress=lambda *step: seen.append(step))
+    found = fine(data, config, layers, checkpoints=tmp_path, key="a", progress=lambda *step: seen.append(step))
     assert seen[-1] == ("train", 16, 16)
     same(found, wanted, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("key", "version"), [("b", aimonk_bench.__version__), ("a", "0.0.1")])
 def test_a_checkpoint_of_another_run_or_version_is_not_taken_up(key, version, tmp_path, caplog, monkeypatch):
-    data, config, tail = single(problem()), recipe(), tail_of()
-    wanted = fine(data, config, tail, checkpoints=tmp_path, key="a")
+    data, config, layers = single(problem()), recipe(), layers_of()
+    wanted = fine(data, config, layers, checkpoints=tmp_path, key="a")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"fold{fold}-seed{seed}.pt" for fold in (0, 1) for seed in (0, 7)
     ]
     monkeypatch.setattr(aimonk_bench, "__version__", version)
-    found = fine(data, config, tail, checkpoints=tmp_path, key=key)
+    found = fine(data, config, layers, checkpoints=tmp_path, key=key)
     assert caplog.text.count("is of another run or of another aimonk_bench or torch, and that job begins anew") == 4
     same(found, wanted, rtol=0, atol=0)
 
 
-def test_every_optimizer_of_the_table_trains_a_network_too():
-    assert finetune.OPTIMIZERS.keys() == TABLES.optimizers.keys()
-
-
 def test_a_damaged_checkpoint_is_told_and_not_taken_up(tmp_path, caplog):
-    data, config, tail = single(problem()), recipe(), tail_of()
-    wanted = fine(data, config, tail, checkpoints=tmp_path, key="a")
+    data, config, layers = single(problem()), recipe(), layers_of()
+    wanted = fine(data, config, layers, checkpoints=tmp_path, key="a")
     file = tmp_path / "fold1-seed7.pt"
     file.write_bytes(file.read_bytes()[:200])
-    found = fine(data, config, tail, checkpoints=tmp_path, key="a")
+    found = fine(data, config, layers, checkpoints=tmp_path, key="a")
     assert "fold1-seed7.pt is damaged, and that job begins anew" in caplog.text
     same(found, wanted, rtol=0, atol=0)
 
 
 def test_the_checkpoint_of_a_job_that_is_done_holds_no_more_than_its_results(tmp_path):
-    fine(single(problem()), recipe(), tail_of(), checkpoints=tmp_path, key="a")
+    fine(single(problem()), recipe(), layers_of(), checkpoints=tmp_path, key="a")
     content = torch.load(tmp_path / "fold0-seed0.pt", weights_only=True)
-    assert content["done"]
-    assert not {"network", "optimizer", "streams"} & content.keys()
+    assert content["learner"].keys() == {"kept"}
 
 
 def test_results_do_not_depend_on_how_many_jobs_run_side_by_side(monkeypatch):
-    data, config, tail = single(problem()), recipe(), tail_of(norm=True)
-    wanted = fine(data, config, tail)
+    data, config, layers = single(problem()), recipe(), layers_of(norm=True)
+    wanted = fine(data, config, layers)
     threads = torch.get_num_threads()
     for count in (1, 5):
         monkeypatch.setattr(finetune, "cores", lambda count=count: count)
-        same(fine(data, config, tail), wanted, rtol=0, atol=0)
+        same(fine(data, config, layers), wanted, rtol=0, atol=0)
     assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_comes_near(precision):
     data = single(problem())
-    wanted = fine(data, recipe(lr=0.01), tail_of())
-    found = fine(data, recipe(lr=0.01, precision=precision), tail_of())
+    wanted = fine(data, recipe(lr=0.01), layers_of())
+    found = fine(data, recipe(lr=0.01, precision=precision), layers_of())
     losses = [own.history["training_loss"] for own in (wanted, found)]
     assert not np.array_equal(*losses)
     np.testing.assert_allclose(*losses, rtol=0.05)
@@ -217,7 +209,7 @@ def test_a_loss_that_is_not_finite_fails_the_run():
     data = single(problem())
     data.features[:] = np.inf
     with pytest.raises(RunFailed, match=r"loss is not finite at epoch 1 \(seed [07], fold [01], iteration 1\)"):
-        fine(data, recipe(), tail_of())
+        fine(data, recipe(), layers_of())
 
 
 def test_pixels_are_flipped_when_they_are_read():
@@ -226,25 +218,25 @@ def test_pixels_are_flipped_when_they_are_read():
     images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), np.uint8)
     index = np.array([3, 1, 6])
     source = sources.Pixels(images.reshape(7, -1), index, keys, transform)
-    codes = np.arange(12)
-    found = source(codes, 0, 1).reshape(4, 3, 4, 4, 3)
+    found = source(np.repeat(range(4), 3), np.tile(range(3), 4), 0, 1).reshape(4, 3, 4, 4, 3)
     own = images[index]
     wanted = {"identity": own, "h": own[:, :, ::-1], "v": own[:, ::-1], "hv": own[:, ::-1, ::-1]}
     for view, key in enumerate(keys):
         np.testing.assert_array_equal(found[view], wanted[key], err_msg=key)
-    np.testing.assert_array_equal(source.undisturbed(np.array([2, 0])).reshape(2, 4, 4, 3), own[[2, 0]])
+    np.testing.assert_array_equal(source.unaugmented(np.array([2, 0])).reshape(2, 4, 4, 3), own[[2, 0]])
 
 
-def test_fresh_views_depend_on_seed_epoch_and_picture_alone():
+def test_fresh_views_depend_on_seed_epoch_and_image_alone():
     transform = TransformConfig(size=8, train=[{"RandomBrightnessContrast": {"p": 1.0}}], views="fresh")
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
     source = sources.Pixels(images.reshape(5, -1), np.arange(5), ("identity",), transform)
-    together = source(np.arange(5), 3, 2)
-    for picture in (4, 0, 2):
-        np.testing.assert_array_equal(source(np.array([picture]), 3, 2)[0], together[picture])
-    for other in (source(np.arange(5), 4, 2), source(np.arange(5), 3, 1), images.reshape(5, -1)):
+    views = np.zeros(5, int)
+    together = source(views, np.arange(5), 3, 2)
+    for image in (4, 0, 2):
+        np.testing.assert_array_equal(source(views[:1], np.array([image]), 3, 2)[0], together[image])
+    for other in (source(views, np.arange(5), 4, 2), source(views, np.arange(5), 3, 1), images.reshape(5, -1)):
         assert (other != together).any(1).all()
-    np.testing.assert_array_equal(source.undisturbed(np.arange(5)), images.reshape(5, -1))
+    np.testing.assert_array_equal(source.unaugmented(np.arange(5)), images.reshape(5, -1))
 
 
 FINE = """\
@@ -261,17 +253,17 @@ def test_a_run_leaves_the_same_files_and_goes_on_after_an_interruption(freeze, w
     files = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert "predictions.npz" in files
     assert "checkpoints" not in files
-    write, count = finetune._Job._write, itertools.count(1)
+    save, count = checkpoints.CheckpointFile.save, itertools.count(1)
 
-    def interrupted(job):
-        write(job)
+    def interrupted(self, state, *, done):
+        save(self, state, done=done)
         if next(count) == 5:
             raise RunFailed("pulled the plug")
 
-    monkeypatch.setattr(finetune._Job, "_write", interrupted)
+    monkeypatch.setattr(checkpoints.CheckpointFile, "save", interrupted)
     assert cli.main([*argv, str(tmp_path / "parts")]) == 1
     assert list((tmp_path / "parts" / "checkpoints").iterdir())
-    monkeypatch.setattr(finetune._Job, "_write", write)
+    monkeypatch.setattr(checkpoints.CheckpointFile, "save", save)
     assert cli.main([*argv, str(tmp_path / "parts")]) == 0
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == files
     for name in ("predictions.npz", "history.csv", "metrics.json", "thresholds.json"):
@@ -282,7 +274,7 @@ def test_a_run_leaves_the_same_files_and_goes_on_after_an_interruption(freeze, w
 
 
 def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
-    """A tail that reads the store learns what it learns when the trunk runs again in every step."""
+    """Layers that read the store learn what they learn when the frozen layers run again in every step."""
     (workplace / "fine.yaml").write_text(FINE)
     arguments = ["--set", "backbone.engine=torch", "--set", "split={scheme: holdout, val: 0.2, test: 0.2}"]
     arguments += ["--set", "train.seeds=1", "--quiet", "--out", str(tmp_path / "stored")]
@@ -290,25 +282,22 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
     stored = index.collect(tmp_path / "stored").finished[0]
     config = loader.load(tmp_path / "stored" / "config.yaml", TABLES, ())
     planned = plan.plan_run(config)
-    (run,), labels = planned.runs, planned.dataset.listed.labels
-    images = [decode(picture.path.read_bytes(), 32, "bilinear") for picture in planned.dataset.pictures]
-    lower = networks.build(run.encoder.weights, 32, "layer4")
+    (planned_run,), labels = planned.runs, planned.dataset.listed.labels
+    images = [decode(image.path.read_bytes(), 32, "bilinear") for image in planned.dataset.images]
+    lower = networks.build(planned_run.encoder.weights, 32, "layer4")
 
     class Recomputed:
-        def __call__(self, codes, seed, epoch):
-            pictures = np.stack(
-                [images[n][:, ::-1] if v else images[n] for v, n in zip(*np.divmod(codes, 80), strict=True)]
-            )
+        def __call__(self, flips, numbers, seed, epoch):
+            pixels = [images[n][:, ::-1] if flip else images[n] for flip, n in zip(flips, numbers, strict=True)]
             with torch.inference_mode():
-                return lower(torch.from_numpy(pictures)).numpy()
+                return lower(torch.from_numpy(np.stack(pixels))).numpy()
 
-        def undisturbed(self, pictures):
-            return self(pictures, 0, 0)
+        def unaugmented(self, numbers):
+            return self(np.zeros(len(numbers), int), numbers, 0, 0)
 
-    groups = splits.components([picture.sha256 for picture in planned.dataset.pictures], planned.dataset.listed.groups)
+    groups = splits.components([image.sha256 for image in planned.dataset.images], planned.dataset.listed.groups)
     folds = splits.split(config.split, labels, groups)
-    tail = networks.build_trainable(run.encoder.weights, 32, "layer4")
-    parts = (np.array([0.5, 0.5]), labels.targets, labels.observed, folds, config.train)
-    recipe = (config.loss, config.missing, config.sampler)
-    found = train(Recomputed(), *parts, *recipe, tail=tail, attributes=labels.attributes)
+    layers = networks.build_trainable(planned_run.encoder.weights, 32, "layer4")
+    data = TrainingData(labels, labels, folds, np.array([0.5, 0.5]))
+    found = fine_tune(Recomputed(), data, Recipe.of(config), layers=layers)
     np.testing.assert_allclose(read_history(stored.folder)["training_loss"], found.history["training_loss"], rtol=1e-4)

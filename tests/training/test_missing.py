@@ -1,8 +1,7 @@
-"""Missing-label policies: the contract of the table, each against a loop, with every loss it may stand beside."""
+"""Missing-label policies: the contract of the table, each against a loop, and with every loss it may stand beside."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 
@@ -11,23 +10,21 @@ import pytest
 import torch
 
 from aimonk_bench import registry
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Spec
-from aimonk_bench.training.losses import LOSSES, SET_LOSSES, bind, masked_bce
-from aimonk_bench.training.missing import (
-    MISSING,
-    check_missing,
-    filled,
-    objective,
-    wants_teacher,
-    weak_negative,
-)
+from aimonk_bench.training.entries import bind, check_options, declared, declares, takes
+from aimonk_bench.training.losses import LOSSES
+from aimonk_bench.training.missing import MISSING, wants_teacher, weak_negative
+from aimonk_bench.training.objective import Objective, check_accumulation, check_combination, reduce
+from aimonk_bench.training.set_losses import SET_LOSSES
 
-SHAPE = (2, 9, 3)
-EPOCHS = (1, 2, 200)  # after 199 epochs of 0.2 % the largest two fifths of the missing cells are large losses
+SHAPE = (2, 9, 3)  # H, B, A
+EPOCHS = (1, 2, 200)  # after 199 epochs of 0.2 % the largest two fifths of the missing labels have large losses
 POSITIVES = torch.tensor([[[5.0, 2, 0]], [[1, 4, 6]]], dtype=torch.float64)
 NEGATIVES = torch.tensor([[[1.0, 3, 0]], [[3, 4, 1]]], dtype=torch.float64)
-PAIRS = [*itertools.product(MISSING, LOSSES | SET_LOSSES)]
+TABLE = LOSSES | SET_LOSSES
+PAIRS = [*itertools.product(MISSING, TABLE)]
 REFUSED = {
     *itertools.product(["entropy", "selective"], SET_LOSSES),
     *itertools.product(["smooth_negative", "self_trained"], ["two_way", "zlpr"]),
@@ -43,27 +40,37 @@ each_set_pair = pytest.mark.parametrize(
 
 
 def draw(scale=1.0, dtype=torch.float64):
-    """(logits, targets, observed, the teacher's probabilities)."""
+    """(logits, labels, the teacher's probabilities)."""
     rng = torch.Generator().manual_seed(0)
     logits = torch.randn(SHAPE, generator=rng, dtype=torch.float64) * scale
     targets, observed = torch.rand(SHAPE, generator=rng) < 0.5, torch.rand(SHAPE, generator=rng) < 0.6
     teacher = torch.rand(SHAPE, generator=rng, dtype=torch.float64)
-    return logits.to(dtype), targets.to(dtype), observed, teacher.to(dtype)
+    return logits.to(dtype), Labels(targets.to(dtype), observed), teacher.to(dtype)
 
 
-def bound(name, heads=slice(None)):
-    return bind(LOSSES[name], POSITIVES[heads], NEGATIVES[heads])
+def with_junk(labels, junk):
+    """The same labels with other values where they are missing."""
+    return Labels(labels.targets.masked_fill(~labels.observed, junk), labels.observed)
 
 
-def apply(policy, loss, logits, targets, observed, epoch, teacher, heads=slice(None), **options):
-    """The policy with what it wants; ``heads`` says whose counts."""
-    extra = {"teacher": teacher} if wants_teacher(Spec(policy)) else {}
-    function = bind(functools.partial(MISSING[policy], **options), POSITIVES[heads], NEGATIVES[heads])
-    return function(loss, logits, targets, observed, epoch, **extra)
+def loss_of(name, heads=slice(None)):
+    return bind(LOSSES[name], positives=POSITIVES[heads], negatives=NEGATIVES[heads])
 
 
-# --- what becomes of one cell without a label: (target, weight, its own loss or None) -------------------------------
-# z its logit, rank its place among the head's n missing cells by falling loss as a negative, n1 and n0 of its attribute
+def objective(name, policy, heads=slice(None), **options):
+    return Objective(Spec(name), Spec(policy, options), POSITIVES[heads], NEGATIVES[heads])
+
+
+def apply(policy, name, logits, labels, epoch, teacher, heads=slice(None), **options):
+    """Values and weights [H, B, A] of an elementwise loss under a policy."""
+    made = objective(name, policy, heads, **options)
+    targets, weights, override = made.fill(labels, logits, epoch, teacher if wants_teacher(Spec(policy)) else None)
+    values = made.loss(logits, targets)
+    return values if override is None else torch.where(labels.observed, values, override), weights
+
+
+# --- what becomes of one missing label: (target, weight, what overrides its loss or None) ------
+# z its logit, rank its place among the head's n missing labels by falling loss as a negative, n1 and n0 its attribute's
 
 
 def log_loss(z):
@@ -109,51 +116,136 @@ BECOMES = {
 }
 
 
-def oracle(policy, loss, logits, targets, observed, epoch, teacher):
-    """Filled targets, weights and own losses (NaN where the cell is a loss of its target), a cell at a time."""
-    as_negative = loss(logits, torch.where(observed, targets, 0.0)).detach()
-    filled_in, weights, own = targets.clone(), torch.ones_like(targets), torch.full_like(targets, torch.nan)
-    for s in range(len(logits)):
-        hidden = [tuple(place) for place in (~observed[s]).nonzero().tolist()]
-        order = sorted(hidden, key=lambda place: -as_negative[s][place].item())
-        for place in hidden:
-            n1, n0 = POSITIVES[s, 0, place[1]].item(), NEGATIVES[s, 0, place[1]].item()
-            z, t = logits[s][place].item(), teacher[s][place].item()
-            target, weight, loss_ = BECOMES[policy](z, epoch, order.index(place), len(hidden), n1, n0, t)
-            filled_in[s][place], weights[s][place] = target, weight
-            if loss_ is not None:
-                own[s][place] = loss_
-    return filled_in, weights, own
+def oracle(policy, name, logits, labels, epoch, teacher):
+    """Filled targets, weights and overrides (NaN where there is none), one label at a time; ``name`` ranks."""
+    targets, observed = labels.targets, labels.observed
+    as_negative = loss_of(name)(logits, torch.where(observed, targets, 0.0)).detach()
+    filled, weights, overrides = targets.clone(), torch.ones_like(targets), torch.full_like(targets, torch.nan)
+    for h in range(len(logits)):
+        missing = [tuple(place) for place in (~observed[h]).nonzero().tolist()]
+        order = sorted(missing, key=lambda place: -as_negative[h][place].item())
+        for place in missing:
+            n1, n0 = POSITIVES[h, 0, place[1]].item(), NEGATIVES[h, 0, place[1]].item()
+            z, t = logits[h][place].item(), teacher[h][place].item()
+            target, weight, override = BECOMES[policy](z, epoch, order.index(place), len(missing), n1, n0, t)
+            filled[h][place], weights[h][place] = target, weight
+            if override is not None:
+                overrides[h][place] = override
+    return filled, weights, overrides
 
 
 def test_every_policy_has_an_oracle():
     assert set(BECOMES) == set(MISSING)
 
 
+# --- the contract, for every entry and for one that is defined here ---------------------------------------------------
+
+
+@declares(soft_targets=True)
+def prevalence(labels, logits, epoch, positives, negatives, *, least: float = 0.0):
+    """A missing label is the observed share of positives: a policy as a user would add it."""
+    share = (positives / (positives + negatives).clamp(min=1)).clamp(min=least)
+    targets = torch.where(labels.observed, labels.targets, share.to(labels.targets.dtype))
+    return targets, torch.ones_like(targets), None
+
+
+@pytest.fixture(params=[*MISSING, "prevalence"])
+def entry(request, monkeypatch):
+    """The name of each policy; one of them is added to the table by a single line."""
+    monkeypatch.setitem(MISSING, "prevalence", prevalence)
+    return request.param
+
+
+def test_a_policy_keeps_observed_labels_and_reads_no_other(entry):
+    logits, labels, teacher = draw()
+    made = objective("masked_bce", entry)
+    for epoch in EPOCHS:
+        filled = made.fill(with_junk(labels, 0.0), logits, epoch, teacher)
+        targets, weights, override = filled
+        for values in filled if override is not None else filled[:2]:
+            assert (values.shape, values.dtype) == (SHAPE, torch.float64)
+            assert values.isfinite().all()
+        assert torch.equal(targets[labels.observed], labels.targets[labels.observed])
+        assert (weights[labels.observed] == 1).all()
+        assert ((targets >= 0) & (targets <= 1) & (weights >= 0)).all()
+        for junk in (torch.nan, torch.inf, -1.0):
+            again = made.fill(with_junk(labels, junk), logits, epoch, teacher)
+            assert all(
+                one is other is None or torch.equal(one, other) for one, other in zip(filled, again, strict=True)
+            )
+
+
+def test_a_policy_declares_what_it_does(entry):
+    logits, labels, teacher = draw()
+    policy, made = MISSING[entry], objective("masked_bce", entry)
+    fills = [made.fill(labels, scale * logits, epoch, teacher) for scale in (1, 3) for epoch in EPOCHS]
+    hard = all(((targets == 0) | (targets == 1)).all() for targets, *_ in fills)
+    assert declared(policy, "soft_targets", False) or hard
+    assert declared(policy, "overrides", False) == (fills[0][2] is not None)
+    if declared(policy, "labels_only"):
+        alone = made.fill(labels, None)
+        for fill in fills:
+            assert all(map(torch.equal, alone[:2], fill[:2]))
+    named = {"labels", "logits", "epoch", "positives", "negatives", "negative_loss", "teacher"}
+    options = registry.options_model(policy).model_fields
+    assert [name for name in named | set(options) if takes(policy, name)]
+    assert set(policy.__code__.co_varnames[: policy.__code__.co_argcount]) <= named
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_policy_goes_with_a_loss_or_is_refused_by_name_with_a_way_out(entry, name):
+    logits, labels, teacher = draw()
+    logits.requires_grad_()
+    try:
+        check_combination(Spec(name), Spec(entry))
+    except UserError as error:
+        (problem,) = error.problems
+        for word in (entry, name, "masked_bce", f"exclude {{loss: {name}, missing: {entry}}}"):
+            assert word in problem
+        for instead in problem.partition("use missing: ")[2].partition(";")[0].split(", "):
+            check_combination(Spec(name), Spec(instead))
+        assert (entry, name) in REFUSED or entry == "prevalence"
+        return
+    assert (entry, name) not in REFUSED
+    made = objective(name, entry)
+    for epoch in EPOCHS:
+        values = made(logits, with_junk(labels, torch.nan), epoch, teacher)
+        (gradient,) = torch.autograd.grad(values.sum(), logits)
+        assert values.shape == (2,)
+        assert values.isfinite().all()
+        assert gradient.isfinite().all()
+        value, by_formula = made.value_and_grad(logits.detach(), labels, epoch, teacher)
+        torch.testing.assert_close(value, values.detach())
+        torch.testing.assert_close(by_formula, gradient, rtol=1e-9, atol=1e-14)
+
+
+# --- each policy against its oracle -----------------------------------------------------------------------------------
+
+
 @each_policy
 @each_loss
 @each_epoch
-def test_observed_cells_are_the_loss_and_the_others_what_the_paper_says(policy, name, epoch):
-    logits, targets, observed, teacher = draw()
-    loss = bound(name)
-    filled_in, weights, own = oracle(policy, loss, logits, targets, observed, epoch, teacher)
-    got, got_weights = apply(policy, loss, logits, targets, observed, epoch, teacher)
-    wanted = torch.where(own.isnan(), loss(logits, filled_in), own)
-    torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-14)
+def test_observed_labels_cost_the_loss_and_the_others_what_the_paper_says(policy, name, epoch):
+    logits, labels, teacher = draw()
+    loss, observed = loss_of(name), labels.observed
+    filled, weights, overrides = oracle(policy, name, logits, labels, epoch, teacher)
+    values, got_weights = apply(policy, name, logits, labels, epoch, teacher)
+    wanted = torch.where(overrides.isnan(), loss(logits, filled), overrides)
+    torch.testing.assert_close(values, wanted, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(got_weights, weights, rtol=0, atol=0)
-    assert torch.equal(got[observed], loss(logits, torch.where(observed, targets, filled_in))[observed])
+    assert torch.equal(values[observed], loss(logits, torch.where(observed, labels.targets, filled))[observed])
     if name != "distribution_balanced":  # which sums over the row's filled targets
-        assert torch.equal(got[observed], loss(logits, targets)[observed])
+        assert torch.equal(values[observed], loss(logits, labels.targets)[observed])
 
 
 def test_at_the_late_epoch_the_deciding_policies_decide():
-    logits, targets, observed, teacher = draw()
-    hidden = ~observed
-    weights = apply("large_loss_reject", masked_bce, logits, targets, observed, 200, teacher)[1]
+    logits, labels, teacher = draw()
+    hidden = ~labels.observed
+    weights = apply("large_loss_reject", "masked_bce", logits, labels, 200, teacher)[1]
     dropped = (weights == 0).sum((1, 2)).tolist()
     assert dropped == [math.ceil(0.398 * n) for n in hidden.sum((1, 2)).tolist()]
     assert min(dropped) > 1
-    weights = apply("selective", masked_bce, logits, targets, observed, 1, teacher)[1]
+    weights = apply("selective", "masked_bce", logits, labels, 1, teacher)[1]
     # attribute a of head 0 and c of head 1 are mostly positive; b of head 1 is so for half, c of head 0 unknown
     assert (weights[0, :, 0][hidden[0, :, 0]] == 0).all()
     assert (weights[1, :, 2][hidden[1, :, 2]] == 0).all()
@@ -165,11 +257,11 @@ def test_at_the_late_epoch_the_deciding_policies_decide():
 @each_loss
 @pytest.mark.parametrize("junk", [float("nan"), float("inf"), -1.0])
 def test_nothing_under_a_missing_label_is_read(policy, name, junk):
-    logits, targets, observed, teacher = draw()
+    logits, labels, teacher = draw()
 
     def outcome(under):
         z = logits.clone().requires_grad_()
-        values, weights = apply(policy, bound(name), z, torch.where(observed, targets, under), observed, 200, teacher)
+        values, weights = apply(policy, name, z, with_junk(labels, under), 200, teacher)
         (values * weights).sum().backward()
         return values.detach(), weights, z.grad
 
@@ -178,11 +270,11 @@ def test_nothing_under_a_missing_label_is_read(policy, name, junk):
         assert torch.equal(clean, dirty)
 
 
-def test_a_teacher_is_not_read_where_a_label_is_known():
-    logits, targets, observed, teacher = draw()
+def test_a_teacher_is_not_read_where_a_label_is_observed():
+    logits, labels, teacher = draw()
     one, other = (
-        apply("self_trained", masked_bce, logits, targets, observed, 1, t)
-        for t in (teacher, teacher.masked_fill(observed, torch.nan))
+        apply("self_trained", "masked_bce", logits, labels, 1, t)
+        for t in (teacher, teacher.masked_fill(labels.observed, torch.nan))
     )
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
@@ -190,61 +282,62 @@ def test_a_teacher_is_not_read_where_a_label_is_known():
 @each_policy
 @each_epoch
 def test_with_every_label_observed_all_policies_are_the_plain_loss(policy, epoch):
-    logits, targets, observed, teacher = draw()
-    values, weights = apply(policy, bound("focal"), logits, targets, torch.ones_like(observed), epoch, teacher)
-    assert torch.equal(values, bound("focal")(logits, targets))
+    logits, labels, teacher = draw()
+    values, weights = apply(
+        policy, "focal", logits, Labels(labels.targets, torch.ones_like(labels.observed)), epoch, teacher
+    )
+    assert torch.equal(values, loss_of("focal")(logits, labels.targets))
     assert (weights == 1).all()
 
 
 @each_policy
 @each_loss
 def test_a_head_gets_in_company_what_it_gets_alone(policy, name):
-    logits, targets, observed, teacher = draw()
+    logits, labels, teacher = draw()
     logits[1] *= 9  # its losses dwarf those of the other head
-    together = apply(policy, bound(name), logits, targets, observed, 200, teacher)
+    together = apply(policy, name, logits, labels, 200, teacher)
     for head in range(2):
-        arrays = (logits[head], targets[head], observed[head], 200, teacher[head])
-        single = apply(policy, bound(name, head), *arrays, heads=head)
+        single = apply(policy, name, logits[head], labels[head], 200, teacher[head], heads=head)
         for one, all_ in zip(single, together, strict=True):
             torch.testing.assert_close(one, all_[head], rtol=1e-14, atol=0)
 
 
 @each_policy
 @pytest.mark.parametrize("name", ["masked_bce", "distribution_balanced"])
-def test_decisions_have_no_gradient_and_cells_that_of_finite_differences(policy, name):
-    logits, targets, observed, teacher = draw()
+def test_decisions_have_no_gradient_and_values_that_of_finite_differences(policy, name):
+    logits, labels, teacher = draw()
 
     def weighed(z):
-        cells, weights = apply(policy, bound(name), z, targets, observed, 200, teacher)
+        values, weights = apply(policy, name, z, labels, 200, teacher)
         assert not weights.requires_grad
-        return cells * weights
+        return values * weights
 
     assert torch.autograd.gradcheck(weighed, logits.requires_grad_())
 
 
 @each_policy
 @each_epoch
-def test_cells_and_gradients_are_finite_far_out_and_autocast_costs_no_digits(policy, epoch):
-    _, targets, observed, teacher = draw(dtype=torch.float32)
-    for size, sign in itertools.product((50, 88, 300), (1, -1)):
+def test_values_and_gradients_are_finite_far_out_and_autocast_costs_no_digits(policy, epoch):
+    _, labels, teacher = draw(dtype=torch.float32)
+    for size, sign in itertools.product((50, 88, 300, 1e4), (1, -1)):
         for dtype in (torch.float32, torch.bfloat16):
             logits = (size * sign * torch.linspace(-1, 1, 27).view(1, 9, 3).expand(SHAPE)).to(dtype).requires_grad_()
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                cells, weights = apply(policy, masked_bce, logits, targets, observed, epoch, teacher)
-            wanted = apply(policy, masked_bce, logits.detach().float(), targets, observed, epoch, teacher)
-            torch.testing.assert_close((cells.detach(), weights), wanted, rtol=1e-6, atol=0)
-            (gradient,) = torch.autograd.grad((cells * weights).sum(), logits)
-            assert cells.dtype == weights.dtype == torch.float32
-            assert cells.isfinite().all()
+                values, weights = apply(policy, "masked_bce", logits, labels, epoch, teacher)
+            wanted = apply(policy, "masked_bce", logits.detach().float(), labels, epoch, teacher)
+            torch.testing.assert_close((values.detach(), weights), wanted, rtol=1e-6, atol=0)
+            (gradient,) = torch.autograd.grad((values * weights).sum(), logits)
+            assert values.dtype == weights.dtype == torch.float32
+            assert values.isfinite().all()
             assert gradient.isfinite().all()
 
 
 def test_options_move_what_they_name():
-    logits, targets, observed, teacher = draw()
-    hidden = ~observed
+    logits, labels, teacher = draw()
+    hidden, observed = ~labels.observed, labels.observed
 
     def outcome(policy, epoch=2, **options):
-        return apply(policy, bound("masked_bce"), logits, targets, observed, epoch, teacher, **options)
+        return apply(policy, "masked_bce", logits, labels, epoch, teacher, **options)
 
     assert outcome("weak_negative", w=0.2)[1][hidden].unique().tolist() == [0.2]
     assert torch.equal(outcome("smooth_negative", eps=1.0)[0], outcome("positive")[0])
@@ -261,29 +354,34 @@ def test_options_move_what_they_name():
     assert (outcome("entropy")[0][hidden] >= -0.1 * math.log(2)).all()
 
 
+def single(policy):
+    """The objective of masked_bce under a policy that needs no counts."""
+    return Objective(Spec("masked_bce"), Spec(policy), torch.ones(()), torch.ones(()))
+
+
 @pytest.mark.parametrize(("policy", "mark"), [("large_loss_reject", 0.0), ("large_loss_correct", 1.0)])
-def test_large_losses_are_the_published_share_of_the_missing_cells(policy, mark):
+def test_large_losses_are_the_published_share_of_the_missing_labels(policy, mark):
     """At epoch 11 and delta 0.2 two per cent of 1,000, whatever the labelled cells cost; ties go to the earlier one."""
     logits, observed = torch.zeros(1, 110, 10), torch.zeros(1, 110, 10, dtype=torch.bool)
     observed[0, 100:] = True
     logits[observed], logits[0, 40:43] = 60.0, 5.0
-    targets, weights = filled(MISSING[policy], logits, torch.zeros_like(logits), observed, 11)
+    targets, weights, _ = single(policy).fill(Labels(torch.zeros_like(logits), observed), logits, 11)
     chosen = (weights == 0) if policy == "large_loss_reject" else (targets == 1)
     assert chosen[0].nonzero()[:, 0].unique().tolist() == [40, 41]
     assert chosen.sum() == 20
 
 
-def test_a_share_of_a_whole_number_of_cells_is_that_number():
+def test_a_share_of_a_whole_number_of_labels_is_that_number():
     """9 % of 300, which in float32 is 27.000002."""
     blank = torch.zeros(1, 60, 5)
-    assert (filled(MISSING["large_loss_reject"], blank, blank, blank > 0, 46)[1] == 0).sum() == 27
+    assert (single("large_loss_reject").fill(Labels(blank, blank > 0), blank, 46)[1] == 0).sum() == 27
 
 
 def test_splc_flips_above_tau_and_not_at_it():
     z = torch.tensor([0.6, 0.6 + 1e-6, 0.5, 0.9], dtype=torch.float64).logit().view(1, 1, 4)
     z[..., 0] -= 1e-12
     blank = torch.zeros_like(z)
-    assert filled(MISSING["splc"], z, blank, blank > 0, 2)[0].ravel().tolist() == [0, 1, 0, 1]
+    assert single("splc").fill(Labels(blank, blank > 0), z, 2)[0].ravel().tolist() == [0, 1, 0, 1]
 
 
 # --- set losses ----------------------------------------------------------------------------------------------------
@@ -292,84 +390,103 @@ def test_splc_flips_above_tau_and_not_at_it():
 @each_set_pair
 @each_epoch
 def test_a_set_loss_gets_the_targets_and_weights_of_the_policy(policy, name, epoch):
-    logits, targets, observed, teacher = draw()
-    extra = {"teacher": teacher} if wants_teacher(Spec(policy)) else {}
-    wanted, weights, _ = oracle(policy, masked_bce, logits, targets, observed, epoch, teacher)
-    junk = targets.masked_fill(~observed, torch.nan)
-    got = filled(MISSING[policy], logits, junk, observed, epoch, **extra)
-    assert torch.equal(got[0], wanted)
-    assert torch.equal(got[1], weights)
-    value = objective(Spec(name), Spec(policy), POSITIVES, NEGATIVES)(logits, junk, observed, epoch, **extra)
-    assert torch.equal(value, SET_LOSSES[name](logits, wanted, weights))
+    logits, labels, teacher = draw()
+    wanted, weights, _ = oracle(policy, "masked_bce", logits, labels, epoch, teacher)
+    made, junk = objective(name, policy), with_junk(labels, torch.nan)
+    targets, got_weights, _ = made.fill(junk, logits, epoch, teacher)
+    assert torch.equal(targets, wanted)
+    assert torch.equal(got_weights, weights)
+    assert torch.equal(made(logits, junk, epoch, teacher), SET_LOSSES[name](logits, wanted, weights))
+
+
+# --- the objective ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("policy", "name"), [pair for pair in PAIRS if pair not in REFUSED])
 def test_the_objective_of_a_head_is_its_own_mean(policy, name):
-    logits, targets, observed, teacher = draw()
+    logits, labels, teacher = draw()
     logits.requires_grad_()
-    extra = {"teacher": teacher} if wants_teacher(Spec(policy)) else {}
-    values = objective(Spec(name), Spec(policy), POSITIVES, NEGATIVES)(logits, targets, observed, 200, **extra)
+    values = objective(name, policy)(logits, labels, 200, teacher)
     assert values.shape == (2,)
     (gradient,) = torch.autograd.grad(values.sum(), logits)
     for head in range(2):
-        alone = objective(Spec(name), Spec(policy), POSITIVES[head], NEGATIVES[head])
-        single = logits[head].detach().requires_grad_()
-        more = {key: value[head] for key, value in extra.items()}
-        value = alone(single, targets[head], observed[head], 200, **more)
+        leaf = logits[head].detach().requires_grad_()
+        value = objective(name, policy, head)(leaf, labels[head], 200, teacher[head])
         torch.testing.assert_close(value, values[head])
-        torch.testing.assert_close(torch.autograd.grad(value, single)[0], gradient[head], rtol=1e-9, atol=1e-14)
+        torch.testing.assert_close(torch.autograd.grad(value, leaf)[0], gradient[head], rtol=1e-9, atol=1e-14)
     if name in LOSSES:
-        cells, weights = apply(policy, bound(name), logits, targets, observed, 200, teacher)
+        elements, weights = apply(policy, name, logits, labels, 200, teacher)
         for head, value in enumerate(values.tolist()):
-            mean = np.average(cells[head].detach().numpy(), weights=weights[head].numpy())
+            mean = np.average(elements[head].detach().numpy(), weights=weights[head].numpy())
             assert value == pytest.approx(mean, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", [*LOSSES, *SET_LOSSES])
+@pytest.mark.parametrize("name", TABLE)
 def test_without_a_label_ignoring_costs_nothing(name):
-    logits, targets, observed, _ = draw()
+    logits, labels, _ = draw()
     logits.requires_grad_()
-    blank = objective(Spec(name), Spec("ignore"), POSITIVES, NEGATIVES)
-    values = blank(logits, targets.fill_(torch.nan), torch.zeros_like(observed), 1)
+    nothing = Labels(torch.full(SHAPE, torch.nan, dtype=torch.float64), torch.zeros_like(labels.observed))
+    values = objective(name, "ignore")(logits, nothing)
     assert values.tolist() == [0, 0]
     assert (torch.autograd.grad(values.sum(), logits)[0] == 0).all()
+    value, gradient = objective(name, "ignore").value_and_grad(logits.detach(), nothing, 1)
+    assert value.tolist() == [0, 0]
+    assert (gradient == 0).all()
 
 
 def test_options_of_both_reach_the_objective():
-    logits, targets, observed, _ = draw()
-    made = objective(Spec("two_way", {"t_pos": 2.0}), Spec("weak_negative", {"w": 0.3}), POSITIVES, NEGATIVES)
-    weights = torch.full_like(logits, 0.3).masked_fill(observed, 1.0)
-    wanted = SET_LOSSES["two_way"](logits, torch.where(observed, targets, 0.0), weights, t_pos=2.0)
-    assert torch.equal(made(logits, targets, observed, 1), wanted)
+    logits, labels, _ = draw()
+    made = Objective(Spec("two_way", {"t_pos": 2.0}), Spec("weak_negative", {"w": 0.3}), POSITIVES, NEGATIVES)
+    weights = torch.full_like(logits, 0.3).masked_fill(labels.observed, 1.0)
+    wanted = SET_LOSSES["two_way"](logits, torch.where(labels.observed, labels.targets, 0.0), weights, t_pos=2.0)
+    assert torch.equal(made(logits, labels), wanted)
+
+
+def test_reduce_divides_each_head_by_its_own_weight():
+    rng = torch.Generator().manual_seed(2)
+    values = torch.rand((3, 7, 4), generator=rng, dtype=torch.float64).requires_grad_()
+    weights = torch.tensor([0.0, 0.25, 1.0], dtype=torch.float64)[torch.randint(3, (3, 7, 4), generator=rng)]
+    weights[1] = 0
+    means = reduce(values, weights)
+    for head in (0, 2):
+        wanted = np.average(values[head].detach().numpy(), weights=weights[head].numpy())
+        assert means[head].item() == pytest.approx(wanted, rel=1e-12)
+    means.sum().backward()
+    assert means[1] == 0
+    assert (values.grad[1] == 0).all()
+    assert values.grad.isfinite().all()
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("policy", "name"), PAIRS)
-def test_pairs_without_a_meaning_are_refused_by_name_with_a_way_out(policy, name):
-    if (policy, name) not in REFUSED:
-        check_missing(Spec(policy), Spec(name), 3)
-        return
-    with pytest.raises(UserError) as caught:
-        check_missing(Spec(policy), Spec(name), 3)
-    (problem,) = caught.value.problems
-    for word in (policy, name, "use missing: ", "masked_bce", f"exclude {{loss: {name}, missing: {policy}}}"):
-        assert word in problem
-    instead = problem.partition("use missing: ")[2].partition(",")[0]
-    check_missing(Spec(instead), Spec(name), 3)
-
-
 def test_a_weak_negative_of_a_single_attribute_needs_its_weight():
-    bce = Spec("masked_bce")
+    def check(spec, attributes):
+        check_options("missing-label policy", MISSING, spec, attributes=attributes)
+
     with pytest.raises(UserError, match="give w"):
-        check_missing(Spec("weak_negative"), bce, 1)
-    check_missing(Spec("weak_negative", {"w": 0.5}), bce, 1)
-    check_missing(Spec("weak_negative", {"w": None}), bce, 2)
-    check_missing(Spec("ignore"), bce, 1)
+        check(Spec("weak_negative"), 1)
+    check(Spec("weak_negative", {"w": 0.5}), 1)
+    check(Spec("weak_negative", {"w": None}), 2)
+    check(Spec("ignore"), 1)
     one = torch.zeros(1, 2, 1)
     with pytest.raises(UserError, match="give w"):
-        weak_negative(bound("masked_bce"), one, one, one > 0, 1)
+        weak_negative(Labels(one, one > 0), None, 1)
+
+
+def test_a_batch_is_cut_only_where_no_part_depends_on_the_others():
+    check_accumulation(Spec("zlpr"), Spec("splc"), 1)
+    cut = ["ignore", "negative", "weak_negative", "positive", "smooth_negative"]
+    for policy in MISSING:
+        if policy in cut:
+            check_accumulation(Spec("focal"), Spec(policy), 2)
+            continue
+        with pytest.raises(
+            UserError, match=rf"found 2, expected 1 for focal \+ {policy}; .* missing: {', '.join(cut)}$"
+        ):
+            check_accumulation(Spec("focal"), Spec(policy), 2)
+    with pytest.raises(UserError, match=r"expected 1 for zlpr \+ ignore"):
+        check_accumulation(Spec("zlpr"), Spec("ignore"), 2)
 
 
 def test_only_self_training_wants_a_teacher():

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.registry import Spec
-from aimonk_bench.training.batches import Features, Part, Plan, Streams, views_of
-from aimonk_bench.training.samplers import BLOCK_ROWS, BUFFER_ROWS, SAMPLERS, blocks, check_sampler, left_out
+from aimonk_bench.training.entries import check_options
+from aimonk_bench.training.samplers import BLOCK_ROWS, BUFFER_ROWS, SAMPLERS, blocks, empty_strata
 
 each_sampler = pytest.mark.parametrize("name", SAMPLERS)
 
@@ -25,7 +23,7 @@ def labels(n=60, rates=(0.9, 0.5, 0.1), missing=0.2, seed=0):
 
 
 def draw(name, targets, observed, batch_size=8, steps=5, seed=0, **options):
-    return SAMPLERS[name](targets, observed, batch_size, steps, np.random.default_rng(seed), **options)
+    return SAMPLERS[name](Labels(targets, observed), batch_size, steps, np.random.default_rng(seed), **options)
 
 
 @each_sampler
@@ -39,8 +37,8 @@ def draw(name, targets, observed, batch_size=8, steps=5, seed=0, **options):
 @settings(max_examples=25, deadline=None)
 def test_exactly_t_full_batches_from_observed_labels_alone(name, n, steps, attributes, missing, seed):
     targets, observed = labels(n, (0.1, 0.5, 0.9, 0.3)[:attributes], missing, seed)
-    known = left_out(name, targets, observed)
-    if name in ("class_aware", "balanced") and len(known) == attributes * (1 + (name == "balanced")):
+    empty = empty_strata(name, Labels(targets, observed))
+    if name in ("class_aware", "balanced") and len(empty) == attributes * (1 + (name == "balanced")):
         with pytest.raises(RunFailed, match=name):
             draw(name, targets, observed)
         return
@@ -60,7 +58,7 @@ def test_exactly_t_full_batches_from_observed_labels_alone(name, n, steps, attri
 
 @given(n=st.integers(1, 50), steps=st.integers(1, 9))
 @settings(max_examples=50, deadline=None)
-def test_uniform_deals_permutations_topped_up_from_the_beginning(n, steps):
+def test_uniform_draws_permutations_topped_up_from_the_beginning(n, steps):
     rows = draw("uniform", *labels(n), 8, steps).ravel()
     for start in range(0, len(rows), n):
         block = rows[start : start + n]
@@ -117,15 +115,15 @@ def test_repeat_factor_weighs_a_row_by_its_rarest_observed_positive(t):
     assert_drawn_in_proportion(frequencies("repeat_factor", targets, observed, t=t), weights)
 
 
-def test_class_aware_takes_the_attributes_in_turn_and_deals_out_their_positives():
+def test_class_aware_takes_the_attributes_in_turn_and_their_positives_evenly():
     targets, observed = labels(missing=0.3)
     rows = draw("class_aware", targets, observed, 9, 20).ravel()
     order = []
     for start in range(3):
-        dealt = rows[start::3]
-        homes = [k for k in range(3) if (observed[dealt, k] & (targets[dealt, k] == 1)).all()]
-        (k,) = [k for k in homes if set(dealt) == set(np.flatnonzero(observed[:, k] & (targets[:, k] == 1)))]
-        counts = np.unique(dealt, return_counts=True)[1]
+        turns = rows[start::3]
+        homes = [k for k in range(3) if (observed[turns, k] & (targets[turns, k] == 1)).all()]
+        (k,) = [k for k in homes if set(turns) == set(np.flatnonzero(observed[:, k] & (targets[:, k] == 1)))]
+        counts = np.unique(turns, return_counts=True)[1]
         assert counts.max() - counts.min() <= 1
         order.append(k)
     assert sorted(order) == [0, 1, 2]
@@ -151,40 +149,26 @@ def test_coverage_puts_every_value_that_exists_into_every_batch(c, missing, seed
             assert (there[rows].sum(1) >= (c if there.any() else 0)).all()
 
 
-def test_left_out_names_the_strata_a_sampler_looks_for_in_vain():
+def test_empty_strata_are_the_strata_a_sampler_looks_for_in_vain():
     targets, observed = labels()
     targets[:, 2], observed[targets[:, 0] == 0, 0] = 0, False
-    assert left_out("class_aware", targets, observed) == [(2, 1)]
-    assert left_out("balanced", targets, observed) == [(0, 0), (2, 1)]
-    assert left_out("coverage", targets, observed) == [(0, 0), (2, 1)]
-    assert left_out("uniform", targets, observed) == []
+    assert empty_strata("class_aware", Labels(targets, observed)) == [(2, 1)]
+    assert empty_strata("balanced", Labels(targets, observed)) == [(0, 0), (2, 1)]
+    assert empty_strata("coverage", Labels(targets, observed)) == [(0, 0), (2, 1)]
+    assert empty_strata("uniform", Labels(targets, observed)) == []
+
+
+def check(spec, attributes, batch_size):
+    check_options("sampler", SAMPLERS, spec, attributes=attributes, batch_size=batch_size)
 
 
 def test_coverage_that_does_not_fit_into_a_batch_is_refused_beforehand():
-    check_sampler(Spec("coverage"), 8, 16)
-    check_sampler(Spec("uniform"), 100, 16)
+    check(Spec("coverage"), 8, 16)
+    check(Spec("uniform"), 100, 16)
     with pytest.raises(UserError, match=r"2 x 1 x 9 attributes = 18 rows in a batch of 16"):
-        check_sampler(Spec("coverage"), 9, 16)
+        check(Spec("coverage"), 9, 16)
     with pytest.raises(UserError, match="lower c"):
         draw("coverage", *labels(), 8, 1, c=2)
-
-
-@each_sampler
-def test_sampling_costs_a_run_under_a_second(name):
-    targets, observed = labels(680, (0.88, 0.81, 0.53, 0.08), 0.1)
-    start = time.process_time()
-    for head in range(250):  # 25 heads, 10 epochs
-        draw(name, targets, observed, 16, 43, head)
-    assert time.process_time() - start < 1
-
-
-def test_streams_depend_on_seed_and_fold_alone_and_on_both():
-    def firsts(seed, fold):
-        streams = Streams.of(seed, fold)
-        return [rng.random() for rng in (streams.init, streams.sampler, streams.views)]
-
-    assert firsts(3, 1) == firsts(3, 1)
-    assert len({number for job in [(0, 0), (0, 1), (1, 0), (1, 1)] for number in firsts(*job)}) == 12
 
 
 @given(n=st.integers(1, 9 * BLOCK_ROWS), spare=st.floats(0.1, 2.5), seed=st.integers(0, 2**32))
@@ -192,62 +176,20 @@ def test_streams_depend_on_seed_and_fold_alone_and_on_both():
 def test_blocks_hold_every_row_as_often_as_the_others_up_to_one(n, spare, seed):
     targets, observed = np.zeros((n, 2), np.int8), np.ones((n, 2), bool)
     steps = max(1, int(n * spare) // 16)
-    rows = blocks(targets, observed, 16, steps, np.random.default_rng(seed))
+    rows = blocks(Labels(targets, observed), 16, steps, np.random.default_rng(seed))
     assert rows.shape == (steps, 16)
     times = np.bincount(rows.ravel(), minlength=n)
     assert times.max() - times.min() <= 1
-    assert np.array_equal(rows, blocks(targets, observed, 16, steps, np.random.default_rng(seed)))
+    assert np.array_equal(rows, blocks(Labels(targets, observed), 16, steps, np.random.default_rng(seed)))
 
 
 def test_blocks_mix_rows_within_a_buffer_and_no_further():
     count = 5 * BUFFER_ROWS + 100
     nothing = np.zeros((count, 1), np.int8)
-    rows = blocks(nothing, nothing.astype(bool), 64, -(-count // 64), np.random.default_rng(0))
+    rows = blocks(Labels(nothing, nothing.astype(bool)), 64, -(-count // 64), np.random.default_rng(0))
     own = rows.ravel()[:count].reshape(-1)
     buffers = [np.unique(own[at : at + BUFFER_ROWS] // BLOCK_ROWS) for at in range(0, count, BUFFER_ROWS)]
     assert max(map(len, buffers)) <= BUFFER_ROWS // BLOCK_ROWS + 1  # the last block of all is a short one
     assert max(np.ptp(found) for found in buffers) > 2 * BUFFER_ROWS // BLOCK_ROWS  # which lie anywhere
     batch = rows[0] // BLOCK_ROWS
     assert len(set(batch)) > 8  # and a batch is of many of them
-
-
-def test_views_are_drawn_by_their_probability():
-    views = views_of(np.array([0.2, 0.0, 0.8]), np.random.default_rng(0).random((300, 100)))
-    np.testing.assert_allclose(np.bincount(views.ravel()) / views.size, [0.2, 0, 0.8], atol=0.01)
-
-
-def test_a_plan_draws_each_head_from_its_own_rows():
-    targets, observed = labels()
-    parts = [np.arange(0, 20), np.arange(30, 60), np.arange(0, 20)]
-    jobs = [(0, 0), (0, 1), (1, 0)]
-    sampler = functools.partial(SAMPLERS["uniform"])
-    index = np.arange(2 * len(targets)).reshape(-1, 2).T  # the views of a picture lie side by side
-
-    def planned(numbers):
-        own = [Part(parts[number], targets, observed) for number in numbers]
-        streams = [Streams.of(*jobs[number]) for number in numbers]
-        return Plan(sampler, index, np.array([0.5, 0.5]), own, streams, (4, 5))
-
-    pictures, stored = planned([0, 1, 2]).block(slice(0, 4))
-    assert pictures.shape == stored.shape == (4, 3, 5)
-    assert pictures.dtype == stored.dtype == np.int32
-    assert set((stored - 2 * pictures).ravel()) == {0, 1}
-    for number, part in enumerate(parts):
-        assert set(pictures[:, number].ravel()) <= set(part)
-    alone = planned([1])
-    blocks = [alone.block(slice(0, 1)), alone.block(slice(1, 4))]  # in blocks and in other company, the same
-    for place, together in enumerate((pictures, stored)):
-        assert np.array_equal(np.concatenate([block[place] for block in blocks])[:, 0], together[:, 1])
-
-
-def test_features_of_a_read_only_map_are_read_without_copying_it(tmp_path):
-    import torch
-
-    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
-    rows.tofile(tmp_path / "rows")
-    mapped = np.memmap(tmp_path / "rows", np.float32, "r", shape=(4, 3))
-    store = Features(mapped, torch.device("cpu"), torch.float64)
-    assert store._rows.data_ptr() == mapped.ctypes.data
-    taken = store.take(torch.tensor([[3, 0], [1, 1]]))
-    assert taken.dtype == torch.float64
-    assert np.array_equal(taken.numpy(), rows[[[3, 0], [1, 1]]])

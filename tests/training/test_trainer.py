@@ -1,7 +1,7 @@
 """The keystone: training all heads at once is training them one by one.
 
 The oracle `alone` trains one torch.nn.Linear with torch's optimizer in the plainest loop there is; it shares with the
-trainer the losses, policies and samplers (which have tests of their own) and the random streams. The test covers every
+trainer the losses, policies and samplers (which have tests of their own) and the random rngs. The test covers every
 pair of loss and policy, with samplers, optimizers and the other options taken in turn. AIMONK_BENCH_FULL=1 runs the
 whole product, loss x policy x sampler x optimizer: 3330 cases, some six minutes.
 """
@@ -21,18 +21,23 @@ import torch
 
 from aimonk_bench import registry
 from aimonk_bench.config.fields import TrainConfig
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.registry import Spec
-from aimonk_bench.training import outcome, samplers, steps, trainer
-from aimonk_bench.training.batches import Streams
-from aimonk_bench.training.heads import OPTIMIZERS, SCHEDULES, TIE, Heads, Selection, cosine, warmup_cosine
-from aimonk_bench.training.losses import LOSSES, SET_LOSSES
-from aimonk_bench.training.missing import MISSING, check_missing, objective, wants_teacher
+from aimonk_bench.training import fit, heads_trainer, samplers
+from aimonk_bench.training.batches import HeadRngs
+from aimonk_bench.training.heads import Heads
+from aimonk_bench.training.heads_trainer import train_heads
+from aimonk_bench.training.losses import LOSSES
+from aimonk_bench.training.missing import MISSING, wants_teacher
+from aimonk_bench.training.objective import Objective, check_combination
+from aimonk_bench.training.optimizers import OPTIMIZERS
+from aimonk_bench.training.recipe import Recipe, TrainingData, check
 from aimonk_bench.training.samplers import SAMPLERS
-from aimonk_bench.training.slopes import GRAIN
-from aimonk_bench.training.trainer import check, train
-from aimonk_bench.training.tuning import choose
+from aimonk_bench.training.schedules import SCHEDULES
+from aimonk_bench.training.selection import TIE
+from aimonk_bench.training.set_losses import SET_LOSSES
 
 NAMES = ["a", "b", "c"]
 COLUMNS = ["training_loss", "val_loss", "val_f1_default", "val_average_precision", "val_roc_auc"]
@@ -49,7 +54,7 @@ def one_thread():
 
 
 def problem(n=46, features=6, seed=0, folds=2, views=3):
-    """Pictures with a little signal; two folds have training splits of 17 and 22 rows: 3 and 4 batches of 6."""
+    """Images with a little signal; two folds have training splits of 17 and 22 rows: 3 and 4 batches of 6."""
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(views * n + 5, features))
     index = rng.permutation(views * n + 5)[: views * n].reshape(views, n)
@@ -77,7 +82,22 @@ def recipe(loss="masked_bce", missing="ignore", sampler="uniform", **options):
 
 
 def run(data, config, **options):
-    return train(**vars(data), **config, attributes=NAMES, **{"dtype": torch.float64, **options})
+    """Train on a problem; ``tune`` and ``val_observed`` beside the options of `train_heads`."""
+    recipe = Recipe(**config, tune=options.pop("tune", None) or {})
+    known = training_data(data, options.pop("val_observed", None))
+    return train_heads(data.features, data.index, known, recipe, **{"dtype": torch.float64, **options})
+
+
+def training_data(data, val_observed=None):
+    """Labels as they stand in the problem, with whatever is under a missing one."""
+    shown = data.observed if val_observed is None else val_observed
+    train, val = (Labels(data.targets, observed, tuple(NAMES)) for observed in (data.observed, shown))
+    return TrainingData(train, val, data.folds, data.probabilities)
+
+
+def blank(fold):
+    """Labels of the training rows for a sampler that does not read them."""
+    return Labels(np.zeros((len(fold.train), 1)), np.zeros((len(fold.train), 1), bool))
 
 
 def f1(y, s):
@@ -115,16 +135,16 @@ def alone(data, config, seed, number, steps, dtype=torch.float64):
 
 def one_stage(data, config, seed, number, steps, dtype, teacher=None):
     """One head, one nn.Linear, one loop: (val logits, test logits, history columns, chosen epoch, the model)."""
-    settings, fold, streams = config["train"], data.folds[number], Streams.of(seed, number)
+    settings, fold, rngs = config["train"], data.folds[number], HeadRngs.of(seed, number)
     rows, targets = torch.from_numpy(data.features).to(dtype), torch.from_numpy(data.targets).to(dtype)
     observed = torch.from_numpy(data.observed)
     model = torch.nn.Linear(rows.shape[1], targets.shape[1], dtype=dtype)
-    initial = Heads.initial(targets.shape[1], rows.shape[1], [streams.init], dtype)
+    initial = Heads.initial(targets.shape[1], rows.shape[1], [rngs.init], dtype)
     model.load_state_dict({"weight": initial.weight[0].detach(), "bias": initial.bias[0, 0].detach()})
     y, o = targets[fold.train], observed[fold.train]
     counts = (y * o).sum(0)[None], ((1 - y) * o).sum(0)[None]
-    loss = objective(config["loss"], config["missing"], *counts)
-    val_loss = objective(config["loss"], Spec("ignore"), *counts)
+    loss = Objective(config["loss"], config["missing"], *counts)
+    val_loss = Objective(config["loss"], Spec("ignore"), *counts)
     sampler = registry.build("sampler", SAMPLERS, config["sampler"])
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[settings.optimizer.name]
     optimizer = kind(
@@ -136,15 +156,14 @@ def one_stage(data, config, seed, number, steps, dtype, teacher=None):
         train_rows = fold.train
         if settings.order == "blocks":
             sampler, train_rows = samplers.blocks, train_rows[np.argsort(data.index[0, train_rows])]
-        drawn = sampler(
-            data.targets[train_rows], data.observed[train_rows], settings.batch_size, steps, streams.sampler
-        )
-        views = streams.views.choice(len(data.probabilities), size=drawn.shape, p=data.probabilities)
+        known = Labels(data.targets[train_rows], data.observed[train_rows])
+        drawn = sampler(known, settings.batch_size, steps, rngs.sampler)
+        views = rngs.views.choice(len(data.probabilities), size=drawn.shape, p=data.probabilities)
         for batch, view in zip(drawn, views, strict=True):
-            pictures = [train_rows[i] for i in batch]
-            inputs = torch.stack([rows[data.index[v, p]] for v, p in zip(view, pictures, strict=True)])
-            taught = {} if teacher is None else {"teacher": teacher[pictures]}
-            value = loss(model(inputs), targets[pictures], observed[pictures], epoch, **taught)
+            images = [train_rows[i] for i in batch]
+            inputs = torch.stack([rows[data.index[v, p]] for v, p in zip(view, images, strict=True)])
+            labels = Labels(targets[images], observed[images])
+            value = loss(model(inputs), labels, epoch, None if teacher is None else teacher[images])
             optimizer.zero_grad()
             value.backward()
             if settings.clip is not None:
@@ -157,7 +176,7 @@ def one_stage(data, config, seed, number, steps, dtype, teacher=None):
         with torch.no_grad():
             logits = model(rows[data.index[0, fold.val]])
             seen, labels = data.observed[fold.val], data.targets[fold.val]
-            value = val_loss(logits, targets[fold.val], observed[fold.val], epoch).item()
+            value = val_loss(logits, Labels(targets[fold.val], observed[fold.val]), epoch).item()
         scores = 1 / (1 + np.exp(-logits.double().numpy()))
         history["val_loss"][-1] = value if seen.any() else np.nan
         for column, metric in zip(COLUMNS[2:], (f1, average_precision, roc_auc), strict=True):
@@ -204,7 +223,7 @@ MOVES = [
 
 def allowed(loss, policy):
     try:
-        check_missing(Spec(policy), Spec(loss), len(NAMES))
+        check_combination(Spec(loss), Spec(policy))
     except UserError:
         return False
     return True
@@ -318,27 +337,6 @@ def test_a_tuned_run_is_head_by_head_the_best_of_untuned_ones(move, policy, tune
     assert len(taken) > 1
 
 
-def test_the_points_of_a_head_share_its_batches(monkeypatch):
-    taken, taker = [], trainer.Features.taker
-
-    def told(self, out):
-        take = taker(self, out)
-        return lambda rows: taken.append((len(rows), out.shape)) or take(rows)
-
-    monkeypatch.setattr(trainer.Features, "taker", told)
-    run(problem(), recipe(), tune={"train.lr": [0.1, 0.2, 0.3]})
-    assert taken == [(24, (24, 6))] * 8  # six rows of four jobs, not of twelve heads; four steps in two epochs
-
-
-def test_a_point_is_chosen_by_score_the_earlier_of_equals_never_nan():
-    nan, tied = np.nan, 0.5 + TIE / 2
-    scores = np.array([[0.1, 0.5, 0.3], [0.5, tied, 0.2], [nan, 0.1, nan], [nan, nan, nan], [nan, nan, nan]])
-    possible = np.ones(scores.shape, bool)
-    possible[4, 0] = False
-    assert choose(scores, possible).tolist() == [1, 0, 1, 0, 1]
-    assert choose(-scores, possible).tolist() == [0, 2, 1, 0, 1]
-
-
 def test_a_point_that_diverges_is_not_chosen_and_the_run_fails_only_where_all_do():
     data, config = problem(), recipe(epochs=9, optimizer="sgd", weight_decay=10.0)
     trained = run(data, config, tune={"train.lr": [1e38, 0.05]}, dtype=torch.float32)
@@ -435,26 +433,6 @@ def test_history_has_a_row_per_step_and_ends_where_a_head_stops():
     )
 
 
-def test_the_best_epochs_weights_are_kept_as_copies_and_ties_go_to_the_earlier():
-    heads = Heads.initial(2, 3, [Streams.of(s, 0).init for s in range(4)])
-    selection = Selection(heads, last=False, patience=2)
-    scores = [[1, 1, np.nan, 3], [2, 1, np.nan, 2], [2, 5, np.nan, 1], [9, 0, np.nan, 9], [9, 0, np.nan, 9]]
-    seen = []
-    for epoch, row in enumerate(scores, 1):
-        with torch.no_grad():
-            heads.weight += 1
-            heads.bias += 1
-        seen.append((heads.weight.detach().clone(), heads.bias.detach().clone()))
-        selection.update(heads, epoch, np.array(row, float))
-    # head 0 improves at 4, head 1 at 3 only, head 2 never has a score, head 3 has stopped before its 9
-    assert selection.epoch.tolist() == [4, 3, 5, 1]
-    assert selection.active.tolist() == [True, False, True, False]
-    assert selection.scored.tolist() == [True, True, False, True]
-    for head, epoch in enumerate(selection.epoch):
-        assert torch.equal(selection.heads.weight[head], seen[epoch - 1][0][head])
-        assert torch.equal(selection.heads.bias[head], seen[epoch - 1][1][head])
-
-
 def test_a_metric_that_is_never_defined_keeps_the_last_epoch_and_says_so():
     data = problem()
     data.observed[data.folds[1].val] = False
@@ -473,80 +451,14 @@ def test_effective_positive_rate_counts_the_observed_labels_drawn():
     data.targets[:, 2], data.observed[:, 2] = 0, False
     trained = run(data, recipe(sampler="class_aware", epochs=3))
     for (s, seed), number in itertools.product(enumerate([0, 7]), range(2)):
-        fold, streams = data.folds[number], Streams.of(seed, number)
+        fold, rngs = data.folds[number], HeadRngs.of(seed, number)
         y, o = data.targets[fold.train], data.observed[fold.train]
-        drawn = np.concatenate([SAMPLERS["class_aware"](y, o, 6, 4, streams.sampler).ravel() for _ in range(3)])
+        drawn = np.concatenate([SAMPLERS["class_aware"](Labels(y, o), 6, 4, rngs.sampler).ravel() for _ in range(3)])
         wanted = [y[drawn, k][o[drawn, k]].mean() for k in range(2)]
         np.testing.assert_allclose(trained.effective_positive_rate[s, number], [*wanted, np.nan])
     assert trained.notes == [
         f"fold {f}: sampler class_aware leaves out c = 1, which no training row is known to have" for f in range(2)
     ]
-
-
-@pytest.mark.parametrize(
-    ("names", "points"),
-    [
-        ({}, 1),
-        ({"loss": "focal", "sampler": "balanced"}, 1),
-        ({"loss": "pos_weight"}, 3),
-        ({"loss": "zlpr"}, 1),
-        ({"loss": "two_way"}, 3),
-        ({"missing": "self_trained"}, 1),
-    ],
-    ids=str,
-)
-def test_what_is_trained_does_not_depend_on_blocks(names, points, monkeypatch):
-    """Four steps of an epoch as one block, as three and one within a block of steps, as two blocks of steps."""
-    tune = {"train.lr": [0.03, 0.05, 0.08]} if points > 1 else None
-
-    def trained():
-        return run(problem(), recipe(**names), tune=tune)
-
-    whole, lengths, made = trained(), [], steps.Stepper.__init__
-
-    def told(self, *given):
-        made(self, *given)
-        lengths.append(self.steps)
-
-    monkeypatch.setattr(steps.Stepper, "__init__", told)
-    with monkeypatch.context() as smaller:
-        smaller.setattr(steps, "BLOCK_CELLS", 3 * 4 * points * 3 * 6)
-        pieces = trained()
-    monkeypatch.setattr(trainer, "BLOCK_STEPS", 3)
-    for found in (pieces, trained()):
-        for key, values in whole.history.items():
-            np.testing.assert_array_equal(found.history[key], values)
-        for ours, theirs in zip(found.logits, whole.logits, strict=True):
-            np.testing.assert_array_equal(ours["test"], theirs["test"])
-    assert lengths[0] == 3 < lengths[-1]
-
-
-@pytest.mark.parametrize("heads", [1, 2])
-@pytest.mark.parametrize("batch", [GRAIN // 4 - 1, GRAIN // 4, GRAIN // 4 + 1])
-def test_sums_of_cells_do_not_depend_on_threads(heads, batch):
-    drawn = torch.rand(12, 1, heads, 4, batch, generator=torch.Generator().manual_seed(0)).unbind()
-    alone = [steps._sums(cells) for cells in drawn]
-    torch.testing.assert_close(alone[0].double(), drawn[0].double().sum((2, 3)))
-    torch.set_num_threads(2)
-    assert all(map(torch.equal, map(steps._sums, drawn), alone))
-
-
-@pytest.mark.parametrize("at_once", [1, 100, 255])
-@pytest.mark.parametrize("attributes", [1, 4, 5, 19])
-def test_a_tally_counts_the_labels_drawn(attributes, at_once, monkeypatch):
-    rng = np.random.default_rng(attributes)
-    observed = np.asfortranarray(rng.random((50, attributes)) > 0.3)
-    targets = (observed & (rng.random((50, attributes)) > 0.5)).astype(np.int8)
-    orders = rng.integers(50, size=(3, 40, 20), dtype=np.int32)
-    expected = [labels[orders].sum((1, 2)) for labels in (observed, targets)]
-    monkeypatch.setattr(outcome.Tally, "ROWS", at_once)
-    monkeypatch.setattr(outcome.Tally, "WORDS", 1500)
-    assert np.array_equal(outcome.Tally(targets, observed)(orders), expected)
-
-
-def test_a_tally_counts_beyond_a_byte():
-    every = np.ones((2, 1), bool)
-    assert outcome.Tally(every.astype(np.int8), every)(np.zeros((1, 300, 300), np.int32)).tolist() == [[[90000]]] * 2
 
 
 def test_a_batch_without_any_label_costs_nothing_and_breaks_nothing():
@@ -566,10 +478,7 @@ def test_a_loss_that_is_not_finite_fails_the_run_and_is_named(part):
     data.features[data.index[:, broken]] = np.nan
     data.folds[0] = Fold(*(np.setdiff1d(rows, broken) for rows in vars(data.folds[0]).values()))
     if part == "train":
-        draws = {
-            seed: SAMPLERS["uniform"](fold.train[:, None], fold.train, 6, 4, Streams.of(seed, 1).sampler)
-            for seed in (0, 7)
-        }
+        draws = {seed: SAMPLERS["uniform"](blank(fold), 6, 4, HeadRngs.of(seed, 1).sampler) for seed in (0, 7)}
         step, seed = min((int(np.argwhere(fold.train[draw] == broken)[0, 0]), seed) for seed, draw in draws.items())
         first = f"seed {seed}, fold 1, iteration {step + 1}"
     with pytest.raises(RunFailed) as error:
@@ -587,8 +496,8 @@ def test_iterations_of_a_loss_that_is_not_finite_count_from_the_first_epoch():
 def test_what_a_stopped_head_goes_on_to_draw_does_not_count():
     data, config = problem(), recipe(select="f1_default", patience=1, epochs=6, lr=1e-9, seeds=[0], batch_size=4)
     data.observed[data.folds[0].val] = False  # so that the head of fold 0 never stops; that of fold 1 does at a tie
-    fold, streams = data.folds[1], Streams.of(0, 1)
-    drawn = [fold.train[SAMPLERS["uniform"](fold.train[:, None], fold.train, 4, 1, streams.sampler)] for _ in range(6)]
+    fold, rngs = data.folds[1], HeadRngs.of(0, 1)
+    drawn = [fold.train[SAMPLERS["uniform"](blank(fold), 4, 1, rngs.sampler)] for _ in range(6)]
     late = np.setdiff1d(drawn[2:], drawn[:2])
     data.features[data.index[:, late]] = np.nan
     data.folds[0] = Fold(*(np.setdiff1d(part, late) for part in vars(data.folds[0]).values()))
@@ -609,14 +518,16 @@ def test_training_does_not_import_torchs_compiler():
         import sys
         import numpy as np
         from aimonk_bench.config.fields import TrainConfig
+        from aimonk_bench.data.labels import Labels
         from aimonk_bench.data.splits import Fold
         from aimonk_bench.registry import Spec
-        from aimonk_bench.training import steps, trainer
-        fold, labels = Fold(*np.split(np.arange(9), 3)), np.tile([[0], [1], [0]], (3, 1))
+        from aimonk_bench.training.heads_trainer import train_heads
+        from aimonk_bench.training.recipe import Recipe, TrainingData
+        fold, targets = Fold(*np.split(np.arange(9), 3)), np.tile([[0], [1], [0]], (3, 1))
+        labels = Labels(targets, targets < 2, ("a",))
+        data = TrainingData(labels, labels, [fold], np.ones(1))
         specs = Spec("masked_bce"), Spec("ignore"), Spec("uniform")
-        features, index, views = np.eye(9, dtype=np.float32), np.arange(9)[None], np.ones(1)
-        data = features, index, views, labels, labels < 2, [fold]
-        trainer.train(*data, TrainConfig(seeds=1), *specs, attributes=["a"])
+        train_heads(np.eye(9, dtype=np.float32), np.arange(9)[None], data, Recipe(TrainConfig(seeds=1), *specs))
         sys.exit("torch._dynamo" in sys.modules)
     """
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -624,7 +535,7 @@ def test_training_does_not_import_torchs_compiler():
 
 def test_scoring_in_chunks_changes_nothing(monkeypatch):
     whole = run(problem(), recipe())
-    monkeypatch.setattr(trainer, "CHUNK_BYTES", 2 * 6 * 8 * 3)  # three rows of each fold
+    monkeypatch.setattr(heads_trainer, "CHUNK_BYTES", 2 * 6 * 8 * 3)  # three rows of each fold
     for fold, other in zip(whole.logits, run(problem(), recipe()).logits, strict=True):
         np.testing.assert_allclose(fold["test"], other["test"], rtol=1e-12)
 
@@ -633,7 +544,7 @@ def test_scoring_in_chunks_changes_nothing(monkeypatch):
 def test_judging_heads_a_few_at_a_time_changes_nothing(loss, monkeypatch):
     options = {"tune": {"train.lr": [0.05, 0.1, 0.2]}}
     data, whole = problem(), run(problem(), recipe(loss), **options)
-    monkeypatch.setattr(trainer, "CHUNK_CELLS", 5 * max(len(fold.val) for fold in data.folds) * len(NAMES))
+    monkeypatch.setattr(fit, "CHUNK_ELEMENTS", 5 * max(len(fold.val) for fold in data.folds) * len(NAMES))
     for column, values in run(data, recipe(loss), **options).history.items():
         np.testing.assert_allclose(values, whole.history[column], rtol=1e-12)
 
@@ -641,209 +552,21 @@ def test_judging_heads_a_few_at_a_time_changes_nothing(loss, monkeypatch):
 def test_progress_is_told_after_every_epoch_and_logits_are_float32_by_default():
     told = []
     config = recipe(epochs=3)
-    trained = train(**vars(problem()), **config, attributes=NAMES, progress=lambda *args: told.append(args))
+    trained = run(problem(), config, dtype=torch.float32, progress=lambda *args: told.append(args))
     assert told == [("train", 1, 3), ("train", 2, 3), ("train", 3, 3)]
     assert trained.logits[0]["val"].dtype == np.float32
 
 
-def test_heads_start_within_the_bounds_of_torchs_linear_and_alike_in_both_precisions():
-    single, double = (
-        Heads.initial(50, 400, [Streams.of(1, 2).init], dtype) for dtype in (torch.float32, torch.float64)
-    )
-    torch.testing.assert_close(single.weight, double.weight.float(), rtol=0, atol=0)
-    reference = torch.nn.Linear(400, 50)
-    for mine, torchs in ((double.weight, reference.weight), (double.bias, reference.bias)):
-        assert mine.abs().max() <= 0.05
-        assert mine.std().item() == pytest.approx(torchs.std().item(), rel=0.3)
-
-
-@pytest.mark.parametrize("decays", [(0.0, 0.0, 0.0), (0.0, 0.1, 0.01)])
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        *(("adam", {}), ("adamw", {}), ("sgd", {}), ("sgd", {"momentum": 0.9})),
-        ("sgd", {"momentum": 0.5, "nesterov": True}),
-    ],
-)
-def test_a_head_moves_as_torchs_optimizer_moves_it(name, options, decays, monkeypatch):
-    monkeypatch.setattr("aimonk_bench.training.heads.STEPS_AHEAD", 5)
-    rng, rates, total = np.random.default_rng(0), [0.5, 0.01, 1e-3], 12
-    start, targets = (torch.from_numpy(rng.normal(size=(3, 4, 5))) for _ in range(2))
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
-    alone = [head.clone().requires_grad_() for head in start]
-    theirs = [
-        kind([head], lr=lr, weight_decay=decay, **options) for head, lr, decay in zip(alone, rates, decays, strict=True)
-    ]
-    annealing = [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total) for optimizer in theirs]
-    stacked = start.clone()
-    ours = OPTIMIZERS[name](stacked, *map(np.array, (rates, decays)), **options)
-    for step in range(total):
-        leaf = stacked.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad((1 + (leaf - targets).square()).sqrt().sum(), leaf)
-        ours.gradient.copy_(gradient)
-        ours.step(cosine(step, total))
-        for head, target, optimizer, schedule in zip(alone, targets, theirs, annealing, strict=True):
-            optimizer.zero_grad()
-            (1 + (head - target).square()).sqrt().sum().backward()
-            optimizer.step()
-            schedule.step()
-        torch.testing.assert_close(stacked, torch.stack(alone).detach(), rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("features", [15, 16])
-@pytest.mark.parametrize("move", ["adam", "adamw", {"name": "sgd", "momentum": 0.9}], ids=str)
-def test_nothing_moves_beside_the_weights_and_the_bias(features, move, monkeypatch):
-    """Of 16 columns the last is the bias, of 32 the seventeenth."""
-    runs = []
-    completed = trainer._Run.complete
-    monkeypatch.setattr(trainer._Run, "complete", lambda self, told: [runs.append(self), completed(self, told)])
-    run(problem(features=features), recipe(weight_decay=0.1, clip=0.5, optimizer=move))
-    (one,) = runs
-    assert one.heads.both.shape[-1] == (16 if features == 15 else 32)
-    assert not one.heads.both[..., features + 1 :].any()
-    assert one.heads.bias.all()
-
-
-def test_warm_up_rises_to_the_learning_rate_and_then_is_cosine():
-    factors = [warmup_cosine(step, 100, warmup=0.1) for step in range(100)]
-    np.testing.assert_allclose(factors[:10], np.arange(1, 11) / 11)
-    np.testing.assert_allclose(factors[10:], [cosine(step, 90) for step in range(90)])
-    assert warmup_cosine(0, 100, warmup=0.0) == 1.0
-
-
-@pytest.mark.parametrize(
-    ("points", "shape", "train"),
-    [
-        (1, {"features": 512}, {"seeds": 12}),
-        (6, {"features": 512}, {"seeds": 12}),
-        (1, {"features": 1 << 15, "folds": 1}, {"seeds": 1, "clip": 0.1}),  # one long sum, were it not in rows
-    ],
-)
-@pytest.mark.parametrize("product", [steps.by_numpy, steps.by_torch])
-def test_the_number_of_threads_changes_no_bit(points, shape, train, product, monkeypatch):
-    """Or the choice between them by the clock would show in the results."""
-    monkeypatch.setattr(steps, "product_for", lambda device: product)
-    data, config = problem(**shape), recipe("focal", batch_size=16, epochs=3, **train)
-    outcomes = []
-    for choices in ([1], [2], [1, 2]):
-        monkeypatch.setattr(steps.Threads, "_next", lambda self, choices=choices: choices[self._blocks % len(choices)])
-        rates = {"train.lr": list(np.geomspace(1e-3, 1e-1, points))}
-        outcomes.append(run(data, config, tune=rates, dtype=torch.float32))
-    for other in outcomes[1:]:
-        for mine, theirs in zip(outcomes[0].logits, other.logits, strict=True):
-            assert all(np.array_equal(mine[part], theirs[part]) for part in ("val", "test"))
-
-
-@pytest.mark.parametrize("loss", [*LOSSES, *SET_LOSSES])
-def test_nor_does_it_where_threads_share_the_cells_of_a_step(loss, monkeypatch):
-    """Their shares end in the middle of a vector: there torch's sigmoid has other last bits."""
-    rng, seeds, attributes = np.random.default_rng(0), 125, 17
-    data = problem(n=60, folds=1)
-    data.observed = rng.random((60, attributes)) > 0.2
-    data.targets = (data.observed & (rng.random((60, attributes)) > 0.7)).astype(np.int8)
-    options = {"gamma_neg": 2.5} if loss == "asymmetric" else {}
-    config = recipe({"name": loss, **options}, batch_size=16, seeds=seeds, lr=0.5)
-    assert seeds * attributes * 16 > GRAIN
-    losses, logits = [], []
-    for threads in (1, 2):
-        monkeypatch.setattr(steps.Threads, "_next", lambda self, threads=threads: threads)
-        names = [str(a) for a in range(attributes)]
-        trained = train(**vars(data), **config, attributes=names, dtype=torch.float32)
-        losses.append(trained.history["training_loss"])
-        logits.append(trained.logits[0]["test"])
-    assert np.array_equal(*losses)
-    assert np.array_equal(*logits)
-
-
-@pytest.mark.parametrize("clip", [None, 0.5])
-@pytest.mark.parametrize("loss", ["masked_bce", "focal", "two_way"])
-def test_the_products_of_numpy_train_the_same_heads_as_those_of_torch(loss, clip, monkeypatch):
-    def trained(product):
-        made = []
-        monkeypatch.setattr(steps, "product_for", lambda device: lambda *given: made.append(1) or product(*given))
-        found = run(problem(), recipe(loss, clip=clip))
-        assert made
-        return found
-
-    numpys, torchs = trained(steps.by_numpy), trained(steps.by_torch)
-    for key, values in torchs.history.items():
-        np.testing.assert_allclose(numpys.history[key], values, rtol=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("cores", "capability", "kernels", "product"),
-    [
-        (2, "AVX2", "Haswell", steps.by_numpy),
-        (2, "AVX512", "Haswell", steps.by_torch),  # a processor that OpenBLAS does not know
-        (2, "AVX512", "SkylakeX", steps.by_numpy),
-        (2, "AVX512", None, steps.by_numpy),  # NumPy of a distribution
-        (2, "DEFAULT", "neoversen1", steps.by_numpy),
-        (3, "AVX2", "Haswell", steps.by_torch),
-    ],
-)
-def test_the_machine_says_whose_products_are_taken(cores, capability, kernels, product, monkeypatch):
-    def library(name, folder, kernels):
-        return {"internal_api": name, "filepath": f"/site-packages/{folder}/lib.so", "architecture": kernels}
-
-    found = [library("openblas", "opencv_python.libs", "Katmai"), {"internal_api": "openmp", "filepath": "numpy"}]
-    found += [library("openblas", "numpy.libs", kernels)] if kernels else []
-    monkeypatch.setattr(steps, "cores", lambda: cores)
-    monkeypatch.setattr(steps, "_libraries", lambda: SimpleNamespace(info=lambda: found))
-    monkeypatch.setattr(steps.torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    assert steps.product_for(torch.device("cpu")) is product
-    assert steps.product_for(torch.device("cuda")) is steps.by_torch
-
-
-@pytest.mark.parametrize("batch", [1, 16, steps.SMALL // (4 * 33), steps.SMALL // (4 * 33) + 1])
-def test_a_product_is_that_of_its_matrices_however_they_lie_in_memory(batch):
-    draws = torch.Generator().manual_seed(0)
-    weight, rows = torch.randn(3, 4, 48, generator=draws)[..., :33], torch.randn(3, batch, 33, generator=draws)
-    expected = torch.einsum("jak,jbk->jab", weight.double(), rows.double())
-    for product in (steps.by_numpy, steps.by_torch):
-        out = torch.full((2, 3, 4, batch), torch.nan)
-        product(weight, rows.transpose(1, 2), out[1])()
-        torch.testing.assert_close(out[1].double(), expected, atol=1e-4, rtol=1e-5)
-        assert out[0].isnan().all()
-
-
-@pytest.mark.parametrize(("spared", "choices"), [(0, [1, 4]), (1, [1, 3]), (3, [1]), (5, [1])])
-def test_cores_that_are_spared_get_no_thread(spared, choices, monkeypatch):
-    monkeypatch.setattr(steps, "cores", lambda: 4)
-    monkeypatch.setattr(steps.torch, "get_num_threads", lambda: 8)
-    assert steps.Threads(spared)._choices == choices
-
-
-def test_the_faster_number_of_threads_is_taken_and_the_other_tried_again(monkeypatch):
-    threads, taken, now = steps.Threads(), [], [0.0]
-    threads._choices = [1, 2]
-    monkeypatch.setattr(steps.time, "perf_counter", lambda: now[0])
-    with threads:
-        while len(taken) < 2 * steps.PROBE:
-            seconds = {1: 1, 2: 5} if len(taken) < steps.PROBE else {1: 5, 2: 0.5}
-            with threads.block(10):
-                taken.append(torch.get_num_threads())
-                now[0] += seconds[taken[-1]]
-    assert taken[: steps.PROBE] == [1, 2] + [1] * (steps.PROBE - 2)
-    assert taken[steps.PROBE] == 2  # the other is tried
-    assert set(taken[steps.PROBE + 1 :]) == {2}  # and kept, being quicker now
-
-
-def test_cosine_is_torchs_annealing():
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    annealing = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12)
-    for step in range(12):
-        assert cosine(step, 12) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
-        optimizer.step()
-        annealing.step()
-
-
 def test_what_the_attributes_or_the_machine_forbid_is_refused_at_once_and_all_together():
-    nesterov = recipe(optimizer={"name": "sgd", "nesterov": True}, device="cuda:99", batch_size=1)["train"]
+    bce, nesterov = (
+        Spec("masked_bce"),
+        recipe(optimizer={"name": "sgd", "nesterov": True}, device="cuda:99", batch_size=1)["train"],
+    )
     with pytest.raises(UserError) as caught:
-        check(nesterov, Spec("masked_bce"), Spec("weak_negative"), Spec("coverage"), 1)
+        check(Recipe(nesterov, bce, Spec("weak_negative"), Spec("coverage")), 1)
     for problem_, word in zip(caught.value.problems, ("cuda:99", "nesterov", "give w", "coverage"), strict=True):
         assert word in problem_
     with pytest.raises(UserError, match=r"train.order: found blocks with sampler balanced, .* sampler: uniform"):
-        check(recipe(order="blocks")["train"], Spec("masked_bce"), Spec("ignore"), Spec("balanced"), 3)
-    check(recipe(order="blocks")["train"], Spec("masked_bce"), Spec("ignore"), Spec("uniform"), 3)
-    check(recipe()["train"], Spec("masked_bce"), Spec("weak_negative"), Spec("coverage"), 3)
+        check(Recipe(**recipe(order="blocks", sampler="balanced")), 3)
+    check(Recipe(**recipe(order="blocks")), 3)
+    check(Recipe(**recipe(missing="weak_negative", sampler="coverage", batch_size=6)), 3)

@@ -1,0 +1,56 @@
+"""What an entry of a table says about itself, and how its caller hands it what it names.
+
+The *options* of an entry are its keyword-only parameters (`aimonk_bench.registry`). Everything positional is data, and
+data beyond the fixed arguments of its table is handed over by name: a loss or a policy that has a parameter
+``positives`` gets the counts. Facts that parameters cannot express stand above the entry, in `declares`. Nothing else
+lists entries by name, so a new entry is one function and one line of its table.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from aimonk_bench import registry
+from aimonk_bench.registry import Spec, Table
+
+Entry = TypeVar("Entry", bound=Callable[..., Any])
+
+
+def declares(**facts: Any) -> Callable[[Entry], Entry]:
+    """Attach facts to an entry; the module of each table says which ones it reads."""
+
+    def attach(entry: Entry) -> Entry:
+        entry.__dict__["declared"] = facts
+        return entry
+
+    return attach
+
+
+def declared(entry: Callable[..., Any], fact: str, default: Any = None) -> Any:
+    """A fact that the entry declares, or the default."""
+    return getattr(entry, "declared", {}).get(fact, default)
+
+
+def takes(entry: Callable[..., Any], name: str) -> bool:
+    """Whether the entry has a parameter of this name."""
+    return name in inspect.signature(entry).parameters
+
+
+def bind(entry: Callable[..., Any], **values: Any) -> functools.partial[Any]:
+    """The entry with those of the values bound that it has a parameter for."""
+    return functools.partial(entry, **{name: value for name, value in values.items() if takes(entry, name)})
+
+
+def check_options(kind: str, table: Table, spec: Spec, **facts: Any) -> None:
+    """Call what the entry declares as its ``check``, with its options and those of the facts that the check names.
+
+    Raises:
+        UserError: the options exclude each other, or do not fit the facts.
+    """
+    options = registry.build(kind, table, spec).keywords
+    check = declared(table[spec.name], "check")
+    if check is not None:
+        bind(check, **options, **facts)()

@@ -1,0 +1,305 @@
+"""The loop over epochs, for stacked heads and for fine-tuned networks alike.
+
+An epoch is: draw the batches, train on them, predict the validation rows, drop the heads that diverged, score, choose.
+What differs between heads on stored features and a network that is fine-tuned is a `Learner`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aimonk_bench.data.labels import Labels
+from aimonk_bench.errors import RunFailed
+from aimonk_bench.evaluation.metrics import f1, macro, ranking
+from aimonk_bench.registry import Spec
+from aimonk_bench.training.batches import EpochBatches, HeadRngs
+from aimonk_bench.training.missing import wants_teacher
+from aimonk_bench.training.objective import Objective
+from aimonk_bench.training.outcome import JobOutcome, Teacher
+from aimonk_bench.training.selection import Selection
+from aimonk_bench.training.stack import Stack
+
+CHUNK_ELEMENTS = 1 << 18  # validation logits scored at once, by whole heads
+
+
+class Learner(Protocol):
+    """The H heads that `fit` moves, with all that is beneath them."""
+
+    def train_epoch(self, epoch: int, batches: EpochBatches) -> Tensor:
+        """Take the T steps of an epoch; the loss of each head on each batch, before the step: [T, H]."""
+
+    def predict(self, fold: int, rows: np.ndarray) -> Tensor:
+        """Logits of these rows [R], unaugmented, by the heads of a fold as they are now: [H/F, R, A]."""
+
+    def keep(self, heads: np.ndarray) -> None:
+        """Remember the weights of these heads, [H] bool, as they are now."""
+
+    def restore(self) -> None:
+        """Go back to the weights that `keep` remembered last."""
+
+
+class Checkpoint(Protocol):
+    """Where the state of a learner, and of its loop, is kept between epochs."""
+
+    def load(self, state: FitState) -> None:
+        """Put back what was saved, into the learner and into ``state``; nothing if nothing was."""
+
+    def save(self, state: FitState, *, done: bool) -> None:
+        """Save both; of training that is done only what its results come from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One of the one or two stages of training.
+
+    Attributes:
+        name: empty, or `teacher` for the first of two.
+        missing: its missing-label policy.
+        teacher: [H, N, A] probabilities of the first stage's heads, 0 for images that are not their training rows.
+        finite: [H] bool, false for heads that diverged in the first stage.
+    """
+
+    name: str
+    missing: Spec
+    teacher: Tensor | None = None
+    finite: np.ndarray | None = None
+
+
+@dataclass(eq=False)
+class FitState:
+    """What training has come to.
+
+    Attributes:
+        selection: the choice of an epoch of each head.
+        finite: [H] bool, false once a head diverged.
+        rngs: [J] random generators.
+        counts: int64 [H, 2, A] positives and observed labels that each head read before it stopped.
+        epoch: the number of epochs trained.
+        lengths: [H] the number of epochs before each head stopped.
+        losses: [epoch] training losses, each [T, H].
+        scores: [epoch] the val_* columns, each [H].
+    """
+
+    selection: Selection
+    finite: np.ndarray
+    rngs: list[HeadRngs]
+    counts: np.ndarray
+    lengths: np.ndarray
+    epoch: int = 0
+    losses: list[np.ndarray] = field(default_factory=list)
+    scores: list[dict[str, np.ndarray]] = field(default_factory=list)
+
+    @classmethod
+    def initial(cls, stack: Stack, stage: Stage) -> FitState:
+        """Before the first epoch of a stage."""
+        train, heads = stack.recipe.train, stack.heads
+        selection = Selection(heads, last=train.select == "last", patience=train.patience)
+        finite = np.ones(heads, bool) if stage.finite is None else stage.finite.copy()
+        selection.active &= finite
+        counts = np.zeros((heads, 2, stack.attributes), np.int64)
+        return cls(selection, finite, stack.rngs(), counts, np.zeros(heads, np.int64))
+
+    def training_losses(self, head: int) -> np.ndarray:
+        """The losses of a head's steps before it stopped."""
+        return np.concatenate([losses[:, head] for losses in self.losses[: self.lengths[head]]])
+
+
+class EpochCounter:
+    """Reports the epochs of all that trains side by side.
+
+    Args:
+        total: epochs in all.
+        progress: called with ("train", epochs done, total).
+    """
+
+    def __init__(self, total: int, progress: Callable[[str, int, int], None] | None) -> None:
+        self._total, self._progress, self._done, self._lock = total, progress, 0, threading.Lock()
+
+    def __call__(self, epochs: int) -> None:
+        """So many epochs more are done."""
+        with self._lock:
+            self._done += epochs
+            if epochs and self._progress is not None:
+                self._progress("train", self._done, self._total)
+
+
+def fit(
+    stack: Stack, learner: Learner, state: FitState, checkpoint: Checkpoint | None, count_epochs: EpochCounter
+) -> None:
+    """Train until no epoch or no head is left, then go back to the epoch that each head chose.
+
+    Raises:
+        RunFailed: a loss is not finite, for a job that tunes at every setting.
+    """
+    config, validation = stack.recipe.train, Validation(stack)
+    if checkpoint is not None:
+        checkpoint.load(state)
+    count_epochs(state.epoch)
+    while state.epoch < config.epochs and state.selection.active.any():
+        state.epoch += 1
+        batches, active = stack.draw(state.rngs), state.selection.active.copy()
+        losses = learner.train_epoch(state.epoch, batches)
+        logits = [learner.predict(fold, stack.data.folds[fold].val) for fold in stack.folds]
+        _drop_diverged(stack, state, losses, logits)
+        scores = validation.score(logits, state.epoch)
+        watched = -scores["val_loss"] if config.select in ("last", "loss") else scores[f"val_{config.select}"]
+        learner.keep(state.selection.choose(state.epoch, watched))
+        state.counts += stack.count(batches) * active[:, None, None]
+        state.lengths += active
+        state.losses.append(losses.cpu().numpy())
+        state.scores.append(scores)
+        if checkpoint is not None:
+            checkpoint.save(state, done=False)
+        count_epochs(1)
+    count_epochs(config.epochs - state.epoch)
+    learner.restore()
+    if checkpoint is not None:
+        checkpoint.save(state, done=True)
+
+
+def fit_stages(
+    stack: Stack, start: Callable[[Stage], tuple[Learner, Checkpoint | None]], count_epochs: EpochCounter
+) -> Fitted:
+    """Fit the stack, after its teachers if the missing-label policy wants some."""
+    missing = stack.recipe.missing
+    stage, teachers = Stage("", missing), None
+    if wants_teacher(missing):
+        first = _fit_stage(stack, Stage("teacher", Spec("ignore")), start, count_epochs)
+        stage, teachers = Stage("", missing, _probabilities(stack, first.learner), first.state.finite), first.state
+        del first  # its learner's memory is free before the next one starts
+    fitted = _fit_stage(stack, stage, start, count_epochs)
+    fitted.teachers = teachers
+    return fitted
+
+
+def _fit_stage(
+    stack: Stack,
+    stage: Stage,
+    start: Callable[[Stage], tuple[Learner, Checkpoint | None]],
+    count_epochs: EpochCounter,
+) -> Fitted:
+    learner, checkpoint = start(stage)
+    state = FitState.initial(stack, stage)
+    fit(stack, learner, state, checkpoint, count_epochs)
+    return Fitted(stack, learner, state)
+
+
+@dataclass(eq=False)
+class Fitted:
+    """Heads at the epochs that they chose, and the state of the teachers that they had."""
+
+    stack: Stack
+    learner: Learner
+    state: FitState
+    teachers: FitState | None = None
+
+    def outcomes(self, chosen: np.ndarray) -> list[JobOutcome]:
+        """What each job comes to with the head [J] it chose among its settings."""
+        state, outcomes = self.state, []
+        jobs = dict(zip(chosen.tolist(), self.stack.jobs, strict=True))
+        for fold, heads in self.stack.by_fold():
+            rows = self.stack.data.folds[fold]
+            logits = {part: self.learner.predict(fold, getattr(rows, part)).cpu().numpy() for part in ("val", "test")}
+            for head in (head for head in jobs if heads.start <= head < heads.stop):
+                scores = state.scores[: state.lengths[head]]
+                outcomes.append(
+                    JobOutcome(
+                        seed=jobs[head][0],
+                        fold=fold,
+                        logits={part: values[head - heads.start] for part, values in logits.items()},
+                        losses=state.training_losses(head),
+                        scores={key: np.array([epoch[key][head] for epoch in scores]) for key in scores[0]},
+                        chosen_epoch=int(state.selection.epoch[head]),
+                        scored=bool(state.selection.scored[head]),
+                        counts=state.counts[head],
+                        teacher=self._teacher(head),
+                    )
+                )
+        return outcomes
+
+    def _teacher(self, head: int) -> Teacher | None:
+        if self.teachers is None:
+            return None
+        last = self.teachers.losses[self.teachers.lengths[head] - 1][:, head]
+        return Teacher(int(self.teachers.selection.epoch[head]), float(last.mean()))
+
+
+def _probabilities(stack: Stack, learner: Learner) -> Tensor:
+    """What each head says of its training rows: [H, N, A], 0 for all other images."""
+    probabilities = torch.zeros(
+        stack.heads, len(stack.data.train_labels), stack.attributes, dtype=stack.dtype, device=stack.device
+    )
+    for fold, heads in stack.by_fold():
+        rows = stack.data.folds[fold].train
+        probabilities[heads, torch.from_numpy(rows)] = learner.predict(fold, rows).sigmoid()
+    return probabilities
+
+
+def _drop_diverged(stack: Stack, state: FitState, losses: Tensor, logits: list[Tensor]) -> None:
+    """Stop heads whose training losses [T, H] or validation logits, per fold [H/F, R, A], are not finite.
+
+    Raises:
+        RunFailed: a job has no head left; its first value that is not finite is named.
+    """
+    predicted = torch.cat([values.isfinite().flatten(1).all(1) for values in logits])
+    finite = torch.cat([losses.isfinite(), predicted[None]]).cpu().numpy()
+    diverged = ~finite & state.selection.active
+    state.finite &= ~diverged.any(0)
+    state.selection.active &= state.finite
+    lost = np.logical_not(state.finite.reshape(-1, stack.points).any(1))
+    if lost.any():
+        step, head = np.argwhere(diverged & np.repeat(lost, stack.points))[0]
+        seed, fold = stack.jobs[head // stack.points]
+        iteration = (state.epoch - 1) * stack.steps + step + 1
+        place = f"iteration {iteration}" if step < stack.steps else "validation"
+        others = f"; {lost.sum()} of {len(lost)} heads" if len(lost) > 1 else ""
+        raise RunFailed(f"loss is not finite at epoch {state.epoch} (seed {seed}, fold {fold}, {place}{others})")
+
+
+class Validation:
+    """Scores the heads of a stack on the validation rows of their folds, a few heads at a time."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._parts: list[tuple[int, slice, Labels, Objective]] = []
+        for place, (fold, heads) in enumerate(stack.by_fold()):
+            labels = stack.data.val_labels[stack.data.folds[fold].val]
+            size = max(1, CHUNK_ELEMENTS // labels.targets.size)
+            for start in range(heads.start, heads.stop, size):
+                some = slice(start, min(start + size, heads.stop))
+                local = slice(some.start - heads.start, some.stop - heads.start)
+                self._parts.append((place, local, labels, stack.objective(Spec("ignore"), some)))
+
+    def score(self, logits: list[Tensor], epoch: int) -> dict[str, np.ndarray]:
+        """The val_* columns [H] for the logits of each fold, [H/F, R, A]: loss, and macro metrics where defined."""
+        parts = [
+            _scores(logits[place][heads], labels, objective, epoch) for place, heads, labels, objective in self._parts
+        ]
+        return {column: np.concatenate([scores[column] for scores in parts]) for column in parts[0]}
+
+
+def _scores(logits: Tensor, labels: Labels, objective: Objective, epoch: int) -> dict[str, np.ndarray]:
+    """The val_* columns of some heads of one fold, each [H]."""
+    if labels.observed.any():
+        loss = objective(logits, on_device(labels, logits), epoch).cpu().numpy()
+    else:
+        loss = np.full(len(logits), np.nan)
+    probabilities = logits.cpu().double().sigmoid().numpy()
+    metrics = {
+        "f1_default": f1(probabilities, labels.targets, labels.observed, 0.5),
+        **ranking(probabilities, labels.targets, labels.observed),
+    }
+    return {"val_loss": loss} | {f"val_{name}": macro(values, ~np.isnan(values)) for name, values in metrics.items()}
+
+
+def on_device(labels: Labels, like: Tensor) -> Labels:
+    """Labels [R, A] of NumPy arrays as tensors [H, R, A] on the device, with targets in the dtype, of ``like``."""
+    targets = torch.from_numpy(labels.targets).to(like)
+    observed = torch.from_numpy(labels.observed).to(like.device)
+    return Labels(targets.expand(like.shape), observed.expand(like.shape))

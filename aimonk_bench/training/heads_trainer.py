@@ -1,0 +1,197 @@
+"""Linear heads on stored features: all seeds, folds and tuned settings of a run in one loop, each as if alone.
+
+Heads cannot influence each other: per-head losses are summed, each divided by its own observed weight; gradients are
+clipped per head; an epoch is chosen and training stopped per head (a stopped head moves on but is no longer looked at);
+all take T steps per epoch; and a head's randomness comes from its seed and fold alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aimonk_bench import registry
+from aimonk_bench.backbones.encoder import pick_device
+from aimonk_bench.data.labels import Labels
+from aimonk_bench.training import optimizers, tuning
+from aimonk_bench.training.batches import EpochBatches, Features
+from aimonk_bench.training.fit import EpochCounter, FitState, Stage, fit_stages
+from aimonk_bench.training.heads import Heads
+from aimonk_bench.training.missing import wants_teacher
+from aimonk_bench.training.optimizers import OPTIMIZERS
+from aimonk_bench.training.outcome import Trained, assemble
+from aimonk_bench.training.recipe import Recipe, TrainingData, check
+from aimonk_bench.training.stack import Stack
+from aimonk_bench.training.tuning import Tuning
+
+CHUNK_BYTES = 16 << 20  # features gathered at once for validation and test rows
+
+
+def train_heads(
+    features: np.ndarray | Tensor,
+    index: np.ndarray,
+    data: TrainingData,
+    recipe: Recipe,
+    *,
+    steps: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Trained:
+    """Train a linear head for every seed and fold on stored features.
+
+    Args:
+        features: [rows, D] the feature matrix; of a memory map only the rows asked for are read.
+        index: [V, N] the row of each image in each view; view 0 is the unaugmented image.
+        data: what there is to learn from.
+        recipe: how to learn.
+        steps: T, if not ceil(n/B) with n the largest training split.
+        dtype: of weights, losses and logits.
+        progress: called with ("train", epochs done, epochs) after every epoch.
+
+    Raises:
+        RunFailed: a loss is not finite (of a head that tunes: at every setting), or the sampler finds nothing to draw.
+        UserError: what `recipe.check` refuses.
+    """
+    check(recipe, data.train_labels.shape[1])
+    config, device = recipe.train, torch.device(pick_device(recipe.train.device))
+    jobs = [(seed, fold) for fold in range(len(data.folds)) for seed in config.seeds]
+    stack = Stack(data, recipe, jobs, device, dtype, steps, storage=index[0])
+    matrix = Features(features, device, dtype)
+    epochs = config.epochs * (2 if wants_teacher(recipe.missing) else 1)
+    with one_thread(), torch.no_grad():
+        fitted = fit_stages(
+            stack, lambda stage: (StackedHeads(stack, stage, matrix, index), None), EpochCounter(epochs, progress)
+        )
+        scores = _scores(stack, fitted.state)
+        points = tuning.choose(
+            -scores if tuning.metric_of(config) == "loss" else scores, fitted.state.finite.reshape(scores.shape)
+        )
+        outcomes = fitted.outcomes(np.arange(len(jobs)) * stack.points + points)
+    if not recipe.tune:
+        return assemble(outcomes, data, recipe, stack.steps)
+    shape = len(data.folds), len(config.seeds)
+    tuned = Tuning(
+        metric=tuning.metric_of(config),
+        points={key: stack.settings[key] for key in recipe.tune},
+        scores=scores.reshape(*shape, -1).T,
+        chosen={key: stack.settings[key][points].reshape(shape).T for key in recipe.tune},
+    )
+    notes = _tuning_notes(stack, fitted.state.finite, scores)
+    return assemble(outcomes, data, recipe, stack.steps, tuned, notes)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: the tensors of a step are small, and threads that wait for each other cost more.
+
+    What there was before comes back at the end.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class StackedHeads:
+    """The `Learner` of linear heads: one gather, two products, one update a step.
+
+    Args:
+        stack: the heads.
+        stage: its policy, and its teacher.
+        features: the matrix.
+        index: [V, N] the row of each view and image in it.
+    """
+
+    def __init__(self, stack: Stack, stage: Stage, features: Features, index: np.ndarray) -> None:
+        self._stack, self._features, self._index = stack, features, index.astype(np.int32, copy=False)
+        generators = [rngs.init for rngs in stack.rngs()]
+        start = Heads.initial(stack.attributes, features.size, generators, stack.dtype, stack.device)
+        self._heads = start.repeated(stack.points)
+        self._kept = self._heads.copy()
+        optimizer = registry.build("optimizer", OPTIMIZERS, stack.recipe.train.optimizer)
+        rates = stack.per_head("train.lr"), stack.per_head("train.weight_decay")
+        self._optimizer = optimizer([self._heads.weight, self._heads.bias], *rates)
+        self._objective, self._teacher = stack.objective(stage.missing), stage.teacher
+        labels = stack.data.train_labels
+        self._targets = torch.from_numpy(labels.targets).to(stack.device, stack.dtype)
+        self._observed = torch.from_numpy(labels.observed).to(stack.device)
+
+    def train_epoch(self, epoch: int, batches: EpochBatches) -> Tensor:
+        """Take the T steps of an epoch: losses [T, H]."""
+        stack, config = self._stack, self._stack.recipe.train
+        images = torch.from_numpy(batches.images).to(stack.device)
+        rows = torch.from_numpy(self._index[batches.views, batches.images]).to(stack.device)
+        losses = self._targets.new_empty(stack.steps, stack.heads)
+        first, total = (epoch - 1) * stack.steps, config.epochs * stack.steps
+        for step in range(stack.steps):
+            features = self._features.take(rows[step])
+            logits = self._heads.logits(features)
+            labels, teacher = self._labels(images[step])
+            losses[step], by_logits = self._objective.value_and_grad(logits, labels, epoch, teacher)
+            gradients = self._heads.gradients(by_logits, features)
+            if config.clip is not None:
+                optimizers.clip(gradients, config.clip)
+            self._optimizer.step(gradients, stack.schedule(first + step, total))
+        return losses
+
+    def _labels(self, images: Tensor) -> tuple[Labels, Tensor | None]:
+        """Labels and teacher's probabilities of images [J, B], both [H, B, A]."""
+        points, flat = self._stack.points, images.flatten()
+
+        def gather(table: Tensor) -> Tensor:
+            of_jobs = table.index_select(0, flat).view(*images.shape, -1)
+            return of_jobs if points == 1 else of_jobs.repeat_interleave(points, 0)
+
+        labels = Labels(gather(self._targets), gather(self._observed))
+        if self._teacher is None:
+            return labels, None
+        heads = torch.arange(self._stack.heads, device=images.device)[:, None]
+        return labels, self._teacher[heads, images.long().repeat_interleave(points, 0)]
+
+    def predict(self, fold: int, rows: np.ndarray) -> Tensor:
+        """Logits [H/F, R, A] of unaugmented images by the heads of a fold."""
+        heads = self._heads[dict(self._stack.by_fold())[fold]]
+        stored = torch.from_numpy(self._index[0][rows])
+        size = max(1, CHUNK_BYTES // (self._features.size * heads.weight.element_size()))
+        return torch.cat([heads.logits(self._features.take(some)[None]) for some in stored.split(size)], 1)
+
+    def keep(self, heads: np.ndarray) -> None:
+        """Copy the weights of these heads, [H] bool."""
+        chosen = torch.from_numpy(np.flatnonzero(heads)).to(self._stack.device)
+        for kept, now in ((self._kept.weight, self._heads.weight), (self._kept.bias, self._heads.bias)):
+            kept[chosen] = now[chosen]
+
+    def restore(self) -> None:
+        """Go back to the copies."""
+        self._heads = self._kept
+
+
+def _scores(stack: Stack, state: FitState) -> np.ndarray:
+    """The metric that chooses among the settings, at the epoch each head keeps: [J, P]."""
+    column = f"val_{tuning.metric_of(stack.recipe.train)}"
+    by_epoch = np.stack([scores[column] for scores in state.scores])
+    values = by_epoch[state.selection.epoch - 1, np.arange(stack.heads)].astype(np.float64)
+    return np.where(state.finite, values, np.nan).reshape(-1, stack.points)
+
+
+def _tuning_notes(stack: Stack, finite: np.ndarray, scores: np.ndarray) -> list[str]:
+    """Settings lost because they diverged, and jobs that no score [J, P] helped to choose."""
+    lost = (~finite).reshape(scores.shape).sum(0)
+    notes = [
+        f"tune: {count} of {len(stack.jobs)} heads were not finite and could not be chosen at "
+        + ", ".join(f"{key} {values[point]:g}" for key, values in stack.settings.items())
+        for point, count in enumerate(lost)
+        if count
+    ]
+    return notes + [
+        f"seed {seed}, fold {fold}: validation {tuning.metric_of(stack.recipe.train)} is defined at no point of tune, "
+        "so the first was taken"
+        for (seed, fold), values in zip(stack.jobs, scores, strict=True)
+        if np.isnan(values).all()
+    ]

@@ -1,0 +1,152 @@
+"""What training minimises: a loss, a missing-label policy and one mean per head."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from aimonk_bench import registry
+from aimonk_bench.data.labels import Labels
+from aimonk_bench.errors import UserError
+from aimonk_bench.lazy import Lazy
+from aimonk_bench.registry import Spec
+from aimonk_bench.training.entries import bind, declared, takes
+from aimonk_bench.training.losses import GRADIENTS, LOSSES, masked_bce
+from aimonk_bench.training.missing import MISSING
+from aimonk_bench.training.set_losses import SET_LOSSES
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from aimonk_bench.training.missing import Filled
+else:
+    torch = Lazy("torch")
+
+
+def shares(weights: Tensor) -> Tensor:
+    """Each weight over the sum of its head's, 0 where nothing weighs: [H, B, A] -> [H, B, A]."""
+    total = weights.sum((-2, -1), keepdim=True)
+    return weights / (total + (total == 0))
+
+
+def reduce(values: Tensor, weights: Tensor) -> Tensor:
+    """sum(values * weights) / sum(weights) of each head, 0 where nothing weighs: [H, B, A], [H, B, A] -> [H]."""
+    return (values * shares(weights)).sum((-2, -1))
+
+
+class Objective:
+    """The loss of each head on a batch: (logits, labels, epoch, teacher) -> [H].
+
+    For an elementwise loss the mean over what weighs, else the set loss of the filled targets; 0 where nothing weighs.
+    Without the leading H everywhere it is the objective of a single head.
+
+    Args:
+        loss: an entry of LOSSES or SET_LOSSES.
+        missing: an entry of MISSING.
+        positives: [H, 1, A] observed positives among each head's training rows.
+        negatives: [H, 1, A] observed negatives.
+        head_options: options of the loss that have a value per head, each [H, 1, 1].
+
+    Attributes:
+        loss: (logits, targets) -> [H, B, A], or (logits, targets, weights) -> [H] for a set loss.
+    """
+
+    def __init__(
+        self,
+        loss: Spec,
+        missing: Spec,
+        positives: Tensor,
+        negatives: Tensor,
+        head_options: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        counts = {"positives": positives, "negatives": negatives}
+        built = registry.build("loss", LOSSES | SET_LOSSES, loss)
+        options = {**built.keywords, **(head_options or {})}
+        policy = MISSING[missing.name]
+        self.loss = bind(functools.partial(built.func, **options), **counts)
+        self._is_set_loss = loss.name in SET_LOSSES
+        self._policy = bind(registry.build("missing-label policy", MISSING, missing), **counts)
+        self._wants_teacher, self._ranks_losses = takes(policy, "teacher"), takes(policy, "negative_loss")
+        gradient = None if declared(policy, "overrides") else GRADIENTS.get(built.func)
+        self._gradient = gradient and bind(functools.partial(gradient, **options), **counts)
+
+    def fill(self, labels: Labels, logits: Tensor | None, epoch: int = 1, teacher: Tensor | None = None) -> Filled:
+        """What the policy makes of the labels: (targets, weights, override or None), each [H, B, A].
+
+        ``logits`` may be None for a policy that declares ``labels_only``.
+        """
+        needs: dict[str, Any] = {"teacher": teacher} if self._wants_teacher else {}
+        if self._ranks_losses and logits is not None:
+            loss = masked_bce if self._is_set_loss else self.loss  # a set loss has no values to rank
+            with torch.no_grad():
+                needs["negative_loss"] = loss(logits, torch.where(labels.observed, labels.targets, 0.0))
+        filled: Filled = self._policy(labels, logits, epoch, **needs)
+        return filled
+
+    def __call__(self, logits: Tensor, labels: Labels, epoch: int = 1, teacher: Tensor | None = None) -> Tensor:
+        """The loss of each head, [H], which torch can differentiate."""
+        targets, weights, override = self.fill(labels, logits, epoch, teacher)
+        if self._is_set_loss:
+            value: Tensor = self.loss(logits, targets, weights)
+            return value
+        values = self.loss(logits, targets)
+        return reduce(values if override is None else torch.where(labels.observed, values, override), weights)
+
+    def value_and_grad(
+        self, logits: Tensor, labels: Labels, epoch: int, teacher: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of each head [H] and its derivative by the logits [H, B, A], by formula where the loss has one."""
+        if self._gradient is None:
+            with torch.enable_grad():
+                leaf = logits.detach().requires_grad_()
+                value = self(leaf, labels, epoch, teacher)
+                (gradient,) = torch.autograd.grad(value.sum(), leaf)
+            return value.detach(), gradient
+        targets, weights, _ = self.fill(labels, logits, epoch, teacher)
+        share = shares(weights)
+        return (self.loss(logits, targets) * share).sum((-2, -1)), self._gradient(logits, targets) * share
+
+
+def _conflict(loss: str, missing: str) -> str | None:
+    """Why a policy and a loss do not go together, as a message says it; None if they do."""
+    if loss not in SET_LOSSES:
+        return None
+    if declared(MISSING[missing], "overrides"):
+        return "gives missing labels a loss of their own"
+    if declared(MISSING[missing], "soft_targets") and declared(SET_LOSSES[loss], "hard_targets"):
+        return "fills in soft targets"
+    return None
+
+
+def check_combination(loss: Spec, missing: Spec) -> None:
+    """Refuse a policy that the loss has no place for.
+
+    Raises:
+        UserError: a policy that overrides the loss of missing labels, with a set loss; one that fills soft targets,
+            with a set loss that is defined for hard ones only.
+    """
+    reason = _conflict(loss.name, missing.name)
+    if reason is not None:
+        policies = ", ".join(name for name in MISSING if _conflict(loss.name, name) is None)
+        losses = ", ".join(name for name in SET_LOSSES if _conflict(name, missing.name) is None)
+        raise UserError(
+            f"missing: {missing.name} {reason}, which the set loss {loss.name} has no place for: "
+            f"use missing: {policies}; or an elementwise loss such as masked_bce{losses and ', or ' + losses} "
+            f"(in a suite: exclude {{loss: {loss.name}, missing: {missing.name}}})"
+        )
+
+
+def check_accumulation(loss: Spec, missing: Spec, parts: int) -> None:
+    """Refuse to cut a batch into parts where the loss of a part depends on the rest of the batch.
+
+    Raises:
+        UserError: with a set loss, or with a policy whose weights are not known before the logits.
+    """
+    if parts > 1 and (loss.name in SET_LOSSES or not declared(MISSING[missing.name], "labels_only")):
+        fitting = ", ".join(name for name, entry in MISSING.items() if declared(entry, "labels_only"))
+        raise UserError(
+            f"train.accumulate: found {parts}, expected 1 for {loss.name} + {missing.name}; a batch can be cut for "
+            f"elementwise losses with missing: {fitting}"
+        )

@@ -1,0 +1,28 @@
+"""Schedules: (step, total, **options) -> the factor of the learning rate at this step, from 0, of so many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated
+
+from annotated_types import Ge, Lt
+
+
+def constant(step: int, total: int) -> float:
+    """The learning rate as it stands in the config."""
+    return 1.0
+
+
+def cosine(step: int, total: int) -> float:
+    """Half a cosine from the learning rate down to 0 over all steps (arXiv 1608.03983 without restarts)."""
+    return (1 + math.cos(math.pi * step / total)) / 2
+
+
+def warmup_cosine(step: int, total: int, *, warmup: Annotated[float, Ge(0), Lt(1)] = 0.1) -> float:
+    """A straight rise over the share ``warmup`` of all steps, then half a cosine (arXiv 1706.02677, 1608.03983)."""
+    rising = math.ceil(warmup * total)
+    return (step + 1) / (rising + 1) if step < rising else cosine(step - rising, total - rising)
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {"constant": constant, "cosine": cosine, "warmup_cosine": warmup_cosine}

@@ -1,0 +1,107 @@
+"""The heads that are trained together, and everything about them that does not change while they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from aimonk_bench import registry
+from aimonk_bench.registry import Spec
+from aimonk_bench.training import tuning
+from aimonk_bench.training.batches import EpochBatches, HeadRngs, TrainingRows
+from aimonk_bench.training.objective import Objective
+from aimonk_bench.training.recipe import Recipe, TrainingData
+from aimonk_bench.training.samplers import SAMPLERS, blocks
+from aimonk_bench.training.schedules import SCHEDULES
+
+
+class Stack:
+    """H = F x S x P heads: fold by fold, seed by seed, tuned setting by tuned setting.
+
+    A *job* is a seed in a fold: its P heads start alike and read the same batches, J = H / P.
+
+    Args:
+        data: what there is to learn from.
+        recipe: how to learn.
+        jobs: [J] (seed, number of the fold), fold by fold, with the same seeds in each.
+        device: where tensors are wanted.
+        dtype: of labels, losses and logits.
+        steps: T, if not ceil(n/B) with n the largest training split.
+        storage: [N] where the unaugmented images stand in the store, for ``train.order: blocks``.
+
+    Attributes:
+        folds: numbers of the folds.
+        settings: ``{"train.lr": [P], ...}``, the tuned grid.
+        attributes: A.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        recipe: Recipe,
+        jobs: Sequence[tuple[int, int]],
+        device: torch.device,
+        dtype: torch.dtype,
+        steps: int | None = None,
+        storage: np.ndarray | None = None,
+    ) -> None:
+        train = recipe.train
+        self.data, self.recipe, self.jobs, self.device, self.dtype = data, recipe, list(jobs), device, dtype
+        self.folds = sorted({fold for _, fold in jobs})
+        self.settings = tuning.grid(train, recipe.tune)
+        self.points = len(self.settings["train.lr"])
+        self.heads = len(self.jobs) * self.points
+        self.attributes = data.train_labels.shape[1]
+        self.steps = steps or -(-max(len(fold.train) for fold in data.folds) // train.batch_size)
+        self.schedule = registry.build("schedule", SCHEDULES, train.schedule)
+        in_blocks = train.order == "blocks"
+        self._sampler = blocks if in_blocks else registry.build("sampler", SAMPLERS, recipe.sampler)
+        self._rows: dict[int, TrainingRows] = {}
+        for fold in self.folds:
+            images = data.folds[fold].train
+            if in_blocks and storage is not None:
+                images = images[np.argsort(storage[images], kind="stable")]
+            self._rows[fold] = TrainingRows(images.astype(np.int32), data.train_labels[images])
+        # [N, 2 A] float64, so that counting labels is one product: positives, observed labels
+        self._countable = np.hstack([data.train_labels.positive, data.train_labels.observed]).astype(np.float64)
+
+    def rngs(self) -> list[HeadRngs]:
+        """New random generators of each job."""
+        return [HeadRngs.of(*job) for job in self.jobs]
+
+    def per_head(self, setting: str) -> np.ndarray:
+        """The value of a tuned setting for each head, [H]."""
+        return np.tile(self.settings[setting], len(self.jobs))
+
+    def draw(self, rngs: Sequence[HeadRngs]) -> EpochBatches:
+        """The batches of the next epoch of every job."""
+        rows = [self._rows[fold] for _, fold in self.jobs]
+        shape = self.steps, self.recipe.train.batch_size
+        return EpochBatches.draw(self._sampler, rows, rngs, self.data.view_probabilities, shape)
+
+    def count(self, batches: EpochBatches) -> np.ndarray:
+        """How many positives and how many observed labels each head reads in these batches: int64 [H, 2, A]."""
+        images = len(self._countable)
+        times = (np.bincount(batches.images[:, job].ravel(), minlength=images) for job in range(len(self.jobs)))
+        counts = np.stack([number @ self._countable for number in times]).astype(np.int64)
+        return counts.reshape(len(counts), 2, -1).repeat(self.points, axis=0)
+
+    def objective(self, missing: Spec, heads: slice = slice(None)) -> Objective:
+        """What some of the heads minimise: the loss of the recipe under this missing-label policy."""
+        labels = {fold: rows.labels.counts() for fold, rows in self._rows.items()}
+        counts = np.repeat([labels[fold] for _, fold in self.jobs], self.points, axis=0)[heads]
+        positives, negatives = torch.from_numpy(counts).to(self.device, self.dtype).split(1, 1)
+        options = {
+            key.removeprefix("loss."): torch.from_numpy(self.per_head(key)[heads]).to(positives).view(-1, 1, 1)
+            for key in self.settings
+            if key.startswith("loss.")
+        }
+        return Objective(self.recipe.loss, missing, positives, negatives, options)
+
+    def by_fold(self) -> Iterator[tuple[int, slice]]:
+        """Each fold's number and its heads."""
+        size = self.heads // len(self.folds)
+        for place, fold in enumerate(self.folds):
+            yield fold, slice(place * size, (place + 1) * size)

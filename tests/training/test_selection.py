@@ -1,0 +1,41 @@
+"""The choice of an epoch, and of a tuned setting."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aimonk_bench.training.selection import TIE, Selection
+from aimonk_bench.training.tuning import choose
+
+
+def test_each_head_keeps_its_best_epoch_and_ties_go_to_the_earlier():
+    selection = Selection(4, last=False, patience=2)
+    scores = [[1, 1, np.nan, 3], [2, 1, np.nan, 2], [2, 5, np.nan, 1], [9, 0, np.nan, 9], [9, 0, np.nan, 9]]
+    keeps = [selection.choose(epoch, np.array(row, float)).tolist() for epoch, row in enumerate(scores, 1)]
+    # head 0 improves at 2 and 4, head 1 at 3 only, head 2 never has a score, head 3 has stopped before its 9
+    assert keeps == [
+        [True, True, True, True],
+        [True, False, True, False],
+        [False, True, True, False],
+        [True, False, True, False],
+        [False, False, True, False],
+    ]
+    assert selection.epoch.tolist() == [4, 3, 5, 1]
+    assert selection.active.tolist() == [True, False, True, False]
+    assert selection.scored.tolist() == [True, True, False, True]
+
+
+def test_the_last_epoch_is_kept_whatever_the_scores_are():
+    selection = Selection(2, last=True, patience=None)
+    for epoch, scores in enumerate(([5.0, np.nan], [1.0, np.nan]), 1):
+        assert selection.choose(epoch, np.array(scores)).all()
+    assert selection.epoch.tolist() == [2, 2]
+
+
+def test_a_setting_is_chosen_by_score_the_earlier_of_equals_never_nan():
+    nan, tied = np.nan, 0.5 + TIE / 2
+    scores = np.array([[0.1, 0.5, 0.3], [0.5, tied, 0.2], [nan, 0.1, nan], [nan, nan, nan], [nan, nan, nan]])
+    possible = np.ones(scores.shape, bool)
+    possible[4, 0] = False
+    assert choose(scores, possible).tolist() == [1, 0, 1, 0, 1]
+    assert choose(-scores, possible).tolist() == [0, 2, 1, 0, 1]
