@@ -28,6 +28,7 @@ from aimonk_bench.data.images import decode
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.records.environment import cores
+from aimonk_bench.registry import Spec
 from aimonk_bench.training.finetune import fine_tune
 from aimonk_bench.training.recipe import Recipe, TrainingData
 from aimonk_bench.training.sources import Source, Stored
@@ -90,7 +91,8 @@ class Problem:
 
     def epoch(self, source: Source) -> np.ndarray:
         """Fine-tune for one epoch; the loss before each step."""
-        recipe = Recipe(TrainConfig(seeds=[0], batch_size=BATCH, epochs=1))
+        config = TrainConfig(seeds=[0], batch_size=BATCH, epochs=1)
+        recipe = Recipe(config, Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
         return fine_tune(source, self.data, recipe, layers=self.layers).history["training_loss"]
 
     def bare(self) -> Callable[[], None]:

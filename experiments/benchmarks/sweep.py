@@ -36,10 +36,10 @@ def main(out: Path, quick: bool = False) -> None:
     fold = Fold(*np.array_split(rng.permutation(IMAGES), (int(0.7 * IMAGES), int(0.8 * IMAGES))))
     data = TrainingData(labels, labels, [fold], np.array([0.5, 0.5]))
     train = TrainConfig(seeds=[0], batch_size=BATCH, epochs=1 if quick else 10, optimizer=Spec("adamw"))
-    focal = Spec("focal", {"gamma": 2.0, "alpha": 0.25})
+    specs = Spec("focal", {"gamma": 2.0, "alpha": 0.25}), Spec("ignore"), Spec("uniform")
     cases = {
-        "one point": lambda: train_heads(features, index, data, Recipe(train, focal)),
-        "100 points": lambda: train_heads(features, index, data, Recipe(train, focal, tune=GRID)),
+        "one point": lambda: train_heads(features, index, data, Recipe(train, *specs)),
+        "100 points": lambda: train_heads(features, index, data, Recipe(train, *specs, tune=GRID)),
     }
     seconds = interleaved(cases, 1 if quick else 5)
     one = seconds["one point"]

@@ -20,6 +20,7 @@ from aimonk_bench.config.fields import DataConfig, TrainConfig, TransformConfig
 from aimonk_bench.data import image_files, label_file, transforms
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
+from aimonk_bench.registry import Spec
 from aimonk_bench.suite.plan import plan_suite
 from aimonk_bench.tables import TABLES
 from aimonk_bench.training.batches import EpochBatches, HeadRngs, TrainingRows
@@ -87,7 +88,8 @@ def batches(small):
 
 
 def test_both_scripts_take_the_steps_of_train_heads(small):
-    recipe = Recipe(TrainConfig(lr=LR, batch_size=BATCH, epochs=EPOCHS, seeds=[0]))
+    config = TrainConfig(lr=LR, batch_size=BATCH, epochs=EPOCHS, seeds=[0])
+    recipe = Recipe(config, Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
     data = TrainingData(small.labels, small.labels, [small.fold], VIEWS)
     trained = train_heads(small.matrix.rows, small.matrix.index, data, recipe)
     features, test = torch.from_numpy(small.matrix.rows[small.matrix.index.ravel()]), small.fold.test
