@@ -19,7 +19,7 @@ from aimonk_bench.data import transforms
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.records import derived, index, run, suite
-from aimonk_bench.records.files import atomic, write_json, write_text
+from aimonk_bench.records.files import write_bytes, write_json, write_text
 from aimonk_bench.records.index import Collection
 from aimonk_bench.reporting import figures, summary, table
 from aimonk_bench.suite import artefacts, executors, missingness, tasks
@@ -268,7 +268,7 @@ class Driver:
                 run.write_thresholds(job.folder, result.thresholds)
                 run.write_metrics(job.folder, result.scores)
                 run.write_reliability(job.folder, result.reliability)
-                _write_loss_curve(job.folder, result.loss_curve)
+                write_bytes(job.folder / run.LOSS_CURVE, result.loss_curve)
                 run.end(job.folder, artefacts.status(job.planned, "done", job.seconds))
 
     def _submit(self, stage: Stage, job: _Job, task: executors.Task, then: executors.Then) -> None:
@@ -308,12 +308,8 @@ def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
     if (folder / run.LOSS_CURVE).exists():
         return
     with clock("plots"):
-        _write_loss_curve(folder, tasks.loss_curve(run.read_history(folder), planned.config.plot.title))
-
-
-def _write_loss_curve(folder: Path, png: bytes) -> None:
-    with atomic(folder / run.LOSS_CURVE) as partial_file:
-        partial_file.write_bytes(png)
+        curve = figures.loss_curve(run.read_history(folder), planned.config.plot.title)
+        write_bytes(folder / run.LOSS_CURVE, curve)
 
 
 def write_summaries(collection: Collection) -> None:
@@ -332,7 +328,7 @@ def _draw_missingness(plan: Plan, collection: Collection) -> None:
     if points:
         truth = plan.baseline.config.data.truth
         scored_on = "the test labels" if truth is None else truth.name
-        figures.missingness(points, f"{plan.name}: scored on {scored_on}", path)
+        write_bytes(path, figures.missingness(points, f"{plan.name}: scored on {scored_on}"))
     else:
         path.unlink(missing_ok=True)
 

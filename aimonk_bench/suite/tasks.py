@@ -6,11 +6,10 @@ checkpoints in its scratch folder, and nothing else.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -31,9 +30,6 @@ from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.recipe import Recipe, TrainingData
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Progress = Callable[[str, int, int], None]
 
@@ -218,13 +214,5 @@ def score(
         scored = scores.score(predictions, tuned, policy, calibrator)
         reliability = scores.reliability(predictions, calibrator)
     with clock("plots"):
-        curve = loss_curve(history, title)
+        curve = figures.loss_curve(history, title)
     return ScoringResult(tuned, scored, reliability, curve, clock.seconds)
-
-
-def loss_curve(history: Mapping[str, np.ndarray] | pd.DataFrame, title: str) -> bytes:
-    """The loss curve of a run as a PNG file."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "loss_curve.png"
-        figures.loss_curve(history, title, path)
-        return path.read_bytes()

@@ -30,7 +30,6 @@ from aimonk_bench.config.fields import TrainConfig
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.records.environment import cores
 from aimonk_bench.training.batches import EpochBatches
-from aimonk_bench.training.checkpoints import CheckpointFile
 from aimonk_bench.training.entries import declared
 from aimonk_bench.training.fit import EpochCounter, Stage, fit_stages
 from aimonk_bench.training.heads import Heads
@@ -40,6 +39,7 @@ from aimonk_bench.training.outcome import JobOutcome, Trained, assemble
 from aimonk_bench.training.recipe import Recipe, TrainingData
 from aimonk_bench.training.sources import Source
 from aimonk_bench.training.stack import Stack
+from aimonk_bench.training.state import Checkpoint
 
 BATCHES_AHEAD = 4  # read by each job before it needs them
 CHUNK_ROWS = 32  # at once where nothing is learned
@@ -147,12 +147,12 @@ def _train_job(stack: Stack, shared: Shared, count_epochs: EpochCounter) -> JobO
     """One job from start to end, after its teacher if it has one."""
     [(seed, fold)] = stack.jobs
 
-    def start(stage: Stage) -> tuple[FineTunedNetwork, CheckpointFile | None]:
+    def start(stage: Stage) -> tuple[FineTunedNetwork, Checkpoint | None]:
         network = FineTunedNetwork(stack, stage, shared)
         if shared.checkpoints is None:
             return network, None
         name = "-".join(filter(None, (f"fold{fold}", f"seed{seed}", stage.name)))
-        return network, CheckpointFile(shared.checkpoints / f"{name}.pt", shared.key, network)
+        return network, Checkpoint(shared.checkpoints / f"{name}.pt", shared.key, network, stack.device)
 
     (outcome,) = fit_stages(stack, start, count_epochs).outcomes(np.zeros(1, int))
     return outcome

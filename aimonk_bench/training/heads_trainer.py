@@ -19,13 +19,14 @@ from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.training import optimizers, tuning
 from aimonk_bench.training.batches import EpochBatches, Features
-from aimonk_bench.training.fit import EpochCounter, FitState, Stage, fit_stages
+from aimonk_bench.training.fit import EpochCounter, Stage, fit_stages
 from aimonk_bench.training.heads import Heads
 from aimonk_bench.training.missing import wants_teacher
 from aimonk_bench.training.optimizers import OPTIMIZERS
 from aimonk_bench.training.outcome import Trained, assemble
 from aimonk_bench.training.recipe import Recipe, TrainingData, check
 from aimonk_bench.training.stack import Stack
+from aimonk_bench.training.state import FitState
 from aimonk_bench.training.tuning import Tuning
 
 CHUNK_BYTES = 16 << 20  # features gathered at once for validation and test rows
@@ -115,8 +116,8 @@ class StackedHeads:
         self._heads = start.repeated(stack.points)
         self._kept = self._heads.copy()
         optimizer = registry.build("optimizer", OPTIMIZERS, stack.recipe.train.optimizer)
-        rates = stack.per_head("train.lr"), stack.per_head("train.weight_decay")
-        self._optimizer = optimizer([self._heads.weight, self._heads.bias], *rates)
+        parameters = [self._heads.weight, self._heads.bias]
+        self._move = optimizer(parameters, stack.per_head("train.lr"), stack.per_head("train.weight_decay"))
         self._objective, self._teacher = stack.objective(stage.missing), stage.teacher
         labels = stack.data.train_labels
         self._targets = torch.from_numpy(labels.targets).to(stack.device, stack.dtype)
@@ -137,7 +138,7 @@ class StackedHeads:
             gradients = self._heads.gradients(by_logits, features)
             if config.clip is not None:
                 optimizers.clip(gradients, config.clip)
-            self._optimizer.step(gradients, stack.schedule(first + step, total))
+            self._move(gradients, stack.schedule(first + step, total))
         return losses
 
     def _labels(self, images: Tensor) -> tuple[Labels, Tensor | None]:

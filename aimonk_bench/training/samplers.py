@@ -57,12 +57,7 @@ def inverse_frequency(labels: Labels, batch_size: int, steps: int, rng: np.rando
 
 
 def repeat_factor(
-    labels: Labels,
-    batch_size: int,
-    steps: int,
-    rng: np.random.Generator,
-    *,
-    t: Annotated[float, Gt(0), Le(1)] = 0.3,
+    labels: Labels, batch_size: int, steps: int, rng: np.random.Generator, *, t: Annotated[float, Gt(0), Le(1)] = 0.3
 ) -> Rows:
     """A row's chance is its rarest positive's max(1, sqrt(t/f)), f = n1/(n1+n0) (LVIS, arXiv 1908.03195)."""
     n1, n0 = labels.counts()
