@@ -22,9 +22,9 @@ from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.registry import Spec
 from aimonk_bench.training.batches import Features
-from aimonk_bench.training.fit import Stage
+from aimonk_bench.training.fit import Stage, torch_threads
 from aimonk_bench.training.heads import Heads
-from aimonk_bench.training.heads_trainer import StackedHeads, one_thread
+from aimonk_bench.training.heads_trainer import StackedHeads
 from aimonk_bench.training.recipe import Recipe, TrainingData
 from aimonk_bench.training.stack import Stack
 from experiments.benchmarks.timing import Conditions, Panel, Row, bars, interleaved, write
@@ -60,9 +60,9 @@ class Case:
         matrix, self.index, data = problem
         folds = range(len(data.folds))
         train = TrainConfig(seeds=list(range(heads // len(folds))), batch_size=BATCH)
-        jobs = [(seed, fold) for fold in folds for seed in train.seeds]
+        recipe = recipe_of(train, loss)
         self.features = Features(matrix, torch.device("cpu"), torch.float32)
-        self.stack = Stack(data, recipe_of(train, loss), jobs, torch.device("cpu"), torch.float32)
+        self.stack = Stack(data, recipe, recipe.jobs(len(folds)), torch.device("cpu"), torch.float32)
         self.heads = StackedHeads(self.stack, Stage("", Spec("ignore")), self.features, self.index)
         self.rngs = self.stack.rngs()
         self.batches = self.stack.draw(self.rngs)
@@ -100,7 +100,7 @@ def measured(heads: int) -> list[Row]:
     timed: dict[tuple[str, str], Callable[[], object]] = {("bare", ""): cases["masked_bce"].bare()}
     for loss, case in cases.items():
         timed |= {("step", loss): case.steps, ("with sampling", loss): case.with_sampling}
-    with one_thread(), torch.no_grad():
+    with torch_threads(1), torch.no_grad():
         seconds = interleaved(timed, REPEATS)
     bare = seconds["bare", ""]
     size = 4 * heads * (4 * BATCH * FEATURES + 8 * ATTRIBUTES * FEATURES)
@@ -119,7 +119,7 @@ def measured(heads: int) -> list[Row]:
 def bare_seconds(folds: int, seeds: int, features: int) -> float:
     """Seconds of a bare step of folds x seeds heads."""
     case = Case(folds * seeds, "masked_bce", problem(folds, features))
-    with one_thread(), torch.no_grad():
+    with torch_threads(1), torch.no_grad():
         (seconds,) = interleaved({"bare": case.bare()}, REPEATS).values()
     return seconds / case.stack.steps
 
