@@ -342,24 +342,18 @@ def attributes_of(run: Predictions, some: slice) -> Predictions:
 def trained(pictures: Pictures, labels: np.ndarray, observed: np.ndarray, folds: list[Fold], seeds: int) -> Predictions:
     """The default recipe on other labels [N, A] of the same pictures."""
     from aimonk_bench.config import loader
+    from aimonk_bench.data.labels import Labels
     from aimonk_bench.tables import TABLES
-    from aimonk_bench.training import trainer
+    from aimonk_bench.training import heads_trainer
+    from aimonk_bench.training.recipe import Recipe, TrainingData
 
     recipe = (*RECIPE, f"train.seeds={seeds}")
     config = loader.load(ROOT / "configs" / "reference.yaml", TABLES, recipe, check_paths=False)
-    run = trainer.train(
-        pictures.features,
-        np.arange(len(pictures.features))[None],
-        np.ones(1),
-        labels.astype(np.int8),
-        observed,
-        folds,
-        config.train,
-        config.loss,
-        config.missing,
-        config.sampler,
-        attributes=[f"attribute {number}" for number in range(labels.shape[1])],
-    )
+    names = [f"attribute {number}" for number in range(labels.shape[1])]
+    shown = Labels.of(labels.astype(np.int8), observed, names)
+    data = TrainingData(shown, shown, folds, np.ones(1))
+    index = np.arange(len(pictures.features))[None]
+    run = heads_trainer.train_heads(pictures.features, index, data, Recipe.of(config))
     return predictions_of(run.logits, labels.astype(bool), observed, pictures.dataset.groups, folds)
 
 

@@ -134,7 +134,7 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(
     real = tasks.train
 
     def fail_for_focal(training: Training, *options: Any) -> TrainingResult:
-        if training.config.loss.name == "focal":
+        if training.recipe.loss.name == "focal":
             raise RunFailed("loss is not finite at epoch 2")
         return real(training, *options)
 
