@@ -18,6 +18,7 @@ from aimonk_bench.errors import RunFailed
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import cross_fitted
 from aimonk_bench.registry import Spec
+from aimonk_bench.reporting import figures
 from aimonk_bench.suite import runner, tasks
 from aimonk_bench.suite.clock import PHASES, Clock
 from aimonk_bench.suite.tasks import Training, TrainingResult
@@ -151,7 +152,7 @@ def test_scikit_learn_reproduces_every_number_of_the_summary(suite: Path) -> Non
 def test_a_failed_run_has_the_seconds_of_the_phases_it_reached(
     pair: Path, monkeypatch: pytest.MonkeyPatch, workplace: Path
 ) -> None:
-    real, drawn = tasks.loss_curve, []
+    real, drawn = figures.loss_curve, []
 
     def fail_once(*arguments: Any) -> bytes:
         drawn.append(arguments)
@@ -159,7 +160,7 @@ def test_a_failed_run_has_the_seconds_of_the_phases_it_reached(
             raise OSError("No space left on device")
         return real(*arguments)
 
-    monkeypatch.setattr(tasks, "loss_curve", fail_once)
+    monkeypatch.setattr(figures, "loss_curve", fail_once)
     out = workplace / "seconds"
     assert execute(pair, out) == 3
     ended = statuses(out)
