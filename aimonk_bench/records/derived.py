@@ -33,7 +33,9 @@ def read_or_tune(record: RunRecord) -> Thresholds:
         UserError: a file that is needed is missing or broken.
     """
     path = record.folder / run.THRESHOLDS
-    return Thresholds.load(path) if path.exists() else policies.tune(record.predictions, _scoring(record)[0])
+    if path.exists():
+        return Thresholds.from_json(read_json(path), str(path))
+    return policies.tune(record.predictions, _scoring(record)[0])
 
 
 def read_or_score(record: RunRecord, thresholds: Thresholds) -> Scores:

@@ -22,6 +22,7 @@ from aimonk_bench.records import derived, index, run, suite
 from aimonk_bench.records.files import write_bytes, write_json, write_text
 from aimonk_bench.records.index import Collection
 from aimonk_bench.reporting import figures, summary, table
+from aimonk_bench.reporting.notes import threshold_notes
 from aimonk_bench.suite import artefacts, executors, missingness, tasks
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
@@ -262,7 +263,7 @@ class Driver:
         with self._recorded(job):
             result = scoring.result()
             job.seconds["score"] = result.seconds["score"]
-            for note in result.thresholds.notes:
+            for note in threshold_notes(result.thresholds):
                 logger.info("%s", note)
             with self._clock("files"):
                 run.write_thresholds(job.folder, result.thresholds)

@@ -244,8 +244,8 @@ def _scores(logits: Tensor, labels: Labels, objective: Objective, epoch: int) ->
         loss = np.full(len(logits), np.nan)
     probabilities = logits.cpu().double().sigmoid().numpy()
     metrics = {
-        "f1_default": f1(probabilities, labels.targets, labels.observed, 0.5),
-        **ranking(probabilities, labels.targets, labels.observed),
+        "f1_default": f1(probabilities, labels, 0.5),
+        **ranking(probabilities, labels),
     }
     return {"val_loss": loss} | {f"val_{name}": macro(values, ~np.isnan(values)) for name, values in metrics.items()}
 
