@@ -7,7 +7,8 @@ What differs between heads on stored features and a network that is fine-tuned i
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import RunFailed
 from aimonk_bench.evaluation.metrics import f1, macro, ranking
 from aimonk_bench.registry import Spec
@@ -26,6 +26,7 @@ from aimonk_bench.training.outcome import JobOutcome, Teacher
 from aimonk_bench.training.stack import Stack
 from aimonk_bench.training.state import Checkpoint, FitState
 
+METRICS = ("f1_default", "average_precision", "roc_auc")  # of the validation rows, in the order of history.csv
 CHUNK_ELEMENTS = 1 << 18  # validation logits scored at once, by whole heads
 
 
@@ -77,6 +78,17 @@ class EpochCounter:
             self._done += epochs
             if epochs and self._progress is not None:
                 self._progress("train", self._done, self._total)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch compute in so many threads; what there was before comes back at the end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def fit(
@@ -219,39 +231,26 @@ class Validation:
     """Scores the heads of a stack on the validation rows of their folds, a few heads at a time."""
 
     def __init__(self, stack: Stack) -> None:
-        self._parts: list[tuple[int, slice, Labels, Objective]] = []
+        self._stack = stack
+        self._parts: list[tuple[int, slice, Objective]] = []  # place of the fold, heads of it, their objective
         for place, (fold, heads) in enumerate(stack.by_fold()):
-            labels = stack.data.val_labels[stack.data.folds[fold].val]
-            size = max(1, CHUNK_ELEMENTS // labels.targets.size)
+            size = max(1, CHUNK_ELEMENTS // (len(stack.data.folds[fold].val) * stack.attributes))
             for start in range(heads.start, heads.stop, size):
-                some = slice(start, min(start + size, heads.stop))
-                local = slice(some.start - heads.start, some.stop - heads.start)
-                self._parts.append((place, local, labels, stack.objective(Spec("ignore"), some)))
+                stop = min(start + size, heads.stop)
+                objective = stack.objective(Spec("ignore"), slice(start, stop))
+                self._parts.append((place, slice(start - heads.start, stop - heads.start), objective))
 
     def score(self, logits: list[Tensor], epoch: int) -> dict[str, np.ndarray]:
         """The val_* columns [H] for the logits of each fold, [H/F, R, A]: loss, and macro metrics where defined."""
-        parts = [
-            _scores(logits[place][heads], labels, objective, epoch) for place, heads, labels, objective in self._parts
-        ]
+        parts = [self._scores(logits[place][heads], place, objective, epoch) for place, heads, objective in self._parts]
         return {column: np.concatenate([scores[column] for scores in parts]) for column in parts[0]}
 
-
-def _scores(logits: Tensor, labels: Labels, objective: Objective, epoch: int) -> dict[str, np.ndarray]:
-    """The val_* columns of some heads of one fold, each [H]."""
-    if labels.observed.any():
-        loss = objective(logits, on_device(labels, logits), epoch).cpu().numpy()
-    else:
-        loss = np.full(len(logits), np.nan)
-    probabilities = logits.cpu().double().sigmoid().numpy()
-    metrics = {
-        "f1_default": f1(probabilities, labels, 0.5),
-        **ranking(probabilities, labels),
-    }
-    return {"val_loss": loss} | {f"val_{name}": macro(values, ~np.isnan(values)) for name, values in metrics.items()}
-
-
-def on_device(labels: Labels, like: Tensor) -> Labels:
-    """Labels [R, A] of NumPy arrays as tensors [H, R, A] on the device, with targets in the dtype, of ``like``."""
-    targets = torch.from_numpy(labels.targets).to(like)
-    observed = torch.from_numpy(labels.observed).to(like.device)
-    return Labels(targets.expand(like.shape), observed.expand(like.shape))
+    def _scores(self, logits: Tensor, place: int, objective: Objective, epoch: int) -> dict[str, np.ndarray]:
+        data = self._stack.data
+        labels = data.val_labels[data.folds[self._stack.folds[place]].val]
+        loss = objective(logits, self._stack.tensors(labels), epoch).cpu().numpy()
+        probabilities = logits.cpu().double().sigmoid().numpy()
+        metrics = ranking(probabilities, labels)
+        metrics["f1_default"] = f1(probabilities, labels, 0.5)
+        macros = {f"val_{name}": macro(metrics[name], ~np.isnan(metrics[name])) for name in METRICS}
+        return {"val_loss": loss if labels.observed.any() else np.full(len(loss), np.nan), **macros}

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from aimonk_bench import registry
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.registry import Spec
 from aimonk_bench.training import tuning
 from aimonk_bench.training.batches import EpochBatches, HeadRngs
@@ -63,6 +64,11 @@ class Stack:
             self._rows = {fold: rows[np.argsort(storage[rows], kind="stable")] for fold, rows in self._rows.items()}
         # [N, 2 A] float64, so that counting labels is one product: positives, observed labels
         self._countable = np.hstack([data.train_labels.positive, data.train_labels.observed]).astype(np.float64)
+
+    def tensors(self, labels: Labels) -> Labels:
+        """Labels of NumPy arrays as tensors, targets in the dtype of the logits."""
+        targets = torch.from_numpy(labels.targets).to(self.device, self.dtype)
+        return Labels(targets, torch.from_numpy(labels.observed).to(self.device))
 
     def rngs(self) -> list[HeadRngs]:
         """New random generators of each job."""
