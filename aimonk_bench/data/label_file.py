@@ -56,8 +56,8 @@ def load(data: DataConfig) -> LabelFile:
             logger.warning("%s: %s; set data.importer if that is wrong", data.labels, note)
         raise _error(data, sheet, paths, unmapped)
     observed = np.array([[state is not None for state in row] for row in states])
-    for name in np.array([*sheet.attributes])[~observed.any(axis=0)]:
-        logger.warning("%s: attribute %s is missing for every image", data.labels, name)
+    for attribute in np.array([*sheet.attributes])[~observed.any(axis=0)]:
+        logger.warning("%s: attribute %s is missing for every image", data.labels, attribute)
     groups = tuple(row.group for row in rows)
     targets = [[state is True for state in row] for row in states]
     return LabelFile(
