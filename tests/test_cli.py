@@ -307,7 +307,7 @@ def test_doctor_counts_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatc
 def test_synthetic_writes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("data", "synthetic", tmp_path / "set", "--images", 12, "--size", 32, "--missing", 0.5) == 0
     assert len((tmp_path / "set" / "labels.txt").read_text().splitlines()) == 12
-    assert capsys.readouterr() == ("", f"wrote 12 pictures, labels.txt and truth.csv to {tmp_path / 'set'}\n")
+    assert capsys.readouterr() == ("", f"wrote 12 images, labels.txt and truth.csv to {tmp_path / 'set'}\n")
     assert run("data", "synthetic", tmp_path / "set", "--images", 12, "--size", 32, "--missing", 0.5) == 0
     assert capsys.readouterr() == ("", f"{tmp_path / 'set'} holds this data set already\n")
     assert run("data", "synthetic", tmp_path / "set", "--images", 3) == 2

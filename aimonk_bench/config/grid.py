@@ -193,7 +193,8 @@ def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
     if not sound:
         return None, faults
     grid = _Grid(base_tree, section.children["axes"].children, tables)
-    baseline, excluded = section.children["baseline"], section.children.get("exclude", tree).items
+    baseline, exclude = section.children["baseline"], section.child("exclude")
+    excluded = exclude.items if exclude else []
     cells, more = grid.cells()
     faults += more
     if base is None or faults:

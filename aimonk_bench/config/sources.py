@@ -127,15 +127,15 @@ def _start_of_paths(file: Path) -> Path:
 
 def _over(old: Node, new: Node, notes: list[str]) -> Node:
     """Lay ``new`` over ``old``; other labels drop an inherited truth, which is about other images."""
-    inherited, changed = old.children.get("data", old).children, new.children.get("data", new).children
+    inherited, changed = (data.children if (data := tree.child("data")) else {} for tree in (old, new))
     if "labels" in changed and "truth" not in changed and "labels" in inherited and "truth" in inherited:
         if inherited["truth"].value is not None:
             notes.append(
                 f"{changed['labels'].at}: data.labels: the inherited data.truth ({inherited['truth'].at}) is dropped, "
                 "because it is about other labels; set data.truth if there is one for these"
             )
-        data = replace(old.children["data"], value={key: node for key, node in inherited.items() if key != "truth"})
-        old = replace(old, value={**old.children, "data": data})
+        without = {key: node for key, node in inherited.items() if key != "truth"}
+        old = replace(old, value={**old.children, "data": replace(old.children["data"], value=without)})
     return merge(old, new)
 
 

@@ -341,6 +341,12 @@ def test_a_truth_may_stand_in_another_file_than_the_labels(write, caplog):
     assert len(caplog.messages) == 1
 
 
+def test_unknown_keys_of_the_same_names_are_no_data(write):
+    write("a.yaml", "labels: l.txt\ntruth: t.csv\n" + DATA)
+    lines = problems(load, write("x.yaml", "extends: a.yaml\nlabels: m.txt\n"))
+    assert [line.split(": ")[1] for line in lines] == ["truth", "labels"]
+
+
 @pytest.mark.parametrize("name", ["base.yaml", "../base.yaml", "configs/base.yaml"])
 def test_a_file_that_does_not_exist_beside_is_looked_for_in_the_shipped_configs(write, name):
     assert load(write("sub/x.yaml", f"extends: {name}\n{DATA}")).train == load(write("y.yaml", DATA)).train
