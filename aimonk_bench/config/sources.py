@@ -67,9 +67,10 @@ class Sources:
                 self._trees[path] = self._merged(shown, above)
             except Broken as error:
                 problem = error.fault
-                if named_at is not None and not problem.at.line:  # the file itself, not a place in it
+                if not problem.at.line:  # the file itself, not a place in it
                     shipped = "" if os.path.exists(path) else f", here or in {shipped_configs()}"
-                    problem = Fault(named_at, f"extends: {problem}{shipped}")
+                    problem = replace(problem, text=problem.text + shipped)
+                    problem = Fault(named_at, f"extends: {problem}") if named_at else problem
                 self._broken.append(problem)
                 self._trees[path] = None
         return self._trees[path]

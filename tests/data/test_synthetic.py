@@ -8,15 +8,15 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
 import pytest
 
 from aimonk_bench import cli
+from aimonk_bench.config.fields import Mechanism
 from aimonk_bench.data import elpv, prepared, synthetic
-from aimonk_bench.data.hiding import MECHANISMS
 from aimonk_bench.errors import UserError
 
 SMALL: dict[str, Any] = {"images": 30, "size": 32}
@@ -96,7 +96,7 @@ def test_rates_are_those_asked_for(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("unpainted")
 def test_labels_go_missing_by_the_mechanism_asked_for(tmp_path: Path) -> None:
     rates = {}
-    for mechanism in MECHANISMS:
+    for mechanism in get_args(Mechanism):
         synthetic.write(tmp_path / mechanism, missing=0.5, mechanism=mechanism, label_noise=0.1)
         absent, true = tokens(tmp_path / mechanism) == "NA", truth(tmp_path / mechanism)[1:, 1:] == "1"
         rates[mechanism] = {value: [absent[true[:, a] == value, a].mean() for a in range(4)] for value in (True, False)}
