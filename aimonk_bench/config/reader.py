@@ -62,7 +62,7 @@ def _keys_at(path: registry.Path) -> Sequence[str]:
 
 
 def _fill_entries(data: dict[str, Any], tables: Tables) -> list[Problem]:
-    """Replace every entry named in ``data``, or the default, by its complete Spec; a bad one by a stand-in."""
+    """Replace every entry named in ``data``, or the default, by its complete Spec; a bad one by the default."""
     problems = []
     for path, (kind, table) in ENTRIES.items():
         in_train = path[0] == "train"
