@@ -13,7 +13,7 @@ from aimonk_bench import registry
 from aimonk_bench.config import rules
 from aimonk_bench.config.fields import (
     ENTRIES,
-    MODELS,
+    SECTIONS,
     UNION_TAGS,
     Config,
     Tables,
@@ -57,7 +57,8 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
 
 
 def _keys_at(path: registry.Path) -> Sequence[str]:
-    model = next((MODELS[part] for part in reversed(path) if part in MODELS), None)
+    """The keys of the section that a path of a pydantic error leads to: its key or union tag stands in the path."""
+    model = next((SECTIONS[key] for part in reversed(path) if (key := str(part).lower()) in SECTIONS), None)
     return list(model.model_fields) if model else [*Config.model_fields, "extends", "suite"]
 
 
