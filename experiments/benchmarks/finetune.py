@@ -28,6 +28,7 @@ from aimonk_bench.data.images import decode
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.records.environment import cores
+from aimonk_bench.registry import Spec
 from aimonk_bench.training.finetune import fine_tune
 from aimonk_bench.training.recipe import Recipe, TrainingData
 from aimonk_bench.training.sources import Source, Stored
@@ -84,13 +85,14 @@ class Problem:
         self.rows.tofile(folder / "rows")
         self.stored = Stored(np.memmap(folder / "rows", np.float32, "r", shape=self.rows.shape), numbers[None])
         shape = (images.count, ATTRIBUTES)
-        targets, observed = (rng.random(shape) > 0.5).astype(np.int8), rng.random(shape) > 0.2
-        labels = Labels(targets, observed, [f"attr{number}" for number in range(1, ATTRIBUTES + 1)])
+        targets, observed = rng.random(shape) > 0.5, rng.random(shape) > 0.2
+        labels = Labels.of(targets, observed, [f"attr{number}" for number in range(1, ATTRIBUTES + 1)])
         self.data = TrainingData(labels, labels, [Fold(numbers, numbers[:BATCH], numbers[:BATCH])], np.ones(1))
 
     def epoch(self, source: Source) -> np.ndarray:
         """Fine-tune for one epoch; the loss before each step."""
-        recipe = Recipe(TrainConfig(seeds=[0], batch_size=BATCH, epochs=1))
+        config = TrainConfig(seeds=[0], batch_size=BATCH, epochs=1)
+        recipe = Recipe(config, Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
         return fine_tune(source, self.data, recipe, layers=self.layers).history["training_loss"]
 
     def bare(self) -> Callable[[], None]:

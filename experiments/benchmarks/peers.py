@@ -36,6 +36,7 @@ from aimonk_bench.data import image_files, label_file, splits, synthetic, transf
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
+from aimonk_bench.registry import Spec
 from aimonk_bench.training.heads_trainer import train_heads
 from aimonk_bench.training.recipe import Recipe, TrainingData
 from experiments.benchmarks import encode
@@ -61,7 +62,8 @@ class Problem:
 def stacked_heads(problem: Problem, seeds: int, epochs: int = 10) -> Probabilities:
     """aimonk_bench: the heads of all folds and seeds as one stack."""
     data = TrainingData(problem.labels, problem.labels, problem.folds, np.ones(1))
-    recipe = Recipe(TrainConfig(seeds=list(range(seeds)), epochs=epochs))
+    config = TrainConfig(seeds=list(range(seeds)), epochs=epochs)
+    recipe = Recipe(config, Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
     trained = train_heads(problem.features, np.arange(len(problem.features))[None], data, recipe)
     return [1 / (1 + np.exp(-fold["test"].astype(np.float64))) for fold in trained.logits]
 

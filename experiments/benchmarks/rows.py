@@ -72,6 +72,7 @@ def child(path: Path, rows: int, heads: int, order: str) -> dict[str, object]:
     from aimonk_bench.config.fields import TrainConfig
     from aimonk_bench.data.labels import Labels
     from aimonk_bench.data.splits import Fold
+    from aimonk_bench.registry import Spec
     from aimonk_bench.training.heads_trainer import train_heads
     from aimonk_bench.training.recipe import Recipe, TrainingData
 
@@ -83,11 +84,12 @@ def child(path: Path, rows: int, heads: int, order: str) -> dict[str, object]:
         targets = (rng.random((rows, ATTRIBUTES), np.float32) > 0.7).astype(np.int8)
         fold = Fold(*np.split(rng.permutation(rows), (int(0.7 * rows), int(0.85 * rows))))
         config = TrainConfig(seeds=list(range(heads)), batch_size=BATCH, epochs=EPOCHS, order=order)
-        labels, index = Labels(targets, observed, list("abcd")), np.arange(rows)[None]
+        labels, index = Labels.of(targets, observed, list("abcd")), np.arange(rows)[None]
         data = TrainingData(labels, labels, [fold], np.ones(1))
+        recipe = Recipe(config, Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
         for _ in range(REPEATS):
             begin = time.perf_counter(), time.process_time()
-            train_heads(features, index, data, Recipe(config))
+            train_heads(features, index, data, recipe)
             wall.append(time.perf_counter() - begin[0])
             cpu.append(time.process_time() - begin[1])
     return {"start MB": start, "anonymous MB": peak[0], "seconds": min(wall), "cpu": min(cpu)}

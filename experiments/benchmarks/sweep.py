@@ -31,18 +31,15 @@ def main(out: Path, quick: bool = False) -> None:
     conditions, rng = Conditions.now(), np.random.default_rng(0)
     features = rng.normal(size=(2 * IMAGES, FEATURES)).astype(np.float32)
     index = rng.permutation(2 * IMAGES).reshape(2, IMAGES)
-    labels = Labels(
-        (rng.random((IMAGES, ATTRIBUTES)) > 0.7).astype(np.int8),
-        rng.random((IMAGES, ATTRIBUTES)) > 0.2,
-        [f"attr{number}" for number in range(1, ATTRIBUTES + 1)],
-    )
+    names = [f"attr{number}" for number in range(1, ATTRIBUTES + 1)]
+    labels = Labels.of(rng.random((IMAGES, ATTRIBUTES)) > 0.7, rng.random((IMAGES, ATTRIBUTES)) > 0.2, names)
     fold = Fold(*np.array_split(rng.permutation(IMAGES), (int(0.7 * IMAGES), int(0.8 * IMAGES))))
     data = TrainingData(labels, labels, [fold], np.array([0.5, 0.5]))
     train = TrainConfig(seeds=[0], batch_size=BATCH, epochs=1 if quick else 10, optimizer=Spec("adamw"))
-    focal = Spec("focal", {"gamma": 2.0, "alpha": 0.25})
+    specs = Spec("focal", {"gamma": 2.0, "alpha": 0.25}), Spec("ignore"), Spec("uniform")
     cases = {
-        "one point": lambda: train_heads(features, index, data, Recipe(train, focal)),
-        "100 points": lambda: train_heads(features, index, data, Recipe(train, focal, tune=GRID)),
+        "one point": lambda: train_heads(features, index, data, Recipe(train, *specs)),
+        "100 points": lambda: train_heads(features, index, data, Recipe(train, *specs, tune=GRID)),
     }
     seconds = interleaved(cases, 1 if quick else 5)
     one = seconds["one point"]
