@@ -15,6 +15,7 @@ import yaml
 from aimonk_bench import cli
 from aimonk_bench.config import loader
 from aimonk_bench.config.fields import DataConfig
+from aimonk_bench.reporting.columns import BELOW, NA_RANGE
 from aimonk_bench.tables import TABLES
 
 ROOT = Path(__file__).parent.parent
@@ -160,6 +161,13 @@ def test_the_table_of_the_readme_is_the_published_one() -> None:
         figures = [cell for cell in published[name] if cell]
         wanted = [*figures[:-6], *figures[-4:]] if len(figures) > 6 else figures  # without macro AP and ROC AUC
         assert re.split(r"  +", cells.strip()) == wanted, name
+
+
+def test_the_legend_explains_every_row_below_the_runs() -> None:
+    explained = [cells[0] for cells in rows(ROOT / "experiments" / "README.md", "row")]
+    assert explained == ["runs", *BELOW]
+    table = text_of(ROOT / "README.md").split("```")[1]
+    assert [row for row in BELOW if f"\n  {row}  " not in table] == [NA_RANGE]  # left out for brevity
 
 
 def test_the_tree_names_every_module_and_no_other() -> None:
