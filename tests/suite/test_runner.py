@@ -14,6 +14,7 @@ from small_suite import execute, no_progress, planned, rows_of, statuses
 from aimonk_bench import cli
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.errors import RunFailed
+from aimonk_bench.reporting import figures
 from aimonk_bench.suite import runner, tasks
 from aimonk_bench.suite.clock import PHASES, Clock
 from aimonk_bench.suite.tasks import Training, TrainingResult
@@ -95,7 +96,7 @@ def test_scikit_learn_reproduces_every_number_of_the_summary(suite: Path) -> Non
 def test_a_failed_run_has_the_seconds_of_the_phases_it_reached(
     pair: Path, monkeypatch: pytest.MonkeyPatch, workplace: Path
 ) -> None:
-    real, drawn = tasks.loss_curve, []
+    real, drawn = figures.loss_curve, []
 
     def fail_once(*arguments: Any) -> bytes:
         drawn.append(arguments)
@@ -103,7 +104,7 @@ def test_a_failed_run_has_the_seconds_of_the_phases_it_reached(
             raise OSError("No space left on device")
         return real(*arguments)
 
-    monkeypatch.setattr(tasks, "loss_curve", fail_once)
+    monkeypatch.setattr(figures, "loss_curve", fail_once)
     out = workplace / "seconds"
     assert execute(pair, out) == 3
     ended = statuses(out)
