@@ -8,17 +8,20 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from aimonk_bench import __version__
 from aimonk_bench.errors import RunFailed, UserError
 
 if TYPE_CHECKING:
+    from aimonk_bench.console import Progress
     from aimonk_bench.records.index import Collection
+    from aimonk_bench.suite.clock import Clock
+    from aimonk_bench.suite.plan import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +29,7 @@ DONE, FAILED, WRONG, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     name="aimonk-bench",
-    help="Benchmark recipes for partly labelled, skewed, multi-label pictures.",
+    help="Benchmark recipes for partly labelled, skewed, multi-label images.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -42,24 +45,23 @@ Overrides = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write; default experiments/<name>.")]
 Top = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Show the N best runs; csv and json have all.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Only the result, warnings and errors.")]
-
-
-class Format(StrEnum):
-    """How `table` prints."""
-
-    rich = "rich"
-    csv = "csv"
-    json = "json"
-
-
-class AuditFormat(StrEnum):
-    """How `audit` prints."""
-
-    rich = "rich"
-    json = "json"
-
-
+NewFolder = Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")]
 KINDS = ("backbones", "losses", "missing", "samplers", "thresholds", "optimizers", "schedules", "importers")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"aimonk-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Benchmark recipes for partly labelled, skewed, multi-label images."""
 
 
 @app.command()
@@ -68,22 +70,13 @@ def run(
 ) -> None:
     """Run one experiment and print its table."""
     from aimonk_bench.config import loader
-    from aimonk_bench.console import Progress, set_up_logging
-    from aimonk_bench.records import index
     from aimonk_bench.suite import plan, runner
     from aimonk_bench.tables import TABLES
 
-    set_up_logging(quiet=quiet)
-    clock = runner.Clock(context.obj)
+    clock = _begin(context, quiet)
     with clock("plan"):
         planned = plan.plan_run(loader.load(config, TABLES, overrides or ()))
-    folder = out or Path("experiments") / planned.name
-    with Progress(quiet=quiet) as progress:
-        runner.execute_run(planned, folder, clock, progress)
-    with clock("statistics"):
-        _print_table(index.collect(folder))
-    logger.info("results in %s", folder)
-    runner.itemise(folder, clock)
+    _execute(runner.execute_run, planned, out, clock, quiet=quiet)
 
 
 @app.command()
@@ -97,33 +90,57 @@ def suite(
 ) -> None:
     """Run every combination of a suite and print the table; finished runs are not run again."""
     from aimonk_bench.config import loader
-    from aimonk_bench.console import Progress, set_up_logging
-    from aimonk_bench.records import index
     from aimonk_bench.suite import plan, runner
     from aimonk_bench.tables import TABLES
 
-    set_up_logging(quiet=quiet)
-    clock = runner.Clock(context.obj)
+    clock = _begin(context, quiet)
     with clock("plan"):
         planned = plan.plan_suite(loader.load_suite(config, TABLES, overrides or ()))
-    folder = out or Path("experiments") / planned.name
+    collection = _execute(runner.execute_suite, planned, out, clock, quiet=quiet, top=top)
+    if collection.failed:
+        raise typer.Exit(SOME_FAILED if collection.finished else FAILED)
+
+
+def _begin(context: typer.Context, quiet: bool) -> Clock:
+    from aimonk_bench.console import set_up_logging
+    from aimonk_bench.suite.clock import Clock
+
+    set_up_logging(quiet=quiet)
+    return Clock(context.obj)
+
+
+def _execute(
+    execute: Callable[[Plan, Path, Clock, Progress], None],
+    plan: Plan,
+    out: Path | None,
+    clock: Clock,
+    *,
+    quiet: bool,
+    top: int = 20,
+) -> Collection:
+    """Execute a plan, print its table, and report where the seconds went."""
+    from aimonk_bench.console import Progress
+    from aimonk_bench.records import index
+    from aimonk_bench.suite.runner import write_seconds
+
+    folder = out or Path("experiments") / plan.name
     with Progress(quiet=quiet) as progress:
-        runner.execute_suite(planned, folder, clock, progress)
+        execute(plan, folder, clock, progress)
     with clock("statistics"):
         collection = index.collect(folder)
         _print_table(collection, top)
     logger.info("results in %s", folder)
-    runner.itemise(folder, clock)
-    if collection.failed:
-        raise typer.Exit(SOME_FAILED if collection.finished else FAILED)
+    write_seconds(folder, clock)
+    return collection
 
 
 @app.command()
 def table(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `run` or `suite` wrote.")],
     form: Annotated[
-        Format, typer.Option("--format", help="rich: for reading; csv, json: the rows of summary.csv.")
-    ] = Format.rich,
+        Literal["rich", "csv", "json"],
+        typer.Option("--format", help="rich: for reading; csv, json: the rows of summary.csv."),
+    ] = "rich",
     top: Top = 20,
 ) -> None:
     """Print the summary of finished work again, from the saved predictions."""
@@ -131,17 +148,17 @@ def table(
     from aimonk_bench.reporting import summary
 
     collections = [index.collect(folder) for folder in folders]
-    if form is Format.rich:
+    if form == "rich":
         for collection in collections:
             _print_table(collection, top)
         return
     rows = summary.frame([summary.summarize(collection) for collection in collections])
-    sys.stdout.write(summary.to_csv(rows) if form is Format.csv else summary.to_json(rows))
+    sys.stdout.write(summary.to_csv(rows) if form == "csv" else summary.to_json(rows))
 
 
 @app.command()
 def validate(config: ConfigFile, overrides: Overrides = None) -> None:
-    """Check the config, the labels and that every listed picture exists; print what would run."""
+    """Check the config, the labels and that every listed image exists; print what would run."""
     from aimonk_bench.console import set_up_logging
     from aimonk_bench.suite import plan
     from aimonk_bench.tables import TABLES
@@ -154,26 +171,27 @@ def validate(config: ConfigFile, overrides: Overrides = None) -> None:
 def audit(
     config: ConfigFile,
     overrides: Overrides = None,
-    form: Annotated[AuditFormat, typer.Option("--format", help="rich: for reading; json: everything.")] = (
-        AuditFormat.rich
-    ),
+    form: Annotated[
+        Literal["rich", "json"], typer.Option("--format", help="rich: for reading; json: everything.")
+    ] = "rich",
     quiet: Quiet = False,
 ) -> None:
-    """Say what is wrong with the labels and pictures of an experiment or suite, before anything is trained."""
+    """Find problems in the labels and images of an experiment or suite, before anything is trained."""
     from rich.console import Console
 
     from aimonk_bench.console import Progress, set_up_logging
-    from aimonk_bench.reporting.audit import as_json, rendering
+    from aimonk_bench.records.files import dumps
+    from aimonk_bench.reporting.audit import content, rendering
     from aimonk_bench.suite import inspection
     from aimonk_bench.tables import TABLES
 
     set_up_logging(quiet=quiet)
     with Progress(quiet=quiet) as progress:
-        found = inspection.inspect(inspection.configured(config, TABLES, overrides or ()), progress)
-    if form is AuditFormat.rich:
-        rendering.render(found, Console())
+        findings = inspection.inspect(inspection.configured(config, TABLES, overrides or ()), progress)
+    if form == "rich":
+        rendering.render(findings, Console())
     else:
-        sys.stdout.write(as_json.to_json(found))
+        sys.stdout.write(dumps(content.content(findings)))
 
 
 @app.command("list")
@@ -211,7 +229,7 @@ def doctor(
         str, typer.Argument(metavar="BACKBONE", help="Whose ImageNet weights to look for.")
     ] = "resnet18",
 ) -> None:
-    """Say what this machine has, what is wrong with it, and how to mend it."""
+    """Report what this machine has, what is wrong with it, and how to fix it."""
     from aimonk_bench.doctor import examine
 
     problems = 0
@@ -224,26 +242,26 @@ def doctor(
 
 @data.command()
 def synthetic(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")],
-    images: Annotated[int, typer.Option(help="Number of pictures.")] = 1000,
+    out: NewFolder,
+    images: Annotated[int, typer.Option(help="Number of images.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     size: Annotated[int, typer.Option(help="Width and height in pixels.")] = 128,
     prevalences: Annotated[
-        tuple[float, float, float, float], typer.Option(help="Share of the pictures that have each attribute.")
+        tuple[float, float, float, float], typer.Option(help="Share of the images that have each attribute.")
     ] = (0.88, 0.81, 0.53, 0.08),
     missing: Annotated[
-        float, typer.Option(help="Share of the labels that are NA; with --hide positives, of those.")
+        float, typer.Option(help="Share of the labels that are NA; with --hide positives, of the positives.")
     ] = 0.1,
     hide: Annotated[
         Literal["random", "per_class", "positives", "score"],
         typer.Option(
-            help="Which are: any; all but equally many positives and negatives of each attribute; positives only; "
-            "those that stand out least."
+            help="Which labels are NA. random: any (MCAR); per_class: all but equally many positives and negatives of "
+            "each attribute; positives: only positives (PU); score: first those with low visibility (MNAR)."
         ),
     ] = "random",
     label_noise: Annotated[float, typer.Option(help="Share of the labels that are wrong.")] = 0.0,
 ) -> None:
-    """Make the embedded data set: pictures with clutter, labels.txt, and truth.csv with what lies behind every NA."""
+    """Make a data set: images with clutter, labels.txt, and truth.csv with the labels behind every NA."""
     from aimonk_bench.console import set_up_logging
     from aimonk_bench.data import synthetic as generator
 
@@ -261,8 +279,8 @@ def synthetic(
 
 
 @data.command()
-def elpv(out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")]) -> None:
-    """Write the solar cells of the package elpv-dataset (CC BY-NC-SA 4.0) as pictures and label files."""
+def elpv(out: NewFolder) -> None:
+    """Write the solar cells of the package elpv-dataset (CC BY-NC-SA 4.0) as images and label files."""
     from aimonk_bench.console import set_up_logging
     from aimonk_bench.data import elpv as importer
 

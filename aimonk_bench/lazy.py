@@ -1,4 +1,4 @@
-"""A module that is imported when it is first used, so that what only plans does not wait for it."""
+"""A module that is imported when it is first used, so that planning does not wait for it."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ class Lazy:
 
     def __getattr__(self, attribute: str) -> Any:
         value = getattr(importlib.import_module(self._name), attribute)
-        setattr(self, attribute, value)  # found without this method from now on
+        setattr(self, attribute, value)  # so that this method is not called again
         return value

@@ -43,8 +43,8 @@ class Problem:
 
     Attributes:
         path: keys and indices from the checked value to the place of the problem; () is the value itself.
-        found: what stands there.
-        expected: what should.
+        found: what is there.
+        expected: what should be there.
         suggestion: the nearest valid name, if one is near.
         on_key: the key, not the value, at ``path`` is wrong.
     """
@@ -127,7 +127,7 @@ def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]
     Args:
         keys_at: the keys allowed in the map at a location, for the message about an unknown one.
     """
-    found = []
+    problems = []
     for item in error.errors():
         path: Path = tuple(item["loc"])
         kind, context = item["type"], item.get("ctx", {})
@@ -135,14 +135,14 @@ def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]
         if kind == "extra_forbidden":
             names = sorted(keys_at(path[:-1]))
             expected = "one of " + ", ".join(names) if names else "no options"
-            found.append(Problem(path, f"unknown key {path[-1]!r}", expected, nearest(path[-1], names), on_key=True))
+            problems.append(Problem(path, f"unknown key {path[-1]!r}", expected, nearest(path[-1], names), on_key=True))
         elif kind == "literal_error":
             names = re.findall(r"'([^']*)'", context["expected"])
             expected = "one of " + ", ".join(names) if len(names) > 1 else context["expected"]
-            found.append(Problem(path, shown, expected, nearest(item["input"], names)))
+            problems.append(Problem(path, shown, expected, nearest(item["input"], names)))
         else:
-            found.append(Problem(path, shown, _EXPECTED.get(kind, item["msg"]).format(**context)))
-    return found
+            problems.append(Problem(path, shown, _EXPECTED.get(kind, item["msg"]).format(**context)))
+    return problems
 
 
 def check(kind: str, table: Table, value: object) -> tuple[Spec | None, list[Problem]]:

@@ -14,7 +14,7 @@ if not os.environ.get("AIMONK_BENCH_FULL"):
     hypothesis.settings.load_profile("repeatable")
 
 SMALL = """\
-data: {labels: synthetic/labels.txt, images: synthetic/images}
+data: {labels: synthetic/labels.txt, images: synthetic/images, truth: synthetic/truth.csv}
 split: {scheme: kfold, folds: 2, val: 0.3}
 backbone: {name: tf_efficientnet_lite0}
 transform: {size: 32}

@@ -9,11 +9,11 @@ import os
 import re
 import subprocess
 import sys
-from collections import deque
 from pathlib import Path
 
 import pytest
 
+import aimonk_bench
 from aimonk_bench import cli, console, doctor
 from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.catalog import CATALOG
@@ -46,10 +46,10 @@ def test_run_prints_the_table_to_stdout_and_the_rest_to_stderr(
     assert run("run", workplace / "small.yaml", "--out", workplace / "printed") == 0
     captured = capsys.readouterr()
     items = json.loads((workplace / "printed" / "seconds.json").read_text())
-    told = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in items.items() if phase != "total")
+    phases = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in items.items() if phase != "total")
     assert captured.err.splitlines()[-2:] == [
         f"results in {workplace / 'printed'}",
-        f"{items['total']:.1f} s: {told}",
+        f"{items['total']:.1f} s: {phases}",
     ]
     assert "all positive" in captured.out
     assert "importer: labels_txt" in captured.err
@@ -74,7 +74,7 @@ def test_table_and_help_start_without_torch(finished: Path) -> None:
     assert python(code.format(argv=["--help"], heavy=[*heavy, "numpy", "pydantic"])).endswith("[]")
 
 
-# Says after each step which heavy packages are loaded; a new run comes as far as its first batch of decoded pictures.
+# Says after each step which heavy packages are loaded; a new run comes as far as its first batch of decoded images.
 TORCHLESS = """
 import sys
 from aimonk_bench import cli
@@ -84,8 +84,8 @@ def loaded(step):
     heavy = ("torch", "timm", "albumentations", "matplotlib", "onnxruntime")
     print("loaded after", step, [name for name in heavy if name in sys.modules])
 
-def opened(spec, folder, pictures):
-    loaded(f"{len(pictures)} pictures")
+def opened(spec, folder, images):
+    loaded(f"{len(images)} images")
     sys.exit()
 
 encoder.open_encoder = opened
@@ -108,8 +108,8 @@ def test_listing_planning_decoding_and_what_is_done_need_no_torch(
         check=True,
         env={**os.environ, "AIMONK_BENCH_CACHE": str(tmp_path)},
     )
-    told = [line.removeprefix("loaded after ") for line in done.stdout.splitlines() if line.startswith("loaded")]
-    assert told == ["list []", "schema []", "validate []", "run []", "8 pictures []", "run []"]
+    steps = [line.removeprefix("loaded after ") for line in done.stdout.splitlines() if line.startswith("loaded")]
+    assert steps == ["list []", "schema []", "validate []", "run []", "8 images []", "run []"]
 
 
 def test_validate_says_what_would_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +118,7 @@ def test_validate_says_what_would_run(workplace: Path, capsys: pytest.CaptureFix
     )
     assert run("validate", workplace / "valid.yaml") == 0
     printed = capsys.readouterr().out
-    assert "80 listed pictures, attributes attr1, attr2, attr3, attr4" in printed
+    assert "80 listed images, attributes attr1, attr2, attr3, attr4" in printed
     assert "2 runs, 8 heads" in printed
     assert run("validate", workplace / "valid.yaml", "--set", "tune={train.lr: [0.1, 0.01, 1]}") == 0
     assert "2 runs, 24 heads" in capsys.readouterr().out
@@ -137,7 +137,7 @@ def test_validate_says_what_would_run(workplace: Path, capsys: pytest.CaptureFix
         ("loss.gama=1", "gama"),
     ],
 )
-def test_wrong_options_stop_everything_before_a_picture_is_read(
+def test_wrong_options_stop_everything_before_an_image_is_read(
     workplace: Path, capsys: pytest.CaptureFixture[str], override: str, expected: str
 ) -> None:
     out = workplace / "never"
@@ -168,7 +168,7 @@ def test_an_interrupt_leaves_with_130(
     assert "interrupted" in capsys.readouterr().err
 
 
-# A command that is told to end while a file is half written.
+# A command that gets SIGTERM while a file is half written.
 TERMINATED = """
 import signal, sys
 from aimonk_bench import __main__
@@ -200,6 +200,11 @@ def test_list_names_every_entry(kind: str, capsys: pytest.CaptureFixture[str]) -
     assert run("list", kind) == 0
     words = set(capsys.readouterr().out.split())
     assert set(getattr(TABLES, kind)) <= words
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"aimonk-bench {aimonk_bench.__version__}\n"
 
 
 def test_list_suggests_the_nearest_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,8 +291,11 @@ def test_doctor_says_why_the_weights_of_a_backbone_cannot_be_had(
     assert run("doctor", "resnet34") == 0
     note = capsys.readouterr().out.partition("the weights of resnet34 cannot be had here")[2].splitlines()
     assert "  tried resnet34, package: no weight package is known for this backbone" in note
-    assert run("doctor", "resnet81") == 1
-    assert "did you mean resnet18?" in capsys.readouterr().out
+
+
+def test_doctor_suggests_the_nearest_backbone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor", "resnet81") == 2
+    assert capsys.readouterr().err.endswith("(did you mean resnet18?)\n")
 
 
 def test_doctor_counts_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,23 +324,29 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
         for done in range(1, 31):
             now += 1.0
             progress("encode", done * 50, 1500)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == ["encode: 500 of 1500 pictures, 50/s, 20 s left", "encode: 1000 of 1500 pictures, 50/s, 10 s left",
-                     "encode: 1500 of 1500 pictures, 50/s, 0 s left"]  # fmt: skip
+    assert capsys.readouterr().err.splitlines() == [
+        "encode: 500 of 1500 images, 50/s, 20 s left",
+        "encode: 1000 of 1500 images, 50/s, 10 s left",
+        "encode: 1500 of 1500 images, 50/s, 0 s left",
+    ]
+    with console.Progress(quiet=False) as progress:
+        for done in range(3):
+            now += 45.0
+            progress("train", done, 96)
+    assert capsys.readouterr().err.splitlines() == [
+        "train: 0 of 96 epochs",
+        "train: 1 of 96 epochs",
+        "train: 2 of 96 epochs, 0.022/s, 4230 s left",
+    ]
     with console.Progress(quiet=True) as progress:
         now += 100.0
         progress("encode", 1, 2)
     assert capsys.readouterr().err == ""
 
 
-def test_a_slow_pace_is_no_zero() -> None:
-    assert console._pace(deque([(0.0, 0), (45.0, 1)]), 96) == "0.022/s, 4275 s left"
-
-
 def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with console.Progress(quiet=False) as progress:
-        assert progress._bars is not None
         for phase in ("encode", "train"):
             for done in range(3):
                 progress(phase, done, 2)

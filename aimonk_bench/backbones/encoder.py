@@ -1,4 +1,7 @@
-"""From pictures to features: which encoder it is (known without building it), and the engines that run it."""
+"""Encoders: what the features of an image depend on (known without building the network), and the engines.
+
+An engine runs the frozen layers: torch, or onnxruntime on the exported network, which is several times faster on a CPU.
+"""
 
 from __future__ import annotations
 
@@ -28,25 +31,26 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PARITY = 1e-3
+PARITY = 1e-3  # largest accepted difference between the engines, relative to the largest feature
 SLOWER = "%s: encoding with torch, several times slower: %s"
-BATCH = {"cpu": 8, "cuda": 64}  # on a CPU larger ones only leave its caches
+BATCH_SIZE = {"cpu": 8, "cuda": 64}  # larger batches do not fit the caches of a CPU
+DRIVERS = ("cuda", "nvcuda", "amdhip64")  # of NVIDIA on Linux and Windows, of AMD
 Engine = Literal["torch", "onnxruntime"]
-Run = Callable[[np.ndarray], np.ndarray]
+Run = Callable[[np.ndarray], np.ndarray]  # one batch, uint8 [B, H, W, 3] -> float32 [B, D]
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """All that decides what the features of a picture are; nothing here builds or imports the network.
+    """Everything that decides the features of an image. Nothing here builds or imports the network.
 
     Attributes:
         weights: of the backbone.
-        size: edge of the pictures; that the backbone can take it is checked with the config.
-        engine: as the config names it.
+        size: edge of the images in pixels; the config rules check that the backbone accepts it.
+        engine: as the config states it.
         device: where torch would run, such as "cpu" or "cuda".
         dtype: of the stored features.
-        decode: whether large JPEGs may be decoded at a fraction of their size.
-        freeze: what of the network is frozen: "all" up to global pooling, the stage before which it ends, or "none".
+        decode: "fast" decodes large JPEGs at a fraction of their size.
+        freeze: the frozen layers: "all" up to global pooling, up to the stage of this name, or "none".
     """
 
     weights: Weights
@@ -58,52 +62,48 @@ class EncoderSpec:
     freeze: str = "all"
 
     @property
-    def first(self) -> Engine:
-        """The engine tried first: `auto` on the CPU is onnxruntime, elsewhere torch."""
+    def preferred_engine(self) -> Engine:
+        """The engine that is tried first; `auto` means onnxruntime on a CPU and torch elsewhere."""
         if self.engine != "auto":
             return self.engine
         return "onnxruntime" if self.device == "cpu" else "torch"
 
     @property
-    def on_processor(self) -> bool:
-        """Whether the cores that decode also encode."""
-        return self.first == "onnxruntime" or self.device == "cpu"
+    def device_type(self) -> str:
+        """Where the preferred engine runs, without a device number: "cpu" or "cuda"."""
+        return "cpu" if self.preferred_engine == "onnxruntime" else self.device.partition(":")[0]
 
     @property
-    def batch(self) -> int:
-        """B, pictures encoded at once."""
-        return BATCH["cpu"] if self.first == "onnxruntime" else BATCH.get(self.device.partition(":")[0], BATCH["cpu"])
+    def batch_size(self) -> int:
+        """B, the number of images that are encoded at once."""
+        return BATCH_SIZE.get(self.device_type, BATCH_SIZE["cpu"])
 
     @property
-    def stored(self) -> Literal["float32", "float16", "uint8"]:
-        """The dtype of a stored row: pixels where nothing is frozen."""
+    def stored_dtype(self) -> Literal["float32", "float16", "uint8"]:
+        """The dtype of a stored row; uint8 for pixels, which are stored where no layer is frozen."""
         return "uint8" if self.freeze == "none" else self.dtype
 
     @property
     def boundary(self) -> str:
-        """Where the frozen part ends."""
+        """Where the frozen layers end."""
         return {"all": "global pooling", "none": "pixels"}.get(self.freeze, f"before {self.freeze}")
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
-        """What a stored row depends on."""
-        entry = self.weights.entry
+        """Everything that a stored row depends on."""
         fast = "JPEGs reduced, " if self.decode == "fast" else ""
         pixels = {
             "boundary": self.boundary,
             "size": self.size,
-            "interpolation": entry.interpolation,
+            "interpolation": self.weights.entry.interpolation,
             "background": BACKGROUND,
             "decode": f"8-bit RGB, {fast}revision {DECODE_REVISION}, OpenCV {cv2.__version__}",
-            "dtype": self.stored,
+            "dtype": self.stored_dtype,
         }
         if self.freeze == "none":
             return pixels
-        engine = {
-            "engine": f"{self.first} {importlib.metadata.version(self.first)}",
-            "device": "cpu" if self.first == "onnxruntime" else self._kind,
-        }
-        return self._network | pixels | engine
+        engine = f"{self.preferred_engine} {importlib.metadata.version(self.preferred_engine)}"
+        return self._network | pixels | {"engine": engine, "device": self.device_type}
 
     @property
     def _network(self) -> dict[str, Any]:
@@ -116,56 +116,49 @@ class EncoderSpec:
         }
 
     @property
-    def _kind(self) -> str:
-        return self.device.partition(":")[0]
-
-    @property
     def digest(self) -> str:
-        """SHA-256 (hex) of :attr:`identity`: the name of the folder in the feature store."""
+        """SHA-256 (hex) of :attr:`identity`; the name of the folder in the feature store."""
         return _sha256(self.identity)
 
     @property
     def run_digest(self) -> str:
-        """SHA-256 (hex) of all that the backbone contributes to a run: where a part of it is trained, that too."""
+        """SHA-256 (hex) of everything that the backbone contributes to a run, trainable layers included."""
         if self.freeze == "all":
             return self.digest
-        return _sha256({**self.identity, **self._network, "trained on": self._kind})
+        return _sha256({**self.identity, **self._network, "trained on": self.device.partition(":")[0]})
 
 
 def _sha256(facts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-DRIVERS = ("cuda", "nvcuda", "amdhip64")  # of NVIDIA on Linux and Windows, of AMD
-
-
 @functools.cache
-def pick_device(asked: str) -> str:
-    """The device that ``train.device`` means, such as "cpu" or "cuda:0"; `auto` is CUDA where there is one.
+def pick_device(requested: str) -> str:
+    """The device that ``train.device`` means, such as "cpu" or "cuda:0"; `auto` is CUDA where it is available.
 
-    torch is imported only for another name than `cpu`, and for `auto` only if there is a graphics driver.
+    torch is imported only for devices other than `cpu`, and for `auto` only where a graphics driver is installed.
 
     Raises:
         UserError: this machine has no such device.
     """
-    if asked == "cpu" or (asked == "auto" and not any(map(ctypes.util.find_library, DRIVERS))):
+    if requested == "cpu" or (requested == "auto" and not any(map(ctypes.util.find_library, DRIVERS))):
         return "cpu"
     import torch
 
-    if asked == "auto":
+    if requested == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return str(torch.empty(0, device=asked).device)
+        return str(torch.empty(0, device=requested).device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"train.device: found {asked!r}, expected auto or a device of this machine ({reason})"
+            f"train.device: found {requested!r}, expected auto or a device of this machine ({reason})"
         ) from error
 
 
 @contextlib.contextmanager
-def callers_thread() -> Iterator[None]:
-    """Where torch is loaded, each of its calls computes in the thread that makes it, as those of onnxruntime do."""
+def one_torch_thread() -> Iterator[None]:
+    """Limit torch, if it is imported, to the calling thread inside this block: the callers are threads themselves."""
     torch = sys.modules.get("torch")
     if torch is None:
         yield
@@ -180,14 +173,14 @@ def callers_thread() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Record:
-    """``encoder.json``: how a folder of features was made.
+    """``encoder.json``: how the features in a folder of the store were computed.
 
     Attributes:
-        identity: see :class:`EncoderSpec`.
-        engine: which encodes, for every row of the folder.
+        identity: as :attr:`EncoderSpec.identity`.
+        engine: that encoded every row of the folder.
         features: D.
         parity: max|a - b| / max|a| of onnxruntime against torch on the first batch; None if they were not compared.
-        reason: why it is not the engine tried first, else None.
+        reason: why the engine is not the preferred one, else None.
     """
 
     identity: dict[str, Any]
@@ -198,10 +191,10 @@ class Record:
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record of a folder of features, None before anything was encoded.
+    """The record of a folder of features; None while nothing is encoded.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the record is damaged.
     """
     file = folder / "encoder.json"
     try:
@@ -211,146 +204,140 @@ def read_record(folder: Path) -> Record | None:
 
 
 def damaged(folder: Path, reason: str) -> UserError:
-    """What to tell of a folder of features that cannot be trusted."""
+    """The error for a folder of features whose content is inconsistent."""
     return UserError(f"the feature store {folder} is damaged; remove that folder, it will be made anew ({reason})")
 
 
+@dataclass(frozen=True)
 class Encoder:
-    """uint8 [n, H, W, 3] -> float32 [n, D], B at a time; where nothing is frozen, the pixels.
+    """Encode any number of images: uint8 [n, H, W, 3] -> float32 [n, D], or their pixels where no layer is frozen.
 
-    The last batch is filled up, so that the features of a picture do not depend on how many are encoded with it.
+    Every batch has exactly B images: the last one is padded, because the bits of a feature may depend on B.
+
+    Attributes:
+        run: encodes one batch.
+        batch_size: B.
     """
 
-    def __init__(self, run: Run, batch: int) -> None:
-        self._run, self._batch = run, batch
+    run: Run
+    batch_size: int
 
-    def __call__(self, pictures: np.ndarray) -> np.ndarray:
-        """Encode any number of pictures."""
-        parts = []
-        for start in range(0, len(pictures), self._batch):
-            part = pictures[start : start + self._batch]
-            filling = [(0, self._batch - len(part)), (0, 0), (0, 0), (0, 0)]
-            parts.append(self._run(np.pad(part, filling))[: len(part)])
-        return np.concatenate(parts)
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Encode images."""
+        features = []
+        for start in range(0, len(images), self.batch_size):
+            batch = images[start : start + self.batch_size]
+            padding = [(0, self.batch_size - len(batch)), (0, 0), (0, 0), (0, 0)]
+            features.append(self.run(np.pad(batch, padding))[: len(batch)])
+        return np.concatenate(features)
 
 
-def open_encoder(spec: EncoderSpec, folder: Path, pictures: np.ndarray) -> Encoder:
-    """The encoder of a folder of features; the first call makes it, compares the engines and writes ``encoder.json``.
+def open_encoder(spec: EncoderSpec, folder: Path, images: np.ndarray) -> Encoder:
+    """The encoder of a folder of features. The first call chooses the engine and writes ``encoder.json``.
 
     Args:
-        folder: exists; receives ``model.onnx`` too.
-        pictures: uint8 [n, H, W, 3], the first to be encoded, on which the engines are compared.
+        spec: the encoder.
+        folder: an existing folder; ``model.onnx`` is written there too.
+        images: uint8 [n, H, W, 3], the first to be encoded; the engines are compared on them.
 
     Raises:
-        UserError: the weights do not fit.
-        RunFailed: `engine: onnxruntime` cannot do what torch does; features that are not finite.
+        UserError: the weights do not fit the network, or it cannot be cut at ``spec.freeze``.
+        RunFailed: `engine: onnxruntime` fails or differs from torch; the features are not finite.
     """
     if spec.freeze == "none":
-        write_json(folder / "encoder.json", asdict(Record(spec.identity, "torch", pictures[0].size, None, None)))
-        return Encoder(lambda images: images.reshape(len(images), -1), spec.batch)
+        write_json(folder / "encoder.json", asdict(Record(spec.identity, "torch", images[0].size, None, None)))
+        return Encoder(lambda batch: batch.reshape(len(batch), -1), spec.batch_size)
     record, model = read_record(folder), folder / "model.onnx"
     if record is not None and record.engine == "onnxruntime" and model.exists():
         try:
-            return Encoder(onnx_run(model), spec.batch)
-        except Exception as error:  # onnxruntime has an exception for each way in which a file can be damaged
+            return Encoder(onnx_run(model), spec.batch_size)
+        except Exception as error:  # onnxruntime raises a different exception for each kind of damage
             logger.warning("%s cannot be used and is made again: %s", model, " ".join(str(error).split())[:300])
-    from aimonk_bench.backbones import network as networks
+    from aimonk_bench.backbones import network  # imports torch and timm
 
     logger.info("building %s (%s)", spec.weights.name, spec.weights.file or spec.weights.sha256)
-    trunk = networks.build(spec.weights, spec.size, spec.freeze)
-    reference = Encoder(torch_run(trunk, spec.device if spec.first == "torch" else "cpu"), spec.batch)
+    layers = network.build(spec.weights, spec.size, spec.freeze)
     if record is None:
-        return _made(spec, folder, trunk, reference, pictures)
-    if record.engine == "torch":
-        if record.reason is not None:
-            logger.warning(SLOWER, spec.weights.name, record.reason)
-        return reference
-    networks.export(trunk, model, _shape(spec))  # removed or damaged; that it agrees was established
-    return Encoder(onnx_run(model), spec.batch)
+        record = _choose_engine(spec, layers, model, images[: spec.batch_size])
+        write_json(folder / "encoder.json", asdict(record))
+    elif record.engine == "onnxruntime":
+        network.export(layers, model, _shape(spec))
+    if record.engine == "onnxruntime":
+        return Encoder(onnx_run(model), spec.batch_size)
+    if record.reason is not None:
+        logger.warning(SLOWER, spec.weights.name, record.reason)
+    return _torch_encoder(spec, layers)
+
+
+def _choose_engine(spec: EncoderSpec, layers: FrozenLayers, model: Path, images: np.ndarray) -> Record:
+    """Export the network and compare onnxruntime with torch, where onnxruntime is preferred; else choose torch."""
+    from aimonk_bench.backbones import network
+
+    expected = _torch_encoder(spec, layers)(images)
+    if not np.isfinite(expected).all():
+        raise RunFailed(f"{spec.weights.name}: features of the first images are not finite")
+    if spec.preferred_engine == "torch":
+        return Record(spec.identity, "torch", expected.shape[1], None, None)
+    parity = reason = None
+    try:
+        network.export(layers, model, _shape(spec))
+        difference = disagreement(expected, Encoder(onnx_run(model), spec.batch_size)(images))
+        parity = difference if np.isfinite(difference) else None
+        if difference > PARITY:
+            reason = f"onnxruntime differs from torch by {difference:.1e} of the largest feature, at most {PARITY:g}"
+    except Exception as error:  # exporter and engine raise nearly anything for a network that they do not support
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    if reason is not None and spec.engine == "onnxruntime":
+        raise RunFailed(f"engine: onnxruntime: {reason}")
+    return Record(spec.identity, "torch" if reason else "onnxruntime", expected.shape[1], parity, reason)
 
 
 def _shape(spec: EncoderSpec) -> tuple[int, int, int, int]:
-    return (spec.batch, spec.size, spec.size, 3)
+    return (spec.batch_size, spec.size, spec.size, 3)
 
 
-def _made(spec: EncoderSpec, folder: Path, trunk: FrozenLayers, reference: Encoder, pictures: np.ndarray) -> Encoder:
-    pictures = pictures[: spec.batch]
-    with callers_thread():  # the others are decoding
-        wanted = reference(pictures)
-    if not np.isfinite(wanted).all():
-        raise RunFailed(f"{spec.weights.name}: features of the first pictures are not finite")
-    encoder = reference
-    engine: Engine = "torch"
-    parity = reason = None
-    if spec.first == "onnxruntime":
-        candidate, parity, reason = _compared(spec, folder / "model.onnx", trunk, wanted, pictures)
-        if candidate is not None:
-            encoder, engine = candidate, "onnxruntime"
-        elif spec.engine == "onnxruntime":
-            raise RunFailed(f"engine: onnxruntime: {reason}")
-        else:
-            logger.warning(SLOWER, spec.weights.name, reason)
-    record = Record(spec.identity, engine, wanted.shape[1], parity, reason)
-    write_json(folder / "encoder.json", asdict(record))
-    return encoder
-
-
-def _compared(
-    spec: EncoderSpec, model: Path, trunk: FrozenLayers, wanted: np.ndarray, pictures: np.ndarray
-) -> tuple[Encoder | None, float | None, str | None]:
-    """The onnxruntime encoder if it agrees with torch, the measured difference, and the reason if there is none."""
-    from aimonk_bench.backbones import network as networks
-
-    try:
-        networks.export(trunk, model, _shape(spec))
-        encoder = Encoder(onnx_run(model), spec.batch)
-        parity = disagreement(wanted, encoder(pictures))
-    except Exception as error:  # exporter and engine raise what they like at a network they cannot express
-        return None, None, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    if parity <= PARITY:
-        return encoder, parity, None
-    reason = f"onnxruntime differs from torch by {parity:.1e} of the largest feature, at most {PARITY:g}"
-    return None, parity if np.isfinite(parity) else None, reason
-
-
-def disagreement(wanted: np.ndarray, found: np.ndarray) -> float:
+def disagreement(expected: np.ndarray, features: np.ndarray) -> float:
     """max|a - b| / max|a|; infinite where it is not a number or the shapes differ."""
-    if wanted.shape != found.shape:
+    if expected.shape != features.shape:
         return float("inf")
-    largest, difference = np.abs(wanted).max(), np.abs(wanted - found).max()
-    if difference == 0:
-        return 0.0
-    return float(difference / largest) if largest > 0 and np.isfinite(difference) else float("inf")
+    largest, difference = float(np.abs(expected).max()), float(np.abs(expected - features).max())
+    return difference / max(largest, sys.float_info.min) if np.isfinite(difference) else float("inf")
 
 
-def torch_run(trunk: FrozenLayers, device: str) -> Run:
-    """Encode one batch with torch in the channels_last format."""
+def _torch_encoder(spec: EncoderSpec, layers: FrozenLayers) -> Encoder:
+    """An encoder by torch, on ``spec.device`` where torch is preferred, else on the CPU."""
+    device = spec.device if spec.preferred_engine == "torch" else "cpu"
+    return Encoder(torch_run(layers, device), spec.batch_size)
+
+
+def torch_run(layers: FrozenLayers, device: str) -> Run:
+    """Encode one batch with torch, in the channels_last format."""
     import torch
 
-    network = trunk.to(device).to(memory_format=torch.channels_last)
+    network = layers.to(device).to(memory_format=torch.channels_last)
 
-    def run(pictures: np.ndarray) -> np.ndarray:
+    def run(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            features: np.ndarray = network(torch.from_numpy(pictures).to(device)).float().cpu().numpy()
+            features: np.ndarray = network(torch.from_numpy(images).to(device)).float().cpu().numpy()
             return features
 
     return run
 
 
 def onnx_run(model: Path) -> Run:
-    """Encode one batch with onnxruntime, in the thread that calls: threads of its own would wait for each other."""
+    """Encode one batch with onnxruntime in the calling thread, because the callers are threads themselves."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     for pool in ("intra_op", "inter_op"):
-        options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")  # the cores decode meanwhile
-    options.log_severity_level = 3  # errors; its warnings speak of its own optimiser
+        options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")  # other threads need the cores
+    options.log_severity_level = 3  # errors only; warnings concern onnxruntime's own optimiser
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
-    def run(pictures: np.ndarray) -> np.ndarray:
-        features: np.ndarray = session.run(None, {name: pictures})[0]
+    def run(images: np.ndarray) -> np.ndarray:
+        features: np.ndarray = session.run(None, {name: images})[0]
         return features
 
     return run

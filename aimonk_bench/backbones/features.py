@@ -1,25 +1,24 @@
-"""The feature store: what a frozen network makes of a picture is computed once, for every experiment that asks.
+"""The feature store: the output of the frozen layers, computed once per image and view, for every experiment.
 
-A folder per encoder, ``features/<digest>/``, holds ``rows.f32`` ([R, D], only ever appended to; of float16 it is
-``rows.f16``, of pixels ``rows.u8``), ``index.sqlite`` ((picture SHA-256, view key) -> row), ``encoder.json`` and
-``model.onnx``. Rows reach the disk before the index names them, so that a kill loses at most one chunk and the batches
-in the threads' hands; what lies behind the last indexed row is cut off.
+Each encoder has a folder, ``features/<digest>/``, with a table of features (:mod:`feature_table`), ``encoder.json`` and
+``model.onnx``. One process at a time encodes into a folder; a kill loses at most one chunk of rows and the batches that
+threads are working on.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import hashlib
-import itertools
 import logging
 import math
 import os
 import shutil
-import sqlite3
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -27,7 +26,8 @@ import filelock
 import numpy as np
 
 from aimonk_bench.backbones import encoder as encoders
-from aimonk_bench.backbones.encoder import Encoder, EncoderSpec, Engine, Record, damaged, read_record
+from aimonk_bench.backbones.encoder import EncoderSpec, Engine, Record, read_record
+from aimonk_bench.backbones.feature_table import FeatureTable, Todo, open_table
 from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.images import UndecodableImage, decode
@@ -38,25 +38,21 @@ from aimonk_bench.records.environment import cores
 logger = logging.getLogger(__name__)
 
 CHUNK = 64  # rows written at once
-AHEAD = 32  # pictures decoded ahead of the encoder; with more its imports wait longer for the lock than that saves
-FILES = {"float32": "rows.f32", "float16": "rows.f16", "uint8": "rows.u8"}
-BUDGET_GB = 50.0  # of new rows, unless AIMONK_BENCH_BUDGET_GB says otherwise
+BUDGET_GB = 50.0  # of new rows, unless AIMONK_BENCH_BUDGET_GB is set
 SPARE_BYTES = 1 << 30  # left free on the disk
-BUSY_SECONDS = 60.0  # how long to wait for another process to finish a write to the index
 
 Progress = Callable[[str, int, int], None]
-Todo = list[tuple[ImageFile, list[str]]]
 
 
 @dataclass(frozen=True, eq=False)
-class Bank:
-    """The features of N pictures under V views.
+class FeatureMatrix:
+    """The features of N images under V views.
 
     Attributes:
-        rows: [R, D] of the declared dtype, memory-mapped; it holds rows of other pictures too.
-        index: [V, N] int64, the row of each view and picture; -1 throughout the column of a picture in ``bad``.
-        bad: (n, reason) of each picture that cannot be decoded.
-        engine: what encoded all of them.
+        rows: [R, D] of the declared dtype, memory-mapped; it holds rows of other images too.
+        index: [V, N] int64, the row of each view and image; -1 throughout the column of an image in ``bad``.
+        bad: (n, reason) of each image that cannot be decoded.
+        engine: that encoded all rows.
     """
 
     rows: np.ndarray
@@ -72,34 +68,35 @@ class FeatureStore:
         root: default ``$AIMONK_BENCH_CACHE``, else ``~/.cache/aimonk_bench``.
 
     Raises:
-        UserError: AIMONK_BENCH_BUDGET_GB is no budget.
+        UserError: AIMONK_BENCH_BUDGET_GB is not a number of gigabytes.
     """
 
     def __init__(self, root: Path | None = None) -> None:
-        place = root or os.environ.get("AIMONK_BENCH_CACHE") or "~/.cache/aimonk_bench"
-        self.root = Path(place).expanduser()
-        _budget()  # a wrong one is refused before anything is encoded
+        folder = root or os.environ.get("AIMONK_BENCH_CACHE") or "~/.cache/aimonk_bench"
+        self.root = Path(folder).expanduser()
+        _budget()  # an invalid value is refused before anything is encoded
 
-    def bank(
+    def features(
         self,
-        pictures: Sequence[ImageFile],
+        images: Sequence[ImageFile],
         views: Views,
         transform: TransformConfig,
         spec: EncoderSpec,
         progress: Progress | None = None,
-    ) -> Bank:
-        """The features of ``pictures``; those not stored yet are encoded, and only they.
+    ) -> FeatureMatrix:
+        """The features of ``images``; only those that are not stored yet are encoded.
 
         Args:
-            pictures: [N]; equal bytes share a row.
-            progress: called with ("encode", pictures done, pictures to do), first when the encoder is built and the
-                first batch encoded, which is no measure of its pace.
+            images: [N]; images with equal bytes share a row.
+            views: whose features are needed.
+            transform: of the config, which draws the views.
+            spec: the encoder.
+            progress: called with ("encode", images done, images to do) after each batch. The first call comes when the
+                encoder is built and the first batch encoded, so that building does not count as encoding.
 
         Raises:
-            UserError: the store cannot be written or is damaged, the weights do not fit, or the network cannot
-                be cut at that stage.
-            RunFailed: the engine asked for cannot be used; the rows would take more disk than there is or is allowed;
-                a picture changed meanwhile.
+            UserError: the store cannot be written or is damaged; the weights do not fit; the network cannot be cut.
+            RunFailed: the requested engine fails; the rows exceed the disk or the budget; an image file changed.
         """
         folder = self.root / "features" / spec.digest
         try:
@@ -109,40 +106,35 @@ class FeatureStore:
                 f"the feature store cannot be written ({error}); AIMONK_BENCH_CACHE names another"
             ) from error
         _engine(spec, read_record(folder))
-        bad: dict[str, str] = {}
-        with _told(folder), _Shelf(folder, spec.stored) as shelf:
-            if shelf.missing(pictures, views.keys):
-                with _alone(folder):
-                    shelf.cut()
-                    todo = shelf.missing(pictures, views.keys)  # another process may just have stored some
-                    bad = _encode(shelf, todo, transform, spec, progress)
-            rows, index = shelf.rows(), shelf.index(pictures, views.keys)
-        unreadable = [(n, bad[picture.sha256]) for n, picture in enumerate(pictures) if picture.sha256 in bad]
-        return Bank(rows, index, unreadable, _engine(spec, read_record(folder)))
+        reasons: dict[str, str] = {}
+        with open_table(folder, spec.stored_dtype) as table:
+            if table.missing(images, views.keys):
+                with _locked(folder):
+                    table.cut_off_unindexed()
+                    todo = table.missing(images, views.keys)  # again: another process may have encoded meanwhile
+                    if todo:
+                        reasons = _encode(table, todo, transform, spec, progress)
+            rows, index = table.rows(), table.index(images, views.keys)
+        bad = [(n, reasons[image.sha256]) for n, image in enumerate(images) if image.sha256 in reasons]
+        return FeatureMatrix(rows, index, bad, _engine(spec, read_record(folder)))
 
 
 def _engine(spec: EncoderSpec, record: Record | None) -> Engine:
-    if record is None:  # not one picture could be decoded
-        return spec.first
+    """The engine of the stored rows.
+
+    Raises:
+        RunFailed: it is torch, and the config insists on onnxruntime.
+    """
+    if record is None:  # no image could be decoded
+        return spec.preferred_engine
     if spec.engine == "onnxruntime" and record.engine != "onnxruntime":
         raise RunFailed(f"engine: onnxruntime: {record.reason}")
     return record.engine
 
 
 @contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Turn what sqlite3 raises into a message."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:  # locked, the disk is full: that says nothing against the content
-        raise UserError(f"the feature store {folder} cannot be used: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise damaged(folder, f"index.sqlite: {error}") from error
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: one process at a time encodes, the others wait and then find the rows there."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: one process encodes at a time; the others wait, and then find the rows stored."""
     lock = filelock.FileLock(folder / "lock")
     try:
         lock.acquire(blocking=False)
@@ -155,258 +147,170 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-class _Shelf:
-    """One folder of the store: rows and their index."""
+@dataclass
+class _Batch:
+    """Images that one thread decodes and encodes.
 
-    def __init__(self, folder: Path, dtype: str) -> None:
-        self.folder, self._dtype = folder, np.dtype(dtype)
-        self._file = folder / FILES[dtype]
-        self._file.touch()
-        self._index = sqlite3.connect(folder / "index.sqlite", timeout=BUSY_SECONDS)
-        try:
-            self._check()
-        except BaseException:
-            self._index.close()
-            raise
+    Attributes:
+        count: number of images, decodable or not.
+        names: (SHA-256, view key) of each view of each decodable image.
+        pixels: uint8 [H, W, 3] of each name; emptied once they are encoded.
+        features: [n, D] of the names.
+        reasons: {SHA-256: reason} of each image that cannot be decoded.
+    """
 
-    def __enter__(self) -> _Shelf:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._index.close()
-
-    def _check(self) -> None:
-        self._index.execute(
-            "CREATE TABLE IF NOT EXISTS rows (picture TEXT, view TEXT, row INTEGER NOT NULL UNIQUE,"
-            " PRIMARY KEY (picture, view)) WITHOUT ROWID"
-        )
-        count, width = self._shape()
-        size = self._file.stat().st_size  # asked last: another process may be adding rows
-        if size < count * width * self._dtype.itemsize or (count and not width):
-            raise damaged(
-                self.folder, f"{count} rows of {width} features are indexed, {self._file.name} has {size} bytes"
-            )
-
-    def _stored(self, keys: Sequence[str]) -> list[dict[str, int]]:
-        """Per view, the row of each stored picture."""
-        query = "SELECT picture, row FROM rows WHERE view = ?"
-        return [dict(self._index.execute(query, (key,))) for key in keys]
-
-    def _count(self) -> int:
-        """R, the number of indexed rows."""
-        [(count,)] = self._index.execute("SELECT COALESCE(MAX(row) + 1, 0) FROM rows")
-        return int(count)
-
-    def _shape(self) -> tuple[int, int]:
-        """(R, D) of what is indexed. R is asked first: whoever adds rows has written D before."""
-        count, record = self._count(), read_record(self.folder)
-        return count, record.features if record else 0
-
-    def missing(self, pictures: Sequence[ImageFile], keys: Sequence[str]) -> Todo:
-        """Each picture that lacks views, once per content, and those views."""
-        stored = self._stored(keys)
-        distinct = {picture.sha256: picture for picture in pictures}
-        lacks = (
-            (picture, [key for key, rows in zip(keys, stored, strict=True) if sha256 not in rows])
-            for sha256, picture in distinct.items()
-        )
-        return [(picture, views) for picture, views in lacks if views]
-
-    def index(self, pictures: Sequence[ImageFile], keys: Sequence[str]) -> np.ndarray:
-        """[V, N] int64 rows; -1 for a picture that lacks a view."""
-        stored = self._stored(keys)
-        found = [[rows.get(picture.sha256, -1) for picture in pictures] for rows in stored]
-        index = np.array(found, np.int64).reshape(len(keys), len(pictures))
-        index[:, (index < 0).any(axis=0)] = -1
-        return index
-
-    def rows(self) -> np.ndarray:
-        """[R, D], memory-mapped and read-only."""
-        shape = self._shape()
-        return np.memmap(self._file, self._dtype, "r", shape=shape) if shape[0] else np.zeros(shape, self._dtype)
-
-    def cut(self) -> None:
-        """Cut off what a killed process wrote but did not index."""
-        os.truncate(self._file, math.prod(self._shape()) * self._dtype.itemsize)
-
-    def append(self, names: Sequence[tuple[str, str]], features: np.ndarray) -> None:
-        """Store features [n, D], of the store's dtype, under their n (picture SHA-256, view key)."""
-        with self._file.open("ab") as file:
-            file.write(features.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        first = self._count()
-        entries = [(picture, view, first + number) for number, (picture, view) in enumerate(names)]
-        with self._index:
-            self._index.executemany("INSERT INTO rows VALUES (?, ?, ?)", entries)
+    count: int
+    names: list[tuple[str, str]] = field(default_factory=list)
+    pixels: list[np.ndarray] = field(default_factory=list)
+    features: np.ndarray | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 def _encode(
-    shelf: _Shelf, todo: Todo, transform: TransformConfig, spec: EncoderSpec, progress: Progress | None
+    table: FeatureTable, todo: Todo, transform: TransformConfig, spec: EncoderSpec, progress: Progress | None
 ) -> dict[str, str]:
-    """Encode and store ``todo``; gives the SHA-256 and reason of each picture that cannot be decoded."""
-    bad: dict[str, str] = {}
+    """Encode and store ``todo``; {SHA-256: reason} of each image that cannot be decoded."""
+    reasons: dict[str, str] = {}
     names: list[tuple[str, str]] = []
-    parts: list[np.ndarray] = []
+    features: list[np.ndarray] = []
     done = 0
-
-    def store() -> None:
-        rows = np.concatenate(parts)
-        with np.errstate(over="ignore"):
-            stored = rows.astype(spec.stored)
-        if not np.isfinite(stored).all():
-            name, finite = spec.weights.name, np.isfinite(rows).all()
-            raise RunFailed(
-                f"{spec.stored} cannot hold features of {name}: use backbone.dtype float32"
-                if finite
-                else f"{name}: features are not finite"
-            )
-        shelf.append(names, stored)
-        names.clear()
-        parts.clear()
-
-    encoded = _encoded(todo, transform, spec, shelf.folder, bad)
-    with contextlib.closing(encoded):
-        for done, own, rows in encoded:
-            names += own
-            parts.append(rows)
-            if len(names) >= CHUNK:
-                store()
+    with contextlib.closing(_encoded(todo, transform, spec, table.folder)) as batches:
+        for batch in batches:
+            done += batch.count
+            reasons |= batch.reasons
+            if batch.features is not None:
+                names += batch.names
+                features.append(batch.features)
+            if len(names) >= CHUNK or (names and done == len(todo)):
+                table.append(names, _stored(np.concatenate(features), spec))
+                names, features = [], []
             if progress:
                 progress("encode", done, len(todo))
-    if names:
-        store()
-    if progress and done < len(todo):  # the last ones cannot be decoded
-        progress("encode", len(todo), len(todo))
-    return bad
+    return reasons
 
 
-def _encoded(
-    todo: Todo, transform: TransformConfig, spec: EncoderSpec, folder: Path, bad: dict[str, str]
-) -> Generator[tuple[int, list[tuple[str, str]], np.ndarray]]:
-    """Batch by batch and in order: pictures of ``todo`` done, names and features of the batch.
+def _stored(features: np.ndarray, spec: EncoderSpec) -> np.ndarray:
+    """Features in the dtype of the store.
 
-    There are as many threads as cores, and each takes up whatever is next, a picture to decode or a batch to encode:
-    none waits for another, so that the rates a and b of the two alone come to 1 / (1/a + 1/b) together. (A graphics
-    card gets a thread of its own.) The encoder is opened when the first batch is there, while the threads decode the
-    next AHEAD pictures.
-
-    Args:
-        bad: receives SHA-256 and reason of each picture that cannot be decoded.
+    Raises:
+        RunFailed: some are not finite in it.
     """
-    cv2.setNumThreads(1)  # or it starts its own threads in each of ours
-    encode: Encoder | None = None
-    names: list[tuple[str, str]] = []
-    images: list[np.ndarray] = []
-    decoding: collections.deque[Future[list[np.ndarray] | UndecodableImage]] = collections.deque()
-    encoding: collections.deque[tuple[int, list[tuple[str, str]], Future[np.ndarray]]] = collections.deque()
-    upcoming, size = iter(todo), spec.batch
-    with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(_pool(cores()))
-        lane = pool if spec.on_processor else stack.enter_context(_pool(1))
-        for done, (picture, keys) in enumerate(todo, start=1):
-            for item in itertools.islice(upcoming, AHEAD - len(decoding)):
-                decoding.append(pool.submit(_rendered, *item, transform, spec))
-            outcome = decoding.popleft().result()
-            if isinstance(outcome, UndecodableImage):
-                bad[picture.sha256] = str(outcome)
-            else:
-                names += [(picture.sha256, key) for key in keys]
-                images += outcome
-            while len(names) >= size or (names and done == len(todo)):
-                batch = np.stack(images[:size])
-                if encode is None:
-                    encode = encoders.open_encoder(spec, folder, batch)
-                    _afford(todo, spec, folder)
-                    stack.enter_context(encoders.callers_thread())
-                encoding.append((done, names[:size], lane.submit(encode, batch)))
-                del names[:size], images[:size]
-                if len(encoding) > 2 * cores():
-                    yield _finished(encoding.popleft())
-        while encoding:
-            yield _finished(encoding.popleft())
+    with np.errstate(over="ignore"):
+        stored = features.astype(spec.stored_dtype)
+    if not np.isfinite(stored).all():
+        hint = ": use backbone.dtype float32" if spec.stored_dtype == "float16" else ""
+        raise RunFailed(f"{spec.weights.name}: features are not finite as {spec.stored_dtype}{hint}")
+    return stored
+
+
+def _encoded(todo: Todo, transform: TransformConfig, spec: EncoderSpec, folder: Path) -> Generator[_Batch]:
+    """Decode and encode ``todo``, batch by batch and in order.
+
+    There are as many threads as cores. Each decodes a batch and then encodes it, so that no thread waits for another;
+    on a GPU one thread encodes at a time. The encoder is opened with the first batch that can be decoded.
+    """
+    cv2.setNumThreads(1)  # otherwise OpenCV starts threads of its own in each of ours
+    count = spec.batch_size // math.gcd(spec.batch_size, len(todo[0][1]))  # images whose views fill whole batches
+    parts = iter([todo[start : start + count] for start in range(0, len(todo), count)])
+    decoded = functools.partial(_decoded, transform=transform, spec=spec)
+    for part in parts:
+        batch = decoded(part)
+        if batch.pixels:
+            break
+        yield batch
+    else:
+        return
+    encoder = encoders.open_encoder(spec, folder, np.stack(batch.pixels))
+    _check_room(todo, spec, folder)
+    turn = contextlib.nullcontext() if spec.device_type == "cpu" else threading.Lock()
+
+    def encoded(batch: _Batch) -> _Batch:
+        if batch.pixels:
+            with turn:
+                batch.features = encoder(np.stack(batch.pixels))
+            batch.pixels = []
+        return batch
+
+    waiting: collections.deque[Future[_Batch]] = collections.deque()
+    with encoders.one_torch_thread(), ThreadPoolExecutor(cores()) as pool:
+        waiting.append(pool.submit(encoded, batch))
+        for part in parts:
+            waiting.append(pool.submit(lambda part: encoded(decoded(part)), part))
+            if len(waiting) > 2 * cores():  # bounds the memory where the disk is slower than the threads
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _decoded(todo: Todo, transform: TransformConfig, spec: EncoderSpec) -> _Batch:
+    """All views of images, from one decode of each."""
+    batch = _Batch(len(todo))
+    for image, keys in todo:
+        try:
+            pixels = _pixels(image, spec)
+        except UndecodableImage as error:
+            batch.reasons[image.sha256] = str(error)
+            continue
+        batch.names += [(image.sha256, key) for key in keys]
+        batch.pixels += [render(pixels, image.sha256, key, transform) for key in keys]
+    return batch
+
+
+def _pixels(image: ImageFile, spec: EncoderSpec) -> np.ndarray:
+    """The decoded image, uint8 [size, size, 3].
+
+    Raises:
+        UndecodableImage: with the reason.
+        RunFailed: the file is not the one that was hashed.
+    """
+    try:
+        data = image.path.read_bytes()
+    except OSError as error:
+        raise RunFailed(f"{image.path} cannot be read any more: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest() != image.sha256:
+        raise RunFailed(f"{image.path} changed while it was in use")
+    return decode(data, spec.size, spec.weights.entry.interpolation, fast=spec.decode == "fast")
 
 
 def _budget() -> float:
     """Bytes that new rows may take.
 
     Raises:
-        UserError: AIMONK_BENCH_BUDGET_GB is no finite number of at least 0.
+        UserError: AIMONK_BENCH_BUDGET_GB is not a finite number of at least 0.
     """
-    told = os.environ.get("AIMONK_BENCH_BUDGET_GB", str(BUDGET_GB))
+    value = os.environ.get("AIMONK_BENCH_BUDGET_GB", str(BUDGET_GB))
     try:
-        budget = float(told)
+        budget = float(value)
     except ValueError:
         budget = math.nan
     if not 0 <= budget < math.inf:
         raise UserError(
-            f"AIMONK_BENCH_BUDGET_GB: found {told!r}, expected a number of gigabytes, such as {BUDGET_GB:g}"
+            f"AIMONK_BENCH_BUDGET_GB: found {value!r}, expected a number of gigabytes, such as {BUDGET_GB:g}"
         )
     return budget * 1e9
 
 
-def _in_words(size: float) -> str:
-    """Bytes as megabytes, above a thousand of them as gigabytes.
-
-    >>> _in_words(819_200), _in_words(1.25e10)
-    ('0.8192 MB', '12.5 GB')
-    """
-    return f"{size / 1e6:.4g} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
-
-
-def _afford(todo: Todo, spec: EncoderSpec, folder: Path) -> None:
-    """Refuse to store more than there is room for.
+def _check_room(todo: Todo, spec: EncoderSpec, folder: Path) -> None:
+    """Compare the size of the new rows with the budget and with the free space on the disk.
 
     Raises:
-        RunFailed: with the size, and what would make it smaller.
+        RunFailed: they are too large; the message names the settings that make them smaller.
     """
     record = read_record(folder)
-    assert record is not None  # written by whoever opened the encoder
+    assert record is not None  # written when the encoder was opened
     rows = sum(len(keys) for _, keys in todo)
-    size = rows * record.features * np.dtype(spec.stored).itemsize
-    allowed = _budget()
-    free = max(0, shutil.disk_usage(folder).free - SPARE_BYTES)
-    if size > min(allowed, free):
-        budget = allowed < free
-        limit = f"AIMONK_BENCH_BUDGET_GB allows {_in_words(allowed)}" if budget else f"{_in_words(free)} are free"
-        mends = ["a later stage"] * (spec.freeze not in ("all", "none"))
-        mends += ["backbone.dtype float16"] * (spec.stored == "float32")
-        mends += ["a smaller transform.size"] * (spec.freeze != "all")
-        mends += ["a larger AIMONK_BENCH_BUDGET_GB" if budget else "another disk for AIMONK_BENCH_CACHE"]
-        raise RunFailed(
-            f"the feature store: {rows} rows of {record.features} ({spec.boundary}, {spec.stored}) take "
-            f"{_in_words(size)}, {limit}: use {' or '.join(mends)}"
-        )
-
-
-@contextlib.contextmanager
-def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that leave what is not begun when the context ends."""
-    pool = ThreadPoolExecutor(threads)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _finished(
-    batch: tuple[int, list[tuple[str, str]], Future[np.ndarray]],
-) -> tuple[int, list[tuple[str, str]], np.ndarray]:
-    done, names, features = batch
-    return done, names, features.result()
-
-
-def _rendered(
-    picture: ImageFile, keys: list[str], transform: TransformConfig, spec: EncoderSpec
-) -> list[np.ndarray] | UndecodableImage:
-    """All views of a picture from one decode."""
-    try:
-        data = picture.path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != picture.sha256:
-            raise RunFailed(f"{picture.path} changed while it was in use")
-        image = decode(data, spec.size, spec.weights.entry.interpolation, fast=spec.decode == "fast")
-    except UndecodableImage as error:
-        return error
-    except OSError as error:
-        raise RunFailed(f"{picture.path} cannot be read any more: {error.strerror}") from error
-    return [render(image, picture.sha256, key, transform) for key in keys]
+    size = rows * record.features * np.dtype(spec.stored_dtype).itemsize
+    budget, free = _budget(), max(0, shutil.disk_usage(folder).free - SPARE_BYTES)
+    if size <= min(budget, free):
+        return
+    limit = f"AIMONK_BENCH_BUDGET_GB allows {budget / 1e9:.4g} GB"
+    fixes = ["a later stage"] * (spec.freeze not in ("all", "none"))
+    fixes += ["backbone.dtype float16"] * (spec.stored_dtype == "float32")
+    fixes += ["a smaller transform.size"] * (spec.freeze != "all")
+    fixes += ["a larger AIMONK_BENCH_BUDGET_GB"]
+    if free <= budget:
+        limit, fixes[-1] = f"{free / 1e9:.4g} GB are free", "another disk for AIMONK_BENCH_CACHE"
+    raise RunFailed(
+        f"the feature store: {rows} rows of {record.features} ({spec.boundary}, {spec.stored_dtype}) take "
+        f"{size / 1e9:.4g} GB, {limit}: use {' or '.join(fixes)}"
+    )

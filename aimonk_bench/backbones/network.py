@@ -260,14 +260,10 @@ def _renamed(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     if ours.keys() == theirs.keys():
         return state
     pairs = list(zip(ours, theirs, strict=False))
-    agree = sum(_kind(a) == _kind(b) and ours[a].shape == theirs[b].shape for a, b in pairs)
+    agree = sum(a.rpartition(".")[2] == b.rpartition(".")[2] and ours[a].shape == theirs[b].shape for a, b in pairs)
     if not (len(ours) == len(theirs) == agree):
         raise ValueError(f"{agree} of {len(ours)} tensors agree with the {len(theirs)} of the package")
     return {our_name: theirs[their_name] for our_name, their_name in pairs}
-
-
-def _kind(key: str) -> str:
-    return key.rpartition(".")[2]
 
 
 def export(layers: FrozenLayers, file: Path, shape: tuple[int, ...]) -> None:

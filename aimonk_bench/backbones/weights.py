@@ -1,4 +1,4 @@
-"""Find the weights that a config names: on this machine, in an installed package, on the model hub."""
+"""Find the weights that a config names: on this machine, in an installed package, or on the model hub."""
 
 from __future__ import annotations
 
@@ -22,25 +22,28 @@ from aimonk_bench.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-REACH_SECONDS = 5.0  # to reach a server, in all; timm and huggingface_hub alone would try for about 50
+# To reach a server, in all. huggingface_hub 2.4 tries a request six times whatever its `etag_timeout`: 23 s for a
+# closed port, more than 90 s for a server that does not answer.
+REACH_SECONDS = 5.0
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order of preference
-PACKAGED = (*WEIGHT_SUFFIXES, ".bin")
+PACKAGED = (*WEIGHT_SUFFIXES, ".bin")  # suffixes of weight files in packages
 
 Source = Literal["cache", "package", "hub", "path", "none", "unavailable"]
+Search = Callable[[], tuple[Path, str | None]]  # -> file and licence; raises _Absent or OSError
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights that can be loaded, and what has to be recorded of them.
+    """Weights that can be loaded, and what the results record about them.
 
     Attributes:
-        name: the backbone they belong to.
-        requested: the backbone that was asked for; another one if a declared fallback was taken.
-        source: where they were found; ``none`` stands for timm's own initialisation under seed 0.
-        file: None without a source.
+        name: the backbone that they belong to.
+        requested: the backbone of the config; another one if the declared fallback is used.
+        source: where the file is from; ``none`` means timm's own initialisation under seed 0.
+        file: None for source ``none``.
         sha256: of the file (hex), else ``none, seed 0`` or ``unavailable``.
-        licence: None where nobody states one.
-        entry: facts on the backbone ``name``.
+        licence: None where none is stated.
+        entry: facts about the backbone ``name``.
     """
 
     name: str
@@ -58,10 +61,10 @@ class Weights:
 
 
 class WeightsUnavailable(UserError):
-    """The weights cannot be had; the message lists what was tried and the choices.
+    """No source has the weights; the message lists the sources that were tried and the choices.
 
     Attributes:
-        weights: stands for them in the digest of an encoder that cannot be built.
+        weights: a placeholder with the SHA-256 ``unavailable``, so that the run still has an encoder digest.
     """
 
     def __init__(self, problems: list[str], weights: Weights) -> None:
@@ -70,32 +73,32 @@ class WeightsUnavailable(UserError):
 
 
 class _Absent(Exception):
-    """Not to be had from this source, for this reason."""
+    """A source does not have the weights; the message is the reason."""
 
 
 def resolve(backbone: BackboneConfig) -> Weights:
-    """Find the weights of ``backbone``, or of the fallback it declares.
+    """Find the weights of ``backbone``, or of the fallback that it declares.
 
-    ``imagenet`` looks in the local caches of the hub and of torch, then in an installed weight package, then on the
-    hub, where it downloads.
+    ``imagenet`` looks in the local caches of the hub and of torch, then in an installed weight package, then downloads
+    from the hub.
 
     Raises:
-        WeightsUnavailable: neither can be had.
-        UserError: a backbone that does not exist.
+        WeightsUnavailable: neither is available.
+        UserError: the backbone does not exist.
     """
     tried: list[str] = []
-    found = _find(backbone.name, backbone.weights, tried)
-    if found is None and backbone.fallback is not None:
+    weights = _find(backbone.name, backbone.weights, tried)
+    if weights is None and backbone.fallback is not None:
         reason = tried[0] if len(tried) == 1 else f"`aimonk-bench doctor {backbone.name}` says why"
-        found = _find(backbone.fallback, "imagenet", tried)
-        if found is not None:
-            found = replace(found, requested=backbone.name)
-            logger.warning("using the declared fallback %s instead of %s (%s)", found.name, backbone.name, reason)
-    if found is None:
+        weights = _find(backbone.fallback, "imagenet", tried)
+        if weights is not None:
+            weights = replace(weights, requested=backbone.name)
+            logger.warning("using the declared fallback %s instead of %s (%s)", weights.name, backbone.name, reason)
+    if weights is None:
         raise _unavailable(backbone, tried)
-    if found.non_commercial:
-        logger.warning("%s: the licence of these weights, %s, forbids commercial use", found.name, found.licence)
-    return found
+    if weights.non_commercial:
+        logger.warning("%s: the licence of these weights, %s, forbids commercial use", weights.name, weights.licence)
+    return weights
 
 
 def _unavailable(backbone: BackboneConfig, tried: list[str]) -> WeightsUnavailable:
@@ -107,73 +110,67 @@ def _unavailable(backbone: BackboneConfig, tried: list[str]) -> WeightsUnavailab
         "package:NAME, or none (untrained)"
     )
     head = f"backbone.weights: {backbone.weights} cannot be had for {backbone.name}"
-    nothing = Weights(backbone.name, backbone.name, "unavailable", None, "unavailable", None, entry)
-    return WeightsUnavailable([head, *(f"tried {line}" for line in tried), choices], nothing)
+    placeholder = Weights(backbone.name, backbone.name, "unavailable", None, "unavailable", None, entry)
+    return WeightsUnavailable([head, *(f"tried {line}" for line in tried), choices], placeholder)
 
 
 def _find(name: str, kind: str, tried: list[str]) -> Weights | None:
-    """The weights ``kind`` of backbone ``name``, or None after adding to ``tried`` what was tried and why it failed."""
+    """The weights ``kind`` of backbone ``name``; None where no source has them, after adding reasons to ``tried``."""
     entry = catalog.entry(name)
     if kind == "none":
         return Weights(name, name, "none", None, "none, seed 0", None, entry)
-    for source, search in _sources(kind, entry):
+    for source, search in _sources(kind, entry).items():
         try:
             file, licence = search()
-            return Weights(name, name, source, file, _sha256(file), licence, entry)
+            with file.open("rb") as content:
+                sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+            return Weights(name, name, source, file, sha256, licence, entry)
         except (_Absent, OSError) as error:
             tried.append(f"{name}, {source}: {error}")
     return None
 
 
-def _sources(kind: str, entry: Entry) -> list[tuple[Source, Callable[[], tuple[Path, str | None]]]]:
-    """Where to look, in order; each search gives a file and its licence or raises ``_Absent``."""
+def _sources(kind: str, entry: Entry) -> dict[Source, Search]:
+    """The sources of weights ``kind``, in the order in which they are tried."""
     if kind == "imagenet":
-        return [
-            ("cache", lambda: (_cached(entry), entry.licence)),
-            ("package", lambda: _packaged(entry.package, entry)),
-            ("hub", lambda: (_downloaded(entry), entry.licence)),
-        ]
+        return {
+            "cache": lambda: (_cached(entry), entry.licence),
+            "package": lambda: _packaged(entry.package, entry),
+            "hub": lambda: (_downloaded(entry), entry.licence),
+        }
     if kind.startswith("package:"):
-        return [("package", lambda: _packaged(kind.removeprefix("package:"), entry))]
-    return [("path", lambda: (Path(kind), None))]
+        return {"package": lambda: _packaged(kind.removeprefix("package:"), entry)}
+    return {"path": lambda: (Path(kind), None)}
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _torch_cache() -> Path:
-    """The folder of torch.hub, found without importing torch."""
+def _torch_file(url: str) -> Path:
+    """The file of ``url`` in the cache of torch.hub, located without importing torch."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser() / "hub" / "checkpoints"
+    root = Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser()
+    return root / "hub" / "checkpoints" / PurePosixPath(urlsplit(url).path).name
 
 
 def _cached(entry: Entry) -> Path:
-    """The file in the cache of the hub, else in the one of torch and torchvision."""
+    """The file in the cache of the hub, else in the cache of torch and torchvision."""
     from huggingface_hub import constants, try_to_load_from_cache
 
     places = []
     if entry.hub:
         for name in HUB_FILES:
-            found = try_to_load_from_cache(entry.hub, name)
-            if isinstance(found, str):
-                return Path(found)
+            path = try_to_load_from_cache(entry.hub, name)
+            if isinstance(path, str):
+                return Path(path)
         places.append(f"{entry.hub} is not in {constants.HF_HUB_CACHE}")
     if entry.url:
-        file = _torch_cache() / _file_name(entry.url)
+        file = _torch_file(entry.url)
         if file.is_file():
             return file
         places.append(f"there is no {file}")
     raise _Absent(" and ".join(places) or f"timm knows of no weights for {entry.timm}")
 
 
-def _file_name(url: str) -> str:
-    return PurePosixPath(urlsplit(url).path).name
-
-
 def _packaged(package: str | None, entry: Entry) -> tuple[Path, str | None]:
-    """The one weight file of an installed distribution; its code is not imported."""
+    """The weight file of an installed distribution, and its licence; the distribution's code is not imported."""
     if package is None:
         raise _Absent("no weight package is known for this backbone")
     try:
@@ -184,58 +181,62 @@ def _packaged(package: str | None, entry: Entry) -> tuple[Path, str | None]:
     if len(files) != 1:
         listed = ", ".join(map(str, files)) or "none"
         raise _Absent(f"{package} must hold one weight file ({', '.join(PACKAGED)}), found {listed}")
-    stated = distribution.metadata.json
-    own = stated.get("license_expression") or stated.get("license")
-    return Path(str(files[0].locate())), entry.licence if package == entry.package else str(own) if own else None
+    metadata = distribution.metadata.json
+    licence = metadata.get("license_expression") or metadata.get("license")
+    if package == entry.package:
+        licence = entry.licence
+    return Path(str(files[0].locate())), str(licence) if licence else None
 
 
 def _downloaded(entry: Entry) -> Path:
-    """The file, downloaded into the cache; the server must answer within REACH_SECONDS, the download takes its time."""
-    from huggingface_hub import constants, errors, hf_hub_download
+    """The file, downloaded into a cache. The server must answer within REACH_SECONDS; the download may take longer."""
+    from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         raise _Absent("HF_HUB_OFFLINE is set")
-    if not entry.hub:
-        return _downloaded_from(entry.url)
-    _reach(constants.ENDPOINT)
-    for name in HUB_FILES:
-        try:
-            return Path(hf_hub_download(entry.hub, name))
-        except Exception as error:  # of huggingface_hub, of its HTTP library (which differs by version) and of the disk
-            other_name = isinstance(error, errors.EntryNotFoundError)
-            broken_off = isinstance(error, errors.LocalEntryNotFoundError)  # a subclass of it that means something else
-            if broken_off or not other_name:
-                raise _Absent(f"{constants.ENDPOINT}/{entry.hub}: {type(error).__name__}: {error}") from error
-    raise _Absent(f"{constants.ENDPOINT}/{entry.hub} holds neither {' nor '.join(HUB_FILES)}")
-
-
-def _downloaded_from(url: str | None) -> Path:
+    url = constants.ENDPOINT if entry.hub else entry.url
     if not url:
         raise _Absent("timm knows of no weights to download")
-    _reach(url)
+    if reason := _unreachable(url, REACH_SECONDS):
+        raise _Absent(f"{url}: {reason}")
+    return _from_hub(entry.hub) if entry.hub else _from_url(url)
+
+
+def _from_hub(repository: str) -> Path:
+    from huggingface_hub import constants, errors, hf_hub_download
+
+    address = f"{constants.ENDPOINT}/{repository}"
+    for name in HUB_FILES:
+        try:
+            return Path(hf_hub_download(repository, name))
+        except errors.LocalEntryNotFoundError as error:  # a subclass of the next one: the connection broke off
+            raise _Absent(f"{address}: {type(error).__name__}: {error}") from error
+        except errors.EntryNotFoundError:
+            continue
+        except Exception as error:  # of huggingface_hub, of the disk, and of the HTTP library, which differs by version
+            raise _Absent(f"{address}: {type(error).__name__}: {error}") from error
+    raise _Absent(f"{address} holds neither {' nor '.join(HUB_FILES)}")
+
+
+def _from_url(url: str) -> Path:
     import torch
 
-    file = _torch_cache() / _file_name(url)
+    file = _torch_file(url)
     file.parent.mkdir(parents=True, exist_ok=True)
-    named = torch.hub.HASH_REGEX.search(file.name)  # such names end in the beginning of the file's SHA-256
+    match = torch.hub.HASH_REGEX.search(file.name)  # such a name ends in the first digits of the file's SHA-256
     try:
-        torch.hub.download_url_to_file(url, str(file), named.group(1) if named else None, progress=False)
+        torch.hub.download_url_to_file(url, str(file), match.group(1) if match else None, progress=False)
     except (OSError, RuntimeError) as error:
         raise _Absent(f"{url}: {error}") from error
     return file
 
 
-def _reach(url: str) -> None:
-    reason = _unreachable(url, REACH_SECONDS)
-    if reason:
-        raise _Absent(f"{url}: {reason}")
-
-
-@functools.cache  # a suite of many backbones waits for a silent server once
+@functools.cache  # many backbones of a suite wait for an unreachable server once
 def _unreachable(url: str, seconds: float) -> str | None:
-    """Why the server does not answer a single request, or None if it does.
+    """Why the server does not answer a request, or None if it does.
 
-    The request has a thread of its own because looking up a name may outlast the limit of the socket.
+    The request runs in a thread, because its timeout does not cover the name server: with one that does not answer,
+    a request with a timeout of 2 s took 10 s (glibc's default for one name server).
     """
     from huggingface_hub import get_session
 

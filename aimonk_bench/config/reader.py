@@ -108,13 +108,13 @@ def absent(tree: Node) -> list[Fault]:
     for section, key, node, path in _paths(tree):
         kind, exists = ("folder", os.path.isdir) if key == "images" else ("file", os.path.isfile)
         if not exists(path) and not (section == "backbone" and replaceable):
-            faults.append(fault(node.at, (section, key), Problem((), path, f"a {kind} that exists")))
+            faults.append(fault(node.at, (section, key), path, f"a {kind} that exists"))
     return faults
 
 
 def _paths(tree: Node) -> Iterator[tuple[str, str, Node, str]]:
     """The section, key, node and absolute form of every path written in a tree."""
-    for section, key in (("data", "labels"), ("data", "images"), ("backbone", "weights")):
+    for section, key in (("data", "labels"), ("data", "images"), ("data", "truth"), ("backbone", "weights")):
         parent = tree.child(section)
         node = parent.child(key) if parent else None
         if node and isinstance(node.value, str) and (section == "data" or is_weight_file(node.value)):

@@ -29,7 +29,7 @@ def caption(summary: Summary, layout: Layout) -> list[str]:
 def _figures(summary: Summary, layout: Layout) -> Iterator[str]:
     cells = [cell for column in layout.columns for cell in column.cells.values()]
     f1 = "F1 at threshold 0.5 -> at tuned thresholds" if layout.detail.default else "F1 at tuned thresholds"
-    seeds = ", mean over seeds" if max(map(summary.seeds, summary.ranking)) > 1 else ""
+    seeds = ", mean over seeds" if max(summary.seeds.values()) > 1 else ""
     yield f"{f1}, test rows{seeds}; gain: macro F1 minus that of {ALL_POSITIVE}"
     few = any(isinstance(cell, Score) and cell.few for cell in cells)
     mark = f"; {FEW}: few test rows (TP or FP + FN below 5)" if few else ""
@@ -52,7 +52,7 @@ def _population(summary: Summary) -> str:
     """What the intervals are about; folds and seeds decide."""
     folds = {len(record.data["folds"]) > 1 for record in summary.collection.finished}
     kinds = {True: "the recipe at this training size (approximate)", False: "these trained heads"}
-    seeds = " and seeds" if min(map(summary.seeds, summary.ranking)) > 1 else ""
+    seeds = " and seeds" if min(summary.seeds.values()) > 1 else ""
     return f"over images{seeds}, for {' or '.join(kinds[kind] for kind in sorted(folds))}"
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rich.text import Text
 
-from aimonk_bench.evaluation.statistics import Chosen
-from aimonk_bench.reporting.summary import GAIN, Summary
+from aimonk_bench.reporting.summary import MACRO, Array, Summary
 from aimonk_bench.reporting.words import number, number_range, p_value, span
 
 # the rows below the runs
 SELECTED, NA_RANGE = "selected per fold", "range over NA fillings"
 ALL_POSITIVE, PREVALENCE, ASSOCIATION = "all positive", "prevalence", "association p"
 BELOW = (SELECTED, NA_RANGE, ALL_POSITIVE, PREVALENCE, ASSOCIATION)
+_F1 = ("f1_default", "f1_tuned", "f1_tuned_low", "f1_tuned_high", "few")
 PLUS_MINUS = "±"
 FEW = "~"
 
@@ -109,65 +109,39 @@ def written(cell: Cell, plus_minus: str = PLUS_MINUS) -> Text:
     return Text(cell)
 
 
-def block(summary: Summary, detail: Detail, a: int | None = None) -> list[Column]:
-    """The columns of attribute ``a``, or of the macro average where ``a`` is None."""
-    if a is not None:
-        name = summary.attributes[a]
-        return [Column(name, _f1(summary, detail, a)), *(_rankings(summary, name, a) if detail.ranking else [])]
-    columns = [Column("macro F1", _f1(summary, detail, None)), Column("gain", _gains(summary))]
-    if detail.default and summary.statistics and summary.statistics.baseline:
-        columns.append(Column("vs baseline", {i: versus.mark for i, versus in summary.statistics.baseline.items()}))
-    return [*columns, *(_rankings(summary, "macro", None) if detail.macro_ranking else [])]
-
-
-def _f1(summary: Summary, detail: Detail, a: int | None) -> dict[str, Cell]:
-    """F1 of every run, and all rows below."""
-    cells: dict[str, Cell] = {}
-    for run_id in summary.ranking:
-        default, tuned = (summary.value(run_id, figure, a) for figure in ("f1_default", "f1_tuned"))
-        low, high = summary.interval(run_id, "f1_tuned") if a is None else (math.nan, math.nan)
-        few = a is not None and bool(summary.scores[run_id].intervals["f1_tuned"].few[a])
-        cells[run_id] = Score(tuned, default if detail.default else None, (high - low) / 2, few)
-    if chosen := summary.nested:
-        low, high = _numbers(chosen.macro["f1_tuned"][1:]) if a is None else (math.nan, math.nan)
-        few = a is not None and chosen.few["f1_tuned"][a]
-        default, tuned = (_nested(chosen, figure, a) for figure in ("f1_default", "f1_tuned"))
-        cells[SELECTED] = Score(tuned, default if detail.default else None, (high - low) / 2, few)
-    for row, figure in ((ALL_POSITIVE, "floor_f1"), (PREVALENCE, "prior_f1")):
-        cells[row] = Range(*span(summary.value(run_id, figure, a) for run_id in summary.ranking))
-    if a is not None and (stats := summary.statistics):
-        cells[ASSOCIATION] = PValue(*_numbers([stats.signal.adjusted[a]]))
-        fillings = stats.chosen.na_low[a], stats.chosen.na_high[a]
-        if detail.default and fillings[0] != fillings[1]:
-            cells[NA_RANGE] = Range(*_numbers(fillings))
-    return cells
-
-
-def _gains(summary: Summary) -> dict[str, Cell]:
-    """The macro gain over the all-positive baseline."""
-    cells: dict[str, Cell] = {run_id: Gain(summary.macro[run_id][GAIN]) for run_id in summary.ranking}
-    if chosen := summary.nested:  # from runs with the same test rows, so with the same all-positive F1
-        all_positive = summary.macro[chosen.runs[0]]["floor_f1"]
-        cells[SELECTED] = Gain(_nested(chosen, "f1_tuned", None) - all_positive)
-    return cells
-
-
-def _rankings(summary: Summary, name: str, a: int | None) -> list[Column]:
-    """AP and ROC AUC."""
-    columns = []
-    for head, figure in (("AP", "average_precision"), ("ROC AUC", "roc_auc")):
-        cells: dict[str, Cell] = {run_id: Score(summary.value(run_id, figure, a)) for run_id in summary.ranking}
-        if chosen := summary.nested:
-            cells[SELECTED] = Score(_nested(chosen, figure, a))
-        columns.append(Column(f"{name} {head}", cells))
+def block(summary: Summary, detail: Detail, a: int) -> list[Column]:
+    """The columns of attribute ``a``, or of the macro average where ``a`` is -1."""
+    macro, stats = a == -1, summary.statistics
+    name = MACRO if macro else summary.attributes[a]
+    columns = [Column("macro F1" if macro else name, _f1(summary, detail, a))]
+    if macro:
+        columns.append(Column("gain", {row: Gain(v["f1_tuned"][a] - v["floor_f1"][a]) for row, v in _rows(summary)}))
+    if macro and detail.default and stats and stats.baseline:
+        columns.append(Column("vs baseline", {run_id: versus.mark for run_id, versus in stats.baseline.items()}))
+    if detail.macro_ranking if macro else detail.ranking:
+        for head, figure in (("AP", "average_precision"), ("ROC AUC", "roc_auc")):
+            columns.append(Column(f"{name} {head}", {row: Score(v[figure][a]) for row, v in _rows(summary)}))
     return columns
 
 
-def _nested(chosen: Chosen, figure: str, a: int | None) -> float:
-    """A figure of the nested model selection."""
-    return _numbers([chosen.macro[figure][0] if a is None else chosen.value[figure][a]])[0]
+def _rows(summary: Summary) -> list[tuple[str, Mapping[str, Array]]]:
+    """The figures of every run and, under `SELECTED`, of the nested model selection."""
+    runs = [(run_id, summary.values[run_id]) for run_id in summary.ranking]
+    return [*runs, (SELECTED, summary.nested)] if summary.nested else runs
 
 
-def _numbers(values: Sequence[float | None]) -> list[float]:
-    """Floats, NaN for None."""
-    return [math.nan if value is None else value for value in values]
+def _f1(summary: Summary, detail: Detail, a: int) -> dict[str, Cell]:
+    """F1 of every row; the interval stands only behind the macro average."""
+    cells: dict[str, Cell] = {}
+    for row, values in _rows(summary):
+        default, tuned, low, high, few = (values[name][a] for name in _F1)
+        half_width = (high - low) / 2 if a == -1 else math.nan
+        cells[row] = Score(tuned, default if detail.default else None, half_width, bool(few))
+    for row, figure in ((ALL_POSITIVE, "floor_f1"), (PREVALENCE, "prior_f1")):
+        cells[row] = Range(*span(values[figure][a] for values in summary.values.values()))
+    if a != -1 and (stats := summary.statistics):
+        adjusted, low, high = stats.signal.adjusted[a], stats.chosen.na_low[a], stats.chosen.na_high[a]
+        cells[ASSOCIATION] = PValue(adjusted)
+        if detail.default and low < high:
+            cells[NA_RANGE] = Range(low, high)
+    return cells

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import NamedTuple
 
 from aimonk_bench.records.run import RunRecord
 from aimonk_bench.reporting.summary import Summary
@@ -11,22 +11,41 @@ from aimonk_bench.reporting.words import count, run_name
 SELECTED_MARK = "*"
 
 
+class Backbone(NamedTuple):
+    """What a finished run used; ``licence`` is empty where it allows commercial use."""
+
+    name: str
+    requested: str
+    weights: str
+    licence: str
+
+    @property
+    def is_fallback(self) -> bool:
+        """Another backbone was asked for, and could not be had."""
+        return self.name != self.requested
+
+    @classmethod
+    def of(cls, record: RunRecord) -> Backbone:
+        """The backbone of a finished run."""
+        facts = record.environment["weights"]
+        licence = facts["licence"] if facts["non_commercial"] else ""
+        return cls(facts["name"], facts["requested"], record.status.columns["weights"], licence)
+
+
 def labels(summary: Summary) -> dict[str, str]:
     """What the row of each run is called: its name without the shared parts, and what is special about the run."""
     shared, collection = _shared(summary), summary.collection
-    several = len(_backbones(summary)) > 1
+    backbones = {record.status.id: Backbone.of(record) for record in collection.finished}
+    several = len(set(backbones.values())) > 1
     rows = {}
     for run_id, parts in collection.names.items():
-        marks = []
-        record = collection.records.get(run_id)
-        if several and record and record.done and _is_fallback(record.environment["weights"]):
-            marks.append("(fallback)")
-        if run_id == collection.baseline:
-            marks.append("(base)")
-        if run_id == summary.selected:
-            marks.append(SELECTED_MARK)
+        marks = {
+            "(fallback)": several and run_id in backbones and backbones[run_id].is_fallback,
+            "(base)": run_id == collection.baseline,
+            SELECTED_MARK: run_id == summary.selected,
+        }
         varying = [part for place, part in enumerate(parts) if place not in shared]
-        rows[run_id] = " ".join([run_name(varying or parts), *marks])
+        rows[run_id] = " ".join([run_name(varying or parts), *(mark for mark, holds in marks.items() if holds)])
     return rows
 
 
@@ -38,19 +57,6 @@ def _shared(summary: Summary) -> dict[int, str]:
     return {place: parts[0] for place, parts in enumerate(zip(*names, strict=True)) if len(set(parts)) == 1}
 
 
-def _backbones(summary: Summary) -> list[tuple[Mapping[str, str], str]]:
-    """The facts about the weights, and the column ``weights``, of each backbone that a finished run used."""
-    backbones = {}
-    for record in summary.collection.finished:
-        facts, weights = record.environment["weights"], record.status.columns["weights"]
-        backbones[facts["name"], facts["requested"], weights, facts["non_commercial"] and facts["licence"]] = facts
-    return [(facts, weights) for (_, _, weights, _), facts in backbones.items()]
-
-
-def _is_fallback(facts: Mapping[str, str]) -> bool:
-    return facts["name"] != facts["requested"]
-
-
 def heading(summary: Summary) -> list[str]:
     """What all runs have in common: the data, the backbone, and the settings in which they do not differ."""
     collection, finished = summary.collection, summary.collection.finished
@@ -58,31 +64,28 @@ def heading(summary: Summary) -> list[str]:
     if not finished:
         return [name]
     lines = [f"{name}: {', '.join(_sizes(summary))}"]
-    freeze = " or ".join(dict.fromkeys(_freeze(record.environment["weights"]) for record in finished))
-    backbones = _backbones(summary)
+    freeze = " or ".join(dict.fromkeys(_freeze(record) for record in finished))
+    backbones = list(dict.fromkeys(map(Backbone.of, finished)))
     if len(backbones) > 1:
         lines.append(f"several backbones, named in the rows, {freeze}")
-    for facts, weights in backbones:
-        if len(backbones) == 1 or facts["non_commercial"] or _is_fallback(facts):
-            fallback = f" (fallback for {facts['requested']})" if _is_fallback(facts) else ""
-            licence = f", NON-COMMERCIAL ({facts['licence']})" if facts["non_commercial"] else ""
-            lines.append(f"{facts['name']}{fallback}, {_weights(weights)}, {freeze}{licence}")
-    settings = {
-        "loss": {record.status.columns["loss"] for record in collection.records.values()},
-        "missing": {record.status.columns["missing"] for record in collection.records.values()},
-        "sampler": {record.status.columns["sampler"] for record in collection.records.values()},
-        "thresholds": {thresholds.policy for thresholds in summary.thresholds.values()},
-    }
+    for backbone in backbones:
+        if len(backbones) == 1 or backbone.licence or backbone.is_fallback:
+            fallback = f" (fallback for {backbone.requested})" if backbone.is_fallback else ""
+            licence = f", NON-COMMERCIAL ({backbone.licence})" if backbone.licence else ""
+            lines.append(f"{backbone.name}{fallback}, {_weights(backbone.weights)}, {freeze}{licence}")
+    columns = [record.status.columns for record in collection.records.values()]
+    settings = {name: {values[name] for values in columns} for name in ("loss", "missing", "sampler")}
+    settings["thresholds"] = set(summary.policies.values())
     common = {name: values.pop() for name, values in settings.items() if len(values) == 1}
-    said = {*common.values(), *(facts[key] for facts, _ in backbones for key in ("name", "requested"))}
+    said = {*common.values(), *(name for backbone in backbones for name in (backbone.name, backbone.requested))}
     shared = [part for part in _shared(summary).values() if part not in said]
     line = ", ".join([*(f"{name} {value}" for name, value in common.items()), *shared])
     return [*lines, line] if line else lines
 
 
-def _freeze(facts: Mapping[str, str]) -> str:
-    """How much of a backbone is trained."""
-    freeze = facts.get("freeze", "all")
+def _freeze(record: RunRecord) -> str:
+    """How much of the backbone is trained."""
+    freeze = record.environment["weights"].get("freeze", "all")
     return {"all": "frozen", "none": "trained end to end"}.get(freeze, f"trained from {freeze} on")
 
 
@@ -93,14 +96,11 @@ def _weights(weights: str) -> str:
 def _sizes(summary: Summary) -> list[str]:
     """Numbers of images, attributes, folds, seeds and augmented views."""
     finished = summary.collection.finished
-    images = {
-        count(used, "image") if used == listed else f"{used} of {listed} listed images"
-        for used, listed in ((record.data["n_used"], record.data["n_listed"]) for record in finished)
-    }
-    splits = {_split(record, summary.seeds(record.status.id)) for record in finished}
+    numbers = {(record.data["n_used"], record.data["n_listed"]) for record in finished}
+    splits = {_split(record, summary.seeds[record.status.id]) for record in finished}
     views = {record.data.get("views", "exact") for record in finished}
     return [
-        *images,
+        *(count(n, "image") if n == n_listed else f"{n} of {n_listed} listed images" for n, n_listed in numbers),
         count(len(summary.attributes), "attribute"),
         *(splits if len(splits) == 1 else ["several splits"]),
         *(f"{count(k, 'augmented view')} per training image" for k in views if len(views) == 1 and k != "exact"),

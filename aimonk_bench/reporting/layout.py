@@ -46,7 +46,7 @@ class Layout:
 
 def everything(summary: Summary, detail: Detail) -> Layout:
     """The columns of the macro average and of every attribute, whatever their width; none if no run finished."""
-    blocks = [block(summary, detail, a) for a in (None, *range(len(summary.attributes)))]
+    blocks = [block(summary, detail, a) for a in (-1, *range(len(summary.attributes)))]
     return Layout(detail, [column for columns in blocks for column in columns] if summary.ranking else [])
 
 
@@ -71,7 +71,7 @@ def _fit(summary: Summary, detail: Detail, whole: int, width: int, plus_minus: s
     def taken(columns: Sequence[Column]) -> int:
         return sum(_width(column) + GAP for column in columns)
 
-    macro = block(summary, detail)
+    macro = block(summary, detail, -1)
     blocks: dict[int, list[Column]] = {}
     room = width - taken(macro) - min(whole, max(NARROW_NAME, width // 3))
     for a in _most_differing(summary):
@@ -95,7 +95,7 @@ def _width(column: Column) -> int:
 
 def _most_differing(summary: Summary) -> list[int]:
     """Attributes by the range of tuned F1 over the runs, widest first, undefined ones last; equal ones in order."""
-    tuned = np.array([summary.values[run_id]["f1_tuned"] for run_id in summary.ranking])
+    tuned = np.array([values["f1_tuned"][:-1] for values in summary.values.values()])
     spread = np.nan_to_num(np.ptp(tuned, axis=0), nan=-1.0)
     return [int(a) for a in np.argsort(-spread, kind="stable")]
 

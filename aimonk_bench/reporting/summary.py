@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import statistics
-from aimonk_bench.evaluation.metrics import AVERAGED, COUNTS, PER_SEED, Figures, macro
+from aimonk_bench.evaluation.metrics import AVERAGED, COUNTS, macro
 from aimonk_bench.evaluation.scores import Scores
 from aimonk_bench.evaluation.statistics import Chosen, Entry, Statistics
-from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.records import derived, files, suite
 from aimonk_bench.records.index import Collection
 from aimonk_bench.records.run import RunRecord
@@ -36,7 +35,6 @@ COLUMNS = (
 )
 WHOLE = (*COUNTS, "seeds")  # columns of whole numbers
 MACRO = "macro"
-GAIN = "gain"  # f1_tuned minus the F1 of the all-positive baseline
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +43,14 @@ class Summary:
 
     Attributes:
         attributes: [A] names, the same for all runs; empty if no run finished.
-        values: run id -> figure -> [A]; the figures of the run, and `GAIN`.
-        covered: figure -> [A] bool, the attributes for which every finished run defines the figure.
-        macro: run id -> figure -> mean over the covered attributes, NaN without any; counts are summed over all.
-        thresholds: run id -> its tuned thresholds.
-        scores: run id -> its figures with their intervals.
+        values: run id -> numeric column of ``summary.csv`` -> [A + 1], the macro average last; NaN is undefined. Also
+            ``few`` [A + 1], whether tuned F1 rests on few test rows.
+        nested: the same figures of the nested model selection, as far as it has them; None where there are not two
+            finished runs to select from.
+        covered: figure -> [A] bool, the attributes for which every finished run defines the figure; the macro average
+            is over these, counts are summed over all.
+        seeds: run id -> number of seeds.
+        policies: run id -> threshold policy.
         ranking: run ids from the best macro f1_validation to the worst. Undefined ones come last; runs that are no
             candidates of the selection stand behind all others; equal runs keep their order.
         statistics: comparisons, selection and verdict; None if no run finished.
@@ -58,36 +59,18 @@ class Summary:
     collection: Collection
     attributes: tuple[str, ...]
     values: Mapping[str, Mapping[str, Array]]
+    nested: Mapping[str, Array] | None
     covered: Mapping[str, Array]
-    macro: Mapping[str, Mapping[str, float]]
-    thresholds: Mapping[str, Thresholds]
-    scores: Mapping[str, Scores]
+    seeds: Mapping[str, int]
+    policies: Mapping[str, str]
     ranking: tuple[str, ...]
     statistics: Statistics | None
 
     @property
     def selected(self) -> str | None:
-        """The run that has the best validation F1; None where there are not two runs with one."""
+        """The run with the best macro f1_validation; None where there is nothing to choose from."""
         best = self.statistics.winner if self.statistics and len(self.collection.names) > 1 else None
-        return None if best is None or math.isnan(self.macro[best]["f1_validation"]) else best
-
-    @property
-    def nested(self) -> Chosen | None:
-        """The nested model selection; None where there are not two finished runs to select from."""
-        return self.statistics.chosen if self.statistics and len(self.ranking) > 1 else None
-
-    def value(self, run_id: str, figure: str, a: int | None) -> float:
-        """A figure of attribute ``a``, or its macro average where ``a`` is None."""
-        return self.macro[run_id][figure] if a is None else float(self.values[run_id][figure][a])
-
-    def interval(self, run_id: str, figure: str) -> tuple[float, float]:
-        """Lower and upper bound of the 95 % confidence interval of a macro figure."""
-        low, high, *_ = self.scores[run_id].intervals[figure].macro(self.values[run_id][figure], self.covered[figure])
-        return low, high
-
-    def seeds(self, run_id: str) -> int:
-        """Number of seeds of a run."""
-        return len(self.scores[run_id].figures.per_seed["f1_tuned"])
+        return None if best is None or math.isnan(self.values[best]["f1_validation"][-1]) else best
 
 
 def summarize(collection: Collection) -> Summary:
@@ -96,86 +79,98 @@ def summarize(collection: Collection) -> Summary:
     Raises:
         UserError: their attributes differ, or one of their files is broken.
     """
-    thresholds = {record.status.id: derived.read_or_tune(record) for record in collection.finished}
-    scores = {
-        record.status.id: derived.read_or_score(record, thresholds[record.status.id]) for record in collection.finished
-    }
-    attributes = _attributes(collection, scores)
-    values = {run_id: _values(run_scores.figures) for run_id, run_scores in scores.items()}
-    covered = {
-        name: np.all([np.isfinite(figures[name]) for figures in values.values()], axis=0)
-        for name in (*AVERAGED, GAIN)
-        if values
-    }
-    macros = {
-        run_id: {name: float(macro(figures[name], mask)) for name, mask in covered.items()}
-        | {name: int(figures[name].sum()) for name in COUNTS}
-        for run_id, figures in values.items()
-    }
-    stats = _statistics(collection, thresholds, scores, macros, covered["f1_tuned"]) if values else None
+    finished = {record.status.id: record for record in collection.finished}
+    thresholds = {run_id: derived.read_or_tune(record) for run_id, record in finished.items()}
+    scores = {run_id: derived.read_or_score(record, thresholds[run_id]) for run_id, record in finished.items()}
+    figures = [run_scores.figures for run_scores in scores.values()]
+    attributes = {tuple(run_figures.attribute) for run_figures in figures} or {()}
+    if len(attributes) > 1:
+        raise UserError(f"{collection.folder}: found runs with different attributes, expected one set: {attributes}")
+    covered = {name: np.all([np.isfinite(of_run.value(name)) for of_run in figures], axis=0) for name in AVERAGED}
+    values = {run_id: _values(run_scores, covered) for run_id, run_scores in scores.items()}
+    validation = {run_id: float(numbers["f1_validation"][-1]) for run_id, numbers in values.items()}
+
+    names = {run_id: run_name(collection.names[run_id]) for run_id in finished}
+    key = {run_id: _key(record, names[run_id]) for run_id, record in finished.items()}
+    baseline = collection.baseline if collection.baseline in key else None
+    stats = suite.read_statistics(collection.folder)
+    if stats is None or (list(stats.key.items()), stats.reference) != (list(key.items()), baseline):
+        entries = {
+            run_id: Entry(
+                name=names[run_id],
+                predictions=record.predictions,
+                thresholds=thresholds[run_id],
+                scores=scores[run_id],
+                validation=validation[run_id],
+                complexity=record.status.complexity,
+                before=record.before,
+            )
+            for run_id, record in finished.items()
+        }
+        stats = statistics.statistics(entries, key, baseline, covered["f1_tuned"]) if entries else None
 
     def order(run_id: str) -> tuple[bool, bool, float]:
-        validation = macros[run_id]["f1_validation"]
-        return stats is not None and run_id not in stats.candidates, math.isnan(validation), -validation
+        no_candidate = stats is not None and run_id not in stats.candidates
+        return no_candidate, math.isnan(validation[run_id]), -validation[run_id]
 
     return Summary(
         collection=collection,
-        attributes=attributes,
-        values=values,
+        attributes=attributes.pop(),
+        values={run_id: numbers | _comparison(run_id, values, stats) for run_id, numbers in values.items()},
+        nested=_nested(stats.chosen, values) if stats and len(values) > 1 else None,
         covered=covered,
-        macro=macros,
-        thresholds=thresholds,
-        scores=scores,
-        ranking=tuple(sorted(macros, key=order)),
+        seeds={run_id: len(run_scores.figures.per_seed["f1_tuned"]) for run_id, run_scores in scores.items()},
+        policies={run_id: run_thresholds.policy for run_id, run_thresholds in thresholds.items()},
+        ranking=tuple(sorted(values, key=order)),
         statistics=stats,
     )
-
-
-def _attributes(collection: Collection, scores: Mapping[str, Scores]) -> tuple[str, ...]:
-    names = {tuple(run_scores.figures.attribute) for run_scores in scores.values()}
-    if len(names) > 1:
-        raise UserError(f"{collection.folder}: found runs with different attributes, expected the same in all: {names}")
-    return names.pop() if names else ()
-
-
-def _values(figures: Figures) -> dict[str, Array]:
-    values = {name: figures.value(name) for name in (*PER_SEED, *figures.constant)}
-    return values | {GAIN: values["f1_tuned"] - values["floor_f1"]}
-
-
-def _statistics(
-    collection: Collection,
-    thresholds: Mapping[str, Thresholds],
-    scores: Mapping[str, Scores],
-    macros: Mapping[str, Mapping[str, float]],
-    covered: Array,
-) -> Statistics:
-    """The content of ``statistics.json`` if it was computed from exactly these runs; else computed now."""
-    names = {record.status.id: run_name(collection.names[record.status.id]) for record in collection.finished}
-    key = {record.status.id: _key(record, names[record.status.id]) for record in collection.finished}
-    baseline = collection.baseline if collection.baseline in key else None
-    stored = suite.read_statistics(collection.folder)
-    if stored and (list(stored.key.items()), stored.reference) == (list(key.items()), baseline):
-        return stored
-    entries = {
-        record.status.id: Entry(
-            name=names[record.status.id],
-            predictions=record.predictions,
-            thresholds=thresholds[record.status.id],
-            scores=scores[record.status.id],
-            validation=macros[record.status.id]["f1_validation"],
-            complexity=record.status.complexity,
-            before=record.before,
-        )
-        for record in collection.finished
-    }
-    return statistics.statistics(entries, key, baseline, covered)
 
 
 def _key(record: RunRecord, name: str) -> str:
     """SHA-256 (hex) of everything that the statistics read of a run."""
     content = [name, record.digest, record.status.complexity, record.data.get("signal")]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _values(scores: Scores, covered: Mapping[str, Array]) -> dict[str, Array]:
+    """The figures of one run and their intervals, column -> [A + 1]."""
+    figures = scores.figures
+    values = {name: np.append(figures.value(name), figures.value(name).sum()) for name in COUNTS}
+    values |= {name: np.append(figures.value(name), macro(figures.value(name), covered[name])) for name in AVERAGED}
+    values["threshold"] = np.append(figures.value("threshold"), math.nan)
+    for name in ("f1_default", "f1_tuned"):
+        interval = scores.intervals[name]
+        low, high, *_ = interval.macro(figures.value(name), covered[name])
+        values |= {f"{name}_low": np.append(interval.low, low), f"{name}_high": np.append(interval.high, high)}
+    return values | {"few": np.append(scores.intervals["f1_tuned"].few, False)}
+
+
+def _comparison(run_id: str, values: Mapping[str, Mapping[str, Array]], stats: Statistics | None) -> dict[str, Array]:
+    """The columns of a run that compare it with the baseline; none where no baseline finished."""
+    if stats is None or stats.reference is None:
+        return {}
+    columns = {"delta": values[run_id]["f1_tuned"] - values[stats.reference]["f1_tuned"]}
+    if versus := stats.baseline.get(run_id):
+        columns["delta_low"] = _numbers([*versus.attribute_low, versus.low])
+        columns["delta_high"] = _numbers([*versus.attribute_high, versus.high])
+        columns["p_value"] = _numbers([*versus.attribute_p, versus.p])
+    return columns
+
+
+def _nested(chosen: Chosen, values: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
+    """The figures of the nested model selection, column -> [A + 1]."""
+    low, high = chosen.macro["f1_tuned"][1:]
+    return {name: _numbers([*column, chosen.macro[name][0]]) for name, column in chosen.value.items()} | {
+        "f1_tuned_low": _numbers([*chosen.low["f1_tuned"], low]),
+        "f1_tuned_high": _numbers([*chosen.high["f1_tuned"], high]),
+        "few": np.array([*chosen.few["f1_tuned"], False]),
+        "floor_f1": values[chosen.runs[0]]["floor_f1"],  # selected from runs with the same test rows
+    }
+
+
+def _numbers(column: Sequence[float | None]) -> Array:
+    """Floats, NaN for None."""
+    return np.array(column, dtype=np.float64)
 
 
 def frame(summaries: Sequence[Summary]) -> pd.DataFrame:
@@ -187,46 +182,22 @@ def frame(summaries: Sequence[Summary]) -> pd.DataFrame:
     """
     import pandas as pd  # takes half a second, and the table on a terminal does not need it
 
-    blocks = [
-        pd.DataFrame(_rows(summary, run_id), dtype=object)
-        for summary in summaries
-        for run_id in summary.collection.names
-    ]
-    table = pd.concat(blocks, ignore_index=True).reindex(columns=list(COLUMNS))
+    blocks = [pd.DataFrame(_block(summary, run_id)) for summary in summaries for run_id in summary.collection.names]
+    table = pd.concat([block.astype(object) for block in blocks], ignore_index=True).reindex(columns=list(COLUMNS))
     numeric = COLUMNS[COLUMNS.index("attribute") + 1 :]
     return table.astype({name: "Int64" if name in WHOLE else "float64" for name in numeric})
 
 
-def _rows(summary: Summary, run_id: str) -> dict[str, Any]:
-    """Columns of a run: one value, or one for each attribute and the macro average."""
+def _block(summary: Summary, run_id: str) -> dict[str, Any]:
+    """The columns of one run."""
     record = summary.collection.records.get(run_id)
-    columns: dict[str, Any] = {
-        "run": run_id,
-        "state": record.status.state if record else "not run",
-        "attribute": [*summary.attributes, MACRO],
-    }
-    if record is None:
-        return columns
-    columns |= record.status.columns
-    return columns | _numbers(summary, record) if record.done else columns
-
-
-def _numbers(summary: Summary, record: RunRecord) -> dict[str, Any]:
-    run_id, baseline = record.status.id, summary.collection.baseline
-    values, macros = summary.values[run_id], summary.macro[run_id]
-    columns: dict[str, Any] = {name: [*values[name], macros[name]] for name in (*COUNTS, *AVERAGED)}
-    columns["threshold"] = [*values["threshold"], math.nan]
-    for name in ("f1_default", "f1_tuned"):
-        interval, (low, high) = summary.scores[run_id].intervals[name], summary.interval(run_id, name)
-        columns |= {f"{name}_low": [*interval.low, low], f"{name}_high": [*interval.high, high]}
-    if baseline is not None and baseline in summary.values:
-        reference = [*summary.values[baseline]["f1_tuned"], summary.macro[baseline]["f1_tuned"]]
-        columns["delta"] = np.subtract(columns["f1_tuned"], reference)
-    if summary.statistics and (versus := summary.statistics.baseline.get(run_id)):
-        columns["delta_low"] = [*versus.attribute_low, versus.low]
-        columns["delta_high"] = [*versus.attribute_high, versus.high]
-        columns["p_value"] = [*versus.attribute_p, versus.p]
-    return columns | {"seeds": summary.seeds(run_id), "seconds": record.status.seconds["train"]}
+    columns: dict[str, Any] = {"run": run_id, "state": "not run", "attribute": [*summary.attributes, MACRO]}
+    if record:
+        columns |= {"state": record.status.state, **record.status.columns}
+    if record and record.done:
+        columns |= summary.values[run_id]
+        columns |= {"seeds": summary.seeds[run_id], "seconds": record.status.seconds["train"]}
+    return columns
 
 
 def to_csv(table: pd.DataFrame) -> str:

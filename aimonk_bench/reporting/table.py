@@ -36,7 +36,7 @@ def render(summary: Summary, console: Console, top: int = 20) -> None:
     for line in _not_shown(summary, shown, top):
         console.print(Text(line, style="dim"))
     if remarks := _remarks(summary, top):
-        console.print(_texts(layout, [(names[run_id], text) for run_id, text in remarks.items()], console.width))
+        console.print(_texts(layout, [(names[run_id], text) for run_id, text in remarks], console.width))
     if shown:
         console.print(_figures(summary, layout, {row: row for row in _below(layout)}, style="dim"))
     if lines := caption(summary, layout):
@@ -62,7 +62,7 @@ def markdown(summary: Summary) -> str:
     table = [row("run", [column.head for column in layout.columns]), "|---|" + "---:|" * len(layout.columns)]
     table += [row(names[run_id], figures(run_id), run_id == summary.selected) for run_id in summary.ranking]
     empty = [""] * (len(layout.columns) - 1)
-    table += [row(names[run_id], [text, *empty]) for run_id, text in _remarks(summary, len(names)).items()]
+    table += [row(names[run_id], [text.plain, *empty]) for run_id, text in _remarks(summary, len(names))]
     table += [row(key, figures(key)) for key in _below(layout)]
     verdict = [f"**{summary.statistics.verdict}**"] if summary.statistics else []
     return "\n\n".join([f"# {title}", *lines, "\n".join(table), *caption(summary, layout), *verdict]) + "\n"
@@ -87,14 +87,14 @@ def _figures(
     return table
 
 
-def _texts(layout: Layout, texts: Sequence[tuple[str, str]], width: int) -> Table:
+def _texts(layout: Layout, texts: Sequence[tuple[str, Text]], width: int) -> Table:
     """The rows of runs without figures: name and text, which takes the place of all columns."""
     rest = max(1, width - layout.name - GAP)
     table = _grid(head=False)
     table.add_column(width=layout.name, overflow="fold")
     table.add_column(width=rest, overflow="fold")
     for name, text in texts:
-        table.add_row(_wrapped(name, layout.name), _wrapped(text, rest), style="yellow")
+        table.add_row(_wrapped(name, layout.name), _wrapped(text.plain, rest), style=text.style)
     return table
 
 
@@ -115,7 +115,7 @@ def _not_shown(summary: Summary, shown: Sequence[str], top: int) -> Iterator[str
     """How many runs are not shown, and how to see them."""
     hidden = [run_id for run_id in summary.ranking if run_id not in shown]
     if hidden:
-        lowest, highest = span(summary.macro[run_id]["f1_validation"] for run_id in hidden)
+        lowest, highest = span(summary.values[run_id]["f1_validation"][-1] for run_id in hidden)
         values = number_range(lowest, highest)
         yield f"{count(len(hidden), 'more run')}, validation macro F1 {values}: --top {len(summary.ranking)}"
     missing = len(summary.collection.missing)
@@ -123,11 +123,12 @@ def _not_shown(summary: Summary, shown: Sequence[str], top: int) -> Iterator[str
         yield f"{count(missing - top, 'more run')} not run: --top {missing}"
 
 
-def _remarks(summary: Summary, top: int) -> dict[str, str]:
-    """Run id -> why it has no figures: all runs that failed, and at most ``top`` of those that have not run."""
-    remarks = {}
+def _remarks(summary: Summary, top: int) -> list[tuple[str, Text]]:
+    """Run ids and why they have no figures: all runs that failed, and at most ``top`` of those that have not run."""
+    remarks = []
     for record in summary.collection.failed:
         place = record.folder.relative_to(summary.collection.folder).as_posix()
         reason, _, _ = (record.status.reason or "").strip().partition("\n")
-        remarks[record.status.id] = f"failed: {reason}" + ("" if place == "." else f" ({place})")
-    return remarks | dict.fromkeys(summary.collection.missing[:top], "not run")
+        where = "" if place == "." else f" ({place})"
+        remarks.append((record.status.id, Text(f"failed: {reason}{where}", style="red")))
+    return remarks + [(run_id, Text("not run", style="yellow")) for run_id in summary.collection.missing[:top]]

@@ -1,4 +1,4 @@
-"""Gathers what an audit is made of: labels, files, features and the split of one config."""
+"""The data of an audit: labels, image files, features and the split of one config."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk_bench.backbones.features import Progress
+from aimonk_bench.backbones import weights
 from aimonk_bench.config import loader
 from aimonk_bench.config.fields import Config, Tables
-from aimonk_bench.data import images, splits
+from aimonk_bench.data import images
 from aimonk_bench.data.image_files import ImageFile
-from aimonk_bench.evaluation import audit, signal
-from aimonk_bench.evaluation.audit import Audit, Files
-from aimonk_bench.evaluation.comparison import holm
-from aimonk_bench.suite import plan, runner
+from aimonk_bench.evaluation import duplicates, label_counts, probe
+from aimonk_bench.evaluation.audit import Audit, Files, has_signal
+from aimonk_bench.evaluation.missing_dependence import missing_dependence
+from aimonk_bench.evaluation.suspects import suspects
+from aimonk_bench.suite import dataset, plan, tasks
+from aimonk_bench.suite.tasks import Progress
 
-SEED = 0  # of permutations and of the probe's folds: the same audit each time
-TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+SEED = 0  # of permutations and of the probe's folds, so that an audit is the same each time
+ROTATED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
 def configured(path: Path, tables: Tables, overrides: Sequence[str]) -> Config:
-    """The config to audit with: of a suite that of its baseline.
+    """The config to audit with: that of a run, or of the baseline of a suite.
 
     Raises:
         UserError: the file is wrong.
@@ -35,81 +37,80 @@ def configured(path: Path, tables: Tables, overrides: Sequence[str]) -> Config:
 
 
 def inspect(config: Config, progress: Progress) -> Audit:
-    """Audit the data set of a config: only the undisturbed pictures are encoded, and nothing is trained.
+    """Audit the data set of a config; nothing is trained.
+
+    Features are those of the whole backbone for the unaugmented images.
 
     Raises:
-        UserError: labels, pictures or options are wrong, or the weights cannot be had.
+        UserError: labels, images or options are wrong, or the weights cannot be had.
         RunFailed: the engine cannot be had.
     """
-    undisturbed = config.transform.model_copy(update={"train": [], "views": "exact"})
-    frozen = config.backbone.model_copy(update={"freeze": "all"})
-    planned = plan.plan_run(config.model_copy(update={"transform": undisturbed, "backbone": frozen}))
-    material = runner.Materials(planned.dataset, runner.Clock(), progress).of(planned.baseline)
-    labels, groups = material.labels, material.groups
-    targets, observed = labels.targets, labels.observed
-    features = material.features()
-    by_line = {picture.line: picture for picture in planned.dataset.pictures if picture is not None}
-    used = [by_line[line] for line in material.listed.lines.tolist()]
-    content = np.unique([picture.sha256 for picture in used], return_inverse=True)[1]
-    folds = splits.split(config.split, labels, groups)
-    part = audit.tested_part(folds, len(used))
-    files, real = _read_files(used)
-    adjusted = holm(material.before.p)
-    scores = signal.probe(features, targets, observed, groups, seed=SEED)
-    probabilities = signal.calibrated(scores, targets, observed, groups, seed=SEED)
+    config = config.model_copy(
+        update={
+            "transform": config.transform.model_copy(update={"train": [], "views": "exact"}),
+            "backbone": config.backbone.model_copy(update={"freeze": "all"}),
+        }
+    )
+    listed = plan.checked_labels([config])
+    encoder = plan.encoder_of(config, weights.resolve(config.backbone))
+    located = dataset.locate(config.data, listed)
+    encoded = tasks.encode(located, config, encoder, progress)
+    labels, groups, features = encoded.labels, encoded.groups, encoded.features()
+    image_at = {image.line: image for image in located.images if image is not None}
+    used = [image_at[line] for line in encoded.listed.lines.tolist()]
+    content = np.unique([image.sha256 for image in used], return_inverse=True)[1]
+    folds = encoded.folds(config.split)
+    part = duplicates.tested_part(folds, len(used))
+    files, formats = _read_headers(used)
+    scores = probe.probe(features, labels, groups, seed=SEED)
+    probabilities = probe.calibrated(scores, labels, groups, seed=SEED)
     return Audit(
         name=config.name,
-        ids=material.listed.ids,
-        attributes=labels.attributes,
-        features=planned.baseline.encoder.weights.name,
-        folds=len(folds),
-        skipped=[(item.image_id, item.reason) for item in material.skipped],
+        ids=encoded.listed.ids,
+        labels=labels,
+        features=encoder.weights.name,
+        skipped=[(item.image_id, item.reason) for item in encoded.skipped],
         content=content,
-        targets=targets,
-        observed=observed,
         part=part,
         files=files,
-        counts=audit.counts(targets, observed, groups, folds),
-        together=audit.together(targets, observed),
-        dependence=audit.missing_dependence(
-            labels.attributes,
-            targets,
-            observed,
+        counts=label_counts.counts(labels, groups, folds),
+        together=label_counts.together(labels),
+        dependence=missing_dependence(
+            labels,
             groups,
             sizes={"pixels": files.width * files.height, "aspect": files.width / files.height},
-            traits=_traits(files, real),
+            traits=_traits(files, formats),
             features=features,
             seed=SEED,
         ),
-        disagreement=audit.disagreement(content, targets, observed),
-        near=audit.near_duplicates(features, content, part),
-        before=material.before,
-        adjusted=adjusted,
-        suspects=audit.suspects(probabilities, targets, observed, audit.has_signal(adjusted)),
+        disagreement=duplicates.disagreement(content, labels),
+        near=duplicates.near_duplicates(features, content, part),
+        before=encoded.association,
+        suspects=suspects(probabilities, labels, has_signal(encoded.association)),
     )
 
 
-def _read_files(used: Sequence[ImageFile]) -> tuple[Files, np.ndarray]:
-    """What the headers of N pictures say, and [N] the real format of each."""
-    headers = [images.read_header(picture.path.read_bytes()) for picture in used]
-    real = np.array([header.format for header in headers])
-    named = [images.named_format(picture.path.name) for picture in used]
+def _read_headers(used: Sequence[ImageFile]) -> tuple[Files, np.ndarray]:
+    """What the headers of N image files say, and [N] the format of each by its content."""
+    headers = [images.read_header(image.path.read_bytes()) for image in used]
+    formats = np.array([header.format for header in headers])
+    named = [images.named_format(image.path.name) for image in used]
     size = np.array([(header.width, header.height) for header in headers])
-    turned = np.isin([header.orientation for header in headers], TURNED)
-    size[turned] = size[turned, ::-1]
+    rotated = np.isin([header.orientation for header in headers], ROTATED)
+    size[rotated] = size[rotated, ::-1]
     files = Files(
-        formats=dict(collections.Counter(real.tolist()).most_common()),
+        formats=dict(collections.Counter(formats.tolist()).most_common()),
         width=size[:, 0],
         height=size[:, 1],
-        misnamed=[(row, str(kind)) for row, kind in enumerate(real) if named[row] not in (None, kind)],
+        misnamed=[(row, str(kind)) for row, kind in enumerate(formats) if named[row] not in (None, kind)],
         transparent=np.array([header.transparent for header in headers]),
         grey=np.array([header.grey for header in headers]),
     )
-    return files, real
+    return files, formats
 
 
-def _traits(files: Files, real: np.ndarray) -> dict[str, np.ndarray]:
-    """Properties of a picture that NA may depend on; of two formats one says it all."""
-    formats = list(files.formats)
-    kinds = {kind: real == kind for kind in (formats[1:] if len(formats) == 2 else formats)}
-    return kinds | {"grey": files.grey, "transparent": files.transparent}
+def _traits(files: Files, formats: np.ndarray) -> dict[str, np.ndarray]:
+    """Binary properties [N] of image files on which NA may depend; of two formats one is enough."""
+    names = list(files.formats)
+    by_format = {name: formats == name for name in (names[1:] if len(names) == 2 else names)}
+    return by_format | {"grey": files.grey, "transparent": files.transparent}

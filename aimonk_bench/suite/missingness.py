@@ -1,10 +1,9 @@
-"""What a suite with the axis ``hide`` says about policies: scores by mechanism and fraction, for the plot."""
+"""The scores of a suite with the axis ``hide`` by mechanism and fraction, for its plot."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from aimonk_bench.config.fields import HideConfig
 from aimonk_bench.evaluation import metrics
 from aimonk_bench.records import derived
 from aimonk_bench.records.index import Collection
@@ -15,15 +14,15 @@ from aimonk_bench.suite.plan import Plan
 FIGURES = ("f1_tuned", "average_precision")
 
 
-def scores(plan: Plan, found: Collection) -> list[HiddenScore]:
-    """A score of every finished run, on the truth where there is one, else on the test labels.
+def scores(plan: Plan, collection: Collection) -> list[HiddenScore]:
+    """A score of every finished run, against the truth where there is one, else against the test labels.
 
-    Macro is over the attributes that all these runs define. A run is called by those of its columns in which the runs
-    differ. Nothing is returned unless labels are hidden in at least two ways (mechanism, rows or fraction).
+    Macro averages are over the attributes that all these runs define. The recipe of a run is those of its columns in
+    which the runs differ. There are no scores unless labels are hidden in two ways (mechanism, rows or fraction).
     """
-    finished = {record.status.id: record for record in found.finished}
+    finished = {record.status.id: record for record in collection.finished}
     runs = [planned for planned in plan.runs if planned.id in finished]
-    ways = {(_mechanism(hiding), hiding.fraction) for planned in runs if (hiding := planned.config.hide)}
+    ways = {(hide.mechanism, hide.rows, hide.fraction) for planned in runs if (hide := planned.config.hide)}
     if len(ways) < 2:
         return []
     values = np.array([_values(finished[planned.id]) for planned in runs])  # [runs, figure, A]
@@ -31,7 +30,8 @@ def scores(plan: Plan, found: Collection) -> list[HiddenScore]:
     varying = [key for key in COLUMNS if len({planned.columns[key] for planned in runs}) > 1]
     return [
         HiddenScore(
-            mechanism=_mechanism(planned.config.hide) if planned.config.hide else None,
+            mechanism=planned.config.hide.mechanism if planned.config.hide else None,
+            train_only=planned.config.hide is not None and planned.config.hide.rows == "train",
             fraction=planned.config.hide.fraction if planned.config.hide else 0.0,
             recipe=", ".join(planned.columns[key] for key in varying),
             f1=f1,
@@ -39,10 +39,6 @@ def scores(plan: Plan, found: Collection) -> list[HiddenScore]:
         )
         for planned, (f1, average_precision) in zip(runs, macros.tolist(), strict=True)
     ]
-
-
-def _mechanism(hiding: HideConfig) -> str:
-    return hiding.mechanism + (", training rows only" if hiding.rows == "train" else "")
 
 
 def _values(record: RunRecord) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a config or a suite will do, known before a picture is decoded: the data, the weights, the ids."""
+"""What a config or a suite will do, known before an image is decoded: the data, the weights, the ids."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from aimonk_bench import registry
 from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
-from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, DataConfig, KFold, Tables, TrainConfig
+from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, KFold, Tables, TrainConfig
 from aimonk_bench.config.grid import Suite
 from aimonk_bench.data import image_files, label_file, splits, truth
-from aimonk_bench.data.image_files import ImageFile, Skipped
-from aimonk_bench.data.label_file import LabelFile
+from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
-from aimonk_bench.reporting.words import run_name
+from aimonk_bench.registry import Spec
+from aimonk_bench.reporting.words import count, run_name
+from aimonk_bench.suite.dataset import Dataset, locate
 from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.missing import MISSING, wants_teacher
 from aimonk_bench.training.optimizers import OPTIMIZERS
@@ -37,26 +36,8 @@ from aimonk_bench.training.schedules import SCHEDULES
 from aimonk_bench.training.set_losses import SET_LOSSES
 
 FREEZE = "freeze="
-HASH_LENGTH = 6  # hex digits; together with the readable part far more than the runs of a suite need
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """The listed rows, and the picture of each where there is one.
-
-    Attributes:
-        listed: the N rows of the label file.
-        pictures: [N] None where the picture is missing.
-        skipped: those missing pictures.
-        fingerprint: hex digest of ids, observed targets, picture hashes and the truth, where there is one.
-        truth: [N, A] 1, 0, -1 where not known; None where nobody knows.
-    """
-
-    listed: LabelFile
-    pictures: list[ImageFile | None]
-    skipped: list[Skipped]
-    fingerprint: str
-    truth: np.ndarray | None
+SCALARS = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")  # of an id
+HASH_LENGTH = 6  # hex digits; with the readable part enough for any suite
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +46,7 @@ class PlannedRun:
 
     Attributes:
         id: readable, ending in a short hash of config, data and encoder.
-        parts: of the name that a reader sees: its value at each axis of the suite; of a single run the config's name.
+        parts: of its name: its value at each axis of the suite; of a single run the config's name.
         columns: backbone, weights, loss, missing, sampler as ``summary.csv`` shows them.
         complexity: its place in the order of `complexity`.
         encoder: what makes its features.
@@ -82,7 +63,7 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """What a reader sees."""
+        """The name that a reader sees."""
         return run_name(self.parts)
 
     @cached_property
@@ -109,11 +90,11 @@ def plan_run(config: Config) -> Plan:
     """Plan a single run.
 
     Raises:
-        UserError: labels, pictures or options are wrong, or the weights cannot be had.
+        UserError: labels, images or options are wrong, or the weights cannot be had.
     """
-    listed = _checked_labels([config])
+    listed = checked_labels([config])
     resolved = weights.resolve(config.backbone)
-    dataset = _dataset(config.data, listed)
+    dataset = locate(config.data, listed)
     planned = _planned((config.name,), config, dataset, resolved)
     return Plan(config.name, dataset, (planned,), planned)
 
@@ -122,56 +103,66 @@ def plan_suite(suite: Suite) -> Plan:
     """Plan every run of a suite; a run whose weights cannot be had is planned to fail.
 
     Raises:
-        UserError: labels, pictures or options are wrong.
+        UserError: labels, images or options are wrong.
     """
-    listed = _checked_labels([run.config for run in suite.runs])
+    listed = checked_labels([run.config for run in suite.runs])
     resolved: dict[BackboneConfig, Weights | WeightsUnavailable] = {}
     for run in suite.runs:
         if run.config.backbone not in resolved:
             resolved[run.config.backbone] = _resolve(run.config.backbone)
-    dataset = _dataset(suite.base.data, listed)
+    dataset = locate(suite.base.data, listed)
     runs = tuple(_planned(run.parts, run.config, dataset, resolved[run.config.backbone]) for run in suite.runs)
     renamed = tuple(_renamed(run, suite.name) for run in runs)
     return Plan(suite.name, dataset, renamed, renamed[suite.baseline])
 
 
 def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
-    """What `run` or `suite` would do with a file: its runs, pictures and heads; nothing is hashed or decoded.
+    """What `run` or `suite` would do with a file: its runs, images and heads; nothing is hashed or decoded.
 
     Raises:
-        UserError: config or labels are wrong, or listed pictures do not exist and are not to be skipped.
+        UserError: config or labels are wrong, or listed images do not exist and are not to be skipped.
     """
-    suite = loader.load_suite(path, tables, overrides) if loader.is_suite(path) else None
-    config = suite.base if suite else loader.load(path, tables, overrides)
-    named = [(run_name(run.parts), run.config) for run in suite.runs] if suite else [(config.name, config)]
-    listed = _checked_labels([run for _, run in named])
+    if loader.is_suite(path):
+        suite = loader.load_suite(path, tables, overrides)
+        config, runs = suite.base, [(run_name(run.parts), run.config) for run in suite.runs]
+    else:
+        config = loader.load(path, tables, overrides)
+        runs = [(config.name, config)]
+    listed = checked_labels([run for _, run in runs])
     unreadable = image_files.unreadable(zip(listed.ids, listed.lines.tolist(), strict=True), config.data.images)
     absent = [f"{listed.path}:{item.line}: {image_files.message(item, config.data.images)}" for item in unreadable]
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=image_files.SHOWN)
-    known = truth.load(listed)
-    heads = [trainings(run) * len(run.train.seeds) * _folds(run) for _, run in named]
+    true_labels = truth.load(config.data, listed)
+    heads = sum(trainings(run) * len(run.train.seeds) * _folds(run) for _, run in runs)
     lines = [
         f"{path} is valid.",
-        f"{config.name}: {len(listed.ids)} listed pictures, attributes {', '.join(listed.labels.attributes)}",
+        f"{config.name}: {len(listed.ids)} listed images, attributes {', '.join(listed.labels.attributes)}",
         *listed.notes,
-        *([] if known is None else [f"{truth.FILE}: known for {(known >= 0).sum()} of {known.size} labels"]),
-        *(f"split: {split}" for split in dict.fromkeys(_split_in_words(run) for _, run in named)),
+        *(f"split: {split}" for split in dict.fromkeys(_describe_split(run) for _, run in runs)),
         *(f"will be skipped: {problem}" for problem in absent),
-        f"{len(named)} runs, {sum(heads)} heads:" if suite else f"1 run, {sum(heads)} heads:",
+        f"{count(len(runs), 'run')}, {count(heads, 'head')}:",
+        *(f"  {name}" for name, _ in runs),
     ]
-    return "\n".join(lines + [f"  {name}" for name, _ in named])
+    if true_labels is not None:
+        stated = true_labels.observed
+        lines.insert(2, f"{config.data.truth}: states {stated.sum()} of {stated.size} labels")
+    return "\n".join(lines)
 
 
-def _split_in_words(config: Config) -> str:
+def _describe_split(config: Config) -> str:
     split = config.split
     if isinstance(split, KFold):
-        return f"{split.folds} folds, {split.val:g} of what a test fold leaves for validation, seed {split.seed}"
+        return f"{split.folds} folds, {split.val:g} of the rest of a fold for validation, seed {split.seed}"
     return f"hold-out, {split.val:g} for validation and {split.test:g} for test, seed {split.seed}"
 
 
-def _checked_labels(configs: Sequence[Config]) -> LabelFile:
-    """The labels that the configs share, and a refusal of options and splits that do not go with them."""
+def checked_labels(configs: Sequence[Config]) -> LabelFile:
+    """The label file that the configs share.
+
+    Raises:
+        UserError: it is wrong, or options or splits of the configs do not go with it.
+    """
     listed = label_file.load(configs[0].data)
     problems: list[str] = []
     for config in configs:
@@ -179,7 +170,7 @@ def _checked_labels(configs: Sequence[Config]) -> LabelFile:
             check(Recipe.of(config), len(listed.labels.attributes))
         except UserError as error:
             problems += error.problems
-    # pictures with equal bytes may still join groups, which the run itself checks
+    # images with equal bytes may join further groups, which the run itself checks
     groups = splits.components(listed.ids, listed.groups)
     for scheme in dict.fromkeys(config.split for config in configs):
         try:
@@ -189,13 +180,6 @@ def _checked_labels(configs: Sequence[Config]) -> LabelFile:
     if problems:
         raise UserError(list(dict.fromkeys(problems)))
     return listed
-
-
-def _dataset(data: DataConfig, listed: LabelFile) -> Dataset:
-    known = truth.load(listed)
-    found, skipped = image_files.locate(listed, data.images, data.on_bad_image)
-    fingerprint = truth.fingerprint(image_files.fingerprint(listed, found), known)
-    return Dataset(listed, found, skipped, fingerprint, known)
 
 
 def _renamed(run: PlannedRun, suite: str) -> PlannedRun:
@@ -210,18 +194,23 @@ def _resolve(backbone: BackboneConfig) -> Weights | WeightsUnavailable:
         return error
 
 
+def encoder_of(config: Config, resolved: Weights) -> EncoderSpec:
+    """The frozen layers of a config's backbone with these weights."""
+    return EncoderSpec(
+        weights=resolved,
+        size=config.transform.size,
+        engine=config.backbone.engine,
+        device=pick_device(config.train.device),
+        dtype=config.backbone.dtype,
+        decode=config.transform.decode,
+        freeze=config.backbone.freeze,
+    )
+
+
 def _planned(
     parts: tuple[str, ...], config: Config, dataset: Dataset, resolved: Weights | WeightsUnavailable
 ) -> PlannedRun:
-    encoder = EncoderSpec(
-        resolved.weights if isinstance(resolved, WeightsUnavailable) else resolved,
-        config.transform.size,
-        config.backbone.engine,
-        pick_device(config.train.device),
-        config.backbone.dtype,
-        config.transform.decode,
-        config.backbone.freeze,
-    )
+    encoder = encoder_of(config, resolved.weights if isinstance(resolved, WeightsUnavailable) else resolved)
     trained = f"({FREEZE}{encoder.freeze})" if encoder.freeze != "all" else ""
     columns = {
         "backbone": encoder.weights.name + trained,
@@ -250,55 +239,60 @@ def _folds(config: Config) -> int:
     return config.split.folds if isinstance(config.split, KFold) else 1
 
 
+def _entries(config: Config) -> list[tuple[registry.Table, Spec, str]]:
+    """Loss, missing-label policy, sampler and threshold policy: table, entry, and the name of the default."""
+    tables: dict[str, registry.Table] = {
+        "loss": LOSSES | SET_LOSSES,
+        "missing": MISSING,
+        "sampler": SAMPLERS,
+        "threshold": THRESHOLDS,
+    }
+    return [(table, getattr(config, key), Config.model_fields[key].default.name) for key, table in tables.items()]
+
+
 def complexity(config: Config, features: int | None) -> tuple[int, ...]:
-    """The declared order of complexity, compared from the left; smaller is simpler.
+    """The place of a run in the declared order of complexity, compared from the left; smaller is simpler.
 
     How much of the backbone is trained (nothing, some stages, all of it); `trainings`; D; how many of loss,
-    missing-label policy, sampler and threshold policy are not those of the reference recipe; then their places in the
+    missing-label policy, sampler and threshold policy differ from the reference recipe; then their places in the
     tables.
 
     Args:
         features: D; None, where only the built network tells, counts as the largest.
     """
-    parts: tuple[tuple[registry.Table, registry.Spec, str], ...] = (
-        (LOSSES | SET_LOSSES, config.loss, "masked_bce"),
-        (MISSING, config.missing, "ignore"),
-        (SAMPLERS, config.sampler, "uniform"),
-        (THRESHOLDS, config.threshold, "per_attribute_f1"),
-    )
-    departures = sum(registry.label(table, spec) != usual for table, spec, usual in parts)
+    entries = _entries(config)
     return (
         {"all": 0, "none": 2}.get(config.backbone.freeze, 1),
         trainings(config),
         features or sys.maxsize,
-        departures,
-        *(list(table).index(spec.name) for table, spec, _ in parts),
+        sum(registry.label(table, spec) != default for table, spec, default in entries),
+        *(list(table).index(spec.name) for table, spec, _ in entries),
     )
 
 
 def run_id(config: Config, fingerprint: str, encoder: str) -> str:
-    """``hill-class_aware-3fa9c1``: what the run is, as far as it is not the default, and a hash of what decides it.
+    """``hill-class_aware-3fa9c1``: loss, sampler, what else is not the default, and a hash of all that decides a run.
 
     Args:
-        config: whose name, plot and paths do not enter.
+        config: whose name, title, executor and paths do not enter.
         fingerprint: of the data.
-        encoder: what the backbone contributes, as `EncoderSpec.run_digest` says.
+        encoder: digest of what the backbone contributes, as `EncoderSpec.run_digest` says.
     """
-    train, usual = config.train, TrainConfig()
-    parts = [registry.label(LOSSES | SET_LOSSES, config.loss), registry.label(SAMPLERS, config.sampler)]
-    for table, spec, default in (
-        (MISSING, config.missing, "ignore"),
-        (THRESHOLDS, config.threshold, "per_attribute_f1"),
-        (OPTIMIZERS, train.optimizer, "adam"),
-        (SCHEDULES, train.schedule, "constant"),
-    ):
-        label = registry.label(table, spec)
-        parts += [label] if label != default else []
-    parts += [f"hide {config.hide}"] if config.hide else []
-    parts += [config.backbone.name] if config.backbone.name != BackboneConfig().name else []
-    parts += [f"{FREEZE}{config.backbone.freeze}"] if config.backbone.freeze != "all" else []
-    scalars = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")
-    parts += [f"{key}{getattr(train, key)}" for key in scalars if getattr(train, key) != getattr(usual, key)]
+    train, default_train = config.train, TrainConfig()
+    (loss, _), (missing, missing_default), (sampler, _), (threshold, threshold_default) = (
+        (registry.label(table, spec), default) for table, spec, default in _entries(config)
+    )
+    optional = [
+        (missing, missing_default),
+        (threshold, threshold_default),
+        (registry.label(OPTIMIZERS, train.optimizer), default_train.optimizer.name),
+        (registry.label(SCHEDULES, train.schedule), default_train.schedule.name),
+        (f"hide {config.hide}", "hide None"),
+        (config.backbone.name, BackboneConfig().name),
+        (f"{FREEZE}{config.backbone.freeze}", f"{FREEZE}all"),
+        *((f"{key}{getattr(train, key)}", f"{key}{getattr(default_train, key)}") for key in SCALARS),
+    ]
+    parts = [loss, sampler, *(label for label, default in optional if label != default)]
     readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)
     augmented = [] if config.transform.views == "exact" else [importlib.metadata.version("albumentations")]
     text = json.dumps([grid.public(config), fingerprint, encoder, *augmented], sort_keys=True)

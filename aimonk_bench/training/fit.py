@@ -250,7 +250,7 @@ class Validation:
         labels = data.val_labels[data.folds[self._stack.folds[place]].val]
         loss = objective(logits, self._stack.tensors(labels), epoch).cpu().numpy()
         probabilities = logits.cpu().double().sigmoid().numpy()
-        metrics = ranking(probabilities, labels.targets, labels.observed)
-        metrics["f1_default"] = f1(probabilities, labels.targets, labels.observed, 0.5)
+        metrics = ranking(probabilities, labels)
+        metrics["f1_default"] = f1(probabilities, labels, 0.5)
         macros = {f"val_{name}": macro(metrics[name], ~np.isnan(metrics[name])) for name in METRICS}
         return {"val_loss": loss if labels.observed.any() else np.full(len(loss), np.nan), **macros}

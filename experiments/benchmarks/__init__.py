@@ -1,4 +1,4 @@
-"""How fast it is, against what the machine can do and against plain scripts.
+"""Speed benchmarks: against plain scripts, against other tools and against what the machine can do.
 
-Ratios, not bare seconds: what is compared is timed in turns in one process, and the best of the repeats counts.
+What is compared is timed in turns in one process, and the best of the repeats counts. Read the ratios, not the seconds.
 """

@@ -1,12 +1,12 @@
-"""The competent script: features once, with torch, then heads one after another on rows in memory.
+"""The competent script: torch computes the features once, then heads are trained one after another in memory.
 
-What somebody writes who has seen that a frozen network says the same in every epoch. It knows that batches in the
-channels_last format are quick while they fit into the cache, that flipping what is decoded saves a decode, that
-products of 16 rows gain nothing from a second thread, and that torch has an Adam in one kernel.
+This is what somebody writes who knows that a frozen network gives the same output in every epoch. The script also uses
+channels_last batches that fit the cache, flips decoded images instead of decoding twice, one thread for batches of 16
+rows, and torch's fused Adam.
 
-As a program it does the training of a whole suite: a pickled `Job` comes over standard input, the probabilities of
-every head go into the file that is named, the seconds of both parts to standard output. Labels are read and folds are
-dealt before.
+As a program it trains all heads of a suite. It reads a pickled `Job` from standard input, writes the probabilities of
+every head to the file that is named, and prints the seconds of encoding and of training. Labels and folds are prepared
+before.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.benchmarks.plain import Batch, Pictures, bce, epochs_of, loader_of, masked_mean
+from experiments.benchmarks.plain import Batch, Images, bce, epochs_of, loader_of, masked_mean
 
 BATCH = 8
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -34,21 +34,22 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """The training of a suite; which rows a sampler draws takes no time to speak of, so that all draw uniformly.
+    """The heads of a suite. All of them sample uniformly: sampling takes no time worth measuring.
 
     Attributes:
-        backbone: timm's name.
-        pictures: N.
+        backbone: name in timm.
+        images: N.
         targets: float32 [N, A], 0 where not observed.
         observed: float32 [N, A].
-        folds: training rows, and those to be scored.
-        losses: of LOSSES, one per run.
+        folds: of each fold the training rows, and the rows to score.
+        losses: one name of LOSSES per run.
         seeds: of each run and fold.
-        workers: that decode.
+        epochs, batch_size, lr: of each head.
+        workers: processes that decode.
     """
 
     backbone: str
-    pictures: Pictures
+    images: Images
     targets: np.ndarray
     observed: np.ndarray
     folds: Sequence[tuple[np.ndarray, np.ndarray]]
@@ -88,7 +89,7 @@ def hill(logits: Tensor, targets: Tensor, lam: float = 1.5, margin: float = 1.0)
     return -targets * positive + (1 - targets) * (lam - p) * p**2
 
 
-# of the observed positives and negatives [A] among the training rows
+# name -> loss, given the numbers [A] of observed positives and negatives among the training rows
 LOSSES: dict[str, Callable[[Tensor, Tensor], Loss]] = {
     "masked_bce": lambda *_: bce,
     "pos_weight": pos_weight,
@@ -99,16 +100,16 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Loss]] = {
 }
 
 
-def encode(network: nn.Module, pictures: Pictures, count: int, workers: int = 0) -> Tensor:
-    """Features of the first pictures, upright and flipped: [2 x count, D]."""
+def encode(network: nn.Module, images: Images, count: int, workers: int = 0) -> Tensor:
+    """Features of the first images, unaugmented and flipped: [2 x count, D]."""
     network = network.eval().to(memory_format=torch.channels_last)
     rows = np.split(np.arange(count), range(BATCH, count, BATCH))
-    upright, flipped = [], []
+    unaugmented, flipped = [], []
     with torch.no_grad():
-        for images, _ in loader_of(pictures, ((part, np.zeros(len(part), bool)) for part in rows), workers):
-            upright.append(network(images.contiguous(memory_format=torch.channels_last)))
-            flipped.append(network(images.flip(3).contiguous(memory_format=torch.channels_last)))
-    return torch.cat(upright + flipped)
+        for batch, _ in loader_of(images, ((part, np.zeros(len(part), bool)) for part in rows), workers):
+            unaugmented.append(network(batch.contiguous(memory_format=torch.channels_last)))
+            flipped.append(network(batch.flip(3).contiguous(memory_format=torch.channels_last)))
+    return torch.cat(unaugmented + flipped)
 
 
 def train(
@@ -120,13 +121,13 @@ def train(
     lr: float,
     loss: Loss,
 ) -> list[float]:
-    """Train one head; the loss before each step."""
+    """Train one head; returns the loss before each step."""
     optimizer = torch.optim.Adam(head.parameters(), lr, fused=True)
     count, losses = len(targets), []
     for rows, flips in batches:
         inputs = features[torch.from_numpy(rows + count * flips)]
-        own = torch.from_numpy(rows)
-        mean = masked_mean(loss(head(inputs), targets[own]), observed[own])
+        batch = torch.from_numpy(rows)
+        mean = masked_mean(loss(head(inputs), targets[batch]), observed[batch])
         optimizer.zero_grad()
         mean.backward()
         optimizer.step()
@@ -135,7 +136,7 @@ def train(
 
 
 def predict(head: nn.Linear, features: Tensor, rows: np.ndarray) -> Tensor:
-    """Probabilities [len(rows), A] of undisturbed pictures."""
+    """Probabilities [len(rows), A] of unaugmented images."""
     with torch.no_grad():
         return torch.sigmoid(head(features[torch.from_numpy(rows)]))
 
@@ -143,26 +144,26 @@ def predict(head: nn.Linear, features: Tensor, rows: np.ndarray) -> Tensor:
 def suite(job: Job, features: Tensor) -> list[np.ndarray]:
     """Train and predict every head, in the order of runs, folds and seeds: float32 [scored, A] each."""
     targets, observed = torch.from_numpy(job.targets), torch.from_numpy(job.observed)
-    found = []
+    probabilities = []
     for name in job.losses:
         for training, scored in job.folds:
-            own = torch.from_numpy(training)
-            positives = targets[own].sum(0)
-            loss = LOSSES[name](positives, observed[own].sum(0) - positives)
+            rows = torch.from_numpy(training)
+            positives = targets[rows].sum(0)
+            loss = LOSSES[name](positives, observed[rows].sum(0) - positives)
             for seed in job.seeds:
                 torch.manual_seed(seed)
                 head = nn.Linear(features.shape[1], targets.shape[1])
-                drawn = epochs_of(training, job.batch_size, job.epochs, np.random.default_rng(seed))
-                train(head, features, targets, observed, drawn, job.lr, loss)
-                found.append(predict(head, features, scored).numpy())
-    return found
+                batches = epochs_of(training, job.batch_size, job.epochs, np.random.default_rng(seed))
+                train(head, features, targets, observed, batches, job.lr, loss)
+                probabilities.append(predict(head, features, scored).numpy())
+    return probabilities
 
 
 def main(out: Path) -> None:
     job: Job = pickle.load(sys.stdin.buffer)
     begin = time.perf_counter()
     network = timm.create_model(job.backbone, pretrained=False, num_classes=0).requires_grad_(False)
-    features = encode(network, job.pictures, len(job.targets), job.workers)
+    features = encode(network, job.images, len(job.targets), job.workers)
     encoded = time.perf_counter()
     torch.set_num_threads(1)
     np.savez(out, *suite(job, features))

@@ -1,7 +1,7 @@
-"""The plain script: a frozen timm network and a linear head; every picture is decoded and forwarded in every epoch.
+"""The plain script: a frozen timm network and a linear head; every epoch decodes and encodes every image again.
 
-What one writes first, once for each configuration, fold and seed: a data set that reads files with cv2, a DataLoader,
-masked BCE, Adam. As quick as it gets without another idea: no gradient through the network, channels_last, as many
+This is what one writes first, and runs once per configuration, fold and seed: a data set that reads files with cv2, a
+DataLoader, masked BCE, Adam. It avoids what is easily avoided: no gradient through the network, channels_last, as many
 workers as cores.
 """
 
@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 Batch = tuple[np.ndarray, np.ndarray]  # rows and whether each is flipped, both [B]
 
 
-class Pictures(Dataset):
-    """Item (row, flipped) -> picture [3, size, size], normalised, and the row."""
+class Images(Dataset):
+    """Item (row, flipped) -> normalised image [3, size, size], and the row."""
 
     def __init__(self, files: Sequence[Path], size: int, mean: Sequence[float], std: Sequence[float]) -> None:
         self.files, self.size = files, size
@@ -30,16 +30,16 @@ class Pictures(Dataset):
 
     def __getitem__(self, item: tuple[int, bool]) -> tuple[Tensor, int]:
         row, flipped = item
-        picture = cv2.cvtColor(cv2.imread(str(self.files[row])), cv2.COLOR_BGR2RGB)
-        picture = cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        image = cv2.cvtColor(cv2.imread(str(self.files[row])), cv2.COLOR_BGR2RGB)
+        image = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
         if flipped:
-            picture = picture[:, ::-1]
-        normal = (picture.astype(np.float32) / 255 - self.mean) / self.std
-        return torch.from_numpy(normal.transpose(2, 0, 1).copy()), int(row)
+            image = image[:, ::-1]
+        normalised = (image.astype(np.float32) / 255 - self.mean) / self.std
+        return torch.from_numpy(normalised.transpose(2, 0, 1).copy()), int(row)
 
 
 def epochs_of(rows: np.ndarray, size: int, epochs: int, rng: np.random.Generator) -> Iterator[Batch]:
-    """Every row in each epoch, the last batch filled up; half of them flipped."""
+    """Batches with every row in each epoch, the last one filled up; half of the rows are flipped."""
     for _ in range(epochs):
         order = np.concatenate([rng.permutation(rows), rng.permutation(rows)])[: -(-len(rows) // size) * size]
         for batch in order.reshape(-1, size):
@@ -49,36 +49,36 @@ def epochs_of(rows: np.ndarray, size: int, epochs: int, rng: np.random.Generator
 bce = functools.partial(functional.binary_cross_entropy_with_logits, reduction="none")
 
 
-def masked_mean(cells: Tensor, observed: Tensor) -> Tensor:
-    return (cells * observed).sum() / observed.sum()
+def masked_mean(losses: Tensor, observed: Tensor) -> Tensor:
+    return (losses * observed).sum() / observed.sum()
 
 
 def masked_bce(logits: Tensor, targets: Tensor, observed: Tensor) -> Tensor:
     return masked_mean(bce(logits, targets), observed)
 
 
-def loader_of(pictures: Pictures, batches: Iterable[Batch], workers: int) -> DataLoader:
+def loader_of(images: Images, batches: Iterable[Batch], workers: int) -> DataLoader:
     items = [list(zip(rows.tolist(), flips.tolist(), strict=True)) for rows, flips in batches]
-    return DataLoader(pictures, batch_sampler=items, num_workers=workers)
+    return DataLoader(images, batch_sampler=items, num_workers=workers)
 
 
 def train(
     network: nn.Module,
     head: nn.Linear,
-    pictures: Pictures,
+    images: Images,
     targets: Tensor,
     observed: Tensor,
     batches: Iterable[Batch],
     lr: float,
     workers: int = 0,
 ) -> list[float]:
-    """Train one head; the loss before each step."""
+    """Train one head; returns the loss before each step."""
     network = network.eval().to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(head.parameters(), lr)
     losses = []
-    for images, rows in loader_of(pictures, batches, workers):
+    for batch, rows in loader_of(images, batches, workers):
         with torch.no_grad():
-            features = network(images.contiguous(memory_format=torch.channels_last))
+            features = network(batch.contiguous(memory_format=torch.channels_last))
         loss = masked_bce(head(features), targets[rows], observed[rows])
         optimizer.zero_grad()
         loss.backward()
@@ -88,13 +88,13 @@ def train(
 
 
 def predict(
-    network: nn.Module, head: nn.Linear, pictures: Pictures, rows: np.ndarray, size: int, workers: int = 0
+    network: nn.Module, head: nn.Linear, images: Images, rows: np.ndarray, size: int, workers: int = 0
 ) -> Tensor:
-    """Probabilities [len(rows), A] of undisturbed pictures."""
+    """Probabilities [len(rows), A] of unaugmented images."""
     batches = [(part, np.zeros(len(part), bool)) for part in np.split(rows, range(size, len(rows), size))]
     with torch.no_grad():
         logits = [
-            head(network(images.contiguous(memory_format=torch.channels_last)))
-            for images, _ in loader_of(pictures, batches, workers)
+            head(network(batch.contiguous(memory_format=torch.channels_last)))
+            for batch, _ in loader_of(images, batches, workers)
         ]
     return torch.sigmoid(torch.cat(logits))

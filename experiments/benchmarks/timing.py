@@ -1,4 +1,4 @@
-"""Timing in turns, and what every benchmark leaves: NAME.json, NAME.md and NAME.png."""
+"""Timing in turns, and the results of every benchmark: NAME.json, NAME.md and NAME.png."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 
 def interleaved(cases: Mapping[Name, Callable[[], object]], repeats: int = REPEATS) -> dict[Name, float]:
-    """The least seconds of each case, after one call that does not count; the cases take turns."""
+    """The shortest time of each case in seconds; the cases take turns, and the first call of each does not count."""
     seconds: dict[Name, list[float]] = {name: [] for name in cases}
     for number in range(repeats + 1):
         for name, case in cases.items():
@@ -35,7 +35,7 @@ def interleaved(cases: Mapping[Name, Callable[[], object]], repeats: int = REPEA
 
 
 def threaded(work: Callable[[Any], object], items: Iterable[Any], threads: int) -> None:
-    """Call ``work`` on every item, in so many threads."""
+    """Call ``work`` on every item in a pool of threads."""
     with ThreadPoolExecutor(threads) as pool:
         collections.deque(pool.map(work, items), maxlen=0)
 
@@ -43,23 +43,23 @@ def threaded(work: Callable[[Any], object], items: Iterable[Any], threads: int) 
 def copy_bandwidth() -> dict[int, float]:
     """Bytes read and written per second by a copy of 256 MB, in GB/s, with one thread and with all."""
     source, target = torch.ones(2, 64 << 20).unbind()
-    found, given = {}, torch.get_num_threads()
-    for threads in sorted({1, given}):
+    bandwidth, all_threads = {}, torch.get_num_threads()
+    for threads in sorted({1, all_threads}):
         torch.set_num_threads(threads)
-        best = interleaved({"copy": lambda: target.copy_(source)})["copy"]
-        found[threads] = 2 * source.nbytes / best / 1e9
-    torch.set_num_threads(given)
-    return found
+        seconds = interleaved({"copy": lambda: target.copy_(source)})["copy"]
+        bandwidth[threads] = 2 * source.nbytes / seconds / 1e9
+    torch.set_num_threads(all_threads)
+    return bandwidth
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under which a benchmark was run.
+    """The machine during a benchmark.
 
     Attributes:
-        cores: usable.
+        cores: that this process may use.
         bandwidth: of a copy, GB/s by number of threads.
-        load: mean number of running processes over 1, 5 and 15 minutes, before the benchmark.
+        load: mean number of running processes over 1, 5 and 15 minutes before the benchmark.
     """
 
     cores: int
@@ -68,7 +68,7 @@ class Conditions:
 
     @classmethod
     def now(cls) -> Conditions:
-        """The load first: the copies add to it."""
+        """The load is read before the copies, which add to it."""
         load = os.getloadavg()
         return cls(cores(), copy_bandwidth(), load)
 
@@ -79,7 +79,7 @@ class Conditions:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A table with the keys of the first row as its heading; floats with three digits."""
+    """A table headed by the keys of the first row; floats with three significant digits."""
 
     def shown(value: object) -> str:
         if isinstance(value, bool | np.bool_):
@@ -99,9 +99,12 @@ def write(
     """Write ``name.json`` and ``name.md``, and print the latter.
 
     Args:
-        text: what is compared, how.
+        out: the folder.
+        name: of the benchmark.
+        text: what is compared and how.
         tables: heading -> rows.
-        remarks: what stands below the tables.
+        conditions: of the machine.
+        remarks: below the tables.
     """
     content = {"conditions": str(conditions), "copy GB/s": conditions.bandwidth, **tables}
     (out / f"{name}.json").write_text(json.dumps(content, indent=2, default=float) + "\n", "utf-8")
@@ -120,19 +123,17 @@ class Panel:
         title: what is compared.
         unit: of the values.
         values: label -> value.
-        target: drawn as a line.
-        log: whether the axis is logarithmic.
+        log: a logarithmic axis.
     """
 
     title: str
     unit: str
     values: Mapping[str, float]
-    target: float | None = None
     log: bool = False
 
 
 def bars(path: Path, title: str, panels: Sequence[Panel]) -> None:
-    """Draw the panels below each other, each bar with its value at its end."""
+    """Draw the panels below each other, with the value at the end of each bar."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
@@ -153,13 +154,9 @@ def bars(path: Path, title: str, panels: Sequence[Panel]) -> None:
             axis.set_xscale("log")
             axis.xaxis.set_major_formatter("{x:,.10g}")
             axis.xaxis.set_minor_formatter(NullFormatter())
-        largest = max([*values, panel.target or 0])
-        low = min(values) / 2 if panel.log else 0
-        axis.set_xlim(low, largest * ((largest / low) ** 0.15 if panel.log else 1.15))
-        if panel.target is not None:
-            axis.axvline(panel.target, color="#D55E00", linestyle="--")
+        low, high = min(values) / 2 if panel.log else 0, max(values)
+        axis.set_xlim(low, high * ((high / low) ** 0.15 if panel.log else 1.15))
         axis.set_xlabel(panel.unit)
-        dashed = "" if panel.target is None else f" (dashed: the target, {panel.target:g})"
-        axis.set_title(panel.title + dashed, fontsize=10)
+        axis.set_title(panel.title, fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)

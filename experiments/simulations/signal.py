@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
-from aimonk_bench.evaluation import signal, thresholds, verdict
-from aimonk_bench.evaluation.cells import Cells
+from aimonk_bench.evaluation import association, gain, thresholds, verdict
+from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.intervals import intervals
 from aimonk_bench.evaluation.metrics import roc_auc
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
@@ -40,11 +41,11 @@ NORMAL = NormalDist()
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Features [N, D] of pictures; `material` is what a run would train on."""
+    """Features [N, D] of pictures; `dataset` is what a run would train on."""
 
     name: str
     features: np.ndarray
-    material: Any = None
+    dataset: Any = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,7 @@ def gaussian(rows: int = 300, width: int = 400, seed: int = 0) -> Pictures:
 def stored(name: str) -> Pictures | None:
     """The undisturbed pictures of a data set in the feature store; None if the data set is not here."""
     from aimonk_bench.config import loader
-    from aimonk_bench.suite import plan
-    from aimonk_bench.suite.runner import Clock, Materials
+    from aimonk_bench.suite import plan, tasks
     from aimonk_bench.tables import TABLES
 
     folder = Path(os.environ["AIMONK_DATA"]) if name == "aimonk" and "AIMONK_DATA" in os.environ else None
@@ -102,8 +102,9 @@ def stored(name: str) -> Pictures | None:
         "data.on_bad_image=skip",
     ]
     planned = plan.plan_run(loader.load(ROOT / "configs" / "reference.yaml", TABLES, overrides))
-    material = Materials(planned.dataset, Clock(), lambda *_: None).of(planned.runs[0])
-    return Pictures(name, np.array(material.bank.rows[material.bank.index[0]]), material)
+    run = planned.baseline
+    dataset = tasks.encode(planned.dataset, run.config, run.encoder)
+    return Pictures(name, dataset.features(), dataset)
 
 
 # --- labels -------------------------------------------------------------------------------------------------------
@@ -141,11 +142,16 @@ def slope_for(scores: np.ndarray, positives: int, auc: float, rng: np.random.Gen
 
 
 def auc_of(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return roc_auc(scores, labels, everywhere(labels), 0.5)
+    return roc_auc(scores, every(labels), 0.5)
 
 
 def everywhere(labels: np.ndarray) -> np.ndarray:
     return np.ones(labels.shape, bool)
+
+
+def every(labels: np.ndarray) -> Labels:
+    """Labels that are all observed."""
+    return Labels.of(labels, everywhere(labels))
 
 
 def duplicated(groups: int, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -173,16 +179,16 @@ def level_before(pictures: Pictures, sets: int, permutations: int, rng: np.rando
             shown = duplicated(len(pictures.features), share, rng)
             own = permuted(len(pictures.features), prevalence, sets, rng)
             labels, observed = relabelled(own, shown, rng)
-            rows = signal._one_row_per_group(pictures.features[shown], labels, observed, shown)
-            p = signal.score_test(*rows, permutations=permutations, seed=1)
+            rows = association.one_row_per_group(pictures.features[shown], Labels.of(labels, observed), shown)
+            p = association.score_test(*rows, permutations=permutations, seed=1)
             cell = f"prevalence {prevalence}, {share:.0%} duplicates"
             for level in (0.05, 0.0125):
                 figure = f"claimed at {level}"
                 yield most("level before training", pictures.name, cell, sets, figure, (p <= level).mean(), level)
             if share:
                 some = slice(sets // 5)
-                rows = pictures.features[shown], labels[:, some], observed[:, some]
-                wrong = (signal.score_test(*rows, permutations=permutations, seed=1) <= 0.05).mean()
+                rows = pictures.features[shown], Labels.of(labels[:, some], observed[:, some])
+                wrong = (association.score_test(*rows, permutations=permutations, seed=1) <= 0.05).mean()
                 figure = "claimed at 0.05, duplicates permuted apart (not the method)"
                 yield Row("level before training", pictures.name, cell, sets // 5, figure, wrong)
 
@@ -193,7 +199,7 @@ def power_before(pictures: Pictures, sets: int, permutations: int, rng: np.rando
     for leading, positives, least_share in ((20, 50, 0.85), (None, 150, 0.9), (None, 50, None)):
         scores = directions(features, sets, leading, rng)
         labels = planted(scores, positives, slope_for(scores, positives, 0.75, rng), rng)
-        p = signal.score_test(features, labels.astype(np.int8), everywhere(labels), permutations=permutations, seed=1)
+        p = association.score_test(features, every(labels), permutations=permutations, seed=1)
         where = f"leading {leading} components" if leading else "isotropic"
         cell = f"{where}, {positives} of {len(features)}, oracle AUC {auc_of(scores, labels).mean():.3f}"
         head = "power before training", pictures.name, cell, sets, "found at 0.0125", (p <= 0.0125).mean()
@@ -251,13 +257,11 @@ def predictions_of(
     labels = labels & observed
     return Predictions(
         logits=np.concatenate([logits[k][split] for k, split, _ in parts], axis=1).astype(np.float32),
-        targets=labels[rows].astype(np.int8),
-        observed=observed[rows],
+        labels=Labels.of(labels[rows], observed[rows], tuple(f"set {number}" for number in range(labels.shape[1]))),
         split=np.repeat([split for _, split, _ in parts], sizes),
         fold=np.repeat(np.array([k for k, *_ in parts], np.int16), sizes),
         group=groups[rows].astype(np.int32),
         image_id=np.array([f"picture {row}" for row in rows]),
-        attribute=np.array([f"set {number}" for number in range(labels.shape[1])]),
         seed=np.arange(len(logits[0]["test"])),
         train_positive=np.stack([labels[fold.train].sum(0) for fold in folds]).astype(np.int32),
         train_observed=np.stack([observed[fold.train].sum(0) for fold in folds]).astype(np.int32),
@@ -292,11 +296,11 @@ def level_after(
 
 def judged_after(features: str, cell: str, sets: int, saved: Sequence[Predictions]) -> Iterator[Row]:
     """The shares of permuted label sets in which `after` claims signal."""
-    p = np.concatenate([signal.after(own, permutations=999, seed=n).p for n, own in enumerate(saved)])
+    p = np.concatenate([association.after_training(own, permutations=999, seed=n).p for n, own in enumerate(saved)])
     head = "level after training", features, cell, sets
     for level in (0.05, 0.0125):
         yield most(*head, f"claimed at {level}", float(np.mean(p <= level)), level)
-    factor = Cells.of(saved[0]).variance_factor
+    factor = Decisions.of(saved[0]).variance_factor
     if factor > 1:
         threshold = NORMAL.cdf(NORMAL.inv_cdf(0.05) / math.sqrt(factor))  # where p lies when p with c = 1 is at 0.05
         yield Row(*head, "claimed at 0.05 with c = 1 (not the method)", float(np.mean(p <= threshold)))
@@ -314,7 +318,7 @@ def level_after_real_heads(
     pictures: Pictures, partitions: int, per_partition: int, rng: np.random.Generator
 ) -> Iterator[Row]:
     """The same with the default recipe, 5 folds, each label set an attribute: their heads cannot feel each other."""
-    groups = pictures.material.groups
+    groups = pictures.dataset.groups
     saved: dict[float, list[Predictions]] = {prevalence: [] for prevalence in PREVALENCES}
     for _ in range(partitions):
         parts = partition(groups, FOLDS, rng)
@@ -330,9 +334,9 @@ def level_after_real_heads(
 
 
 def attributes_of(run: Predictions, some: slice) -> Predictions:
-    last = {name: getattr(run, name)[..., some] for name in ("logits", "targets", "observed", "attribute")}
-    counts = {name: getattr(run, name)[:, some] for name in ("train_positive", "train_observed")}
-    return dataclasses.replace(run, **last, **counts)
+    labels = Labels(run.labels.targets[:, some], run.labels.observed[:, some], run.labels.attributes[some])
+    last = {name: getattr(run, name)[..., some] for name in ("logits", "train_positive", "train_observed")}
+    return dataclasses.replace(run, labels=labels, **last)
 
 
 def trained(pictures: Pictures, labels: np.ndarray, observed: np.ndarray, folds: list[Fold], seeds: int) -> Predictions:
@@ -350,7 +354,7 @@ def trained(pictures: Pictures, labels: np.ndarray, observed: np.ndarray, folds:
     data = TrainingData(shown, shown, folds, np.ones(1))
     index = np.arange(len(pictures.features))[None]
     run = heads_trainer.train_heads(pictures.features, index, data, Recipe.of(config))
-    return predictions_of(run.logits, labels.astype(bool), observed, pictures.material.groups, folds)
+    return predictions_of(run.logits, labels.astype(bool), observed, pictures.dataset.groups, folds)
 
 
 def detectable(pictures: Pictures, sets: int, permutations: int, rng: np.random.Generator) -> Iterator[Row]:
@@ -367,9 +371,9 @@ def detectable(pictures: Pictures, sets: int, permutations: int, rng: np.random.
         for _ in range(8):
             slope = (low + high) / 2
             labels = planted(scores, positives, slope, rng)
-            found = signal.after(five_folds(x, labels, rng), seed=0)
+            found = association.after_training(five_folds(x, labels, rng), seed=0)
             low, high = (slope, high) if np.nanmean(found.auc) < target else (low, slope)
-        p = signal.score_test(x, labels.astype(np.int8), everywhere(labels), permutations=permutations, seed=1)
+        p = association.score_test(x, every(labels), permutations=permutations, seed=1)
         cell = f"{positives} of {len(x)}, out-of-fold AUC {np.nanmean(found.auc):.3f} (detectable: {target:.3f})"
         for figure, rejected in (
             ("before", p <= level),
@@ -402,22 +406,19 @@ def level_gain(sets: int, rng: np.random.Generator) -> Iterator[Row]:
     for rows, prevalence, auc in itertools.product((150, 900), PREVALENCES, (0.5, 0.6, 0.75)):
         labels = rng.random((2, 1000, sets)) < prevalence  # validation, test
         scores = rng.standard_normal(labels.shape) + distance(auc) * labels
-        validation = sigmoid(scores[0, :100]), labels[0, :100], everywhere(labels[0, :100])
-        limits = thresholds.per_attribute_f1(*validation)[0]
+        limits = thresholds.per_attribute_f1(sigmoid(scores[0, :100]), every(labels[0, :100]))[0]
         cut = np.log(limits / (1 - limits))
         recall, false = (np.array([NORMAL.cdf(m - t) for t in cut]) for m in (distance(auc), 0.0))
         true = 2 * prevalence * recall / (prevalence + prevalence * recall + (1 - prevalence) * false)
         true -= 2 * prevalence / (1 + prevalence)
-        own = Cells(
+        decisions = Decisions(
             accepted=(scores[1, :rows] > cut)[None],
-            positive=labels[1, :rows],
-            observed=np.ones((rows, sets), bool),
+            labels=every(labels[1, :rows]),
             group=np.arange(rows),
             fold=np.zeros(rows, int),
-            folds=1,
             image_id=np.arange(rows),
         )
-        found = verdict.gain(own, draws=500)
+        found = gain.gain(decisions, draws=500)
         cell = f"hold-out, {rows} test rows, prevalence {prevalence}, AUC {auc}"
         head = "level of gain", "scores", cell
         none, some = ((sign & np.isfinite(found.p)) for sign in (true <= 0, true > 0))
@@ -445,7 +446,7 @@ def level_gain_retrained(sets: int, rng: np.random.Generator) -> Iterator[Row]:
             x = rng.standard_normal((rows, 20))
             x[:, 0] += distance(auc) * labels[:, 0]
             own = five_folds(x, labels, rng)
-            found = verdict.gain(Cells.of(own, thresholds.tune(own, Spec("per_attribute_f1"))), draws=300)
+            found = gain.gain(Decisions.of(own, thresholds.tune(own, Spec("per_attribute_f1"))), draws=300)
             values.append(found.value[0])
             lows.append(found.low[0])
             p.append(found.p[0])
@@ -472,20 +473,20 @@ def small_verdicts(rng: np.random.Generator) -> Iterator[tuple[str, verdict.Verd
         slope = 0.0 if auc == 0.5 else slope_for(scores, positives, auc, rng)
         labels = planted(scores, positives, slope, rng)
         run = five_folds(x, labels, rng)
-        first = signal.before(x, labels, everywhere(labels), np.arange(len(x)), permutations=399, seed=0)
+        first = association.before_training(x, every(labels), np.arange(len(x)), permutations=399, seed=0)
         yield name, verdict_of(run, first)
 
 
 PLANTED = (("permuted", 0.3, 0.5), ("planted, prevalence 0.88", 0.88, 0.78), ("planted, prevalence 0.3", 0.3, 0.92))
 
 
-def verdict_of(run: Predictions, first: signal.Before) -> verdict.Verdict:
+def verdict_of(run: Predictions, first: association.BeforeTraining) -> verdict.Verdict:
     tuned = thresholds.tune(run, Spec("per_attribute_f1"))
-    found = signal.after(run, seed=0)
+    found = association.after_training(run, seed=0)
     return verdict.verdict(
         first,
         found,
-        verdict.gain(Cells.of(run, tuned)),
+        gain.gain(Decisions.of(run, tuned)),
         winner="the default recipe",
         indistinguishable=[],
         simplest="the default recipe",
@@ -498,28 +499,34 @@ def verdicts(pictures: Pictures, splits_seeds: Sequence[int], rng: np.random.Gen
     """The verdict on labels without signal, and on labels planted on the same pictures, over split seeds; 5 seeds."""
     from aimonk_bench.config.fields import KFold
     from aimonk_bench.data import splits
-    from aimonk_bench.data.labels import Labels
 
-    material = pictures.material
-    own = material.labels
+    dataset = pictures.dataset
+    own = dataset.labels
     kinds = [("own labels", own.targets, own.observed, "a")]
     for (name, prevalence, auc), kind in zip(PLANTED, "abc", strict=True):
         scores = directions(pictures.features, 4, 20, rng)
         positives = round(prevalence * len(scores))
         slope = 0.0 if auc == 0.5 else slope_for(scores, positives, auc, rng)
-        labels = planted(scores, positives, slope, rng)[first_of(material.groups)].astype(np.int8)
+        labels = planted(scores, positives, slope, rng)[first_of(dataset.groups)].astype(np.int8)
         kinds.append((name, labels, own.observed, kind))
     for name, targets, observed, kind in kinds:
         found = []
-        first = signal.before(pictures.features, targets, observed, material.groups, seed=0)
+        first = association.before_training(pictures.features, Labels.of(targets, observed), dataset.groups, seed=0)
         for seed in splits_seeds:
-            folds = splits.split(KFold(folds=FOLDS, seed=seed), Labels.of(targets, observed), material.groups)
+            folds = splits.split(KFold(folds=FOLDS, seed=seed), Labels.of(targets, observed), dataset.groups)
             found.append(verdict_of(trained(pictures, targets, observed, folds, seeds=5), first))
         share = float(np.mean([one.kind == kind for one in found]))
-        smallest = min(float(np.fmin.reduce(one.adjusted)) for one in found)
+        smallest = min(float(np.fmin.reduce(one.signal.adjusted)) for one in found)
         cell = f"{name}, {len(found)} split seeds, p before {np.round(first.p, 3).tolist()}"
         yield least("verdict", pictures.name, cell, len(found), f"share with verdict ({kind})", share, 1.0)
-        yield Row("verdict", pictures.name, f"{name}: {found[0].text}", len(found), "smallest adjusted p", smallest)
+        yield Row(
+            "verdict",
+            pictures.name,
+            f"{name}: {verdict.sentence(found[0])}",
+            len(found),
+            "smallest adjusted p",
+            smallest,
+        )
 
 
 def first_of(groups: np.ndarray) -> np.ndarray:
@@ -529,8 +536,8 @@ def first_of(groups: np.ndarray) -> np.ndarray:
 
 def strong(pictures: Pictures) -> Iterator[Row]:
     """The test before training on the labels of a data set with signal."""
-    own = pictures.material.labels
-    found = signal.before(pictures.features, own.targets, own.observed, pictures.material.groups, seed=0)
+    own = pictures.dataset.labels
+    found = association.before_training(pictures.features, own, pictures.dataset.groups, seed=0)
     for name, p, auc in zip(own.attributes, found.p, found.auc, strict=True):
         head = "signal before training", pictures.name, name, 1
         yield Row(*head, "p", float(p), "<= 0.002", bool(p <= 0.002))
@@ -564,7 +571,7 @@ def simulate(full: bool) -> Iterator[Row]:
         yield from detectable(pictures, 300 if full else 100, 399, rng)
         for rows, penalty in ((len(pictures.features), 10.0), (300, 0.1)) if full else ((300, 10.0),):
             yield from level_after(pictures, rows, 25 if full else 5, 40, penalty, rng)
-        if pictures.material is not None:
+        if pictures.dataset is not None:
             yield from level_after_real_heads(pictures, 10 if full else 1, 100, rng)
         yield from level_before(pictures, 2000 if full else 200, 199, rng)
     yield from level_gain(2000 if full else 200, rng)

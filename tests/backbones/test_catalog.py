@@ -29,10 +29,10 @@ def test_an_entry_says_what_timm_says(name: str):
 
     entry = CATALOG[name]
     facts = timm.get_pretrained_cfg(entry.timm, allow_unregistered=False)
-    asked = catalog._ask_timm(entry.timm)
+    timms_entry = catalog._ask_timm(entry.timm)
     assert "." in entry.timm
     for field in ("timm", "licence", "hub", "mean", "std", "interpolation", "fixed"):
-        assert getattr(entry, field) == getattr(asked, field), field
+        assert getattr(entry, field) == getattr(timms_entry, field), field
     assert entry.url in (None, facts.url)
     size = 2 * max(entry.multiple, 32)
     with torch.device("meta"):
@@ -42,19 +42,16 @@ def test_an_entry_says_what_timm_says(name: str):
     assert entry.multiple == (patches.patch_size[0] if patches else 1)
 
 
-def test_the_names_of_timm_are_known_with_and_without_tag():
+def test_names_of_timm_are_accepted_with_and_without_tag():
     assert catalog.entry("resnet18.tv_in1k") is CATALOG["resnet18"]
     assert catalog.entry("resnet26").timm == "resnet26.bt_in1k"
     assert catalog.entry("test_vit").fixed
     assert catalog.exists("resnet18.a1_in1k")
 
 
-def test_stages_come_from_the_catalog_or_from_the_network_that_timm_builds():
+def test_the_config_checks_stages_of_any_network():
     assert TABLES.stages("resnet18") == TABLES.stages("resnet18.tv_in1k") == catalog.RESNET
-    assert TABLES.stages("resnet26") == ("bn1", *catalog.RESNET)
-    assert TABLES.stages("test_vit") == (*(f"blocks.{number}" for number in range(6)), "norm")
-    assert "features.denseblock2" in TABLES.stages("densenet121")  # all its stages are in one child
-    assert TABLES.stages("vgg11")[:2] == ("features.1", "features.2")
+    assert TABLES.stages("resnet26") == ("bn1", *catalog.RESNET)  # timm builds it
 
 
 @pytest.mark.parametrize(("name", "near"), [("resnet81", "resnet18"), ("resnet18.tv_in2k", "resnet18.tv_in1k")])
@@ -71,14 +68,14 @@ def test_weights_that_forbid_commercial_use_are_flagged():
     assert not Entry("x", None, None, None).non_commercial
 
 
-def test_what_is_known_without_building_needs_neither_torch_nor_timm():
+def test_planning_imports_neither_torch_nor_timm():
     code = (
         "import sys\n"
         "from aimonk_bench.backbones import catalog, features, weights\n"
         "from aimonk_bench.backbones.encoder import EncoderSpec\n"
         "from aimonk_bench.config.fields import BackboneConfig\n"
-        "found = weights.resolve(BackboneConfig(name='tf_efficientnet_lite0', weights='none'))\n"
-        "assert EncoderSpec(found, 224).digest and catalog.exists('resnet18')\n"
+        "resolved = weights.resolve(BackboneConfig(name='tf_efficientnet_lite0', weights='none'))\n"
+        "assert EncoderSpec(resolved, 224).digest and catalog.exists('resnet18')\n"
         "assert not {'torch', 'timm', 'onnxruntime'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
@@ -89,15 +86,17 @@ def test_the_usual_size_suits_every_backbone_of_the_catalog():
 
 
 @pytest.mark.parametrize(
-    ("size", "told"),
+    ("size", "messages"),
     [
         (224, []),
         (225, ["found 225, expected a multiple of 14 for dinov2_small"]),
         (5000, ["found 5000, expected a number of at most 4096"]),
     ],
 )
-def test_a_size_that_cuts_a_patch_is_refused(size, told):
+def test_a_size_that_cuts_a_patch_is_refused(size, messages):
     data = {"name": "x", "data": {"labels": "/l.txt", "images": "/i"}}
     config, problems = check({**data, "backbone": {"name": "dinov2_small"}, "transform": {"size": size}}, TABLES)
-    assert [(problem.path, str(problem)) for problem in problems] == [(("transform", "size"), each) for each in told]
-    assert (config is None) == bool(told)
+    assert [(problem.path, str(problem)) for problem in problems] == [
+        (("transform", "size"), message) for message in messages
+    ]
+    assert (config is None) == bool(messages)

@@ -19,11 +19,11 @@ def test_base_yaml_states_exactly_the_defaults(write):
     base = REPOSITORY / "configs" / "base.yaml"
     tree = nodes.parse(base.read_text(), Place("base.yaml", 1, 1, base.parent), [])
     assert {*tree.children} == {*Config.model_fields} - {"name", "data"}
-    for section in ("split", "backbone", "transform", "train", "plot"):
+    for section in ("split", "backbone", "transform", "train", "plot", "run"):
         assert {*tree.children[section].children} == {*type(Config.model_fields[section].default).model_fields}
     stated = load(write("x.yaml", f"extends: {base}\n{DATA}"))
     assert stated == load(write("x.yaml", DATA))
-    for section in ("split", "backbone", "transform", "plot"):
+    for section in ("split", "backbone", "transform", "plot", "run"):
         assert getattr(stated, section) == Config.model_fields[section].default
     assert stated.train == fields.TrainConfig()
 
@@ -54,7 +54,7 @@ DATA_PROBLEMS = {
     "labels: l, images: i, attributes: [a, macro]": [
         "data.attributes: found ['a', 'macro'], expected no attribute named"
     ],
-    "labels: l, images: i, attributes: [a, '']": ["data.attributes: found ['a', ''], expected no empty name"],
+    "labels: l, images: i, attributes: [a, '']": ["data.attributes: found ['a', ''], expected no attribute named ''"],
     "labels: l, images: i, attributes: [a, a]": ["data.attributes: found ['a', 'a'], expected no value twice"],
     "labels: l, images: i, values: {positive: [1]}": ["data.values.positive[0]: found 1, expected text (in quotes"],
     "labels: l, images: i, values: {positve: ['1']}": ["data.values.positve: found unknown key"],
@@ -94,6 +94,10 @@ def test_timm_is_asked_only_about_names_outside_the_catalog(write):
 
 
 BAD_FIELDS = {
+    "executor": (
+        "run: {executor: ray}\n",
+        ["x.yaml:1:17: run.executor: found 'ray', expected one of auto, serial, processes"],
+    ),
     "unknown key": (
         "los: focal\n",
         ["x.yaml:1:1: los: found unknown key 'los', expected one of", "(did you mean loss?)"],

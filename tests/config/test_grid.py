@@ -26,8 +26,9 @@ def test_public_leaves_out_name_plot_and_paths(write):
 def test_what_is_hidden_tuned_or_calibrated_enters_the_id(write):
     path = write("x.yaml", DATA)
     usual = grid.public(load(path))
-    assert {*usual} == {*Config.model_fields} - {"name", "plot"}
-    assert grid.public(load(path, ["hide=null", "calibration=none", "tune={}"])) == usual
+    assert {*usual} == {*Config.model_fields} - {"name", "plot", "run"}
+    same = ["hide=null", "calibration=none", "tune={}", "run.executor=serial", "data.truth=t.csv"]
+    assert grid.public(load(path, same)) == usual
     for override in (
         *("hide={mechanism: random}", "hide={mechanism: random, seed: 1}", "hide={mechanism: random, rows: train}"),
         *("calibration=platt", "tune={train.lr: [0.1]}"),
@@ -140,6 +141,7 @@ SUITE_PROBLEMS = [
     ("suite: {baseline: {}, axes: {train.lrr: [1]}}", ":1:30: train.lrr: found unknown key .* mean lr"),
     ("suite: {baseline: {}, axes: {data.group: [a]}}", ":1:30: suite.axes.data.group: found the axis 'data.group'"),
     ("suite: {baseline: {}, axes: {name: [a]}}", ":1:30: suite.axes.name: found the axis 'name'"),
+    ("suite: {baseline: {}, axes: {run.executor: [auto]}}", ":1:30: suite.axes.run.executor: found the axis 'run.exec"),
     ("suite: {baseline: {}, axes: {loss: [focal], loss.gamma: [1]}}", "suite.axes.loss.gamma: found an axis inside"),
     (
         "tune: {train.lr: [0.1, 1]}\nsuite: {baseline: {}, axes: {train.lr: [1, 2], loss: [focal, masked_bce]}}",

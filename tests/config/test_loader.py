@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tables import DATA, SUITE, TABLES, load, load_suite, problems
 
-from aimonk_bench.config import fields, grid, loader, reader
+from aimonk_bench.config import fields, grid, loader, reader, sources
 from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Spec
 
 
 def test_paths_start_from_the_file_they_are_written_in(write, tmp_path):
-    write("sets/a.yaml", "data: {labels: labels.txt, images: ../pictures/}\nbackbone: {weights: w.pth}\n")
+    write("sets/a.yaml", "data: {labels: labels.txt, images: ../elsewhere/}\nbackbone: {weights: w.pth}\n")
     path = write("configs/x.yaml", "extends: [../sets/a.yaml]\ndata: {images: other}\n")
     config = load(path)
     assert config.data.labels == tmp_path / "sets" / "labels.txt"
@@ -193,6 +194,8 @@ def test_in_a_suite_an_absent_weight_file_fails_its_run_only(write):
     assert loader.load_suite(path, TABLES) == load_suite(path)
 
 
+REPOSITORY = Path(__file__).parents[2]
+
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 
 
@@ -241,8 +244,8 @@ hidings = st.fixed_dictionaries(
 
 @st.composite
 def configs(draw) -> dict[str, Any]:
-    names = words.filter(lambda names: not {"macro", ""} & {*names})
-    attribute = word.filter(lambda key: key not in ("macro", ""))
+    names = words.filter(lambda names: not any(map(fields.unusable_attribute, names)))
+    attribute = word.filter(lambda name: fields.unusable_attribute(name) is None)
     return {
         "name": draw(text.filter(lambda value: value.strip(" ") and value.isprintable() and not {*value} & {*"/\\."})),
         "data": {
@@ -312,3 +315,64 @@ def test_a_wrong_file_is_explained(write, case):
     for part in parts:
         assert part in line
     assert line.startswith(parts[0])
+
+
+def test_other_labels_drop_an_inherited_truth_and_say_so(write, caplog):
+    write("a.yaml", "data: {labels: l.txt, images: i, truth: t.csv}\n")
+    path = write("x.yaml", "extends: a.yaml\nname: x\n")
+    assert load(path).data.truth == Path("t.csv").absolute()
+    assert load(path, ["data.images=j"]).data.truth is not None
+    assert load(path, ["data.truth=null"]).data.truth is None
+    assert load(path, ["data.labels=m.txt", "data.truth=u.csv"]).data.truth == Path("u.csv").absolute()
+    assert caplog.messages == []
+    assert load(path, ["data.labels=m.txt"]).data.truth is None
+    assert load(write("y.yaml", "extends: a.yaml\ndata: {labels: m.txt}\n")).data.truth is None
+    places = [message.split(": data.labels: the inherited data.truth (a.yaml:1:41)")[0] for message in caplog.messages]
+    assert places == ["--set data.labels", "y.yaml:2:16"]
+
+
+def test_a_truth_may_stand_in_another_file_than_the_labels(write, caplog):
+    write("a.yaml", DATA)
+    suite = "suite: {baseline: {}, axes: {loss: [focal]}}\n"
+    path = write("x.yaml", "extends: a.yaml\ndata: {truth: t.csv}\n" + suite)
+    assert load_suite(path).runs[0].config.data.truth == Path("t.csv").absolute()
+    assert caplog.messages == []
+    assert load_suite(path, ["data.labels=m.txt"]).base.data.truth is None
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("name", ["base.yaml", "../base.yaml", "configs/base.yaml"])
+def test_a_file_that_does_not_exist_beside_is_looked_for_in_the_shipped_configs(write, name):
+    assert load(write("sub/x.yaml", f"extends: {name}\n{DATA}")).train == load(write("y.yaml", DATA)).train
+    write("sub/base.yaml" if name == "base.yaml" else f"sub/{name}", "train: {epochs: 3}\n")
+    assert load(Path("sub/x.yaml")).train.epochs == 3
+
+
+def test_the_place_of_shipped_configs_is_named_where_a_file_is_missing(write):
+    [line] = problems(load, write("x.yaml", "extends: suites/no.yaml\n"))
+    assert line.startswith("x.yaml:1:10: extends: suites/no.yaml: found no such file")
+    assert line.endswith(f"here or in {sources.shipped_configs()}")
+
+
+def test_a_shipped_config_is_taken_where_no_file_has_the_name(write, caplog):
+    assert loader.is_suite(Path("suites/comparison.yaml"))
+    assert load(Path("reference.yaml")).name == "reference"
+    [message] = caplog.messages
+    assert message.startswith("reference.yaml: no such file here; the config that comes with the program is taken: ")
+
+
+def test_data_of_an_installed_config_lie_under_the_working_directory(write, tmp_path, monkeypatch):
+    package = tmp_path / "site-packages" / "aimonk_bench"
+    (package / "configs" / "datasets").mkdir(parents=True)
+    (package / "configs" / "base.yaml").write_text("")
+    (package / "configs" / "datasets" / "d.yaml").write_text("data: {labels: ../../.data/l.txt, images: ../../.data/i}")
+    monkeypatch.setattr(sources, "PACKAGE", package)
+    config = load(write("x.yaml", "extends: datasets/d.yaml\n"))
+    assert config.data.labels == tmp_path / ".data" / "l.txt"
+
+
+def test_the_wheel_carries_the_configs_to_where_they_are_looked_for():
+    build = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    assert build["wheel"]["force-include"] == {"configs": "aimonk_bench/configs"}
+    assert {"aimonk_bench", "configs"} <= {*build["sdist"]["only-include"]}  # a wheel is also built from it
+    assert sources.shipped_configs() == REPOSITORY / "configs"

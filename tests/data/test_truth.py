@@ -1,49 +1,61 @@
-"""``truth.csv`` beside a label file."""
+"""The truth that ``data.truth`` names."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
-from aimonk_bench.config.fields import DataConfig
+from aimonk_bench.config.fields import DataConfig, Values
 from aimonk_bench.data import label_file, truth
-from aimonk_bench.data.labels import LabelFile
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
 
-
-@pytest.fixture
-def listed(tmp_path: Path) -> LabelFile:
-    (tmp_path / "labels.txt").write_text("a.jpg 1 NA\nb/c.jpg 0 1\nd.jpg NA 0\n")
-    return label_file.load(DataConfig(labels=tmp_path / "labels.txt", images=tmp_path))
+LABELS = "a.jpg 1 NA\nb/c.jpg 0 1\nd.jpg NA 0\n"
 
 
-def write(listed: LabelFile, text: str) -> None:
-    (listed.path.parent / "truth.csv").write_text(text)
+def load(folder: Path, text: str, labels: str = LABELS, name: str = "truth.csv", **options: Any) -> Labels:
+    (folder / "labels.txt").write_text(labels)
+    (folder / name).write_text(text)
+    data = DataConfig(labels=folder / "labels.txt", truth=folder / name, images=folder, **options)
+    loaded = truth.load(data, label_file.load(data.model_copy(update={"on_bad_image": "skip"})))
+    assert loaded is not None
+    return loaded
 
 
-def test_columns_and_rows_are_matched_by_name(listed: LabelFile) -> None:
-    write(listed, "attr2,note,image,attr1\n1,x,b/./c.jpg,NA\n,y,a.jpg,0\n")
-    found = truth.load(listed)
-    assert found is not None
-    assert found.tolist() == [[0, -1], [-1, 1], [-1, -1]]
-    assert found.dtype == np.int8
+def states(labels: Labels) -> list[list[int | None]]:
+    rows = zip(labels.targets.tolist(), labels.observed.tolist(), strict=True)
+    return [[value if seen else None for value, seen in zip(*row, strict=True)] for row in rows]
 
 
-def test_without_the_file_there_is_no_truth_and_nothing_changes(listed: LabelFile, tmp_path: Path) -> None:
-    assert truth.load(listed) is None
+def test_columns_and_rows_are_matched_by_name(tmp_path: Path) -> None:
+    loaded = load(tmp_path, "image,attr2,note,attr1\nb/./c.jpg,1,x,NA\na.jpg,,y,0\n")
+    assert states(loaded) == [[0, None], [None, 1], [None, None]]
+    assert loaded.attributes == ("attr1", "attr2")
+
+
+def test_the_truth_is_read_with_the_options_of_the_labels(tmp_path: Path) -> None:
+    words = Values(positive=["yes"], negative=["no"], missing=["?"])
+    labels = "note,image,smile\n1,a.jpg,yes\n2,b.jpg,?\n"
+    text = "image,smile\nb.jpg,no\na.jpg,yes\n"
+    loaded = load(tmp_path, text, labels, id="image", attributes=["smile"], values=words, importer="wide_csv")
+    assert states(loaded) == [[1], [0]]
+    assert states(load(tmp_path, "d.jpg 1 0\n", name="truth.txt")) == [[None, None], [None, None], [1, 0]]
+
+
+def test_no_file_is_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text(LABELS)
+    (tmp_path / "truth.csv").write_text("not,a,truth\n")
+    data = DataConfig(labels=tmp_path / "labels.txt", images=tmp_path)
+    assert truth.load(data, label_file.load(data)) is None
     assert truth.fingerprint("f" * 64, None) == "f" * 64
-    (tmp_path / "truth.csv").write_text("image,attr1\na.jpg,1\n")
-    own = label_file.load(DataConfig(labels=tmp_path / "truth.csv", images=tmp_path))
-    assert truth.load(own) is None
 
 
-def test_the_truth_enters_the_fingerprint(listed: LabelFile) -> None:
-    prints = set()
-    for cell in ("1", "0", "NA"):
-        write(listed, f"image,attr1,attr2\na.jpg,{cell},1\n")
-        prints.add(truth.fingerprint("f" * 64, truth.load(listed)))
+def test_the_truth_enters_the_fingerprint(tmp_path: Path) -> None:
+    prints = {
+        truth.fingerprint("f" * 64, load(tmp_path, f"image,attr1,attr2\na.jpg,{cell},1\n")) for cell in ("1", "0", "NA")
+    }
     assert len(prints | {"f" * 64}) == 4
 
 
@@ -52,14 +64,12 @@ def test_the_truth_enters_the_fingerprint(listed: LabelFile) -> None:
     [
         ("image,attr1,attr2\na.jpg,1,1\nd.jpg,yes,1\n", r"truth\.csv:3: attribute attr1: found 'yes'"),
         ("image,attr1\na.jpg,1\n", r"truth\.csv:1: no column 'attr2'"),
-        ("picture,attr1,attr2\na.jpg,1,1\n", r"truth\.csv:1: no column 'image'"),
         ("image,attr1,attr2\na.jpg,1,1\n\nx.jpg,1,1\n", r"truth\.csv:4: image x\.jpg is not listed in .*labels\.txt"),
         ("image,attr1,attr2\na.jpg,1,1\na.jpg,0,1\n", r"truth\.csv:3: image a\.jpg contradicts line 2"),
         ("image,attr1,attr2\na.jpg,1\n", r"truth\.csv:2: found 2 columns"),
         ("", r"truth\.csv:1: the file is empty"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(listed: LabelFile, text: str, message: str) -> None:
-    write(listed, text)
+def test_a_wrong_truth_is_an_error_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        truth.load(listed)
+        load(tmp_path, text)

@@ -283,7 +283,7 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
     config = loader.load(tmp_path / "stored" / "config.yaml", TABLES, ())
     planned = plan.plan_run(config)
     (planned_run,), labels = planned.runs, planned.dataset.listed.labels
-    images = [decode(image.path.read_bytes(), 32, "bilinear") for image in planned.dataset.pictures]
+    images = [decode(image.path.read_bytes(), 32, "bilinear") for image in planned.dataset.images]
     lower = networks.build(planned_run.encoder.weights, 32, "layer4")
 
     class Recomputed:
@@ -295,7 +295,7 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
         def unaugmented(self, numbers):
             return self(np.zeros(len(numbers), int), numbers, 0, 0)
 
-    groups = splits.components([image.sha256 for image in planned.dataset.pictures], planned.dataset.listed.groups)
+    groups = splits.components([image.sha256 for image in planned.dataset.images], planned.dataset.listed.groups)
     folds = splits.split(config.split, labels, groups)
     layers = networks.build_trainable(planned_run.encoder.weights, 32, "layer4")
     data = TrainingData(labels, labels, folds, np.array([0.5, 0.5]))

@@ -8,7 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from aimonk_bench.evaluation.audit import FEWEST_PAIRS, LEVEL, NEAR, Audit, Dependence, conflicts, copies, cut_chance
+from aimonk_bench.evaluation.audit import Audit
+from aimonk_bench.evaluation.duplicates import FEWEST_PAIRS, NEAR, copies, cut_chance
+from aimonk_bench.evaluation.label_counts import conflicts
+from aimonk_bench.evaluation.missing_dependence import LEVEL, Dependence
 from aimonk_bench.evaluation.verdict import listed
 from aimonk_bench.reporting.words import count, number, p_value
 
@@ -76,13 +79,12 @@ def _no_association(audit: Audit) -> Iterator[Finding]:
     if not audit.signal.any():
         p = p_value(float(np.nanmin(audit.adjusted)))
         aucs = listed([number(auc) for auc in audit.before.auc.tolist()])
-        yield Finding(
-            "warning",
-            "no_signal",
-            f"No attribute is associated with the features (smallest adjusted p {p}; AUC of a linear probe {aucs}).",
+        text = f"No attribute is associated with the features (smallest adjusted p {p}; AUC of a linear probe {aucs})."
+        advice = (
             "Look at ten images at random and check that each has its own labels; then check the labels. An "
-            "association that a linear head on these features cannot use may still exist.",
+            "association that a linear head on these features cannot use may still exist."
         )
+        yield Finding("warning", "no_signal", text, advice)
     elif not audit.signal.all():
         names = [name for name, associated in zip(audit.attributes, audit.signal, strict=True) if not associated]
         text = f"No association with the features is detectable before training for {listed(names)}."
@@ -117,21 +119,22 @@ def _share_of_copies(audit: Audit, a: int) -> str:
 
 def _differing(audit: Audit, a: int) -> list[np.ndarray]:
     """The rows of each group of copies whose observed labels of an attribute differ."""
-    observed = [rows[audit.observed[rows, a]] for rows in copies(audit.content)]
-    return [rows for rows in observed if len(np.unique(audit.targets[rows, a])) > 1]
+    observed = [rows[audit.labels.observed[rows, a]] for rows in copies(audit.content)]
+    return [rows for rows in observed if len(np.unique(audit.labels.targets[rows, a])) > 1]
 
 
 def _near_duplicates_cut(audit: Audit) -> Iterator[Finding]:
     near = audit.near
     if near.cut:
-        yield Finding(
-            "warning",
-            "near_duplicates_cut",
+        text = (
             f"The split separates {near.cut} of {count(near.total, 'pair')} of near duplicates (cosine >= {NEAR:g}): "
-            "heads are tested on images very similar to those that they were trained on.",
-            "Look at the pairs below. Where two images show the same thing, give them one value in a group column "
-            "(data.group; jsonl: group); a split keeps groups together.",
+            "heads are tested on images very similar to those that they were trained on."
         )
+        advice = (
+            "Look at the pairs below. Where two images show the same thing, give them one value in a group column "
+            "(data.group; jsonl: group); a split keeps groups together."
+        )
+        yield Finding("warning", "near_duplicates_cut", text, advice)
 
 
 def _dependent_missing(audit: Audit) -> Iterator[Finding]:
@@ -178,13 +181,12 @@ def _suspected_labels(audit: Audit) -> Iterator[Finding]:
     totals = audit.suspects.total
     if totals.any():
         shares = [f"{name} {total}" for name, total in zip(audit.attributes, totals.tolist(), strict=True) if total]
-        yield Finding(
-            "note",
-            "suspected_labels",
+        text = (
             f"A linear probe contradicts {count(int(totals.sum()), 'label')}: {listed(shares)}. This is no error rate: "
-            "with perfect labels it would contradict 43-50 % of them at AUC .5, 12-19 % at .75, 3-7 % at .9.",
-            "Check the list below from the top; stop when you find no more errors.",
+            "with perfect labels it would contradict 43-50 % of them at AUC .5, 12-19 % at .75, 3-7 % at .9."
         )
+        advice = "Check the list below from the top; stop when you find no more errors."
+        yield Finding("note", "suspected_labels", text, advice)
 
 
 def _files(audit: Audit) -> Iterator[Finding]:
@@ -210,13 +212,12 @@ def _files(audit: Audit) -> Iterator[Finding]:
 def _exact_duplicates(audit: Audit) -> Iterator[Finding]:
     pairs = n_pairs(copies(audit.content))
     if pairs:
-        yield Finding(
-            "note",
-            "duplicates",
-            f"{count(pairs, 'pair')} of exact duplicates: a split that ignores them would separate "
-            f"{pairs * cut_chance(audit.part):.1f} of them on average.",
-            "Nothing to do: images of equal bytes are kept together here. Keep it in mind with other tools.",
+        separated = f"{pairs * cut_chance(audit.part):.1f}"
+        text = (
+            f"{count(pairs, 'pair')} of exact duplicates: a split that ignores them separates {separated} on average."
         )
+        advice = "Nothing to do: images of equal bytes are kept together here. Keep it in mind with other tools."
+        yield Finding("note", "duplicates", text, advice)
 
 
 def n_pairs(groups: list[np.ndarray]) -> int:

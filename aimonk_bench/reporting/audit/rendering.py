@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -11,31 +13,36 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aimonk_bench.evaluation.audit import FEWEST, LEVEL, NEAR, SUSPECTS, Audit, copies, cut_chance
+from aimonk_bench.evaluation.audit import Audit
+from aimonk_bench.evaluation.missing_dependence import FEWEST, LEVEL
+from aimonk_bench.evaluation.suspects import SUSPECTS
 from aimonk_bench.evaluation.verdict import listed
-from aimonk_bench.reporting.audit.as_json import pair
-from aimonk_bench.reporting.audit.findings import DEPENDS_ON, Finding, by_p, describe, findings
+from aimonk_bench.reporting.audit.content import content
+from aimonk_bench.reporting.audit.findings import DEPENDS_ON, by_p, describe
 from aimonk_bench.reporting.layout import GAP, NARROW_NAME
 from aimonk_bench.reporting.words import count, number, p_value
 
 SHOWN_PAIRS = 15  # of attributes, or of near duplicates, before the rest is only counted
 
+Data = Mapping[str, Any]
+
 
 def render(audit: Audit, console: Console) -> None:
     """Print the audit, as wide as the console allows."""
-    split = "a hold-out" if audit.folds == 1 else f"{audit.folds} folds"
-    n_listed = len(audit.ids) + len(audit.skipped)
-    images = f"{len(audit.ids)} of {n_listed} listed images" if audit.skipped else count(n_listed, "image")
+    data, attributes = content(audit), count(len(audit.attributes), "attribute")
+    n, n_listed = data["n_used"], data["n_listed"]
+    images = count(n, "image") if n == n_listed else f"{n} of {n_listed} listed images"
     formats = ", ".join(f"{n} {kind}" for kind, n in audit.files.formats.items())
-    console.print(Text(f"audit of {audit.name}: {images}, {count(len(audit.attributes), 'attribute')}", style="bold"))
+    split = "a hold-out" if audit.folds == 1 else f"{audit.folds} folds"
+    console.print(Text(f"audit of {audit.name}: {images}, {attributes}", style="bold"))
     console.print(Text(f"{formats}, {_size(audit)}; features of {audit.features}; {split}"), "", sep="\n")
-    _print_findings(findings(audit), console)
+    _print_findings(data["findings"], console)
     for title, body in {
-        "Labels": _labels(audit, console.width),
-        "Pairs of attributes": _pairs(audit, console.width),
+        "Labels": _labels(data["attributes"], console.width),
+        "Pairs of attributes": _pairs(data["pairs"], console.width),
         "What NA depends on": _missing(audit),
-        "Duplicates": _duplicates(audit, console.width),
-        "Labels to look at, most suspicious first": _suspects(audit, console.width),
+        "Duplicates": _duplicates(data, console.width),
+        "Labels to look at, most suspicious first": _suspects(data, console.width),
     }.items():
         if lines := list(body):
             console.print("", Text(title, style="bold"), *lines, sep="\n", overflow="fold")
@@ -50,17 +57,27 @@ def _size(audit: Audit) -> str:
     return f"{width[small]} x {height[small]} to {width[large]} x {height[large]} pixels"
 
 
-def _print_findings(found: Sequence[Finding], console: Console) -> None:
+def _print_findings(findings: Sequence[Data], console: Console) -> None:
     table = Table.grid(padding=(0, 1))
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold", ratio=1)
     styles = {"warning": "bold yellow", "note": "dim"}
-    for place, finding in enumerate(found, start=1):
-        table.add_row(Text(str(place), style=styles[finding.level]), Text(finding.text))
-        table.add_row("", Text(f"-> {finding.advice}", style="cyan"))
-    warnings = sum(finding.level == "warning" for finding in found)
-    title = f"{count(warnings, 'warning')}, then {count(len(found) - warnings, 'note')}" if found else "No findings"
+    for place, finding in enumerate(findings, start=1):
+        table.add_row(Text(str(place), style=styles[finding["level"]]), Text(finding["text"]))
+        table.add_row("", Text(f"-> {finding['advice']}", style="cyan"))
+    warnings = sum(finding["level"] == "warning" for finding in findings)
+    notes = len(findings) - warnings
+    title = f"{count(warnings, 'warning')}, then {count(notes, 'note')}" if findings else "No findings"
     console.print(Text(title, style="bold yellow" if warnings else "bold green"), table, sep="\n")
+
+
+def _cells(rows: Iterable[Data], heads: Mapping[str, str]) -> dict[str, list[str]]:
+    """Head -> a cell for each row: heads are of numbers, each given by its key."""
+    rows = list(rows)
+    return {
+        head: [str(row[key]) if key.startswith("n_") else number(row[key]) for row in rows]
+        for head, key in heads.items()
+    }
 
 
 def _table(
@@ -93,22 +110,17 @@ def _table(
         yield Text(f"left out, as the terminal is narrow: {heads}; see --format json", style="dim")
 
 
-def _labels(audit: Audit, width: int) -> Iterator[Table | Text]:
-    counts = audit.counts
-    columns = {
-        "+": [str(n) for n in counts.positive],
-        "-": [str(n) for n in counts.negative],
-        "NA": [str(n) for n in counts.missing],
-        "share\n+": [number(share) for share in counts.prevalence.tolist()],
-        "share\nNA": [number(share) for share in counts.missing_rate.tolist()],
-        "groups": [str(n) for n in counts.groups],
-    }
-    for part, fewest in zip(("train", "val", "test"), counts.smallest, strict=True):
-        columns[f"{part}\n+/-"] = [f"{positive}/{negative}" for positive, negative in fewest.T]
-    columns["p"] = [p_value(p) for p in audit.adjusted.tolist()]
-    columns["AUC"] = [number(auc) for auc in audit.before.auc.tolist()]
+def _labels(attributes: Mapping[str, Data], width: int) -> Iterator[Table | Text]:
+    heads = {"+": "n_positive", "-": "n_negative", "NA": "n_missing"}
+    heads |= {"share\n+": "prevalence", "share\nNA": "missing_rate", "groups": "n_groups"}
+    columns = _cells(attributes.values(), heads)
+    for part in ("train", "val", "test"):
+        fewest = [(row[f"min_{part}_positive"], row[f"min_{part}_negative"]) for row in attributes.values()]
+        columns[f"{part}\n+/-"] = [f"{positive}/{negative}" for positive, negative in fewest]
+    columns["p"] = [p_value(row["signal"]["adjusted"]) for row in attributes.values()]
+    columns["AUC"] = [number(row["signal"]["auc"]) for row in attributes.values()]
     spare = ("train\n+/-", "groups", "share\nNA", "val\n+/-", "share\n+", "AUC", "test\n+/-", "p")
-    yield from _table("attribute", audit.attributes, columns, width, spare)
+    yield from _table("attribute", list(attributes), columns, width, spare)
     caption = (
         "groups: duplicate groups with an observed label; train, val, test: the fewest of any fold; p: association "
         "with the features before training, Holm-adjusted; AUC: of a linear probe, out of fold"
@@ -116,24 +128,15 @@ def _labels(audit: Audit, width: int) -> Iterator[Table | Text]:
     yield Text(caption, style="dim")
 
 
-def _pairs(audit: Audit, width: int) -> Iterator[Table | Text]:
-    every = [(a, b) for b in range(len(audit.attributes)) for a in range(b)]
-    if not every:
+def _pairs(pairs: Sequence[Data], width: int) -> Iterator[Table | Text]:
+    if not pairs:
         return
-    strongest = sorted(every, key=lambda places: -np.nan_to_num(abs(audit.together.phi[places])))[:SHOWN_PAIRS]
-    rows = [pair(audit, a, b) for a, b in strongest]
-    columns = {
-        "both\nobserved": [str(row["n_observed"]) for row in rows],
-        "both\n+": [str(row["n_both"]) for row in rows],
-        "phi": [number(row["phi"]) for row in rows],
-        "b if a": [number(row["b_if_a"]) for row in rows],
-        "b if\nnot a": [number(row["b_if_not_a"]) for row in rows],
-        "both\nNA": [str(row["n_both_missing"]) for row in rows],
-        "phi\nof NA": [number(row["missing_phi"]) for row in rows],
-    }
+    rows = sorted(pairs, key=lambda row: -np.nan_to_num(abs(row["phi"])))[:SHOWN_PAIRS]
+    heads = {"both\nobserved": "n_observed", "both\n+": "n_both", "phi": "phi", "b if a": "b_if_a"}
+    heads |= {"b if\nnot a": "b_if_not_a", "both\nNA": "n_both_missing", "phi\nof NA": "missing_phi"}
     spare = ("phi\nof NA", "both\nNA", "b if\nnot a", "b if a", "both\n+")
-    yield from _table("a, b", [f"{row['a']}, {row['b']}" for row in rows], columns, width, spare)
-    more = len(every) - len(rows)
+    yield from _table("a, b", [f"{row['a']}, {row['b']}" for row in rows], _cells(rows, heads), width, spare)
+    more = len(pairs) - len(rows)
     smaller = f"; {more} more pairs with a smaller one: --format json" if more else ""
     yield Text(f"phi: correlation{smaller}", style="dim")
 
@@ -154,40 +157,33 @@ def _missing(audit: Audit) -> Iterator[Text]:
     yield Text(f"the smallest p of each kind, Holm-adjusted over its tests; a warning from p < {LEVEL:g}", style="dim")
 
 
-def _duplicates(audit: Audit, width: int) -> Iterator[Text]:
-    repeated = [" = ".join(audit.ids[row] for row in rows) for rows in copies(audit.content)]
-    yield _flow("exact: ", repeated[:SHOWN_PAIRS] or ["none"], "; ", width)
-    if repeated:
-        shares = zip(audit.attributes, audit.disagreement.differing, audit.disagreement.pairs, strict=True)
-        differing = listed([f"{name} {n} of {pairs}" for name, n, pairs in shares])
-        more = f"; {len(repeated) - SHOWN_PAIRS} more: --format json" if len(repeated) > SHOWN_PAIRS else ""
+def _duplicates(data: Data, width: int) -> Iterator[Text]:
+    duplicates = data["duplicates"]
+    copies = [" = ".join(names) for names in duplicates["exact"]]
+    yield _flow("exact: ", copies[:SHOWN_PAIRS] or ["none"], "; ", width)
+    if copies:
+        shares = {name: row["duplicates"] for name, row in data["attributes"].items()}
+        differing = listed([f"{name} {share['differing']} of {share['pairs']}" for name, share in shares.items()])
+        more = f"; {len(copies) - SHOWN_PAIRS} more: --format json" if len(copies) > SHOWN_PAIRS else ""
         yield Text(f"  labels that differ between copies: {differing}{more}", style="dim")
-    near = audit.near
-    pairs = [
-        f"{audit.ids[first]} ~ {audit.ids[second]} {number(float(cosine))}"
-        + ("*" if audit.part[first] != audit.part[second] else "")
-        for first, second, cosine in zip(near.first, near.second, near.cosine, strict=True)
-    ]
-    yield _flow(f"near (cosine >= {NEAR:g}): ", pairs[:SHOWN_PAIRS] or ["none"], "; ", width)
-    if near.total:
-        text = f"  this split separates {near.cut} of {count(near.total, 'pair')} (*), one that ignores duplicates "
-        text += f"{near.total * cut_chance(audit.part):.1f} on average"
-        text += f"; the {len(pairs)} most similar: --format json" if near.total > SHOWN_PAIRS else ""
+    near, total = duplicates["near"], duplicates["n_near_pairs"]
+    pairs = [f"{pair['a']} ~ {pair['b']} {number(pair['cosine'])}{'*' if pair['cut'] else ''}" for pair in near]
+    yield _flow(f"near (cosine >= {duplicates['near_threshold']:g}): ", pairs[:SHOWN_PAIRS] or ["none"], "; ", width)
+    if total:
+        text = f"  this split separates {duplicates['near_pairs_cut_by_this_split']} of {count(total, 'pair')} (*), "
+        text += f"one that ignores duplicates {duplicates['near_pairs_cut_by_a_naive_split']:.1f} on average"
+        text += f"; the {len(pairs)} most similar: --format json" if total > SHOWN_PAIRS else ""
         yield Text(text, style="dim")
 
 
-def _suspects(audit: Audit, width: int) -> Iterator[Text]:
-    suspects = audit.suspects
-    columns = (suspects.row, suspects.attribute, suspects.positive, suspects.probability.tolist())
-    for a in np.unique(suspects.attribute):
-        labels = [
-            f"{audit.ids[row]} {'+' if positive else '-'}{number(probability)}"
-            for row, attribute, positive, probability in zip(*columns, strict=True)
-            if attribute == a
-        ]
-        yield _flow(f"{audit.attributes[a]}: ", labels, ", ", width)
-    if len(suspects.row):
-        more = int(suspects.total.sum()) - len(suspects.row)
+def _suspects(data: Data, width: int) -> Iterator[Text]:
+    places = {name: place for place, name in enumerate(data["attributes"])}
+    suspects = sorted(data["suspects"], key=lambda row: places[row["attribute"]])
+    for attribute, rows in groupby(suspects, key=lambda row: row["attribute"]):
+        labels = [f"{row['image_id']} {'-+'[row['label']]}{number(row['probability_of_label'])}" for row in rows]
+        yield _flow(f"{attribute}: ", labels, ", ", width)
+    if suspects:
+        more = sum(row["n_suspects"] for row in data["attributes"].values()) - len(suspects)
         rest = f"; {SUSPECTS} shown, {more} more suspected" if more else ""
         yield Text(f"the label, + or -, and its out-of-fold probability by a linear probe{rest}", style="dim")
 

@@ -1,0 +1,108 @@
+"""What the files of a run hold, put together from its plan, its data and its training; nothing is written here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+
+from aimonk_bench.backbones.encoder import pick_device
+from aimonk_bench.data.labels import Labels
+from aimonk_bench.data.splits import Fold
+from aimonk_bench.evaluation import metrics
+from aimonk_bench.evaluation.predictions import Predictions
+from aimonk_bench.records import environment
+from aimonk_bench.records.run import Status
+from aimonk_bench.suite.dataset import EncodedDataset, SplitLabels
+from aimonk_bench.suite.plan import PlannedRun
+from aimonk_bench.training.outcome import Trained
+
+
+def predictions(
+    trained: Trained, dataset: EncodedDataset, labels: SplitLabels, folds: Sequence[Fold], seeds: Sequence[int]
+) -> Predictions:
+    """The logits of all folds as one table: a row per (fold, split, image), in label-file order within a part."""
+    parts = [(number, part, getattr(fold, part)) for number, fold in enumerate(folds) for part in ("val", "test")]
+    rows = np.concatenate([part_rows for _, _, part_rows in parts])
+    sizes = [len(part_rows) for _, _, part_rows in parts]
+    observed = np.concatenate([getattr(labels, part).observed[part_rows] for _, part, part_rows in parts])
+    counts = [labels.train[fold.train].counts() for fold in folds]  # positives and negatives [A]
+    return Predictions(
+        logits=np.concatenate([trained.logits[number][part] for number, part, _ in parts], axis=1),
+        labels=Labels.of(dataset.labels.targets[rows], observed, dataset.labels.attributes),
+        split=np.repeat([part for _, part, _ in parts], sizes),
+        fold=np.repeat(np.array([number for number, _, _ in parts], np.int16), sizes),
+        group=dataset.groups[rows].astype(np.int32),
+        image_id=np.array(dataset.listed.ids)[rows],
+        seed=np.array(seeds, np.int64),
+        train_positive=np.stack([positive for positive, _ in counts]).astype(np.int32),
+        train_observed=np.stack([positive + negative for positive, negative in counts]).astype(np.int32),
+        truth=None if dataset.truth is None else dataset.truth[rows],
+    )
+
+
+def data_json(
+    planned: PlannedRun, dataset: EncodedDataset, labels: SplitLabels, folds: Sequence[Fold], trained: Trained
+) -> dict[str, Any]:
+    """The content of ``data.json``."""
+    attributes = dataset.labels.attributes
+    positive, negative = dataset.labels.counts()
+    observed = positive + negative
+    drawn = trained.effective_positive_rate.reshape(-1, len(attributes)).T  # [A, heads]
+    drawn_rate = metrics.macro(drawn, np.isfinite(drawn))  # over the heads that drew an observed label
+    by_attribute = {
+        "n_positive": positive,
+        "n_observed": observed,
+        "n_hidden": observed - labels.train.observed.sum(0),
+        "prevalence": positive / np.where(observed, observed, np.nan),
+        "sampled_prevalence": drawn_rate,
+    }
+    return {
+        "n_listed": len(dataset.labels) + len(dataset.skipped),
+        "n_used": len(dataset.labels),
+        "skipped": [asdict(item) for item in dataset.skipped],
+        "fingerprint": dataset.fingerprint,
+        "folds": [{part: len(getattr(fold, part)) for part in ("train", "val", "test")} for fold in folds],
+        "views": planned.config.transform.views,
+        "n_groups": len(np.unique(dataset.groups)),
+        **{name: dict(zip(attributes, values, strict=True)) for name, values in by_attribute.items()},
+        "chosen_epoch": trained.chosen_epoch,
+        "tune": None if trained.tuning is None else asdict(trained.tuning),
+        "notes": [*dataset.listed.notes, *trained.notes],
+        "signal": vars(dataset.association),
+    }
+
+
+def environment_json(planned: PlannedRun, engine: str) -> dict[str, Any]:
+    """The content of ``environment.json``.
+
+    Args:
+        engine: which encoded the images.
+    """
+    weights = planned.encoder.weights
+    facts = {
+        "name": weights.name,
+        "requested": weights.requested,
+        "source": weights.source,
+        "file": weights.file and str(weights.file),
+        "sha256": weights.sha256,
+        "licence": weights.licence,
+        "non_commercial": weights.non_commercial,
+        "freeze": planned.encoder.freeze,
+    }
+    return environment.environment(facts, engine, pick_device(planned.config.train.device))
+
+
+def status(
+    planned: PlannedRun, state: Literal["done", "failed"], seconds: Mapping[str, float], reason: str | None = None
+) -> Status:
+    """The content of ``status.json``.
+
+    Args:
+        seconds: phase -> seconds; a phase that the run did not reach is absent.
+        reason: why it failed.
+    """
+    rounded = {phase: round(elapsed, 3) for phase, elapsed in seconds.items()}
+    return Status(planned.id, state, rounded, reason, planned.parts, planned.columns, planned.complexity)

@@ -1,0 +1,144 @@
+"""The images of a suite: as listed, and encoded, with all that is computed once for every run on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from aimonk_bench.backbones.features import FeatureMatrix
+from aimonk_bench.config.fields import DataConfig, HideConfig, Holdout, KFold
+from aimonk_bench.data import image_files, splits, truth
+from aimonk_bench.data.hiding import hide
+from aimonk_bench.data.image_files import ImageFile, Skipped
+from aimonk_bench.data.labels import LabelFile, Labels
+from aimonk_bench.data.splits import Fold
+from aimonk_bench.evaluation.association import BeforeTraining, before_training
+from aimonk_bench.evaluation.probe import probe
+
+HIDING = 0x4849  # second word of the seed of hiding: other random numbers than those of a split or of synthetic data
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The rows of a label file and the image file of each.
+
+    Attributes:
+        listed: the N rows of the label file.
+        images: [N] None where the image is missing.
+        skipped: those missing images.
+        fingerprint: hex digest of ids, observed targets, image hashes and the truth, where there is one.
+        truth: [N, A], observed where the truth file states the label; None without such a file.
+    """
+
+    listed: LabelFile
+    images: list[ImageFile | None]
+    skipped: list[Skipped]
+    fingerprint: str
+    truth: Labels | None
+
+
+def locate(data: DataConfig, listed: LabelFile) -> Dataset:
+    """Find and hash the images that a label file lists; none is decoded.
+
+    Raises:
+        UserError: images are missing and not to be skipped, or the truth is wrong.
+    """
+    true_labels = truth.load(data, listed)
+    images, skipped = image_files.locate(listed, data.images, data.on_bad_image)
+    fingerprint = truth.fingerprint(image_files.fingerprint(listed, images), true_labels)
+    return Dataset(listed, images, skipped, fingerprint, true_labels)
+
+
+@dataclass(frozen=True, eq=False)
+class SplitLabels:
+    """The labels [N, A] as the training, validation and test rows of every fold show them.
+
+    Targets are the same in all three; what is hidden from training is not observed in ``train``, and in ``val`` only if
+    it is hidden from validation too. Test rows show every label.
+    """
+
+    train: Labels
+    val: Labels
+    test: Labels
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedDataset:
+    """The N images that can be used, in label-file order, and their features.
+
+    Attributes:
+        listed: their rows of the label file.
+        groups: [N] group numbers; a split never cuts a group.
+        skipped: listed images that are left out.
+        fingerprint: of the whole data set.
+        stored: output of the frozen layers, index [V, N].
+        pooled: pooled features of the pretrained network; the same matrix if all its layers are frozen.
+        truth: [N, A], observed where the truth file states the label; None without such a file.
+    """
+
+    listed: LabelFile
+    groups: np.ndarray
+    skipped: list[Skipped]
+    fingerprint: str
+    stored: FeatureMatrix
+    pooled: FeatureMatrix
+    truth: Labels | None
+    _splits: dict[Holdout | KFold, list[Fold]] = field(default_factory=dict)
+    _probes: dict[tuple[int, bytes], np.ndarray] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> Labels:
+        """The labels [N, A]."""
+        return self.listed.labels
+
+    def folds(self, scheme: Holdout | KFold) -> list[Fold]:
+        """The folds of a split, computed once.
+
+        Raises:
+            UserError: the split is impossible.
+        """
+        if scheme not in self._splits:
+            self._splits[scheme] = splits.split(scheme, self.labels, self.groups)
+        return self._splits[scheme]
+
+    def split_labels(self, hiding: HideConfig | None, folds: Sequence[Fold]) -> SplitLabels:
+        """The labels that each part of a split shows.
+
+        What is hidden does not depend on the split, except under the mechanism ``score``: there a label of a test row
+        must not reach the training rows of its fold through the probe's scores, and so through what is hidden. The
+        probe is therefore fitted on one test part at a time, and in a hold-out on all rows that are not tested.
+        """
+        labels = self.labels
+        if hiding is None:
+            return SplitLabels(labels, labels, labels)
+        everything = np.arange(len(labels))
+        parts = [everything]
+        if hiding.mechanism == "score":
+            tested = [fold.test for fold in folds]
+            parts = tested if len(folds) > 1 else [np.setdiff1d(everything, tested[0])]
+        rng = np.random.default_rng([hiding.seed, HIDING])
+        hidden = np.zeros(labels.shape, bool)
+        for rows in parts:
+            scores = self._probe(rows, hiding.seed) if hiding.mechanism == "score" else None
+            hidden[rows] = hide(hiding.mechanism, hiding.fraction, labels[rows], scores, rng)
+        visible = labels.masked(~hidden)
+        return SplitLabels(train=visible, val=labels if hiding.rows == "train" else visible, test=labels)
+
+    def features(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Pooled features float32 [R, D] of the unaugmented images, by default of all N."""
+        return np.asarray(self.pooled.rows[self.pooled.index[0, rows]], np.float32)
+
+    @cached_property
+    def association(self) -> BeforeTraining:
+        """The association test before training: all observed labels against the features of unaugmented images."""
+        return before_training(self.features(), self.labels, self.groups, seed=0)
+
+    def _probe(self, rows: np.ndarray, seed: int) -> np.ndarray:
+        """Out-of-fold scores [R, A] of a linear probe fitted on these rows alone, computed once."""
+        key = seed, rows.tobytes()
+        if key not in self._probes:
+            self._probes[key] = probe(self.features(rows), self.labels[rows], self.groups[rows], seed=seed)
+        return self._probes[key]

@@ -1,0 +1,173 @@
+"""Where tasks run: the same results everywhere, and no process that outlives its use."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_suite import execute, files_of_runs
+
+from aimonk_bench.suite import executors
+from aimonk_bench.suite.clock import Clock
+from aimonk_bench.suite.executors import TaskQueue, Workers
+
+linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux which processes there are")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The result of a task that says where it ran."""
+
+    number: int
+    pid: int
+    seconds: dict[str, float]
+
+
+def answer(number: int) -> Answer:
+    return Answer(number, os.getpid(), {"score": 0.0})
+
+
+def fail(number: int) -> Answer:
+    raise ZeroDivisionError(f"planted {number}")
+
+
+def die(driver: int) -> Answer:
+    """Kill the worker; in the driver this is an answer."""
+    if os.getpid() != driver:
+        os._exit(1)
+    return answer(driver)
+
+
+def collected(workers: Workers, *tasks: Any) -> list[Future[Answer]]:
+    """The futures of tasks scored beside training in this process, in the order of their ends."""
+    done: list[Future[Answer]] = []
+    queue = TaskQueue(Clock(), score=workers)
+    for task in tasks:
+        queue.submit("score", "a run", task, done.append)
+    queue.finish()
+    return done
+
+
+def test_every_executor_leaves_the_same_files(suite: Path, pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`suite` has four runs and was executed serially, as they are too few for a worker."""
+    expected = files_of_runs(suite)
+    monkeypatch.setattr(executors, "cores", lambda: 1)
+    monkeypatch.setattr(executors, "WORTHWHILE", 2)
+    for name in ("auto", "processes"):
+        assert execute(pair, pair.parent / name, f"run.executor={name}") == 0
+        assert files_of_runs(pair.parent / name) == expected
+
+
+def test_a_worker_answers_and_a_task_that_raises_leaves_it_alive() -> None:
+    with Workers(1) as workers:
+        one, two, three = collected(workers, partial(answer, 1), partial(fail, 2), partial(answer, 3))
+    assert one.result().pid == three.result().pid != os.getpid()
+    assert str(two.exception()) == "planted 2"
+
+
+def test_tasks_of_a_worker_that_dies_are_done_here(caplog: pytest.LogCaptureFixture) -> None:
+    driver = os.getpid()
+    with Workers(1) as workers:
+        done = collected(workers, partial(die, driver), partial(answer, 2))
+        assert [future.result().number for future in done] == [driver, 2]
+        assert {future.result().pid for future in done} == {driver}
+        assert "a run was not scored in its worker process and is now" in caplog.text
+        (late,) = collected(workers, partial(answer, 3))
+        assert late.result().pid == driver
+
+
+def test_what_a_worker_is_behind_with_is_done_here() -> None:
+    with Workers(1) as workers:
+        queue, done = TaskQueue(Clock(), score=workers, limit=2), []
+        for number in range(4):
+            queue.submit("score", "a run", partial(answer, number), done.append)
+        assert [future.result().pid == os.getpid() for future in done] == [True, True]
+        queue.finish()
+    assert sorted(future.result().number for future in done) == [0, 1, 2, 3]
+
+
+def test_trainings_in_workers_are_dropped_after_an_interruption_and_scoring_goes_on_here() -> None:
+    with Workers(1) as workers:
+        queue, done = TaskQueue(Clock(), train=workers, score=workers), []
+        queue.submit("train", "a run", partial(time.sleep, 600), done.append)
+        queue.submit("score", "another run", partial(answer, 1), done.append)
+        queue.drop_training()
+        queue.finish()
+    assert [future.result().pid for future in done] == [os.getpid()]
+
+
+@linux_only
+def test_an_interruption_ends_the_workers_whatever_they_do() -> None:
+    """Ctrl-C itself does not reach them."""
+
+    def interrupted(workers: Workers) -> None:
+        with workers:
+            pids.append(workers.submit(os.getpid).result())
+            sleeping.append(workers.submit(time.sleep, 600))
+            os.kill(pids[0], signal.SIGINT)
+            raise KeyboardInterrupt
+
+    pids: list[int] = []
+    sleeping: list[Future[None]] = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(Workers(1))
+    assert isinstance(sleeping[0].exception(), BrokenProcessPool)
+    assert not alive(pids[0])
+
+
+# Asks a worker for its number; a main module without a guard would start another worker, and so on.
+UNGUARDED = """
+import os
+from aimonk_bench.suite.executors import Workers
+
+print("once")
+with Workers(1) as workers:
+    assert workers.submit(os.getpid).result() != os.getpid()
+"""
+ABANDONED = """
+import os
+from aimonk_bench.suite.executors import Workers
+
+workers = Workers(1)
+print(workers.submit(os.getpid).result(), flush=True)
+os._exit(1)
+"""
+
+
+def test_a_worker_imports_neither_the_main_module_nor_what_lies_in_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "matplotlib.py").write_text("raise ImportError('not this one')")
+    script = tmp_path / "scripts" / "unguarded.py"
+    script.parent.mkdir()
+    script.write_text(UNGUARDED)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("once\n", "", 0)
+
+
+@linux_only
+def test_a_worker_ends_with_a_driver_that_is_killed(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", ABANDONED], stdout=subprocess.PIPE, text=True, timeout=60)
+    pid, deadline = int(done.stdout), time.monotonic() + 60
+    while alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"  # one that nobody waits for has ended too

@@ -1,0 +1,258 @@
+"""Whole runs and suites through the command line: what their folders hold, and what happens when a run fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import oracles
+import pytest
+from small_suite import execute, no_progress, planned, rows_of, statuses
+
+from aimonk_bench import cli
+from aimonk_bench.backbones.features import FeatureStore
+from aimonk_bench.errors import RunFailed
+from aimonk_bench.suite import runner, tasks
+from aimonk_bench.suite.clock import PHASES, Clock
+from aimonk_bench.suite.tasks import Training, TrainingResult
+
+RUN_FILES = {
+    *("config.yaml", "environment.json", "data.json", "history.csv", "loss_curve.png", "predictions.npz"),
+    *("thresholds.json", "metrics.json", "reliability.csv", "status.json"),
+}
+
+
+def test_a_suite_leaves_the_files_of_the_contract(suite: Path) -> None:
+    assert {path.name for path in suite.iterdir()} == {
+        *("suite.json", "statistics.json", "summary.csv", "summary.md", "seconds.json", "runs")
+    }
+    record = json.loads((suite / "suite.json").read_text())
+    assert sorted(path.name for path in (suite / "runs").iterdir()) == sorted(record["ids"])
+    assert [run_id.rpartition("-")[0] for run_id in record["ids"]] == [
+        f"{recipe}-tf_efficientnet_lite0-epochs2"
+        for recipe in (
+            "masked_bce-uniform",
+            "masked_bce-balanced",
+            "focal_gamma_1.0-uniform",
+            "focal_gamma_1.0-balanced",
+        )
+    ]
+    assert record["baseline"] == record["ids"][0]
+    seconds = [json.loads((suite / "runs" / run_id / "status.json").read_text())["seconds"] for run_id in record["ids"]]
+    assert [set(phases) for phases in seconds] == [{"encode", "train", "score"}] * 4
+    assert seconds[0]["encode"] > 0 == sum(phases["encode"] for phases in seconds[1:])
+    for run_id in record["ids"]:
+        assert {path.name for path in (suite / "runs" / run_id).iterdir()} == RUN_FILES
+
+
+def test_the_seconds_of_a_suite_add_up_and_hold_those_of_its_runs(suite: Path) -> None:
+    items = json.loads((suite / "seconds.json").read_text())
+    assert list(items) == [*PHASES, "other", "total"]
+    assert min(items.values()) >= 0
+    assert sum(items.values()) - items["total"] == pytest.approx(items["total"], abs=0.01)
+    for phase in ("encode", "train", "score"):
+        assert items[phase] >= sum(status["seconds"][phase] for status in statuses(suite)) - 0.01
+
+
+def test_encoding_is_charged_to_the_runs_that_needed_it(workplace: Path) -> None:
+    """Two encoders with two runs each: all images are encoded before the first run."""
+    (workplace / "sizes.yaml").write_text(
+        "extends: small.yaml\nsuite:\n  baseline: {transform.size: 48, sampler: uniform}\n"
+        "  axes: {transform.size: [48, 40], sampler: [uniform, balanced]}\n"
+    )
+    out = workplace / "sizes"
+    assert execute(workplace / "sizes.yaml", out) == 0
+    names = json.loads((out / "suite.json").read_text())["ids"]
+    spent = [json.loads((out / "runs" / name / "status.json").read_text())["seconds"]["encode"] for name in names]
+    assert [seconds > 0 for seconds in spent] == [True, False, True, False]
+    assert sum(spent) == pytest.approx(json.loads((out / "seconds.json").read_text())["encode"], abs=0.01)
+
+
+def test_scikit_learn_reproduces_every_number_of_the_summary(suite: Path) -> None:
+    ids = json.loads((suite / "suite.json").read_text())["ids"]
+    expected = {run_id: oracles.scored(suite / "runs" / run_id) for run_id in ids}
+    rows = rows_of(suite / "summary.csv")
+    assert len(rows) == 4 * 5
+    for row in rows:
+        own, base = (expected[run_id][row["attribute"]] for run_id in (row["run"], ids[0]))
+        wanted = {**own, "delta": own["f1_tuned"] - base["f1_tuned"], "seeds": 2}
+        words = ("run", "state", "backbone", "weights", "loss", "missing", "sampler", "attribute")
+        found = {name: float(value) for name, value in row.items() if value and name not in (*words, "seconds")}
+        if row["attribute"] == "macro":
+            del wanted["threshold"]
+        limits = {name: found.pop(name) for name in [*found] if name.endswith(("_low", "_high", "p_value"))}
+        for name in {name.rpartition("_")[0] for name in limits} - {"p"}:
+            assert limits[f"{name}_low"] <= found[name] <= limits[f"{name}_high"]
+        assert set(limits) == {
+            *("f1_default_low", "f1_default_high", "f1_tuned_low", "f1_tuned_high"),
+            *(() if row["run"] == ids[0] else ("delta_low", "delta_high", "p_value")),
+        }
+        assert found == pytest.approx(wanted, rel=1e-12, abs=1e-15)
+
+
+def test_a_failed_run_has_the_seconds_of_the_phases_it_reached(
+    pair: Path, monkeypatch: pytest.MonkeyPatch, workplace: Path
+) -> None:
+    real, drawn = tasks.loss_curve, []
+
+    def fail_once(*arguments: Any) -> bytes:
+        drawn.append(arguments)
+        if len(drawn) == 2:
+            raise OSError("No space left on device")
+        return real(*arguments)
+
+    monkeypatch.setattr(tasks, "loss_curve", fail_once)
+    out = workplace / "seconds"
+    assert execute(pair, out) == 3
+    ended = statuses(out)
+    assert sorted(status["state"] for status in ended) == ["done"] * 3 + ["failed"]
+    assert all(status["seconds"].keys() == {"encode", "train", "score"} for status in ended)
+    (failed,) = (status for status in ended if status["state"] == "failed")
+    assert failed["reason"] == "OSError: No space left on device"
+    assert [path.name for path in sorted((out / "runs" / failed["id"]).iterdir())] == ["config.yaml", "status.json"]
+
+
+def test_an_encoder_that_cannot_be_had_is_tried_once(
+    pair: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[object] = []
+
+    def fail(*arguments: object) -> None:
+        tried.append(arguments)
+        raise RunFailed("engine: onnxruntime: no")
+
+    monkeypatch.setattr(FeatureStore, "features", fail)
+    assert execute(pair, workplace / "none") == 1
+    assert len(tried) == 1
+
+
+def test_a_failed_run_is_recorded_and_the_others_go_on(
+    pair: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = tasks.train
+
+    def fail_for_focal(training: Training, *options: Any) -> TrainingResult:
+        if training.recipe.loss.name == "focal":
+            raise RunFailed("loss is not finite at epoch 2")
+        return real(training, *options)
+
+    monkeypatch.setattr(tasks, "train", fail_for_focal)
+    out = workplace / "half"
+    assert execute(pair, out) == 3
+    captured = capsys.readouterr()
+    assert "failed: loss is not finite at epoch 2" in " ".join(captured.out.split())
+    assert "focal(gamma=1.0) + uniform failed: loss is not finite at epoch 2" in captured.err
+    states = {row["run"].partition("-")[0]: row["state"] for row in rows_of(out / "summary.csv")}
+    assert states == {"masked_bce": "done", "focal_gamma_1.0": "failed"}
+    monkeypatch.undo()
+    assert execute(pair, out) == 0
+
+
+def test_an_unexpected_error_is_a_failed_run_with_its_traceback(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object, **named: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(tasks, "train", fail)
+    out = workplace / "broken"
+    assert cli.main(["run", str(workplace / "small.yaml"), "--out", str(out)]) == 1
+    assert "Traceback" in capsys.readouterr().err
+    status = json.loads((out / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert status["reason"] == "ZeroDivisionError: planted"
+
+
+def test_weights_that_cannot_be_had_fail_a_run_and_only_it(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`run` exits 2 before anything; a suite exits 3 and goes on."""
+    absent = "backbone={name: tf_efficientnet_lite0, weights: 'package:not-installed'}"
+    assert cli.main(["run", str(workplace / "small.yaml"), "--set", absent, "--out", str(workplace / "no")]) == 2
+    assert "not-installed" in capsys.readouterr().err
+    assert not (workplace / "no").exists()
+    (workplace / "weights.yaml").write_text(
+        "extends: small.yaml\n"
+        "suite:\n  baseline: {backbone.weights: imagenet}\n"
+        "  axes: {backbone.weights: [imagenet, 'package:not-installed']}\n"
+    )
+    assert cli.main(["suite", str(workplace / "weights.yaml"), "--out", str(workplace / "weights")]) == 3
+    assert "not-installed" in capsys.readouterr().out
+    (failed,) = (status for status in statuses(workplace / "weights") if status["state"] == "failed")
+    assert not {"train", "score"} & failed["seconds"].keys()
+
+
+def test_a_mistake_that_only_one_run_meets_is_its_own_failure(workplace: Path) -> None:
+    (workplace / "bad.pth").write_bytes(b"not weights")
+    (workplace / "mistake.yaml").write_text(
+        "extends: small.yaml\n"
+        "suite:\n  baseline: {backbone.weights: imagenet}\n"
+        "  axes: {backbone.weights: [imagenet, ./bad.pth, none]}\n"
+    )
+    out = workplace / "mistake"
+    assert execute(workplace / "mistake.yaml", out) == 3
+    states = [row["state"] for row in rows_of(out / "summary.csv") if row["attribute"] == "macro"]
+    assert states == ["done", "failed", "done"]
+
+
+def test_a_split_that_is_impossible_leaves_the_folder_alone(
+    pair: Path, suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (suite / "suite.json").read_bytes()
+    assert execute(pair, suite, "split={scheme: kfold, folds: 81}") == 2
+    assert "split.folds: found 81" in capsys.readouterr().err
+    assert (suite / "suite.json").read_bytes() == before
+
+
+def test_two_processes_do_not_write_into_one_folder(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with runner.alone(workplace / "shared"):
+        assert cli.main(["run", str(workplace / "small.yaml"), "--out", str(workplace / "shared")]) == 2
+    assert "another process is writing there" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb, config in (("run", "small.yaml"), ("suite", "valid.yaml")):
+        (workplace / "valid.yaml").write_text(
+            "extends: small.yaml\nsuite: {baseline: {loss: hill}, axes: {loss: [hill, focal]}}\n"
+        )
+        assert cli.main([verb, str(workplace / config), "--out", "/proc/here"]) == 2
+        assert "/proc/here: cannot be written" in capsys.readouterr().err
+
+
+def test_bad_images_are_errors_or_reported(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = (workplace / "synthetic" / "labels.txt").read_text() + "gone.jpg 1 1 1 1\njunk.jpg 1 1 0 0\n"
+    (workplace / "bad.txt").write_text(listed)
+    (workplace / "synthetic" / "images" / "junk.jpg").write_bytes(b"not an image")
+    asked = ["run", str(workplace / "small.yaml"), "--set", f"data.labels={workplace / 'bad.txt'}"]
+    assert cli.main([*asked, "--out", str(workplace / "bad")]) == 2
+    assert "bad.txt:81: image gone.jpg is missing" in capsys.readouterr().err
+    assert cli.main([*asked, "--set", "data.on_bad_image=skip", "--out", str(workplace / "bad")]) == 0
+    captured = capsys.readouterr()
+    assert "skipped gone.jpg: missing" in captured.err
+    assert "skipped junk.jpg" in captured.err
+    content = json.loads((workplace / "bad" / "data.json").read_text())
+    assert (content["n_listed"], content["n_used"]) == (82, 80)
+    assert [(item["image_id"], item["line"]) for item in content["skipped"]] == [("gone.jpg", 81), ("junk.jpg", 82)]
+    (workplace / "bad.txt").write_text(listed.replace("gone.jpg 1 1 1 1\n", ""))
+    assert cli.main([*asked, "--out", str(workplace / "worse")]) == 2
+    assert "bad.txt:81: image junk.jpg cannot be decoded" in capsys.readouterr().err
+    assert not (workplace / "worse").exists()
+
+
+def test_values_under_na_change_nothing(pair: Path, workplace: Path) -> None:
+    """The loader puts 0 under NA; whatever a caller's array holds there must not reach any file of a suite."""
+    config = workplace / "na.yaml"
+    config.write_text(pair.read_text().replace("uniform, balanced", "uniform, balanced, inverse_frequency"))
+    outs = [workplace / "na-as-loaded", workplace / "na-randomised"]
+    for out in outs:
+        suite = planned(config)
+        labels = suite.dataset.listed.labels
+        if out is outs[1]:
+            noise = np.random.default_rng(0).integers(0, 2, labels.targets.shape, np.int8)
+            labels.targets[~labels.observed] = noise[~labels.observed]
+        runner.execute_suite(suite, out, Clock(), no_progress)
+    for path in outs[0].rglob("*"):
+        if path.name in ("predictions.npz", "thresholds.json", "metrics.json", "history.csv", "data.json"):
+            assert path.read_bytes() == (outs[1] / path.relative_to(outs[0])).read_bytes(), path.name
+    summaries = [[{**row, "seconds": ""} for row in rows_of(out / "summary.csv")] for out in outs]
+    assert summaries[0] == summaries[1]
