@@ -437,7 +437,7 @@ def level_gain(sets: int, rng: np.random.Generator) -> Iterator[Row]:
         if some.sum() >= 100:
             above = float(np.mean(found.low[some] > true[some]))
             yield most(
-                *head, int(some.sum()), "lower 95 % limit above the true gain, where that is above 0", above, 0.05
+                *head, int(some.sum()), "lower 95 % bound above the true gain, where that is above 0", above, 0.05
             )
             yield Row(*head, int(some.sum()), "claimed where it is above 0", float(np.mean(found.p[some] <= 0.05)))
 
@@ -465,7 +465,7 @@ def level_gain_retrained(sets: int, rng: np.random.Generator) -> Iterator[Row]:
             yield most(*head, "claimed at 0.05 where the mean gain is not above 0", claimed, 0.05)
         else:
             above = float(np.mean(lows > np.mean(values)))
-            yield most(*head, "lower 95 % limit above the mean gain, where that is above 0", above, 0.05)
+            yield most(*head, "lower 95 % bound above the mean gain, where that is above 0", above, 0.05)
             yield Row(*head, "claimed where it is above 0", claimed)
 
 
@@ -541,7 +541,7 @@ def strong(images: ImageFeatures) -> Iterator[Row]:
     own = images.dataset.labels
     found = signal.before(images.features, own.targets, own.observed, images.dataset.groups, seed=0)
     for name, p, auc in zip(own.attributes, found.p, found.auc, strict=True):
-        head = "signal before training", images.name, name, 1
+        head = "association test before training", images.name, name, 1
         yield Row(*head, "p", float(p), "<= 0.002", bool(p <= 0.002))
         yield Row(*head, "AUC of the probe", float(auc))
 
