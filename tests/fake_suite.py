@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import oracles
 
 from aimonk_bench import registry
 from aimonk_bench.evaluation import scores, thresholds
@@ -28,44 +30,14 @@ WEIGHTS = {
 def predictions(
     attributes: Sequence[str] = ("attr1", "attr2", "attr3", "attr4"),
     *,
-    images: int = 60,
-    folds: int = 3,
-    seeds: int = 2,
-    signal: float = 1.0,
     noise: int = 0,
-    without_positives: Sequence[str] = (),
+    signal: float = 1.0,
+    **made: Any,
 ) -> Predictions:
-    """The same pictures and labels whatever ``signal`` and ``noise``; a quarter of what is not under test validates."""
-    labels = np.random.default_rng(7)
+    """The same images and labels whatever ``signal`` and ``noise``; the other options are those of `oracles.arrays`."""
     prevalence = np.linspace(0.8, 0.2, len(attributes))
-    targets = (labels.random((images, len(attributes))) < prevalence).astype(np.int8)
-    observed = labels.random(targets.shape) < 0.9
-    targets[:, [name in without_positives for name in attributes]] = 0
-    targets[~observed] = 0
-    rows, fold, split, positive, seen = [], [], [], [], []
-    for f in range(folds):
-        test = np.arange(f, images, max(folds, 3))  # a hold-out tests a third
-        rest = np.setdiff1d(np.arange(images), test)
-        val, train = rest[::4], np.setdiff1d(rest, rest[::4])
-        rows += [*val, *test]
-        fold += [f] * (len(val) + len(test))
-        split += ["val"] * len(val) + ["test"] * len(test)
-        positive.append(targets[train].sum(0))
-        seen.append(observed[train].sum(0))
-    own = np.random.default_rng(noise)
-    logits = signal * (2.0 * targets[rows] - 1) + own.normal(size=(seeds, len(rows), len(attributes)))
-    return Predictions(
-        logits=logits.astype(np.float32),
-        targets=targets[rows],
-        observed=observed[rows],
-        split=np.array(split),
-        fold=np.array(fold, dtype=np.int16),
-        group=np.array(rows, dtype=np.int32),
-        image_id=np.array([f"image_{row}.jpg" for row in rows]),
-        attribute=np.array(attributes),
-        seed=np.arange(seeds, dtype=np.int64),
-        train_positive=np.array(positive, dtype=np.int32),
-        train_observed=np.array(seen, dtype=np.int32),
+    return oracles.predictions(
+        7, attributes=attributes, prevalence=prevalence.tolist(), noise=noise, signal=signal, **made
     )
 
 

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 
 import aimonk_bench
 from aimonk_bench import cli, console, doctor
@@ -247,14 +246,6 @@ def test_every_shipped_config_is_valid_and_opens_with_its_question(path: Path) -
 
 def test_a_config_ships_for_every_loss() -> None:
     assert {path.stem for path in (ROOT / "configs" / "losses").glob("*.yaml")} == set(TABLES.losses)
-
-
-def test_the_readme_names_every_verb_and_the_tree_every_module() -> None:
-    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]  # it is a group
-    readme, contributing = ((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
-    assert [name for name in commands if f"aimonk-bench {name}" not in readme] == []
-    modules = [path for path in (ROOT / "aimonk_bench").rglob("*.py") if path.name != "__init__.py"]
-    assert [path.name for path in modules if path.name not in contributing] == []
 
 
 def test_doctor_finds_opencv_packages_that_overwrote_each_other(

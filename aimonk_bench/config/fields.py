@@ -6,6 +6,7 @@ What a field may be beside another field, `rules` says.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,41 +81,35 @@ def _views(value: Any) -> Any:
     raise ValueError("exact, fresh, or a number of views of at least 1")
 
 
+def unusable_attribute(name: str) -> str | None:
+    """Why an attribute cannot have this name; None if it can."""
+    if name == "macro":
+        return "named 'macro', which is the name of the average over attributes"
+    if not name.strip() or any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
+        return f"named {name!r}, which is not printable"
+    return None
+
+
 def _attributes(names: list[str]) -> list[str]:
-    if "macro" in names:
-        raise ValueError("no attribute named 'macro', which is the name of the average")
-    if "" in names:
-        raise ValueError("no empty name")
+    if problem := next(filter(None, map(unusable_attribute, names)), None):
+        raise ValueError(f"no attribute {problem}")
     return _distinct(names)
 
 
-def _device(value: str) -> str:
-    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is None:
-        raise ValueError("auto, cpu, cuda, cuda:N or mps")
-    return value
+def _matching(pattern: str, expected: str) -> AfterValidator:
+    """Text that the whole pattern matches."""
+
+    def check(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError(expected)
+        return value
+
+    return AfterValidator(check)
 
 
 def is_weight_file(weights: str) -> bool:
     """Whether ``backbone.weights`` is a path, rather than a keyword or an installed package."""
     return weights.endswith(WEIGHT_SUFFIXES) and not weights.startswith("package:")
-
-
-def _weights(value: str) -> str:
-    if value in ("imagenet", "none") or re.fullmatch(r"package:.+", value) or is_weight_file(value):
-        return value
-    raise ValueError("imagenet, none, package:NAME or a path ending in " + ", ".join(WEIGHT_SUFFIXES))
-
-
-def _stage(value: str) -> str:
-    if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", value) is None:
-        raise ValueError("all, none or a stage of the backbone, such as layer4 or blocks.3")
-    return value
-
-
-def _folder_name(value: str) -> str:
-    if not value.strip() or value in (".", "..") or re.search(r"[/\\\x00-\x1f]", value):
-        raise ValueError("a name that can be a folder's")
-    return value
 
 
 def bare_name(value: Any) -> Any:
@@ -134,6 +129,13 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 PathField = Annotated[Path, Field(strict=False)]
 Tokens = Annotated[list[str], AfterValidator(_distinct)]
 Mechanism = Literal["random", "per_class", "positives", "score"]
+Weights = _matching(
+    r"imagenet|none|package:.+|.*\.(safetensors|pth|pt)",
+    f"imagenet, none, package:NAME or a path ending in {', '.join(WEIGHT_SUFFIXES)}",
+)
+Stage = _matching(r"[A-Za-z_]\w*(\.\w+)*", "all, none or a stage of the backbone, such as layer4 or blocks.3")
+Device = _matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:N or mps")
+FolderName = _matching(r"(?!\.{1,2}$)(?=.*\S)[^/\\\x00-\x1f]+", "a name that can be a folder's")
 Entry = Annotated[InstanceOf[Spec], PlainSerializer(Spec.plain), WithJsonSchema({})]  # `jsonschema` fills it in
 
 
@@ -214,8 +216,8 @@ class BackboneConfig(Section):
     """The network, where its weights come from, and how many of its layers are frozen."""
 
     name: str = "resnet18"
-    weights: Annotated[str, AfterValidator(_weights)] = "imagenet"
-    freeze: Annotated[str, AfterValidator(_stage)] = "all"
+    weights: Annotated[str, Weights] = "imagenet"
+    freeze: Annotated[str, Stage] = "all"
     fallback: str | None = None
     engine: Literal["auto", "torch", "onnxruntime"] = "auto"
     dtype: Literal["float32", "float16"] = "float32"
@@ -255,7 +257,7 @@ class TrainConfig(Section):
     ] = [0, 1, 2, 3, 4]
     select: Literal["last", "loss", "f1_default", "average_precision", "roc_auc"] = "last"
     patience: Natural | None = None
-    device: Annotated[str, AfterValidator(_device)] = "auto"
+    device: Annotated[str, Device] = "auto"
 
 
 TRAINABLE_OPTIONS = ("backbone_lr", "accumulate", "precision")  # of train, for trainable layers only
@@ -298,7 +300,7 @@ class RunConfig(Section):
 class Config(Section):
     """One experiment, complete: every path absolute, every option of every entry filled in."""
 
-    name: Annotated[str, AfterValidator(_folder_name)]
+    name: Annotated[str, FolderName]
     data: DataConfig
     hide: HideConfig | None = None
     split: Annotated[

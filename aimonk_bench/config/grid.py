@@ -52,14 +52,6 @@ class Suite:
     baseline: int
 
 
-@dataclass(frozen=True, eq=False)
-class _Cell:
-    """One cell of the grid: the value of each axis and the config they give."""
-
-    values: dict[str, Node]
-    config: Config
-
-
 def public(config: Config) -> dict[str, Any]:
     """Plain data of a config for a run's id: without paths and without what changes no result."""
     paths = {"labels", "images", "truth"}
@@ -101,7 +93,7 @@ def _shown(value: object) -> str:
 
 
 def axis_fault(override: Node, axes: Sequence[str]) -> Fault | None:
-    """A ``--set`` that an axis would undo; axes that no suite may have are not looked at."""
+    """A ``--set`` that an axis would undo; `FIXED` axes are reported elsewhere."""
     for axis in axes:
         if axis.split(".")[0] in FIXED:
             continue
@@ -109,8 +101,86 @@ def axis_fault(override: Node, axes: Sequence[str]) -> Fault | None:
         for part in axis.split("."):
             node = node.child(part) if node else None
         if node:
-            return fault(node.at, axis.split("."), Problem((), "a key that is an axis of the suite", "any other key"))
+            return fault(node.at, axis.split("."), "a key that is an axis of the suite", "any other key")
     return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Cell:
+    """One combination: the value of every axis, and the config that they make."""
+
+    values: dict[str, Node]
+    config: Config
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The tree without ``suite``, and the axes: key -> list of values."""
+
+    base: Node
+    axes: dict[str, Node]
+    tables: Tables
+
+    def read(self, values: Mapping[str, Node]) -> tuple[Config | None, list[Fault]]:
+        """The base with values laid over it, every one at its dotted key."""
+        tree = self.base
+        for key, value in values.items():
+            tree = merge(tree, wrap(key.split("."), value, value.key or value.at))
+        return reader.read(tree, self.tables)
+
+    def cells(self) -> tuple[list[_Cell], list[Fault]]:
+        """Every combination, checked as a whole, so that faults of two axes together are reported too."""
+        cells: list[_Cell] = []
+        faults: list[Fault] = []
+        first: dict[str, _Cell] = {}
+        alternatives = [[replace(value, key=axis.key) for value in axis.items] for axis in self.axes.values()]
+        for combination in itertools.product(*alternatives):
+            values = dict(zip(self.axes, combination, strict=True))
+            config, problems = self.read(values)
+            faults += problems
+            if config is None:
+                continue
+            for key in set(self.axes) & set(config.tune):
+                at, found = self.axes[key].key or self.axes[key].at, f"the axis {key!r} and `tune` of the same key"
+                faults.append(fault(at, ("suite", "axes", key), found, "one of the two"))
+            cell = _Cell(values, config)
+            cells.append(cell)
+            twin = first.setdefault(json.dumps(config.model_dump(mode="json")), cell)
+            if twin is not cell:
+                key = next(key for key in self.axes if values[key] is not twin.values[key])
+                found = f"{registry.show(values[key].plain())}, which gives the same run a second time"
+                faults.append(fault(values[key].at, ("suite", "axes", key), found, "values that differ"))
+        return cells, faults
+
+    def matching(self, cells: list[_Cell], pattern: Node) -> tuple[list[_Cell], list[Fault]]:
+        """The cells whose config the pattern's values leave as it is; the faults if the values are valid in no cell."""
+        results = [self.read({**cell.values, **pattern.children}) for cell in cells]
+        matches = [cell for cell, (config, _) in zip(cells, results, strict=True) if config == cell.config]
+        return matches, (results[0][1] if all(faults for _, faults in results) else [])
+
+    def without(self, cells: list[_Cell], patterns: list[Node]) -> tuple[list[_Cell], list[Fault]]:
+        """The cells that no pattern matches."""
+        left, faults = cells, []
+        for number, pattern in enumerate(patterns):
+            path = ("suite", "exclude", number)
+            matches, invalid = self.matching(cells, pattern)
+            faults += invalid
+            if not matches and not invalid:
+                faults.append(fault(pattern.at, path, "a pattern that matches no run", "values of the axes"))
+            left = [cell for cell in left if cell not in matches]
+            if not left:
+                faults.append(fault(pattern.at, path, "a pattern that removes the last run", "some run left"))
+                break
+        return left, faults
+
+    def baseline(self, cells: list[_Cell], left: list[_Cell], pattern: Node) -> tuple[int, list[Fault]]:
+        """The index of the baseline among the cells that are left."""
+        matches, faults = self.matching(cells, pattern)
+        indices = [index for index, cell in enumerate(left) if cell in matches]
+        if left and len(indices) != 1 and not faults:
+            found = "a run that `exclude` removes" if matches and not indices else f"{len(indices)} runs that match"
+            faults = [fault(pattern.at, ("suite", "baseline"), found, "exactly one")]
+        return (indices or [0])[0], faults
 
 
 def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
@@ -122,22 +192,21 @@ def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
     faults += structure
     if not sound:
         return None, faults
-    axes = section.children["axes"].children
-    excluded = section.children["exclude"].items if "exclude" in section.children else []
-    cells, more = _cells(base_tree, axes, tables)
+    grid = _Grid(base_tree, section.children["axes"].children, tables)
+    baseline, excluded = section.children["baseline"], section.children.get("exclude", tree).items
+    cells, more = grid.cells()
     faults += more
     if base is None or faults:
-        for pattern in (section.children["baseline"], *excluded):
-            known = {key: node for key, node in pattern.children.items() if key in axes}
-            faults += reader.read(_lay(base_tree, known), tables)[1]
+        for pattern in (baseline, *excluded):
+            faults += grid.read({key: node for key, node in pattern.children.items() if key in grid.axes})[1]
         return None, faults
-    kept, faults = _exclude(base_tree, cells, excluded, tables)
-    baseline, more = _baseline(base_tree, cells, kept, section.children["baseline"], tables)
+    left, faults = grid.without(cells, excluded)
+    index, more = grid.baseline(cells, left, baseline)
     if faults or more:
         return None, faults + more
-    labels = {key: list(dict.fromkeys(label(cell.config, key, tables) for cell in cells)) for key in axes}
-    runs = tuple(SuiteRun(tuple(label(cell.config, key, tables) for key in axes), cell.config) for cell in kept)
-    return Suite(base.name, base, labels, runs, baseline), []
+    axes = {key: list(dict.fromkeys(label(cell.config, key, tables) for cell in cells)) for key in grid.axes}
+    runs = tuple(SuiteRun(tuple(label(cell.config, key, tables) for key in axes), cell.config) for cell in left)
+    return Suite(base.name, base, axes, runs, index), []
 
 
 def _structure(tree: Node) -> tuple[list[Fault], bool]:
@@ -167,76 +236,3 @@ def _structure(tree: Node) -> tuple[list[Fault], bool]:
     if size > MAX_RUNS:
         problems.append(Problem(("suite", "axes"), f"{size} runs", f"at most {MAX_RUNS}", on_key=True))
     return [locate(tree, problem) for problem in problems], size <= MAX_RUNS
-
-
-def _lay(base: Node, values: Mapping[str, Node]) -> Node:
-    """The base tree with values laid over it, each at its dotted key."""
-    for key, value in values.items():
-        base = merge(base, wrap(key.split("."), value, value.key or value.at))
-    return base
-
-
-def _cells(base: Node, axes: dict[str, Node], tables: Tables) -> tuple[list[_Cell], list[Fault]]:
-    """Every combination, each checked as a whole: what is wrong in two axes together is seen too."""
-    cells: list[_Cell] = []
-    faults: list[Fault] = []
-    seen: dict[str, _Cell] = {}
-    told: set[str] = set()
-    alternatives = [[replace(value, key=axis.key) for value in axis.items] for axis in axes.values()]
-    for combination in itertools.product(*alternatives):
-        values = dict(zip(axes, combination, strict=True))
-        config, problems = reader.read(_lay(base, values), tables)
-        faults += problems
-        if config is None:
-            continue
-        for key in set(axes) & set(config.tune) - told:
-            told.add(key)
-            problem = Problem((), f"the axis {key!r} and `tune` of the same key", "one of the two", on_key=True)
-            faults.append(fault(axes[key].key or axes[key].at, ("suite", "axes", key), problem))
-        cell = _Cell(values, config)
-        cells.append(cell)
-        twin = seen.setdefault(json.dumps(config.model_dump(mode="json")), cell)
-        if twin is not cell:
-            key = next(key for key in axes if values[key] is not twin.values[key])
-            found = f"{registry.show(values[key].plain())}, which gives the same run a second time"
-            faults.append(fault(values[key].at, ("suite", "axes", key), Problem((), found, "values that differ")))
-    return cells, faults
-
-
-def _matching(base: Node, cells: list[_Cell], pattern: Node, tables: Tables) -> tuple[list[_Cell], list[Fault]]:
-    """The cells that keep their config under the pattern's values; if those are valid in no cell, what is wrong."""
-    hits, found = [], []
-    for cell in cells:
-        config, faults = reader.read(_lay(base, {**cell.values, **pattern.children}), tables)
-        found.append(faults)
-        if config == cell.config:
-            hits.append(cell)
-    return hits, (found[0] if all(found) else [])
-
-
-def _exclude(base: Node, cells: list[_Cell], patterns: list[Node], tables: Tables) -> tuple[list[_Cell], list[Fault]]:
-    """The cells that no pattern matches."""
-    kept, faults = cells, []
-    for number, pattern in enumerate(patterns):
-        path = ("suite", "exclude", number)
-        hits, invalid = _matching(base, cells, pattern, tables)
-        faults += invalid
-        if not hits and not invalid:
-            faults.append(fault(pattern.at, path, Problem((), "a pattern that matches no run", "values of the axes")))
-        kept = [cell for cell in kept if cell not in hits]
-        if not kept:
-            faults.append(fault(pattern.at, path, Problem((), "a pattern that removes the last run", "some run left")))
-            break
-    return kept, faults
-
-
-def _baseline(
-    base: Node, cells: list[_Cell], kept: list[_Cell], pattern: Node, tables: Tables
-) -> tuple[int, list[Fault]]:
-    """The index of the baseline among the kept cells."""
-    hits, faults = _matching(base, cells, pattern, tables)
-    left = [index for index, cell in enumerate(kept) if cell in hits]
-    if kept and len(left) != 1 and not faults:
-        found = "a run that `exclude` removes" if hits and not left else f"{len(left)} runs that match"
-        faults = [fault(pattern.at, ("suite", "baseline"), Problem((), found, "exactly one"))]
-    return (left or [0])[0], faults

@@ -14,7 +14,6 @@ from aimonk_bench.config import grid, reader
 from aimonk_bench.config.fields import Config, Tables
 from aimonk_bench.config.nodes import Fault, fault, scalar
 from aimonk_bench.config.sources import Sources, assemble, user_error
-from aimonk_bench.registry import Problem
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +36,8 @@ def load(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_pat
     tree, faults = sources.tree(sources.overrides), list(sources.faults)
     suite = tree.child("suite")
     if suite is not None:
-        problem = Problem((), "a suite", "one experiment; `aimonk-bench suite` runs suites")
-        faults.append(fault(suite.key or suite.at, ("suite",), problem))
+        expected = "one experiment; `aimonk-bench suite` runs suites"
+        faults.append(fault(suite.key or suite.at, ("suite",), "a suite", expected))
         tree = replace(tree, value={key: node for key, node in tree.children.items() if key != "suite"})
     faults += reader.absent(tree) if check_paths else []
     config, more = reader.read(tree, tables)
@@ -55,8 +54,8 @@ def load_suite(path: Path, tables: Tables, overrides: Sequence[str] = (), *, che
     tree, faults = sources.tree(sources.overrides), list(sources.faults)
     faults += reader.absent(tree) if check_paths else []
     if "suite" not in tree.children:
-        problem = Problem((), "no suite", "the key 'suite'; `aimonk-bench run` runs one experiment")
-        raise user_error([*faults, fault(tree.at, (), problem), *reader.read(tree, tables)[1]])
+        missing = fault(tree.at, (), "no suite", "the key 'suite'; `aimonk-bench run` runs one experiment")
+        raise user_error([*faults, missing, *reader.read(tree, tables)[1]])
     axes = tree.children["suite"].child("axes")
     undone = [grid.axis_fault(layer, list(axes.children) if axes else []) for layer in sources.overrides]
     faults += filter(None, undone)

@@ -1,35 +1,37 @@
-"""YAML text as a tree in which every value remembers where it is written.
+"""YAML text as a tree of nodes, each with the place where it is written.
 
-Scalars follow the YAML 1.2 core rules (``1e-3`` is a number; ``no`` and ``1:30`` are text) and keys are always text.
-The tree is built from PyYAML's event stream: nothing is ever constructed, an alias shares its node, and the size and
-depth a tree has once its aliases are expanded are known without expanding them.
+Scalars follow the YAML 1.2 core schema (``1e-3`` is a number; ``no`` and ``1:30`` are text); keys are always text. The
+tree is built from PyYAML's events: no Python object is constructed, an alias shares the node of its anchor, and the
+expanded size and depth of a tree are known without expanding its aliases.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from aimonk_bench.config.text import NotText, decode
 from aimonk_bench.registry import Problem
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
 MAX_NODES = 100_000  # after the expansion of aliases
 
-_NULL = re.compile(r"|~|null|Null|NULL")
-_TRUE = re.compile(r"true|True|TRUE")
-_FALSE = re.compile(r"false|False|FALSE")
-_INTEGER = re.compile(r"[-+]?[0-9]{1,300}")  # longer than any float: left as text
-_OCTAL = re.compile(r"0o[0-7]{1,300}")
-_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,200}")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)")
-_NAN = re.compile(r"\.(nan|NaN|NAN)")
+# What an unquoted scalar is by the YAML 1.2 core schema; longer integers than any float are left as text.
+SCALARS: tuple[tuple[str, Callable[[str], bool | int | float | None]], ...] = (
+    (r"|~|null|Null|NULL", lambda text: None),
+    (r"true|True|TRUE", lambda text: True),
+    (r"false|False|FALSE", lambda text: False),
+    (r"[-+]?[0-9]{1,300}", int),
+    (r"0o[0-7]{1,300}|0x[0-9a-fA-F]{1,200}", lambda text: int(text, base=0)),
+    (r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", float),
+    (r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", lambda text: float(text.replace(".", ""))),
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -73,9 +75,9 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class Node:
-    """A value, where it is written and, in a map, where its key is.
+    """A value, the place where it is written and, in a map, the place of its key.
 
-    ``size`` and ``depth`` count the nodes and the levels below, aliases expanded; merged trees do not keep them up.
+    ``size`` and ``depth`` count nodes and levels, aliases expanded; merging does not update them.
     """
 
     value: bool | int | float | str | dict[str, Node] | list[Node] | None
@@ -101,7 +103,7 @@ class Node:
         return self.children.get(part)
 
     def plain(self) -> Any:
-        """The data alone, built afresh."""
+        """The data alone, as new dicts and lists."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -114,38 +116,31 @@ def dotted(path: Sequence[str | int]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
-def fault(at: Place, path: Sequence[str | int], problem: Problem) -> Fault:
-    """A problem at a place; its own path goes on from ``path``."""
-    where = dotted([*path, *problem.path])
+def fault(at: Place, path: Sequence[str | int], found: str, expected: str) -> Fault:
+    """What was found at a place, under the key of this path, and what was expected."""
+    return _placed(at, Problem(tuple(path), found, expected))
+
+
+def _placed(at: Place, problem: Problem) -> Fault:
+    where = dotted(problem.path)
     return Fault(at, f"{where}: {problem}" if where else str(problem))
 
 
 def locate(tree: Node, problem: Problem) -> Fault:
-    """The problem at the place its path leads to, or at the last part of it that is written."""
+    """The problem at the place that its path leads to, or at the last part of the path that is written."""
     node = tree
     for part in problem.path:
         child = node.child(part)
         if child is None:
             inside = isinstance(node.value, dict | list)
-            return fault((inside and node.key) or node.at, (), problem)
+            return _placed((inside and node.key) or node.at, problem)
         node = child
-    return fault((node.key or node.at) if problem.on_key else node.at, (), problem)
+    return _placed((node.key or node.at) if problem.on_key else node.at, problem)
 
 
 def scalar(text: str) -> bool | int | float | str | None:
-    """An unquoted scalar by the YAML 1.2 core schema."""
-    for pattern, value in ((_NULL, None), (_TRUE, True), (_FALSE, False)):
-        if pattern.fullmatch(text):
-            return value
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if _OCTAL.fullmatch(text) or _HEXADECIMAL.fullmatch(text):
-        return int(text, base=0)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    if _INFINITE.fullmatch(text) or _NAN.fullmatch(text):
-        return float(text.replace(".", ""))
-    return text
+    """The value of an unquoted scalar."""
+    return next((value(text) for pattern, value in SCALARS if re.fullmatch(pattern, text)), text)
 
 
 def merge(old: Node, new: Node, *, top: bool = True) -> Node:
@@ -184,30 +179,19 @@ def read_text(path: Path, shown: str) -> str:
     Raises:
         Broken: missing, a folder, too large, or not UTF-8; with the place of the first bad byte.
     """
-    folder = path.parent
-
-    def broken(found: str, expected: str, line: int = 0, column: int = 0) -> Broken:
-        return Broken(fault(Place(shown, line, column, folder), (), Problem((), found, expected)))
-
+    at = Place(shown, 0, 0, path.parent)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-    except IsADirectoryError:
-        raise broken("a folder", "a YAML file") from None
     except (OSError, ValueError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        raise broken(reason, "a YAML file") from None
+        reasons: dict[type, str] = {FileNotFoundError: "no such file", IsADirectoryError: "a folder"}
+        raise Broken(fault(at, (), reasons.get(type(error), str(error)), "a YAML file")) from None
     if len(data) > MAX_BYTES:
-        raise broken(f"more than {MAX_BYTES} bytes", "a config file")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise broken("UTF-16 text", "UTF-8", 1, 1)
+        raise Broken(fault(at, (), f"more than {MAX_BYTES} bytes", "a config file"))
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line_start = data.rfind(b"\n", 0, error.start) + 1
-        line = data.count(b"\n", 0, error.start) + 1
-        raise broken(f"the byte 0x{data[error.start]:02x}", "UTF-8 text", line, error.start - line_start + 1) from None
-    return text
+        return decode(data)
+    except NotText as error:
+        raise Broken(fault(replace(at, line=error.line, column=error.column), (), str(error), "UTF-8 text")) from None
 
 
 def parse(text: str, origin: Place, faults: list[Fault]) -> Node:
@@ -215,35 +199,36 @@ def parse(text: str, origin: Place, faults: list[Fault]) -> Node:
 
     Args:
         origin: place of the first character; if its line is 0, every place is this one.
-        faults: repeated keys, tags and merge keys are added to it, the first of two values being kept.
+        faults: receives repeated keys, of which the first counts, tags and merge keys.
 
     Raises:
         Broken: not YAML, more than one document, or too large.
     """
+    parser = _Parser(yaml.parse(text, Loader=yaml.SafeLoader), origin, faults)
     try:
-        return _Parser(text, origin, faults).document()
+        return parser.document()
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
-        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
-        at = replace(origin, line=line, column=column) if origin.line else origin
-        raise Broken(Fault(at, f"found the character #x{ord(text[error.position]):04x}, expected text")) from None
+        at = parser.place(before.count("\n") + 1, error.position - before.rfind("\n"))
+        raise Broken(fault(at, (), f"the character #x{ord(text[error.position]):04x}", "text")) from None
     except yaml.MarkedYAMLError as error:
-        at = origin
-        if error.problem_mark is not None and origin.line:
-            at = replace(origin, line=error.problem_mark.line + 1, column=error.problem_mark.column + 1)
-        context = f" {error.context}" if error.context else ""
+        mark, context = error.problem_mark, f" {error.context}" if error.context else ""
+        at = parser.place(mark.line + 1, mark.column + 1) if mark else origin
         raise Broken(Fault(at, f"not valid YAML{context}: {error.problem}")) from None
 
 
-class _Parser:
-    """Builds nodes from the events of one text; the recursion is as deep as MAX_DEPTH at most."""
+Keys = tuple[str | int, ...]
 
-    def __init__(self, text: str, origin: Place, faults: list[Fault]) -> None:
-        self.events = yaml.parse(text, Loader=yaml.SafeLoader)
-        self.origin = origin
-        self.faults = faults
-        self.anchors: dict[str, Node] = {}
-        self.size = 0  # of what is read so far, aliases expanded
+
+@dataclass
+class _Parser:
+    """Builds nodes from the events of one text; the recursion is at most MAX_DEPTH deep."""
+
+    events: Iterator[Any]
+    origin: Place
+    faults: list[Fault]
+    anchors: dict[str, Node] = field(default_factory=dict)
+    size: int = 0  # nodes read so far, aliases expanded
 
     def document(self) -> Node:
         next(self.events)  # the start of the stream
@@ -253,46 +238,46 @@ class _Parser:
         next(self.events)  # the end of the document
         after = next(self.events)
         if not isinstance(after, yaml.StreamEndEvent):
-            raise self.broken(after, (), "a second document", "one document")
+            raise Broken(self.fault(after, (), "a second document", "one document"))
         return root
 
-    def place(self, event: Any) -> Place:
-        if not self.origin.line:
-            return self.origin
-        return replace(self.origin, line=event.start_mark.line + 1, column=event.start_mark.column + 1)
+    def place(self, line: int, column: int) -> Place:
+        return replace(self.origin, line=line, column=column) if self.origin.line else self.origin
 
-    def report(self, event: Any, path: Sequence[str | int], found: str, expected: str) -> Fault:
-        return fault(self.place(event), path, Problem((), found, expected))
+    def at(self, event: Any) -> Place:
+        return self.place(event.start_mark.line + 1, event.start_mark.column + 1)
 
-    def broken(self, event: Any, path: Sequence[str | int], found: str, expected: str) -> Broken:
-        return Broken(self.report(event, path, found, expected))
+    def fault(self, event: Any, path: Keys, found: str, expected: str) -> Fault:
+        return fault(self.at(event), path, found, expected)
 
-    def node(self, event: Any, path: tuple[str | int, ...]) -> Node:
+    def node(self, event: Any, path: Keys) -> Node:
+        deepest = self.fault(event, path[:3], "a value nested too deeply", f"at most {MAX_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self.anchors:
-                raise self.broken(event, path, f"the alias *{event.anchor}", "one whose anchor stands before it")
+                raise Broken(self.fault(event, path, f"the alias *{event.anchor}", "one whose anchor stands before it"))
             node = self.anchors[event.anchor]
             self.count(event, path, node.size)
         else:
             self.count(event, path, 1)
             if event.tag is not None:
-                self.faults.append(self.report(event, path, f"the tag {event.tag}", "a value without a tag"))
+                self.faults.append(self.fault(event, path, f"the tag {event.tag}", "a value without a tag"))
             if len(path) > MAX_DEPTH:
-                raise self.broken(event, path[:3], "a value nested too deeply", f"at most {MAX_DEPTH} levels")
+                raise Broken(deepest)
             node = self.content(event, path)
             if event.anchor is not None:
                 self.anchors[event.anchor] = node
         if len(path) + node.depth > MAX_DEPTH:
-            raise self.broken(event, path[:3], "a value nested too deeply", f"at most {MAX_DEPTH} levels")
+            raise Broken(deepest)
         return node
 
-    def count(self, event: Any, path: tuple[str | int, ...], size: int) -> None:
+    def count(self, event: Any, path: Keys, size: int) -> None:
         self.size += size
         if self.size > MAX_NODES:
-            raise self.broken(event, path, "too many values once aliases are expanded", f"at most {MAX_NODES}")
+            found = "too many values once aliases are expanded"
+            raise Broken(self.fault(event, path, found, f"at most {MAX_NODES}"))
 
-    def content(self, event: Any, path: tuple[str | int, ...]) -> Node:
-        at = self.place(event)
+    def content(self, event: Any, path: Keys) -> Node:
+        at = self.at(event)
         if isinstance(event, yaml.ScalarEvent):
             text = self.text(event, path)
             return Node(scalar(text) if event.style is None else text, at)
@@ -300,30 +285,30 @@ class _Parser:
         items = list(value.values()) if isinstance(value, dict) else value
         return Node(value, at, None, 1 + sum(i.size for i in items), 1 + max((i.depth for i in items), default=0))
 
-    def sequence(self, path: tuple[str | int, ...]) -> list[Node]:
+    def sequence(self, path: Keys) -> list[Node]:
         items: list[Node] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             items.append(self.node(event, (*path, len(items))))
         return items
 
-    def mapping(self, path: tuple[str | int, ...]) -> dict[str, Node]:
+    def mapping(self, path: Keys) -> dict[str, Node]:
         value: dict[str, Node] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
-                raise self.broken(event, path, "a key that is not text", "plain text before the colon")
+                raise Broken(self.fault(event, path, "a key that is not text", "plain text before the colon"))
             key = self.text(event, path)
-            node = replace(self.node(next(self.events), (*path, key)), key=self.place(event))
+            node = replace(self.node(next(self.events), (*path, key)), key=self.at(event))
             if key == "<<" and event.style is None:
-                self.faults.append(self.report(event, path, "the merge key <<", "keys written out, or `extends`"))
+                self.faults.append(self.fault(event, path, "the merge key <<", "keys written out, or `extends`"))
             elif key in value:
                 again = f"the key once; it is already at {value[key].key}"
-                self.faults.append(self.report(event, (*path, key), "the key a second time", again))
+                self.faults.append(self.fault(event, (*path, key), "the key a second time", again))
             else:
                 value[key] = node
         return value
 
-    def text(self, event: Any, path: Sequence[str | int]) -> str:
+    def text(self, event: Any, path: Keys) -> str:
         text: str = event.value
         if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-            raise self.broken(event, path, ascii(text[:40]), "text without NUL and surrogates")
+            raise Broken(self.fault(event, path, ascii(text[:40]), "text without NUL and surrogates"))
         return text

@@ -108,7 +108,7 @@ def absent(tree: Node) -> list[Fault]:
     for section, key, node, path in _paths(tree):
         kind, exists = ("folder", os.path.isdir) if key == "images" else ("file", os.path.isfile)
         if not exists(path) and not (section == "backbone" and replaceable):
-            faults.append(fault(node.at, (section, key), Problem((), path, f"a {kind} that exists")))
+            faults.append(fault(node.at, (section, key), path, f"a {kind} that exists"))
     return faults
 
 

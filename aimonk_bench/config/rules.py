@@ -5,22 +5,15 @@ A rule is a generator ``rule(config, tables)`` of problems. A new one is a funct
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, get_args
+from typing import get_args
 
 from pydantic import ValidationError
 
 from aimonk_bench import registry
-from aimonk_bench.config.fields import (
-    TRAINABLE_OPTIONS,
-    TUNED_TRAIN_OPTIONS,
-    Config,
-    DataConfig,
-    Holdout,
-    Tables,
-    TrainConfig,
-)
+from aimonk_bench.config.fields import TUNED_TRAIN_OPTIONS, Config, DataConfig, Holdout, Tables, TrainConfig
 from aimonk_bench.registry import Problem, Table, show
 
 
@@ -51,11 +44,17 @@ def _data(config: Config, tables: Tables) -> Iterator[Problem]:
             yield replace(problem, path=("data", *problem.path))
 
 
+def _wrong(config: Config, key: str, expected: str) -> Problem:
+    """The value under a dotted key is wrong beside other keys."""
+    path = tuple(key.split("."))
+    return Problem(path, show(functools.reduce(getattr, path, config)), expected)
+
+
 def _split(config: Config, tables: Tables) -> Iterator[Problem]:
     split = config.split
     if isinstance(split, Holdout) and split.val + split.test >= 1:
         expected = f"less than {1 - split.val:g} (1 - split.val), or no image is left to train on"
-        yield Problem(("split", "test"), show(split.test), expected)
+        yield _wrong(config, "split.test", expected)
 
 
 def _transform(config: Config, tables: Tables) -> Iterator[Problem]:
@@ -76,7 +75,7 @@ def _candidates(config: Config, need: str) -> list[tuple[str, str]]:
 
 
 def _freeze(config: Config, tables: Tables) -> Iterator[Problem]:
-    """A stage that does not exist; only of an existing one it is clear what goes with it."""
+    """A stage that does not exist; if it exists, the keys that do not go with it."""
     freeze = config.backbone.freeze
     for backbone, shown in _candidates(config, "have it") if freeze not in ("all", "none") else ():
         stages = tables.stages(backbone)
@@ -85,58 +84,40 @@ def _freeze(config: Config, tables: Tables) -> Iterator[Problem]:
             expected = expected if stages else f"all or none, because {shown} has no stages"
             yield Problem(("backbone", "freeze"), show(freeze), expected, registry.nearest(freeze, stages))
             return
-    yield from _all_frozen(config) if freeze == "all" else _some_trainable(config)
-    yield from _none_frozen(config) if freeze == "none" else _some_frozen(config)
+    for wrong, key, expected in _clashes(config, freeze):
+        if wrong:
+            yield _wrong(config, key, expected)
 
 
-def _all_frozen(config: Config) -> Iterator[Problem]:
-    for key in TRAINABLE_OPTIONS:
-        value, usual = getattr(config.train, key), TrainConfig.model_fields[key].default
-        if value != usual:
-            shown = usual if isinstance(usual, str) else show(usual)
-            expected = f"{shown}, because under backbone.freeze: all only a head is trained"
-            yield Problem(("train", key), show(value), expected)
-
-
-def _some_trainable(config: Config) -> Iterator[Problem]:
-    if config.train.order == "blocks":
-        expected = "shuffle, because only heads on a frozen backbone (backbone.freeze: all) read the store in blocks"
-        yield Problem(("train", "order"), show("blocks"), expected)
-    if config.tune:
-        expected = "{}, because only heads on a frozen backbone (backbone.freeze: all) are tuned"
-        yield Problem(("tune",), show(config.tune), expected)
-
-
-def _none_frozen(config: Config) -> Iterator[Problem]:
-    backbone, views = config.backbone, config.transform.views
-    if backbone.engine != "auto":
-        expected = "auto, because under freeze: none nothing is encoded"
-        yield Problem(("backbone", "engine"), show(backbone.engine), expected)
-    if backbone.dtype != "float32":
-        expected = "float32, because under freeze: none pixels are stored, as 8-bit integers"
-        yield Problem(("backbone", "dtype"), show(backbone.dtype), expected)
-    if isinstance(views, int):
-        expected = "exact or fresh, because under backbone.freeze: none no views are stored"
-        yield Problem(("transform", "views"), show(views), expected)
-
-
-def _some_frozen(config: Config) -> Iterator[Problem]:
-    if config.transform.views == "fresh":
-        expected = "exact or a number, because fresh views need backbone.freeze: none"
-        yield Problem(("transform", "views"), show("fresh"), expected)
+def _clashes(config: Config, freeze: str) -> Iterator[tuple[bool, str, str]]:
+    """(whether it clashes with ``backbone.freeze``, key, what is expected) for every key that may."""
+    backbone, train, views = config.backbone, config.train, config.transform.views
+    head = "because under backbone.freeze: all only a head is trained"
+    yield freeze == "all" and train.backbone_lr is not None, "train.backbone_lr", f"null, {head}"
+    yield freeze == "all" and train.accumulate != 1, "train.accumulate", f"1, {head}"
+    yield freeze == "all" and train.precision != "auto", "train.precision", f"auto, {head}"
+    heads = "because only heads on a frozen backbone (backbone.freeze: all)"
+    yield freeze != "all" and train.order == "blocks", "train.order", f"shuffle, {heads} read the store in blocks"
+    yield freeze != "all" and bool(config.tune), "tune", f"{{}}, {heads} are tuned"
+    fresh = "exact or a number, because fresh views need backbone.freeze: none"
+    yield freeze != "none" and views == "fresh", "transform.views", fresh
+    stored = "exact or fresh, because under backbone.freeze: none no views are stored"
+    yield freeze == "none" and isinstance(views, int), "transform.views", stored
+    encoded = "auto, because under freeze: none nothing is encoded"
+    yield freeze == "none" and backbone.engine != "auto", "backbone.engine", encoded
+    pixels = "float32, because under freeze: none pixels are stored, as 8-bit integers"
+    yield freeze == "none" and backbone.dtype != "float32", "backbone.dtype", pixels
 
 
 def _train(config: Config, tables: Tables) -> Iterator[Problem]:
     train = config.train
     if train.batch_size % train.accumulate:
         expected = f"a divisor of train.batch_size ({train.batch_size}), which is cut into as many parts"
-        yield Problem(("train", "accumulate"), show(train.accumulate), expected)
+        yield _wrong(config, "train.accumulate", expected)
     elif train.batch_size == train.accumulate > 1:
-        expected = "parts of at least two rows, which BatchNorm needs"
-        yield Problem(("train", "accumulate"), show(train.accumulate), expected)
+        yield _wrong(config, "train.accumulate", "parts of at least two rows, which BatchNorm needs")
     if train.patience is not None and train.select == "last":
-        expected = "null, because 'select' is last; patience needs a metric there"
-        yield Problem(("train", "patience"), show(train.patience), expected)
+        yield _wrong(config, "train.patience", "null, because 'select' is last; patience needs a metric there")
 
 
 def _tune(config: Config, tables: Tables) -> Iterator[Problem]:
@@ -149,21 +130,19 @@ def _tune(config: Config, tables: Tables) -> Iterator[Problem]:
             continue
         section, _, option = key.partition(".")
         for place, value in enumerate(values):
-            entry = {"name": loss.name, **loss.options, option: value}
-            for problem in _out_of_range(option, value) if section == "train" else _misfits(entry, tables.losses):
-                yield replace(problem, path=("tune", key, place))
+            if section == "train":
+                wrong = _out_of_range({option: value})
+            else:
+                wrong = registry.check("loss", tables.losses, {"name": loss.name, **loss.options, option: value})[1]
+            yield from (replace(problem, path=("tune", key, place)) for problem in wrong)
 
 
-def _out_of_range(option: str, value: float) -> list[Problem]:
+def _out_of_range(train: dict[str, float]) -> list[Problem]:
     try:
-        TrainConfig.model_validate({option: value})
+        TrainConfig.model_validate(train)
     except ValidationError as error:
         return registry.problems_of(error, lambda _: ())
     return []
-
-
-def _misfits(entry: dict[str, Any], losses: Table) -> list[Problem]:
-    return registry.check("loss", losses, entry)[1]
 
 
 def _untunable(key: str, values: list[float], choices: list[str], loss: str, losses: Table) -> Problem:

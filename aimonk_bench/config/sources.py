@@ -12,7 +12,6 @@ from aimonk_bench import registry
 from aimonk_bench.config.fields import BackboneConfig, KFold
 from aimonk_bench.config.nodes import Broken, Fault, Node, Place, fault, merge, parse, read_text, wrap
 from aimonk_bench.errors import UserError
-from aimonk_bench.registry import Problem
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -136,7 +135,7 @@ class _Reader:
         path = os.path.abspath(shown)
         if path in (os.path.abspath(other) for other in above) and named_at is not None:
             cycle = " -> ".join([*above, shown])
-            self.broken.append(fault(named_at, ("extends",), Problem((), f"a cycle: {cycle}", "a file that ends it")))
+            self.broken.append(fault(named_at, ("extends",), f"a cycle: {cycle}", "a file that ends it"))
             return None
         if path not in self.trees:
             try:
@@ -159,7 +158,7 @@ class _Reader:
         written = parse(read_text(path, shown), origin, self.faults)
         if not isinstance(written.value, dict):
             content = {type(None): "an empty file", list: "a list"}.get(type(written.value), "a single value")
-            raise Broken(fault(written.at, (), Problem((), content, "a map of config keys")))
+            raise Broken(fault(written.at, (), content, "a map of config keys"))
         merged: Node | None = Node({}, origin)
         for base in _bases(written):
             tree = self.tree(_resolved(os.path.dirname(shown), str(base.value)), (*above, shown), base.at)
@@ -178,7 +177,7 @@ def _bases(written: Node) -> list[Node]:
     bases = extends.items if isinstance(extends.value, list) else [extends]
     for base in bases:
         if not isinstance(base.value, str):
-            raise Broken(fault(base.at, ("extends",), Problem((), repr(base.plain()), "a path, or a list of paths")))
+            raise Broken(fault(base.at, ("extends",), repr(base.plain()), "a path, or a list of paths"))
     return bases
 
 
@@ -188,10 +187,10 @@ def _override(text: str, faults: list[Fault]) -> Node | None:
     at = Place(f"--set {key.strip()}".rstrip(), 0, 0, Path.cwd())
     keys = key.strip().split(".")
     if not equals or not all(keys):
-        faults.append(fault(at, (), Problem((), registry.show(text), "key=value, such as train.lr=1e-4")))
+        faults.append(fault(at, (), registry.show(text), "key=value, such as train.lr=1e-4"))
         return None
     if keys[0] == "extends":
-        faults.append(fault(at, ("extends",), Problem((), "a key that only a file can hold", "a config key")))
+        faults.append(fault(at, ("extends",), "a key that only a file can hold", "a config key"))
         return None
     try:
         return wrap(keys, parse(value, at, faults), at)

@@ -1,1 +1,1 @@
-"""Labels, pictures, transforms and splits: what an experiment is run on."""
+"""Labels, image files, transforms and splits: the data of an experiment."""

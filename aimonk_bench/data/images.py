@@ -1,7 +1,7 @@
-"""Pictures from bytes: one square of 8-bit RGB, whatever the file holds.
+"""Decode images: one square of 8-bit RGB, whatever the file holds.
 
-Pillow reads the header and nothing else, since OpenCV accepts a 2 KB file that claims 400 million pixels; OpenCV
-decodes. Profiles of colour spaces are not applied, and of an animation the first frame counts.
+Pillow reads the header only, because OpenCV accepts a 2 KB file that claims 400 million pixels; OpenCV decodes. Colour
+profiles are not applied; of an animation the first frame is decoded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 DECODE_REVISION = 1
 # Where Pillow starts to warn of decompression bombs: 256 MB as 8-bit RGB.
 MAX_PIXELS = 89_478_485
-# Transparent pixels are seen on white.
+# Transparent pixels are composited over white.
 BACKGROUND = 255
 # White at 8, 10, 12, 14 and 16 bits, the depths that cameras and formats have.
 FULL_SCALES = (255, 1023, 4095, 16383, 65535)
@@ -28,13 +28,7 @@ FULL_SCALES = (255, 1023, 4095, 16383, 65535)
 WIDTH, HEIGHT, BITS_PER_SAMPLE, PHOTOMETRIC, EXTRA_SAMPLES = 256, 257, 258, 262, 338  # TIFF tags
 
 ENLARGING = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
-REDUCED_COLOUR = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
-REDUCED_GREY = {
-    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
-}
-TURNS = {  # EXIF orientation -> how to turn the stored picture upright; 1 and undefined values leave it
+TURNS = {  # EXIF orientation -> how to turn the stored image upright; 1 and undefined values leave it
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
     4: lambda pixels: pixels[::-1],
@@ -47,20 +41,20 @@ TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0")  # the last with 64-bit offsets
 
 
 class UndecodableImage(Exception):
-    """The bytes are no picture, a damaged one, or one whose meaning is not known; the message is the reason."""
+    """The bytes are no image, a damaged one, or one of unknown meaning; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What has to be known of a file beside its pixels.
+    """Properties of an image file beside its pixels.
 
     Attributes:
-        width, height: of the stored picture.
+        width, height: of the stored image.
         orientation: EXIF orientation left to apply; 1 for TIFF, which OpenCV turns itself.
         transparent: the file declares some kind of transparency.
         premultiplied: its colours are already multiplied by alpha.
-        format: what the content is, whatever the file's name says: JPEG, PNG, TIFF, ...
-        grey: it is stored without colours.
+        format: of the content, whatever the file is named: JPEG, PNG, TIFF, ...
+        grey: stored without colours.
     """
 
     width: int
@@ -73,17 +67,17 @@ class Header:
 
 
 def decode(data: bytes, size: int, interpolation: str, *, fast: bool = False) -> np.ndarray:
-    """Decode an encoded picture and squash it to a square.
+    """Decode an image file and squash the image to a square.
 
     EXIF orientation is applied, alpha is composited over white, grey becomes three equal channels, and more than
-    8 bits are scaled as in :func:`eight_bit`. Threads that call this should first have called
-    ``cv2.setNumThreads(1)`` for the process, or OpenCV starts its own beside them.
+    8 bits are scaled as in `eight_bit`. Where several threads call this, call
+    ``cv2.setNumThreads(1)`` first, or OpenCV starts threads of its own beside them.
 
     Args:
         data: the bytes of the file.
         size: edge of the result in pixels.
-        interpolation: ``bilinear`` or ``bicubic``, for axes that grow (see :func:`squash`).
-        fast: decode large JPEGs at a half, a quarter or an eighth of their size (see :func:`reduction`).
+        interpolation: ``bilinear`` or ``bicubic``, for axes that grow (see `squash`).
+        fast: decode large JPEGs at a half, a quarter or an eighth of their size (see `reduction`).
 
     Returns:
         uint8 [size, size, 3], RGB.
@@ -108,11 +102,11 @@ def decode(data: bytes, size: int, interpolation: str, *, fast: bool = False) ->
 
 
 def reduction(header: Header, size: int) -> int:
-    """The factor 1, 2, 4 or 8 by which `fast` decodes an edge smaller.
+    """The factor 1, 2, 4 or 8 by which `fast` shrinks an edge while decoding.
 
-    JPEG stores 8 x 8 blocks of frequencies, of which a decoder can leave out the high ones: that is quicker than all
-    pixels and their mean, and not quite the same. The largest factor is taken that leaves both edges at least twice
-    ``size``, so that INTER_AREA has something left to average. Other formats have no such shortcut.
+    JPEG stores 8 x 8 blocks of frequencies. A decoder that leaves out the high ones is quicker than one that decodes
+    all pixels and averages them; the result is nearly the same. The factor is the largest that leaves both edges at
+    least twice ``size``, so that INTER_AREA still averages. Other formats have no such shortcut.
     """
     if header.format != "JPEG":
         return 1
@@ -121,19 +115,19 @@ def reduction(header: Header, size: int) -> int:
 
 
 def _flags(header: Header, size: int) -> int:
-    """How OpenCV is to read a picture that `fast` may reduce."""
+    """OpenCV's flags for an image that `fast` may reduce."""
     factor = reduction(header, size)
     if factor == 1:
         return cv2.IMREAD_UNCHANGED
-    reduced = (REDUCED_GREY if header.grey else REDUCED_COLOUR)[factor]
-    return reduced | cv2.IMREAD_IGNORE_ORIENTATION  # which IMREAD_UNCHANGED implies
+    reduced: int = getattr(cv2, f"IMREAD_REDUCED_{'GRAYSCALE' if header.grey else 'COLOR'}_{factor}")
+    return reduced | cv2.IMREAD_IGNORE_ORIENTATION  # as IMREAD_UNCHANGED does by itself
 
 
 def read_header(data: bytes) -> Header:
     """Read size, orientation and kind of transparency without decoding a pixel.
 
     Raises:
-        UndecodableImage: no picture, or a header that cannot be read.
+        UndecodableImage: no image, or a header that cannot be read.
     """
     if not data:
         raise UndecodableImage("the file is empty")
@@ -144,22 +138,22 @@ def read_header(data: bytes) -> Header:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UndecodableImage(str(error)) from error
     except Image.UnidentifiedImageError as error:
-        raise UndecodableImage("not a picture of a known format") from error
-    except Exception as error:  # hostile bytes make parsers raise nearly anything
+        raise UndecodableImage("not an image of a known format") from error
+    except Exception as error:  # hostile bytes make parsers raise exceptions of any kind
         raise UndecodableImage(f"unreadable header ({type(error).__name__}: {error})") from error
 
 
 def _pillow_header(data: bytes) -> Header:
-    with Image.open(io.BytesIO(data)) as picture:
-        exif = Image.Exif()  # not picture.getexif(), which decodes a whole PNG in search of a late chunk
+    with Image.open(io.BytesIO(data)) as image:
+        exif = Image.Exif()  # not image.getexif(), which decodes a whole PNG in search of a late chunk
         try:
-            exif.load(picture.info.get("exif", b""))
+            exif.load(image.info.get("exif", b""))
             orientation = exif.get(ExifTags.Base.Orientation, 1)
         except (SyntaxError, OSError, ValueError, struct.error):
-            orientation = 1  # metadata that nobody can read turns no picture, here as in any viewer
-        kind = "JPEG" if picture.format == "MPO" else str(picture.format)  # a camera's JPEG with further pictures
-        grey = picture.mode.partition(";")[0] in ("1", "L", "LA", "La", "I", "F")
-        return Header(*picture.size, orientation, picture.has_transparency_data, False, kind, grey)
+            orientation = 1  # unreadable metadata turns no image, as in any viewer
+        kind = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG with further images behind it
+        grey = image.mode.partition(";")[0] in ("1", "L", "LA", "La", "I", "F")
+        return Header(*image.size, orientation, image.has_transparency_data, False, kind, grey)
 
 
 def _tiff_header(data: bytes) -> Header:
@@ -171,7 +165,7 @@ def _tiff_header(data: bytes) -> Header:
     samples, bits = tags.get(EXTRA_SAMPLES, ()), max(tags.get(BITS_PER_SAMPLE, (1,)))
     if bits > 8 and tags[PHOTOMETRIC] not in (1, 2):
         raise UndecodableImage(f"a {bits}-bit TIFF that is neither grey nor RGB")  # OpenCV takes any for one of the two
-    # libtiff, through which OpenCV reads TIFFs of 8 bits, multiplies them itself.
+    # OpenCV reads 8-bit TIFFs by libtiff, which multiplies the colours itself
     premultiplied = bits <= 8 or 1 in samples
     transparent, grey = bool({1, 2} & set(samples)), tags.get(PHOTOMETRIC) in (0, 1)
     return Header(tags[WIDTH], tags[HEIGHT], 1, transparent, premultiplied, "TIFF", grey)
@@ -186,9 +180,9 @@ def eight_bit(values: np.ndarray, white: float | None = None) -> np.ndarray:
     """Scale values of any type to uint8, as 255 * value / white.
 
     Files do not say how many of their 16 bits are used: 12-bit data scaled by 65535 would come out as 0 to 15.
-    White is therefore that of the smallest usual depth (8, 10, 12, 14, 16 bits) that holds the brightest value, for
-    floats 1 if that holds it. The brightest value so comes out between 64 and 255: an underexposed picture gains
-    brightness, which harms less than the black picture that a fixed scale makes of every shorter depth.
+    White is therefore that of the smallest usual depth (8, 10, 12, 14, 16 bits) that holds the brightest value; for
+    floats it is 1 if that holds it. The brightest value becomes 64 to 255: an underexposed image gains brightness,
+    which harms less than the black image that a fixed scale would make of 12-bit data.
 
     Raises:
         UndecodableImage: negative, infinite, NaN, or above 65535.
@@ -215,13 +209,13 @@ def opaque(pixels: np.ndarray, premultiplied: bool) -> np.ndarray:
         uint8, [H, W] or [H, W, 3].
 
     Raises:
-        UndecodableImage: see :func:`eight_bit`; two channels, or more than four.
+        UndecodableImage: see `eight_bit`; two channels, or more than four.
     """
     if pixels.ndim == 2 or pixels.shape[2] == 3:
         return eight_bit(pixels)
     if pixels.shape[2] != 4:
         raise UndecodableImage(f"{pixels.shape[2]} channels, expected 1, 3 or 4")
-    # Unlike colour, alpha is a fraction of the type's whole range by the formats' definition.
+    # alpha is a fraction of the whole range of the type: the formats define it so, unlike colour
     opacity = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else None
     alpha = eight_bit(pixels[..., 3:], opacity).astype(np.float32) / 255
     colour = eight_bit(pixels[..., :3]).astype(np.float32)

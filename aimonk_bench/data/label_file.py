@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
 import logging
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +10,8 @@ import numpy as np
 
 from aimonk_bench import registry
 from aimonk_bench.config import rules
-from aimonk_bench.config.fields import DataConfig, Values
+from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute
+from aimonk_bench.config.text import NotText, decode
 from aimonk_bench.data import image_files
 from aimonk_bench.data.image_files import SHOWN, relative_path
 from aimonk_bench.data.importers import IMPORTERS, Row, Sheet, guess
@@ -43,7 +42,8 @@ def load(data: DataConfig) -> LabelFile:
         raise UserError([f"data.{problem.path[0]}: {problem}" for problem in misuse])
     options = {key: getattr(data, key) for key in registry.options_model(IMPORTERS[name]).model_fields}
     sheet = IMPORTERS[name](lines, data.attributes, **options)
-    sheet.problems += _attribute_problems(sheet)
+    unusable = ((line, unusable_attribute(name)) for name, line in sheet.attributes.items())
+    sheet.problems += [(max(line, 1), f"found an attribute {problem}") for line, problem in unusable if problem]
     paths = _paths(sheet)
     unmapped = _unmapped(data.values, sheet)
     rows, states, duplicates = ([], [], []) if unmapped else _resolve(sheet, paths, data.values)
@@ -71,37 +71,16 @@ def load(data: DataConfig) -> LabelFile:
 
 
 def _read(file: Path) -> list[str]:
-    """The lines of a UTF-8 file, with or without BOM, whatever ends its lines."""
+    """The lines of a UTF-8 file, whatever ends its lines."""
     try:
-        content = file.read_bytes()
+        text = decode(file.read_bytes())
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from error
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UserError(f"{file}:1: found UTF-16, expected UTF-8")
-    content = content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if b"\0" in content:
-        number = content[: content.index(b"\0")].count(b"\n") + 1
-        raise UserError(f"{file}:{number}: found a NUL byte (UTF-16, or no text at all), expected UTF-8 text")
-    lines, problems = [], []
-    for number, line in enumerate(content.split(b"\n"), 1):
-        try:
-            lines.append(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            byte = f"byte {line[error.start]:#04x} at position {error.start + 1}, which is not UTF-8 (Latin-1?)"
-            problems.append(f"{file}:{number}: found {byte}, expected UTF-8 text")
-    if problems:
-        raise UserError(problems, limit=SHOWN)
-    if not any(line.strip() for line in lines):
+    except NotText as error:
+        raise UserError(f"{file}:{error.line}:{error.column}: found {error}, expected UTF-8 text") from None
+    if not text.strip():
         raise UserError(f"{file}:1: the file is empty")
-    return lines
-
-
-def _attribute_problems(sheet: Sheet) -> Iterator[tuple[int, str]]:
-    for name, line in sheet.attributes.items():
-        if not name.strip() or any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
-            yield max(line, 1), f"an attribute is named {name!r}, expected a printable name"
-        if name == "macro":
-            yield max(line, 1), "an attribute is named 'macro', which is the name of the average over attributes"
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _paths(sheet: Sheet) -> list[str | None]:

@@ -1,9 +1,9 @@
-"""The embedded data set: cluttered little pictures with four yes/no attributes, skewed and partly unlabelled.
+"""The embedded data set: small cluttered images with four yes/no attributes, skewed and partly labelled.
 
-Each attribute says whether a patch of one pattern lies somewhere in the scene. Patterns are the same seen in a mirror,
-so flips keep every label. Size and contrast of the patches set the difficulty: with the default recipe (frozen
-tf_efficientnet_lite0, linear head) the test ROC AUCs are about 0.93, 0.89, 0.83 and 0.84, measured over seeds 0 to 3
-between 0.81 and 0.94; with 400 or 2,000 pictures between 0.71 and 0.95.
+Each attribute says whether a patch of one pattern lies somewhere in the scene. Patterns equal their mirror images, so
+flips keep every label. Size and contrast of the patches set the difficulty: with the default recipe (frozen
+tf_efficientnet_lite0, linear head) the test ROC AUCs are about 0.93, 0.89, 0.83 and 0.84, over seeds 0 to 3 between
+0.81 and 0.94; with 400 or 2,000 images between 0.71 and 0.95.
 """
 
 from __future__ import annotations
@@ -13,23 +13,30 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
+from annotated_types import Ge, Interval
+from pydantic import ValidationError
 
+from aimonk_bench import registry
 from aimonk_bench.config.fields import Mechanism
-from aimonk_bench.data.hiding import MECHANISMS, hide
+from aimonk_bench.config.nodes import dotted
+from aimonk_bench.data.hiding import hide
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.prepared import prepared
 from aimonk_bench.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# Part of the description of a folder: raise it when the same options come to mean other pictures or labels.
+# Part of the description of a folder: raise it when the same options come to mean other images or labels.
 REVISION = 1
 PREVALENCES = (0.88, 0.81, 0.53, 0.08)
 JPEG_QUALITY = 85
-SCORE_NOISE = 0.5  # of the score by which labels are recorded or not; its ROC AUC against the truth is 0.92
+SCORE_NOISE = 0.5  # SD of the noise in the scores of the mechanism `score`; their ROC AUC against the truth is 0.92
+
+Share = Annotated[float, Interval(gt=0, lt=1)]
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Pattern:
 
     Attributes:
         tone: pattern(u, v) -> [H, W] bool, which of two colours; u and v span [-1, 1] over the patch.
-        radius: smallest and largest radius, as a part of the picture's edge.
+        radius: smallest and largest radius, as a part of the image's edge.
         contrast: smallest and largest distance between the colours, as a part of black to white.
     """
 
@@ -58,37 +65,41 @@ PATTERNS = (
 def write(
     out: Path,
     *,
-    images: int = 1000,
-    seed: int = 0,
-    size: int = 128,
-    prevalences: Sequence[float] = PREVALENCES,
-    missing: float = 0.1,
+    images: Annotated[int, Ge(10)] = 1000,
+    seed: Annotated[int, Ge(0)] = 0,
+    size: Annotated[int, Interval(ge=32, le=1024)] = 128,
+    prevalences: tuple[Share, Share, Share, Share] = PREVALENCES,
+    missing: Annotated[float, Interval(ge=0, lt=1)] = 0.1,
     mechanism: Mechanism = "random",
-    label_noise: float = 0.0,
+    label_noise: Annotated[float, Interval(ge=0, le=1)] = 0.0,
 ) -> None:
     """Write ``labels.txt``, ``images/`` and ``truth.csv`` to ``out``; the same arguments give the same data set.
 
-    ``truth.csv`` has the label without noise of every cell, so also what lies behind every NA. The pictures and the
-    truth do not depend on how labels go missing or wrong. A folder that is complete already is left as it is.
+    ``truth.csv`` has the noise-free label of every image and attribute, so also of every NA; name it in ``data.truth``
+    to use it. Images and truth do not depend on how labels go missing or wrong. A complete folder is left as it is.
 
     Args:
         out: a new or empty folder, or one that holds the same set or a part of it.
-        images: number of pictures, at least 10.
-        seed: of everything random, at least 0.
-        size: edge of a picture in pixels, 32 to 1024.
-        prevalences: the part of the pictures that has each attribute, four numbers above 0 and below 1; reached up to
-            rounding, with at least one picture on either side.
-        missing: the fraction of the labels (under ``positives``: of those) that are NA, at least 0 and below 1.
-        mechanism: how they come to be so, as `hiding.hide` says; under ``score`` a label is recorded where 1 (there)
-            or 0 (not there) plus normal noise of SD 0.5 is high.
-        label_noise: probability that an observed label is the wrong one, 0 to 1.
+        images: number of images.
+        seed: of all randomness.
+        size: edge of an image in pixels.
+        prevalences: the share of the images that has each attribute; reached up to rounding, with at least one image
+            on either side.
+        missing: the share of the labels (under ``positives``: of the positive ones) that is NA.
+        mechanism: how labels go missing, as `hiding.hide` says. The scores of ``score`` are 1 (present) or 0 (absent)
+            plus normal noise of SD 0.5.
+        label_noise: probability that an observed label is wrong.
 
     Raises:
         UserError: an argument out of its range, or ``out`` holds something else.
     """
-    problems = _problems(images, seed, size, prevalences, missing, mechanism, label_noise)
-    if problems:
-        raise UserError(problems)
+    options = {"images": images, "seed": seed, "size": size, "prevalences": tuple(prevalences), "missing": missing}
+    options |= {"mechanism": mechanism, "label_noise": label_noise}
+    try:
+        registry.options_model(write).model_validate(options)
+    except ValidationError as error:
+        problems = registry.problems_of(error, lambda _: options)
+        raise UserError([f"{dotted(problem.path)}: {problem}" for problem in problems]) from None
     description = {"data": "synthetic", "revision": REVISION, "images": images, "seed": seed, "size": size}
     description |= {"prevalences": list(prevalences), "missing": missing, "label_noise": label_noise}
     if mechanism != "random":  # folders are older than this option
@@ -114,29 +125,7 @@ def write(
         tokens = np.where(absent, "NA", labelled.astype(int).astype(str))
         lines = [" ".join([name, *row]) + "\n" for name, row in zip(names, tokens, strict=True)]
         labels.write_text("".join(lines), "utf-8")
-    logger.info("wrote %d pictures, labels.txt and truth.csv to %s", images, out)
-
-
-def _problems(
-    images: int,
-    seed: int,
-    size: int,
-    prevalences: Sequence[float],
-    missing: float,
-    mechanism: str,
-    label_noise: float,
-) -> list[str]:
-    checks = [
-        (images >= 10, f"images: found {images}, expected at least 10"),
-        (seed >= 0, f"seed: found {seed}, expected at least 0"),
-        (32 <= size <= 1024, f"size: found {size}, expected 32 to 1024 pixels"),
-        (len(prevalences) == len(PATTERNS), f"prevalences: found {len(prevalences)}, expected {len(PATTERNS)} numbers"),
-        (all(0 < p < 1 for p in prevalences), f"prevalences: found {list(prevalences)}, expected above 0 and below 1"),
-        (0 <= missing < 1, f"missing: found {missing}, expected at least 0 and below 1"),
-        (mechanism in MECHANISMS, f"mechanism: found {mechanism!r}, expected one of {', '.join(MECHANISMS)}"),
-        (0 <= label_noise <= 1, f"label_noise: found {label_noise}, expected 0 to 1"),
-    ]
-    return [message for fine, message in checks if not fine]
+    logger.info("wrote %d images, labels.txt and truth.csv to %s", images, out)
 
 
 def draw_truth(images: int, prevalences: Sequence[float], rng: np.random.Generator) -> np.ndarray:
@@ -146,7 +135,7 @@ def draw_truth(images: int, prevalences: Sequence[float], rng: np.random.Generat
 
 
 def draw_scene(present: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A picture, uint8 [size, size, 3], with a patch of each pattern that is ``present`` [A] bool."""
+    """An image, uint8 [size, size, 3], with a patch of each pattern that is ``present`` [A] bool."""
     rough = rng.uniform(0, 1, (int(rng.integers(3, 9)), int(rng.integers(3, 9)), 3))
     cells = rough * rng.uniform(0.1, 0.5) + rng.uniform(0.2, 0.8, 3)
     scene = cv2.resize(cells, (size, size), interpolation=cv2.INTER_CUBIC).astype(np.float32)
@@ -160,8 +149,8 @@ def draw_scene(present: np.ndarray, size: int, rng: np.random.Generator) -> np.n
     slope = rng.uniform(-0.3, 0.3, 2)
     lit = scene * (rng.uniform(0.7, 1.1) + slope[0] * x + slope[1] * y)[..., None]
     grain = rng.normal(0, rng.uniform(0.01, 0.05), scene.shape)
-    picture: np.ndarray = np.rint(np.clip(lit + grain, 0, 1) * 255).astype(np.uint8)
-    return picture
+    image: np.ndarray = np.rint(np.clip(lit + grain, 0, 1) * 255).astype(np.uint8)
+    return image
 
 
 def _distract(scene: np.ndarray, rng: np.random.Generator) -> None:

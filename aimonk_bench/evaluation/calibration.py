@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aimonk_bench.evaluation.intervals import wilson
+from aimonk_bench.data.labels import Labels
+from aimonk_bench.evaluation.metrics import prevalence
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
+from aimonk_bench.evaluation.proportions import wilson
 
 Array = npt.NDArray[Any]
 
 BINS = 15  # of equal width
-DRAWS = 100  # sets of labels that a calibrated head is given
+DRAWS = 100  # sets of labels drawn from the head's own probabilities
 FEWEST = 10  # validation positives, and negatives, below which nothing is fitted
-_STEPS = 100  # of Newton's method; 13 were the most in 3,000 hostile sets of rows
-_SMALL = 1e-9  # change of a coefficient, on standardised logits, that ends it
+_ITERATIONS = 100  # of Newton's method; 13 were the most in 3,000 hostile sets of rows
+_SMALLEST_STEP = 1e-9  # of a coefficient, on standardised logits; a smaller one ends the iterations
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +33,8 @@ class Calibration:
     Attributes:
         attribute: [A] names.
         brier: mean of (probability - label)^2.
-        brier_skill: 1 - brier / that of the training prevalence of each row's fold: 1 is perfect, 0 no better than the
-            prior; NaN where the prior is perfect.
+        brier_skill: 1 - brier / that of the prevalence baseline: 1 is perfect, 0 no better than the training prevalence
+            of each row's fold; NaN where that is perfect.
         ece: sum over bins of (rows / n) |mean probability - share of positives| (Guo et al. 2017, arXiv 1706.04599).
         ece_reference: the same for labels drawn from the head's own probabilities: what a perfectly calibrated head
             with these probabilities shows at this number of rows.
@@ -47,15 +49,15 @@ class Calibration:
     bins: dict[str, Array]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists over the attributes."""
-        return {name: getattr(self, name).tolist() for name in ("brier", "brier_skill", "ece", "ece_reference")}
+        """Arrays over the attributes."""
+        return {name: getattr(self, name) for name in ("brier", "brier_skill", "ece", "ece_reference")}
 
     def rows(self) -> list[dict[str, Any]]:
         """The reliability diagram: a row for each attribute and bin that holds a test row of any seed.
 
         Columns: attribute; from (excluded, but 0 is in the first bin) and to; n, test rows per seed; probability, their
-        mean; positive, the share of positives; low and high, its 95 % limits (Wilson), in which a picture counts once
-        and not for every seed.
+        mean; positive, the share of positives; low and high, its 95 % confidence interval (Wilson), in which an image
+        counts once and not for every seed.
         """
         return [
             {"attribute": name, "from": b / BINS, "to": (b + 1) / BINS}
@@ -66,42 +68,45 @@ class Calibration:
 
 
 def calibration(predictions: Predictions, probabilities: Array, *, draws: int = DRAWS, seed: int) -> Calibration:
-    """How calibrated probabilities [S, R, A] are, given for all rows of `predictions`, on its test rows.
+    """How calibrated the probabilities [S, R, A] of the test rows are.
 
     Args:
         draws: sets of labels behind `ece_reference`, which is NaN without any.
         seed: of these draws: the same for every run of the same rows.
     """
-    test = predictions.split == "test"
-    seen = predictions.observed[test]
-    share, labels = probabilities[:, test][:, seen], predictions.targets[test][seen].astype(np.float64)  # [S, C], [C]
-    prevalence = predictions.train_positive / np.maximum(predictions.train_observed, 1)
-    prior = prevalence[predictions.fold[test]][seen]
-    attribute, shape = np.nonzero(seen)[1], (len(share), seen.shape[1], BINS)
-    n = np.where(seen.any(axis=0), seen.sum(axis=0), np.nan)  # NaN makes every mean undefined
+    rows = predictions.part("test")
+    observed = rows.labels.observed
+    scores, labels = probabilities[:, observed], rows.labels.targets[observed].astype(np.float64)  # [S, C], [C]
+    constant = prevalence(predictions)[rows.fold][observed]
+    attribute, shape = np.nonzero(observed)[1], (len(scores), observed.shape[1], BINS)
+    n = np.where(observed.any(axis=0), observed.sum(axis=0), np.nan)  # NaN makes every mean undefined
 
-    def mean(cells: Array) -> Array:
-        return np.bincount(attribute, cells, minlength=shape[1]) / n
+    def mean(values: Array) -> Array:
+        return np.bincount(attribute, values, minlength=shape[1]) / n
 
     head = np.arange(shape[0])[:, None] * shape[1] + attribute
-    place = (head * BINS + np.searchsorted(np.arange(1, BINS) / BINS, share)).ravel()
+    place = (head * BINS + np.searchsorted(np.arange(1, BINS) / BINS, scores)).ravel()
 
-    def binned(cells: Array) -> Array:
-        weights = np.broadcast_to(cells, share.shape).ravel()
+    def binned(values: Array) -> Array:
+        weights = np.broadcast_to(values, scores.shape).ravel()
         return np.bincount(place, weights, minlength=int(np.prod(shape))).reshape(shape)
 
-    number, total, positive = binned(np.ones(1)), binned(share), binned(labels)
+    number, total, positive = binned(np.ones(1)), binned(scores), binned(labels)
 
     def error(positive: Array) -> Array:
         return np.asarray(np.abs(total - positive).sum(axis=2).mean(axis=0) / n)
 
     rng = np.random.default_rng(seed)
-    reference = [error(binned(rng.random(labels.shape) < share)) for _ in range(draws)] or [np.full(shape[1], np.nan)]
-    brier, brier_prior = mean(((share - labels) ** 2).mean(axis=0)), mean((prior - labels) ** 2)
-    skill = 1 - brier / np.where(brier_prior > 0, brier_prior, np.nan)
-    bins = _reliability(number, total, positive)
-    names = predictions.attribute.tolist()
-    return Calibration(names, brier, skill, error(positive), np.mean(reference, axis=0), bins)
+    reference = [error(binned(rng.random(labels.shape) < scores)) for _ in range(draws)] or [np.full(shape[1], np.nan)]
+    brier, constant_brier = mean(((scores - labels) ** 2).mean(axis=0)), mean((constant - labels) ** 2)
+    return Calibration(
+        attribute=list(rows.labels.attributes),
+        brier=brier,
+        brier_skill=1 - brier / np.where(constant_brier > 0, constant_brier, np.nan),
+        ece=error(positive),
+        ece_reference=np.mean(reference, axis=0),
+        bins=_reliability(number, total, positive),
+    )
 
 
 def _reliability(number: Array, total: Array, positive: Array) -> dict[str, Array]:
@@ -114,49 +119,47 @@ def _reliability(number: Array, total: Array, positive: Array) -> dict[str, Arra
 
 
 def calibrate(predictions: Predictions) -> tuple[Array, Array]:
-    """Platt-scaled probabilities [S, R, A] of all rows, and where that was possible, [F, A] bool.
+    """Platt-scaled probabilities [S, R, A] of the test rows, and where scaling was possible, [F, A] bool.
 
-    Each seed, fold and attribute has a scale of its own, fitted on its validation rows. With under `FEWEST` validation
-    positives or negatives there is none, and the probability stays the raw one.
+    Each seed, fold and attribute has a slope and an intercept fitted on its validation rows. With under `FEWEST`
+    validation positives or negatives there is none, and the probability stays the raw one.
     """
-    logits, calibrated = predictions.logits.astype(np.float64), predictions.probabilities.copy()
-    fitted = []
+    folds, fitted = [], []
     for fold in range(predictions.folds):
-        val = predictions.rows(fold, "val")
-        targets, observed = predictions.targets[val], predictions.observed[val]
-        classes = [(observed & (targets == target)).sum(axis=0) for target in (0, 1)]
-        fit = np.minimum(*classes) >= FEWEST
-        fitted.append(fit)
+        val, test = predictions.part("val", fold), predictions.part("test", fold)
+        fit = np.minimum(*val.labels.counts()) >= FEWEST
+        probabilities = test.probabilities.copy()
         if fit.any():
-            columns = np.moveaxis(logits[:, val][:, :, fit], 1, 2)
-            slope, intercept = platt(columns, targets[:, fit].T, observed[:, fit].T)
-            own = np.ix_(np.arange(len(logits)), predictions.fold == fold, fit)
-            calibrated[own] = sigmoid(slope[:, None] * logits[own] + intercept[:, None])
-    return calibrated, np.stack(fitted)
+            labels = Labels(val.labels.targets[:, fit], val.labels.observed[:, fit])
+            slope, intercept = platt(val.logits[:, :, fit].astype(np.float64), labels)
+            probabilities[:, :, fit] = sigmoid(slope[:, None] * test.logits[:, :, fit] + intercept[:, None])
+        folds.append(probabilities)
+        fitted.append(fit)
+    return np.concatenate(folds, axis=1), np.stack(fitted)
 
 
-def platt(logits: Array, targets: Array, observed: Array) -> tuple[Array, Array]:
-    """Slope and intercept of p = 1 / (1 + exp(-(slope logit + intercept))), slope >= 0: [..., R] -> [...], [...].
+def platt(logits: Array, labels: Labels) -> tuple[Array, Array]:
+    """Slope and intercept, [..., A] each, of p = 1 / (1 + exp(-(slope logit + intercept))), slope >= 0.
 
     The labels are fitted by maximum likelihood with Platt's targets, (n1 + 1) / (n1 + 2) for a positive and 1 / (n0 +
     2) for a negative (Platt 1999), so that separable rows have a finite fit too. The likelihood is concave: where the
     slope would be negative, the best one allowed is 0. Newton's method on standardised logits, a step halved
-    until it is no step back (Lin, Lin and Weng 2007).
+    until it is no step back (Lin, Lin and Weng 2007), for all columns at once: 100 fits of 117 rows take 15 ms, where
+    LogisticRegression of scikit-learn takes 0.6 to 1.8 s.
 
     Args:
-        logits: finite [..., R].
-        targets: 0 or 1, broadcasting to the logits.
-        observed: bool, likewise; at least one of each column.
+        logits: [..., R, A], finite where observed.
+        labels: [R, A], or with the leading axes of the logits; every column has an observed label.
     """
-    weights = np.broadcast_to(observed, logits.shape).astype(np.float64)
-    rows = weights.sum(axis=-1, keepdims=True)
+    observed = np.broadcast_to(labels.observed, logits.shape)
+    rows = observed.sum(axis=-2, keepdims=True)
 
-    def mean(cells: Array) -> Array:
-        return np.asarray((weights * cells).sum(axis=-1, keepdims=True) / rows)
+    def mean(values: Array) -> Array:
+        return np.asarray(np.where(observed, values, 0).sum(axis=-2, keepdims=True) / rows)
 
     logits = np.where(observed, logits, 0)
-    positives = mean(targets == 1) * rows
-    wanted = np.where(targets == 1, (positives + 1) / (positives + 2), 1 / (rows - positives + 2))
+    positives = mean(labels.positive) * rows
+    wanted = np.where(labels.positive, (positives + 1) / (positives + 2), 1 / (rows - positives + 2))
     centre = mean(logits)
     spread = np.sqrt(mean((logits - centre) ** 2))
     spread = np.where(spread > 0, spread, 1)  # without a spread every slope is as good: it stays 0
@@ -166,20 +169,20 @@ def platt(logits: Array, targets: Array, observed: Array) -> tuple[Array, Array]
         score = slope * z + intercept
         return mean(np.logaddexp(0, score) - wanted * score)
 
-    prior = np.log(mean(wanted) / (1 - mean(wanted)))
-    slope, intercept = np.zeros_like(prior), prior
-    for _ in range(_STEPS):
-        share = sigmoid(slope * z + intercept)
-        curvature = share * (1 - share)
-        down, across = mean((share - wanted) * z), mean(share - wanted)  # the gradient
+    constant = np.log(mean(wanted) / (1 - mean(wanted)))  # the best intercept where the slope is 0
+    slope, intercept = np.zeros_like(constant), constant
+    for _ in range(_ITERATIONS):
+        probability = sigmoid(slope * z + intercept)
+        curvature = probability * (1 - probability)
+        by_slope, by_intercept = mean((probability - wanted) * z), mean(probability - wanted)  # the gradient
         zz, zi, ii = mean(curvature * z**2), mean(curvature * z), mean(curvature)
         determinant = np.where(zz * ii > zi**2, zz * ii - zi**2, np.inf)
-        step = np.stack([ii * down - zi * across, zz * across - zi * down]) / determinant
+        step = np.stack([ii * by_slope - zi * by_intercept, zz * by_intercept - zi * by_slope]) / determinant
         now = loss(slope, intercept)
         while (back := loss(slope - step[0], intercept - step[1]) > now + 1e-15).any():
             step = np.where(back, step / 2, step)
         slope, intercept = slope - step[0], intercept - step[1]
-        if np.abs(step).max() < _SMALL:
+        if np.abs(step).max() < _SMALLEST_STEP:
             break
-    slope, intercept = np.where(slope > 0, slope, 0), np.where(slope > 0, intercept, prior)
-    return (slope / spread)[..., 0], (intercept - slope * centre / spread)[..., 0]
+    slope, intercept = np.where(slope > 0, slope, 0), np.where(slope > 0, intercept, constant)
+    return (slope / spread)[..., 0, :], (intercept - slope * centre / spread)[..., 0, :]

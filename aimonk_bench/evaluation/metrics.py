@@ -1,121 +1,137 @@
-"""The figures of a run. A metric is ``(scores, targets, observed, thresholds) -> [..., A]``, NaN where it is undefined.
+"""The figures of a run. A metric is ``(scores, labels, thresholds) -> [..., A]``, NaN where it is undefined.
 
-Shapes: scores [..., R, A]; targets (0 or 1) and observed [R, A] or with the leading axes of the scores; thresholds
-broadcast to the scores: 0.5, [A], [S, R, A]. A cell that is not observed counts for nothing; padding is such a cell.
+Shapes: scores [..., R, A]; labels [R, A] or with the leading axes of the scores; thresholds broadcast to the scores:
+0.5, [A], [S, R, A]. A label that is not observed counts for nothing, so padding is rows without observed labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import Thresholds
 
 Array = npt.NDArray[Any]
-Metric = Callable[[Array, Array, Array, npt.ArrayLike], Array]
+Metric = Callable[[Array, Labels, npt.ArrayLike], Array]
 
 
-def _ratio(numerator: Array, denominator: Array, defined: Array) -> Array:
-    """The quotient where it is defined, NaN elsewhere."""
-    quotient = np.full(np.broadcast_shapes(numerator.shape, denominator.shape, defined.shape), np.nan)
+def ratio(numerator: Array, denominator: Array, defined: Array) -> Array:
+    """The quotient where it is defined, NaN elsewhere; the three broadcast."""
+    quotient = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator), np.shape(defined)), np.nan)
     np.divide(numerator, denominator, out=quotient, where=defined)
     return quotient
 
 
-def _confusion(
-    scores: Array, targets: Array, observed: Array, thresholds: npt.ArrayLike
-) -> tuple[Array, Array, Array, Array]:
-    """Numbers of true positives, accepted, positive and all observed rows, each [..., A]."""
-    accepted = observed & (scores > np.asarray(thresholds))
-    positive = observed & (targets == 1)
-    return (accepted & positive).sum(-2), accepted.sum(-2), positive.sum(-2), observed.sum(-2)
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """Confusion counts, [..., A] each; a row is predicted positive where its score is above the threshold."""
+
+    tp: Array
+    fp: Array
+    fn: Array
+    tn: Array
+
+    @classmethod
+    def of(cls, scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Confusion:
+        """The counts over the observed rows."""
+        positive, negative, accepted = labels.positive, labels.negative, scores > np.asarray(thresholds)
+        tp, fp = (accepted & positive).sum(-2), (accepted & negative).sum(-2)
+        return cls(tp, fp, positive.sum(-2) - tp, negative.sum(-2) - fp)
+
+    @property
+    def precision(self) -> Array:
+        """TP / (TP + FP); undefined without a positive, or where nothing is predicted positive."""
+        return ratio(self.tp, self.tp + self.fp, (self.tp + self.fn > 0) & (self.tp + self.fp > 0))
+
+    @property
+    def recall(self) -> Array:
+        """TP / (TP + FN); undefined without a positive."""
+        return ratio(self.tp, self.tp + self.fn, self.tp + self.fn > 0)
+
+    @property
+    def f1(self) -> Array:
+        """2 TP / (2 TP + FP + FN); undefined without a positive."""
+        return ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn, self.tp + self.fn > 0)
+
+    @property
+    def accuracy(self) -> Array:
+        """(TP + TN) / n; undefined without an observed row."""
+        rows = self.tp + self.fp + self.fn + self.tn
+        return ratio(self.tp + self.tn, rows, rows > 0)
 
 
-def precision(scores: Array, targets: Array, observed: Array, thresholds: npt.ArrayLike) -> Array:
-    """TP / (TP + FP); undefined without a positive, or where nothing is accepted."""
-    hits, accepted, positive, _ = _confusion(scores, targets, observed, thresholds)
-    return _ratio(hits, accepted, (positive > 0) & (accepted > 0))
+def precision(scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Array:
+    """`Confusion.precision`."""
+    return Confusion.of(scores, labels, thresholds).precision
 
 
-def recall(scores: Array, targets: Array, observed: Array, thresholds: npt.ArrayLike) -> Array:
-    """TP / (TP + FN); undefined without a positive."""
-    hits, _, positive, _ = _confusion(scores, targets, observed, thresholds)
-    return _ratio(hits, positive, positive > 0)
+def recall(scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Array:
+    """`Confusion.recall`."""
+    return Confusion.of(scores, labels, thresholds).recall
 
 
-def f1(scores: Array, targets: Array, observed: Array, thresholds: npt.ArrayLike) -> Array:
-    """2 TP / (2 TP + FP + FN); undefined without a positive."""
-    hits, accepted, positive, _ = _confusion(scores, targets, observed, thresholds)
-    return _ratio(2 * hits, accepted + positive, positive > 0)
+def f1(scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Array:
+    """`Confusion.f1`."""
+    return Confusion.of(scores, labels, thresholds).f1
 
 
-def accuracy(scores: Array, targets: Array, observed: Array, thresholds: npt.ArrayLike) -> Array:
-    """(TP + TN) / n; undefined without an observed row."""
-    hits, accepted, positive, rows = _confusion(scores, targets, observed, thresholds)
-    return _ratio(rows - accepted - positive + 2 * hits, rows, rows > 0)
+def accuracy(scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Array:
+    """`Confusion.accuracy`."""
+    return Confusion.of(scores, labels, thresholds).accuracy
 
 
-def _descent(scores: Array, targets: Array, observed: Array) -> tuple[Array, Array]:
-    """Positives and negatives met so far, both [..., A, R], going down the observed rows from the highest score.
+def _descent(scores: Array, labels: Labels) -> tuple[Array, Array]:
+    """Observed positives and negatives, both [..., A, R], from the highest score down to each row.
 
-    Inside a group of equal scores both stay at what they were before the group: it counts as a whole, at its last row.
+    Rows of equal scores are one step: all but the last of them repeat the counts from before the step.
     """
-    scores, targets, observed = (np.moveaxis(x, -2, -1) for x in np.broadcast_arrays(scores, targets, observed))
+    scores, positive, negative = (
+        np.moveaxis(x, -2, -1) for x in np.broadcast_arrays(scores, labels.positive, labels.negative)
+    )
     order = np.argsort(-scores, axis=-1)
-    ranked = np.take_along_axis(scores, order, axis=-1)
-    last = np.ones(ranked.shape, dtype=bool)
-    last[..., :-1] = ranked[..., :-1] != ranked[..., 1:]
+    ordered = np.take_along_axis(scores, order, axis=-1)
+    last = np.ones(ordered.shape, dtype=bool)
+    last[..., :-1] = ordered[..., :-1] != ordered[..., 1:]
 
-    label = observed * np.where(targets == 1, 1, 1 << _BITS)  # both are counted at once, negatives above these bits
-    counts = np.take_along_axis(label, order, axis=-1).cumsum(axis=-1)
-    both = np.maximum.accumulate(np.where(last, counts, 0), axis=-1)
-    return both & ((1 << _BITS) - 1), both >> _BITS
+    def count(flags: Array) -> Array:
+        counts = np.take_along_axis(flags, order, axis=-1).cumsum(axis=-1, dtype=np.int64)
+        return np.asarray(np.maximum.accumulate(np.where(last, counts, 0), axis=-1))
 
-
-_BITS = 32
+    return count(positive), count(negative)
 
 
-def ranking(scores: Array, targets: Array, observed: Array) -> dict[str, Array]:
-    """`average_precision` and `roc_auc`, by name, for the price of one."""
-    descent = _descent(scores, targets, observed)
-    return {"average_precision": _average_precision(*descent), "roc_auc": _roc_auc(*descent)}
+def ranking(scores: Array, labels: Labels) -> dict[str, Array]:
+    """`average_precision` and `roc_auc`, by name, for one sort of the scores."""
+    positives, negatives = _descent(scores, labels)
+    gained = np.diff(positives, axis=-1, prepend=0)
+    n1, n0 = positives[..., -1], negatives[..., -1]
+    area = (gained * positives / np.maximum(positives + negatives, 1)).sum(-1)
+    won_twice = (np.diff(negatives, axis=-1, prepend=0) * (2 * positives - gained)).sum(-1)
+    return {"average_precision": ratio(area, n1, n1 > 0), "roc_auc": ratio(won_twice, 2 * n1 * n0, n1 * n0 > 0)}
 
 
-def average_precision(scores: Array, targets: Array, observed: Array, thresholds: npt.ArrayLike) -> Array:
+def average_precision(scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Array:
     """Sum over distinct scores of (recall gained) x (precision there); undefined without a positive.
 
     The scores may be any finite numbers; the thresholds are not used.
     """
-    return _average_precision(*_descent(scores, targets, observed))
+    return ranking(scores, labels)["average_precision"]
 
 
-def _average_precision(positives: Array, negatives: Array) -> Array:
-    gained = np.diff(positives, axis=-1, prepend=0)
-    area = (gained * positives / np.maximum(positives + negatives, 1)).sum(-1)
-    return _ratio(area, positives[..., -1], positives[..., -1] > 0)
-
-
-def roc_auc(scores: Array, targets: Array, observed: Array, thresholds: npt.ArrayLike) -> Array:
+def roc_auc(scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Array:
     """The share of (positive, negative) pairs in the right order, ties counting half; undefined without both classes.
 
     The scores may be any finite numbers; the thresholds are not used.
     """
-    return _roc_auc(*_descent(scores, targets, observed))
-
-
-def _roc_auc(positives: Array, negatives: Array) -> Array:
-    gained = np.diff(negatives, axis=-1, prepend=0)
-    before = np.diff(positives, axis=-1, prepend=0)
-    twice = (gained * (2 * positives - before)).sum(-1)
-    pairs = positives[..., -1] * negatives[..., -1]
-    return _ratio(twice, 2 * pairs, pairs > 0)
+    return ranking(scores, labels)["roc_auc"]
 
 
 def macro(values: Array, defined: Array) -> Array:
@@ -123,9 +139,8 @@ def macro(values: Array, defined: Array) -> Array:
 
     A value that is NaN although the mask names it makes the mean NaN.
     """
-    total = np.where(defined, values, 0.0).sum(axis=-1)
     count = np.broadcast_to(defined, np.shape(values)).sum(axis=-1)
-    return _ratio(total, count, count > 0)
+    return ratio(np.where(defined, values, 0.0).sum(axis=-1), count, count > 0)
 
 
 METRICS: dict[str, Metric] = {
@@ -150,9 +165,9 @@ PER_SEED = (
     "roc_auc",
 )
 COUNTS = ("n_observed", "n_positive")
-FLOORS = ("floor_f1", "prior_f1")
-CONSTANT = COUNTS + FLOORS
-AVERAGED = tuple(name for name in PER_SEED + FLOORS if name != "threshold")
+BASELINES = ("floor_f1", "prior_f1")  # F1 of the all-positive and of the prevalence baseline
+CONSTANT = COUNTS + BASELINES
+AVERAGED = tuple(name for name in PER_SEED + BASELINES if name != "threshold")
 AGAINST_TRUTH = ("f1_default", "f1_tuned", "average_precision", "roc_auc")
 
 
@@ -168,7 +183,7 @@ class _PerSeed(BaseModel):
     seeds: list[float | None]
 
 
-class _Floor(BaseModel):
+class _Baseline(BaseModel):
     """A figure that no seed enters."""
 
     model_config = _STRICT
@@ -184,8 +199,8 @@ class _Count(BaseModel):
     value: int
 
 
-_NAMES = {_PerSeed: PER_SEED, _Count: COUNTS, _Floor: FLOORS}
-_ROW: dict[str, Any] = {name: (cell, ...) for cell, names in _NAMES.items() for name in names}
+_LAYOUT = {_PerSeed: PER_SEED, _Count: COUNTS, _Baseline: BASELINES}
+_ROW: dict[str, Any] = {name: (kind, ...) for kind, names in _LAYOUT.items() for name in names}
 _Row = create_model("_Row", __config__=_STRICT, **_ROW)
 
 
@@ -195,7 +210,7 @@ class _File(BaseModel):
     model_config = _STRICT
 
     attribute: Annotated[dict[str, _Row], Field(min_length=1)]  # type: ignore[valid-type]  # made above, from the names
-    macro: dict[str, _PerSeed | _Floor]
+    macro: dict[str, _PerSeed | _Baseline]
     coverage: dict[str, int]
 
 
@@ -206,7 +221,7 @@ class Figures:
     Attributes:
         attribute: [A] names.
         per_seed: the figures of ``PER_SEED``, each [S, A] float64; ``threshold`` is already the mean over folds.
-        constant: the figures of ``CONSTANT``, each [A]: counts, and what guessing without the pictures reaches.
+        constant: the figures of ``CONSTANT``, each [A]: numbers of test rows, and F1 of the two baselines.
     """
 
     attribute: Sequence[str]
@@ -223,24 +238,22 @@ class Figures:
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``metrics.json``; macro is over the attributes this run defines, coverage their number."""
-        averages, coverage = {}, {}
-        for name in AVERAGED:
-            defined = self.defined(name)
-            averages[name] = {"value": _plain(macro(self.value(name), defined))}
+        averages: dict[str, dict[str, Any]] = {name: {} for name in AVERAGED}
+        for name, average in averages.items():
+            average["value"] = macro(self.value(name), self.defined(name))
             if name in self.per_seed:
-                averages[name]["seeds"] = _plain(macro(self.per_seed[name], defined))
-            coverage[name] = int(defined.sum())
-        cells: dict[str, dict[str, Any]] = {attribute: {} for attribute in self.attribute}
+                average["seeds"] = macro(self.per_seed[name], self.defined(name))
+        rows: dict[str, dict[str, Any]] = {attribute: {} for attribute in self.attribute}
         for name in PER_SEED + CONSTANT:
-            for a, value in enumerate(_plain(self.value(name))):
-                cells[self.attribute[a]][name] = {"value": value}
+            for a, row in enumerate(rows.values()):
+                row[name] = {"value": self.value(name)[a]}
                 if name in self.per_seed:
-                    cells[self.attribute[a]][name]["seeds"] = _plain(self.per_seed[name][:, a])
-        return {"attribute": cells, "macro": averages, "coverage": coverage}
+                    row[name]["seeds"] = self.per_seed[name][:, a]
+        return {"attribute": rows, "macro": averages, "coverage": {name: self.defined(name).sum() for name in AVERAGED}}
 
     @classmethod
     def from_json(cls, content: object, source: str = "metrics.json") -> Figures:
-        """The figures in the content of ``metrics.json``; what can be derived from others is derived again.
+        """The figures in the content of ``metrics.json``; means are formed again from the figures of the seeds.
 
         Args:
             content: the parsed JSON.
@@ -251,8 +264,8 @@ class Figures:
         """
         try:
             rows = _File.model_validate(content).model_dump()["attribute"]
-            cells = [[row[name]["seeds"] for name in PER_SEED] for row in rows.values()]
-            per_seed = np.array(cells, dtype=np.float64)  # None becomes NaN; unequal lengths are a ValueError
+            seeds = [[row[name]["seeds"] for name in PER_SEED] for row in rows.values()]
+            per_seed = np.array(seeds, dtype=np.float64)  # None becomes NaN; unequal lengths are a ValueError
         except ValueError as error:
             raise UserError(f"{source}: found content that cannot be used ({error})") from error
         constant = {
@@ -262,74 +275,64 @@ class Figures:
         return cls(list(rows), dict(zip(PER_SEED, per_seed.transpose(1, 2, 0), strict=True)), constant)
 
 
-def _plain(values: Array) -> Any:
-    """An array as (lists of) Python numbers, None for NaN."""
-    return np.where(np.isnan(values), np.array(None), values).tolist()
-
-
-def _constant(predictions: Predictions) -> dict[str, Array]:
-    """The figures of ``CONSTANT``, over the pooled observed test rows."""
-    test = predictions.split == "test"
-    targets, observed = predictions.targets[test], predictions.observed[test]
-    prevalence = predictions.train_positive / np.maximum(predictions.train_observed, 1)
-    return {
-        "n_observed": observed.sum(axis=0),
-        "n_positive": (observed & (targets == 1)).sum(axis=0),
-        "floor_f1": f1(np.ones(targets.shape), targets, observed, 0.5),
-        "prior_f1": f1(prevalence[predictions.fold[test]], targets, observed, 0.5),
-    }
+def prevalence(predictions: Predictions) -> Array:
+    """Share of positives among the observed training labels of each fold, [F, A]; 0 without any."""
+    return np.asarray(predictions.train_positive / np.maximum(predictions.train_observed, 1))
 
 
 def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Array) -> Figures:
     """Score a run.
 
-    Counting metrics pool the rows of all folds, each judged by its own fold's threshold. Ranking metrics are averaged
-    over the folds that define them, because the heads of different folds are not on one scale. ``floor_f1`` calls every
-    test row positive: 2 n1 / (n + n1). ``prior_f1`` gives every test row the prevalence among its fold's observed
-    training labels (0 without any), read at 0.5. ``f1_validation`` judges each validation row by a threshold that has
-    not seen it.
+    Counting metrics pool the test rows of all folds, each judged by its own fold's threshold. Ranking metrics are
+    averaged over the folds that define them, because the heads of different folds are not on one scale. ``floor_f1`` is
+    the all-positive baseline, 2 n1 / (n + n1). ``prior_f1`` is the prevalence baseline: every test row scores the
+    `prevalence` of its fold, read at 0.5. ``f1_validation`` judges each validation row by a threshold that has not seen
+    it.
 
     Args:
-        cross_fitted: [S, V, A] thresholds of the validation rows, as `thresholds.cross_fitted` gives them.
+        cross_fitted: [S, R, A] thresholds of the validation rows, as `thresholds.cross_fitted` gives them.
 
     Raises:
         UserError: the thresholds are those of another run.
     """
-    folds = range(predictions.folds)
-    expected = (predictions.attribute.tolist(), predictions.seed.tolist(), list(folds))
-    found = (list(thresholds.attribute), list(thresholds.seed), list(thresholds.fold))
-    if found != expected:
-        raise UserError(f"thresholds: found (attributes, seeds, folds) {found}, expected {expected}: another run's?")
-
-    def cells(rows: Array | slice) -> tuple[Array, Array, Array]:
-        return predictions.probabilities[:, rows], predictions.targets[rows], predictions.observed[rows]
-
-    ranked = [ranking(*cells(predictions.rows(fold, "test"))) for fold in folds]
+    run = predictions.labels.attributes, predictions.seed.tolist(), predictions.folds
+    tuned_for = tuple(thresholds.attribute), list(thresholds.seed), thresholds.values.shape[1]
+    if tuned_for != run:
+        raise UserError(f"thresholds: found (attributes, seeds, folds) {tuned_for}, expected {run}: another run's?")
+    val, test = predictions.part("val"), predictions.part("test")
+    default = Confusion.of(test.probabilities, test.labels, 0.5)
+    tuned = Confusion.of(test.probabilities, test.labels, thresholds.values[:, test.fold])
+    folds = [predictions.part("test", fold) for fold in range(predictions.folds)]
+    ranked = [ranking(rows.probabilities, rows.labels) for rows in folds]
 
     def over_folds(name: str) -> Array:
-        values = np.stack([own[name] for own in ranked], axis=-1)
+        values = np.stack([one[name] for one in ranked], axis=-1)
         return macro(values, np.isfinite(values))
 
-    val, test = predictions.split == "val", predictions.split == "test"
-    own = thresholds.values[:, predictions.fold]  # [S, R, A]
     per_seed = {
-        "f1_default": f1(*cells(test), 0.5),
-        "f1_tuned": f1(*cells(test), own[:, test]),
-        "f1_validation": f1(*cells(val), cross_fitted),
+        "f1_default": default.f1,
+        "f1_tuned": tuned.f1,
+        "f1_validation": f1(val.probabilities, val.labels, cross_fitted),
         "threshold": thresholds.values.mean(axis=1),
-        "precision": precision(*cells(test), own[:, test]),
-        "recall": recall(*cells(test), own[:, test]),
-        "accuracy_default": accuracy(*cells(test), 0.5),
-        "accuracy_tuned": accuracy(*cells(test), own[:, test]),
+        "precision": tuned.precision,
+        "recall": tuned.recall,
+        "accuracy_default": default.accuracy,
+        "accuracy_tuned": tuned.accuracy,
         "average_precision": over_folds("average_precision"),
         "roc_auc": over_folds("roc_auc"),
     }
-    return Figures(predictions.attribute.tolist(), per_seed, _constant(predictions))
+    constant = {
+        "n_observed": test.labels.observed.sum(axis=0),
+        "n_positive": test.labels.positive.sum(axis=0),
+        "floor_f1": f1(np.ones(test.labels.shape), test.labels, 0.5),
+        "prior_f1": f1(prevalence(predictions)[test.fold], test.labels, 0.5),
+    }
+    return Figures(list(predictions.labels.attributes), per_seed, constant)
 
 
 @dataclass(frozen=True, eq=False)
 class TruthFigures:
-    """A run scored on all test rows whose truth is known, labelled or not; NaN is undefined.
+    """A run scored on all test rows whose truth is stated, labelled or not; NaN is undefined.
 
     Attributes:
         attribute: [A] names.
@@ -345,29 +348,27 @@ class TruthFigures:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; macro is over the attributes that this run defines, coverage their number."""
-        defined = {name: np.isfinite(own) for name, own in self.values.items()}
-        cells = {
-            attribute: {name: _plain(own[a]) for name, own in self.values.items()}
-            | {"n_known": int(self.n_known[a]), "n_positive": int(self.n_positive[a])}
-            for a, attribute in enumerate(self.attribute)
-        }
+        columns = {**self.values, "n_known": self.n_known, "n_positive": self.n_positive}
+        defined = {name: np.isfinite(values) for name, values in self.values.items()}
         return {
-            "attribute": cells,
-            "macro": {name: _plain(macro(own, defined[name])) for name, own in self.values.items()},
-            "coverage": {name: int(mask.sum()) for name, mask in defined.items()},
+            "attribute": {
+                attribute: {name: values[a] for name, values in columns.items()}
+                for a, attribute in enumerate(self.attribute)
+            },
+            "macro": {name: macro(values, defined[name]) for name, values in self.values.items()},
+            "coverage": {name: mask.sum() for name, mask in defined.items()},
         }
 
 
 def against_truth(predictions: Predictions, thresholds: Thresholds) -> TruthFigures | None:
-    """Score a run on what is true about its test rows, at the same thresholds, which no truth enters; None without any.
+    """Score a run on the truth of its test rows, at the same thresholds, which no truth enters; None without a truth.
 
     Raises:
         UserError: the thresholds are those of another run.
     """
-    replaced = predictions.against_truth()
-    if replaced is None:
+    if predictions.truth is None:
         return None
-    val = replaced.split == "val"
-    found = figures(replaced, thresholds, thresholds.values[:, replaced.fold[val]])  # no validation figure is kept
-    values = {name: found.value(name) for name in AGAINST_TRUTH}
-    return TruthFigures(found.attribute, values, found.constant["n_observed"], found.constant["n_positive"])
+    judged = thresholds.values[:, predictions.part("val").fold]  # no validation figure is read
+    scored = figures(replace(predictions, labels=predictions.truth), thresholds, judged)
+    values = {name: scored.value(name) for name in AGAINST_TRUTH}
+    return TruthFigures(scored.attribute, values, scored.constant["n_observed"], scored.constant["n_positive"])

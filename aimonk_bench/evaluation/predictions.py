@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -13,13 +13,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
 
 Array = npt.NDArray[Any]
+Split = Literal["val", "test"]
 
 SCHEMA_VERSION = 1
 
-_FIELDS = {  # name: (dtype, axes); S seeds, R rows, A attributes, F folds
+_FIELDS = {  # arrays of the file: (dtype, axes); S seeds, R rows, A attributes, F folds
     "logits": ("f4", "SRA"),
     "targets": ("i1", "RA"),
     "observed": ("?", "RA"),
@@ -33,6 +35,7 @@ _FIELDS = {  # name: (dtype, axes); S seeds, R rows, A attributes, F folds
     "train_observed": ("i4", "FA"),
 }
 _OPTIONAL = {"truth": ("i1", "RA")}  # a file may lack these
+_UNKNOWN = np.int8(-1)  # in the file: a target, or a truth, that is not observed
 
 
 def sigmoid(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -45,132 +48,152 @@ def sigmoid(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
         return np.asarray(1.0 / (1.0 + np.exp(-np.asarray(logits, dtype=np.float64))))
 
 
+def same_labels(one: Labels | None, other: Labels | None) -> bool:
+    """Whether two label matrices agree in names, observed labels and targets; or both are absent."""
+    if one is None or other is None:
+        return one is other
+    pairs = ((one.observed, other.observed), (one.targets, other.targets))
+    return one.attributes == other.attributes and all(np.array_equal(*pair) for pair in pairs)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredRows:
+    """Rows of one split, of one fold or of all: what the heads say of them, and what is known of them.
+
+    Attributes:
+        logits: [S, R, A] float32.
+        probabilities: [S, R, A] float64.
+        labels: [R, A].
+        fold: [R], ascending.
+        group: [R] rows of one group, such as exact duplicates, count as one image.
+        image_id: [R].
+    """
+
+    logits: Array
+    probabilities: Array
+    labels: Labels
+    fold: Array
+    group: Array
+    image_id: Array
+
+    def __getitem__(self, rows: slice) -> ScoredRows:
+        """These rows."""
+        return ScoredRows(
+            self.logits[:, rows],
+            self.probabilities[:, rows],
+            self.labels[rows],
+            self.fold[rows],
+            self.group[rows],
+            self.image_id[rows],
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Logits and observed targets of the validation and test rows of every fold, for every seed.
+    """Logits and labels of the validation and test rows of every fold, for every seed.
 
-    One row per (fold, split, picture), sorted by fold, ``val`` before ``test``, then in the order of the label file.
-    Arrays have exactly the types below. With several folds each picture is a test row exactly once.
+    One row per (fold, split, image), sorted by fold, ``val`` before ``test``, then in the order of the label file.
+    Arrays have exactly the types below. With several folds each image is a test row exactly once.
 
     Attributes:
         logits: [S, R, A] f4, finite.
-        targets: [R, A] i1, 0 where not observed (-1 on disk).
-        observed: [R, A] bool.
+        labels: [R, A], with the names of the attributes.
         split: [R] "val" or "test".
         fold: [R] i2, from 0.
-        group: [R] i4; rows of one group never stand on both sides of a split.
+        group: [R] i4; a split never divides a group.
         image_id: [R] the name as the label file writes it.
-        attribute: [A] names.
         seed: [S] i8.
         train_positive: [F, A] i4, observed positives among a fold's training rows.
         train_observed: [F, A] i4, observed labels among them.
-        truth: [R, A] i1 what is true whatever was labelled, -1 where that is not known; None where nobody knows.
+        truth: [R, A] the true labels whatever was labelled, observed where the truth is stated; None without a truth.
 
     Raises:
         ValueError: the arrays do not fit together; every reason is named.
     """
 
     logits: Array
-    targets: Array
-    observed: Array
+    labels: Labels
     split: Array
     fold: Array
     group: Array
     image_id: Array
-    attribute: Array
     seed: Array
     train_positive: Array
     train_observed: Array
-    truth: Array | None = None
+    truth: Labels | None = None
 
     def __post_init__(self) -> None:
-        # The contents can be looked at only once the shapes are right.
-        problems = list(self._misshapen()) or list(self._inconsistent())
+        # The values can be checked only once the shapes are right.
+        problems = list(_misshapen(self._arrays())) or list(self._inconsistent())
         if problems:
             raise ValueError("predictions: " + "; ".join(problems))
 
     @property
     def folds(self) -> int:
-        """Number of folds F."""
+        """Number of folds F; 1 is a hold-out."""
         return len(self.train_observed)
 
+    def part(self, split: Split, fold: int | None = None) -> ScoredRows:
+        """The rows of one split: of one fold, or of all folds one after the other."""
+        rows = self._parts[split]
+        if fold is None:
+            return rows
+        start, stop = np.searchsorted(rows.fold, [fold, fold + 1])
+        return rows[start:stop]
+
     @cached_property
-    def probabilities(self) -> npt.NDArray[np.float64]:
-        """Probabilities [S, R, A], float64."""
-        return sigmoid(self.logits)
+    def _parts(self) -> dict[str, ScoredRows]:
+        parts = {}
+        for split in ("val", "test"):
+            rows = self.split == split
+            logits = self.logits[:, rows]
+            columns = self.fold[rows], self.group[rows], self.image_id[rows]
+            parts[split] = ScoredRows(logits, sigmoid(logits), self.labels[rows], *columns)
+        return parts
 
-    def rows(self, fold: int, split: Literal["val", "test"]) -> slice:
-        """The rows of one part of one fold; they stand side by side."""
-        start, stop = np.searchsorted(self._part, 2 * fold + (split == "test") + np.arange(2))
-        return slice(int(start), int(stop))
-
-    def against_truth(self) -> Predictions | None:
-        """The same predictions with the truth for targets on the test rows; None where there is no truth."""
-        if self.truth is None:
-            return None
-        test = (self.split == "test")[:, None]
-        known = self.truth >= 0
-        return replace(
-            self,
-            targets=np.where(test, np.where(known, self.truth, np.int8(0)), self.targets),
-            observed=np.where(test, known, self.observed),
-        )
-
-    @property
-    def _part(self) -> Array:
-        """[R] the place of a row's part in the order of the file: 2 * fold, plus 1 for a test row."""
-        part: Array = 2 * self.fold.astype(np.int64) + (self.split == "test")
-        return part
-
-    def _misshapen(self) -> Iterator[str]:
-        sizes: dict[str, int] = {}
-        for name, (kind, axes) in (_FIELDS | _OPTIONAL).items():
-            array = getattr(self, name)
-            if array is None and name in _OPTIONAL:
-                continue
-            if array.dtype.kind != "U" if kind == "U" else array.dtype != np.dtype(kind):
-                yield f"{name}: found type {array.dtype}, expected {kind}"
-            expected = tuple(sizes.get(axis, length) for axis, length in zip(axes, array.shape, strict=False))
-            if array.ndim != len(axes) or array.shape != expected or array.size == 0:
-                known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items())
-                yield f"{name}: found shape {array.shape}, expected [{', '.join(axes)}] with {known or 'no empty axis'}"
-            else:
-                sizes |= zip(axes, array.shape, strict=True)
+    def _arrays(self) -> dict[str, Array]:
+        """The arrays of the file, where a target that is not observed is still 0."""
+        labels, truth = self.labels, self.truth
+        columns = {"targets": labels.targets, "observed": labels.observed, "attribute": np.array(labels.attributes)}
+        arrays = {name: columns[name] if name in columns else getattr(self, name) for name in _FIELDS}
+        return arrays if truth is None else {**arrays, "truth": truth.targets}
 
     def _inconsistent(self) -> Iterator[str]:
-        part, test = self._part, self.split == "test"
+        test, targets = self.split == "test", self.labels.targets
+        part = 2 * self.fold.astype(np.int64) + test
         if not np.isfinite(self.logits).all():
             yield "logits: found one that is not finite"
-        if not np.isin(self.targets, (0, 1)).all() or self.targets[~self.observed].any():
+        if not np.isin(targets, (0, 1)).all() or targets[~self.labels.observed].any():
             yield "targets: found something else than 0, 1, and 0 where not observed"
-        if self.truth is not None and not np.isin(self.truth, (-1, 0, 1)).all():
-            yield "truth: found something else than 1, 0, and -1 where it is not known"
+        if self.truth is not None and not np.isin(self.truth.targets, (0, 1)).all():
+            yield "truth: found something else than 1, 0, and -1 where it is not stated"
         if not (test | (self.split == "val")).all():
             yield "split: found something else than 'val' and 'test'"
         if (np.diff(part) < 0).any() or not np.array_equal(np.unique(part), np.arange(2 * self.folds)):
             yield f"rows: expected folds 0 to {self.folds - 1} in order, each with val rows, then test rows"
         if any(_repeats(self.image_id[self.fold == fold]) for fold in range(self.folds)):
-            yield "image_id: found a picture twice in one fold"
+            yield "image_id: found an image twice in one fold"
         if _repeats(self.image_id[test]):
-            yield "image_id: found a picture twice among the test rows"
+            yield "image_id: found an image twice among the test rows"
         if self.folds > 1 and not np.isin(self.image_id[~test], self.image_id[test]).all():
-            yield "image_id: found a picture that is a test row of no fold"
+            yield "image_id: found an image that is a test row of no fold"
         group = self.fold.astype(np.int64) << 32 | self.group
         if np.intersect1d(group[test], group[~test]).size:
             yield "group: found one with both val and test rows in one fold"
-        if _repeats(self.attribute) or _repeats(self.seed):
+        if _repeats(np.array(self.labels.attributes)) or _repeats(self.seed):
             yield "attribute, seed: found one twice"
         if ((self.train_positive < 0) | (self.train_positive > self.train_observed)).any():
             yield "train_positive: found a number below 0 or above train_observed"
 
     def save(self, path: Path) -> None:
         """Write ``predictions.npz``; the same arrays give the same bytes (NumPy dates every member 1980-01-01)."""
-        present = [name for name in (*_FIELDS, *_OPTIONAL) if getattr(self, name) is not None]
-        arrays: dict[str, Any] = {name: np.ascontiguousarray(getattr(self, name)) for name in present}
-        arrays["targets"] = np.where(self.observed, arrays["targets"], np.int8(-1))
-        arrays["schema_version"] = np.array(SCHEMA_VERSION)
+        arrays = self._arrays()
+        for name, labels in (("targets", self.labels), ("truth", self.truth)):
+            if labels is not None:
+                arrays[name] = np.where(labels.observed, labels.targets, _UNKNOWN)
+        members: dict[str, Any] = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         with path.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **members, schema_version=np.array(SCHEMA_VERSION))
 
     @classmethod
     def load(cls, path: Path) -> Predictions:
@@ -186,12 +209,35 @@ class Predictions:
                     raise UserError(f"{path}: found schema_version {version}, expected {SCHEMA_VERSION}")
                 present = [name for name in _OPTIONAL if f"{name}.npy" in archive.namelist()]
                 arrays = {name: _member(archive, name) for name in (*_FIELDS, *present)}
-            if not np.array_equal(arrays["targets"] == -1, ~arrays["observed"]):
+            observed, attributes = arrays.pop("observed"), tuple(arrays.pop("attribute").tolist())
+            if not np.array_equal(arrays["targets"] == _UNKNOWN, ~observed):
                 raise ValueError("targets: expected -1 exactly where not observed")
-            arrays["targets"] = np.where(arrays["observed"], arrays["targets"], np.int8(0))
-            return cls(**arrays)
+            labels = _labels(arrays.pop("targets"), observed, attributes)
+            truth = arrays.pop("truth", None)
+            stated = None if truth is None else _labels(truth, truth != _UNKNOWN, attributes)
+            return cls(labels=labels, truth=stated, **arrays)
         except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{path}: found a file that cannot be used ({error}), expected predictions.npz") from error
+
+
+def _labels(targets: Array, observed: Array, attributes: tuple[str, ...]) -> Labels:
+    """Labels of the arrays of a file, with 0 where not observed; the types stay as they are, to be checked."""
+    return Labels(np.where(observed, targets, np.int8(0)), observed, attributes)
+
+
+def _misshapen(arrays: dict[str, Array]) -> Iterator[str]:
+    """Arrays of the file with another type or another number of axes than expected, or of unequal lengths."""
+    sizes: dict[str, int] = {}
+    for name, array in arrays.items():
+        kind, axes = (_FIELDS | _OPTIONAL)[name]
+        if array.dtype.kind != "U" if kind == "U" else array.dtype != np.dtype(kind):
+            yield f"{name}: found type {array.dtype}, expected {kind}"
+        expected = tuple(sizes.get(axis, length) for axis, length in zip(axes, array.shape, strict=False))
+        if array.ndim != len(axes) or array.shape != expected or array.size == 0:
+            lengths = ", ".join(f"{axis} = {size}" for axis, size in sizes.items())
+            yield f"{name}: found shape {array.shape}, expected [{', '.join(axes)}] with {lengths or 'no empty axis'}"
+        else:
+            sizes |= zip(axes, array.shape, strict=True)
 
 
 def _repeats(values: Array) -> bool:

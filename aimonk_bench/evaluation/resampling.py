@@ -1,7 +1,8 @@
-"""Sums over groups of rows that a draw picks: one product, the same draws for every run of the same groups."""
+"""Sums over groups of rows that a draw picks: one matrix product, the same draws for every run of the same groups."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,23 +11,22 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 DRAWS = 2000
-_BLOCK_BYTES = 64 << 20  # counts held at once
+_BLOCK_BYTES = 64 << 20  # of draws held at once
 
 
-def by_group(columns: npt.ArrayLike, groups: Array) -> Array:
-    """Sums of the rows of each group: [R, C], [R] -> [G, C] float64, groups in ascending order."""
-    columns = np.asarray(columns, dtype=np.float64)
+def by_group(rows: npt.ArrayLike, groups: Array) -> Array:
+    """Sums of the rows of each group: [R, ...], [R] -> [G, ...] float64, groups in ascending order."""
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order[0]] - 1))
-    ordered = columns[order]
+    ordered = np.asarray(rows)[order].astype(np.float64)
     return ordered if len(starts) == len(order) else np.add.reduceat(ordered, starts, axis=0)
 
 
 def labellings(columns: Array, probability: Array, draws: int, seed: int) -> Array:
     """Sums over the groups that draw a positive label, each with its own probability [G]: [G, C] -> [draws, C]."""
 
-    def labels(rng: np.random.Generator, size: int, groups: int) -> Array:
-        return rng.random((size, groups), dtype=np.float32) < probability
+    def labels(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+        return rng.random(shape, dtype=np.float32) < probability
 
     return _products(columns, draws, seed, labels)
 
@@ -34,16 +34,18 @@ def labellings(columns: Array, probability: Array, draws: int, seed: int) -> Arr
 def swaps(differences: Array, draws: int, seed: int) -> Array:
     """Sums over the groups that a fair coin picks: [G, C] -> [draws, C]."""
 
-    def coins(rng: np.random.Generator, size: int, groups: int) -> Array:
-        return rng.integers(2, size=(size, groups), dtype=np.int8)
+    def coins(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+        return rng.integers(2, size=shape, dtype=np.int8)
 
     return _products(differences, draws, seed, coins)
 
 
-def _products(columns: Array, draws: int, seed: int, weights: Any) -> Array:
+def _products(
+    columns: Array, draws: int, seed: int, draw: Callable[[np.random.Generator, tuple[int, int]], Array]
+) -> Array:
     rng = np.random.default_rng([seed, 0])
     groups = len(columns)
     block = max(1, _BLOCK_BYTES // (8 * groups))
     right = columns.astype(np.float32)
     sizes = [min(block, draws - start) for start in range(0, draws, block)]
-    return np.concatenate([weights(rng, size, groups).astype(np.float32) @ right for size in sizes])
+    return np.concatenate([draw(rng, (size, groups)).astype(np.float32) @ right for size in sizes])

@@ -13,16 +13,16 @@ from aimonk_bench import registry
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import bounds, calibration, intervals, metrics, optimism, thresholds
 from aimonk_bench.evaluation.calibration import Calibration
-from aimonk_bench.evaluation.cells import Cells
-from aimonk_bench.evaluation.intervals import Intervals
+from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.metrics import Figures
 from aimonk_bench.evaluation.predictions import Predictions
+from aimonk_bench.evaluation.proportions import Intervals
 from aimonk_bench.evaluation.thresholds import Thresholds
 
 Array = npt.NDArray[Any]
 Calibrator = Literal["none", "platt"]
 
-REVISION = 4  # raised by hand when a method changes a number, or a file its layout: stored ones are then made again
+REVISION = 5  # raised by hand when a method changes a number, or a file its layout: stored ones are then made again
 SEED = 0  # of the labels drawn for the calibration of reference: the same for every run
 _OF_ATTRIBUTE = ("low", "high", "fixed_low", "fixed_high", "few", "seed_sd", "fold_sd")
 
@@ -35,8 +35,8 @@ class Scores:
         figures: the figures of the contract.
         intervals: figure -> its 95 % intervals and spreads.
         validation: [S, F, A] cross-fitted F1 on the validation rows of each fold; it chooses between runs.
-        remarks: what no table reads back: thresholds and their optimism, bounds over all fillings of the NA cells,
-            calibration, and, where there is a truth, the figures against it. Plain data.
+        remarks: what no table reads back: thresholds and their optimism, bounds over all fillings of the missing
+            labels, calibration, and, where there is a truth, the figures against it. Plain data.
     """
 
     figures: Figures
@@ -47,14 +47,13 @@ class Scores:
     def to_json(self) -> dict[str, Any]:
         """Plain data: the figures, with the interval of each beside its value."""
         content = self.figures.to_json()
-        for name, own in self.intervals.items():
-            for a, attribute in enumerate(self.figures.attribute):
-                cell = content["attribute"][attribute][name]
-                cell |= {field: getattr(own, field)[a] for field in _OF_ATTRIBUTE}
-            limits = own.macro(self.figures.value(name), self.figures.defined(name))
-            content["macro"][name] |= dict(zip(_OF_ATTRIBUTE[:4], limits, strict=True))
-            content["macro"][name]["correlation"] = own.correlation
-        return {"revision": REVISION} | content | {"validation": self.validation} | dict(self.remarks)
+        for name, interval in self.intervals.items():
+            for a, row in enumerate(content["attribute"].values()):
+                row[name] |= {field: getattr(interval, field)[a] for field in _OF_ATTRIBUTE}
+            of_macro = interval.macro(self.figures.value(name), self.figures.defined(name))
+            content["macro"][name] |= dict(zip(_OF_ATTRIBUTE[:4], of_macro, strict=True))
+            content["macro"][name]["correlation"] = interval.correlation
+        return {"revision": REVISION, **content, "validation": self.validation, **self.remarks}
 
     @classmethod
     def from_json(cls, content: dict[str, Any], source: str = "metrics.json") -> Scores:
@@ -69,10 +68,10 @@ class Scores:
         """
         figures = Figures.from_json(content, source)
         try:
-            cells = content["attribute"].values()
-            found = {
+            rows = content["attribute"].values()
+            sure = {
                 name: Intervals(
-                    **{field: _column([cell[name][field] for cell in cells], field) for field in _OF_ATTRIBUTE},
+                    **{field: _column([row[name][field] for row in rows], field) for field in _OF_ATTRIBUTE},
                     correlation=np.array(macro["correlation"], dtype=np.float64),
                 )
                 for name, macro in content["macro"].items()
@@ -82,7 +81,7 @@ class Scores:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{source}: found content that cannot be used ({error!r})") from error
         read = ("revision", "attribute", "macro", "coverage", "validation")
-        return cls(figures, found, validation, {name: part for name, part in content.items() if name not in read})
+        return cls(figures, sure, validation, {name: part for name, part in content.items() if name not in read})
 
 
 def _column(values: list[Any], field: str) -> Array:
@@ -106,13 +105,13 @@ def score(
         UserError: the thresholds are those of another run.
     """
     cross_fitted = thresholds.cross_fitted(predictions, policy)
-    remarks = {
-        "thresholds": optimism.threshold_checks(predictions, tuned, cross_fitted).to_json(),
-        "na_bounds": bounds.bounds(Cells.of(predictions, tuned)).to_json(),
+    remarks: dict[str, Any] = {
+        "thresholds": vars(optimism.threshold_checks(predictions, tuned, cross_fitted)),
+        "na_bounds": vars(bounds.bounds(Decisions.of(predictions, tuned))),
     }
-    remarks |= {name: own.to_json() for name, own in _calibrations(predictions, calibrator).items()}
+    remarks |= {name: one.to_json() for name, one in _calibrations(predictions, calibrator).items()}
     if calibrator == "platt":
-        remarks["calibration_platt"]["fitted"] = calibration.calibrate(predictions)[1].tolist()
+        remarks["calibration_platt"]["fitted"] = calibration.calibrate(predictions)[1]
     if truth := metrics.against_truth(predictions, tuned):
         remarks["truth"] = truth.to_json()
     return Scores(
@@ -124,22 +123,20 @@ def score(
 
 
 def _by_fold(predictions: Predictions, limits: Array) -> Array:
-    """F1 [S, F, A] of the validation rows of each fold at thresholds [S, V, A]."""
-    rows = [predictions.rows(fold, "val") for fold in range(predictions.folds)]
-    ends = np.cumsum([own.stop - own.start for own in rows])[:-1]
-    values = [
-        metrics.f1(predictions.probabilities[:, own], predictions.targets[own], predictions.observed[own], limit)
-        for own, limit in zip(rows, np.split(limits, ends, axis=1), strict=True)
-    ]
-    return np.stack(values, axis=1)
+    """F1 [S, F, A] of the validation rows of each fold at thresholds [S, R, A]."""
+    val = predictions.part("val")
+    folds = [val.fold == fold for fold in range(predictions.folds)]
+    return np.stack(
+        [metrics.f1(val.probabilities[:, rows], val.labels[rows], limits[:, rows]) for rows in folds], axis=1
+    )
 
 
 def reliability(predictions: Predictions, calibrator: Calibrator) -> list[dict[str, Any]]:
     """The rows of ``reliability.csv``: those of `Calibration.rows`, each with its ``probabilities``, raw or scaled."""
     return [
         {"probabilities": name} | row
-        for name, own in _calibrations(predictions, calibrator, draws=0).items()
-        for row in own.rows()
+        for name, one in _calibrations(predictions, calibrator, draws=0).items()
+        for row in one.rows()
     ]
 
 
@@ -147,7 +144,10 @@ def _calibrations(
     predictions: Predictions, calibrator: Calibrator, *, draws: int = calibration.DRAWS
 ) -> dict[str, Calibration]:
     """``calibration`` of the raw probabilities and, if asked for, ``calibration_platt`` of the scaled ones."""
-    found = {"calibration": predictions.probabilities}
+    probabilities = {"calibration": predictions.part("test").probabilities}
     if calibrator == "platt":
-        found["calibration_platt"], _ = calibration.calibrate(predictions)
-    return {name: calibration.calibration(predictions, own, draws=draws, seed=SEED) for name, own in found.items()}
+        probabilities["calibration_platt"], _ = calibration.calibrate(predictions)
+    return {
+        name: calibration.calibration(predictions, values, draws=draws, seed=SEED)
+        for name, values in probabilities.items()
+    }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -13,8 +14,16 @@ from aimonk_bench.evaluation import thresholds as policies
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.records import run
-from aimonk_bench.records.files import read_json
+from aimonk_bench.records.files import checked, read_json
 from aimonk_bench.records.run import RunRecord
+
+
+@dataclass(frozen=True)
+class _Config:
+    """What scoring needs of ``config.yaml``."""
+
+    threshold: Any
+    calibration: Calibrator = "none"
 
 
 def read_or_tune(record: RunRecord) -> Thresholds:
@@ -24,7 +33,9 @@ def read_or_tune(record: RunRecord) -> Thresholds:
         UserError: a file that is needed is missing or broken.
     """
     path = record.folder / run.THRESHOLDS
-    return Thresholds.load(path) if path.exists() else policies.tune(record.predictions, _policy(record))
+    if path.exists():
+        return Thresholds.from_json(read_json(path), str(path))
+    return policies.tune(record.predictions, _scoring(record)[0])
 
 
 def read_or_score(record: RunRecord, thresholds: Thresholds) -> Scores:
@@ -36,7 +47,7 @@ def read_or_score(record: RunRecord, thresholds: Thresholds) -> Scores:
     content = _metrics(record)
     if content is not None:
         return Scores.from_json(content, str(record.folder / run.METRICS))
-    return scoring.score(record.predictions, thresholds, _policy(record), _calibrator(record))
+    return scoring.score(record.predictions, thresholds, *_scoring(record))
 
 
 def restore(record: RunRecord) -> None:
@@ -53,7 +64,7 @@ def restore(record: RunRecord) -> None:
     if _metrics(record) is None:
         run.write_metrics(record.folder, read_or_score(record, thresholds))
     if not (record.folder / run.RELIABILITY).exists():
-        run.write_reliability(record.folder, scoring.reliability(record.predictions, _calibrator(record)))
+        run.write_reliability(record.folder, scoring.reliability(record.predictions, _scoring(record)[1]))
 
 
 def _metrics(record: RunRecord) -> dict[str, Any] | None:
@@ -63,27 +74,15 @@ def _metrics(record: RunRecord) -> dict[str, Any] | None:
     return content if content.get("revision") == scoring.REVISION else None
 
 
-def _config(record: RunRecord) -> dict[str, Any]:
-    """``config.yaml`` as plain data."""
+def _scoring(record: RunRecord) -> tuple[registry.Spec, Calibrator]:
+    """The threshold policy and the calibrator that ``config.yaml`` names."""
     path = record.folder / run.CONFIG
     try:
         content = yaml.safe_load(path.read_bytes())
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: found a {type(content).__name__}, expected a map")
-    return content
-
-
-def _policy(record: RunRecord) -> registry.Spec:
-    spec, problems = registry.check("threshold", policies.THRESHOLDS, _config(record).get("threshold"))
-    if spec is None:
-        raise UserError([f"{record.folder / run.CONFIG}: threshold: {problem}" for problem in problems])
-    return spec
-
-
-def _calibrator(record: RunRecord) -> Calibrator:
-    calibrator: Calibrator = _config(record).get("calibration", "none")
-    if calibrator not in get_args(Calibrator):
-        raise UserError(f"{record.folder / run.CONFIG}: calibration: found {calibrator!r}, expected none or platt")
-    return calibrator
+    config = checked(_Config, content, path)
+    policy, problems = registry.check("threshold", policies.THRESHOLDS, config.threshold)
+    if policy is None:
+        raise UserError([f"{path}: threshold: {problem}" for problem in problems])
+    return policy, config.calibration

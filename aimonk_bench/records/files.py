@@ -53,10 +53,15 @@ def contents(folder: Path) -> list[str]:
         raise UserError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with atomic(path) as partial:
+        partial.write_bytes(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8 with LF line ends, atomically."""
-    with atomic(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+    write_bytes(path, text.encode())
 
 
 def plain(value: Any) -> Any:
@@ -109,13 +114,21 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def read_as(kind: type[T], path: Path) -> T:
-    """Read a JSON file as the dataclass ``kind`` and check the types of its fields.
+    """Read a JSON file as the dataclass ``kind``, see `checked`."""
+    return checked(kind, read_json(path), path)
+
+
+def checked(kind: type[T], content: object, path: Path) -> T:
+    """The content of a file as the dataclass ``kind``, the types of its fields checked; other keys are ignored.
 
     Raises:
         UserError: fields are missing or of another type; all of them are listed.
     """
     try:
-        checked: T = _adapter(kind).validate_python(read_json(path))  # type: ignore[arg-type]  # a class has a hash
-        return checked
+        value: T = _adapter(kind).validate_python(content)  # type: ignore[arg-type]  # a class has a hash
+        return value
     except ValidationError as error:
-        raise UserError([f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]) from error
+        places = [(".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors()]
+        raise UserError(
+            [f"{path}: {place}: {text}" if place else f"{path}: {text}" for place, text in places]
+        ) from error

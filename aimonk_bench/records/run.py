@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy.typing as npt
 
 from aimonk_bench.errors import UserError
+from aimonk_bench.evaluation.association import BeforeTraining
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Scores
-from aimonk_bench.evaluation.signal import Before
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.records import suite
 from aimonk_bench.records.files import PARTIAL, atomic, contents, read_as, read_json, write_json, write_text
@@ -102,10 +102,10 @@ class RunRecord:
         return Predictions.load(self.folder / PREDICTIONS)
 
     @property
-    def before(self) -> Before | None:
+    def before(self) -> BeforeTraining | None:
         """The association test before training, from ``data.json``; None where the run has none."""
         content = self.data.get("signal")
-        return None if content is None else Before.from_json(content)
+        return None if content is None else BeforeTraining.from_json(content)
 
     @property
     def digest(self) -> str:
@@ -211,8 +211,7 @@ def write_predictions(folder: Path, predictions: Predictions) -> None:
 
 def write_thresholds(folder: Path, thresholds: Thresholds) -> None:
     """Write ``thresholds.json``."""
-    with atomic(folder / THRESHOLDS) as partial:
-        thresholds.save(partial)
+    write_json(folder / THRESHOLDS, thresholds.to_json())
 
 
 def write_metrics(folder: Path, scores: Scores) -> None:

@@ -141,7 +141,7 @@ def _f1(summary: Summary, detail: Detail, a: int) -> dict[str, Cell]:
         cells[row] = Range(*span(values[figure][a] for values in summary.values.values()))
     if a != -1 and (stats := summary.statistics):
         adjusted, low, high = stats.signal.adjusted[a], stats.chosen.na_low[a], stats.chosen.na_high[a]
-        cells[ASSOCIATION] = PValue(math.nan if adjusted is None else adjusted)
-        if detail.default and low is not None and high is not None and low < high:
+        cells[ASSOCIATION] = PValue(adjusted)
+        if detail.default and low < high:
             cells[NA_RANGE] = Range(low, high)
     return cells

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from aimonk_bench.evaluation.thresholds import Thresholds
 
@@ -13,9 +12,8 @@ def threshold_notes(thresholds: Thresholds) -> list[str]:
 
     The seeds stand beside the folds where a note does not hold for all seeds.
     """
-    notes: Sequence[Any] = thresholds.notes
     folds: dict[tuple[str, str, tuple[int, ...]], list[int]] = {}
-    for note in notes:
+    for note in thresholds.notes:
         folds.setdefault((note.attribute, note.reason, tuple(note.seeds)), []).append(note.fold)
     lines = []
     for (attribute, reason, seeds), where in folds.items():

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from aimonk_bench.backbones.encoder import pick_device
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.evaluation import metrics
 from aimonk_bench.evaluation.predictions import Predictions
@@ -23,25 +24,22 @@ def predictions(
     trained: Trained, dataset: EncodedDataset, labels: SplitLabels, folds: Sequence[Fold], seeds: Sequence[int]
 ) -> Predictions:
     """The logits of all folds as one table: a row per (fold, split, image), in label-file order within a part."""
-    truth = dataset.truth
     parts = [(number, part, getattr(fold, part)) for number, fold in enumerate(folds) for part in ("val", "test")]
     rows = np.concatenate([part_rows for _, _, part_rows in parts])
     sizes = [len(part_rows) for _, _, part_rows in parts]
-    shown = [getattr(labels, part)[part_rows] for _, part, part_rows in parts]
+    observed = np.concatenate([getattr(labels, part).observed[part_rows] for _, part, part_rows in parts])
     counts = [labels.train[fold.train].counts() for fold in folds]  # positives and negatives [A]
     return Predictions(
         logits=np.concatenate([trained.logits[number][part] for number, part, _ in parts], axis=1),
-        targets=np.concatenate([np.where(part.observed, part.targets, 0) for part in shown]).astype(np.int8),
-        observed=np.concatenate([part.observed for part in shown]),
+        labels=Labels.of(dataset.labels.targets[rows], observed, dataset.labels.attributes),
         split=np.repeat([part for _, part, _ in parts], sizes),
         fold=np.repeat(np.array([number for number, _, _ in parts], np.int16), sizes),
         group=dataset.groups[rows].astype(np.int32),
         image_id=np.array(dataset.listed.ids)[rows],
-        attribute=np.array(dataset.labels.attributes),
         seed=np.array(seeds, np.int64),
         train_positive=np.stack([positive for positive, _ in counts]).astype(np.int32),
         train_observed=np.stack([positive + negative for positive, negative in counts]).astype(np.int32),
-        truth=None if truth is None else np.where(truth.observed, truth.targets, -1)[rows].astype(np.int8),
+        truth=None if dataset.truth is None else dataset.truth[rows],
     )
 
 
@@ -73,7 +71,7 @@ def data_json(
         "chosen_epoch": trained.chosen_epoch,
         "tune": None if trained.tuning is None else asdict(trained.tuning),
         "notes": [*dataset.listed.notes, *trained.notes],
-        "signal": dataset.association.to_json(),
+        "signal": vars(dataset.association),
     }
 
 

@@ -15,7 +15,8 @@ from aimonk_bench.data.hiding import hide
 from aimonk_bench.data.image_files import ImageFile, Skipped
 from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.data.splits import Fold
-from aimonk_bench.evaluation import signal
+from aimonk_bench.evaluation.association import BeforeTraining, before_training
+from aimonk_bench.evaluation.probe import probe
 
 HIDING = 0x4849  # second word of the seed of hiding: other random numbers than those of a split or of synthetic data
 
@@ -131,15 +132,13 @@ class EncodedDataset:
         return np.asarray(self.pooled.rows[self.pooled.index[0, rows]], np.float32)
 
     @cached_property
-    def association(self) -> signal.Before:
+    def association(self) -> BeforeTraining:
         """The association test before training: all observed labels against the features of unaugmented images."""
-        return signal.before(self.features(), self.labels.targets, self.labels.observed, self.groups, seed=0)
+        return before_training(self.features(), self.labels, self.groups, seed=0)
 
     def _probe(self, rows: np.ndarray, seed: int) -> np.ndarray:
         """Out-of-fold scores [R, A] of a linear probe fitted on these rows alone, computed once."""
         key = seed, rows.tobytes()
         if key not in self._probes:
-            part = self.labels[rows]
-            scores = signal.probe(self.features(rows), part.targets, part.observed, self.groups[rows], seed=seed)
-            self._probes[key] = scores
+            self._probes[key] = probe(self.features(rows), self.labels[rows], self.groups[rows], seed=seed)
         return self._probes[key]

@@ -19,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from aimonk_bench.records.environment import cores
 from aimonk_bench.suite.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -113,42 +114,6 @@ def _main_module_hidden() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-@dataclass(frozen=True)
-class Executors:
-    """Which executor each stage of a run has.
-
-    Attributes:
-        limit: of the tasks in flight.
-    """
-
-    train: Executor = SERIAL
-    score: Executor = SERIAL
-    limit: int = AHEAD
-
-
-@contextlib.contextmanager
-def opened(name: Name, runs: int) -> Iterator[Executors]:
-    """The executors of a suite.
-
-    Args:
-        name: ``serial`` runs everything here; ``processes`` trains and scores in as many workers as there are cores;
-            ``auto`` trains here and, from `WORTHWHILE` runs on, scores in one worker beside the training.
-        runs: on frozen features that are to be executed. Fine-tuning takes so long that scoring beside it saves
-            nothing.
-    """
-    if name == "processes":
-        from aimonk_bench.records.environment import cores
-
-        with Workers(cores()) as workers:
-            yield Executors(workers, workers, 2 * cores())
-    elif name == "auto" and runs >= WORTHWHILE:
-        with Workers(1) as worker:
-            worker.submit(os.getpid)  # it starts now, while images are decoded
-            yield Executors(SERIAL, worker)
-    else:
-        yield Executors()
-
-
 Task = Callable[[], Any]  # its result has `seconds`: phase -> seconds
 Then = Callable[[Future[Any]], None]
 
@@ -173,16 +138,23 @@ class TaskQueue:
     """The tasks in flight, and what the driver does with the result of each.
 
     Time that the driver spends on a task or waits for it is counted in the phase called like its stage.
+
+    Args:
+        clock: of the driver.
+        train: the executor of trainings.
+        score: the executor of scorings.
+        limit: tasks in flight; their data is in memory.
     """
 
-    def __init__(self, executors: Executors, clock: Clock) -> None:
-        self._executors, self._clock = executors, clock
+    def __init__(self, clock: Clock, train: Executor = SERIAL, score: Executor = SERIAL, limit: int = AHEAD) -> None:
+        self._clock, self._limit = clock, limit
+        self._executors: dict[Stage, Executor] = {"train": train, "score": score}
         self._calls: list[_Call] = []
 
     @property
     def trains_here(self) -> bool:
         """Whether trainings run in this process."""
-        return self._executors.train is SERIAL
+        return self._executors["train"] is SERIAL
 
     def submit(self, stage: Stage, label: str, task: Task, then: Then) -> None:
         """Run a task by the executor of its stage; here, if the workers have died.
@@ -195,10 +167,10 @@ class TaskQueue:
             task: a function with its arguments bound, which can be pickled (`functools.partial`).
             then: receives the future once it is done: at once, or in `collect`.
         """
-        executor, limit = getattr(self._executors, stage), self._executors.limit
-        if executor is not SERIAL and stage == "train":
-            self.collect(limit - 1)
-        elif self.trains_here and len(self._calls) >= limit:
+        executor = self._executors[stage]
+        if stage == "train" and not self.trains_here:
+            self.collect(self._limit - 1)
+        elif self.trains_here and len(self._calls) >= self._limit:
             executor = SERIAL
         if executor is not SERIAL:
             with contextlib.suppress(BrokenProcessPool):
@@ -236,9 +208,10 @@ class TaskQueue:
 
     def drop_training(self) -> None:
         """After an interruption: give up the trainings in flight, so that `finish` only scores what is trained."""
-        if isinstance(self._executors.train, Workers):
+        workers = self._executors["train"]
+        if isinstance(workers, Workers):
             self._calls = [call for call in self._calls if call.stage != "train" or call.future.done()]
-            self._executors.train.kill()
+            workers.kill()
 
     def _run_here(self, stage: Stage, task: Task, then: Then) -> None:
         with self._clock(stage):
@@ -246,3 +219,25 @@ class TaskQueue:
             if future.exception() is None:
                 self._clock.add(future.result().seconds)
         then(future)
+
+
+@contextlib.contextmanager
+def opened(name: Name, runs: int, clock: Clock) -> Iterator[TaskQueue]:
+    """The task queue of a suite.
+
+    Args:
+        name: ``serial`` runs everything here; ``processes`` trains and scores in as many workers as there are cores;
+            ``auto`` trains here and, from `WORTHWHILE` runs on, scores in one worker beside the training.
+        runs: on frozen features that are to be executed; fine-tuning takes so long that scoring beside it saves
+            nothing.
+        clock: of the driver.
+    """
+    if name == "processes":
+        with Workers(cores()) as workers:
+            yield TaskQueue(clock, train=workers, score=workers, limit=2 * cores())
+    elif name == "auto" and runs >= WORTHWHILE:
+        with Workers(1) as worker:
+            worker.submit(os.getpid)  # it starts now, while images are decoded
+            yield TaskQueue(clock, score=worker)
+    else:
+        yield TaskQueue(clock)

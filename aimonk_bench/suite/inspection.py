@@ -13,9 +13,10 @@ from aimonk_bench.config import loader
 from aimonk_bench.config.fields import Config, Tables
 from aimonk_bench.data import images
 from aimonk_bench.data.image_files import ImageFile
-from aimonk_bench.evaluation import audit, signal
-from aimonk_bench.evaluation.audit import Audit, Files
-from aimonk_bench.evaluation.comparison import holm
+from aimonk_bench.evaluation import duplicates, label_counts, probe
+from aimonk_bench.evaluation.audit import Audit, Files, has_signal
+from aimonk_bench.evaluation.missing_dependence import missing_dependence
+from aimonk_bench.evaluation.suspects import suspects
 from aimonk_bench.suite import dataset, plan, tasks
 from aimonk_bench.suite.tasks import Progress
 
@@ -55,45 +56,37 @@ def inspect(config: Config, progress: Progress) -> Audit:
     located = dataset.locate(config.data, listed)
     encoded = tasks.encode(located, config, encoder, progress)
     labels, groups, features = encoded.labels, encoded.groups, encoded.features()
-    targets, observed = labels.targets, labels.observed
     image_at = {image.line: image for image in located.images if image is not None}
     used = [image_at[line] for line in encoded.listed.lines.tolist()]
     content = np.unique([image.sha256 for image in used], return_inverse=True)[1]
     folds = encoded.folds(config.split)
-    part = audit.tested_part(folds, len(used))
+    part = duplicates.tested_part(folds, len(used))
     files, formats = _read_headers(used)
-    adjusted = holm(encoded.association.p)
-    scores = signal.probe(features, targets, observed, groups, seed=SEED)
-    probabilities = signal.calibrated(scores, targets, observed, groups, seed=SEED)
+    scores = probe.probe(features, labels, groups, seed=SEED)
+    probabilities = probe.calibrated(scores, labels, groups, seed=SEED)
     return Audit(
         name=config.name,
         ids=encoded.listed.ids,
-        attributes=labels.attributes,
+        labels=labels,
         features=encoder.weights.name,
-        folds=len(folds),
         skipped=[(item.image_id, item.reason) for item in encoded.skipped],
         content=content,
-        targets=targets,
-        observed=observed,
         part=part,
         files=files,
-        counts=audit.counts(targets, observed, groups, folds),
-        together=audit.together(targets, observed),
-        dependence=audit.missing_dependence(
-            labels.attributes,
-            targets,
-            observed,
+        counts=label_counts.counts(labels, groups, folds),
+        together=label_counts.together(labels),
+        dependence=missing_dependence(
+            labels,
             groups,
             sizes={"pixels": files.width * files.height, "aspect": files.width / files.height},
             traits=_traits(files, formats),
             features=features,
             seed=SEED,
         ),
-        disagreement=audit.disagreement(content, targets, observed),
-        near=audit.near_duplicates(features, content, part),
+        disagreement=duplicates.disagreement(content, labels),
+        near=duplicates.near_duplicates(features, content, part),
         before=encoded.association,
-        adjusted=adjusted,
-        suspects=audit.suspects(probabilities, targets, observed, audit.has_signal(adjusted)),
+        suspects=suspects(probabilities, labels, has_signal(encoded.association)),
     )
 
 

@@ -15,18 +15,21 @@ from pathlib import Path
 import filelock
 
 from aimonk_bench.backbones.features import FeatureStore
+from aimonk_bench.data import transforms
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.records import derived, index, run, suite
-from aimonk_bench.records.files import atomic, write_json, write_text
+from aimonk_bench.records.files import write_bytes, write_json, write_text
 from aimonk_bench.records.index import Collection
 from aimonk_bench.reporting import figures, summary, table
+from aimonk_bench.reporting.notes import threshold_notes
 from aimonk_bench.suite import artefacts, executors, missingness, tasks
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
 from aimonk_bench.suite.executors import Stage, TaskQueue
 from aimonk_bench.suite.plan import Plan, PlannedRun
 from aimonk_bench.suite.tasks import BadImages, MappedRows, Progress, ScoringResult, Training, TrainingResult
+from aimonk_bench.training.recipe import Recipe, TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +54,8 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
             return
         datasets = EncodedDatasets(plan.dataset, clock, progress)
         datasets.prepare([planned], fatal=UserError)
-        with executors.opened(plan.baseline.config.run.executor, runs=1) as pools:
-            driver = Driver(datasets, TaskQueue(pools, clock), clock, progress)
+        with executors.opened(plan.baseline.config.run.executor, 1, clock) as queue:
+            driver = Driver(datasets, queue, clock, progress)
             driver.execute([planned], {planned.id: folder})
     for error in driver.failures.values():
         raise error if isinstance(error, UserError) else RunFailed(reason(error)) from error
@@ -75,7 +78,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
             pending = [p for p in plan.runs if not run.claim(folders[p.id], p.id, p.text)]
         datasets = EncodedDatasets(plan.dataset, clock, progress)
         frozen = sum(planned.config.backbone.freeze == "all" for planned in pending)
-        with executors.opened(plan.baseline.config.run.executor, frozen) as pools:
+        with executors.opened(plan.baseline.config.run.executor, frozen, clock) as queue:
             datasets.prepare(pending, fatal=BadImages)
             record = suite.SuiteRecord(
                 name=plan.name,
@@ -88,7 +91,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
             for planned in plan.runs:
                 if planned not in pending:
                     restore(planned, folders[planned.id], clock)
-            driver = Driver(datasets, TaskQueue(pools, clock), clock, progress)
+            driver = Driver(datasets, queue, clock, progress)
             try:
                 driver.execute(pending, folders)
             finally:
@@ -214,12 +217,12 @@ class Driver:
             with self._clock("files"):
                 run.begin(job.folder, planned.text)
             training = Training(
-                config=config,
-                encoder=planned.encoder,
+                data=TrainingData(labels.train, labels.val, folds, transforms.views(config.transform).probabilities),
+                recipe=Recipe.of(config),
                 rows=MappedRows.of(dataset.stored.rows),
                 index=dataset.stored.index,
-                labels=labels,
-                folds=folds,
+                encoder=planned.encoder,
+                transform=config.transform,
                 key=planned.id,
                 scratch=job.folder / run.CHECKPOINTS,
             )
@@ -260,13 +263,13 @@ class Driver:
         with self._recorded(job):
             result = scoring.result()
             job.seconds["score"] = result.seconds["score"]
-            for note in _by_fold(result.thresholds.notes):
+            for note in threshold_notes(result.thresholds):
                 logger.info("%s", note)
             with self._clock("files"):
                 run.write_thresholds(job.folder, result.thresholds)
                 run.write_metrics(job.folder, result.scores)
                 run.write_reliability(job.folder, result.reliability)
-                _write_loss_curve(job.folder, result.loss_curve)
+                write_bytes(job.folder / run.LOSS_CURVE, result.loss_curve)
                 run.end(job.folder, artefacts.status(job.planned, "done", job.seconds))
 
     def _submit(self, stage: Stage, job: _Job, task: executors.Task, then: executors.Then) -> None:
@@ -306,12 +309,8 @@ def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
     if (folder / run.LOSS_CURVE).exists():
         return
     with clock("plots"):
-        _write_loss_curve(folder, tasks.loss_curve(run.read_history(folder), planned.config.plot.title))
-
-
-def _write_loss_curve(folder: Path, png: bytes) -> None:
-    with atomic(folder / run.LOSS_CURVE) as partial_file:
-        partial_file.write_bytes(png)
+        curve = figures.loss_curve(run.read_history(folder), planned.config.plot.title)
+        write_bytes(folder / run.LOSS_CURVE, curve)
 
 
 def write_summaries(collection: Collection) -> None:
@@ -330,7 +329,7 @@ def _draw_missingness(plan: Plan, collection: Collection) -> None:
     if points:
         truth = plan.baseline.config.data.truth
         scored_on = "the test labels" if truth is None else truth.name
-        figures.missingness(points, f"{plan.name}: scored on {scored_on}", path)
+        write_bytes(path, figures.missingness(points, f"{plan.name}: scored on {scored_on}"))
     else:
         path.unlink(missing_ok=True)
 
@@ -366,15 +365,6 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _by_fold(notes: Sequence[str]) -> list[str]:
-    """Notes that differ in nothing but the fold as one: ``attr4: no observed validation positive (folds 0, 3)``."""
-    folds: dict[str, list[str]] = {}
-    for note in notes:
-        fold, _, remark = note.removeprefix("fold ").partition(", ")
-        folds.setdefault(remark, []).append(fold)
-    return [f"{remark} (fold{'s' if len(own) > 1 else ''} {', '.join(own)})" for remark, own in folds.items()]
 
 
 def _log_notes(dataset: Dataset) -> None:

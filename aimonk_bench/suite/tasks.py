@@ -6,20 +6,18 @@ checkpoints in its scratch folder, and nothing else.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.backbones.features import FeatureStore
-from aimonk_bench.config.fields import Config
+from aimonk_bench.config.fields import Config, TransformConfig
 from aimonk_bench.data import splits, transforms
 from aimonk_bench.data.image_files import SHOWN, Skipped
-from aimonk_bench.data.splits import Fold
 from aimonk_bench.data.transforms import UNAUGMENTED
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import scores, thresholds
@@ -29,12 +27,9 @@ from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.registry import Spec
 from aimonk_bench.reporting import figures
 from aimonk_bench.suite.clock import Clock
-from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
+from aimonk_bench.suite.dataset import Dataset, EncodedDataset
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.recipe import Recipe, TrainingData
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Progress = Callable[[str, int, int], None]
 
@@ -115,22 +110,22 @@ class Training:
     """All that the training of a run depends on.
 
     Attributes:
-        config: of the run.
-        encoder: the frozen layers, and the weights of the others.
+        data: labels and folds.
+        recipe: how to learn.
         rows: output of the frozen layers.
         index: [V, N] the row of each view and image.
-        labels: as each part of the split shows them.
-        folds: row numbers of the three parts of each fold.
+        encoder: which layers are frozen, and the weights of the others.
+        transform: augmentations of images that are stored as pixels.
         key: the run's id; a checkpoint of another run is not used.
         scratch: a folder for checkpoints, from which an interrupted fine-tuning goes on.
     """
 
-    config: Config
-    encoder: EncoderSpec
+    data: TrainingData
+    recipe: Recipe
     rows: MappedRows
     index: np.ndarray
-    labels: SplitLabels
-    folds: list[Fold]
+    encoder: EncoderSpec
+    transform: TransformConfig
     key: str
     scratch: Path
 
@@ -153,30 +148,31 @@ def train(training: Training, progress: Progress | None = None) -> TrainingResul
         RunFailed: a loss is not finite, or the sampler finds nothing to draw.
         UserError: the network cannot be built.
     """
-    clock = Clock()
-    config, labels, rows = training.config, training.labels, training.rows.open()
-    views = transforms.views(config.transform)
-    data = TrainingData(labels.train, labels.val, training.folds, views.probabilities)
-    recipe = Recipe.of(config)
-    if config.backbone.freeze == "all":
+    clock, encoder = Clock(), training.encoder
+    rows, index = training.rows.open(), training.index
+    if encoder.freeze == "all":
         with clock("start"):  # torch is imported when there is something to train
             from aimonk_bench.training import heads_trainer
 
         with clock("train"):
-            trained = heads_trainer.train_heads(rows, training.index, data, recipe, progress=progress)
+            trained = heads_trainer.train_heads(rows, index, training.data, training.recipe, progress=progress)
         return TrainingResult(trained, clock.seconds)
     with clock("start"):
         from aimonk_bench.backbones import network
         from aimonk_bench.training import finetune, sources
 
     with clock("train"):
-        encoder = training.encoder
-        layers = network.build_trainable(encoder.weights, encoder.size, encoder.freeze)
-        source: sources.Source = sources.Stored(rows, training.index)
-        if config.backbone.freeze == "none":
-            source = sources.Pixels(rows, training.index[0], views.keys, config.transform)
+        source: sources.Source = sources.Stored(rows, index)
+        if encoder.freeze == "none":
+            source = sources.Pixels(rows, index[0], transforms.views(training.transform).keys, training.transform)
         trained = finetune.fine_tune(
-            source, data, recipe, layers=layers, key=training.key, checkpoints=training.scratch, progress=progress
+            source,
+            training.data,
+            training.recipe,
+            layers=network.build_trainable(encoder.weights, encoder.size, encoder.freeze),
+            key=training.key,
+            checkpoints=training.scratch,
+            progress=progress,
         )
     return TrainingResult(trained, clock.seconds)
 
@@ -218,13 +214,5 @@ def score(
         scored = scores.score(predictions, tuned, policy, calibrator)
         reliability = scores.reliability(predictions, calibrator)
     with clock("plots"):
-        curve = loss_curve(history, title)
+        curve = figures.loss_curve(history, title)
     return ScoringResult(tuned, scored, reliability, curve, clock.seconds)
-
-
-def loss_curve(history: Mapping[str, np.ndarray] | pd.DataFrame, title: str) -> bytes:
-    """The loss curve of a run as a PNG file."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "loss_curve.png"
-        figures.loss_curve(history, title, path)
-        return path.read_bytes()

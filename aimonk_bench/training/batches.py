@@ -31,19 +31,6 @@ class HeadRngs:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingRows:
-    """The training rows of a fold, as samplers see them.
-
-    Attributes:
-        images: [n] numbers of the images.
-        labels: [n, A] their labels.
-    """
-
-    images: NDArray[np.int32]
-    labels: Labels
-
-
-@dataclass(frozen=True, eq=False)
 class EpochBatches:
     """What J jobs read in one epoch; numbers are int32, as a million images times many jobs take much memory.
 
@@ -59,7 +46,8 @@ class EpochBatches:
     def draw(
         cls,
         sampler: Callable[..., np.ndarray],
-        rows: Sequence[TrainingRows],
+        labels: Labels,
+        rows: Sequence[np.ndarray],
         rngs: Sequence[HeadRngs],
         view_probabilities: np.ndarray,
         shape: tuple[int, int],
@@ -68,6 +56,7 @@ class EpochBatches:
 
         Args:
             sampler: with its options bound.
+            labels: [N, A].
             rows: [J] the training rows of each job.
             rngs: [J] the generators of each job.
             view_probabilities: [V].
@@ -78,7 +67,7 @@ class EpochBatches:
         views = np.zeros(images.shape, np.int32)
         bounds = np.cumsum(view_probabilities)[:-1]
         for job, (training, rng) in enumerate(zip(rows, rngs, strict=True)):
-            images[:, job] = training.images[sampler(training.labels, batch_size, steps, rng.sampler)]
+            images[:, job] = training[sampler(labels[training], batch_size, steps, rng.sampler)]
             if len(bounds):
                 views[:, job] = np.searchsorted(bounds, rng.views.random(shape), side="right")
         return cls(images, views)

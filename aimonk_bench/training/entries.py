@@ -11,12 +11,20 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+from annotated_types import Ge, Gt, Le, Lt
 
 from aimonk_bench import registry
 from aimonk_bench.registry import Spec, Table
 
 Entry = TypeVar("Entry", bound=Callable[..., Any])
+
+# types of options
+AboveZero = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+OpenFraction = Annotated[float, Gt(0), Lt(1)]
 
 
 def declares(**facts: Any) -> Callable[[Entry], Entry]:

@@ -14,7 +14,6 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -30,16 +29,15 @@ from aimonk_bench.config.fields import TrainConfig
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.records.environment import cores
 from aimonk_bench.training.batches import EpochBatches
-from aimonk_bench.training.checkpoints import CheckpointFile
 from aimonk_bench.training.entries import declared
-from aimonk_bench.training.fit import EpochCounter, Stage, fit_stages
+from aimonk_bench.training.fit import EpochCounter, Stage, fit_stages, torch_threads
 from aimonk_bench.training.heads import Heads
-from aimonk_bench.training.missing import wants_teacher
 from aimonk_bench.training.optimizers import OPTIMIZERS
 from aimonk_bench.training.outcome import JobOutcome, Trained, assemble
 from aimonk_bench.training.recipe import Recipe, TrainingData
 from aimonk_bench.training.sources import Source
 from aimonk_bench.training.stack import Stack
+from aimonk_bench.training.state import Checkpoint
 
 BATCHES_AHEAD = 4  # read by each job before it needs them
 CHUNK_ROWS = 32  # at once where nothing is learned
@@ -98,34 +96,22 @@ def fine_tune(
         RunFailed: a loss is not finite, or the sampler finds nothing to draw.
     """
     cv2.setNumThreads(1)  # the threads that read use the cores already
-    config, device = recipe.train, torch.device(pick_device(recipe.train.device))
+    device = torch.device(pick_device(recipe.train.device))
     if checkpoints is not None:
         checkpoints.mkdir(parents=True, exist_ok=True)
     layers = layers.eval().to(device).to(memory_format=torch.channels_last)
-    jobs = [(seed, fold) for fold in range(len(data.folds)) for seed in config.seeds]
-    stacks = [Stack(data, recipe, [job], device, torch.float32) for job in jobs]
-    epochs = len(jobs) * config.epochs * (2 if wants_teacher(recipe.missing) else 1)
-    count_epochs = EpochCounter(epochs, progress)
-    side_by_side = min(len(jobs), cores()) if device.type == "cpu" else 1
+    stacks = [Stack(data, recipe, [job], device, torch.float32) for job in recipe.jobs(len(data.folds))]
+    count_epochs = EpochCounter(len(stacks) * recipe.epochs, progress)
+    side_by_side = min(len(stacks), cores()) if device.type == "cpu" else 1
+    threads = max(1, min(torch.get_num_threads(), cores()) // side_by_side)  # stays so when fewer jobs are left
     key = f"{key}, aimonk_bench {aimonk_bench.__version__}, torch {torch.__version__}"
-    with _share_threads(side_by_side), ThreadPoolExecutor(cores()) as readers, ThreadPoolExecutor(side_by_side) as pool:
+    with torch_threads(threads), ThreadPoolExecutor(cores()) as readers, ThreadPoolExecutor(side_by_side) as pool:
         with torch.inference_mode():
             features = layers(_inputs(source.unaugmented(np.zeros(1, np.int64)), device)).shape[-1]
         shared = Shared(source, layers, features, readers, checkpoints, key)
         futures = [pool.submit(_train_job, stack, shared, count_epochs) for stack in stacks]
         outcomes = _results(futures, shared.stop)
     return assemble(outcomes, data, recipe, stacks[0].steps)
-
-
-@contextmanager
-def _share_threads(jobs: int) -> Iterator[None]:
-    """Give each of so many jobs its share of the cores that torch has, which stays the same when fewer are left."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(threads, cores()) // jobs))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _results(futures: list[Future[JobOutcome]], stop: threading.Event) -> list[JobOutcome]:
@@ -147,12 +133,12 @@ def _train_job(stack: Stack, shared: Shared, count_epochs: EpochCounter) -> JobO
     """One job from start to end, after its teacher if it has one."""
     [(seed, fold)] = stack.jobs
 
-    def start(stage: Stage) -> tuple[FineTunedNetwork, CheckpointFile | None]:
+    def start(stage: Stage) -> tuple[FineTunedNetwork, Checkpoint | None]:
         network = FineTunedNetwork(stack, stage, shared)
         if shared.checkpoints is None:
             return network, None
         name = "-".join(filter(None, (f"fold{fold}", f"seed{seed}", stage.name)))
-        return network, CheckpointFile(shared.checkpoints / f"{name}.pt", shared.key, network)
+        return network, Checkpoint(shared.checkpoints / f"{name}.pt", shared.key, network, stack.device)
 
     (outcome,) = fit_stages(stack, start, count_epochs).outcomes(np.zeros(1, int))
     return outcome
@@ -182,9 +168,7 @@ class FineTunedNetwork:
         self._scaler = torch.amp.GradScaler(stack.device.type, enabled=self._precision is torch.float16)
         self._objective = stack.objective(stage.missing)
         self._teacher = stage.teacher
-        labels = stack.data.train_labels
-        self._targets = torch.from_numpy(labels.targets).to(stack.device)
-        self._observed = torch.from_numpy(labels.observed).to(stack.device)
+        self._labels = stack.tensors(stack.data.train_labels)
         self._kept: dict[str, Tensor] = {}
 
     def train_epoch(self, epoch: int, batches: EpochBatches) -> Tensor:
@@ -230,7 +214,7 @@ class FineTunedNetwork:
 
     def _backward(self, inputs: Tensor, images: Tensor, epoch: int) -> Tensor:
         """Gradients of a batch, in as many parts as ``accumulate`` says; each part is divided by the whole weight."""
-        labels = Labels(self._targets[images].float()[None], self._observed[images][None])
+        labels = Labels(self._labels.targets[images][None], self._labels.observed[images][None])
         parts = self._stack.recipe.train.accumulate
         if parts == 1:
             teacher = None if self._teacher is None else self._teacher[:, images]

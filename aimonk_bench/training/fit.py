@@ -7,25 +7,26 @@ What differs between heads on stored features and a network that is fine-tuned i
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import RunFailed
 from aimonk_bench.evaluation.metrics import f1, macro, ranking
 from aimonk_bench.registry import Spec
-from aimonk_bench.training.batches import EpochBatches, HeadRngs
+from aimonk_bench.training.batches import EpochBatches
 from aimonk_bench.training.missing import wants_teacher
 from aimonk_bench.training.objective import Objective
 from aimonk_bench.training.outcome import JobOutcome, Teacher
-from aimonk_bench.training.selection import Selection
 from aimonk_bench.training.stack import Stack
+from aimonk_bench.training.state import Checkpoint, FitState
 
+METRICS = ("f1_default", "average_precision", "roc_auc")  # of the validation rows, in the order of history.csv
 CHUNK_ELEMENTS = 1 << 18  # validation logits scored at once, by whole heads
 
 
@@ -45,16 +46,6 @@ class Learner(Protocol):
         """Go back to the weights that `keep` remembered last."""
 
 
-class Checkpoint(Protocol):
-    """Where the state of a learner, and of its loop, is kept between epochs."""
-
-    def load(self, state: FitState) -> None:
-        """Put back what was saved, into the learner and into ``state``; nothing if nothing was."""
-
-    def save(self, state: FitState, *, done: bool) -> None:
-        """Save both; of training that is done only what its results come from."""
-
-
 @dataclass(frozen=True, eq=False)
 class Stage:
     """One of the one or two stages of training.
@@ -63,52 +54,11 @@ class Stage:
         name: empty, or `teacher` for the first of two.
         missing: its missing-label policy.
         teacher: [H, N, A] probabilities of the first stage's heads, 0 for images that are not their training rows.
-        finite: [H] bool, false for heads that diverged in the first stage.
     """
 
     name: str
     missing: Spec
     teacher: Tensor | None = None
-    finite: np.ndarray | None = None
-
-
-@dataclass(eq=False)
-class FitState:
-    """What training has come to.
-
-    Attributes:
-        selection: the choice of an epoch of each head.
-        finite: [H] bool, false once a head diverged.
-        rngs: [J] random generators.
-        counts: int64 [H, 2, A] positives and observed labels that each head read before it stopped.
-        epoch: the number of epochs trained.
-        lengths: [H] the number of epochs before each head stopped.
-        losses: [epoch] training losses, each [T, H].
-        scores: [epoch] the val_* columns, each [H].
-    """
-
-    selection: Selection
-    finite: np.ndarray
-    rngs: list[HeadRngs]
-    counts: np.ndarray
-    lengths: np.ndarray
-    epoch: int = 0
-    losses: list[np.ndarray] = field(default_factory=list)
-    scores: list[dict[str, np.ndarray]] = field(default_factory=list)
-
-    @classmethod
-    def initial(cls, stack: Stack, stage: Stage) -> FitState:
-        """Before the first epoch of a stage."""
-        train, heads = stack.recipe.train, stack.heads
-        selection = Selection(heads, last=train.select == "last", patience=train.patience)
-        finite = np.ones(heads, bool) if stage.finite is None else stage.finite.copy()
-        selection.active &= finite
-        counts = np.zeros((heads, 2, stack.attributes), np.int64)
-        return cls(selection, finite, stack.rngs(), counts, np.zeros(heads, np.int64))
-
-    def training_losses(self, head: int) -> np.ndarray:
-        """The losses of a head's steps before it stopped."""
-        return np.concatenate([losses[:, head] for losses in self.losses[: self.lengths[head]]])
 
 
 class EpochCounter:
@@ -128,6 +78,17 @@ class EpochCounter:
             self._done += epochs
             if epochs and self._progress is not None:
                 self._progress("train", self._done, self._total)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch compute in so many threads; what there was before comes back at the end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def fit(
@@ -164,71 +125,74 @@ def fit(
         checkpoint.save(state, done=True)
 
 
-def fit_stages(
-    stack: Stack, start: Callable[[Stage], tuple[Learner, Checkpoint | None]], count_epochs: EpochCounter
-) -> Fitted:
-    """Fit the stack, after its teachers if the missing-label policy wants some."""
-    missing = stack.recipe.missing
-    stage, teachers = Stage("", missing), None
-    if wants_teacher(missing):
-        first = _fit_stage(stack, Stage("teacher", Spec("ignore")), start, count_epochs)
-        stage, teachers = Stage("", missing, _probabilities(stack, first.learner), first.state.finite), first.state
-        del first  # its learner's memory is free before the next one starts
-    fitted = _fit_stage(stack, stage, start, count_epochs)
-    fitted.teachers = teachers
-    return fitted
-
-
-def _fit_stage(
-    stack: Stack,
-    stage: Stage,
-    start: Callable[[Stage], tuple[Learner, Checkpoint | None]],
-    count_epochs: EpochCounter,
-) -> Fitted:
-    learner, checkpoint = start(stage)
-    state = FitState.initial(stack, stage)
-    fit(stack, learner, state, checkpoint, count_epochs)
-    return Fitted(stack, learner, state)
-
-
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Fitted:
     """Heads at the epochs that they chose, and the state of the teachers that they had."""
 
     stack: Stack
     learner: Learner
     state: FitState
-    teachers: FitState | None = None
+    teachers: FitState | None
 
     def outcomes(self, chosen: np.ndarray) -> list[JobOutcome]:
-        """What each job comes to with the head [J] it chose among its settings."""
-        state, outcomes = self.state, []
-        jobs = dict(zip(chosen.tolist(), self.stack.jobs, strict=True))
-        for fold, heads in self.stack.by_fold():
-            rows = self.stack.data.folds[fold]
+        """What each job comes to with the head [J] that it chose among its tuned settings."""
+        stack, outcomes = self.stack, []
+        jobs = dict(zip(chosen.tolist(), stack.jobs, strict=True))
+        for fold, heads in stack.by_fold():
+            rows = stack.data.folds[fold]
             logits = {part: self.learner.predict(fold, getattr(rows, part)).cpu().numpy() for part in ("val", "test")}
-            for head in (head for head in jobs if heads.start <= head < heads.stop):
-                scores = state.scores[: state.lengths[head]]
-                outcomes.append(
-                    JobOutcome(
-                        seed=jobs[head][0],
-                        fold=fold,
-                        logits={part: values[head - heads.start] for part, values in logits.items()},
-                        losses=state.training_losses(head),
-                        scores={key: np.array([epoch[key][head] for epoch in scores]) for key in scores[0]},
-                        chosen_epoch=int(state.selection.epoch[head]),
-                        scored=bool(state.selection.scored[head]),
-                        counts=state.counts[head],
-                        teacher=self._teacher(head),
-                    )
-                )
+            outcomes += [
+                self._outcome(head, seed, fold, {part: values[head - heads.start] for part, values in logits.items()})
+                for head, (seed, of_fold) in jobs.items()
+                if of_fold == fold
+            ]
         return outcomes
 
-    def _teacher(self, head: int) -> Teacher | None:
-        if self.teachers is None:
-            return None
-        last = self.teachers.losses[self.teachers.lengths[head] - 1][:, head]
-        return Teacher(int(self.teachers.selection.epoch[head]), float(last.mean()))
+    def _outcome(self, head: int, seed: int, fold: int, logits: dict[str, np.ndarray]) -> JobOutcome:
+        state = self.state
+        losses, scores = state.losses[: state.lengths[head]], state.scores[: state.lengths[head]]
+        return JobOutcome(
+            seed=seed,
+            fold=fold,
+            logits=logits,
+            losses=np.concatenate([epoch[:, head] for epoch in losses]),
+            scores={column: np.array([epoch[column][head] for epoch in scores]) for column in scores[0]},
+            chosen_epoch=int(state.selection.epoch[head]),
+            scored=bool(state.selection.scored[head]),
+            counts=state.counts[head],
+            teacher=None if self.teachers is None else _teacher(self.teachers, head),
+        )
+
+
+def _teacher(state: FitState, head: int) -> Teacher:
+    last = state.losses[state.lengths[head] - 1]
+    return Teacher(int(state.selection.epoch[head]), float(last[:, head].mean()))
+
+
+def fit_stages(
+    stack: Stack, start: Callable[[Stage], tuple[Learner, Checkpoint | None]], count_epochs: EpochCounter
+) -> Fitted:
+    """Fit the stack, after its teachers if the missing-label policy wants some.
+
+    Args:
+        stack: the heads.
+        start: makes the learner of a stage, and its checkpoint if there is to be one.
+        count_epochs: is told of every epoch.
+    """
+
+    def run(stage: Stage, finite: np.ndarray | None = None) -> tuple[Learner, FitState]:
+        learner, checkpoint = start(stage)
+        state = FitState.initial(stack, finite)
+        fit(stack, learner, state, checkpoint, count_epochs)
+        return learner, state
+
+    missing = stack.recipe.missing
+    if not wants_teacher(missing):
+        return Fitted(stack, *run(Stage("", missing)), teachers=None)
+    teacher, teachers = run(Stage("teacher", Spec("ignore")))
+    stage = Stage("", missing, _probabilities(stack, teacher))
+    del teacher  # its memory is free before the next stage starts
+    return Fitted(stack, *run(stage, teachers.finite), teachers=teachers)
 
 
 def _probabilities(stack: Stack, learner: Learner) -> Tensor:
@@ -267,39 +231,26 @@ class Validation:
     """Scores the heads of a stack on the validation rows of their folds, a few heads at a time."""
 
     def __init__(self, stack: Stack) -> None:
-        self._parts: list[tuple[int, slice, Labels, Objective]] = []
+        self._stack = stack
+        self._parts: list[tuple[int, slice, Objective]] = []  # place of the fold, heads of it, their objective
         for place, (fold, heads) in enumerate(stack.by_fold()):
-            labels = stack.data.val_labels[stack.data.folds[fold].val]
-            size = max(1, CHUNK_ELEMENTS // labels.targets.size)
+            size = max(1, CHUNK_ELEMENTS // (len(stack.data.folds[fold].val) * stack.attributes))
             for start in range(heads.start, heads.stop, size):
-                some = slice(start, min(start + size, heads.stop))
-                local = slice(some.start - heads.start, some.stop - heads.start)
-                self._parts.append((place, local, labels, stack.objective(Spec("ignore"), some)))
+                stop = min(start + size, heads.stop)
+                objective = stack.objective(Spec("ignore"), slice(start, stop))
+                self._parts.append((place, slice(start - heads.start, stop - heads.start), objective))
 
     def score(self, logits: list[Tensor], epoch: int) -> dict[str, np.ndarray]:
         """The val_* columns [H] for the logits of each fold, [H/F, R, A]: loss, and macro metrics where defined."""
-        parts = [
-            _scores(logits[place][heads], labels, objective, epoch) for place, heads, labels, objective in self._parts
-        ]
+        parts = [self._scores(logits[place][heads], place, objective, epoch) for place, heads, objective in self._parts]
         return {column: np.concatenate([scores[column] for scores in parts]) for column in parts[0]}
 
-
-def _scores(logits: Tensor, labels: Labels, objective: Objective, epoch: int) -> dict[str, np.ndarray]:
-    """The val_* columns of some heads of one fold, each [H]."""
-    if labels.observed.any():
-        loss = objective(logits, on_device(labels, logits), epoch).cpu().numpy()
-    else:
-        loss = np.full(len(logits), np.nan)
-    probabilities = logits.cpu().double().sigmoid().numpy()
-    metrics = {
-        "f1_default": f1(probabilities, labels.targets, labels.observed, 0.5),
-        **ranking(probabilities, labels.targets, labels.observed),
-    }
-    return {"val_loss": loss} | {f"val_{name}": macro(values, ~np.isnan(values)) for name, values in metrics.items()}
-
-
-def on_device(labels: Labels, like: Tensor) -> Labels:
-    """Labels [R, A] of NumPy arrays as tensors [H, R, A] on the device, with targets in the dtype, of ``like``."""
-    targets = torch.from_numpy(labels.targets).to(like)
-    observed = torch.from_numpy(labels.observed).to(like.device)
-    return Labels(targets.expand(like.shape), observed.expand(like.shape))
+    def _scores(self, logits: Tensor, place: int, objective: Objective, epoch: int) -> dict[str, np.ndarray]:
+        data = self._stack.data
+        labels = data.val_labels[data.folds[self._stack.folds[place]].val]
+        loss = objective(logits, self._stack.tensors(labels), epoch).cpu().numpy()
+        probabilities = logits.cpu().double().sigmoid().numpy()
+        metrics = ranking(probabilities, labels)
+        metrics["f1_default"] = f1(probabilities, labels, 0.5)
+        macros = {f"val_{name}": macro(metrics[name], ~np.isnan(metrics[name])) for name in METRICS}
+        return {"val_loss": loss if labels.observed.any() else np.full(len(loss), np.nan), **macros}

@@ -7,8 +7,7 @@ all take T steps per epoch; and a head's randomness comes from its seed and fold
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -19,13 +18,13 @@ from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.training import optimizers, tuning
 from aimonk_bench.training.batches import EpochBatches, Features
-from aimonk_bench.training.fit import EpochCounter, FitState, Stage, fit_stages
+from aimonk_bench.training.fit import EpochCounter, Stage, fit_stages, torch_threads
 from aimonk_bench.training.heads import Heads
-from aimonk_bench.training.missing import wants_teacher
 from aimonk_bench.training.optimizers import OPTIMIZERS
 from aimonk_bench.training.outcome import Trained, assemble
 from aimonk_bench.training.recipe import Recipe, TrainingData, check
 from aimonk_bench.training.stack import Stack
+from aimonk_bench.training.state import FitState
 from aimonk_bench.training.tuning import Tuning
 
 CHUNK_BYTES = 16 << 20  # features gathered at once for validation and test rows
@@ -58,14 +57,12 @@ def train_heads(
     """
     check(recipe, data.train_labels.shape[1])
     config, device = recipe.train, torch.device(pick_device(recipe.train.device))
-    jobs = [(seed, fold) for fold in range(len(data.folds)) for seed in config.seeds]
+    jobs = recipe.jobs(len(data.folds))
     stack = Stack(data, recipe, jobs, device, dtype, steps, storage=index[0])
     matrix = Features(features, device, dtype)
-    epochs = config.epochs * (2 if wants_teacher(recipe.missing) else 1)
-    with one_thread(), torch.no_grad():
-        fitted = fit_stages(
-            stack, lambda stage: (StackedHeads(stack, stage, matrix, index), None), EpochCounter(epochs, progress)
-        )
+    counter = EpochCounter(recipe.epochs, progress)
+    with torch_threads(1), torch.no_grad():  # a step is small, and threads that wait for each other cost more
+        fitted = fit_stages(stack, lambda stage: (StackedHeads(stack, stage, matrix, index), None), counter)
         scores = _scores(stack, fitted.state)
         points = tuning.choose(
             -scores if tuning.metric_of(config) == "loss" else scores, fitted.state.finite.reshape(scores.shape)
@@ -82,20 +79,6 @@ def train_heads(
     )
     notes = _tuning_notes(stack, fitted.state.finite, scores)
     return assemble(outcomes, data, recipe, stack.steps, tuned, notes)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread: the tensors of a step are small, and threads that wait for each other cost more.
-
-    What there was before comes back at the end.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class StackedHeads:
@@ -115,32 +98,30 @@ class StackedHeads:
         self._heads = start.repeated(stack.points)
         self._kept = self._heads.copy()
         optimizer = registry.build("optimizer", OPTIMIZERS, stack.recipe.train.optimizer)
-        rates = stack.per_head("train.lr"), stack.per_head("train.weight_decay")
-        self._optimizer = optimizer([self._heads.weight, self._heads.bias], *rates)
+        parameters = [self._heads.weight, self._heads.bias]
+        self._move = optimizer(parameters, stack.per_head("train.lr"), stack.per_head("train.weight_decay"))
         self._objective, self._teacher = stack.objective(stage.missing), stage.teacher
-        labels = stack.data.train_labels
-        self._targets = torch.from_numpy(labels.targets).to(stack.device, stack.dtype)
-        self._observed = torch.from_numpy(labels.observed).to(stack.device)
+        self._labels = stack.tensors(stack.data.train_labels)
 
     def train_epoch(self, epoch: int, batches: EpochBatches) -> Tensor:
         """Take the T steps of an epoch: losses [T, H]."""
         stack, config = self._stack, self._stack.recipe.train
         images = torch.from_numpy(batches.images).to(stack.device)
         rows = torch.from_numpy(self._index[batches.views, batches.images]).to(stack.device)
-        losses = self._targets.new_empty(stack.steps, stack.heads)
+        losses = torch.empty(stack.steps, stack.heads, dtype=stack.dtype, device=stack.device)
         first, total = (epoch - 1) * stack.steps, config.epochs * stack.steps
         for step in range(stack.steps):
             features = self._features.take(rows[step])
             logits = self._heads.logits(features)
-            labels, teacher = self._labels(images[step])
+            labels, teacher = self._gather(images[step])
             losses[step], by_logits = self._objective.value_and_grad(logits, labels, epoch, teacher)
             gradients = self._heads.gradients(by_logits, features)
             if config.clip is not None:
                 optimizers.clip(gradients, config.clip)
-            self._optimizer.step(gradients, stack.schedule(first + step, total))
+            self._move(gradients, stack.schedule(first + step, total))
         return losses
 
-    def _labels(self, images: Tensor) -> tuple[Labels, Tensor | None]:
+    def _gather(self, images: Tensor) -> tuple[Labels, Tensor | None]:
         """Labels and teacher's probabilities of images [J, B], both [H, B, A]."""
         points, flat = self._stack.points, images.flatten()
 
@@ -148,7 +129,7 @@ class StackedHeads:
             of_jobs = table.index_select(0, flat).view(*images.shape, -1)
             return of_jobs if points == 1 else of_jobs.repeat_interleave(points, 0)
 
-        labels = Labels(gather(self._targets), gather(self._observed))
+        labels = Labels(gather(self._labels.targets), gather(self._labels.observed))
         if self._teacher is None:
             return labels, None
         heads = torch.arange(self._stack.heads, device=images.device)[:, None]

@@ -34,17 +34,12 @@ Sources: masked_bce arXiv 1901.07031 (U-Ignore); pos_weight PyTorch's BCEWithLog
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Lt
 
-from aimonk_bench.lazy import Lazy
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-else:
-    torch = Lazy("torch")
+from aimonk_bench.training.entries import AboveZero, Fraction, NonNegative, OpenFraction
+from aimonk_bench.training.lazy_torch import Tensor, torch
 
 GRADIENTS: dict[Callable[..., Tensor], Callable[..., Tensor]] = {}  # loss -> its derivative, filled by `derivative_of`
 
@@ -99,7 +94,7 @@ def _weighted_bce_grad(logits: Tensor, targets: Tensor, positive: float | Tensor
 
 
 def pos_weight(
-    logits: Tensor, targets: Tensor, positives: Tensor, negatives: Tensor, *, cap: Annotated[float, Gt(0)] = 20.0
+    logits: Tensor, targets: Tensor, positives: Tensor, negatives: Tensor, *, cap: AboveZero = 20.0
 ) -> Tensor:
     """Cross-entropy with positives weighted by n0/n1, at most cap, 1 where n1 = 0 (PyTorch's BCEWithLogitsLoss)."""
     return _weighted_bce(logits, targets, _positive_weight(positives, negatives, cap), 1.0)
@@ -137,12 +132,7 @@ def _ratio_weights(positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor
 
 
 def class_balanced(
-    logits: Tensor,
-    targets: Tensor,
-    positives: Tensor,
-    negatives: Tensor,
-    *,
-    beta: Annotated[float, Gt(0), Lt(1)] = 0.999,
+    logits: Tensor, targets: Tensor, positives: Tensor, negatives: Tensor, *, beta: OpenFraction = 0.999
 ) -> Tensor:
     """Cross-entropy over the effective number of the element's class (arXiv 1901.05555).
 
@@ -172,13 +162,7 @@ def _effective_weights(positives: Tensor, negatives: Tensor, beta: float | Tenso
     return torch.where(positives > 0, positive / mean, 1.0), torch.where(negatives > 0, negative / mean, 1.0)
 
 
-def focal(
-    logits: Tensor,
-    targets: Tensor,
-    *,
-    gamma: Annotated[float, Ge(0)] = 2.0,
-    alpha: Annotated[float, Ge(0), Le(1)] | None = 0.25,
-) -> Tensor:
+def focal(logits: Tensor, targets: Tensor, *, gamma: NonNegative = 2.0, alpha: Fraction | None = 0.25) -> Tensor:
     """Cross-entropy that fades for easy labels, a_t (1 - p_t)^gamma; alpha null drops a_t (arXiv 1708.02002)."""
     log_p, log_n = logs(logits)
     positive, negative = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
@@ -205,8 +189,8 @@ def asymmetric(
     logits: Tensor,
     targets: Tensor,
     *,
-    gamma_neg: Annotated[float, Ge(0)] = 4.0,
-    gamma_pos: Annotated[float, Ge(0)] = 1.0,
+    gamma_neg: NonNegative = 4.0,
+    gamma_pos: NonNegative = 1.0,
     clip: Annotated[float, Ge(0), Lt(1)] = 0.05,
 ) -> Tensor:
     """Focal loss with a gamma for each value and easy negatives clipped to zero (arXiv 2009.14119)."""
@@ -239,13 +223,7 @@ def _shifted_log(log_n: Tensor, clip: float | Tensor) -> Tensor:
     return torch.logaddexp(log_n, torch.as_tensor(clip, dtype=log_n.dtype, device=log_n.device).log()).clamp(max=0)
 
 
-def hill(
-    logits: Tensor,
-    targets: Tensor,
-    *,
-    lam: Annotated[float, Ge(1)] = 1.5,
-    margin: Annotated[float, Ge(0)] = 1.0,
-) -> Tensor:
+def hill(logits: Tensor, targets: Tensor, *, lam: Annotated[float, Ge(1)] = 1.5, margin: NonNegative = 1.0) -> Tensor:
     """Negatives (lam - p) p^2, which lets go of likely false ones; focal positives past a margin (arXiv 2112.07368)."""
     log_s, log_rest = logs(wide(logits) - margin)
     p = torch.sigmoid(wide(logits))
@@ -266,12 +244,12 @@ def distribution_balanced(
     positives: Tensor,
     negatives: Tensor,
     *,
-    alpha: Annotated[float, Ge(0)] = 0.1,
-    beta: Annotated[float, Gt(0)] = 10.0,
+    alpha: NonNegative = 0.1,
+    beta: AboveZero = 10.0,
     mu: float = 0.2,
-    lam: Annotated[float, Gt(0)] = 2.0,
-    bias: Annotated[float, Ge(0)] = 0.05,
-    gamma: Annotated[float, Ge(0)] = 2.0,
+    lam: AboveZero = 2.0,
+    bias: NonNegative = 0.05,
+    gamma: NonNegative = 2.0,
 ) -> Tensor:
     """Rebalanced, negative-tolerant focal loss (arXiv 2007.09654).
 

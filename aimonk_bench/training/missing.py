@@ -38,24 +38,16 @@ What else there is to know is declared above the policy (`entries.declares`):
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, TypeAlias
-
-from annotated_types import Ge, Le
+from typing import TypeAlias
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
-from aimonk_bench.lazy import Lazy
 from aimonk_bench.registry import Spec
-from aimonk_bench.training.entries import declares, takes
+from aimonk_bench.training.entries import Fraction, NonNegative, declares, takes
+from aimonk_bench.training.lazy_torch import Tensor, torch
 from aimonk_bench.training.losses import logs
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    Filled: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
-else:
-    torch = Lazy("torch")
+Filled: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
 
 
 def _fill(labels: Labels, target: float | Tensor, weight: float = 1.0) -> Filled:
@@ -85,9 +77,7 @@ def _weak_weight(w: float | None, attributes: int) -> float:
 
 
 @declares(labels_only=True, check=_weak_weight)
-def weak_negative(
-    labels: Labels, logits: Tensor | None, epoch: int, *, w: Annotated[float, Ge(0), Le(1)] | None = None
-) -> Filled:
+def weak_negative(labels: Labels, logits: Tensor | None, epoch: int, *, w: Fraction | None = None) -> Filled:
     """A missing label is a negative of weight w, by default 1/(A-1) (arXiv 2106.09708)."""
     return _fill(labels, 0.0, weight=_weak_weight(w, labels.shape[-1]))
 
@@ -99,15 +89,13 @@ def positive(labels: Labels, logits: Tensor | None, epoch: int) -> Filled:
 
 
 @declares(labels_only=True, soft_targets=True)
-def smooth_negative(
-    labels: Labels, logits: Tensor | None, epoch: int, *, eps: Annotated[float, Ge(0), Le(1)] = 0.1
-) -> Filled:
+def smooth_negative(labels: Labels, logits: Tensor | None, epoch: int, *, eps: Fraction = 0.1) -> Filled:
     """A missing label is a smoothed negative, target eps (label smoothing)."""
     return _fill(labels, eps)
 
 
 def large_loss_reject(
-    labels: Labels, logits: Tensor, epoch: int, negative_loss: Tensor, *, delta: Annotated[float, Ge(0)] = 0.2
+    labels: Labels, logits: Tensor, epoch: int, negative_loss: Tensor, *, delta: NonNegative = 0.2
 ) -> Filled:
     """A missing label is a negative, dropped if its loss is among the largest of the batch (arXiv 2206.03740, LL-R).
 
@@ -118,7 +106,7 @@ def large_loss_reject(
 
 
 def large_loss_correct(
-    labels: Labels, logits: Tensor, epoch: int, negative_loss: Tensor, *, delta: Annotated[float, Ge(0)] = 0.2
+    labels: Labels, logits: Tensor, epoch: int, negative_loss: Tensor, *, delta: NonNegative = 0.2
 ) -> Filled:
     """A missing label is a negative, a positive if its loss is among the batch's largest (arXiv 2206.03740, LL-Ct).
 
@@ -142,7 +130,7 @@ def _largest(losses: Tensor, labels: Labels, share: float) -> Tensor:
     return rank < number
 
 
-def splc(labels: Labels, logits: Tensor, epoch: int, *, tau: Annotated[float, Ge(0), Le(1)] = 0.6) -> Filled:
+def splc(labels: Labels, logits: Tensor, epoch: int, *, tau: Fraction = 0.6) -> Filled:
     """A missing label is a negative, from the second epoch a positive where p > tau (arXiv 2112.07368)."""
     flipped = (logs(logits)[0].exp() > tau) & (epoch > 1)
     return _fill(labels, flipped.to(labels.targets.dtype))
@@ -156,9 +144,9 @@ def selective(
     positives: Tensor,
     negatives: Tensor,
     *,
-    gamma_u: Annotated[float, Ge(0)] = 4.0,
-    prior: Annotated[float, Ge(0), Le(1)] = 0.5,
-    likely: Annotated[float, Ge(0), Le(1)] = 0.5,
+    gamma_u: NonNegative = 4.0,
+    prior: Fraction = 0.5,
+    likely: Fraction = 0.5,
 ) -> Filled:
     """A missing label is an easy-going negative, ignored where a positive is likely (arXiv 2110.10955).
 
@@ -173,7 +161,7 @@ def selective(
 
 
 @declares(overrides=True)
-def entropy(labels: Labels, logits: Tensor, epoch: int, *, alpha: Annotated[float, Ge(0)] = 0.1) -> Filled:
+def entropy(labels: Labels, logits: Tensor, epoch: int, *, alpha: NonNegative = 0.1) -> Filled:
     """A missing label rewards doubt: -alpha H(p), H = -p log p - (1-p) log(1-p) (arXiv 2203.16219)."""
     targets, weights, _ = _fill(labels, 0.0)
     log_p, log_n = logs(logits)

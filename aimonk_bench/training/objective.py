@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aimonk_bench import registry
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
-from aimonk_bench.lazy import Lazy
 from aimonk_bench.registry import Spec
 from aimonk_bench.training.entries import bind, declared, takes
+from aimonk_bench.training.lazy_torch import Tensor, torch
 from aimonk_bench.training.losses import GRADIENTS, LOSSES, masked_bce
-from aimonk_bench.training.missing import MISSING
+from aimonk_bench.training.missing import MISSING, Filled
 from aimonk_bench.training.set_losses import SET_LOSSES
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from aimonk_bench.training.missing import Filled
-else:
-    torch = Lazy("torch")
 
 
 def shares(weights: Tensor) -> Tensor:

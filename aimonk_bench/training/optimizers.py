@@ -1,124 +1,68 @@
-"""Optimizers of stacked heads: torch's, with a learning rate and a weight decay per head.
+"""Optimizers of stacked heads: those of torch, with a learning rate and a weight decay per head.
 
-    optimizer = adam(parameters, lr, weight_decay);  optimizer.step(gradients, factor)
+    move = adam(parameters, lr, weight_decay);  move(gradients, factor)
 
-``parameters`` are tensors [H, ., .], moved in place; ``lr`` and ``weight_decay`` are [H]. torch's optimizers have one
-rate for all heads, and importing them takes seconds. A fine-tuned network is moved by the class of `torch.optim` that
-an entry declares as ``torch_name``.
+``parameters`` and ``gradients`` are tensors [H, ., .]; ``lr`` and ``weight_decay`` are tensors [H, 1, 1]. A call moves
+the parameters in place, at ``factor`` times the learning rate, and may overwrite the gradients. torch's own optimizers
+have one rate for all heads, and importing them takes seconds. A fine-tuned network is moved by the class of
+`torch.optim` that an entry declares as ``torch_name``.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, TypeAlias
 
-import numpy as np
 from annotated_types import Ge, Lt
 
 from aimonk_bench.errors import UserError
-from aimonk_bench.lazy import Lazy
 from aimonk_bench.training.entries import declares
+from aimonk_bench.training.lazy_torch import Tensor, torch
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-else:
-    torch = Lazy("torch")
+Tensors: TypeAlias = Sequence[Tensor]
+Move: TypeAlias = Callable[[Tensors, float], None]
 
-
-class Optimizer(ABC):
-    """Moves each head at its own learning rate and weight decay.
-
-    Args:
-        parameters: tensors [H, ., .].
-        lr: [H].
-        weight_decay: [H].
-    """
-
-    def __init__(self, parameters: Sequence[Tensor], lr: np.ndarray, weight_decay: np.ndarray) -> None:
-        self.parameters = list(parameters)
-        self.lr, self.weight_decay = (torch.from_numpy(v).to(parameters[0]).view(-1, 1, 1) for v in (lr, weight_decay))
-        self.decays = bool(weight_decay.any())
-
-    @abstractmethod
-    def step(self, gradients: Sequence[Tensor], factor: float) -> None:
-        """Move every head once, at ``factor`` times its learning rate; the gradients may be overwritten."""
-
-
-class Adam(Optimizer):
-    """w -= lr m / (sqrt(v) + eps): running means of the gradient and of its square, each divided by 1 - beta^t.
-
-    Weight decay is added to the gradient, or ``decoupled`` taken from the weights as lr x decay x w.
-    """
-
-    BETAS, EPS = (0.9, 0.999), 1e-8  # torch's
-
-    def __init__(
-        self, parameters: Sequence[Tensor], lr: np.ndarray, weight_decay: np.ndarray, *, decoupled: bool
-    ) -> None:
-        super().__init__(parameters, lr, weight_decay)
-        self._decoupled, self._count = decoupled, 0
-        self._means, self._squares, self._steps = ([torch.zeros_like(each) for each in parameters] for _ in range(3))
-
-    def step(self, gradients: Sequence[Tensor], factor: float) -> None:
-        """Move every head once, at ``factor`` times its learning rate."""
-        self._count += 1
-        mean_share, square_share = (1 - beta**self._count for beta in self.BETAS)
-        # m / mean_share / (sqrt(v / square_share) + eps), with the constants gathered in the rate and in eps
-        rate = self.lr * (factor * math.sqrt(square_share) / mean_share)
-        eps = self.EPS * math.sqrt(square_share)
-        states = zip(self.parameters, gradients, self._means, self._squares, self._steps, strict=True)
-        for weight, gradient, mean, square, step in states:
-            if self.decays and self._decoupled:
-                weight.mul_(1 - factor * self.lr * self.weight_decay)
-            elif self.decays:
-                gradient.addcmul_(weight, self.weight_decay)
-            mean.lerp_(gradient, 1 - self.BETAS[0])
-            square.mul_(self.BETAS[1]).addcmul_(gradient, gradient, value=1 - self.BETAS[1])
-            torch.sqrt(square, out=step).add_(eps)
-            torch.div(mean, step, out=step)
-            weight.addcmul_(step, rate, value=-1)
-
-
-class SGD(Optimizer):
-    """w -= lr g, or with a momentum the decaying sum of g; Nesterov's looks one step ahead of that."""
-
-    def __init__(
-        self,
-        parameters: Sequence[Tensor],
-        lr: np.ndarray,
-        weight_decay: np.ndarray,
-        *,
-        momentum: float,
-        nesterov: bool,
-    ) -> None:
-        super().__init__(parameters, lr, weight_decay)
-        self._momentum, self._nesterov = momentum, nesterov
-        self._sums = [torch.zeros_like(each) for each in parameters]
-
-    def step(self, gradients: Sequence[Tensor], factor: float) -> None:
-        """Move every head once, at ``factor`` times its learning rate."""
-        for weight, gradient, total in zip(self.parameters, gradients, self._sums, strict=True):
-            if self.decays:
-                gradient.addcmul_(weight, self.weight_decay)
-            if self._momentum:
-                total.mul_(self._momentum).add_(gradient)
-                gradient = gradient.add_(total, alpha=self._momentum) if self._nesterov else total
-            weight.addcmul_(gradient, self.lr, value=-factor)
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # torch's
 
 
 @declares(torch_name="Adam")
-def adam(parameters: Sequence[Tensor], lr: np.ndarray, weight_decay: np.ndarray) -> Optimizer:
+def adam(parameters: Tensors, lr: Tensor, weight_decay: Tensor) -> Move:
     """Adam; weight decay is added to the gradient (torch.optim.Adam)."""
-    return Adam(parameters, lr, weight_decay, decoupled=False)
+    return _adam(parameters, lr, weight_decay, decoupled=False)
 
 
 @declares(torch_name="AdamW")
-def adamw(parameters: Sequence[Tensor], lr: np.ndarray, weight_decay: np.ndarray) -> Optimizer:
+def adamw(parameters: Tensors, lr: Tensor, weight_decay: Tensor) -> Move:
     """Adam with decoupled weight decay (torch.optim.AdamW)."""
-    return Adam(parameters, lr, weight_decay, decoupled=True)
+    return _adam(parameters, lr, weight_decay, decoupled=True)
+
+
+def _adam(parameters: Tensors, lr: Tensor, weight_decay: Tensor, *, decoupled: bool) -> Move:
+    """w -= lr m / (sqrt(v) + eps): running means of the gradient and of its square, each divided by 1 - beta^t.
+
+    Decoupled weight decay takes lr x decay x w from the weights.
+    """
+    means, squares, steps = ([torch.zeros_like(each) for each in parameters] for _ in range(3))
+    decays, count = bool(weight_decay.any()), 0
+
+    def move(gradients: Tensors, factor: float) -> None:
+        nonlocal count
+        count += 1
+        root = math.sqrt(1 - BETA2**count)  # both corrections are constants of a step, and go into rate and eps
+        rate = lr * (factor * root / (1 - BETA1**count))
+        for weight, gradient, mean, square, step in zip(parameters, gradients, means, squares, steps, strict=True):
+            if decays and decoupled:
+                weight.mul_(1 - factor * lr * weight_decay)
+            elif decays:
+                gradient.addcmul_(weight, weight_decay)
+            mean.lerp_(gradient, 1 - BETA1)
+            square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+            torch.sqrt(square, out=step).add_(EPS * root)
+            torch.div(mean, step, out=step)
+            weight.addcmul_(step, rate, value=-1)
+
+    return move
 
 
 def _check_sgd(momentum: float, nesterov: bool) -> None:
@@ -128,19 +72,33 @@ def _check_sgd(momentum: float, nesterov: bool) -> None:
 
 @declares(torch_name="SGD", check=_check_sgd)
 def sgd(
-    parameters: Sequence[Tensor],
-    lr: np.ndarray,
-    weight_decay: np.ndarray,
+    parameters: Tensors,
+    lr: Tensor,
+    weight_decay: Tensor,
     *,
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.0,
     nesterov: bool = False,
-) -> Optimizer:
-    """Stochastic gradient descent (torch.optim.SGD); nesterov needs a momentum."""
+) -> Move:
+    """Stochastic gradient descent (torch.optim.SGD); nesterov needs a momentum.
+
+    w -= lr g, or with a momentum the decaying sum of g; Nesterov's looks one step ahead of that.
+    """
     _check_sgd(momentum, nesterov)
-    return SGD(parameters, lr, weight_decay, momentum=momentum, nesterov=nesterov)
+    sums, decays = [torch.zeros_like(each) for each in parameters], bool(weight_decay.any())
+
+    def move(gradients: Tensors, factor: float) -> None:
+        for weight, gradient, total in zip(parameters, gradients, sums, strict=True):
+            if decays:
+                gradient.addcmul_(weight, weight_decay)
+            if momentum:
+                total.mul_(momentum).add_(gradient)
+            step = gradient.add_(total, alpha=momentum) if nesterov else total if momentum else gradient
+            weight.addcmul_(step, lr, value=-factor)
+
+    return move
 
 
-def clip(gradients: Sequence[Tensor], limit: float) -> None:
+def clip(gradients: Tensors, limit: float) -> None:
     """Scale the gradients [H, ., .] of each head, in place, to a norm of at most ``limit`` over all of them."""
     squares = [gradient.square().sum((1, 2), keepdim=True) for gradient in gradients]
     scale = (limit / (sum(squares[1:], squares[0]).sqrt() + 1e-6)).clamp(max=1)
@@ -148,4 +106,4 @@ def clip(gradients: Sequence[Tensor], limit: float) -> None:
         gradient.mul_(scale)
 
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}
+OPTIMIZERS: dict[str, Callable[..., Move]] = {"adam": adam, "adamw": adamw, "sgd": sgd}

@@ -14,7 +14,7 @@ from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Spec
 from aimonk_bench.training.entries import check_options
-from aimonk_bench.training.missing import MISSING
+from aimonk_bench.training.missing import MISSING, wants_teacher
 from aimonk_bench.training.objective import check_accumulation, check_combination
 from aimonk_bench.training.optimizers import OPTIMIZERS
 from aimonk_bench.training.samplers import SAMPLERS, check_order
@@ -42,6 +42,15 @@ class Recipe:
     def of(cls, config: Config) -> Recipe:
         """The recipe of an experiment."""
         return cls(config.train, config.loss, config.missing, config.sampler, config.tune)
+
+    @property
+    def epochs(self) -> int:
+        """The epochs that each head is trained for, at most, over its stages."""
+        return self.train.epochs * (2 if wants_teacher(self.missing) else 1)
+
+    def jobs(self, folds: int) -> list[tuple[int, int]]:
+        """(seed, fold) fold by fold, seed by seed."""
+        return [(seed, fold) for fold in range(folds) for seed in self.train.seeds]
 
 
 @dataclass(frozen=True, eq=False)

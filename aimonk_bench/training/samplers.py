@@ -34,8 +34,8 @@ def uniform(labels: Labels, batch_size: int, steps: int, rng: np.random.Generato
 def blocks(labels: Labels, batch_size: int, steps: int, rng: np.random.Generator) -> Rows:
     """`uniform` for a store beyond memory, whose rows come in order: shuffled blocks, through a shuffle buffer.
 
-    A buffer of BUFFER_ROWS is filled with blocks of BLOCK_ROWS, shuffled and emptied: rows drawn near each other are from
-    a few blocks. Every pass has all rows once, and the last one is cut.
+    A buffer of BUFFER_ROWS is filled with blocks of BLOCK_ROWS, shuffled and emptied, so that rows drawn near each
+    other are from a few blocks. Every pass has all rows once, and the last one is cut.
     """
     passes = [_through_buffer(len(labels), rng) for _ in range(-(-steps * batch_size // len(labels)))]
     return np.concatenate(passes)[: steps * batch_size].reshape(steps, batch_size)
@@ -57,12 +57,7 @@ def inverse_frequency(labels: Labels, batch_size: int, steps: int, rng: np.rando
 
 
 def repeat_factor(
-    labels: Labels,
-    batch_size: int,
-    steps: int,
-    rng: np.random.Generator,
-    *,
-    t: Annotated[float, Gt(0), Le(1)] = 0.3,
+    labels: Labels, batch_size: int, steps: int, rng: np.random.Generator, *, t: Annotated[float, Gt(0), Le(1)] = 0.3
 ) -> Rows:
     """A row's chance is its rarest positive's max(1, sqrt(t/f)), f = n1/(n1+n0) (LVIS, arXiv 1908.03195)."""
     n1, n0 = labels.counts()

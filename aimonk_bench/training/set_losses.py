@@ -23,19 +23,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
 
-from annotated_types import Gt
-
-from aimonk_bench.lazy import Lazy
-from aimonk_bench.training.entries import declares
+from aimonk_bench.training.entries import AboveZero, declares
+from aimonk_bench.training.lazy_torch import Tensor, torch
 from aimonk_bench.training.losses import logs, wide
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-else:
-    torch = Lazy("torch")
 
 
 def _softplus(values: Tensor) -> Tensor:
@@ -68,12 +59,7 @@ def _mean(values: Tensor, counted: Tensor) -> Tensor:
 
 @declares(hard_targets=True)
 def two_way(
-    logits: Tensor,
-    targets: Tensor,
-    weights: Tensor,
-    *,
-    t_pos: Annotated[float, Gt(0)] = 4.0,
-    t_neg: Annotated[float, Gt(0)] = 1.0,
+    logits: Tensor, targets: Tensor, weights: Tensor, *, t_pos: AboveZero = 4.0, t_neg: AboveZero = 1.0
 ) -> Tensor:
     """Hardest negative against hardest positive, softly, per image and per attribute (Kobayashi, CVPR 2023).
 
@@ -103,14 +89,7 @@ def zlpr(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     return _mean(values, (weights > 0).any(-1))
 
 
-def sigmoid_f1(
-    logits: Tensor,
-    targets: Tensor,
-    weights: Tensor,
-    *,
-    beta: Annotated[float, Gt(0)] = 1.0,
-    eta: float = 0.0,
-) -> Tensor:
+def sigmoid_f1(logits: Tensor, targets: Tensor, weights: Tensor, *, beta: AboveZero = 1.0, eta: float = 0.0) -> Tensor:
     """One minus the macro F1 of soft counts over the batch (arXiv 2108.10566).
 
     With s = sigmoid(beta (z + eta)), tp = sum w t s, fp = sum w (1 - t) s and fn = sum w t (1 - s) of an attribute.

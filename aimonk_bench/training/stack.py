@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from aimonk_bench import registry
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.registry import Spec
 from aimonk_bench.training import tuning
-from aimonk_bench.training.batches import EpochBatches, HeadRngs, TrainingRows
+from aimonk_bench.training.batches import EpochBatches, HeadRngs
 from aimonk_bench.training.objective import Objective
 from aimonk_bench.training.recipe import Recipe, TrainingData
 from aimonk_bench.training.samplers import SAMPLERS, blocks
@@ -58,28 +59,31 @@ class Stack:
         self.schedule = registry.build("schedule", SCHEDULES, train.schedule)
         in_blocks = train.order == "blocks"
         self._sampler = blocks if in_blocks else registry.build("sampler", SAMPLERS, recipe.sampler)
-        self._rows: dict[int, TrainingRows] = {}
-        for fold in self.folds:
-            images = data.folds[fold].train
-            if in_blocks and storage is not None:
-                images = images[np.argsort(storage[images], kind="stable")]
-            self._rows[fold] = TrainingRows(images.astype(np.int32), data.train_labels[images])
+        self._rows = {fold: data.folds[fold].train for fold in self.folds}
+        if in_blocks and storage is not None:
+            self._rows = {fold: rows[np.argsort(storage[rows], kind="stable")] for fold, rows in self._rows.items()}
         # [N, 2 A] float64, so that counting labels is one product: positives, observed labels
         self._countable = np.hstack([data.train_labels.positive, data.train_labels.observed]).astype(np.float64)
+
+    def tensors(self, labels: Labels) -> Labels:
+        """Labels of NumPy arrays as tensors, targets in the dtype of the logits."""
+        targets = torch.from_numpy(labels.targets).to(self.device, self.dtype)
+        return Labels(targets, torch.from_numpy(labels.observed).to(self.device))
 
     def rngs(self) -> list[HeadRngs]:
         """New random generators of each job."""
         return [HeadRngs.of(*job) for job in self.jobs]
 
-    def per_head(self, setting: str) -> np.ndarray:
-        """The value of a tuned setting for each head, [H]."""
-        return np.tile(self.settings[setting], len(self.jobs))
+    def per_head(self, setting: str) -> torch.Tensor:
+        """The value of a tuned setting for each head, [H, 1, 1]."""
+        values = np.tile(self.settings[setting], len(self.jobs))
+        return torch.from_numpy(values).to(self.device, self.dtype).view(-1, 1, 1)
 
     def draw(self, rngs: Sequence[HeadRngs]) -> EpochBatches:
         """The batches of the next epoch of every job."""
-        rows = [self._rows[fold] for _, fold in self.jobs]
+        data, rows = self.data, [self._rows[fold] for _, fold in self.jobs]
         shape = self.steps, self.recipe.train.batch_size
-        return EpochBatches.draw(self._sampler, rows, rngs, self.data.view_probabilities, shape)
+        return EpochBatches.draw(self._sampler, data.train_labels, rows, rngs, data.view_probabilities, shape)
 
     def count(self, batches: EpochBatches) -> np.ndarray:
         """How many positives and how many observed labels each head reads in these batches: int64 [H, 2, A]."""
@@ -90,13 +94,11 @@ class Stack:
 
     def objective(self, missing: Spec, heads: slice = slice(None)) -> Objective:
         """What some of the heads minimise: the loss of the recipe under this missing-label policy."""
-        labels = {fold: rows.labels.counts() for fold, rows in self._rows.items()}
-        counts = np.repeat([labels[fold] for _, fold in self.jobs], self.points, axis=0)[heads]
+        by_fold = {fold: self.data.train_labels[rows].counts() for fold, rows in self._rows.items()}
+        counts = np.repeat([by_fold[fold] for _, fold in self.jobs], self.points, axis=0)[heads]
         positives, negatives = torch.from_numpy(counts).to(self.device, self.dtype).split(1, 1)
         options = {
-            key.removeprefix("loss."): torch.from_numpy(self.per_head(key)[heads]).to(positives).view(-1, 1, 1)
-            for key in self.settings
-            if key.startswith("loss.")
+            key.removeprefix("loss."): self.per_head(key)[heads] for key in self.settings if key.startswith("loss.")
         }
         return Objective(self.recipe.loss, missing, positives, negatives, options)
 

@@ -120,13 +120,12 @@ def commits(place: Path, rows: int) -> Row:
     return {"what": f"committing {rows:,} rows", "s": seconds, "rate": rate}
 
 
-def drawing(place: Path, heads: int, steps: int, repeats: int) -> Row:
+def drawing(heads: int, steps: int, repeats: int) -> Row:
     """One loss curve."""
     seed, iteration = np.divmod(np.arange(heads * steps), steps)
     loss = 0.7 / (1 + iteration / 99)
     history = {"seed": seed, "fold": 0 * seed, "iteration_number": iteration + 1, "training_loss": loss}
-    path = place / "curve.png"
-    seconds = interleaved({"curve": lambda: figures.loss_curve(history, "Loss", path)}, repeats)["curve"]
+    seconds = interleaved({"curve": lambda: figures.loss_curve(history, "Loss")}, repeats)["curve"]
     rate = f"{24 * seconds:.3g} s for 24 runs"
     return {"what": f"loss curve of {heads} heads, {steps} steps", "s": seconds, "rate": rate}
 
@@ -159,7 +158,7 @@ def main(out: Path, quick: bool = False) -> None:
             parsing(place, 2000 if quick else 1_000_000),
             hashing(place, 50 if quick else 4000, 100_000, repeats),
             commits(place, 640 if quick else 64_000),
-            drawing(place, 25, 42 if quick else 420, repeats),
+            drawing(25, 42 if quick else 420, repeats),
             summaries(place, 3 if quick else 24, 1 if quick else 3, **({} if quick else SUITE)),
         ]
     write(out, "overhead", __doc__ or "", {"Start-up": start_rows, "Other work": rows}, conditions)

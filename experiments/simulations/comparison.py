@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aimonk_bench.evaluation.cells import Cells
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.comparison import paired
+from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.thresholds import best_f1
 
 Array = npt.NDArray[Any]
@@ -133,12 +134,12 @@ class Suite:
     """The runs of a simulated suite.
 
     Attributes:
-        cells: name -> decisions.
+        decisions: name -> decisions.
         validation: [runs, F] macro F1 of the validation rows at the thresholds tuned on them; it selects the run.
         fresh: [runs] macro F1 on fresh rows, mean over additional seeds; NaN without them.
     """
 
-    cells: dict[str, Cells]
+    decisions: dict[str, Decisions]
     validation: Array
     fresh: Array
 
@@ -150,7 +151,7 @@ def suite(setting: Setting, rng: np.random.Generator, fresh: int = 0, fresh_seed
     rows, accepted, validation, on_fresh = [], [], [], []
     for fold in range(setting.folds):
         val, test, more = (np.flatnonzero(part[fold]) for part in (data.val, data.test, data.fresh))
-        limits = best_f1(values[:, :, fold][..., val], data.labels[val].T, data.observed[val].T)
+        limits = best_f1(values[:, :, fold][..., val].swapaxes(-1, -2), Labels(data.labels[val], data.observed[val]))
         decided = values[:, :, fold] > limits[..., None]
         accepted.append(decided[:, :SEEDS, ..., test])
         validation.append(f1(decided[:, :SEEDS, ..., val], data, val).mean(axis=(1, 2)))
@@ -161,15 +162,13 @@ def suite(setting: Setting, rng: np.random.Generator, fresh: int = 0, fresh_seed
     at = np.concatenate(rows)
     decisions = np.concatenate(accepted, axis=-1).swapaxes(-1, -2)
     shared = {
-        "positive": (data.labels & data.observed)[at],
-        "observed": data.observed[at],
+        "labels": Labels.of(data.labels[at], data.observed[at]),
         "group": data.group[at],
         "fold": np.repeat(np.arange(setting.folds), [len(test) for test in rows]),
-        "folds": setting.folds,
         "image_id": at,
     }
-    cells = {name: Cells(accepted=own, **shared) for name, own in zip(NAMES, decisions, strict=True)}
-    return Suite(cells, np.stack(validation, axis=1), np.mean(on_fresh, axis=0))
+    by_name = {name: Decisions(accepted=one, **shared) for name, one in zip(NAMES, decisions, strict=True)}
+    return Suite(by_name, np.stack(validation, axis=1), np.mean(on_fresh, axis=0))
 
 
 def f1(accepted: Array, data: Data, rows: Array) -> Array:
@@ -178,10 +177,11 @@ def f1(accepted: Array, data: Data, rows: Array) -> Array:
     return 2 * (accepted & positive).sum(-1) / np.maximum((accepted & observed).sum(-1) + positive.sum(-1), 1)
 
 
-def macro_f1(run: Cells) -> Array:
+def macro_f1(run: Decisions) -> Array:
     """Macro F1 [S] on the test rows of all folds."""
-    hits, accepted = ((run.accepted & kind).sum(axis=1) for kind in (run.positive, run.observed))
-    return np.asarray((2 * hits / (accepted + run.positive.sum(axis=0))).mean(axis=1))
+    positive, observed = run.labels.positive, run.labels.observed
+    right, accepted = ((run.accepted & kind).sum(axis=1) for kind in (positive, observed))
+    return np.asarray((2 * right / (accepted + positive.sum(axis=0))).mean(axis=1))
 
 
 @dataclass(frozen=True)
@@ -215,21 +215,21 @@ def simulate(setting: Setting, suites: int, seed: int, draws: int = 1000) -> Out
     results, disagree, variance = [], [], []
     for number in range(suites):
         drawn = suite(setting, np.random.default_rng([seed, number]), *fresh)
-        base, *others = drawn.cells.values()
-        deltas = list(paired(drawn.cells, NAMES[0], covered, draws=draws, seed=number).values())[1:]
+        base, *others = drawn.decisions.values()
+        deltas = list(paired(drawn.decisions, NAMES[0], covered, draws=draws, seed=number).values())[1:]
         parts = drawn.validation.argmax(axis=0)
-        accepted = np.stack([run.accepted for run in drawn.cells.values()])
+        accepted = np.stack([run.accepted for run in drawn.decisions.values()])
         selected = np.moveaxis(accepted[parts[base.fold], :, np.arange(len(base.fold))], 0, 1)
         results.append(
             [
                 *([getattr(delta, name) for delta in deltas] for name in ("value", "low", "high", "mark")),
                 drawn.fresh[1:] - drawn.fresh[0],
-                [macro_f1(run).mean() for run in drawn.cells.values()],
+                [macro_f1(run).mean() for run in drawn.decisions.values()],
                 macro_f1(replace(base, accepted=selected)).mean(),
                 parts,
             ]
         )
-        disagree.append(np.mean([(run.accepted != base.accepted)[:, base.observed].mean() for run in others]))
+        disagree.append(np.mean([(run.accepted != base.accepted)[:, base.labels.observed].mean() for run in others]))
         variance.append(macro_f1(base).var(ddof=1))
     columns = (np.array(column) for column in zip(*results, strict=True))
     return Outcome(*columns, disagree=float(np.mean(disagree)), seed_sd=math.sqrt(np.mean(variance)))

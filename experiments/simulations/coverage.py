@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from aimonk_bench.evaluation import metrics
-from aimonk_bench.evaluation.cells import Cells
+from aimonk_bench.evaluation import counted, metrics
 from aimonk_bench.evaluation.comparison import paired
-from aimonk_bench.evaluation.intervals import FEW, Intervals, _Counts, intervals
+from aimonk_bench.evaluation.decisions import Decisions
+from aimonk_bench.evaluation.intervals import intervals
 from aimonk_bench.evaluation.predictions import Predictions
+from aimonk_bench.evaluation.proportions import FEW, Intervals
 from aimonk_bench.evaluation.thresholds import Thresholds, tune
 from aimonk_bench.registry import Spec
 
@@ -57,25 +58,23 @@ def fixed_heads(world: Heads, sets: int, all_figures: int, rng: np.random.Genera
 def _f1_alone(predictions: Predictions, thresholds: Thresholds) -> dict[str, Intervals]:
     """The intervals of F1 alone, in a fifth of the time of `intervals`."""
     limits = {"f1_default": None, "f1_tuned": thresholds}
-    return {name: _Counts.of(Cells.of(predictions, limit)).f1().intervals(1.0) for name, limit in limits.items()}
+    counts = {name: Decisions.of(predictions, limit).by_group() for name, limit in limits.items()}
+    return {name: counted.f1(one).intervals(1.0) for name, one in counts.items()}
 
 
 def _values(name: str, predictions: Predictions, thresholds: Thresholds) -> tuple[Array, Array]:
     """The figure [A], and the rows of its rarer outcome, min(TP, FP + FN) or the rarer class in a fold; both means."""
-    test = predictions.split == "test"
-    scores, targets, seen = predictions.probabilities[:, test], predictions.targets[test], predictions.observed[test]
-    fold, kind = predictions.fold[test], name.removesuffix("_default").removesuffix("_tuned")
-    positive = seen & (targets == 1)
+    rows, kind = predictions.part("test"), name.removesuffix("_default").removesuffix("_tuned")
+    scores, labels = rows.probabilities, rows.labels
     if kind in ("average_precision", "roc_auc"):
-        parts = [fold == number for number in range(predictions.folds)]
-        values = [metrics.METRICS[kind](scores[:, part], targets[part], seen[part], 0.5) for part in parts]
-        rarer = np.minimum(positive.sum(axis=0), (seen & ~positive).sum(axis=0))
-        return np.mean(values, axis=(0, 1)), rarer / predictions.folds
-    limit = 0.5 if name.endswith("_default") else thresholds.values[:, fold]
+        parts = [rows.fold == number for number in range(predictions.folds)]
+        values = [metrics.METRICS[kind](scores[:, part], labels[part], 0.5) for part in parts]
+        return np.mean(values, axis=(0, 1)), np.minimum(*labels.counts()) / predictions.folds
+    limit = 0.5 if name.endswith("_default") else thresholds.values[:, rows.fold]
     accepted = scores > limit
-    wrong = (seen & (accepted != positive)).sum(axis=1).mean(axis=0)
-    hits = (accepted & positive).sum(axis=1).mean(axis=0)
-    return metrics.METRICS[kind](scores, targets, seen, limit).mean(axis=0), np.minimum(hits, wrong)
+    wrong = (labels.observed & (accepted != labels.positive)).sum(axis=1).mean(axis=0)
+    right = (accepted & labels.positive).sum(axis=1).mean(axis=0)
+    return metrics.METRICS[kind](scores, labels, limit).mean(axis=0), np.minimum(right, wrong)
 
 
 def retrained(world: World, sets: int, rng: np.random.Generator) -> Iterator[Row]:
@@ -85,12 +84,12 @@ def retrained(world: World, sets: int, rng: np.random.Generator) -> Iterator[Row
     truths: dict[str, list[Array]] = {name: [] for name in (*names, "other")}
     deltas = []
     for number in range(sets):
-        sample, cells = Sample.draw(world, rng), {}
+        sample, decisions = Sample.draw(world, rng), {}
         for recipe in RECIPES:
             heads = sample.heads(*recipe, rng)
             predictions = sample.predictions(heads)
             thresholds = tune(predictions, Spec("per_attribute_f1"))
-            cells[str(recipe)] = Cells.of(predictions, thresholds)
+            decisions[str(recipe)] = Decisions.of(predictions, thresholds)
             population = sample.population(heads, thresholds.values, world.rho)
             if recipe != RECIPES[0]:
                 truths["other"].append(population["f1_tuned"].mean(axis=(0, 1)))
@@ -102,8 +101,8 @@ def retrained(world: World, sets: int, rng: np.random.Generator) -> Iterator[Row
                     of_heads = replace(interval, low=interval.fixed_low, high=interval.fixed_high)
                     coverages["recipe", name].add(*values, interval)
                     coverages["heads", name].add(*values, of_heads)
-        first, second = cells
-        delta = paired(cells, first, np.ones(ATTRIBUTES, dtype=bool), draws=500, seed=number)[second]
+        first, second = decisions
+        delta = paired(decisions, first, np.ones(ATTRIBUTES, dtype=bool), draws=500, seed=number)[second]
         deltas.append((delta.low, delta.high))
     for (about, name), coverage in coverages.items():
         of_sets = np.array(truths[name])

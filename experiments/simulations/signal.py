@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
-from aimonk_bench.evaluation import signal, thresholds, verdict
-from aimonk_bench.evaluation.cells import Cells
+from aimonk_bench.evaluation import association, gain, thresholds, verdict
+from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.intervals import intervals
 from aimonk_bench.evaluation.metrics import roc_auc
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
@@ -111,8 +112,8 @@ def stored(name: str) -> ImageFeatures | None:
 
 def permuted(rows: int, prevalence: float, sets: int, rng: np.random.Generator) -> np.ndarray:
     """bool [rows, sets], with the same number of positives in each set."""
-    one = np.arange(rows) < round(prevalence * rows)
-    return rng.permuted(np.broadcast_to(one, (sets, rows)), axis=1).T
+    positive = np.arange(rows) < round(prevalence * rows)
+    return rng.permuted(np.broadcast_to(positive, (sets, rows)), axis=1).T
 
 
 def directions(features: np.ndarray, sets: int, leading: int | None, rng: np.random.Generator) -> np.ndarray:
@@ -141,11 +142,16 @@ def slope_for(scores: np.ndarray, positives: int, auc: float, rng: np.random.Gen
 
 
 def auc_of(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return roc_auc(scores, labels, everywhere(labels), 0.5)
+    return roc_auc(scores, every(labels), 0.5)
 
 
 def everywhere(labels: np.ndarray) -> np.ndarray:
     return np.ones(labels.shape, bool)
+
+
+def every(labels: np.ndarray) -> Labels:
+    """Labels that are all observed."""
+    return Labels.of(labels, everywhere(labels))
 
 
 def duplicated(groups: int, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -173,16 +179,16 @@ def level_before(images: ImageFeatures, sets: int, permutations: int, rng: np.ra
             shown = duplicated(len(images.features), share, rng)
             labels = permuted(len(images.features), prevalence, sets, rng)
             labels, observed = relabelled(labels, shown, rng)
-            rows = signal._one_row_per_group(images.features[shown], labels, observed, shown)
-            p = signal.score_test(*rows, permutations=permutations, seed=1)
+            rows = association.one_row_per_group(images.features[shown], Labels.of(labels, observed), shown)
+            p = association.score_test(*rows, permutations=permutations, seed=1)
             cell = f"prevalence {prevalence}, {share:.0%} duplicates"
             for level in (0.05, 0.0125):
                 figure = f"claimed at {level}"
                 yield most("level before training", images.name, cell, sets, figure, (p <= level).mean(), level)
             if share:
                 some = slice(sets // 5)
-                rows = images.features[shown], labels[:, some], observed[:, some]
-                wrong = (signal.score_test(*rows, permutations=permutations, seed=1) <= 0.05).mean()
+                rows = images.features[shown], Labels.of(labels[:, some], observed[:, some])
+                wrong = (association.score_test(*rows, permutations=permutations, seed=1) <= 0.05).mean()
                 figure = "claimed at 0.05, duplicates permuted apart (not the method)"
                 yield Row("level before training", images.name, cell, sets // 5, figure, wrong)
 
@@ -193,7 +199,7 @@ def power_before(images: ImageFeatures, sets: int, permutations: int, rng: np.ra
     for leading, positives, least_share in ((20, 50, 0.85), (None, 150, 0.9), (None, 50, None)):
         scores = directions(features, sets, leading, rng)
         labels = planted(scores, positives, slope_for(scores, positives, 0.75, rng), rng)
-        p = signal.score_test(features, labels.astype(np.int8), everywhere(labels), permutations=permutations, seed=1)
+        p = association.score_test(features, every(labels), permutations=permutations, seed=1)
         where = f"leading {leading} components" if leading else "isotropic"
         cell = f"{where}, {positives} of {len(features)}, oracle AUC {auc_of(scores, labels).mean():.3f}"
         head = "power before training", images.name, cell, sets, "found at 0.0125", (p <= 0.0125).mean()
@@ -251,13 +257,11 @@ def predictions_of(
     labels = labels & observed
     return Predictions(
         logits=np.concatenate([logits[k][split] for k, split, _ in parts], axis=1).astype(np.float32),
-        targets=labels[rows].astype(np.int8),
-        observed=observed[rows],
+        labels=Labels.of(labels[rows], observed[rows], tuple(f"set {number}" for number in range(labels.shape[1]))),
         split=np.repeat([split for _, split, _ in parts], sizes),
         fold=np.repeat(np.array([k for k, *_ in parts], np.int16), sizes),
         group=groups[rows].astype(np.int32),
         image_id=np.array([f"image {row}" for row in rows]),
-        attribute=np.array([f"set {number}" for number in range(labels.shape[1])]),
         seed=np.arange(len(logits[0]["test"])),
         train_positive=np.stack([labels[fold.train].sum(0) for fold in folds]).astype(np.int32),
         train_observed=np.stack([observed[fold.train].sum(0) for fold in folds]).astype(np.int32),
@@ -292,11 +296,12 @@ def level_after(
 
 def judged_after(features: str, cell: str, sets: int, saved: Sequence[Predictions]) -> Iterator[Row]:
     """The shares of permuted label sets in which `after` claims signal."""
-    p = np.concatenate([signal.after(own, permutations=999, seed=n).p for n, own in enumerate(saved)])
+    results = [association.after_training(run, permutations=999, seed=n) for n, run in enumerate(saved)]
+    p = np.concatenate([result.p for result in results])
     head = "level after training", features, cell, sets
     for level in (0.05, 0.0125):
         yield most(*head, f"claimed at {level}", float(np.mean(p <= level)), level)
-    factor = Cells.of(saved[0]).variance_factor
+    factor = Decisions.of(saved[0]).variance_factor
     if factor > 1:
         threshold = NORMAL.cdf(NORMAL.inv_cdf(0.05) / math.sqrt(factor))  # where p lies when p with c = 1 is at 0.05
         yield Row(*head, "claimed at 0.05 with c = 1 (not the method)", float(np.mean(p <= threshold)))
@@ -331,9 +336,9 @@ def level_after_real_heads(
 
 
 def attributes_of(run: Predictions, some: slice) -> Predictions:
-    last = {name: getattr(run, name)[..., some] for name in ("logits", "targets", "observed", "attribute")}
-    counts = {name: getattr(run, name)[:, some] for name in ("train_positive", "train_observed")}
-    return dataclasses.replace(run, **last, **counts)
+    labels = Labels(run.labels.targets[:, some], run.labels.observed[:, some], run.labels.attributes[some])
+    last = {name: getattr(run, name)[..., some] for name in ("logits", "train_positive", "train_observed")}
+    return dataclasses.replace(run, labels=labels, **last)
 
 
 def trained(
@@ -342,23 +347,16 @@ def trained(
     """The default recipe on other labels [N, A] of the same images."""
     from aimonk_bench.config import loader
     from aimonk_bench.tables import TABLES
-    from aimonk_bench.training import trainer
+    from aimonk_bench.training import heads_trainer
+    from aimonk_bench.training.recipe import Recipe, TrainingData
 
     recipe = (*RECIPE, f"train.seeds={seeds}")
     config = loader.load(ROOT / "configs" / "reference.yaml", TABLES, recipe, check_paths=False)
-    run = trainer.train(
-        images.features,
-        np.arange(len(images.features))[None],
-        np.ones(1),
-        labels.astype(np.int8),
-        observed,
-        folds,
-        config.train,
-        config.loss,
-        config.missing,
-        config.sampler,
-        attributes=[f"attribute {number}" for number in range(labels.shape[1])],
-    )
+    names = [f"attribute {number}" for number in range(labels.shape[1])]
+    shown = Labels.of(labels.astype(np.int8), observed, names)
+    data = TrainingData(shown, shown, folds, np.ones(1))
+    index = np.arange(len(images.features))[None]
+    run = heads_trainer.train_heads(images.features, index, data, Recipe.of(config))
     return predictions_of(run.logits, labels.astype(bool), observed, images.dataset.groups, folds)
 
 
@@ -376,14 +374,14 @@ def detectable(images: ImageFeatures, sets: int, permutations: int, rng: np.rand
         for _ in range(8):
             slope = (low + high) / 2
             labels = planted(scores, positives, slope, rng)
-            found = signal.after(five_folds(x, labels, rng), seed=0)
-            low, high = (slope, high) if np.nanmean(found.auc) < target else (low, slope)
-        p = signal.score_test(x, labels.astype(np.int8), everywhere(labels), permutations=permutations, seed=1)
-        cell = f"{positives} of {len(x)}, out-of-fold AUC {np.nanmean(found.auc):.3f} (detectable: {target:.3f})"
+            after = association.after_training(five_folds(x, labels, rng), seed=0)
+            low, high = (slope, high) if np.nanmean(after.auc) < target else (low, slope)
+        p = association.score_test(x, every(labels), permutations=permutations, seed=1)
+        cell = f"{positives} of {len(x)}, out-of-fold AUC {np.nanmean(after.auc):.3f} (detectable: {target:.3f})"
         for figure, rejected in (
             ("before", p <= level),
-            ("after", found.p <= level),
-            ("either", (p <= level) | (found.p <= level)),
+            ("after", after.p <= level),
+            ("either", (p <= level) | (after.p <= level)),
         ):
             yield Row("detectable AUC", images.name, cell, sets, f"{figure} at {level:g}", float(rejected.mean()))
 
@@ -411,35 +409,32 @@ def level_gain(sets: int, rng: np.random.Generator) -> Iterator[Row]:
     for rows, prevalence, auc in itertools.product((150, 900), PREVALENCES, (0.5, 0.6, 0.75)):
         labels = rng.random((2, 1000, sets)) < prevalence  # validation, test
         scores = rng.standard_normal(labels.shape) + distance(auc) * labels
-        validation = sigmoid(scores[0, :100]), labels[0, :100], everywhere(labels[0, :100])
-        limits = thresholds.per_attribute_f1(*validation)[0]
+        limits = thresholds.per_attribute_f1(sigmoid(scores[0, :100]), every(labels[0, :100]))[0]
         cut = np.log(limits / (1 - limits))
         recall, false = (np.array([NORMAL.cdf(m - t) for t in cut]) for m in (distance(auc), 0.0))
         true = 2 * prevalence * recall / (prevalence + prevalence * recall + (1 - prevalence) * false)
         true -= 2 * prevalence / (1 + prevalence)
-        own = Cells(
+        decisions = Decisions(
             accepted=(scores[1, :rows] > cut)[None],
-            positive=labels[1, :rows],
-            observed=np.ones((rows, sets), bool),
+            labels=every(labels[1, :rows]),
             group=np.arange(rows),
             fold=np.zeros(rows, int),
-            folds=1,
             image_id=np.arange(rows),
         )
-        found = verdict.gain(own, draws=500)
+        result = gain.gain(decisions, draws=500)
         cell = f"hold-out, {rows} test rows, prevalence {prevalence}, AUC {auc}"
         head = "level of gain", "scores", cell
-        none, some = ((sign & np.isfinite(found.p)) for sign in (true <= 0, true > 0))
+        none, some = ((sign & np.isfinite(result.p)) for sign in (true <= 0, true > 0))
         if none.sum() >= 100:
             row = *head, int(none.sum()), "claimed at 0.05 where the true gain is not above 0"
-            claimed = float(np.mean(found.p[none] <= 0.05))
+            claimed = float(np.mean(result.p[none] <= 0.05))
             yield most(*row, claimed, 0.05) if auc > 0.5 else Row(*row, claimed, "not used: no association")
         if some.sum() >= 100:
-            above = float(np.mean(found.low[some] > true[some]))
+            above = float(np.mean(result.low[some] > true[some]))
             yield most(
                 *head, int(some.sum()), "lower 95 % bound above the true gain, where that is above 0", above, 0.05
             )
-            yield Row(*head, int(some.sum()), "claimed where it is above 0", float(np.mean(found.p[some] <= 0.05)))
+            yield Row(*head, int(some.sum()), "claimed where it is above 0", float(np.mean(result.p[some] <= 0.05)))
 
 
 def level_gain_retrained(sets: int, rng: np.random.Generator) -> Iterator[Row]:
@@ -453,11 +448,11 @@ def level_gain_retrained(sets: int, rng: np.random.Generator) -> Iterator[Row]:
             labels = (np.argsort(rng.random(rows)) < round(prevalence * rows))[:, None]
             x = rng.standard_normal((rows, 20))
             x[:, 0] += distance(auc) * labels[:, 0]
-            own = five_folds(x, labels, rng)
-            found = verdict.gain(Cells.of(own, thresholds.tune(own, Spec("per_attribute_f1"))), draws=300)
-            values.append(found.value[0])
-            lows.append(found.low[0])
-            p.append(found.p[0])
+            run = five_folds(x, labels, rng)
+            result = gain.gain(Decisions.of(run, thresholds.tune(run, Spec("per_attribute_f1"))), draws=300)
+            values.append(result.value[0])
+            lows.append(result.low[0])
+            p.append(result.p[0])
         cell = f"5 folds, n {rows}, prevalence {prevalence}, oracle AUC {auc}, mean gain {np.mean(values):.3f}"
         head = "level of gain", "20 dimensions", cell, sets
         claimed = float(np.mean(np.array(p) <= 0.05))
@@ -481,25 +476,25 @@ def small_verdicts(rng: np.random.Generator) -> Iterator[tuple[str, verdict.Verd
         slope = 0.0 if auc == 0.5 else slope_for(scores, positives, auc, rng)
         labels = planted(scores, positives, slope, rng)
         run = five_folds(x, labels, rng)
-        first = signal.before(x, labels, everywhere(labels), np.arange(len(x)), permutations=399, seed=0)
+        first = association.before_training(x, every(labels), np.arange(len(x)), permutations=399, seed=0)
         yield name, verdict_of(run, first)
 
 
 PLANTED = (("permuted", 0.3, 0.5), ("planted, prevalence 0.88", 0.88, 0.78), ("planted, prevalence 0.3", 0.3, 0.92))
 
 
-def verdict_of(run: Predictions, first: signal.Before) -> verdict.Verdict:
+def verdict_of(run: Predictions, first: association.BeforeTraining) -> verdict.Verdict:
     tuned = thresholds.tune(run, Spec("per_attribute_f1"))
-    found = signal.after(run, seed=0)
+    after = association.after_training(run, seed=0)
     return verdict.verdict(
         first,
-        found,
-        verdict.gain(Cells.of(run, tuned)),
+        after,
+        gain.gain(Decisions.of(run, tuned)),
         winner="the default recipe",
         indistinguishable=[],
         simplest="the default recipe",
         untested=0,
-        auc_interval=lambda mask: intervals(run, tuned)["roc_auc"].macro(found.auc, mask)[:2],
+        auc_interval=lambda mask: intervals(run, tuned)["roc_auc"].macro(after.auc, mask)[:2],
     )
 
 
@@ -507,28 +502,28 @@ def verdicts(images: ImageFeatures, splits_seeds: Sequence[int], rng: np.random.
     """The verdict for the labels of the data set, and for labels planted on its images, over split seeds; 5 seeds."""
     from aimonk_bench.config.fields import KFold
     from aimonk_bench.data import splits
-    from aimonk_bench.data.labels import Labels
 
     dataset = images.dataset
-    own = dataset.labels
-    kinds = [("own labels", own.targets, own.observed, "a")]
+    kinds = [("own labels", dataset.labels, "a")]
     for (name, prevalence, auc), kind in zip(PLANTED, "abc", strict=True):
         scores = directions(images.features, 4, 20, rng)
         positives = round(prevalence * len(scores))
         slope = 0.0 if auc == 0.5 else slope_for(scores, positives, auc, rng)
-        labels = planted(scores, positives, slope, rng)[first_of(dataset.groups)].astype(np.int8)
-        kinds.append((name, labels, own.observed, kind))
-    for name, targets, observed, kind in kinds:
-        found = []
-        first = signal.before(images.features, targets, observed, dataset.groups, seed=0)
+        targets = planted(scores, positives, slope, rng)[first_of(dataset.groups)]
+        kinds.append((name, Labels.of(targets, dataset.labels.observed), kind))
+    for name, labels, kind in kinds:
+        before = association.before_training(images.features, labels, dataset.groups, seed=0)
+        results = []
         for seed in splits_seeds:
-            folds = splits.split(KFold(folds=FOLDS, seed=seed), Labels.of(targets, observed), dataset.groups)
-            found.append(verdict_of(trained(images, targets, observed, folds, seeds=5), first))
-        share = float(np.mean([one.kind == kind for one in found]))
-        smallest = min(float(np.fmin.reduce(one.adjusted)) for one in found)
-        cell = f"{name}, {len(found)} split seeds, p before {np.round(first.p, 3).tolist()}"
-        yield least("verdict", images.name, cell, len(found), f"share with verdict ({kind})", share, 1.0)
-        yield Row("verdict", images.name, f"{name}: {found[0].text}", len(found), "smallest adjusted p", smallest)
+            folds = splits.split(KFold(folds=FOLDS, seed=seed), labels, dataset.groups)
+            run = trained(images, labels.targets, labels.observed, folds, seeds=5)
+            results.append(verdict_of(run, before))
+        sets, share = len(results), float(np.mean([result.kind == kind for result in results]))
+        smallest = min(float(np.fmin.reduce(result.signal.adjusted)) for result in results)
+        cell = f"{name}, {sets} split seeds, p before {np.round(before.p, 3).tolist()}"
+        yield least("verdict", images.name, cell, sets, f"share with verdict ({kind})", share, 1.0)
+        sentence = f"{name}: {verdict.sentence(results[0])}"
+        yield Row("verdict", images.name, sentence, sets, "smallest adjusted p", smallest)
 
 
 def first_of(groups: np.ndarray) -> np.ndarray:
@@ -538,9 +533,9 @@ def first_of(groups: np.ndarray) -> np.ndarray:
 
 def strong(images: ImageFeatures) -> Iterator[Row]:
     """The association test before training on a data set whose labels can be learned."""
-    own = images.dataset.labels
-    found = signal.before(images.features, own.targets, own.observed, images.dataset.groups, seed=0)
-    for name, p, auc in zip(own.attributes, found.p, found.auc, strict=True):
+    labels = images.dataset.labels
+    before = association.before_training(images.features, labels, images.dataset.groups, seed=0)
+    for name, p, auc in zip(labels.attributes, before.p, before.auc, strict=True):
         head = "association test before training", images.name, name, 1
         yield Row(*head, "p", float(p), "<= 0.002", bool(p <= 0.002))
         yield Row(*head, "AUC of the probe", float(auc))

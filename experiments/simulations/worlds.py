@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.special import logit, ndtr, ndtri, owens_t
 
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
 from aimonk_bench.evaluation.thresholds import Thresholds
 
@@ -102,21 +103,20 @@ def fixed(cell: Heads, sets: int, rng: np.random.Generator) -> tuple[Predictions
         flat = array.reshape(*array.shape[:-2], columns)
         return np.concatenate([np.zeros_like(flat.take([0], axis=axis)), flat], axis=axis)
 
+    names = tuple(map(str, range(columns)))
     predictions = Predictions(
         logits=with_validation(cell.logit(scores), 1).astype(np.float32),
-        targets=with_validation(positive & observed, 0).astype(np.int8),
-        observed=with_validation(observed, 0),
+        labels=Labels.of(with_validation(positive, 0), with_validation(observed, 0), names),
         split=np.where(rows < 0, "val", "test"),
         fold=np.zeros(len(rows), dtype=np.int16),
         group=rows.astype(np.int32),
         image_id=rows.astype(str),
-        attribute=np.arange(columns).astype(str),
         seed=np.arange(SEEDS),
         train_positive=np.zeros((1, columns), dtype=np.int32),
         train_observed=np.zeros((1, columns), dtype=np.int32),
     )
     limit = np.full((SEEDS, 1, columns), cell.probability(cell.limits["f1_tuned"]))
-    return predictions, Thresholds("best", list(map(str, range(columns))), list(range(SEEDS)), [0], limit, [])
+    return predictions, Thresholds("best", names, list(range(SEEDS)), limit)
 
 
 @dataclass(frozen=True)
@@ -203,13 +203,11 @@ class Sample:
         fold = np.repeat(np.array([part[0] for part in parts], dtype=np.int16), repeats)
         return Predictions(
             logits=logits[:, fold, rows].astype(np.float32),
-            targets=(self.labels[rows] > 0).astype(np.int8),
-            observed=np.ones((len(rows), ATTRIBUTES), dtype=bool),
+            labels=Labels.of(self.labels[rows] > 0, np.ones((len(rows), ATTRIBUTES)), tuple(map(str, PREVALENCES))),
             split=np.repeat([part[1] for part in parts], repeats),
             fold=fold,
             group=rows.astype(np.int32),
             image_id=rows.astype(str),
-            attribute=np.array(PREVALENCES).astype(str),
             seed=np.arange(SEEDS),
             train_positive=(self.training.astype(np.int32) @ (self.labels > 0)).astype(np.int32),
             train_observed=np.repeat(self.training.sum(axis=1, keepdims=True), ATTRIBUTES, axis=1).astype(np.int32),

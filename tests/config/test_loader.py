@@ -20,7 +20,7 @@ from aimonk_bench.registry import Spec
 
 
 def test_paths_start_from_the_file_they_are_written_in(write, tmp_path):
-    write("sets/a.yaml", "data: {labels: labels.txt, images: ../pictures/}\nbackbone: {weights: w.pth}\n")
+    write("sets/a.yaml", "data: {labels: labels.txt, images: ../elsewhere/}\nbackbone: {weights: w.pth}\n")
     path = write("configs/x.yaml", "extends: [../sets/a.yaml]\ndata: {images: other}\n")
     config = load(path)
     assert config.data.labels == tmp_path / "sets" / "labels.txt"
@@ -244,8 +244,8 @@ hidings = st.fixed_dictionaries(
 
 @st.composite
 def configs(draw) -> dict[str, Any]:
-    names = words.filter(lambda names: not {"macro", ""} & {*names})
-    attribute = word.filter(lambda key: key not in ("macro", ""))
+    names = words.filter(lambda names: not any(map(fields.unusable_attribute, names)))
+    attribute = word.filter(lambda name: fields.unusable_attribute(name) is None)
     return {
         "name": draw(text.filter(lambda value: value.strip(" ") and value.isprintable() and not {*value} & {*"/\\."})),
         "data": {

@@ -208,10 +208,10 @@ def test_of_many_problems_twenty_are_shown_and_all_are_counted(tmp_path: Path) -
     [
         (b"", "labels.txt:1: the file is empty"),
         (b"\xef\xbb\xbf\r\n \n", "labels.txt:1: the file is empty"),
-        (TEXT.encode("utf-16"), "labels.txt:1: found UTF-16"),
-        (TEXT.encode("utf-16-le"), "labels.txt:1: found a NUL byte"),
-        (b"a.jpg 1 0\r\n\x89PNG\r\n\x1a\n\x00\x00", "labels.txt:4: found a NUL byte"),
-        ("a.jpg 1\nb.jpg 0\ncafé.jpg 1\n".encode("latin-1"), "labels.txt:3: found byte 0xe9 at position 4"),
+        (TEXT.encode("utf-16"), "labels.txt:1:1: found UTF-16 text"),
+        (TEXT.encode("utf-16-le"), "labels.txt:1:2: found a NUL byte"),
+        (b"a.jpg 1 0\r\n\x89PNG\r\n\x1a\n\x00\x00", "labels.txt:2:1: found the byte 0x89"),
+        ("a.jpg 1\nb.jpg 0\ncafé.jpg 1\n".encode("latin-1"), "labels.txt:3:4: found the byte 0xe9"),
         (b"a.jpg\nb.jpg\n", "labels.txt:1: found a name and 0 tokens"),
         (b"a\x07.jpg 1\n", "labels.txt:1: image 'a\\x07.jpg': the name contains a control"),
         (b"C:/a.jpg 1\n", "labels.txt:1: image C:/a.jpg: the path is absolute"),
@@ -258,8 +258,8 @@ def test_duplicates_of_another_group_are_an_error(tmp_path: Path) -> None:
     ("content", "options", "told"),
     [
         ("image,x,x\na,1,0\n", {}, "l.csv:1: column 'x' stands 2 times in the header"),
-        ("image,macro\na,1\n", {}, "l.csv:1: an attribute is named 'macro'"),
-        ("image,,x\na,1,1\n", {}, "l.csv:1: an attribute is named ''"),
+        ("image,macro\na,1\n", {}, "l.csv:1: found an attribute named 'macro'"),
+        ("image,,x\na,1,1\n", {}, "l.csv:1: found an attribute named ''"),
         ("image\na\n", {}, "l.csv:1: found no attribute beside the columns image"),
         (
             "\nimage,smile\na,1\n",
@@ -285,7 +285,7 @@ def test_duplicates_of_another_group_are_an_error(tmp_path: Path) -> None:
             {"absent": "missing", "attributes": ["cat", "dog"]},
             "l.csv:2: undeclared tag 'dgo'",
         ),
-        ("image,tags\na,macro\n", {"absent": "missing"}, "l.csv:2: an attribute is named 'macro'"),
+        ("image,tags\na,macro\n", {"absent": "missing"}, "l.csv:2: found an attribute named 'macro'"),
         ("image,x\n", {}, "l.csv:1: found no image"),
     ],
 )
@@ -318,7 +318,7 @@ def test_line_numbers_after_a_quoted_line_break(tmp_path: Path) -> None:
         ('{"image": "a", "labels": {"x": ' + "1" * 9000 + "}}", "attribute x: found '1111"),
         ('{"image": "a\\u0000", "labels": {"x": 1}}', "image 'a\\x00': the name contains a control"),
         ('{"image": "\\ud800", "labels": {"x": 1}}', "image '\\ud800': the name contains a control"),
-        ('{"image": "a", "labels": {"\\ud800": 1}}', "an attribute is named '\\ud800'"),
+        ('{"image": "a", "labels": {"\\ud800": 1}}', "found an attribute named '\\ud800'"),
         ('{"image": "a", "labels": {"x": 1}, "group": {}}', "'group' must be a string"),
     ],
 )

@@ -135,7 +135,7 @@ def test_patterns_are_the_same_in_a_mirror(pattern: synthetic.Pattern) -> None:
     assert agreement > 0.95 or agreement < 0.05  # the same patch, or the same with its two colours exchanged
 
 
-def test_every_bad_option_is_told(tmp_path: Path) -> None:
+def test_every_option_out_of_range_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         synthetic.write(
             tmp_path / "out",
@@ -148,7 +148,8 @@ def test_every_bad_option_is_told(tmp_path: Path) -> None:
             label_noise=float("nan"),
         )
     names = [problem.split(":")[0] for problem in caught.value.problems]
-    assert names == ["images", "seed", "size", "prevalences", "prevalences", "missing", "mechanism", "label_noise"]
+    prevalences = ["prevalences[0]", "prevalences[2]", "prevalences[3]"]
+    assert names == ["images", "seed", "size", *prevalences, "missing", "mechanism", "label_noise"]
     assert not (tmp_path / "out").exists()
 
 
@@ -196,9 +197,9 @@ def test_a_folder_with_other_files_and_a_file_are_refused(tmp_path: Path) -> Non
 
 def test_the_command_line_hides_as_it_is_asked(tmp_path: Path) -> None:
     asked = ["--images", "30", "--size", "32", "--missing", "0.5", "--hide", "positives"]
-    assert cli.main(["data", "synthetic", str(tmp_path / "told"), *asked]) == 0
+    assert cli.main(["data", "synthetic", str(tmp_path / "called-by-command"), *asked]) == 0
     synthetic.write(tmp_path / "called", **SMALL, missing=0.5, mechanism="positives")
-    assert content(tmp_path / "told") == content(tmp_path / "called")
+    assert content(tmp_path / "called-by-command") == content(tmp_path / "called")
     assert cli.main(["data", "synthetic", str(tmp_path / "none"), "--hide", "negatives"]) == 2
 
 

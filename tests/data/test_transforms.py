@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aimonk_bench.config.fields import TransformConfig
-from aimonk_bench.data.transforms import FLIPS, check, render, views
+from aimonk_bench.data.transform_checks import check
+from aimonk_bench.data.transforms import FLIPS, render, views
 
 SIZE = 32
 IMAGE = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8)
@@ -116,7 +117,7 @@ def test_keys_tell_transforms_and_arguments_apart() -> None:
     assert len({views(config(train, 1)).keys for train in trains}) == len(trains)
 
 
-def test_a_drawn_view_depends_on_picture_and_key_alone() -> None:
+def test_a_drawn_view_depends_on_image_and_key_alone() -> None:
     transform = config(DRAWN, 3)
     assert check(DRAWN, 3, SIZE) == []
     jobs = [(digest(number), key) for number in range(6) for key in views(transform).keys]
@@ -179,7 +180,7 @@ def test_unknown_transforms_get_the_nearest_name(number: str | int) -> None:
         ("Rotate", {"p": 2}, ("p",), "less than or equal to 1"),
         ("RandomBrightnessContrast", {"brightness_limit": [0.1, float("nan")]}, ("brightness_limit",), "finite"),
         ("RandomCrop", {"height": 8}, (), "'width', which is required"),
-        ("RandomCrop", {"height": 64, "width": 64}, (), "works on a 32 x 32 picture"),
+        ("RandomCrop", {"height": 64, "width": 64}, (), "works on a 32 x 32 image"),
         ("CropAndPad", {}, (), "cannot be None"),
         ("MaskDropout", {}, (), "alone"),
         ("FDA", {}, (), "alone"),
@@ -214,9 +215,9 @@ def test_flips_import_neither_albumentations_nor_torch() -> None:
         import sys
         import numpy as np
         from aimonk_bench.config.fields import TransformConfig
-        from aimonk_bench.data import transforms
+        from aimonk_bench.data import transform_checks, transforms
         transform = TransformConfig()
-        assert not transforms.check(transform.train, transform.views, transform.size)
+        assert not transform_checks.check(transform.train, transform.views, transform.size)
         for key in transforms.views(transform).keys:
             transforms.render(np.zeros((224, 224, 3), np.uint8), "0" * 64, key, transform)
         assert not {"albumentations", "torch"} & set(sys.modules)

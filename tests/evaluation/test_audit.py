@@ -21,7 +21,9 @@ from aimonk_bench import cli
 from aimonk_bench.config.fields import Holdout, KFold
 from aimonk_bench.data import images, splits
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.evaluation import audit, signal
+from aimonk_bench.evaluation import duplicates, label_counts, missing_dependence, probe
+from aimonk_bench.evaluation.missing_dependence import Dependence
+from aimonk_bench.evaluation.suspects import SUSPECTS, suspects
 from aimonk_bench.reporting.audit import rendering
 from aimonk_bench.reporting.audit.findings import findings
 from aimonk_bench.suite import inspection
@@ -30,31 +32,31 @@ from aimonk_bench.tables import TABLES
 Array = np.ndarray
 
 
-def labels(pictures: int, attributes: int, seed: int = 0, *, missing: float = 0.15) -> tuple[Array, Array, Array]:
-    """Random targets and observed [N, A], and groups: each picture its own."""
+def labels(images: int, attributes: int, seed: int = 0, *, missing: float = 0.15) -> tuple[Array, Array, Array]:
+    """Random targets and observed labels [N, A], and groups: one for each image."""
     rng = np.random.default_rng(seed)
-    targets = (rng.random((pictures, attributes)) < 0.4).astype(np.int8)
-    return targets, rng.random(targets.shape) >= missing, np.arange(pictures)
+    targets = (rng.random((images, attributes)) < 0.4).astype(np.int8)
+    return targets, rng.random(targets.shape) >= missing, np.arange(images)
 
 
 def dependence(
     targets: Array, observed: Array, groups: Array, features: Array | None = None, **properties: Any
-) -> list[audit.Dependence]:
-    names = [f"a{a}" for a in range(targets.shape[1])]
+) -> list[Dependence]:
+    matrix = Labels.of(targets, observed, [f"a{a}" for a in range(targets.shape[1])])
     made = np.random.default_rng(9).normal(size=(len(targets), 12)) if features is None else features
     usual: dict[str, Any] = {"sizes": {}, "traits": {}} | properties
-    return audit.missing_dependence(names, targets, observed, groups, features=made, seed=0, **usual)
+    return missing_dependence.missing_dependence(matrix, groups, features=made, seed=0, **usual)
 
 
-def claimed(tests: list[audit.Dependence]) -> set[tuple[str, str, str]]:
-    return {(test.family, test.attribute, test.on) for test in tests if test.adjusted < audit.LEVEL}
+def claimed(tests: list[Dependence]) -> set[tuple[str, str, str]]:
+    return {(test.family, test.attribute, test.on) for test in tests if test.adjusted < missing_dependence.LEVEL}
 
 
 def test_counts_and_pairs_against_loops() -> None:
     targets, observed, _ = labels(60, 3)
-    groups = np.arange(60) // 2
-    folds = splits.split(KFold(scheme="kfold", folds=3), Labels.of(targets, observed), groups)
-    found, pairs = audit.counts(targets, observed, groups, folds), audit.together(targets, observed)
+    groups, made = np.arange(60) // 2, Labels.of(targets, observed)
+    folds = splits.split(KFold(scheme="kfold", folds=3), made, groups)
+    found, pairs = label_counts.counts(made, groups, folds), label_counts.together(made)
     state = np.where(observed, targets, -1)
     for a in range(3):
         numbers = (found.positive[a], found.negative[a], found.missing[a])
@@ -78,20 +80,23 @@ def test_what_never_occurs_together_is_told_only_where_chance_would_give_it() ->
     targets, observed, _ = labels(300, 4, missing=0.1)
     targets[:, 1] &= 1 - targets[:, 0]  # exclusive
     targets[:, 2] |= targets[:, 3]  # 3 implies 2
-    found = {(kind, a, b) for kind, a, b, _ in audit.conflicts(audit.together(targets, observed))}
+    found = {
+        (kind, a, b) for kind, a, b, _ in label_counts.conflicts(label_counts.together(Labels.of(targets, observed)))
+    }
     assert found == {("exclusive", 0, 1), ("implies", 3, 2)}
     targets[:, 2] = 1 - targets[:, 0] * targets[:, 2]
-    assert ("one of", 0, 2) in {item[:3] for item in audit.conflicts(audit.together(targets, observed))}
-    few = slice(0, 12)
-    assert audit.conflicts(audit.together(targets[few], observed[few])) == []
+    assert ("one of", 0, 2) in {
+        item[:3] for item in label_counts.conflicts(label_counts.together(Labels.of(targets, observed)))
+    }
+    assert label_counts.conflicts(label_counts.together(Labels.of(targets, observed)[:12])) == []
 
 
 def test_a_group_is_one_row_with_the_majority_of_its_states() -> None:
     values = np.array([[1], [1], [0], [1], [0], [0], [1]], bool)
     known = np.array([[1], [1], [1], [1], [1], [0], [0]], bool)
-    state, clear = audit.majority(values, known, np.array([0, 0, 0, 1, 1, 2, 2]))
-    assert clear.ravel().tolist() == [True, False, False]
-    assert state[0, 0]
+    states = missing_dependence.States.of(["a"], values, known, np.array([0, 0, 0, 1, 1, 2, 2]))
+    assert states.clear.ravel().tolist() == [True, False, False]
+    assert states.value[0, 0]
 
 
 def test_dependence_on_labels_properties_and_size_against_scipy() -> None:
@@ -151,7 +156,9 @@ def test_many_attributes_do_not_hide_what_na_depends_on(monkeypatch: pytest.Monk
     features = np.random.default_rng(1).normal(size=(300, 8))
     observed[:, 4] = features[:, 0] < 0.8
     planted = ("features", "a4", "features")
-    monkeypatch.setattr(audit, "PERMUTATIONS", 99)  # the smallest p, 0.01, adjusted for six attributes: 0.06
+    monkeypatch.setattr(
+        missing_dependence, "PERMUTATIONS", 99
+    )  # the smallest p, 0.01, adjusted for six attributes: 0.06
     assert planted in claimed(dependence(targets, observed, groups, features))
 
 
@@ -174,12 +181,13 @@ def test_targets_under_na_are_never_read() -> None:
     folds = splits.split(KFold(scheme="kfold", folds=2), Labels.of(targets, observed), groups)
 
     def everything(values: Array) -> str:
+        made = Labels(values, observed, ("a", "b", "c"))  # with what stands under NA
         parts = [
-            audit.counts(values, observed, groups, folds),
-            audit.together(values, observed),
-            dependence(values, observed, groups, features),
-            audit.disagreement(content, values, observed),
-            audit.suspects(probabilities, values, observed, np.ones(3, bool)),
+            label_counts.counts(made, groups, folds),
+            label_counts.together(made),
+            missing_dependence.missing_dependence(made, groups, sizes={}, traits={}, features=features, seed=0),
+            duplicates.disagreement(content, made),
+            suspects(probabilities, made, np.ones(3, bool)),
         ]
         return repr([vars(part) if hasattr(part, "__dict__") else part for part in parts])
 
@@ -196,7 +204,7 @@ def test_disagreement_of_duplicates_against_statsmodels() -> None:
     observed[0] = False
     shuffled = rng.permutation(200)
     content = (np.arange(200) // 2)[shuffled]
-    found = audit.disagreement(content, targets[shuffled], observed[shuffled])
+    found = duplicates.disagreement(content, Labels.of(targets, observed)[shuffled])
     pairs = targets.reshape(100, 2, 2)[1:]
     assert found.pairs.tolist() == [99, 99]
     assert found.differing.tolist() == (pairs[:, 0] != pairs[:, 1]).sum(axis=0).tolist()
@@ -211,10 +219,10 @@ def test_disagreement_of_duplicates_against_statsmodels() -> None:
 def test_each_copy_is_in_one_pair_and_few_pairs_give_no_rate() -> None:
     content = np.array([0] * 5 + [1] * 2 + [2])
     targets = np.array([1, 0, 1, 1, 0, 1, 0, 1], np.int8)[:, None]
-    found = audit.disagreement(content, targets, np.ones((8, 1), bool))
+    found = duplicates.disagreement(content, Labels.of(targets, np.ones((8, 1))))
     assert (found.pairs[0], found.differing[0]) == (3, 2)
     assert np.isnan(found.low[0])
-    assert [rows.tolist() for rows in audit.copies(content)] == [[0, 1, 2, 3, 4], [5, 6]]
+    assert [rows.tolist() for rows in duplicates.copies(content)] == [[0, 1, 2, 3, 4], [5, 6]]
 
 
 def test_near_duplicates_against_the_whole_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,19 +234,19 @@ def test_near_duplicates_against_the_whole_matrix(monkeypatch: pytest.MonkeyPatc
     features[:, 11] = 2.0  # constant
     content, part = np.arange(90), np.arange(90) % 2
     content[60] = content[7]
-    monkeypatch.setattr(audit, "_BLOCK_BYTES", 4 * 90 * 7)
-    found = audit.near_duplicates(features, content, part)
+    monkeypatch.setattr(duplicates, "_BLOCK_BYTES", 4 * 90 * 7)
+    found = duplicates.near_duplicates(features, content, part)
     kept = np.delete(np.arange(90), 60)
     x = features[kept].astype(float) - features.mean(axis=0, dtype=float)
     x = np.delete(x, 11, axis=1)
     x /= np.sqrt((x**2).mean(axis=0))
     x /= np.linalg.norm(x, axis=1, keepdims=True)
-    pairs = [(kept[i], kept[j]) for i, j in np.argwhere(np.triu(x @ x.T, 1) >= audit.NEAR)]
+    pairs = [(kept[i], kept[j]) for i, j in np.argwhere(np.triu(x @ x.T, 1) >= duplicates.NEAR)]
     assert set(zip(found.first.tolist(), found.second.tolist(), strict=True)) == set(pairs) == {(3, 50), (4, 51)}
     assert (found.total, found.cut) == (2, 2)
     assert found.cosine[0] >= found.cosine[1] > 0.9
-    monkeypatch.setattr(audit, "KEPT_PAIRS", 1)
-    fewer = audit.near_duplicates(features, content, part)
+    monkeypatch.setattr(duplicates, "LISTED_PAIRS", 1)
+    fewer = duplicates.near_duplicates(features, content, part)
     assert (len(fewer.first), fewer.total, fewer.first[0]) == (1, 2, found.first[0])
 
 
@@ -247,10 +255,10 @@ def test_near_duplicates_against_the_whole_matrix(monkeypatch: pytest.MonkeyPatc
 )
 def test_chance_of_a_naive_split_to_cut_a_pair_by_simulation(scheme: KFold | Holdout) -> None:
     targets, observed, groups = labels(40, 2)
-    part = audit.tested_part(splits.split(scheme, Labels.of(targets, observed), groups), 40)
+    part = duplicates.tested_part(splits.split(scheme, Labels.of(targets, observed), groups), 40)
     rng = np.random.default_rng(0)
     cut = np.mean([len(set(rng.permutation(part)[:2])) == 2 for _ in range(4000)])
-    assert audit.cut_chance(part) == pytest.approx(cut, abs=0.03)
+    assert duplicates.cut_chance(part) == pytest.approx(cut, abs=0.03)
 
 
 def confident_learning(p: Array, y: Array) -> set[int]:
@@ -273,9 +281,10 @@ def test_suspects_are_those_of_confident_learning_and_planted_errors_lead() -> N
     targets, observed = truth.copy(), rng.random(truth.shape) >= 0.1
     wrong = rng.permutation(500)[:25]
     targets[wrong, 0] = 1 - targets[wrong, 0]
-    scores = signal.probe(features, targets, observed, np.arange(500), seed=0)
-    probabilities = signal.calibrated(scores, targets, observed, np.arange(500), seed=0)
-    found = audit.suspects(probabilities, targets, observed, np.array([True, True]))
+    made = Labels.of(targets, observed)
+    scores = probe.probe(features, made, np.arange(500), seed=0)
+    probabilities = probe.calibrated(scores, made, np.arange(500), seed=0)
+    found = suspects(probabilities, made, np.array([True, True]))
     for a in range(2):
         rows = np.flatnonzero(observed[:, a])
         expected = {int(rows[i]) for i in confident_learning(probabilities[rows, a], targets[rows, a])}
@@ -284,8 +293,8 @@ def test_suspects_are_those_of_confident_learning_and_planted_errors_lead() -> N
     first = found.row[found.attribute == 0][:15]
     assert np.isin(first, wrong).mean() >= 0.8
     assert (found.positive == (targets[found.row, found.attribute] == 1)).all()
-    assert len(found.row) == min(audit.SUSPECTS, found.total.sum())
-    only = audit.suspects(probabilities, targets, observed, np.array([False, True]))
+    assert len(found.row) == min(SUSPECTS, found.total.sum())
+    only = suspects(probabilities, made, np.array([False, True]))
     assert only.total[0] == 0
     assert set(only.attribute.tolist()) == {1}
 

@@ -3,21 +3,21 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import oracles
 import pytest
-from scored import predictions
 from sklearn.metrics import f1_score
 
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.bounds import bounds, delta_bounds
-from aimonk_bench.evaluation.cells import Cells
+from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.metrics import figures
 from aimonk_bench.evaluation.thresholds import cross_fitted, tune
 from aimonk_bench.registry import Spec
 
 
-def cells(accepted: np.ndarray, states: np.ndarray) -> Cells:
-    """Decisions [S, R, A] on cells that are 0, 1 or -1 (NA), [R, A]."""
-    rows = np.arange(len(states))
-    return Cells(accepted, states == 1, states >= 0, rows, np.zeros_like(rows), 1, rows.astype(str))
+def decided(accepted: np.ndarray, states: np.ndarray) -> Decisions:
+    """Decisions [S, R, A] on labels that are 0, 1 or -1 (missing), [R, A]."""
+    return oracles.decisions(accepted, Labels.of(states == 1, states >= 0))
 
 
 def f1(accepted: np.ndarray, targets: np.ndarray) -> float:
@@ -50,7 +50,7 @@ def test_bounds_are_the_extremes_over_all_fillings(seed: int) -> None:
     rng = np.random.default_rng(seed)
     for _ in range(60):
         (accepted,), states = random_case(rng, 1)
-        found = bounds(cells(accepted[None, :, None], states[:, None]))
+        found = bounds(decided(accepted[None, :, None], states[:, None]))
         filled, every = fillings(states), np.ones(len(states), dtype=bool)
         assert found.cells[0] == (states < 0).sum()
         expected = limits([f1(accepted, targets) for targets in filled])
@@ -64,7 +64,7 @@ def test_bounds_of_a_difference_are_the_extremes_over_all_fillings(seed: int) ->
     rng = np.random.default_rng(seed)
     for _ in range(60):
         (a, b), states = random_case(rng, 2)
-        low, high = delta_bounds(*(cells(run[None, :, None], states[:, None]) for run in (a, b)))
+        low, high = delta_bounds(*(decided(run[None, :, None], states[:, None]) for run in (a, b)))
         expected = limits([f1(a, targets) - f1(b, targets) for targets in fillings(states)])
         np.testing.assert_allclose((low[0], high[0]), expected, atol=1e-15)
 
@@ -73,7 +73,7 @@ def test_the_closed_form_of_f1_with_positives() -> None:
     rng = np.random.default_rng(0)
     states = rng.choice([0, 1, -1], size=(400, 3), p=[0.4, 0.3, 0.3])
     accepted = rng.random((1, *states.shape)) < 0.5
-    found = bounds(cells(accepted, states))
+    found = bounds(decided(accepted, states))
     tp, fp, u1 = ((accepted[0] & (states == state)).sum(axis=0) for state in (1, 0, -1))
     fn, u0 = ((~accepted[0] & (states == state)).sum(axis=0) for state in (1, -1))
     np.testing.assert_allclose(found.f1_low, 2 * tp / (2 * tp + fp + u1 + fn + u0), rtol=1e-14)
@@ -84,7 +84,7 @@ def test_no_random_filling_of_many_cells_lies_outside_and_the_greedy_one_is_reac
     rng = np.random.default_rng(1)
     states = rng.choice([0, 1, -1], size=1500, p=[0.3, 0.2, 0.5])
     a, b = rng.random((2, 1500)) < [[0.5], [0.4]]
-    low, high = delta_bounds(*(cells(run[None, :, None], states[:, None]) for run in (a, b)))
+    low, high = delta_bounds(*(decided(run[None, :, None], states[:, None]) for run in (a, b)))
     kind = 2 * a + b
     reached = []
     for _ in range(3000):
@@ -98,34 +98,36 @@ def test_no_random_filling_of_many_cells_lies_outside_and_the_greedy_one_is_reac
 
 
 def test_without_na_cells_the_bounds_are_the_figures() -> None:
-    run = predictions(missing=0.0)
+    run = oracles.predictions(missing=0.0)
     policy = Spec("per_attribute_f1")
     tuned = tune(run, policy)
-    found, own = bounds(Cells.of(run, tuned)), figures(run, tuned, cross_fitted(run, policy))
+    found, own = bounds(Decisions.of(run, tuned)), figures(run, tuned, cross_fitted(run, policy))
     np.testing.assert_allclose(found.f1_low, own.value("f1_tuned"), rtol=1e-14)
     np.testing.assert_allclose(found.f1_high, own.value("f1_tuned"), rtol=1e-14)
     np.testing.assert_allclose(found.gain_low, own.value("f1_tuned") - own.value("floor_f1"), atol=1e-15)
-    other = Cells.of(predictions(missing=0.0), None)
+    other = Decisions.of(oracles.predictions(missing=0.0), None)
     expected = own.value("f1_tuned") - own.value("f1_default")
-    np.testing.assert_allclose(delta_bounds(Cells.of(run, tuned), other), [expected, expected], atol=1e-15)
+    np.testing.assert_allclose(delta_bounds(Decisions.of(run, tuned), other), [expected, expected], atol=1e-15)
 
 
 def test_a_truth_that_hides_behind_na_lies_within() -> None:
-    whole, partly = (Cells.of(predictions(missing=missing)) for missing in (0.0, 0.3))  # the same but for the NA
+    whole, partly = (
+        Decisions.of(oracles.predictions(missing=missing)) for missing in (0.0, 0.3)
+    )  # the same but for the NA
     found = bounds(partly)
-    truth = [[f1_score(whole.positive[:, a], own[:, a]) for a in range(4)] for own in whole.accepted]
+    truth = [[f1_score(whole.labels.targets[:, a], seed[:, a]) for a in range(4)] for seed in whole.accepted]
     assert (found.f1_low <= np.mean(truth, axis=0)).all()
     assert (np.mean(truth, axis=0) <= found.f1_high).all()
-    assert found.to_json()["cells"] == (~partly.observed).sum(axis=0).tolist()
+    assert found.cells.tolist() == (~partly.labels.observed).sum(axis=0).tolist()
 
 
 def test_without_any_positive_there_is_nothing_to_bound_but_with_na_there_is() -> None:
     accepted = np.array([True, False, True])[None, :, None]
-    found = bounds(cells(accepted, np.array([[0], [0], [0]])))
+    found = bounds(decided(accepted, np.array([[0], [0], [0]])))
     assert np.isnan([found.f1_low, found.f1_high, found.gain_low, found.gain_high]).all()
-    found = bounds(cells(accepted, np.array([[0], [0], [-1]])))  # one filling with a positive
+    found = bounds(decided(accepted, np.array([[0], [0], [-1]])))  # one filling with a positive
     assert (found.f1_low, found.f1_high) == (2 / 3, 2 / 3)
-    found = bounds(cells(accepted, np.array([[-1], [-1], [-1]])))
+    found = bounds(decided(accepted, np.array([[-1], [-1], [-1]])))
     assert (found.f1_low, found.f1_high) == (0, 1)
 
 
@@ -135,12 +137,12 @@ def test_seeds_are_paired_and_averaged_and_other_rows_refused() -> None:
     a, b = rng.random((3, 40, 2)) < 0.6, rng.random((3, 40, 2)) < 0.4
 
     def each(i: int, j: int) -> np.ndarray:
-        return np.array(delta_bounds(cells(a[i : i + 1], states), cells(b[j : j + 1], states)))
+        return np.array(delta_bounds(decided(a[i : i + 1], states), decided(b[j : j + 1], states)))
 
-    found = delta_bounds(cells(a, states), cells(b, states))
+    found = delta_bounds(decided(a, states), decided(b, states))
     np.testing.assert_allclose(found, np.mean([each(i, i) for i in range(3)], axis=0), atol=1e-15)
-    found = delta_bounds(cells(a, states), cells(b[:2], states))
+    found = delta_bounds(decided(a, states), decided(b[:2], states))
     np.testing.assert_allclose(found, np.mean([each(i, j) for i in range(3) for j in range(2)], axis=0), atol=1e-15)
-    assert np.array_equal(delta_bounds(cells(a, states), cells(a, states)), np.zeros((2, 2)))
+    assert np.array_equal(delta_bounds(decided(a, states), decided(a, states)), np.zeros((2, 2)))
     with pytest.raises(ValueError, match="different test rows"):
-        delta_bounds(cells(a, states), cells(a, 1 - states))
+        delta_bounds(decided(a, states), decided(a, 1 - states))

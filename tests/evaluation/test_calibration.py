@@ -6,38 +6,39 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scored import arrays, predictions
+from oracles import arrays, predictions, probabilities, run_of
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.calibration import BINS, calibrate, calibration, platt
-from aimonk_bench.evaluation.intervals import wilson
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
+from aimonk_bench.evaluation.proportions import wilson
 
 
 def test_brier_and_its_skill_are_those_of_scikit_learn() -> None:
-    run = predictions(pictures=200)
-    found = calibration(run, run.probabilities, draws=1, seed=0)
+    run = predictions(images=200)
+    found = calibration(run, run.part("test").probabilities, draws=1, seed=0)
     prevalence = run.train_positive / run.train_observed
     for a in range(4):
-        rows = (run.split == "test") & run.observed[:, a]
-        targets = run.targets[rows, a]
-        brier = np.mean([brier_score_loss(targets, run.probabilities[s, rows, a]) for s in range(2)])
+        rows = (run.split == "test") & run.labels.observed[:, a]
+        targets = run.labels.targets[rows, a]
+        brier = np.mean([brier_score_loss(targets, probabilities(run)[s, rows, a]) for s in range(2)])
         assert found.brier[a] == pytest.approx(brier)
         prior = brier_score_loss(targets, prevalence[run.fold[rows], a])
         assert found.brier_skill[a] == pytest.approx(1 - brier / prior)
 
 
 def test_ece_and_the_diagram_are_those_of_scikit_learn() -> None:
-    run = predictions(pictures=300, seeds=1)
-    found = calibration(run, run.probabilities, draws=1, seed=0)
+    run = predictions(images=300, seeds=1)
+    found = calibration(run, run.part("test").probabilities, draws=1, seed=0)
     listed = found.rows()
-    for a, name in enumerate(run.attribute.tolist()):
-        rows = (run.split == "test") & run.observed[:, a]
-        share, mean = calibration_curve(run.targets[rows, a], run.probabilities[0, rows, a], n_bins=BINS)
+    for a, name in enumerate(run.labels.attributes):
+        rows = (run.split == "test") & run.labels.observed[:, a]
+        share, mean = calibration_curve(run.labels.targets[rows, a], probabilities(run)[0, rows, a], n_bins=BINS)
         own = [row for row in listed if row["attribute"] == name]
-        number = np.histogram(run.probabilities[0, rows, a], np.linspace(0, 1, BINS + 1))[0]
+        number = np.histogram(probabilities(run)[0, rows, a], np.linspace(0, 1, BINS + 1))[0]
         np.testing.assert_allclose([row["probability"] for row in own], mean)
         np.testing.assert_allclose([row["positive"] for row in own], share)
         assert [row["n"] for row in own] == number[number > 0].tolist()
@@ -48,18 +49,18 @@ def test_ece_and_the_diagram_are_those_of_scikit_learn() -> None:
 
 
 def test_figures_are_means_over_the_seeds_and_a_picture_counts_once_in_the_diagram() -> None:
-    content = arrays(pictures=200, seeds=2)
-    whole = Predictions(**content)
-    found = calibration(whole, whole.probabilities, draws=5, seed=0)
+    content = arrays(images=200, seeds=2)
+    whole = run_of(content)
+    found = calibration(whole, whole.part("test").probabilities, draws=5, seed=0)
     alone = []
     for s in range(2):
-        one = Predictions(**{**content, "logits": content["logits"][s : s + 1], "seed": content["seed"][s : s + 1]})
-        alone.append(calibration(one, one.probabilities, draws=5, seed=0))
+        one = run_of({**content, "logits": content["logits"][s : s + 1], "seed": content["seed"][s : s + 1]})
+        alone.append(calibration(one, one.part("test").probabilities, draws=5, seed=0))
     for name in ("brier", "brier_skill", "ece", "ece_reference"):
         np.testing.assert_allclose(found.to_json()[name], np.mean([one.to_json()[name] for one in alone], axis=0))
     np.testing.assert_allclose(found.bins["n"], np.mean([one.bins["n"] for one in alone], axis=0))
-    twice = Predictions(**{**content, "logits": content["logits"][[0, 0]]})
-    repeated = calibration(twice, twice.probabilities, draws=5, seed=0)
+    twice = run_of({**content, "logits": content["logits"][[0, 0]]})
+    repeated = calibration(twice, twice.part("test").probabilities, draws=5, seed=0)
     assert repeated.rows() == alone[0].rows()
 
 
@@ -70,13 +71,11 @@ def many(rng: np.random.Generator, rows: int, shift: float = 0.0) -> Predictions
     val = np.arange(rows) < rows // 2
     return Predictions(
         logits=(logits + shift).astype(np.float32),
-        targets=targets,
-        observed=np.ones_like(targets, dtype=bool),
+        labels=Labels.of(targets, np.ones_like(targets, dtype=bool), ("wide", "narrow")),
         split=np.where(val, "val", "test"),
         fold=np.zeros(rows, dtype=np.int16),
         group=np.arange(rows, dtype=np.int32),
         image_id=np.arange(rows).astype(str),
-        attribute=np.array(["wide", "narrow"]),
         seed=np.array([0]),
         train_positive=np.full((1, 2), 40, dtype=np.int32),
         train_observed=np.full((1, 2), 100, dtype=np.int32),
@@ -85,31 +84,34 @@ def many(rng: np.random.Generator, rows: int, shift: float = 0.0) -> Predictions
 
 def test_the_reference_is_what_a_calibrated_head_shows() -> None:
     rng = np.random.default_rng(0)
-    found = [calibration(run, run.probabilities, draws=50, seed=1) for run in (many(rng, 600) for _ in range(60))]
+    found = [
+        calibration(run, run.part("test").probabilities, draws=50, seed=1)
+        for run in (many(rng, 600) for _ in range(60))
+    ]
     shown, reference = (np.mean([getattr(one, name) for one in found], axis=0) for name in ("ece", "ece_reference"))
     np.testing.assert_allclose(reference, shown, rtol=0.08)  # standard error 4 %
     assert (reference > 0.02).all()  # so an ECE is not to be held against 0
     run = many(rng, 600, shift=1.0)
-    off = calibration(run, run.probabilities, draws=50, seed=1)
+    off = calibration(run, run.part("test").probabilities, draws=50, seed=1)
     assert (off.ece > 2 * off.ece_reference).all()
 
 
 def test_the_reference_depends_on_its_seed_alone() -> None:
     run = predictions()
-    first, again, other = (calibration(run, run.probabilities, draws=3, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (calibration(run, run.part("test").probabilities, draws=3, seed=seed) for seed in (0, 0, 1))
     assert np.array_equal(first.ece_reference, again.ece_reference)
     assert not np.array_equal(first.ece_reference, other.ece_reference)
     assert np.array_equal(first.ece, other.ece)
 
 
-def test_nothing_is_read_under_na_or_from_validation_rows() -> None:
+def test_nothing_is_read_under_na() -> None:
     content = arrays()
-    run = Predictions(**content)
-    before = calibration(run, run.probabilities, draws=2, seed=0)
-    counted = run.observed & (run.split == "test")[:, None]
-    noise = np.random.default_rng(1).random(run.probabilities.shape)
-    after = calibration(run, np.where(counted, run.probabilities, noise), draws=2, seed=0)
-    assert before.to_json() == after.to_json()
+    run = run_of(content)
+    before = calibration(run, run.part("test").probabilities, draws=2, seed=0)
+    test = run.part("test")
+    noise = np.random.default_rng(1).random(test.probabilities.shape)
+    after = calibration(run, np.where(test.labels.observed, test.probabilities, noise), draws=2, seed=0)
+    np.testing.assert_equal(before.to_json(), after.to_json())
     assert before.rows() == after.rows()
 
 
@@ -118,8 +120,8 @@ def test_without_a_test_row_or_against_a_perfect_prior_there_is_no_figure() -> N
     content["targets"][:, [1, 3]] = 0
     content["observed"][:, 3] = False
     content["train_positive"][:, [1, 3]] = 0
-    run = Predictions(**content)
-    found = calibration(run, run.probabilities, draws=2, seed=0)
+    run = run_of(content)
+    found = calibration(run, run.part("test").probabilities, draws=2, seed=0)
     assert np.isnan([found.brier[3], found.brier_skill[3], found.ece[3], found.ece_reference[3]]).all()
     assert np.isfinite([found.brier[1], found.ece[1]]).all()
     assert np.isnan(found.brier_skill[1])
@@ -145,7 +147,7 @@ def test_platt_is_the_logistic_regression_of_scikit_learn(seed: int) -> None:
     logits = rng.normal(size=(3, 80)) * [[0.01], [1], [30]] + rng.normal(size=(3, 1))
     targets = rng.random(80) < sigmoid(logits[1] * 2 + 1)
     observed = rng.random((3, 80)) < 0.8
-    slope, intercept = platt(logits, targets, observed)
+    slope, intercept = platt(logits.T, Labels.of(np.tile(targets, (3, 1)).T, observed.T))
     for row in range(3):
         seen = observed[row]
         expected = by_scikit_learn(logits[row, seen] / logits[row, seen].std(), targets[seen].astype(int))
@@ -161,20 +163,20 @@ def test_platt_finds_its_way_where_whole_newton_steps_run_off() -> None:
     rng = np.random.default_rng(0)
     targets = np.append([0, 1], rng.random(50) < 0.95).astype(int)
     logits = rng.standard_cauchy((8, 52)) + 30 * targets  # heavy tails, few negatives
-    slope, intercept = platt(logits, targets, np.ones(logits.shape, dtype=bool))
+    slope, intercept = platt(logits.T, Labels.of(np.tile(targets, (len(logits), 1)).T, np.ones(logits.T.shape, bool)))
     for row, expected in enumerate(by_scikit_learn(own, targets) for own in logits):
         assert (slope[row], intercept[row]) == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
 @pytest.mark.parametrize("rare", [0, 1])
 def test_nine_of_a_class_are_too_few_and_ten_are_not(rare: int) -> None:
-    content = arrays(pictures=400, folds=1, missing=0.0)
+    content = arrays(images=400, folds=1, missing=0.0)
     val = np.flatnonzero(content["split"] == "val")
     content["targets"][val] = 1 - rare
     content["targets"][val[:9]] = rare
     content["targets"][val[9], 1] = rare
     content["targets"][val[9], 2], content["observed"][val[9], 2] = 0, False
-    assert calibrate(Predictions(**content))[1].tolist() == [[False, True, False, False]]
+    assert calibrate(run_of(content))[1].tolist() == [[False, True, False, False]]
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1e-30, 1.0, 1e30]), st.integers(2, 30))
@@ -185,7 +187,7 @@ def test_platt_is_finite_and_never_worse_than_the_prior(seed: int, scale: float,
     outlier = np.where(np.arange(rows) == 0, 1e6, rng.normal(size=rows)) * scale
     constant = np.full(rows, scale)
     logits = np.stack([separable, outlier, constant, -separable])
-    slope, intercept = platt(logits, targets, np.ones(logits.shape, dtype=bool))
+    slope, intercept = platt(logits.T, Labels.of(np.tile(targets, (len(logits), 1)).T, np.ones(logits.T.shape, bool)))
     assert np.isfinite([slope, intercept]).all()
     assert (slope >= 0).all()
     wanted = smoothed(targets)
@@ -204,37 +206,38 @@ def test_platt_repairs_a_moved_intercept_and_a_temperature_does_not() -> None:
     run = many(np.random.default_rng(1), 8000, shift=2.0)
     scaled, fitted = calibrate(run)
     assert fitted.all()
-    raw, after = (calibration(run, values, draws=5, seed=0) for values in (run.probabilities, scaled))
+    raw, after = (calibration(run, values, draws=5, seed=0) for values in (run.part("test").probabilities, scaled))
     assert (raw.brier > 1.2 * after.brier).all()
     assert (raw.ece > 3 * raw.ece_reference).all()
     assert (after.ece < 1.8 * after.ece_reference).all()
     test = run.split == "test"
     for a in range(2):
-        logits, targets = run.logits[0, test, a].astype(np.float64), run.targets[test, a]
+        logits, targets = run.logits[0, test, a].astype(np.float64), run.labels.targets[test, a]
         best = min(log_loss(targets, sigmoid(logits / temperature)) for temperature in np.geomspace(0.05, 1000, 60))
-        assert best > log_loss(targets, scaled[0, test, a]) + 0.05
+        assert best > log_loss(targets, scaled[0, :, a]) + 0.05
 
 
 def test_each_seed_fold_and_attribute_has_its_own_scale_from_its_validation_rows_alone() -> None:
-    content = arrays(pictures=400, folds=3)
-    run = Predictions(**content)
+    content = arrays(images=400, folds=3)
+    run = run_of(content)
     scaled, fitted = calibrate(run)
     for fold in range(3):
-        val, whole = (run.fold == fold) & (run.split == "val"), run.fold == fold
+        val, test = ((run.fold == fold) & (run.split == split) for split in ("val", "test"))
+        part = run.part("test").fold == fold
         for a in range(4):
-            targets = run.targets[val & run.observed[:, a], a]
+            targets = run.labels.targets[val & run.labels.observed[:, a], a]
             enough = min((targets == 1).sum(), (targets == 0).sum()) >= 10
             assert fitted[fold, a] == enough
             for s in range(2):
                 logits = run.logits[s, :, a].astype(np.float64)
                 if enough:
-                    slope, intercept = by_scikit_learn(logits[val & run.observed[:, a]], targets)
+                    slope, intercept = by_scikit_learn(logits[val & run.labels.observed[:, a]], targets)
                     expected = sigmoid(slope * logits + intercept)
                 else:
                     expected = sigmoid(logits)
-                np.testing.assert_allclose(scaled[s, whole, a], expected[whole], atol=1e-4)
+                np.testing.assert_allclose(scaled[s, part, a], expected[test], atol=1e-4)
     assert fitted.any()
     assert not fitted.all()
     test = content["split"] == "test"
     content["targets"][test] = content["observed"][test] & (content["targets"][test] == 0)
-    assert np.array_equal(calibrate(Predictions(**content))[0], scaled)
+    assert np.array_equal(calibrate(run_of(content))[0], scaled)

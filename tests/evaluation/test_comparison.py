@@ -2,17 +2,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import time
 from typing import Any
 
 import numpy as np
 import pytest
+from oracles import arrays, decisions, run_of
 from scipy import stats
-from scored import arrays
 from sklearn.metrics import f1_score
 from statsmodels.stats.multitest import multipletests
 
-from aimonk_bench.evaluation.cells import Cells
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.comparison import (
     _swap_variances,
     _welch,
@@ -22,6 +21,7 @@ from aimonk_bench.evaluation.comparison import (
     paired,
     simplest,
 )
+from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import Thresholds, tune
 from aimonk_bench.registry import Spec
@@ -40,29 +40,32 @@ def run(noise: int, **options: Any) -> tuple[Predictions, Thresholds]:
     content = arrays(0, **options)
     rng = np.random.default_rng(noise)
     content["logits"] = (content["logits"] + rng.normal(size=content["logits"].shape)).astype(np.float32)
-    predictions = Predictions(**content)
+    predictions = run_of(content)
     return predictions, tune(predictions, Spec("per_attribute_f1"))
 
 
-def cells(noise: int, **options: Any) -> Cells:
-    return Cells.of(*run(noise, **options))
+def decided(noise: int, **options: Any) -> Decisions:
+    return Decisions.of(*run(noise, **options))
 
 
-def random_cells(rng: np.random.Generator, seeds: int, group: np.ndarray, attributes: int = 3) -> Cells:
+def at_random(rng: np.random.Generator, seeds: int, group: np.ndarray, attributes: int = 3) -> Decisions:
     shape = len(group), attributes
     observed = rng.random(shape) < 0.8
     positive = observed & (rng.random(shape) < 0.6)
     accepted = rng.random((seeds, *shape)) < 0.3 + 0.4 * positive
-    return Cells(accepted, positive, observed, group, np.zeros(len(group)), 1, np.arange(len(group)))
+    return decisions(accepted, Labels.of(positive, observed), group)
 
 
-def seed_f1(own: Cells) -> np.ndarray:
+def seed_f1(run: Decisions) -> np.ndarray:
     """F1 of every seed and attribute, by scikit-learn."""
-    attributes = list(enumerate(own.observed.T))
-    return np.array([[f1_score(own.positive[seen, a], one[seen, a]) for a, seen in attributes] for one in own.accepted])
+    labels = run.labels
+    attributes = list(enumerate(labels.observed.T))
+    return np.array(
+        [[f1_score(labels.targets[rows, a], one[rows, a]) for a, rows in attributes] for one in run.accepted]
+    )
 
 
-def enumerated(one: Cells, other: Cells, covered: np.ndarray) -> np.ndarray:
+def enumerated(one: Decisions, other: Decisions, covered: np.ndarray) -> np.ndarray:
     """Standard deviation over every swap of whole groups, of each attribute's difference and of their mean."""
     names = np.unique(one.group)
     times = np.lcm(len(one.accepted), len(other.accepted))
@@ -70,9 +73,9 @@ def enumerated(one: Cells, other: Cells, covered: np.ndarray) -> np.ndarray:
     found = []
     for coins in itertools.product([False, True], repeat=len(names)):
         swap = np.isin(one.group, names[list(coins)])[:, None]
-        counts = [np.where(swap, second, first) & one.observed for first, second in ((a, b), (b, a))]
+        counts = [np.where(swap, second, first) & one.labels.observed for first, second in ((a, b), (b, a))]
         f1 = [
-            (2 * (x & one.positive).sum(axis=1) / (x.sum(axis=1) + one.positive.sum(axis=0))).mean(axis=0)
+            (2 * (x & one.labels.positive).sum(axis=1) / (x.sum(axis=1) + one.labels.positive.sum(axis=0))).mean(axis=0)
             for x in counts
         ]
         found.append(f1[0] - f1[1])
@@ -97,8 +100,8 @@ def test_swaps_are_those_of_the_full_enumeration(
     ours: int, theirs: int, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
     group = np.append(np.arange(12), [0, 0, 5, 11])
-    one = random_cells(rng, ours, group)
-    other = dataclasses.replace(one, accepted=rng.random((theirs, *one.positive.shape)) < 0.5)
+    one = at_random(rng, ours, group)
+    other = dataclasses.replace(one, accepted=rng.random((theirs, *one.labels.shape)) < 0.5)
     covered = np.array([True, False, True])
     expected = enumerated(one, other, covered)
     (drawn,) = _swap_variances([one], other, covered, 4000, 0)
@@ -113,14 +116,14 @@ def test_swaps_are_those_of_the_full_enumeration(
 
 
 def test_a_group_swaps_as_a_whole(rng: np.random.Generator) -> None:
-    """Four copies of every picture in one group are worth one picture; as groups of their own they are worth more."""
-    one = random_cells(rng, 2, np.arange(40))
-    other = dataclasses.replace(one, accepted=one.accepted ^ (rng.random(one.positive.shape) < 0.4))
+    """Four copies of every image in one group are worth one image; as groups of their own they are worth more."""
+    one = at_random(rng, 2, np.arange(40))
+    other = dataclasses.replace(one, accepted=one.accepted ^ (rng.random(one.labels.shape) < 0.4))
 
     def variance(copies: int, group: np.ndarray) -> np.ndarray:
-        def repeated(x: Cells) -> Cells:
-            kinds = {name: np.repeat(getattr(x, name), copies, axis=0) for name in ("positive", "observed")}
-            return dataclasses.replace(x, **kinds, accepted=np.repeat(x.accepted, copies, axis=1), group=group)
+        def repeated(x: Decisions) -> Decisions:
+            rows = np.repeat(np.arange(40), copies)
+            return decisions(x.accepted[:, rows], x.labels[rows], group)
 
         (found,) = _swap_variances([repeated(one)], repeated(other), ALL[:3], 2000, 0)
         return found
@@ -131,7 +134,7 @@ def test_a_group_swaps_as_a_whole(rng: np.random.Generator) -> None:
 
 
 def test_blocks_of_runs_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    suite = {str(noise): cells(noise, seeds=2 + noise % 2) for noise in range(5)}
+    suite = {str(noise): decided(noise, seeds=2 + noise % 2) for noise in range(5)}
     whole = paired(suite, "0", ALL, seed=0)
     monkeypatch.setattr("aimonk_bench.evaluation.comparison._SUMS_AT_ONCE", 1)
     for name, delta in paired(suite, "0", ALL, seed=0).items():
@@ -139,7 +142,7 @@ def test_blocks_of_runs_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(5, 5), (2, 7)])
-def test_welch_is_that_of_scipy_where_pictures_do_not_vary(ours: int, theirs: int, rng: np.random.Generator) -> None:
+def test_welch_is_that_of_scipy_where_images_do_not_vary(ours: int, theirs: int, rng: np.random.Generator) -> None:
     one, other = rng.normal(size=(ours, 3)), rng.normal(0.5, 2, size=(theirs, 3))
     low, high, p = _welch(one, other, np.zeros(3), 99)
     expected = stats.ttest_ind(one, other, equal_var=False)
@@ -157,69 +160,76 @@ def test_welch_by_hand() -> None:
 
 def test_the_whole_from_its_parts() -> None:
     """Values are those of scikit-learn; the error is made of the parts that the formula names."""
-    suite = {name: cells(noise, seeds=3) for noise, name in enumerate("abc")}
+    suite = {name: decided(noise, seeds=3) for noise, name in enumerate("abc")}
     covered = np.array([True, True, False, True])
     deltas = paired(suite, "b", covered, seed=0)
-    f1 = {name: seed_f1(own) for name, own in suite.items()}
+    f1 = {name: seed_f1(one) for name, one in suite.items()}
     for name in "ac":
         delta = deltas[name]
         difference = f1[name].mean(axis=0) - f1["b"].mean(axis=0)
         assert delta.attribute_value == pytest.approx(difference)
         assert delta.value == pytest.approx(difference[covered].mean())
-        (pictures,) = _swap_variances([suite[name]], suite["b"], covered, 2000, 0)
+        (images,) = _swap_variances([suite[name]], suite["b"], covered, 2000, 0)
         seeds = [f1[x][:, covered].mean(axis=1).var(ddof=1) / 3 for x in (name, "b")]
-        squared = (1 + 3 / 2) * pictures[-1] + sum(seeds)  # three folds
+        squared = (1 + 3 / 2) * images[-1] + sum(seeds)  # three folds
         assert delta.high - delta.low > 2 * 1.96 * np.sqrt(squared)
         assert (delta.high + delta.low) / 2 == pytest.approx(delta.value)
-        freedom = squared**2 / (((1 + 3 / 2) * pictures[-1]) ** 2 / 59 + (seeds[0] ** 2 + seeds[1] ** 2) / 2)
-        assert delta.p == pytest.approx(2 * stats.t.sf(abs(delta.value) / np.sqrt(squared), freedom))
+        freedom = squared**2 / (((1 + 3 / 2) * images[-1]) ** 2 / 59 + (seeds[0] ** 2 + seeds[1] ** 2) / 2)
+        assert delta.p_unadjusted == pytest.approx(2 * stats.t.sf(abs(delta.value) / np.sqrt(squared), freedom))
         alone = paired({name: suite[name], "b": suite["b"]}, "b", np.arange(4) == 2, seed=0)[name]
-        assert (alone.value, alone.low, alone.p) == pytest.approx(
+        assert (alone.value, alone.low, alone.p_unadjusted) == pytest.approx(
             (delta.attribute_value[2], delta.attribute_low[2], delta.attribute_p[2])
         )
-    assert [deltas["a"].p_adjusted, deltas["c"].p_adjusted] == pytest.approx(holm([deltas["a"].p, deltas["c"].p]))
+    assert [deltas["a"].p, deltas["c"].p] == pytest.approx(holm([deltas["a"].p_unadjusted, deltas["c"].p_unadjusted]))
 
 
 def test_the_reference_and_its_equal() -> None:
-    deltas = paired({"a": cells(0), "again": cells(0), "b": cells(1)}, "a", ALL, seed=0)
+    deltas = paired({"a": decided(0), "again": decided(0), "b": decided(1)}, "a", ALL, seed=0)
     assert (deltas["a"].value, deltas["a"].mark, deltas["a"].reason) == (0, "", "")
-    assert np.isnan([deltas["a"].low, deltas["a"].p, deltas["a"].p_adjusted]).all()
-    assert (deltas["again"].value, deltas["again"].p, deltas["again"].p_adjusted) == (0, 1, 1)
+    assert np.isnan([deltas["a"].low, deltas["a"].p, deltas["a"].p_unadjusted]).all()
+    assert (deltas["again"].value, deltas["again"].p, deltas["again"].p_unadjusted) == (0, 1, 1)
     assert deltas["again"].low == -deltas["again"].high < 0  # other seeds would have given other figures
 
 
 def test_exchanged_runs_change_sign_alone() -> None:
-    suite = {"a": cells(0, seeds=3), "b": cells(1, seeds=4)}
+    suite = {"a": decided(0, seeds=3), "b": decided(1, seeds=4)}
     one, other = paired(suite, "a", ALL, seed=0)["b"], paired(suite, "b", ALL, seed=0)["a"]
     assert (one.value, one.low, one.high, one.p) == pytest.approx((-other.value, -other.high, -other.low, other.p))
     assert one.attribute_low == pytest.approx(-other.attribute_high)
 
 
-def test_cells_that_are_not_observed_never_matter() -> None:
-    suite = {name: cells(noise) for noise, name in enumerate("ab")}
-    assert not suite["a"].observed.all()
-    flipped = {name: dataclasses.replace(x, accepted=x.accepted ^ ~x.observed) for name, x in suite.items()}
+def test_decisions_on_missing_labels_never_matter() -> None:
+    suite = {name: decided(noise) for noise, name in enumerate("ab")}
+    assert not suite["a"].labels.observed.all()
+    flipped = {name: dataclasses.replace(x, accepted=x.accepted ^ ~x.labels.observed) for name, x in suite.items()}
     before, after = (dataclasses.asdict(paired(x, "a", ALL, seed=0)["b"]) for x in (suite, flipped))
     assert {name: np.array_equal(before[name], after[name]) for name in before} == dict.fromkeys(before, True)
 
 
 def test_an_attribute_without_positives_is_undefined_alone() -> None:
-    suite = {name: cells(noise) for noise, name in enumerate("ab")}
-    suite = {name: dataclasses.replace(x, positive=x.positive & (np.arange(4) != 3)) for name, x in suite.items()}
+    suite = {name: decided(noise) for noise, name in enumerate("ab")}
+    suite = {
+        name: dataclasses.replace(
+            x, labels=Labels.of(x.labels.targets * (np.arange(4) != 3), x.labels.observed, x.labels.attributes)
+        )
+        for name, x in suite.items()
+    }
     delta = paired(suite, "a", np.arange(4) != 3, seed=0)["b"]
     assert np.isfinite([delta.value, delta.low, delta.p]).all()
     assert np.isnan(delta.attribute_low).tolist() == np.isnan(delta.attribute_p).tolist() == [False] * 3 + [True]
 
 
 def test_what_cannot_be_tested_says_why() -> None:
-    other = cells(1)
+    other = decided(1)
     suite = {
-        "a": cells(0),
-        "one seed": cells(2, seeds=1),
+        "a": decided(0),
+        "one seed": decided(2, seeds=1),
         "other rows": dataclasses.replace(other, image_id=other.image_id[::-1]),
-        "other split": cells(1, folds=2),
+        "other split": decided(1, folds=2),
         "other groups": dataclasses.replace(other, group=other.group // 2),
-        "other labels": dataclasses.replace(other, observed=other.observed & (np.arange(60) > 0)[:, None]),
+        "other labels": dataclasses.replace(
+            other, labels=other.labels.masked(np.broadcast_to(np.arange(60) > 0, (4, 60)).T)
+        ),
         "b": other,
     }
     deltas = paired(suite, "a", ALL, seed=0)
@@ -227,8 +237,8 @@ def test_what_cannot_be_tested_says_why() -> None:
         delta = deltas[name]
         assert (delta.mark, delta.reason.split()[0]) == ("", name.split()[0])
         assert np.isfinite(delta.value)
-        assert np.isnan([delta.low, delta.high, delta.p, delta.p_adjusted, *delta.attribute_p]).all()
-    assert deltas["b"].p_adjusted == deltas["b"].p  # the only test made
+        assert np.isnan([delta.low, delta.high, delta.p, delta.p_unadjusted, *delta.attribute_p]).all()
+    assert deltas["b"].p == deltas["b"].p_unadjusted  # the only test made
     assert paired(suite, "one seed", ALL, seed=0)["b"].reason.startswith("one seed")
     assert paired(suite, "a", ~ALL, seed=0)["b"].reason == "no attribute has an F1 in every run"
 
@@ -240,15 +250,7 @@ def test_marks() -> None:
     wrong = {"base": 0.2, "same": 0.2, "good": 0.1, "bad": 0.3}
     noise = rng.random((4, *positive.shape))
     suite = {
-        name: Cells(
-            positive ^ (noise < share),
-            positive,
-            np.ones_like(positive),
-            np.arange(1000),
-            np.zeros(1000),
-            1,
-            np.arange(1000),
-        )
+        name: decisions(positive ^ (noise < share), Labels.of(positive, np.ones_like(positive)))
         for name, share in wrong.items()
     }
     marks = {name: delta.mark for name, delta in paired(suite, "base", ALL, seed=0).items()}
@@ -288,7 +290,7 @@ def test_chosen_is_a_plain_loop_over_folds() -> None:
     assert alone[1].policy == "per_attribute_f1"
 
 
-@pytest.mark.parametrize("other", [{"pictures": 61}, {"seeds": 3}, {"folds": 2}, {"missing": 0.2}])
+@pytest.mark.parametrize("other", [{"images": 61}, {"seeds": 3}, {"folds": 2}, {"missing": 0.2}])
 def test_runs_with_other_rows_or_seeds_give_no_chosen(other: dict[str, Any]) -> None:
     assert chosen({"a": run(0), "b": run(1, **other)}, np.ones((2, 3))) is None
 
@@ -297,16 +299,8 @@ def test_a_fold_in_which_nothing_chooses_gives_no_chosen() -> None:
     assert chosen({"a": run(0)}, np.array([[0.5, np.nan, 0.5]])) is None
 
 
-def test_a_suite_against_baseline_and_winner_takes_under_three_seconds() -> None:
-    suite = {str(noise): cells(noise, pictures=972, folds=5, seeds=5) for noise in range(24)}
-    start = time.process_time()
-    paired(suite, "0", ALL, seed=0)
-    paired(suite, "1", ALL, seed=0)
-    assert time.process_time() - start < 3
-
-
 def test_equal_runs_are_seldom_called_better_and_true_differences_are_found() -> None:
-    """A small version of `python -m simulations comparison`."""
+    """A small version of `python -m experiments.simulations comparison`."""
     one_recipe, equal, better = (simulation.SETTINGS[number] for number in (1, 3, 9))
     false = []
     for setting in (one_recipe, equal):

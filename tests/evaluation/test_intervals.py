@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -9,24 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
+from oracles import predictions, probabilities, thresholds_of
 from scipy.stats import bootstrap
-from scored import predictions
 from sklearn.metrics import average_precision_score, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
+from aimonk_bench.data.labels import Labels
+from aimonk_bench.evaluation import counted as estimates
 from aimonk_bench.evaluation import metrics
-from aimonk_bench.evaluation.cells import Cells
-from aimonk_bench.evaluation.intervals import (
-    FEW,
-    _Counts,
-    _Ranks,
-    counted,
-    intervals,
-    mover,
-    ranked,
-    wilson,
-)
+from aimonk_bench.evaluation.counted import counted
+from aimonk_bench.evaluation.decisions import Decisions
+from aimonk_bench.evaluation.intervals import intervals
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
+from aimonk_bench.evaluation.proportions import FEW, mover, wilson
+from aimonk_bench.evaluation.ranked import FoldRanks, ranked
 from aimonk_bench.evaluation.thresholds import Thresholds, tune
 from aimonk_bench.registry import Spec
 from experiments.simulations.coverage import fixed_heads, retrained
@@ -41,31 +36,26 @@ def holdout(scores: Array, targets: Array, observed: Array | None = None, group:
     """Scores [S, R, A] as logits of test rows, with one validation row that there must be."""
     seeds, rows, attributes = scores.shape
     observed = np.ones(targets.shape, dtype=bool) if observed is None else observed
-    own = np.arange(rows) if group is None else group
+    group = np.arange(rows) if group is None else group
 
     def below(array: Array, first: Array) -> Array:
         return np.concatenate([first, array], axis=-2)
 
     return Predictions(
         logits=below(scores, np.zeros((seeds, 1, attributes))).astype(np.float32),
-        targets=below(targets & observed, np.zeros((1, attributes))).astype(np.int8),
-        observed=below(observed, np.zeros((1, attributes), dtype=bool)),
+        labels=Labels.of(
+            below(targets, np.zeros((1, attributes))),
+            below(observed, np.zeros((1, attributes), dtype=bool)),
+            tuple(map(str, range(attributes))),
+        ),
         split=np.array(["val"] + ["test"] * rows),
         fold=np.zeros(rows + 1, dtype=np.int16),
-        group=np.append(own.max() + 1, own).astype(np.int32),
+        group=np.append(group.max() + 1, group).astype(np.int32),
         image_id=np.arange(rows + 1).astype(str),
-        attribute=np.arange(attributes).astype(str),
         seed=np.arange(seeds),
         train_positive=np.zeros((1, attributes), dtype=np.int32),
         train_observed=np.zeros((1, attributes), dtype=np.int32),
     )
-
-
-def halves(run: Predictions) -> Thresholds:
-    """0.5 everywhere."""
-    seeds, folds, attributes = len(run.seed), run.folds, len(run.attribute)
-    values = np.full((seeds, folds, attributes), 0.5)
-    return Thresholds("half", run.attribute.tolist(), run.seed.tolist(), list(range(folds)), values, [])
 
 
 def drawn(seed: int, rows: int = 80, seeds: int = 1, attributes: int = 3, missing: float = 0.0) -> Predictions:
@@ -79,10 +69,11 @@ def drawn(seed: int, rows: int = 80, seeds: int = 1, attributes: int = 3, missin
 
 def counts(run: Predictions, name: str) -> tuple[Array, Array]:
     """Numerator and denominator [S, A] of a proportion, at 0.5; of F1, TP and TP + FP + FN."""
-    cells = Cells.of(run)
-    accepted = cells.accepted & cells.observed
-    hits, wrong = (accepted & cells.positive).sum(1), (cells.observed & (accepted != cells.positive)).sum(1)
-    rows, positive = cells.observed.sum(0) + 0 * hits, cells.positive.sum(0) + 0 * hits
+    decisions = Decisions.of(run)
+    observed, positives = decisions.labels.observed, decisions.labels.positive
+    accepted = decisions.accepted & observed
+    hits, wrong = (accepted & positives).sum(1), (observed & (accepted != positives)).sum(1)
+    rows, positive = observed.sum(0) + 0 * hits, positives.sum(0) + 0 * hits
     of = {"f1": hits + wrong, "precision": accepted.sum(1), "recall": positive, "accuracy": rows}
     kind = name.split("_")[0]
     return (rows - wrong if kind == "accuracy" else hits), of[kind]
@@ -103,30 +94,28 @@ def test_one_seed_of_a_holdout_is_a_plain_wilson_interval(name: str) -> None:
     expected = np.array(proportion_confint(hits, of, method="wilson"))
     if name.startswith("f1"):
         expected = 2 * expected / (1 + expected)
-    found = counted(run, halves(run))[name]
+    found = counted(run, thresholds_of(run))[name]
     np.testing.assert_allclose([found.low, found.high], expected, rtol=1e-9)
     np.testing.assert_allclose([found.fixed_low, found.fixed_high], expected, rtol=1e-9)
 
 
 def test_folds_divide_the_number_of_trials_by_the_variance_factor() -> None:
-    run = predictions(3, pictures=200, folds=5, seeds=1)
+    run = predictions(3, images=200, folds=5, seeds=1)
     hits, of = (numbers[0] for numbers in counts(run, "recall"))
-    found = counted(run, halves(run))["recall"]
+    found = counted(run, thresholds_of(run))["recall"]
     np.testing.assert_allclose([found.low, found.high], wilson(hits / of, of / (1 + 5 / 4)), rtol=1e-9)
     np.testing.assert_allclose([found.fixed_low, found.fixed_high], wilson(hits / of, of), rtol=1e-9)
 
 
 def test_folds_at_the_default_threshold_add_what_another_intercept_does() -> None:
-    run = predictions(4, pictures=400, folds=4, seeds=1)
+    run = predictions(4, images=400, folds=4, seeds=1)
     run = replace(run, train_positive=np.full((4, 4), 30, np.int32), train_observed=np.full((4, 4), 80, np.int32))
-    test = run.split == "test"
-    error = np.sqrt(1 / 30.5 + 1 / 50.5)
-    cells = run.targets[test], run.observed[test]
-    moved = [metrics.accuracy(sigmoid(run.logits[0, test] + sign * error), *cells, 0.5) for sign in (1, -1)]
+    test, error = run.part("test"), np.sqrt(1 / 30.5 + 1 / 50.5)
+    moved = [metrics.accuracy(sigmoid(test.logits[0] + sign * error), test.labels, 0.5) for sign in (1, -1)]
     hits, of = (numbers[0] for numbers in counts(run, "accuracy"))
     share = hits / of
     variance = (1 + 4 / 3) * share * (1 - share) / of + ((moved[0] - moved[1]) / 2) ** 2
-    found = counted(run, halves(run))
+    found = counted(run, thresholds_of(run))
     expected = wilson(share, share * (1 - share) / variance)
     np.testing.assert_allclose([found["accuracy_default"].low, found["accuracy_default"].high], expected, rtol=2e-3)
     assert (found["accuracy_default"].low < found["accuracy_tuned"].low).any()
@@ -135,7 +124,7 @@ def test_folds_at_the_default_threshold_add_what_another_intercept_does() -> Non
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_value_lies_within_the_limits_and_fixed_heads_are_surer(name: str) -> None:
-    run = predictions(5, pictures=150, folds=3, seeds=3)
+    run = predictions(5, images=150, folds=3, seeds=3)
     thresholds = tune(run, Spec("per_attribute_f1"))
     found = intervals(run, thresholds)[name]
     value = figure(run, thresholds, name)
@@ -154,31 +143,26 @@ def figure(run: Predictions, thresholds: Thresholds, name: str) -> Array:
     values = []
     for part in parts:
         limit = 0.5 if name.endswith("_default") else thresholds.values[:, run.fold[part]]
-        cells = run.probabilities[:, part], run.targets[part], run.observed[part]
-        values.append(metrics.METRICS[kind](*cells, limit).mean(axis=0))
+        values.append(metrics.METRICS[kind](probabilities(run)[:, part], run.labels[part], limit).mean(axis=0))
     return np.mean(values, axis=0)
 
 
 @pytest.mark.parametrize("name", ["f1_default", "precision", "accuracy_default"])
-def test_the_variance_over_pictures_is_that_of_a_bootstrap_of_groups(name: str) -> None:
+def test_the_variance_over_images_is_that_of_a_bootstrap_of_groups(name: str) -> None:
     rng = np.random.default_rng(0)
     run = drawn(2, rows=400, seeds=3)
     group = np.append(200, rng.integers(0, 200, 400)).astype(np.int32)
-    cells = Cells.of(replace(run, group=group))
-    summed = _Counts.of(cells)
-    estimate = {"f1_default": summed.f1, "accuracy_default": summed.accuracy}.get(
-        name, lambda: summed.share(summed.hits, summed.accepted, summed.positive)
-    )()
-    weight = rng.multinomial(len(np.unique(cells.group)), np.full(summed.hits.shape[1], 1 / summed.hits.shape[1]), 4000)
-    totals = {
-        field: np.einsum("dg,sga->dsa", weight, getattr(summed, field))
-        for field in ("hits", "accepted", "positive", "observed")
-    }
-    wrong = totals["accepted"] + totals["positive"] - 2 * totals["hits"]
+    summed = Decisions.of(replace(run, group=group)).by_group()
+    estimate = getattr(estimates, name.removesuffix("_default"))(summed)
+    groups = len(summed.fold)
+    weight = rng.multinomial(groups, np.full(groups, 1 / groups), 4000)
+    tp, accepted = (np.einsum("dg,sga->dsa", weight, counts) for counts in (summed.true_positive, summed.accepted))
+    positive, observed = ((weight @ counts)[:, None] for counts in (summed.positive, summed.observed))
+    wrong = accepted + positive - 2 * tp
     figures = {
-        "f1_default": 2 * totals["hits"] / (2 * totals["hits"] + wrong),
-        "precision": totals["hits"] / totals["accepted"],
-        "accuracy_default": 1 - wrong / totals["observed"],
+        "f1_default": 2 * tp / (2 * tp + wrong),
+        "precision": tp / accepted,
+        "accuracy_default": 1 - wrong / observed,
     }
     expected = np.cov(figures[name].mean(axis=1).T)
     mean = estimate.influence.mean(axis=0)
@@ -199,10 +183,10 @@ def delong(scores: Array, targets: Array) -> float:
 
 def test_the_influences_of_roc_auc_give_delongs_variance() -> None:
     run = drawn(4, missing=0.3)
-    ranking = _Ranks.of(run, 0).roc_auc()
+    ranking = FoldRanks.of(run.part("test", 0)).roc_auc()
     for a in range(3):
-        seen = run.observed[1:, a]
-        scores, targets = run.probabilities[0, 1:, a][seen], run.targets[1:, a][seen]
+        seen = run.labels.observed[1:, a]
+        scores, targets = probabilities(run)[0, 1:, a][seen], run.labels.targets[1:, a][seen]
         assert ranking.per_seed[0, a] == pytest.approx(roc_auc_score(targets, scores))
         assert (ranking.influence[0, :, a] ** 2).sum() == pytest.approx(delong(scores, targets))
         assert ranking.influence[0, :, a].sum() == pytest.approx(0, abs=1e-12)
@@ -210,11 +194,11 @@ def test_the_influences_of_roc_auc_give_delongs_variance() -> None:
 
 def test_the_influences_of_average_precision_are_its_derivatives() -> None:
     run = drawn(5, rows=40, missing=0.3)
-    ranking = _Ranks.of(run, 0).average_precision()
+    ranking = FoldRanks.of(run.part("test", 0)).average_precision()
     step = 1e-6
     for a in range(3):
-        seen = np.flatnonzero(run.observed[1:, a])
-        scores, targets = run.probabilities[0, 1:, a][seen], run.targets[1:, a][seen]
+        seen = np.flatnonzero(run.labels.observed[1:, a])
+        scores, targets = probabilities(run)[0, 1:, a][seen], run.labels.targets[1:, a][seen]
         assert ranking.per_seed[0, a] == pytest.approx(average_precision_score(targets, scores))
         count = min(targets.sum(), (1 - targets).sum())
         for place, row in enumerate(seen):
@@ -222,17 +206,17 @@ def test_the_influences_of_average_precision_are_its_derivatives() -> None:
             up, down = (average_precision_score(targets, scores, sample_weight=1 + s * nudge) for s in (1, -1))
             expected = (up - down) / (2 * step) * np.sqrt(count / (count - 1))
             assert ranking.influence[0, row, a] == pytest.approx(expected, abs=1e-7)
-        assert not ranking.influence[0, ~run.observed[1:, a], a].any()
+        assert not ranking.influence[0, ~run.labels.observed[1:, a], a].any()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_duplicates_in_one_group_tell_nothing_new(name: str) -> None:
     run = drawn(6, seeds=3)
-    scores, targets = run.logits[:, 1:], run.targets[1:] == 1
+    scores, targets = run.logits[:, 1:], run.labels.targets[1:] == 1
     rows = np.repeat(np.arange(80), 3)
     doubled = holdout(scores[:, rows], targets[rows], group=rows)
     apart = holdout(scores[:, rows], targets[rows])
-    one, two, three = (intervals(r, halves(r))[name] for r in (run, doubled, apart))
+    one, two, three = (intervals(r, thresholds_of(r))[name] for r in (run, doubled, apart))
     for limit in ("low", "high", "seed_sd"):
         np.testing.assert_allclose(getattr(two, limit), getattr(one, limit), rtol=1e-9)
     assert (three.high - three.low < 0.7 * (one.high - one.low)).all()
@@ -241,37 +225,37 @@ def test_duplicates_in_one_group_tell_nothing_new(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_equal_heads_are_one_head(name: str) -> None:
     run = drawn(7, missing=0.1)
-    many = holdout(np.repeat(run.logits[:, 1:], 4, axis=0), run.targets[1:] == 1, run.observed[1:])
-    one, four = (intervals(r, halves(r))[name] for r in (run, many))
+    many = holdout(np.repeat(run.logits[:, 1:], 4, axis=0), run.labels.targets[1:] == 1, run.labels.observed[1:])
+    one, four = (intervals(r, thresholds_of(r))[name] for r in (run, many))
     np.testing.assert_allclose([four.low, four.high], [one.low, one.high], rtol=1e-9)
     assert not four.seed_sd.any()
     assert np.isnan(one.seed_sd).all()
 
 
-def test_seeds_that_differ_beyond_what_pictures_explain_widen() -> None:
+def test_seeds_that_differ_beyond_what_images_explain_widen() -> None:
     run = drawn(8, rows=300, seeds=4)
     shift = np.linspace(-1, 1, 4)[:, None, None]
-    moved = holdout(run.logits[:, 1:] + shift, run.targets[1:] == 1)
-    one, other = (counted(r, halves(r))["recall"] for r in (run, moved))
+    moved = holdout(run.logits[:, 1:] + shift, run.labels.targets[1:] == 1)
+    one, other = (counted(r, thresholds_of(r))["recall"] for r in (run, moved))
     assert (other.high - other.low > 2 * (one.high - one.low)).all()
-    found = metrics.recall(moved.probabilities[:, 1:], moved.targets[1:], moved.observed[1:], 0.5)
+    found = metrics.recall(probabilities(moved)[:, 1:], moved.labels[1:], 0.5)
     np.testing.assert_allclose(other.seed_sd, found.std(axis=0, ddof=1))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_fold_spread_is_that_of_the_folds_own_figures(name: str) -> None:
-    run = predictions(9, pictures=300, folds=3, seeds=2)
+    run = predictions(9, images=300, folds=3, seeds=2)
     thresholds = tune(run, Spec("per_attribute_f1"))
-    own = []
+    by_fold = []
     for fold in range(3):
-        rows = np.where(run.fold == fold, run.split, "val")  # all else leaves the test rows
-        part = run.probabilities[:, rows == "test"], run.targets[rows == "test"], run.observed[rows == "test"]
+        rows = (run.fold == fold) & (run.split == "test")
         limit = 0.5 if name.endswith("_default") else thresholds.values[:, [fold]]
-        own.append(metrics.METRICS[name.removesuffix("_default").removesuffix("_tuned")](*part, limit))
-    expected = np.std(own, axis=0, ddof=1).mean(axis=0)
+        metric = metrics.METRICS[name.removesuffix("_default").removesuffix("_tuned")]
+        by_fold.append(metric(probabilities(run)[:, rows], run.labels[rows], limit))
+    expected = np.std(by_fold, axis=0, ddof=1).mean(axis=0)
     np.testing.assert_allclose(intervals(run, thresholds)[name].fold_sd, expected)
     alone = predictions(9, folds=1)
-    assert np.isnan(intervals(alone, halves(alone))[name].fold_sd).all()
+    assert np.isnan(intervals(alone, thresholds_of(alone))[name].fold_sd).all()
 
 
 def test_few_is_the_smaller_of_hits_and_errors() -> None:
@@ -280,8 +264,8 @@ def test_few_is_the_smaller_of_hits_and_errors() -> None:
     expected = np.minimum(hits.mean(axis=0), (of - hits).mean(axis=0)) < FEW
     assert expected.any()
     assert not expected.all()
-    np.testing.assert_array_equal(counted(run, halves(run))["f1_tuned"].few, expected)
-    classes = np.minimum(run.targets[1:].sum(axis=0), (1 - run.targets[1:]).sum(axis=0))
+    np.testing.assert_array_equal(counted(run, thresholds_of(run))["f1_tuned"].few, expected)
+    classes = np.minimum(run.labels.targets[1:].sum(axis=0), (1 - run.labels.targets[1:]).sum(axis=0))
     np.testing.assert_array_equal(ranked(run)["roc_auc"].few, classes < FEW)
 
 
@@ -294,7 +278,7 @@ def test_no_interval_only_where_nothing_was_counted() -> None:
     scores[:, :, 3] = 1.0  # 3: every row a positive, all found
     observed = np.ones(targets.shape, dtype=bool)
     run = holdout(scores, targets, observed)
-    found = intervals(run, halves(run))
+    found = intervals(run, thresholds_of(run))
     low, high = wilson([0, 0, 1], [6, 9, 30])
     np.testing.assert_allclose(found["f1_tuned"].low[[0, 1, 3]], 2 * low / (1 + low))
     np.testing.assert_allclose(found["f1_tuned"].high[[0, 1, 3]], 2 * high / (1 + high))
@@ -311,12 +295,12 @@ def test_no_interval_only_where_nothing_was_counted() -> None:
     }
     observed[:, 0] = False
     empty = holdout(scores, targets, observed)
-    for interval in intervals(empty, halves(empty)).values():
+    for interval in intervals(empty, thresholds_of(empty)).values():
         assert np.isnan([interval.low[0], interval.high[0]]).all()
         np.testing.assert_array_equal(interval.correlation[0], [1, 0, 0, 0])
 
 
-def test_a_perfect_ranking_of_few_pictures_is_not_sure() -> None:
+def test_a_perfect_ranking_of_few_images_is_not_sure() -> None:
     targets = (np.arange(40) < 4)[:, None]
     run = holdout(np.where(targets, 1.0, -1.0)[None], targets)
     found = ranked(run)
@@ -328,13 +312,13 @@ def test_a_perfect_ranking_of_few_pictures_is_not_sure() -> None:
 @pytest.mark.parametrize("name", ["f1_default", "recall", "accuracy_default", "roc_auc", "average_precision"])
 def test_widths_agree_with_the_bca_bootstrap(name: str) -> None:
     run = drawn(11, rows=300, attributes=1)
-    found = intervals(run, halves(run))[name]
-    scores, targets = run.probabilities[0, 1:, 0], run.targets[1:, 0]
+    found = intervals(run, thresholds_of(run))[name]
+    scores, targets = probabilities(run)[0, 1:, 0], run.labels.targets[1:, 0]
     metric = metrics.METRICS[name.removesuffix("_default")]
 
     def statistic(rows: Array, axis: int) -> Array:
         rows = rows.astype(int)[..., None]
-        return metric(scores[rows], targets[rows], np.ones_like(rows, dtype=bool), 0.5)[..., 0]
+        return metric(scores[rows], Labels(targets[rows], np.ones_like(rows, dtype=bool)), 0.5)[..., 0]
 
     rng = np.random.default_rng(0)
     bca = bootstrap((np.arange(300),), statistic, n_resamples=999, rng=rng, vectorized=True).confidence_interval
@@ -350,8 +334,8 @@ def test_mover_adds_distances_like_standard_errors() -> None:
 
 def test_the_macro_covers_the_masked_attributes() -> None:
     run = drawn(12, seeds=3, attributes=4)
-    found = counted(run, halves(run))["f1_tuned"]
-    values = figure(run, halves(run), "f1_tuned")
+    found = counted(run, thresholds_of(run))["f1_tuned"]
+    values = figure(run, thresholds_of(run), "f1_tuned")
     alone = np.array([False, True, False, False])
     expected = [found.low[1], found.high[1], found.fixed_low[1], found.fixed_high[1]]
     np.testing.assert_allclose(found.macro(values, alone), expected)
@@ -366,8 +350,8 @@ def test_the_macro_covers_the_masked_attributes() -> None:
 def test_copies_of_an_attribute_are_wholly_correlated() -> None:
     run = drawn(13, seeds=2, attributes=2)
     columns = [0, 0, 1]
-    twice = holdout(run.logits[:, 1:, columns], run.targets[1:, columns] == 1)
-    for found in intervals(twice, halves(twice)).values():
+    twice = holdout(run.logits[:, 1:, columns], run.labels.targets[1:, columns] == 1)
+    for found in intervals(twice, thresholds_of(twice)).values():
         assert found.correlation[0, 1] == pytest.approx(1)
         assert abs(found.correlation[0, 2]) < 0.9
 
@@ -380,8 +364,8 @@ def test_limits_are_proportions_on_either_side(data: st.DataObject) -> None:
     targets, observed = (data.draw(st_numpy.arrays(bool, (rows, attributes))) for _ in range(2))
     group = data.draw(st_numpy.arrays(np.int32, rows, elements=st.integers(0, rows)))
     run = holdout(levels.astype(float), targets, observed, group)
-    for name, found in intervals(run, halves(run)).items():
-        value = figure(run, halves(run), name)
+    for name, found in intervals(run, thresholds_of(run)).items():
+        value = figure(run, thresholds_of(run), name)
         has = np.isfinite(value)
         assert (np.isfinite(found.low) == np.isfinite(found.high)).all()
         assert np.isfinite(found.low[has]).all()
@@ -390,14 +374,6 @@ def test_limits_are_proportions_on_either_side(data: st.DataObject) -> None:
         assert (np.abs(found.correlation) <= 1).all()
         low, high, _, _ = found.macro(value, has)
         assert not has.any() or low <= value[has].mean() + 1e-9 <= high + 2e-9
-
-
-def test_a_suite_takes_less_than_two_seconds() -> None:
-    run = predictions(0, pictures=972, folds=5, seeds=5)
-    thresholds = halves(run)
-    start = time.process_time()
-    intervals(run, thresholds)
-    assert 24 * (time.process_time() - start) < 2
 
 
 @pytest.mark.parametrize("world", [Heads(0.08, 0.9, 100, 0.5), Heads(0.5, 0.75, 100, 0.0)], ids=["few", "many"])
@@ -411,7 +387,7 @@ def test_intervals_of_fixed_heads_cover(world: Heads) -> None:
 def test_the_simulation_finds_an_interval_that_does_not_cover() -> None:
     world = Heads(0.08, 0.9, 100, 0.5)
     run, thresholds = fixed(world, 200, np.random.default_rng(0))
-    estimate = _Counts.of(Cells.of(run, thresholds)).f1()
+    estimate = estimates.f1(Decisions.of(run, thresholds).by_group())
     value, error = estimate.per_seed.mean(axis=0), np.sqrt((estimate.influence.mean(axis=0) ** 2).sum(axis=0))
     covered = np.abs(value - world.truths()["f1_tuned"]) < 1.96 * error
     assert covered.mean() < 0.85  # the same variance, as +- 1.96 standard errors

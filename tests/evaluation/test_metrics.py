@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scored import arrays, predictions
-from sklearn import metrics as oracle
+from oracles import NAN, arrays, figure, predictions, run_of, thresholds_of
 
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.metrics import (
     AVERAGED,
@@ -25,30 +25,15 @@ from aimonk_bench.evaluation.metrics import (
 )
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import Thresholds, tune
+from aimonk_bench.records.files import plain
 from aimonk_bench.registry import Spec
 
 Array = np.ndarray[Any, Any]
-NAN = float("nan")
-
-
-def reference(name: str, scores: Array, targets: Array, threshold: Array | float) -> float:
-    """The contract in scikit-learn's words: scores, targets [n] of observed cells."""
-    accepted, positives = scores > threshold, targets.sum()
-    if name == "accuracy":
-        return oracle.accuracy_score(targets, accepted) if len(targets) else NAN
-    if positives == 0 or (name == "precision" and not accepted.any()):
-        return NAN
-    if name == "roc_auc":
-        return oracle.roc_auc_score(targets, scores) if positives < len(targets) else NAN
-    if name == "average_precision":
-        return oracle.average_precision_score(targets, scores)
-    score: Callable[..., float] = getattr(oracle, f"{name}_score")
-    return score(targets, accepted, zero_division=0)
 
 
 @st.composite
-def problems(draw: st.DrawFn) -> tuple[Array, Array, Array, Array]:
-    """Scores [S, R, A], targets, observed [R, A], thresholds [S, 1, A], with ties, constant scores, empty classes."""
+def problems(draw: st.DrawFn) -> tuple[Array, Labels, Array]:
+    """Scores [S, R, A], labels [R, A], thresholds [S, 1, A], with ties, constant scores, empty classes."""
     s, r, a = draw(st.integers(1, 2)), draw(st.integers(1, 10)), draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     levels = draw(st.sampled_from([1, 2, 5, 1000]))
@@ -56,48 +41,49 @@ def problems(draw: st.DrawFn) -> tuple[Array, Array, Array, Array]:
     targets = (rng.random((r, a)) < rng.choice([0, 0.3, 0.7, 1], a)).astype(np.int8)
     observed = rng.random((r, a)) < rng.choice([0, 0.5, 1], a)
     thresholds = np.where(rng.random((s, 1, a)) < 0.5, scores[:, :1], rng.random((s, 1, a)))  # `>` or `>=` matters
-    return scores, targets, observed, thresholds
+    return scores, Labels.of(targets, observed), thresholds
 
 
 @pytest.mark.parametrize("name", METRICS)
 @settings(max_examples=60, deadline=None)
 @given(problem=problems())
-def test_every_metric_is_scikit_learns(name: str, problem: tuple[Array, Array, Array, Array]) -> None:
-    scores, targets, observed, thresholds = problem
-    found = METRICS[name](scores, targets, observed, thresholds)
-    assert found.shape == (len(scores), targets.shape[1])
+def test_every_metric_is_scikit_learns(name: str, problem: tuple[Array, Labels, Array]) -> None:
+    scores, labels, thresholds = problem
+    found = METRICS[name](scores, labels, thresholds)
+    assert found.shape == (len(scores), labels.shape[1])
     for s, a in np.ndindex(*found.shape):
-        seen = observed[:, a]
-        expected = reference(name, scores[s, seen, a], targets[seen, a], thresholds[s, 0, a])
+        rows = labels.observed[:, a]
+        expected = figure(name, scores[s, rows, a], labels.targets[rows, a], thresholds[s, 0, a])
         np.testing.assert_allclose(found[s, a], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", METRICS)
 @given(problem=problems())
-def test_every_metric_keeps_the_contract(name: str, problem: tuple[Array, Array, Array, Array]) -> None:
-    scores, targets, observed, thresholds = problem
+def test_every_metric_keeps_the_contract(name: str, problem: tuple[Array, Labels, Array]) -> None:
+    scores, labels, thresholds = problem
     metric = METRICS[name]
-    found = metric(scores, targets, observed, thresholds)
+    found = metric(scores, labels, thresholds)
     for s in range(len(scores)):  # no leading axis at all
-        np.testing.assert_array_equal(metric(scores[s], targets, observed, thresholds[s, 0]), found[s])
-    every = np.broadcast_to(targets, scores.shape).astype(np.float32)  # targets and mask per seed, as in training
-    mask = np.broadcast_to(observed, scores.shape)
-    hidden = np.where(mask, every, np.nan), mask, np.broadcast_to(thresholds, scores.shape)
-    np.testing.assert_array_equal(metric(np.where(mask, scores, np.nan), *hidden), found)
+        np.testing.assert_array_equal(metric(scores[s], labels, thresholds[s, 0]), found[s])
+    every = np.broadcast_to(labels.targets, scores.shape).astype(np.float32)  # labels per seed, as in training
+    mask = np.broadcast_to(labels.observed, scores.shape)
+    hidden = Labels(np.where(mask, every, np.nan), mask)
+    limits = np.broadcast_to(thresholds, scores.shape)
+    np.testing.assert_array_equal(metric(np.where(mask, scores, np.nan), hidden, limits), found)
     padded = [
         np.concatenate([x, np.full_like(x[:, :3], fill)], axis=1) for x, fill in ((scores, 1), (every, 1), (mask, 0))
     ]
     # padding may change the order in which a sum is taken
-    np.testing.assert_allclose(metric(*padded, thresholds), found, rtol=1e-12)
+    np.testing.assert_allclose(metric(padded[0], Labels(*padded[1:]), thresholds), found, rtol=1e-12)
 
 
 def test_a_ranking_ignores_thresholds_and_any_rising_change_of_the_scores() -> None:
     rng = np.random.default_rng(0)
     logits, targets = rng.normal(size=(50, 2)), rng.integers(0, 2, (50, 2))
-    observed = rng.random((50, 2)) < 0.9
+    labels = Labels.of(targets, rng.random((50, 2)) < 0.9)
     for name in ("average_precision", "roc_auc"):
-        expected = METRICS[name](logits, targets, observed, 0.5)
-        np.testing.assert_array_equal(METRICS[name](np.exp(logits), targets, observed, 0.9), expected)
+        expected = METRICS[name](logits, labels, 0.5)
+        np.testing.assert_array_equal(METRICS[name](np.exp(logits), labels, 0.9), expected)
 
 
 def test_macro_is_the_mean_over_the_mask_and_nothing_else() -> None:
@@ -112,20 +98,20 @@ def naive(run: Predictions, thresholds: Thresholds, name: str, split: str, thres
     """One figure of one seed and attribute by the words of the contract, row by row."""
     probabilities = 1 / (1 + np.exp(-run.logits.astype(np.float64)))
     rows = [
-        (run.fold[r], probabilities[s, r, a], run.targets[r, a], thresholds.values[s, run.fold[r], a])
+        (run.fold[r], probabilities[s, r, a], run.labels.targets[r, a], thresholds.values[s, run.fold[r], a])
         for r in range(len(run.fold))
-        if run.split[r] == split and run.observed[r, a]
+        if run.split[r] == split and run.labels.observed[r, a]
     ]
     if name in ("average_precision", "roc_auc"):
         per_fold = []
         for fold in range(run.folds):
             own = np.array([row[1:3] for row in rows if row[0] == fold]).reshape(-1, 2)
-            per_fold.append(reference(name, own[:, 0], own[:, 1], 0.5))
+            per_fold.append(figure(name, own[:, 0], own[:, 1], 0.5))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing is NaN, as it should be
             return float(np.nanmean(per_fold))
     _, scores, targets, limits = np.array(rows).reshape(-1, 4).T
-    return reference(name, scores, targets, limits if threshold == "tuned" else 0.5)
+    return figure(name, scores, targets, limits if threshold == "tuned" else 0.5)
 
 
 ORACLE = {
@@ -142,7 +128,7 @@ ORACLE = {
 
 
 def scored(content: dict[str, Any], policy: str = "per_attribute_f1") -> tuple[Predictions, Thresholds, Figures]:
-    run = Predictions(**content)
+    run = run_of(content)
     thresholds = tune(run, Spec(policy))
     return run, thresholds, figures(run, thresholds, own_limits(run, thresholds))
 
@@ -154,7 +140,7 @@ def own_limits(run: Predictions, thresholds: Thresholds) -> np.ndarray:
 
 def hostile(seed: int, folds: int) -> dict[str, Any]:
     """An attribute nobody observed, one without test positives in fold 0, one that is never negative."""
-    content = arrays(seed, folds=folds, pictures=40)
+    content = arrays(seed, folds=folds, images=40)
     content["observed"][:, 0] = False
     first = (content["fold"] == 0) & (content["split"] == "test")
     content["targets"][first, 1] = 0
@@ -167,29 +153,29 @@ def hostile(seed: int, folds: int) -> dict[str, Any]:
 def test_every_figure_is_scikit_learns(content: dict[str, Any]) -> None:
     run, thresholds, found = scored(content)
     assert {*ORACLE, "threshold"} == set(PER_SEED) == set(found.per_seed)
-    for figure, words in ORACLE.items():
+    for name, words in ORACLE.items():
         values = [[naive(run, thresholds, *words, s, a) for a in range(4)] for s in range(2)]
-        np.testing.assert_allclose(found.per_seed[figure], values, rtol=1e-12, err_msg=figure)
-        np.testing.assert_allclose(found.value(figure), np.mean(values, axis=0), rtol=1e-12, err_msg=figure)
-        np.testing.assert_array_equal(found.defined(figure), np.isfinite(np.mean(values, axis=0)))
+        np.testing.assert_allclose(found.per_seed[name], values, rtol=1e-12, err_msg=name)
+        np.testing.assert_allclose(found.value(name), np.mean(values, axis=0), rtol=1e-12, err_msg=name)
+        np.testing.assert_array_equal(found.defined(name), np.isfinite(np.mean(values, axis=0)))
     np.testing.assert_allclose(found.value("threshold"), thresholds.values.mean(axis=(0, 1)), rtol=1e-12)
 
 
 @pytest.mark.parametrize("content", [arrays(1), arrays(2, folds=1), hostile(3, 3)])
-def test_the_floors_are_those_of_the_contract(content: dict[str, Any]) -> None:
+def test_the_baselines_are_those_of_the_contract(content: dict[str, Any]) -> None:
     run, _, found = scored(content)
     for a in range(4):
-        test = (run.split == "test") & run.observed[:, a]
-        targets, fold = run.targets[test, a], run.fold[test]
+        test = (run.split == "test") & run.labels.observed[:, a]
+        targets, fold = run.labels.targets[test, a], run.fold[test]
         n, n1 = len(targets), targets.sum()
         assert (found.value("n_observed")[a], found.value("n_positive")[a]) == (n, n1)
-        floor = 2 * (n1 / n) / (1 + n1 / n) if n1 else NAN
-        np.testing.assert_allclose(found.value("floor_f1")[a], floor)
+        all_positive = 2 * (n1 / n) / (1 + n1 / n) if n1 else NAN
+        np.testing.assert_allclose(found.value("floor_f1")[a], all_positive)
         prevalence = np.array([run.train_positive[k, a] / run.train_observed[k, a] for k in fold])
-        np.testing.assert_allclose(found.value("prior_f1")[a], reference("f1", prevalence, targets, 0.5))
+        np.testing.assert_allclose(found.value("prior_f1")[a], figure("f1", prevalence, targets, 0.5))
 
 
-def test_a_prevalence_of_one_half_or_without_a_label_guesses_negative() -> None:
+def test_a_prevalence_of_one_half_or_without_a_label_predicts_negative() -> None:
     content = arrays(missing=0)
     content["train_observed"][:] = [20, 21, 20, 0]
     content["train_positive"][:] = [10, 11, 9, 0]
@@ -200,7 +186,7 @@ def test_a_prevalence_of_one_half_or_without_a_label_guesses_negative() -> None:
 def test_a_figure_is_undefined_if_one_seed_is() -> None:
     content = arrays()
     content["logits"][1, :, 0] = -9  # this seed accepts nothing at 0.9
-    run = Predictions(**content)
+    run = run_of(content)
     thresholds = tune(run, Spec("fixed", {"value": 0.9}))
     found = figures(run, thresholds, own_limits(run, thresholds))
     precision = found.per_seed["precision"][:, 0]
@@ -217,42 +203,41 @@ def test_each_row_is_judged_by_its_own_folds_threshold() -> None:
     run = predictions()
     values = np.zeros((2, 3, 4))
     values[:, 1] = 1  # fold 1 accepts nothing, the others everything
-    thresholds = Thresholds("by hand", run.attribute.tolist(), [0, 10], [0, 1, 2], values, [])
+    thresholds = thresholds_of(run, values)
     found = figures(run, thresholds, own_limits(run, thresholds))
-    test = run.split == "test"
-    accepted = np.broadcast_to((run.fold[test] != 1)[:, None], (test.sum(), 4)).astype(float)
-    np.testing.assert_array_equal(
-        found.per_seed["f1_tuned"][0], f1(accepted, run.targets[test], run.observed[test], 0.5)
-    )
+    test = run.part("test")
+    accepted = np.broadcast_to((test.fold != 1)[:, None], test.labels.shape).astype(float)
+    np.testing.assert_array_equal(found.per_seed["f1_tuned"][0], f1(accepted, test.labels, 0.5))
 
 
 def test_nothing_under_na_enters_a_figure() -> None:
     content = arrays(missing=0.3)
-    noisy, _, found = scored(content)
-    hidden = np.random.default_rng(0).integers(0, 2, noisy.targets.shape, dtype=np.int8)
-    noisy.targets[~noisy.observed] = hidden[~noisy.observed]  # behind the back of the check
+    _, _, found = scored(content)
+    labels = run_of(content).labels
+    hidden = np.random.default_rng(0).integers(0, 2, labels.shape, dtype=np.int8)
+    noisy = run_of(content)
+    noisy.labels.targets[~labels.observed] = hidden[~labels.observed]  # behind the back of the check
     thresholds = tune(noisy, Spec("per_attribute_f1"))
-    assert figures(noisy, thresholds, own_limits(noisy, thresholds)).to_json() == found.to_json()
+    assert plain(figures(noisy, thresholds, own_limits(noisy, thresholds)).to_json()) == plain(found.to_json())
 
 
 @pytest.mark.parametrize("content", [arrays(1), hostile(3, 3)])
 def test_metrics_json_is_the_one_of_the_contract_and_survives(content: dict[str, Any]) -> None:
     _, _, found = scored(content)
-    text = json.dumps(found.to_json(), allow_nan=False)
-    assert Figures.from_json(json.loads(text)).to_json() == found.to_json()
-    assert json.dumps(Figures.from_json(json.loads(text)).to_json()) == text
-    plain = json.loads(text)
-    assert list(plain) == ["attribute", "macro", "coverage"]
+    text = json.dumps(plain(found.to_json()), allow_nan=False)
+    assert json.dumps(plain(Figures.from_json(json.loads(text)).to_json())) == text
+    file = json.loads(text)
+    assert list(file) == ["attribute", "macro", "coverage"]
     for a, name in enumerate(content["attribute"]):
-        row = plain["attribute"][name]
-        for figure in PER_SEED:
-            np.testing.assert_array_equal(np.array(row[figure]["seeds"], dtype=float), found.per_seed[figure][:, a])
-        assert all(type(row[figure]["value"]) is int for figure in COUNTS)
-    for figure in AVERAGED:
-        cells = [row[figure]["value"] for row in plain["attribute"].values()]
-        defined = [cell for cell in cells if cell is not None]
-        assert plain["coverage"][figure] == len(defined)
-        assert plain["macro"][figure]["value"] == (pytest.approx(np.mean(defined)) if defined else None)
+        row = file["attribute"][name]
+        for per_seed in PER_SEED:
+            np.testing.assert_array_equal(np.array(row[per_seed]["seeds"], dtype=float), found.per_seed[per_seed][:, a])
+        assert all(type(row[count]["value"]) is int for count in COUNTS)
+    for average in AVERAGED:
+        values = [row[average]["value"] for row in file["attribute"].values()]
+        defined = [value for value in values if value is not None]
+        assert file["coverage"][average] == len(defined)
+        assert file["macro"][average]["value"] == (pytest.approx(np.mean(defined)) if defined else None)
 
 
 def drop(*keys: str) -> Callable[[dict[str, Any]], object]:
@@ -279,7 +264,7 @@ def drop(*keys: str) -> Callable[[dict[str, Any]], object]:
     ],
 )
 def test_metrics_json_is_read_strictly(change: Callable[[dict[str, Any]], object]) -> None:
-    content = json.loads(json.dumps(scored(arrays())[2].to_json()))
+    content = json.loads(json.dumps(plain(scored(arrays())[2].to_json())))
     change(content)
     with pytest.raises(UserError, match=r"^here/metrics\.json: found content that cannot be used"):
         Figures.from_json(content, "here/metrics.json")

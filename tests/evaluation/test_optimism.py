@@ -4,12 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from scored import arrays, predictions
+from oracles import arrays, predictions, probabilities, run_of
 from sklearn.metrics import f1_score
 
 from aimonk_bench.evaluation.metrics import figures
 from aimonk_bench.evaluation.optimism import oracle_f1, threshold_checks
-from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import cross_fitted, tune
 from aimonk_bench.registry import Spec
 
@@ -17,18 +16,21 @@ POLICY = Spec("per_attribute_f1")
 
 
 def test_the_checks_are_differences_of_scikit_learns_f1() -> None:
-    run = predictions(pictures=150)
+    run = predictions(images=150)
     tuned, unseen = tune(run, POLICY), cross_fitted(run, POLICY)
     found = threshold_checks(run, tuned, unseen)
     own = tuned.values[:, run.fold]
     for a in range(4):
 
         def score(split: str, limits: np.ndarray, a: int = a) -> float:
-            rows = (run.split == split) & run.observed[:, a]
-            limits = np.broadcast_to(limits[..., a], run.probabilities.shape[:2])
+            rows = (run.split == split) & run.labels.observed[:, a]
+            limits = np.broadcast_to(limits[..., a], probabilities(run).shape[:2])
             return float(
                 np.mean(
-                    [f1_score(run.targets[rows, a], (run.probabilities[s, :, a] > limits[s])[rows]) for s in (0, 1)]
+                    [
+                        f1_score(run.labels.targets[rows, a], (probabilities(run)[s, :, a] > limits[s])[rows])
+                        for s in (0, 1)
+                    ]
                 )
             )
 
@@ -39,32 +41,31 @@ def test_the_checks_are_differences_of_scikit_learns_f1() -> None:
     for fold in range(3):
         val = (run.fold == fold) & (run.split == "val")
         assert np.array_equal(
-            found.validation_positives[fold], (run.observed[val] & (run.targets[val] == 1)).sum(axis=0)
+            found.validation_positives[fold], (run.labels.observed[val] & (run.labels.targets[val] == 1)).sum(axis=0)
         )
-    assert found.to_json()["validation_positives"] == found.validation_positives.tolist()
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_oracle_is_the_best_of_all_thresholds_of_all_folds(seed: int) -> None:
-    run = predictions(seed, pictures=24, folds=3, seeds=1, missing=0.2)
+    run = predictions(seed, images=24, folds=3, seeds=1, missing=0.2)
     found = oracle_f1(run)[0]
     for a in range(4):
         choices = []  # of each fold: what every cut accepts, and how many of it are positive
         for fold in range(3):
-            rows = (run.fold == fold) & (run.split == "test") & run.observed[:, a]
-            scores, targets = run.probabilities[0, rows, a], run.targets[rows, a]
+            rows = (run.fold == fold) & (run.split == "test") & run.labels.observed[:, a]
+            scores, targets = probabilities(run)[0, rows, a], run.labels.targets[rows, a]
             choices.append([(int((scores > t).sum()), int(targets[scores > t].sum())) for t in (-1.0, *scores)])
         test = run.split == "test"
-        positives = int(run.targets[test, a].sum())
+        positives = int(run.labels.targets[test, a].sum())
         every = (np.sum(cuts, axis=0) for cuts in itertools.product(*choices))
         best = max(2 * hits / (accepted + positives) for accepted, hits in every) if positives else np.nan
         assert found[a] == pytest.approx(best, nan_ok=True)
 
 
 def test_no_policy_reaches_more_than_the_oracle_and_noise_is_optimistic() -> None:
-    content = arrays(1, pictures=600, folds=3, seeds=8)
+    content = arrays(1, images=600, folds=3, seeds=8)
     content["logits"] = np.random.default_rng(0).normal(size=content["logits"].shape).astype(np.float32)
-    run = Predictions(**content)
+    run = run_of(content)
     tuned, unseen = tune(run, POLICY), cross_fitted(run, POLICY)
     found = threshold_checks(run, tuned, unseen)
     assert (found.unachievable_oracle_f1 >= figures(run, tuned, unseen).value("f1_tuned")).all()
@@ -77,7 +78,7 @@ def test_no_policy_reaches_more_than_the_oracle_and_noise_is_optimistic() -> Non
 def test_an_attribute_without_a_positive_has_no_oracle() -> None:
     content = arrays(2)
     content["targets"][:, 3] = 0
-    run = Predictions(**content)
+    run = run_of(content)
     found = threshold_checks(run, tune(run, POLICY), cross_fitted(run, POLICY))
     assert np.isnan([found.optimism[3], found.unachievable_oracle_f1[3]]).all()
     assert np.isfinite(found.optimism[:3]).all()

@@ -5,13 +5,13 @@ import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scored import arrays, predictions
+from oracles import arrays, predictions, probabilities, run_of
 
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import metrics, thresholds
@@ -36,22 +36,29 @@ def test_sigmoid_is_the_formula_in_float64(logit: float) -> None:
     assert math.isclose(probability, 1 / (1 + math.exp(-logit)) if logit > -700 else 0, rel_tol=1e-15, abs_tol=1e-300)
 
 
+def member(run: Predictions, name: str) -> Any:
+    """An array of a run by its name in the file."""
+    if name == "attribute":
+        return np.array(run.labels.attributes)
+    return getattr(run.labels if name in ("targets", "observed") else run, name)
+
+
 @pytest.mark.parametrize("folds", [1, 3])
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path, folds: int) -> None:
     before = predictions(folds=folds)
     before.save(tmp_path / "predictions.npz")
     after = Predictions.load(tmp_path / "predictions.npz")
     for name, array in arrays(folds=folds).items():
-        np.testing.assert_array_equal(getattr(after, name), array)
-        assert getattr(after, name).dtype == array.dtype
-    np.testing.assert_array_equal(after.probabilities, before.probabilities)
+        loaded = member(after, name)
+        np.testing.assert_array_equal(loaded, array)
+        assert loaded.dtype == array.dtype
 
 
 def test_the_same_arrays_give_the_same_bytes_whatever_the_clock_or_memory_order(tmp_path: Path, saved: bytes) -> None:
     content = arrays()
     content["logits"] = np.asfortranarray(content["logits"])
     content["observed"] = np.asfortranarray(content["observed"])
-    Predictions(**content).save(tmp_path / "predictions.npz")
+    run_of(content).save(tmp_path / "predictions.npz")
     assert (tmp_path / "predictions.npz").read_bytes() == saved
     with zipfile.ZipFile(tmp_path / "predictions.npz") as archive:
         assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
@@ -68,19 +75,20 @@ def test_the_file_is_the_one_of_the_contract(tmp_path: Path, saved: bytes) -> No
 
 
 def with_truth(**options: Any) -> dict[str, Any]:
-    """The arguments of `Predictions` with a truth for all but a few cells; a picture has one truth in all its rows."""
+    """The arguments of `Predictions` with a truth for all but a few labels; an image has one truth in all its rows."""
     content = arrays(**options)
     rng = np.random.default_rng(1)
-    _, picture = np.unique(content["image_id"], return_inverse=True)
-    truth = rng.choice([-1, 0, 1], (len(picture), len(content["attribute"])), p=[0.1, 0.5, 0.4]).astype(np.int8)
-    return content | {"truth": truth[picture]}
+    _, image = np.unique(content["image_id"], return_inverse=True)
+    truth = rng.choice([-1, 0, 1], (image.max() + 1, len(content["attribute"])), p=[0.1, 0.5, 0.4]).astype(np.int8)
+    return content | {"truth": truth[image]}
 
 
 def test_the_truth_is_saved_where_there_is_one(tmp_path: Path, saved: bytes) -> None:
     content = with_truth()
-    Predictions(**content).save(tmp_path / "predictions.npz")
+    run_of(content).save(tmp_path / "predictions.npz")
     loaded = Predictions.load(tmp_path / "predictions.npz")
-    np.testing.assert_array_equal(loaded.truth, content["truth"])
+    assert loaded.truth is not None
+    np.testing.assert_array_equal(np.where(loaded.truth.observed, loaded.truth.targets, -1), content["truth"])
     with np.load(tmp_path / "predictions.npz", allow_pickle=False) as file:
         assert set(file.files) == {*content, "schema_version"}
         assert file["truth"].dtype == np.int8
@@ -91,7 +99,7 @@ def test_the_truth_is_saved_where_there_is_one(tmp_path: Path, saved: bytes) -> 
 @pytest.mark.parametrize("folds", [1, 3])
 def test_scoring_against_the_truth_is_scoring_on_relabelled_test_rows(folds: int) -> None:
     content = with_truth(folds=folds)
-    made = Predictions(**content)
+    made = run_of(content)
     test = content["split"] == "test"
     truth = content["truth"][test]
     relabelled = copy.deepcopy({name: array for name, array in content.items() if name != "truth"})
@@ -99,7 +107,7 @@ def test_scoring_against_the_truth_is_scoring_on_relabelled_test_rows(folds: int
     assert (relabelled["observed"] != content["observed"]).any()
     tuned = thresholds.tune(made, POLICY)
     own = tuned.values[:, content["fold"][~test]]
-    expected = metrics.figures(Predictions(**relabelled), tuned, own)
+    expected = metrics.figures(run_of(relabelled), tuned, own)
     found = metrics.against_truth(made, tuned)
     assert found is not None
     for name in ("f1_default", "f1_tuned", "average_precision", "roc_auc"):
@@ -114,12 +122,19 @@ def test_scoring_against_the_truth_is_scoring_on_relabelled_test_rows(folds: int
     assert metrics.against_truth(predictions(folds=folds), thresholds.tune(predictions(folds=folds), POLICY)) is None
 
 
-def test_rows_are_the_part_asked_for() -> None:
-    whole = predictions()
-    for fold in range(3):
-        for split in ("val", "test"):
-            expected = np.flatnonzero((whole.fold == fold) & (whole.split == split))
-            np.testing.assert_array_equal(np.arange(len(whole.fold))[whole.rows(fold, split)], expected)
+@pytest.mark.parametrize("fold", [None, 0, 1, 2])
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_part_is_the_rows_of_its_split_and_fold(split: Literal["val", "test"], fold: int | None) -> None:
+    run = predictions()
+    rows = run.split == split if fold is None else (run.split == split) & (run.fold == fold)
+    part = run.part(split, fold)
+    for name in ("fold", "group", "image_id"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(run, name)[rows])
+    np.testing.assert_array_equal(part.labels.targets, run.labels.targets[rows])
+    np.testing.assert_array_equal(part.labels.observed, run.labels.observed[rows])
+    np.testing.assert_array_equal(part.logits, run.logits[:, rows])
+    np.testing.assert_array_equal(part.probabilities, probabilities(run)[:, rows])
+    assert part.labels.attributes == run.labels.attributes
 
 
 def set_to(name: str, index: Any, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -157,9 +172,9 @@ def swap_rows(first: int, second: int) -> Callable[[dict[str, Any]], None]:
         (set_to("split", 0, "tes"), r"split: "),
         (swap_rows(0, 30), r"rows: expected folds 0 to 2 in order"),
         (lambda content: content.update(fold=content["fold"] + np.int16(1)), r"rows: expected folds 0 to 2"),
-        (set_to("image_id", 0, "image_7.jpg"), r"image_id: found a picture twice in one fold"),
-        (set_to("image_id", -1, "image_0.jpg"), r"image_id: found a picture twice among the test rows"),
-        (set_to("image_id", 0, "elsewhere.jpg"), r"image_id: found a picture that is a test row of no fold"),
+        (set_to("image_id", 0, "image_7.jpg"), r"image_id: found an image twice in one fold"),
+        (set_to("image_id", -1, "image_0.jpg"), r"image_id: found an image twice among the test rows"),
+        (set_to("image_id", 0, "elsewhere.jpg"), r"image_id: found an image that is a test row of no fold"),
         (set_to("group", slice(None), 0), r"group: found one with both"),
         (set_to("attribute", 0, "hat"), r"attribute, seed: found one twice"),
         (set_to("seed", 0, 10), r"attribute, seed: found one twice"),
@@ -172,7 +187,7 @@ def test_arrays_that_do_not_fit_together_are_refused(change: Callable[[dict[str,
     content = arrays()
     change(content)
     with pytest.raises(ValueError, match=message):
-        Predictions(**content)
+        run_of(content)
 
 
 def test_another_schema_version_is_named_with_ours(
@@ -241,4 +256,4 @@ def test_a_damaged_file_is_an_error_or_harmless(
     except UserError:
         return
     for name, array in arrays().items():  # a byte that nobody reads, such as a date
-        np.testing.assert_array_equal(getattr(loaded, name), array)
+        np.testing.assert_array_equal(member(loaded, name), array)

@@ -96,10 +96,10 @@ def test_claim_of_a_folder(tmp_path: Path) -> None:
 
 def test_claim_refuses_what_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
-    for place, found in ((tmp_path, "photo.jpg"), (tmp_path / "photo.jpg", "is a file")):
-        with pytest.raises(UserError, match=found):
+    for place, problem in ((tmp_path, "photo.jpg"), (tmp_path / "photo.jpg", "is a file")):
+        with pytest.raises(UserError, match=problem):
             run.claim(place, "a-1", "")
-        with pytest.raises(UserError, match=found):
+        with pytest.raises(UserError, match=problem):
             suite.claim(place)
 
 
@@ -215,11 +215,11 @@ def test_a_history_of_unequal_columns_is_a_bug(tmp_path: Path) -> None:
 
 
 def test_environment_names_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = environment(fake_suite.WEIGHTS, "torch", "cpu")
-    assert found["packages"]["numpy"] == np.__version__
-    assert found["processor"]
-    assert (found["engine"], found["weights"]["licence"]) == ("torch", "apache-2.0")
-    assert found["git_commit"] is None or len(found["git_commit"].removesuffix("-dirty")) == 40
+    content = environment(fake_suite.WEIGHTS, "torch", "cpu")
+    assert content["packages"]["numpy"] == np.__version__
+    assert content["processor"]
+    assert (content["engine"], content["weights"]["licence"]) == ("torch", "apache-2.0")
+    assert content["git_commit"] is None or len(content["git_commit"].removesuffix("-dirty")) == 40
 
 
 def test_the_commit_is_that_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,12 +273,12 @@ def test_collect_finds_done_failed_and_missing_runs_and_what_is_left_out(tmp_pat
     fake_suite.write_failed(failed, "b", "it broke")
     run.begin(unfinished, "x: 1\n")
     (tmp_path / "runs" / "old").mkdir()
-    found = index.collect(tmp_path)
-    assert [record.status.id for record in found.finished] == ["0-a"]
-    assert [record.status.id for record in found.failed] == ["1-b"]
-    assert found.missing == ["2-c", "3-d"]
-    assert (found.baseline, found.left_out) == ("1-b", ("old",))
-    assert list(found.names.values()) == [("a",), ("b",), ("c",), ("d",)]
+    collection = index.collect(tmp_path)
+    assert [record.status.id for record in collection.finished] == ["0-a"]
+    assert [record.status.id for record in collection.failed] == ["1-b"]
+    assert collection.missing == ["2-c", "3-d"]
+    assert (collection.baseline, collection.left_out) == ("1-b", ("old",))
+    assert list(collection.names.values()) == [("a",), ("b",), ("c",), ("d",)]
 
 
 def test_collect_takes_a_single_run_and_nothing_else(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_collect_takes_a_single_run_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="an unfinished run"):
         index.collect(tmp_path)
     fake_suite.write_run(tmp_path, "reference", fake_suite.predictions())
-    found = index.collect(tmp_path)
-    assert (found.name, found.baseline, list(found.names.values())) == (None, None, [("reference",)])
+    collection = index.collect(tmp_path)
+    assert (collection.name, collection.baseline, list(collection.names.values())) == (None, None, [("reference",)])
     with pytest.raises(UserError, match=r"suite\.json or status\.json"):
         index.collect(tmp_path / "nowhere")

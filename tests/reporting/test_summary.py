@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -10,14 +11,12 @@ from pathlib import Path
 
 import fake_suite
 import numpy as np
+import oracles
 import pandas as pd
 import pytest
-from sklearn import metrics as oracle
 
-from aimonk_bench import registry
 from aimonk_bench.errors import UserError
-from aimonk_bench.evaluation import thresholds
-from aimonk_bench.records import index, run, suite
+from aimonk_bench.records import files, index, run, suite
 from aimonk_bench.reporting import summary
 from aimonk_bench.reporting.summary import MACRO
 
@@ -36,50 +35,6 @@ def frame(folder: Path) -> pd.DataFrame:
     return summary.frame([summary.summarize(index.collect(folder))])
 
 
-def scored(folder: Path) -> dict[str, list[float]]:
-    """Every figure of a run, per attribute, by scikit-learn from predictions.npz and thresholds.json alone."""
-    with np.load(folder / run.PREDICTIONS) as file:
-        made = {name: file[name] for name in file.files}
-    tuned = np.array(json.loads((folder / run.THRESHOLDS).read_text())["thresholds"])
-    limits = thresholds.cross_fitted(run.read(folder).predictions, registry.Spec("per_attribute_f1"))
-    seen_val = np.cumsum(made["split"] == "val") - 1  # the place of a row among the validation rows
-    probability = 1 / (1 + np.exp(-made["logits"].astype(np.float64)))
-    figures: dict[str, list[float]] = {}
-    for a in range(len(made["attribute"])):
-        seen = made["observed"][:, a]
-        test, val = seen & (made["split"] == "test"), seen & (made["split"] == "val")
-        truth = made["targets"][:, a]
-        per_seed: dict[str, list[float]] = {}
-        for s in range(len(made["seed"])):
-            half, accepted = probability[s, :, a] > 0.5, probability[s, :, a] > tuned[s, made["fold"], a]
-            folds = [test & (made["fold"] == fold) for fold in np.unique(made["fold"])]
-            for name, value in {
-                "f1_default": oracle.f1_score(truth[test], half[test]),
-                "f1_tuned": oracle.f1_score(truth[test], accepted[test]),
-                "f1_validation": oracle.f1_score(truth[val], probability[s, val, a] > limits[s, seen_val[val], a]),
-                "precision": oracle.precision_score(truth[test], accepted[test]),
-                "recall": oracle.recall_score(truth[test], accepted[test]),
-                "accuracy_default": oracle.accuracy_score(truth[test], half[test]),
-                "accuracy_tuned": oracle.accuracy_score(truth[test], accepted[test]),
-                "average_precision": np.mean(
-                    [oracle.average_precision_score(truth[f], probability[s, f, a]) for f in folds]
-                ),
-                "roc_auc": np.mean([oracle.roc_auc_score(truth[f], probability[s, f, a]) for f in folds]),
-                "threshold": tuned[s, :, a].mean(),
-            }.items():
-                per_seed.setdefault(name, []).append(float(value))
-        prior = (made["train_positive"] / made["train_observed"])[made["fold"], a] > 0.5
-        constant = {
-            "n_observed": int(test.sum()),
-            "n_positive": int(truth[test].sum()),
-            "floor_f1": oracle.f1_score(truth[test], np.ones(test.sum())),
-            "prior_f1": oracle.f1_score(truth[test], prior[test], zero_division=0),
-        }
-        for name, value in {**{name: np.mean(values) for name, values in per_seed.items()}, **constant}.items():
-            figures.setdefault(name, []).append(value)
-    return figures
-
-
 def test_summary_csv_is_what_scikit_learn_computes_from_the_predictions(comparison: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(summary.to_csv(frame(comparison)))))
     assert list(rows[0]) == list(summary.COLUMNS)
@@ -87,18 +42,19 @@ def test_summary_csv_is_what_scikit_learn_computes_from_the_predictions(comparis
     for row in rows:
         by_run.setdefault(row["run"], []).append(row)
     assert [len(run_rows) for run_rows in by_run.values()] == [5] * 15
-    baseline = scored(comparison / "runs" / next(iter(by_run)))
+    baseline = oracles.scored(comparison / "runs" / next(iter(by_run)))
     for run_id, run_rows in list(by_run.items())[:3]:
-        expected = scored(comparison / "runs" / run_id)
+        expected = oracles.scored(comparison / "runs" / run_id)
         assert [row["attribute"] for row in run_rows] == [*ATTRIBUTES, MACRO]
-        for name, values in expected.items():
-            macro = sum(values) if name.startswith("n_") else np.mean(values)
-            fields = [row[name] for row in run_rows]
-            if name == "threshold":
-                assert fields.pop() == ""
-            np.testing.assert_allclose([float(x) for x in fields], [*values, macro][: len(fields)], rtol=1e-12)
-        delta = np.subtract(expected["f1_tuned"], baseline["f1_tuned"])
-        np.testing.assert_allclose([float(row["delta"]) for row in run_rows], [*delta, delta.mean()], atol=1e-12)
+        for row in run_rows:
+            figures = expected[row["attribute"]]
+            for name, value in figures.items():
+                if (name, row["attribute"]) == ("threshold", MACRO):
+                    assert row[name] == ""
+                else:
+                    np.testing.assert_allclose(float(row[name]), value, rtol=1e-12)
+            delta = figures["f1_tuned"] - baseline[row["attribute"]]["f1_tuned"]
+            np.testing.assert_allclose(float(row["delta"]), delta, atol=1e-12)
         assert {(row["state"], row["seeds"], row["seconds"], row["loss"]) for row in run_rows} == {
             ("done", "2", "1.25", "masked_bce")
         }
@@ -185,5 +141,7 @@ def test_a_summary_of_stored_scores_and_statistics_reads_no_predictions(tmp_path
     assert stats
     suite.write_statistics(tmp_path, stats)
     again = summary.summarize(index.collect(tmp_path))
-    assert again.statistics == stats
+    assert again.statistics
+    first, second = (files.plain(dataclasses.asdict(made)) for made in (again.statistics, stats))
+    assert first == second
     assert all("predictions" not in vars(record) for record in again.collection.finished)

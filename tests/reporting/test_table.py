@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from aimonk_bench.evaluation.cells import Cells
+from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.records import derived, index, run, suite
 from aimonk_bench.reporting import columns, heading, layout, summary, table
 from aimonk_bench.reporting.columns import BELOW, Detail, Gain, PValue, Range, Score, written
@@ -152,10 +152,11 @@ def test_nothing_is_cut_and_nothing_is_too_wide(name: str, width: int, request: 
 def few_rows(folder: Path, run_id: str) -> list[bool]:
     """Whether TP or FP + FN of an attribute, means over the seeds, is below 5."""
     made = run.read(folder / "runs" / run_id)
-    cells = Cells.of(made.predictions, derived.read_or_tune(made))
-    hits = (cells.accepted & cells.positive).sum(1).mean(0)
-    union = ((cells.accepted & cells.observed) | cells.positive).sum(1).mean(0)
-    return [bool(min(h, u - h) < 5) for h, u in zip(hits, union, strict=True)]
+    decisions = Decisions.of(made.predictions, derived.read_or_tune(made))
+    labels = decisions.labels
+    tp = (decisions.accepted & labels.positive).sum(1).mean(0)
+    union = ((decisions.accepted & labels.observed) | labels.positive).sum(1).mean(0)
+    return [bool(min(t, u - t) < 5) for t, u in zip(tp, union, strict=True)]
 
 
 def test_cells_at_each_width(comparison: Path) -> None:

@@ -30,12 +30,12 @@ def test_networks_that_share_stored_pixels_have_pooled_features_of_their_own(wor
 
 
 def test_the_association_test_is_computed_once_for_all_runs(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, computed = dataset.signal.before, []
+    real, computed = dataset.before_training, []
 
     def count(*arguments: Any, **options: Any) -> Any:
         computed.append(arguments)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(dataset.signal, "before", count)
+    monkeypatch.setattr(dataset, "before_training", count)
     assert execute(pair, pair.parent / "associated") == 0
     assert len(computed) == 1

@@ -19,7 +19,7 @@ from small_suite import execute, files_of_runs
 
 from aimonk_bench.suite import executors
 from aimonk_bench.suite.clock import Clock
-from aimonk_bench.suite.executors import SERIAL, Executors, TaskQueue, Workers
+from aimonk_bench.suite.executors import TaskQueue, Workers
 
 linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux which processes there are")
 
@@ -51,7 +51,7 @@ def die(driver: int) -> Answer:
 def collected(workers: Workers, *tasks: Any) -> list[Future[Answer]]:
     """The futures of tasks scored beside training in this process, in the order of their ends."""
     done: list[Future[Answer]] = []
-    queue = TaskQueue(Executors(SERIAL, workers), Clock())
+    queue = TaskQueue(Clock(), score=workers)
     for task in tasks:
         queue.submit("score", "a run", task, done.append)
     queue.finish()
@@ -61,7 +61,7 @@ def collected(workers: Workers, *tasks: Any) -> list[Future[Answer]]:
 def test_every_executor_leaves_the_same_files(suite: Path, pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`suite` has four runs and was executed serially, as they are too few for a worker."""
     expected = files_of_runs(suite)
-    monkeypatch.setattr("aimonk_bench.records.environment.cores", lambda: 1)
+    monkeypatch.setattr(executors, "cores", lambda: 1)
     monkeypatch.setattr(executors, "WORTHWHILE", 2)
     for name in ("auto", "processes"):
         assert execute(pair, pair.parent / name, f"run.executor={name}") == 0
@@ -88,7 +88,7 @@ def test_tasks_of_a_worker_that_dies_are_done_here(caplog: pytest.LogCaptureFixt
 
 def test_what_a_worker_is_behind_with_is_done_here() -> None:
     with Workers(1) as workers:
-        queue, done = TaskQueue(Executors(SERIAL, workers, limit=2), Clock()), []
+        queue, done = TaskQueue(Clock(), score=workers, limit=2), []
         for number in range(4):
             queue.submit("score", "a run", partial(answer, number), done.append)
         assert [future.result().pid == os.getpid() for future in done] == [True, True]
@@ -98,7 +98,7 @@ def test_what_a_worker_is_behind_with_is_done_here() -> None:
 
 def test_trainings_in_workers_are_dropped_after_an_interruption_and_scoring_goes_on_here() -> None:
     with Workers(1) as workers:
-        queue, done = TaskQueue(Executors(workers, workers), Clock()), []
+        queue, done = TaskQueue(Clock(), train=workers, score=workers), []
         queue.submit("train", "a run", partial(time.sleep, 600), done.append)
         queue.submit("score", "another run", partial(answer, 1), done.append)
         queue.drop_training()

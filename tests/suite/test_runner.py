@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import oracles
 import pytest
-from sklearn import metrics
 from small_suite import execute, no_progress, planned, rows_of, statuses
 
 from aimonk_bench import cli
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.errors import RunFailed
-from aimonk_bench.evaluation.predictions import Predictions
-from aimonk_bench.evaluation.thresholds import cross_fitted
-from aimonk_bench.registry import Spec
 from aimonk_bench.suite import runner, tasks
 from aimonk_bench.suite.clock import PHASES, Clock
 from aimonk_bench.suite.tasks import Training, TrainingResult
@@ -74,61 +70,9 @@ def test_encoding_is_charged_to_the_runs_that_needed_it(workplace: Path) -> None
     assert sum(spent) == pytest.approx(json.loads((out / "seconds.json").read_text())["encode"], abs=0.01)
 
 
-def scored(folder: Path) -> dict[str, dict[str, float]]:
-    """Attribute -> figure, by scikit-learn, from predictions.npz and thresholds.json alone; every class is present."""
-    crossed = cross_fitted(Predictions.load(folder / "predictions.npz"), Spec("per_attribute_f1"))
-    saved = np.load(folder / "predictions.npz")
-    tuned = np.array(json.loads((folder / "thresholds.json").read_text())["thresholds"])  # [S, F, A]
-    logits = saved["logits"].astype(np.float64)
-    found: dict[str, dict[str, float]] = {}
-    for a, attribute in enumerate(saved["attribute"].tolist()):
-        parts = {}
-        for split in ("val", "test"):
-            used = (saved["split"] == split) & saved["observed"][:, a]
-            probability = 1 / (1 + np.exp(-logits[:, used, a]))
-            parts[split] = saved["targets"][used, a], saved["fold"][used], probability
-        truth, fold, probability = parts["test"]
-        labels, _, scores = parts["val"]
-        limits = crossed[:, saved["observed"][saved["split"] == "val", a], a]
-        prior = (saved["train_positive"] / saved["train_observed"])[fold, a]
-
-        def counted(
-            score: Callable[..., float], split: str, cut: float | None, a: int = a, parts: Any = parts
-        ) -> float:
-            truth, fold, probability = parts[split]
-            cuts = tuned[:, fold, a] if cut is None else np.full(probability.shape, cut)
-            return float(np.mean([score(truth, p > t) for p, t in zip(probability, cuts, strict=True)]))
-
-        def ranked(score: Callable[..., float], truth: Any = truth, fold: Any = fold, p: Any = probability) -> float:
-            folds = np.unique(fold)
-            return float(np.mean([[score(truth[fold == k], row[fold == k]) for k in folds] for row in p]))
-
-        found[attribute] = {
-            "n_observed": len(truth),
-            "n_positive": truth.sum(),
-            "f1_default": counted(metrics.f1_score, "test", 0.5),
-            "f1_tuned": counted(metrics.f1_score, "test", None),
-            "f1_validation": np.mean([metrics.f1_score(labels, p > t) for p, t in zip(scores, limits, strict=True)]),
-            "threshold": tuned[:, :, a].mean(),
-            "precision": counted(metrics.precision_score, "test", None),
-            "recall": counted(metrics.recall_score, "test", None),
-            "accuracy_default": counted(metrics.accuracy_score, "test", 0.5),
-            "accuracy_tuned": counted(metrics.accuracy_score, "test", None),
-            "average_precision": ranked(metrics.average_precision_score),
-            "roc_auc": ranked(metrics.roc_auc_score),
-            "floor_f1": metrics.f1_score(truth, np.ones_like(truth)),
-            "prior_f1": metrics.f1_score(truth, prior > 0.5),
-        }
-    figures = list(found["attr1"])
-    found["macro"] = {name: np.mean([found[attribute][name] for attribute in found]) for name in figures}
-    for name in ("n_observed", "n_positive"):
-        found["macro"][name] *= len(found) - 1
-    return found
-
-
 def test_scikit_learn_reproduces_every_number_of_the_summary(suite: Path) -> None:
     ids = json.loads((suite / "suite.json").read_text())["ids"]
-    expected = {run_id: scored(suite / "runs" / run_id) for run_id in ids}
+    expected = {run_id: oracles.scored(suite / "runs" / run_id) for run_id in ids}
     rows = rows_of(suite / "summary.csv")
     assert len(rows) == 4 * 5
     for row in rows:
@@ -190,7 +134,7 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(
     real = tasks.train
 
     def fail_for_focal(training: Training, *options: Any) -> TrainingResult:
-        if training.config.loss.name == "focal":
+        if training.recipe.loss.name == "focal":
             raise RunFailed("loss is not finite at epoch 2")
         return real(training, *options)
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.training.batches import EpochBatches, Features, HeadRngs, TrainingRows
+from aimonk_bench.training.batches import EpochBatches, Features, HeadRngs
 from aimonk_bench.training.samplers import uniform
 
 
@@ -19,13 +19,14 @@ def test_generators_depend_on_seed_and_fold_alone_and_on_both():
     assert len({number for job in [(0, 0), (0, 1), (1, 0), (1, 1)] for number in firsts(*job)}) == 12
 
 
-def rows_of(images):
-    return TrainingRows(images.astype(np.int32), Labels(np.zeros((len(images), 1)), np.ones((len(images), 1), bool)))
+def draw(rows, jobs, view_probabilities, shape):
+    labels = Labels(np.zeros((60, 1)), np.ones((60, 1), bool))
+    return EpochBatches.draw(uniform, labels, rows, [HeadRngs.of(*job) for job in jobs], view_probabilities, shape)
 
 
 def test_views_are_drawn_by_their_probability():
     probabilities = np.array([0.2, 0.0, 0.8])
-    batches = EpochBatches.draw(uniform, [rows_of(np.arange(50))], [HeadRngs.of(0, 0)], probabilities, (300, 100))
+    batches = draw([np.arange(50)], [(0, 0)], probabilities, (300, 100))
     np.testing.assert_allclose(np.bincount(batches.views.ravel()) / 30_000, probabilities, atol=0.01)
 
 
@@ -33,8 +34,8 @@ def test_each_job_draws_from_its_own_rows_whatever_its_company():
     parts, jobs = [np.arange(0, 20), np.arange(30, 60), np.arange(0, 20)], [(0, 0), (0, 1), (1, 0)]
 
     def drawn(numbers):
-        rows, rngs = [rows_of(parts[number]) for number in numbers], [HeadRngs.of(*jobs[number]) for number in numbers]
-        return EpochBatches.draw(uniform, rows, rngs, np.array([0.5, 0.5]), (4, 5))
+        rows = [parts[number] for number in numbers]
+        return draw(rows, [jobs[number] for number in numbers], np.array([0.5, 0.5]), (4, 5))
 
     together, alone = drawn([0, 1, 2]), drawn([1])
     assert together.images.shape == together.views.shape == (4, 3, 5)

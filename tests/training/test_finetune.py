@@ -26,7 +26,7 @@ from aimonk_bench.records import index
 from aimonk_bench.records.run import read_history
 from aimonk_bench.suite import plan
 from aimonk_bench.tables import TABLES
-from aimonk_bench.training import checkpoints, finetune, sources
+from aimonk_bench.training import finetune, sources, state
 from aimonk_bench.training.batches import HeadRngs
 from aimonk_bench.training.finetune import fine_tune
 from aimonk_bench.training.recipe import Recipe, TrainingData, check
@@ -253,17 +253,17 @@ def test_a_run_leaves_the_same_files_and_goes_on_after_an_interruption(freeze, w
     files = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert "predictions.npz" in files
     assert "checkpoints" not in files
-    save, count = checkpoints.CheckpointFile.save, itertools.count(1)
+    save, count = state.Checkpoint.save, itertools.count(1)
 
-    def interrupted(self, state, *, done):
-        save(self, state, done=done)
+    def interrupted(self, fit_state, *, done):
+        save(self, fit_state, done=done)
         if next(count) == 5:
             raise RunFailed("pulled the plug")
 
-    monkeypatch.setattr(checkpoints.CheckpointFile, "save", interrupted)
+    monkeypatch.setattr(state.Checkpoint, "save", interrupted)
     assert cli.main([*argv, str(tmp_path / "parts")]) == 1
     assert list((tmp_path / "parts" / "checkpoints").iterdir())
-    monkeypatch.setattr(checkpoints.CheckpointFile, "save", save)
+    monkeypatch.setattr(state.Checkpoint, "save", save)
     assert cli.main([*argv, str(tmp_path / "parts")]) == 0
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == files
     for name in ("predictions.npz", "history.csv", "metrics.json", "thresholds.json"):

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from aimonk_bench.evaluation.audit import NEAR, Audit, copies, cut_chance
+from aimonk_bench.evaluation.audit import Audit
+from aimonk_bench.evaluation.duplicates import NEAR, copies, cut_chance
 from aimonk_bench.reporting.audit.findings import findings, n_pairs
 
 

@@ -8,7 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from aimonk_bench.evaluation.audit import FEWEST_PAIRS, LEVEL, NEAR, Audit, Dependence, conflicts, copies, cut_chance
+from aimonk_bench.evaluation.audit import Audit
+from aimonk_bench.evaluation.duplicates import FEWEST_PAIRS, NEAR, copies, cut_chance
+from aimonk_bench.evaluation.label_counts import conflicts
+from aimonk_bench.evaluation.missing_dependence import LEVEL, Dependence
 from aimonk_bench.evaluation.verdict import listed
 from aimonk_bench.reporting.words import count, number, p_value
 
@@ -116,8 +119,8 @@ def _share_of_copies(audit: Audit, a: int) -> str:
 
 def _differing(audit: Audit, a: int) -> list[np.ndarray]:
     """The rows of each group of copies whose observed labels of an attribute differ."""
-    observed = [rows[audit.observed[rows, a]] for rows in copies(audit.content)]
-    return [rows for rows in observed if len(np.unique(audit.targets[rows, a])) > 1]
+    observed = [rows[audit.labels.observed[rows, a]] for rows in copies(audit.content)]
+    return [rows for rows in observed if len(np.unique(audit.labels.targets[rows, a])) > 1]
 
 
 def _near_duplicates_cut(audit: Audit) -> Iterator[Finding]:

@@ -1,0 +1,269 @@
+"""Do images tell anything about labels: a test on the features before training, one on the predictions after it.
+
+In both, a group of duplicates is one row: the mean of its features or logits, and per attribute the majority of its
+observed labels; an attribute on which its labels tie is dropped for that group. Duplicates permuted apart would look
+like evidence.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from aimonk_bench.data.labels import Labels
+from aimonk_bench.evaluation.decisions import variance_factor
+from aimonk_bench.evaluation.metrics import roc_auc
+from aimonk_bench.evaluation.predictions import Predictions
+from aimonk_bench.evaluation.probe import probed, standardised
+from aimonk_bench.evaluation.resampling import by_group
+
+Array = npt.NDArray[Any]
+
+REPEATED = 0.01  # p up to which a test is made again with more permutations
+PERMUTATIONS_EACH = 200  # so many times the number of attributes: the smallest p, adjusted by Holm, is then 0.005
+_BLOCK_BYTES = 64 << 20  # permuted labels held at once
+_ROUNDING = 1e-6  # Q this close relative to the largest, and sums of ranks this close, are equal
+
+
+@dataclass(frozen=True, eq=False)
+class BeforeTraining:
+    """The association test before training, [A] each; NaN is undefined.
+
+    Attributes:
+        p: of the score test, not adjusted for the number of attributes.
+        auc: ROC AUC of the probe's out-of-fold scores, which is printed beside p and decides nothing.
+        n_positive, n_negative: groups with a positive, and with a negative label.
+        notes: why there is no p; "" where there is one.
+    """
+
+    p: Array
+    auc: Array
+    n_positive: Array
+    n_negative: Array
+    notes: list[str]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> BeforeTraining:
+        """The test as ``data.json`` holds it, under the names above.
+
+        Raises:
+            KeyError, TypeError, ValueError: the content is something else.
+        """
+        p, auc = (np.array(content[name], dtype=np.float64) for name in ("p", "auc"))  # None becomes NaN
+        positive, negative = (np.array(content[name], dtype=np.int64) for name in ("n_positive", "n_negative"))
+        return cls(p, auc, positive, negative, list(content["notes"]))
+
+
+@dataclass(frozen=True, eq=False)
+class AfterTraining:
+    """The association test after training, [A] each; NaN is undefined.
+
+    Attributes:
+        auc: ROC AUC, mean over seeds and over the folds that define it; a group counts once.
+        p: one-sided, not adjusted for the number of attributes. From any test that is valid for these predictions: one
+            that retrains on permuted labels may take the place of the default.
+        n_positive, n_negative: test groups with a positive, and with a negative label in those folds.
+    """
+
+    auc: Array
+    p: Array
+    n_positive: Array
+    n_negative: Array
+
+
+def before_training(
+    features: Array, labels: Labels, groups: Array, *, permutations: int | None = None, seed: int
+) -> BeforeTraining:
+    """Is any attribute associated with the features, before anything is trained?
+
+    The p-value is that of `score_test`, the AUC that of `probe.probe`.
+
+    Args:
+        features: [N, D] of the unaugmented images.
+        labels: [N, A].
+        groups: [N] duplicates share a number.
+        permutations: of `score_test`.
+        seed: of the permutations and of the probe's folds.
+    """
+    features, labels = one_row_per_group(features, labels, groups)
+    positive, negative = labels.counts()
+    notes = ["" if n1 and n0 else _one_class(n1, n0) for n1, n0 in zip(positive, negative, strict=True)]
+    with threadpool_limits(1, user_api="blas"):  # several wait for each other in eigh: ten times as long on a busy core
+        x, penalty = standardised(features)
+        scores = probed(x, penalty, labels, np.arange(len(features)), seed)
+        factor = _kernel_factor(x, penalty)
+        del x  # as large as the features
+        p = _score_tested(factor, labels, permutations, seed)
+    auc = roc_auc(np.nan_to_num(scores), labels, 0.5)
+    auc[(labels.observed & np.isnan(scores)).any(axis=0)] = np.nan
+    return BeforeTraining(p, auc, positive, negative, notes)
+
+
+def _one_class(positive: int, negative: int) -> str:
+    absent = "negative" if positive else "positive" if negative else "label"
+    return f"no observed {absent}: nothing to test"
+
+
+def score_test(features: Array, labels: Labels, *, permutations: int | None = None, seed: int) -> Array:
+    """p [A] of the global score test of a ridge model, by permutation; NaN without both classes.
+
+    Q = (y - mean)' K (y - mean) with K = G (G + 10)^-1 without its diagonal and G = X X' / D for standardised features
+    X: large where rows with similar features have similar labels. p = (1 + #{Q* >= Q}) / (1 + P) over P permutations of
+    an attribute's observed labels among its observed rows. There are no folds, so nothing depends on how they fall.
+
+    It sees what a linear head can use, above all along the directions in which the features vary most. It cannot see a
+    dependence that is not linear in the features, and has little power where few positives meet a signal spread over
+    many directions: no rejection does not mean that there is nothing to learn. With very few rows of one class few
+    permutations differ, and p cannot be small.
+
+    Memory beside the features: three float32 arrays of their size, and 200 MB.
+
+    Args:
+        features: [N, D] one row per group of duplicates.
+        labels: [N, A].
+        permutations: P; by default 999, and where they leave p <= 0.01, again 200 for every attribute if these are
+            more, so that p can be small enough for Holm.
+        seed: of the permutations.
+
+    Source: Goeman, van de Geer, van Houwelingen, Testing against a high dimensional alternative, JRSS B 68, 2006.
+    """
+    return _score_tested(_kernel_factor(*standardised(features)), labels, permutations, seed)
+
+
+def _score_tested(factor: Array, labels: Labels, permutations: int | None, seed: int) -> Array:
+    """`score_test` by a factor [N, d] of the kernel."""
+    values = np.full(labels.shape[1], np.nan)
+    first = permutations or 999
+    more = permutations or max(first, PERMUTATIONS_EACH * len(values))
+    for a, rows in enumerate(labels.observed.T):
+        positive = labels.positive[rows, a]
+        if positive.any() and not positive.all():
+            rng = np.random.default_rng([seed, a])
+            observed_factor = factor if rows.all() else factor[rows]
+            values[a] = _permutation_p(observed_factor, positive, first, rng)
+            if values[a] <= REPEATED and first < more:
+                values[a] = _permutation_p(observed_factor, positive, more, rng)
+    return values
+
+
+def _permutation_p(factor: Array, positive: Array, permutations: int, rng: np.random.Generator) -> float:
+    """Q of labels [n] against Q of their permutations, for the rows [n, d] of a factor of the kernel."""
+    centred = (positive - positive.mean()).astype(factor.dtype)
+    diagonal = np.einsum("nd,nd->n", factor, factor)
+    blocks = itertools.chain([centred[None]], _permuted(centred, permutations, rng))
+    statistic = np.concatenate([np.square(y @ factor).sum(axis=1) - np.square(y) @ diagonal for y in blocks])
+    reached = statistic[1:] >= statistic[0] - _ROUNDING * np.abs(statistic).max()
+    return float((1 + reached.sum()) / (1 + permutations))
+
+
+def _permuted(values: Array, permutations: int, rng: np.random.Generator) -> Iterator[Array]:
+    """Blocks [b, n] of permutations of the values [n], as many in all as asked for."""
+    block = max(1, _BLOCK_BYTES // (2 * values.nbytes))
+    for start in range(0, permutations, block):
+        yield rng.permuted(np.broadcast_to(values, (min(block, permutations - start), len(values))), axis=1)
+
+
+def _kernel_factor(x: Array, penalty: float) -> Array:
+    """Z [N, min(N, D)] with Z Z' = G (G + 10)^-1 = X (X'X + 10 D)^-1 X', of what `probe.standardised` gives."""
+    covariance = (x.T @ x).astype(np.float64)
+    root = np.linalg.cholesky(covariance + penalty * np.eye(x.shape[1]))
+    return np.asarray(x @ np.linalg.inv(root).T.astype(x.dtype))
+
+
+def after_training(predictions: Predictions, *, permutations: int | None = None, seed: int) -> AfterTraining:
+    """Do the trained heads rank the test rows better than chance? One-sided, per attribute.
+
+    Hold-out: the labels of the test groups are permuted against the fixed scores. The statistic, the AUC averaged over
+    seeds, is a linear rank statistic: T, the sum over the positives of their mean mid-rank. All permutations are
+    counted if there are no more than asked for, p = #{T* >= T} / #{T*}; else p = (1 + #) / (1 + P).
+
+    K folds: permuting labels against out-of-fold scores would reject too often, because the labels of each fold have
+    trained the heads of the others. Instead z = (mean fold AUC - 1/2) / (c SD0) against the normal distribution, with
+    SD0^2 = sum_k (n_k + 1) / (12 n1_k n0_k) / K^2 for the K folds that hold both classes, and
+    `decisions.variance_factor` for c^2. As a group is one row, SD0 counts groups.
+
+    NaN where no fold has both classes among its test rows.
+
+    Args:
+        permutations: P, for a hold-out; by default 9,999, or 200 for every attribute if these are more.
+        seed: of the permutations.
+    """
+    folds = [_test_groups(predictions, fold) for fold in range(predictions.folds)]
+    attributes = len(predictions.labels.attributes)
+    permutations = permutations or max(9999, PERMUTATIONS_EACH * attributes)
+    auc, p = np.full((2, attributes), np.nan)
+    counts = np.zeros((2, attributes), np.int64)
+    for a in range(attributes):
+        ranked = [_ranks(logits[:, :, a], labels.observed[:, a], labels.positive[:, a]) for logits, labels in folds]
+        defined = [(ranks, positive) for ranks, positive in ranked if positive.any() and not positive.all()]
+        if defined:
+            sizes = np.array([(positive.sum(), (~positive).sum()) for _, positive in defined])
+            auc[a] = np.mean([_rank_auc(ranks, positive) for ranks, positive in defined])
+            counts[:, a] = sizes.sum(axis=0)
+            if predictions.folds == 1:
+                p[a] = _rank_p(*defined[0], permutations, np.random.default_rng([seed, a]))
+            else:
+                p[a] = _normal_p(auc[a] - 0.5, variance_factor(predictions.folds) * _null_variance(sizes))
+    return AfterTraining(auc, p, *counts)
+
+
+def _test_groups(predictions: Predictions, fold: int) -> tuple[Array, Labels]:
+    """Logits [G, S, A] and labels [G, A] of the test groups of a fold."""
+    rows = predictions.part("test", fold)
+    logits = np.moveaxis(rows.logits.astype(np.float64), 0, 1)
+    flat, labels = one_row_per_group(logits.reshape(len(logits), -1), rows.labels, rows.group)
+    return flat.reshape(-1, *logits.shape[1:]), labels
+
+
+def _ranks(scores: Array, observed: Array, positive: Array) -> tuple[Array, Array]:
+    """Mid-ranks of the observed rows, averaged over the seeds of scores [G, S], and which of these are positive."""
+    by_seed = scores[observed].T
+    pairs = list(zip(np.sort(by_seed, axis=1), by_seed, strict=True))
+    ends = [[np.searchsorted(*pair, side=side) for pair in pairs] for side in ("left", "right")]
+    return np.mean(ends, axis=(0, 1)) + 0.5, positive[observed]
+
+
+def _rank_auc(ranks: Array, positive: Array) -> float:
+    """The share of (positive, negative) pairs in the right order, ties counting half."""
+    n1, n0 = int(positive.sum()), int((~positive).sum())
+    return float((ranks[positive].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
+
+
+def _rank_p(ranks: Array, positive: Array, permutations: int, rng: np.random.Generator) -> float:
+    """One-sided p of the sum of the positives' ranks among all ways to choose as many rows, or P random ones."""
+    n1 = int(positive.sum())
+    reached = ranks[positive].sum() - _ROUNDING
+    if math.comb(len(ranks), n1) <= permutations:
+        rows = np.array(list(itertools.combinations(range(len(ranks)), n1)))
+        return float((ranks[rows].sum(axis=1) >= reached).mean())
+    sums = np.concatenate([block[:, :n1].sum(axis=1) for block in _permuted(ranks, permutations, rng)])
+    return float((1 + (sums >= reached).sum()) / (1 + permutations))
+
+
+def _null_variance(sizes: Array) -> float:
+    """Variance of the mean of K fold AUCs without signal, for the (positives, negatives) [K, 2] of the folds."""
+    n1, n0 = sizes.T
+    return float(((n1 + n0 + 1) / (12 * n1 * n0)).sum() / len(sizes) ** 2)
+
+
+def _normal_p(value: float, variance: float) -> float:
+    """The probability that a normal variable of mean 0 exceeds the value."""
+    return math.erfc(value / math.sqrt(2 * variance)) / 2
+
+
+def one_row_per_group(values: Array, labels: Labels, groups: Array) -> tuple[Array, Labels]:
+    """The groups as rows, in ascending order: mean values [G, C] and majority labels [G, A], missing where they tie."""
+    _, first, member, size = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    means = values[first]
+    shared = size[member] > 1  # a copy of the others would double the memory
+    if shared.any():
+        means[size > 1] = by_group(values[shared], member[shared]) / size[size > 1, None]
+    positive, observed = by_group(labels.positive, member), by_group(labels.observed, member)
+    return means, Labels.of(2 * positive > observed, 2 * positive != observed, labels.attributes)
