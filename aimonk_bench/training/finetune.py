@@ -32,6 +32,7 @@ from aimonk_bench.training.batches import EpochBatches
 from aimonk_bench.training.entries import declared
 from aimonk_bench.training.fit import EpochCounter, Stage, fit_stages, torch_threads
 from aimonk_bench.training.heads import Heads
+from aimonk_bench.training.objective import shares
 from aimonk_bench.training.optimizers import OPTIMIZERS
 from aimonk_bench.training.outcome import JobOutcome, Trained, assemble
 from aimonk_bench.training.recipe import Recipe, TrainingData
@@ -222,9 +223,8 @@ class FineTunedNetwork:
             self._scaler.scale(value.sum()).backward()
             return value.detach()
         targets, weights, _ = self._objective.fill(labels, None)
-        shares = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
         values = []
-        for part in zip(inputs.chunk(parts), targets.chunk(parts, 1), shares.chunk(parts, 1), strict=True):
+        for part in zip(inputs.chunk(parts), targets.chunk(parts, 1), shares(weights).chunk(parts, 1), strict=True):
             value = (self._objective.loss(self._logits(part[0]), part[1]) * part[2]).sum()
             self._scaler.scale(value).backward()
             values.append(value.detach())

@@ -145,8 +145,8 @@ class StackedHeads:
     def keep(self, heads: np.ndarray) -> None:
         """Copy the weights of these heads, [H] bool."""
         chosen = torch.from_numpy(np.flatnonzero(heads)).to(self._stack.device)
-        for kept, now in ((self._kept.weight, self._heads.weight), (self._kept.bias, self._heads.bias)):
-            kept[chosen] = now[chosen]
+        self._kept.weight[chosen] = self._heads.weight[chosen]
+        self._kept.bias[chosen] = self._heads.bias[chosen]
 
     def restore(self) -> None:
         """Go back to the copies."""

@@ -53,7 +53,7 @@ Filled: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
 def _fill(labels: Labels, target: float | Tensor, weight: float = 1.0) -> Filled:
     """Missing labels get this target and this weight."""
     targets = torch.where(labels.observed, labels.targets, target)
-    return targets, torch.ones_like(targets).masked_fill_(~labels.observed, weight), None
+    return targets, torch.where(labels.observed, targets.new_ones(()), weight), None
 
 
 @declares(labels_only=True)

@@ -19,8 +19,7 @@ from aimonk_bench.training.set_losses import SET_LOSSES
 
 def shares(weights: Tensor) -> Tensor:
     """Each weight over the sum of its head's, 0 where nothing weighs: [H, B, A] -> [H, B, A]."""
-    total = weights.sum((-2, -1), keepdim=True)
-    return weights / (total + (total == 0))
+    return weights / weights.sum((-2, -1), keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 def reduce(values: Tensor, weights: Tensor) -> Tensor:

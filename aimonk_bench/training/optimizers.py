@@ -43,7 +43,7 @@ def _adam(parameters: Tensors, lr: Tensor, weight_decay: Tensor, *, decoupled: b
 
     Decoupled weight decay takes lr x decay x w from the weights.
     """
-    means, squares, steps = ([torch.zeros_like(each) for each in parameters] for _ in range(3))
+    means, squares, steps = ([torch.zeros_like(parameter) for parameter in parameters] for _ in range(3))
     decays, count = bool(weight_decay.any()), 0
 
     def move(gradients: Tensors, factor: float) -> None:
@@ -84,7 +84,7 @@ def sgd(
     w -= lr g, or with a momentum the decaying sum of g; Nesterov's looks one step ahead of that.
     """
     _check_sgd(momentum, nesterov)
-    sums, decays = [torch.zeros_like(each) for each in parameters], bool(weight_decay.any())
+    sums, decays = [torch.zeros_like(parameter) for parameter in parameters], bool(weight_decay.any())
 
     def move(gradients: Tensors, factor: float) -> None:
         for weight, gradient, total in zip(parameters, gradients, sums, strict=True):

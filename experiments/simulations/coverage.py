@@ -68,13 +68,14 @@ def _values(name: str, predictions: Predictions, thresholds: Thresholds) -> tupl
     scores, labels = rows.probabilities, rows.labels
     if kind in ("average_precision", "roc_auc"):
         parts = [rows.fold == number for number in range(predictions.folds)]
-        values = [metrics.METRICS[kind](scores[:, part], labels[part], 0.5) for part in parts]
+        values = [metrics.ranking(scores[:, part], labels[part])[kind] for part in parts]
         return np.mean(values, axis=(0, 1)), np.minimum(*labels.counts()) / predictions.folds
     limit = 0.5 if name.endswith("_default") else thresholds.values[:, rows.fold]
     accepted = scores > limit
     wrong = (labels.observed & (accepted != labels.positive)).sum(axis=1).mean(axis=0)
     right = (accepted & labels.positive).sum(axis=1).mean(axis=0)
-    return metrics.METRICS[kind](scores, labels, limit).mean(axis=0), np.minimum(right, wrong)
+    value: Array = getattr(metrics.Confusion.of(scores, labels, limit), kind)
+    return value.mean(axis=0), np.minimum(right, wrong)
 
 
 def retrained(world: World, sets: int, rng: np.random.Generator) -> Iterator[Row]:

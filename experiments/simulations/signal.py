@@ -26,7 +26,7 @@ from aimonk_bench.data.splits import Fold
 from aimonk_bench.evaluation import association, gain, thresholds, verdict
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.intervals import intervals
-from aimonk_bench.evaluation.metrics import roc_auc
+from aimonk_bench.evaluation.metrics import ranking
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
 from aimonk_bench.registry import Spec
 
@@ -142,7 +142,7 @@ def slope_for(scores: np.ndarray, positives: int, auc: float, rng: np.random.Gen
 
 
 def auc_of(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return roc_auc(scores, every(labels), 0.5)
+    return ranking(scores, every(labels))["roc_auc"]
 
 
 def everywhere(labels: np.ndarray) -> np.ndarray:
