@@ -81,8 +81,9 @@ def initial_head(features, attributes):
 def batches(small):
     """Rows and flips of every step, as `train_heads` draws them."""
     rngs, train = [HeadRngs.of(0, 0)], small.fold.train
+    shape = -(-len(train) // BATCH), BATCH
     for _ in range(EPOCHS):
-        drawn = EpochBatches.draw(uniform, small.labels, [train], rngs, VIEWS, (-(-len(train) // BATCH), BATCH))
+        drawn = EpochBatches.draw(uniform, small.labels, [train], rngs, VIEWS, shape)
         yield from zip(drawn.images[:, 0].astype(np.int64), drawn.views[:, 0] == 1, strict=True)
 
 
