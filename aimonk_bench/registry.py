@@ -87,7 +87,7 @@ def options_model(function: Callable[..., Any]) -> type[BaseModel]:
 
 
 def numeric_options(function: Callable[..., Any]) -> list[str]:
-    """The options of ``function`` that are floats: those a stack of heads can have a value of its own for."""
+    """The options of ``function`` that are floats: each head of a stack can have another value of them."""
     hints = _hints(function, include_extras=False)
     return [name for name, hint in hints.items() if float in (hint, *typing.get_args(hint))]
 

@@ -33,7 +33,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def feature_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A feature store of the tests' own, shared by all of them."""
+    """A feature store for tests alone, shared by all of them."""
     folder = tmp_path_factory.mktemp("store")
     os.environ["AIMONK_BENCH_CACHE"] = str(folder)
     return folder

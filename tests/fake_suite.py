@@ -56,7 +56,7 @@ def write_run(
     name: str,
     made: Predictions,
     *,
-    own: Mapping[str, str] | None = None,
+    run_columns: Mapping[str, str] | None = None,
     weights: Mapping[str, object] = WEIGHTS,
     n_listed: int = 60,
 ) -> None:
@@ -72,7 +72,9 @@ def write_run(
     run.write_metrics(folder, scores.score(made, tuned, policy))
     run.write_reliability(folder, scores.reliability(made, "none"))
     seconds = {"encode": 0.5, "train": 1.25, "score": 0.1}
-    run.end(folder, Status(folder.name, "done", seconds, None, tuple(name.split(" + ")), own or columns(), (1, 0)))
+    run.end(
+        folder, Status(folder.name, "done", seconds, None, tuple(name.split(" + ")), run_columns or columns(), (1, 0))
+    )
 
 
 def write_failed(folder: Path, name: str, reason: str) -> None:
@@ -83,8 +85,8 @@ def write_failed(folder: Path, name: str, reason: str) -> None:
 
 def write_suite(folder: Path, names: Sequence[str], baseline: int = 0, *, name: str = "comparison") -> list[Path]:
     """``suite.json`` for runs of these names; the folders of the runs are returned, yet to be written."""
-    ids = [f"{i}-" + "".join(c if c.isalnum() else "-" for c in own)[:20] for i, own in enumerate(names)]
-    parts = tuple(tuple(own.split(" + ")) for own in names)
+    ids = [f"{i}-" + "".join(c if c.isalnum() else "-" for c in run_name)[:20] for i, run_name in enumerate(names)]
+    parts = tuple(tuple(run_name.split(" + ")) for run_name in names)
     record = suite.SuiteRecord(name, "f" * 64, ids[baseline], tuple(ids), parts)
     suite.write(folder, record)
     return [folder / suite.RUNS / run_id for run_id in ids]
@@ -94,13 +96,14 @@ LOSSES = ("masked_bce", "pos_weight", "focal(gamma=1.0)", "asymmetric", "class_b
 SAMPLERS = ("uniform", "repeat_factor", "class_aware")
 
 
-def comparison(folder: Path, **made: object) -> list[str]:
+def comparison(folder: Path, **made: Any) -> list[str]:
     """15 runs of 5 losses x 3 samplers: 13 done, one failed, one not run. Returns the names."""
     grid = [(loss, sampler) for loss in LOSSES for sampler in SAMPLERS]
     names = [f"{loss} + {sampler}" for loss, sampler in grid]
     folders = write_suite(folder, names)
-    for i, (place, own) in enumerate(zip(folders[:-2], grid, strict=False)):
+    for i, (place, axis_values) in enumerate(zip(folders[:-2], grid, strict=False)):
         signal = 0.4 + (i * 5 % 13) / 13
-        write_run(place, names[i], predictions(signal=signal, noise=i, **made), own=columns(*own))  # type: ignore[arg-type]  # options of predictions
+        run_predictions = predictions(signal=signal, noise=i, **made)
+        write_run(place, names[i], run_predictions, run_columns=columns(*axis_values))
     write_failed(folders[-2], names[-2], "loss is not finite at epoch 3")
     return names

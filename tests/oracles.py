@@ -14,6 +14,7 @@ from sklearn import metrics
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.decisions import Decisions
+from aimonk_bench.evaluation.metrics import Confusion, ranking
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
 from aimonk_bench.evaluation.thresholds import Thresholds
 
@@ -116,6 +117,17 @@ def decisions(accepted: Array, labels: Labels, group: Array | None = None, fold:
     return Decisions(accepted, labels, group, fold, rows)
 
 
+METRICS = ("precision", "recall", "f1", "accuracy", "average_precision", "roc_auc")
+
+
+def metric(name: str, scores: Array, labels: Labels, thresholds: Any = 0.5) -> Array:
+    """A metric of the package by its name."""
+    if name in ("average_precision", "roc_auc"):
+        return ranking(scores, labels)[name]
+    value: Array = getattr(Confusion.of(scores, labels, thresholds), name)
+    return value
+
+
 # Figures, by scikit-learn ---------------------------------------------------------------------------------------------
 
 
@@ -145,7 +157,7 @@ def scored(folder: Path) -> dict[str, dict[str, float]]:
     seeds, split, fold = range(len(made["seed"])), made["split"], made["fold"]
     scores = 1 / (1 + np.exp(-made["logits"].astype(np.float64)))
     unseen = cross_fitted(scores, made)
-    found: dict[str, dict[str, float]] = {}
+    result: dict[str, dict[str, float]] = {}
     for a, attribute in enumerate(made["attribute"].tolist()):
         targets, observed = made["targets"][:, a], made["observed"][:, a]
         test, val = observed & (split == "test"), observed & (split == "val")
@@ -157,27 +169,27 @@ def scored(folder: Path) -> dict[str, dict[str, float]]:
             folds = [test & (fold == number) for number in np.unique(fold)]
             return float(np.mean([figure(name, scores[s, f, a], targets[f], 0.5) for s in seeds for f in folds]))
 
-        half, own = np.full(scores.shape[:2], 0.5), tuned[:, fold, a]
+        half, of_rows = np.full(scores.shape[:2], 0.5), tuned[:, fold, a]
         prevalence = (made["train_positive"] / made["train_observed"])[fold, a]
-        found[attribute] = {
+        result[attribute] = {
             "n_observed": int(test.sum()),
             "n_positive": int(targets[test].sum()),
             "f1_default": counted("f1", half, test),
-            "f1_tuned": counted("f1", own, test),
+            "f1_tuned": counted("f1", of_rows, test),
             "f1_validation": counted("f1", unseen[:, :, a], val),
             "threshold": tuned[:, :, a].mean(),
-            "precision": counted("precision", own, test),
-            "recall": counted("recall", own, test),
+            "precision": counted("precision", of_rows, test),
+            "recall": counted("recall", of_rows, test),
             "accuracy_default": counted("accuracy", half, test),
-            "accuracy_tuned": counted("accuracy", own, test),
+            "accuracy_tuned": counted("accuracy", of_rows, test),
             "average_precision": ranked("average_precision"),
             "roc_auc": ranked("roc_auc"),
             "floor_f1": figure("f1", np.ones(test.sum()), targets[test], 0.5),
             "prior_f1": figure("f1", prevalence[test], targets[test], 0.5),
         }
-    columns = {name: [figures[name] for figures in found.values()] for name in found[attribute]}
-    found["macro"] = {name: np.sum(x) if name.startswith("n_") else np.mean(x) for name, x in columns.items()}
-    return found
+    columns = {name: [figures[name] for figures in result.values()] for name in result[attribute]}
+    result["macro"] = {name: np.sum(x) if name.startswith("n_") else np.mean(x) for name, x in columns.items()}
+    return result
 
 
 # Thresholds, by brute force -------------------------------------------------------------------------------------------
@@ -198,13 +210,13 @@ def exact_f1(threshold: float, pairs: Pairs) -> Fraction:
 def candidates(pairs: Pairs) -> list[float]:
     """Every threshold that the contract names."""
     scores = sorted({score for score, _ in pairs})
-    found = [(1 + scores[-1]) / 2]
+    result = [(1 + scores[-1]) / 2]
     if scores[0] > 0:  # else min / 2 accepts what the next candidate does
-        found.append(scores[0] / 2)
+        result.append(scores[0] / 2)
     for lower, upper in itertools.pairwise(scores):
         middle = (lower + upper) / 2
-        found.append(middle if middle < upper else lower)
-    return found
+        result.append(middle if middle < upper else lower)
+    return result
 
 
 def brute_force(pairs: Pairs, quality: Callable[..., Any] = exact_f1) -> float:

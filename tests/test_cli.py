@@ -287,7 +287,7 @@ def test_doctor_finds_nothing_wrong_here(capsys: pytest.CaptureFixture[str]) -> 
 def test_doctor_says_why_the_weights_of_a_backbone_cannot_be_had(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(weights, "_sources", lambda kind, entry: [("package", lambda: weights._packaged(None, entry))])
+    monkeypatch.setattr(weights, "_sources", lambda kind, entry: {"package": lambda: weights._packaged(None, entry)})
     assert run("doctor", "resnet34") == 0
     note = capsys.readouterr().out.partition("the weights of resnet34 cannot be had here")[2].splitlines()
     assert "  tried resnet34, package: no weight package is known for this backbone" in note
@@ -307,7 +307,7 @@ def test_doctor_counts_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatc
 def test_synthetic_writes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("data", "synthetic", tmp_path / "set", "--images", 12, "--size", 32, "--missing", 0.5) == 0
     assert len((tmp_path / "set" / "labels.txt").read_text().splitlines()) == 12
-    assert capsys.readouterr() == ("", f"wrote 12 pictures, labels.txt and truth.csv to {tmp_path / 'set'}\n")
+    assert capsys.readouterr() == ("", f"wrote 12 images, labels.txt and truth.csv to {tmp_path / 'set'}\n")
     assert run("data", "synthetic", tmp_path / "set", "--images", 12, "--size", 32, "--missing", 0.5) == 0
     assert capsys.readouterr() == ("", f"{tmp_path / 'set'} holds this data set already\n")
     assert run("data", "synthetic", tmp_path / "set", "--images", 3) == 2

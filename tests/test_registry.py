@@ -79,14 +79,12 @@ def test_an_integer_is_accepted_for_a_number_and_becomes_one():
     ],
 )
 def test_a_wrong_value_is_explained(value, path, message, on_key):
-    [(found_path, found, found_on_key)] = messages(value)
-    assert found == message
-    assert (found_path, found_on_key) == (path, on_key)
+    assert messages(value) == [(path, message, on_key)]
 
 
 def test_all_problems_of_one_entry_are_found_at_once():
-    found = messages({"name": "scale", "factor": "x", "mode": 3, "other": 1})
-    assert sorted(path for path, _, _ in found) == [("factor",), ("mode",), ("other",)]
+    problems = messages({"name": "scale", "factor": "x", "mode": 3, "other": 1})
+    assert sorted(path for path, _, _ in problems) == [("factor",), ("mode",), ("other",)]
 
 
 def test_build_binds_the_options():

@@ -344,16 +344,4 @@ ENTRIES: dict[tuple[str, ...], tuple[str, str]] = {  # key that names an entry -
     ("train", "schedule"): ("schedule", "schedules"),
 }
 UNION_TAGS = {"Values", "PerAttribute", "Holdout", "KFold"}  # pydantic puts them into the paths of its errors
-MODELS: dict[str | int, type[Section]] = {  # key or union tag in such a path -> the section it leads to
-    "data": DataConfig,
-    "hide": HideConfig,
-    "Values": Values,
-    "PerAttribute": Values,
-    "Holdout": Holdout,
-    "KFold": KFold,
-    "backbone": BackboneConfig,
-    "transform": TransformConfig,
-    "train": TrainConfig,
-    "plot": PlotConfig,
-    "run": RunConfig,
-}
+SECTIONS = {model.__name__.removesuffix("Config").lower(): model for model in Section.__subclasses__()}  # by key

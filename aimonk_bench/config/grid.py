@@ -41,13 +41,11 @@ class Suite:
     Attributes:
         name: the suite's name.
         base: the config without the axes.
-        axes: axis key -> labels of its values, excluded ones too.
         baseline: index of the baseline in ``runs``.
     """
 
     name: str
     base: Config
-    axes: dict[str, list[str]]
     runs: tuple[SuiteRun, ...]
     baseline: int
 
@@ -193,7 +191,8 @@ def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
     if not sound:
         return None, faults
     grid = _Grid(base_tree, section.children["axes"].children, tables)
-    baseline, excluded = section.children["baseline"], section.children.get("exclude", tree).items
+    baseline, exclude = section.children["baseline"], section.child("exclude")
+    excluded = exclude.items if exclude else []
     cells, more = grid.cells()
     faults += more
     if base is None or faults:
@@ -204,9 +203,8 @@ def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
     index, more = grid.baseline(cells, left, baseline)
     if faults or more:
         return None, faults + more
-    axes = {key: list(dict.fromkeys(label(cell.config, key, tables) for cell in cells)) for key in grid.axes}
-    runs = tuple(SuiteRun(tuple(label(cell.config, key, tables) for key in axes), cell.config) for cell in left)
-    return Suite(base.name, base, axes, runs, index), []
+    runs = tuple(SuiteRun(tuple(label(cell.config, key, tables) for key in grid.axes), cell.config) for cell in left)
+    return Suite(base.name, base, runs, index), []
 
 
 def _structure(tree: Node) -> tuple[list[Fault], bool]:

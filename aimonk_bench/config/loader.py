@@ -13,7 +13,7 @@ import yaml
 from aimonk_bench.config import grid, reader
 from aimonk_bench.config.fields import Config, Tables
 from aimonk_bench.config.nodes import Fault, fault, scalar
-from aimonk_bench.config.sources import Sources, assemble, user_error
+from aimonk_bench.config.sources import Sources, user_error
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def load(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_pat
     Raises:
         UserError: every problem, one line each: ``file:line:column: key: found X, expected Y``.
     """
-    sources = assemble(path, overrides)
+    sources = Sources(path, overrides)
     tree, faults = sources.tree(sources.overrides), list(sources.faults)
     suite = tree.child("suite")
     if suite is not None:
@@ -50,7 +50,7 @@ def load_suite(path: Path, tables: Tables, overrides: Sequence[str] = (), *, che
     Raises:
         UserError: as `load`; also for a missing ``suite`` and for an override of a key that is an axis.
     """
-    sources = assemble(path, overrides)
+    sources = Sources(path, overrides)
     tree, faults = sources.tree(sources.overrides), list(sources.faults)
     faults += reader.absent(tree) if check_paths else []
     if "suite" not in tree.children:
@@ -79,7 +79,7 @@ def is_suite(path: Path) -> bool:
     Raises:
         UserError: it cannot be read as YAML.
     """
-    return "suite" in assemble(path, ()).file.children
+    return "suite" in Sources(path).file.children
 
 
 def dump(config: Config) -> str:

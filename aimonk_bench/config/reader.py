@@ -13,7 +13,7 @@ from aimonk_bench import registry
 from aimonk_bench.config import rules
 from aimonk_bench.config.fields import (
     ENTRIES,
-    MODELS,
+    SECTIONS,
     UNION_TAGS,
     Config,
     Tables,
@@ -57,12 +57,13 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
 
 
 def _keys_at(path: registry.Path) -> Sequence[str]:
-    model = next((MODELS[part] for part in reversed(path) if part in MODELS), None)
+    """The keys of the section that a path of a pydantic error leads to: its key or union tag stands in the path."""
+    model = next((SECTIONS[key] for part in reversed(path) if (key := str(part).lower()) in SECTIONS), None)
     return list(model.model_fields) if model else [*Config.model_fields, "extends", "suite"]
 
 
 def _fill_entries(data: dict[str, Any], tables: Tables) -> list[Problem]:
-    """Replace every entry named in ``data``, or the default, by its complete Spec; a bad one by a stand-in."""
+    """Replace every entry named in ``data``, or the default, by its complete Spec; a bad one by the default."""
     problems = []
     for path, (kind, table) in ENTRIES.items():
         in_train = path[0] == "train"

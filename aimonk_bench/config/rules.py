@@ -31,11 +31,12 @@ def importer_options(data: DataConfig, importer: str, importers: Table) -> Itera
     for key in dict.fromkeys(key for fields in options.values() for key in fields):
         value, field = getattr(data, key), options[importer].get(key)
         if field is None and value is not None:
-            readers = " and ".join(name for name, fields in options.items() if key in fields)
-            yield Problem((key,), show(value), f"null, because {importer} does not read it; {readers} would")
+            readers = ", ".join(name for name, fields in options.items() if key in fields)
+            expected = f"null, because {importer} does not read it (importers that do: {readers})"
+            yield Problem((key,), show(value), expected)
         if field is not None and field.is_required() and value is None:
             choices = " or ".join(map(str, get_args(field.annotation)))
-            yield Problem((key,), "null", f"{choices}, which {importer} needs")
+            yield Problem((key,), "null", f"{choices}, because {importer} needs it")
 
 
 def _data(config: Config, tables: Tables) -> Iterator[Problem]:
@@ -68,7 +69,7 @@ def _transform(config: Config, tables: Tables) -> Iterator[Problem]:
 
 
 def _candidates(config: Config, need: str) -> list[tuple[str, str]]:
-    """(name, name in a message) of the backbone, and of the fallback, which must fulfil the same ``need``."""
+    """(name, name in a message) of the backbone and of the fallback, which must meet the same ``need``."""
     name, fallback = config.backbone.name, config.backbone.fallback
     role = f" (the declared fallback, which must {need} too)"
     return [(name, name), *([(fallback, fallback + role)] if fallback else [])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 from aimonk_bench import registry
@@ -16,7 +16,6 @@ from aimonk_bench.errors import UserError
 PACKAGE = Path(__file__).parents[1]
 
 
-@dataclass
 class Sources:
     """One config as it is written.
 
@@ -27,32 +26,68 @@ class Sources:
         notes: what the user should know: a shipped config was taken, a truth was dropped.
     """
 
-    file: Node
-    overrides: list[Node]
-    faults: list[Fault]
-    notes: list[str]
+    def __init__(self, path: Path, overrides: Sequence[str] = ()) -> None:
+        """Read a file, all that it extends, and overrides ``key.sub=value``.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        self.faults: list[Fault] = []
+        self.notes: list[str] = []
+        self._broken: list[Fault] = []  # faults of files that cannot be used
+        self._trees: dict[str, Node | None] = {}  # by absolute path, None where the file is broken
+        shown = _resolved("", str(path))
+        if shown != os.path.normpath(path):
+            self.notes.append(f"{path}: no such file here; the config that comes with the program is taken: {shown}")
+        tree = self._read(shown, (), None)
+        self.overrides = [layer for text in overrides if (layer := _override(text, self.faults))]
+        if tree is None or self._broken:
+            raise user_error(self._broken + self.faults)
+        self.file = _named(merge(Node({"name": Node(path.stem, tree.at)}, tree.at), tree))
 
     def tree(self, overrides: Sequence[Node]) -> Node:
         """The file with these overrides laid over it as one: a new name among them does not undo the others."""
         return _over(self.file, functools.reduce(merge, overrides), self.notes) if overrides else self.file
 
+    def _read(self, shown: str, above: tuple[str, ...], named_at: Place | None) -> Node | None:
+        """The merged tree of one file, or None if it is broken.
 
-def assemble(path: Path, overrides: Sequence[str]) -> Sources:
-    """Read a file, all that it extends, and overrides ``key.sub=value``.
+        Args:
+            shown: the file as messages name it.
+            above: the files being read; every one extends the next.
+            named_at: where ``extends`` names it.
+        """
+        path = os.path.abspath(shown)
+        if path in (os.path.abspath(other) for other in above) and named_at is not None:
+            cycle = " -> ".join([*above, shown])
+            self._broken.append(fault(named_at, ("extends",), f"a cycle: {cycle}", "a file that ends it"))
+            return None
+        if path not in self._trees:
+            try:
+                self._trees[path] = self._merged(shown, above)
+            except Broken as error:
+                problem = error.fault
+                if not problem.at.line:  # the file itself, not a place in it
+                    shipped = "" if os.path.exists(path) else f", here or in {shipped_configs()}"
+                    problem = replace(problem, text=problem.text + shipped)
+                    problem = Fault(named_at, f"extends: {problem}") if named_at else problem
+                self._broken.append(problem)
+                self._trees[path] = None
+        return self._trees[path]
 
-    Raises:
-        UserError: a file cannot be read.
-    """
-    reader = _Reader()
-    shown = _resolved("", str(path))
-    if shown != os.path.normpath(path):
-        reader.notes.append(f"{path}: no such file here; the config that comes with the program is taken: {shown}")
-    tree = reader.tree(shown, (), None)
-    layers = [layer for text in overrides if (layer := _override(text, reader.faults))]
-    if tree is None or reader.broken:
-        raise user_error(reader.broken + reader.faults)
-    named = _named(merge(Node({"name": Node(path.stem, tree.at)}, tree.at), tree))
-    return Sources(named, layers, reader.faults, reader.notes)
+    def _merged(self, shown: str, above: tuple[str, ...]) -> Node | None:
+        path = Path(os.path.abspath(shown))
+        origin = Place(shown, 1, 1, _start_of_paths(path))
+        written = parse(read_text(path, shown), origin, self.faults)
+        if not isinstance(written.value, dict):
+            content = {type(None): "an empty file", list: "a list"}.get(type(written.value), "a single value")
+            raise Broken(fault(written.at, (), content, "a map of config keys"))
+        merged: Node | None = Node({}, origin)
+        for base in _bases(written):
+            tree = self._read(_resolved(os.path.dirname(shown), str(base.value)), (*above, shown), base.at)
+            merged = _over(_named(merged), tree, self.notes) if merged and tree else None
+        keys = {key: node for key, node in written.children.items() if key != "extends"}
+        return _over(_named(merged), replace(written, value=keys, at=origin), self.notes) if merged else None
 
 
 def user_error(faults: Sequence[Fault]) -> UserError:
@@ -93,15 +128,15 @@ def _start_of_paths(file: Path) -> Path:
 
 def _over(old: Node, new: Node, notes: list[str]) -> Node:
     """Lay ``new`` over ``old``; other labels drop an inherited truth, which is about other images."""
-    inherited, changed = old.children.get("data", old).children, new.children.get("data", new).children
+    inherited, changed = (data.children if (data := tree.child("data")) else {} for tree in (old, new))
     if "labels" in changed and "truth" not in changed and "labels" in inherited and "truth" in inherited:
         if inherited["truth"].value is not None:
             notes.append(
                 f"{changed['labels'].at}: data.labels: the inherited data.truth ({inherited['truth'].at}) is dropped, "
                 "because it is about other labels; set data.truth if there is one for these"
             )
-        data = replace(old.children["data"], value={key: node for key, node in inherited.items() if key != "truth"})
-        old = replace(old, value={**old.children, "data": data})
+        without = {key: node for key, node in inherited.items() if key != "truth"}
+        old = replace(old, value={**old.children, "data": replace(old.children["data"], value=without)})
     return merge(old, new)
 
 
@@ -113,60 +148,6 @@ def _named(tree: Node) -> Node:
         if node and isinstance(node.value, dict) and identity not in node.value:
             filled[section] = replace(node, value={identity: Node(name, node.at), **node.value})
     return replace(tree, value=filled)
-
-
-@dataclass
-class _Reader:
-    """Reads files and merges each over those it extends; ``broken`` are the faults that make the tree useless."""
-
-    faults: list[Fault] = field(default_factory=list)
-    broken: list[Fault] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    trees: dict[str, Node | None] = field(default_factory=dict)
-
-    def tree(self, shown: str, above: tuple[str, ...], named_at: Place | None) -> Node | None:
-        """The merged tree of one file, or None if it is broken.
-
-        Args:
-            shown: the file as messages name it.
-            above: the files being read, each extended by the one before.
-            named_at: where ``extends`` names it.
-        """
-        path = os.path.abspath(shown)
-        if path in (os.path.abspath(other) for other in above) and named_at is not None:
-            cycle = " -> ".join([*above, shown])
-            self.broken.append(fault(named_at, ("extends",), f"a cycle: {cycle}", "a file that ends it"))
-            return None
-        if path not in self.trees:
-            try:
-                self.trees[path] = self._merged(shown, above)
-            except Broken as error:
-                problem = error.fault
-                if named_at is not None and not problem.at.line:  # the file itself, not a place in it
-                    problem = Fault(named_at, f"extends: {problem}{self._also_looked_in(path)}")
-                self.broken.append(problem)
-                self.trees[path] = None
-        return self.trees[path]
-
-    def _also_looked_in(self, path: str) -> str:
-        shipped = shipped_configs()
-        return "" if os.path.exists(path) or shipped is None else f", here or in {shipped}"
-
-    def _merged(self, shown: str, above: tuple[str, ...]) -> Node | None:
-        path = Path(os.path.abspath(shown))
-        origin = Place(shown, 1, 1, _start_of_paths(path))
-        written = parse(read_text(path, shown), origin, self.faults)
-        if not isinstance(written.value, dict):
-            content = {type(None): "an empty file", list: "a list"}.get(type(written.value), "a single value")
-            raise Broken(fault(written.at, (), content, "a map of config keys"))
-        merged: Node | None = Node({}, origin)
-        for base in _bases(written):
-            tree = self.tree(_resolved(os.path.dirname(shown), str(base.value)), (*above, shown), base.at)
-            merged = _over(_named(merged), tree, self.notes) if merged and tree else None
-        written = replace(
-            written, value={key: node for key, node in written.value.items() if key != "extends"}, at=origin
-        )
-        return _over(_named(merged), written, self.notes) if merged else None
 
 
 def _bases(written: Node) -> list[Node]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,6 @@ from aimonk_bench.config.fields import Mechanism
 from aimonk_bench.data.labels import Labels
 
 Array = NDArray[Any]
-
-MECHANISMS: tuple[Mechanism, ...] = get_args(Mechanism)
 
 
 def hide(

@@ -17,9 +17,8 @@ from typing import Any, Literal
 
 from aimonk_bench.registry import nearest
 
-Cell = (
-    str | bool | None
-)  # a token that `data.values` explains, or the state: True positive, False negative, None missing
+# A token that `data.values` explains, or the state itself: True positive, False negative, None missing.
+Cell = str | bool | None
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,12 @@ class Row:
 
 @dataclass
 class Sheet:
-    """What an importer read.
+    """The content of a label file as an importer read it.
 
     Attributes:
-        attributes: name -> the line it first stands on, 0 if it comes from the config.
+        attributes: name -> the first line that has it, 0 if it comes from the config.
         rows: in the order of the file.
-        problems: (line, what is wrong); a row with a problem is not in ``rows``.
+        problems: (line, message); a row with a problem is not in ``rows``.
     """
 
     attributes: dict[str, int] = field(default_factory=dict)

@@ -20,8 +20,9 @@ from aimonk_bench.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-State = bool | None  # positive, negative, missing
-STATES = {True: "positive", False: "negative", None: "missing"}
+State = bool | None
+STATES: dict[str, State] = {"positive": True, "negative": False, "missing": None}
+WORDS = {state: word for word, state in STATES.items()}
 
 
 def load(data: DataConfig) -> LabelFile:
@@ -56,8 +57,8 @@ def load(data: DataConfig) -> LabelFile:
             logger.warning("%s: %s; set data.importer if that is wrong", data.labels, note)
         raise _error(data, sheet, paths, unmapped)
     observed = np.array([[state is not None for state in row] for row in states])
-    for name in np.array([*sheet.attributes])[~observed.any(axis=0)]:
-        logger.warning("%s: attribute %s is missing for every image", data.labels, name)
+    for attribute in np.array([*sheet.attributes])[~observed.any(axis=0)]:
+        logger.warning("%s: attribute %s is missing for every image", data.labels, attribute)
     groups = tuple(row.group for row in rows)
     targets = [[state is True for state in row] for row in states]
     return LabelFile(
@@ -110,17 +111,13 @@ def _unmapped(values: Values | Mapping[str, Values], sheet: Sheet) -> list[str]:
 
 def _meanings(values: Values) -> tuple[dict[str, State], str]:
     """Token -> state, and the same declaration in words."""
-    declared: list[tuple[str, State, list[str]]] = [
-        ("positive", True, values.positive),
-        ("negative", False, values.negative),
-        ("missing", None, values.missing),
-    ]
-    words = ", ".join(f"{kind} {' '.join(map(repr, tokens))}" for kind, _, tokens in declared if tokens)
-    return {token: state for _, state, tokens in declared for token in tokens}, words
+    declared: dict[str, list[str]] = values.model_dump()
+    words = ", ".join(f"{word} {' '.join(map(repr, tokens))}" for word, tokens in declared.items() if tokens)
+    return {token: STATES[word] for word, tokens in declared.items() for token in tokens}, words
 
 
 def _foreign(sheet: Sheet, meanings: Sequence[tuple[dict[str, State], str]]) -> Iterator[tuple[str, str]]:
-    """Attributes named by the file with several tokens, none of them a declared one; and the message about each."""
+    """(attribute, message) for the columns that hold several tokens but no declared one: they are hardly labels."""
     for column, (name, line) in enumerate(sheet.attributes.items()):
         meaning, words = meanings[column]
         tokens = [cell for row in sheet.rows if isinstance(cell := row.cells[column], str)]
@@ -139,7 +136,7 @@ def _resolve(
 ) -> tuple[list[Row], list[tuple[State, ...]], list[tuple[Row, Row]]]:
     """The rows to use, their states [N][A], and the (later, first) pairs of identical duplicates.
 
-    What is wrong goes to the sheet's problems.
+    Undeclared tokens and contradictions go to the sheet's problems.
     """
     names = list(sheet.attributes)
     meanings = [_meanings(values if isinstance(values, Values) else values[name]) for name in names]
@@ -169,7 +166,7 @@ def _resolve(
 def _differences(
     row: Row, states: Sequence[State], first: Row, first_states: Sequence[State], names: Sequence[str]
 ) -> list[str]:
-    here, there = [STATES[state] for state in states], [STATES[state] for state in first_states]
+    here, there = [WORDS[state] for state in states], [WORDS[state] for state in first_states]
     if row.group != first.group:
         names, here, there = [*names, "group"], [*here, repr(row.group)], [*there, repr(first.group)]
     unequal = [f"{name} is {a}, there {b}" for name, a, b in zip(names, here, there, strict=True) if a != b]
@@ -177,7 +174,7 @@ def _differences(
 
 
 def _error(data: DataConfig, sheet: Sheet, paths: Sequence[str | None], others: list[str]) -> UserError:
-    """Everything that is wrong, in the order of the lines, with the images that cannot be read."""
+    """All problems in the order of the lines, those of images that cannot be read among them."""
     problems = list(sheet.problems)
     first = {path: row for path, row in zip(reversed(paths), reversed(sheet.rows), strict=True) if path}
     listed = [(row.name, row.line) for row in first.values()]

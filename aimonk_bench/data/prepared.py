@@ -1,4 +1,4 @@
-"""Folders that the program fills itself, so that a killed call is never taken for a finished one."""
+"""Folders of data sets that the program writes: a killed call never looks like a finished one."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CLAIM = "made_by_aimonk_bench.json"
 
 @contextmanager
 def prepared(out: Path, description: Mapping[str, object], labels: str) -> Iterator[Path | None]:
-    """Claim ``out`` for a data set and, once the body has written everything else, for good.
+    """Claim ``out`` for a data set; the label file gets its name last, which marks the folder as complete.
 
     Args:
         out: a folder that is missing, empty, or has been claimed with an equal ``description``.
         description: what makes one data set differ from another; written to the folder first.
-        labels: name of the label file. The body writes it under the path that it is given; it gets its name at the end.
+        labels: name of the label file. The body writes it to the path that this yields.
 
     Yields:
         Where to write the label file, or None if the folder is complete already.

@@ -94,16 +94,15 @@ def write(
         UserError: an argument out of its range, or ``out`` holds something else.
     """
     options = {"images": images, "seed": seed, "size": size, "prevalences": tuple(prevalences), "missing": missing}
-    options |= {"mechanism": mechanism, "label_noise": label_noise}
+    options |= {"label_noise": label_noise, "mechanism": mechanism}
     try:
         registry.options_model(write).model_validate(options)
     except ValidationError as error:
         problems = registry.problems_of(error, lambda _: options)
         raise UserError([f"{dotted(problem.path)}: {problem}" for problem in problems]) from None
-    description = {"data": "synthetic", "revision": REVISION, "images": images, "seed": seed, "size": size}
-    description |= {"prevalences": list(prevalences), "missing": missing, "label_noise": label_noise}
-    if mechanism != "random":  # folders are older than this option
-        description["mechanism"] = mechanism
+    if mechanism == "random":  # folders are older than this option
+        del options["mechanism"]
+    description = {"data": "synthetic", "revision": REVISION, **options}
     with prepared(out, description, "labels.txt") as labels:
         if labels is None:
             return

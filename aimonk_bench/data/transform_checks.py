@@ -8,14 +8,13 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from aimonk_bench.data.transforms import EXACT, Flip, albumentations
 from aimonk_bench.registry import Path, Problem, nearest, problems_of, show
@@ -89,39 +88,26 @@ def _names() -> list[str]:
 
 
 def _argument_problems(kind: Any, arguments: Mapping[str, Any], path: Path) -> list[Problem]:
-    """Check arguments against the signature and the types that albumentations declares."""
-    choices = sorted(inspect.signature(kind).parameters)
-    problems = []
-    for key, value in arguments.items():
-        if key not in choices:
-            expected, near = f"one of {', '.join(choices)}", nearest(key, choices)
-            problems.append(Problem((*path, key), f"unknown argument {key!r}", expected, near, on_key=True))
-        elif not _finite(value):
-            problems.append(Problem((*path, key), show(value), "finite numbers"))
-    return problems + _type_problems(kind, arguments, path)
-
-
-def _finite(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
-
-
-def _type_problems(kind: Any, arguments: Mapping[str, Any], path: Path) -> list[Problem]:
-    """One problem for each argument that is missing or of a wrong type, and one for a wrong combination of them."""
-    empty = inspect.Parameter.empty
-    parameters = inspect.signature(kind).parameters.items()
-    defaults = {key: parameter.default for key, parameter in parameters if parameter.default is not empty}
-    # strict validation refuses "0.5" and true for numbers; its JSON form accepts a list, all that YAML has, for a tuple
-    text = json.dumps({**defaults, **arguments, "strict": True}, default=repr)
+    """Unknown arguments; one problem for each that is missing or of a wrong type; and one for a wrong combination."""
+    parameters = inspect.signature(kind).parameters
+    defaults = {key: item.default for key, item in parameters.items() if item.default is not inspect.Parameter.empty}
+    choices = sorted(parameters)
+    problems = [
+        Problem((*path, key), f"unknown argument {key!r}", f"one of {', '.join(choices)}", nearest(key, choices), True)
+        for key in arguments
+        if key not in choices
+    ]
+    schema: Any = type(
+        kind.__name__, (kind.InitSchema,), {"model_config": ConfigDict(strict=True, allow_inf_nan=False)}
+    )
     messages: dict[str | None, list[str]] = {}
     try:
-        kind.InitSchema.model_validate_json(text, strict=True)
+        # strict validation refuses "0.5" and true for numbers; of JSON it takes a list, all that YAML has, for a tuple
+        schema.model_validate_json(json.dumps({**defaults, **arguments, "strict": True}, default=repr))
     except ValidationError as error:
         for item in error.errors():
             message = item["msg"].replace("Input should be ", "").replace("Value error, ", "")
             messages.setdefault(str(item["loc"][0]) if item["loc"] else None, []).append(message)
-    problems = []
     for key, texts in messages.items():
         expected = "; or ".join(dict.fromkeys(texts))
         if key is None:

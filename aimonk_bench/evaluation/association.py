@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.decisions import variance_factor
-from aimonk_bench.evaluation.metrics import roc_auc
+from aimonk_bench.evaluation.metrics import ranking
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.probe import probed, standardised
 from aimonk_bench.evaluation.resampling import by_group
@@ -101,7 +101,7 @@ def before_training(
         factor = _kernel_factor(x, penalty)
         del x  # as large as the features
         p = _score_tested(factor, labels, permutations, seed)
-    auc = roc_auc(np.nan_to_num(scores), labels, 0.5)
+    auc = ranking(np.nan_to_num(scores), labels)["roc_auc"]
     auc[(labels.observed & np.isnan(scores)).any(axis=0)] = np.nan
     return BeforeTraining(p, auc, positive, negative, notes)
 

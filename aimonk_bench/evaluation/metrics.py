@@ -1,18 +1,19 @@
-"""The figures of a run. A metric is ``(scores, labels, thresholds) -> [..., A]``, NaN where it is undefined.
+"""The figures of a run, NaN where they are undefined.
 
-Shapes: scores [..., R, A]; labels [R, A] or with the leading axes of the scores; thresholds broadcast to the scores:
-0.5, [A], [S, R, A]. A label that is not observed counts for nothing, so padding is rows without observed labels.
+Shapes of `Confusion` and `ranking`: scores [..., R, A]; labels [R, A] or with the leading axes of the scores;
+thresholds broadcast to the scores: 0.5, [A], [S, R, A]. A label that is not observed counts for nothing, so padding is
+rows without observed labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
@@ -20,7 +21,6 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import Thresholds
 
 Array = npt.NDArray[Any]
-Metric = Callable[[Array, Labels, npt.ArrayLike], Array]
 
 
 def ratio(numerator: Array, denominator: Array, defined: Array) -> Array:
@@ -68,24 +68,9 @@ class Confusion:
         return ratio(self.tp + self.tn, rows, rows > 0)
 
 
-def precision(scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Array:
-    """`Confusion.precision`."""
-    return Confusion.of(scores, labels, thresholds).precision
-
-
-def recall(scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Array:
-    """`Confusion.recall`."""
-    return Confusion.of(scores, labels, thresholds).recall
-
-
 def f1(scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Array:
-    """`Confusion.f1`."""
+    """`Confusion.f1` of the decisions, [..., A]."""
     return Confusion.of(scores, labels, thresholds).f1
-
-
-def accuracy(scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Array:
-    """`Confusion.accuracy`."""
-    return Confusion.of(scores, labels, thresholds).accuracy
 
 
 def _descent(scores: Array, labels: Labels) -> tuple[Array, Array]:
@@ -109,29 +94,18 @@ def _descent(scores: Array, labels: Labels) -> tuple[Array, Array]:
 
 
 def ranking(scores: Array, labels: Labels) -> dict[str, Array]:
-    """`average_precision` and `roc_auc`, by name, for one sort of the scores."""
+    """``average_precision`` and ``roc_auc``, [..., A] each, of scores that may be any finite numbers.
+
+    Average precision is the sum over distinct scores of (recall gained) x (precision there), undefined without a
+    positive; ROC AUC the share of (positive, negative) pairs in the right order, ties counting half, undefined without
+    both classes.
+    """
     positives, negatives = _descent(scores, labels)
     gained = np.diff(positives, axis=-1, prepend=0)
     n1, n0 = positives[..., -1], negatives[..., -1]
     area = (gained * positives / np.maximum(positives + negatives, 1)).sum(-1)
     won_twice = (np.diff(negatives, axis=-1, prepend=0) * (2 * positives - gained)).sum(-1)
     return {"average_precision": ratio(area, n1, n1 > 0), "roc_auc": ratio(won_twice, 2 * n1 * n0, n1 * n0 > 0)}
-
-
-def average_precision(scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Array:
-    """Sum over distinct scores of (recall gained) x (precision there); undefined without a positive.
-
-    The scores may be any finite numbers; the thresholds are not used.
-    """
-    return ranking(scores, labels)["average_precision"]
-
-
-def roc_auc(scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Array:
-    """The share of (positive, negative) pairs in the right order, ties counting half; undefined without both classes.
-
-    The scores may be any finite numbers; the thresholds are not used.
-    """
-    return ranking(scores, labels)["roc_auc"]
 
 
 def macro(values: Array, defined: Array) -> Array:
@@ -142,15 +116,6 @@ def macro(values: Array, defined: Array) -> Array:
     count = np.broadcast_to(defined, np.shape(values)).sum(axis=-1)
     return ratio(np.where(defined, values, 0.0).sum(axis=-1), count, count > 0)
 
-
-METRICS: dict[str, Metric] = {
-    "precision": precision,
-    "recall": recall,
-    "f1": f1,
-    "accuracy": accuracy,
-    "average_precision": average_precision,
-    "roc_auc": roc_auc,
-}
 
 PER_SEED = (
     "f1_default",
@@ -174,34 +139,16 @@ AGAINST_TRUTH = ("f1_default", "f1_tuned", "average_precision", "roc_auc")
 _STRICT = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)  # intervals stand beside the figures
 
 
-class _PerSeed(BaseModel):
-    """The mean over the seeds, and each seed's figure; ``null`` is undefined."""
+class _Figure(BaseModel):
+    """A figure of an attribute or the macro average: the mean over the seeds, and each seed's; ``null`` is undefined.
+
+    Counts of rows and baselines have no seeds.
+    """
 
     model_config = _STRICT
 
-    value: float | None
-    seeds: list[float | None]
-
-
-class _Baseline(BaseModel):
-    """A figure that no seed enters."""
-
-    model_config = _STRICT
-
-    value: float | None
-
-
-class _Count(BaseModel):
-    """A number of rows."""
-
-    model_config = _STRICT
-
-    value: int
-
-
-_LAYOUT = {_PerSeed: PER_SEED, _Count: COUNTS, _Baseline: BASELINES}
-_ROW: dict[str, Any] = {name: (kind, ...) for kind, names in _LAYOUT.items() for name in names}
-_Row = create_model("_Row", __config__=_STRICT, **_ROW)
+    value: int | float | None
+    seeds: list[float | None] = []
 
 
 class _File(BaseModel):
@@ -209,8 +156,8 @@ class _File(BaseModel):
 
     model_config = _STRICT
 
-    attribute: Annotated[dict[str, _Row], Field(min_length=1)]  # type: ignore[valid-type]  # made above, from the names
-    macro: dict[str, _PerSeed | _Baseline]
+    attribute: Annotated[dict[str, dict[str, _Figure]], Field(min_length=1)]
+    macro: dict[str, _Figure]
     coverage: dict[str, int]
 
 
@@ -263,15 +210,15 @@ class Figures:
             UserError: the content is not of this layout.
         """
         try:
-            rows = _File.model_validate(content).model_dump()["attribute"]
-            seeds = [[row[name]["seeds"] for name in PER_SEED] for row in rows.values()]
+            rows = _File.model_validate(content).attribute
+            seeds = [[row[name].seeds for name in PER_SEED] for row in rows.values()]
             per_seed = np.array(seeds, dtype=np.float64)  # None becomes NaN; unequal lengths are a ValueError
-        except ValueError as error:
+            values = {name: [row[name].value for row in rows.values()] for name in CONSTANT}
+            if not all(isinstance(value, int) for name in COUNTS for value in values[name]):
+                raise ValueError(f"{' or '.join(COUNTS)} is not a whole number")
+        except (KeyError, ValueError) as error:
             raise UserError(f"{source}: found content that cannot be used ({error})") from error
-        constant = {
-            name: np.array([row[name]["value"] for row in rows.values()], np.int64 if name in COUNTS else np.float64)
-            for name in CONSTANT
-        }
+        constant = {name: np.array(x, np.int64 if name in COUNTS else np.float64) for name, x in values.items()}
         return cls(list(rows), dict(zip(PER_SEED, per_seed.transpose(1, 2, 0), strict=True)), constant)
 
 

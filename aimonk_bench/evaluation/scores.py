@@ -122,13 +122,12 @@ def score(
     )
 
 
-def _by_fold(predictions: Predictions, limits: Array) -> Array:
+def _by_fold(predictions: Predictions, cross_fitted: Array) -> Array:
     """F1 [S, F, A] of the validation rows of each fold at thresholds [S, R, A]."""
     val = predictions.part("val")
     folds = [val.fold == fold for fold in range(predictions.folds)]
-    return np.stack(
-        [metrics.f1(val.probabilities[:, rows], val.labels[rows], limits[:, rows]) for rows in folds], axis=1
-    )
+    values = [metrics.f1(val.probabilities[:, rows], val.labels[rows], cross_fitted[:, rows]) for rows in folds]
+    return np.stack(values, axis=1)
 
 
 def reliability(predictions: Predictions, calibrator: Calibrator) -> list[dict[str, Any]]:

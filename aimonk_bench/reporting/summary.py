@@ -151,26 +151,21 @@ def _comparison(run_id: str, values: Mapping[str, Mapping[str, Array]], stats: S
         return {}
     columns = {"delta": values[run_id]["f1_tuned"] - values[stats.reference]["f1_tuned"]}
     if versus := stats.baseline.get(run_id):
-        columns["delta_low"] = _numbers([*versus.attribute_low, versus.low])
-        columns["delta_high"] = _numbers([*versus.attribute_high, versus.high])
-        columns["p_value"] = _numbers([*versus.attribute_p, versus.p])
+        columns["delta_low"] = np.append(versus.attribute_low, versus.low)
+        columns["delta_high"] = np.append(versus.attribute_high, versus.high)
+        columns["p_value"] = np.append(versus.attribute_p, versus.p)
     return columns
 
 
 def _nested(chosen: Chosen, values: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
     """The figures of the nested model selection, column -> [A + 1]."""
-    low, high = chosen.macro["f1_tuned"][1:]
-    return {name: _numbers([*column, chosen.macro[name][0]]) for name, column in chosen.value.items()} | {
-        "f1_tuned_low": _numbers([*chosen.low["f1_tuned"], low]),
-        "f1_tuned_high": _numbers([*chosen.high["f1_tuned"], high]),
-        "few": np.array([*chosen.few["f1_tuned"], False]),
+    _, low, high = chosen.macro["f1_tuned"]
+    return {name: np.append(column, chosen.macro[name][0]) for name, column in chosen.value.items()} | {
+        "f1_tuned_low": np.append(chosen.low["f1_tuned"], low),
+        "f1_tuned_high": np.append(chosen.high["f1_tuned"], high),
+        "few": np.append(chosen.few["f1_tuned"], False),
         "floor_f1": values[chosen.runs[0]]["floor_f1"],  # selected from runs with the same test rows
     }
-
-
-def _numbers(column: Sequence[float | None]) -> Array:
-    """Floats, NaN for None."""
-    return np.array(column, dtype=np.float64)
 
 
 def frame(summaries: Sequence[Summary]) -> pd.DataFrame:

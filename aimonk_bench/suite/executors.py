@@ -210,7 +210,7 @@ class TaskQueue:
         """After an interruption: give up the trainings in flight, so that `finish` only scores what is trained."""
         workers = self._executors["train"]
         if isinstance(workers, Workers):
-            self._calls = [call for call in self._calls if call.stage != "train" or call.future.done()]
+            self._calls = [call for call in self._calls if call.stage != "train"]
             workers.kill()
 
     def _run_here(self, stage: Stage, task: Task, then: Then) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from aimonk_bench.evaluation.suspects import suspects
 from aimonk_bench.suite import dataset, plan, tasks
 from aimonk_bench.suite.tasks import Progress
 
+logger = logging.getLogger(__name__)
 SEED = 0  # of permutations and of the probe's folds, so that an audit is the same each time
 ROTATED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
@@ -55,6 +57,8 @@ def inspect(config: Config, progress: Progress) -> Audit:
     encoder = plan.encoder_of(config, weights.resolve(config.backbone))
     located = dataset.locate(config.data, listed)
     encoded = tasks.encode(located, config, encoder, progress)
+    for item in encoded.skipped:
+        logger.warning("%s:%d: skipped %s: %s", config.data.labels, item.line, item.image_id, item.reason)
     labels, groups, features = encoded.labels, encoded.groups, encoded.features()
     image_at = {image.line: image for image in located.images if image is not None}
     used = [image_at[line] for line in encoded.listed.lines.tolist()]

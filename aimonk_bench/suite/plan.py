@@ -183,7 +183,7 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
 
 
 def _renamed(run: PlannedRun, suite: str) -> PlannedRun:
-    """Give the config of a suite's run a name of its own, so that its ``config.yaml`` can be run as it stands."""
+    """Name the config of a suite's run after suite and id, so that its ``config.yaml`` can be run by itself."""
     return replace(run, config=run.config.model_copy(update={"name": f"{suite}-{run.id}"}))
 
 

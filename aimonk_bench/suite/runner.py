@@ -105,7 +105,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
 
 
 class EncodedDatasets:
-    """The data set under each encoder and set of views: encoded when it is first asked for, kept for the next run."""
+    """The data set under each encoder and set of views: encoded for the first run that needs it, then shared."""
 
     def __init__(self, dataset: Dataset, clock: Clock, progress: Progress) -> None:
         self._dataset, self._clock, self._progress = dataset, clock, progress
@@ -160,7 +160,7 @@ class EncodedDatasets:
 
     @staticmethod
     def _key(planned: PlannedRun) -> tuple[object, ...]:
-        # `run_digest`: networks that share stored pixels have pooled features of their own
+        # `run_digest`, because networks that share stored pixels differ in their pooled features
         return planned.encoder.run_digest, planned.encoder.engine, tasks.stored_views(planned.config).keys
 
 

@@ -1,6 +1,6 @@
 """The work of a suite as pure functions: values in, values out, wherever they run.
 
-A task reads image files and the feature store. It writes rows of the feature store, which has a lock of its own, and
+A task reads image files and the feature store. It writes rows of the feature store, under the store's lock, and
 checkpoints in its scratch folder, and nothing else.
 """
 

@@ -1,10 +1,10 @@
-"""How often equal runs are called better, and what a true difference has to be to be seen.
+"""Paired comparison of runs: how often equal runs are called better, and the power to find a true difference.
 
-Every suite has data of its own, 24 runs x 5 seeds, and heads trained anew: weighted ridge regression on Gaussian
-features, four attributes with prevalences like those of a skewed set, one label in ten missing, one picture in twelve a
-copy of another, thresholds tuned on the validation rows. A run's features are class means plus noise, part of which all
-runs share, so that runs with the same class means are equally good by symmetry, at any training size. A seed draws the
-weights of the training rows. Everything after the decisions is `comparison.paired`.
+Every suite draws its own data and trains its own heads, 24 runs x 5 seeds: weighted ridge regression on Gaussian
+features, four attributes with skewed prevalences, a tenth of the labels missing, one image in twelve a copy of another,
+thresholds tuned on validation rows. The features of a run are class means plus noise, a part of which all runs share.
+Runs with the same class means are therefore equally good by symmetry, whatever the training size. A seed draws the
+weights of the training rows. All that follows the decisions is `comparison.paired`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from aimonk_bench.evaluation.thresholds import best_f1
 
 Array = npt.NDArray[Any]
 
-PICTURES, RUNS, SEEDS, FEATURES = 972, 24, 5, 12
+IMAGES, RUNS, SEEDS, FEATURES = 972, 24, 5, 12
 PREVALENCE = np.array([0.88, 0.8, 0.53, 0.08])
 LISTED = ", ".join(map(str, PREVALENCE))
 SEPARATION = np.array([1.0, 0.8, 1.0, 1.2])  # of the class means, in noise deviations
@@ -38,13 +38,14 @@ NAMES = [f"run {r}" for r in range(RUNS)]
 
 @dataclass(frozen=True)
 class Setting:
-    """What the runs of a suite are.
+    """The runs of a suite.
 
     Attributes:
+        recipes: name of the setting.
         folds: 1 is a hold-out.
         strength: of the class means of each run; the first run is the baseline.
-        shared: share of the noise variance that all runs have in common; 1 is one recipe.
-        jitter: deviation of the weights that a seed gives to the training rows; 1 is the Bayesian bootstrap.
+        shared: share of the noise variance that is common to all runs; 1 means one recipe.
+        jitter: SD of the weights that a seed gives to the training rows; 1 is the Bayesian bootstrap.
     """
 
     recipes: str
@@ -66,9 +67,9 @@ SETTINGS = [Setting(name, folds, *rest) for folds in (1, 5) for name, *rest in R
 
 @dataclass(frozen=True)
 class Data:
-    """One data set and its split: labels and observed [N, A], group [N], train, val, test and fresh [F, N] bool.
+    """A data set and its split: labels and observed [N, A], group [N], train, val, test and fresh [F, N] bool.
 
-    Fresh rows are no part of the data set: what heads do on them is what they do on pictures at large.
+    Fresh rows are not part of the data set; they stand for the population of images.
     """
 
     labels: Array
@@ -81,20 +82,19 @@ class Data:
 
 
 def draw(folds: int, rng: np.random.Generator, fresh: int = 0) -> Data:
-    """Labels and a split that keeps copies together: 15 % test rows (or a fold), 15 % of the rest validation."""
-    single = PICTURES * 12 // 13
-    group = np.append(np.arange(single), rng.choice(single, PICTURES - single, replace=False))
+    """Draw labels and a split that keeps copies together: 15 % test rows (or a fold), 15 % of the rest validation."""
+    single = IMAGES * 12 // 13
+    group = np.append(np.arange(single), rng.choice(single, IMAGES - single, replace=False))
     labels = (rng.random((single, len(PREVALENCE))) < PREVALENCE)[group]
     observed = rng.random(labels.shape) < 0.9
-    place = rng.permutation(single)
-    home = np.arange(folds)[:, None]
-    test = place % folds == home if folds > 1 else place[None] < 0.15 * single
+    order = rng.permutation(single)
+    test = order % folds == np.arange(folds)[:, None] if folds > 1 else order[None] < 0.15 * single
     val = (rng.random((folds, single)) < (0.15 if folds > 1 else 0.15 / 0.85)) & ~test
     parts = [np.pad(part[:, group], ((0, 0), (0, fresh))) for part in (~test & ~val, val, test)]
-    more = rng.random((fresh, len(PREVALENCE))) < PREVALENCE
+    fresh_labels = rng.random((fresh, len(PREVALENCE))) < PREVALENCE
     return Data(
-        np.concatenate([labels, more]),
-        np.concatenate([observed, np.ones_like(more)]),
+        np.concatenate([labels, fresh_labels]),
+        np.concatenate([observed, np.ones_like(fresh_labels)]),
         np.append(group, single + np.arange(fresh)),
         *parts,
         fresh=~np.logical_or.reduce(parts),
@@ -102,21 +102,21 @@ def draw(folds: int, rng: np.random.Generator, fresh: int = 0) -> Data:
 
 
 def scores(data: Data, setting: Setting, rng: np.random.Generator, seeds: int) -> Array:
-    """Probabilities by heads trained for every run, seed, fold and attribute: [runs, S, F, A, N] float32."""
-    common, own = np.sqrt(setting.shared), np.sqrt(1 - setting.shared)
-    pictures = data.group.max() + 1
-    noise = common * rng.normal(size=(pictures, FEATURES))
-    found = []
+    """Train heads for every run, seed, fold and attribute; their probabilities, float32 [runs, S, F, A, N]."""
+    common, individual = np.sqrt(setting.shared), np.sqrt(1 - setting.shared)
+    groups = data.group.max() + 1
+    noise = common * rng.normal(size=(groups, FEATURES))
+    probabilities = []
     for strength in setting.strength:
-        x = noise + own * rng.normal(size=noise.shape) if own else noise
+        x = noise + individual * rng.normal(size=noise.shape) if individual else noise
         x = x[data.group]
         x[:, : len(PREVALENCE)] += strength * SEPARATION * data.labels
-        found.append(_ridge(x, data, setting.jitter, rng, seeds))
-    return np.stack(found)
+        probabilities.append(_ridge(x, data, setting.jitter, rng, seeds))
+    return np.stack(probabilities)
 
 
 def _ridge(x: Array, data: Data, jitter: float, rng: np.random.Generator, seeds: int) -> Array:
-    """Ridge regressions of the labels, squeezed into (0, 1) around 0.5: [S, F, A, N]. A head weighs its own rows."""
+    """Ridge regressions of the labels, mapped to (0, 1): [S, F, A, N]. Every head weighs the rows differently."""
     design = np.column_stack([x, np.ones(len(x))]).astype(np.float32)
     width = design.shape[1]
     weights = 1 + jitter * (rng.exponential(size=(seeds, len(data.train), 1, len(x))).astype(np.float32) - 1)
@@ -131,12 +131,12 @@ def _ridge(x: Array, data: Data, jitter: float, rng: np.random.Generator, seeds:
 
 @dataclass(frozen=True)
 class Suite:
-    """The runs of a suite on data of their own.
+    """The runs of a simulated suite.
 
     Attributes:
         decisions: name -> decisions.
-        validation: [runs, F] macro F1 of the validation rows at their own thresholds, which chooses.
-        fresh: [runs] macro F1 on fresh rows, mean over other seeds; NaN without such seeds.
+        validation: [runs, F] macro F1 of the validation rows at the thresholds tuned on them; it selects the run.
+        fresh: [runs] macro F1 on fresh rows, mean over additional seeds; NaN without them.
     """
 
     decisions: dict[str, Decisions]
@@ -172,13 +172,13 @@ def suite(setting: Setting, rng: np.random.Generator, fresh: int = 0, fresh_seed
 
 
 def f1(accepted: Array, data: Data, rows: Array) -> Array:
-    """[..., A] from decisions [..., A, rows] on the given rows; 0 without a positive, labelled or decided."""
+    """F1 [..., A] of decisions [..., A, rows] on these rows; 0 without a positive label or decision."""
     positive, observed = (data.labels & data.observed)[rows].T, data.observed[rows].T
     return 2 * (accepted & positive).sum(-1) / np.maximum((accepted & observed).sum(-1) + positive.sum(-1), 1)
 
 
 def macro_f1(run: Decisions) -> Array:
-    """[S] on the test rows of all folds."""
+    """Macro F1 [S] on the test rows of all folds."""
     positive, observed = run.labels.positive, run.labels.observed
     right, accepted = ((run.accepted & kind).sum(axis=1) for kind in (positive, observed))
     return np.asarray((2 * right / (accepted + positive.sum(axis=0))).mean(axis=1))
@@ -186,14 +186,14 @@ def macro_f1(run: Decisions) -> Array:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found in many suites: value, low, high and mark are [suites, R - 1].
+    """The results of many suites; value, low, high and mark are [suites, runs - 1].
 
     Attributes:
-        fresh: [suites, R - 1] difference on fresh rows, NaN where they were not drawn.
-        figure: [suites, R] macro F1 of every run.
-        chosen: [suites] that of the composite of the runs that each fold chose, ``parts`` [suites, F] these runs.
-        disagree: share of the observed test cells that a run decides otherwise than the baseline.
-        seed_sd: deviation of the baseline's macro F1 over its seeds.
+        fresh: [suites, runs - 1] difference on fresh rows, NaN where none were drawn.
+        figure: [suites, runs] macro F1 of every run.
+        selected: [suites] macro F1 of the nested selection; ``parts`` [suites, F] are the runs that the folds selected.
+        disagree: share of the observed test labels for which the decision differs from that of the baseline.
+        seed_sd: SD of the macro F1 of the baseline over its seeds.
     """
 
     value: Array
@@ -202,54 +202,54 @@ class Outcome:
     mark: Array
     fresh: Array
     figure: Array
-    chosen: Array
+    selected: Array
     parts: Array
     disagree: float
     seed_sd: float
 
 
 def simulate(setting: Setting, suites: int, seed: int, draws: int = 1000) -> Outcome:
-    """Every run of every suite against its first run. In a hold-out of unlike runs also on fresh rows and seeds."""
+    """Compare every run of every suite with its first; in a hold-out of unequal runs also on fresh rows and seeds."""
     covered = np.ones(len(PREVALENCE), dtype=bool)
     fresh = (4000, 15) if setting.folds == 1 and setting.strength == MIXED else (0, 0)
-    found, disagree, variance = [], [], []
+    results, disagree, variance = [], [], []
     for number in range(suites):
-        made = suite(setting, np.random.default_rng([seed, number]), *fresh)
-        base, *others = made.decisions.values()
-        deltas = list(paired(made.decisions, NAMES[0], covered, draws=draws, seed=number).values())[1:]
-        parts = made.validation.argmax(axis=0)
-        accepted = np.stack([run.accepted for run in made.decisions.values()])
-        chosen = np.moveaxis(accepted[parts[base.fold], :, np.arange(len(base.fold))], 0, 1)
-        found.append(
+        drawn = suite(setting, np.random.default_rng([seed, number]), *fresh)
+        base, *others = drawn.decisions.values()
+        deltas = list(paired(drawn.decisions, NAMES[0], covered, draws=draws, seed=number).values())[1:]
+        parts = drawn.validation.argmax(axis=0)
+        accepted = np.stack([run.accepted for run in drawn.decisions.values()])
+        selected = np.moveaxis(accepted[parts[base.fold], :, np.arange(len(base.fold))], 0, 1)
+        results.append(
             [
                 *([getattr(delta, name) for delta in deltas] for name in ("value", "low", "high", "mark")),
-                made.fresh[1:] - made.fresh[0],
-                [macro_f1(run).mean() for run in made.decisions.values()],
-                macro_f1(replace(base, accepted=chosen)).mean(),
+                drawn.fresh[1:] - drawn.fresh[0],
+                [macro_f1(run).mean() for run in drawn.decisions.values()],
+                macro_f1(replace(base, accepted=selected)).mean(),
                 parts,
             ]
         )
         disagree.append(np.mean([(run.accepted != base.accepted)[:, base.labels.observed].mean() for run in others]))
         variance.append(macro_f1(base).var(ddof=1))
-    columns = (np.array(column) for column in zip(*found, strict=True))
+    columns = (np.array(column) for column in zip(*results, strict=True))
     return Outcome(*columns, disagree=float(np.mean(disagree)), seed_sd=math.sqrt(np.mean(variance)))
 
 
 def rows(setting: Setting, outcome: Outcome) -> Iterator[dict[str, str | float]]:
-    """What to print of a setting: a row for each strength of its runs, the equal ones first.
+    """The rows of a setting: one for each strength of its runs, the equal ones first.
 
-    The true difference of equal runs is 0; of others it is the mean over all suites, as far as that is known.
+    The true difference of equal runs is 0; that of others is estimated by the mean over all suites.
     """
     every = np.array(setting.strength)
-    figure = np.array([outcome.figure[:, every == own].mean() for own in every])
+    figure = np.array([outcome.figure[:, every == value].mean() for value in every])
     strength = every[1:]
     for value in np.unique(strength):
-        own = strength == value
+        columns = strength == value
         equal = value == setting.strength[0]
-        mark, low, high = outcome.mark[:, own], outcome.low[:, own], outcome.high[:, own]
-        true = 0.0 if equal else float(outcome.value[:, own].mean())
+        mark, low, high = outcome.mark[:, columns], outcome.low[:, columns], outcome.high[:, columns]
+        true = 0.0 if equal else float(outcome.value[:, columns].mean())
         covered = ((low <= true) & (true <= high)).mean(axis=1)
-        heads = outcome.fresh[:, own]
+        heads = outcome.fresh[:, columns]
         yield {
             "runs": setting.recipes,
             "split": "hold-out" if setting.folds == 1 else f"{setting.folds} folds",
@@ -257,7 +257,7 @@ def rows(setting: Setting, outcome: Outcome) -> Iterator[dict[str, str | float]]
             "decisions that differ": outcome.disagree,
             "SD over seeds": outcome.seed_sd,
             "true delta": true,
-            "SD of delta": float((outcome.value[:, own] - true).std()),
+            "SD of delta": float((outcome.value[:, columns] - true).std()),
             "any better": float((mark == "better").any(axis=1).mean()),
             "any worse": float((mark == "worse").any(axis=1).mean()),
             "better": float((mark == "better").mean()),
@@ -267,7 +267,7 @@ def rows(setting: Setting, outcome: Outcome) -> Iterator[dict[str, str | float]]
             "SE of coverage": float(covered.std() / math.sqrt(len(covered))),
             "these heads": float(((low <= heads) & (heads <= high)).mean()) if np.isfinite(heads).all() else math.nan,
             "width": float((high - low).mean()),
-            "bias of chosen": float((outcome.chosen - figure[outcome.parts].mean(axis=1)).mean()),
+            "bias of selected per fold": float((outcome.selected - figure[outcome.parts].mean(axis=1)).mean()),
             "bias of best": float((outcome.figure.max(axis=1) - figure[outcome.figure.argmax(axis=1)]).mean()),
         }
 
@@ -276,7 +276,7 @@ def main(out: Path, full: bool) -> None:
     """Print the table, row by row, and write it to ``comparison.md`` and ``comparison.csv``."""
     suites = 500 if full else 12
     start = time.process_time()
-    found: list[dict[str, str | float]] = []
+    table: list[dict[str, str | float]] = []
     lines: list[str] = []
 
     def add(cells: Iterable[str]) -> None:
@@ -285,29 +285,30 @@ def main(out: Path, full: bool) -> None:
 
     for number, setting in enumerate(SETTINGS):
         for row in rows(setting, simulate(setting, suites, number)):
-            if not found:
+            if not table:
                 add(row)
                 add("---" for _ in row)
-            found.append(row)
+            table.append(row)
             add(f"{x:.4g}" if isinstance(x, float) else str(x) for x in row.values())
     seconds = time.process_time() - start
-    text = f"""# Paired comparison: how often equal runs are called better, and what is seen of a true difference
+    text = f"""# Paired comparison: how often equal runs are called better, and the power to find a true difference
 
 `python -m experiments.simulations comparison{" --full" if full else ""}`: {seconds:.0f} s of one core.
-{RUNS} runs x {SEEDS} seeds, {PICTURES} pictures, {len(PREVALENCE)} attributes of prevalences {LISTED},
+{RUNS} runs x {SEEDS} seeds, {IMAGES} images, {len(PREVALENCE)} attributes of prevalences {LISTED},
 10 % of the labels missing, heads retrained in every suite. Macro tuned F1 against the first run, Holm over the others.
 
 {chr(10).join(lines)}
 
-`any better`, `any worse`: share of suites with at least one such mark. Where the true delta is 0 it is false, and at
-most 5 % + 2 SE are wanted ({0.05 + 2 * math.sqrt(0.05 * 0.95 / suites):.3f}). `better`, `worse`, `equivalent`: share of
-the runs; where the true delta is above 0, `better` is the power. `coverage`: how often the 95 % interval holds the true
-delta of the recipes, `these heads`: that of these trained heads, measured on 4,000 other pictures with 15 other seeds;
-`width` is its mean width. `bias of chosen`: macro F1 of the row `chosen` minus that of the recipes it is made of, by
-the mean over all suites; `bias of best`: the same of the run with the best test score.
+`any better`, `any worse`: share of suites with at least one such mark. Where the true delta is 0 the mark is false, and
+the share should be at most 5 % + 2 SE ({0.05 + 2 * math.sqrt(0.05 * 0.95 / suites):.3f}). `better`, `worse`,
+`equivalent`: share of runs; where the true delta is above 0, `better` is the power. `coverage`: how often the 95 %
+confidence interval covers the true delta of the recipes; `these heads`: how often it covers the delta of these trained
+heads, measured on 4,000 other images with 15 other seeds; `width`: its mean width. `bias of selected per fold`: macro
+F1 of the row `selected per fold` minus that of the recipes it consists of, mean over all suites; `bias of best`: the
+same for the run with the best test score.
 """
     (out / "comparison.md").write_text(text, encoding="utf-8")
     with (out / "comparison.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(found)
+        writer.writerows(table)

@@ -1,13 +1,13 @@
-"""How often the 95 % intervals of `evaluation.intervals` and `evaluation.comparison` cover what they are about.
+"""Coverage of the 95 % confidence intervals of `evaluation.intervals` and `evaluation.comparison`.
 
-Fixed heads: the figure of these heads on endless pictures, expected over seeds. Retrained heads: the recipe, that is
-the population figure of a head trained on so many pictures, expected over training sets and seeds; the difference of
-two recipes; and beside them the very heads. Precision, recall, accuracy and average precision of fixed heads are held
-against their mean over the sets; average precision depends on the size of a test set, and its interval is about what is
-expected at that size.
+Fixed heads: the estimand is the figure of these heads on the population of images, in expectation over seeds. Retrained
+heads: the estimand is the recipe, that is the population figure of a head trained on that many images, in expectation
+over training sets and seeds, and the difference of two recipes; coverage of the figure of these trained heads is shown
+beside it. Precision, recall, accuracy and average precision of fixed heads are compared with their mean over the sets.
+Average precision depends on the size of a test set; its interval is about its expectation at that size.
 
-Aims: 93 to 97 % in every cell of fixed heads with min(TP, FP + FN) of at least 5 on average, 93 % or more below; 93 %
-or more in every cell of retrained heads, at most 99.5 % on average.
+Aims: for fixed heads 93 to 97 % in every cell with min(TP, FP + FN) of at least 5 on average, and at least 93 % below;
+for retrained heads at least 93 % in every cell, and at most 99.5 % on average.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from aimonk_bench.evaluation.proportions import FEW, Intervals
 from aimonk_bench.evaluation.thresholds import Thresholds, tune
 from aimonk_bench.registry import Spec
 
-from .worlds import ATTRIBUTES, FEATURES, PREVALENCES, SEEDS, Heads, Pictures, World, fixed
+from .worlds import ATTRIBUTES, FEATURES, PREVALENCES, SEEDS, Heads, Sample, World, fixed
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
@@ -42,73 +42,75 @@ RECIPES = ((10.0, FEATURES), (10.0, FEATURES // 2))  # ridge penalty, number of 
 
 def fixed_heads(world: Heads, sets: int, all_figures: int, rng: np.random.Generator) -> Iterator[Row]:
     """Coverage of F1 in `sets` test sets, and of every other figure in the first `all_figures` of them."""
-    tallies: dict[str, Tally] = {}
+    coverages: dict[str, Coverage] = {}
     step = min(100, max(1, CELLS_AT_ONCE // (world.n * SEEDS * ATTRIBUTES)))
     for start in range(0, sets, step):
         predictions, thresholds = fixed(world, min(step, sets - start), rng)
-        found = intervals(predictions, thresholds) if start < all_figures else _f1_alone(predictions, thresholds)
-        for name, interval in found.items():
-            tallies.setdefault(name, Tally()).add(*_values(name, predictions, thresholds), interval)
+        estimate = intervals if start < all_figures else _f1_alone
+        for name, interval in estimate(predictions, thresholds).items():
+            coverages.setdefault(name, Coverage()).add(*_values(name, predictions, thresholds), interval)
     head = {"world": "fixed", "prevalence": world.prevalence, "auc": world.auc, "n": world.n, "missing": world.missing}
     truths = world.truths()
-    for name, tally in tallies.items():
-        yield head | {"figure": name} | tally.row(np.full(ATTRIBUTES, truths.get(name, tally.mean)))
+    for name, coverage in coverages.items():
+        yield head | {"figure": name} | coverage.row(np.full(ATTRIBUTES, truths.get(name, coverage.mean)))
 
 
 def _f1_alone(predictions: Predictions, thresholds: Thresholds) -> dict[str, Intervals]:
-    """What `intervals` does for F1, in a fifth of the time."""
+    """The intervals of F1 alone, in a fifth of the time of `intervals`."""
     limits = {"f1_default": None, "f1_tuned": thresholds}
     counts = {name: Decisions.of(predictions, limit).by_group() for name, limit in limits.items()}
     return {name: counted.f1(one).intervals(1.0) for name, one in counts.items()}
 
 
 def _values(name: str, predictions: Predictions, thresholds: Thresholds) -> tuple[Array, Array]:
-    """The figure [A], and the rows of its rarer outcome: min(TP, FP + FN), or the rarer class in a fold; means."""
+    """The figure [A], and the rows of its rarer outcome, min(TP, FP + FN) or the rarer class in a fold; both means."""
     rows, kind = predictions.part("test"), name.removesuffix("_default").removesuffix("_tuned")
     scores, labels = rows.probabilities, rows.labels
     if kind in ("average_precision", "roc_auc"):
         parts = [rows.fold == number for number in range(predictions.folds)]
-        values = [metrics.METRICS[kind](scores[:, part], labels[part], 0.5) for part in parts]
+        values = [metrics.ranking(scores[:, part], labels[part])[kind] for part in parts]
         return np.mean(values, axis=(0, 1)), np.minimum(*labels.counts()) / predictions.folds
     limit = 0.5 if name.endswith("_default") else thresholds.values[:, rows.fold]
     accepted = scores > limit
     wrong = (labels.observed & (accepted != labels.positive)).sum(axis=1).mean(axis=0)
     right = (accepted & labels.positive).sum(axis=1).mean(axis=0)
-    return metrics.METRICS[kind](scores, labels, limit).mean(axis=0), np.minimum(right, wrong)
+    value: Array = getattr(metrics.Confusion.of(scores, labels, limit), kind)
+    return value.mean(axis=0), np.minimum(right, wrong)
 
 
 def retrained(world: World, sets: int, rng: np.random.Generator) -> Iterator[Row]:
-    """Coverage of the first recipe, of its very heads, and of the difference of the second recipe from it."""
+    """Coverage for the first recipe, for its trained heads, and for its difference from the second recipe."""
     names = ("f1_default", "f1_tuned", "roc_auc")
-    tallies = {(about, name): Tally() for about in ("recipe", "heads") for name in names}
+    coverages = {(about, name): Coverage() for about in ("recipe", "heads") for name in names}
     truths: dict[str, list[Array]] = {name: [] for name in (*names, "other")}
     deltas = []
     for number in range(sets):
-        pictures, decisions = Pictures.draw(world, rng), {}
+        sample, decisions = Sample.draw(world, rng), {}
         for recipe in RECIPES:
-            heads = pictures.heads(*recipe, rng)
-            predictions = pictures.predictions(heads)
+            heads = sample.heads(*recipe, rng)
+            predictions = sample.predictions(heads)
             thresholds = tune(predictions, Spec("per_attribute_f1"))
             decisions[str(recipe)] = Decisions.of(predictions, thresholds)
-            population = pictures.population(heads, thresholds.values, world.rho)
+            population = sample.population(heads, thresholds.values, world.rho)
             if recipe != RECIPES[0]:
                 truths["other"].append(population["f1_tuned"].mean(axis=(0, 1)))
                 continue
-            for name, found in intervals(predictions, thresholds).items():
+            for name, interval in intervals(predictions, thresholds).items():
                 if name in names:
                     truths[name].append(population[name].mean(axis=(0, 1)))
                     values = _values(name, predictions, thresholds)
-                    tallies["recipe", name].add(*values, found)
-                    tallies["heads", name].add(*values, replace(found, low=found.fixed_low, high=found.fixed_high))
+                    of_heads = replace(interval, low=interval.fixed_low, high=interval.fixed_high)
+                    coverages["recipe", name].add(*values, interval)
+                    coverages["heads", name].add(*values, of_heads)
         first, second = decisions
         delta = paired(decisions, first, np.ones(ATTRIBUTES, dtype=bool), draws=500, seed=number)[second]
         deltas.append((delta.low, delta.high))
-    for (about, name), tally in tallies.items():
-        own = np.array(truths[name])
-        truth = own.mean(axis=0) if about == "recipe" else own
+    for (about, name), coverage in coverages.items():
+        of_sets = np.array(truths[name])
+        truth = of_sets.mean(axis=0) if about == "recipe" else of_sets
         for a, prevalence in enumerate(PREVALENCES):
             head = {"world": about, "prevalence": prevalence, "auc": world.auc, "n": world.n, "missing": 0.0}
-            yield head | {"figure": name} | tally.row(truth, slice(a, a + 1))
+            yield head | {"figure": name} | coverage.row(truth, slice(a, a + 1))
     difference = float((np.mean(truths["other"], axis=0) - np.mean(truths["f1_tuned"], axis=0)).mean())
     yield _difference(world, difference, np.array(deltas))
 
@@ -131,8 +133,8 @@ def _difference(world: World, truth: float, limits: Array) -> Row:
     }
 
 
-class Tally:
-    """One figure's intervals in many sets; what they ought to cover is said last."""
+class Coverage:
+    """The intervals of one figure in many sets; the estimand is given at the end."""
 
     def __init__(self) -> None:
         self.values: list[Array] = []  # each [sets, ATTRIBUTES], as are the next four
@@ -142,15 +144,15 @@ class Tally:
         self.few: list[Array] = []
         self.macro: list[tuple[Array, float, float]] = []
 
-    def add(self, values: Array, rarer: Array, found: Intervals) -> None:
-        """Sets side by side, ATTRIBUTES columns each."""
-        columns = (values, found.low, found.high, rarer, found.few)
-        for kept, column in zip((self.values, self.low, self.high, self.rarer, self.few), columns, strict=True):
-            kept.append(column.reshape(-1, ATTRIBUTES))
+    def add(self, values: Array, rarer: Array, interval: Intervals) -> None:
+        """Add sets side by side, ATTRIBUTES columns each."""
+        columns = (values, interval.low, interval.high, rarer, interval.few)
+        for stored, column in zip((self.values, self.low, self.high, self.rarer, self.few), columns, strict=True):
+            stored.append(column.reshape(-1, ATTRIBUTES))
         for start in range(0, len(values), ATTRIBUTES):
             mask = np.zeros(len(values), dtype=bool)
             mask[start : start + ATTRIBUTES] = np.isfinite(values[start : start + ATTRIBUTES])
-            low, high, _, _ = found.macro(values, mask)
+            low, high, _, _ = interval.macro(values, mask)
             self.macro.append((mask[start : start + ATTRIBUTES], low, high))
 
     @property
@@ -161,14 +163,14 @@ class Tally:
         """Coverage and its Monte-Carlo error.
 
         Args:
-            truth: what the intervals ought to cover, [ATTRIBUTES] or [sets, ATTRIBUTES].
-            columns: the attributes that are counted; all of them are in the macro.
+            truth: the estimand, [ATTRIBUTES] or [sets, ATTRIBUTES].
+            columns: the attributes that are counted; the macro has all of them.
         """
-        kept = [np.concatenate(part) for part in (self.low, self.high, self.rarer, self.few)]
-        truths = np.broadcast_to(truth, kept[0].shape)
+        arrays = [np.concatenate(part) for part in (self.low, self.high, self.rarer, self.few)]
+        truths = np.broadcast_to(truth, arrays[0].shape)
         pairs = zip(truths, self.macro, strict=True)
         macro = [low <= truth[mask].mean() <= high for truth, (mask, low, high) in pairs if mask.any()]
-        low, high, rarer, few, truth = (part[:, columns] for part in (*kept, truths))
+        low, high, rarer, few, truth = (part[:, columns] for part in (*arrays, truths))
         covered = np.where(np.isfinite(low), (low <= truth) & (truth <= high), np.nan)
         per_set = np.nanmean(covered[np.isfinite(covered).any(axis=1)], axis=1)
         return {
@@ -201,7 +203,7 @@ FIXED = [Heads(*cell) for cell in product((0.08, 0.5, 0.9), (0.6, 0.75, 0.9), (1
 
 
 def main(out: Path, full: bool) -> None:
-    """Write ``coverage.csv``, every cell, and ``coverage.md``, what the cells say together."""
+    """Write every cell to ``coverage.csv``, and a summary to ``coverage.md``."""
     worlds, sizes = ([*RETRAINED, *FIXED], (4000, 400, 1000)) if full else ([*RETRAINED, *FIXED[::5]], (200, 50, 20))
     rows = []
     with (out / "coverage.csv").open("w", newline="", encoding="utf-8") as file:
@@ -218,12 +220,12 @@ def main(out: Path, full: bool) -> None:
 
 def report(rows: list[Row]) -> Iterator[str]:
     """Markdown: the fixed heads by figure, then every retrained cell."""
-    yield "# Coverage of 95 % intervals"
+    yield "# Coverage of 95 % confidence intervals"
     yield from (
         "",
         "`python -m experiments.simulations coverage --full`; every cell is in coverage.csv. Coverage in %, ±",
     )
-    yield "Monte-Carlo standard error. What each interval is about stands in experiments/simulations/coverage.py."
+    yield "Monte-Carlo standard error. The estimands are explained in experiments/simulations/coverage.py."
     yield from ("", "## Fixed heads: by figure and expected rows of the rarer outcome, min(TP, FP + FN) of F1", "")
     yield "| figure | rows | cells | sets | one attribute: mean | lowest | highest | macro: mean | lowest | highest |"
     yield "|---|---|---|---|---|---|---|---|---|---|"

@@ -1,8 +1,8 @@
-"""Do the tests of signal and of gain keep their level, and what do they find? On features of real pictures.
+"""Association tests, the test of a gain and the verdict: error rates and power, on features of real images.
 
-Labels are permuted, or planted along a direction of the features, on the pictures of the embedded synthetic set, of the
-Aimonk set ($AIMONK_DATA, default .data/aimonk) and of ELPV, as far as they are here; features of other pictures are
-encoded first. Without any of them the features are Gaussian with a decaying spectrum.
+Labels are permuted, or planted along a direction of the features, on the images of the embedded synthetic set, of the
+Aimonk set ($AIMONK_DATA, default .data/aimonk) and of ELPV, as far as they exist here. Missing features are encoded
+first. Without any of these sets the features are Gaussian with a decaying spectrum.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from aimonk_bench.data.splits import Fold
 from aimonk_bench.evaluation import association, gain, thresholds, verdict
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.intervals import intervals
-from aimonk_bench.evaluation.metrics import roc_auc
+from aimonk_bench.evaluation.metrics import ranking
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
 from aimonk_bench.registry import Spec
 
@@ -40,8 +40,8 @@ NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """Features [N, D] of pictures; `dataset` is what a run would train on."""
+class ImageFeatures:
+    """Features [N, D] of images; `dataset` is what a run would train on."""
 
     name: str
     features: np.ndarray
@@ -50,7 +50,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of the simulation; `within` says whether it keeps its bound, None where it has none."""
+    """One figure of the simulation; ``within`` says whether it keeps its bound, None where it has none."""
 
     part: str
     features: str
@@ -63,7 +63,7 @@ class Row:
 
 
 def most(part: str, features: str, cell: str, sets: int, figure: str, share: float, level: float) -> Row:
-    """A share that may exceed a level by two standard errors."""
+    """A row whose share may exceed the level by at most two standard errors."""
     limit = level + 2 * math.sqrt(level * (1 - level) / sets)
     return Row(part, features, cell, sets, figure, share, f"<= {limit:.4f}", bool(share <= limit))
 
@@ -75,17 +75,17 @@ def least(part: str, features: str, cell: str, sets: int, figure: str, share: fl
 # --- features -----------------------------------------------------------------------------------------------------
 
 
-def gaussian(rows: int = 300, width: int = 400, seed: int = 0) -> Pictures:
+def gaussian(rows: int = 300, width: int = 400, seed: int = 0) -> ImageFeatures:
     """Correlated columns; the variance along the k-th direction is k^-1.5."""
     rng = np.random.default_rng(seed)
     turn = np.linalg.qr(rng.standard_normal((width, width)))[0]
     scores = rng.standard_normal((rows, width)) * np.arange(1, width + 1) ** -0.75
-    return Pictures("gaussian", (scores @ turn).astype(np.float32))
+    return ImageFeatures("gaussian", (scores @ turn).astype(np.float32))
 
 
 @functools.cache
-def stored(name: str) -> Pictures | None:
-    """The undisturbed pictures of a data set in the feature store; None if the data set is not here."""
+def stored(name: str) -> ImageFeatures | None:
+    """The unaugmented images of a data set, from the feature store; None if the data set is not here."""
     from aimonk_bench.config import loader
     from aimonk_bench.suite import plan, tasks
     from aimonk_bench.tables import TABLES
@@ -104,16 +104,16 @@ def stored(name: str) -> Pictures | None:
     planned = plan.plan_run(loader.load(ROOT / "configs" / "reference.yaml", TABLES, overrides))
     run = planned.baseline
     dataset = tasks.encode(planned.dataset, run.config, run.encoder)
-    return Pictures(name, dataset.features(), dataset)
+    return ImageFeatures(name, dataset.features(), dataset)
 
 
 # --- labels -------------------------------------------------------------------------------------------------------
 
 
 def permuted(rows: int, prevalence: float, sets: int, rng: np.random.Generator) -> np.ndarray:
-    """[rows, sets] bool, as many positives in each set."""
-    one = np.arange(rows) < round(prevalence * rows)
-    return rng.permuted(np.broadcast_to(one, (sets, rows)), axis=1).T
+    """bool [rows, sets], with the same number of positives in each set."""
+    positive = np.arange(rows) < round(prevalence * rows)
+    return rng.permuted(np.broadcast_to(positive, (sets, rows)), axis=1).T
 
 
 def directions(features: np.ndarray, sets: int, leading: int | None, rng: np.random.Generator) -> np.ndarray:
@@ -126,23 +126,23 @@ def directions(features: np.ndarray, sets: int, leading: int | None, rng: np.ran
 
 
 def planted(scores: np.ndarray, positives: int, slope: float, rng: np.random.Generator) -> np.ndarray:
-    """[N, sets] bool: as many rows, drawn with odds exp(slope x oracle score)."""
+    """bool [N, sets]: ``positives`` rows of each set, drawn with odds exp(slope x oracle score)."""
     keys = slope * scores + rng.gumbel(size=scores.shape)
     return keys >= -np.partition(-keys, positives - 1, axis=0)[positives - 1]
 
 
 def slope_for(scores: np.ndarray, positives: int, auc: float, rng: np.random.Generator) -> float:
-    """The slope at which the oracle's mean AUC is as asked, by bisection."""
+    """The slope at which the mean AUC of the oracle is ``auc``, by bisection."""
     low, high = 0.0, 20.0
     for _ in range(12):
         middle = (low + high) / 2
-        found = auc_of(scores, planted(scores, positives, middle, rng)).mean()
-        low, high = (middle, high) if found < auc else (low, middle)
+        mean = auc_of(scores, planted(scores, positives, middle, rng)).mean()
+        low, high = (middle, high) if mean < auc else (low, middle)
     return (low + high) / 2
 
 
 def auc_of(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return roc_auc(scores, every(labels), 0.5)
+    return ranking(scores, every(labels))["roc_auc"]
 
 
 def everywhere(labels: np.ndarray) -> np.ndarray:
@@ -155,12 +155,12 @@ def every(labels: np.ndarray) -> Labels:
 
 
 def duplicated(groups: int, share: float, rng: np.random.Generator) -> np.ndarray:
-    """[N] the picture that each row shows: some appear a second time."""
+    """[N] the image of each row; a share of the images appears a second time."""
     return np.concatenate([np.arange(groups), np.sort(rng.choice(groups, round(share * groups), replace=False))])
 
 
 def relabelled(labels: np.ndarray, shown: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of the rows; with duplicates a tenth are missing, and a tenth of second copies contradict the first."""
+    """Labels and mask of the rows; with duplicates a tenth is missing, and a tenth of the copies contradicts."""
     rows = labels[shown]
     if len(shown) == len(labels):
         return rows.astype(np.int8), everywhere(rows)
@@ -172,37 +172,37 @@ def relabelled(labels: np.ndarray, shown: np.ndarray, rng: np.random.Generator) 
 # --- before training ----------------------------------------------------------------------------------------------
 
 
-def level_before(pictures: Pictures, sets: int, permutations: int, rng: np.random.Generator) -> Iterator[Row]:
-    """How often the score test claims signal for permuted labels."""
+def level_before(images: ImageFeatures, sets: int, permutations: int, rng: np.random.Generator) -> Iterator[Row]:
+    """Level of the association test before training: how often it rejects for permuted labels."""
     for prevalence in PREVALENCES:
         for share in (0.0, 0.15):
-            shown = duplicated(len(pictures.features), share, rng)
-            own = permuted(len(pictures.features), prevalence, sets, rng)
-            labels, observed = relabelled(own, shown, rng)
-            rows = association.one_row_per_group(pictures.features[shown], Labels.of(labels, observed), shown)
+            shown = duplicated(len(images.features), share, rng)
+            labels = permuted(len(images.features), prevalence, sets, rng)
+            labels, observed = relabelled(labels, shown, rng)
+            rows = association.one_row_per_group(images.features[shown], Labels.of(labels, observed), shown)
             p = association.score_test(*rows, permutations=permutations, seed=1)
             cell = f"prevalence {prevalence}, {share:.0%} duplicates"
             for level in (0.05, 0.0125):
                 figure = f"claimed at {level}"
-                yield most("level before training", pictures.name, cell, sets, figure, (p <= level).mean(), level)
+                yield most("level before training", images.name, cell, sets, figure, (p <= level).mean(), level)
             if share:
                 some = slice(sets // 5)
-                rows = pictures.features[shown], Labels.of(labels[:, some], observed[:, some])
+                rows = images.features[shown], Labels.of(labels[:, some], observed[:, some])
                 wrong = (association.score_test(*rows, permutations=permutations, seed=1) <= 0.05).mean()
                 figure = "claimed at 0.05, duplicates permuted apart (not the method)"
-                yield Row("level before training", pictures.name, cell, sets // 5, figure, wrong)
+                yield Row("level before training", images.name, cell, sets // 5, figure, wrong)
 
 
-def power_before(pictures: Pictures, sets: int, permutations: int, rng: np.random.Generator) -> Iterator[Row]:
-    """How often it finds labels planted at an oracle AUC of .75 in 880 pictures, at a level of .0125."""
-    features = pictures.features[: min(880, len(pictures.features))]
+def power_before(images: ImageFeatures, sets: int, permutations: int, rng: np.random.Generator) -> Iterator[Row]:
+    """Power of the association test before training at level .0125: labels planted at oracle AUC .75 in 880 images."""
+    features = images.features[: min(880, len(images.features))]
     for leading, positives, least_share in ((20, 50, 0.85), (None, 150, 0.9), (None, 50, None)):
         scores = directions(features, sets, leading, rng)
         labels = planted(scores, positives, slope_for(scores, positives, 0.75, rng), rng)
         p = association.score_test(features, every(labels), permutations=permutations, seed=1)
         where = f"leading {leading} components" if leading else "isotropic"
         cell = f"{where}, {positives} of {len(features)}, oracle AUC {auc_of(scores, labels).mean():.3f}"
-        head = "power before training", pictures.name, cell, sets, "found at 0.0125", (p <= 0.0125).mean()
+        head = "power before training", images.name, cell, sets, "found at 0.0125", (p <= 0.0125).mean()
         yield Row(*head) if least_share is None else least(*head, least_share)
 
 
@@ -210,7 +210,7 @@ def power_before(pictures: Pictures, sets: int, permutations: int, rng: np.rando
 
 
 def partition(groups: np.ndarray, folds: int, rng: np.random.Generator) -> list[Fold]:
-    """Random folds, or a hold-out of 15 % each, of whole groups; of what a fold leaves, 15 % validate."""
+    """Random folds of whole groups, or a hold-out of 15 % of them; 15 % of the other groups are for validation."""
     total = groups.max() + 1
     home = rng.permutation(total) % folds if folds > 1 else (rng.random(total) >= 0.15).astype(int)
     parts = []
@@ -222,11 +222,11 @@ def partition(groups: np.ndarray, folds: int, rng: np.random.Generator) -> list[
 
 
 def stratified(home: np.ndarray, prevalence: float, sets: int, rng: np.random.Generator) -> np.ndarray:
-    """[G, sets] bool: labels without signal, dealt evenly over the folds as a stratified split would."""
+    """bool [G, sets]: labels without association, spread evenly over the folds as by a stratified split."""
     labels = np.zeros((len(home), sets), bool)
     for k in range(home.max() + 1):
         rows = np.flatnonzero(home == k)
-        count = np.floor(prevalence * len(rows) + rng.random(sets))  # up or down, right on average
+        count = np.floor(prevalence * len(rows) + rng.random(sets))  # rounded up or down, unbiased on average
         labels[rows] = np.argsort(np.argsort(rng.random((len(rows), sets)), axis=0), axis=0) < count
     return labels
 
@@ -234,7 +234,7 @@ def stratified(home: np.ndarray, prevalence: float, sets: int, rng: np.random.Ge
 def ridge_logits(
     features: np.ndarray, labels: np.ndarray, folds: Sequence[Fold], penalty: float
 ) -> list[dict[str, np.ndarray]]:
-    """What a ridge head trained on each fold's training rows says, as `Trained.logits`; labels without NA."""
+    """Logits of ridge heads trained on the training rows of each fold, as in `Trained.logits`; no label is missing."""
     gram = features @ features.T / features.shape[1]
     logits = []
     for fold in folds:
@@ -251,9 +251,9 @@ def predictions_of(
     groups: np.ndarray,
     folds: Sequence[Fold],
 ) -> Predictions:
-    """What a run would have saved whose attributes are these labels."""
+    """The predictions of a run whose attributes are these labels."""
     parts = [(k, split, getattr(fold, split)) for k, fold in enumerate(folds) for split in SPLITS]
-    rows, sizes = np.concatenate([own for *_, own in parts]), [len(own) for *_, own in parts]
+    rows, sizes = np.concatenate([part for *_, part in parts]), [len(part) for *_, part in parts]
     labels = labels & observed
     return Predictions(
         logits=np.concatenate([logits[k][split] for k, split, _ in parts], axis=1).astype(np.float32),
@@ -261,7 +261,7 @@ def predictions_of(
         split=np.repeat([split for _, split, _ in parts], sizes),
         fold=np.repeat(np.array([k for k, *_ in parts], np.int16), sizes),
         group=groups[rows].astype(np.int32),
-        image_id=np.array([f"picture {row}" for row in rows]),
+        image_id=np.array([f"image {row}" for row in rows]),
         seed=np.arange(len(logits[0]["test"])),
         train_positive=np.stack([labels[fold.train].sum(0) for fold in folds]).astype(np.int32),
         train_observed=np.stack([observed[fold.train].sum(0) for fold in folds]).astype(np.int32),
@@ -274,10 +274,10 @@ def centred(features: np.ndarray) -> np.ndarray:
 
 
 def level_after(
-    pictures: Pictures, rows: int, partitions: int, per_partition: int, penalty: float, rng: np.random.Generator
+    images: ImageFeatures, rows: int, partitions: int, per_partition: int, penalty: float, rng: np.random.Generator
 ) -> Iterator[Row]:
-    """How often the test after training claims signal when ridge heads are retrained on labels without any."""
-    x = centred(pictures.features[:rows])
+    """Level of the association test after training: ridge heads retrained on labels without association."""
+    x = centred(images.features[:rows])
     sets = partitions * per_partition
     for folds in (FOLDS, 1):
         for prevalence in PREVALENCES:
@@ -291,12 +291,13 @@ def level_after(
                     saved.append(predictions_of(logits, labels, everywhere(labels), shown, parts))
                 kind = f"{folds} folds" if folds > 1 else "hold-out"
                 cell = f"{kind}, n {len(x)}, prevalence {prevalence}, {share:.0%} duplicates, ridge {penalty:g}"
-                yield from judged_after(pictures.name, cell, sets, saved)
+                yield from judged_after(images.name, cell, sets, saved)
 
 
 def judged_after(features: str, cell: str, sets: int, saved: Sequence[Predictions]) -> Iterator[Row]:
     """The shares of permuted label sets in which `after` claims signal."""
-    p = np.concatenate([association.after_training(own, permutations=999, seed=n).p for n, own in enumerate(saved)])
+    results = [association.after_training(run, permutations=999, seed=n) for n, run in enumerate(saved)]
+    p = np.concatenate([result.p for result in results])
     head = "level after training", features, cell, sets
     for level in (0.05, 0.0125):
         yield most(*head, f"claimed at {level}", float(np.mean(p <= level)), level)
@@ -307,7 +308,7 @@ def judged_after(features: str, cell: str, sets: int, saved: Sequence[Prediction
 
 
 def home_of(shown: np.ndarray, parts: Sequence[Fold]) -> np.ndarray:
-    """[G] the fold whose test rows show each picture; with a hold-out 1 for those, 0 for the others."""
+    """[G] the fold in which each image is a test row; in a hold-out 1 for test images and 0 for the others."""
     home = np.zeros(shown.max() + 1, int)
     for k, fold in enumerate(parts):
         home[shown[fold.test]] = k if len(parts) > 1 else 1
@@ -315,22 +316,23 @@ def home_of(shown: np.ndarray, parts: Sequence[Fold]) -> np.ndarray:
 
 
 def level_after_real_heads(
-    pictures: Pictures, partitions: int, per_partition: int, rng: np.random.Generator
+    images: ImageFeatures, partitions: int, per_partition: int, rng: np.random.Generator
 ) -> Iterator[Row]:
-    """The same with the default recipe, 5 folds, each label set an attribute: their heads cannot feel each other."""
-    groups = pictures.dataset.groups
+    """The same with the default recipe in 5 folds; each label set is an attribute, and their heads are independent."""
+    groups = images.dataset.groups
     saved: dict[float, list[Predictions]] = {prevalence: [] for prevalence in PREVALENCES}
     for _ in range(partitions):
         parts = partition(groups, FOLDS, rng)
         home = home_of(groups, parts)
-        labels = np.concatenate([stratified(home, own, per_partition, rng)[groups] for own in PREVALENCES], axis=1)
-        run = trained(pictures, labels, everywhere(labels), parts, seeds=1)
-        for number, own in enumerate(PREVALENCES):
+        labels = [stratified(home, prevalence, per_partition, rng)[groups] for prevalence in PREVALENCES]
+        labels = np.concatenate(labels, axis=1)
+        run = trained(images, labels, everywhere(labels), parts, seeds=1)
+        for number, prevalence in enumerate(PREVALENCES):
             some = slice(number * per_partition, (number + 1) * per_partition)
-            saved[own].append(attributes_of(run, some))
-    for own, runs in saved.items():
-        cell = f"{FOLDS} folds, n {len(groups)}, prevalence {own}, default recipe"
-        yield from judged_after(pictures.name, cell, partitions * per_partition, runs)
+            saved[prevalence].append(attributes_of(run, some))
+    for prevalence, runs in saved.items():
+        cell = f"{FOLDS} folds, n {len(groups)}, prevalence {prevalence}, default recipe"
+        yield from judged_after(images.name, cell, partitions * per_partition, runs)
 
 
 def attributes_of(run: Predictions, some: slice) -> Predictions:
@@ -339,10 +341,11 @@ def attributes_of(run: Predictions, some: slice) -> Predictions:
     return dataclasses.replace(run, labels=labels, **last)
 
 
-def trained(pictures: Pictures, labels: np.ndarray, observed: np.ndarray, folds: list[Fold], seeds: int) -> Predictions:
-    """The default recipe on other labels [N, A] of the same pictures."""
+def trained(
+    images: ImageFeatures, labels: np.ndarray, observed: np.ndarray, folds: list[Fold], seeds: int
+) -> Predictions:
+    """The default recipe on other labels [N, A] of the same images."""
     from aimonk_bench.config import loader
-    from aimonk_bench.data.labels import Labels
     from aimonk_bench.tables import TABLES
     from aimonk_bench.training import heads_trainer
     from aimonk_bench.training.recipe import Recipe, TrainingData
@@ -352,17 +355,17 @@ def trained(pictures: Pictures, labels: np.ndarray, observed: np.ndarray, folds:
     names = [f"attribute {number}" for number in range(labels.shape[1])]
     shown = Labels.of(labels.astype(np.int8), observed, names)
     data = TrainingData(shown, shown, folds, np.ones(1))
-    index = np.arange(len(pictures.features))[None]
-    run = heads_trainer.train_heads(pictures.features, index, data, Recipe.of(config))
-    return predictions_of(run.logits, labels.astype(bool), observed, pictures.dataset.groups, folds)
+    index = np.arange(len(images.features))[None]
+    run = heads_trainer.train_heads(images.features, index, data, Recipe.of(config))
+    return predictions_of(run.logits, labels.astype(bool), observed, images.dataset.groups, folds)
 
 
-def detectable(pictures: Pictures, sets: int, permutations: int, rng: np.random.Generator) -> Iterator[Row]:
-    """How often signal is found, by either test, where the out-of-fold AUC is what the verdict calls detectable.
+def detectable(images: ImageFeatures, sets: int, permutations: int, rng: np.random.Generator) -> Iterator[Row]:
+    """Power of both association tests where the out-of-fold AUC is the one that the verdict calls detectable.
 
-    Ridge heads; labels planted in the leading 20 components, at the strength whose mean out-of-fold AUC is that one.
+    Ridge heads; labels planted in the leading 20 components, at the strength with that mean out-of-fold AUC.
     """
-    x = centred(pictures.features[: min(880, len(pictures.features))])
+    x = centred(images.features[: min(880, len(images.features))])
     level = verdict.ALPHA / 2 / ATTRIBUTES
     for positives in (50, 150, len(x) // 2):
         target = float(verdict.detectable_auc(np.array([positives]), np.array([len(x) - positives]), ATTRIBUTES)[0])
@@ -371,16 +374,16 @@ def detectable(pictures: Pictures, sets: int, permutations: int, rng: np.random.
         for _ in range(8):
             slope = (low + high) / 2
             labels = planted(scores, positives, slope, rng)
-            found = association.after_training(five_folds(x, labels, rng), seed=0)
-            low, high = (slope, high) if np.nanmean(found.auc) < target else (low, slope)
+            after = association.after_training(five_folds(x, labels, rng), seed=0)
+            low, high = (slope, high) if np.nanmean(after.auc) < target else (low, slope)
         p = association.score_test(x, every(labels), permutations=permutations, seed=1)
-        cell = f"{positives} of {len(x)}, out-of-fold AUC {np.nanmean(found.auc):.3f} (detectable: {target:.3f})"
+        cell = f"{positives} of {len(x)}, out-of-fold AUC {np.nanmean(after.auc):.3f} (detectable: {target:.3f})"
         for figure, rejected in (
             ("before", p <= level),
-            ("after", found.p <= level),
-            ("either", (p <= level) | (found.p <= level)),
+            ("after", after.p <= level),
+            ("either", (p <= level) | (after.p <= level)),
         ):
-            yield Row("detectable AUC", pictures.name, cell, sets, f"{figure} at {level:g}", float(rejected.mean()))
+            yield Row("detectable AUC", images.name, cell, sets, f"{figure} at {level:g}", float(rejected.mean()))
 
 
 def five_folds(x: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Predictions:
@@ -398,10 +401,10 @@ def distance(auc: float) -> float:
 
 
 def level_gain(sets: int, rng: np.random.Generator) -> Iterator[Row]:
-    """How often a gain is claimed (one-sided 0.05) that is none: heads and thresholds as they are, on new test rows.
+    """Level of the test of a gain (one-sided 0.05): fixed heads and thresholds on new test rows, without a true gain.
 
-    Gaussian scores; thresholds tuned on 100 validation rows; the true gain follows from the threshold. Without signal
-    (AUC 0.5) the test is not read, so it need not keep its level there.
+    Gaussian scores; thresholds tuned on 100 validation rows; the true gain follows from the threshold. Without
+    association (AUC 0.5) the verdict does not use the test, so it need not keep its level there.
     """
     for rows, prevalence, auc in itertools.product((150, 900), PREVALENCES, (0.5, 0.6, 0.75)):
         labels = rng.random((2, 1000, sets)) < prevalence  # validation, test
@@ -418,24 +421,24 @@ def level_gain(sets: int, rng: np.random.Generator) -> Iterator[Row]:
             fold=np.zeros(rows, int),
             image_id=np.arange(rows),
         )
-        found = gain.gain(decisions, draws=500)
+        result = gain.gain(decisions, draws=500)
         cell = f"hold-out, {rows} test rows, prevalence {prevalence}, AUC {auc}"
         head = "level of gain", "scores", cell
-        none, some = ((sign & np.isfinite(found.p)) for sign in (true <= 0, true > 0))
+        none, some = ((sign & np.isfinite(result.p)) for sign in (true <= 0, true > 0))
         if none.sum() >= 100:
             row = *head, int(none.sum()), "claimed at 0.05 where the true gain is not above 0"
-            claimed = float(np.mean(found.p[none] <= 0.05))
-            yield most(*row, claimed, 0.05) if auc > 0.5 else Row(*row, claimed, "not read: no signal")
+            claimed = float(np.mean(result.p[none] <= 0.05))
+            yield most(*row, claimed, 0.05) if auc > 0.5 else Row(*row, claimed, "not used: no association")
         if some.sum() >= 100:
-            above = float(np.mean(found.low[some] > true[some]))
+            above = float(np.mean(result.low[some] > true[some]))
             yield most(
-                *head, int(some.sum()), "lower 95 % limit above the true gain, where that is above 0", above, 0.05
+                *head, int(some.sum()), "lower 95 % bound above the true gain, where that is above 0", above, 0.05
             )
-            yield Row(*head, int(some.sum()), "claimed where it is above 0", float(np.mean(found.p[some] <= 0.05)))
+            yield Row(*head, int(some.sum()), "claimed where it is above 0", float(np.mean(result.p[some] <= 0.05)))
 
 
 def level_gain_retrained(sets: int, rng: np.random.Generator) -> Iterator[Row]:
-    """The same over five folds with retraining: against the mean gain of the recipe at this size.
+    """The same in five folds with retraining, for the mean gain of the recipe at this size.
 
     Features in 20 dimensions, ridge heads, thresholds tuned on the validation rows of each fold.
     """
@@ -445,11 +448,11 @@ def level_gain_retrained(sets: int, rng: np.random.Generator) -> Iterator[Row]:
             labels = (np.argsort(rng.random(rows)) < round(prevalence * rows))[:, None]
             x = rng.standard_normal((rows, 20))
             x[:, 0] += distance(auc) * labels[:, 0]
-            own = five_folds(x, labels, rng)
-            found = gain.gain(Decisions.of(own, thresholds.tune(own, Spec("per_attribute_f1"))), draws=300)
-            values.append(found.value[0])
-            lows.append(found.low[0])
-            p.append(found.p[0])
+            run = five_folds(x, labels, rng)
+            result = gain.gain(Decisions.of(run, thresholds.tune(run, Spec("per_attribute_f1"))), draws=300)
+            values.append(result.value[0])
+            lows.append(result.low[0])
+            p.append(result.p[0])
         cell = f"5 folds, n {rows}, prevalence {prevalence}, oracle AUC {auc}, mean gain {np.mean(values):.3f}"
         head = "level of gain", "20 dimensions", cell, sets
         claimed = float(np.mean(np.array(p) <= 0.05))
@@ -457,7 +460,7 @@ def level_gain_retrained(sets: int, rng: np.random.Generator) -> Iterator[Row]:
             yield most(*head, "claimed at 0.05 where the mean gain is not above 0", claimed, 0.05)
         else:
             above = float(np.mean(lows > np.mean(values)))
-            yield most(*head, "lower 95 % limit above the mean gain, where that is above 0", above, 0.05)
+            yield most(*head, "lower 95 % bound above the mean gain, where that is above 0", above, 0.05)
             yield Row(*head, "claimed where it is above 0", claimed)
 
 
@@ -465,7 +468,7 @@ def level_gain_retrained(sets: int, rng: np.random.Generator) -> Iterator[Row]:
 
 
 def small_verdicts(rng: np.random.Generator) -> Iterator[tuple[str, verdict.Verdict]]:
-    """The verdicts on Gaussian features with labels permuted and planted, from ridge heads in five folds."""
+    """Verdicts for permuted and planted labels on Gaussian features, from ridge heads in five folds."""
     x = centred(gaussian(600).features)
     for name, prevalence, auc in PLANTED:
         scores = directions(x, 4, 20, rng)
@@ -482,51 +485,45 @@ PLANTED = (("permuted", 0.3, 0.5), ("planted, prevalence 0.88", 0.88, 0.78), ("p
 
 def verdict_of(run: Predictions, first: association.BeforeTraining) -> verdict.Verdict:
     tuned = thresholds.tune(run, Spec("per_attribute_f1"))
-    found = association.after_training(run, seed=0)
+    after = association.after_training(run, seed=0)
     return verdict.verdict(
         first,
-        found,
+        after,
         gain.gain(Decisions.of(run, tuned)),
         winner="the default recipe",
         indistinguishable=[],
         simplest="the default recipe",
         untested=0,
-        auc_interval=lambda mask: intervals(run, tuned)["roc_auc"].macro(found.auc, mask)[:2],
+        auc_interval=lambda mask: intervals(run, tuned)["roc_auc"].macro(after.auc, mask)[:2],
     )
 
 
-def verdicts(pictures: Pictures, splits_seeds: Sequence[int], rng: np.random.Generator) -> Iterator[Row]:
-    """The verdict on labels without signal, and on labels planted on the same pictures, over split seeds; 5 seeds."""
+def verdicts(images: ImageFeatures, splits_seeds: Sequence[int], rng: np.random.Generator) -> Iterator[Row]:
+    """The verdict for the labels of the data set, and for labels planted on its images, over split seeds; 5 seeds."""
     from aimonk_bench.config.fields import KFold
     from aimonk_bench.data import splits
 
-    dataset = pictures.dataset
-    own = dataset.labels
-    kinds = [("own labels", own.targets, own.observed, "a")]
+    dataset = images.dataset
+    kinds = [("own labels", dataset.labels, "a")]
     for (name, prevalence, auc), kind in zip(PLANTED, "abc", strict=True):
-        scores = directions(pictures.features, 4, 20, rng)
+        scores = directions(images.features, 4, 20, rng)
         positives = round(prevalence * len(scores))
         slope = 0.0 if auc == 0.5 else slope_for(scores, positives, auc, rng)
-        labels = planted(scores, positives, slope, rng)[first_of(dataset.groups)].astype(np.int8)
-        kinds.append((name, labels, own.observed, kind))
-    for name, targets, observed, kind in kinds:
-        found = []
-        first = association.before_training(pictures.features, Labels.of(targets, observed), dataset.groups, seed=0)
+        targets = planted(scores, positives, slope, rng)[first_of(dataset.groups)]
+        kinds.append((name, Labels.of(targets, dataset.labels.observed), kind))
+    for name, labels, kind in kinds:
+        before = association.before_training(images.features, labels, dataset.groups, seed=0)
+        results = []
         for seed in splits_seeds:
-            folds = splits.split(KFold(folds=FOLDS, seed=seed), Labels.of(targets, observed), dataset.groups)
-            found.append(verdict_of(trained(pictures, targets, observed, folds, seeds=5), first))
-        share = float(np.mean([one.kind == kind for one in found]))
-        smallest = min(float(np.fmin.reduce(one.signal.adjusted)) for one in found)
-        cell = f"{name}, {len(found)} split seeds, p before {np.round(first.p, 3).tolist()}"
-        yield least("verdict", pictures.name, cell, len(found), f"share with verdict ({kind})", share, 1.0)
-        yield Row(
-            "verdict",
-            pictures.name,
-            f"{name}: {verdict.sentence(found[0])}",
-            len(found),
-            "smallest adjusted p",
-            smallest,
-        )
+            folds = splits.split(KFold(folds=FOLDS, seed=seed), labels, dataset.groups)
+            run = trained(images, labels.targets, labels.observed, folds, seeds=5)
+            results.append(verdict_of(run, before))
+        sets, share = len(results), float(np.mean([result.kind == kind for result in results]))
+        smallest = min(float(np.fmin.reduce(result.signal.adjusted)) for result in results)
+        cell = f"{name}, {sets} split seeds, p before {np.round(before.p, 3).tolist()}"
+        yield least("verdict", images.name, cell, sets, f"share with verdict ({kind})", share, 1.0)
+        sentence = f"{name}: {verdict.sentence(results[0])}"
+        yield Row("verdict", images.name, sentence, sets, "smallest adjusted p", smallest)
 
 
 def first_of(groups: np.ndarray) -> np.ndarray:
@@ -534,12 +531,12 @@ def first_of(groups: np.ndarray) -> np.ndarray:
     return np.unique(groups, return_index=True)[1][np.unique(groups, return_inverse=True)[1]]
 
 
-def strong(pictures: Pictures) -> Iterator[Row]:
-    """The test before training on the labels of a data set with signal."""
-    own = pictures.dataset.labels
-    found = association.before_training(pictures.features, own, pictures.dataset.groups, seed=0)
-    for name, p, auc in zip(own.attributes, found.p, found.auc, strict=True):
-        head = "signal before training", pictures.name, name, 1
+def strong(images: ImageFeatures) -> Iterator[Row]:
+    """The association test before training on a data set whose labels can be learned."""
+    labels = images.dataset.labels
+    before = association.before_training(images.features, labels, images.dataset.groups, seed=0)
+    for name, p, auc in zip(labels.attributes, before.p, before.auc, strict=True):
+        head = "association test before training", images.name, name, 1
         yield Row(*head, "p", float(p), "<= 0.002", bool(p <= 0.002))
         yield Row(*head, "AUC of the probe", float(auc))
 
@@ -548,14 +545,14 @@ def strong(pictures: Pictures) -> Iterator[Row]:
 
 
 def together(rows: Sequence[Row]) -> Iterator[Row]:
-    """All cells of a part and figure as one: a single cell at its level misses the bound by chance one time in 44."""
+    """All cells of a part and figure together: a single cell at its level misses the bound by chance one time in 44."""
     judged = [row for row in rows if row.bound.startswith("<=") and row.part.startswith("level")]
     for part, figure in dict.fromkeys((row.part, row.figure) for row in judged):
-        own = [row for row in judged if (row.part, row.figure) == (part, figure)]
-        sets = sum(row.sets for row in own)
-        share = sum(row.value * row.sets for row in own) / sets
+        cells = [row for row in judged if (row.part, row.figure) == (part, figure)]
+        sets = sum(row.sets for row in cells)
+        share = sum(row.value * row.sets for row in cells) / sets
         level = float(figure.split("at ")[1].split()[0]) if "at 0" in figure else 0.05
-        yield most(part, "all", f"{len(own)} cells together", sets, figure, share, level)
+        yield most(part, "all", f"{len(cells)} cells together", sets, figure, share, level)
 
 
 def simulate(full: bool) -> Iterator[Row]:
@@ -565,21 +562,21 @@ def simulate(full: bool) -> Iterator[Row]:
         yield from strong(elpv)
     if aimonk is not None:
         yield from verdicts(aimonk, range(10 if full else 1), rng)
-    sets = [pictures for pictures in (aimonk, synthetic) if pictures is not None]
-    for pictures in sets or [gaussian(880)]:
-        yield from power_before(pictures, 500 if full else 100, 399, rng)
-        yield from detectable(pictures, 300 if full else 100, 399, rng)
-        for rows, penalty in ((len(pictures.features), 10.0), (300, 0.1)) if full else ((300, 10.0),):
-            yield from level_after(pictures, rows, 25 if full else 5, 40, penalty, rng)
-        if pictures.dataset is not None:
-            yield from level_after_real_heads(pictures, 10 if full else 1, 100, rng)
-        yield from level_before(pictures, 2000 if full else 200, 199, rng)
+    sets = [images for images in (aimonk, synthetic) if images is not None]
+    for images in sets or [gaussian(880)]:
+        yield from power_before(images, 500 if full else 100, 399, rng)
+        yield from detectable(images, 300 if full else 100, 399, rng)
+        for rows, penalty in ((len(images.features), 10.0), (300, 0.1)) if full else ((300, 10.0),):
+            yield from level_after(images, rows, 25 if full else 5, 40, penalty, rng)
+        if images.dataset is not None:
+            yield from level_after_real_heads(images, 10 if full else 1, 100, rng)
+        yield from level_before(images, 2000 if full else 200, 199, rng)
     yield from level_gain(2000 if full else 200, rng)
     yield from level_gain_retrained(200 if full else 20, rng)
 
 
 def main(out: Path, full: bool) -> None:
-    """Print the figures as a Markdown table and write `signal.md` and `signal.csv`."""
+    """Print the figures as a Markdown table, and write `signal.md` and `signal.csv`."""
     rows = []
     for row in simulate(full):
         rows.append(row)
@@ -604,7 +601,7 @@ def line(row: Row) -> str:
 
 
 INTRODUCTION = """\
-# Signal and gain: do the tests keep their level, and what do they find?
+# Association tests, gain and verdict: error rates and power
 
 Command: `python -m experiments.simulations signal --full`. A share may exceed its level by two standard errors. Of
 cells that are exactly at their level one in 44 misses by chance: the cells of a part are judged together, at the end.

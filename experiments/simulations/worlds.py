@@ -1,11 +1,11 @@
 """Two Gaussian worlds in which the population figures of every head are known.
 
-`Heads`: fixed heads on many test sets. Head s scores picture i by d_s y + sqrt(.8) w + sqrt(.2) e_s + b_s: w is the
-same for all heads, e_s the head's own, d_s and b_s differ between seeds, so that seeds are a random sample. Labels and
-w are correlated between the attributes of a set.
+`Heads`: fixed heads on many test sets. Head s scores image i by d_s y + sqrt(.8) w + sqrt(.2) e_s + b_s. All heads
+share w; e_s belongs to one head; d_s and b_s differ between seeds, so that the seeds are a random sample. Labels and w
+are correlated between the attributes of a set.
 
-`Pictures`: heads trained on drawn pictures, five folds, thresholds tuned on validation rows. The score of a head and
-the latent behind a label are bivariate normal, which gives its population figures.
+`Sample`: heads trained on drawn images in five folds, thresholds tuned on validation rows. The score of a head and the
+latent variable behind a label are bivariate normal, which gives the population figures of the head.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Array = np.ndarray[Any, Any]
 
 SEEDS = 5
 ATTRIBUTES = 3  # of one set
-SHARED = 0.8  # of the variance of a score given the label that all heads share
+SHARED = 0.8  # share of the variance of a score, given the label, that is common to all heads
 SEED_SLOPE, SEED_SHIFT = 0.03, 0.1  # SD over seeds of d_s / d, and of b_s
 
 FOLDS = 5
-VALIDATION = 0.15  # of what is left after the test fold
+VALIDATION = 0.15  # share of the rows outside the test fold
 FEATURES = 16
 PREVALENCES = (0.1, 0.45, 0.88)  # of the attributes of retrained heads
 # [D, A] of the latents, of length 1; the first half of the features holds nine tenths of them
@@ -39,7 +39,7 @@ STEEPNESS = 2.0  # of logits over ridge scores of labels -1 and 1, right where t
 
 @dataclass(frozen=True)
 class Heads:
-    """A world of fixed heads: of one prevalence, ROC AUC of the average head, n pictures, share of NA."""
+    """A world of fixed heads: prevalence, ROC AUC of the average head, n images, share of missing labels."""
 
     prevalence: float
     auc: float
@@ -48,19 +48,19 @@ class Heads:
 
     @property
     def distance(self) -> float:
-        """Of the two classes' mean scores, in standard deviations."""
+        """Between the mean scores of the two classes, in standard deviations."""
         return float(np.sqrt(2) * ndtri(self.auc))
 
     @property
     def limits(self) -> dict[str, float]:
-        """Score above which a picture is accepted: where the calibrated probability is 0.5, and where F1 is best."""
+        """Thresholds of the score: where the calibrated probability is 0.5, and where F1 is best."""
         grid = np.linspace(-5, 8, 5001)
         best = grid[np.argmax(self._f1(grid, self.distance, 0.0))]
         half = self.distance / 2 - logit(self.prevalence) / self.distance
         return {"f1_default": float(half), "f1_tuned": float(best)}
 
     def probability(self, score: Array | float) -> Array:
-        """Of the label given the score, by the average head."""
+        """P(label | score) by the average head."""
         return sigmoid(self.logit(score))
 
     def logit(self, score: Array | float) -> Array:
@@ -72,7 +72,7 @@ class Heads:
         return np.asarray(2 * hits / (accepted + self.prevalence))
 
     def truths(self) -> dict[str, float]:
-        """The estimands: population figures, expected over seeds."""
+        """The estimands: population figures, in expectation over seeds."""
         node, weight = np.polynomial.hermite_e.hermegauss(31)
         weight = weight / weight.sum()
         slopes, shifts = self.distance * (1 + SEED_SLOPE * node)[:, None], SEED_SHIFT * node[None]
@@ -82,7 +82,7 @@ class Heads:
 
 
 def fixed(cell: Heads, sets: int, rng: np.random.Generator) -> tuple[Predictions, Thresholds]:
-    """So many test sets side by side: the attributes of set k are those from k x ATTRIBUTES on."""
+    """Draw ``sets`` test sets side by side: the attributes of set k begin at column k x ATTRIBUTES."""
     size = (cell.n, sets, ATTRIBUTES)
 
     def noise(*shape: int) -> Array:
@@ -97,7 +97,7 @@ def fixed(cell: Heads, sets: int, rng: np.random.Generator) -> tuple[Predictions
     scores = slope * positive + np.sqrt(SHARED) * between(0.5) + np.sqrt(1 - SHARED) * noise(SEEDS, *size)
     scores += SEED_SHIFT * noise(SEEDS, 1, sets, ATTRIBUTES)
     columns = sets * ATTRIBUTES
-    rows = np.arange(-1, cell.n)  # the first is the one validation row that there must be
+    rows = np.arange(-1, cell.n)  # predictions need a validation row; the first one is it
 
     def with_validation(array: Array, axis: int) -> Array:
         flat = array.reshape(*array.shape[:-2], columns)
@@ -151,45 +151,43 @@ def _both_above(a: Array, b: Array, correlation: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """One set of pictures.
+class Sample:
+    """A drawn sample of images.
 
     Attributes:
         features: [N, 1 + D], the first is 1.
         labels: [N, A] -1 or 1.
-        home: [N] the fold whose test row it is.
-        training: [F, N] bool; the others that are no test rows are validation rows.
+        fold: [N] the fold in which each image is a test row.
+        training: [F, N] bool; validation rows are neither training nor test rows.
     """
 
     features: Array
     labels: Array
-    home: Array
+    fold: Array
     training: Array
 
     @classmethod
-    def draw(cls, world: World, rng: np.random.Generator) -> Pictures:
+    def draw(cls, world: World, rng: np.random.Generator) -> Sample:
         features = rng.standard_normal((world.n, FEATURES))
         noise = rng.standard_normal((world.n, ATTRIBUTES))
         latent = world.rho * features @ DIRECTIONS + np.sqrt(1 - world.rho**2) * noise
-        home = rng.permutation(world.n) % FOLDS
-        drawn = np.where(home == np.arange(FOLDS)[:, None], np.inf, rng.random((FOLDS, world.n)))
+        fold = rng.permutation(world.n) % FOLDS
+        drawn = np.where(fold == np.arange(FOLDS)[:, None], np.inf, rng.random((FOLDS, world.n)))
         share = np.quantile(drawn, VALIDATION * (1 - 1 / FOLDS), axis=1, keepdims=True)
         training = (drawn > share) & np.isfinite(drawn)
         labels = np.where(latent > ndtri(1 - np.array(PREVALENCES)), 1, -1)
-        return cls(np.c_[np.ones(world.n), features], labels, home, training)
+        return cls(np.c_[np.ones(world.n), features], labels, fold, training)
 
     def heads(self, ridge: float, features: int, rng: np.random.Generator) -> Array:
         """Ridge heads [S, F, 1 + D, A], each on a bootstrap sample of its training rows."""
-        used, width = self.features[:, : features + 1], features + 1
+        x, width = self.features[:, : features + 1], features + 1
         samples = []
         for training in np.tile(self.training, (SEEDS, 1)):
             rows = np.flatnonzero(training)
             samples.append(np.bincount(rng.choice(rows, len(rows)), minlength=len(training)))
         counts = np.array(samples, dtype=np.float64)
-        squares = (counts @ (used[:, :, None] * used[:, None]).reshape(len(used), -1)).reshape(-1, width, width)
-        targets = (counts @ (used[:, :, None] * self.labels[:, None]).reshape(len(used), -1)).reshape(
-            -1, width, ATTRIBUTES
-        )
+        squares = (counts @ (x[:, :, None] * x[:, None]).reshape(len(x), -1)).reshape(-1, width, width)
+        targets = (counts @ (x[:, :, None] * self.labels[:, None]).reshape(len(x), -1)).reshape(-1, width, ATTRIBUTES)
         weights = np.zeros((len(counts), FEATURES + 1, ATTRIBUTES))
         weights[:, :width] = np.linalg.solve(squares + ridge * np.diag(np.arange(width) > 0), targets)
         return weights.reshape(SEEDS, FOLDS, FEATURES + 1, ATTRIBUTES)
@@ -198,7 +196,7 @@ class Pictures:
         logits = STEEPNESS * np.einsum("nd,sfda->sfna", self.features, heads, optimize=True)
         parts = []
         for fold in range(FOLDS):
-            test = self.home == fold
+            test = self.fold == fold
             parts += [(fold, "val", np.flatnonzero(~test & ~self.training[fold])), (fold, "test", np.flatnonzero(test))]
         rows = np.concatenate([part[2] for part in parts])
         repeats = [len(part[2]) for part in parts]

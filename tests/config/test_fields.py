@@ -200,3 +200,13 @@ def test_a_bad_field_is_explained(write, case):
     for part in parts:
         assert part in line
     assert line.startswith(parts[0])
+
+
+@pytest.mark.parametrize("section", ["data", "hide", "split", "backbone", "transform", "train", "plot", "run"])
+def test_an_unknown_key_is_answered_with_the_keys_of_its_section(write, section):
+    needed = {"data": "labels: l, images: i, ", "hide": "mechanism: random, "}.get(section, "")
+    text = f"{section}: {{{needed}nonsense: 1}}\n" + ("" if section == "data" else DATA)
+    [line] = problems(load, write("x.yaml", text))
+    kinds = {"split": fields.KFold, "data": fields.DataConfig, "hide": fields.HideConfig}
+    kind = kinds.get(section) or type(Config.model_fields[section].default)
+    assert line.endswith("expected one of " + ", ".join(sorted(kind.model_fields)))

@@ -85,11 +85,12 @@ def test_set_comes_last_and_reads_yaml(write):
 
 
 @pytest.mark.parametrize(
-    ("name", "found"), [("no.yaml", "no such file"), (".", "a folder"), ("a\0b", "embedded null byte")]
+    ("name", "reason"), [("no.yaml", "no such file"), (".", "a folder"), ("a\0b", "embedded null byte")]
 )
-def test_a_file_that_cannot_be_read(write, name, found):
+def test_a_file_that_cannot_be_read(write, name, reason):
     [line] = problems(load, Path(name))
-    assert line == f"{name}: found {found}, expected a YAML file"
+    assert line.startswith(f"{name}: found {reason}, expected a YAML file")
+    assert line.endswith(f"here or in {sources.shipped_configs()}") == (reason != "a folder")
 
 
 def test_all_errors_are_reported_at_once_each_in_its_own_file(write):
@@ -339,6 +340,12 @@ def test_a_truth_may_stand_in_another_file_than_the_labels(write, caplog):
     assert caplog.messages == []
     assert load_suite(path, ["data.labels=m.txt"]).base.data.truth is None
     assert len(caplog.messages) == 1
+
+
+def test_unknown_keys_of_the_same_names_are_no_data(write):
+    write("a.yaml", "labels: l.txt\ntruth: t.csv\n" + DATA)
+    lines = problems(load, write("x.yaml", "extends: a.yaml\nlabels: m.txt\n"))
+    assert [line.split(": ")[1] for line in lines] == ["truth", "labels"]
 
 
 @pytest.mark.parametrize("name", ["base.yaml", "../base.yaml", "configs/base.yaml"])

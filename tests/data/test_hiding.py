@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from aimonk_bench.data.hiding import MECHANISMS, hide
+from aimonk_bench.config.fields import Mechanism
+from aimonk_bench.data.hiding import hide
 from aimonk_bench.data.labels import Labels
 
 FRACTIONS = (0.1, 0.5, 0.9)
@@ -30,7 +31,7 @@ def hidden_of(mechanism: Any, fraction: float, seed: int = 0) -> np.ndarray:
     return hide(mechanism, fraction, labels, scores, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("mechanism", get_args(Mechanism))
 @given(
     rows=st.lists(st.lists(st.sampled_from([0, 1, None]), min_size=3, max_size=3), min_size=1, max_size=12),
     fraction=st.floats(0, 1),
@@ -57,7 +58,7 @@ def test_only_observed_labels_are_hidden_and_no_class_vanishes(
     np.testing.assert_array_equal(again, hidden)
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("mechanism", get_args(Mechanism))
 def test_the_seed_decides_and_a_larger_fraction_hides_more_of_the_same(mechanism: Any) -> None:
     masks = [hidden_of(mechanism, fraction) for fraction in FRACTIONS]
     for less, more in itertools.pairwise(masks):

@@ -24,11 +24,11 @@ AIMONK = Path(os.environ.get("AIMONK_DATA", Path(__file__).parents[2] / ".data" 
 EDGE = 48
 
 
-def encode(picture: Image.Image | np.ndarray, kind: str, **options: object) -> bytes:
-    if isinstance(picture, np.ndarray):
-        return cv2.imencode(f".{kind}", picture)[1].tobytes()
+def encode(image: Image.Image | np.ndarray, kind: str, **options: object) -> bytes:
+    if isinstance(image, np.ndarray):
+        return cv2.imencode(f".{kind}", image)[1].tobytes()
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -41,9 +41,9 @@ def colours() -> Image.Image:
     return Image.fromarray(smooth, "RGBA")
 
 
-def on_white(picture: Image.Image) -> np.ndarray:
-    picture = picture.convert("RGBA")
-    return np.asarray(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB"))
+def on_white(image: Image.Image) -> np.ndarray:
+    image = image.convert("RGBA")
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
 
 
 def tiff(pixels: np.ndarray, photometric: int = 2) -> bytes:
@@ -79,8 +79,8 @@ def tiff(pixels: np.ndarray, photometric: int = 2) -> bytes:
     ],
 )
 def test_lossless_files_come_out_as_they_went_in(colours: Image.Image, kind: str, options: dict[str, object]) -> None:
-    picture = colours.convert("RGB")
-    np.testing.assert_array_equal(decode(encode(picture, kind, **options), EDGE, "bilinear"), np.asarray(picture))
+    image = colours.convert("RGB")
+    np.testing.assert_array_equal(decode(encode(image, kind, **options), EDGE, "bilinear"), np.asarray(image))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
@@ -104,8 +104,8 @@ def test_jpegs_agree_with_pillow(colours: Image.Image, mode: str) -> None:
     ],
 )
 def test_transparency_is_seen_on_white(colours: Image.Image, mode: str, kind: str, options: dict[str, object]) -> None:
-    picture = colours.convert("RGB").quantize(8) if mode == "P" else colours.convert(mode)
-    data = encode(picture, kind, **options)
+    image = colours.convert("RGB").quantize(8) if mode == "P" else colours.convert(mode)
+    data = encode(image, kind, **options)
     expected = on_white(Image.open(io.BytesIO(data))).astype(int)
     assert np.abs(decode(data, EDGE, "bilinear") - expected).max() <= 1
 
@@ -142,7 +142,7 @@ def test_exif_orientation_is_applied_in_every_path(
     assert np.abs(decode(data, EDGE, "bilinear") - expected).max() <= (4 if kind == "JPEG" else 1)
 
 
-def test_orientation_swaps_the_axes_of_an_oblong_picture() -> None:
+def test_orientation_swaps_the_axes_of_an_oblong_image() -> None:
     stored = np.zeros((20, 60, 3), np.uint8)
     stored[:, :30] = 255  # white on the left; 6 means "turn clockwise": white on top
     exif = Image.Exif()
@@ -152,16 +152,16 @@ def test_orientation_swaps_the_axes_of_an_oblong_picture() -> None:
     assert (upright[22:] == 0).all()
 
 
-def test_unreadable_exif_leaves_the_picture_as_stored(colours: Image.Image) -> None:
-    picture = colours.convert("RGB")
-    data = encode(picture, "PNG", exif=b"Exif\0\0no directory")
-    np.testing.assert_array_equal(decode(data, EDGE, "bilinear"), np.asarray(picture))
+def test_unreadable_exif_leaves_the_image_as_stored(colours: Image.Image) -> None:
+    image = colours.convert("RGB")
+    data = encode(image, "PNG", exif=b"Exif\0\0no directory")
+    np.testing.assert_array_equal(decode(data, EDGE, "bilinear"), np.asarray(image))
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kind", ["png", "tiff"])
-def test_white_is_that_of_the_smallest_depth_that_holds_the_picture(kind: str, channels: int, bits: int) -> None:
+def test_white_is_that_of_the_smallest_depth_that_holds_the_image(kind: str, channels: int, bits: int) -> None:
     ramp = np.linspace(0, 2**bits - 1, 256).round().astype(np.uint16)
     pixels = np.repeat(ramp.reshape(16, 16, 1), channels, axis=2)
     expected = np.rint(pixels * (255 / (2**bits - 1)))
@@ -198,15 +198,15 @@ def test_colours_that_opencv_would_misread_are_refused() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF"])
 def test_a_file_that_is_cut_off_is_refused(colours: Image.Image, kind: str) -> None:
     data = encode(colours.convert("RGB"), kind)
-    for kept in (len(data) // 2, len(data) - 20, 30, 3):
+    for length in (len(data) // 2, len(data) - 20, 30, 3):
         with pytest.raises(UndecodableImage, match=r"\w"):
-            decode(data[:kept], EDGE, "bilinear")
+            decode(data[:length], EDGE, "bilinear")
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"junk" * 9, b"<html>404</html>", b"II*\0", b"II*\0\xff\xff\xff\xff", b"II+\0" * 5]
 )
-def test_what_is_no_picture_is_refused(data: bytes) -> None:
+def test_bytes_that_are_no_image_are_refused(data: bytes) -> None:
     with pytest.raises(UndecodableImage, match=r"\w"):
         decode(data, EDGE, "bilinear")
 
@@ -228,7 +228,7 @@ def test_pixels_are_capped_before_opencv_is_asked(edge: int, strict: bool, monke
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_damaged_bytes_give_a_picture_or_the_declared_error(data: st.DataObject) -> None:
+def test_damaged_bytes_give_an_image_or_the_declared_error(data: st.DataObject) -> None:
     square = Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3))
     kind = data.draw(st.sampled_from(["JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF"]))
     content = bytearray(encode(square, kind))
@@ -269,17 +269,17 @@ def test_enlarging_uses_the_backbones_interpolation(name: str, method: int) -> N
     np.testing.assert_array_equal(squash(small, 40, name), cv2.resize(small, (40, 40), interpolation=method))
 
 
-@pytest.mark.skipif(not AIMONK.is_dir(), reason="the Aimonk pictures are not here")
-def test_every_aimonk_picture_decodes() -> None:
+@pytest.mark.skipif(not AIMONK.is_dir(), reason="the Aimonk images are not here")
+def test_every_aimonk_image_decodes() -> None:
     kinds: dict[str, list[Path]] = {}
     for path in sorted((AIMONK / "images").iterdir()):
         assert decode(path.read_bytes(), 224, "bilinear").shape == (224, 224, 3)
-        with Image.open(path) as picture:
-            kinds.setdefault(picture.mode, []).append(path)
+        with Image.open(path) as image:
+            kinds.setdefault(image.mode, []).append(path)
     assert {mode: len(paths) for mode, paths in kinds.items()} == {"RGB": 969, "RGBA": 2, "L": 1}
     for path in kinds["RGBA"] + kinds["L"]:
-        with Image.open(path) as picture:
-            resized = Image.fromarray(on_white(picture)).resize((224, 224), Image.Resampling.BOX)
+        with Image.open(path) as image:
+            resized = Image.fromarray(on_white(image)).resize((224, 224), Image.Resampling.BOX)
         assert np.abs(decode(path.read_bytes(), 224, "bilinear").astype(int) - np.asarray(resized)).mean() < 3
 
 

@@ -8,15 +8,15 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
 import pytest
 
 from aimonk_bench import cli
+from aimonk_bench.config.fields import Mechanism
 from aimonk_bench.data import elpv, prepared, synthetic
-from aimonk_bench.data.hiding import MECHANISMS
 from aimonk_bench.errors import UserError
 
 SMALL: dict[str, Any] = {"images": 30, "size": 32}
@@ -70,7 +70,7 @@ def test_the_same_arguments_give_the_same_bytes(made: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("mechanism", ["random", "score"])
-def test_missing_and_noise_change_neither_pictures_nor_truth(made: Path, tmp_path: Path, mechanism: Any) -> None:
+def test_missing_and_noise_change_neither_images_nor_truth(made: Path, tmp_path: Path, mechanism: Any) -> None:
     synthetic.write(tmp_path, **SMALL, missing=0.5, mechanism=mechanism, label_noise=0.5)
     ours, theirs = content(tmp_path), content(made)
     assert {name for name in ours if ours[name] != theirs[name]} == {"labels.txt", prepared.CLAIM}
@@ -78,7 +78,7 @@ def test_missing_and_noise_change_neither_pictures_nor_truth(made: Path, tmp_pat
 
 @pytest.fixture
 def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures without content, where labels are what is tested."""
+    """Empty images: only the labels are tested."""
     monkeypatch.setattr(synthetic, "draw_scene", lambda *_: np.zeros((1, 1, 3), np.uint8))
 
 
@@ -96,14 +96,14 @@ def test_rates_are_those_asked_for(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("unpainted")
 def test_labels_go_missing_by_the_mechanism_asked_for(tmp_path: Path) -> None:
     rates = {}
-    for mechanism in MECHANISMS:
+    for mechanism in get_args(Mechanism):
         synthetic.write(tmp_path / mechanism, missing=0.5, mechanism=mechanism, label_noise=0.1)
         absent, true = tokens(tmp_path / mechanism) == "NA", truth(tmp_path / mechanism)[1:, 1:] == "1"
         rates[mechanism] = {value: [absent[true[:, a] == value, a].mean() for a in range(4)] for value in (True, False)}
-        kept = [[(tokens(tmp_path / mechanism)[:, a] == token).sum() for token in "01"] for a in range(4)]
+        counts = [[(tokens(tmp_path / mechanism)[:, a] == token).sum() for token in "01"] for a in range(4)]
         if mechanism == "per_class":
-            assert {count for pair in kept for count in pair if count < max(map(max, kept))} <= {*map(min, kept)}
-            assert sum(map(sum, kept)) == pytest.approx(2000, abs=8)
+            assert {count for pair in counts for count in pair if count < max(map(max, counts))} <= {*map(min, counts)}
+            assert sum(map(sum, counts)) == pytest.approx(2000, abs=8)
     assert rates["random"][True] == pytest.approx(rates["random"][False], abs=0.2)
     assert np.greater(rates["positives"][True], rates["positives"][False]).all()
     assert np.less(rates["score"][True], rates["score"][False]).all()
@@ -247,7 +247,7 @@ def test_elpv_without_its_package_says_what_to_install(tmp_path: Path, monkeypat
 
 @pytest.mark.skipif(importlib.util.find_spec("elpv_dataset") is None, reason="elpv-dataset is not installed")
 def test_the_real_elpv_has_the_published_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(elpv.shutil, "copytree", lambda *_, **__: None)  # 90 MB of pictures say nothing of the labels
+    monkeypatch.setattr(elpv.shutil, "copytree", lambda *_, **__: None)  # the test needs no images
     elpv.write(tmp_path)
     with open(tmp_path / "labels.csv", newline="") as file:
         sure = np.array(list(csv.reader(file)))[1:]

@@ -55,9 +55,9 @@ def test_exact_views_and_their_probabilities(
     train: list[dict[str, dict[str, Any]]], expected: dict[str, float]
 ) -> None:
     assert check(train, "exact", SIZE) == []
-    found = views(config(train))
-    assert dict(zip(found.keys, found.probabilities, strict=True)) == expected
-    assert found.keys[0] == "identity"
+    stored = views(config(train))
+    assert dict(zip(stored.keys, stored.probabilities, strict=True)) == expected
+    assert stored.keys[0] == "identity"
 
 
 @given(st.lists(st.tuples(st.sampled_from(["HorizontalFlip", "VerticalFlip"]), st.floats(0, 1)), max_size=5))
@@ -69,11 +69,11 @@ def test_probabilities_are_those_of_enumerating_every_draw(flips: list[tuple[str
         expected[key or "identity"] += float(
             np.prod([p if on else 1 - p for (_, p), on in zip(flips, drawn, strict=True)])
         )
-    found = views(config([{name: {"p": p}} for name, p in flips]))
-    assert found.probabilities.sum() == pytest.approx(1)
+    stored = views(config([{name: {"p": p}} for name, p in flips]))
+    assert stored.probabilities.sum() == pytest.approx(1)
     for key, p in expected.items():
-        stored = dict(zip(found.keys, found.probabilities, strict=True)).get(key, 0)
-        assert stored == pytest.approx(p, abs=1e-12)
+        probability = dict(zip(stored.keys, stored.probabilities, strict=True)).get(key, 0)
+        assert probability == pytest.approx(p, abs=1e-12)
 
 
 @pytest.mark.parametrize("key", FLIPS)
@@ -101,10 +101,10 @@ def test_drawn_flips_fall_as_often_as_the_exact_probabilities_say() -> None:
 
 
 def test_drawn_views_are_uniform_and_never_the_identity() -> None:
-    found = views(config(DRAWN, 4))
-    assert len(set(found.keys)) == 5
-    np.testing.assert_array_equal(found.probabilities, [0, 0.25, 0.25, 0.25, 0.25])
-    assert views(config(DRAWN, 2)).keys == found.keys[:3]  # more views keep the stored ones
+    stored = views(config(DRAWN, 4))
+    assert len(set(stored.keys)) == 5
+    np.testing.assert_array_equal(stored.probabilities, [0, 0.25, 0.25, 0.25, 0.25])
+    assert views(config(DRAWN, 2)).keys == stored.keys[:3]  # more views keep the stored ones
 
 
 def test_keys_tell_transforms_and_arguments_apart() -> None:
@@ -136,13 +136,13 @@ def test_a_drawn_view_depends_on_image_and_key_alone() -> None:
 # --- the check
 
 
-def told(train: list[dict[str, dict[str, Any]]], number: str | int) -> list[tuple[tuple[str | int, ...], str]]:
+def reported(train: list[dict[str, dict[str, Any]]], number: str | int) -> list[tuple[tuple[str | int, ...], str]]:
     return [(problem.path[1:], str(problem)) for problem in check(train, number, SIZE)]
 
 
 def test_arguments_of_flips_are_checked() -> None:
-    found = told([{"HorizontalFlip": {"p": 1.5, "probability": 1}}, {"VerticalFlip": {"p": True}}], "exact")
-    assert [path for path, _ in found] == [
+    problems = reported([{"HorizontalFlip": {"p": 1.5, "probability": 1}}, {"VerticalFlip": {"p": True}}], "exact")
+    assert [path for path, _ in problems] == [
         (0, "HorizontalFlip", "p"),
         (0, "HorizontalFlip", "probability"),
         (1, "VerticalFlip", "p"),
@@ -152,20 +152,20 @@ def test_arguments_of_flips_are_checked() -> None:
 @pytest.mark.parametrize("name", ["Resize", "Normalize", "ToTensorV2", "ToTensor", "ToFloat"])
 @pytest.mark.parametrize("number", ["exact", 2])
 def test_steps_that_are_implied_are_refused(name: str, number: str | int) -> None:
-    [(path, text)] = told([{name: {}}], number)
+    [(path, text)] = reported([{name: {}}], number)
     assert path == (0, name)
     assert "implied" in text
 
 
 def test_exact_refuses_other_random_transforms_and_names_the_way_out() -> None:
-    [(path, text)] = told([{"HorizontalFlip": {}}, {"Rotate": {}}], "exact")
+    [(path, text)] = reported([{"HorizontalFlip": {}}, {"Rotate": {}}], "exact")
     assert path == (1, "Rotate")
     assert "views: K" in text
 
 
 @pytest.mark.parametrize("number", ["exact", 2])
 def test_unknown_transforms_get_the_nearest_name(number: str | int) -> None:
-    [(path, text)] = told([{"HorizontalFlop": {}}], number)
+    [(path, text)] = reported([{"HorizontalFlop": {}}], number)
     assert path == (0, "HorizontalFlop")
     assert text.endswith("(did you mean HorizontalFlip?)")
 
@@ -190,14 +190,14 @@ def test_unknown_transforms_get_the_nearest_name(number: str | int) -> None:
 def test_arguments_are_checked_against_the_transform(
     name: str, arguments: dict[str, Any], place: tuple[str, ...], text: str
 ) -> None:
-    [(path, message)] = told([{name: arguments}], 2)
+    [(path, message)] = reported([{name: arguments}], 2)
     assert path == (0, name, *place)
     assert text in message
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     train: list[dict[str, dict[str, Any]]] = [{"Rotate": {"limit": "a", "q": 1}}, {"Bluur": {}}, {"Normalize": {}}]
-    assert [path for path, _ in told(train, 2)] == [
+    assert [path for path, _ in reported(train, 2)] == [
         (0, "Rotate", "q"),
         (0, "Rotate", "limit"),
         (1, "Bluur"),

@@ -52,7 +52,7 @@ def test_the_kernel_is_that_of_the_formula(rows: int, width: int) -> None:
 @pytest.mark.parametrize("width", [4, 40])
 def test_score_test_agrees_with_all_permutations(width: int) -> None:
     features, targets, observed = data(11, width)
-    found = association.score_test(features, Labels.of(targets, observed), permutations=20_000, seed=0)
+    result = association.score_test(features, Labels.of(targets, observed), permutations=20_000, seed=0)
     k = kernel(features)
     for a in range(targets.shape[1]):
         rows = np.flatnonzero(observed[:, a])
@@ -62,17 +62,17 @@ def test_score_test_agrees_with_all_permutations(width: int) -> None:
             pairs = itertools.permutations(range(len(rows)), 2)
             values.append(sum(y[i] * k[rows[i], rows[j]] * y[j] for i, j in pairs))
             if np.array_equal(np.isin(rows, chosen), targets[rows, a] == 1):
-                own = values[-1]
-        exact = np.mean(np.array(values) >= own - 1e-9)
-        assert found[a] == pytest.approx(exact, abs=0.015)
+                observed_value = values[-1]
+        exact = np.mean(np.array(values) >= observed_value - 1e-9)
+        assert result[a] == pytest.approx(exact, abs=0.015)
 
 
 def test_p_values_count_the_labels_themselves() -> None:
     features, targets, observed = data(60, 5)
     for permutations in (19, 199):  # nothing is more extreme than the planted attribute
-        found = association.score_test(features, Labels.of(targets, observed), permutations=permutations, seed=0)
-        assert found[0] == 1 / (1 + permutations)
-        np.testing.assert_allclose(found * (1 + permutations), np.round(found * (1 + permutations)))
+        result = association.score_test(features, Labels.of(targets, observed), permutations=permutations, seed=0)
+        assert result[0] == 1 / (1 + permutations)
+        np.testing.assert_allclose(result * (1 + permutations), np.round(result * (1 + permutations)))
 
 
 @pytest.mark.parametrize(("rows", "width"), [(60, 8), (40, 90)])
@@ -115,8 +115,8 @@ def test_probe_is_undefined_where_the_training_rows_of_a_fold_lack_a_class() -> 
         np.isnan(scores[:, 1]), probe.folds(Labels.of(targets, observed), np.arange(40), 0)[:, 1] == 0
     )
     assert np.isfinite(scores[:, 2]).all()
-    found = before_training(features, Labels.of(targets, observed), np.arange(40), permutations=9, seed=0)
-    assert np.isnan(found.auc).tolist() == [True, True, False]
+    result = before_training(features, Labels.of(targets, observed), np.arange(40), permutations=9, seed=0)
+    assert np.isnan(result.auc).tolist() == [True, True, False]
 
 
 def test_calibrated_is_logistic_regression_out_of_fold() -> None:
@@ -125,7 +125,7 @@ def test_calibrated_is_logistic_regression_out_of_fold() -> None:
     groups, labels = np.arange(80), Labels.of(targets, observed)
     scores = probe.probe(features, labels, groups, seed=1)
     scores[4, 1] = np.nan
-    found = probe.calibrated(scores, labels, groups, seed=1)
+    result = probe.calibrated(scores, labels, groups, seed=1)
     folds = probe.folds(labels, groups, 1)
     for a, k in itertools.product(range(3), range(probe.FOLDS)):
         finite = np.isfinite(scores[:, a])
@@ -136,9 +136,9 @@ def test_calibrated_is_logistic_regression_out_of_fold() -> None:
         model = LogisticRegression(C=np.inf, tol=1e-10)
         model.fit(np.tile(unit[fit], 2)[:, None], np.repeat([1, 0], fit.sum()), np.append(soft, 1 - soft))
         expected = model.predict_proba(unit[rest, None])[:, 1] if model.coef_[0, 0] > 0 else soft.mean()
-        np.testing.assert_allclose(found[rest, a], expected, atol=1e-4)
-    assert np.isnan(found[4, 1])
-    assert np.isfinite(found).sum() == found.size - 1
+        np.testing.assert_allclose(result[rest, a], expected, atol=1e-4)
+    assert np.isnan(result[4, 1])
+    assert np.isfinite(result).sum() == result.size - 1
 
 
 def test_missing_labels_are_never_read() -> None:
@@ -149,8 +149,8 @@ def test_missing_labels_are_never_read() -> None:
     def everything(behind: np.ndarray) -> list[Any]:
         labels = Labels(behind, observed)
         scores = probe.probe(features, labels, groups, seed=0)
-        found = before_training(features, labels, groups, permutations=19, seed=0)
-        return [scores, probe.calibrated(scores, labels, groups, seed=0), vars(found)]
+        result = before_training(features, labels, groups, permutations=19, seed=0)
+        return [scores, probe.calibrated(scores, labels, groups, seed=0), vars(result)]
 
     for one, two in zip(everything(targets), everything(other), strict=True):
         np.testing.assert_equal(one, two)
@@ -160,8 +160,13 @@ def test_a_group_is_one_row_with_the_majority_label() -> None:
     features, targets, observed = data(50, 9)
     copies = [0, 0, 1, 2, 3, 3]
     shown = np.concatenate([np.arange(50), copies])
-    labels, known = targets[shown], observed[shown]
-    known[[0, 50, 51]], known[[1, 52]], known[[2, 53]], known[[3, 54, 55]] = True, True, [[True] * 3, [False] * 3], True
+    labels, labelled = targets[shown], observed[shown]
+    labelled[[0, 50, 51]], labelled[[1, 52]], labelled[[2, 53]], labelled[[3, 54, 55]] = (
+        True,
+        True,
+        [[True] * 3, [False] * 3],
+        True,
+    )
     labels[[0, 50, 51], 0] = 1, 0, 1  # a majority
     labels[[1, 52], 0] = 0, 1  # a tie
     labels[[3, 54, 55], 0] = 0, 0, 1
@@ -171,21 +176,21 @@ def test_a_group_is_one_row_with_the_majority_label() -> None:
     for a in (1, 2):
         labels[[50, 51, 52, 53, 54, 55], a] = labels[copies, a]
     order = np.random.default_rng(0).permutation(len(shown))
-    found = before_training(
-        features[shown][order], Labels.of(labels[order], known[order]), shown[order], permutations=99, seed=4
+    result = before_training(
+        features[shown][order], Labels.of(labels[order], labelled[order]), shown[order], permutations=99, seed=4
     )
     expected = before_training(features, Labels.of(targets, observed), np.arange(50), permutations=99, seed=4)
-    np.testing.assert_equal(vars(found), vars(expected))
+    np.testing.assert_equal(vars(result), vars(expected))
 
 
 def test_a_group_has_the_mean_of_its_features() -> None:
     features, targets, observed = data(50, 9)
     apart = np.concatenate([features + 1, features - 1])
     twice = np.tile(np.arange(50), 2)
-    found = before_training(apart, Labels.of(targets[twice], observed[twice]), twice, permutations=99, seed=4)
+    result = before_training(apart, Labels.of(targets[twice], observed[twice]), twice, permutations=99, seed=4)
     expected = before_training(features, Labels.of(targets, observed), np.arange(50), permutations=99, seed=4)
-    np.testing.assert_array_equal(found.p, expected.p)
-    np.testing.assert_allclose(found.auc, expected.auc)
+    np.testing.assert_array_equal(result.p, expected.p)
+    np.testing.assert_allclose(result.auc, expected.auc)
 
 
 @pytest.mark.parametrize(("rows", "width"), [(60, 8), (40, 90)])
@@ -203,15 +208,15 @@ def test_units_and_constant_features_do_not_matter(rows: int, width: int) -> Non
 def test_one_class_is_undefined_and_says_why() -> None:
     features, targets, observed = data(30, 5, attributes=4)
     targets[:, 1], targets[:, 2], observed[:, 3] = 1, 0, False
-    found = before_training(features, Labels.of(targets, observed), np.arange(30), permutations=9, seed=0)
-    assert np.isnan(found.p).tolist() == np.isnan(found.auc).tolist() == [False, True, True, True]
+    result = before_training(features, Labels.of(targets, observed), np.arange(30), permutations=9, seed=0)
+    assert np.isnan(result.p).tolist() == np.isnan(result.auc).tolist() == [False, True, True, True]
     notes = [f"no observed {what}: nothing to test" for what in ("negative", "positive", "label")]
-    assert found.notes == ["", *notes]
-    assert found.n_positive.tolist()[1:] == [observed[:, 1].sum(), 0, 0]
-    assert found.n_negative.tolist()[1:] == [0, observed[:, 2].sum(), 0]
-    content = plain(vars(found))
+    assert result.notes == ["", *notes]
+    assert result.n_positive.tolist()[1:] == [observed[:, 1].sum(), 0, 0]
+    assert result.n_negative.tolist()[1:] == [0, observed[:, 2].sum(), 0]
+    content = plain(vars(result))
     assert content["p"][1:] == [None] * 3
-    np.testing.assert_equal(vars(BeforeTraining.from_json(content)), vars(found))
+    np.testing.assert_equal(vars(BeforeTraining.from_json(content)), vars(result))
 
 
 # --- after training -----------------------------------------------------------------------------------------------
@@ -224,37 +229,37 @@ def test_hold_out_agrees_with_the_mann_whitney_test() -> None:
     for run, tolerance in ((few, 1e-6), (many, 0.01)):  # 9 test rows are enumerated
         logits = np.random.default_rng(0).normal(size=run.logits.shape) + 0.1 * run.labels.targets  # no ties
         run = dataclasses.replace(run, logits=logits.astype(np.float32))
-        found = after_training(run, permutations=9999, seed=0)
+        result = after_training(run, permutations=9999, seed=0)
         test = run.part("test")
         for a, labels in enumerate(test.labels.targets.T == 1):
             scores = test.logits[0, :, a]
             expected = mannwhitneyu(scores[labels], scores[~labels], alternative="greater").pvalue
-            assert found.p[a] == pytest.approx(expected, abs=tolerance)
-            assert found.auc[a] == pytest.approx(roc_auc_score(labels, scores))
+            assert result.p[a] == pytest.approx(expected, abs=tolerance)
+            assert result.auc[a] == pytest.approx(roc_auc_score(labels, scores))
 
 
 def test_hold_out_with_ties_and_seeds_agrees_with_all_permutations() -> None:
     run = predictions(seed=2, folds=1, seeds=3, images=48)
-    found = after_training(run, seed=0)
+    result = after_training(run, seed=0)
     test = run.part("test")
     for a, seen in enumerate(test.labels.observed.T):
         labels, scores = test.labels.targets[seen, a], test.logits[:, seen, a]
         if len(set(labels)) < 2:
-            assert np.isnan(found.p[a])
+            assert np.isnan(result.p[a])
             continue
         values = [
-            np.mean([roc_auc_score(shuffled, own) for own in scores])
+            np.mean([roc_auc_score(shuffled, seed_scores) for seed_scores in scores])
             for shuffled in set(itertools.permutations(labels.tolist()))
         ]
-        own = np.mean([roc_auc_score(labels, one) for one in scores])
-        assert found.auc[a] == pytest.approx(own)
-        assert found.p[a] == pytest.approx(np.mean(np.array(values) >= own - 1e-9))
-    assert np.isfinite(found.p).sum() >= 2
+        observed_value = np.mean([roc_auc_score(labels, one) for one in scores])
+        assert result.auc[a] == pytest.approx(observed_value)
+        assert result.p[a] == pytest.approx(np.mean(np.array(values) >= observed_value - 1e-9))
+    assert np.isfinite(result.p).sum() >= 2
 
 
 def test_k_folds_follow_the_formula() -> None:
     run = predictions(seed=1, folds=4, images=60)
-    found = after_training(run, seed=0)
+    result = after_training(run, seed=0)
     from scipy.stats import norm
 
     for a in range(4):
@@ -269,9 +274,9 @@ def test_k_folds_follow_the_formula() -> None:
                 variance += (n1 + n0 + 1) / (12 * n1 * n0)
                 counts += n1, n0
         z = (np.mean(areas) - 0.5) / np.sqrt((1 + 4 / 3) * variance / len(areas) ** 2)
-        assert found.auc[a] == pytest.approx(np.mean(areas))
-        assert found.p[a] == pytest.approx(norm.sf(z))
-        assert [found.n_positive[a], found.n_negative[a]] == counts.tolist()
+        assert result.auc[a] == pytest.approx(np.mean(areas))
+        assert result.p[a] == pytest.approx(norm.sf(z))
+        assert [result.n_positive[a], result.n_negative[a]] == counts.tolist()
     assert any(len(set(run.part("test", f).labels.targets[:, 3])) == 1 for f in range(4))  # a fold was left out
 
 
@@ -289,16 +294,16 @@ def test_after_is_undefined_without_both_classes() -> None:
     fields = arrays(folds=3)
     fields["targets"][:, 1] = 0
     fields["observed"][:, 2], fields["targets"][:, 2] = False, 0
-    found = after_training(run_of(fields), seed=0)
-    assert np.isnan(found.p).tolist() == np.isnan(found.auc).tolist() == [False, True, True, False]
-    assert found.n_positive[1] == found.n_negative[1] == 0
+    result = after_training(run_of(fields), seed=0)
+    assert np.isnan(result.p).tolist() == np.isnan(result.auc).tolist() == [False, True, True, False]
+    assert result.n_positive[1] == result.n_negative[1] == 0
 
 
 def test_forty_attributes_can_all_be_found() -> None:
     """999 permutations of each could not: 2 x 40 / 1000 is above 0.05."""
     features, targets, _ = data(120, 6, attributes=1)
     planted = np.repeat(targets, 40, axis=1)
-    found = before_training(features, Labels.of(planted, np.ones_like(planted)), np.arange(120), seed=0)
-    assert (np.minimum(2 * holm(found.p), 1) <= 0.05).all()
+    result = before_training(features, Labels.of(planted, np.ones_like(planted)), np.arange(120), seed=0)
+    assert (np.minimum(2 * holm(result.p), 1) <= 0.05).all()
     few = before_training(features, Labels.of(planted, np.ones_like(planted)), np.arange(120), permutations=999, seed=0)
     assert few.p.min() == 1 / 1000

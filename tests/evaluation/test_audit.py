@@ -56,22 +56,22 @@ def test_counts_and_pairs_against_loops() -> None:
     targets, observed, _ = labels(60, 3)
     groups, made = np.arange(60) // 2, Labels.of(targets, observed)
     folds = splits.split(KFold(scheme="kfold", folds=3), made, groups)
-    found, pairs = label_counts.counts(made, groups, folds), label_counts.together(made)
+    result, pairs = label_counts.counts(made, groups, folds), label_counts.together(made)
     state = np.where(observed, targets, -1)
     for a in range(3):
-        numbers = (found.positive[a], found.negative[a], found.missing[a])
+        numbers = (result.positive[a], result.negative[a], result.missing[a])
         assert numbers == tuple((state[:, a] == value).sum() for value in (1, 0, -1))
-        assert found.groups[a] == len({row // 2 for row in range(60) if observed[row, a]})
+        assert result.groups[a] == len({row // 2 for row in range(60) if observed[row, a]})
         for part, name in enumerate(("train", "val", "test")):
             for place, value in enumerate((1, 0)):
                 fewest = min(sum(state[row, a] == value for row in getattr(fold, name)) for fold in folds)
-                assert found.smallest[part, place, a] == fewest
+                assert result.smallest[part, place, a] == fewest
     for a, b in itertools.permutations(range(3), 2):
-        own = [(x, y) for x, y in zip(state[:, a], state[:, b], strict=True) if x >= 0 and y >= 0]
-        assert pairs.both[a, b] == own.count((1, 1))
-        assert pairs.first_only[a, b] == own.count((1, 0))
-        assert pairs.neither[a, b] == own.count((0, 0))
-        assert pairs.phi[a, b] == pytest.approx(np.corrcoef(np.transpose(own))[0, 1])
+        pairs_observed = [(x, y) for x, y in zip(state[:, a], state[:, b], strict=True) if x >= 0 and y >= 0]
+        assert pairs.both[a, b] == pairs_observed.count((1, 1))
+        assert pairs.first_only[a, b] == pairs_observed.count((1, 0))
+        assert pairs.neither[a, b] == pairs_observed.count((0, 0))
+        assert pairs.phi[a, b] == pytest.approx(np.corrcoef(np.transpose(pairs_observed))[0, 1])
         assert pairs.missing[a, b] == (~observed[:, a] & ~observed[:, b]).sum()
         assert pairs.missing_phi[a, b] == pytest.approx(np.corrcoef(observed[:, a], observed[:, b])[0, 1])
 
@@ -80,10 +80,10 @@ def test_what_never_occurs_together_is_told_only_where_chance_would_give_it() ->
     targets, observed, _ = labels(300, 4, missing=0.1)
     targets[:, 1] &= 1 - targets[:, 0]  # exclusive
     targets[:, 2] |= targets[:, 3]  # 3 implies 2
-    found = {
+    result = {
         (kind, a, b) for kind, a, b, _ in label_counts.conflicts(label_counts.together(Labels.of(targets, observed)))
     }
-    assert found == {("exclusive", 0, 1), ("implies", 3, 2)}
+    assert result == {("exclusive", 0, 1), ("implies", 3, 2)}
     targets[:, 2] = 1 - targets[:, 0] * targets[:, 2]
     assert ("one of", 0, 2) in {
         item[:3] for item in label_counts.conflicts(label_counts.together(Labels.of(targets, observed)))
@@ -93,8 +93,8 @@ def test_what_never_occurs_together_is_told_only_where_chance_would_give_it() ->
 
 def test_a_group_is_one_row_with_the_majority_of_its_states() -> None:
     values = np.array([[1], [1], [0], [1], [0], [0], [1]], bool)
-    known = np.array([[1], [1], [1], [1], [1], [0], [0]], bool)
-    states = missing_dependence.States.of(["a"], values, known, np.array([0, 0, 0, 1, 1, 2, 2]))
+    observed = np.array([[1], [1], [1], [1], [1], [0], [0]], bool)
+    states = missing_dependence.States.of(["a"], values, observed, np.array([0, 0, 0, 1, 1, 2, 2]))
     assert states.clear.ravel().tolist() == [True, False, False]
     assert states.value[0, 0]
 
@@ -113,10 +113,10 @@ def test_dependence_on_labels_properties_and_size_against_scipy() -> None:
         test = tests["labels", f"a{a}"]
         assert test.p == pytest.approx(scipy.stats.fisher_exact(table).pvalue)
         assert test.found == pytest.approx(table[0][0] / (table[0][0] + table[1][0]))
-    own = tests["size", "a0"]
+    test = tests["size", "a0"]
     inside, outside = pixels[~observed[:, 0]], pixels[observed[:, 0]]
-    assert own.p == pytest.approx(scipy.stats.mannwhitneyu(inside, outside, method="asymptotic").pvalue)
-    assert (own.found, own.otherwise) == (np.median(inside), np.median(outside))
+    assert test.p == pytest.approx(scipy.stats.mannwhitneyu(inside, outside, method="asymptotic").pvalue)
+    assert (test.found, test.otherwise) == (np.median(inside), np.median(outside))
     table = [[sum(~observed[:, 1] & s) for s in (png, ~png)], [sum(observed[:, 1] & s) for s in (png, ~png)]]
     assert tests["format", "a1"].p == pytest.approx(scipy.stats.fisher_exact(table).pvalue)
 
@@ -204,24 +204,24 @@ def test_disagreement_of_duplicates_against_statsmodels() -> None:
     observed[0] = False
     shuffled = rng.permutation(200)
     content = (np.arange(200) // 2)[shuffled]
-    found = duplicates.disagreement(content, Labels.of(targets, observed)[shuffled])
+    result = duplicates.disagreement(content, Labels.of(targets, observed)[shuffled])
     pairs = targets.reshape(100, 2, 2)[1:]
-    assert found.pairs.tolist() == [99, 99]
-    assert found.differing.tolist() == (pairs[:, 0] != pairs[:, 1]).sum(axis=0).tolist()
+    assert result.pairs.tolist() == [99, 99]
+    assert result.differing.tolist() == (pairs[:, 0] != pairs[:, 1]).sum(axis=0).tolist()
     for a in range(2):
-        expected = proportion_confint(found.differing[a], 99, method="beta")
-        assert (found.low[a], found.high[a]) == pytest.approx(expected)
+        expected = proportion_confint(result.differing[a], 99, method="beta")
+        assert (result.low[a], result.high[a]) == pytest.approx(expected)
     share = targets[1:].mean(axis=0)
-    assert found.chance == pytest.approx(2 * share * (1 - share))
-    assert found.high[0] < found.chance[0] < found.high[1]  # of the second label the copies know nothing
+    assert result.chance == pytest.approx(2 * share * (1 - share))
+    assert result.high[0] < result.chance[0] < result.high[1]  # of the second label the copies know nothing
 
 
 def test_each_copy_is_in_one_pair_and_few_pairs_give_no_rate() -> None:
     content = np.array([0] * 5 + [1] * 2 + [2])
     targets = np.array([1, 0, 1, 1, 0, 1, 0, 1], np.int8)[:, None]
-    found = duplicates.disagreement(content, Labels.of(targets, np.ones((8, 1))))
-    assert (found.pairs[0], found.differing[0]) == (3, 2)
-    assert np.isnan(found.low[0])
+    result = duplicates.disagreement(content, Labels.of(targets, np.ones((8, 1))))
+    assert (result.pairs[0], result.differing[0]) == (3, 2)
+    assert np.isnan(result.low[0])
     assert [rows.tolist() for rows in duplicates.copies(content)] == [[0, 1, 2, 3, 4], [5, 6]]
 
 
@@ -235,19 +235,19 @@ def test_near_duplicates_against_the_whole_matrix(monkeypatch: pytest.MonkeyPatc
     content, part = np.arange(90), np.arange(90) % 2
     content[60] = content[7]
     monkeypatch.setattr(duplicates, "_BLOCK_BYTES", 4 * 90 * 7)
-    found = duplicates.near_duplicates(features, content, part)
-    kept = np.delete(np.arange(90), 60)
-    x = features[kept].astype(float) - features.mean(axis=0, dtype=float)
+    result = duplicates.near_duplicates(features, content, part)
+    distinct = np.delete(np.arange(90), 60)
+    x = features[distinct].astype(float) - features.mean(axis=0, dtype=float)
     x = np.delete(x, 11, axis=1)
     x /= np.sqrt((x**2).mean(axis=0))
     x /= np.linalg.norm(x, axis=1, keepdims=True)
-    pairs = [(kept[i], kept[j]) for i, j in np.argwhere(np.triu(x @ x.T, 1) >= duplicates.NEAR)]
-    assert set(zip(found.first.tolist(), found.second.tolist(), strict=True)) == set(pairs) == {(3, 50), (4, 51)}
-    assert (found.total, found.cut) == (2, 2)
-    assert found.cosine[0] >= found.cosine[1] > 0.9
+    pairs = [(distinct[i], distinct[j]) for i, j in np.argwhere(np.triu(x @ x.T, 1) >= duplicates.NEAR)]
+    assert set(zip(result.first.tolist(), result.second.tolist(), strict=True)) == set(pairs) == {(3, 50), (4, 51)}
+    assert (result.total, result.cut) == (2, 2)
+    assert result.cosine[0] >= result.cosine[1] > 0.9
     monkeypatch.setattr(duplicates, "LISTED_PAIRS", 1)
     fewer = duplicates.near_duplicates(features, content, part)
-    assert (len(fewer.first), fewer.total, fewer.first[0]) == (1, 2, found.first[0])
+    assert (len(fewer.first), fewer.total, fewer.first[0]) == (1, 2, result.first[0])
 
 
 @pytest.mark.parametrize(
@@ -265,12 +265,12 @@ def confident_learning(p: Array, y: Array) -> set[int]:
     """The off-diagonal of the confident joint of one attribute, by a loop (Northcutt et al. 2021, equation 1)."""
     both = np.stack([1 - p, p], axis=1)
     limits = [both[y == k, k].mean() for k in (0, 1)]
-    found = set()
+    result = set()
     for row in range(len(y)):
         reached = [k for k in (0, 1) if both[row, k] >= limits[k]]
         if reached and max(reached, key=lambda k: both[row, k]) != y[row]:
-            found.add(row)
-    return found
+            result.add(row)
+    return result
 
 
 def test_suspects_are_those_of_confident_learning_and_planted_errors_lead() -> None:
@@ -284,16 +284,16 @@ def test_suspects_are_those_of_confident_learning_and_planted_errors_lead() -> N
     made = Labels.of(targets, observed)
     scores = probe.probe(features, made, np.arange(500), seed=0)
     probabilities = probe.calibrated(scores, made, np.arange(500), seed=0)
-    found = suspects(probabilities, made, np.array([True, True]))
+    result = suspects(probabilities, made, np.array([True, True]))
     for a in range(2):
         rows = np.flatnonzero(observed[:, a])
         expected = {int(rows[i]) for i in confident_learning(probabilities[rows, a], targets[rows, a])}
-        assert found.total[a] == len(expected)
-        assert {int(row) for row in found.row[found.attribute == a]} <= expected
-    first = found.row[found.attribute == 0][:15]
+        assert result.total[a] == len(expected)
+        assert {int(row) for row in result.row[result.attribute == a]} <= expected
+    first = result.row[result.attribute == 0][:15]
     assert np.isin(first, wrong).mean() >= 0.8
-    assert (found.positive == (targets[found.row, found.attribute] == 1)).all()
-    assert len(found.row) == min(SUSPECTS, found.total.sum())
+    assert (result.positive == (targets[result.row, result.attribute] == 1)).all()
+    assert len(result.row) == min(SUSPECTS, result.total.sum())
     only = suspects(probabilities, made, np.array([False, True]))
     assert only.total[0] == 0
     assert set(only.attribute.tolist()) == {1}
@@ -321,7 +321,7 @@ def wide(folder: Path, workplace: Path) -> Path:
     states[:, 2] = 0
     for row in range(60):
         shutil.copy(workplace / "synthetic" / "images" / f"image_{row // 2}.jpg", folder / "images" / f"{row}.jpg")
-    lines = [" ".join([f"{row}.jpg", *map(str, own)]) for row, own in enumerate(states)]
+    lines = [" ".join([f"{row}.jpg", *map(str, row_states)]) for row, row_states in enumerate(states)]
     (folder / "labels.txt").write_text("\n".join(lines))
     (folder / "wide.yaml").write_text(
         "data: {labels: labels.txt, images: images}\nsplit: {scheme: holdout, val: 0.2, test: 0.3}\n"
@@ -331,15 +331,15 @@ def wide(folder: Path, workplace: Path) -> Path:
 
 
 def test_findings_of_many_attributes_and_many_copies(workplace: Path, tmp_path: Path) -> None:
-    found = inspection.inspect(inspection.configured(wide(tmp_path, workplace), TABLES, []), lambda *_: None)
-    by_kind = {finding.kind: finding.text for finding in findings(found)}
+    result = inspection.inspect(inspection.configured(wide(tmp_path, workplace), TABLES, []), lambda *_: None)
+    by_kind = {finding.kind: finding.text for finding in findings(result)}
     assert "attr3 has no observed positive" in by_kind["one_class"]
     assert "attr1 is never positive without attr2" in by_kind["never"]
     assert "no better than unrelated images" in by_kind["duplicates_disagree"]
     assert "of 30 pairs" in by_kind["duplicates_disagree"]
     assert "more" in by_kind["duplicates_disagree"]  # of thirty attributes a sentence names eight
     out = io.StringIO()
-    rendering.render(found, Console(file=out, width=80))
+    rendering.render(result, Console(file=out, width=80))
     assert "420 more pairs" in out.getvalue()
     assert "no label is NA" in out.getvalue()
     assert "a hold-out" in out.getvalue()
@@ -350,14 +350,14 @@ def altered(folder: Path, workplace: Path) -> Path:
     shutil.copytree(workplace / "synthetic" / "images", folder / "images")
     lines = [line.split() for line in (workplace / "synthetic" / "labels.txt").read_text().splitlines()]
     cells = {name: row for name, *row in lines}
-    pictures = folder / "images"
-    shutil.copy(pictures / "image_0.jpg", pictures / "image_1.jpg")
+    place = folder / "images"
+    shutil.copy(place / "image_0.jpg", place / "image_1.jpg")
     cells["image_0.jpg"][0], cells["image_1.jpg"][0] = "1", "0"
-    with Image.open(pictures / "image_2.jpg") as picture:
-        picture.save(pictures / "image_3.jpg", quality=100, subsampling=0)
-        picture.convert("RGBA").resize((40, 32)).save(pictures / "image_4.jpg", format="PNG")
-        picture.convert("L").save(pictures / "image_5.jpg")
-    (pictures / "image_6.jpg").unlink()
+    with Image.open(place / "image_2.jpg") as image:
+        image.save(place / "image_3.jpg", quality=100, subsampling=0)
+        image.convert("RGBA").resize((40, 32)).save(place / "image_4.jpg", format="PNG")
+        image.convert("L").save(place / "image_5.jpg")
+    (place / "image_6.jpg").unlink()
     head = [
         "image",
         "attr1",
@@ -382,33 +382,33 @@ def faulty(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_audit_as_json(faulty: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["audit", str(faulty), "--format", "json"]) == 0
     captured = capsys.readouterr()
-    found = json.loads(captured.out)
+    result = json.loads(captured.out)
     assert "skipped image_6.jpg" in captured.err
-    assert (found["n_listed"], found["n_used"]) == (80, 79)
-    assert found["skipped"] == [{"image_id": "image_6.jpg", "reason": "missing"}]
-    assert found["files"]["formats"] == {"JPEG": 78, "PNG": 1}
-    assert found["files"]["misnamed"] == [{"image_id": "image_4.jpg", "format": "PNG"}]
-    assert found["files"]["transparent"] == ["image_4.jpg"]
-    assert found["files"]["grey"] == {"n": 1, "all": False}
-    assert found["files"]["width"]["max"] == 40
-    duplicates = found["duplicates"]
+    assert (result["n_listed"], result["n_used"]) == (80, 79)
+    assert result["skipped"] == [{"image_id": "image_6.jpg", "reason": "missing"}]
+    assert result["files"]["formats"] == {"JPEG": 78, "PNG": 1}
+    assert result["files"]["misnamed"] == [{"image_id": "image_4.jpg", "format": "PNG"}]
+    assert result["files"]["transparent"] == ["image_4.jpg"]
+    assert result["files"]["grey"] == {"n": 1, "all": False}
+    assert result["files"]["width"]["max"] == 40
+    duplicates = result["duplicates"]
     assert duplicates["exact"] == [["image_0.jpg", "image_1.jpg"]]
     assert {("image_2.jpg", "image_3.jpg")} <= {(pair["a"], pair["b"]) for pair in duplicates["near"]}
     # two folds of 40 and 39
     assert duplicates["exact_pairs_cut_by_a_naive_split"] == pytest.approx(1 - (40 * 39 + 39 * 38) / (79 * 78))
-    assert found["attributes"]["attr1"]["duplicates"]["differing"] == 1
-    kinds = [finding["kind"] for finding in found["findings"]]
+    assert result["attributes"]["attr1"]["duplicates"]["differing"] == 1
+    kinds = [finding["kind"] for finding in result["findings"]]
     assert {"duplicates_disagree", "skipped", "misnamed", "transparent", "grey", "duplicates"} <= set(kinds)
-    levels = [finding["level"] for finding in found["findings"]]
+    levels = [finding["level"] for finding in result["findings"]]
     assert levels == sorted(levels, reverse=True)  # warnings stand first
-    assert all(finding["advice"] for finding in found["findings"])
+    assert all(finding["advice"] for finding in result["findings"])
 
 
 def test_audit_shows_everything_at_any_width(faulty: Path) -> None:
-    found = inspection.inspect(inspection.configured(faulty, TABLES, []), lambda *_: None)
+    result = inspection.inspect(inspection.configured(faulty, TABLES, []), lambda *_: None)
     for width in (40, 80, 120, 200):
         out = io.StringIO()
-        rendering.render(found, Console(file=out, width=width))
+        rendering.render(result, Console(file=out, width=width))
         lines = out.getvalue().splitlines()
         assert max(cell_len(line) for line in lines) <= width
         assert "…" not in out.getvalue()
@@ -418,7 +418,7 @@ def test_audit_shows_everything_at_any_width(faulty: Path) -> None:
         assert ("leftout" in text) == (width == 40)
     for width in range(40, 100):  # columns leave before a head is broken
         out = io.StringIO()
-        rendering.render(found, Console(file=out, width=width))
+        rendering.render(result, Console(file=out, width=width))
         assert "\nattribute " in out.getvalue(), width
 
 
@@ -447,9 +447,9 @@ def test_audit_of_the_aimonk_pictures(aimonk: Path, capsys: pytest.CaptureFixtur
     place = ["--set", f"data.labels={aimonk / 'labels.txt'}", "--set", f"data.images={aimonk / 'images'}"]
     small = ["--set", "transform.size=32"]  # to encode them costs most of the time
     assert cli.main(["audit", str(config), *place, *small, "--format", "json", "--quiet"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert len(found["skipped"]) == 3
-    assert found["duplicates"]["n_exact_pairs"] == 7
-    assert [item["image_id"] for item in found["files"]["misnamed"]] == ["image_43.jpg", "image_111.jpg"]
-    assert found["files"]["transparent"] == ["image_43.jpg", "image_111.jpg"]
-    assert found["files"]["grey"]["n"] == 1
+    result = json.loads(capsys.readouterr().out)
+    assert len(result["skipped"]) == 3
+    assert result["duplicates"]["n_exact_pairs"] == 7
+    assert [item["image_id"] for item in result["files"]["misnamed"]] == ["image_43.jpg", "image_111.jpg"]
+    assert result["files"]["transparent"] == ["image_43.jpg", "image_111.jpg"]
+    assert result["files"]["grey"]["n"] == 1

@@ -19,46 +19,46 @@ from aimonk_bench.evaluation.proportions import wilson
 
 def test_brier_and_its_skill_are_those_of_scikit_learn() -> None:
     run = predictions(images=200)
-    found = calibration(run, run.part("test").probabilities, draws=1, seed=0)
+    result = calibration(run, run.part("test").probabilities, draws=1, seed=0)
     prevalence = run.train_positive / run.train_observed
     for a in range(4):
         rows = (run.split == "test") & run.labels.observed[:, a]
         targets = run.labels.targets[rows, a]
         brier = np.mean([brier_score_loss(targets, probabilities(run)[s, rows, a]) for s in range(2)])
-        assert found.brier[a] == pytest.approx(brier)
+        assert result.brier[a] == pytest.approx(brier)
         prior = brier_score_loss(targets, prevalence[run.fold[rows], a])
-        assert found.brier_skill[a] == pytest.approx(1 - brier / prior)
+        assert result.brier_skill[a] == pytest.approx(1 - brier / prior)
 
 
 def test_ece_and_the_diagram_are_those_of_scikit_learn() -> None:
     run = predictions(images=300, seeds=1)
-    found = calibration(run, run.part("test").probabilities, draws=1, seed=0)
-    listed = found.rows()
+    result = calibration(run, run.part("test").probabilities, draws=1, seed=0)
+    listed = result.rows()
     for a, name in enumerate(run.labels.attributes):
         rows = (run.split == "test") & run.labels.observed[:, a]
         share, mean = calibration_curve(run.labels.targets[rows, a], probabilities(run)[0, rows, a], n_bins=BINS)
-        own = [row for row in listed if row["attribute"] == name]
+        bins = [row for row in listed if row["attribute"] == name]
         number = np.histogram(probabilities(run)[0, rows, a], np.linspace(0, 1, BINS + 1))[0]
-        np.testing.assert_allclose([row["probability"] for row in own], mean)
-        np.testing.assert_allclose([row["positive"] for row in own], share)
-        assert [row["n"] for row in own] == number[number > 0].tolist()
-        assert found.ece[a] == pytest.approx((np.abs(share - mean) * number[number > 0]).sum() / rows.sum())
+        np.testing.assert_allclose([row["probability"] for row in bins], mean)
+        np.testing.assert_allclose([row["positive"] for row in bins], share)
+        assert [row["n"] for row in bins] == number[number > 0].tolist()
+        assert result.ece[a] == pytest.approx((np.abs(share - mean) * number[number > 0]).sum() / rows.sum())
         limits = [wilson(s, n) for s, n in zip(share, number[number > 0], strict=True)]
-        np.testing.assert_allclose([(row["low"], row["high"]) for row in own], limits)
+        np.testing.assert_allclose([(row["low"], row["high"]) for row in bins], limits)
     assert list(listed[0]) == ["attribute", "from", "to", "n", "probability", "positive", "low", "high"]
 
 
 def test_figures_are_means_over_the_seeds_and_a_picture_counts_once_in_the_diagram() -> None:
     content = arrays(images=200, seeds=2)
     whole = run_of(content)
-    found = calibration(whole, whole.part("test").probabilities, draws=5, seed=0)
+    result = calibration(whole, whole.part("test").probabilities, draws=5, seed=0)
     alone = []
     for s in range(2):
         one = run_of({**content, "logits": content["logits"][s : s + 1], "seed": content["seed"][s : s + 1]})
         alone.append(calibration(one, one.part("test").probabilities, draws=5, seed=0))
     for name in ("brier", "brier_skill", "ece", "ece_reference"):
-        np.testing.assert_allclose(found.to_json()[name], np.mean([one.to_json()[name] for one in alone], axis=0))
-    np.testing.assert_allclose(found.bins["n"], np.mean([one.bins["n"] for one in alone], axis=0))
+        np.testing.assert_allclose(result.to_json()[name], np.mean([one.to_json()[name] for one in alone], axis=0))
+    np.testing.assert_allclose(result.bins["n"], np.mean([one.bins["n"] for one in alone], axis=0))
     twice = run_of({**content, "logits": content["logits"][[0, 0]]})
     repeated = calibration(twice, twice.part("test").probabilities, draws=5, seed=0)
     assert repeated.rows() == alone[0].rows()
@@ -84,11 +84,11 @@ def many(rng: np.random.Generator, rows: int, shift: float = 0.0) -> Predictions
 
 def test_the_reference_is_what_a_calibrated_head_shows() -> None:
     rng = np.random.default_rng(0)
-    found = [
+    result = [
         calibration(run, run.part("test").probabilities, draws=50, seed=1)
         for run in (many(rng, 600) for _ in range(60))
     ]
-    shown, reference = (np.mean([getattr(one, name) for one in found], axis=0) for name in ("ece", "ece_reference"))
+    shown, reference = (np.mean([getattr(one, name) for one in result], axis=0) for name in ("ece", "ece_reference"))
     np.testing.assert_allclose(reference, shown, rtol=0.08)  # standard error 4 %
     assert (reference > 0.02).all()  # so an ECE is not to be held against 0
     run = many(rng, 600, shift=1.0)
@@ -121,11 +121,11 @@ def test_without_a_test_row_or_against_a_perfect_prior_there_is_no_figure() -> N
     content["observed"][:, 3] = False
     content["train_positive"][:, [1, 3]] = 0
     run = run_of(content)
-    found = calibration(run, run.part("test").probabilities, draws=2, seed=0)
-    assert np.isnan([found.brier[3], found.brier_skill[3], found.ece[3], found.ece_reference[3]]).all()
-    assert np.isfinite([found.brier[1], found.ece[1]]).all()
-    assert np.isnan(found.brier_skill[1])
-    assert all(row["attribute"] != "rare" for row in found.rows())
+    result = calibration(run, run.part("test").probabilities, draws=2, seed=0)
+    assert np.isnan([result.brier[3], result.brier_skill[3], result.ece[3], result.ece_reference[3]]).all()
+    assert np.isfinite([result.brier[1], result.ece[1]]).all()
+    assert np.isnan(result.brier_skill[1])
+    assert all(row["attribute"] != "rare" for row in result.rows())
 
 
 def smoothed(targets: np.ndarray) -> np.ndarray:
@@ -164,7 +164,7 @@ def test_platt_finds_its_way_where_whole_newton_steps_run_off() -> None:
     targets = np.append([0, 1], rng.random(50) < 0.95).astype(int)
     logits = rng.standard_cauchy((8, 52)) + 30 * targets  # heavy tails, few negatives
     slope, intercept = platt(logits.T, Labels.of(np.tile(targets, (len(logits), 1)).T, np.ones(logits.T.shape, bool)))
-    for row, expected in enumerate(by_scikit_learn(own, targets) for own in logits):
+    for row, expected in enumerate(by_scikit_learn(row_logits, targets) for row_logits in logits):
         assert (slope[row], intercept[row]) == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 

@@ -70,7 +70,7 @@ def enumerated(one: Decisions, other: Decisions, covered: np.ndarray) -> np.ndar
     names = np.unique(one.group)
     times = np.lcm(len(one.accepted), len(other.accepted))
     a, b = (np.concatenate([x.accepted] * (times // len(x.accepted))) for x in (one, other))
-    found = []
+    result = []
     for coins in itertools.product([False, True], repeat=len(names)):
         swap = np.isin(one.group, names[list(coins)])[:, None]
         counts = [np.where(swap, second, first) & one.labels.observed for first, second in ((a, b), (b, a))]
@@ -78,8 +78,8 @@ def enumerated(one: Decisions, other: Decisions, covered: np.ndarray) -> np.ndar
             (2 * (x & one.labels.positive).sum(axis=1) / (x.sum(axis=1) + one.labels.positive.sum(axis=0))).mean(axis=0)
             for x in counts
         ]
-        found.append(f1[0] - f1[1])
-    differences = np.array(found)
+        result.append(f1[0] - f1[1])
+    differences = np.array(result)
     return np.append(differences, differences[:, covered].mean(axis=1, keepdims=True), axis=1).std(axis=0)
 
 
@@ -125,8 +125,8 @@ def test_a_group_swaps_as_a_whole(rng: np.random.Generator) -> None:
             rows = np.repeat(np.arange(40), copies)
             return decisions(x.accepted[:, rows], x.labels[rows], group)
 
-        (found,) = _swap_variances([repeated(one)], repeated(other), ALL[:3], 2000, 0)
-        return found
+        (result,) = _swap_variances([repeated(one)], repeated(other), ALL[:3], 2000, 0)
+        return result
 
     single = variance(1, np.arange(40))
     assert variance(4, np.repeat(np.arange(40), 4)) == pytest.approx(single, rel=1e-5)
@@ -274,9 +274,9 @@ def test_the_simplest_comes_first_in_the_order() -> None:
 def test_chosen_is_a_plain_loop_over_folds() -> None:
     runs = {name: run(noise, folds=4, seeds=3) for noise, name in enumerate("abc")}
     validation = np.array([[0.5, 0.1, 0.7, np.nan], [0.5, 0.2, 0.6, 0.1], [0.4, np.nan, 0.8, 0.2]])
-    found = chosen(runs, validation)
-    assert found is not None
-    predictions, thresholds, names = found
+    result = chosen(runs, validation)
+    assert result is not None
+    predictions, thresholds, names = result
     assert names == ["a", "b", "c", "c"]
     for row, fold in enumerate(predictions.fold):
         part, limits = runs[names[fold]]

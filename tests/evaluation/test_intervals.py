@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
-from oracles import predictions, probabilities, thresholds_of
+from oracles import metric, predictions, probabilities, thresholds_of
 from scipy.stats import bootstrap
 from sklearn.metrics import average_precision_score, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation import counted as estimates
-from aimonk_bench.evaluation import metrics
 from aimonk_bench.evaluation.counted import counted
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.intervals import intervals
@@ -94,42 +93,42 @@ def test_one_seed_of_a_holdout_is_a_plain_wilson_interval(name: str) -> None:
     expected = np.array(proportion_confint(hits, of, method="wilson"))
     if name.startswith("f1"):
         expected = 2 * expected / (1 + expected)
-    found = counted(run, thresholds_of(run))[name]
-    np.testing.assert_allclose([found.low, found.high], expected, rtol=1e-9)
-    np.testing.assert_allclose([found.fixed_low, found.fixed_high], expected, rtol=1e-9)
+    result = counted(run, thresholds_of(run))[name]
+    np.testing.assert_allclose([result.low, result.high], expected, rtol=1e-9)
+    np.testing.assert_allclose([result.fixed_low, result.fixed_high], expected, rtol=1e-9)
 
 
 def test_folds_divide_the_number_of_trials_by_the_variance_factor() -> None:
     run = predictions(3, images=200, folds=5, seeds=1)
     hits, of = (numbers[0] for numbers in counts(run, "recall"))
-    found = counted(run, thresholds_of(run))["recall"]
-    np.testing.assert_allclose([found.low, found.high], wilson(hits / of, of / (1 + 5 / 4)), rtol=1e-9)
-    np.testing.assert_allclose([found.fixed_low, found.fixed_high], wilson(hits / of, of), rtol=1e-9)
+    result = counted(run, thresholds_of(run))["recall"]
+    np.testing.assert_allclose([result.low, result.high], wilson(hits / of, of / (1 + 5 / 4)), rtol=1e-9)
+    np.testing.assert_allclose([result.fixed_low, result.fixed_high], wilson(hits / of, of), rtol=1e-9)
 
 
 def test_folds_at_the_default_threshold_add_what_another_intercept_does() -> None:
     run = predictions(4, images=400, folds=4, seeds=1)
     run = replace(run, train_positive=np.full((4, 4), 30, np.int32), train_observed=np.full((4, 4), 80, np.int32))
     test, error = run.part("test"), np.sqrt(1 / 30.5 + 1 / 50.5)
-    moved = [metrics.accuracy(sigmoid(test.logits[0] + sign * error), test.labels, 0.5) for sign in (1, -1)]
+    moved = [metric("accuracy", sigmoid(test.logits[0] + sign * error), test.labels) for sign in (1, -1)]
     hits, of = (numbers[0] for numbers in counts(run, "accuracy"))
     share = hits / of
     variance = (1 + 4 / 3) * share * (1 - share) / of + ((moved[0] - moved[1]) / 2) ** 2
-    found = counted(run, thresholds_of(run))
+    result = counted(run, thresholds_of(run))
     expected = wilson(share, share * (1 - share) / variance)
-    np.testing.assert_allclose([found["accuracy_default"].low, found["accuracy_default"].high], expected, rtol=2e-3)
-    assert (found["accuracy_default"].low < found["accuracy_tuned"].low).any()
-    np.testing.assert_array_equal(found["accuracy_default"].fixed_low, found["accuracy_tuned"].fixed_low)
+    np.testing.assert_allclose([result["accuracy_default"].low, result["accuracy_default"].high], expected, rtol=2e-3)
+    assert (result["accuracy_default"].low < result["accuracy_tuned"].low).any()
+    np.testing.assert_array_equal(result["accuracy_default"].fixed_low, result["accuracy_tuned"].fixed_low)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_value_lies_within_the_limits_and_fixed_heads_are_surer(name: str) -> None:
     run = predictions(5, images=150, folds=3, seeds=3)
     thresholds = tune(run, Spec("per_attribute_f1"))
-    found = intervals(run, thresholds)[name]
+    result = intervals(run, thresholds)[name]
     value = figure(run, thresholds, name)
     assert np.isfinite(value).all()
-    limits = np.array([np.zeros(len(value)), found.low, found.fixed_low, value, found.fixed_high, found.high])
+    limits = np.array([np.zeros(len(value)), result.low, result.fixed_low, value, result.fixed_high, result.high])
     assert (np.diff([*limits, np.ones(len(value))], axis=0) >= 0).all()
 
 
@@ -143,7 +142,7 @@ def figure(run: Predictions, thresholds: Thresholds, name: str) -> Array:
     values = []
     for part in parts:
         limit = 0.5 if name.endswith("_default") else thresholds.values[:, run.fold[part]]
-        values.append(metrics.METRICS[kind](probabilities(run)[:, part], run.labels[part], limit).mean(axis=0))
+        values.append(metric(kind, probabilities(run)[:, part], run.labels[part], limit).mean(axis=0))
     return np.mean(values, axis=0)
 
 
@@ -238,8 +237,8 @@ def test_seeds_that_differ_beyond_what_images_explain_widen() -> None:
     moved = holdout(run.logits[:, 1:] + shift, run.labels.targets[1:] == 1)
     one, other = (counted(r, thresholds_of(r))["recall"] for r in (run, moved))
     assert (other.high - other.low > 2 * (one.high - one.low)).all()
-    found = metrics.recall(probabilities(moved)[:, 1:], moved.labels[1:], 0.5)
-    np.testing.assert_allclose(other.seed_sd, found.std(axis=0, ddof=1))
+    result = metric("recall", probabilities(moved)[:, 1:], moved.labels[1:])
+    np.testing.assert_allclose(other.seed_sd, result.std(axis=0, ddof=1))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -250,8 +249,8 @@ def test_fold_spread_is_that_of_the_folds_own_figures(name: str) -> None:
     for fold in range(3):
         rows = (run.fold == fold) & (run.split == "test")
         limit = 0.5 if name.endswith("_default") else thresholds.values[:, [fold]]
-        metric = metrics.METRICS[name.removesuffix("_default").removesuffix("_tuned")]
-        by_fold.append(metric(probabilities(run)[:, rows], run.labels[rows], limit))
+        kind = name.removesuffix("_default").removesuffix("_tuned")
+        by_fold.append(metric(kind, probabilities(run)[:, rows], run.labels[rows], limit))
     expected = np.std(by_fold, axis=0, ddof=1).mean(axis=0)
     np.testing.assert_allclose(intervals(run, thresholds)[name].fold_sd, expected)
     alone = predictions(9, folds=1)
@@ -278,11 +277,11 @@ def test_no_interval_only_where_nothing_was_counted() -> None:
     scores[:, :, 3] = 1.0  # 3: every row a positive, all found
     observed = np.ones(targets.shape, dtype=bool)
     run = holdout(scores, targets, observed)
-    found = intervals(run, thresholds_of(run))
+    result = intervals(run, thresholds_of(run))
     low, high = wilson([0, 0, 1], [6, 9, 30])
-    np.testing.assert_allclose(found["f1_tuned"].low[[0, 1, 3]], 2 * low / (1 + low))
-    np.testing.assert_allclose(found["f1_tuned"].high[[0, 1, 3]], 2 * high / (1 + high))
-    nothing = {name: np.flatnonzero(np.isnan(found[name].low)).tolist() for name in NAMES}
+    np.testing.assert_allclose(result["f1_tuned"].low[[0, 1, 3]], 2 * low / (1 + low))
+    np.testing.assert_allclose(result["f1_tuned"].high[[0, 1, 3]], 2 * high / (1 + high))
+    nothing = {name: np.flatnonzero(np.isnan(result[name].low)).tolist() for name in NAMES}
     assert nothing == {
         "f1_default": [2],
         "f1_tuned": [2],
@@ -303,27 +302,28 @@ def test_no_interval_only_where_nothing_was_counted() -> None:
 def test_a_perfect_ranking_of_few_images_is_not_sure() -> None:
     targets = (np.arange(40) < 4)[:, None]
     run = holdout(np.where(targets, 1.0, -1.0)[None], targets)
-    found = ranked(run)
-    assert found["roc_auc"].high == 1
-    assert 0.5 < found["roc_auc"].low < 0.8
-    assert found["average_precision"].low < 0.6
+    result = ranked(run)
+    assert result["roc_auc"].high == 1
+    assert 0.5 < result["roc_auc"].low < 0.8
+    assert result["average_precision"].low < 0.6
 
 
 @pytest.mark.parametrize("name", ["f1_default", "recall", "accuracy_default", "roc_auc", "average_precision"])
 def test_widths_agree_with_the_bca_bootstrap(name: str) -> None:
     run = drawn(11, rows=300, attributes=1)
-    found = intervals(run, thresholds_of(run))[name]
+    result = intervals(run, thresholds_of(run))[name]
     scores, targets = probabilities(run)[0, 1:, 0], run.labels.targets[1:, 0]
-    metric = metrics.METRICS[name.removesuffix("_default")]
 
     def statistic(rows: Array, axis: int) -> Array:
         rows = rows.astype(int)[..., None]
-        return metric(scores[rows], Labels(targets[rows], np.ones_like(rows, dtype=bool)), 0.5)[..., 0]
+        return metric(
+            name.removesuffix("_default"), scores[rows], Labels(targets[rows], np.ones_like(rows, dtype=bool)), 0.5
+        )[..., 0]
 
     rng = np.random.default_rng(0)
     bca = bootstrap((np.arange(300),), statistic, n_resamples=999, rng=rng, vectorized=True).confidence_interval
-    assert found.high - found.low == pytest.approx(bca.high - bca.low, rel=0.12)
-    assert found.low[0] == pytest.approx(bca.low, abs=0.25 * (bca.high - bca.low))
+    assert result.high - result.low == pytest.approx(bca.high - bca.low, rel=0.12)
+    assert result.low[0] == pytest.approx(bca.low, abs=0.25 * (bca.high - bca.low))
 
 
 def test_mover_adds_distances_like_standard_errors() -> None:
@@ -334,26 +334,26 @@ def test_mover_adds_distances_like_standard_errors() -> None:
 
 def test_the_macro_covers_the_masked_attributes() -> None:
     run = drawn(12, seeds=3, attributes=4)
-    found = counted(run, thresholds_of(run))["f1_tuned"]
+    result = counted(run, thresholds_of(run))["f1_tuned"]
     values = figure(run, thresholds_of(run), "f1_tuned")
     alone = np.array([False, True, False, False])
-    expected = [found.low[1], found.high[1], found.fixed_low[1], found.fixed_high[1]]
-    np.testing.assert_allclose(found.macro(values, alone), expected)
+    expected = [result.low[1], result.high[1], result.fixed_low[1], result.fixed_high[1]]
+    np.testing.assert_allclose(result.macro(values, alone), expected)
     mask = np.array([True, True, False, True])
-    chosen = found.correlation[np.ix_(mask, mask)]
+    chosen = result.correlation[np.ix_(mask, mask)]
     np.testing.assert_allclose(
-        found.macro(values, mask)[:2], mover(values[mask], found.low[mask], found.high[mask], chosen)
+        result.macro(values, mask)[:2], mover(values[mask], result.low[mask], result.high[mask], chosen)
     )
-    assert np.isnan(found.macro(values, np.zeros(4, dtype=bool))).all()
+    assert np.isnan(result.macro(values, np.zeros(4, dtype=bool))).all()
 
 
 def test_copies_of_an_attribute_are_wholly_correlated() -> None:
     run = drawn(13, seeds=2, attributes=2)
     columns = [0, 0, 1]
     twice = holdout(run.logits[:, 1:, columns], run.labels.targets[1:, columns] == 1)
-    for found in intervals(twice, thresholds_of(twice)).values():
-        assert found.correlation[0, 1] == pytest.approx(1)
-        assert abs(found.correlation[0, 2]) < 0.9
+    for result in intervals(twice, thresholds_of(twice)).values():
+        assert result.correlation[0, 1] == pytest.approx(1)
+        assert abs(result.correlation[0, 2]) < 0.9
 
 
 @settings(max_examples=40, deadline=None)
@@ -364,15 +364,15 @@ def test_limits_are_proportions_on_either_side(data: st.DataObject) -> None:
     targets, observed = (data.draw(st_numpy.arrays(bool, (rows, attributes))) for _ in range(2))
     group = data.draw(st_numpy.arrays(np.int32, rows, elements=st.integers(0, rows)))
     run = holdout(levels.astype(float), targets, observed, group)
-    for name, found in intervals(run, thresholds_of(run)).items():
+    for name, result in intervals(run, thresholds_of(run)).items():
         value = figure(run, thresholds_of(run), name)
         has = np.isfinite(value)
-        assert (np.isfinite(found.low) == np.isfinite(found.high)).all()
-        assert np.isfinite(found.low[has]).all()
-        within = (found.low >= 0) & (found.low <= value + 1e-9) & (value <= found.high + 1e-9) & (found.high <= 1)
+        assert (np.isfinite(result.low) == np.isfinite(result.high)).all()
+        assert np.isfinite(result.low[has]).all()
+        within = (result.low >= 0) & (result.low <= value + 1e-9) & (value <= result.high + 1e-9) & (result.high <= 1)
         assert within[has].all()
-        assert (np.abs(found.correlation) <= 1).all()
-        low, high, _, _ = found.macro(value, has)
+        assert (np.abs(result.correlation) <= 1).all()
+        low, high, _, _ = result.macro(value, has)
         assert not has.any() or low <= value[has].mean() + 1e-9 <= high + 2e-9
 
 

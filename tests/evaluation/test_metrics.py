@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import NAN, arrays, figure, predictions, run_of, thresholds_of
+from oracles import METRICS, NAN, arrays, figure, metric, predictions, run_of, thresholds_of
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.metrics import (
     AVERAGED,
     COUNTS,
-    METRICS,
     PER_SEED,
     Figures,
     f1,
@@ -49,32 +48,31 @@ def problems(draw: st.DrawFn) -> tuple[Array, Labels, Array]:
 @given(problem=problems())
 def test_every_metric_is_scikit_learns(name: str, problem: tuple[Array, Labels, Array]) -> None:
     scores, labels, thresholds = problem
-    found = METRICS[name](scores, labels, thresholds)
-    assert found.shape == (len(scores), labels.shape[1])
-    for s, a in np.ndindex(*found.shape):
+    result = metric(name, scores, labels, thresholds)
+    assert result.shape == (len(scores), labels.shape[1])
+    for s, a in np.ndindex(*result.shape):
         rows = labels.observed[:, a]
         expected = figure(name, scores[s, rows, a], labels.targets[rows, a], thresholds[s, 0, a])
-        np.testing.assert_allclose(found[s, a], expected, rtol=1e-12)
+        np.testing.assert_allclose(result[s, a], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", METRICS)
 @given(problem=problems())
 def test_every_metric_keeps_the_contract(name: str, problem: tuple[Array, Labels, Array]) -> None:
     scores, labels, thresholds = problem
-    metric = METRICS[name]
-    found = metric(scores, labels, thresholds)
+    result = metric(name, scores, labels, thresholds)
     for s in range(len(scores)):  # no leading axis at all
-        np.testing.assert_array_equal(metric(scores[s], labels, thresholds[s, 0]), found[s])
+        np.testing.assert_array_equal(metric(name, scores[s], labels, thresholds[s, 0]), result[s])
     every = np.broadcast_to(labels.targets, scores.shape).astype(np.float32)  # labels per seed, as in training
     mask = np.broadcast_to(labels.observed, scores.shape)
     hidden = Labels(np.where(mask, every, np.nan), mask)
     limits = np.broadcast_to(thresholds, scores.shape)
-    np.testing.assert_array_equal(metric(np.where(mask, scores, np.nan), hidden, limits), found)
+    np.testing.assert_array_equal(metric(name, np.where(mask, scores, np.nan), hidden, limits), result)
     padded = [
         np.concatenate([x, np.full_like(x[:, :3], fill)], axis=1) for x, fill in ((scores, 1), (every, 1), (mask, 0))
     ]
     # padding may change the order in which a sum is taken
-    np.testing.assert_allclose(metric(padded[0], Labels(*padded[1:]), thresholds), found, rtol=1e-12)
+    np.testing.assert_allclose(metric(name, padded[0], Labels(*padded[1:]), thresholds), result, rtol=1e-12)
 
 
 def test_a_ranking_ignores_thresholds_and_any_rising_change_of_the_scores() -> None:
@@ -82,8 +80,8 @@ def test_a_ranking_ignores_thresholds_and_any_rising_change_of_the_scores() -> N
     logits, targets = rng.normal(size=(50, 2)), rng.integers(0, 2, (50, 2))
     labels = Labels.of(targets, rng.random((50, 2)) < 0.9)
     for name in ("average_precision", "roc_auc"):
-        expected = METRICS[name](logits, labels, 0.5)
-        np.testing.assert_array_equal(METRICS[name](np.exp(logits), labels, 0.9), expected)
+        expected = metric(name, logits, labels, 0.5)
+        np.testing.assert_array_equal(metric(name, np.exp(logits), labels, 0.9), expected)
 
 
 def test_macro_is_the_mean_over_the_mask_and_nothing_else() -> None:
@@ -105,8 +103,8 @@ def naive(run: Predictions, thresholds: Thresholds, name: str, split: str, thres
     if name in ("average_precision", "roc_auc"):
         per_fold = []
         for fold in range(run.folds):
-            own = np.array([row[1:3] for row in rows if row[0] == fold]).reshape(-1, 2)
-            per_fold.append(figure(name, own[:, 0], own[:, 1], 0.5))
+            of_fold = np.array([row[1:3] for row in rows if row[0] == fold]).reshape(-1, 2)
+            per_fold.append(figure(name, of_fold[:, 0], of_fold[:, 1], 0.5))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing is NaN, as it should be
             return float(np.nanmean(per_fold))
@@ -151,36 +149,36 @@ def hostile(seed: int, folds: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("content", [arrays(1), arrays(2, folds=1), hostile(3, 3), hostile(4, 1)])
 def test_every_figure_is_scikit_learns(content: dict[str, Any]) -> None:
-    run, thresholds, found = scored(content)
-    assert {*ORACLE, "threshold"} == set(PER_SEED) == set(found.per_seed)
+    run, thresholds, result = scored(content)
+    assert {*ORACLE, "threshold"} == set(PER_SEED) == set(result.per_seed)
     for name, words in ORACLE.items():
         values = [[naive(run, thresholds, *words, s, a) for a in range(4)] for s in range(2)]
-        np.testing.assert_allclose(found.per_seed[name], values, rtol=1e-12, err_msg=name)
-        np.testing.assert_allclose(found.value(name), np.mean(values, axis=0), rtol=1e-12, err_msg=name)
-        np.testing.assert_array_equal(found.defined(name), np.isfinite(np.mean(values, axis=0)))
-    np.testing.assert_allclose(found.value("threshold"), thresholds.values.mean(axis=(0, 1)), rtol=1e-12)
+        np.testing.assert_allclose(result.per_seed[name], values, rtol=1e-12, err_msg=name)
+        np.testing.assert_allclose(result.value(name), np.mean(values, axis=0), rtol=1e-12, err_msg=name)
+        np.testing.assert_array_equal(result.defined(name), np.isfinite(np.mean(values, axis=0)))
+    np.testing.assert_allclose(result.value("threshold"), thresholds.values.mean(axis=(0, 1)), rtol=1e-12)
 
 
 @pytest.mark.parametrize("content", [arrays(1), arrays(2, folds=1), hostile(3, 3)])
 def test_the_baselines_are_those_of_the_contract(content: dict[str, Any]) -> None:
-    run, _, found = scored(content)
+    run, _, result = scored(content)
     for a in range(4):
         test = (run.split == "test") & run.labels.observed[:, a]
         targets, fold = run.labels.targets[test, a], run.fold[test]
         n, n1 = len(targets), targets.sum()
-        assert (found.value("n_observed")[a], found.value("n_positive")[a]) == (n, n1)
+        assert (result.value("n_observed")[a], result.value("n_positive")[a]) == (n, n1)
         all_positive = 2 * (n1 / n) / (1 + n1 / n) if n1 else NAN
-        np.testing.assert_allclose(found.value("floor_f1")[a], all_positive)
+        np.testing.assert_allclose(result.value("floor_f1")[a], all_positive)
         prevalence = np.array([run.train_positive[k, a] / run.train_observed[k, a] for k in fold])
-        np.testing.assert_allclose(found.value("prior_f1")[a], figure("f1", prevalence, targets, 0.5))
+        np.testing.assert_allclose(result.value("prior_f1")[a], figure("f1", prevalence, targets, 0.5))
 
 
 def test_a_prevalence_of_one_half_or_without_a_label_predicts_negative() -> None:
     content = arrays(missing=0)
     content["train_observed"][:] = [20, 21, 20, 0]
     content["train_positive"][:] = [10, 11, 9, 0]
-    _, _, found = scored(content)
-    assert found.value("prior_f1").tolist() == [0, found.value("floor_f1")[1], 0, 0]
+    _, _, result = scored(content)
+    assert result.value("prior_f1").tolist() == [0, result.value("floor_f1")[1], 0, 0]
 
 
 def test_a_figure_is_undefined_if_one_seed_is() -> None:
@@ -188,14 +186,14 @@ def test_a_figure_is_undefined_if_one_seed_is() -> None:
     content["logits"][1, :, 0] = -9  # this seed accepts nothing at 0.9
     run = run_of(content)
     thresholds = tune(run, Spec("fixed", {"value": 0.9}))
-    found = figures(run, thresholds, own_limits(run, thresholds))
-    precision = found.per_seed["precision"][:, 0]
+    result = figures(run, thresholds, own_limits(run, thresholds))
+    precision = result.per_seed["precision"][:, 0]
     assert np.isfinite(precision[0])
     assert np.isnan(precision[1])
-    assert np.isnan(found.value("precision")[0])
-    assert not found.defined("precision")[0]
-    assert found.to_json()["macro"]["precision"]["seeds"][0] == pytest.approx(
-        found.per_seed["precision"][0][found.defined("precision")].mean()
+    assert np.isnan(result.value("precision")[0])
+    assert not result.defined("precision")[0]
+    assert result.to_json()["macro"]["precision"]["seeds"][0] == pytest.approx(
+        result.per_seed["precision"][0][result.defined("precision")].mean()
     )
 
 
@@ -204,34 +202,36 @@ def test_each_row_is_judged_by_its_own_folds_threshold() -> None:
     values = np.zeros((2, 3, 4))
     values[:, 1] = 1  # fold 1 accepts nothing, the others everything
     thresholds = thresholds_of(run, values)
-    found = figures(run, thresholds, own_limits(run, thresholds))
+    result = figures(run, thresholds, own_limits(run, thresholds))
     test = run.part("test")
     accepted = np.broadcast_to((test.fold != 1)[:, None], test.labels.shape).astype(float)
-    np.testing.assert_array_equal(found.per_seed["f1_tuned"][0], f1(accepted, test.labels, 0.5))
+    np.testing.assert_array_equal(result.per_seed["f1_tuned"][0], f1(accepted, test.labels, 0.5))
 
 
 def test_nothing_under_na_enters_a_figure() -> None:
     content = arrays(missing=0.3)
-    _, _, found = scored(content)
+    _, _, result = scored(content)
     labels = run_of(content).labels
     hidden = np.random.default_rng(0).integers(0, 2, labels.shape, dtype=np.int8)
     noisy = run_of(content)
     noisy.labels.targets[~labels.observed] = hidden[~labels.observed]  # behind the back of the check
     thresholds = tune(noisy, Spec("per_attribute_f1"))
-    assert plain(figures(noisy, thresholds, own_limits(noisy, thresholds)).to_json()) == plain(found.to_json())
+    assert plain(figures(noisy, thresholds, own_limits(noisy, thresholds)).to_json()) == plain(result.to_json())
 
 
 @pytest.mark.parametrize("content", [arrays(1), hostile(3, 3)])
 def test_metrics_json_is_the_one_of_the_contract_and_survives(content: dict[str, Any]) -> None:
-    _, _, found = scored(content)
-    text = json.dumps(plain(found.to_json()), allow_nan=False)
+    _, _, result = scored(content)
+    text = json.dumps(plain(result.to_json()), allow_nan=False)
     assert json.dumps(plain(Figures.from_json(json.loads(text)).to_json())) == text
     file = json.loads(text)
     assert list(file) == ["attribute", "macro", "coverage"]
     for a, name in enumerate(content["attribute"]):
         row = file["attribute"][name]
         for per_seed in PER_SEED:
-            np.testing.assert_array_equal(np.array(row[per_seed]["seeds"], dtype=float), found.per_seed[per_seed][:, a])
+            np.testing.assert_array_equal(
+                np.array(row[per_seed]["seeds"], dtype=float), result.per_seed[per_seed][:, a]
+            )
         assert all(type(row[count]["value"]) is int for count in COUNTS)
     for average in AVERAGED:
         values = [row[average]["value"] for row in file["attribute"].values()]

@@ -18,8 +18,8 @@ POLICY = Spec("per_attribute_f1")
 def test_the_checks_are_differences_of_scikit_learns_f1() -> None:
     run = predictions(images=150)
     tuned, unseen = tune(run, POLICY), cross_fitted(run, POLICY)
-    found = threshold_checks(run, tuned, unseen)
-    own = tuned.values[:, run.fold]
+    result = threshold_checks(run, tuned, unseen)
+    tuned_rows = tuned.values[:, run.fold]
     for a in range(4):
 
         def score(split: str, limits: np.ndarray, a: int = a) -> float:
@@ -34,21 +34,23 @@ def test_the_checks_are_differences_of_scikit_learns_f1() -> None:
                 )
             )
 
-        scattered = np.zeros(own.shape)
+        scattered = np.zeros(tuned_rows.shape)
         scattered[:, run.split == "val"] = unseen
-        assert found.optimism[a] == pytest.approx(score("val", own) - score("val", scattered), abs=1e-12)
-        assert found.validation_minus_test[a] == pytest.approx(score("val", own) - score("test", own), abs=1e-12)
+        assert result.optimism[a] == pytest.approx(score("val", tuned_rows) - score("val", scattered), abs=1e-12)
+        assert result.validation_minus_test[a] == pytest.approx(
+            score("val", tuned_rows) - score("test", tuned_rows), abs=1e-12
+        )
     for fold in range(3):
         val = (run.fold == fold) & (run.split == "val")
         assert np.array_equal(
-            found.validation_positives[fold], (run.labels.observed[val] & (run.labels.targets[val] == 1)).sum(axis=0)
+            result.validation_positives[fold], (run.labels.observed[val] & (run.labels.targets[val] == 1)).sum(axis=0)
         )
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_oracle_is_the_best_of_all_thresholds_of_all_folds(seed: int) -> None:
     run = predictions(seed, images=24, folds=3, seeds=1, missing=0.2)
-    found = oracle_f1(run)[0]
+    result = oracle_f1(run)[0]
     for a in range(4):
         choices = []  # of each fold: what every cut accepts, and how many of it are positive
         for fold in range(3):
@@ -59,7 +61,7 @@ def test_the_oracle_is_the_best_of_all_thresholds_of_all_folds(seed: int) -> Non
         positives = int(run.labels.targets[test, a].sum())
         every = (np.sum(cuts, axis=0) for cuts in itertools.product(*choices))
         best = max(2 * hits / (accepted + positives) for accepted, hits in every) if positives else np.nan
-        assert found[a] == pytest.approx(best, nan_ok=True)
+        assert result[a] == pytest.approx(best, nan_ok=True)
 
 
 def test_no_policy_reaches_more_than_the_oracle_and_noise_is_optimistic() -> None:
@@ -67,18 +69,18 @@ def test_no_policy_reaches_more_than_the_oracle_and_noise_is_optimistic() -> Non
     content["logits"] = np.random.default_rng(0).normal(size=content["logits"].shape).astype(np.float32)
     run = run_of(content)
     tuned, unseen = tune(run, POLICY), cross_fitted(run, POLICY)
-    found = threshold_checks(run, tuned, unseen)
-    assert (found.unachievable_oracle_f1 >= figures(run, tuned, unseen).value("f1_tuned")).all()
-    assert (found.optimism[[1, 2, 3]] > 0).all()
+    result = threshold_checks(run, tuned, unseen)
+    assert (result.unachievable_oracle_f1 >= figures(run, tuned, unseen).value("f1_tuned")).all()
+    assert (result.optimism[[1, 2, 3]] > 0).all()
     # without signal the rows that a threshold has not seen are like test rows; the rare attribute shows it most
-    assert found.optimism[3] > 0.05
-    assert abs(found.validation_minus_test[3] - found.optimism[3]) < found.optimism[3]
+    assert result.optimism[3] > 0.05
+    assert abs(result.validation_minus_test[3] - result.optimism[3]) < result.optimism[3]
 
 
 def test_an_attribute_without_a_positive_has_no_oracle() -> None:
     content = arrays(2)
     content["targets"][:, 3] = 0
     run = run_of(content)
-    found = threshold_checks(run, tune(run, POLICY), cross_fitted(run, POLICY))
-    assert np.isnan([found.optimism[3], found.unachievable_oracle_f1[3]]).all()
-    assert np.isfinite(found.optimism[:3]).all()
+    result = threshold_checks(run, tune(run, POLICY), cross_fitted(run, POLICY))
+    assert np.isnan([result.optimism[3], result.unachievable_oracle_f1[3]]).all()
+    assert np.isfinite(result.optimism[:3]).all()

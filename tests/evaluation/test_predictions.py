@@ -106,13 +106,13 @@ def test_scoring_against_the_truth_is_scoring_on_relabelled_test_rows(folds: int
     relabelled["targets"][test], relabelled["observed"][test] = truth == 1, truth != -1
     assert (relabelled["observed"] != content["observed"]).any()
     tuned = thresholds.tune(made, POLICY)
-    own = tuned.values[:, content["fold"][~test]]
-    expected = metrics.figures(run_of(relabelled), tuned, own)
-    found = metrics.against_truth(made, tuned)
-    assert found is not None
+    judged = tuned.values[:, content["fold"][~test]]
+    expected = metrics.figures(run_of(relabelled), tuned, judged)
+    result = metrics.against_truth(made, tuned)
+    assert result is not None
     for name in ("f1_default", "f1_tuned", "average_precision", "roc_auc"):
-        np.testing.assert_array_equal(found.values[name], expected.value(name))
-    written = found.to_json()
+        np.testing.assert_array_equal(result.values[name], expected.value(name))
+    written = result.to_json()
     assert list(written["attribute"]) == content["attribute"].tolist()
     for a, row in enumerate(written["attribute"].values()):
         assert (row["n_known"], row["n_positive"]) == ((truth[:, a] != -1).sum(), (truth[:, a] == 1).sum())

@@ -46,23 +46,23 @@ def entries() -> dict[str, Entry]:
 def test_the_winner_is_the_best_on_validation_and_the_simplest_of_its_equals_is_named(
     entries: dict[str, Entry],
 ) -> None:
-    found = stated(entries)
-    assert found.candidates == ["base", "one", "two", "three"]
-    assert found.winner == max(entries, key=lambda name: entries[name].validation)
-    assert set(found.indistinguishable) == {"one", "two", "three"} - {found.winner}
-    assert found.simplest == "three"
-    assert [found.baseline[name].mark for name in entries] == ["", "better", "better", "better"]
-    assert found.against_winner["base"].mark == "worse"
-    assert found.kind == "c"
-    assert found.verdict.startswith(f"run {found.winner} ")
-    assert " beats the all-positive baseline on " in found.verdict
-    assert found.verdict.endswith("simplest of these: run three.")
+    result = stated(entries)
+    assert result.candidates == ["base", "one", "two", "three"]
+    assert result.winner == max(entries, key=lambda name: entries[name].validation)
+    assert set(result.indistinguishable) == {"one", "two", "three"} - {result.winner}
+    assert result.simplest == "three"
+    assert [result.baseline[name].mark for name in entries] == ["", "better", "better", "better"]
+    assert result.against_winner["base"].mark == "worse"
+    assert result.kind == "c"
+    assert result.verdict.startswith(f"run {result.winner} ")
+    assert " beats the all-positive baseline on " in result.verdict
+    assert result.verdict.endswith("simplest of these: run three.")
 
 
 def test_differences_are_those_of_the_figures_and_p_is_adjusted_over_the_runs(entries: dict[str, Entry]) -> None:
     figures = {name: entry.scores.figures.value("f1_tuned") for name, entry in entries.items()}
-    found = stated(entries)
-    for reference, deltas in (("base", found.baseline), (found.winner, found.against_winner)):
+    result = stated(entries)
+    for reference, deltas in (("base", result.baseline), (result.winner, result.against_winner)):
         for name, versus in deltas.items():
             np.testing.assert_allclose(versus.attribute_value, figures[name] - figures[reference], atol=1e-15)
             assert versus.value == pytest.approx((figures[name] - figures[reference]).mean())
@@ -73,20 +73,20 @@ def test_differences_are_those_of_the_figures_and_p_is_adjusted_over_the_runs(en
 
 
 def test_the_headline_row_is_made_of_the_runs_that_each_fold_chose(entries: dict[str, Entry]) -> None:
-    found = stated(entries).chosen
-    by_fold = {name: own.scores.validation.mean(axis=(0, 2)) for name, own in entries.items()}
-    assert found.runs == [max(by_fold, key=lambda name: by_fold[name][fold]) for fold in range(3)]
+    result = stated(entries).chosen
+    by_fold = {name: one.scores.validation.mean(axis=(0, 2)) for name, one in entries.items()}
+    assert result.runs == [max(by_fold, key=lambda name: by_fold[name][fold]) for fold in range(3)]
     accepted, positive = [], []
-    for fold, name in enumerate(found.runs):
+    for fold, name in enumerate(result.runs):
         run = Decisions.of(entries[name].predictions, entries[name].thresholds)
         rows = run.fold == fold
         accepted.append(run.accepted[:, rows] & run.labels.observed[rows])
         positive.append(run.labels.positive[rows])
     said, truth = np.concatenate(accepted, axis=1), np.concatenate(positive)
     f1 = 2 * (said & truth).sum(1) / (said.sum(1) + truth.sum(0))
-    np.testing.assert_allclose(found.value["f1_tuned"], f1.mean(axis=0))
-    assert found.macro["f1_tuned"][0] == pytest.approx(f1.mean())
-    low, high = found.macro["f1_tuned"][1:]
+    np.testing.assert_allclose(result.value["f1_tuned"], f1.mean(axis=0))
+    assert result.macro["f1_tuned"][0] == pytest.approx(f1.mean())
+    low, high = result.macro["f1_tuned"][1:]
     assert low < f1.mean() < high
 
 
@@ -94,33 +94,33 @@ def test_a_run_with_other_validation_labels_is_compared_but_not_chosen(entries: 
     made = entries["one"].predictions
     hidden = made.labels.masked(~((made.split == "val")[:, None] & made.labels.negative))
     other = entry("hidden", dataclasses.replace(made, labels=hidden))
-    assert other.validation > max(own.validation for own in entries.values()), "it would win"
-    found = stated({**entries, "hidden": other})
+    assert other.validation > max(one.validation for one in entries.values()), "it would win"
+    result = stated({**entries, "hidden": other})
     assert "hidden" not in (
-        found.winner,
-        found.simplest,
-        *found.candidates,
-        *found.indistinguishable,
-        *found.chosen.runs,
+        result.winner,
+        result.simplest,
+        *result.candidates,
+        *result.indistinguishable,
+        *result.chosen.runs,
     )
-    assert found.baseline["hidden"].mark == "better", "its test rows are the same"
+    assert result.baseline["hidden"].mark == "better", "its test rows are the same"
 
 
 def test_a_run_with_other_seeds_is_compared_but_not_chosen(entries: dict[str, Entry]) -> None:
     many = entry("many", fake_suite.predictions(images=300, signal=1.5, noise=5, seeds=4))
-    found = stated({**entries, "many": many})
-    assert found.candidates == list(entries)
-    assert found.chosen.runs == stated(entries).chosen.runs
-    assert found.baseline["many"].mark == "better"
+    result = stated({**entries, "many": many})
+    assert result.candidates == list(entries)
+    assert result.chosen.runs == stated(entries).chosen.runs
+    assert result.baseline["many"].mark == "better"
 
 
 def test_without_signal_nothing_is_claimed(entries: dict[str, Entry]) -> None:
     noise = {f"run {n}": entry(f"run {n}", fake_suite.predictions(images=300, signal=0.0, noise=n)) for n in range(3)}
-    found = stated(noise, reference=None)
-    assert found.kind == "a"
-    assert found.verdict.startswith("No configuration is distinguishable from guessing (smallest adjusted p = ")
-    assert found.baseline == {}
-    assert not any(found.signal.found)
+    result = stated(noise, reference=None)
+    assert result.kind == "a"
+    assert result.verdict.startswith("No configuration is distinguishable from guessing (smallest adjusted p = ")
+    assert result.baseline == {}
+    assert not any(result.signal.found)
     before = BeforeTraining(*(np.full(4, x) for x in (0.001, 0.8, 100, 100)), notes=[""] * 4)
     noise["run 0"] = dataclasses.replace(noise["run 0"], before=before)
     only = stated({"run 0": noise["run 0"]}, reference=None)

@@ -133,9 +133,9 @@ def test_target_precision_is_the_one_of_brute_force(pairs: Pairs, precision: flo
         return (hits, -accepted) if exact_precision(threshold, pairs) >= asked else (-1, 0)
 
     expected = max(quality(t, pairs) for t in candidates(pairs))
-    found = threshold(target_precision, pairs, precision=precision)
-    assert found in candidates(pairs)
-    assert quality(found, pairs) == expected
+    result = threshold(target_precision, pairs, precision=precision)
+    assert result in candidates(pairs)
+    assert quality(result, pairs) == expected
 
 
 def test_target_precision_says_where_it_is_not_reached() -> None:
@@ -163,8 +163,8 @@ def cross_fit_by_hand(pairs: Pairs, parts: int, seed: int) -> float:
     keys = np.random.default_rng(seed).random(len(pairs))
     members: list[Pairs] = [[] for _ in range(parts)]
     for target in (0, 1):
-        own = sorted((key, pair) for key, pair in zip(keys, ranked, strict=True) if pair[1] == target)
-        for number, (_, pair) in enumerate(own):
+        of_class = sorted((key, pair) for key, pair in zip(keys, ranked, strict=True) if pair[1] == target)
+        for number, (_, pair) in enumerate(of_class):
             members[number % parts].append(pair)
     complete = [part for part in members if {target for _, target in part} == {0, 1}]
     return float(np.mean([brute_force(part) for part in complete]))
@@ -192,12 +192,12 @@ def test_cross_fit_is_steadier_than_the_optimum_of_all_rows_where_positives_are_
         return 1 / (1 + np.exp(-(shift * rng.normal(size=number) + shift**2 * (targets - 0.5) + prior))), targets
 
     new, truth = rows(20_000)
-    found = []
+    result = []
     for _ in range(150):
         scores, targets = (values[:, None] for values in rows(117))
         limits = [policy(scores, every(targets))[0][0] for policy in (cross_fit, per_attribute_f1)]
-        found.append([2 * (truth & (new > t)).sum() / (truth.sum() + (new > t).sum()) for t in limits])
-    better, worse = np.mean(found, axis=0)
+        result.append([2 * (truth & (new > t)).sum() / (truth.sum() + (new > t).sum()) for t in limits])
+    better, worse = np.mean(result, axis=0)
     assert better > worse + 0.01
 
 
@@ -333,8 +333,8 @@ def test_a_cross_fitted_threshold_has_not_seen_the_labels_it_judges(name: str, s
     before = cross_fitted(run_of(content), Spec(name))
     for group in np.unique(groups):
         changed = {**content, "logits": content["logits"].copy()}
-        own = np.flatnonzero(val)[groups == group]
-        changed["logits"][:, own] = -changed["logits"][:, own]  # scores alone: the labels decide who is in which part
+        rows = np.flatnonzero(val)[groups == group]
+        changed["logits"][:, rows] = -changed["logits"][:, rows]  # scores alone: the labels decide who is in which part
         after = cross_fitted(run_of(changed), Spec(name))
         assert np.array_equal(before[:, groups == group], after[:, groups == group])
 
@@ -350,8 +350,8 @@ def test_cross_fitted_thresholds_are_those_of_the_policy_on_the_other_parts() ->
         for s, number in itertools.product(range(2), range(5)):
             judged, others = rows[part == number], rows[part != number]
             expected[s, judged], _ = shrunk(scores[s, others], run.labels[others], k=3.0)
-    found = cross_fitted(run, Spec("shrunk", {"k": 3.0}))
-    assert np.array_equal(found, expected[:, run.split == "val"])
+    result = cross_fitted(run, Spec("shrunk", {"k": 3.0}))
+    assert np.array_equal(result, expected[:, run.split == "val"])
 
 
 @pytest.mark.parametrize("seed", range(3))

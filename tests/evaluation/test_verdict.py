@@ -34,15 +34,15 @@ def of_counts(rejected: int, lost: int, accepted: int, hits: int) -> Decisions:
 def test_p_of_a_gain_agrees_with_the_enumeration_of_both_binomials(counts: tuple[int, int, int, int]) -> None:
     rejected, lost, accepted, hits = counts
     n, n1 = rejected + accepted, lost + hits
-    found = gain.gain(of_counts(*counts), draws=20_000)
+    result = gain.gain(of_counts(*counts), draws=20_000)
     gained_here = 2 * hits / (n1 + accepted) - 2 * n1 / (n + n1)
-    assert found.value[0] == pytest.approx(gained_here)
+    assert result.value[0] == pytest.approx(gained_here)
     share = n1 / (n + n1)
     x, y = np.mgrid[: rejected + 1, : accepted + 1]
     weight = binom.pmf(x, rejected, share) * binom.pmf(y, accepted, (n1 - share * rejected) / accepted)
     gained = 2 * y / np.maximum(x + y + accepted, 1) - 2 * (x + y) / (n + x + y)
-    assert found.p[0] == pytest.approx(weight[gained >= gained_here - 1e-9].sum(), abs=0.01)
-    assert (found.low[0] > 0) == (found.p[0] <= 0.05)
+    assert result.p[0] == pytest.approx(weight[gained >= gained_here - 1e-9].sum(), abs=0.01)
+    assert (result.low[0] > 0) == (result.p[0] <= 0.05)
 
 
 @pytest.mark.parametrize(("folds", "seeds"), [(1, 1), (1, 5), (5, 5)])
@@ -69,10 +69,10 @@ def test_a_gain_of_nothing_is_rarely_claimed(folds: int, seeds: int, prevalence:
 def test_gain_of_calling_everything_positive_is_none() -> None:
     made = decided()
     labels = Labels.of(made.labels.targets * [1, 1, 1, 0], made.labels.observed)
-    found = gain.gain(dataclasses.replace(made, accepted=np.ones_like(made.accepted), labels=labels))
-    np.testing.assert_allclose(found.value, [0, 0, 0, np.nan], atol=1e-12)
-    np.testing.assert_array_equal(found.p, [1, 1, 1, np.nan])
-    assert np.isnan(found.low[3])
+    result = gain.gain(dataclasses.replace(made, accepted=np.ones_like(made.accepted), labels=labels))
+    np.testing.assert_allclose(result.value, [0, 0, 0, np.nan], atol=1e-12)
+    np.testing.assert_array_equal(result.p, [1, 1, 1, np.nan])
+    assert np.isnan(result.low[3])
 
 
 def test_gain_does_not_read_missing_labels() -> None:
@@ -84,11 +84,11 @@ def test_gain_does_not_read_missing_labels() -> None:
 def test_detectable_auc_follows_the_formula() -> None:
     from scipy.stats import norm
 
-    found = verdict.detectable_auc(np.array([50, 440, 0]), np.array([830, 440, 880]), 4)
+    result = verdict.detectable_auc(np.array([50, 440, 0]), np.array([830, 440, 880]), 4)
     expected = 0.5 + (norm.ppf(1 - 0.025 / 4) + norm.ppf(0.8)) * 1.41 * np.sqrt(881 / (12 * 50 * 830))
-    assert found[0] == pytest.approx(expected)
-    assert found[1] < found[0]
-    assert np.isnan(found[2])
+    assert result[0] == pytest.approx(expected)
+    assert result[1] < result[0]
+    assert np.isnan(result[2])
 
 
 def test_largest_gain_agrees_with_a_large_sample() -> None:
@@ -98,8 +98,8 @@ def test_largest_gain_agrees_with_a_large_sample() -> None:
         scores = rng.standard_normal(len(labels)) + labels * simulation.distance(area)
         ranked = labels[np.argsort(-scores)]
         best = (2 * np.cumsum(ranked) / (np.arange(1, len(ranked) + 1) + labels.sum())).max()
-        found = gain.largest_gain(np.array([share]), np.array([area]))
-        assert found[0] == pytest.approx(best - 2 * share / (1 + share), abs=0.004)
+        result = gain.largest_gain(np.array([share]), np.array([area]))
+        assert result[0] == pytest.approx(best - 2 * share / (1 + share), abs=0.004)
     at_most = gain.largest_gain(np.array([0.88, 0.5, 0.5, np.nan]), np.array([0.75, 0.4, 1.0, 0.7]))
     np.testing.assert_allclose(at_most, [0.001, 0, 1 / 3, np.nan], atol=0.0005)
 
@@ -108,7 +108,7 @@ def weigh(p: list[float], gain_p: list[float], **options: Any) -> verdict.Verdic
     count = len(p)
     after = association.AfterTraining(np.full(count, 0.75), np.array(p), np.full(count, 88), np.full(count, 12))
     gains = gain.Gain(np.full(count, 0.1), np.full(count, 0.01), np.array(gain_p))
-    found = {
+    result = {
         "before": None,
         "winner": "focal",
         "indistinguishable": ["hill", "masked_bce"],
@@ -116,7 +116,7 @@ def weigh(p: list[float], gain_p: list[float], **options: Any) -> verdict.Verdic
         "untested": 0,
         "auc_interval": lambda signal: (0.6, 0.6 + 0.1 * signal.sum()),
     }
-    return verdict.verdict(after=after, gain=gains, **(found | options))
+    return verdict.verdict(after=after, gain=gains, **(result | options))
 
 
 def test_the_three_sentences() -> None:
@@ -194,7 +194,7 @@ def test_long_and_empty_lists_are_told_honestly() -> None:
 
 
 def test_planted_labels_give_b_and_c_and_permuted_ones_give_a() -> None:
-    kinds = {name: own.kind for name, own in simulation.small_verdicts(np.random.default_rng(0))}
+    kinds = {name: one.kind for name, one in simulation.small_verdicts(np.random.default_rng(0))}
     assert kinds == {"permuted": "a", "planted, prevalence 0.88": "b", "planted, prevalence 0.3": "c"}
 
 
@@ -209,7 +209,7 @@ def test_the_tests_keep_their_level_and_find_what_is_planted() -> None:
     judged = list(simulation.together(levels))  # single cells miss by chance
     assert len(judged) == 6
     assert [row for row in judged if not row.within] == []
-    found = list(simulation.power_before(large, 60, 159, rng))
-    assert [row.within for row in found] == [True, True, None]
+    result = list(simulation.power_before(large, 60, 159, rng))
+    assert [row.within for row in result] == [True, True, None]
     wrong = [row.value for row in levels if "not the method" in row.figure]
     assert np.mean(wrong) > 0.07  # the simulation can tell

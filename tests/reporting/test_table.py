@@ -69,8 +69,10 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 place, name, "no weights:\n  hub: no answer (a/" + "very/" * 30 + "long/path.safetensors)"
             )
         else:
-            own = fake_suite.columns(losses[i], "repeat_factor")
-            fake_suite.write_run(place, name, fake_suite.predictions(signal=0.3 + i % 7 / 7, noise=i), own=own)
+            columns_of_run = fake_suite.columns(losses[i], "repeat_factor")
+            fake_suite.write_run(
+                place, name, fake_suite.predictions(signal=0.3 + i % 7 / 7, noise=i), run_columns=columns_of_run
+            )
     return folder
 
 
@@ -348,8 +350,8 @@ def test_the_table_starts_without_anything_heavy(comparison: Path) -> None:
 def test_heading_of_a_fallback_and_of_what_all_runs_share(tmp_path: Path) -> None:
     names = ["focal + uniform + lr=0.1", "focal + coverage + lr=0.1"]
     for place, name in zip(fake_suite.write_suite(tmp_path, names), names, strict=True):
-        own = fake_suite.columns("focal", name.split(" + ")[1])
-        fake_suite.write_run(place, name, fake_suite.predictions(), own=own, n_listed=63)
+        columns_of_run = fake_suite.columns("focal", name.split(" + ")[1])
+        fake_suite.write_run(place, name, fake_suite.predictions(), run_columns=columns_of_run, n_listed=63)
     made = summarized(tmp_path)
     assert heading.heading(made) == [
         "comparison: 60 of 63 listed images, 4 attributes, 3 folds x 2 seeds",
@@ -370,8 +372,10 @@ def test_backbones_that_differ_are_named_in_the_rows(tmp_path: Path) -> None:
     for place, name in zip(fake_suite.write_suite(tmp_path, names), names, strict=True):
         facts = {"name": name, "requested": name, "licence": "cc-by-nc-4.0", "non_commercial": True}
         weights = fake_suite.WEIGHTS if name == "resnet18" else fake_suite.WEIGHTS | facts
-        own = fake_suite.columns() | {"backbone": str(weights["name"])}
-        fake_suite.write_run(place, name, fake_suite.predictions(folds=1, seeds=1), weights=weights, own=own)
+        columns_of_run = fake_suite.columns() | {"backbone": str(weights["name"])}
+        fake_suite.write_run(
+            place, name, fake_suite.predictions(folds=1, seeds=1), weights=weights, run_columns=columns_of_run
+        )
     made = summarized(tmp_path)
     assert heading.heading(made)[:4] == [
         "comparison: 60 images, 4 attributes, hold-out 30 + 10 + 20, 1 seed",

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
@@ -96,11 +96,16 @@ def test_what_a_worker_is_behind_with_is_done_here() -> None:
     assert sorted(future.result().number for future in done) == [0, 1, 2, 3]
 
 
-def test_trainings_in_workers_are_dropped_after_an_interruption_and_scoring_goes_on_here() -> None:
+@pytest.mark.parametrize("dead", [False, True])
+def test_after_an_interruption_trainings_in_workers_are_dropped_and_scoring_goes_on_here(dead: bool) -> None:
+    """Also where Ctrl-C has ended a worker that had just been started."""
     with Workers(1) as workers:
         queue, done = TaskQueue(Clock(), train=workers, score=workers), []
         queue.submit("train", "a run", partial(time.sleep, 600), done.append)
         queue.submit("score", "another run", partial(answer, 1), done.append)
+        if dead:
+            workers.kill()
+            wait([call.future for call in queue._calls])
         queue.drop_training()
         queue.finish()
     assert [future.result().pid for future in done] == [os.getpid()]

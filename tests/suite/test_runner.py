@@ -14,6 +14,7 @@ from small_suite import execute, no_progress, planned, rows_of, statuses
 from aimonk_bench import cli
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.errors import RunFailed
+from aimonk_bench.reporting import figures
 from aimonk_bench.suite import runner, tasks
 from aimonk_bench.suite.clock import PHASES, Clock
 from aimonk_bench.suite.tasks import Training, TrainingResult
@@ -76,26 +77,26 @@ def test_scikit_learn_reproduces_every_number_of_the_summary(suite: Path) -> Non
     rows = rows_of(suite / "summary.csv")
     assert len(rows) == 4 * 5
     for row in rows:
-        own, base = (expected[run_id][row["attribute"]] for run_id in (row["run"], ids[0]))
-        wanted = {**own, "delta": own["f1_tuned"] - base["f1_tuned"], "seeds": 2}
+        figures, base = (expected[run_id][row["attribute"]] for run_id in (row["run"], ids[0]))
+        wanted = {**figures, "delta": figures["f1_tuned"] - base["f1_tuned"], "seeds": 2}
         words = ("run", "state", "backbone", "weights", "loss", "missing", "sampler", "attribute")
-        found = {name: float(value) for name, value in row.items() if value and name not in (*words, "seconds")}
+        numbers = {name: float(value) for name, value in row.items() if value and name not in (*words, "seconds")}
         if row["attribute"] == "macro":
             del wanted["threshold"]
-        limits = {name: found.pop(name) for name in [*found] if name.endswith(("_low", "_high", "p_value"))}
+        limits = {name: numbers.pop(name) for name in [*numbers] if name.endswith(("_low", "_high", "p_value"))}
         for name in {name.rpartition("_")[0] for name in limits} - {"p"}:
-            assert limits[f"{name}_low"] <= found[name] <= limits[f"{name}_high"]
+            assert limits[f"{name}_low"] <= numbers[name] <= limits[f"{name}_high"]
         assert set(limits) == {
             *("f1_default_low", "f1_default_high", "f1_tuned_low", "f1_tuned_high"),
             *(() if row["run"] == ids[0] else ("delta_low", "delta_high", "p_value")),
         }
-        assert found == pytest.approx(wanted, rel=1e-12, abs=1e-15)
+        assert numbers == pytest.approx(wanted, rel=1e-12, abs=1e-15)
 
 
 def test_a_failed_run_has_the_seconds_of_the_phases_it_reached(
     pair: Path, monkeypatch: pytest.MonkeyPatch, workplace: Path
 ) -> None:
-    real, drawn = tasks.loss_curve, []
+    real, drawn = figures.loss_curve, []
 
     def fail_once(*arguments: Any) -> bytes:
         drawn.append(arguments)
@@ -103,7 +104,7 @@ def test_a_failed_run_has_the_seconds_of_the_phases_it_reached(
             raise OSError("No space left on device")
         return real(*arguments)
 
-    monkeypatch.setattr(tasks, "loss_curve", fail_once)
+    monkeypatch.setattr(figures, "loss_curve", fail_once)
     out = workplace / "seconds"
     assert execute(pair, out) == 3
     ended = statuses(out)

@@ -1,0 +1,257 @@
+"""Importers: round trips of every format, hostile files, and the message about every kind of bad line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from label_files import problems, read, states
+
+from aimonk_bench.data.importers import IMPORTERS
+from aimonk_bench.errors import UserError
+
+STATES = {1: "1", 0: "0", None: "NA"}
+
+
+TEXT = "a.jpg 1 NA\nb.jpg 0 1\n"
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("labels")
+
+
+Table = tuple[list[str], list[str], list[list[int | None]], list[str]]  # names, attributes, states, groups
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    safe = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Z"], exclude_characters="\\/|")
+    names = draw(st.lists(st.text(safe, min_size=1, max_size=8).map("p/{}.jpg".format), min_size=1, unique=True))
+    word = st.text(st.characters(categories=["L", "N"], codec="utf-8"), min_size=1, max_size=6)
+    attributes = draw(
+        st.lists(word.filter(lambda text: text not in ("macro", "image", "g")), min_size=1, max_size=4, unique=True)
+    )
+    row = st.lists(st.sampled_from([1, 0, None]), min_size=len(attributes), max_size=len(attributes))
+    rows = st.lists(row, min_size=len(names), max_size=len(names))
+    cells = draw(rows.filter(lambda rows: any(cell is not None for row in rows for cell in row)))
+    groups = draw(st.lists(word, min_size=len(names), max_size=len(names)))
+    return names, attributes, cells, groups
+
+
+def as_labels_txt(table: Table) -> tuple[str, dict[str, Any]]:
+    names, attributes, cells, _ = table
+    lines = [" ".join([name, *(STATES[cell] for cell in row)]) for name, row in zip(names, cells, strict=True)]
+    return "\n".join(lines), {"importer": "labels_txt", "attributes": attributes}
+
+
+def as_wide_csv(table: Table, delimiter: str) -> tuple[str, dict[str, Any]]:
+    names, attributes, cells, groups = table
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(["image", "g", *attributes])
+    for name, group, row in zip(names, groups, cells, strict=True):
+        writer.writerow([name, group, *(STATES[cell] for cell in row)])
+    return out.getvalue(), {"importer": "wide_csv", "group": "g"}
+
+
+def as_label_list(table: Table, separator: str) -> tuple[str, dict[str, Any]]:
+    names, attributes, cells, _ = table
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["image", "tags"])
+    for name, row in zip(names, cells, strict=True):
+        writer.writerow([name, separator.join(a for a, cell in zip(attributes, row, strict=True) if cell)])
+    return out.getvalue(), {"importer": "label_list", "attributes": attributes, "absent": "negative"}
+
+
+def as_jsonl(table: Table) -> tuple[str, dict[str, Any]]:
+    names, attributes, cells, groups = table
+    lines = []
+    for name, group, row in zip(names, groups, cells, strict=True):
+        spelt = {
+            a: bool(cell) if len(a) % 2 and cell is not None else cell for a, cell in zip(attributes, row, strict=True)
+        }
+        lines.append(json.dumps({"image": name, "labels": spelt, "group": group}, ensure_ascii=False))
+    return "\n".join(lines), {"importer": "jsonl"}
+
+
+FORMATS: dict[str, Callable[[Table], tuple[str, dict[str, Any]]]] = {
+    "labels_txt": as_labels_txt,
+    "wide_csv comma": lambda table: as_wide_csv(table, ","),
+    "wide_csv semicolon": lambda table: as_wide_csv(table, ";"),
+    "wide_csv tab": lambda table: as_wide_csv(table, "\t"),
+    "label_list |": lambda table: as_label_list(table, "|"),
+    "label_list space": lambda table: as_label_list(table, " "),
+    "jsonl": as_jsonl,
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@settings(max_examples=40, deadline=None)
+@given(table=tables(), bom=st.booleans(), end=st.sampled_from(["\n", "\r\n", "\n\n", "\r\n \r\n"]), last=st.booleans())
+def test_every_format_round_trips(form: str, table: Table, bom: bool, end: str, last: bool, scratch: Path) -> None:
+    names, attributes, cells, groups = table
+    content, options = FORMATS[form](table)
+    content = content.rstrip("\n").replace("\n", end) + (end if last else "")
+    loaded = read(scratch, b"\xef\xbb\xbf" * bom + content.encode(), "round", **options)
+    assert loaded.ids == tuple(names)
+    assert loaded.labels.attributes == tuple(attributes)
+    wanted = [[int(cell or 0) for cell in row] for row in cells] if "list" in form else cells
+    assert states(loaded) == wanted
+    assert not loaded.labels.targets[~loaded.labels.observed].any()
+    assert loaded.groups == (tuple(groups) if "jsonl" in form or "csv" in form else None)
+    step, header = end.count("\n"), "csv" in form or "list" in form
+    assert loaded.lines.tolist() == [1 + step * (header + row) for row in range(len(names))]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    content=st.one_of(
+        st.binary(max_size=200),
+        st.text(st.sampled_from('ab.jpg/\\ 01NA\n\r\t,;|"{}:[]\u2028\x0b\xa0é'), max_size=120).map(str.encode),
+        st.text(max_size=60).map(lambda text: text.encode("utf-16", "surrogatepass")),
+    ),
+    importer=st.sampled_from(["auto", *IMPORTERS]),
+)
+def test_any_bytes_give_labels_or_a_user_error(content: bytes, importer: str, scratch: Path) -> None:
+    try:
+        loaded = read(
+            scratch, content, "hostile", importer=importer, absent="missing" if importer == "label_list" else None
+        )
+    except UserError as error:
+        message = error.problems
+        assert [p for p in message if not p.startswith((f"{scratch / 'hostile'}:", "data.absent:"))] == []
+    else:
+        shape = (len(loaded.ids), len(loaded.labels.attributes))
+        assert loaded.labels.targets.shape == loaded.labels.observed.shape == shape
+        assert loaded.ids
+
+
+def test_labels_txt_has_no_groups(tmp_path: Path) -> None:
+    assert problems(tmp_path, TEXT, group="g")[0].startswith("data.group: found 'g', expected null")
+
+
+def test_a_short_first_line_is_blamed_alone(tmp_path: Path) -> None:
+    assert len(problems(tmp_path, "a.jpg 1\nb.jpg 1 0\nc.jpg 1 0\n")) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("image,x,x\na,1,0\n", {}, "l.csv:1: column 'x' stands 2 times in the header"),
+        ("image,macro\na,1\n", {}, "l.csv:1: found an attribute named 'macro'"),
+        ("image,,x\na,1,1\n", {}, "l.csv:1: found an attribute named ''"),
+        ("image\na\n", {}, "l.csv:1: found no attribute beside the columns image"),
+        (
+            "\nimage,smile\na,1\n",
+            {"attributes": ["smle"]},
+            "l.csv:2: no column 'smle' (data.attributes) (did you mean smile?)",
+        ),
+        ("image,x\na,1\n", {"group": "g"}, "l.csv:1: no column 'g' (data.group)"),
+        ("image,x\na,1\n", {"id": "img"}, "l.csv:1: no column 'img' (data.id)"),
+        ("image,x\na,1\n", {"attributes": ["image"]}, "l.csv:1: column 'image' is the id or the group"),
+        ("image,x\na,1,0\n", {}, "l.csv:2: found 3 columns (separator ,), expected 2"),
+        ('image,x\n"a"b,1\nc,2\n', {}, "l.csv:2: malformed record"),
+        ('"image"s,x\na,1\n', {}, "l.csv:1: malformed record"),
+        ('image,x\na,1\n"b,1\nc,1\n', {}, "l.csv:3: malformed record: unexpected end of data"),
+        ("image,x\n,1\n", {}, "l.csv:2: the name of the image is empty"),
+        ('"image, its name, or so";x\na;9\n', {}, "l.csv:2: attribute x: found '9'"),
+        ('image,x\n"two\nlines",1\nb,2\n', {}, "l.csv:2: image 'two\\nlines'"),
+        ("image,tags\na,x\n", {"absent": "missing", "id": "image"}, "data.id: found 'image', expected null"),
+        ("image,x\na,1\n", {"absent": "missing"}, "data.absent: found 'missing', expected null"),
+        ("image,tags\na,x\n", {}, "data.absent: found null, expected negative or missing"),
+        ("image,tags,z\na,x,1\n", {"absent": "missing"}, "l.csv:1: found the header image,tags,z, expected image,tags"),
+        (
+            "image,tags\na,cat|dgo\n",
+            {"absent": "missing", "attributes": ["cat", "dog"]},
+            "l.csv:2: undeclared tag 'dgo'",
+        ),
+        ("image,tags\na,macro\n", {"absent": "missing"}, "l.csv:2: found an attribute named 'macro'"),
+        ("image,x\n", {}, "l.csv:1: found no image"),
+    ],
+)
+def test_problems_of_tables(tmp_path: Path, content: str, options: dict[str, Any], message: str) -> None:
+    messages = problems(tmp_path, content, "l.csv", **options)
+    assert messages[0].startswith(message), messages
+
+
+def test_line_numbers_after_a_quoted_line_break(tmp_path: Path) -> None:
+    messages = problems(tmp_path, 'image,note,x\na,"two\r\n\r\nlines",1\nb,,9\n', "l.csv", attributes=["x"])
+    assert [line.split(": ")[0] for line in messages] == ["l.csv:5"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "not a JSON object: Expecting property name"),
+        ("[1]", "not a JSON object"),
+        ("[" * 100_000, "not a JSON object: nested too deeply"),
+        ('{"image": "a", "labels": {"x": 1, "x": 1}}', "not a JSON object: key 'x' stands twice"),
+        (
+            '{"image": "a", "labels": {}, "gruop": 1}',
+            "unknown key 'gruop', expected image, labels, group (did you mean group?)",
+        ),
+        ('{"image": 5, "labels": {"x": 1}}', "'image' must be the name"),
+        ('{"labels": {"x": 1}}', "'image' must be the name"),
+        ('{"image": "a"}', "'labels' must be an object"),
+        ('{"image": "a", "labels": {"x": [1]}}', "attribute 'x': found a list"),
+        ('{"image": "a", "labels": {"x": 1.0}}', "attribute x: found '1.0'"),
+        ('{"image": "a", "labels": {"x": ' + "1" * 9000 + "}}", "attribute x: found '1111"),
+        ('{"image": "a\\u0000", "labels": {"x": 1}}', "image 'a\\x00': the name contains a control"),
+        ('{"image": "\\ud800", "labels": {"x": 1}}', "image '\\ud800': the name contains a control"),
+        ('{"image": "a", "labels": {"\\ud800": 1}}', "found an attribute named '\\ud800'"),
+        ('{"image": "a", "labels": {"x": 1}, "group": {}}', "'group' must be a string"),
+    ],
+)
+def test_problems_of_jsonl(tmp_path: Path, line: str, message: str) -> None:
+    messages = problems(tmp_path, '{"image": "ok", "labels": {"x": 0}}\n' + line, "l.jsonl")
+    assert messages[0].startswith(f"l.jsonl:2: {message}"), messages
+
+
+def test_jsonl_reads_true_and_false_null_numbers_and_absent_keys(tmp_path: Path) -> None:
+    rows = [{"x": True, "y": None}, {"y": 0, "z": "1"}, {"x": False}]
+    text = "\n".join(json.dumps({"image": str(n), "labels": row}) for n, row in enumerate(rows))
+    loaded = read(tmp_path, text, "l.jsonl")
+    assert loaded.labels.attributes == ("x", "y", "z")
+    assert states(loaded) == [[1, None, None], [None, 0, 1], [0, None, None]]
+    assert problems(tmp_path, text, "l.jsonl", attributes=["x", "y"])[0].startswith(
+        "l.jsonl:2: undeclared attribute 'z'"
+    )
+
+
+def test_a_tag_that_is_absent_means_what_the_config_says(tmp_path: Path) -> None:
+    for absent, value in (("negative", 0), ("missing", None)):
+        loaded = read(tmp_path, "image,tags\na,y|x\nb,\n", absent=absent)
+        assert loaded.labels.attributes == ("x", "y")
+        assert states(loaded) == [[1, 1], [value, value]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "importer"),
+    [
+        ("a.txt", TEXT, "labels_txt"),
+        ("a.txt", "a.jpg\t1\t0\n", "labels_txt"),
+        ("a.txt", "image;x\na;1\n", "wide_csv"),
+        ("a.tsv", "image\tx\na\t1\n", "wide_csv"),
+        ("a.txt", '\n{"image": "a", "labels": {"x": 1}}', "jsonl"),
+        ("a.ndjson", '{"image": "a", "labels": {"x": 1}}', "jsonl"),
+        ("a.csv", '"image";"tags"\na;x y\n', "label_list"),
+    ],
+)
+def test_auto_names_its_decision(tmp_path: Path, name: str, content: str, importer: str) -> None:
+    absent = "missing" if importer == "label_list" else None
+    assert read(tmp_path, content, name, absent=absent).notes[0].startswith(f"importer: {importer} (auto: ")
+    assert read(tmp_path, content, name, absent=absent, importer=importer).notes[0] == f"importer: {importer}"
+
+
+def test_a_wrong_guess_can_be_recognised(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    problems(tmp_path, "image\tx\na\t1\n")
+    assert "importer: labels_txt (auto: " in caplog.text
