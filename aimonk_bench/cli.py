@@ -19,7 +19,7 @@ from aimonk_bench.errors import RunFailed, UserError
 
 if TYPE_CHECKING:
     from aimonk_bench.console import Progress
-    from aimonk_bench.records.index import Collection
+    from aimonk_bench.records.suite import Collection
     from aimonk_bench.suite.clock import Clock
     from aimonk_bench.suite.plan import Plan
 
@@ -120,14 +120,14 @@ def _execute(
 ) -> Collection:
     """Execute a plan, print its table, and report where the seconds went."""
     from aimonk_bench.console import Progress
-    from aimonk_bench.records import index
+    from aimonk_bench.records import suite as suites
     from aimonk_bench.suite.runner import write_seconds
 
     folder = out or Path("experiments") / plan.name
     with Progress(quiet=quiet) as progress:
         execute(plan, folder, clock, progress)
     with clock("statistics"):
-        collection = index.collect(folder)
+        collection = suites.collect(folder)
         _print_table(collection, top)
     logger.info("results in %s", folder)
     write_seconds(folder, clock)
@@ -144,10 +144,10 @@ def table(
     top: Top = 20,
 ) -> None:
     """Print the summary of finished work again, from the saved predictions."""
-    from aimonk_bench.records import index
+    from aimonk_bench.records import suite as suites
     from aimonk_bench.reporting import summary
 
-    collections = [index.collect(folder) for folder in folders]
+    collections = [suites.collect(folder) for folder in folders]
     if form == "rich":
         for collection in collections:
             _print_table(collection, top)

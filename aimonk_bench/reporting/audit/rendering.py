@@ -19,7 +19,7 @@ from aimonk_bench.evaluation.suspects import SUSPECTS
 from aimonk_bench.evaluation.verdict import listed
 from aimonk_bench.reporting.audit.content import content
 from aimonk_bench.reporting.audit.findings import DEPENDS_ON, by_p, describe
-from aimonk_bench.reporting.layout import GAP, NARROW_NAME
+from aimonk_bench.reporting.columns import GAP, NARROW_NAME
 from aimonk_bench.reporting.words import count, number, p_value
 
 SHOWN_PAIRS = 15  # of attributes, or of near duplicates, before the rest is only counted
