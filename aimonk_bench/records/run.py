@@ -196,7 +196,7 @@ def claim(folder: Path, run_id: str, config: str) -> bool:
     if not names:
         return False
     if STATUS in names:
-        status = read_status(folder)
+        status = read_as(Status, folder / STATUS)
         if status.id != run_id:
             raise UserError(
                 f"{folder}: holds the run {status.id}, this one is {run_id}; name another folder with --out"
@@ -255,22 +255,13 @@ def read_history(folder: Path) -> pd.DataFrame:
         raise UserError(f"{path}: cannot be read as a history: {error}") from error
 
 
-def read_status(folder: Path) -> Status:
-    """Read ``status.json``.
-
-    Raises:
-        UserError: the file is missing or broken.
-    """
-    return read_as(Status, folder / STATUS)
-
-
 def read(folder: Path) -> RunRecord:
     """Read the run in ``folder``.
 
     Raises:
         UserError: the run has no status, or one of its files is broken.
     """
-    status = read_status(folder)
+    status = read_as(Status, folder / STATUS)
     data, environment = (
         read_json(folder / name) if status.state == "done" or (folder / name).exists() else {}
         for name in (DATA, ENVIRONMENT)

@@ -120,18 +120,12 @@ def _fit(summary: Summary, names: Collection[str], width: int, detail: Detail) -
     narrow = min(longest, max(NARROW_NAME, width // 3))
     if not summary.ranking:
         return Layout(detail, [], narrow)
-    columns = _block(summary, detail, -1)
-    room = width - narrow - _width(columns)
-    blocks: dict[int, list[Column]] = {}
-    for a in _most_differing(summary):
-        block = _block(summary, detail, a)
-        room -= _width(block)
-        if room < 0:
-            break
-        blocks[a] = block
-    hidden = len(summary.attributes) - len(blocks)
-    for a in blocks if hidden else sorted(blocks):
-        columns += blocks[a]
+    macro, blocks = _block(summary, detail, -1), {a: _block(summary, detail, a) for a in _most_differing(summary)}
+    room = width - narrow - _width(macro)
+    fitting = int((np.cumsum([_width(block) for block in blocks.values()]) <= room).sum())
+    hidden = len(blocks) - fitting
+    shown = list(blocks)[:fitting] if hidden else sorted(blocks)
+    columns = [*macro, *(column for a in shown for column in blocks[a])]
     return Layout(detail, columns, max(NARROWEST_NAME, min(longest, width - _width(columns))), hidden)
 
 

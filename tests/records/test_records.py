@@ -166,7 +166,7 @@ def test_a_broken_status_is_named(tmp_path: Path, change: dict[str, object]) -> 
     run.end(tmp_path, status())
     files.write_json(tmp_path / run.STATUS, files.read_json(tmp_path / run.STATUS) | change)
     with pytest.raises(UserError, match=r"status\.json: .+"):
-        run.read_status(tmp_path)
+        run.read(tmp_path)
 
 
 def test_a_finished_run_without_its_files_is_named_and_a_failed_one_needs_none(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_suite_replaces_the_list_but_never_the_runs(tmp_path: Path) -> None:
     fake_suite.write_failed(first, "a", "it broke")
     suite.claim(tmp_path)
     fake_suite.write_suite(tmp_path, ["c"])
-    assert run.read_status(first).reason == "it broke"
+    assert run.read(first).status.reason == "it broke"
     assert list(suite.collect(tmp_path).names.values()) == [("c",)]
 
 
