@@ -181,7 +181,7 @@ def audit(
 
     from aimonk_bench.console import Progress, set_up_logging
     from aimonk_bench.records.files import dumps
-    from aimonk_bench.reporting.audit import content, rendering
+    from aimonk_bench.reporting import audit as report
     from aimonk_bench.suite import inspection
     from aimonk_bench.tables import TABLES
 
@@ -189,9 +189,9 @@ def audit(
     with Progress(quiet=quiet) as progress:
         findings = inspection.inspect(inspection.configured(config, TABLES, overrides or ()), progress)
     if form == "rich":
-        rendering.render(findings, Console())
+        report.render(findings, Console())
     else:
-        sys.stdout.write(dumps(content.content(findings)))
+        sys.stdout.write(dumps(report.content(findings)))
 
 
 @app.command("list")

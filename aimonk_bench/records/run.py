@@ -40,7 +40,7 @@ THRESHOLDS = "thresholds.json"
 METRICS = "metrics.json"
 RELIABILITY = "reliability.csv"
 STATUS = "status.json"
-CHECKPOINTS = "checkpoints"  # of a run that is not done
+CHECKPOINTS = "checkpoints"  # which only an unfinished run needs
 SUITE = "suite.json"  # of a suite, whose folder no run may take
 FILES = (CONFIG, ENVIRONMENT, DATA, HISTORY, LOSS_CURVE, PREDICTIONS, THRESHOLDS, METRICS, RELIABILITY, STATUS)
 
@@ -147,7 +147,7 @@ class RunRecord:
     def restore(self) -> None:
         """Write the derived files that are missing or of another revision; delete what a killed process left."""
         _remove_partial(self.folder)
-        _remove_checkpoints(self.folder)
+        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
         if not (self.folder / THRESHOLDS).exists():
             write_json(self.folder / THRESHOLDS, self.thresholds.to_json())
         if self._metrics is None:
@@ -224,19 +224,13 @@ def end(folder: Path, status: Status) -> None:
     """Write ``status.json``, which ends the run, and delete the checkpoints of a run that is done."""
     write_json(folder / STATUS, dataclasses.asdict(status))
     if status.state == "done":
-        _remove_checkpoints(folder)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
 def _remove_partial(folder: Path) -> None:
     """Delete the temporary files of a process that was killed."""
     for partial in folder.glob(PARTIAL + "*"):
         partial.unlink(missing_ok=True)
-
-
-def _remove_checkpoints(folder: Path) -> None:
-    """Delete the checkpoints, which only an unfinished run needs."""
-    if (folder / CHECKPOINTS).exists():
-        shutil.rmtree(folder / CHECKPOINTS)
 
 
 def read_history(folder: Path) -> pd.DataFrame:

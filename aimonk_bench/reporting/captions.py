@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from aimonk_bench.evaluation.comparison import MARGIN
 from aimonk_bench.evaluation.verdict import listed
@@ -15,36 +14,16 @@ from aimonk_bench.reporting.words import UNDEFINED, count, number, run_name
 SELECTED_MARK = "*"
 
 
-class Backbone(NamedTuple):
-    """What a finished run used; ``licence`` is empty where it allows commercial use."""
-
-    name: str
-    requested: str
-    weights: str
-    licence: str
-
-    @property
-    def is_fallback(self) -> bool:
-        """Another backbone was asked for, and could not be had."""
-        return self.name != self.requested
-
-    @classmethod
-    def of(cls, record: RunRecord) -> Backbone:
-        """The backbone of a finished run."""
-        facts = record.environment["weights"]
-        licence = facts["licence"] if facts["non_commercial"] else ""
-        return cls(facts["name"], facts["requested"], record.status.columns["weights"], licence)
-
-
 def row_names(summary: Summary) -> dict[str, str]:
     """What the row of each run is called: its name without the shared parts, and what is special about the run."""
     shared, collection = _shared(summary), summary.collection
-    backbones = {record.status.id: Backbone.of(record) for record in collection.finished}
+    backbones = {record.status.id: _backbone(record) for record in collection.finished}
     several = len(set(backbones.values())) > 1
+    fallbacks = [run_id for run_id, (_, fallback, _, _) in backbones.items() if several and fallback]
     rows = {}
     for run_id, parts in collection.names.items():
         marks = {
-            "(fallback)": several and run_id in backbones and backbones[run_id].is_fallback,
+            "(fallback)": run_id in fallbacks,
             "(base)": run_id == collection.baseline,
             SELECTED_MARK: run_id == summary.selected,
         }
@@ -69,20 +48,20 @@ def heading(summary: Summary) -> list[str]:
         return [name]
     lines = [f"{name}: {', '.join(_sizes(summary))}"]
     freeze = " or ".join(dict.fromkeys(_freeze(record) for record in finished))
-    backbones = list(dict.fromkeys(map(Backbone.of, finished)))
+    backbones = dict.fromkeys(map(_backbone, finished))
     if len(backbones) > 1:
         lines.append(f"several backbones, named in the rows, {freeze}")
-    for backbone in backbones:
-        if len(backbones) == 1 or backbone.licence or backbone.is_fallback:
-            fallback = f" (fallback for {backbone.requested})" if backbone.is_fallback else ""
-            licence = f", NON-COMMERCIAL ({backbone.licence})" if backbone.licence else ""
-            lines.append(f"{backbone.name}{fallback}, {_weights(backbone.weights)}, {freeze}{licence}")
+    lines += [
+        f"{name}{fallback}, {weights}, {freeze}{licence}"
+        for name, fallback, weights, licence in backbones
+        if len(backbones) == 1 or fallback or licence
+    ]
     columns = [record.status.columns for record in collection.records.values()]
     settings = {name: {values[name] for values in columns} for name in ("loss", "missing", "sampler")}
     settings["thresholds"] = {record.thresholds.policy for record in finished}
     common = {name: values.pop() for name, values in settings.items() if len(values) == 1}
-    said = {*common.values(), *(name for backbone in backbones for name in (backbone.name, backbone.requested))}
-    shared = [part for part in _shared(summary).values() if part not in said]
+    named = {record.environment["weights"][key] for record in finished for key in ("name", "requested")}
+    shared = [part for part in _shared(summary).values() if part not in named.union(common.values())]
     line = ", ".join([*(f"{name} {value}" for name, value in common.items()), *shared])
     return [*lines, line] if line else lines
 
@@ -93,8 +72,13 @@ def _freeze(record: RunRecord) -> str:
     return {"all": "frozen", "none": "trained end to end"}.get(freeze, f"trained from {freeze} on")
 
 
-def _weights(weights: str) -> str:
-    return {"imagenet": "ImageNet weights", "none": "untrained (weights none)"}.get(weights, f"weights {weights}")
+def _backbone(record: RunRecord) -> tuple[str, str, str, str]:
+    """Of a finished run: name, "" or for what it is a fallback, weights, and "" or a non-commercial licence."""
+    facts, weights = record.environment["weights"], record.status.columns["weights"]
+    fallback = "" if facts["name"] == facts["requested"] else f" (fallback for {facts['requested']})"
+    words = {"imagenet": "ImageNet weights", "none": "untrained (weights none)"}
+    licence = f", NON-COMMERCIAL ({facts['licence']})" if facts["non_commercial"] else ""
+    return facts["name"], fallback, words.get(weights, f"weights {weights}"), licence
 
 
 def _sizes(summary: Summary) -> list[str]:

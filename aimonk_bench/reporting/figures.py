@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, each with a marker of its own
+# Okabe and Ito's colours, which colour-blind readers can tell apart, each with another marker
 STYLES = (
     *(("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"), ("#E69F00", "P")),
     *(("#000000", "X"), ("#999999", "<"), ("#8C564B", ">")),

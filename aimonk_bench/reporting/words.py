@@ -85,12 +85,15 @@ def wrap(text: str, width: int) -> list[str]:
     return fill(pieces, width)
 
 
-def fill(pieces: Iterable[str], width: int) -> list[str]:
-    """Lines of at most ``width`` cells, each of as many whole pieces as fit, but of one at least."""
+def fill(pieces: Iterable[str], width: int, indent: str = "") -> list[str]:
+    """Lines of at most ``width`` cells, each of as many whole pieces as fit, but of one at least.
+
+    All lines but the first begin with ``indent``.
+    """
     lines = [""]
     for piece in pieces:
-        if lines[-1] and cell_len(lines[-1] + piece.rstrip()) > width:
-            lines.append("")
+        if lines[-1].strip() and cell_len(lines[-1] + piece.rstrip()) > width:
+            lines.append(indent)
         lines[-1] += piece
     return [line.rstrip() for line in lines]
 

@@ -1,4 +1,4 @@
-"""What a run and a suite leave on disk, and how it is found again."""
+"""What a run and a suite leave on disk, and how it is read back."""
 
 from __future__ import annotations
 
