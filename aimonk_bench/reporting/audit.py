@@ -5,9 +5,9 @@ Plain data names attributes, images and pairs; what a reader should know of it s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -194,20 +194,21 @@ def _print_findings(all_findings: Sequence[Finding], console: Console) -> None:
 
 
 def _table(
-    head: str, rows: Mapping[str, Row], keys: Mapping[str, str], spare: Sequence[str], width: int
+    head: str, rows: Sequence[Row], keys: Mapping[str, str], spare: Sequence[str], width: int
 ) -> Iterator[Table | Text]:
-    """The table of rows (name -> row), and a line that names the columns for which it has no space.
+    """The table of rows, and a line that names the columns for which it has no space.
 
     Args:
-        head: of the names.
+        head: of the first column, and the key of its names.
         rows: with the keys of the columns.
         keys: head of a column -> its key.
         spare: heads of the columns that are left out first, in this order, until the others fit.
         width: to fit into.
     """
-    columns = {head: [_written(key, row[key]) for row in rows.values()] for head, key in keys.items()}
+    columns = {head: [_written(key, row[key]) for row in rows] for head, key in keys.items()}
     widths = {head: max(map(cell_len, (*head.split("\n"), *cells))) for head, cells in columns.items()}
-    room = width - min(NARROW_NAME, max(map(cell_len, (head, *rows))))
+    names = [row[head] for row in rows]
+    room = width - min(NARROW_NAME, max(map(cell_len, (head, *names))))
     left_out: list[str] = []
     while room < sum(cells + GAP for cells in widths.values()) and len(left_out) < len(spare):
         left_out.append(spare[len(left_out)])
@@ -216,7 +217,7 @@ def _table(
     table.add_column(head, overflow="fold")
     for column, cells in widths.items():
         table.add_column(column, justify="right", width=cells, overflow="fold")
-    for name, *texts in zip(rows, *(columns[column] for column in widths), strict=True):
+    for name, *texts in zip(names, *(columns[column] for column in widths), strict=True):
         table.add_row(Text(name), *texts)
     yield table
     if left_out:
@@ -231,10 +232,9 @@ def _written(key: str, value: Any) -> str:
 
 
 def _label_lines(attributes: Mapping[str, Row], width: int) -> Iterator[Table | Text]:
-    rows = {
-        name: {**row, **row["signal"], **{p: f"{row[f'min_{p}_positive']}/{row[f'min_{p}_negative']}" for p in PARTS}}
-        for name, row in attributes.items()
-    }
+    rows = [{"attribute": name, **row, **row["signal"]} for name, row in attributes.items()]
+    for row, part in itertools.product(rows, PARTS):
+        row[part] = f"{row[f'min_{part}_positive']}/{row[f'min_{part}_negative']}"
     yield from _table("attribute", rows, LABELS, LABELS_SPARE, width)
     caption = (
         "groups: duplicate groups with an observed label; train, val, test: the fewest of any fold; p: association "
@@ -247,7 +247,7 @@ def _pair_lines(pairs: Sequence[Row], width: int) -> Iterator[Table | Text]:
     if not pairs:
         return
     by_phi = sorted(pairs, key=lambda row: -np.nan_to_num(abs(row["phi"])))
-    rows = {f"{row['a']}, {row['b']}": row for row in by_phi[:SHOWN_PAIRS]}
+    rows = [{"a, b": f"{row['a']}, {row['b']}", **row} for row in by_phi[:SHOWN_PAIRS]]
     yield from _table("a, b", rows, PAIRS, PAIRS_SPARE, width)
     more = len(pairs) - len(rows)
     smaller = f"; {more} more pairs with a smaller one: --format json" if more else ""
@@ -258,15 +258,12 @@ def _missing_lines(audit: Audit) -> Iterator[Text]:
     if not audit.counts.missing.any():
         yield Text("no label is NA")
         return
-    untested = []
     for family, on in DEPENDS_ON.items():
         if tests := by_p(audit, family):
             style = "yellow" if tests[0].adjusted < LEVEL else ""
             yield Text(f"{on}, {count(len(tests), 'test')}: {describe(tests[0])}", style=style)
         else:
-            untested.append(on)
-    if untested:
-        yield Text(f"nothing to test (all equal, or under {FEWEST} rows on one side): {', '.join(untested)}")
+            yield Text(f"{on}: nothing to test (all equal, or under {FEWEST} rows on one side)")
     yield Text(f"the smallest p of each kind, Holm-adjusted over its tests; a warning from p < {LEVEL:g}", style="dim")
 
 
@@ -293,7 +290,7 @@ def _duplicate_lines(data: Row, width: int) -> Iterator[Text]:
 def _suspect_lines(data: Row, width: int) -> Iterator[Text]:
     places = {name: place for place, name in enumerate(data["attributes"])}
     suspects = sorted(data["suspects"], key=lambda row: places[row["attribute"]])
-    for attribute, rows in groupby(suspects, key=lambda row: row["attribute"]):
+    for attribute, rows in itertools.groupby(suspects, key=lambda row: row["attribute"]):
         labels = [f"{row['image_id']} {'-+'[row['label']]}{number(row['probability_of_label'])}" for row in rows]
         yield _flow(f"{attribute}: ", labels, ", ", width)
     if suspects:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -39,24 +38,25 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its head, and a cell for each finished run (by id) and for the rows `BELOW`; others are empty."""
+    """One column.
+
+    Attributes:
+        head: what stands above it, ``lines`` the same in several lines.
+        width: of the lines and of every cell.
+        cells: of each finished run (by id) and of the rows `BELOW`; those of other rows are empty.
+    """
 
     head: str
+    lines: Sequence[str]
+    width: int
     cells: Mapping[str, Cell]
 
-    @cached_property
-    def lines(self) -> list[str]:
-        """The head, wrapped to `NARROW_HEAD` or to the widest cell."""
-        return wrap(self.head, max(NARROW_HEAD, self._widest))
-
-    @cached_property
-    def width(self) -> int:
-        """Of the head and of every cell."""
-        return max(self._widest, *map(cell_len, self.lines))
-
-    @cached_property
-    def _widest(self) -> int:
-        return max(cell.text.cell_len for cell in self.cells.values())
+    @classmethod
+    def of(cls, head: str, cells: Mapping[str, Cell]) -> Column:
+        """A column whose head is wrapped to `NARROW_HEAD` or to the widest cell."""
+        widest = max(cell.text.cell_len for cell in cells.values())
+        lines = wrap(head, max(NARROW_HEAD, widest))
+        return cls(head, lines, max(widest, *map(cell_len, lines)), cells)
 
 
 @dataclass(frozen=True)
@@ -144,14 +144,14 @@ def _block(summary: Summary, detail: Detail, a: int) -> list[Column]:
     """The columns of attribute ``a``, or of the macro average where ``a`` is -1."""
     macro, stats = a == -1, summary.statistics
     name = MACRO if macro else summary.attributes[a]
-    columns = [Column("macro F1" if macro else name, _f1(summary, detail, a))]
+    columns = [Column.of("macro F1" if macro else name, _f1(summary, detail, a))]
     if macro:
-        columns.append(Column("gain", {row: gain(v["f1_tuned"][a] - v["floor_f1"][a]) for row, v in _rows(summary)}))
+        columns.append(Column.of("gain", {row: gain(v["f1_tuned"][a] - v["floor_f1"][a]) for row, v in _rows(summary)}))
     if macro and detail.default and stats and stats.baseline:
-        columns.append(Column("vs baseline", {run_id: Cell(Text(v.mark)) for run_id, v in stats.baseline.items()}))
+        columns.append(Column.of("vs baseline", {run_id: Cell(Text(v.mark)) for run_id, v in stats.baseline.items()}))
     if detail.macro_ranking if macro else detail.ranking:
         for head, figure in (("AP", "average_precision"), ("ROC AUC", "roc_auc")):
-            columns.append(Column(f"{name} {head}", {row: score(v[figure][a]) for row, v in _rows(summary)}))
+            columns.append(Column.of(f"{name} {head}", {row: score(v[figure][a]) for row, v in _rows(summary)}))
     return columns
 
 
