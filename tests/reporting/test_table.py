@@ -272,6 +272,13 @@ def test_undefined_is_a_dash_explained_only_where_it_occurs(tmp_path: Path, comp
     assert not any("undefined" in line for line in show(comparison, 80))
 
 
+def test_the_mark_of_few_test_rows_is_explained_only_where_it_occurs(tmp_path: Path, comparison: Path) -> None:
+    fake_suite.write_run(tmp_path, "a", fake_suite.predictions(without_positives=["attr2"]))
+    for folder, occurs in ((comparison, True), (tmp_path, False)):
+        text = "\n".join(show(folder, 80))
+        assert ("~.9" in text, "few test rows" in text) == (occurs, occurs)
+
+
 def test_a_run_below_the_all_positive_baseline_has_a_negative_gain(tmp_path: Path) -> None:
     fake_suite.write_run(tmp_path, "worse", fake_suite.predictions(signal=-3.0))
     assert any(re.match(r"worse +\.\d\d ±\.\d\d +-\.\d\d ", line) for line in show(tmp_path, 80))
