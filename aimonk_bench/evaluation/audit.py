@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.association import BeforeTraining
@@ -14,10 +12,9 @@ from aimonk_bench.evaluation.comparison import holm
 from aimonk_bench.evaluation.duplicates import Disagreement, Near
 from aimonk_bench.evaluation.label_counts import Counts, Together
 from aimonk_bench.evaluation.missing_dependence import Dependence
+from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.suspects import Suspects
 from aimonk_bench.evaluation.verdict import ALPHA
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)

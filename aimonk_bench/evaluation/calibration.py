@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.metrics import prevalence
+from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
 from aimonk_bench.evaluation.proportions import wilson
-
-Array = npt.NDArray[Any]
 
 BINS = 15  # of equal width
 DRAWS = 100  # sets of labels drawn from the head's own probabilities

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.evaluation.predictions import Predictions, ScoredRows, same_labels
+from aimonk_bench.evaluation.numbers import Array
+from aimonk_bench.evaluation.predictions import Predictions, ScoredRows, agree
 from aimonk_bench.evaluation.resampling import by_group
 from aimonk_bench.evaluation.thresholds import Thresholds
-
-Array = npt.NDArray[Any]
 
 
 def variance_factor(folds: int) -> float:
@@ -80,9 +78,7 @@ class Decisions:
 
     def same_rows(self, other: Decisions) -> bool:
         """Whether both are about the same images with the same labels, in the same folds and groups."""
-        rows = ("image_id", "group", "fold")
-        same = all(np.array_equal(getattr(self, name), getattr(other, name)) for name in rows)
-        return same and same_labels(self.labels, other.labels)
+        return agree(self, other, "image_id", "group", "fold", "labels")
 
     def by_group(self) -> GroupCounts:
         """The confusion counts of each group, groups in ascending order."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.label_counts import share
+from aimonk_bench.evaluation.numbers import Array
 
 if TYPE_CHECKING:
     from aimonk_bench.data.splits import Fold
 
-Array = npt.NDArray[Any]
 
 NEAR = 0.9  # cosine; see `near_duplicates` for the duplicates that it finds
 LISTED_PAIRS = 1000  # of near duplicates; the others are counted

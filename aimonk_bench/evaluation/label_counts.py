@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.metrics import ratio
+from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.resampling import by_group
 
 if TYPE_CHECKING:
     from aimonk_bench.data.splits import Fold
 
-Array = npt.NDArray[Any]
 
 EXPECTED = 5.0  # images expected of a combination of labels, below which its absence is no fact worth telling
 

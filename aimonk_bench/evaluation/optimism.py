@@ -2,59 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-from aimonk_bench.evaluation.metrics import f1
+from aimonk_bench.evaluation.metrics import Figures, f1
+from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import ThresholdCandidates, Thresholds
 
-Array = npt.NDArray[Any]
 
-
-@dataclass(frozen=True, eq=False)
-class ThresholdChecks:
+def threshold_checks(predictions: Predictions, thresholds: Thresholds, scored: Figures) -> dict[str, Array]:
     """F1 of one run on rows that its thresholds have seen and on others, pooled over folds, means over the seeds.
 
-    Attributes:
-        optimism: [A] F1 on the validation rows at the tuned thresholds, minus that at thresholds found without them.
+    Args:
+        scored: the figures of the run at these thresholds.
+
+    Returns:
+        optimism: [A] F1 on the validation rows at the tuned thresholds, minus the cross-fitted F1 on these rows.
         validation_minus_test: [A] F1 on the validation rows at the tuned thresholds, minus that on the test rows.
         unachievable_oracle_f1: [A] the highest F1 on the test rows that any thresholds have, one for each seed and
             fold; they are chosen on these very rows.
         validation_positives: [F, A] observed positives among the validation rows behind each threshold.
     """
-
-    optimism: Array
-    validation_minus_test: Array
-    unachievable_oracle_f1: Array
-    validation_positives: Array
-
-
-def threshold_checks(predictions: Predictions, thresholds: Thresholds, cross_fitted: Array) -> ThresholdChecks:
-    """The checks of a run.
-
-    Args:
-        cross_fitted: [S, R, A] thresholds of the validation rows, as `thresholds.cross_fitted` gives them.
-    """
-    val, test = predictions.part("val"), predictions.part("test")
-    tuned_val, unseen_val, tuned_test = (
-        f1(rows.probabilities, rows.labels, limits).mean(axis=0)
-        for rows, limits in (
-            (val, thresholds.values[:, val.fold]),
-            (val, cross_fitted),
-            (test, thresholds.values[:, test.fold]),
-        )
-    )
+    val = predictions.part("val")
+    seen = f1(val.probabilities, val.labels, thresholds.values[:, val.fold]).mean(axis=0)
     folds = [predictions.part("val", fold) for fold in range(predictions.folds)]
-    return ThresholdChecks(
-        optimism=tuned_val - unseen_val,
-        validation_minus_test=tuned_val - tuned_test,
-        unachievable_oracle_f1=oracle_f1(predictions).mean(axis=0),
-        validation_positives=np.stack([rows.labels.positive.sum(axis=0) for rows in folds]),
-    )
+    return {
+        "optimism": seen - scored.value("f1_validation"),
+        "validation_minus_test": seen - scored.value("f1_tuned"),
+        "unachievable_oracle_f1": oracle_f1(predictions).mean(axis=0),
+        "validation_positives": np.stack([rows.labels.counts()[0] for rows in folds]),
+    }
 
 
 def oracle_f1(predictions: Predictions) -> Array:

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
+from aimonk_bench.evaluation.numbers import Array
 
-Array = npt.NDArray[Any]
 Split = Literal["val", "test"]
 
 SCHEMA_VERSION = 1
@@ -33,8 +33,9 @@ _FIELDS = {  # arrays of the file: (dtype, axes); S seeds, R rows, A attributes,
     "seed": ("i8", "S"),
     "train_positive": ("i4", "FA"),
     "train_observed": ("i4", "FA"),
+    "truth": ("i1", "RA"),  # absent without a truth
 }
-_OPTIONAL = {"truth": ("i1", "RA")}  # a file may lack these
+ROWS = ("split", "fold", "group", "image_id", "seed")  # what runs have in common whose logits can be compared
 _UNKNOWN = np.int8(-1)  # in the file: a target, or a truth, that is not observed
 
 
@@ -48,12 +49,15 @@ def sigmoid(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
         return np.asarray(1.0 / (1.0 + np.exp(-np.asarray(logits, dtype=np.float64))))
 
 
-def same_labels(one: Labels | None, other: Labels | None) -> bool:
-    """Whether two label matrices agree in names, observed labels and targets; or both are absent."""
-    if one is None or other is None:
-        return one is other
-    pairs = ((one.observed, other.observed), (one.targets, other.targets))
-    return one.attributes == other.attributes and all(np.array_equal(*pair) for pair in pairs)
+def agree(one: object, other: object, *names: str) -> bool:
+    """Whether two records have equal arrays, equal labels or no value under these names."""
+    pairs = [(getattr(one, name), getattr(other, name)) for name in names]
+    return all(
+        agree(first, second, "targets", "observed", "attributes")
+        if isinstance(first, Labels) and isinstance(second, Labels)
+        else np.array_equal(first, second)
+        for first, second in pairs
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,9 +158,13 @@ class Predictions:
     def _arrays(self) -> dict[str, Array]:
         """The arrays of the file, where a target that is not observed is still 0."""
         labels, truth = self.labels, self.truth
-        columns = {"targets": labels.targets, "observed": labels.observed, "attribute": np.array(labels.attributes)}
-        arrays = {name: columns[name] if name in columns else getattr(self, name) for name in _FIELDS}
-        return arrays if truth is None else {**arrays, "truth": truth.targets}
+        columns = vars(self) | {
+            "targets": labels.targets,
+            "observed": labels.observed,
+            "attribute": np.array(labels.attributes),
+            "truth": None if truth is None else truth.targets,
+        }
+        return {name: columns[name] for name in _FIELDS if columns[name] is not None}
 
     def _inconsistent(self) -> Iterator[str]:
         test, targets = self.split == "test", self.labels.targets
@@ -171,19 +179,14 @@ class Predictions:
             yield "split: found something else than 'val' and 'test'"
         if (np.diff(part) < 0).any() or not np.array_equal(np.unique(part), np.arange(2 * self.folds)):
             yield f"rows: expected folds 0 to {self.folds - 1} in order, each with val rows, then test rows"
-        if any(_repeats(self.image_id[self.fold == fold]) for fold in range(self.folds)):
-            yield "image_id: found an image twice in one fold"
-        if _repeats(self.image_id[test]):
-            yield "image_id: found an image twice among the test rows"
-        if self.folds > 1 and not np.isin(self.image_id[~test], self.image_id[test]).all():
-            yield "image_id: found an image that is a test row of no fold"
+        images = [self.image_id[self.fold == fold] for fold in range(self.folds)]
+        if any(_repeats(names) for names in (*images, self.image_id[test])):
+            yield "image_id: found an image twice in one fold, or twice among the test rows"
         group = self.fold.astype(np.int64) << 32 | self.group
         if np.intersect1d(group[test], group[~test]).size:
             yield "group: found one with both val and test rows in one fold"
         if _repeats(np.array(self.labels.attributes)) or _repeats(self.seed):
             yield "attribute, seed: found one twice"
-        if ((self.train_positive < 0) | (self.train_positive > self.train_observed)).any():
-            yield "train_positive: found a number below 0 or above train_observed"
 
     def save(self, path: Path) -> None:
         """Write ``predictions.npz``; the same arrays give the same bytes (NumPy dates every member 1980-01-01)."""
@@ -207,8 +210,8 @@ class Predictions:
                 version = _member(archive, "schema_version")
                 if version != SCHEMA_VERSION:
                     raise UserError(f"{path}: found schema_version {version}, expected {SCHEMA_VERSION}")
-                present = [name for name in _OPTIONAL if f"{name}.npy" in archive.namelist()]
-                arrays = {name: _member(archive, name) for name in (*_FIELDS, *present)}
+                names = [name for name in _FIELDS if name != "truth" or "truth.npy" in archive.namelist()]
+                arrays = {name: _member(archive, name) for name in names}
             observed, attributes = arrays.pop("observed"), tuple(arrays.pop("attribute").tolist())
             if not np.array_equal(arrays["targets"] == _UNKNOWN, ~observed):
                 raise ValueError("targets: expected -1 exactly where not observed")
@@ -229,15 +232,12 @@ def _misshapen(arrays: dict[str, Array]) -> Iterator[str]:
     """Arrays of the file with another type or another number of axes than expected, or of unequal lengths."""
     sizes: dict[str, int] = {}
     for name, array in arrays.items():
-        kind, axes = (_FIELDS | _OPTIONAL)[name]
+        kind, axes = _FIELDS[name]
         if array.dtype.kind != "U" if kind == "U" else array.dtype != np.dtype(kind):
             yield f"{name}: found type {array.dtype}, expected {kind}"
-        expected = tuple(sizes.get(axis, length) for axis, length in zip(axes, array.shape, strict=False))
-        if array.ndim != len(axes) or array.shape != expected or array.size == 0:
-            lengths = ", ".join(f"{axis} = {size}" for axis, size in sizes.items())
-            yield f"{name}: found shape {array.shape}, expected [{', '.join(axes)}] with {lengths or 'no empty axis'}"
-        else:
-            sizes |= zip(axes, array.shape, strict=True)
+        lengths = tuple(sizes.setdefault(axis, length) for axis, length in zip(axes, array.shape, strict=False))
+        if array.ndim != len(axes) or array.shape != lengths or array.size == 0:
+            yield f"{name}: found shape {array.shape}, expected [{', '.join(axes)}], none empty, with {sizes}"
 
 
 def _repeats(values: Array) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError
@@ -15,11 +14,11 @@ from aimonk_bench.evaluation import bounds, calibration, intervals, metrics, opt
 from aimonk_bench.evaluation.calibration import Calibration
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.metrics import Figures
+from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.proportions import Intervals
 from aimonk_bench.evaluation.thresholds import Thresholds
 
-Array = npt.NDArray[Any]
 Calibrator = Literal["none", "platt"]
 
 REVISION = 5  # raised by hand when a method changes a number, or a file its layout: stored ones are then made again
@@ -45,19 +44,34 @@ class Scores:
     remarks: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data: the figures, with the interval of each beside its value."""
-        content = self.figures.to_json()
-        for name, interval in self.intervals.items():
-            for a, row in enumerate(content["attribute"].values()):
-                row[name] |= {field: getattr(interval, field)[a] for field in _OF_ATTRIBUTE}
-            of_macro = interval.macro(self.figures.value(name), self.figures.defined(name))
-            content["macro"][name] |= dict(zip(_OF_ATTRIBUTE[:4], of_macro, strict=True))
-            content["macro"][name]["correlation"] = interval.correlation
-        return {"revision": REVISION, **content, "validation": self.validation, **self.remarks}
+        """Plain data. The macro average is over the attributes that define a figure; coverage is their number."""
+        scored, defined = self.figures, {name: self.figures.defined(name) for name in metrics.AVERAGED}
+        columns: dict[str, dict[str, Array]] = {}  # figure -> field -> [..., A]
+        for name in metrics.PER_SEED + metrics.CONSTANT:
+            columns[name] = {"value": scored.value(name)}
+            if name in scored.per_seed:
+                columns[name]["seeds"] = scored.per_seed[name]
+            if name in self.intervals:
+                columns[name] |= {field: getattr(self.intervals[name], field) for field in _OF_ATTRIBUTE}
+        averages: dict[str, dict[str, Any]] = {}
+        for name, mask in defined.items():
+            means = [field for field in ("value", "seeds") if field in columns[name]]
+            averages[name] = {field: metrics.macro(columns[name][field], mask) for field in means}
+            if interval := self.intervals.get(name):
+                averages[name] |= zip(_OF_ATTRIBUTE, interval.macro(scored.value(name), mask), strict=False)
+                averages[name]["correlation"] = interval.correlation
+        return {
+            "revision": REVISION,
+            "attribute": _by_attribute(scored.attribute, columns),
+            "macro": averages,
+            "coverage": {name: mask.sum() for name, mask in defined.items()},
+            "validation": self.validation,
+            **self.remarks,
+        }
 
     @classmethod
     def from_json(cls, content: dict[str, Any], source: str = "metrics.json") -> Scores:
-        """The scores in the content of ``metrics.json``.
+        """The scores in the content of ``metrics.json``; means are formed again from the figures of the seeds.
 
         Args:
             content: the parsed JSON.
@@ -66,26 +80,39 @@ class Scores:
         Raises:
             UserError: the content is not of this layout.
         """
-        figures = Figures.from_json(content, source)
+
+        def column(name: str, field: str, kind: type = np.float64) -> Array:
+            return np.array([row[name][field] for row in content["attribute"].values()], kind)  # None becomes NaN
+
         try:
-            rows = content["attribute"].values()
+            figures = Figures(
+                attribute=list(content["attribute"]),
+                per_seed={name: column(name, "seeds").T for name in metrics.PER_SEED},
+                constant={name: column(name, "value") for name in metrics.BASELINES}
+                | {name: column(name, "value", np.int64) for name in metrics.COUNTS},
+            )
             sure = {
                 name: Intervals(
-                    **{field: _column([row[name][field] for row in rows], field) for field in _OF_ATTRIBUTE},
-                    correlation=np.array(macro["correlation"], dtype=np.float64),
+                    **{field: column(name, field, bool if field == "few" else np.float64) for field in _OF_ATTRIBUTE},
+                    correlation=np.array(average["correlation"], np.float64),
                 )
-                for name, macro in content["macro"].items()
-                if "correlation" in macro
+                for name, average in content["macro"].items()
+                if "correlation" in average
             }
-            validation = np.array(content["validation"], dtype=np.float64)
-        except (KeyError, TypeError, ValueError) as error:
+            validation = np.array(content["validation"], np.float64)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{source}: found content that cannot be used ({error!r})") from error
         read = ("revision", "attribute", "macro", "coverage", "validation")
         return cls(figures, sure, validation, {name: part for name, part in content.items() if name not in read})
 
 
-def _column(values: list[Any], field: str) -> Array:
-    return np.array(values, dtype=bool if field == "few" else np.float64)  # None becomes NaN
+def _by_attribute(attributes: Sequence[str], columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns [..., A], in maps of any depth, as such a map for each attribute."""
+
+    def at(a: int, node: Any) -> Any:
+        return {name: at(a, child) for name, child in node.items()} if isinstance(node, Mapping) else node[..., a]
+
+    return {attribute: at(a, columns) for a, attribute in enumerate(attributes)}
 
 
 def score(
@@ -105,21 +132,33 @@ def score(
         UserError: the thresholds are those of another run.
     """
     cross_fitted = thresholds.cross_fitted(predictions, policy)
+    figures = metrics.figures(predictions, tuned, cross_fitted)
     remarks: dict[str, Any] = {
-        "thresholds": vars(optimism.threshold_checks(predictions, tuned, cross_fitted)),
+        "thresholds": optimism.threshold_checks(predictions, tuned, figures),
         "na_bounds": vars(bounds.bounds(Decisions.of(predictions, tuned))),
     }
     remarks |= {name: one.to_json() for name, one in _calibrations(predictions, calibrator).items()}
     if calibrator == "platt":
         remarks["calibration_platt"]["fitted"] = calibration.calibrate(predictions)[1]
     if truth := metrics.against_truth(predictions, tuned):
-        remarks["truth"] = truth.to_json()
+        remarks["truth"] = _truth_json(truth)
     return Scores(
-        figures=metrics.figures(predictions, tuned, cross_fitted),
+        figures=figures,
         intervals=intervals.intervals(predictions, tuned),
         validation=_by_fold(predictions, cross_fitted),
         remarks=remarks,
     )
+
+
+def _truth_json(truth: Figures) -> dict[str, Any]:
+    """The figures against the truth, ``n_known`` test rows; macro and coverage as in `Scores.to_json`."""
+    values = {name: truth.value(name) for name in ("f1_default", "f1_tuned", "average_precision", "roc_auc")}
+    counts = {"n_known": truth.constant["n_observed"], "n_positive": truth.constant["n_positive"]}
+    return {
+        "attribute": _by_attribute(truth.attribute, values | counts),
+        "macro": {name: metrics.macro(value, truth.defined(name)) for name, value in values.items()},
+        "coverage": {name: truth.defined(name).sum() for name in values},
+    }
 
 
 def _by_fold(predictions: Predictions, cross_fitted: Array) -> Array:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.evaluation import bounds, comparison
 from aimonk_bench.evaluation import verdict as verdicts
@@ -21,14 +19,12 @@ from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.gain import gain
 from aimonk_bench.evaluation.intervals import intervals
 from aimonk_bench.evaluation.metrics import figures, macro
-from aimonk_bench.evaluation.numbers import Numbers
-from aimonk_bench.evaluation.predictions import Predictions, same_labels
+from aimonk_bench.evaluation.numbers import Array, Numbers
+from aimonk_bench.evaluation.predictions import ROWS, Predictions, agree
 from aimonk_bench.evaluation.proportions import Intervals
 from aimonk_bench.evaluation.scores import REVISION, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.evaluation.verdict import Signal
-
-Array = npt.NDArray[Any]
 
 SEED = 0  # of every resample, swap and permutation: the same for every run and every call
 
@@ -141,8 +137,8 @@ def statistics(
     winner = max(candidates, key=lambda run_id: np.nan_to_num(candidates[run_id].validation, nan=-1.0))
     decisions = {run_id: Decisions.of(entry.predictions, entry.thresholds) for run_id, entry in entries.items()}
     against_winner = _versus(decisions, winner, covered)
-    equals = [run_id for run_id in comparison.indistinguishable(against_winner) if run_id in candidates]
-    simplest = comparison.simplest({run_id: entries[run_id].complexity for run_id in (winner, *equals)})
+    equals = [run_id for run_id in candidates if against_winner[run_id].mark not in ("", "worse")]
+    simplest = min((winner, *equals), key=lambda run_id: tuple(entries[run_id].complexity))
     predictions, thresholds, runs = _nested(candidates, covered) or (
         entries[winner].predictions,
         entries[winner].thresholds,
@@ -155,11 +151,14 @@ def statistics(
         first.before,
         after_training(predictions, seed=SEED),
         gain(Decisions.of(predictions, thresholds), seed=SEED),
+    )
+    sentence = verdicts.sentence(
+        verdict,
+        sure["roc_auc"].macro(row.value["roc_auc"], verdict.ranked)[:2],
         winner=entries[winner].name + ("" if set(runs) == {winner} else " (in some folds the run chosen there)"),
         indistinguishable=[entries[run_id].name for run_id in equals],
         simplest=entries[simplest].name,
         untested=sum(bool(delta.reason) for delta in against_winner.values()),
-        auc_interval=lambda mask: sure["roc_auc"].macro(row.value["roc_auc"], mask)[:2],
     )
     return Statistics(
         revision=REVISION,
@@ -174,20 +173,18 @@ def statistics(
         chosen=row,
         signal=verdict.signal,
         kind=verdict.kind,
-        verdict=verdicts.sentence(verdict),
+        verdict=sentence,
     )
 
 
 def _candidates(entries: Mapping[str, Entry], reference: str | None) -> dict[str, Entry]:
     """The runs with the validation labels and the seeds of the reference, else of the first run."""
     first = entries[reference if reference is not None else next(iter(entries))].predictions
-
-    def alike(run: Predictions) -> bool:
-        rows = ("split", "fold", "group", "image_id", "seed")
-        same = all(np.array_equal(getattr(run, name), getattr(first, name)) for name in rows)
-        return same and same_labels(run.part("val").labels, first.part("val").labels)
-
-    return {run_id: entry for run_id, entry in entries.items() if alike(entry.predictions)}
+    return {
+        run_id: entry
+        for run_id, entry in entries.items()
+        if agree(entry.predictions, first, *ROWS) and agree(entry.predictions.part("val"), first.part("val"), "labels")
+    }
 
 
 def _nested(candidates: Mapping[str, Entry], covered: Array) -> tuple[Predictions, Thresholds, list[str]] | None:

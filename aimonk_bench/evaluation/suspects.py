@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.label_counts import share
-
-Array = npt.NDArray[Any]
+from aimonk_bench.evaluation.numbers import Array
 
 SUSPECTS = 50  # that are listed; the others are counted
 

@@ -14,7 +14,7 @@ from aimonk_bench.evaluation import thresholds as policies
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.records import run
-from aimonk_bench.records.files import checked, read_json
+from aimonk_bench.records.files import checked, read_as, read_json
 from aimonk_bench.records.run import RunRecord
 
 
@@ -34,7 +34,7 @@ def read_or_tune(record: RunRecord) -> Thresholds:
     """
     path = record.folder / run.THRESHOLDS
     if path.exists():
-        return Thresholds.from_json(read_json(path), str(path))
+        return read_as(Thresholds, path)
     return policies.tune(record.predictions, _scoring(record)[0])
 
 

@@ -23,7 +23,7 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.records import suite
-from aimonk_bench.records.files import PARTIAL, atomic, contents, read_as, read_json, write_json, write_text
+from aimonk_bench.records.files import PARTIAL, atomic, checked, contents, read_as, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +105,7 @@ class RunRecord:
     def before(self) -> BeforeTraining | None:
         """The association test before training, from ``data.json``; None where the run has none."""
         content = self.data.get("signal")
-        return None if content is None else BeforeTraining.from_json(content)
+        return None if content is None else checked(BeforeTraining, content, self.folder / DATA)
 
     @property
     def digest(self) -> str:

@@ -45,5 +45,5 @@ def _values(record: RunRecord) -> np.ndarray:
     """The figures [figure, A], each the mean over the seeds."""
     thresholds = derived.read_or_tune(record)
     if truth := metrics.against_truth(record.predictions, thresholds):
-        return np.stack([truth.values[name] for name in FIGURES])
+        return np.stack([truth.value(name) for name in FIGURES])
     return np.stack([derived.read_or_score(record, thresholds).figures.value(name) for name in FIGURES])

@@ -23,6 +23,7 @@ from aimonk_bench.data import images, splits
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation import duplicates, label_counts, missing_dependence, probe
 from aimonk_bench.evaluation.missing_dependence import Dependence
+from aimonk_bench.evaluation.resampling import majority
 from aimonk_bench.evaluation.suspects import SUSPECTS, suspects
 from aimonk_bench.reporting.audit import rendering
 from aimonk_bench.reporting.audit.findings import findings
@@ -94,9 +95,9 @@ def test_what_never_occurs_together_is_told_only_where_chance_would_give_it() ->
 def test_a_group_is_one_row_with_the_majority_of_its_states() -> None:
     values = np.array([[1], [1], [0], [1], [0], [0], [1]], bool)
     observed = np.array([[1], [1], [1], [1], [1], [0], [0]], bool)
-    states = missing_dependence.States.of(["a"], values, observed, np.array([0, 0, 0, 1, 1, 2, 2]))
-    assert states.clear.ravel().tolist() == [True, False, False]
-    assert states.value[0, 0]
+    states = majority(Labels.of(values, observed), np.array([0, 0, 0, 1, 1, 2, 2]))
+    assert states.observed.ravel().tolist() == [True, False, False]
+    assert states.targets[0, 0] == 1
 
 
 def test_dependence_on_labels_properties_and_size_against_scipy() -> None:

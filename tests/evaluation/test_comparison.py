@@ -17,9 +17,7 @@ from aimonk_bench.evaluation.comparison import (
     _welch,
     chosen,
     holm,
-    indistinguishable,
     paired,
-    simplest,
 )
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.predictions import Predictions
@@ -263,12 +261,6 @@ def test_marks() -> None:
         seed=0,
     )
     assert narrow["other"].mark == "unresolved"
-    assert indistinguishable(paired(suite, "base", ALL, seed=0)) == ["same", "good"]
-    assert indistinguishable(paired(suite, "good", ALL, seed=0)) == []
-
-
-def test_the_simplest_comes_first_in_the_order() -> None:
-    assert simplest({"a": (1, 0, 9), "b": (0, 2, 0), "c": [0, 1, 5], "d": (0, 1, 5)}) == "c"
 
 
 def test_chosen_is_a_plain_loop_over_folds() -> None:
