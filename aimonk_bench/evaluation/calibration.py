@@ -96,6 +96,10 @@ def calibration(predictions: Predictions, probabilities: Array, *, draws: int = 
 
     rng = np.random.default_rng(seed)
     reference = [error(binned(rng.random(labels.shape) < scores)) for _ in range(draws)] or [np.full(shape[1], np.nan)]
+    per_seed = number.mean(axis=0)
+    filled = np.where(per_seed > 0, per_seed, np.nan)
+    probability, share = total.mean(axis=0) / filled, positive.mean(axis=0) / filled
+    low, high = wilson(share, filled)
     brier, constant_brier = mean(((scores - labels) ** 2).mean(axis=0)), mean((constant - labels) ** 2)
     return Calibration(
         attribute=list(rows.labels.attributes),
@@ -103,17 +107,8 @@ def calibration(predictions: Predictions, probabilities: Array, *, draws: int = 
         brier_skill=1 - brier / np.where(constant_brier > 0, constant_brier, np.nan),
         ece=error(positive),
         ece_reference=np.mean(reference, axis=0),
-        bins=_reliability(number, total, positive),
+        bins={"n": per_seed, "probability": probability, "positive": share, "low": low, "high": high},
     )
-
-
-def _reliability(number: Array, total: Array, positive: Array) -> dict[str, Array]:
-    """The columns of the diagram from the sums of each head, [S, A, BINS] each."""
-    per_seed = number.mean(axis=0)
-    filled = np.where(per_seed > 0, per_seed, np.nan)
-    probability, share = total.mean(axis=0) / filled, positive.mean(axis=0) / filled
-    low, high = wilson(share, filled)
-    return {"n": per_seed, "probability": probability, "positive": share, "low": low, "high": high}
 
 
 def calibrate(predictions: Predictions) -> tuple[Array, Array]:

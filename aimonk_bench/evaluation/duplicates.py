@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.evaluation.label_counts import share
+from aimonk_bench.evaluation.metrics import ratio
 from aimonk_bench.evaluation.numbers import Array
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def disagreement(content: Array, labels: Labels) -> Disagreement:
         pairs[a], differing[a] = len(second), (positive[second] != positive[second - 1]).sum()
         if pairs[a] >= FEWEST_PAIRS:
             low[a], high[a] = binomtest(int(differing[a]), int(pairs[a])).proportion_ci(0.95, method="exact")
-    prevalence = share(labels.positive.sum(axis=0), labels.observed.sum(axis=0))
+    prevalence = ratio(labels.positive.sum(axis=0), labels.observed.sum(axis=0))
     return Disagreement(pairs, differing, low, high, 2 * prevalence * (1 - prevalence))
 
 

@@ -124,8 +124,7 @@ def _probability(attribute: _Attribute, lost: float) -> Array:
 
 def _f1(positive: Array | float, accepted: Array | float, true_positive: Array | float) -> Array:
     """2 TP / (n1 + accepted); 0 without either."""
-    both = np.asarray(positive + accepted, dtype=np.float64)
-    return np.asarray(np.divide(2 * np.asarray(true_positive), both, out=np.zeros_like(both), where=both > 0))
+    return np.asarray(2 * true_positive / np.maximum(positive + accepted, 1))
 
 
 def _with_seeds(gains: Array, f1: Array, rng: np.random.Generator) -> Array:

@@ -39,12 +39,12 @@ class Counts:
     @property
     def prevalence(self) -> Array:
         """Share of positives among the observed labels, [A]; NaN without any."""
-        return share(self.positive, self.positive + self.negative)
+        return ratio(self.positive, self.positive + self.negative)
 
     @property
     def missing_rate(self) -> Array:
         """Share of missing labels, [A]."""
-        return share(self.missing, self.positive + self.negative + self.missing)
+        return ratio(self.missing, self.positive + self.negative + self.missing)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +66,6 @@ class Together:
     missing_phi: Array
 
 
-def share(part: Array, whole: Array) -> Array:
-    """part / whole, NaN where the whole is 0."""
-    return ratio(part, whole, np.asarray(whole) != 0)
-
-
 def counts(labels: Labels, groups: Array, folds: Sequence[Fold]) -> Counts:
     """Count the labels [N, A] of groups [N], and the fewest in any fold's parts."""
     parts = [[labels[getattr(fold, part)].counts() for part in ("train", "val", "test")] for fold in folds]
@@ -90,7 +85,7 @@ def together(labels: Labels) -> Together:
     def phi(yes: Array, no: Array) -> Array:
         both, only, neither = yes.T @ yes, yes.T @ no, no.T @ no
         margins = (both + only) * (only.T + neither) * (both + only.T) * (only + neither)
-        return share(both * neither - only * only.T, np.sqrt(margins))
+        return ratio(both * neither - only * only.T, np.sqrt(margins))
 
     def number(one: Array, other: Array) -> Array:
         return (one.T @ other).astype(int)
@@ -121,7 +116,7 @@ def conflicts(pairs: Together) -> list[tuple[str, int, int, float]]:
         ("one of", pairs.neither, no * no.T, False),
         ("implies", only, yes * no.T, True),
     ):
-        chance = share(expected, total)
+        chance = ratio(expected, total)
         rows = [(a, b) for a, b in np.argwhere((number == 0) & (chance >= EXPECTED)) if ordered or a < b]
         never += [(kind, int(a), int(b), float(chance[a, b])) for a, b in rows if a != b]
     return never

@@ -20,11 +20,9 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import Thresholds
 
 
-def ratio(numerator: Array, denominator: Array, defined: Array) -> Array:
-    """The quotient where it is defined, NaN elsewhere; the three broadcast."""
-    quotient = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator), np.shape(defined)), np.nan)
-    np.divide(numerator, denominator, out=quotient, where=defined)
-    return quotient
+def ratio(numerator: Array, denominator: Array, defined: Array | bool = True) -> Array:
+    """The quotient; NaN where the denominator is 0 and where the quotient is not defined. The three broadcast."""
+    return np.asarray(numerator / np.where(defined & (denominator != 0), denominator, np.nan))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +44,12 @@ class Confusion:
     @property
     def precision(self) -> Array:
         """TP / (TP + FP); undefined without a positive, or where nothing is predicted positive."""
-        return ratio(self.tp, self.tp + self.fp, (self.tp + self.fn > 0) & (self.tp + self.fp > 0))
+        return ratio(self.tp, self.tp + self.fp, self.tp + self.fn > 0)
 
     @property
     def recall(self) -> Array:
         """TP / (TP + FN); undefined without a positive."""
-        return ratio(self.tp, self.tp + self.fn, self.tp + self.fn > 0)
+        return ratio(self.tp, self.tp + self.fn)
 
     @property
     def f1(self) -> Array:
@@ -61,8 +59,7 @@ class Confusion:
     @property
     def accuracy(self) -> Array:
         """(TP + TN) / n; undefined without an observed row."""
-        rows = self.tp + self.fp + self.fn + self.tn
-        return ratio(self.tp + self.tn, rows, rows > 0)
+        return ratio(self.tp + self.tn, self.tp + self.fp + self.fn + self.tn)
 
 
 def f1(scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Array:
@@ -121,8 +118,8 @@ def ranking(scores: Array, labels: Labels) -> dict[str, Array]:
     precision = np.where(labels.positive, positives / np.maximum(positives + negatives, 1), 0)
     lost_twice = np.where(labels.positive, higher_negatives + negatives, 0).sum(-2)
     return {
-        "average_precision": ratio(precision.sum(-2), n1, n1 > 0),
-        "roc_auc": ratio(2 * n1 * n0 - lost_twice, 2 * n1 * n0, n1 * n0 > 0),
+        "average_precision": ratio(precision.sum(-2), n1),
+        "roc_auc": ratio(2 * n1 * n0 - lost_twice, 2 * n1 * n0),
     }
 
 
@@ -131,8 +128,7 @@ def macro(values: Array, defined: Array) -> Array:
 
     A value that is NaN although the mask names it makes the mean NaN.
     """
-    count = np.broadcast_to(defined, np.shape(values)).sum(axis=-1)
-    return ratio(np.where(defined, values, 0.0).sum(axis=-1), count, count > 0)
+    return ratio(np.where(defined, values, 0.0).sum(axis=-1), np.broadcast_to(defined, np.shape(values)).sum(axis=-1))
 
 
 PER_SEED = (
@@ -181,7 +177,7 @@ def prevalence(predictions: Predictions) -> Array:
     return np.asarray(predictions.train_positive / np.maximum(predictions.train_observed, 1))
 
 
-def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Array) -> Figures:
+def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Array | None = None) -> Figures:
     """Score a run.
 
     Counting metrics pool the test rows of all folds, each judged by its own fold's threshold. Ranking metrics are
@@ -191,7 +187,8 @@ def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Arra
     it.
 
     Args:
-        cross_fitted: [S, R, A] thresholds of the validation rows, as `thresholds.cross_fitted` gives them.
+        cross_fitted: [S, R, A] thresholds of the validation rows, as `thresholds.cross_fitted` gives them; without them
+            ``f1_validation`` is NaN.
 
     Raises:
         UserError: the thresholds are those of another run.
@@ -213,7 +210,7 @@ def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Arra
     per_seed = {
         "f1_default": default.f1,
         "f1_tuned": tuned.f1,
-        "f1_validation": f1(val.probabilities, val.labels, cross_fitted),
+        "f1_validation": np.full_like(default.f1, np.nan),
         "threshold": thresholds.values.mean(axis=1),
         "precision": tuned.precision,
         "recall": tuned.recall,
@@ -222,6 +219,8 @@ def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Arra
         "average_precision": over_folds("average_precision"),
         "roc_auc": over_folds("roc_auc"),
     }
+    if cross_fitted is not None:
+        per_seed["f1_validation"] = f1(val.probabilities, val.labels, cross_fitted)
     constant = {
         "n_observed": test.labels.observed.sum(axis=0),
         "n_positive": test.labels.positive.sum(axis=0),
@@ -234,12 +233,11 @@ def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Arra
 def against_truth(predictions: Predictions, thresholds: Thresholds) -> Figures | None:
     """The figures of a run on all test rows whose truth is stated, labelled or not; None without a truth.
 
-    The thresholds are those of the run, tuned without the truth. No validation figure means anything here.
+    The thresholds are those of the run, tuned without the truth.
 
     Raises:
         UserError: the thresholds are those of another run.
     """
     if predictions.truth is None:
         return None
-    judged = thresholds.values[:, predictions.part("val").fold]
-    return figures(replace(predictions, labels=predictions.truth), thresholds, judged)
+    return figures(replace(predictions, labels=predictions.truth), thresholds)

@@ -76,11 +76,12 @@ def missing_dependence(
     missing, observed = majority(absent, groups), majority(labels, groups)
     named = np.stack([*traits.values()], axis=1) if traits else np.zeros((len(groups), 0), bool)
     properties = majority(Labels.of(named, np.ones(named.shape), tuple(traits)), groups)
+    images = np.unique(groups, return_counts=True)[1]  # of each group
     a, b = np.indices((len(labels.attributes),) * 2)
     families: dict[str, list[Row]] = {
         "labels": list(_fisher(missing, observed, a != b)),
         "missing": list(_fisher(missing, missing, a < b)),  # each pair once
-        "size": list(_ranked(missing, {name: _means(values, groups) for name, values in sizes.items()})),
+        "size": list(_ranked(missing, {name: by_group(values, groups) / images for name, values in sizes.items()})),
         "format": list(_fisher(missing, properties, np.ones((len(a), len(traits)), bool))),
         "features": list(_predicted(missing, absent, features, groups, seed)),
     }
@@ -138,7 +139,3 @@ def _predicted(missing: Labels, absent: Labels, features: Array, groups: Array, 
         p[small] = test(tested[small], needed).p
     for a, auc, value in zip(tested.tolist(), result.auc.tolist(), p.tolist(), strict=True):
         yield missing.attributes[a], "features", auc, 0.5, value
-
-
-def _means(values: Array, groups: Array) -> Array:
-    return np.asarray(by_group(values, groups) / np.unique(groups, return_counts=True)[1])

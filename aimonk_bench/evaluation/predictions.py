@@ -82,14 +82,8 @@ class ScoredRows:
 
     def __getitem__(self, rows: slice) -> ScoredRows:
         """These rows."""
-        return ScoredRows(
-            self.logits[:, rows],
-            self.probabilities[:, rows],
-            self.labels[rows],
-            self.fold[rows],
-            self.group[rows],
-            self.image_id[rows],
-        )
+        of_seeds = ("logits", "probabilities")
+        return ScoredRows(**{name: x[:, rows] if name in of_seeds else x[rows] for name, x in vars(self).items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,8 +145,8 @@ class Predictions:
         for split in ("val", "test"):
             rows = self.split == split
             logits = self.logits[:, rows]
-            columns = self.fold[rows], self.group[rows], self.image_id[rows]
-            parts[split] = ScoredRows(logits, sigmoid(logits), self.labels[rows], *columns)
+            columns = {name: getattr(self, name)[rows] for name in ("labels", "fold", "group", "image_id")}
+            parts[split] = ScoredRows(logits=logits, probabilities=sigmoid(logits), **columns)
         return parts
 
     def _arrays(self) -> dict[str, Array]:
@@ -167,26 +161,26 @@ class Predictions:
         return {name: columns[name] for name in _FIELDS if columns[name] is not None}
 
     def _inconsistent(self) -> Iterator[str]:
-        test, targets = self.split == "test", self.labels.targets
+        test, targets, observed = self.split == "test", self.labels.targets, self.labels.observed
         part = 2 * self.fold.astype(np.int64) + test
-        if not np.isfinite(self.logits).all():
-            yield "logits: found one that is not finite"
-        if not np.isin(targets, (0, 1)).all() or targets[~self.labels.observed].any():
-            yield "targets: found something else than 0, 1, and 0 where not observed"
-        if self.truth is not None and not np.isin(self.truth.targets, (0, 1)).all():
-            yield "truth: found something else than 1, 0, and -1 where it is not stated"
-        if not (test | (self.split == "val")).all():
-            yield "split: found something else than 'val' and 'test'"
-        if (np.diff(part) < 0).any() or not np.array_equal(np.unique(part), np.arange(2 * self.folds)):
-            yield f"rows: expected folds 0 to {self.folds - 1} in order, each with val rows, then test rows"
-        images = [self.image_id[self.fold == fold] for fold in range(self.folds)]
-        if any(_repeats(names) for names in (*images, self.image_id[test])):
-            yield "image_id: found an image twice in one fold, or twice among the test rows"
+        in_order = (np.diff(part) >= 0).all() and np.array_equal(np.unique(part), np.arange(2 * self.folds))
         group = self.fold.astype(np.int64) << 32 | self.group
-        if np.intersect1d(group[test], group[~test]).size:
-            yield "group: found one with both val and test rows in one fold"
-        if _repeats(np.array(self.labels.attributes)) or _repeats(self.seed):
-            yield "attribute, seed: found one twice"
+        distinct = [self.image_id[self.fold == fold] for fold in range(self.folds)] + [self.image_id[test]]
+        truth = 0 if self.truth is None else self.truth.targets
+        checks = {
+            "logits: found one that is not finite": np.isfinite(self.logits).all(),
+            "targets: found something else than 0, 1, and 0 where not observed": np.isin(targets, (0, 1)).all()
+            and not targets[~observed].any(),
+            "truth: found something else than 1, 0, and -1 where it is not stated": np.isin(truth, (0, 1)).all(),
+            "split: found something else than 'val' and 'test'": np.isin(self.split, ("val", "test")).all(),
+            f"rows: expected folds 0 to {self.folds - 1} in order, each with val rows, then test rows": in_order,
+            "image_id: found an image twice in one fold, or twice among the test rows": all(map(_distinct, distinct)),
+            "group: found one with both val and test rows in one fold": not np.intersect1d(
+                group[test], group[~test]
+            ).size,
+            "attribute, seed: found one twice": _distinct(np.array(self.labels.attributes)) and _distinct(self.seed),
+        }
+        yield from (problem for problem, passed in checks.items() if not passed)
 
     def save(self, path: Path) -> None:
         """Write ``predictions.npz``; the same arrays give the same bytes (NumPy dates every member 1980-01-01)."""
@@ -240,8 +234,8 @@ def _misshapen(arrays: dict[str, Array]) -> Iterator[str]:
             yield f"{name}: found shape {array.shape}, expected [{', '.join(axes)}], none empty, with {sizes}"
 
 
-def _repeats(values: Array) -> bool:
-    return np.unique(values).size < values.size
+def _distinct(values: Array) -> bool:
+    return np.unique(values).size == values.size
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> Array:

@@ -120,10 +120,7 @@ class Statistics:
 
 
 def statistics(
-    entries: Mapping[str, Entry],
-    key: Mapping[str, str],
-    reference: str | None,
-    covered: Array,
+    entries: Mapping[str, Entry], key: Mapping[str, str], reference: str | None, covered: Array
 ) -> Statistics:
     """The statistics of the finished runs of a suite, or of a single run.
 
@@ -133,7 +130,8 @@ def statistics(
         reference: id of the baseline.
         covered: [A] bool, the attributes of the macro F1.
     """
-    candidates = _candidates(entries, reference)
+    first = entries[reference if reference is not None else next(iter(entries))]
+    candidates = {run_id: entry for run_id, entry in entries.items() if _alike(entry.predictions, first.predictions)}
     winner = max(candidates, key=lambda run_id: np.nan_to_num(candidates[run_id].validation, nan=-1.0))
     decisions = {run_id: Decisions.of(entry.predictions, entry.thresholds) for run_id, entry in entries.items()}
     against_winner = _versus(decisions, winner, covered)
@@ -146,9 +144,8 @@ def statistics(
     )
     sure = intervals(predictions, thresholds)
     row = _chosen(predictions, thresholds, runs, sure, covered)
-    first = entries[reference if reference is not None else next(iter(entries))]  # not the winner's test: a choice
     verdict = verdicts.verdict(
-        first.before,
+        first.before,  # not that of the winner, which was chosen
         after_training(predictions, seed=SEED),
         gain(Decisions.of(predictions, thresholds), seed=SEED),
     )
@@ -177,14 +174,9 @@ def statistics(
     )
 
 
-def _candidates(entries: Mapping[str, Entry], reference: str | None) -> dict[str, Entry]:
-    """The runs with the validation labels and the seeds of the reference, else of the first run."""
-    first = entries[reference if reference is not None else next(iter(entries))].predictions
-    return {
-        run_id: entry
-        for run_id, entry in entries.items()
-        if agree(entry.predictions, first, *ROWS) and agree(entry.predictions.part("val"), first.part("val"), "labels")
-    }
+def _alike(run: Predictions, first: Predictions) -> bool:
+    """Whether two runs have the same rows, validation labels and seeds."""
+    return agree(run, first, *ROWS) and agree(run.part("val"), first.part("val"), "labels")
 
 
 def _nested(candidates: Mapping[str, Entry], covered: Array) -> tuple[Predictions, Thresholds, list[str]] | None:
@@ -195,15 +187,10 @@ def _nested(candidates: Mapping[str, Entry], covered: Array) -> tuple[Prediction
 
 
 def _chosen(
-    predictions: Predictions,
-    thresholds: Thresholds,
-    runs: Sequence[str],
-    sure: Mapping[str, Intervals],
-    covered: Array,
+    predictions: Predictions, thresholds: Thresholds, runs: Sequence[str], sure: Mapping[str, Intervals], covered: Array
 ) -> Chosen:
     """The row of the nested selection: the figures that have an interval."""
-    judged = thresholds.values[:, predictions.part("val").fold]  # no validation figure is read
-    scored = figures(predictions, thresholds, judged)
+    scored = figures(predictions, thresholds)
     values = {name: scored.value(name) for name in sure}
     fillings = bounds.bounds(Decisions.of(predictions, thresholds))
     return Chosen(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.evaluation.label_counts import share
+from aimonk_bench.evaluation.metrics import ratio
 from aimonk_bench.evaluation.numbers import Array
 
 SUSPECTS = 50  # that are listed; the others are counted
@@ -50,7 +50,7 @@ def suspects(probabilities: Array, labels: Labels, usable: Array) -> Suspects:
     judged = labels.observed & np.isfinite(probabilities) & usable
     confidence = np.where(positive, probabilities, 1 - probabilities)  # in what the label says
     thresholds = [
-        share(np.where(judged & state, confidence, 0).sum(axis=0), (judged & state).sum(axis=0))
+        ratio(np.where(judged & state, confidence, 0).sum(axis=0), (judged & state).sum(axis=0))
         for state in (positive, ~positive)
     ]
     label_threshold, other_threshold = np.where(positive, *thresholds), np.where(positive, *reversed(thresholds))

@@ -8,7 +8,7 @@ from oracles import arrays, predictions, probabilities, run_of
 from sklearn.metrics import f1_score
 
 from aimonk_bench.evaluation.metrics import figures
-from aimonk_bench.evaluation.optimism import oracle_f1, threshold_checks
+from aimonk_bench.evaluation.scores import oracle_f1, threshold_checks
 from aimonk_bench.evaluation.thresholds import cross_fitted, tune
 from aimonk_bench.registry import Spec
 
