@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from aimonk_bench.evaluation.bounds import delta_bounds
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.metrics import macro
 from aimonk_bench.evaluation.numbers import Array, Number, Numbers
@@ -36,6 +37,8 @@ class Delta:
         reason: why nothing was tested, or ""; the reference itself needs none.
         attribute_value: [A]; also ``attribute_low``, ``attribute_high`` and ``attribute_p``, made in the same way but
             adjusted for nothing: exploratory.
+        na_low, na_high: [A] bounds of the difference over all fillings of the missing test labels; NaN where the test
+            rows are others.
     """
 
     value: Number
@@ -49,6 +52,8 @@ class Delta:
     attribute_low: Numbers
     attribute_high: Numbers
     attribute_p: Numbers
+    na_low: Numbers
+    na_high: Numbers
 
 
 def holm(p: npt.ArrayLike) -> Array:
@@ -118,7 +123,8 @@ def paired(
         figures = value[-1].item(), low[-1].item(), high[-1].item(), adjusted.get(name, math.nan)
         mark = _mark(*figures, margin) if name in tests else ""
         by_attribute = value[:-1], low[:-1], high[:-1], p[:-1]
-        return Delta(*figures, p[-1].item(), mark, reasons.get(name, ""), *by_attribute)
+        fillings = delta_bounds(runs[name], base) if runs[name].same_rows(base) else np.full((2, len(covered)), np.nan)
+        return Delta(*figures, p[-1].item(), mark, reasons.get(name, ""), *by_attribute, *fillings)
 
     return {name: delta(name) for name in runs}
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.numbers import Array
-from aimonk_bench.evaluation.predictions import Predictions, ScoredRows, agree
+from aimonk_bench.evaluation.predictions import Predictions, agree
 from aimonk_bench.evaluation.resampling import by_group
 from aimonk_bench.evaluation.thresholds import Thresholds
 
@@ -61,15 +60,11 @@ class Decisions:
     image_id: Array
 
     @classmethod
-    def of(cls, predictions: Predictions, thresholds: Thresholds | None = None) -> Decisions:
-        """Decisions on the test rows, each by the threshold of its own fold; without thresholds at 0.5."""
+    def of(cls, predictions: Predictions, thresholds: Thresholds | Array | float = 0.5) -> Decisions:
+        """Decisions on the test rows, each by the threshold of its own fold, or at values that broadcast to [S, R, A]."""
         rows = predictions.part("test")
-        return cls.at(rows, 0.5 if thresholds is None else thresholds.values[:, rows.fold])
-
-    @classmethod
-    def at(cls, rows: ScoredRows, thresholds: npt.ArrayLike) -> Decisions:
-        """Decisions at thresholds that broadcast to [S, R, A]."""
-        return cls(rows.probabilities > thresholds, rows.labels, rows.group, rows.fold, rows.image_id)
+        limits = thresholds.values[:, rows.fold] if isinstance(thresholds, Thresholds) else thresholds
+        return cls(rows.probabilities > limits, rows.labels, rows.group, rows.fold, rows.image_id)
 
     @property
     def variance_factor(self) -> float:

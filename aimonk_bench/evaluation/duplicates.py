@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aimonk_bench.data.labels import Labels
+from aimonk_bench.data.splits import Fold
 from aimonk_bench.evaluation.metrics import ratio
 from aimonk_bench.evaluation.numbers import Array
-
-if TYPE_CHECKING:
-    from aimonk_bench.data.splits import Fold
-
 
 NEAR = 0.9  # cosine; see `near_duplicates` for the duplicates that it finds
 LISTED_PAIRS = 1000  # of near duplicates; the others are counted

@@ -49,8 +49,7 @@ def intervals(predictions: Predictions, thresholds: Thresholds) -> dict[str, Int
 
 def counted(predictions: Predictions, thresholds: Thresholds) -> dict[str, Estimate]:
     """The estimates of the figures that count decisions."""
-    rows = predictions.part("test")
-    default, tuned = (Decisions.at(rows, cut).by_group() for cut in (0.5, thresholds.values[:, rows.fold]))
+    default, tuned = (Decisions.of(predictions, limits).by_group() for limits in (0.5, thresholds))
     estimates = {
         "f1_default": f1(default),
         "f1_tuned": f1(tuned),
@@ -60,8 +59,8 @@ def counted(predictions: Predictions, thresholds: Thresholds) -> dict[str, Estim
         "accuracy_tuned": accuracy(tuned),
     }
     if predictions.folds > 1:
-        error = _intercept_error(predictions)[rows.fold]
-        lower, higher = (Decisions.at(rows, sigmoid(sign * error)).by_group() for sign in (-1, 1))
+        error = _intercept_error(predictions)[predictions.part("test").fold]
+        lower, higher = (Decisions.of(predictions, sigmoid(sign * error)).by_group() for sign in (-1, 1))
         for name, estimate in (("f1_default", f1), ("accuracy_default", accuracy)):
             away = (estimate(lower).per_seed - estimate(higher).per_seed).mean(axis=0) / 2
             estimates[name] = replace(estimates[name], training=away**2)

@@ -202,11 +202,6 @@ def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Arra
     tuned = Confusion.of(test.probabilities, test.labels, thresholds.values[:, test.fold])
     folds = [predictions.part("test", fold) for fold in range(predictions.folds)]
     ranked = [ranking(rows.probabilities, rows.labels) for rows in folds]
-
-    def over_folds(name: str) -> Array:
-        values = np.stack([one[name] for one in ranked], axis=-1)
-        return macro(values, np.isfinite(values))
-
     per_seed = {
         "f1_default": default.f1,
         "f1_tuned": tuned.f1,
@@ -216,9 +211,10 @@ def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Arra
         "recall": tuned.recall,
         "accuracy_default": default.accuracy,
         "accuracy_tuned": tuned.accuracy,
-        "average_precision": over_folds("average_precision"),
-        "roc_auc": over_folds("roc_auc"),
     }
+    for name in ranked[0]:
+        by_fold = np.stack([of_fold[name] for of_fold in ranked], axis=-1)
+        per_seed[name] = macro(by_fold, np.isfinite(by_fold))
     if cross_fitted is not None:
         per_seed["f1_validation"] = f1(val.probabilities, val.labels, cross_fitted)
     constant = {

@@ -209,17 +209,12 @@ class Predictions:
             observed, attributes = arrays.pop("observed"), tuple(arrays.pop("attribute").tolist())
             if not np.array_equal(arrays["targets"] == _UNKNOWN, ~observed):
                 raise ValueError("targets: expected -1 exactly where not observed")
-            labels = _labels(arrays.pop("targets"), observed, attributes)
+            labels = Labels.of(arrays.pop("targets"), observed, attributes)
             truth = arrays.pop("truth", None)
-            stated = None if truth is None else _labels(truth, truth != _UNKNOWN, attributes)
+            stated = None if truth is None else Labels.of(truth, truth != _UNKNOWN, attributes)
             return cls(labels=labels, truth=stated, **arrays)
         except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{path}: found a file that cannot be used ({error}), expected predictions.npz") from error
-
-
-def _labels(targets: Array, observed: Array, attributes: tuple[str, ...]) -> Labels:
-    """Labels of the arrays of a file, with 0 where not observed; the types stay as they are, to be checked."""
-    return Labels(np.where(observed, targets, np.int8(0)), observed, attributes)
 
 
 def _misshapen(arrays: dict[str, Array]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from aimonk_bench.evaluation.metrics import macro
+from aimonk_bench.evaluation.metrics import macro, ratio
 from aimonk_bench.evaluation.numbers import Array
 
 LEVEL = 0.95
@@ -197,9 +197,9 @@ def _fold_sd(per_fold: Array) -> Array:
     """SD over the folds that define a figure, mean over the seeds that have one: [F, S, A] -> [A]."""
     defined = np.isfinite(per_fold)
     away = np.where(defined, per_fold - macro(np.moveaxis(per_fold, 0, -1), np.moveaxis(defined, 0, -1)), 0.0)
-    freedom = defined.sum(axis=0) - 1
-    sd = np.sqrt((away**2).sum(axis=0) / np.maximum(freedom, 1))
-    return macro(sd.T, (freedom > 0).T)
+    folds = defined.sum(axis=0)
+    sd = np.sqrt(ratio((away**2).sum(axis=0), folds - 1, folds > 1))
+    return macro(sd.T, (folds > 1).T)
 
 
 def positive_or_nan(values: Array) -> Array:

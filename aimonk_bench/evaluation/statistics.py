@@ -50,19 +50,6 @@ class Entry:
 
 
 @dataclass(frozen=True, eq=False)
-class Versus(Delta):
-    """A run against a reference.
-
-    Attributes:
-        na_low, na_high: [A] bounds of the difference over all fillings of the missing test labels; NaN where the test
-            rows are others.
-    """
-
-    na_low: Numbers
-    na_high: Numbers
-
-
-@dataclass(frozen=True, eq=False)
 class Chosen:
     """Nested model selection: each fold's test rows judged by the run that this fold's own validation rows chose.
 
@@ -111,8 +98,8 @@ class Statistics:
     winner: str
     indistinguishable: list[str]
     simplest: str
-    baseline: dict[str, Versus]
-    against_winner: dict[str, Versus]
+    baseline: dict[str, Delta]
+    against_winner: dict[str, Delta]
     chosen: Chosen
     signal: Signal
     kind: str
@@ -134,7 +121,7 @@ def statistics(
     candidates = {run_id: entry for run_id, entry in entries.items() if _alike(entry.predictions, first.predictions)}
     winner = max(candidates, key=lambda run_id: np.nan_to_num(candidates[run_id].validation, nan=-1.0))
     decisions = {run_id: Decisions.of(entry.predictions, entry.thresholds) for run_id, entry in entries.items()}
-    against_winner = _versus(decisions, winner, covered)
+    against_winner = comparison.paired(decisions, winner, covered, seed=SEED)
     equals = [run_id for run_id in candidates if against_winner[run_id].mark not in ("", "worse")]
     simplest = min((winner, *equals), key=lambda run_id: tuple(entries[run_id].complexity))
     predictions, thresholds, runs = _nested(candidates, covered) or (
@@ -165,7 +152,7 @@ def statistics(
         winner=winner,
         indistinguishable=equals,
         simplest=simplest,
-        baseline={} if reference is None else _versus(decisions, reference, covered),
+        baseline={} if reference is None else comparison.paired(decisions, reference, covered, seed=SEED),
         against_winner=against_winner,
         chosen=row,
         signal=verdict.signal,
@@ -206,14 +193,3 @@ def _chosen(
         na_low=fillings.f1_low,
         na_high=fillings.f1_high,
     )
-
-
-def _versus(decisions: Mapping[str, Decisions], reference: str, covered: Array) -> dict[str, Versus]:
-    """Every run against the reference."""
-    base, unknown = decisions[reference], np.full(len(covered), np.nan)
-    versus = {}
-    for run_id, delta in comparison.paired(decisions, reference, covered, seed=SEED).items():
-        run = decisions[run_id]
-        low, high = bounds.delta_bounds(run, base) if run.same_rows(base) else (unknown, unknown)
-        versus[run_id] = Versus(**vars(delta), na_low=low, na_high=high)
-    return versus

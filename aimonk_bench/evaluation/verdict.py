@@ -13,6 +13,7 @@ import numpy as np
 from aimonk_bench.evaluation.association import AfterTraining, BeforeTraining
 from aimonk_bench.evaluation.comparison import holm
 from aimonk_bench.evaluation.gain import Gain, largest_gain
+from aimonk_bench.evaluation.metrics import ratio
 from aimonk_bench.evaluation.numbers import Array, Numbers
 
 ALPHA = 0.05  # of each claim over all attributes; signal has two tests, each at half of it
@@ -98,7 +99,7 @@ def verdict(before: BeforeTraining | None, after: AfterTraining, gain: Gain) -> 
         gains=gains.tolist(),
     )
     counts, rows = before or after, after.n_positive + after.n_negative
-    prevalence = after.n_positive / np.where(rows > 0, rows, np.nan)
+    prevalence = ratio(after.n_positive, rows)
     return Verdict(
         kind="c" if gains.any() else "b" if has_signal.any() else "a",
         signal=signal,

@@ -201,7 +201,8 @@ def test_decisions_on_missing_labels_never_matter() -> None:
     assert not suite["a"].labels.observed.all()
     flipped = {name: dataclasses.replace(x, accepted=x.accepted ^ ~x.labels.observed) for name, x in suite.items()}
     before, after = (dataclasses.asdict(paired(x, "a", ALL, seed=0)["b"]) for x in (suite, flipped))
-    assert {name: np.array_equal(before[name], after[name]) for name in before} == dict.fromkeys(before, True)
+    tested = [name for name in before if not name.startswith("na_")]  # these are about decisions on missing labels
+    assert {name: np.array_equal(before[name], after[name]) for name in tested} == dict.fromkeys(tested, True)
 
 
 def test_an_attribute_without_positives_is_undefined_alone() -> None:

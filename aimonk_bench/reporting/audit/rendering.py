@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aimonk_bench.evaluation.audit import Audit
+from aimonk_bench.evaluation.audit import SUSPECTS, Audit
 from aimonk_bench.evaluation.missing_dependence import FEWEST, LEVEL
-from aimonk_bench.evaluation.suspects import SUSPECTS
 from aimonk_bench.evaluation.verdict import listed
 from aimonk_bench.reporting.audit.content import content
 from aimonk_bench.reporting.audit.findings import DEPENDS_ON, by_p, describe
