@@ -141,11 +141,7 @@ class EncodedDatasets:
             with self._clock("encode"):
                 begun = time.perf_counter()
                 try:
-                    encoded = tasks.encode(self._dataset, planned.config, planned.encoder, self._progress)
-                    self._encoded[key] = encoded
-                    for item in encoded.skipped:
-                        labels = planned.config.data.labels
-                        logger.warning("%s:%d: skipped %s: %s", labels, item.line, item.image_id, item.reason)
+                    self._encoded[key] = tasks.encode(self._dataset, planned.config, planned.encoder, self._progress)
                 except (UserError, RunFailed) as error:  # not tried again for the next run
                     self._encoded[key] = error
                 self._seconds[key] = time.perf_counter() - begun

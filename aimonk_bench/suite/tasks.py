@@ -6,6 +6,7 @@ checkpoints in its scratch folder, and nothing else.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from aimonk_bench.suite.dataset import Dataset, EncodedDataset
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.recipe import Recipe, TrainingData
 
+logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 
 
@@ -39,7 +41,7 @@ class BadImages(UserError):
 
 
 def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Progress | None = None) -> EncodedDataset:
-    """Encode the images of a data set that the feature store does not hold yet.
+    """Encode the images of a data set that the feature store does not hold yet; those to be skipped are logged.
 
     Args:
         config: of the run, whose data, transform and freeze are read.
@@ -51,17 +53,19 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
         RunFailed: the engine cannot be had, or the disk has no room.
         UserError: the feature store cannot be used, or the weights do not fit.
     """
-    store, views = FeatureStore(), stored_views(config)
+    store, views, labels = FeatureStore(), stored_views(config), config.data.labels
     rows = [row for row, image in enumerate(dataset.images) if image is not None]
     images = [image for image in dataset.images if image is not None]
     stored = store.features(images, views, config.transform, encoder, progress)
     bad = [Skipped(images[n].image_id, images[n].line, reason) for n, reason in stored.bad]
     if bad and (config.data.on_bad_image == "error" or len(bad) == len(images)):
-        labels = config.data.labels
         raise BadImages(
             [f"{labels}:{item.line}: image {item.image_id} cannot be decoded: {item.reason}" for item in bad],
             limit=SHOWN,
         )
+    skipped = sorted([*dataset.skipped, *bad], key=lambda item: item.line)
+    for item in skipped:
+        logger.warning("%s:%d: skipped %s: %s", labels, item.line, item.image_id, item.reason)
     decoded = np.delete(np.arange(len(images)), [n for n, _ in stored.bad])
     images = [images[n] for n in decoded]
     used = np.array(rows)[decoded]
@@ -73,7 +77,7 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
     return EncodedDataset(
         listed=listed,
         groups=splits.components([image.sha256 for image in images], listed.groups),
-        skipped=sorted([*dataset.skipped, *bad], key=lambda item: item.line),
+        skipped=skipped,
         fingerprint=dataset.fingerprint,
         stored=stored,
         pooled=pooled,

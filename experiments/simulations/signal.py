@@ -226,7 +226,7 @@ def stratified(home: np.ndarray, prevalence: float, sets: int, rng: np.random.Ge
     labels = np.zeros((len(home), sets), bool)
     for k in range(home.max() + 1):
         rows = np.flatnonzero(home == k)
-        count = np.floor(prevalence * len(rows) + rng.random(sets))  # rounded up or down, unbiased on average
+        count = (prevalence * len(rows) + rng.random(sets)).astype(int)  # rounded up or down, unbiased on average
         labels[rows] = np.argsort(np.argsort(rng.random((len(rows), sets)), axis=0), axis=0) < count
     return labels
 

@@ -23,7 +23,7 @@ from aimonk_bench.data.splits import Fold
 from aimonk_bench.registry import Spec
 from aimonk_bench.suite.plan import plan_suite
 from aimonk_bench.tables import TABLES
-from aimonk_bench.training.batches import EpochBatches, HeadRngs, TrainingRows
+from aimonk_bench.training.batches import EpochBatches, HeadRngs
 from aimonk_bench.training.entries import bind
 from aimonk_bench.training.heads import Heads
 from aimonk_bench.training.heads_trainer import train_heads
@@ -81,9 +81,9 @@ def initial_head(features, attributes):
 def batches(small):
     """Rows and flips of every step, as `train_heads` draws them."""
     rngs, train = [HeadRngs.of(0, 0)], small.fold.train
-    training = [TrainingRows(train.astype(np.int32), small.labels[train])]
+    shape = -(-len(train) // BATCH), BATCH
     for _ in range(EPOCHS):
-        drawn = EpochBatches.draw(uniform, training, rngs, VIEWS, (-(-len(train) // BATCH), BATCH))
+        drawn = EpochBatches.draw(uniform, small.labels, [train], rngs, VIEWS, shape)
         yield from zip(drawn.images[:, 0].astype(np.int64), drawn.views[:, 0] == 1, strict=True)
 
 

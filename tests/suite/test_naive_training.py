@@ -60,8 +60,9 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_image_in_eve
     optimizer = torch.optim.Adam(head.parameters(), lr=0.01)
     steps, losses = -(-len(fold.train) // 16), []
     for _ in range(2):
-        training = batches.TrainingRows(fold.train.astype(np.int32), labels[fold.train])
-        drawn = batches.EpochBatches.draw(samplers.uniform, [training], [rngs], np.array([0.5, 0.5]), (steps, 16))
+        drawn = batches.EpochBatches.draw(
+            samplers.uniform, labels, [fold.train], [rngs], np.array([0.5, 0.5]), (steps, 16)
+        )
         for rows, views in zip(drawn.images[:, 0], drawn.views[:, 0], strict=True):
             logits = head(encode(rows, views == 1))
             mask = torch.from_numpy(labels.observed[rows])
