@@ -186,10 +186,10 @@ def after_training(predictions: Predictions, *, permutations: int | None = None,
     folds = [_test_groups(predictions, fold) for fold in range(predictions.folds)]
     auc = np.stack([ranking(logits, labels)["roc_auc"].mean(axis=0) for logits, labels in folds])  # [F, A]
     defined = np.isfinite(auc)
-    n1, n0 = (np.stack(counts) for counts in zip(*(labels.counts() for _, labels in folds), strict=True))  # [F, A]
+    counts = np.stack([labels.counts() for _, labels in folds])  # [F, 2, A] positives and negatives
     mean = macro(auc.T, defined.T)
     if predictions.folds > 1:
-        variances = ratio(n1 + n0 + 1, 12 * n1 * n0, defined)  # of the AUC of a fold, without signal
+        variances = ratio(counts.sum(axis=1) + 1, 12 * counts.prod(axis=1))  # of the AUC of a fold, without signal
         variance = macro(variances.T, defined.T) / defined.sum(axis=0)
         p = special.ndtr((0.5 - mean) / np.sqrt(variance_factor(predictions.folds) * variance))
     else:
@@ -199,7 +199,7 @@ def after_training(predictions: Predictions, *, permutations: int | None = None,
         for a in np.flatnonzero(defined[0]).tolist():
             rows = labels.observed[:, a]
             p[a] = _rank_p(logits[:, rows, a], labels.positive[rows, a], permutations, np.random.default_rng([seed, a]))
-    return AfterTraining(mean, p, np.where(defined, n1, 0).sum(axis=0), np.where(defined, n0, 0).sum(axis=0))
+    return AfterTraining(mean, p, *np.where(defined[:, None], counts, 0).sum(axis=0))
 
 
 def _test_groups(predictions: Predictions, fold: int) -> tuple[Array, Labels]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.evaluation.metrics import prevalence
+from aimonk_bench.evaluation.metrics import prevalence, ratio
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
 from aimonk_bench.evaluation.proportions import wilson
@@ -104,7 +104,7 @@ def calibration(predictions: Predictions, probabilities: Array, *, draws: int = 
     return Calibration(
         attribute=list(rows.labels.attributes),
         brier=brier,
-        brier_skill=1 - brier / np.where(constant_brier > 0, constant_brier, np.nan),
+        brier_skill=1 - ratio(brier, constant_brier),
         ece=error(positive),
         ece_reference=np.mean(reference, axis=0),
         bins={"n": per_seed, "probability": probability, "positive": share, "low": low, "high": high},

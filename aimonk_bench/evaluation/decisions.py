@@ -61,7 +61,7 @@ class Decisions:
 
     @classmethod
     def of(cls, predictions: Predictions, thresholds: Thresholds | Array | float = 0.5) -> Decisions:
-        """Decisions on the test rows, each by the threshold of its own fold, or at values that broadcast to [S, R, A]."""
+        """Decisions on the test rows: each by the thresholds of its fold, or by values that broadcast to [S, R, A]."""
         rows = predictions.part("test")
         limits = thresholds.values[:, rows.fold] if isinstance(thresholds, Thresholds) else thresholds
         return cls(rows.probabilities > limits, rows.labels, rows.group, rows.fold, rows.image_id)

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from aimonk_bench.evaluation.decisions import Decisions, GroupCounts, variance_factor
-from aimonk_bench.evaluation.metrics import Descent, macro
+from aimonk_bench.evaluation.metrics import Descent, macro, ratio
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import Predictions, ScoredRows, sigmoid
 from aimonk_bench.evaluation.proportions import Estimate, Intervals, effective_rows, positive_or_nan
@@ -114,8 +114,7 @@ def _estimate(counts: GroupCounts, success: Array, trials: Array, needed: Array,
     above, below = (2 * success, trials + success) if f1 else (success, trials)
 
     def figure(groups: Array | slice) -> Array:
-        defined = needed[groups].sum(axis=0) > 0
-        return np.asarray(above[:, groups].sum(axis=1) / positive_or_nan(defined * below[:, groups].sum(axis=1)))
+        return ratio(above[:, groups].sum(axis=1), below[:, groups].sum(axis=1), needed[groups].sum(axis=0) > 0)
 
     total = np.maximum(below.sum(axis=1), 1)
     per_seed = above.sum(axis=1) / total if f1 else figure(slice(None))
@@ -230,10 +229,10 @@ def _over_folds(folds: Sequence[Estimate], group: Array) -> Estimate:
         per_seed=macro(np.moveaxis(per_fold, 0, -1), defined.T),
         per_fold=per_fold,
         influence=np.moveaxis(by_group(np.moveaxis(influence, 1, 0), group), 0, 1),
-        trials=number**2 / positive_or_nan(inverse),
+        trials=ratio(number**2, inverse),
         rarer=np.maximum(total("rarer") - number, 0),
         prior=RANKED_PRIOR,
-        rows=total("rows") / positive_or_nan(number),
+        rows=ratio(total("rows"), number),
     )
 
 
