@@ -1,6 +1,6 @@
 """Does it depend on anything whether a label is missing? Tests against labels, files and features.
 
-Every test treats a group of duplicates as one row, with the majority of its states; where they tie it is left out.
+Every test treats a group of duplicates as one row, with the majority of its states; a group with a tie is left out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The type of arrays in this room, and those of numbers in records that are kept as JSON: NaN is ``null`` there."""
+"""The type of an array, and the types of numbers in records that are read from JSON, where NaN is ``null``."""
 
 from __future__ import annotations
 

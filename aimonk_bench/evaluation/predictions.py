@@ -62,7 +62,7 @@ def agree(one: object, other: object, *names: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class ScoredRows:
-    """Rows of one split, of one fold or of all: what the heads say of them, and what is known of them.
+    """Rows of one split, of one fold or of all: logits, labels and where each row comes from.
 
     Attributes:
         logits: [S, R, A] float32.

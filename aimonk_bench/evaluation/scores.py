@@ -58,7 +58,7 @@ class Scores:
             means = [field for field in ("value", "seeds") if field in columns[name]]
             averages[name] = {field: metrics.macro(columns[name][field], mask) for field in means}
             if interval := self.intervals.get(name):
-                averages[name] |= zip(_OF_ATTRIBUTE, interval.macro(scored.value(name), mask), strict=False)
+                averages[name] |= zip(_OF_ATTRIBUTE[:4], interval.macro(scored.value(name), mask), strict=True)
                 averages[name]["correlation"] = interval.correlation
         return {
             "revision": REVISION,
