@@ -122,7 +122,7 @@ class RunRecord:
         """``thresholds.json``; where the file is missing, tuned again by the policy in ``config.yaml``."""
         path = self.folder / THRESHOLDS
         if path.exists():
-            return Thresholds.from_json(read_json(path), str(path))
+            return read_as(Thresholds, path)
         return policies.tune(self.predictions, self._scoring[0])
 
     @cached_property
@@ -136,7 +136,7 @@ class RunRecord:
     def before(self) -> BeforeTraining | None:
         """The association test before training, from ``data.json``; None where the run has none."""
         content = self.data.get("signal")
-        return None if content is None else BeforeTraining.from_json(content)
+        return None if content is None else checked(BeforeTraining, content, self.folder / DATA)
 
     @property
     def digest(self) -> str:

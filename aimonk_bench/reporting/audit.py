@@ -17,11 +17,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aimonk_bench.evaluation.audit import Audit
+from aimonk_bench.evaluation.audit import SUSPECTS, Audit, ratio
 from aimonk_bench.evaluation.duplicates import NEAR, copies, cut_chance
-from aimonk_bench.evaluation.label_counts import share
 from aimonk_bench.evaluation.missing_dependence import FEWEST, LEVEL
-from aimonk_bench.evaluation.suspects import SUSPECTS
 from aimonk_bench.evaluation.verdict import listed
 from aimonk_bench.reporting.captions import images
 from aimonk_bench.reporting.columns import GAP, NARROW_NAME
@@ -113,10 +111,10 @@ def _pairs(audit: Audit, names: np.ndarray) -> list[dict[str, Any]]:
         n_only_b=only_b,
         n_neither=neither,
         phi=together.phi[a, b],
-        b_if_a=share(both, both + only_a),
-        b_if_not_a=share(only_b, only_b + neither),
-        a_if_b=share(both, both + only_b),
-        a_if_not_b=share(only_a, only_a + neither),
+        b_if_a=ratio(both, both + only_a),
+        b_if_not_a=ratio(only_b, only_b + neither),
+        a_if_b=ratio(both, both + only_b),
+        a_if_not_b=ratio(only_a, only_a + neither),
         n_both_missing=missing,
         missing_phi=together.missing_phi[a, b],
     )

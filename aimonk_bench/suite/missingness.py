@@ -43,5 +43,5 @@ def scores(plan: Plan, collection: Collection) -> list[HiddenScore]:
 def _values(record: RunRecord) -> np.ndarray:
     """The figures [figure, A], each the mean over the seeds."""
     if truth := metrics.against_truth(record.predictions, record.thresholds):
-        return np.stack([truth.values[name] for name in FIGURES])
+        return np.stack([truth.value(name) for name in FIGURES])
     return np.stack([record.scores.figures.value(name) for name in FIGURES])
