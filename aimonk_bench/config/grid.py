@@ -14,8 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from aimonk_bench import registry
 from aimonk_bench.config import reader
+from aimonk_bench.config.faults import Fault, fault
 from aimonk_bench.config.fields import ENTRIES, Config, SuiteSection, Tables, is_weight_file
-from aimonk_bench.config.nodes import Fault, Node, fault, locate, merge, wrap
+from aimonk_bench.config.nodes import Node, locate, merge, wrap
 from aimonk_bench.registry import Problem, Spec
 
 MAX_RUNS = 10_000

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import yaml
 
 from aimonk_bench.config import grid, reader
+from aimonk_bench.config.faults import Fault, fault, user_error
 from aimonk_bench.config.fields import Config, Tables
-from aimonk_bench.config.nodes import Fault, fault, scalar
-from aimonk_bench.config.sources import Sources, user_error
+from aimonk_bench.config.nodes import scalar
+from aimonk_bench.config.sources import Sources
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def is_suite(path: Path) -> bool:
     Raises:
         UserError: it cannot be read as YAML.
     """
-    return "suite" in Sources(path).file.children
+    return any("suite" in tree.children for tree in Sources(path).files)
 
 
 def dump(config: Config) -> str:

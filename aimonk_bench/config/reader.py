@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from aimonk_bench import registry
 from aimonk_bench.config import rules
+from aimonk_bench.config.faults import Fault, fault
 from aimonk_bench.config.fields import (
     ENTRIES,
     SECTIONS,
@@ -21,7 +22,7 @@ from aimonk_bench.config.fields import (
     bare_name,
     is_weight_file,
 )
-from aimonk_bench.config.nodes import Fault, Node, fault, locate
+from aimonk_bench.config.nodes import Node, locate
 from aimonk_bench.registry import Problem, Spec
 
 

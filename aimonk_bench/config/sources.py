@@ -9,18 +9,19 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from aimonk_bench import registry
+from aimonk_bench.config.faults import Fault, Place, decode, fault, user_error
 from aimonk_bench.config.fields import BackboneConfig, KFold
-from aimonk_bench.config.nodes import Broken, Fault, Node, Place, fault, merge, parse, read_text, wrap
-from aimonk_bench.errors import UserError
+from aimonk_bench.config.nodes import Node, merge, parse, wrap
 
 PACKAGE = Path(__file__).parents[1]
+MAX_BYTES = 1_000_000
 
 
 class Sources:
     """One config as it is written.
 
     Attributes:
-        file: the tree of the file, merged over the files that it extends.
+        files: trees, each laid over those before it: the defaults, the files that are extended, the file itself.
         overrides: the trees of the overrides, in their order.
         faults: problems that do not keep the trees from being used.
         notes: what the user should know: a shipped config was taken, a truth was dropped.
@@ -34,65 +35,63 @@ class Sources:
         """
         self.faults: list[Fault] = []
         self.notes: list[str] = []
-        self._broken: list[Fault] = []  # faults of files that cannot be used
-        self._trees: dict[str, Node | None] = {}  # by absolute path, None where the file is broken
+        self._broken = False
         shown = _resolved("", str(path))
         if shown != os.path.normpath(path):
             self.notes.append(f"{path}: no such file here; the config that comes with the program is taken: {shown}")
-        tree = self._read(shown, (), None)
+        self.files = self._read(shown, (), None)
         self.overrides = [layer for text in overrides if (layer := _override(text, self.faults))]
-        if tree is None or self._broken:
-            raise user_error(self._broken + self.faults)
-        self.file = _named(merge(Node({"name": Node(path.stem, tree.at)}, tree.at), tree))
+        if self._broken:
+            raise user_error(self.faults)
+        self.files.insert(0, _defaults(path.stem, self.files[-1].at))
 
     def tree(self, overrides: Sequence[Node]) -> Node:
-        """The file with these overrides laid over it as one: a new name among them does not undo the others."""
-        return _over(self.file, functools.reduce(merge, overrides), self.notes) if overrides else self.file
+        """The files with these overrides laid over them as one: a new name among them does not undo the others."""
+        layers = [*self.files, functools.reduce(merge, overrides)] if overrides else self.files
+        return functools.reduce(self._over, layers)
 
-    def _read(self, shown: str, above: tuple[str, ...], named_at: Place | None) -> Node | None:
-        """The merged tree of one file, or None if it is broken.
+    def _read(self, shown: str, above: tuple[str, ...], named_at: Place | None) -> list[Node]:
+        """The trees of a file and of all that it extends; what cannot be read is left out, and a fault says so.
 
         Args:
             shown: the file as messages name it.
             above: the files being read; every one extends the next.
             named_at: where ``extends`` names it.
         """
-        path = os.path.abspath(shown)
-        if path in (os.path.abspath(other) for other in above) and named_at is not None:
-            cycle = " -> ".join([*above, shown])
-            self._broken.append(fault(named_at, ("extends",), f"a cycle: {cycle}", "a file that ends it"))
-            return None
-        if path not in self._trees:
-            try:
-                self._trees[path] = self._merged(shown, above)
-            except Broken as error:
-                problem = error.fault
-                if not problem.at.line:  # the file itself, not a place in it
-                    shipped = "" if os.path.exists(path) else f", here or in {shipped_configs()}"
-                    problem = replace(problem, text=problem.text + shipped)
-                    problem = Fault(named_at, f"extends: {problem}") if named_at else problem
-                self._broken.append(problem)
-                self._trees[path] = None
-        return self._trees[path]
-
-    def _merged(self, shown: str, above: tuple[str, ...]) -> Node | None:
         path = Path(os.path.abspath(shown))
         origin = Place(shown, 1, 1, _start_of_paths(path))
-        written = parse(read_text(path, shown), origin, self.faults)
-        if not isinstance(written.value, dict):
-            content = {type(None): "an empty file", list: "a list"}.get(type(written.value), "a single value")
-            raise Broken(fault(written.at, (), content, "a map of config keys"))
-        merged: Node | None = Node({}, origin)
-        for base in _bases(written):
-            tree = self._read(_resolved(os.path.dirname(shown), str(base.value)), (*above, shown), base.at)
-            merged = _over(_named(merged), tree, self.notes) if merged and tree else None
+        try:
+            if named_at and str(path) in map(os.path.abspath, above):
+                raise fault(named_at, ("extends",), f"a cycle: {' -> '.join([*above, shown])}", "a file that ends it")
+            written = parse(_text(path, replace(origin, line=0)), origin, self.faults)
+            if not isinstance(written.value, dict):
+                content = {type(None): "an empty file", list: "a list"}.get(type(written.value), "a single value")
+                raise fault(written.at, (), content, "a map of config keys")
+            bases = _bases(written)
+        except Fault as problem:
+            if named_at and not problem.at.line:  # the file itself, not a place in it
+                problem = Fault(named_at, f"extends: {problem}")
+            self.faults.append(problem)
+            self._broken = True
+            return []
+        layers = []
+        for base in bases:
+            layers += self._read(_resolved(os.path.dirname(shown), str(base.value)), (*above, shown), base.at)
         keys = {key: node for key, node in written.children.items() if key != "extends"}
-        return _over(_named(merged), replace(written, value=keys, at=origin), self.notes) if merged else None
+        return [*layers, Node(keys, origin)]
 
-
-def user_error(faults: Sequence[Fault]) -> UserError:
-    """All faults in the order of files and lines; the runs of a grid repeat one another's."""
-    return UserError([str(item) for item in sorted(set(faults))])
+    def _over(self, old: Node, new: Node) -> Node:
+        """Lay ``new`` over ``old``; other labels drop an inherited truth, which is about other images."""
+        inherited, changed = (data.children if (data := tree.child("data")) else {} for tree in (old, new))
+        if "labels" in changed and "truth" not in changed and "labels" in inherited and "truth" in inherited:
+            if inherited["truth"].value is not None:
+                self.notes.append(
+                    f"{changed['labels'].at}: data.labels: the inherited data.truth ({inherited['truth'].at}) is "
+                    "dropped, because it is about other labels; set data.truth if there is one for these"
+                )
+            without = {key: node for key, node in inherited.items() if key != "truth"}
+            old = replace(old, value={**old.children, "data": replace(old.children["data"], value=without)})
+        return merge(old, new)
 
 
 def shipped_configs() -> Path | None:
@@ -126,28 +125,29 @@ def _start_of_paths(file: Path) -> Path:
     return Path.cwd() / "configs" / file.parent.relative_to(installed) if installed in file.parents else file.parent
 
 
-def _over(old: Node, new: Node, notes: list[str]) -> Node:
-    """Lay ``new`` over ``old``; other labels drop an inherited truth, which is about other images."""
-    inherited, changed = (data.children if (data := tree.child("data")) else {} for tree in (old, new))
-    if "labels" in changed and "truth" not in changed and "labels" in inherited and "truth" in inherited:
-        if inherited["truth"].value is not None:
-            notes.append(
-                f"{changed['labels'].at}: data.labels: the inherited data.truth ({inherited['truth'].at}) is dropped, "
-                "because it is about other labels; set data.truth if there is one for these"
-            )
-        without = {key: node for key, node in inherited.items() if key != "truth"}
-        old = replace(old, value={**old.children, "data": replace(old.children["data"], value=without)})
-    return merge(old, new)
+def _text(path: Path, at: Place) -> str:
+    """The text of a config file.
+
+    Raises:
+        Fault: missing, a folder, too large, or not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reasons: dict[type, str] = {FileNotFoundError: "no such file", IsADirectoryError: "a folder"}
+        elsewhere = "" if os.path.exists(path) else f", here or in {shipped_configs()}"
+        raise fault(at, (), reasons.get(type(error), str(error)), f"a YAML file{elsewhere}") from None
+    if len(data) > MAX_BYTES:
+        raise fault(at, (), f"more than {MAX_BYTES} bytes", "a config file")
+    return decode(data, at)
 
 
-def _named(tree: Node) -> Node:
-    """The tree with unwritten identities filled in, so that a map of another name laid over it replaces."""
-    filled = dict(tree.children)
-    for section, identity, name in (("split", "scheme", KFold().scheme), ("backbone", "name", BackboneConfig().name)):
-        node = tree.child(section)
-        if node and isinstance(node.value, dict) and identity not in node.value:
-            filled[section] = replace(node, value={identity: Node(name, node.at), **node.value})
-    return replace(tree, value=filled)
+def _defaults(name: str, at: Place) -> Node:
+    """What an unwritten name is: a map that names another entry replaces one that names none."""
+    split = Node({"scheme": Node(KFold().scheme, at)}, at)
+    backbone = Node({"name": Node(BackboneConfig().name, at)}, at)
+    return Node({"name": Node(name, at), "split": split, "backbone": backbone}, at)
 
 
 def _bases(written: Node) -> list[Node]:
@@ -158,7 +158,7 @@ def _bases(written: Node) -> list[Node]:
     bases = extends.items if isinstance(extends.value, list) else [extends]
     for base in bases:
         if not isinstance(base.value, str):
-            raise Broken(fault(base.at, ("extends",), repr(base.plain()), "a path, or a list of paths"))
+            raise fault(base.at, ("extends",), repr(base.plain()), "a path, or a list of paths")
     return bases
 
 
@@ -175,6 +175,6 @@ def _override(text: str, faults: list[Fault]) -> Node | None:
         return None
     try:
         return wrap(keys, parse(value, at, faults), at)
-    except Broken as error:
-        faults.append(error.fault)
+    except Fault as problem:
+        faults.append(problem)
         return None

@@ -10,8 +10,8 @@ import numpy as np
 
 from aimonk_bench import registry
 from aimonk_bench.config import rules
+from aimonk_bench.config.faults import Fault, Place, decode
 from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute
-from aimonk_bench.config.text import NotText, decode
 from aimonk_bench.data import image_files
 from aimonk_bench.data.image_files import SHOWN, relative_path
 from aimonk_bench.data.importers import IMPORTERS, Row, Sheet, guess
@@ -74,11 +74,11 @@ def load(data: DataConfig) -> LabelFile:
 def _read(file: Path) -> list[str]:
     """The lines of a UTF-8 file, whatever ends its lines."""
     try:
-        text = decode(file.read_bytes())
+        text = decode(file.read_bytes(), Place(str(file), 0, 0, file.parent))
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from error
-    except NotText as error:
-        raise UserError(f"{file}:{error.line}:{error.column}: found {error}, expected UTF-8 text") from None
+    except Fault as fault:
+        raise UserError(str(fault)) from None
     if not text.strip():
         raise UserError(f"{file}:1: the file is empty")
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

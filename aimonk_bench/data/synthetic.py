@@ -21,8 +21,8 @@ from annotated_types import Ge, Interval
 from pydantic import ValidationError
 
 from aimonk_bench import registry
+from aimonk_bench.config.faults import dotted
 from aimonk_bench.config.fields import Mechanism
-from aimonk_bench.config.nodes import dotted
 from aimonk_bench.data.hiding import hide
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.prepared import prepared

@@ -10,9 +10,9 @@ import pytest
 from small_tables import SUITE, TABLES
 
 from aimonk_bench.config import nodes
+from aimonk_bench.config.faults import Place
 from aimonk_bench.config.fields import ENTRIES
 from aimonk_bench.config.jsonschema import json_schema
-from aimonk_bench.config.nodes import Place
 
 REPOSITORY = Path(__file__).parents[2]
 
