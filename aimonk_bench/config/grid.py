@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -112,74 +113,73 @@ class _Cell:
     config: Config
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Grid:
-    """The tree without ``suite``, and the axes: key -> list of values."""
+    """The tree without ``suite``, the axes (key -> list of values), and the problems that were met in them."""
 
     base: Node
     axes: dict[str, Node]
     tables: Tables
+    faults: list[Fault]
 
     def read(self, values: Mapping[str, Node]) -> tuple[Config | None, list[Fault]]:
-        """The base with values laid over it, every one at its dotted key."""
-        tree = self.base
-        for key, value in values.items():
-            tree = merge(tree, wrap(key.split("."), value, value.key or value.at))
-        return reader.read(tree, self.tables)
+        """The base with values laid over it as one, every one at its dotted key; the axes have no order."""
+        layers = [wrap(key.split("."), value, value.key or value.at) for key, value in values.items()]
+        return reader.read(merge(self.base, functools.reduce(merge, layers, Node({}, self.base.at))), self.tables)
 
-    def cells(self) -> tuple[list[_Cell], list[Fault]]:
+    def cells(self) -> list[_Cell]:
         """Every combination, checked as a whole, so that faults of two axes together are reported too."""
         cells: list[_Cell] = []
-        faults: list[Fault] = []
         first: dict[str, _Cell] = {}
         alternatives = [[replace(value, key=axis.key) for value in axis.items] for axis in self.axes.values()]
         for combination in itertools.product(*alternatives):
             values = dict(zip(self.axes, combination, strict=True))
             config, problems = self.read(values)
-            faults += problems
+            self.faults += problems
             if config is None:
                 continue
             for key in set(self.axes) & set(config.tune):
                 at, found = self.axes[key].key or self.axes[key].at, f"the axis {key!r} and `tune` of the same key"
-                faults.append(fault(at, ("suite", "axes", key), found, "one of the two"))
+                self.faults.append(fault(at, ("suite", "axes", key), found, "one of the two"))
             cell = _Cell(values, config)
             cells.append(cell)
             twin = first.setdefault(json.dumps(config.model_dump(mode="json")), cell)
             if twin is not cell:
                 key = next(key for key in self.axes if values[key] is not twin.values[key])
                 found = f"{registry.show(values[key].plain())}, which gives the same run a second time"
-                faults.append(fault(values[key].at, ("suite", "axes", key), found, "values that differ"))
-        return cells, faults
+                self.faults.append(fault(values[key].at, ("suite", "axes", key), found, "values that differ"))
+        return cells
 
-    def matching(self, cells: list[_Cell], pattern: Node) -> tuple[list[_Cell], list[Fault]]:
-        """The cells whose config the pattern's values leave as it is; the faults if the values are valid in no cell."""
+    def matching(self, cells: list[_Cell], pattern: Node) -> list[_Cell] | None:
+        """The cells whose config the pattern's values leave as it is; None if the values are valid in no cell."""
         results = [self.read({**cell.values, **pattern.children}) for cell in cells]
-        matches = [cell for cell, (config, _) in zip(cells, results, strict=True) if config == cell.config]
-        return matches, (results[0][1] if all(faults for _, faults in results) else [])
+        if all(faults for _, faults in results):
+            self.faults += results[0][1]
+            return None
+        return [cell for cell, (config, _) in zip(cells, results, strict=True) if config == cell.config]
 
-    def without(self, cells: list[_Cell], patterns: list[Node]) -> tuple[list[_Cell], list[Fault]]:
+    def without(self, cells: list[_Cell], patterns: list[Node]) -> list[_Cell]:
         """The cells that no pattern matches."""
-        left, faults = cells, []
+        left = cells
         for number, pattern in enumerate(patterns):
             path = ("suite", "exclude", number)
-            matches, invalid = self.matching(cells, pattern)
-            faults += invalid
-            if not matches and not invalid:
-                faults.append(fault(pattern.at, path, "a pattern that matches no run", "values of the axes"))
-            left = [cell for cell in left if cell not in matches]
+            matches = self.matching(cells, pattern)
+            if matches == []:
+                self.faults.append(fault(pattern.at, path, "a pattern that matches no run", "values of the axes"))
+            left = [cell for cell in left if cell not in (matches or [])]
             if not left:
-                faults.append(fault(pattern.at, path, "a pattern that removes the last run", "some run left"))
+                self.faults.append(fault(pattern.at, path, "a pattern that removes the last run", "some run left"))
                 break
-        return left, faults
+        return left
 
-    def baseline(self, cells: list[_Cell], left: list[_Cell], pattern: Node) -> tuple[int, list[Fault]]:
-        """The index of the baseline among the cells that are left."""
-        matches, faults = self.matching(cells, pattern)
-        indices = [index for index, cell in enumerate(left) if cell in matches]
-        if left and len(indices) != 1 and not faults:
+    def baseline(self, cells: list[_Cell], left: list[_Cell], pattern: Node) -> int:
+        """The index of the baseline among the cells that are left; 0 if there is none."""
+        matches = self.matching(cells, pattern)
+        indices = [index for index, cell in enumerate(left) if cell in (matches or [])]
+        if left and len(indices) != 1 and matches is not None:
             found = "a run that `exclude` removes" if matches and not indices else f"{len(indices)} runs that match"
-            faults = [fault(pattern.at, ("suite", "baseline"), found, "exactly one")]
-        return (indices or [0])[0], faults
+            self.faults.append(fault(pattern.at, ("suite", "baseline"), found, "exactly one"))
+        return (indices or [0])[0]
 
 
 def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
@@ -191,19 +191,18 @@ def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
     faults += structure
     if not sound:
         return None, faults
-    grid = _Grid(base_tree, section.children["axes"].children, tables)
+    grid = _Grid(base_tree, section.children["axes"].children, tables, faults)
     baseline, exclude = section.children["baseline"], section.child("exclude")
     excluded = exclude.items if exclude else []
-    cells, more = grid.cells()
-    faults += more
+    cells = grid.cells()
     if base is None or faults:
         for pattern in (baseline, *excluded):
             faults += grid.read({key: node for key, node in pattern.children.items() if key in grid.axes})[1]
         return None, faults
-    left, faults = grid.without(cells, excluded)
-    index, more = grid.baseline(cells, left, baseline)
-    if faults or more:
-        return None, faults + more
+    left = grid.without(cells, excluded)
+    index = grid.baseline(cells, left, baseline)
+    if faults:
+        return None, faults
     runs = tuple(SuiteRun(tuple(label(cell.config, key, tables) for key in grid.axes), cell.config) for cell in left)
     return Suite(base.name, base, runs, index), []
 
