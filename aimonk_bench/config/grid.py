@@ -21,6 +21,7 @@ from aimonk_bench.config.nodes import Node, locate, merge, wrap
 from aimonk_bench.registry import Problem, Spec
 
 MAX_RUNS = 10_000
+Cell = tuple[dict[str, Node], Config]  # one combination: the value of every axis, and the config that they make
 FIXED = ("data", "name", "plot", "run", "suite", "extends")  # sections that no axis may vary
 
 
@@ -105,14 +106,6 @@ def axis_fault(override: Node, axes: Sequence[str]) -> Fault | None:
     return None
 
 
-@dataclass(frozen=True, eq=False)
-class _Cell:
-    """One combination: the value of every axis, and the config that they make."""
-
-    values: dict[str, Node]
-    config: Config
-
-
 @dataclass
 class _Grid:
     """The tree without ``suite``, the axes (key -> list of values), and the problems that were met in them."""
@@ -127,10 +120,10 @@ class _Grid:
         layers = [wrap(key.split("."), value, value.key or value.at) for key, value in values.items()]
         return reader.read(merge(self.base, functools.reduce(merge, layers, Node({}, self.base.at))), self.tables)
 
-    def cells(self) -> list[_Cell]:
+    def cells(self) -> list[Cell]:
         """Every combination, checked as a whole, so that faults of two axes together are reported too."""
-        cells: list[_Cell] = []
-        first: dict[str, _Cell] = {}
+        cells: list[Cell] = []
+        first: dict[str, dict[str, Node]] = {}
         alternatives = [[replace(value, key=axis.key) for value in axis.items] for axis in self.axes.values()]
         for combination in itertools.product(*alternatives):
             values = dict(zip(self.axes, combination, strict=True))
@@ -141,45 +134,44 @@ class _Grid:
             for key in set(self.axes) & set(config.tune):
                 at, found = self.axes[key].key or self.axes[key].at, f"the axis {key!r} and `tune` of the same key"
                 self.faults.append(fault(at, ("suite", "axes", key), found, "one of the two"))
-            cell = _Cell(values, config)
-            cells.append(cell)
-            twin = first.setdefault(json.dumps(config.model_dump(mode="json")), cell)
-            if twin is not cell:
-                key = next(key for key in self.axes if values[key] is not twin.values[key])
+            cells.append((values, config))
+            twin = first.setdefault(json.dumps(config.model_dump(mode="json")), values)
+            if twin is not values:
+                key = next(key for key in self.axes if values[key] is not twin[key])
                 found = f"{registry.show(values[key].plain())}, which gives the same run a second time"
                 self.faults.append(fault(values[key].at, ("suite", "axes", key), found, "values that differ"))
         return cells
 
-    def matching(self, cells: list[_Cell], pattern: Node) -> list[_Cell] | None:
-        """The cells whose config the pattern's values leave as it is; None if the values are valid in no cell."""
-        results = [self.read({**cell.values, **pattern.children}) for cell in cells]
+    def matching(self, cells: list[Cell], pattern: Node) -> set[int] | None:
+        """The numbers of the cells whose config the pattern's values leave as it is; None if they are valid in none."""
+        results = [self.read({**values, **pattern.children}) for values, _ in cells]
         if all(faults for _, faults in results):
             self.faults += results[0][1]
             return None
-        return [cell for cell, (config, _) in zip(cells, results, strict=True) if config == cell.config]
+        return {number for number, (config, _) in enumerate(results) if config == cells[number][1]}
 
-    def without(self, cells: list[_Cell], patterns: list[Node]) -> list[_Cell]:
-        """The cells that no pattern matches."""
-        left = cells
+    def without(self, cells: list[Cell], patterns: list[Node]) -> list[int]:
+        """The numbers of the cells that no pattern matches."""
+        left = list(range(len(cells)))
         for number, pattern in enumerate(patterns):
             path = ("suite", "exclude", number)
             matches = self.matching(cells, pattern)
-            if matches == []:
+            if matches == set():
                 self.faults.append(fault(pattern.at, path, "a pattern that matches no run", "values of the axes"))
-            left = [cell for cell in left if cell not in (matches or [])]
+            left = [cell for cell in left if cell not in (matches or ())]
             if not left:
                 self.faults.append(fault(pattern.at, path, "a pattern that removes the last run", "some run left"))
                 break
         return left
 
-    def baseline(self, cells: list[_Cell], left: list[_Cell], pattern: Node) -> int:
-        """The index of the baseline among the cells that are left; 0 if there is none."""
+    def baseline(self, cells: list[Cell], left: list[int], pattern: Node) -> int:
+        """The number of the one cell that is left and matches; 0 if there is no such cell."""
         matches = self.matching(cells, pattern)
-        indices = [index for index, cell in enumerate(left) if cell in (matches or [])]
-        if left and len(indices) != 1 and matches is not None:
-            found = "a run that `exclude` removes" if matches and not indices else f"{len(indices)} runs that match"
+        matching = [cell for cell in left if cell in (matches or ())]
+        if left and len(matching) != 1 and matches is not None:
+            found = "a run that `exclude` removes" if matches and not matching else f"{len(matching)} runs that match"
             self.faults.append(fault(pattern.at, ("suite", "baseline"), found, "exactly one"))
-        return (indices or [0])[0]
+        return (matching or [0])[0]
 
 
 def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
@@ -200,11 +192,12 @@ def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
             faults += grid.read({key: node for key, node in pattern.children.items() if key in grid.axes})[1]
         return None, faults
     left = grid.without(cells, excluded)
-    index = grid.baseline(cells, left, baseline)
+    reference = grid.baseline(cells, left, baseline)
     if faults:
         return None, faults
-    runs = tuple(SuiteRun(tuple(label(cell.config, key, tables) for key in grid.axes), cell.config) for cell in left)
-    return Suite(base.name, base, runs, index), []
+    configs = [cells[cell][1] for cell in left]
+    runs = tuple(SuiteRun(tuple(label(config, key, tables) for key in grid.axes), config) for config in configs)
+    return Suite(base.name, base, runs, left.index(reference)), []
 
 
 def _structure(tree: Node) -> tuple[list[Fault], bool]:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 
@@ -92,9 +92,6 @@ def dump(config: Config) -> str:
 
 class _Dumper(yaml.SafeDumper):
     """Quotes what YAML 1.1 or 1.2 would not read as the same text."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
 
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:

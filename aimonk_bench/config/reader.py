@@ -66,16 +66,14 @@ def _keys_at(path: registry.Path) -> Sequence[str]:
 def _fill_entries(data: dict[str, Any], tables: Tables) -> list[Problem]:
     """Replace every entry named in ``data``, or the default, by its complete Spec; a bad one by the default."""
     problems = []
-    for path, (kind, table) in ENTRIES.items():
-        in_train = path[0] == "train"
-        section = data.setdefault("train", {}) if in_train else data
+    for (*parents, key), (kind, table) in ENTRIES.items():
+        section, fields = (data.setdefault("train", {}), TrainConfig) if parents else (data, Config)
         if not isinstance(section, dict):
             continue  # pydantic reports it
-        fields = TrainConfig.model_fields if in_train else Config.model_fields
-        default: Spec = fields[path[-1]].default
-        spec, wrong = registry.check(kind, getattr(tables, table), section.get(path[-1], default.name))
-        problems += [replace(problem, path=(*path, *problem.path)) for problem in wrong]
-        section[path[-1]] = spec or default
+        default: Spec = fields.model_fields[key].default
+        spec, wrong = registry.check(kind, getattr(tables, table), section.get(key, default.name))
+        problems += [replace(problem, path=(*parents, key, *problem.path)) for problem in wrong]
+        section[key] = spec or default
     return problems
 
 

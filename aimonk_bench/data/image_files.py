@@ -74,24 +74,25 @@ def locate(
     files = _examine(zip(listed.ids, listed.lines.tolist(), strict=True), folder, _sha256)
     skipped = [file for file in files if isinstance(file, Skipped)]
     if skipped and on_bad_image == "error":
-        raise UserError([f"{listed.path}:{item.line}: {message(item, folder)}" for item in skipped], limit=SHOWN)
+        problems = (_problem(item, folder) for item in skipped)
+        raise UserError([f"{listed.path}:{line}: {text}" for line, text in problems], limit=SHOWN)
     if len(skipped) == len(files):
         raise UserError(f"{listed.path}: none of the {len(files)} images it lists can be read in {folder}")
     return [file if isinstance(file, ImageFile) else None for file in files], skipped
 
 
-def unreadable(listed: Iterable[tuple[str, int]], folder: Path) -> list[Skipped]:
-    """The images that are missing or no regular files, of (name, line) each; nothing is opened.
+def unreadable(listed: Iterable[tuple[str, int]], folder: Path) -> list[tuple[int, str]]:
+    """(line, message) of the images that are missing or no regular files, of (name, line) each; nothing is opened.
 
     Raises:
         UserError: the folder does not exist.
     """
-    return [file for file in _examine(listed, folder, lambda path: "") if isinstance(file, Skipped)]
+    files = _examine(listed, folder, lambda path: "")
+    return [_problem(file, folder) for file in files if isinstance(file, Skipped)]
 
 
-def message(skipped: Skipped, folder: Path) -> str:
-    """What a user reads about an image that cannot be read, without file and line."""
-    return f"image {skipped.image_id} is {skipped.reason} (looked in {folder})"
+def _problem(skipped: Skipped, folder: Path) -> tuple[int, str]:
+    return skipped.line, f"image {skipped.image_id} is {skipped.reason} (looked in {folder})"
 
 
 def fingerprint(listed: LabelFile, files: Sequence[ImageFile | None]) -> str:

@@ -171,13 +171,9 @@ def _words(labels: Labels, row: int) -> list[str]:
 def _error(data: DataConfig, sheet: Sheet, first_rows: Sequence[int], others: list[str]) -> UserError:
     """All problems in the order of the lines, those of images that cannot be read among them."""
     problems = list(sheet.problems)
-    listed = [(sheet.rows[row].name, sheet.rows[row].line) for row in first_rows]
-    try:
-        unreadable = image_files.unreadable(listed, data.images)
-    except UserError as error:  # there is no such folder
-        others, unreadable = [*others, *error.problems], []
     if data.on_bad_image == "error":
-        problems += [(item.line, image_files.message(item, data.images)) for item in unreadable]
+        listed = [(sheet.rows[row].name, sheet.rows[row].line) for row in first_rows]
+        problems += image_files.unreadable(listed, data.images)
     problems.sort(key=lambda problem: problem[0])
     return UserError([*others, *(f"{data.labels}:{line}: {text}" for line, text in problems)], limit=SHOWN)
 

@@ -130,7 +130,7 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         runs = [(config.name, config)]
     listed = checked_labels([run for _, run in runs])
     unreadable = image_files.unreadable(zip(listed.ids, listed.lines.tolist(), strict=True), config.data.images)
-    absent = [f"{listed.path}:{item.line}: {image_files.message(item, config.data.images)}" for item in unreadable]
+    absent = [f"{listed.path}:{line}: {text}" for line, text in unreadable]
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=image_files.SHOWN)
     true_labels = truth.load(config.data, listed)
