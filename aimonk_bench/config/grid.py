@@ -177,7 +177,7 @@ class _Grid:
 def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
     """The suite that a merged tree describes, or every problem of its base, axes, baseline and exclusions."""
     section = tree.children["suite"]
-    base_tree = replace(tree, value={key: node for key, node in tree.children.items() if key != "suite"})
+    base_tree = tree.without("suite")
     base, faults = reader.read(base_tree, tables)
     structure, sound = _structure(tree)
     faults += structure

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,15 +33,14 @@ def load(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_pat
         UserError: every problem, one line each: ``file:line:column: key: found X, expected Y``.
     """
     sources = Sources(path, overrides)
-    tree, faults = sources.tree(sources.overrides), list(sources.faults)
+    tree = sources.tree(sources.overrides)
     suite = tree.child("suite")
     if suite is not None:
         expected = "one experiment; `aimonk-bench suite` runs suites"
-        faults.append(fault(suite.key or suite.at, ("suite",), "a suite", expected))
-        tree = replace(tree, value={key: node for key, node in tree.children.items() if key != "suite"})
-    faults += reader.absent(tree) if check_paths else []
-    config, more = reader.read(tree, tables)
-    return _checked(config, faults + more, sources)
+        sources.faults.append(fault(suite.key or suite.at, ("suite",), "a suite", expected))
+    sources.faults += reader.absent(tree) if check_paths else []
+    config, faults = reader.read(tree.without("suite"), tables)
+    return _checked(config, faults, sources)
 
 
 def load_suite(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_paths: bool = True) -> grid.Suite:
@@ -52,25 +50,26 @@ def load_suite(path: Path, tables: Tables, overrides: Sequence[str] = (), *, che
         UserError: as `load`; also for a missing ``suite`` and for an override of a key that is an axis.
     """
     sources = Sources(path, overrides)
-    tree, faults = sources.tree(sources.overrides), list(sources.faults)
-    faults += reader.absent(tree) if check_paths else []
+    tree = sources.tree(sources.overrides)
+    sources.faults += reader.absent(tree) if check_paths else []
     if "suite" not in tree.children:
         missing = fault(tree.at, (), "no suite", "the key 'suite'; `aimonk-bench run` runs one experiment")
-        raise user_error([*faults, missing, *reader.read(tree, tables)[1]])
+        raise user_error([*sources.faults, missing, *reader.read(tree, tables)[1]])
     axes = tree.children["suite"].child("axes")
     undone = [grid.axis_fault(layer, list(axes.children) if axes else []) for layer in sources.overrides]
-    faults += filter(None, undone)
+    sources.faults += filter(None, undone)
     # an override that an axis undoes is reported as such alone: an axis value may lack the option it sets
     tree = sources.tree([layer for layer, conflict in zip(sources.overrides, undone, strict=True) if conflict is None])
-    suite, more = grid.expand(tree, tables)
-    return _checked(suite, faults + more, sources)
+    suite, faults = grid.expand(tree, tables)
+    return _checked(suite, faults, sources)
 
 
 def _checked(loaded: Loaded | None, faults: list[Fault], sources: Sources) -> Loaded:
+    """What was loaded, and the notes about it said; the faults of reading and of the sources are an error."""
     for note in dict.fromkeys(sources.notes):
         logger.warning("%s", note)
-    if loaded is None or faults:
-        raise user_error(faults)
+    if loaded is None or faults or sources.faults:
+        raise user_error([*sources.faults, *faults])
     return loaded
 
 

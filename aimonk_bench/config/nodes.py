@@ -55,6 +55,10 @@ class Node:
             return self.items[part] if part < len(self.items) else None
         return self.children.get(part)
 
+    def without(self, key: str) -> Node:
+        """The same map without this key."""
+        return replace(self, value={name: node for name, node in self.children.items() if name != key})
+
     def depths(self, depth: int) -> Iterator[int]:
         """The depth of this node, which is at ``depth``, and of every node below it."""
         yield depth

@@ -77,8 +77,7 @@ class Sources:
         layers = []
         for base in bases:
             layers += self._read(_resolved(os.path.dirname(shown), str(base.value)), (*above, shown), base.at)
-        keys = {key: node for key, node in written.children.items() if key != "extends"}
-        return [*layers, Node(keys, origin)]
+        return [*layers, replace(written.without("extends"), at=origin)]
 
     def _over(self, old: Node, new: Node) -> Node:
         """Lay ``new`` over ``old``; other labels drop an inherited truth, which is about other images."""
@@ -89,8 +88,7 @@ class Sources:
                     f"{changed['labels'].at}: data.labels: the inherited data.truth ({inherited['truth'].at}) is "
                     "dropped, because it is about other labels; set data.truth if there is one for these"
                 )
-            without = {key: node for key, node in inherited.items() if key != "truth"}
-            old = replace(old, value={**old.children, "data": replace(old.children["data"], value=without)})
+            old = replace(old, value={**old.children, "data": old.children["data"].without("truth")})
         return merge(old, new)
 
 

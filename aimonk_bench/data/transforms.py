@@ -123,5 +123,4 @@ def albumentations() -> ModuleType:
 
 def _digest(transform: TransformConfig) -> str:
     version = importlib.metadata.version("albumentations")
-    plain = [{name: dict(arguments) for name, arguments in item.items()} for item in transform.train]
-    return hashlib.sha256(json.dumps([version, plain], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([version, transform.train], sort_keys=True).encode()).hexdigest()[:16]
