@@ -42,12 +42,10 @@ class Suite:
     """The runs in the order of the axes, the last one fastest.
 
     Attributes:
-        name: the suite's name.
-        base: the config without the axes.
+        base: the config without the axes, which has the suite's name.
         baseline: index of the baseline in ``runs``.
     """
 
-    name: str
     base: Config
     runs: tuple[SuiteRun, ...]
     baseline: int
@@ -96,13 +94,10 @@ def _shown(value: object) -> str:
 def axis_fault(override: Node, axes: Sequence[str]) -> Fault | None:
     """A ``--set`` that an axis would undo; `FIXED` axes are reported elsewhere."""
     for axis in axes:
-        if axis.split(".")[0] in FIXED:
-            continue
-        node: Node | None = override
-        for part in axis.split("."):
-            node = node.child(part) if node else None
-        if node:
-            return fault(node.at, axis.split("."), "a key that is an axis of the suite", "any other key")
+        path = axis.split(".")
+        node = override.find(path)
+        if node and path[0] not in FIXED:
+            return fault(node.at, path, "a key that is an axis of the suite", "any other key")
     return None
 
 
@@ -197,7 +192,7 @@ def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
         return None, faults
     configs = [cells[cell][1] for cell in left]
     runs = tuple(SuiteRun(tuple(label(config, key, tables) for key in grid.axes), config) for config in configs)
-    return Suite(base.name, base, runs, left.index(reference)), []
+    return Suite(base, runs, left.index(reference)), []
 
 
 def _structure(tree: Node) -> tuple[list[Fault], bool]:

@@ -55,6 +55,13 @@ class Node:
             return self.items[part] if part < len(self.items) else None
         return self.children.get(part)
 
+    def find(self, path: Sequence[str]) -> Node | None:
+        """The value under keys inside one another, or None."""
+        node: Node | None = self
+        for key in path:
+            node = node.child(key) if node else None
+        return node
+
     def without(self, key: str) -> Node:
         """The same map without this key."""
         return replace(self, value={name: node for name, node in self.children.items() if name != key})

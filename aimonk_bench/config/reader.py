@@ -101,8 +101,7 @@ def absent(tree: Node) -> list[Fault]:
 
     Weights may be absent where a fallback is declared, and in a suite, where the run that needs them fails alone.
     """
-    backbone = tree.child("backbone")
-    fallback = backbone.child("fallback") if backbone else None
+    fallback = tree.find(("backbone", "fallback"))
     replaceable = "suite" in tree.children or (fallback is not None and fallback.value is not None)
     faults = []
     for section, key, node, path in _paths(tree):
@@ -115,8 +114,7 @@ def absent(tree: Node) -> list[Fault]:
 def _paths(tree: Node) -> Iterator[tuple[str, str, Node, str]]:
     """The section, key, node and absolute form of every path written in a tree."""
     for section, key in (("data", "labels"), ("data", "images"), ("data", "truth"), ("backbone", "weights")):
-        parent = tree.child(section)
-        node = parent.child(key) if parent else None
+        node = tree.find((section, key))
         if node and isinstance(node.value, str) and (section == "data" or is_weight_file(node.value)):
             # not Path.resolve(), which would replace a link by what it points to
             yield section, key, node, os.path.abspath(node.at.folder / node.value)

@@ -44,8 +44,7 @@ def load(data: DataConfig, listed: LabelFile) -> Labels | None:
     ]
     if unlisted:
         raise UserError(unlisted, limit=SHOWN)
-    targets = np.zeros(listed.labels.shape, np.int8)
-    observed = np.zeros(listed.labels.shape, bool)
+    targets, observed = np.zeros((2, *listed.labels.shape), bool)
     places = np.array(rows, np.intp)
     targets[places], observed[places] = truth.labels.targets, truth.labels.observed
     return Labels.of(targets, observed, attributes)
