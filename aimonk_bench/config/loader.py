@@ -1,4 +1,8 @@
-"""From a YAML file to a checked config: `extends`, then ``--set``, then (in a suite) the axes."""
+"""From a YAML file to a checked config, or to a suite of them, and back to YAML.
+
+What is written first is overlaid by what is written later: defaults, the files that ``extends`` names, the file, the
+overrides (``--set``), and in a suite the axes.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +74,11 @@ def load_suite(path: Path, tables: Tables, overrides: Sequence[str] = (), *, che
 
 
 def _checked(loaded: Loaded | None, faults: list[Fault], sources: Sources) -> Loaded:
-    """What was loaded, and the notes about it said; the faults of reading and of the sources are an error."""
+    """Log the notes of the sources, and return what was loaded.
+
+    Raises:
+        UserError: every fault of the sources and of the config, if there is one.
+    """
     for note in dict.fromkeys(sources.notes):
         logger.warning("%s", note)
     if loaded is None or faults or sources.faults:

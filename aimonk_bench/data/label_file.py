@@ -118,10 +118,10 @@ def _unmapped(values: Values | Mapping[str, Values], sheet: Sheet) -> list[str]:
 
 
 def _labels(sheet: Sheet, values: Values | Mapping[str, Values]) -> tuple[Labels, NDArray[np.bool_]]:
-    """The label that every cell means, [N, A] for N rows, and [N] whether all tokens of a row are declared.
+    """The labels of all rows of the sheet [N, A], and whether `data.values` declares every token of a row [N].
 
-    An undeclared token goes to the sheet's problems, and its label is not observed. A column that holds several tokens
-    and no declared one hardly holds labels: one problem is about the whole of it.
+    An undeclared token goes to the sheet's problems; its label counts as not observed. A column with several tokens and
+    no declared one is hardly a column of labels: it gives one problem, not one per row.
     """
     targets, observed = np.zeros((2, len(sheet.rows), len(sheet.attributes)), bool)
     legible = np.ones(len(sheet.rows), bool)
