@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -202,23 +202,26 @@ def _structure(tree: Node) -> tuple[list[Fault], bool]:
     except ValidationError as error:
         problems = registry.problems_of(error, lambda _: SuiteSection.model_fields)
         return [locate(tree, replace(problem, path=("suite", *problem.path))) for problem in problems], False
-    problems = []
+    faults = [locate(tree, replace(problem, on_key=True)) for problem in _misused_keys(suite)]
+    size = math.prod(len(values) for values in suite.axes.values())
+    if size > MAX_RUNS:
+        faults.append(locate(tree, Problem(("suite", "axes"), f"{size} runs", f"at most {MAX_RUNS}", on_key=True)))
+    return faults, size <= MAX_RUNS
+
+
+def _misused_keys(suite: SuiteSection) -> Iterator[Problem]:
+    """Keys that can be no axis, and keys of ``baseline`` and ``exclude`` that are none."""
     for key in suite.axes:
         path: registry.Path = ("suite", "axes", key)
         if key.split(".")[0] in FIXED:
-            problems.append(Problem(path, f"the axis {key!r}", "a key outside " + ", ".join(FIXED), on_key=True))
+            yield Problem(path, f"the axis {key!r}", "a key outside " + ", ".join(FIXED))
         for outer in suite.axes:
             if key.startswith(f"{outer}."):
-                problems.append(Problem(path, f"an axis inside the axis {outer!r}", "separate axes", on_key=True))
+                yield Problem(path, f"an axis inside the axis {outer!r}", "separate axes")
     expected = "an axis: one of " + ", ".join(suite.axes)
-    patterns: list[tuple[registry.Path, dict[str, Any]]] = [(("suite", "baseline"), suite.baseline)]
-    patterns += [(("suite", "exclude", number), pattern) for number, pattern in enumerate(suite.exclude)]
-    for path, pattern in patterns:
+    excluded = ((("exclude", number), pattern) for number, pattern in enumerate(suite.exclude))
+    for place, pattern in ((("baseline",), suite.baseline), *excluded):
         for key in pattern:
             if key not in suite.axes:
                 near = registry.nearest(key, suite.axes)
-                problems.append(Problem((*path, key), f"unknown axis {key!r}", expected, near, on_key=True))
-    size = math.prod(len(values) for values in suite.axes.values())
-    if size > MAX_RUNS:
-        problems.append(Problem(("suite", "axes"), f"{size} runs", f"at most {MAX_RUNS}", on_key=True))
-    return [locate(tree, problem) for problem in problems], size <= MAX_RUNS
+                yield Problem(("suite", *place, key), f"unknown axis {key!r}", expected, near)

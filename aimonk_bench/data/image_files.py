@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Literal
 
-from aimonk_bench.data.labels import LabelFile
+import numpy as np
+
+from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.errors import UserError
 
 SHOWN = 20  # problems of a label file, or items of a note, that are printed; the rest is counted
@@ -95,10 +97,16 @@ def _problem(skipped: Skipped, folder: Path) -> tuple[int, str]:
     return skipped.line, f"image {skipped.image_id} is {skipped.reason} (looked in {folder})"
 
 
-def fingerprint(listed: LabelFile, files: Sequence[ImageFile | None]) -> str:
-    """SHA-256 (hex) of the attributes and, per row, the id, observed targets, group and hash of the image or "missing".
+def fingerprint(listed: LabelFile, files: Sequence[ImageFile | None], truth: Labels | None = None) -> str:
+    """The SHA-256 (hex) of a data set.
 
-    Values under NA, paths, line numbers and the label format do not enter.
+    It covers the attributes, the truth if there is one, and of each row the id, the observed targets, the group and the
+    hash of the image, or "missing". It covers neither values under NA, paths, line numbers nor the label format.
+
+    Args:
+        listed: N rows.
+        files: [N] the image of each row, None where it cannot be read.
+        truth: [N, A], observed where it is stated.
     """
     digest = hashlib.sha256(json.dumps(listed.labels.attributes).encode())
     groups = listed.groups or (None,) * len(listed.ids)
@@ -106,7 +114,10 @@ def fingerprint(listed: LabelFile, files: Sequence[ImageFile | None]) -> str:
     for name, (targets, observed), group, file in zip(listed.ids, rows, groups, files, strict=True):
         states = [target if seen else None for target, seen in zip(targets, observed, strict=True)]
         digest.update(json.dumps([name, states, group, file.sha256 if file else "missing"]).encode())
-    return digest.hexdigest()
+    if truth is None:
+        return digest.hexdigest()
+    stated = np.where(truth.observed, truth.targets, -1).astype(np.int8)
+    return hashlib.sha256(digest.hexdigest().encode() + stated.tobytes()).hexdigest()
 
 
 def _examine(listed: Iterable[tuple[str, int]], folder: Path, read: Callable[[Path], str]) -> list[ImageFile | Skipped]:

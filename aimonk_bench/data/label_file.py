@@ -1,4 +1,4 @@
-"""Read a label file: its lines, the images that they name, and the label that every cell means."""
+"""Read a label file: its lines, the images that they name, and the label that every cell means; and the truth."""
 
 from __future__ import annotations
 
@@ -71,6 +71,43 @@ def load(data: DataConfig) -> LabelFile:
         lines=np.array([row.line for row in rows]),
         notes=(note, *_notes(data, sheet, duplicates, groups)),
     )
+
+
+def load_truth(data: DataConfig, listed: LabelFile) -> Labels | None:
+    """The truth about the images of a label file.
+
+    The truth has the format of a label file, and the same keys of ``data`` say how to read it; its attributes are those
+    of the label file. It may leave images out, and values missing.
+
+    Args:
+        data: whose ``truth`` is read.
+        listed: N images and A attributes.
+
+    Returns:
+        [N, A], observed where the truth is stated; None where ``data`` names no truth.
+
+    Raises:
+        UserError: every problem of the file as ``file:line: ...``, an image that the label file does not list among
+            them.
+    """
+    if data.truth is None:
+        return None
+    attributes = list(listed.labels.attributes)
+    changed = {"labels": data.truth, "truth": None, "attributes": attributes, "on_bad_image": "skip"}
+    truth = load(data.model_copy(update=changed))
+    row_of = {relative_path(name): row for row, name in enumerate(listed.ids)}
+    rows = [row_of.get(relative_path(name)) for name in truth.ids]
+    unlisted = [
+        f"{data.truth}:{line}: image {name} is not listed in {listed.path}"
+        for name, line, row in zip(truth.ids, truth.lines, rows, strict=True)
+        if row is None
+    ]
+    if unlisted:
+        raise UserError(unlisted, limit=SHOWN)
+    targets, observed = np.zeros((2, *listed.labels.shape), bool)
+    places = np.array(rows, np.intp)
+    targets[places], observed[places] = truth.labels.targets, truth.labels.observed
+    return Labels.of(targets, observed, attributes)
 
 
 def _read(file: Path) -> list[str]:
