@@ -18,6 +18,8 @@ from aimonk_bench.config import fields, grid, loader, reader
 from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Spec
 
+REPOSITORY = Path(__file__).parents[2]
+
 
 def test_paths_start_from_the_file_they_are_written_in(write, tmp_path):
     write("sets/a.yaml", "data: {labels: labels.txt, images: ../elsewhere/}\nbackbone: {weights: w.pth}\n")
@@ -195,31 +197,15 @@ def test_in_a_suite_an_absent_weight_file_fails_its_run_only(write):
     assert loader.load_suite(path, TABLES) == load_suite(path)
 
 
-REPOSITORY = Path(__file__).parents[2]
-
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
-
-
 tricky = st.sampled_from(
     ["1e-3", "no", "1:30", "0o7", "~", "null", "", " a ", "# x", "a: b", "'", "- x", "=", "<<", "\u2028"]
 )
-
-
 word = text | tricky
-
-
 words = st.lists(word, min_size=1, max_size=3, unique=True)
-
-
 number = st.floats(min_value=1e-300, max_value=1e300)
-
-
 part = st.floats(0.01, 0.45)
-
-
 seed = st.integers(0, 2**32 - 1)
-
-
 path = text.map(lambda value: os.path.abspath("/" + value))
 
 
@@ -230,14 +216,8 @@ def token_lists(draw) -> dict[str, list[str]]:
 
 
 holdouts = st.fixed_dictionaries({"scheme": st.just("holdout"), "val": part, "test": part, "seed": seed})
-
-
 folds = st.fixed_dictionaries({"scheme": st.just("kfold"), "val": part, "folds": st.integers(2, 9)})
-
-
 focals = st.fixed_dictionaries({"name": st.just("focal"), "gamma": number, "alpha": st.none()})
-
-
 hidings = st.fixed_dictionaries(
     {"mechanism": st.sampled_from(["random", "per_class", "positives", "score"]), "fraction": part, "seed": seed}
 )

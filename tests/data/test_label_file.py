@@ -93,7 +93,8 @@ def test_values_may_differ_between_attributes(tmp_path: Path) -> None:
     yes = Values(positive=["yes"], negative=["no"], missing=["?"])
     score = Values(positive=["1", "2"], negative=["0"], missing=[""])
     text = "image;a;b\np;yes;2\nq;?; \n"
-    assert states(read(tmp_path, text, "l.csv", values={"a": yes, "b": score})) == [[1, 1], [None, None]]
+    loaded = read(tmp_path, text, "l.csv", values={"a": yes, "b": score})
+    assert states(loaded.labels) == [[1, 1], [None, None]]
     assert problems(tmp_path, text, "l.csv", values={"a": yes, "c": score}) == [
         "data.values: no map for the attribute 'b'",
         "data.values: found 'c', which is no attribute of a, b",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from label_files import states
 
 from aimonk_bench.config.fields import DataConfig, Values
 from aimonk_bench.data import image_files, label_file
@@ -22,11 +23,6 @@ def load(folder: Path, text: str, labels: str = LABELS, name: str = "truth.csv",
     loaded = label_file.load_truth(data, label_file.load(data.model_copy(update={"on_bad_image": "skip"})))
     assert loaded is not None
     return loaded
-
-
-def states(labels: Labels) -> list[list[int | None]]:
-    rows = zip(labels.targets.tolist(), labels.observed.tolist(), strict=True)
-    return [[value if seen else None for value, seen in zip(*row, strict=True)] for row in rows]
 
 
 def test_columns_and_rows_are_matched_by_name(tmp_path: Path) -> None:
