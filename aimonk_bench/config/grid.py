@@ -42,10 +42,12 @@ class Suite:
     """The runs in the order of the axes, the last one fastest.
 
     Attributes:
-        base: the config without the axes, which has the suite's name.
+        name: the suite's name.
+        base: the config without the axes.
         baseline: index of the baseline in ``runs``.
     """
 
+    name: str
     base: Config
     runs: tuple[SuiteRun, ...]
     baseline: int
@@ -192,7 +194,7 @@ def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
         return None, faults
     configs = [cells[cell][1] for cell in left]
     runs = tuple(SuiteRun(tuple(label(config, key, tables) for key in grid.axes), config) for config in configs)
-    return Suite(base, runs, left.index(reference)), []
+    return Suite(base.name, base, runs, left.index(reference)), []
 
 
 def _structure(tree: Node) -> tuple[list[Fault], bool]:

@@ -112,8 +112,8 @@ def plan_suite(suite: Suite) -> Plan:
             resolved[run.config.backbone] = _resolve(run.config.backbone)
     dataset = locate(suite.base.data, listed)
     runs = tuple(_planned(run.parts, run.config, dataset, resolved[run.config.backbone]) for run in suite.runs)
-    renamed = tuple(_renamed(run, suite.base.name) for run in runs)
-    return Plan(suite.base.name, dataset, renamed, renamed[suite.baseline])
+    renamed = tuple(_renamed(run, suite.name) for run in runs)
+    return Plan(suite.name, dataset, renamed, renamed[suite.baseline])
 
 
 def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:

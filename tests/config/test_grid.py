@@ -45,7 +45,7 @@ def test_a_suite_expands_in_the_order_of_its_axes(write):
         "focal(gamma=1.0) + uniform",
         "focal(gamma=1.0) + repeat_factor",
     ]
-    assert (suite.base.name, suite.baseline) == ("s", 0)
+    assert (suite.name, suite.baseline) == ("s", 0)
     assert suite.runs[4].config == load(
         write("x.yaml", DATA + "name: s\nloss: {name: focal, gamma: 1}\nsampler: repeat_factor\n")
     )
