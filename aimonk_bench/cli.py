@@ -19,7 +19,7 @@ from aimonk_bench.errors import RunFailed, UserError
 
 if TYPE_CHECKING:
     from aimonk_bench.console import Progress
-    from aimonk_bench.records.index import Collection
+    from aimonk_bench.records.suite import Collection
     from aimonk_bench.suite.clock import Clock
     from aimonk_bench.suite.plan import Plan
 
@@ -120,14 +120,14 @@ def _execute(
 ) -> Collection:
     """Execute a plan, print its table, and report where the seconds went."""
     from aimonk_bench.console import Progress
-    from aimonk_bench.records import index
+    from aimonk_bench.records import suite as suites
     from aimonk_bench.suite.runner import write_seconds
 
     folder = out or Path("experiments") / plan.name
     with Progress(quiet=quiet) as progress:
         execute(plan, folder, clock, progress)
     with clock("statistics"):
-        collection = index.collect(folder)
+        collection = suites.collect(folder)
         _print_table(collection, top)
     logger.info("results in %s", folder)
     write_seconds(folder, clock)
@@ -144,10 +144,10 @@ def table(
     top: Top = 20,
 ) -> None:
     """Print the summary of finished work again, from the saved predictions."""
-    from aimonk_bench.records import index
+    from aimonk_bench.records import suite as suites
     from aimonk_bench.reporting import summary
 
-    collections = [index.collect(folder) for folder in folders]
+    collections = [suites.collect(folder) for folder in folders]
     if form == "rich":
         for collection in collections:
             _print_table(collection, top)
@@ -181,7 +181,7 @@ def audit(
 
     from aimonk_bench.console import Progress, set_up_logging
     from aimonk_bench.records.files import dumps
-    from aimonk_bench.reporting.audit import content, rendering
+    from aimonk_bench.reporting import audit as report
     from aimonk_bench.suite import inspection
     from aimonk_bench.tables import TABLES
 
@@ -189,9 +189,9 @@ def audit(
     with Progress(quiet=quiet) as progress:
         findings = inspection.inspect(inspection.configured(config, TABLES, overrides or ()), progress)
     if form == "rich":
-        rendering.render(findings, Console())
+        report.render(findings, Console())
     else:
-        sys.stdout.write(dumps(content.content(findings)))
+        sys.stdout.write(dumps(report.content(findings)))
 
 
 @app.command("list")

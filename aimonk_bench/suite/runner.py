@@ -18,11 +18,11 @@ from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.data import transforms
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed, UserError
-from aimonk_bench.records import derived, index, run, suite
-from aimonk_bench.records.files import write_bytes, write_json, write_text
-from aimonk_bench.records.index import Collection
+from aimonk_bench.records import run, suite
+from aimonk_bench.records.files import atomic, write_bytes, write_csv, write_json, write_text
+from aimonk_bench.records.suite import Collection
 from aimonk_bench.reporting import figures, summary, table
-from aimonk_bench.reporting.notes import threshold_notes
+from aimonk_bench.reporting.words import threshold_notes
 from aimonk_bench.suite import artefacts, executors, missingness, tasks
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
@@ -96,7 +96,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
                 driver.execute(pending, folders)
             finally:
                 with clock("statistics"):
-                    collection = index.collect(folder)
+                    collection = suite.collect(folder)
                     write_summaries(collection)
                 with clock("plots"):
                     _draw_missingness(plan, collection)
@@ -241,10 +241,13 @@ class Driver:
                 logger.info("%s", note)
             predictions = artefacts.predictions(result.trained, dataset, labels, folds, config.train.seeds)
             with self._clock("files"):
-                run.write_environment(job.folder, artefacts.environment_json(job.planned, dataset.stored.engine))
-                run.write_data(job.folder, artefacts.data_json(job.planned, dataset, labels, folds, result.trained))
-                run.write_history(job.folder, result.trained.history)
-                run.write_predictions(job.folder, predictions)
+                environment = artefacts.environment_json(job.planned, dataset.stored.engine)
+                write_json(job.folder / run.ENVIRONMENT, environment)
+                data = artefacts.data_json(job.planned, dataset, labels, folds, result.trained)
+                write_json(job.folder / run.DATA, data)
+                write_csv(job.folder / run.HISTORY, result.trained.history)
+                with atomic(job.folder / run.PREDICTIONS) as partial_file:
+                    predictions.save(partial_file)
             task = partial(
                 tasks.score,
                 predictions,
@@ -262,9 +265,9 @@ class Driver:
             for note in threshold_notes(result.thresholds):
                 logger.info("%s", note)
             with self._clock("files"):
-                run.write_thresholds(job.folder, result.thresholds)
-                run.write_metrics(job.folder, result.scores)
-                run.write_reliability(job.folder, result.reliability)
+                write_json(job.folder / run.THRESHOLDS, result.thresholds.to_json())
+                write_json(job.folder / run.METRICS, result.scores.to_json())
+                write_csv(job.folder / run.RELIABILITY, result.reliability)
                 write_bytes(job.folder / run.LOSS_CURVE, result.loss_curve)
                 run.end(job.folder, artefacts.status(job.planned, "done", job.seconds))
 
@@ -301,7 +304,7 @@ def reason(error: Exception) -> str:
 def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
     """Write again what was deleted of a finished run and derives from its predictions and its history."""
     with clock("files"):
-        derived.restore(run.read(folder))
+        run.read(folder).restore()
     if (folder / run.LOSS_CURVE).exists():
         return
     with clock("plots"):

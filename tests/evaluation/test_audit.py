@@ -24,8 +24,8 @@ from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation import duplicates, label_counts, missing_dependence, probe
 from aimonk_bench.evaluation.missing_dependence import Dependence
 from aimonk_bench.evaluation.suspects import SUSPECTS, suspects
-from aimonk_bench.reporting.audit import rendering
-from aimonk_bench.reporting.audit.findings import findings
+from aimonk_bench.reporting import audit as report
+from aimonk_bench.reporting.findings import findings
 from aimonk_bench.suite import inspection
 from aimonk_bench.tables import TABLES
 
@@ -339,7 +339,7 @@ def test_findings_of_many_attributes_and_many_copies(workplace: Path, tmp_path: 
     assert "of 30 pairs" in by_kind["duplicates_disagree"]
     assert "more" in by_kind["duplicates_disagree"]  # of thirty attributes a sentence names eight
     out = io.StringIO()
-    rendering.render(result, Console(file=out, width=80))
+    report.render(result, Console(file=out, width=80))
     assert "420 more pairs" in out.getvalue()
     assert "no label is NA" in out.getvalue()
     assert "a hold-out" in out.getvalue()
@@ -408,7 +408,7 @@ def test_audit_shows_everything_at_any_width(faulty: Path) -> None:
     result = inspection.inspect(inspection.configured(faulty, TABLES, []), lambda *_: None)
     for width in (40, 80, 120, 200):
         out = io.StringIO()
-        rendering.render(result, Console(file=out, width=width))
+        report.render(result, Console(file=out, width=width))
         lines = out.getvalue().splitlines()
         assert max(cell_len(line) for line in lines) <= width
         assert "…" not in out.getvalue()
@@ -418,7 +418,7 @@ def test_audit_shows_everything_at_any_width(faulty: Path) -> None:
         assert ("leftout" in text) == (width == 40)
     for width in range(40, 100):  # columns leave before a head is broken
         out = io.StringIO()
-        rendering.render(result, Console(file=out, width=width))
+        report.render(result, Console(file=out, width=width))
         assert "\nattribute " in out.getvalue(), width
 
 
