@@ -10,7 +10,7 @@ import numpy as np
 
 from aimonk_bench.backbones.features import FeatureMatrix
 from aimonk_bench.config.fields import DataConfig, HideConfig, Holdout, KFold
-from aimonk_bench.data import image_files, splits, truth
+from aimonk_bench.data import image_files, label_file, splits
 from aimonk_bench.data.hiding import hide
 from aimonk_bench.data.image_files import ImageFile, Skipped
 from aimonk_bench.data.labels import LabelFile, Labels
@@ -46,10 +46,9 @@ def locate(data: DataConfig, listed: LabelFile) -> Dataset:
     Raises:
         UserError: images are missing and not to be skipped, or the truth is wrong.
     """
-    true_labels = truth.load(data, listed)
+    truth = label_file.load_truth(data, listed)
     images, skipped = image_files.locate(listed, data.images, data.on_bad_image)
-    fingerprint = truth.fingerprint(image_files.fingerprint(listed, images), true_labels)
-    return Dataset(listed, images, skipped, fingerprint, true_labels)
+    return Dataset(listed, images, skipped, image_files.fingerprint(listed, images, truth), truth)
 
 
 @dataclass(frozen=True, eq=False)

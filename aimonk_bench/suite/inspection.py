@@ -33,7 +33,7 @@ def configured(path: Path, tables: Tables, overrides: Sequence[str]) -> Config:
     """
     if loader.is_suite(path):
         suite = loader.load_suite(path, tables, overrides)
-        return suite.runs[suite.baseline].config.model_copy(update={"name": suite.name})
+        return suite.runs[suite.baseline].config
     return loader.load(path, tables, overrides)
 
 

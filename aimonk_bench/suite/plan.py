@@ -20,7 +20,7 @@ from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
 from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, KFold, Tables, TrainConfig
 from aimonk_bench.config.grid import Suite
-from aimonk_bench.data import image_files, label_file, splits, truth
+from aimonk_bench.data import image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
@@ -130,10 +130,10 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         runs = [(config.name, config)]
     listed = checked_labels([run for _, run in runs])
     unreadable = image_files.unreadable(zip(listed.ids, listed.lines.tolist(), strict=True), config.data.images)
-    absent = [f"{listed.path}:{item.line}: {image_files.message(item, config.data.images)}" for item in unreadable]
+    absent = [f"{listed.path}:{line}: {text}" for line, text in unreadable]
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=image_files.SHOWN)
-    true_labels = truth.load(config.data, listed)
+    true_labels = label_file.load_truth(config.data, listed)
     heads = sum(trainings(run) * len(run.train.seeds) * _folds(run) for _, run in runs)
     lines = [
         f"{path} is valid.",
