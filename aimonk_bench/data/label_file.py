@@ -77,7 +77,8 @@ def load_truth(data: DataConfig, listed: LabelFile) -> Labels | None:
     """The truth about the images of a label file.
 
     The truth has the format of a label file, and the same keys of ``data`` say how to read it; its attributes are those
-    of the label file. It may leave images out, and values missing.
+    of the label file. It may leave images out, and values missing. It needs no group column: groups are those of the
+    label file.
 
     Args:
         data: whose ``truth`` is read.
@@ -93,7 +94,7 @@ def load_truth(data: DataConfig, listed: LabelFile) -> Labels | None:
     if data.truth is None:
         return None
     attributes = list(listed.labels.attributes)
-    changed = {"labels": data.truth, "truth": None, "attributes": attributes, "on_bad_image": "skip"}
+    changed = {"labels": data.truth, "truth": None, "attributes": attributes, "group": None, "on_bad_image": "skip"}
     truth = load(data.model_copy(update=changed))
     row_of = {relative_path(name): row for row, name in enumerate(listed.ids)}
     rows = [row_of.get(relative_path(name)) for name in truth.ids]
