@@ -1,9 +1,10 @@
 """Elementwise losses, and beside each one its derivative by the logits.
 
-    value(logits, targets, **options) -> [H, B, A]
-    grad(logits, targets, **options)  -> [H, B, A]
+    value(logits, targets, **options) -> [..., H, B, A]
+    grad(logits, targets, **options)  -> [..., H, B, A]
 
-Both are elementwise: no mask, no mean, at least float32. A loss that wants class counts also has the parameters
+Both are elementwise: no mask, no mean, at least float32. Batches of several steps may come first, so that axes are
+counted from the end. A loss that wants class counts also has the parameters
 ``positives`` (n1) and ``negatives`` (n0), both [H, 1, A]: the observed labels among a head's training rows. A numeric
 option may be a tensor [H, 1, 1], one value per head. A loss without a derivative here is differentiated by torch, which
 takes about twice as long.

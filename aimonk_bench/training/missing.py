@@ -2,9 +2,10 @@
 
     fill(labels, logits, epoch, ..., **options) -> (targets, weights, override or None)
 
-``labels`` are `Labels` of tensors [H, B, A]; ``logits`` are [H, B, A]; epochs count from 1. ``targets`` and ``weights``
-are [H, B, A]; where a label is observed they are the label and 1. ``override`` [H, B, A] replaces the loss where the
-label is missing. A policy never calls the loss and never reads a target that is not observed.
+``labels`` are `Labels` of tensors [..., H, B, A]; ``logits`` are [..., H, B, A]; epochs count from 1. ``targets`` and
+``weights`` have the same shape; where a label is observed they are the label and 1. ``override``, of the same shape,
+replaces the loss where the label is missing. Batches of several steps may come first: a policy counts its axes from
+the end. A policy never calls the loss and never reads a target that is not observed.
 
 ==================  =====================================================================  =================
 name                what a missing label becomes                                           source

@@ -27,8 +27,10 @@ NEGATIVES = torch.tensor([[[1.0, 3, 0]], [[3, 4, 1]]], dtype=torch.float64)
 TABLE = LOSSES | SET_LOSSES
 PAIRS = [*itertools.product(MISSING, TABLE)]
 REFUSED = {
-    *itertools.product(["entropy", "selective"], SET_LOSSES),
-    *itertools.product(["smooth_negative", "self_trained"], ["two_way", "zlpr"]),
+    (policy, loss)
+    for policy, loss in itertools.product(MISSING, SET_LOSSES)
+    if declared(MISSING[policy], "overrides")
+    or (declared(MISSING[policy], "soft_targets") and declared(SET_LOSSES[loss], "hard_targets"))
 }
 
 each_policy = pytest.mark.parametrize("policy", MISSING)
@@ -148,17 +150,17 @@ def test_every_policy_has_an_oracle():
 
 
 @declares(soft_targets=True)
-def prevalence(labels, logits, epoch, positives, negatives, *, least: float = 0.0):
+def added_by_a_user(labels, logits, epoch, positives, negatives, *, least: float = 0.0):
     """A missing label is the observed share of positives: a policy as a user would add it."""
     share = (positives / (positives + negatives).clamp(min=1)).clamp(min=least)
     targets = torch.where(labels.observed, labels.targets, share.to(labels.targets.dtype))
     return targets, torch.ones_like(targets), None
 
 
-@pytest.fixture(params=[*MISSING, "prevalence"])
+@pytest.fixture(params=[*MISSING, "added_by_a_user"])
 def entry(request, monkeypatch):
     """The name of each policy; one of them is added to the table by a single line."""
-    monkeypatch.setitem(MISSING, "prevalence", prevalence)
+    monkeypatch.setitem(MISSING, "added_by_a_user", added_by_a_user)
     return request.param
 
 
@@ -209,7 +211,7 @@ def test_a_policy_goes_with_a_loss_or_is_refused_by_name_with_a_way_out(entry, n
             assert word in problem
         for instead in problem.partition("use missing: ")[2].partition(";")[0].split(", "):
             check_combination(Spec(name), Spec(instead))
-        assert (entry, name) in REFUSED or entry == "prevalence"
+        assert (entry, name) in REFUSED or entry == "added_by_a_user"
         return
     assert (entry, name) not in REFUSED
     made = objective(name, entry)
@@ -405,6 +407,14 @@ def test_a_set_loss_gets_the_targets_and_weights_of_the_policy(policy, name, epo
 
 
 # --- the objective ----------------------------------------------------------------------------------------------------
+
+
+def test_losses_of_their_own_and_soft_targets_are_refused_where_a_set_loss_has_no_place_for_them():
+    assert REFUSED >= {
+        *itertools.product(["entropy", "selective"], SET_LOSSES),
+        *itertools.product(["smooth_negative", "self_trained"], ["two_way", "zlpr"]),
+    }
+    assert not any(loss == "sigmoid_f1" for policy, loss in REFUSED if policy in ("smooth_negative", "self_trained"))
 
 
 @pytest.mark.parametrize(("policy", "name"), [pair for pair in PAIRS if pair not in REFUSED])
