@@ -14,7 +14,7 @@ from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.metrics import macro
 from aimonk_bench.evaluation.numbers import Array, Number, Numbers
 from aimonk_bench.evaluation.predictions import ROWS, Predictions, agree
-from aimonk_bench.evaluation.resampling import DRAWS, swaps
+from aimonk_bench.evaluation.resampling import DRAWS, exchanged_sums
 from aimonk_bench.evaluation.thresholds import Thresholds
 
 Run = tuple[Predictions, Thresholds]
@@ -99,8 +99,8 @@ def paired(
         reference: the name of one of them.
         covered: [A] bool, the attributes of the macro.
         margin: of macro F1, for "equivalent".
-        draws: number of swaps.
-        seed: of the swaps, which are the same for every run.
+        draws: number of permutations.
+        seed: of the permutations, which are the same for every run.
     """
     base = runs[reference]
     reasons = {name: _untestable(run, base, covered) for name, run in runs.items() if name != reference}
@@ -109,7 +109,7 @@ def paired(
         name: _with_macro(_f1(_by_group(run).sum(axis=0), run.labels.positive.sum(axis=0)), covered)
         for name, run in runs.items()
     }
-    image_variances = _swap_variances([runs[name] for name in tested], base, covered, draws, seed)
+    image_variances = _permutation_variances([runs[name] for name in tested], base, covered, draws, seed)
     freedom = max(len(np.unique(base.group)) - 1, 1)
     tests = {
         name: _welch(f1[name], f1[reference], base.variance_factor * variance, freedom)
@@ -198,13 +198,14 @@ def _by_group(run: Decisions) -> Array:
     return np.stack([counts.true_positive, counts.accepted], axis=2).swapaxes(0, 1)
 
 
-def _swap_variances(
+def _permutation_variances(
     runs: Sequence[Decisions], reference: Decisions, covered: Array, draws: int, seed: int
 ) -> Iterator[Array]:
-    """For each run the mean square, over the swaps, of the differences of each attribute and of the macro: [A + 1].
+    """For each run the mean square, over permutations, of the differences of each attribute and of the macro: [A + 1].
 
-    The mean difference over all swaps is 0: every swap has its opposite. Seed i of a run exchanges with seed i of the
-    reference; if they have different numbers of seeds, both are repeated up to the least common multiple.
+    A permutation exchanges the decisions of the two runs on some duplicate groups. The mean difference over all
+    permutations is 0, because each has its opposite. Seed i of a run exchanges with seed i of the reference; if they
+    have different numbers of seeds, both are repeated up to the least common multiple.
     """
     base, positive = _by_group(reference), reference.labels.positive.sum(axis=0)
     seeds, attributes = len(reference.accepted), len(covered)
@@ -214,7 +215,7 @@ def _swap_variances(
         pairs = [_aligned(_by_group(run), base) for run in runs[start : start + step]]
         differences = [(one - other).reshape(len(base), -1) for one, other in pairs]
         ends = np.cumsum([columns.shape[1] for columns in differences])
-        moved = np.split(swaps(np.concatenate(differences, axis=1), draws, seed), ends[:-1], axis=1)
+        moved = np.split(exchanged_sums(np.concatenate(differences, axis=1), draws, seed), ends[:-1], axis=1)
         for (one, other), counts in zip(pairs, moved, strict=True):
             exchanged = _exchanged(one.sum(axis=0), other.sum(axis=0), counts, positive)
             yield np.square(_with_macro(exchanged, covered)).mean(axis=0)

@@ -48,7 +48,7 @@ class Decisions:
     Attributes:
         accepted: [S, R, A] bool, predicted positive, also where no label is observed.
         labels: [R, A].
-        group: [R]; rows of one group are resampled, swapped and permuted together.
+        group: [R]; rows of one group are resampled and permuted together.
         fold: [R]; fold 0 alone is a hold-out.
         image_id: [R].
     """

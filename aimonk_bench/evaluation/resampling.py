@@ -37,8 +37,8 @@ def labellings(columns: Array, probability: Array, draws: int, seed: int) -> Arr
     return _products(columns, draws, seed, labels)
 
 
-def swaps(differences: Array, draws: int, seed: int) -> Array:
-    """Sums over the groups that a fair coin picks: [G, C] -> [draws, C]."""
+def exchanged_sums(differences: Array, draws: int, seed: int) -> Array:
+    """Sums over the groups that a random permutation exchanges, each with probability 1/2: [G, C] -> [draws, C]."""
 
     def coins(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
         return rng.integers(2, size=shape, dtype=np.int8)

@@ -26,7 +26,7 @@ from aimonk_bench.evaluation.scores import REVISION, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.evaluation.verdict import Signal
 
-SEED = 0  # of every resample, swap and permutation: the same for every run and every call
+SEED = 0  # of every resample and permutation: the same for every run and every call
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.comparison import (
-    _swap_variances,
+    _permutation_variances,
     _welch,
     chosen,
     holm,
@@ -64,14 +64,14 @@ def seed_f1(run: Decisions) -> np.ndarray:
 
 
 def enumerated(one: Decisions, other: Decisions, covered: np.ndarray) -> np.ndarray:
-    """Standard deviation over every swap of whole groups, of each attribute's difference and of their mean."""
+    """Standard deviation over every exchange of whole groups, of each attribute's difference and of their mean."""
     names = np.unique(one.group)
     times = np.lcm(len(one.accepted), len(other.accepted))
     a, b = (np.concatenate([x.accepted] * (times // len(x.accepted))) for x in (one, other))
     result = []
     for coins in itertools.product([False, True], repeat=len(names)):
-        swap = np.isin(one.group, names[list(coins)])[:, None]
-        counts = [np.where(swap, second, first) & one.labels.observed for first, second in ((a, b), (b, a))]
+        exchanged = np.isin(one.group, names[list(coins)])[:, None]
+        counts = [np.where(exchanged, second, first) & one.labels.observed for first, second in ((a, b), (b, a))]
         f1 = [
             (2 * (x & one.labels.positive).sum(axis=1) / (x.sum(axis=1) + one.labels.positive.sum(axis=0))).mean(axis=0)
             for x in counts
@@ -94,7 +94,7 @@ def test_holm_leaves_out_what_was_not_tested() -> None:
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(1, 1), (3, 3), (2, 3)])
-def test_swaps_are_those_of_the_full_enumeration(
+def test_permutations_are_those_of_the_full_enumeration(
     ours: int, theirs: int, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
     group = np.append(np.arange(12), [0, 0, 5, 11])
@@ -102,18 +102,18 @@ def test_swaps_are_those_of_the_full_enumeration(
     other = dataclasses.replace(one, accepted=rng.random((theirs, *one.labels.shape)) < 0.5)
     covered = np.array([True, False, True])
     expected = enumerated(one, other, covered)
-    (drawn,) = _swap_variances([one], other, covered, 4000, 0)
+    (drawn,) = _permutation_variances([one], other, covered, 4000, 0)
     assert np.sqrt(drawn) == pytest.approx(expected, rel=0.05)
 
     every = np.array(list(itertools.product([0, 1], repeat=12)))
     monkeypatch.setattr(
-        "aimonk_bench.evaluation.comparison.swaps", lambda differences, draws, seed: every @ differences
+        "aimonk_bench.evaluation.comparison.exchanged_sums", lambda differences, draws, seed: every @ differences
     )
-    (exact,) = _swap_variances([one], other, covered, 4096, 0)
+    (exact,) = _permutation_variances([one], other, covered, 4096, 0)
     assert np.sqrt(exact) == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_group_swaps_as_a_whole(rng: np.random.Generator) -> None:
+def test_a_group_is_exchanged_as_a_whole(rng: np.random.Generator) -> None:
     """Four copies of every image in one group are worth one image; as groups of their own they are worth more."""
     one = at_random(rng, 2, np.arange(40))
     other = dataclasses.replace(one, accepted=one.accepted ^ (rng.random(one.labels.shape) < 0.4))
@@ -123,7 +123,7 @@ def test_a_group_swaps_as_a_whole(rng: np.random.Generator) -> None:
             rows = np.repeat(np.arange(40), copies)
             return decisions(x.accepted[:, rows], x.labels[rows], group)
 
-        (result,) = _swap_variances([repeated(one)], repeated(other), ALL[:3], 2000, 0)
+        (result,) = _permutation_variances([repeated(one)], repeated(other), ALL[:3], 2000, 0)
         return result
 
     single = variance(1, np.arange(40))
@@ -167,7 +167,7 @@ def test_the_whole_from_its_parts() -> None:
         difference = f1[name].mean(axis=0) - f1["b"].mean(axis=0)
         assert delta.attribute_value == pytest.approx(difference)
         assert delta.value == pytest.approx(difference[covered].mean())
-        (images,) = _swap_variances([suite[name]], suite["b"], covered, 2000, 0)
+        (images,) = _permutation_variances([suite[name]], suite["b"], covered, 2000, 0)
         seeds = [f1[x][:, covered].mean(axis=1).var(ddof=1) / 3 for x in (name, "b")]
         squared = (1 + 3 / 2) * images[-1] + sum(seeds)  # three folds
         assert delta.high - delta.low > 2 * 1.96 * np.sqrt(squared)
