@@ -23,21 +23,26 @@ HIDING = 0x4849  # second word of the seed of hiding: other random numbers than 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The rows of a label file and the image file of each.
+    """N listed images and their labels, in label-file order.
 
     Attributes:
-        listed: the N rows of the label file.
-        images: [N] None where the image is missing.
-        skipped: those missing images.
-        fingerprint: hex digest of ids, observed targets, image hashes and the truth, where there is one.
+        listed: the rows of the label file that belong to the images.
+        images: [N] their files.
+        skipped: listed images that are left out.
+        fingerprint: hex digest of all listed ids, observed targets and image hashes, and of the truth if there is one.
         truth: [N, A], observed where the truth file states the label; None without such a file.
     """
 
     listed: LabelFile
-    images: list[ImageFile | None]
+    images: list[ImageFile]
     skipped: list[Skipped]
     fingerprint: str
     truth: Labels | None
+
+    @property
+    def labels(self) -> Labels:
+        """The labels [N, A]."""
+        return self.listed.labels
 
 
 def locate(data: DataConfig, listed: LabelFile) -> Dataset:
@@ -47,9 +52,12 @@ def locate(data: DataConfig, listed: LabelFile) -> Dataset:
         UserError: images are missing and not to be skipped, or the truth is wrong.
     """
     true_labels = truth.load(data, listed)
-    images, skipped = image_files.locate(listed, data.images, data.on_bad_image)
-    fingerprint = truth.fingerprint(image_files.fingerprint(listed, images), true_labels)
-    return Dataset(listed, images, skipped, fingerprint, true_labels)
+    files, skipped = image_files.locate(listed, data.images, data.on_bad_image)
+    fingerprint = truth.fingerprint(image_files.fingerprint(listed, files), true_labels)
+    present = np.flatnonzero([file is not None for file in files])
+    images = [file for file in files if file is not None]
+    true_labels = None if true_labels is None else true_labels[present]
+    return Dataset(listed.subset(present), images, skipped, fingerprint, true_labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,33 +74,20 @@ class SplitLabels:
 
 
 @dataclass(frozen=True, eq=False)
-class EncodedDataset:
-    """The N images that can be used, in label-file order, and their features.
+class EncodedDataset(Dataset):
+    """A data set whose N images can be decoded, and their features.
 
     Attributes:
-        listed: their rows of the label file.
         groups: [N] group numbers; a split never cuts a group.
-        skipped: listed images that are left out.
-        fingerprint: of the whole data set.
         stored: output of the frozen layers, index [V, N].
         pooled: pooled features of the pretrained network; the same matrix if all its layers are frozen.
-        truth: [N, A], observed where the truth file states the label; None without such a file.
     """
 
-    listed: LabelFile
     groups: np.ndarray
-    skipped: list[Skipped]
-    fingerprint: str
     stored: FeatureMatrix
     pooled: FeatureMatrix
-    truth: Labels | None
     _splits: dict[Holdout | KFold, list[Fold]] = field(default_factory=dict)
     _probes: dict[tuple[int, bytes], np.ndarray] = field(default_factory=dict)
-
-    @property
-    def labels(self) -> Labels:
-        """The labels [N, A]."""
-        return self.listed.labels
 
     def folds(self, scheme: Holdout | KFold) -> list[Fold]:
         """The folds of a split, computed once.
