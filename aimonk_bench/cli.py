@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,8 +19,6 @@ from aimonk_bench.suite.clock import Clock
 
 if TYPE_CHECKING:
     from aimonk_bench.records.index import Collection
-    from aimonk_bench.suite.plan import Plan
-    from aimonk_bench.suite.tasks import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -76,14 +74,7 @@ def run(
     context: typer.Context, config: ConfigFile, overrides: Overrides = None, out: Out = None, quiet: Quiet = False
 ) -> None:
     """Run one experiment and print its table."""
-    from aimonk_bench.config import loader
-    from aimonk_bench.suite import plan, runner
-    from aimonk_bench.tables import TABLES
-
-    clock: Clock = context.obj
-    with clock("plan"):
-        planned = plan.plan_run(loader.load(config, TABLES, overrides or ()))
-    _execute(runner.execute_run, planned, out, clock)
+    _execute(context.obj, "run", config, overrides, out)
 
 
 @app.command()
@@ -96,34 +87,40 @@ def suite(
     quiet: Quiet = False,
 ) -> None:
     """Run every combination of a suite and print the table; finished runs are not run again."""
-    from aimonk_bench.config import loader
-    from aimonk_bench.suite import plan, runner
-    from aimonk_bench.tables import TABLES
-
-    clock: Clock = context.obj
-    with clock("plan"):
-        planned = plan.plan_suite(loader.load_suite(config, TABLES, overrides or ()))
-    collection = _execute(runner.execute_suite, planned, out, clock, top)
+    collection = _execute(context.obj, "suite", config, overrides, out, top)
     if collection.failed:
         raise typer.Exit(SOME_FAILED if collection.finished else FAILED)
 
 
 def _execute(
-    execute: Callable[[Plan, Path, Clock, Progress], None], plan: Plan, out: Path | None, clock: Clock, top: int = 20
+    clock: Clock,
+    verb: Literal["run", "suite"],
+    config: Path,
+    overrides: list[str] | None,
+    out: Path | None,
+    top: int = 20,
 ) -> Collection:
-    """Execute a plan, print its table, and report where the seconds went."""
+    """Plan and execute a YAML file, print its table, and report where the seconds went."""
+    from aimonk_bench.config import loader
     from aimonk_bench.console import Progress
     from aimonk_bench.records import index
-    from aimonk_bench.suite.runner import write_seconds
+    from aimonk_bench.suite import plan, runner
+    from aimonk_bench.tables import TABLES
 
-    folder = out or Path("experiments") / plan.name
+    with clock("plan"):
+        if verb == "run":
+            planned = plan.plan_run(loader.load(config, TABLES, overrides or ()))
+        else:
+            planned = plan.plan_suite(loader.load_suite(config, TABLES, overrides or ()))
+    folder = out or Path("experiments") / planned.name
+    execute = runner.execute_run if verb == "run" else runner.execute_suite
     with Progress() as progress:
-        execute(plan, folder, clock, progress)
+        execute(planned, folder, clock, progress)
     with clock("statistics"):
         collection = index.collect(folder)
         _print_table(collection, top)
     logger.info("results in %s", folder)
-    write_seconds(folder, clock)
+    runner.write_seconds(folder, clock)
     return collection
 
 

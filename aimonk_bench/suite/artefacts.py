@@ -88,8 +88,8 @@ def environment_json(planned: PlannedRun, engine: str) -> dict[str, Any]:
         "source": weights.source,
         "file": weights.file and str(weights.file),
         "sha256": weights.sha256,
-        "licence": weights.licence,
-        "non_commercial": weights.non_commercial,
+        "licence": weights.entry.licence,
+        "non_commercial": weights.entry.non_commercial,
         "freeze": planned.encoder.freeze,
     }
     return environment.environment(facts, engine, pick_device(planned.config.train.device))

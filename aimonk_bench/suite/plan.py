@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import logging
 import math
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from aimonk_bench import registry
@@ -22,7 +23,7 @@ from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config
 from aimonk_bench.config.grid import Suite, SuiteRun
 from aimonk_bench.data import image_files, label_file, splits, truth
 from aimonk_bench.data.labels import LabelFile
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, check_all
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
 from aimonk_bench.reporting.words import count, run_name
 from aimonk_bench.suite.dataset import Dataset, locate
@@ -33,6 +34,8 @@ from aimonk_bench.training.recipe import Recipe, check
 from aimonk_bench.training.samplers import SAMPLERS
 from aimonk_bench.training.schedules import SCHEDULES
 from aimonk_bench.training.set_losses import SET_LOSSES
+
+logger = logging.getLogger(__name__)
 
 ENTRIES: dict[str, registry.Table] = {  # key of a config -> the table of what it names
     "loss": LOSSES | SET_LOSSES,
@@ -116,6 +119,8 @@ def plan_suite(suite: Suite) -> Plan:
 
 def _plan(suite: Suite, *, weights_required: bool) -> Plan:
     listed = checked_labels([run.config for run in suite.runs])
+    for note in listed.notes:
+        logger.info("%s: %s", listed.path, note)
     backbones = dict.fromkeys(run.config.backbone for run in suite.runs)
     resolved = {backbone: _resolve(backbone, required=weights_required) for backbone in backbones}
     dataset = locate(suite.base.data, listed)
@@ -193,21 +198,16 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
         UserError: it is wrong, or options or splits of the configs do not go with it.
     """
     listed = label_file.load(configs[0].data)
-    problems: list[str] = []
-    for config in configs:
-        try:
-            check(Recipe.of(config), len(listed.labels.attributes))
-        except UserError as error:
-            problems += error.problems
+    recipes = [Recipe.of(config) for config in configs]
     # images with equal bytes may join further groups, which the run itself checks
     groups = splits.components(listed.ids, listed.groups)
-    for scheme in dict.fromkeys(config.split for config in configs):
-        try:
-            splits.check(scheme, len(set(groups.tolist())))
-        except UserError as error:
-            problems += error.problems
-    if problems:
-        raise UserError(list(dict.fromkeys(problems)))
+    count_of_groups = len(set(groups.tolist()))
+    check_all(
+        [
+            *(partial(check, recipe, len(listed.labels.attributes)) for recipe in recipes),
+            *(partial(splits.check, split, count_of_groups) for split in dict.fromkeys(c.split for c in configs)),
+        ]
+    )
     return listed
 
 

@@ -48,7 +48,6 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
         RunFailed: with the reason, which also stands in ``status.json``.
     """
     planned = plan.baseline
-    _log_notes(plan.dataset)
     with alone(folder):
         if run.claim(folder, planned.id, planned.text):
             logger.info("already done: %s in %s", planned.id, folder)
@@ -76,7 +75,6 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
     Raises:
         UserError: the folder holds something else, or an image cannot be decoded; nothing is written.
     """
-    _log_notes(plan.dataset)
     with alone(folder):
         suite.claim(folder)
         folders = {planned.id: folder / suite.RUNS / planned.id for planned in plan.runs}
@@ -312,8 +310,3 @@ def alone(folder: Path) -> Iterator[None]:
             yield
     except filelock.Timeout as error:
         raise UserError(f"{folder}: another process is writing there") from error
-
-
-def _log_notes(dataset: Dataset) -> None:
-    for note in dataset.listed.notes:
-        logger.info("%s: %s", dataset.listed.path, note)
