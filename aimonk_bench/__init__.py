@@ -1,3 +1,3 @@
 """aimonk_bench: benchmark recipes for partly labelled, skewed, multi-label images."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

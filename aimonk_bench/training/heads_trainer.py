@@ -20,6 +20,7 @@ from aimonk_bench.training import optimizers, tuning
 from aimonk_bench.training.batches import EpochBatches, Features
 from aimonk_bench.training.fit import EpochCounter, Stage, fit_stages, torch_threads
 from aimonk_bench.training.heads import Heads
+from aimonk_bench.training.objective import BlockLoss
 from aimonk_bench.training.optimizers import OPTIMIZERS
 from aimonk_bench.training.outcome import Trained, assemble
 from aimonk_bench.training.recipe import Recipe, TrainingData, check
@@ -28,6 +29,7 @@ from aimonk_bench.training.state import FitState
 from aimonk_bench.training.tuning import Tuning
 
 CHUNK_BYTES = 16 << 20  # features gathered at once for validation and test rows
+BLOCK_ELEMENTS = 1 << 20  # labels of consecutive batches that are gathered and filled at once
 
 
 def train_heads(
@@ -105,35 +107,42 @@ class StackedHeads:
 
     def train_epoch(self, epoch: int, batches: EpochBatches) -> Tensor:
         """Take the T steps of an epoch: losses [T, H]."""
+        stack = self._stack
+        size = max(1, BLOCK_ELEMENTS // (stack.heads * batches.images[0, 0].size * stack.attributes))
+        blocks = (slice(start, start + size) for start in range(0, stack.steps, size))
+        return torch.cat([self._train_block(epoch, block, batches) for block in blocks])
+
+    def _train_block(self, epoch: int, block: slice, batches: EpochBatches) -> Tensor:
+        """Take some of the steps of an epoch: losses [T', H]."""
         stack, config = self._stack, self._stack.recipe.train
-        images = torch.from_numpy(batches.images).to(stack.device)
-        rows = torch.from_numpy(self._index[batches.views, batches.images]).to(stack.device)
-        losses = torch.empty(stack.steps, stack.heads, dtype=stack.dtype, device=stack.device)
-        first, total = (epoch - 1) * stack.steps, config.epochs * stack.steps
-        for step in range(stack.steps):
+        images = torch.from_numpy(batches.images[block]).to(stack.device)
+        rows = torch.from_numpy(self._index[batches.views[block], batches.images[block]]).to(stack.device)
+        loss = BlockLoss(self._objective, self._labels_of(images), epoch, self._teacher_of(images))
+        first, total = (epoch - 1) * stack.steps + block.start, config.epochs * stack.steps
+        for step in range(len(images)):
             features = self._features.take(rows[step])
-            logits = self._heads.logits(features)
-            labels, teacher = self._gather(images[step])
-            losses[step], by_logits = self._objective.value_and_grad(logits, labels, epoch, teacher)
-            gradients = self._heads.gradients(by_logits, features)
+            gradients = self._heads.gradients(loss.grad(step, self._heads.logits(features)), features)
             if config.clip is not None:
                 optimizers.clip(gradients, config.clip)
             self._move(gradients, stack.schedule(first + step, total))
-        return losses
+        return loss.values()
 
-    def _gather(self, images: Tensor) -> tuple[Labels, Tensor | None]:
-        """Labels and teacher's probabilities of images [J, B], both [H, B, A]."""
-        points, flat = self._stack.points, images.flatten()
+    def _labels_of(self, images: Tensor) -> Labels:
+        """Labels [T', H, B, A] of images [T', J, B]."""
+        flat = images.flatten()
 
         def gather(table: Tensor) -> Tensor:
             of_jobs = table.index_select(0, flat).view(*images.shape, -1)
-            return of_jobs if points == 1 else of_jobs.repeat_interleave(points, 0)
+            return of_jobs if self._stack.points == 1 else of_jobs.repeat_interleave(self._stack.points, 1)
 
-        labels = Labels(gather(self._labels.targets), gather(self._labels.observed))
+        return Labels(gather(self._labels.targets), gather(self._labels.observed))
+
+    def _teacher_of(self, images: Tensor) -> Tensor | None:
+        """The teacher's probabilities [T', H, B, A] for images [T', J, B]."""
         if self._teacher is None:
-            return labels, None
+            return None
         heads = torch.arange(self._stack.heads, device=images.device)[:, None]
-        return labels, self._teacher[heads, images.long().repeat_interleave(points, 0)]
+        return self._teacher[heads, images.long().repeat_interleave(self._stack.points, 1)]
 
     def predict(self, fold: int, rows: np.ndarray) -> Tensor:
         """Logits [H/F, R, A] of unaugmented images by the heads of a fold."""

@@ -42,6 +42,8 @@ class Objective:
 
     Attributes:
         loss: (logits, targets) -> [H, B, A], or (logits, targets, weights) -> [H] for a set loss.
+        gradient: (logits, targets) -> [H, B, A], the derivative of the loss; None where torch differentiates.
+        labels_only: whether the policy reads neither logits nor the epoch.
     """
 
     def __init__(
@@ -58,10 +60,11 @@ class Objective:
         policy = MISSING[missing.name]
         self.loss = bind(functools.partial(built.func, **options), **counts)
         self._is_set_loss = loss.name in SET_LOSSES
+        self.labels_only = declared(policy, "labels_only", False)
         self._policy = bind(registry.build("missing-label policy", MISSING, missing), **counts)
         self._wants_teacher, self._ranks_losses = takes(policy, "teacher"), takes(policy, "negative_loss")
         gradient = None if declared(policy, "overrides") else GRADIENTS.get(built.func)
-        self._gradient = gradient and bind(functools.partial(gradient, **options), **counts)
+        self.gradient = gradient and bind(functools.partial(gradient, **options), **counts)
 
     def fill(self, labels: Labels, logits: Tensor | None, epoch: int = 1, teacher: Tensor | None = None) -> Filled:
         """What the policy makes of the labels: (targets, weights, override or None), each [H, B, A].
@@ -89,7 +92,7 @@ class Objective:
         self, logits: Tensor, labels: Labels, epoch: int, teacher: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The loss of each head [H] and its derivative by the logits [H, B, A], by formula where the loss has one."""
-        if self._gradient is None:
+        if self.gradient is None:
             with torch.enable_grad():
                 leaf = logits.detach().requires_grad_()
                 value = self(leaf, labels, epoch, teacher)
@@ -97,7 +100,49 @@ class Objective:
             return value.detach(), gradient
         targets, weights, _ = self.fill(labels, logits, epoch, teacher)
         share = shares(weights)
-        return (self.loss(logits, targets) * share).sum((-2, -1)), self._gradient(logits, targets) * share
+        return (self.loss(logits, targets) * share).sum((-2, -1)), self.gradient(logits, targets) * share
+
+
+class BlockLoss:
+    """The losses of T' batches in a row, and their derivatives one batch after the other.
+
+    Where the loss has a formula for its derivative and the policy reads labels only, all labels are filled at once and
+    all losses are computed at once: a step computes the derivative alone.
+
+    Args:
+        objective: of the heads.
+        labels: [T', H, B, A].
+        epoch: from 1.
+        teacher: [T', H, B, A] probabilities, or None.
+    """
+
+    def __init__(self, objective: Objective, labels: Labels, epoch: int, teacher: Tensor | None) -> None:
+        self._objective, self._labels, self._epoch, self._teacher = objective, labels, epoch, teacher
+        self._values: list[Tensor] = []
+        self._logits: list[Tensor] = []
+        self._at_once = objective.gradient is not None and objective.labels_only
+        if self._at_once:
+            self._targets, weights, _ = objective.fill(labels, None)
+            self._shares = shares(weights)
+
+    def grad(self, step: int, logits: Tensor) -> Tensor:
+        """The derivative of the losses of a batch by its logits, [H, B, A]; the batches come in order."""
+        if self._at_once and self._objective.gradient is not None:
+            self._logits.append(logits)
+            gradient: Tensor = self._objective.gradient(logits, self._targets[step]) * self._shares[step]
+            return gradient
+        labels = Labels(self._labels.targets[step], self._labels.observed[step])
+        teacher = None if self._teacher is None else self._teacher[step]
+        value, gradient = self._objective.value_and_grad(logits, labels, self._epoch, teacher)
+        self._values.append(value)
+        return gradient
+
+    def values(self) -> Tensor:
+        """The losses of all batches, each before its step: [T', H]."""
+        if not self._at_once:
+            return torch.stack(self._values)
+        values: Tensor = self._objective.loss(torch.stack(self._logits), self._targets)
+        return (values * self._shares).sum((-2, -1))
 
 
 def _conflict(loss: str, missing: str) -> str | None:
