@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -62,12 +61,13 @@ def locate(data: DataConfig, listed: LabelFile) -> Dataset:
 
 @dataclass(frozen=True, eq=False)
 class SplitLabels:
-    """The labels [N, A] as the training, validation and test rows of every fold show them.
+    """The folds of a split, and the labels [N, A] as training, validation and test rows of every fold show them.
 
     Targets are the same in all three; what is hidden from training is not observed in ``train``, and in ``val`` only if
     it is hidden from validation too. Test rows show every label.
     """
 
+    folds: list[Fold]
     train: Labels
     val: Labels
     test: Labels
@@ -99,16 +99,19 @@ class EncodedDataset(Dataset):
             self._splits[scheme] = splits.split(scheme, self.labels, self.groups)
         return self._splits[scheme]
 
-    def split_labels(self, hiding: HideConfig | None, folds: Sequence[Fold]) -> SplitLabels:
-        """The labels that each part of a split shows.
+    def split_labels(self, scheme: Holdout | KFold, hiding: HideConfig | None) -> SplitLabels:
+        """The folds of a split, and the labels that each of its parts shows.
 
         What is hidden does not depend on the split, except under the mechanism ``score``: there a label of a test row
         must not reach the training rows of its fold through the probe's scores, and so through what is hidden. The
         probe is therefore fitted on one test part at a time, and in a hold-out on all rows that are not tested.
+
+        Raises:
+            UserError: the split is impossible.
         """
-        labels = self.labels
+        folds, labels = self.folds(scheme), self.labels
         if hiding is None:
-            return SplitLabels(labels, labels, labels)
+            return SplitLabels(folds, labels, labels, labels)
         everything = np.arange(len(labels))
         parts = [everything]
         if hiding.mechanism == "score":
@@ -120,7 +123,7 @@ class EncodedDataset(Dataset):
             scores = self._probe(rows, hiding.seed) if hiding.mechanism == "score" else None
             hidden[rows] = hide(hiding.mechanism, hiding.fraction, labels[rows], scores, rng)
         visible = labels.masked(~hidden)
-        return SplitLabels(train=visible, val=labels if hiding.rows == "train" else visible, test=labels)
+        return SplitLabels(folds, train=visible, val=labels if hiding.rows == "train" else visible, test=labels)
 
     def features(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Pooled features float32 [R, D] of the unaugmented images, by default of all N."""

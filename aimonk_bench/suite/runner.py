@@ -181,13 +181,13 @@ class Driver:
                 raise dataset
             seconds["encode"] = encoding.seconds
             with self._clock("plan"):
-                folds = dataset.folds(config.split)
-                labels = dataset.split_labels(config.hide, folds)
+                labels = dataset.split_labels(config.split, config.hide)
             with self._clock("statistics"):
                 _ = dataset.association  # before training
             with self._clock("files"):
                 run.begin(folder, planned.text)
-            data = TrainingData(labels.train, labels.val, folds, transforms.views(config.transform).probabilities)
+            views = transforms.views(config.transform)
+            data = TrainingData(labels.train, labels.val, labels.folds, views.probabilities)
             progress = self._progress if self._queue.trains_here else None  # a worker could not call it
             train = partial(tasks.train, planned, data, dataset.stored, folder / run.CHECKPOINTS, progress)
             training: TrainingResult = yield from _timed(Task("train", planned.name, train), seconds)
@@ -212,11 +212,10 @@ class Driver:
         """Write the files that do not depend on scoring."""
         for note in trained.notes:
             logger.info("%s", note)
-        folds = dataset.folds(planned.config.split)
-        predictions = artefacts.predictions(trained, dataset, labels, folds, planned.config.train.seeds)
+        predictions = artefacts.predictions(trained, dataset, labels, planned.config.train.seeds)
         with self._clock("files"):
             run.write_environment(folder, artefacts.environment_json(planned, dataset.stored.engine))
-            run.write_data(folder, artefacts.data_json(planned, dataset, labels, folds, trained))
+            run.write_data(folder, artefacts.data_json(planned, dataset, labels, trained))
             run.write_history(folder, trained.history)
             run.write_predictions(folder, predictions)
         return predictions

@@ -45,11 +45,11 @@ def test_tasks_give_the_same_values_again_and_write_nothing_but_scratch(
     monkeypatch.chdir(tmp_path)
     plan, dataset = run
     arguments, config = (plan, data_of(run), dataset.stored, tmp_path / "scratch"), plan.config
-    labels = dataset.split_labels(config.hide, dataset.folds(config.split))
+    labels = dataset.split_labels(config.split, config.hide)
     results = []
     for _ in range(2):
         trained = tasks.train(*pickle.loads(pickle.dumps(arguments))).trained
-        predictions = artefacts.predictions(trained, dataset, labels, dataset.folds(config.split), config.train.seeds)
+        predictions = artefacts.predictions(trained, dataset, labels, config.train.seeds)
         scored = tasks.score(*pickle.loads(pickle.dumps((config, predictions, trained.history))))
         results.append((predictions.logits, scored.thresholds.values, scored.loss_curve))
     for first, second in zip(*results, strict=True):
