@@ -26,7 +26,6 @@ DONE, FAILED, WRONG, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     name="aimonk-bench",
-    help="Benchmark recipes for partly labelled, skewed, multi-label images.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

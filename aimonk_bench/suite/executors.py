@@ -109,7 +109,7 @@ class TaskQueue:
 
     Args:
         clock: of the driver.
-        workers: stage -> who does its tasks; where there is nobody, they are done in this process.
+        workers: stage -> the processes that do its tasks; tasks of other stages are done in this process.
         limit: tasks in flight; their data is in memory.
     """
 
