@@ -18,7 +18,7 @@ from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.suite.clock import Clock
 
 if TYPE_CHECKING:
-    from aimonk_bench.records.index import Collection
+    from aimonk_bench.records.suite import Collection
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def _execute(
     """Plan and execute a YAML file, print its table, and report where the seconds went."""
     from aimonk_bench.config import loader
     from aimonk_bench.console import Progress
-    from aimonk_bench.records import index
+    from aimonk_bench.records import suite as suites
     from aimonk_bench.suite import plan, runner
     from aimonk_bench.tables import TABLES
 
@@ -116,7 +116,7 @@ def _execute(
     with Progress() as progress:
         execute(planned, folder, clock, progress)
     with clock("statistics"):
-        collection = index.collect(folder)
+        collection = suites.collect(folder)
         _print_table(collection, top)
     logger.info("results in %s", folder)
     runner.write_seconds(folder, clock)
@@ -133,10 +133,10 @@ def table(
     top: Top = 20,
 ) -> None:
     """Print the summary of finished work again, from the saved predictions."""
-    from aimonk_bench.records import index
+    from aimonk_bench.records import suite as suites
     from aimonk_bench.reporting import summary
 
-    collections = [index.collect(folder) for folder in folders]
+    collections = [suites.collect(folder) for folder in folders]
     if form == "rich":
         for collection in collections:
             _print_table(collection, top)
@@ -168,16 +168,16 @@ def audit(
 
     from aimonk_bench.console import Progress
     from aimonk_bench.records.files import dumps
-    from aimonk_bench.reporting.audit import content, rendering
+    from aimonk_bench.reporting import audit as report
     from aimonk_bench.suite import inspection
     from aimonk_bench.tables import TABLES
 
     with Progress() as progress:
         findings = inspection.inspect(inspection.configured(config, TABLES, overrides or ()), progress)
     if form == "rich":
-        rendering.render(findings, Console())
+        report.render(findings, Console())
     else:
-        sys.stdout.write(dumps(content.content(findings)))
+        sys.stdout.write(dumps(report.content(findings)))
 
 
 @app.command("list")

@@ -13,7 +13,7 @@ from rich.table import Table as Grid
 from aimonk_bench.backbones import catalog
 from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.config.fields import Tables
-from aimonk_bench.data import transform_checks
+from aimonk_bench.data import transforms
 from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
 from aimonk_bench.registry import options_model, show
@@ -47,7 +47,7 @@ TABLES = Tables(
     known_backbone=catalog.exists,
     stages=_stages,
     multiple=lambda name: catalog.entry(name).multiple,
-    check_transforms=transform_checks.check,
+    check_transforms=transforms.check,
 )
 
 

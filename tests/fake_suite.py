@@ -12,7 +12,7 @@ import oracles
 from aimonk_bench import registry
 from aimonk_bench.evaluation import scores, thresholds
 from aimonk_bench.evaluation.predictions import Predictions
-from aimonk_bench.records import run, suite
+from aimonk_bench.records import files, run, suite
 from aimonk_bench.records.run import Status
 
 CONFIG = "name: fake\nthreshold: {name: per_attribute_f1}\n"
@@ -62,15 +62,16 @@ def write_run(
 ) -> None:
     """A finished run with every file that the table reads."""
     run.begin(folder, CONFIG)
-    run.write_environment(folder, {"engine": "onnxruntime", "weights": weights})
+    files.write_json(folder / run.ENVIRONMENT, {"engine": "onnxruntime", "weights": weights})
     parts = [{"train": 30, "val": 10, "test": 20}] * made.folds
-    run.write_data(folder, {"n_listed": n_listed, "n_used": 60, "skipped": [], "folds": parts})
+    data = {"n_listed": n_listed, "n_used": 60, "skipped": [], "folds": parts}
+    files.write_json(folder / run.DATA, data)
     policy = registry.Spec("per_attribute_f1")
     tuned = thresholds.tune(made, policy)
-    run.write_predictions(folder, made)
-    run.write_thresholds(folder, tuned)
-    run.write_metrics(folder, scores.score(made, tuned, policy))
-    run.write_reliability(folder, scores.reliability(made, "none"))
+    made.save(folder / run.PREDICTIONS)
+    files.write_json(folder / run.THRESHOLDS, tuned.to_json())
+    files.write_json(folder / run.METRICS, scores.score(made, tuned, policy).to_json())
+    files.write_csv(folder / run.RELIABILITY, scores.reliability(made, "none"))
     seconds = {"encode": 0.5, "train": 1.25, "score": 0.1}
     run.end(
         folder, Status(folder.name, "done", seconds, None, tuple(name.split(" + ")), run_columns or columns(), (1, 0))

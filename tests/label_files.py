@@ -10,7 +10,7 @@ import pytest
 
 from aimonk_bench.config.fields import DataConfig
 from aimonk_bench.data import label_file
-from aimonk_bench.data.labels import LabelFile
+from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.errors import UserError
 
 
@@ -32,6 +32,7 @@ def problems(folder: Path, content: str | bytes, name: str = "labels.txt", **opt
     return [problem.removeprefix(f"{folder}{os.sep}") for problem in caught.value.problems]
 
 
-def states(loaded: LabelFile) -> list[list[int | None]]:
-    rows = zip(loaded.labels.targets.tolist(), loaded.labels.observed.tolist(), strict=True)
+def states(labels: Labels) -> list[list[int | None]]:
+    """Target, or None where it is not observed, [N][A]."""
+    rows = zip(labels.targets.tolist(), labels.observed.tolist(), strict=True)
     return [[target if seen else None for target, seen in zip(*row, strict=True)] for row in rows]

@@ -90,10 +90,11 @@ def unusable_attribute(name: str) -> str | None:
     return None
 
 
-def _attributes(names: list[str]) -> list[str]:
+def _attributes(names: Any) -> Any:
+    """A list or a map whose items or keys can be names of attributes."""
     if problem := next(filter(None, map(unusable_attribute, names)), None):
         raise ValueError(f"no attribute {problem}")
-    return _distinct(names)
+    return names
 
 
 def _matching(pattern: str, expected: str) -> AfterValidator:
@@ -127,7 +128,7 @@ Natural = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 PathField = Annotated[Path, Field(strict=False)]
-Tokens = Annotated[list[str], AfterValidator(_distinct)]
+DistinctTexts = Annotated[list[str], AfterValidator(_distinct)]
 Mechanism = Literal["random", "per_class", "positives", "score"]
 Weights = _matching(
     r"imagenet|none|package:.+|.*\.(safetensors|pth|pt)",
@@ -148,9 +149,9 @@ class Section(BaseModel):
 class Values(Section):
     """The tokens of a label file that mean positive, negative and missing."""
 
-    positive: Annotated[Tokens, Field(min_length=1)] = ["1"]
-    negative: Annotated[Tokens, Field(min_length=1, validate_default=True)] = ["0"]
-    missing: Annotated[Tokens, Field(validate_default=True)] = ["NA", ""]
+    positive: Annotated[DistinctTexts, Field(min_length=1)] = ["1"]
+    negative: Annotated[DistinctTexts, Field(min_length=1, validate_default=True)] = ["0"]
+    missing: Annotated[DistinctTexts, Field(validate_default=True)] = ["NA", ""]
 
     @field_validator("negative", "missing")
     @classmethod
@@ -173,20 +174,14 @@ class DataConfig(Section):
     importer: str = "auto"
     id: str | None = None
     group: str | None = None
-    attributes: Annotated[list[str], Field(min_length=1), AfterValidator(_attributes)] | None = None
+    attributes: Annotated[DistinctTexts, Field(min_length=1), AfterValidator(_attributes)] | None = None
     values: Annotated[
-        Annotated[Values, Tag("Values")] | Annotated[dict[str, Values], Tag("PerAttribute")],
+        Annotated[Values, Tag("Values")]
+        | Annotated[dict[str, Values], AfterValidator(_attributes), Tag("PerAttribute")],
         Discriminator(_values_form),
     ] = Values()
     absent: Literal["negative", "missing"] | None = None
     on_bad_image: Literal["error", "skip"] = "error"
-
-    @field_validator("values")
-    @classmethod
-    def _macro_is_no_attribute(cls, values: Values | dict[str, Values]) -> Values | dict[str, Values]:
-        if isinstance(values, dict):
-            _attributes(list(values))
-        return values
 
 
 class Holdout(Section):

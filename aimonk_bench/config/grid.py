@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +15,13 @@ from pydantic import BaseModel, ValidationError
 
 from aimonk_bench import registry
 from aimonk_bench.config import reader
+from aimonk_bench.config.faults import Fault, fault
 from aimonk_bench.config.fields import ENTRIES, Config, SuiteSection, Tables, is_weight_file
-from aimonk_bench.config.nodes import Fault, Node, fault, locate, merge, wrap
+from aimonk_bench.config.nodes import Node, locate, merge, wrap
 from aimonk_bench.registry import Problem, Spec
 
 MAX_RUNS = 10_000
+Cell = tuple[dict[str, Node], Config]  # one combination: the value of every axis, and the config that they make
 FIXED = ("data", "name", "plot", "run", "suite", "extends")  # sections that no axis may vary
 
 
@@ -93,118 +96,105 @@ def _shown(value: object) -> str:
 def axis_fault(override: Node, axes: Sequence[str]) -> Fault | None:
     """A ``--set`` that an axis would undo; `FIXED` axes are reported elsewhere."""
     for axis in axes:
-        if axis.split(".")[0] in FIXED:
-            continue
-        node: Node | None = override
-        for part in axis.split("."):
-            node = node.child(part) if node else None
-        if node:
-            return fault(node.at, axis.split("."), "a key that is an axis of the suite", "any other key")
+        path = axis.split(".")
+        node = override.find(path)
+        if node and path[0] not in FIXED:
+            return fault(node.at, path, "a key that is an axis of the suite", "any other key")
     return None
 
 
-@dataclass(frozen=True, eq=False)
-class _Cell:
-    """One combination: the value of every axis, and the config that they make."""
-
-    values: dict[str, Node]
-    config: Config
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Grid:
-    """The tree without ``suite``, and the axes: key -> list of values."""
+    """The tree without ``suite``, the axes (key -> list of values), and the problems that were met in them."""
 
     base: Node
     axes: dict[str, Node]
     tables: Tables
+    faults: list[Fault]
 
     def read(self, values: Mapping[str, Node]) -> tuple[Config | None, list[Fault]]:
-        """The base with values laid over it, every one at its dotted key."""
-        tree = self.base
-        for key, value in values.items():
-            tree = merge(tree, wrap(key.split("."), value, value.key or value.at))
-        return reader.read(tree, self.tables)
+        """The base with values laid over it as one, every one at its dotted key; the axes have no order."""
+        layers = [wrap(key.split("."), value, value.key or value.at) for key, value in values.items()]
+        return reader.read(merge(self.base, functools.reduce(merge, layers, Node({}, self.base.at))), self.tables)
 
-    def cells(self) -> tuple[list[_Cell], list[Fault]]:
+    def cells(self) -> list[Cell]:
         """Every combination, checked as a whole, so that faults of two axes together are reported too."""
-        cells: list[_Cell] = []
-        faults: list[Fault] = []
-        first: dict[str, _Cell] = {}
+        cells: list[Cell] = []
+        first: dict[str, dict[str, Node]] = {}
         alternatives = [[replace(value, key=axis.key) for value in axis.items] for axis in self.axes.values()]
         for combination in itertools.product(*alternatives):
             values = dict(zip(self.axes, combination, strict=True))
             config, problems = self.read(values)
-            faults += problems
+            self.faults += problems
             if config is None:
                 continue
             for key in set(self.axes) & set(config.tune):
                 at, found = self.axes[key].key or self.axes[key].at, f"the axis {key!r} and `tune` of the same key"
-                faults.append(fault(at, ("suite", "axes", key), found, "one of the two"))
-            cell = _Cell(values, config)
-            cells.append(cell)
-            twin = first.setdefault(json.dumps(config.model_dump(mode="json")), cell)
-            if twin is not cell:
-                key = next(key for key in self.axes if values[key] is not twin.values[key])
+                self.faults.append(fault(at, ("suite", "axes", key), found, "one of the two"))
+            cells.append((values, config))
+            twin = first.setdefault(json.dumps(config.model_dump(mode="json")), values)
+            if twin is not values:
+                key = next(key for key in self.axes if values[key] is not twin[key])
                 found = f"{registry.show(values[key].plain())}, which gives the same run a second time"
-                faults.append(fault(values[key].at, ("suite", "axes", key), found, "values that differ"))
-        return cells, faults
+                self.faults.append(fault(values[key].at, ("suite", "axes", key), found, "values that differ"))
+        return cells
 
-    def matching(self, cells: list[_Cell], pattern: Node) -> tuple[list[_Cell], list[Fault]]:
-        """The cells whose config the pattern's values leave as it is; the faults if the values are valid in no cell."""
-        results = [self.read({**cell.values, **pattern.children}) for cell in cells]
-        matches = [cell for cell, (config, _) in zip(cells, results, strict=True) if config == cell.config]
-        return matches, (results[0][1] if all(faults for _, faults in results) else [])
+    def matching(self, cells: list[Cell], pattern: Node) -> set[int] | None:
+        """The numbers of the cells whose config the pattern's values leave as it is; None if they are valid in none."""
+        results = [self.read({**values, **pattern.children}) for values, _ in cells]
+        if all(faults for _, faults in results):
+            self.faults += results[0][1]
+            return None
+        return {number for number, (config, _) in enumerate(results) if config == cells[number][1]}
 
-    def without(self, cells: list[_Cell], patterns: list[Node]) -> tuple[list[_Cell], list[Fault]]:
-        """The cells that no pattern matches."""
-        left, faults = cells, []
+    def without(self, cells: list[Cell], patterns: list[Node]) -> list[int]:
+        """The numbers of the cells that no pattern matches."""
+        left = list(range(len(cells)))
         for number, pattern in enumerate(patterns):
             path = ("suite", "exclude", number)
-            matches, invalid = self.matching(cells, pattern)
-            faults += invalid
-            if not matches and not invalid:
-                faults.append(fault(pattern.at, path, "a pattern that matches no run", "values of the axes"))
-            left = [cell for cell in left if cell not in matches]
+            matches = self.matching(cells, pattern)
+            if matches == set():
+                self.faults.append(fault(pattern.at, path, "a pattern that matches no run", "values of the axes"))
+            left = [cell for cell in left if cell not in (matches or ())]
             if not left:
-                faults.append(fault(pattern.at, path, "a pattern that removes the last run", "some run left"))
+                self.faults.append(fault(pattern.at, path, "a pattern that removes the last run", "some run left"))
                 break
-        return left, faults
+        return left
 
-    def baseline(self, cells: list[_Cell], left: list[_Cell], pattern: Node) -> tuple[int, list[Fault]]:
-        """The index of the baseline among the cells that are left."""
-        matches, faults = self.matching(cells, pattern)
-        indices = [index for index, cell in enumerate(left) if cell in matches]
-        if left and len(indices) != 1 and not faults:
-            found = "a run that `exclude` removes" if matches and not indices else f"{len(indices)} runs that match"
-            faults = [fault(pattern.at, ("suite", "baseline"), found, "exactly one")]
-        return (indices or [0])[0], faults
+    def baseline(self, cells: list[Cell], left: list[int], pattern: Node) -> int:
+        """The number of the one cell that is left and matches; 0 if there is no such cell."""
+        matches = self.matching(cells, pattern)
+        matching = [cell for cell in left if cell in (matches or ())]
+        if left and len(matching) != 1 and matches is not None:
+            found = "a run that `exclude` removes" if matches and not matching else f"{len(matching)} runs that match"
+            self.faults.append(fault(pattern.at, ("suite", "baseline"), found, "exactly one"))
+        return (matching or [0])[0]
 
 
 def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
     """The suite that a merged tree describes, or every problem of its base, axes, baseline and exclusions."""
     section = tree.children["suite"]
-    base_tree = replace(tree, value={key: node for key, node in tree.children.items() if key != "suite"})
+    base_tree = tree.without("suite")
     base, faults = reader.read(base_tree, tables)
     structure, sound = _structure(tree)
     faults += structure
     if not sound:
         return None, faults
-    grid = _Grid(base_tree, section.children["axes"].children, tables)
+    grid = _Grid(base_tree, section.children["axes"].children, tables, faults)
     baseline, exclude = section.children["baseline"], section.child("exclude")
     excluded = exclude.items if exclude else []
-    cells, more = grid.cells()
-    faults += more
+    cells = grid.cells()
     if base is None or faults:
         for pattern in (baseline, *excluded):
             faults += grid.read({key: node for key, node in pattern.children.items() if key in grid.axes})[1]
         return None, faults
-    left, faults = grid.without(cells, excluded)
-    index, more = grid.baseline(cells, left, baseline)
-    if faults or more:
-        return None, faults + more
-    runs = tuple(SuiteRun(tuple(label(cell.config, key, tables) for key in grid.axes), cell.config) for cell in left)
-    return Suite(base.name, base, runs, index), []
+    left = grid.without(cells, excluded)
+    reference = grid.baseline(cells, left, baseline)
+    if faults:
+        return None, faults
+    configs = [cells[cell][1] for cell in left]
+    runs = tuple(SuiteRun(tuple(label(config, key, tables) for key in grid.axes), config) for config in configs)
+    return Suite(base.name, base, runs, left.index(reference)), []
 
 
 def _structure(tree: Node) -> tuple[list[Fault], bool]:
@@ -214,23 +204,26 @@ def _structure(tree: Node) -> tuple[list[Fault], bool]:
     except ValidationError as error:
         problems = registry.problems_of(error, lambda _: SuiteSection.model_fields)
         return [locate(tree, replace(problem, path=("suite", *problem.path))) for problem in problems], False
-    problems = []
+    faults = [locate(tree, replace(problem, on_key=True)) for problem in _misused_keys(suite)]
+    size = math.prod(len(values) for values in suite.axes.values())
+    if size > MAX_RUNS:
+        faults.append(locate(tree, Problem(("suite", "axes"), f"{size} runs", f"at most {MAX_RUNS}", on_key=True)))
+    return faults, size <= MAX_RUNS
+
+
+def _misused_keys(suite: SuiteSection) -> Iterator[Problem]:
+    """Keys that can be no axis, and keys of ``baseline`` and ``exclude`` that are none."""
     for key in suite.axes:
         path: registry.Path = ("suite", "axes", key)
         if key.split(".")[0] in FIXED:
-            problems.append(Problem(path, f"the axis {key!r}", "a key outside " + ", ".join(FIXED), on_key=True))
+            yield Problem(path, f"the axis {key!r}", "a key outside " + ", ".join(FIXED))
         for outer in suite.axes:
             if key.startswith(f"{outer}."):
-                problems.append(Problem(path, f"an axis inside the axis {outer!r}", "separate axes", on_key=True))
+                yield Problem(path, f"an axis inside the axis {outer!r}", "separate axes")
     expected = "an axis: one of " + ", ".join(suite.axes)
-    patterns: list[tuple[registry.Path, dict[str, Any]]] = [(("suite", "baseline"), suite.baseline)]
-    patterns += [(("suite", "exclude", number), pattern) for number, pattern in enumerate(suite.exclude)]
-    for path, pattern in patterns:
+    excluded = ((("exclude", number), pattern) for number, pattern in enumerate(suite.exclude))
+    for place, pattern in ((("baseline",), suite.baseline), *excluded):
         for key in pattern:
             if key not in suite.axes:
                 near = registry.nearest(key, suite.axes)
-                problems.append(Problem((*path, key), f"unknown axis {key!r}", expected, near, on_key=True))
-    size = math.prod(len(values) for values in suite.axes.values())
-    if size > MAX_RUNS:
-        problems.append(Problem(("suite", "axes"), f"{size} runs", f"at most {MAX_RUNS}", on_key=True))
-    return [locate(tree, problem) for problem in problems], size <= MAX_RUNS
+                yield Problem(("suite", *place, key), f"unknown axis {key!r}", expected, near)

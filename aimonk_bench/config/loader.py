@@ -1,22 +1,31 @@
-"""From a YAML file to a checked config: `extends`, then ``--set``, then (in a suite) the axes."""
+"""From a YAML file to a checked config, or to a suite of them, and back to YAML.
+
+What is written first is overlaid by what is written later: defaults, the files that ``extends`` names, the file, the
+overrides (``--set``), and in a suite the axes.
+"""
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeVar
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 import yaml
 
+from aimonk_bench import registry
 from aimonk_bench.config import grid, reader
-from aimonk_bench.config.fields import Config, Tables
-from aimonk_bench.config.nodes import Fault, fault, scalar
-from aimonk_bench.config.sources import Sources, user_error
+from aimonk_bench.config.faults import Fault, Place, decode, fault, user_error
+from aimonk_bench.config.fields import BackboneConfig, Config, KFold, Tables
+from aimonk_bench.config.nodes import Node, merge, parse, scalar, wrap
 
 logger = logging.getLogger(__name__)
 
+PACKAGE = Path(__file__).parents[1]
+MAX_BYTES = 1_000_000
 Loaded = TypeVar("Loaded", Config, grid.Suite)
 
 
@@ -33,15 +42,14 @@ def load(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_pat
         UserError: every problem, one line each: ``file:line:column: key: found X, expected Y``.
     """
     sources = Sources(path, overrides)
-    tree, faults = sources.tree(sources.overrides), list(sources.faults)
+    tree = sources.tree(sources.overrides)
     suite = tree.child("suite")
     if suite is not None:
         expected = "one experiment; `aimonk-bench suite` runs suites"
-        faults.append(fault(suite.key or suite.at, ("suite",), "a suite", expected))
-        tree = replace(tree, value={key: node for key, node in tree.children.items() if key != "suite"})
-    faults += reader.absent(tree) if check_paths else []
-    config, more = reader.read(tree, tables)
-    return _checked(config, faults + more, sources)
+        sources.faults.append(fault(suite.key or suite.at, ("suite",), "a suite", expected))
+    sources.faults += reader.absent(tree) if check_paths else []
+    config, faults = reader.read(tree.without("suite"), tables)
+    return _checked(config, faults, sources)
 
 
 def load_suite(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_paths: bool = True) -> grid.Suite:
@@ -51,25 +59,30 @@ def load_suite(path: Path, tables: Tables, overrides: Sequence[str] = (), *, che
         UserError: as `load`; also for a missing ``suite`` and for an override of a key that is an axis.
     """
     sources = Sources(path, overrides)
-    tree, faults = sources.tree(sources.overrides), list(sources.faults)
-    faults += reader.absent(tree) if check_paths else []
+    tree = sources.tree(sources.overrides)
+    sources.faults += reader.absent(tree) if check_paths else []
     if "suite" not in tree.children:
         missing = fault(tree.at, (), "no suite", "the key 'suite'; `aimonk-bench run` runs one experiment")
-        raise user_error([*faults, missing, *reader.read(tree, tables)[1]])
+        raise user_error([*sources.faults, missing, *reader.read(tree, tables)[1]])
     axes = tree.children["suite"].child("axes")
     undone = [grid.axis_fault(layer, list(axes.children) if axes else []) for layer in sources.overrides]
-    faults += filter(None, undone)
+    sources.faults += filter(None, undone)
     # an override that an axis undoes is reported as such alone: an axis value may lack the option it sets
     tree = sources.tree([layer for layer, conflict in zip(sources.overrides, undone, strict=True) if conflict is None])
-    suite, more = grid.expand(tree, tables)
-    return _checked(suite, faults + more, sources)
+    suite, faults = grid.expand(tree, tables)
+    return _checked(suite, faults, sources)
 
 
 def _checked(loaded: Loaded | None, faults: list[Fault], sources: Sources) -> Loaded:
+    """Log the notes of the sources, and return what was loaded.
+
+    Raises:
+        UserError: every fault of the sources and of the config, if there is one.
+    """
     for note in dict.fromkeys(sources.notes):
         logger.warning("%s", note)
-    if loaded is None or faults:
-        raise user_error(faults)
+    if loaded is None or faults or sources.faults:
+        raise user_error([*sources.faults, *faults])
     return loaded
 
 
@@ -79,7 +92,7 @@ def is_suite(path: Path) -> bool:
     Raises:
         UserError: it cannot be read as YAML.
     """
-    return "suite" in Sources(path).file.children
+    return any("suite" in tree.children for tree in Sources(path).files)
 
 
 def dump(config: Config) -> str:
@@ -92,9 +105,6 @@ def dump(config: Config) -> str:
 class _Dumper(yaml.SafeDumper):
     """Quotes what YAML 1.1 or 1.2 would not read as the same text."""
 
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     # PyYAML folds these line breaks when they are not escaped
@@ -104,3 +114,164 @@ def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _represent_text)
+
+
+class Sources:
+    """One config as it is written.
+
+    Attributes:
+        files: trees, each laid over those before it: the defaults, the files that are extended, the file itself.
+        overrides: the trees of the overrides, in their order.
+        faults: problems that do not keep the trees from being used.
+        notes: what the user should know: a shipped config was taken, a truth was dropped.
+    """
+
+    def __init__(self, path: Path, overrides: Sequence[str] = ()) -> None:
+        """Read a file, all that it extends, and overrides ``key.sub=value``.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        self.faults: list[Fault] = []
+        self.notes: list[str] = []
+        self._broken = False
+        shown = _resolved("", str(path))
+        if shown != os.path.normpath(path):
+            self.notes.append(f"{path}: no such file here; the config that comes with the program is taken: {shown}")
+        self.files = self._read(shown, (), None)
+        self.overrides = [layer for text in overrides if (layer := _override(text, self.faults))]
+        if self._broken:
+            raise user_error(self.faults)
+        self.files.insert(0, _defaults(path.stem, self.files[-1].at))
+
+    def tree(self, overrides: Sequence[Node]) -> Node:
+        """The files with these overrides laid over them as one: a new name among them does not undo the others."""
+        layers = [*self.files, functools.reduce(merge, overrides)] if overrides else self.files
+        return functools.reduce(self._over, layers)
+
+    def _read(self, shown: str, above: tuple[str, ...], named_at: Place | None) -> list[Node]:
+        """The trees of a file and of all that it extends; what cannot be read is left out, and a fault says so.
+
+        Args:
+            shown: the file as messages name it.
+            above: the files being read; every one extends the next.
+            named_at: where ``extends`` names it.
+        """
+        path = Path(os.path.abspath(shown))
+        origin = Place(shown, 1, 1, _start_of_paths(path))
+        try:
+            if named_at and str(path) in map(os.path.abspath, above):
+                raise fault(named_at, ("extends",), f"a cycle: {' -> '.join([*above, shown])}", "a file that ends it")
+            written = parse(_text(path, replace(origin, line=0)), origin, self.faults)
+            if not isinstance(written.value, dict):
+                content = {type(None): "an empty file", list: "a list"}.get(type(written.value), "a single value")
+                raise fault(written.at, (), content, "a map of config keys")
+            bases = _bases(written)
+        except Fault as problem:
+            if named_at and not problem.at.line:  # the file itself, not a place in it
+                problem = Fault(named_at, f"extends: {problem}")
+            self.faults.append(problem)
+            self._broken = True
+            return []
+        layers = []
+        for base in bases:
+            layers += self._read(_resolved(os.path.dirname(shown), str(base.value)), (*above, shown), base.at)
+        return [*layers, replace(written.without("extends"), at=origin)]
+
+    def _over(self, old: Node, new: Node) -> Node:
+        """Lay ``new`` over ``old``; other labels drop an inherited truth, which is about other images."""
+        inherited, changed = (data.children if (data := tree.child("data")) else {} for tree in (old, new))
+        if "labels" in changed and "truth" not in changed and "labels" in inherited and "truth" in inherited:
+            if inherited["truth"].value is not None:
+                self.notes.append(
+                    f"{changed['labels'].at}: data.labels: the inherited data.truth ({inherited['truth'].at}) is "
+                    "dropped, because it is about other labels; set data.truth if there is one for these"
+                )
+            old = replace(old, value={**old.children, "data": old.children["data"].without("truth")})
+        return merge(old, new)
+
+
+def shipped_configs() -> Path | None:
+    """The folder of the configs that come with the program: in the installed package, or in the repository."""
+    folders = (PACKAGE / "configs", PACKAGE.parent / "configs")
+    return next((folder for folder in folders if (folder / "base.yaml").is_file()), None)
+
+
+def _resolved(folder: str, name: str) -> str:
+    """The file that ``name`` means: relative to ``folder``, else one that comes with the program, if there is one.
+
+    ``base.yaml``, ``../base.yaml`` and ``configs/base.yaml`` all mean the shipped base.yaml, so that a copy of a
+    shipped config works in any folder.
+    """
+    beside, shipped = os.path.normpath(os.path.join(folder, name)), shipped_configs()
+    parts = list(PurePath(name).parts)
+    while parts and parts[0] in ("..", "configs"):
+        parts.pop(0)
+    if shipped is None or "\0" in name or os.path.isabs(name) or os.path.exists(beside) or not parts:
+        return beside
+    return str(shipped.joinpath(*parts)) if shipped.joinpath(*parts).is_file() else beside
+
+
+def _start_of_paths(file: Path) -> Path:
+    """The folder that relative paths in a file start from: its own.
+
+    Configs in an installed package are read as if they stood in ``configs`` of the working directory, as in the
+    repository: the data sets that they name lie in ``.data`` beside it.
+    """
+    installed = PACKAGE / "configs"
+    return Path.cwd() / "configs" / file.parent.relative_to(installed) if installed in file.parents else file.parent
+
+
+def _text(path: Path, at: Place) -> str:
+    """The text of a config file.
+
+    Raises:
+        Fault: missing, a folder, too large, or not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reasons: dict[type, str] = {FileNotFoundError: "no such file", IsADirectoryError: "a folder"}
+        elsewhere = "" if os.path.exists(path) else f", here or in {shipped_configs()}"
+        raise fault(at, (), reasons.get(type(error), str(error)), f"a YAML file{elsewhere}") from None
+    if len(data) > MAX_BYTES:
+        raise fault(at, (), f"more than {MAX_BYTES} bytes", "a config file")
+    return decode(data, at)
+
+
+def _defaults(name: str, at: Place) -> Node:
+    """What an unwritten name is: a map that names another entry replaces one that names none."""
+    split = Node({"scheme": Node(KFold().scheme, at)}, at)
+    backbone = Node({"name": Node(BackboneConfig().name, at)}, at)
+    return Node({"name": Node(name, at), "split": split, "backbone": backbone}, at)
+
+
+def _bases(written: Node) -> list[Node]:
+    """The nodes of the files that a file extends."""
+    extends = written.child("extends")
+    if extends is None:
+        return []
+    bases = extends.items if isinstance(extends.value, list) else [extends]
+    for base in bases:
+        if not isinstance(base.value, str):
+            raise fault(base.at, ("extends",), repr(base.plain()), "a path, or a list of paths")
+    return bases
+
+
+def _override(text: str, faults: list[Fault]) -> Node | None:
+    """``key.sub=value`` as a tree; the value is YAML, its relative paths start from the working directory."""
+    key, equals, value = text.partition("=")
+    at = Place(f"--set {key.strip()}".rstrip(), 0, 0, Path.cwd())
+    keys = key.strip().split(".")
+    if not equals or not all(keys):
+        faults.append(fault(at, (), registry.show(text), "key=value, such as train.lr=1e-4"))
+        return None
+    if keys[0] == "extends":
+        faults.append(fault(at, ("extends",), "a key that only a file can hold", "a config key"))
+        return None
+    try:
+        return wrap(keys, parse(value, at, faults), at)
+    except Fault as problem:
+        faults.append(problem)
+        return None

@@ -1,8 +1,7 @@
 """YAML text as a tree of nodes, each with the place where it is written.
 
 Scalars follow the YAML 1.2 core schema (``1e-3`` is a number; ``no`` and ``1:30`` are text); keys are always text. The
-tree is built from PyYAML's events: no Python object is constructed, an alias shares the node of its anchor, and the
-expanded size and depth of a tree are known without expanding its aliases.
+tree is built from PyYAML's events: no Python object is constructed, and an alias shares the node of its anchor.
 """
 
 from __future__ import annotations
@@ -10,15 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from aimonk_bench.config.text import NotText, decode
+from aimonk_bench.config.faults import Fault, Place, fault, placed
 from aimonk_bench.registry import Problem
 
-MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
 MAX_NODES = 100_000  # after the expansion of aliases
 
@@ -34,57 +31,13 @@ SCALARS: tuple[tuple[str, Callable[[str], bool | int | float | None]], ...] = (
 )
 
 
-@dataclass(frozen=True, order=True)
-class Place:
-    """Where something is written.
-
-    Attributes:
-        source: the file as the user named it, or ``--set key``.
-        line: from 1; 0 on the command line, where neither line nor column is shown.
-        column: from 1.
-        folder: relative paths written here start from it.
-    """
-
-    source: str
-    line: int
-    column: int
-    folder: Path
-
-    def __str__(self) -> str:
-        return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
-
-
-@dataclass(frozen=True, order=True)
-class Fault:
-    """One line for the user: a place, the config key, what was found and what was expected."""
-
-    at: Place
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.at}: {self.text}"
-
-
-class Broken(Exception):
-    """The text cannot be read any further."""
-
-    def __init__(self, fault: Fault) -> None:
-        self.fault = fault
-        super().__init__(str(fault))
-
-
 @dataclass(frozen=True)
 class Node:
-    """A value, the place where it is written and, in a map, the place of its key.
-
-    ``size`` and ``depth`` count nodes and levels, aliases expanded; merging does not update them.
-    """
+    """A value, the place where it is written and, in a map, the place of its key."""
 
     value: bool | int | float | str | dict[str, Node] | list[Node] | None
     at: Place
     key: Place | None = None
-    size: int = 1
-    depth: int = 1
 
     @property
     def children(self) -> dict[str, Node]:
@@ -102,6 +55,23 @@ class Node:
             return self.items[part] if part < len(self.items) else None
         return self.children.get(part)
 
+    def find(self, path: Sequence[str]) -> Node | None:
+        """The value under keys inside one another, or None."""
+        node: Node | None = self
+        for key in path:
+            node = node.child(key) if node else None
+        return node
+
+    def without(self, key: str) -> Node:
+        """The same map without this key."""
+        return replace(self, value={name: node for name, node in self.children.items() if name != key})
+
+    def depths(self, depth: int) -> Iterator[int]:
+        """The depth of this node, which is at ``depth``, and of every node below it."""
+        yield depth
+        for node in (*self.children.values(), *self.items):
+            yield from node.depths(depth + 1)
+
     def plain(self) -> Any:
         """The data alone, as new dicts and lists."""
         if isinstance(self.value, dict):
@@ -111,21 +81,6 @@ class Node:
         return self.value
 
 
-def dotted(path: Sequence[str | int]) -> str:
-    """``train.seeds[0]``."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
-
-
-def fault(at: Place, path: Sequence[str | int], found: str, expected: str) -> Fault:
-    """What was found at a place, under the key of this path, and what was expected."""
-    return _placed(at, Problem(tuple(path), found, expected))
-
-
-def _placed(at: Place, problem: Problem) -> Fault:
-    where = dotted(problem.path)
-    return Fault(at, f"{where}: {problem}" if where else str(problem))
-
-
 def locate(tree: Node, problem: Problem) -> Fault:
     """The problem at the place that its path leads to, or at the last part of the path that is written."""
     node = tree
@@ -133,9 +88,9 @@ def locate(tree: Node, problem: Problem) -> Fault:
         child = node.child(part)
         if child is None:
             inside = isinstance(node.value, dict | list)
-            return _placed((inside and node.key) or node.at, problem)
+            return placed((inside and node.key) or node.at, problem)
         node = child
-    return _placed((node.key or node.at) if problem.on_key else node.at, problem)
+    return placed((node.key or node.at) if problem.on_key else node.at, problem)
 
 
 def scalar(text: str) -> bool | int | float | str | None:
@@ -173,27 +128,6 @@ def wrap(keys: Sequence[str], node: Node, key_at: Place) -> Node:
     return node
 
 
-def read_text(path: Path, shown: str) -> str:
-    """The text of a config file.
-
-    Raises:
-        Broken: missing, a folder, too large, or not UTF-8; with the place of the first bad byte.
-    """
-    at = Place(shown, 0, 0, path.parent)
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reasons: dict[type, str] = {FileNotFoundError: "no such file", IsADirectoryError: "a folder"}
-        raise Broken(fault(at, (), reasons.get(type(error), str(error)), "a YAML file")) from None
-    if len(data) > MAX_BYTES:
-        raise Broken(fault(at, (), f"more than {MAX_BYTES} bytes", "a config file"))
-    try:
-        return decode(data)
-    except NotText as error:
-        raise Broken(fault(replace(at, line=error.line, column=error.column), (), str(error), "UTF-8 text")) from None
-
-
 def parse(text: str, origin: Place, faults: list[Fault]) -> Node:
     """The one document in ``text``.
 
@@ -202,7 +136,7 @@ def parse(text: str, origin: Place, faults: list[Fault]) -> Node:
         faults: receives repeated keys, of which the first counts, tags and merge keys.
 
     Raises:
-        Broken: not YAML, more than one document, or too large.
+        Fault: not YAML, more than one document, or too large.
     """
     parser = _Parser(yaml.parse(text, Loader=yaml.SafeLoader), origin, faults)
     try:
@@ -210,11 +144,11 @@ def parse(text: str, origin: Place, faults: list[Fault]) -> Node:
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         at = parser.place(before.count("\n") + 1, error.position - before.rfind("\n"))
-        raise Broken(fault(at, (), f"the character #x{ord(text[error.position]):04x}", "text")) from None
+        raise fault(at, (), f"the character #x{ord(text[error.position]):04x}", "text") from None
     except yaml.MarkedYAMLError as error:
         mark, context = error.problem_mark, f" {error.context}" if error.context else ""
         at = parser.place(mark.line + 1, mark.column + 1) if mark else origin
-        raise Broken(Fault(at, f"not valid YAML{context}: {error.problem}")) from None
+        raise Fault(at, f"not valid YAML{context}: {error.problem}") from None
 
 
 Keys = tuple[str | int, ...]
@@ -238,7 +172,7 @@ class _Parser:
         next(self.events)  # the end of the document
         after = next(self.events)
         if not isinstance(after, yaml.StreamEndEvent):
-            raise Broken(self.fault(after, (), "a second document", "one document"))
+            raise self.fault(after, (), "a second document", "one document")
         return root
 
     def place(self, line: int, column: int) -> Place:
@@ -251,39 +185,37 @@ class _Parser:
         return fault(self.at(event), path, found, expected)
 
     def node(self, event: Any, path: Keys) -> Node:
-        deepest = self.fault(event, path[:3], "a value nested too deeply", f"at most {MAX_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self.anchors:
-                raise Broken(self.fault(event, path, f"the alias *{event.anchor}", "one whose anchor stands before it"))
+                raise self.fault(event, path, f"the alias *{event.anchor}", "one whose anchor stands before it")
             node = self.anchors[event.anchor]
-            self.count(event, path, node.size)
-        else:
-            self.count(event, path, 1)
-            if event.tag is not None:
-                self.faults.append(self.fault(event, path, f"the tag {event.tag}", "a value without a tag"))
-            if len(path) > MAX_DEPTH:
-                raise Broken(deepest)
-            node = self.content(event, path)
-            if event.anchor is not None:
-                self.anchors[event.anchor] = node
-        if len(path) + node.depth > MAX_DEPTH:
-            raise Broken(deepest)
+            for depth in node.depths(len(path)):
+                self.count(event, path, depth)
+            return node
+        self.count(event, path, len(path))
+        if event.tag is not None:
+            self.faults.append(self.fault(event, path, f"the tag {event.tag}", "a value without a tag"))
+        node = Node(self.content(event, path), self.at(event))
+        if event.anchor is not None:
+            self.anchors[event.anchor] = node
         return node
 
-    def count(self, event: Any, path: Keys, size: int) -> None:
-        self.size += size
+    def count(self, event: Any, path: Keys, depth: int) -> None:
+        """Count one node; refuse it where it is one too many, or too deep."""
+        self.size += 1
         if self.size > MAX_NODES:
             found = "too many values once aliases are expanded"
-            raise Broken(self.fault(event, path, found, f"at most {MAX_NODES}"))
+            raise self.fault(event, path, found, f"at most {MAX_NODES}")
+        if depth > MAX_DEPTH:
+            raise self.fault(event, path[:3], "a value nested too deeply", f"at most {MAX_DEPTH} levels")
 
-    def content(self, event: Any, path: Keys) -> Node:
-        at = self.at(event)
-        if isinstance(event, yaml.ScalarEvent):
-            text = self.text(event, path)
-            return Node(scalar(text) if event.style is None else text, at)
-        value = self.sequence(path) if isinstance(event, yaml.SequenceStartEvent) else self.mapping(path)
-        items = list(value.values()) if isinstance(value, dict) else value
-        return Node(value, at, None, 1 + sum(i.size for i in items), 1 + max((i.depth for i in items), default=0))
+    def content(self, event: Any, path: Keys) -> Any:
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self.sequence(path)
+        if isinstance(event, yaml.MappingStartEvent):
+            return self.mapping(path)
+        text = self.text(event, path)
+        return scalar(text) if event.style is None else text
 
     def sequence(self, path: Keys) -> list[Node]:
         items: list[Node] = []
@@ -295,7 +227,7 @@ class _Parser:
         value: dict[str, Node] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
-                raise Broken(self.fault(event, path, "a key that is not text", "plain text before the colon"))
+                raise self.fault(event, path, "a key that is not text", "plain text before the colon")
             key = self.text(event, path)
             node = replace(self.node(next(self.events), (*path, key)), key=self.at(event))
             if key == "<<" and event.style is None:
@@ -310,5 +242,5 @@ class _Parser:
     def text(self, event: Any, path: Keys) -> str:
         text: str = event.value
         if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-            raise Broken(self.fault(event, path, ascii(text[:40]), "text without NUL and surrogates"))
+            raise self.fault(event, path, ascii(text[:40]), "text without NUL and surrogates")
         return text

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from aimonk_bench import registry
 from aimonk_bench.config import rules
+from aimonk_bench.config.faults import Fault, fault
 from aimonk_bench.config.fields import (
     ENTRIES,
     SECTIONS,
@@ -21,7 +22,7 @@ from aimonk_bench.config.fields import (
     bare_name,
     is_weight_file,
 )
-from aimonk_bench.config.nodes import Fault, Node, fault, locate
+from aimonk_bench.config.nodes import Node, locate
 from aimonk_bench.registry import Problem, Spec
 
 
@@ -65,16 +66,14 @@ def _keys_at(path: registry.Path) -> Sequence[str]:
 def _fill_entries(data: dict[str, Any], tables: Tables) -> list[Problem]:
     """Replace every entry named in ``data``, or the default, by its complete Spec; a bad one by the default."""
     problems = []
-    for path, (kind, table) in ENTRIES.items():
-        in_train = path[0] == "train"
-        section = data.setdefault("train", {}) if in_train else data
+    for (*parents, key), (kind, table) in ENTRIES.items():
+        section, fields = (data.setdefault("train", {}), TrainConfig) if parents else (data, Config)
         if not isinstance(section, dict):
             continue  # pydantic reports it
-        fields = TrainConfig.model_fields if in_train else Config.model_fields
-        default: Spec = fields[path[-1]].default
-        spec, wrong = registry.check(kind, getattr(tables, table), section.get(path[-1], default.name))
-        problems += [replace(problem, path=(*path, *problem.path)) for problem in wrong]
-        section[path[-1]] = spec or default
+        default: Spec = fields.model_fields[key].default
+        spec, wrong = registry.check(kind, getattr(tables, table), section.get(key, default.name))
+        problems += [replace(problem, path=(*parents, key, *problem.path)) for problem in wrong]
+        section[key] = spec or default
     return problems
 
 
@@ -102,8 +101,7 @@ def absent(tree: Node) -> list[Fault]:
 
     Weights may be absent where a fallback is declared, and in a suite, where the run that needs them fails alone.
     """
-    backbone = tree.child("backbone")
-    fallback = backbone.child("fallback") if backbone else None
+    fallback = tree.find(("backbone", "fallback"))
     replaceable = "suite" in tree.children or (fallback is not None and fallback.value is not None)
     faults = []
     for section, key, node, path in _paths(tree):
@@ -116,8 +114,7 @@ def absent(tree: Node) -> list[Fault]:
 def _paths(tree: Node) -> Iterator[tuple[str, str, Node, str]]:
     """The section, key, node and absolute form of every path written in a tree."""
     for section, key in (("data", "labels"), ("data", "images"), ("data", "truth"), ("backbone", "weights")):
-        parent = tree.child(section)
-        node = parent.child(key) if parent else None
+        node = tree.find((section, key))
         if node and isinstance(node.value, str) and (section == "data" or is_weight_file(node.value)):
             # not Path.resolve(), which would replace a link by what it points to
             yield section, key, node, os.path.abspath(node.at.folder / node.value)

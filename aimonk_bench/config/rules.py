@@ -51,13 +51,6 @@ def _wrong(config: Config, key: str, expected: str) -> Problem:
     return Problem(path, show(functools.reduce(getattr, path, config)), expected)
 
 
-def _split(config: Config, tables: Tables) -> Iterator[Problem]:
-    split = config.split
-    if isinstance(split, Holdout) and split.val + split.test >= 1:
-        expected = f"less than {1 - split.val:g} (1 - split.val), or no image is left to train on"
-        yield _wrong(config, "split.test", expected)
-
-
 def _transform(config: Config, tables: Tables) -> Iterator[Problem]:
     transform = config.transform
     for problem in tables.check_transforms(transform.train, transform.views, transform.size):
@@ -110,12 +103,16 @@ def _clashes(config: Config, freeze: str) -> Iterator[tuple[bool, str, str]]:
     yield freeze == "none" and backbone.dtype != "float32", "backbone.dtype", pixels
 
 
-def _train(config: Config, tables: Tables) -> Iterator[Problem]:
-    train = config.train
+def _pairs(config: Config, tables: Tables) -> Iterator[Problem]:
+    """Two keys of one section that do not go together."""
+    split, train = config.split, config.train
+    if isinstance(split, Holdout) and split.val + split.test >= 1:
+        expected = f"less than {1 - split.val:g} (1 - split.val), or no image is left to train on"
+        yield _wrong(config, "split.test", expected)
     if train.batch_size % train.accumulate:
         expected = f"a divisor of train.batch_size ({train.batch_size}), which is cut into as many parts"
         yield _wrong(config, "train.accumulate", expected)
-    elif train.batch_size == train.accumulate > 1:
+    if train.batch_size == train.accumulate > 1:
         yield _wrong(config, "train.accumulate", "parts of at least two rows, which BatchNorm needs")
     if train.patience is not None and train.select == "last":
         yield _wrong(config, "train.patience", "null, because 'select' is last; patience needs a metric there")
@@ -160,4 +157,4 @@ def _untunable(key: str, values: list[float], choices: list[str], loss: str, los
     return Problem(path, f"an option that runs with loss {loss} lack", expected, on_key=True)
 
 
-RULES: tuple[Callable[[Config, Tables], Iterator[Problem]], ...] = (_data, _split, _transform, _freeze, _train, _tune)
+RULES: tuple[Callable[[Config, Tables], Iterator[Problem]], ...] = (_data, _transform, _freeze, _pairs, _tune)

@@ -6,13 +6,14 @@ EU PVSEC 2018; Deitsch et al., Solar Energy 185, 2019. Licence CC BY-NC-SA 4.0: 
 
 from __future__ import annotations
 
-import csv
 import importlib.metadata
 import importlib.util
 import logging
+import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
+
+import pandas as pd
 
 from aimonk_bench.data.prepared import prepared
 from aimonk_bench.errors import UserError
@@ -46,20 +47,14 @@ def write(out: Path) -> None:
     with prepared(out, {"data": "elpv", "version": version}, "labels.csv") as labels:
         if labels is None:
             return
-        rows = [line.split() for line in (source / "labels.csv").read_text("utf-8").splitlines()]
-        names = [Path(path).name for path, _, _ in rows]
-        defects = [float(probability) for _, probability, _ in rows]
-        poly = [str(int(kind == "poly")) for _, _, kind in rows]
+        cells = pd.read_csv(source / "labels.csv", sep=r"\s+", names=["path", "probability", "kind"])
+        names = cells["path"].map(os.path.basename)
+        poly = (cells["kind"] == "poly").astype(int)
         shutil.copytree(source / "images", out / "images", dirs_exist_ok=True)
         (out / "LICENCE.txt").write_text(LICENCE.format(version=version), "utf-8")
-        sure = ["NA" if 0 < p < 1 else str(int(p)) for p in defects]
-        _write_table(out / "labels_uncertain.csv", zip(names, sure, poly, strict=True))
-        _write_table(labels, zip(names, [str(int(p > 0.5)) for p in defects], poly, strict=True))
+        likely = (cells["probability"] > 0.5).astype("Int64")
+        sure = likely.where(cells["probability"].isin([0, 1]))
+        for path, defective in ((out / "labels_uncertain.csv", sure), (labels, likely)):
+            table = pd.DataFrame({"image": names, "defective": defective, "poly": poly})
+            table.to_csv(path, index=False, na_rep="NA", lineterminator="\n")
     logger.info("wrote %d images, labels.csv, labels_uncertain.csv and LICENCE.txt to %s", len(names), out)
-
-
-def _write_table(path: Path, rows: Iterable[tuple[str, ...]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["image", "defective", "poly"])
-        table.writerows(rows)

@@ -55,7 +55,7 @@ def hide(
     if mechanism == "random":
         hidden = observed & (key < fraction)
     elif mechanism == "positives":
-        hidden = _smallest(key, positive, _rounded(fraction * positive.sum(0)))
+        hidden = _smallest(key, positive, np.rint(fraction * positive.sum(0)))
     elif mechanism == "per_class":
         counts = np.concatenate([positive.sum(0), negative.sum(0)])
         per_class = _nearest_total(counts, (1 - fraction) * counts.sum())
@@ -67,14 +67,10 @@ def hide(
     else:
         # the smallest of exponential variables with rates w are a draw without replacement with weights w
         key = -np.log1p(-key) * np.exp(2 * _standardised(scores, observed))
-        hidden = _smallest(key, observed, _rounded(fraction * observed.sum(0)))
+        hidden = _smallest(key, observed, np.rint(fraction * observed.sum(0)))
     for members in (positive, negative):
         _spare_last(hidden, key, members)
     return hidden
-
-
-def _rounded(counts: Array) -> NDArray[np.int64]:
-    return np.rint(counts).astype(np.int64)
 
 
 def _smallest(key: Array, members: NDArray[np.bool_], counts: Array) -> NDArray[np.bool_]:

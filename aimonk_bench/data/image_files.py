@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Literal
 
-from aimonk_bench.data.labels import LabelFile
+import numpy as np
+
+from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.errors import UserError
 
 SHOWN = 20  # problems of a label file, or items of a note, that are printed; the rest is counted
@@ -74,30 +76,37 @@ def locate(
     files = _examine(zip(listed.ids, listed.lines.tolist(), strict=True), folder, _sha256)
     skipped = [file for file in files if isinstance(file, Skipped)]
     if skipped and on_bad_image == "error":
-        raise UserError([f"{listed.path}:{item.line}: {message(item, folder)}" for item in skipped], limit=SHOWN)
+        problems = (_problem(item, folder) for item in skipped)
+        raise UserError([f"{listed.path}:{line}: {text}" for line, text in problems], limit=SHOWN)
     if len(skipped) == len(files):
         raise UserError(f"{listed.path}: none of the {len(files)} images it lists can be read in {folder}")
     return [file if isinstance(file, ImageFile) else None for file in files], skipped
 
 
-def unreadable(listed: Iterable[tuple[str, int]], folder: Path) -> list[Skipped]:
-    """The images that are missing or no regular files, of (name, line) each; nothing is opened.
+def unreadable(listed: Iterable[tuple[str, int]], folder: Path) -> list[tuple[int, str]]:
+    """(line, message) of the images that are missing or no regular files, of (name, line) each; nothing is opened.
 
     Raises:
         UserError: the folder does not exist.
     """
-    return [file for file in _examine(listed, folder, lambda path: "") if isinstance(file, Skipped)]
+    files = _examine(listed, folder, lambda path: "")
+    return [_problem(file, folder) for file in files if isinstance(file, Skipped)]
 
 
-def message(skipped: Skipped, folder: Path) -> str:
-    """What a user reads about an image that cannot be read, without file and line."""
-    return f"image {skipped.image_id} is {skipped.reason} (looked in {folder})"
+def _problem(skipped: Skipped, folder: Path) -> tuple[int, str]:
+    return skipped.line, f"image {skipped.image_id} is {skipped.reason} (looked in {folder})"
 
 
-def fingerprint(listed: LabelFile, files: Sequence[ImageFile | None]) -> str:
-    """SHA-256 (hex) of the attributes and, per row, the id, observed targets, group and hash of the image or "missing".
+def fingerprint(listed: LabelFile, files: Sequence[ImageFile | None], truth: Labels | None = None) -> str:
+    """The SHA-256 (hex) of a data set.
 
-    Values under NA, paths, line numbers and the label format do not enter.
+    It covers the attributes, the truth if there is one, and of each row the id, the observed targets, the group and the
+    hash of the image, or "missing". It covers neither values under NA, paths, line numbers nor the label format.
+
+    Args:
+        listed: N rows.
+        files: [N] the image of each row, None where it cannot be read.
+        truth: [N, A], observed where it is stated.
     """
     digest = hashlib.sha256(json.dumps(listed.labels.attributes).encode())
     groups = listed.groups or (None,) * len(listed.ids)
@@ -105,7 +114,10 @@ def fingerprint(listed: LabelFile, files: Sequence[ImageFile | None]) -> str:
     for name, (targets, observed), group, file in zip(listed.ids, rows, groups, files, strict=True):
         states = [target if seen else None for target, seen in zip(targets, observed, strict=True)]
         digest.update(json.dumps([name, states, group, file.sha256 if file else "missing"]).encode())
-    return digest.hexdigest()
+    if truth is None:
+        return digest.hexdigest()
+    stated = np.where(truth.observed, truth.targets, -1).astype(np.int8)
+    return hashlib.sha256(digest.hexdigest().encode() + stated.tobytes()).hexdigest()
 
 
 def _examine(listed: Iterable[tuple[str, int]], folder: Path, read: Callable[[Path], str]) -> list[ImageFile | Skipped]:

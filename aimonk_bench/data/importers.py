@@ -92,11 +92,9 @@ def wide_csv(
     if unsound:  # nothing can be said about the cells
         sheet.problems += [(header_line, text) for text in unsound]
         return sheet
-    identifier, *chosen = (header.index(name) for name in (reserved["data.id"], *names) if name is not None)
-    for line, cells in records:
-        tokens = tuple(cells[column].strip() for column in chosen)
-        member = cells[header.index(group)].strip() if group else None
-        sheet.rows.append(Row(line, cells[identifier], tokens, member or None))
+    for line, record in records:
+        cells = tuple(record[name].strip() for name in names)
+        sheet.rows.append(Row(line, record[id or header[0]], cells, _group(record, group)))
     return sheet
 
 
@@ -108,7 +106,7 @@ def label_list(
     group: str | None = None,
 ) -> Sheet:
     """The header image,tags; tags separated by | or space; `data.absent` says what an absent tag means."""
-    sheet = Sheet()
+    sheet = Sheet(dict.fromkeys(attributes or (), 0))
     header_line, header, records = _table(lines, sheet)
     if not header:
         return sheet
@@ -116,20 +114,17 @@ def label_list(
     if sorted(header) != sorted(expected):
         sheet.problems.append((header_line, f"found the header {','.join(header)}, expected {','.join(expected)}"))
         return sheet
-    image, tags, *members = (header.index(name) for name in expected)
-    tagged = [(line, cells, [tag for tag in re.split(r"[|\s]+", cells[tags]) if tag]) for line, cells in records]
+    tagged = [(line, record, re.findall(r"[^|\s]+", record["tags"])) for line, record in records]
     if attributes is None:
-        first = {tag: line for line, _, present in reversed(tagged) for tag in present}
+        first = {tag: line for line, _, tags in reversed(tagged) for tag in tags}
         sheet.attributes = {tag: first[tag] for tag in sorted(first)}
-    else:
-        sheet.attributes = dict.fromkeys(attributes, 0)
     otherwise = None if absent == "missing" else False
-    for line, cells, present in tagged:
-        undeclared = _undeclared("tag", present, sheet.attributes)
+    for line, record, tags in tagged:
+        undeclared = _undeclared("tag", tags, sheet.attributes)
         sheet.problems += [(line, text) for text in undeclared]
         if not undeclared:
-            states = tuple(True if name in present else otherwise for name in sheet.attributes)
-            sheet.rows.append(Row(line, cells[image], states, cells[members[0]].strip() or None if members else None))
+            states = tuple(True if name in tags else otherwise for name in sheet.attributes)
+            sheet.rows.append(Row(line, record["image"], states, _group(record, group)))
     return sheet
 
 
@@ -143,10 +138,9 @@ def jsonl(lines: Sequence[str], attributes: list[str] | None, *, group: str | No
             continue
         try:
             record = _json_object(text)
+            problems = _record_problems(record, group_key)
         except ValueError as error:
-            sheet.problems.append((line, f"not a JSON object: {error}"))
-            continue
-        problems = _record_problems(record, group_key)
+            problems = [f"not a JSON object: {error}"]
         if not problems and attributes is not None:
             problems = _undeclared("attribute", record["labels"], sheet.attributes)
         if problems:
@@ -156,8 +150,9 @@ def jsonl(lines: Sequence[str], attributes: list[str] | None, *, group: str | No
         for name in record["labels"]:
             sheet.attributes.setdefault(name, line)
     for line, record in records:
-        tokens = tuple(_json_cell(record["labels"].get(name)) for name in sheet.attributes)
-        sheet.rows.append(Row(line, record["image"], tokens, record.get(group_key) or None))
+        values = (record["labels"].get(name) for name in sheet.attributes)
+        cells = tuple(str(int(value)) if isinstance(value, bool) else value for value in values)
+        sheet.rows.append(Row(line, record["image"], cells, record.get(group_key) or None))
     return sheet
 
 
@@ -207,39 +202,25 @@ def _record_problems(record: dict[str, Any], group_key: str) -> list[str]:
     return problems + [f"attribute {name!r}: found a list or an object, expected one value" for name in nested]
 
 
-def _json_cell(value: str | bool | None) -> Cell:
-    return str(int(value)) if isinstance(value, bool) else value
-
-
-def _table(lines: Sequence[str], sheet: Sheet) -> tuple[int, list[str], list[tuple[int, list[str]]]]:
+def _table(lines: Sequence[str], sheet: Sheet) -> tuple[int, list[str], Iterator[tuple[int, dict[str, str]]]]:
     """Split a delimited file.
 
-    Malformed lines go to the sheet's problems.
+    Malformed records, and those that are shorter or longer than the header, go to the sheet's problems.
 
     Returns:
-        The line of the header; its stripped names, none if it is malformed; and (line, cells) of every record that has
-        as many cells as the header.
+        The line of the header; its stripped names, none if it is malformed; and (line, name -> cell) of every record.
     """
-    head = next(text for text in lines if text.strip())
-    delimiter = _delimiter(head)
-    records = _records(lines, delimiter, sheet)
+    records = _records(lines, sheet)
     header_line, names = next(records, (0, []))
-    if sheet.problems:
-        return header_line, [], []
-    complete = []
-    for line, cells in records:
-        if len(cells) == len(names):
-            complete.append((line, cells))
-        else:
-            separator = {"\t": "tab"}.get(delimiter, delimiter)
-            columns = _count(cells, "column")
-            sheet.problems.append((line, f"found {columns} (separator {separator}), expected {len(names)}"))
-    return header_line, [name.strip() for name in names], complete
+    header = [] if sheet.problems else [name.strip() for name in names]
+    return header_line, header, ((line, dict(zip(header, cells, strict=True))) for line, cells in records)
 
 
-def _records(lines: Sequence[str], delimiter: str, sheet: Sheet) -> Iterator[tuple[int, list[str]]]:
-    """(line on which it begins, cells) of every record that is not blank; malformed ones go to the sheet's problems."""
+def _records(lines: Sequence[str], sheet: Sheet) -> Iterator[tuple[int, list[str]]]:
+    """(line on which it begins, cells) of every record that is not blank and as long as the first one."""
+    delimiter = _delimiter(next(text for text in lines if text.strip()))
     reader = csv.reader((text + "\n" for text in lines), delimiter=delimiter, strict=True)
+    columns = 0
     while True:
         line = reader.line_num + 1
         try:
@@ -249,8 +230,20 @@ def _records(lines: Sequence[str], delimiter: str, sheet: Sheet) -> Iterator[tup
         except csv.Error as error:
             sheet.problems.append((line, f"malformed record: {error}"))
             continue
-        if len(cells) > 1 or "".join(cells).strip():
+        if len(cells) <= 1 and not "".join(cells).strip():
+            continue
+        columns = columns or len(cells)
+        if len(cells) == columns:
             yield line, cells
+        else:
+            separator = {"\t": "tab"}.get(delimiter, delimiter)
+            found = f"found {_count(cells, 'column')} (separator {separator}), expected {columns}"
+            sheet.problems.append((line, found))
+
+
+def _group(record: dict[str, str], column: str | None) -> str | None:
+    """The group of a record; None where there is no such column, or no value in it."""
+    return record[column].strip() or None if column else None
 
 
 def _delimiter(header: str) -> str:

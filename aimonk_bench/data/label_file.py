@@ -1,4 +1,4 @@
-"""Read a label file: its lines, the images that they name, and the label that every cell means."""
+"""Read a label file: its lines, the images that they name, and the label that every cell means; and the truth."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aimonk_bench import registry
 from aimonk_bench.config import rules
+from aimonk_bench.config.faults import Fault, Place, decode
 from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute
-from aimonk_bench.config.text import NotText, decode
 from aimonk_bench.data import image_files
 from aimonk_bench.data.image_files import SHOWN, relative_path
-from aimonk_bench.data.importers import IMPORTERS, Row, Sheet, guess
+from aimonk_bench.data.importers import IMPORTERS, Sheet, guess
 from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-State = bool | None
-STATES: dict[str, State] = {"positive": True, "negative": False, "missing": None}
-WORDS = {state: word for word, state in STATES.items()}
+STATES = {"positive": True, "negative": False, "missing": None}
 
 
 def load(data: DataConfig) -> LabelFile:
@@ -45,55 +44,102 @@ def load(data: DataConfig) -> LabelFile:
     sheet = IMPORTERS[name](lines, data.attributes, **options)
     unusable = ((line, unusable_attribute(name)) for name, line in sheet.attributes.items())
     sheet.problems += [(max(line, 1), f"found an attribute {problem}") for line, problem in unusable if problem]
-    paths = _paths(sheet)
-    unmapped = _unmapped(data.values, sheet)
-    rows, states, duplicates = ([], [], []) if unmapped else _resolve(sheet, paths, data.values)
+    first_rows, later_rows = _images(sheet)
     if not sheet.rows and not sheet.problems:
         sheet.problems.append((1, "found no image, expected at least one"))
-    if not unmapped and not sheet.problems and not any(state is not None for row in states for state in row):
-        sheet.problems.append((1, "found no label (every value is missing), expected at least one"))
+    unmapped = _unmapped(data.values, sheet)
+    if not unmapped:
+        labels, legible = _labels(sheet, data.values)
+        duplicates = [pair for pair in later_rows if legible[[*pair]].all()]
+        sheet.problems += _contradictions(sheet, labels, duplicates)
+        if not sheet.problems and not labels.observed.any():
+            sheet.problems.append((1, "found no label (every value is missing), expected at least one"))
     if unmapped or sheet.problems:
         if data.importer == "auto":
             logger.warning("%s: %s; set data.importer if that is wrong", data.labels, note)
-        raise _error(data, sheet, paths, unmapped)
-    observed = np.array([[state is not None for state in row] for row in states])
-    for attribute in np.array([*sheet.attributes])[~observed.any(axis=0)]:
+        raise _error(data, sheet, first_rows, unmapped)
+    labels = labels[first_rows]
+    for attribute in np.array(labels.attributes)[~labels.observed.any(axis=0)]:
         logger.warning("%s: attribute %s is missing for every image", data.labels, attribute)
+    rows = [sheet.rows[row] for row in first_rows]
     groups = tuple(row.group for row in rows)
-    targets = [[state is True for state in row] for row in states]
     return LabelFile(
         path=data.labels,
         ids=tuple(row.name for row in rows),
-        labels=Labels.of(targets, observed, tuple(sheet.attributes)),
+        labels=labels,
         groups=groups if data.group or any(groups) else None,
         lines=np.array([row.line for row in rows]),
-        notes=(note, *_notes(data, duplicates, groups)),
+        notes=(note, *_notes(data, sheet, duplicates, groups)),
     )
+
+
+def load_truth(data: DataConfig, listed: LabelFile) -> Labels | None:
+    """The truth about the images of a label file.
+
+    The truth has the format of a label file, and the same keys of ``data`` say how to read it; its attributes are those
+    of the label file. It may leave images out, and values missing. It needs no group column: groups are those of the
+    label file.
+
+    Args:
+        data: whose ``truth`` is read.
+        listed: N images and A attributes.
+
+    Returns:
+        [N, A], observed where the truth is stated; None where ``data`` names no truth.
+
+    Raises:
+        UserError: every problem of the file as ``file:line: ...``, an image that the label file does not list among
+            them.
+    """
+    if data.truth is None:
+        return None
+    attributes = list(listed.labels.attributes)
+    changed = {"labels": data.truth, "truth": None, "attributes": attributes, "group": None, "on_bad_image": "skip"}
+    truth = load(data.model_copy(update=changed))
+    row_of = {relative_path(name): row for row, name in enumerate(listed.ids)}
+    rows = [row_of.get(relative_path(name)) for name in truth.ids]
+    unlisted = [
+        f"{data.truth}:{line}: image {name} is not listed in {listed.path}"
+        for name, line, row in zip(truth.ids, truth.lines, rows, strict=True)
+        if row is None
+    ]
+    if unlisted:
+        raise UserError(unlisted, limit=SHOWN)
+    targets, observed = np.zeros((2, *listed.labels.shape), bool)
+    places = np.array(rows, np.intp)
+    targets[places], observed[places] = truth.labels.targets, truth.labels.observed
+    return Labels.of(targets, observed, attributes)
 
 
 def _read(file: Path) -> list[str]:
     """The lines of a UTF-8 file, whatever ends its lines."""
     try:
-        text = decode(file.read_bytes())
+        text = decode(file.read_bytes(), Place(str(file), 0, 0, file.parent))
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from error
-    except NotText as error:
-        raise UserError(f"{file}:{error.line}:{error.column}: found {error}, expected UTF-8 text") from None
+    except Fault as fault:
+        raise UserError(str(fault)) from None
     if not text.strip():
         raise UserError(f"{file}:1: the file is empty")
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
-def _paths(sheet: Sheet) -> list[str | None]:
-    """The path of each row's image below the image folder; a name that cannot be one goes to the sheet's problems."""
-    paths: list[str | None] = []
-    for row in sheet.rows:
+def _images(sheet: Sheet) -> tuple[list[int], list[tuple[int, int]]]:
+    """Row numbers: the first row of every image, and (later row, first row) of the same image.
+
+    A name that cannot be a path below the image folder goes to the sheet's problems; its row is in neither list.
+    """
+    first: dict[str, int] = {}
+    later = []
+    for number, row in enumerate(sheet.rows):
         try:
-            paths.append(relative_path(row.name))
+            first_row = first.setdefault(relative_path(row.name), number)
         except ValueError as error:
             sheet.problems.append((row.line, str(error)))
-            paths.append(None)
-    return paths
+            continue
+        if first_row != number:
+            later.append((number, first_row))
+    return list(first.values()), later
 
 
 def _unmapped(values: Values | Mapping[str, Values], sheet: Sheet) -> list[str]:
@@ -109,88 +155,73 @@ def _unmapped(values: Values | Mapping[str, Values], sheet: Sheet) -> list[str]:
     return lacking + unknown
 
 
-def _meanings(values: Values) -> tuple[dict[str, State], str]:
-    """Token -> state, and the same declaration in words."""
-    declared: dict[str, list[str]] = values.model_dump()
-    words = ", ".join(f"{word} {' '.join(map(repr, tokens))}" for word, tokens in declared.items() if tokens)
-    return {token: STATES[word] for word, tokens in declared.items() for token in tokens}, words
+def _labels(sheet: Sheet, values: Values | Mapping[str, Values]) -> tuple[Labels, NDArray[np.bool_]]:
+    """The labels of all rows of the sheet [N, A], and whether `data.values` declares every token of a row [N].
 
-
-def _foreign(sheet: Sheet, meanings: Sequence[tuple[dict[str, State], str]]) -> Iterator[tuple[str, str]]:
-    """(attribute, message) for the columns that hold several tokens but no declared one: they are hardly labels."""
+    An undeclared token goes to the sheet's problems; its label counts as not observed. A column with several tokens and
+    no declared one is hardly a column of labels: it gives one problem, not one per row.
+    """
+    targets, observed = np.zeros((2, len(sheet.rows), len(sheet.attributes)), bool)
+    legible = np.ones(len(sheet.rows), bool)
     for column, (name, line) in enumerate(sheet.attributes.items()):
-        meaning, words = meanings[column]
-        tokens = [cell for row in sheet.rows if isinstance(cell := row.cells[column], str)]
-        if line and len(tokens) > 1 and meaning.keys().isdisjoint(tokens):
-            examples = ", ".join(repr(token[:60]) for token in list(dict.fromkeys(tokens))[:3])
-            yield (
-                name,
+        declared = (values if isinstance(values, Values) else values[name]).model_dump()
+        words = ", ".join(f"{word} {' '.join(map(repr, tokens))}" for word, tokens in declared.items() if tokens)
+        meaning = {token: STATES[word] for word, tokens in declared.items() for token in tokens}
+        cells = [row.cells[column] for row in sheet.rows]
+        states = [meaning.get(cell) if isinstance(cell, str) else cell for cell in cells]
+        targets[:, column] = [state is True for state in states]
+        observed[:, column] = [state is not None for state in states]
+        tokens = {row: cell for row, cell in enumerate(cells) if isinstance(cell, str)}
+        undeclared = {row: token[:60] for row, token in tokens.items() if token not in meaning}
+        if line and len(undeclared) == len(tokens) > 1:
+            examples = ", ".join(map(repr, list(dict.fromkeys(undeclared.values()))[:3]))
+            text = (
                 f"attribute {name}: found none of the declared values ({words}) in {len(tokens)} rows, but {examples}; "
                 "declare them in data.values, or, if these are no labels, name the column in data.group "
-                "or the others in data.attributes",
+                "or the others in data.attributes"
             )
+            sheet.problems.append((line, text))
+            continue
+        legible[[*undeclared]] = False
+        for row, token in undeclared.items():
+            text = f"attribute {name}: found {token!r}, expected one of the declared values ({words})"
+            sheet.problems.append((sheet.rows[row].line, text))
+    return Labels.of(targets, observed, tuple(sheet.attributes)), legible
 
 
-def _resolve(
-    sheet: Sheet, paths: Sequence[str | None], values: Values | Mapping[str, Values]
-) -> tuple[list[Row], list[tuple[State, ...]], list[tuple[Row, Row]]]:
-    """The rows to use, their states [N][A], and the (later, first) pairs of identical duplicates.
-
-    Undeclared tokens and contradictions go to the sheet's problems.
-    """
-    names = list(sheet.attributes)
-    meanings = [_meanings(values if isinstance(values, Values) else values[name]) for name in names]
-    foreign = dict(_foreign(sheet, meanings))
-    sheet.problems += [(sheet.attributes[name], text) for name, text in foreign.items()]
-    first_rows: dict[str, tuple[Row, tuple[State, ...]]] = {}
-    duplicates = []
-    for row, path in zip(sheet.rows, paths, strict=True):
-        problems = []
-        states: list[State] = []
-        for name, cell, (meaning, words) in zip(names, row.cells, meanings, strict=True):
-            if name in foreign:
-                states.append(None)  # one message is about the whole column
-            elif isinstance(cell, str) and cell not in meaning:
-                problems.append(f"attribute {name}: found {cell[:60]!r}, expected one of the declared values ({words})")
-            else:
-                states.append(meaning[cell] if isinstance(cell, str) else cell)
-        if path and not problems:
-            first, first_states = first_rows.setdefault(path, (row, tuple(states)))
-            if first is not row:
-                duplicates.append((row, first))
-                problems += _differences(row, states, first, first_states, names)
-        sheet.problems += [(row.line, text) for text in problems]
-    return [row for row, _ in first_rows.values()], [states for _, states in first_rows.values()], duplicates
+def _contradictions(sheet: Sheet, labels: Labels, pairs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, str]]:
+    """(line, message) of every pair (later row, first row) of the same image that differs in a label or the group."""
+    for pair in pairs:
+        row, first = (sheet.rows[number] for number in pair)
+        here, there = ([*_words(labels, number), repr(sheet.rows[number].group)] for number in pair)
+        names = [*labels.attributes, "group"]
+        unequal = [f"{name} is {a}, there {b}" for name, a, b in zip(names, here, there, strict=True) if a != b]
+        if unequal:
+            yield row.line, f"image {row.name} contradicts line {first.line}: {'; '.join(unequal)}"
 
 
-def _differences(
-    row: Row, states: Sequence[State], first: Row, first_states: Sequence[State], names: Sequence[str]
-) -> list[str]:
-    here, there = [WORDS[state] for state in states], [WORDS[state] for state in first_states]
-    if row.group != first.group:
-        names, here, there = [*names, "group"], [*here, repr(row.group)], [*there, repr(first.group)]
-    unequal = [f"{name} is {a}, there {b}" for name, a, b in zip(names, here, there, strict=True) if a != b]
-    return [f"image {row.name} contradicts line {first.line}: {'; '.join(unequal)}"] if unequal else []
+def _words(labels: Labels, row: int) -> list[str]:
+    """The states of a row, in words."""
+    states = zip(labels.targets[row], labels.observed[row], strict=True)
+    return [("positive" if target else "negative") if observed else "missing" for target, observed in states]
 
 
-def _error(data: DataConfig, sheet: Sheet, paths: Sequence[str | None], others: list[str]) -> UserError:
+def _error(data: DataConfig, sheet: Sheet, first_rows: Sequence[int], others: list[str]) -> UserError:
     """All problems in the order of the lines, those of images that cannot be read among them."""
     problems = list(sheet.problems)
-    first = {path: row for path, row in zip(reversed(paths), reversed(sheet.rows), strict=True) if path}
-    listed = [(row.name, row.line) for row in first.values()]
-    try:
-        unreadable = image_files.unreadable(listed, data.images)
-    except UserError as error:  # there is no such folder
-        others, unreadable = [*others, *error.problems], []
     if data.on_bad_image == "error":
-        problems += [(item.line, image_files.message(item, data.images)) for item in unreadable]
+        listed = [(sheet.rows[row].name, sheet.rows[row].line) for row in first_rows]
+        problems += image_files.unreadable(listed, data.images)
     problems.sort(key=lambda problem: problem[0])
     return UserError([*others, *(f"{data.labels}:{line}: {text}" for line, text in problems)], limit=SHOWN)
 
 
-def _notes(data: DataConfig, duplicates: Sequence[tuple[Row, Row]], groups: Sequence[str | None]) -> Iterator[str]:
+def _notes(
+    data: DataConfig, sheet: Sheet, duplicates: Sequence[tuple[int, int]], groups: Sequence[str | None]
+) -> Iterator[str]:
     if duplicates:
-        examples = [f"line {row.line} ({row.name}, as line {first.line})" for row, first in duplicates[:SHOWN]]
+        pairs = [(sheet.rows[row], sheet.rows[first]) for row, first in duplicates[:SHOWN]]
+        examples = [f"line {row.line} ({row.name}, as line {first.line})" for row, first in pairs]
         more = f" and {len(duplicates) - SHOWN} more" if len(duplicates) > SHOWN else ""
         yield f"identical duplicate lines, each image used once: {', '.join(examples)}{more}"
     alone = sum(group is None for group in groups)

@@ -39,6 +39,7 @@ def components(sha256: Sequence[str], groups: Sequence[str | None] | None) -> ND
     >>> components(["a", "b", "a", "c"], ["x", "y", "y", None]).tolist()
     [0, 0, 0, 1]
     """
+    import pandas as pd
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -49,10 +50,8 @@ def components(sha256: Sequence[str], groups: Sequence[str | None] | None) -> ND
         edges += [row if value is None else first.setdefault(value, row) for row, value in enumerate(values)]
     rows = np.resize(np.arange(count), len(edges))
     graph = coo_array((np.ones(len(edges), bool), (rows, np.array(edges, np.intp))), shape=(count, count))
-    _, first_row, member = np.unique(
-        connected_components(graph, directed=False)[1], return_index=True, return_inverse=True
-    )
-    return first_row.argsort().argsort()[member].astype(np.int32)
+    component: NDArray[np.intp] = pd.factorize(connected_components(graph, directed=False)[1])[0]
+    return component.astype(np.int32)
 
 
 def check(scheme: Holdout | KFold, groups: int) -> None:

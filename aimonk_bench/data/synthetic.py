@@ -8,7 +8,6 @@ tf_efficientnet_lite0, linear head) the test ROC AUCs are about 0.93, 0.89, 0.83
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,13 @@ from typing import Annotated
 
 import cv2
 import numpy as np
+import pandas as pd
 from annotated_types import Ge, Interval
 from pydantic import ValidationError
 
 from aimonk_bench import registry
+from aimonk_bench.config.faults import dotted
 from aimonk_bench.config.fields import Mechanism
-from aimonk_bench.config.nodes import dotted
 from aimonk_bench.data.hiding import hide
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.prepared import prepared
@@ -117,13 +117,11 @@ def write(
             scene = draw_scene(truth[number], size, np.random.default_rng([seed, 3, number]))
             encoded = cv2.imencode(".jpg", scene, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
             (out / "images" / name).write_bytes(encoded.tobytes())
-        with open(out / "truth.csv", "w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["image", *(f"attr{number}" for number in range(1, len(PATTERNS) + 1))])
-            table.writerows([name, *row] for name, row in zip(names, truth.astype(int), strict=True))
-        tokens = np.where(absent, "NA", labelled.astype(int).astype(str))
-        lines = [" ".join([name, *row]) + "\n" for name, row in zip(names, tokens, strict=True)]
-        labels.write_text("".join(lines), "utf-8")
+        columns = [f"attr{number}" for number in range(1, len(PATTERNS) + 1)]
+        index = pd.Index(names, name="image")
+        pd.DataFrame(truth.astype(int), index, columns).to_csv(out / "truth.csv", lineterminator="\n")
+        tokens = pd.DataFrame(labelled.astype(int), index, columns).astype(str).mask(absent, "NA")
+        tokens.to_csv(labels, sep=" ", header=False, lineterminator="\n")
     logger.info("wrote %d images, labels.txt and truth.csv to %s", images, out)
 
 

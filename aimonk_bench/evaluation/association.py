@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.decisions import variance_factor
-from aimonk_bench.evaluation.metrics import ranking
+from aimonk_bench.evaluation.metrics import macro, ranking, ratio
+from aimonk_bench.evaluation.numbers import Array, Numbers
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.probe import probed, standardised
-from aimonk_bench.evaluation.resampling import by_group
-
-Array = npt.NDArray[Any]
+from aimonk_bench.evaluation.resampling import by_group, majority
 
 REPEATED = 0.01  # p up to which a test is made again with more permutations
 PERMUTATIONS_EACH = 200  # so many times the number of attributes: the smallest p, adjusted by Holm, is then 0.005
@@ -43,22 +40,11 @@ class BeforeTraining:
         notes: why there is no p; "" where there is one.
     """
 
-    p: Array
-    auc: Array
-    n_positive: Array
-    n_negative: Array
+    p: Numbers
+    auc: Numbers
+    n_positive: Numbers
+    n_negative: Numbers
     notes: list[str]
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> BeforeTraining:
-        """The test as ``data.json`` holds it, under the names above.
-
-        Raises:
-            KeyError, TypeError, ValueError: the content is something else.
-        """
-        p, auc = (np.array(content[name], dtype=np.float64) for name in ("p", "auc"))  # None becomes NaN
-        positive, negative = (np.array(content[name], dtype=np.int64) for name in ("n_positive", "n_negative"))
-        return cls(p, auc, positive, negative, list(content["notes"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,49 +181,45 @@ def after_training(predictions: Predictions, *, permutations: int | None = None,
         permutations: P, for a hold-out; by default 9,999, or 200 for every attribute if these are more.
         seed: of the permutations.
     """
+    from scipy import special
+
     folds = [_test_groups(predictions, fold) for fold in range(predictions.folds)]
-    attributes = len(predictions.labels.attributes)
-    permutations = permutations or max(9999, PERMUTATIONS_EACH * attributes)
-    auc, p = np.full((2, attributes), np.nan)
-    counts = np.zeros((2, attributes), np.int64)
-    for a in range(attributes):
-        ranked = [_ranks(logits[:, :, a], labels.observed[:, a], labels.positive[:, a]) for logits, labels in folds]
-        defined = [(ranks, positive) for ranks, positive in ranked if positive.any() and not positive.all()]
-        if defined:
-            sizes = np.array([(positive.sum(), (~positive).sum()) for _, positive in defined])
-            auc[a] = np.mean([_rank_auc(ranks, positive) for ranks, positive in defined])
-            counts[:, a] = sizes.sum(axis=0)
-            if predictions.folds == 1:
-                p[a] = _rank_p(*defined[0], permutations, np.random.default_rng([seed, a]))
-            else:
-                p[a] = _normal_p(auc[a] - 0.5, variance_factor(predictions.folds) * _null_variance(sizes))
-    return AfterTraining(auc, p, *counts)
+    auc = np.stack([ranking(logits, labels)["roc_auc"].mean(axis=0) for logits, labels in folds])  # [F, A]
+    defined = np.isfinite(auc)
+    counts = np.stack([labels.counts() for _, labels in folds])  # [F, 2, A] positives and negatives
+    mean = macro(auc.T, defined.T)
+    if predictions.folds > 1:
+        variances = ratio(counts.sum(axis=1) + 1, 12 * counts.prod(axis=1))  # of the AUC of a fold, without signal
+        variance = macro(variances.T, defined.T) / defined.sum(axis=0)
+        p = special.ndtr((0.5 - mean) / np.sqrt(variance_factor(predictions.folds) * variance))
+    else:
+        permutations = permutations or max(9999, PERMUTATIONS_EACH * len(mean))
+        p = np.full(len(mean), np.nan)
+        ((logits, labels),) = folds
+        for a in np.flatnonzero(defined[0]).tolist():
+            rows = labels.observed[:, a]
+            p[a] = _rank_p(logits[:, rows, a], labels.positive[rows, a], permutations, np.random.default_rng([seed, a]))
+    return AfterTraining(mean, p, *np.where(defined[:, None], counts, 0).sum(axis=0))
 
 
 def _test_groups(predictions: Predictions, fold: int) -> tuple[Array, Labels]:
-    """Logits [G, S, A] and labels [G, A] of the test groups of a fold."""
+    """Logits [S, G, A] and labels [G, A] of the test groups of a fold."""
     rows = predictions.part("test", fold)
     logits = np.moveaxis(rows.logits.astype(np.float64), 0, 1)
     flat, labels = one_row_per_group(logits.reshape(len(logits), -1), rows.labels, rows.group)
-    return flat.reshape(-1, *logits.shape[1:]), labels
+    return np.moveaxis(flat.reshape(-1, *logits.shape[1:]), 1, 0), labels
 
 
-def _ranks(scores: Array, observed: Array, positive: Array) -> tuple[Array, Array]:
-    """Mid-ranks of the observed rows, averaged over the seeds of scores [G, S], and which of these are positive."""
-    by_seed = scores[observed].T
-    pairs = list(zip(np.sort(by_seed, axis=1), by_seed, strict=True))
-    ends = [[np.searchsorted(*pair, side=side) for pair in pairs] for side in ("left", "right")]
-    return np.mean(ends, axis=(0, 1)) + 0.5, positive[observed]
+def _rank_p(scores: Array, positive: Array, permutations: int, rng: np.random.Generator) -> float:
+    """One-sided p of the sum of the positives' ranks among all ways to choose as many rows, or P random ones.
 
+    Args:
+        scores: [S, G]; a rank is a mid-rank, averaged over the seeds.
+        positive: [G] bool.
+    """
+    from scipy import stats
 
-def _rank_auc(ranks: Array, positive: Array) -> float:
-    """The share of (positive, negative) pairs in the right order, ties counting half."""
-    n1, n0 = int(positive.sum()), int((~positive).sum())
-    return float((ranks[positive].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
-
-
-def _rank_p(ranks: Array, positive: Array, permutations: int, rng: np.random.Generator) -> float:
-    """One-sided p of the sum of the positives' ranks among all ways to choose as many rows, or P random ones."""
+    ranks = stats.rankdata(scores, axis=1).mean(axis=0)
     n1 = int(positive.sum())
     reached = ranks[positive].sum() - _ROUNDING
     if math.comb(len(ranks), n1) <= permutations:
@@ -247,17 +229,6 @@ def _rank_p(ranks: Array, positive: Array, permutations: int, rng: np.random.Gen
     return float((1 + (sums >= reached).sum()) / (1 + permutations))
 
 
-def _null_variance(sizes: Array) -> float:
-    """Variance of the mean of K fold AUCs without signal, for the (positives, negatives) [K, 2] of the folds."""
-    n1, n0 = sizes.T
-    return float(((n1 + n0 + 1) / (12 * n1 * n0)).sum() / len(sizes) ** 2)
-
-
-def _normal_p(value: float, variance: float) -> float:
-    """The probability that a normal variable of mean 0 exceeds the value."""
-    return math.erfc(value / math.sqrt(2 * variance)) / 2
-
-
 def one_row_per_group(values: Array, labels: Labels, groups: Array) -> tuple[Array, Labels]:
     """The groups as rows, in ascending order: mean values [G, C] and majority labels [G, A], missing where they tie."""
     _, first, member, size = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
@@ -265,5 +236,4 @@ def one_row_per_group(values: Array, labels: Labels, groups: Array) -> tuple[Arr
     shared = size[member] > 1  # a copy of the others would double the memory
     if shared.any():
         means[size > 1] = by_group(values[shared], member[shared]) / size[size > 1, None]
-    positive, observed = by_group(labels.positive, member), by_group(labels.observed, member)
-    return means, Labels.of(2 * positive > observed, 2 * positive != observed, labels.attributes)
+    return means, majority(labels, member)

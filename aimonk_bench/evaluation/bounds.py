@@ -11,15 +11,12 @@ bounds are NaN.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.decisions import Decisions
-
-Array = npt.NDArray[Any]
+from aimonk_bench.evaluation.numbers import Array
 
 
 @dataclass(frozen=True, eq=False)

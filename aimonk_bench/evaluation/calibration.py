@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.evaluation.metrics import prevalence
+from aimonk_bench.evaluation.metrics import prevalence, ratio
+from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
 from aimonk_bench.evaluation.proportions import wilson
-
-Array = npt.NDArray[Any]
 
 BINS = 15  # of equal width
 DRAWS = 100  # sets of labels drawn from the head's own probabilities
@@ -98,24 +96,19 @@ def calibration(predictions: Predictions, probabilities: Array, *, draws: int = 
 
     rng = np.random.default_rng(seed)
     reference = [error(binned(rng.random(labels.shape) < scores)) for _ in range(draws)] or [np.full(shape[1], np.nan)]
-    brier, constant_brier = mean(((scores - labels) ** 2).mean(axis=0)), mean((constant - labels) ** 2)
-    return Calibration(
-        attribute=list(rows.labels.attributes),
-        brier=brier,
-        brier_skill=1 - brier / np.where(constant_brier > 0, constant_brier, np.nan),
-        ece=error(positive),
-        ece_reference=np.mean(reference, axis=0),
-        bins=_reliability(number, total, positive),
-    )
-
-
-def _reliability(number: Array, total: Array, positive: Array) -> dict[str, Array]:
-    """The columns of the diagram from the sums of each head, [S, A, BINS] each."""
     per_seed = number.mean(axis=0)
     filled = np.where(per_seed > 0, per_seed, np.nan)
     probability, share = total.mean(axis=0) / filled, positive.mean(axis=0) / filled
     low, high = wilson(share, filled)
-    return {"n": per_seed, "probability": probability, "positive": share, "low": low, "high": high}
+    brier, constant_brier = mean(((scores - labels) ** 2).mean(axis=0)), mean((constant - labels) ** 2)
+    return Calibration(
+        attribute=list(rows.labels.attributes),
+        brier=brier,
+        brier_skill=1 - ratio(brier, constant_brier),
+        ece=error(positive),
+        ece_reference=np.mean(reference, axis=0),
+        bins={"n": per_seed, "probability": probability, "positive": share, "low": low, "high": high},
+    )
 
 
 def calibrate(predictions: Predictions) -> tuple[Array, Array]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from aimonk_bench.evaluation.bounds import delta_bounds
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.metrics import macro
-from aimonk_bench.evaluation.numbers import Number, Numbers
-from aimonk_bench.evaluation.predictions import Predictions, same_labels
+from aimonk_bench.evaluation.numbers import Array, Number, Numbers
+from aimonk_bench.evaluation.predictions import ROWS, Predictions, agree
 from aimonk_bench.evaluation.resampling import DRAWS, swaps
 from aimonk_bench.evaluation.thresholds import Thresholds
 
-Array = npt.NDArray[Any]
 Run = tuple[Predictions, Thresholds]
 
 MARGIN = 0.02  # of macro F1: two runs are called equivalent where the whole interval lies within it
@@ -38,6 +37,8 @@ class Delta:
         reason: why nothing was tested, or ""; the reference itself needs none.
         attribute_value: [A]; also ``attribute_low``, ``attribute_high`` and ``attribute_p``, made in the same way but
             adjusted for nothing: exploratory.
+        na_low, na_high: [A] bounds of the difference over all fillings of the missing test labels; NaN where the test
+            rows are others.
     """
 
     value: Number
@@ -51,6 +52,8 @@ class Delta:
     attribute_low: Numbers
     attribute_high: Numbers
     attribute_p: Numbers
+    na_low: Numbers
+    na_high: Numbers
 
 
 def holm(p: npt.ArrayLike) -> Array:
@@ -102,7 +105,10 @@ def paired(
     base = runs[reference]
     reasons = {name: _untestable(run, base, covered) for name, run in runs.items() if name != reference}
     tested = [name for name, reason in reasons.items() if not reason]
-    f1 = {name: _with_macro(_f1(_totals(run), run.labels.positive.sum(axis=0)), covered) for name, run in runs.items()}
+    f1 = {
+        name: _with_macro(_f1(_by_group(run).sum(axis=0), run.labels.positive.sum(axis=0)), covered)
+        for name, run in runs.items()
+    }
     image_variances = _swap_variances([runs[name] for name in tested], base, covered, draws, seed)
     freedom = max(len(np.unique(base.group)) - 1, 1)
     tests = {
@@ -117,24 +123,10 @@ def paired(
         figures = value[-1].item(), low[-1].item(), high[-1].item(), adjusted.get(name, math.nan)
         mark = _mark(*figures, margin) if name in tests else ""
         by_attribute = value[:-1], low[:-1], high[:-1], p[:-1]
-        return Delta(*figures, p[-1].item(), mark, reasons.get(name, ""), *by_attribute)
+        fillings = delta_bounds(runs[name], base) if runs[name].same_rows(base) else np.full((2, len(covered)), np.nan)
+        return Delta(*figures, p[-1].item(), mark, reasons.get(name, ""), *by_attribute, *fillings)
 
     return {name: delta(name) for name in runs}
-
-
-def indistinguishable(deltas: Mapping[str, Delta]) -> list[str]:
-    """The runs tested against a winner and not worse than it, in their order; what was not tested is not named."""
-    return [name for name, delta in deltas.items() if delta.mark not in ("", "worse")]
-
-
-def simplest(candidates: Mapping[str, Sequence[int]]) -> str:
-    """The run that comes first in the declared order of complexity.
-
-    Args:
-        candidates: the place of each run in that order: numbers compared from the left, smaller is simpler, the most
-            important first (such as the size of the backbone, the kind of loss, the sampler). Of equal ones the first.
-    """
-    return min(candidates, key=lambda name: tuple(candidates[name]))
 
 
 def chosen(runs: Mapping[str, Run], validation: Array) -> tuple[Predictions, Thresholds, list[str]] | None:
@@ -153,7 +145,8 @@ def chosen(runs: Mapping[str, Run], validation: Array) -> tuple[Predictions, Thr
     """
     names, pairs = list(runs), list(runs.values())
     first = pairs[0][0]
-    if not all(_alike(predictions, first) for predictions, _ in pairs) or np.isnan(validation).all(axis=0).any():
+    comparable = all(agree(run, first, *ROWS, "labels", "truth") for run, _ in pairs)
+    if not comparable or np.isnan(validation).all(axis=0).any():
         return None
     winners = np.nanargmax(validation, axis=0)
     by_fold = [pairs[winner] for winner in winners]
@@ -170,13 +163,6 @@ def chosen(runs: Mapping[str, Run], validation: Array) -> tuple[Predictions, Thr
         notes=[note for fold, (_, tuned) in enumerate(by_fold) for note in tuned.notes if note.fold == fold],
     )
     return predictions, thresholds, [names[winner] for winner in winners]
-
-
-def _alike(one: Predictions, other: Predictions) -> bool:
-    """Whether two runs have the same rows, labels, truth and seeds."""
-    names = ("split", "fold", "group", "image_id", "seed")
-    same = all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
-    return same and same_labels(one.labels, other.labels) and same_labels(one.truth, other.truth)
 
 
 def _untestable(run: Decisions, reference: Decisions, covered: Array) -> str:
@@ -210,12 +196,6 @@ def _by_group(run: Decisions) -> Array:
     """True positives and accepted of every group: [G, S, 2, A]."""
     counts = run.by_group()
     return np.stack([counts.true_positive, counts.accepted], axis=2).swapaxes(0, 1)
-
-
-def _totals(run: Decisions) -> Array:
-    """True positives and accepted: [S, 2, A]."""
-    kinds = run.accepted[:, :, None] & np.stack([run.labels.positive, run.labels.observed], axis=1)
-    return np.asarray(kinds.sum(axis=1))
 
 
 def _swap_variances(

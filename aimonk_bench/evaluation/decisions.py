@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.evaluation.predictions import Predictions, ScoredRows, same_labels
+from aimonk_bench.evaluation.numbers import Array
+from aimonk_bench.evaluation.predictions import Predictions, agree
 from aimonk_bench.evaluation.resampling import by_group
 from aimonk_bench.evaluation.thresholds import Thresholds
-
-Array = npt.NDArray[Any]
 
 
 def variance_factor(folds: int) -> float:
@@ -63,15 +60,11 @@ class Decisions:
     image_id: Array
 
     @classmethod
-    def of(cls, predictions: Predictions, thresholds: Thresholds | None = None) -> Decisions:
-        """Decisions on the test rows, each by the threshold of its own fold; without thresholds at 0.5."""
+    def of(cls, predictions: Predictions, thresholds: Thresholds | Array | float = 0.5) -> Decisions:
+        """Decisions on the test rows: each by the thresholds of its fold, or by values that broadcast to [S, R, A]."""
         rows = predictions.part("test")
-        return cls.at(rows, 0.5 if thresholds is None else thresholds.values[:, rows.fold])
-
-    @classmethod
-    def at(cls, rows: ScoredRows, thresholds: npt.ArrayLike) -> Decisions:
-        """Decisions at thresholds that broadcast to [S, R, A]."""
-        return cls(rows.probabilities > thresholds, rows.labels, rows.group, rows.fold, rows.image_id)
+        limits = thresholds.values[:, rows.fold] if isinstance(thresholds, Thresholds) else thresholds
+        return cls(rows.probabilities > limits, rows.labels, rows.group, rows.fold, rows.image_id)
 
     @property
     def variance_factor(self) -> float:
@@ -80,9 +73,7 @@ class Decisions:
 
     def same_rows(self, other: Decisions) -> bool:
         """Whether both are about the same images with the same labels, in the same folds and groups."""
-        rows = ("image_id", "group", "fold")
-        same = all(np.array_equal(getattr(self, name), getattr(other, name)) for name in rows)
-        return same and same_labels(self.labels, other.labels)
+        return agree(self, other, "image_id", "group", "fold", "labels")
 
     def by_group(self) -> GroupCounts:
         """The confusion counts of each group, groups in ascending order."""

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.evaluation.label_counts import share
-
-if TYPE_CHECKING:
-    from aimonk_bench.data.splits import Fold
-
-Array = npt.NDArray[Any]
+from aimonk_bench.data.splits import Fold
+from aimonk_bench.evaluation.metrics import ratio
+from aimonk_bench.evaluation.numbers import Array
 
 NEAR = 0.9  # cosine; see `near_duplicates` for the duplicates that it finds
 LISTED_PAIRS = 1000  # of near duplicates; the others are counted
@@ -104,7 +99,7 @@ def disagreement(content: Array, labels: Labels) -> Disagreement:
         pairs[a], differing[a] = len(second), (positive[second] != positive[second - 1]).sum()
         if pairs[a] >= FEWEST_PAIRS:
             low[a], high[a] = binomtest(int(differing[a]), int(pairs[a])).proportion_ci(0.95, method="exact")
-    prevalence = share(labels.positive.sum(axis=0), labels.observed.sum(axis=0))
+    prevalence = ratio(labels.positive.sum(axis=0), labels.observed.sum(axis=0))
     return Disagreement(pairs, differing, low, high, 2 * prevalence * (1 - prevalence))
 
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.evaluation.decisions import Decisions
+from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.resampling import DRAWS, labellings
-
-Array = npt.NDArray[Any]
 
 LEVEL = 0.95  # of the lower bound
 _ROUNDING = 1e-9  # gains this close are equal
-_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +124,7 @@ def _probability(attribute: _Attribute, lost: float) -> Array:
 
 def _f1(positive: Array | float, accepted: Array | float, true_positive: Array | float) -> Array:
     """2 TP / (n1 + accepted); 0 without either."""
-    both = np.asarray(positive + accepted, dtype=np.float64)
-    return np.asarray(np.divide(2 * np.asarray(true_positive), both, out=np.zeros_like(both), where=both > 0))
+    return np.asarray(2 * true_positive / np.maximum(positive + accepted, 1))
 
 
 def _with_seeds(gains: Array, f1: Array, rng: np.random.Generator) -> Array:
@@ -154,12 +148,10 @@ def largest_gain(prevalence: Array, auc: Array) -> Array:
         prevalence: [A] share of positives.
         auc: [A].
     """
-    values = np.full(np.shape(auc), np.nan)
-    for a, (share, area) in enumerate(zip(prevalence, auc, strict=True)):
-        if np.isfinite(share) and np.isfinite(area):
-            distance = math.sqrt(2) * _NORMAL.inv_cdf(min(max(area, 0.5), 1 - 1e-12))
-            thresholds = np.linspace(-8, 8 + distance, 2000)
-            tpr, fpr = (np.array([_NORMAL.cdf(m - t) for t in thresholds]) for m in (distance, 0.0))
-            f1 = 2 * share * tpr / (share + share * tpr + (1 - share) * fpr)
-            values[a] = max(f1.max() - 2 * share / (1 + share), 0.0)
-    return values
+    from scipy.special import ndtr, ndtri
+
+    distance = math.sqrt(2) * ndtri(np.clip(auc, 0.5, 1 - 1e-12))
+    thresholds = np.linspace(-8, 8 + distance, 2000)  # [2000, A]
+    tpr, fpr = ndtr(distance - thresholds), ndtr(-thresholds)
+    f1 = 2 * prevalence * tpr / (prevalence + prevalence * tpr + (1 - prevalence) * fpr)
+    return np.asarray(np.maximum(f1.max(axis=0) - 2 * prevalence / (1 + prevalence), 0))

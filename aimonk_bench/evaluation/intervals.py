@@ -20,11 +20,21 @@ positive is lost or a ranking is perfect. experiments/simulations/coverage.py sh
 
 from __future__ import annotations
 
-from aimonk_bench.evaluation.counted import counted
-from aimonk_bench.evaluation.predictions import Predictions
-from aimonk_bench.evaluation.proportions import Intervals
-from aimonk_bench.evaluation.ranked import ranked
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from aimonk_bench.evaluation.decisions import Decisions, GroupCounts, variance_factor
+from aimonk_bench.evaluation.metrics import Descent, macro, ratio
+from aimonk_bench.evaluation.numbers import Array
+from aimonk_bench.evaluation.predictions import Predictions, ScoredRows, sigmoid
+from aimonk_bench.evaluation.proportions import Estimate, Intervals, effective_rows, positive_or_nan
+from aimonk_bench.evaluation.resampling import by_group
 from aimonk_bench.evaluation.thresholds import Thresholds
+
+COUNTED_PRIOR = 1.0  # rows that plain trials weigh against the rarer outcome of a proportion; by simulation
+RANKED_PRIOR = 5.0  # rows that plain trials weigh against the few rows of the rarer class; by simulation
 
 
 def intervals(predictions: Predictions, thresholds: Thresholds) -> dict[str, Intervals]:
@@ -32,4 +42,200 @@ def intervals(predictions: Predictions, thresholds: Thresholds) -> dict[str, Int
 
     NaN only where there is none: for F1 without a single TP, FP or FN, for the others where they are undefined.
     """
-    return counted(predictions, thresholds) | ranked(predictions)
+    factor = variance_factor(predictions.folds)
+    estimates = counted(predictions, thresholds) | ranked(predictions)
+    return {name: estimate.intervals(factor) for name, estimate in estimates.items()}
+
+
+def counted(predictions: Predictions, thresholds: Thresholds) -> dict[str, Estimate]:
+    """The estimates of the figures that count decisions."""
+    default, tuned = (Decisions.of(predictions, limits).by_group() for limits in (0.5, thresholds))
+    estimates = {
+        "f1_default": f1(default),
+        "f1_tuned": f1(tuned),
+        "precision": precision(tuned),
+        "recall": recall(tuned),
+        "accuracy_default": accuracy(default),
+        "accuracy_tuned": accuracy(tuned),
+    }
+    if predictions.folds > 1:
+        error = _intercept_error(predictions)[predictions.part("test").fold]
+        lower, higher = (Decisions.of(predictions, sigmoid(sign * error)).by_group() for sign in (-1, 1))
+        for name, estimate in (("f1_default", f1), ("accuracy_default", accuracy)):
+            away = (estimate(lower).per_seed - estimate(higher).per_seed).mean(axis=0) / 2
+            estimates[name] = replace(estimates[name], training=away**2)
+    return estimates
+
+
+def _intercept_error(predictions: Predictions) -> Array:
+    """A standard error of the log-odds of each fold's training labels, sqrt(1 / n1 + 1 / n0), [F, A].
+
+    Training on another set of images moves a head's intercept by about as much. With little signal all scores lie close
+    together, and this decides how many of them pass 0.5; a tuned threshold moves with them.
+    """
+    positive, observed = predictions.train_positive, predictions.train_observed
+    # a half is added to each count: Haldane (1956), Anscombe (1956)
+    return np.asarray(np.sqrt(1 / (positive + 0.5) + 1 / (observed - positive + 0.5)))
+
+
+def f1(counts: GroupCounts) -> Estimate:
+    """2 TP / (2 TP + FP + FN) = 2 J / (1 + J), where J is the share of TP in TP + FP + FN.
+
+    Without a positive `metrics.f1` is undefined; here it is 0, because FP alone bound what it can be.
+    """
+    trials = counts.accepted + counts.positive - counts.true_positive
+    return _estimate(counts, counts.true_positive, trials, counts.positive, f1=True)
+
+
+def precision(counts: GroupCounts) -> Estimate:
+    """TP / (TP + FP), undefined without a positive."""
+    return _estimate(counts, counts.true_positive, counts.accepted, counts.positive)
+
+
+def recall(counts: GroupCounts) -> Estimate:
+    """TP / (TP + FN)."""
+    return _estimate(counts, counts.true_positive, counts.positive, counts.positive)
+
+
+def accuracy(counts: GroupCounts) -> Estimate:
+    """(TP + TN) / n."""
+    right = counts.observed - counts.accepted - counts.positive + 2 * counts.true_positive
+    return _estimate(counts, right, counts.observed, counts.observed)
+
+
+def _estimate(counts: GroupCounts, success: Array, trials: Array, needed: Array, *, f1: bool = False) -> Estimate:
+    """The proportion success / trials, or the F1 of it, undefined without any of the needed rows [G, A].
+
+    Args:
+        success: [S, G, A].
+        trials: [S, G, A] or [G, A].
+    """
+    success, trials = np.broadcast_arrays(success, trials)
+    above, below = (2 * success, trials + success) if f1 else (success, trials)
+
+    def figure(groups: Array | slice) -> Array:
+        return ratio(above[:, groups].sum(axis=1), below[:, groups].sum(axis=1), needed[groups].sum(axis=0) > 0)
+
+    total = np.maximum(below.sum(axis=1), 1)
+    per_seed = above.sum(axis=1) / total if f1 else figure(slice(None))
+    rows, independent = trials.sum(axis=1).mean(axis=0), effective_rows(trials).mean(axis=0)
+    successes = success.sum(axis=1).mean(axis=0)
+    rarer = np.minimum(successes, rows - successes)
+    return Estimate(
+        per_seed=per_seed,
+        per_fold=np.stack([figure(counts.fold == fold) for fold in np.unique(counts.fold)]),
+        influence=(above - per_seed[:, None] * below) / total[:, None],
+        trials=positive_or_nan(independent),
+        rarer=rarer * independent / np.maximum(rows, 1),
+        prior=COUNTED_PRIOR,
+        rows=rarer,
+        f1=f1,
+    )
+
+
+def ranked(predictions: Predictions) -> dict[str, Estimate]:
+    """The estimates of the figures that read the order of the scores."""
+    folds = [FoldRanks.of(predictions.part("test", fold)) for fold in range(predictions.folds)]
+    group = predictions.part("test").group
+    return {
+        "average_precision": _over_folds([fold.average_precision() for fold in folds], group),
+        "roc_auc": _over_folds([fold.roc_auc() for fold in folds], group),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class FoldRanks:
+    """The test rows of one fold by falling score.
+
+    Attributes:
+        positive, negative: [R, A] bool, observed.
+        positives, negatives: [A] how many independent rows of each class there are.
+        descent: [S, R, A] the rows by falling score.
+    """
+
+    positive: Array
+    negative: Array
+    positives: Array
+    negatives: Array
+    descent: Descent
+
+    @classmethod
+    def of(cls, rows: ScoredRows) -> FoldRanks:
+        """The ranks of the test rows of a fold."""
+        positive, negative = rows.labels.positive, rows.labels.negative
+        positives, negatives = (effective_rows(by_group(flags, rows.group)) for flags in (positive, negative))
+        return cls(positive, negative, positives, negatives, Descent.of(rows.probabilities))
+
+    def roc_auc(self) -> Estimate:
+        """P(positive above negative), ties half: a row's influence is its share of pairs won, less the AUC.
+
+        With one row per group and one seed the sum of squared influences is the variance of DeLong et al. (1988),
+        Biometrics 44. Plain trials: the variance of Hanley and McNeil (1982), Radiology 143, as symmetrised by Newcombe
+        (2006), Statistics in Medicine 25, method 5.
+        """
+        n1, n0 = positive_or_nan(self.positive.sum(axis=0)), positive_or_nan(self.negative.sum(axis=0))
+        positives, negatives = (sum(self.descent.above(flags)) / 2 for flags in (self.positive, self.negative))
+        won = np.where(self.positive, 1 - negatives / n0, 0) + np.where(self.negative, positives / n1, 0)
+        auc = np.where(self.positive, won, 0).sum(axis=1) / n1 + 0 * n0
+        away = won - auc[:, None]
+        influence = np.where(self.positive, away / n1 * _unbiased(self.positives), 0)
+        influence += np.where(self.negative, away / n0 * _unbiased(self.negatives), 0)
+        mean = auc.mean(axis=0)
+        both = (self.positives + self.negatives) / 2 - 1
+        pairs = self.positives * self.negatives
+        trials = pairs / (1 + both * ((1 - mean) / (2 - mean) + mean / (1 + mean)))
+        return self._estimate(auc, influence, trials, np.minimum(self.positives, self.negatives))
+
+    def average_precision(self) -> Estimate:
+        """Mean over the positives of the precision at their score.
+
+        A row's influence: the precision at its score if it is positive, and what it does to the precision at every
+        score that is not above its own. Plain trials: the positives. Average precision depends on the number of rows:
+        the interval is about what test sets of this size give on average.
+        """
+        n1 = positive_or_nan(self.positive.sum(axis=0))
+        positives, negatives = (self.descent.above(flags)[1] for flags in (self.positive, self.negative))
+        accepted = np.maximum(positives + negatives, 1)
+        precision = positives / accepted
+        value = np.where(self.positive, precision, 0).sum(axis=1) / n1
+        ones, shares = (
+            terms.sum(axis=1, keepdims=True) - self.descent.above(terms)[0]
+            for terms in (self.positive / accepted, self.positive * precision / accepted)
+        )
+        influence = np.where(self.positive, precision - value[:, None] + ones, 0) - shares
+        rarer = np.where(self.negatives > 0, np.minimum(self.positives, self.negatives), self.positives)
+        influence = np.where(self.positive | self.negative, influence / n1 * _unbiased(rarer), 0)
+        return self._estimate(value, influence, positive_or_nan(self.positives), rarer)
+
+    def _estimate(self, per_seed: Array, influence: Array, trials: Array, rarer: Array) -> Estimate:
+        """The estimate of this fold alone, with an influence [S, R, A] for each row."""
+        rows = np.minimum(self.positive.sum(axis=0), self.negative.sum(axis=0))
+        return Estimate(per_seed, per_seed[None], influence, trials, rarer, RANKED_PRIOR, rows)
+
+
+def _over_folds(folds: Sequence[Estimate], group: Array) -> Estimate:
+    """The mean over the folds that define a figure; their rows follow one another, [R] group."""
+    per_fold = np.concatenate([fold.per_fold for fold in folds])
+    defined = np.isfinite(per_fold).all(axis=1)  # [F, A]; labels alone decide it
+    number = defined.sum(axis=0)
+
+    def total(name: str) -> Array:
+        values = np.stack([getattr(fold, name) for fold in folds])
+        return np.asarray(np.where(defined, values, 0).sum(axis=0))
+
+    influence = np.concatenate([np.nan_to_num(fold.influence) for fold in folds], axis=1) / np.maximum(number, 1)
+    inverse = np.where(defined, 1 / np.stack([fold.trials for fold in folds]), 0).sum(axis=0)
+    return Estimate(
+        per_seed=macro(np.moveaxis(per_fold, 0, -1), defined.T),
+        per_fold=per_fold,
+        influence=np.moveaxis(by_group(np.moveaxis(influence, 1, 0), group), 0, 1),
+        trials=ratio(number**2, inverse),
+        rarer=np.maximum(total("rarer") - number, 0),
+        prior=RANKED_PRIOR,
+        rows=ratio(total("rows"), number),
+    )
+
+
+def _unbiased(count: Array) -> Array:
+    """sqrt(n / (n - 1)), which makes a variance from n rows unbiased; 0 where n = 1, which shows none."""
+    return np.asarray(np.sqrt(np.divide(count, count - 1, out=np.zeros_like(count), where=count > 1)))

@@ -9,25 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
+from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import Thresholds
 
-Array = npt.NDArray[Any]
 
-
-def ratio(numerator: Array, denominator: Array, defined: Array) -> Array:
-    """The quotient where it is defined, NaN elsewhere; the three broadcast."""
-    quotient = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator), np.shape(defined)), np.nan)
-    np.divide(numerator, denominator, out=quotient, where=defined)
-    return quotient
+def ratio(numerator: Array, denominator: Array, defined: Array | bool = True) -> Array:
+    """The quotient; NaN where the denominator is 0 and where the quotient is not defined. The three broadcast."""
+    return np.asarray(numerator / np.where(defined & (denominator != 0), denominator, np.nan))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +44,12 @@ class Confusion:
     @property
     def precision(self) -> Array:
         """TP / (TP + FP); undefined without a positive, or where nothing is predicted positive."""
-        return ratio(self.tp, self.tp + self.fp, (self.tp + self.fn > 0) & (self.tp + self.fp > 0))
+        return ratio(self.tp, self.tp + self.fp, self.tp + self.fn > 0)
 
     @property
     def recall(self) -> Array:
         """TP / (TP + FN); undefined without a positive."""
-        return ratio(self.tp, self.tp + self.fn, self.tp + self.fn > 0)
+        return ratio(self.tp, self.tp + self.fn)
 
     @property
     def f1(self) -> Array:
@@ -64,8 +59,7 @@ class Confusion:
     @property
     def accuracy(self) -> Array:
         """(TP + TN) / n; undefined without an observed row."""
-        rows = self.tp + self.fp + self.fn + self.tn
-        return ratio(self.tp + self.tn, rows, rows > 0)
+        return ratio(self.tp + self.tn, self.tp + self.fp + self.fn + self.tn)
 
 
 def f1(scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Array:
@@ -73,39 +67,60 @@ def f1(scores: Array, labels: Labels, thresholds: npt.ArrayLike) -> Array:
     return Confusion.of(scores, labels, thresholds).f1
 
 
-def _descent(scores: Array, labels: Labels) -> tuple[Array, Array]:
-    """Observed positives and negatives, both [..., A, R], from the highest score down to each row.
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """Rows by falling score.
 
-    Rows of equal scores are one step: all but the last of them repeat the counts from before the step.
+    Attributes:
+        order: [..., R, A] row numbers by falling score.
+        first: [..., R, A] in that order, whether the row has another score than the one before.
     """
-    scores, positive, negative = (
-        np.moveaxis(x, -2, -1) for x in np.broadcast_arrays(scores, labels.positive, labels.negative)
-    )
-    order = np.argsort(-scores, axis=-1)
-    ordered = np.take_along_axis(scores, order, axis=-1)
-    last = np.ones(ordered.shape, dtype=bool)
-    last[..., :-1] = ordered[..., :-1] != ordered[..., 1:]
 
-    def count(flags: Array) -> Array:
-        counts = np.take_along_axis(flags, order, axis=-1).cumsum(axis=-1, dtype=np.int64)
-        return np.asarray(np.maximum.accumulate(np.where(last, counts, 0), axis=-1))
+    order: Array
+    first: Array
 
-    return count(positive), count(negative)
+    @classmethod
+    def of(cls, scores: Array) -> Descent:
+        """The order of scores [..., R, A]."""
+        order = np.argsort(-scores, axis=-2)
+        ordered = np.take_along_axis(scores, order, axis=-2)
+        first = np.ones(ordered.shape, dtype=bool)
+        first[..., 1:, :] = ordered[..., 1:, :] != ordered[..., :-1, :]
+        return cls(order, first)
+
+    def above(self, weights: Array) -> tuple[Array, Array]:
+        """For each row the sum of the weights of the rows with a higher score, and of those with an equal one too.
+
+        Args:
+            weights: 0 or more, broadcast to [..., R, A].
+        """
+        ordered = np.take_along_axis(np.broadcast_to(weights, self.order.shape), self.order, axis=-2).astype(np.float64)
+        sums = ordered.cumsum(axis=-2)
+        higher = np.maximum.accumulate(np.where(self.first, sums - ordered, 0.0), axis=-2)
+        last = np.ones_like(self.first)
+        last[..., :-1, :] = self.first[..., 1:, :]
+        equal = np.minimum.accumulate(np.where(last, sums, np.inf)[..., ::-1, :], axis=-2)[..., ::-1, :]
+        by_row = np.empty((2, *self.order.shape))
+        for rows, values in zip(by_row, (higher, equal), strict=True):
+            np.put_along_axis(rows, self.order, values, axis=-2)
+        return by_row[0], by_row[1]
 
 
 def ranking(scores: Array, labels: Labels) -> dict[str, Array]:
     """``average_precision`` and ``roc_auc``, [..., A] each, of scores that may be any finite numbers.
 
-    Average precision is the sum over distinct scores of (recall gained) x (precision there), undefined without a
-    positive; ROC AUC the share of (positive, negative) pairs in the right order, ties counting half, undefined without
-    both classes.
+    Average precision is the mean over the positives of the precision at their score, undefined without a positive; ROC
+    AUC the share of (positive, negative) pairs in the right order, ties counting half, undefined without both classes.
     """
-    positives, negatives = _descent(scores, labels)
-    gained = np.diff(positives, axis=-1, prepend=0)
-    n1, n0 = positives[..., -1], negatives[..., -1]
-    area = (gained * positives / np.maximum(positives + negatives, 1)).sum(-1)
-    won_twice = (np.diff(negatives, axis=-1, prepend=0) * (2 * positives - gained)).sum(-1)
-    return {"average_precision": ratio(area, n1, n1 > 0), "roc_auc": ratio(won_twice, 2 * n1 * n0, n1 * n0 > 0)}
+    descent, (n1, n0) = Descent.of(scores), labels.counts()
+    _, positives = descent.above(labels.positive)
+    higher_negatives, negatives = descent.above(labels.negative)
+    precision = np.where(labels.positive, positives / np.maximum(positives + negatives, 1), 0)
+    lost_twice = np.where(labels.positive, higher_negatives + negatives, 0).sum(-2)
+    return {
+        "average_precision": ratio(precision.sum(-2), n1),
+        "roc_auc": ratio(2 * n1 * n0 - lost_twice, 2 * n1 * n0),
+    }
 
 
 def macro(values: Array, defined: Array) -> Array:
@@ -113,8 +128,7 @@ def macro(values: Array, defined: Array) -> Array:
 
     A value that is NaN although the mask names it makes the mean NaN.
     """
-    count = np.broadcast_to(defined, np.shape(values)).sum(axis=-1)
-    return ratio(np.where(defined, values, 0.0).sum(axis=-1), count, count > 0)
+    return ratio(np.where(defined, values, 0.0).sum(axis=-1), np.broadcast_to(defined, np.shape(values)).sum(axis=-1))
 
 
 PER_SEED = (
@@ -133,32 +147,6 @@ COUNTS = ("n_observed", "n_positive")
 BASELINES = ("floor_f1", "prior_f1")  # F1 of the all-positive and of the prevalence baseline
 CONSTANT = COUNTS + BASELINES
 AVERAGED = tuple(name for name in PER_SEED + BASELINES if name != "threshold")
-AGAINST_TRUTH = ("f1_default", "f1_tuned", "average_precision", "roc_auc")
-
-
-_STRICT = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)  # intervals stand beside the figures
-
-
-class _Figure(BaseModel):
-    """A figure of an attribute or the macro average: the mean over the seeds, and each seed's; ``null`` is undefined.
-
-    Counts of rows and baselines have no seeds.
-    """
-
-    model_config = _STRICT
-
-    value: int | float | None
-    seeds: list[float | None] = []
-
-
-class _File(BaseModel):
-    """The layout of ``metrics.json``."""
-
-    model_config = _STRICT
-
-    attribute: Annotated[dict[str, dict[str, _Figure]], Field(min_length=1)]
-    macro: dict[str, _Figure]
-    coverage: dict[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,51 +171,13 @@ class Figures:
         """The attributes that define the figure, [A] bool; a suite's macro covers those that every run defines."""
         return np.isfinite(self.value(name))
 
-    def to_json(self) -> dict[str, Any]:
-        """The content of ``metrics.json``; macro is over the attributes this run defines, coverage their number."""
-        averages: dict[str, dict[str, Any]] = {name: {} for name in AVERAGED}
-        for name, average in averages.items():
-            average["value"] = macro(self.value(name), self.defined(name))
-            if name in self.per_seed:
-                average["seeds"] = macro(self.per_seed[name], self.defined(name))
-        rows: dict[str, dict[str, Any]] = {attribute: {} for attribute in self.attribute}
-        for name in PER_SEED + CONSTANT:
-            for a, row in enumerate(rows.values()):
-                row[name] = {"value": self.value(name)[a]}
-                if name in self.per_seed:
-                    row[name]["seeds"] = self.per_seed[name][:, a]
-        return {"attribute": rows, "macro": averages, "coverage": {name: self.defined(name).sum() for name in AVERAGED}}
-
-    @classmethod
-    def from_json(cls, content: object, source: str = "metrics.json") -> Figures:
-        """The figures in the content of ``metrics.json``; means are formed again from the figures of the seeds.
-
-        Args:
-            content: the parsed JSON.
-            source: the file's name for the error.
-
-        Raises:
-            UserError: the content is not of this layout.
-        """
-        try:
-            rows = _File.model_validate(content).attribute
-            seeds = [[row[name].seeds for name in PER_SEED] for row in rows.values()]
-            per_seed = np.array(seeds, dtype=np.float64)  # None becomes NaN; unequal lengths are a ValueError
-            values = {name: [row[name].value for row in rows.values()] for name in CONSTANT}
-            if not all(isinstance(value, int) for name in COUNTS for value in values[name]):
-                raise ValueError(f"{' or '.join(COUNTS)} is not a whole number")
-        except (KeyError, ValueError) as error:
-            raise UserError(f"{source}: found content that cannot be used ({error})") from error
-        constant = {name: np.array(x, np.int64 if name in COUNTS else np.float64) for name, x in values.items()}
-        return cls(list(rows), dict(zip(PER_SEED, per_seed.transpose(1, 2, 0), strict=True)), constant)
-
 
 def prevalence(predictions: Predictions) -> Array:
     """Share of positives among the observed training labels of each fold, [F, A]; 0 without any."""
     return np.asarray(predictions.train_positive / np.maximum(predictions.train_observed, 1))
 
 
-def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Array) -> Figures:
+def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Array | None = None) -> Figures:
     """Score a run.
 
     Counting metrics pool the test rows of all folds, each judged by its own fold's threshold. Ranking metrics are
@@ -237,7 +187,8 @@ def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Arra
     it.
 
     Args:
-        cross_fitted: [S, R, A] thresholds of the validation rows, as `thresholds.cross_fitted` gives them.
+        cross_fitted: [S, R, A] thresholds of the validation rows, as `thresholds.cross_fitted` gives them; without them
+            ``f1_validation`` is NaN.
 
     Raises:
         UserError: the thresholds are those of another run.
@@ -251,23 +202,21 @@ def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Arra
     tuned = Confusion.of(test.probabilities, test.labels, thresholds.values[:, test.fold])
     folds = [predictions.part("test", fold) for fold in range(predictions.folds)]
     ranked = [ranking(rows.probabilities, rows.labels) for rows in folds]
-
-    def over_folds(name: str) -> Array:
-        values = np.stack([one[name] for one in ranked], axis=-1)
-        return macro(values, np.isfinite(values))
-
     per_seed = {
         "f1_default": default.f1,
         "f1_tuned": tuned.f1,
-        "f1_validation": f1(val.probabilities, val.labels, cross_fitted),
+        "f1_validation": np.full_like(default.f1, np.nan),
         "threshold": thresholds.values.mean(axis=1),
         "precision": tuned.precision,
         "recall": tuned.recall,
         "accuracy_default": default.accuracy,
         "accuracy_tuned": tuned.accuracy,
-        "average_precision": over_folds("average_precision"),
-        "roc_auc": over_folds("roc_auc"),
     }
+    for name in ranked[0]:
+        by_fold = np.stack([of_fold[name] for of_fold in ranked], axis=-1)
+        per_seed[name] = macro(by_fold, np.isfinite(by_fold))
+    if cross_fitted is not None:
+        per_seed["f1_validation"] = f1(val.probabilities, val.labels, cross_fitted)
     constant = {
         "n_observed": test.labels.observed.sum(axis=0),
         "n_positive": test.labels.positive.sum(axis=0),
@@ -277,45 +226,14 @@ def figures(predictions: Predictions, thresholds: Thresholds, cross_fitted: Arra
     return Figures(list(predictions.labels.attributes), per_seed, constant)
 
 
-@dataclass(frozen=True, eq=False)
-class TruthFigures:
-    """A run scored on all test rows whose truth is stated, labelled or not; NaN is undefined.
+def against_truth(predictions: Predictions, thresholds: Thresholds) -> Figures | None:
+    """The figures of a run on all test rows whose truth is stated, labelled or not; None without a truth.
 
-    Attributes:
-        attribute: [A] names.
-        values: the figures of ``AGAINST_TRUTH``, each [A], the mean over the seeds.
-        n_known: [A] number of those rows.
-        n_positive: [A] number of positive ones among them.
-    """
-
-    attribute: Sequence[str]
-    values: Mapping[str, Array]
-    n_known: Array
-    n_positive: Array
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data; macro is over the attributes that this run defines, coverage their number."""
-        columns = {**self.values, "n_known": self.n_known, "n_positive": self.n_positive}
-        defined = {name: np.isfinite(values) for name, values in self.values.items()}
-        return {
-            "attribute": {
-                attribute: {name: values[a] for name, values in columns.items()}
-                for a, attribute in enumerate(self.attribute)
-            },
-            "macro": {name: macro(values, defined[name]) for name, values in self.values.items()},
-            "coverage": {name: mask.sum() for name, mask in defined.items()},
-        }
-
-
-def against_truth(predictions: Predictions, thresholds: Thresholds) -> TruthFigures | None:
-    """Score a run on the truth of its test rows, at the same thresholds, which no truth enters; None without a truth.
+    The thresholds are those of the run, tuned without the truth.
 
     Raises:
         UserError: the thresholds are those of another run.
     """
     if predictions.truth is None:
         return None
-    judged = thresholds.values[:, predictions.part("val").fold]  # no validation figure is read
-    scored = figures(replace(predictions, labels=predictions.truth), thresholds, judged)
-    values = {name: scored.value(name) for name in AGAINST_TRUTH}
-    return TruthFigures(scored.attribute, values, scored.constant["n_observed"], scored.constant["n_positive"])
+    return figures(replace(predictions, labels=predictions.truth), thresholds)

@@ -1,23 +1,21 @@
 """Does it depend on anything whether a label is missing? Tests against labels, files and features.
 
-Every test treats a group of duplicates as one row, with the majority of its states; where they tie it is left out.
+Every test treats a group of duplicates as one row, with the majority of its states; a group with a tie is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.association import BeforeTraining, before_training
 from aimonk_bench.evaluation.comparison import holm
-from aimonk_bench.evaluation.resampling import by_group
+from aimonk_bench.evaluation.numbers import Array
+from aimonk_bench.evaluation.resampling import by_group, majority
 
-Array = npt.NDArray[Any]
 Row = tuple[str, str, float, float, float]  # attribute, on, found, otherwise, p
 
 LEVEL = 0.01  # of each family of tests: there are five, so that at most 5 % of clean data sets are warned about
@@ -48,27 +46,6 @@ class Dependence:
     adjusted: float
 
 
-@dataclass(frozen=True, eq=False)
-class States:
-    """Binary states of groups of duplicates, [G, C].
-
-    Attributes:
-        names: [C].
-        value: bool, what most observed rows of the group say.
-        clear: bool, where there is such a majority.
-    """
-
-    names: Sequence[str]
-    value: Array
-    clear: Array
-
-    @classmethod
-    def of(cls, names: Sequence[str], values: Array, observed: Array, groups: Array) -> States:
-        """The majority of the observed values of each group: [N, C] bool, [N, C] bool, [N]."""
-        yes, rows = by_group(observed & values, groups), by_group(observed, groups)
-        return cls(names, 2 * yes > rows, 2 * yes != rows)
-
-
 def missing_dependence(
     labels: Labels,
     groups: Array,
@@ -95,18 +72,18 @@ def missing_dependence(
     Returns:
         The tests that could be made: with `FEWEST` rows on either side.
     """
-    every = np.ones_like(labels.observed)
-    missing = States.of(labels.attributes, ~labels.observed, every, groups)
-    observed = States.of(labels.attributes, labels.positive, labels.observed, groups)
+    absent = Labels.of(~labels.observed, np.ones(labels.shape), labels.attributes)
+    missing, observed = majority(absent, groups), majority(labels, groups)
     named = np.stack([*traits.values()], axis=1) if traits else np.zeros((len(groups), 0), bool)
-    properties = States.of(list(traits), named, np.ones_like(named), groups)
-    pairs = np.arange(len(labels.attributes))[:, None], np.arange(len(labels.attributes))
+    properties = majority(Labels.of(named, np.ones(named.shape), tuple(traits)), groups)
+    images = np.unique(groups, return_counts=True)[1]  # of each group
+    a, b = np.indices((len(labels.attributes),) * 2)
     families: dict[str, list[Row]] = {
-        "labels": list(_fisher(missing, observed, pairs[0] != pairs[1])),
-        "missing": list(_fisher(missing, missing, pairs[0] < pairs[1])),  # each pair once
-        "size": list(_ranked(missing, {name: _means(values, groups) for name, values in sizes.items()})),
-        "format": list(_fisher(missing, properties, np.ones((len(labels.attributes), len(traits)), bool))),
-        "features": list(_predicted(missing, labels, features, groups, seed)),
+        "labels": list(_fisher(missing, observed, a != b)),
+        "missing": list(_fisher(missing, missing, a < b)),  # each pair once
+        "size": list(_ranked(missing, {name: by_group(values, groups) / images for name, values in sizes.items()})),
+        "format": list(_fisher(missing, properties, np.ones((len(a), len(traits)), bool))),
+        "features": list(_predicted(missing, absent, features, groups, seed)),
     }
     return [
         Dependence(family, *row, adjusted=adjusted)
@@ -115,42 +92,44 @@ def missing_dependence(
     ]
 
 
-def _fisher(missing: States, other: States, tested: Array) -> Iterator[Row]:
-    """The tests, bool [A, C], of missing labels [G, A] against states [G, C]."""
+def _fisher(missing: Labels, other: Labels, tested: Array) -> Iterator[Row]:
+    """The tests, bool [A, C], of missing labels [G, A] against the states [G, C] of groups."""
     from scipy.stats import fisher_exact
 
     for a, c in np.argwhere(tested):
-        rows = missing.clear[:, a] & other.clear[:, c]
-        na, state = missing.value[rows, a], other.value[rows, c]
+        rows = missing.observed[:, a] & other.observed[:, c]
+        na, state = missing.targets[rows, a] == 1, other.targets[rows, c] == 1
         table = np.array([[np.sum(na & state), np.sum(na & ~state)], [np.sum(~na & state), np.sum(~na & ~state)]])
         if min(table.sum(axis=0).min(), table.sum(axis=1).min()) >= FEWEST:
             rates = table[0] / table.sum(axis=0)
             p = float(fisher_exact(table)[1])
-            yield missing.names[a], other.names[c], float(rates[0]), float(rates[1]), p
+            yield missing.attributes[a], other.attributes[c], float(rates[0]), float(rates[1]), p
 
 
-def _ranked(missing: States, sizes: Mapping[str, Array]) -> Iterator[Row]:
+def _ranked(missing: Labels, sizes: Mapping[str, Array]) -> Iterator[Row]:
     """The tests of missing labels [G, A] against numbers [G]: medians where missing and elsewhere."""
     from scipy.stats import mannwhitneyu
 
     for name, values in sizes.items():
-        for attribute, na, clear in zip(missing.names, missing.value.T, missing.clear.T, strict=True):
-            inside, outside = values[clear & na], values[clear & ~na]
-            if min(len(inside), len(outside)) >= FEWEST and np.ptp(values[clear]) > 0:
+        for attribute, na, labelled in zip(missing.attributes, missing.positive.T, missing.negative.T, strict=True):
+            inside, outside = values[na], values[labelled]
+            if min(len(inside), len(outside)) >= FEWEST and np.ptp(values[na | labelled]) > 0:
                 p = float(mannwhitneyu(inside, outside, method="asymptotic").pvalue)
                 yield attribute, name, float(np.median(inside)), float(np.median(outside)), p
 
 
-def _predicted(missing: States, labels: Labels, features: Array, groups: Array, seed: int) -> Iterator[Row]:
-    """The tests against the features; a small p is computed again with so many permutations that Holm can reject."""
-    fewest = [(missing.clear & value).sum(axis=0) for value in (missing.value, ~missing.value)]
-    tested = np.flatnonzero(np.minimum(*fewest) >= FEWEST)
+def _predicted(missing: Labels, absent: Labels, features: Array, groups: Array, seed: int) -> Iterator[Row]:
+    """The tests against the features; a small p is computed again with so many permutations that Holm can reject.
+
+    Args:
+        missing: [G, A] positive where the labels of a group are missing; ``absent`` [N, A] the same of the images.
+    """
+    tested = np.flatnonzero(np.minimum(*missing.counts()) >= FEWEST)
     if not len(tested):
         return
 
     def test(columns: Array, permutations: int) -> BeforeTraining:
-        absent = ~labels.observed[:, columns]
-        states = Labels.of(absent, np.ones_like(absent))
+        states = Labels(absent.targets[:, columns], absent.observed[:, columns])
         return before_training(features, states, groups, permutations=permutations, seed=seed)
 
     result = test(tested, PERMUTATIONS)
@@ -159,8 +138,4 @@ def _predicted(missing: States, labels: Labels, features: Array, groups: Array, 
     if needed > PERMUTATIONS and small.any():
         p[small] = test(tested[small], needed).p
     for a, auc, value in zip(tested.tolist(), result.auc.tolist(), p.tolist(), strict=True):
-        yield missing.names[a], "features", auc, 0.5, value
-
-
-def _means(values: Array, groups: Array) -> Array:
-    return np.asarray(by_group(values, groups) / np.unique(groups, return_counts=True)[1])
+        yield missing.attributes[a], "features", auc, 0.5, value

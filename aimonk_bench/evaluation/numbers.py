@@ -1,22 +1,22 @@
-"""The types of numbers in records that are kept as JSON: NaN in memory is ``null`` in the file."""
+"""The type of an array, and the types of numbers in records that are read from JSON, where NaN is ``null``."""
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import PlainValidator
 
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+Array = npt.NDArray[Any]
 
 
-def _numbers(values: Any) -> npt.NDArray[np.float64]:
-    return np.array(values, dtype=np.float64)  # None becomes NaN
+def _floats(values: Any) -> Array:
+    try:
+        return np.array(values, dtype=np.float64)  # None becomes NaN
+    except TypeError as error:  # pydantic reports a ValueError alone
+        raise ValueError(f"expected numbers: {error}") from error
 
 
-Number = Annotated[float, PlainValidator(_number)]
-Numbers = Annotated[npt.NDArray[Any], PlainValidator(_numbers)]  # of any number of axes
+Number = Annotated[float, PlainValidator(lambda value: _floats(value).item())]
+Numbers = Annotated[Array, PlainValidator(_floats)]

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
+from aimonk_bench.evaluation.numbers import Array
 
-Array = npt.NDArray[Any]
 Split = Literal["val", "test"]
 
 SCHEMA_VERSION = 1
@@ -33,8 +33,9 @@ _FIELDS = {  # arrays of the file: (dtype, axes); S seeds, R rows, A attributes,
     "seed": ("i8", "S"),
     "train_positive": ("i4", "FA"),
     "train_observed": ("i4", "FA"),
+    "truth": ("i1", "RA"),  # absent without a truth
 }
-_OPTIONAL = {"truth": ("i1", "RA")}  # a file may lack these
+ROWS = ("split", "fold", "group", "image_id", "seed")  # what runs have in common whose logits can be compared
 _UNKNOWN = np.int8(-1)  # in the file: a target, or a truth, that is not observed
 
 
@@ -48,17 +49,20 @@ def sigmoid(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
         return np.asarray(1.0 / (1.0 + np.exp(-np.asarray(logits, dtype=np.float64))))
 
 
-def same_labels(one: Labels | None, other: Labels | None) -> bool:
-    """Whether two label matrices agree in names, observed labels and targets; or both are absent."""
-    if one is None or other is None:
-        return one is other
-    pairs = ((one.observed, other.observed), (one.targets, other.targets))
-    return one.attributes == other.attributes and all(np.array_equal(*pair) for pair in pairs)
+def agree(one: object, other: object, *names: str) -> bool:
+    """Whether two records have equal arrays, equal labels or no value under these names."""
+    pairs = [(getattr(one, name), getattr(other, name)) for name in names]
+    return all(
+        agree(first, second, "targets", "observed", "attributes")
+        if isinstance(first, Labels) and isinstance(second, Labels)
+        else np.array_equal(first, second)
+        for first, second in pairs
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredRows:
-    """Rows of one split, of one fold or of all: what the heads say of them, and what is known of them.
+    """Rows of one split, of one fold or of all: logits, labels and where each row comes from.
 
     Attributes:
         logits: [S, R, A] float32.
@@ -78,14 +82,8 @@ class ScoredRows:
 
     def __getitem__(self, rows: slice) -> ScoredRows:
         """These rows."""
-        return ScoredRows(
-            self.logits[:, rows],
-            self.probabilities[:, rows],
-            self.labels[rows],
-            self.fold[rows],
-            self.group[rows],
-            self.image_id[rows],
-        )
+        of_seeds = ("logits", "probabilities")
+        return ScoredRows(**{name: x[:, rows] if name in of_seeds else x[rows] for name, x in vars(self).items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,43 +145,42 @@ class Predictions:
         for split in ("val", "test"):
             rows = self.split == split
             logits = self.logits[:, rows]
-            columns = self.fold[rows], self.group[rows], self.image_id[rows]
-            parts[split] = ScoredRows(logits, sigmoid(logits), self.labels[rows], *columns)
+            columns = {name: getattr(self, name)[rows] for name in ("labels", "fold", "group", "image_id")}
+            parts[split] = ScoredRows(logits=logits, probabilities=sigmoid(logits), **columns)
         return parts
 
     def _arrays(self) -> dict[str, Array]:
         """The arrays of the file, where a target that is not observed is still 0."""
         labels, truth = self.labels, self.truth
-        columns = {"targets": labels.targets, "observed": labels.observed, "attribute": np.array(labels.attributes)}
-        arrays = {name: columns[name] if name in columns else getattr(self, name) for name in _FIELDS}
-        return arrays if truth is None else {**arrays, "truth": truth.targets}
+        columns = vars(self) | {
+            "targets": labels.targets,
+            "observed": labels.observed,
+            "attribute": np.array(labels.attributes),
+            "truth": None if truth is None else truth.targets,
+        }
+        return {name: columns[name] for name in _FIELDS if columns[name] is not None}
 
     def _inconsistent(self) -> Iterator[str]:
-        test, targets = self.split == "test", self.labels.targets
+        test, targets, observed = self.split == "test", self.labels.targets, self.labels.observed
         part = 2 * self.fold.astype(np.int64) + test
-        if not np.isfinite(self.logits).all():
-            yield "logits: found one that is not finite"
-        if not np.isin(targets, (0, 1)).all() or targets[~self.labels.observed].any():
-            yield "targets: found something else than 0, 1, and 0 where not observed"
-        if self.truth is not None and not np.isin(self.truth.targets, (0, 1)).all():
-            yield "truth: found something else than 1, 0, and -1 where it is not stated"
-        if not (test | (self.split == "val")).all():
-            yield "split: found something else than 'val' and 'test'"
-        if (np.diff(part) < 0).any() or not np.array_equal(np.unique(part), np.arange(2 * self.folds)):
-            yield f"rows: expected folds 0 to {self.folds - 1} in order, each with val rows, then test rows"
-        if any(_repeats(self.image_id[self.fold == fold]) for fold in range(self.folds)):
-            yield "image_id: found an image twice in one fold"
-        if _repeats(self.image_id[test]):
-            yield "image_id: found an image twice among the test rows"
-        if self.folds > 1 and not np.isin(self.image_id[~test], self.image_id[test]).all():
-            yield "image_id: found an image that is a test row of no fold"
+        in_order = (np.diff(part) >= 0).all() and np.array_equal(np.unique(part), np.arange(2 * self.folds))
         group = self.fold.astype(np.int64) << 32 | self.group
-        if np.intersect1d(group[test], group[~test]).size:
-            yield "group: found one with both val and test rows in one fold"
-        if _repeats(np.array(self.labels.attributes)) or _repeats(self.seed):
-            yield "attribute, seed: found one twice"
-        if ((self.train_positive < 0) | (self.train_positive > self.train_observed)).any():
-            yield "train_positive: found a number below 0 or above train_observed"
+        distinct = [self.image_id[self.fold == fold] for fold in range(self.folds)] + [self.image_id[test]]
+        truth = 0 if self.truth is None else self.truth.targets
+        checks = {
+            "logits: found one that is not finite": np.isfinite(self.logits).all(),
+            "targets: found something else than 0, 1, and 0 where not observed": np.isin(targets, (0, 1)).all()
+            and not targets[~observed].any(),
+            "truth: found something else than 1, 0, and -1 where it is not stated": np.isin(truth, (0, 1)).all(),
+            "split: found something else than 'val' and 'test'": np.isin(self.split, ("val", "test")).all(),
+            f"rows: expected folds 0 to {self.folds - 1} in order, each with val rows, then test rows": in_order,
+            "image_id: found an image twice in one fold, or twice among the test rows": all(map(_distinct, distinct)),
+            "group: found one with both val and test rows in one fold": not np.intersect1d(
+                group[test], group[~test]
+            ).size,
+            "attribute, seed: found one twice": _distinct(np.array(self.labels.attributes)) and _distinct(self.seed),
+        }
+        yield from (problem for problem, passed in checks.items() if not passed)
 
     def save(self, path: Path) -> None:
         """Write ``predictions.npz``; the same arrays give the same bytes (NumPy dates every member 1980-01-01)."""
@@ -207,41 +204,33 @@ class Predictions:
                 version = _member(archive, "schema_version")
                 if version != SCHEMA_VERSION:
                     raise UserError(f"{path}: found schema_version {version}, expected {SCHEMA_VERSION}")
-                present = [name for name in _OPTIONAL if f"{name}.npy" in archive.namelist()]
-                arrays = {name: _member(archive, name) for name in (*_FIELDS, *present)}
+                names = [name for name in _FIELDS if name != "truth" or "truth.npy" in archive.namelist()]
+                arrays = {name: _member(archive, name) for name in names}
             observed, attributes = arrays.pop("observed"), tuple(arrays.pop("attribute").tolist())
             if not np.array_equal(arrays["targets"] == _UNKNOWN, ~observed):
                 raise ValueError("targets: expected -1 exactly where not observed")
-            labels = _labels(arrays.pop("targets"), observed, attributes)
+            labels = Labels.of(arrays.pop("targets"), observed, attributes)
             truth = arrays.pop("truth", None)
-            stated = None if truth is None else _labels(truth, truth != _UNKNOWN, attributes)
+            stated = None if truth is None else Labels.of(truth, truth != _UNKNOWN, attributes)
             return cls(labels=labels, truth=stated, **arrays)
         except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{path}: found a file that cannot be used ({error}), expected predictions.npz") from error
-
-
-def _labels(targets: Array, observed: Array, attributes: tuple[str, ...]) -> Labels:
-    """Labels of the arrays of a file, with 0 where not observed; the types stay as they are, to be checked."""
-    return Labels(np.where(observed, targets, np.int8(0)), observed, attributes)
 
 
 def _misshapen(arrays: dict[str, Array]) -> Iterator[str]:
     """Arrays of the file with another type or another number of axes than expected, or of unequal lengths."""
     sizes: dict[str, int] = {}
     for name, array in arrays.items():
-        kind, axes = (_FIELDS | _OPTIONAL)[name]
+        kind, axes = _FIELDS[name]
         if array.dtype.kind != "U" if kind == "U" else array.dtype != np.dtype(kind):
             yield f"{name}: found type {array.dtype}, expected {kind}"
-        expected = tuple(sizes.get(axis, length) for axis, length in zip(axes, array.shape, strict=False))
-        if array.ndim != len(axes) or array.shape != expected or array.size == 0:
-            lengths = ", ".join(f"{axis} = {size}" for axis, size in sizes.items())
-            yield f"{name}: found shape {array.shape}, expected [{', '.join(axes)}] with {lengths or 'no empty axis'}"
-        else:
-            sizes |= zip(axes, array.shape, strict=True)
+        lengths = tuple(sizes.setdefault(axis, length) for axis, length in zip(axes, array.shape, strict=False))
+        if array.ndim != len(axes) or array.shape != lengths or array.size == 0:
+            yield f"{name}: found shape {array.shape}, expected [{', '.join(axes)}], none empty, with {sizes}"
 
 
-def _repeats(values: Array) -> bool:
-    return np.unique(values).size < values.size
+def _distinct(values: Array) -> bool:
+    return np.unique(values).size == values.size
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> Array:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.calibration import platt
+from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import sigmoid
 from aimonk_bench.evaluation.resampling import by_group
-
-Array = npt.NDArray[Any]
 
 RIDGE = 10.0  # in units of the mean variance of a feature: leading directions count, trailing ones are shrunk away
 FOLDS = 5

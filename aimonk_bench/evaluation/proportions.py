@@ -6,14 +6,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from aimonk_bench.evaluation.metrics import macro
-
-Array = npt.NDArray[Any]
+from aimonk_bench.evaluation.metrics import macro, ratio
+from aimonk_bench.evaluation.numbers import Array
 
 LEVEL = 0.95
 FEW = 5  # rows of the rarer outcome below which an interval is marked
@@ -105,7 +103,7 @@ class Estimate:
         trials: [A] number of plain trials that would tell as much as the rows do, judged by their numbers alone.
         rarer: [A] rows of the rarer outcome, on which the estimated variance rests.
         prior: rows that the variance of plain trials is worth.
-        few: [A] bool.
+        rows: [A] rows behind the rarer outcome, by which an interval is marked; means over seeds and folds.
         f1: whether the figure is an F1 = 2 J / (1 + J), and J the proportion.
         training: [A] variance over training sets that `Decisions.variance_factor` does not stand for.
     """
@@ -116,7 +114,7 @@ class Estimate:
     trials: Array
     rarer: Array
     prior: float
-    few: Array
+    rows: Array
     f1: bool = False
     training: Array | float = 0.0
 
@@ -134,10 +132,10 @@ class Estimate:
         return Intervals(
             *self._bounds(recipe, factor),
             *self._bounds(np.minimum(fixed, recipe), 1.0),  # fewer degrees of freedom may outweigh a smaller variance
-            few=self.few,
-            seed_sd=np.sqrt(np.diagonal(between)) if seeds > 1 else np.full(len(self.few), np.nan),
+            few=self.rows < FEW,
+            seed_sd=np.sqrt(np.diagonal(between)) if seeds > 1 else np.full(len(self.rows), np.nan),
             fold_sd=_fold_sd(self.per_fold),
-            correlation=_correlation(factor * images + over_seeds + self.training * np.eye(len(self.few))),
+            correlation=_correlation(factor * images + over_seeds + self.training * np.eye(len(self.rows))),
         )
 
     def _bounds(self, variance: Array, factor: float) -> tuple[Array, Array]:
@@ -199,9 +197,9 @@ def _fold_sd(per_fold: Array) -> Array:
     """SD over the folds that define a figure, mean over the seeds that have one: [F, S, A] -> [A]."""
     defined = np.isfinite(per_fold)
     away = np.where(defined, per_fold - macro(np.moveaxis(per_fold, 0, -1), np.moveaxis(defined, 0, -1)), 0.0)
-    freedom = defined.sum(axis=0) - 1
-    sd = np.sqrt((away**2).sum(axis=0) / np.maximum(freedom, 1))
-    return macro(sd.T, (freedom > 0).T)
+    folds = defined.sum(axis=0)
+    sd = np.sqrt(ratio((away**2).sum(axis=0), folds - 1, folds > 1))
+    return macro(sd.T, (folds > 1).T)
 
 
 def positive_or_nan(values: Array) -> Array:

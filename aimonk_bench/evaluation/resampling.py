@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from aimonk_bench.data.labels import Labels
+from aimonk_bench.evaluation.numbers import Array
 
 DRAWS = 2000
 _BLOCK_BYTES = 64 << 20  # of draws held at once
@@ -20,6 +20,12 @@ def by_group(rows: npt.ArrayLike, groups: Array) -> Array:
     starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order[0]] - 1))
     ordered = np.asarray(rows)[order].astype(np.float64)
     return ordered if len(starts) == len(order) else np.add.reduceat(ordered, starts, axis=0)
+
+
+def majority(labels: Labels, groups: Array) -> Labels:
+    """The majority of the observed labels of each group, [R, A] -> [G, A]; missing where they tie. Groups ascend."""
+    positive, observed = by_group(labels.positive, groups), by_group(labels.observed, groups)
+    return Labels.of(2 * positive > observed, 2 * positive != observed, labels.attributes)
 
 
 def labellings(columns: Array, probability: Array, draws: int, seed: int) -> Array:

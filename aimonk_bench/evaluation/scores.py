@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError
-from aimonk_bench.evaluation import bounds, calibration, intervals, metrics, optimism, thresholds
+from aimonk_bench.evaluation import bounds, calibration, intervals, metrics, thresholds
 from aimonk_bench.evaluation.calibration import Calibration
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.metrics import Figures
+from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.proportions import Intervals
-from aimonk_bench.evaluation.thresholds import Thresholds
+from aimonk_bench.evaluation.thresholds import ThresholdCandidates, Thresholds
 
-Array = npt.NDArray[Any]
 Calibrator = Literal["none", "platt"]
 
 REVISION = 5  # raised by hand when a method changes a number, or a file its layout: stored ones are then made again
@@ -45,19 +44,34 @@ class Scores:
     remarks: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data: the figures, with the interval of each beside its value."""
-        content = self.figures.to_json()
-        for name, interval in self.intervals.items():
-            for a, row in enumerate(content["attribute"].values()):
-                row[name] |= {field: getattr(interval, field)[a] for field in _OF_ATTRIBUTE}
-            of_macro = interval.macro(self.figures.value(name), self.figures.defined(name))
-            content["macro"][name] |= dict(zip(_OF_ATTRIBUTE[:4], of_macro, strict=True))
-            content["macro"][name]["correlation"] = interval.correlation
-        return {"revision": REVISION, **content, "validation": self.validation, **self.remarks}
+        """Plain data. The macro average is over the attributes that define a figure; coverage is their number."""
+        scored, defined = self.figures, {name: self.figures.defined(name) for name in metrics.AVERAGED}
+        columns: dict[str, dict[str, Array]] = {}  # figure -> field -> [..., A]
+        for name in metrics.PER_SEED + metrics.CONSTANT:
+            columns[name] = {"value": scored.value(name)}
+            if name in scored.per_seed:
+                columns[name]["seeds"] = scored.per_seed[name]
+            if name in self.intervals:
+                columns[name] |= {field: getattr(self.intervals[name], field) for field in _OF_ATTRIBUTE}
+        averages: dict[str, dict[str, Any]] = {}
+        for name, mask in defined.items():
+            means = [field for field in ("value", "seeds") if field in columns[name]]
+            averages[name] = {field: metrics.macro(columns[name][field], mask) for field in means}
+            if interval := self.intervals.get(name):
+                averages[name] |= zip(_OF_ATTRIBUTE[:4], interval.macro(scored.value(name), mask), strict=True)
+                averages[name]["correlation"] = interval.correlation
+        return {
+            "revision": REVISION,
+            "attribute": _by_attribute(scored.attribute, columns),
+            "macro": averages,
+            "coverage": {name: mask.sum() for name, mask in defined.items()},
+            "validation": self.validation,
+            **self.remarks,
+        }
 
     @classmethod
     def from_json(cls, content: dict[str, Any], source: str = "metrics.json") -> Scores:
-        """The scores in the content of ``metrics.json``.
+        """The scores in the content of ``metrics.json``; means are formed again from the figures of the seeds.
 
         Args:
             content: the parsed JSON.
@@ -66,33 +80,43 @@ class Scores:
         Raises:
             UserError: the content is not of this layout.
         """
-        figures = Figures.from_json(content, source)
+
+        def column(name: str, field: str, kind: type = np.float64) -> Array:
+            return np.array([row[name][field] for row in content["attribute"].values()], kind)  # None becomes NaN
+
         try:
-            rows = content["attribute"].values()
+            figures = Figures(
+                attribute=list(content["attribute"]),
+                per_seed={name: column(name, "seeds").T for name in metrics.PER_SEED},
+                constant={name: column(name, "value") for name in metrics.BASELINES}
+                | {name: column(name, "value", np.int64) for name in metrics.COUNTS},
+            )
             sure = {
                 name: Intervals(
-                    **{field: _column([row[name][field] for row in rows], field) for field in _OF_ATTRIBUTE},
-                    correlation=np.array(macro["correlation"], dtype=np.float64),
+                    **{field: column(name, field, bool if field == "few" else np.float64) for field in _OF_ATTRIBUTE},
+                    correlation=np.array(average["correlation"], np.float64),
                 )
-                for name, macro in content["macro"].items()
-                if "correlation" in macro
+                for name, average in content["macro"].items()
+                if "correlation" in average
             }
-            validation = np.array(content["validation"], dtype=np.float64)
-        except (KeyError, TypeError, ValueError) as error:
+            validation = np.array(content["validation"], np.float64)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{source}: found content that cannot be used ({error!r})") from error
         read = ("revision", "attribute", "macro", "coverage", "validation")
         return cls(figures, sure, validation, {name: part for name, part in content.items() if name not in read})
 
 
-def _column(values: list[Any], field: str) -> Array:
-    return np.array(values, dtype=bool if field == "few" else np.float64)  # None becomes NaN
+def _by_attribute(attributes: Sequence[str], columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns [..., A], in maps of any depth, as such a map for each attribute."""
+
+    def at(a: int, node: Any) -> Any:
+        return {name: at(a, child) for name, child in node.items()} if isinstance(node, Mapping) else node[..., a]
+
+    return {attribute: at(a, columns) for a, attribute in enumerate(attributes)}
 
 
 def score(
-    predictions: Predictions,
-    tuned: Thresholds,
-    policy: registry.Spec,
-    calibrator: Calibrator = "none",
+    predictions: Predictions, tuned: Thresholds, policy: registry.Spec, calibrator: Calibrator = "none"
 ) -> Scores:
     """Score a run.
 
@@ -105,21 +129,80 @@ def score(
         UserError: the thresholds are those of another run.
     """
     cross_fitted = thresholds.cross_fitted(predictions, policy)
+    figures = metrics.figures(predictions, tuned, cross_fitted)
     remarks: dict[str, Any] = {
-        "thresholds": vars(optimism.threshold_checks(predictions, tuned, cross_fitted)),
+        "thresholds": threshold_checks(predictions, tuned, figures),
         "na_bounds": vars(bounds.bounds(Decisions.of(predictions, tuned))),
     }
     remarks |= {name: one.to_json() for name, one in _calibrations(predictions, calibrator).items()}
     if calibrator == "platt":
         remarks["calibration_platt"]["fitted"] = calibration.calibrate(predictions)[1]
     if truth := metrics.against_truth(predictions, tuned):
-        remarks["truth"] = truth.to_json()
+        remarks["truth"] = _truth_json(truth)
     return Scores(
-        figures=metrics.figures(predictions, tuned, cross_fitted),
+        figures=figures,
         intervals=intervals.intervals(predictions, tuned),
         validation=_by_fold(predictions, cross_fitted),
         remarks=remarks,
     )
+
+
+def threshold_checks(predictions: Predictions, tuned: Thresholds, scored: Figures) -> dict[str, Array]:
+    """F1 of one run on rows that its thresholds have seen and on others, pooled over folds, means over the seeds.
+
+    Args:
+        scored: the figures of the run at these thresholds.
+
+    Returns:
+        optimism: [A] F1 on the validation rows at the tuned thresholds, minus the cross-fitted F1 on these rows.
+        validation_minus_test: [A] F1 on the validation rows at the tuned thresholds, minus that on the test rows.
+        unachievable_oracle_f1: [A] the highest F1 on the test rows that any thresholds have, one for each seed and
+            fold; they are chosen on these very rows.
+        validation_positives: [F, A] observed positives among the validation rows behind each threshold.
+    """
+    val = predictions.part("val")
+    seen = metrics.f1(val.probabilities, val.labels, tuned.values[:, val.fold]).mean(axis=0)
+    folds = [predictions.part("val", fold) for fold in range(predictions.folds)]
+    return {
+        "optimism": seen - scored.value("f1_validation"),
+        "validation_minus_test": seen - scored.value("f1_tuned"),
+        "unachievable_oracle_f1": oracle_f1(predictions).mean(axis=0),
+        "validation_positives": np.stack([rows.labels.counts()[0] for rows in folds]),
+    }
+
+
+def oracle_f1(predictions: Predictions) -> Array:
+    """The highest pooled F1 on the test rows over all thresholds of each seed and fold: [S, A]; NaN without a positive.
+
+    F1 = 2 TP / (accepted + positives) is a ratio of sums over folds. For a ratio q, each fold by itself makes 2 TP - q
+    accepted largest; the ratio reached by these thresholds is the next q. It rises to the maximum (Dinkelbach 1967), in
+    few rounds, because there are finitely many candidates.
+    """
+    parts = [predictions.part("test", fold) for fold in range(predictions.folds)]
+    folds = [ThresholdCandidates.of(rows.probabilities, rows.labels) for rows in parts]
+    positives = predictions.part("test").labels.positive.sum(axis=0)
+    best, reached = np.full(folds[0].positives.shape, -1.0), np.zeros(folds[0].positives.shape)  # [S, 1, A]
+    while (reached > best).any():
+        best = np.maximum(best, reached)
+        true_positive, accepted = np.zeros_like(best), np.zeros_like(best)
+        for fold in folds:
+            value = np.where(fold.possible, 2 * fold.true_positive - best * fold.accepted, -np.inf)
+            place = value.argmax(axis=1, keepdims=True)
+            true_positive += np.take_along_axis(fold.true_positive, place, axis=1)
+            accepted += np.take_along_axis(fold.accepted, place, axis=1)
+        reached = 2 * true_positive / np.maximum(accepted + positives, 1)
+    return np.where(positives > 0, best[:, 0], np.nan)
+
+
+def _truth_json(truth: Figures) -> dict[str, Any]:
+    """The figures against the truth, ``n_known`` test rows; macro and coverage as in `Scores.to_json`."""
+    values = {name: truth.value(name) for name in ("f1_default", "f1_tuned", "average_precision", "roc_auc")}
+    counts = {"n_known": truth.constant["n_observed"], "n_positive": truth.constant["n_positive"]}
+    return {
+        "attribute": _by_attribute(truth.attribute, values | counts),
+        "macro": {name: metrics.macro(value, truth.defined(name)) for name, value in values.items()},
+        "coverage": {name: truth.defined(name).sum() for name in values},
+    }
 
 
 def _by_fold(predictions: Predictions, cross_fitted: Array) -> Array:

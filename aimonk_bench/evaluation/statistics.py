@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.evaluation import bounds, comparison
 from aimonk_bench.evaluation import verdict as verdicts
@@ -21,14 +19,12 @@ from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.gain import gain
 from aimonk_bench.evaluation.intervals import intervals
 from aimonk_bench.evaluation.metrics import figures, macro
-from aimonk_bench.evaluation.numbers import Numbers
-from aimonk_bench.evaluation.predictions import Predictions, same_labels
+from aimonk_bench.evaluation.numbers import Array, Numbers
+from aimonk_bench.evaluation.predictions import ROWS, Predictions, agree
 from aimonk_bench.evaluation.proportions import Intervals
 from aimonk_bench.evaluation.scores import REVISION, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.evaluation.verdict import Signal
-
-Array = npt.NDArray[Any]
 
 SEED = 0  # of every resample, swap and permutation: the same for every run and every call
 
@@ -51,19 +47,6 @@ class Entry:
     validation: float
     complexity: Sequence[int]
     before: BeforeTraining | None
-
-
-@dataclass(frozen=True, eq=False)
-class Versus(Delta):
-    """A run against a reference.
-
-    Attributes:
-        na_low, na_high: [A] bounds of the difference over all fillings of the missing test labels; NaN where the test
-            rows are others.
-    """
-
-    na_low: Numbers
-    na_high: Numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +98,8 @@ class Statistics:
     winner: str
     indistinguishable: list[str]
     simplest: str
-    baseline: dict[str, Versus]
-    against_winner: dict[str, Versus]
+    baseline: dict[str, Delta]
+    against_winner: dict[str, Delta]
     chosen: Chosen
     signal: Signal
     kind: str
@@ -124,10 +107,7 @@ class Statistics:
 
 
 def statistics(
-    entries: Mapping[str, Entry],
-    key: Mapping[str, str],
-    reference: str | None,
-    covered: Array,
+    entries: Mapping[str, Entry], key: Mapping[str, str], reference: str | None, covered: Array
 ) -> Statistics:
     """The statistics of the finished runs of a suite, or of a single run.
 
@@ -137,12 +117,13 @@ def statistics(
         reference: id of the baseline.
         covered: [A] bool, the attributes of the macro F1.
     """
-    candidates = _candidates(entries, reference)
+    first = entries[reference if reference is not None else next(iter(entries))]
+    candidates = {run_id: entry for run_id, entry in entries.items() if _alike(entry.predictions, first.predictions)}
     winner = max(candidates, key=lambda run_id: np.nan_to_num(candidates[run_id].validation, nan=-1.0))
     decisions = {run_id: Decisions.of(entry.predictions, entry.thresholds) for run_id, entry in entries.items()}
-    against_winner = _versus(decisions, winner, covered)
-    equals = [run_id for run_id in comparison.indistinguishable(against_winner) if run_id in candidates]
-    simplest = comparison.simplest({run_id: entries[run_id].complexity for run_id in (winner, *equals)})
+    against_winner = comparison.paired(decisions, winner, covered, seed=SEED)
+    equals = [run_id for run_id in candidates if against_winner[run_id].mark not in ("", "worse")]
+    simplest = min((winner, *equals), key=lambda run_id: tuple(entries[run_id].complexity))
     predictions, thresholds, runs = _nested(candidates, covered) or (
         entries[winner].predictions,
         entries[winner].thresholds,
@@ -150,16 +131,18 @@ def statistics(
     )
     sure = intervals(predictions, thresholds)
     row = _chosen(predictions, thresholds, runs, sure, covered)
-    first = entries[reference if reference is not None else next(iter(entries))]  # not the winner's test: a choice
     verdict = verdicts.verdict(
-        first.before,
+        first.before,  # not that of the winner, which was chosen
         after_training(predictions, seed=SEED),
         gain(Decisions.of(predictions, thresholds), seed=SEED),
+    )
+    sentence = verdicts.sentence(
+        verdict,
+        sure["roc_auc"].macro(row.value["roc_auc"], verdict.ranked)[:2],
         winner=entries[winner].name + ("" if set(runs) == {winner} else " (in some folds the run chosen there)"),
         indistinguishable=[entries[run_id].name for run_id in equals],
         simplest=entries[simplest].name,
         untested=sum(bool(delta.reason) for delta in against_winner.values()),
-        auc_interval=lambda mask: sure["roc_auc"].macro(row.value["roc_auc"], mask)[:2],
     )
     return Statistics(
         revision=REVISION,
@@ -169,25 +152,18 @@ def statistics(
         winner=winner,
         indistinguishable=equals,
         simplest=simplest,
-        baseline={} if reference is None else _versus(decisions, reference, covered),
+        baseline={} if reference is None else comparison.paired(decisions, reference, covered, seed=SEED),
         against_winner=against_winner,
         chosen=row,
         signal=verdict.signal,
         kind=verdict.kind,
-        verdict=verdicts.sentence(verdict),
+        verdict=sentence,
     )
 
 
-def _candidates(entries: Mapping[str, Entry], reference: str | None) -> dict[str, Entry]:
-    """The runs with the validation labels and the seeds of the reference, else of the first run."""
-    first = entries[reference if reference is not None else next(iter(entries))].predictions
-
-    def alike(run: Predictions) -> bool:
-        rows = ("split", "fold", "group", "image_id", "seed")
-        same = all(np.array_equal(getattr(run, name), getattr(first, name)) for name in rows)
-        return same and same_labels(run.part("val").labels, first.part("val").labels)
-
-    return {run_id: entry for run_id, entry in entries.items() if alike(entry.predictions)}
+def _alike(run: Predictions, first: Predictions) -> bool:
+    """Whether two runs have the same rows, validation labels and seeds."""
+    return agree(run, first, *ROWS) and agree(run.part("val"), first.part("val"), "labels")
 
 
 def _nested(candidates: Mapping[str, Entry], covered: Array) -> tuple[Predictions, Thresholds, list[str]] | None:
@@ -198,15 +174,10 @@ def _nested(candidates: Mapping[str, Entry], covered: Array) -> tuple[Prediction
 
 
 def _chosen(
-    predictions: Predictions,
-    thresholds: Thresholds,
-    runs: Sequence[str],
-    sure: Mapping[str, Intervals],
-    covered: Array,
+    predictions: Predictions, thresholds: Thresholds, runs: Sequence[str], sure: Mapping[str, Intervals], covered: Array
 ) -> Chosen:
     """The row of the nested selection: the figures that have an interval."""
-    judged = thresholds.values[:, predictions.part("val").fold]  # no validation figure is read
-    scored = figures(predictions, thresholds, judged)
+    scored = figures(predictions, thresholds)
     values = {name: scored.value(name) for name in sure}
     fillings = bounds.bounds(Decisions.of(predictions, thresholds))
     return Chosen(
@@ -222,14 +193,3 @@ def _chosen(
         na_low=fillings.f1_low,
         na_high=fillings.f1_high,
     )
-
-
-def _versus(decisions: Mapping[str, Decisions], reference: str, covered: Array) -> dict[str, Versus]:
-    """Every run against the reference."""
-    base, unknown = decisions[reference], np.full(len(covered), np.nan)
-    versus = {}
-    for run_id, delta in comparison.paired(decisions, reference, covered, seed=SEED).items():
-        run = decisions[run_id]
-        low, high = bounds.delta_bounds(run, base) if run.same_rows(base) else (unknown, unknown)
-        versus[run_id] = Versus(**vars(delta), na_low=low, na_high=high)
-    return versus

@@ -14,14 +14,13 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from aimonk_bench import registry
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.errors import UserError
+from aimonk_bench.evaluation.numbers import Array, Numbers
 from aimonk_bench.evaluation.predictions import Predictions
 
-Array = npt.NDArray[Any]
 Tuned = tuple[npt.NDArray[np.float64], list[str]]
 
 PARTS = 5  # of the validation rows of a fold, for a figure on rows that the threshold has not seen
@@ -235,17 +234,9 @@ class ThresholdNote:
     seeds: Sequence[int]
 
 
-class _File(BaseModel):
-    """The layout of ``thresholds.json``."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    policy: str
-    attribute: list[str]
-    seed: list[int]
-    fold: list[int]
-    thresholds: list[list[list[Annotated[float, Field(ge=0, le=1)]]]]
-    notes: list[dict[str, Any] | str]  # files of earlier versions hold sentences, which nothing reads
+def _without_sentences(notes: Any) -> Any:
+    """Notes of a file; those of earlier versions are sentences, which nothing reads."""
+    return [note for note in notes if not isinstance(note, str)] if isinstance(notes, list) else notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,46 +249,32 @@ class Thresholds:
         seed: [S].
         values: probabilities [S, F, A] float64; a row is positive where its probability is above.
         notes: where the policy could not follow its own rule, by fold and attribute.
+
+    Raises:
+        ValueError: the values are no probabilities, or of another shape.
     """
 
     policy: str
     attribute: Sequence[str]
     seed: Sequence[int]
-    values: npt.NDArray[np.float64]
-    notes: Sequence[ThresholdNote] = ()
+    values: Annotated[Numbers, Field(validation_alias="thresholds")]
+    notes: Annotated[Sequence[ThresholdNote], BeforeValidator(_without_sentences)] = ()
+
+    def __post_init__(self) -> None:
+        shape, expected = self.values.shape, (len(self.seed), len(self.attribute))
+        if len(shape) != 3 or shape[::2] != expected or not ((self.values >= 0) & (self.values <= 1)).all():
+            raise ValueError(f"thresholds: found shape {shape}, expected [S, F, A] probabilities, (S, A) = {expected}")
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``thresholds.json``."""
         return {
             "policy": self.policy,
-            "attribute": list(self.attribute),
-            "seed": list(self.seed),
+            "attribute": self.attribute,
+            "seed": self.seed,
             "fold": list(range(self.values.shape[1])),
-            "thresholds": self.values.tolist(),
+            "thresholds": self.values,
             "notes": [asdict(note) for note in self.notes],
         }
-
-    @classmethod
-    def from_json(cls, content: object, source: str = "thresholds.json") -> Thresholds:
-        """The thresholds in the content of ``thresholds.json``.
-
-        Args:
-            content: the parsed JSON.
-            source: the file's name for the error.
-
-        Raises:
-            UserError: the content is not of this layout.
-        """
-        try:
-            file = _File.model_validate(content)
-            values = np.array(file.thresholds, dtype=np.float64)
-            expected = (len(file.seed), len(file.fold), len(file.attribute))
-            if values.shape != expected or file.fold != list(range(len(file.fold))):
-                raise ValueError(f"thresholds: found shape {values.shape}, expected [S, F, A] = {expected}")
-            notes = [ThresholdNote(**note) for note in file.notes if isinstance(note, dict)]
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{source}: found content that cannot be used ({error})") from error
-        return cls(file.policy, file.attribute, file.seed, values, notes)
 
 
 def tune(predictions: Predictions, policy: registry.Spec) -> Thresholds:

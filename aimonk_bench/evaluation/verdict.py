@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from aimonk_bench.evaluation.association import AfterTraining, BeforeTraining
 from aimonk_bench.evaluation.comparison import holm
 from aimonk_bench.evaluation.gain import Gain, largest_gain
-from aimonk_bench.evaluation.numbers import Numbers
-
-Array = npt.NDArray[Any]
+from aimonk_bench.evaluation.metrics import ratio
+from aimonk_bench.evaluation.numbers import Array, Numbers
 
 ALPHA = 0.05  # of each claim over all attributes; signal has two tests, each at half of it
 POWER = 0.8
@@ -62,37 +60,17 @@ class Verdict:
         signal: what the tests say of each attribute.
         ranked: [A] bool, whether the test after training alone rejects: the one before it does not see the scores.
         detectable: [A] the AUC that the tests would have found, see `detectable_auc`.
-        auc_interval: 95 % interval of the mean AUC of the ranked attributes; NaN without any.
         largest_gain: the largest gain that the ranked attributes allow at their prevalence and AUC; NaN without any.
-        winner: the name of the winning run.
-        indistinguishable: the names of the runs that are not distinguishable from it.
-        simplest: the name of the simplest of it and those.
-        untested: number of runs that could not be compared with it.
     """
 
     kind: Literal["a", "b", "c"]
     signal: Signal
     ranked: Array
     detectable: Array
-    auc_interval: tuple[float, float]
     largest_gain: float
-    winner: str
-    indistinguishable: Sequence[str]
-    simplest: str
-    untested: int
 
 
-def verdict(
-    before: BeforeTraining | None,
-    after: AfterTraining,
-    gain: Gain,
-    *,
-    winner: str,
-    indistinguishable: Sequence[str],
-    simplest: str,
-    untested: int,
-    auc_interval: Callable[[Array], tuple[float, float]],
-) -> Verdict:
+def verdict(before: BeforeTraining | None, after: AfterTraining, gain: Gain) -> Verdict:
     """Weigh the tests.
 
     An attribute has signal if either test rejects, each at 0.025 by Holm over the attributes; it gains if, among those
@@ -102,8 +80,6 @@ def verdict(
         before: the test before training; None where there is none.
         after: the test on the predictions of the winner, or of the nested selection.
         gain: of the same predictions.
-        winner, indistinguishable, simplest, untested: as in `Verdict`.
-        auc_interval: [A] bool, some attributes -> the 95 % interval of their mean AUC.
     """
     trained = np.minimum(2 * holm(after.p), 1)
     adjusted = trained if before is None else np.fmin(trained, np.minimum(2 * holm(before.p), 1))
@@ -123,18 +99,13 @@ def verdict(
         gains=gains.tolist(),
     )
     counts, rows = before or after, after.n_positive + after.n_negative
-    prevalence = after.n_positive / np.where(rows > 0, rows, np.nan)
+    prevalence = ratio(after.n_positive, rows)
     return Verdict(
         kind="c" if gains.any() else "b" if has_signal.any() else "a",
         signal=signal,
         ranked=ranked,
         detectable=detectable_auc(counts.n_positive, counts.n_negative, len(adjusted)),
-        auc_interval=auc_interval(ranked),
         largest_gain=float(np.fmax.reduce(largest_gain(prevalence[ranked], after.auc[ranked]), initial=np.nan)),
-        winner=winner,
-        indistinguishable=indistinguishable,
-        simplest=simplest,
-        untested=untested,
     )
 
 
@@ -153,8 +124,24 @@ def detectable_auc(n_positive: Array, n_negative: Array, attributes: int) -> Arr
     return np.asarray(0.5 + quantiles * _FACTOR * np.sqrt((n_positive + n_negative + 1) / (12 * pairs)))
 
 
-def sentence(verdict: Verdict) -> str:
-    """The last line of a table."""
+def sentence(
+    verdict: Verdict,
+    auc_interval: tuple[float, float],
+    *,
+    winner: str,
+    indistinguishable: Sequence[str],
+    simplest: str,
+    untested: int,
+) -> str:
+    """The last line of a table.
+
+    Args:
+        auc_interval: 95 % interval of the mean AUC of the ranked attributes; NaN without any.
+        winner: the name of the winning run.
+        indistinguishable: the names of the runs that are not distinguishable from it.
+        simplest: the name of the simplest of it and those.
+        untested: number of runs that could not be compared with it.
+    """
     signal, attributes = verdict.signal, len(verdict.ranked)
     if verdict.kind == "a":
         areas = listed([f"{area:.2f}" if area < 1 else "none" for area in verdict.detectable.tolist()])
@@ -165,7 +152,7 @@ def sentence(verdict: Verdict) -> str:
             "Check labels, disagreeing duplicates, the join of labels and images."
         )
     if verdict.kind == "b" and verdict.ranked.any():
-        low, high = (_number(bound, 2) for bound in verdict.auc_interval)
+        low, high = (_number(bound, 2) for bound in auc_interval)
         return (
             f"Scores rank better than chance on {verdict.ranked.sum()} of {attributes} attributes "
             f"(AUC [{low}, {high}]), but no F1 above the all-positive baseline is shown; "
@@ -177,12 +164,11 @@ def sentence(verdict: Verdict) -> str:
             "but the trained scores are not shown to rank better than chance: train longer or at a higher learning "
             "rate, and look at the loss curve."
         )
-    tested = verdict.indistinguishable or not verdict.untested
-    names = listed(verdict.indistinguishable) if tested else "none tested"
-    untested = f" ({verdict.untested} could not be compared)" if verdict.untested else ""
+    names = listed(indistinguishable) if indistinguishable or not untested else "none tested"
+    names += f" ({untested} could not be compared)" if untested else ""
     return (
-        f"{verdict.winner} beats the all-positive baseline on {sum(signal.gains)} of {attributes} attributes; "
-        f"runs not distinguishable from the winner: {names}{untested}; simplest of these: {verdict.simplest}."
+        f"{winner} beats the all-positive baseline on {sum(signal.gains)} of {attributes} attributes; "
+        f"runs not distinguishable from the winner: {names}; simplest of these: {simplest}."
     )
 
 

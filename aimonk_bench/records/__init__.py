@@ -1,1 +1,1 @@
-"""What a run and a suite leave on disk: written atomically, read back, and found again. Never torch."""
+"""What a run and a suite leave on disk: written atomically and read back. Never torch."""

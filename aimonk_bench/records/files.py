@@ -93,6 +93,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, dumps(value))
 
 
+def write_csv(path: Path, content: Any) -> None:
+    """Write columns (name -> values of one length) or rows (maps), atomically; an undefined number is an empty field.
+
+    Floats are written in their shortest form that reads back exactly.
+    """
+    import pandas as pd  # takes half a second, and `table` does not need it
+
+    frame = pd.DataFrame(content)
+    with atomic(path) as partial:
+        frame.to_csv(partial, index=False, lineterminator="\n")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds a map.
 

@@ -1,4 +1,4 @@
-"""The folder of one run: who may write into it, every file of it, and how it is read back.
+"""The folder of one run: who may write into it, its files, and how they are read back or computed again.
 
 The order of writing is `claim`, `begin`, the files in any order, and `end`, which writes the status: a folder without
 a status is a run that never ended.
@@ -15,15 +15,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy.typing as npt
+import yaml
 
+from aimonk_bench import registry
 from aimonk_bench.errors import UserError
+from aimonk_bench.evaluation import scores as scoring
+from aimonk_bench.evaluation import thresholds as policies
 from aimonk_bench.evaluation.association import BeforeTraining
 from aimonk_bench.evaluation.predictions import Predictions
-from aimonk_bench.evaluation.scores import Scores
+from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
-from aimonk_bench.records import suite
-from aimonk_bench.records.files import PARTIAL, atomic, contents, read_as, read_json, write_json, write_text
+from aimonk_bench.records.files import PARTIAL, checked, contents, read_as, read_json, write_csv, write_json, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +40,8 @@ THRESHOLDS = "thresholds.json"
 METRICS = "metrics.json"
 RELIABILITY = "reliability.csv"
 STATUS = "status.json"
-CHECKPOINTS = "checkpoints"  # of a run that is not done
+CHECKPOINTS = "checkpoints"  # which only an unfinished run needs
+SUITE = "suite.json"  # of a suite, whose folder no run may take
 FILES = (CONFIG, ENVIRONMENT, DATA, HISTORY, LOSS_CURVE, PREDICTIONS, THRESHOLDS, METRICS, RELIABILITY, STATUS)
 
 COLUMNS = ("backbone", "weights", "loss", "missing", "sampler")  # of ``summary.csv``, stored in the status
@@ -77,13 +80,26 @@ class Status:
             raise ValueError("status: found no seconds of training for a run that is done")
 
 
+@dataclass(frozen=True)
+class _Config:
+    """What tuning and scoring need of ``config.yaml``."""
+
+    threshold: Any
+    calibration: Calibrator = "none"
+
+
 @dataclass(frozen=True, eq=False)
 class RunRecord:
-    """A run that ended, as its files hold it; `derived` reads what can be computed again from predictions.
+    """A run that ended, as its files hold it.
+
+    The properties read a file on first use, or compute it again from the predictions.
 
     Attributes:
         data: the content of ``data.json``, empty where a failed run has none.
         environment: the content of ``environment.json``, empty where a failed run has none.
+
+    Raises:
+        UserError: a property needs a file that is missing or broken.
     """
 
     folder: Path
@@ -93,25 +109,72 @@ class RunRecord:
 
     @property
     def done(self) -> bool:
-        """It did not fail, so that it has figures."""
+        """The run did not fail, so that it has figures."""
         return self.status.state == "done"
 
     @cached_property
     def predictions(self) -> Predictions:
-        """``predictions.npz``, read on first use."""
+        """``predictions.npz``."""
         return Predictions.load(self.folder / PREDICTIONS)
+
+    @cached_property
+    def thresholds(self) -> Thresholds:
+        """``thresholds.json``; where the file is missing, tuned again by the policy in ``config.yaml``."""
+        path = self.folder / THRESHOLDS
+        if path.exists():
+            return read_as(Thresholds, path)
+        return policies.tune(self.predictions, self._scoring[0])
+
+    @cached_property
+    def scores(self) -> Scores:
+        """``metrics.json``; where the file is missing or of another revision, computed again."""
+        if self._metrics is None:
+            return scoring.score(self.predictions, self.thresholds, *self._scoring)
+        return Scores.from_json(self._metrics, str(self.folder / METRICS))
 
     @property
     def before(self) -> BeforeTraining | None:
         """The association test before training, from ``data.json``; None where the run has none."""
         content = self.data.get("signal")
-        return None if content is None else BeforeTraining.from_json(content)
+        return None if content is None else checked(BeforeTraining, content, self.folder / DATA)
 
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the files from which every statistic derives: predictions and thresholds."""
         paths = (self.folder / name for name in (PREDICTIONS, THRESHOLDS))
         return hashlib.sha256(b"".join(path.read_bytes() for path in paths if path.exists())).hexdigest()
+
+    def restore(self) -> None:
+        """Write the derived files that are missing or of another revision; delete what a killed process left."""
+        _remove_partial(self.folder)
+        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        if not (self.folder / THRESHOLDS).exists():
+            write_json(self.folder / THRESHOLDS, self.thresholds.to_json())
+        if self._metrics is None:
+            write_json(self.folder / METRICS, self.scores.to_json())
+        if not (self.folder / RELIABILITY).exists():
+            write_csv(self.folder / RELIABILITY, scoring.reliability(self.predictions, self._scoring[1]))
+
+    @cached_property
+    def _metrics(self) -> dict[str, Any] | None:
+        """The content of ``metrics.json``; None where the file is missing or of another revision."""
+        path = self.folder / METRICS
+        content = read_json(path) if path.exists() else {}
+        return content if content.get("revision") == scoring.REVISION else None
+
+    @cached_property
+    def _scoring(self) -> tuple[registry.Spec, Calibrator]:
+        """The threshold policy and the calibrator that ``config.yaml`` names."""
+        path = self.folder / CONFIG
+        try:
+            content = yaml.safe_load(path.read_bytes())
+        except (OSError, yaml.YAMLError) as error:
+            raise UserError(f"{path}: cannot be read: {error}") from error
+        config = checked(_Config, content, path)
+        policy, problems = registry.check("threshold", policies.THRESHOLDS, config.threshold)
+        if policy is None:
+            raise UserError([f"{path}: threshold: {problem}" for problem in problems])
+        return policy, config.calibration
 
 
 def claim(folder: Path, run_id: str, config: str) -> bool:
@@ -133,13 +196,13 @@ def claim(folder: Path, run_id: str, config: str) -> bool:
     if not names:
         return False
     if STATUS in names:
-        status = read_status(folder)
+        status = read_as(Status, folder / STATUS)
         if status.id != run_id:
             raise UserError(
                 f"{folder}: holds the run {status.id}, this one is {run_id}; name another folder with --out"
             )
         return status.state == "done"
-    if suite.FILE in names:
+    if SUITE in names:
         raise UserError(f"{folder}: holds a suite; name another folder with --out")
     if CONFIG not in names:
         raise UserError(f"{folder}: holds {names[0]} but no run; name another folder with --out")
@@ -153,42 +216,25 @@ def begin(folder: Path, config: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in reversed(FILES):
         (folder / name).unlink(missing_ok=True)
-    remove_partial(folder)
+    _remove_partial(folder)
     write_text(folder / CONFIG, config)
 
 
-def remove_partial(folder: Path) -> None:
+def end(folder: Path, status: Status) -> None:
+    """Write ``status.json``, which ends the run, and delete the checkpoints of a run that is done."""
+    write_json(folder / STATUS, dataclasses.asdict(status))
+    if status.state == "done":
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
+def _remove_partial(folder: Path) -> None:
     """Delete the temporary files of a process that was killed."""
     for partial in folder.glob(PARTIAL + "*"):
         partial.unlink(missing_ok=True)
 
 
-def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
-    """Write ``environment.json``, the content that `records.environment.environment` makes."""
-    write_json(folder / ENVIRONMENT, environment)
-
-
-def write_data(folder: Path, data: Mapping[str, Any]) -> None:
-    """Write ``data.json``; the table reads ``n_listed``, ``n_used``, ``folds`` and ``views``."""
-    write_json(folder / DATA, data)
-
-
-def write_history(folder: Path, columns: Mapping[str, npt.ArrayLike]) -> None:
-    """Write ``history.csv``: columns of one length, NaN as an empty field."""
-    _write_csv(folder / HISTORY, columns)
-
-
-def _write_csv(path: Path, content: Any) -> None:
-    """Write columns (name -> values) or rows (maps); floats in their shortest form that reads back exactly."""
-    import pandas as pd  # takes half a second, and `table` does not need it
-
-    frame = pd.DataFrame(content)
-    with atomic(path) as partial:
-        frame.to_csv(partial, index=False, lineterminator="\n")
-
-
 def read_history(folder: Path) -> pd.DataFrame:
-    """Read ``history.csv``, NaN for an empty field.
+    """Read ``history.csv``: whole numbers in the columns `WHOLE`, elsewhere floats, NaN for an empty field.
 
     Raises:
         UserError: the file is missing or broken.
@@ -197,53 +243,10 @@ def read_history(folder: Path) -> pd.DataFrame:
 
     path = folder / HISTORY
     try:
-        fields = pd.read_csv(path, dtype=str, keep_default_na=False)  # pandas would round floats
+        fields = pd.read_csv(path, dtype=str, keep_default_na=False)  # before version 3, pandas would round floats
         return fields.replace("", "nan").astype({name: "int64" if name in WHOLE else "float64" for name in fields})
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a history: {error}") from error
-
-
-def write_predictions(folder: Path, predictions: Predictions) -> None:
-    """Write ``predictions.npz``."""
-    with atomic(folder / PREDICTIONS) as partial:
-        predictions.save(partial)
-
-
-def write_thresholds(folder: Path, thresholds: Thresholds) -> None:
-    """Write ``thresholds.json``."""
-    write_json(folder / THRESHOLDS, thresholds.to_json())
-
-
-def write_metrics(folder: Path, scores: Scores) -> None:
-    """Write ``metrics.json``."""
-    write_json(folder / METRICS, scores.to_json())
-
-
-def write_reliability(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``reliability.csv``; an undefined number is an empty field."""
-    _write_csv(folder / RELIABILITY, rows)
-
-
-def end(folder: Path, status: Status) -> None:
-    """Write ``status.json``, which ends the run, and delete the checkpoints of a run that is done."""
-    write_json(folder / STATUS, dataclasses.asdict(status))
-    if status.state == "done":
-        remove_checkpoints(folder)
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Delete the checkpoints, which only an unfinished run needs."""
-    if (folder / CHECKPOINTS).exists():
-        shutil.rmtree(folder / CHECKPOINTS)
-
-
-def read_status(folder: Path) -> Status:
-    """Read ``status.json``.
-
-    Raises:
-        UserError: the file is missing or broken.
-    """
-    return read_as(Status, folder / STATUS)
 
 
 def read(folder: Path) -> RunRecord:
@@ -252,7 +255,7 @@ def read(folder: Path) -> RunRecord:
     Raises:
         UserError: the run has no status, or one of its files is broken.
     """
-    status = read_status(folder)
+    status = read_as(Status, folder / STATUS)
     data, environment = (
         read_json(folder / name) if status.state == "done" or (folder / name).exists() else {}
         for name in (DATA, ENVIRONMENT)

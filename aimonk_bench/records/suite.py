@@ -1,17 +1,20 @@
-"""The files of a suite: ``suite.json``, its runs in order with their names, and ``statistics.json``."""
+"""The folder of a suite: ``suite.json``, ``statistics.json``, its runs, and which of them a table shows."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.scores import REVISION
 from aimonk_bench.evaluation.statistics import Statistics
+from aimonk_bench.records import run
 from aimonk_bench.records.files import contents, read_as, read_json, write_json
+from aimonk_bench.records.run import RunRecord
 
-FILE = "suite.json"
+FILE = run.SUITE
 STATISTICS = "statistics.json"
 RUNS = "runs"
 
@@ -44,6 +47,42 @@ class SuiteRecord:
             raise ValueError(f"found the baseline {self.baseline}, expected one of the ids")
 
 
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """The runs that one table shows: those of a suite, or a single run.
+
+    Attributes:
+        folder: of the suite or of the run.
+        name: of the suite; None for a single run.
+        baseline: id of the baseline run; None for a single run.
+        names: run id -> the parts of its name, for every run of the suite, in order.
+        records: run id -> the run, for those that ended, in the same order.
+        left_out: names of folders under ``runs/`` that belong to no run of this suite, sorted.
+    """
+
+    folder: Path
+    name: str | None
+    baseline: str | None
+    names: Mapping[str, tuple[str, ...]]
+    records: Mapping[str, RunRecord]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def finished(self) -> list[RunRecord]:
+        """The runs that are done, in order; they have figures."""
+        return [record for record in self.records.values() if record.done]
+
+    @property
+    def failed(self) -> list[RunRecord]:
+        """The runs that failed, in order."""
+        return [record for record in self.records.values() if not record.done]
+
+    @property
+    def missing(self) -> list[str]:
+        """Ids of the runs that have not ended, in order."""
+        return [run_id for run_id in self.names if run_id not in self.records]
+
+
 def claim(folder: Path) -> None:
     """Check that a suite may write into ``folder``: it is new, empty, or holds a suite, which the new one replaces.
 
@@ -61,13 +100,30 @@ def write(folder: Path, suite: SuiteRecord) -> None:
     write_json(folder / FILE, dataclasses.asdict(suite))
 
 
-def read(folder: Path) -> SuiteRecord:
-    """Read ``suite.json``.
+def collect(folder: Path) -> Collection:
+    """Read the runs of a suite, or the single run in ``folder``.
 
     Raises:
-        UserError: the file is missing or broken.
+        UserError: the folder holds neither, or one of its files is broken.
     """
-    return read_as(SuiteRecord, folder / FILE)
+    if (folder / FILE).exists():
+        suite, runs = read_as(SuiteRecord, folder / FILE), folder / RUNS
+        folders = sorted(path.name for path in runs.iterdir() if path.is_dir())
+        ended = [run_id for run_id in suite.ids if (runs / run_id / run.STATUS).exists()]
+        return Collection(
+            folder=folder,
+            name=suite.name,
+            baseline=suite.baseline,
+            names=dict(zip(suite.ids, suite.names, strict=True)),
+            records={run_id: run.read(runs / run_id) for run_id in ended},
+            left_out=tuple(name for name in folders if name not in suite.ids),
+        )
+    if (folder / run.STATUS).exists():
+        record = run.read(folder)
+        run_id, parts = record.status.id, record.status.name
+        return Collection(folder, None, None, {run_id: parts}, {run_id: record})
+    unfinished = " (the folder holds an unfinished run)" if (folder / run.CONFIG).exists() else ""
+    raise UserError(f"{folder}: expected a folder with {FILE} or {run.STATUS}{unfinished}")
 
 
 def write_statistics(folder: Path, statistics: Statistics) -> None:

@@ -1,4 +1,4 @@
-"""The lines below the table: what its cells, marks and rows mean, what is left out, and where to see it."""
+"""What stands above and below the table: what all runs have in common, the names of the rows, and what marks mean."""
 
 from __future__ import annotations
 
@@ -6,19 +6,110 @@ from collections.abc import Iterator
 
 from aimonk_bench.evaluation.comparison import MARGIN
 from aimonk_bench.evaluation.verdict import listed
-from aimonk_bench.reporting.columns import ALL_POSITIVE, ASSOCIATION, FEW, NA_RANGE, SELECTED, Range, Score
-from aimonk_bench.reporting.heading import SELECTED_MARK
-from aimonk_bench.reporting.layout import Layout
+from aimonk_bench.records.run import RunRecord
+from aimonk_bench.reporting.columns import ALL_POSITIVE, ASSOCIATION, FEW, NA_RANGE, SELECTED, SPREAD, Layout
 from aimonk_bench.reporting.summary import Summary
-from aimonk_bench.reporting.words import UNDEFINED, count, number
+from aimonk_bench.reporting.words import UNDEFINED, count, number, run_name
+
+SELECTED_MARK = "*"
+
+
+def row_names(summary: Summary) -> dict[str, str]:
+    """What the row of each run is called: its name without the shared parts, and what is special about the run."""
+    shared, collection = _shared(summary), summary.collection
+    backbones = {record.status.id: _backbone(record) for record in collection.finished}
+    several = len(set(backbones.values())) > 1
+    fallbacks = [run_id for run_id, (_, fallback, _, _) in backbones.items() if several and fallback]
+    rows = {}
+    for run_id, parts in collection.names.items():
+        marks = {
+            "(fallback)": run_id in fallbacks,
+            "(base)": run_id == collection.baseline,
+            SELECTED_MARK: run_id == summary.selected,
+        }
+        varying = [part for place, part in enumerate(parts) if place not in shared]
+        rows[run_id] = " ".join([run_name(varying or parts), *(mark for mark, holds in marks.items() if holds)])
+    return rows
+
+
+def _shared(summary: Summary) -> dict[int, str]:
+    """The parts, by place, that the names of all runs have in common."""
+    names = list(summary.collection.names.values())
+    if len(names) < 2 or len({len(parts) for parts in names}) > 1:
+        return {}
+    return {place: parts[0] for place, parts in enumerate(zip(*names, strict=True)) if len(set(parts)) == 1}
+
+
+def heading(summary: Summary) -> list[str]:
+    """What all runs have in common: the data, the backbone, and the settings in which they do not differ."""
+    collection, finished = summary.collection, summary.collection.finished
+    name = collection.name or run_name(*collection.names.values())
+    if not finished:
+        return [name]
+    lines = [f"{name}: {', '.join(_sizes(summary))}"]
+    freeze = " or ".join(dict.fromkeys(_freeze(record) for record in finished))
+    backbones = dict.fromkeys(map(_backbone, finished))
+    if len(backbones) > 1:
+        lines.append(f"several backbones, named in the rows, {freeze}")
+    lines += [
+        f"{name}{fallback}, {weights}, {freeze}{licence}"
+        for name, fallback, weights, licence in backbones
+        if len(backbones) == 1 or fallback or licence
+    ]
+    columns = [record.status.columns for record in collection.records.values()]
+    settings = {name: {values[name] for values in columns} for name in ("loss", "missing", "sampler")}
+    settings["thresholds"] = {record.thresholds.policy for record in finished}
+    common = {name: values.pop() for name, values in settings.items() if len(values) == 1}
+    named = {record.environment["weights"][key] for record in finished for key in ("name", "requested")}
+    shared = [part for part in _shared(summary).values() if part not in named.union(common.values())]
+    line = ", ".join([*(f"{name} {value}" for name, value in common.items()), *shared])
+    return [*lines, line] if line else lines
+
+
+def _freeze(record: RunRecord) -> str:
+    """How much of the backbone is trained."""
+    freeze = record.environment["weights"].get("freeze", "all")
+    return {"all": "frozen", "none": "trained end to end"}.get(freeze, f"trained from {freeze} on")
+
+
+def _backbone(record: RunRecord) -> tuple[str, str, str, str]:
+    """Of a finished run: name, "" or for what it is a fallback, weights, and "" or a non-commercial licence."""
+    facts, weights = record.environment["weights"], record.status.columns["weights"]
+    fallback = "" if facts["name"] == facts["requested"] else f" (fallback for {facts['requested']})"
+    words = {"imagenet": "ImageNet weights", "none": "untrained (weights none)"}
+    licence = f", NON-COMMERCIAL ({facts['licence']})" if facts["non_commercial"] else ""
+    return facts["name"], fallback, words.get(weights, f"weights {weights}"), licence
+
+
+def _sizes(summary: Summary) -> list[str]:
+    """Numbers of images, attributes, folds, seeds and augmented views."""
+    finished = summary.collection.finished
+    numbers = {(record.data["n_used"], record.data["n_listed"]) for record in finished}
+    splits = {_split(record) for record in finished}
+    views = {record.data.get("views", "exact") for record in finished}
+    return [
+        *(images(n_used, n_listed) for n_used, n_listed in numbers),
+        count(len(summary.attributes), "attribute"),
+        *(splits if len(splits) == 1 else ["several splits"]),
+        *(f"{count(k, 'augmented view')} per training image" for k in views if len(views) == 1 and k != "exact"),
+    ]
+
+
+def images(used: int, listed: int) -> str:
+    """How many images were used, and of how many."""
+    return count(used, "image") if used == listed else f"{used} of {listed} listed images"
+
+
+def _split(record: RunRecord) -> str:
+    folds, seeds = record.data["folds"], count(len(record.thresholds.seed), "seed")
+    if len(folds) > 1:
+        return f"{len(folds)} folds x {seeds}"
+    return f"hold-out {folds[0]['train']} + {folds[0]['val']} + {folds[0]['test']}, {seeds}"
 
 
 def caption(summary: Summary, layout: Layout) -> list[str]:
-    """Every line, one for each thing that the table shows."""
-    lines = []
-    if layout.columns:
-        lines += [*_figures(summary, layout), *_tests(summary, layout), *_coverage(summary, layout)]
-        lines += [_elsewhere(summary, layout)]
+    """The lines below the table, one for each thing that it shows."""
+    lines = [*_legend(summary, layout)] if layout.columns else []
     if any("\n" in (record.status.reason or "").strip() for record in summary.collection.failed):
         lines.append("the whole reason of a failed run: status.json in its folder")
     if folders := [f"runs/{name}" for name in summary.collection.left_out]:
@@ -26,52 +117,52 @@ def caption(summary: Summary, layout: Layout) -> list[str]:
     return lines
 
 
-def _figures(summary: Summary, layout: Layout) -> Iterator[str]:
-    cells = [cell for column in layout.columns for cell in column.cells.values()]
-    f1 = "F1 at threshold 0.5 -> at tuned thresholds" if layout.detail.default else "F1 at tuned thresholds"
-    seeds = ", mean over seeds" if max(summary.seeds.values()) > 1 else ""
-    yield f"{f1}, test rows{seeds}; gain: macro F1 minus that of {ALL_POSITIVE}"
-    few = any(isinstance(cell, Score) and cell.few for cell in cells)
-    mark = f"; {FEW}: few test rows (TP or FP + FN below 5)" if few else ""
-    yield f"{layout.plus_minus}: half of the 95 % confidence interval {_population(summary)}{mark}"
+def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
+    """What the figures, marks and rows mean, what is left out, and where to see it."""
+    detail, stats = layout.detail, summary.statistics
+    marks = {cell.mark for column in layout.columns for cell in column.cells.values()}
+    seeds = [len(record.thresholds.seed) for record in summary.collection.finished]
+    f1 = "F1 at threshold 0.5 -> at tuned thresholds" if detail.default else "F1 at tuned thresholds"
+    mean = ", mean over seeds" if max(seeds) > 1 else ""
+    yield f"{f1}, test rows{mean}; gain: macro F1 minus that of {ALL_POSITIVE}"
+    resampled = "images and seeds" if min(seeds) > 1 else "images"
+    few = f"; {FEW}: few test rows (TP or FP + FN below 5)" if FEW in marks else ""
+    interval = f"half of the 95 % confidence interval over {resampled}, for {_population(summary)}"
+    yield f"{detail.plus_minus}: {interval}{few}"
     if summary.nested:
-        mark = f"; {SELECTED_MARK}: selected on validation rows" if summary.selected else ""
-        yield f"sorted by cross-fitted validation F1{mark}; {SELECTED}: nested model selection, the F1 to report"
-    if summary.statistics and len(summary.statistics.candidates) < len(summary.ranking):
+        selected = f"; {SELECTED_MARK}: selected on validation rows" if summary.selected else ""
+        yield f"sorted by cross-fitted validation F1{selected}; {SELECTED}: nested model selection, the F1 to report"
+    if stats and len(stats.candidates) < len(summary.ranking):
         yield "runs with other validation labels or seeds than the baseline are not selected from and come last"
-    if any(NA_RANGE in column.cells for column in layout.columns):
+    if NA_RANGE in marks:
         yield f"{NA_RANGE}: lowest and highest F1 of the row above for any labels in place of NA"
-    if any(column.text(row).plain == UNDEFINED for column in layout.columns for row in column.cells):
+    if UNDEFINED in marks:
         yield f"{UNDEFINED}: undefined, no positive test row, or for ROC AUC no negative one"
-    baselines = [cell for column in layout.columns for row, cell in column.cells.items() if row != NA_RANGE]
-    if any(isinstance(cell, Range) and number(cell.low) != number(cell.high) for cell in baselines):
-        yield "a to b: lowest and highest of the runs, whose splits or labels differ"
+    if SPREAD in marks:
+        yield f"{SPREAD}: lowest and highest of the runs, whose splits or labels differ"
+    if stats and detail.default and stats.baseline:
+        equivalent = f"equivalent: 95 % interval within {detail.plus_minus}{number(MARGIN)}"
+        yield f"vs baseline: paired test of macro F1 at .05, Holm-adjusted over the runs; {equivalent}"
+        if reasons := dict.fromkeys(versus.reason for versus in stats.baseline.values() if versus.reason):
+            yield f"vs baseline is empty where nothing was tested: {'; '.join(reasons)}"
+    if stats:
+        yield f"{ASSOCIATION}: the smaller of the tests before and after training, Bonferroni- and Holm-adjusted"
+    yield from _coverage(summary, layout)
+    more = [] if detail.default else ["F1 at 0.5 from 120 columns on"]
+    more += [] if detail.macro_ranking else ["AP and ROC AUC from 200 columns on"]
+    file = "summary.csv or " if summary.collection.baseline else ""
+    yield "; ".join([*more, f"every figure: {file}--format csv"])
 
 
 def _population(summary: Summary) -> str:
-    """What the intervals are about; folds and seeds decide."""
+    """What the intervals are about; the number of folds decides."""
     folds = {len(record.data["folds"]) > 1 for record in summary.collection.finished}
     kinds = {True: "the recipe at this training size (approximate)", False: "these trained heads"}
-    seeds = " and seeds" if min(summary.seeds.values()) > 1 else ""
-    return f"over images{seeds}, for {' or '.join(kinds[kind] for kind in sorted(folds))}"
-
-
-def _tests(summary: Summary, layout: Layout) -> Iterator[str]:
-    stats = summary.statistics
-    if stats is None:
-        return
-    if layout.detail.default and stats.baseline:
-        margin = f"{layout.plus_minus}{number(MARGIN)}"
-        yield (
-            "vs baseline: paired test of macro F1 at .05, Holm-adjusted over the runs; "
-            f"equivalent: 95 % interval within {margin}"
-        )
-        reasons = dict.fromkeys(versus.reason for versus in stats.baseline.values() if versus.reason)
-        yield from ([f"vs baseline is empty where nothing was tested: {'; '.join(reasons)}"] if reasons else [])
-    yield f"{ASSOCIATION}: the smaller of the tests before and after training, Bonferroni- and Holm-adjusted"
+    return " or ".join(kinds[several] for several in sorted(folds))
 
 
 def _coverage(summary: Summary, layout: Layout) -> Iterator[str]:
+    """Over which attributes the macro averages are, and which have no column."""
     figures = {"F1": "f1_tuned"}
     if layout.detail.macro_ranking:
         figures |= {"AP": "average_precision", "ROC AUC": "roc_auc"}
@@ -84,11 +175,3 @@ def _coverage(summary: Summary, layout: Layout) -> Iterator[str]:
     if layout.hidden:
         which = "those in which the runs differ least" if len(summary.ranking) > 1 else "the last ones"
         yield f"{layout.hidden} of {count(total, 'attribute')} not shown, {which}: a wider terminal shows more"
-
-
-def _elsewhere(summary: Summary, layout: Layout) -> str:
-    """How to see the figures that the table leaves out."""
-    columns = [] if layout.detail.default else ["F1 at 0.5 from 120 columns on"]
-    columns += [] if layout.detail.macro_ranking else ["AP and ROC AUC from 200 columns on"]
-    file = "summary.csv or " if summary.collection.baseline else ""
-    return "; ".join([*columns, f"every figure: {file}--format csv"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, each with a marker of its own
+# Okabe and Ito's colours, which colour-blind readers can tell apart, each with another marker
 STYLES = (
     *(("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"), ("#E69F00", "P")),
     *(("#000000", "X"), ("#999999", "<"), ("#8C564B", ">")),
@@ -48,16 +49,6 @@ class HiddenScore:
     average_precision: float
 
 
-def _figure(size: tuple[float, float]) -> Figure:
-    """A figure of this size in inches, with a canvas of its own: no display and no global state is touched."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=100)
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _png(figure: Figure) -> bytes:
     """The figure as a PNG file; the least compression takes a quarter of the time of the default."""
     file = io.BytesIO()
@@ -77,12 +68,13 @@ def loss_curve(history: Mapping[str, npt.ArrayLike] | pd.DataFrame, title: str) 
     """
     import pandas as pd
     from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
 
     names = ["seed", "fold", "iteration_number", "training_loss"]
     losses = pd.DataFrame({name: history[name] for name in names}).sort_values(names[:3])
     heads = [head[names[2:]].to_numpy() for _, head in losses.groupby(names[:2])]
     mean = losses.groupby("iteration_number")["training_loss"].mean()
-    figure = _figure((8, 5))
+    figure = Figure(figsize=(8, 5), dpi=100)
     axes = figure.add_subplot()
     label = f"{len(heads)} heads"
     axes.add_collection(LineCollection(heads, linewidths=0.6, alpha=0.2, colors="tab:blue", label=label))
@@ -111,26 +103,24 @@ def missingness(scores: Sequence[HiddenScore], title: str) -> bytes:
         A PNG file.
     """
     import pandas as pd
+    from matplotlib.figure import Figure
 
-    table = pd.DataFrame([asdict(score) for score in scores])
-    hidden, recipes = table.dropna(subset="mechanism"), table["recipe"].unique().tolist()
-    columns = hidden[["mechanism", "train_only"]].drop_duplicates().itertuples(index=False, name=None)
-    mechanisms = list(columns)
-    width = 0.18 * min(np.diff(np.unique(table["fraction"])), default=0.0) if len(recipes) > 1 else 0.0
-    table["x"] = table["fraction"] + table["recipe"].map(
-        dict(zip(recipes, np.linspace(-width, width, len(recipes)) / 2, strict=True))
-    )
-    figure = _figure((2.6 + 2.9 * len(mechanisms), 7.0))
+    table = pd.DataFrame(list(scores))
+    recipes, fractions = table["recipe"].unique(), np.unique(table["fraction"])
+    width = 0.18 * min(np.diff(fractions), default=0.0) if len(recipes) > 1 else 0.0
+    shifts = pd.Series(np.linspace(-width, width, len(recipes)) / 2, index=recipes)
+    ways = table[["mechanism", "train_only"]].dropna().drop_duplicates().itertuples(index=False, name=None)
+    mechanisms = list(ways)
+    figure = Figure(figsize=(2.6 + 2.9 * len(mechanisms), 7.0), dpi=100)
     panels = figure.subplots(2, len(mechanisms), sharex=True, sharey="row", squeeze=False)
     for column, (mechanism, train_only) in zip(panels.T, mechanisms, strict=True):
         same = (table["mechanism"] == mechanism) & (table["train_only"] == train_only)
-        shown = table[same | table["mechanism"].isna()]
         for axes, name in zip(column, ("f1", "average_precision"), strict=True):
-            _panel(axes, shown.rename(columns={name: "y"}), recipes)
+            _panel(axes, table[same | table["mechanism"].isna()], name, shifts)
         where = ", training rows only" if train_only else ""
         column[0].set_title(f"{mechanism}\n{MECHANISMS[mechanism]}{where}", fontsize=10)
         column[1].set_xlabel("fraction of positives hidden" if mechanism == "positives" else "fraction hidden")
-    panels[0, 0].set_xticks(np.unique(table["fraction"]))  # of all panels
+    panels[0, 0].set_xticks(fractions)  # of all panels
     panels[0, 0].set_ylabel("macro F1, tuned")
     panels[1, 0].set_ylabel("macro average precision")
     figure.suptitle(title, parse_math=False, fontsize=12)
@@ -141,18 +131,15 @@ def missingness(scores: Sequence[HiddenScore], title: str) -> bytes:
     return _png(figure)
 
 
-def _panel(axes: Any, table: pd.DataFrame, recipes: Sequence[str]) -> None:
-    """Draw the lines of the recipes, and the rings round the best; columns ``recipe``, ``fraction``, ``x``, ``y``."""
-    for number, recipe in enumerate(recipes):
-        runs = table[table["recipe"] == recipe]
-        means = runs.groupby("x")["y"].mean()
-        colour, marker = STYLES[number % len(STYLES)]
-        axes.plot(means.index, means, color=colour, marker=marker, markersize=5, linewidth=1.2, label=recipe)
-        repeated = runs[runs.duplicated("x", keep=False)]
-        axes.scatter(repeated["x"], repeated["y"], s=7, color=colour, alpha=0.5, linewidths=0)
-    means = table.groupby(["recipe", "fraction", "x"], sort=False, as_index=False)["y"].mean().dropna()
-    best = means.loc[means.groupby("fraction")["y"].idxmax()]
+def _panel(axes: Any, table: pd.DataFrame, name: str, shifts: pd.Series) -> None:
+    """Draw a column over ``fraction``: a line for each recipe, shifted by ``shifts``, and rings round the best."""
+    means = table.pivot_table(name, "fraction", "recipe").reindex(columns=shifts.index)  # mean of each recipe
+    for (recipe, shift), (colour, marker) in zip(shifts.items(), itertools.cycle(STYLES), strict=False):
+        line, runs = means[recipe].dropna(), table[table["recipe"] == recipe]
+        axes.plot(line.index + shift, line, color=colour, marker=marker, markersize=5, linewidth=1.2, label=recipe)
+        repeated = runs[runs.duplicated("fraction", keep=False)]
+        axes.scatter(repeated["fraction"] + shift, repeated[name], s=7, color=colour, alpha=0.5, linewidths=0)
     ring = {"color": "0.35", "markersize": 11, "markerfacecolor": "none", "label": "highest"}
-    axes.plot(best["x"], best["y"], "o", **ring)
+    axes.plot(means.index + means.idxmax(axis=1).map(shifts), means.max(axis=1), "o", **ring)
     axes.grid(alpha=0.3)
     axes.margins(x=0.08, y=0.08)

@@ -17,9 +17,9 @@ from aimonk_bench.evaluation import statistics
 from aimonk_bench.evaluation.metrics import AVERAGED, COUNTS, macro
 from aimonk_bench.evaluation.scores import Scores
 from aimonk_bench.evaluation.statistics import Chosen, Entry, Statistics
-from aimonk_bench.records import derived, files, suite
-from aimonk_bench.records.index import Collection
+from aimonk_bench.records import files, suite
 from aimonk_bench.records.run import RunRecord
+from aimonk_bench.records.suite import Collection
 from aimonk_bench.reporting.words import run_name
 
 if TYPE_CHECKING:
@@ -49,8 +49,6 @@ class Summary:
             finished runs to select from.
         covered: figure -> [A] bool, the attributes for which every finished run defines the figure; the macro average
             is over these, counts are summed over all.
-        seeds: run id -> number of seeds.
-        policies: run id -> threshold policy.
         ranking: run ids from the best macro f1_validation to the worst. Undefined ones come last; runs that are no
             candidates of the selection stand behind all others; equal runs keep their order.
         statistics: comparisons, selection and verdict; None if no run finished.
@@ -61,8 +59,6 @@ class Summary:
     values: Mapping[str, Mapping[str, Array]]
     nested: Mapping[str, Array] | None
     covered: Mapping[str, Array]
-    seeds: Mapping[str, int]
-    policies: Mapping[str, str]
     ranking: tuple[str, ...]
     statistics: Statistics | None
 
@@ -80,14 +76,12 @@ def summarize(collection: Collection) -> Summary:
         UserError: their attributes differ, or one of their files is broken.
     """
     finished = {record.status.id: record for record in collection.finished}
-    thresholds = {run_id: derived.read_or_tune(record) for run_id, record in finished.items()}
-    scores = {run_id: derived.read_or_score(record, thresholds[run_id]) for run_id, record in finished.items()}
-    figures = [run_scores.figures for run_scores in scores.values()]
-    attributes = {tuple(run_figures.attribute) for run_figures in figures} or {()}
+    figures = [record.scores.figures for record in collection.finished]
+    attributes = {tuple(of_run.attribute) for of_run in figures} or {()}
     if len(attributes) > 1:
         raise UserError(f"{collection.folder}: found runs with different attributes, expected one set: {attributes}")
     covered = {name: np.all([np.isfinite(of_run.value(name)) for of_run in figures], axis=0) for name in AVERAGED}
-    values = {run_id: _values(run_scores, covered) for run_id, run_scores in scores.items()}
+    values = {run_id: _values(record.scores, covered) for run_id, record in finished.items()}
     validation = {run_id: float(numbers["f1_validation"][-1]) for run_id, numbers in values.items()}
 
     names = {run_id: run_name(collection.names[run_id]) for run_id in finished}
@@ -99,8 +93,8 @@ def summarize(collection: Collection) -> Summary:
             run_id: Entry(
                 name=names[run_id],
                 predictions=record.predictions,
-                thresholds=thresholds[run_id],
-                scores=scores[run_id],
+                thresholds=record.thresholds,
+                scores=record.scores,
                 validation=validation[run_id],
                 complexity=record.status.complexity,
                 before=record.before,
@@ -119,8 +113,6 @@ def summarize(collection: Collection) -> Summary:
         values={run_id: numbers | _comparison(run_id, values, stats) for run_id, numbers in values.items()},
         nested=_nested(stats.chosen, values) if stats and len(values) > 1 else None,
         covered=covered,
-        seeds={run_id: len(run_scores.figures.per_seed["f1_tuned"]) for run_id, run_scores in scores.items()},
-        policies={run_id: run_thresholds.policy for run_id, run_thresholds in thresholds.items()},
         ranking=tuple(sorted(values, key=order)),
         statistics=stats,
     )
@@ -191,7 +183,7 @@ def _block(summary: Summary, run_id: str) -> dict[str, Any]:
         columns |= {"state": record.status.state, **record.status.columns}
     if record and record.done:
         columns |= summary.values[run_id]
-        columns |= {"seeds": summary.seeds[run_id], "seconds": record.status.seconds["train"]}
+        columns |= {"seeds": len(record.thresholds.seed), "seconds": record.status.seconds["train"]}
     return columns
 
 

@@ -1,9 +1,14 @@
-"""How numbers, p-values, counts and run names are written."""
+"""How numbers, counts, run names and notes of thresholds are written, and how a text is broken into lines."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len, chop_cells
+
+from aimonk_bench.evaluation.thresholds import Thresholds
 
 UNDEFINED = "-"
 
@@ -64,3 +69,49 @@ def run_name(parts: Sequence[str]) -> str:
     'focal(gamma=1.0) + repeat_factor'
     """
     return " + ".join(parts)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Lines of at most ``width`` cells: broken at spaces; a longer word after punctuation; a longer rest anywhere.
+
+    >>> wrap("focal(gamma=1.0) + repeat_factor", 20)
+    ['focal(gamma=1.0) +', 'repeat_factor']
+    """
+    pieces: list[str] = []
+    for word in re.findall(r"\S+\s*", text):
+        fits = cell_len(word.rstrip()) <= width
+        for part in [word] if fits else re.findall(r"[^_,./()=-]*[_,./()=-]+\s*|.+$", word):
+            pieces += [part] if cell_len(part.rstrip()) <= width else chop_cells(part, width)
+    return fill(pieces, width)
+
+
+def fill(pieces: Iterable[str], width: int, indent: str = "") -> list[str]:
+    """Lines of at most ``width`` cells, each of as many whole pieces as fit, but of one at least.
+
+    All lines but the first begin with ``indent``.
+    """
+    lines = [""]
+    for piece in pieces:
+        if lines[-1].strip() and cell_len(lines[-1] + piece.rstrip()) > width:
+            lines.append(indent)
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
+
+
+def threshold_notes(thresholds: Thresholds) -> list[str]:
+    """One line for all folds that share a note: ``attr4: no observed validation positive (folds 0, 3)``.
+
+    The seeds stand beside the folds where a note does not hold for all seeds.
+    """
+    folds: dict[tuple[str, str, tuple[int, ...]], list[int]] = {}
+    for note in thresholds.notes:
+        folds.setdefault((note.attribute, note.reason, tuple(note.seeds)), []).append(note.fold)
+    lines = []
+    for (attribute, reason, seeds), where in folds.items():
+        some_seeds = f"; {_numbered('seed', seeds)}" if len(seeds) < len(thresholds.seed) else ""
+        lines.append(f"{attribute}: {reason} ({_numbered('fold', where)}{some_seeds})")
+    return lines
+
+
+def _numbered(noun: str, numbers: Sequence[int]) -> str:
+    return f"{noun}{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from aimonk_bench.backbones.features import FeatureMatrix
 from aimonk_bench.config.fields import DataConfig, HideConfig, Holdout, KFold
-from aimonk_bench.data import image_files, splits, truth
+from aimonk_bench.data import image_files, label_file, splits
 from aimonk_bench.data.hiding import hide
 from aimonk_bench.data.image_files import ImageFile, Skipped
 from aimonk_bench.data.labels import LabelFile, Labels
@@ -50,13 +50,12 @@ def locate(data: DataConfig, listed: LabelFile) -> Dataset:
     Raises:
         UserError: images are missing and not to be skipped, or the truth is wrong.
     """
-    true_labels = truth.load(data, listed)
+    truth = label_file.load_truth(data, listed)
     files, skipped = image_files.locate(listed, data.images, data.on_bad_image)
-    fingerprint = truth.fingerprint(image_files.fingerprint(listed, files), true_labels)
+    fingerprint = image_files.fingerprint(listed, files, truth)
     present = np.flatnonzero([file is not None for file in files])
     images = [file for file in files if file is not None]
-    true_labels = None if true_labels is None else true_labels[present]
-    return Dataset(listed.subset(present), images, skipped, fingerprint, true_labels)
+    return Dataset(listed.subset(present), images, skipped, fingerprint, None if truth is None else truth[present])
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,9 @@ from aimonk_bench.backbones import weights
 from aimonk_bench.config.fields import Config, Tables
 from aimonk_bench.data import images
 from aimonk_bench.data.image_files import ImageFile
-from aimonk_bench.evaluation import duplicates, label_counts, probe
-from aimonk_bench.evaluation.audit import Audit, Files, has_signal
+from aimonk_bench.evaluation import audit, duplicates, probe
+from aimonk_bench.evaluation.audit import Audit, Files
 from aimonk_bench.evaluation.missing_dependence import missing_dependence
-from aimonk_bench.evaluation.suspects import suspects
 from aimonk_bench.suite import dataset, plan, tasks
 from aimonk_bench.suite.tasks import Progress
 
@@ -30,7 +29,7 @@ def configured(path: Path, tables: Tables, overrides: Sequence[str]) -> Config:
         UserError: the file is wrong.
     """
     suite = plan.load(path, tables, overrides)
-    return suite.runs[suite.baseline].config.model_copy(update={"name": suite.name})
+    return suite.runs[suite.baseline].config
 
 
 def inspect(config: Config, progress: Progress) -> Audit:
@@ -67,8 +66,8 @@ def inspect(config: Config, progress: Progress) -> Audit:
         content=content,
         part=part,
         files=files,
-        counts=label_counts.counts(labels, groups, folds),
-        together=label_counts.together(labels),
+        counts=audit.counts(labels, groups, folds),
+        together=audit.together(labels),
         dependence=missing_dependence(
             labels,
             groups,
@@ -80,7 +79,7 @@ def inspect(config: Config, progress: Progress) -> Audit:
         disagreement=duplicates.disagreement(content, labels),
         near=duplicates.near_duplicates(features, content, part),
         before=encoded.association,
-        suspects=suspects(probabilities, labels, has_signal(encoded.association)),
+        suspects=audit.suspects(probabilities, labels, audit.has_signal(encoded.association)),
     )
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from aimonk_bench.evaluation import metrics
-from aimonk_bench.records import derived
-from aimonk_bench.records.index import Collection
 from aimonk_bench.records.run import COLUMNS, RunRecord
+from aimonk_bench.records.suite import Collection
 from aimonk_bench.reporting.figures import HiddenScore
 from aimonk_bench.suite.plan import Plan
 
@@ -43,7 +42,6 @@ def scores(plan: Plan, collection: Collection) -> list[HiddenScore]:
 
 def _values(record: RunRecord) -> np.ndarray:
     """The figures [figure, A], each the mean over the seeds."""
-    thresholds = derived.read_or_tune(record)
-    if truth := metrics.against_truth(record.predictions, thresholds):
-        return np.stack([truth.values[name] for name in FIGURES])
-    return np.stack([derived.read_or_score(record, thresholds).figures.value(name) for name in FIGURES])
+    if truth := metrics.against_truth(record.predictions, record.thresholds):
+        return np.stack([truth.value(name) for name in FIGURES])
+    return np.stack([record.scores.figures.value(name) for name in FIGURES])

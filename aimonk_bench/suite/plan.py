@@ -21,7 +21,7 @@ from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
 from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, KFold, Tables, TrainConfig
 from aimonk_bench.config.grid import Suite, SuiteRun
-from aimonk_bench.data import image_files, label_file, splits, truth
+from aimonk_bench.data import image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, check_all
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
@@ -163,13 +163,12 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     config, configs = suite.base, [run.config for run in suite.runs]
     listed = checked_labels(configs)
     unreadable = image_files.unreadable(zip(listed.ids, listed.lines.tolist(), strict=True), config.data.images)
-    absent = [f"{listed.path}:{item.line}: {image_files.message(item, config.data.images)}" for item in unreadable]
+    absent = [f"{listed.path}:{line}: {text}" for line, text in unreadable]
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=image_files.SHOWN)
     truths = []
-    if (true_labels := truth.load(config.data, listed)) is not None:
-        stated = true_labels.observed
-        truths = [f"{config.data.truth}: states {stated.sum()} of {stated.size} labels"]
+    if (truth := label_file.load_truth(config.data, listed)) is not None:
+        truths = [f"{config.data.truth}: states {truth.observed.sum()} of {truth.observed.size} labels"]
     heads = sum(trainings(run) * len(run.train.seeds) * _folds(run) for run in configs)
     lines = [
         f"{path} is valid.",

@@ -19,11 +19,11 @@ from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.data import transforms
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.evaluation.predictions import Predictions
-from aimonk_bench.records import derived, index, run, suite
-from aimonk_bench.records.files import write_bytes, write_json, write_text
-from aimonk_bench.records.index import Collection
+from aimonk_bench.records import run, suite
+from aimonk_bench.records.files import atomic, write_bytes, write_csv, write_json, write_text
+from aimonk_bench.records.suite import Collection
 from aimonk_bench.reporting import figures, summary, table
-from aimonk_bench.reporting.notes import threshold_notes
+from aimonk_bench.reporting.words import threshold_notes
 from aimonk_bench.suite import artefacts, executors, missingness, tasks
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
@@ -98,7 +98,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
                 Driver(queue, clock, progress).execute(pending, folders, encodings)
             finally:
                 with clock("statistics"):
-                    collection = index.collect(folder)
+                    collection = suite.collect(folder)
                     write_summaries(collection)
                 with clock("plots"):
                     _draw_missingness(plan, collection)
@@ -198,9 +198,9 @@ class Driver:
             for note in threshold_notes(scoring.thresholds):
                 logger.info("%s", note)
             with self._clock("files"):
-                run.write_thresholds(folder, scoring.thresholds)
-                run.write_metrics(folder, scoring.scores)
-                run.write_reliability(folder, scoring.reliability)
+                write_json(folder / run.THRESHOLDS, scoring.thresholds.to_json())
+                write_json(folder / run.METRICS, scoring.scores.to_json())
+                write_csv(folder / run.RELIABILITY, scoring.reliability)
                 write_bytes(folder / run.LOSS_CURVE, scoring.loss_curve)
                 run.end(folder, artefacts.status(planned, "done", seconds))
         except Exception as error:
@@ -214,10 +214,11 @@ class Driver:
             logger.info("%s", note)
         predictions = artefacts.predictions(trained, dataset, labels, planned.config.train.seeds)
         with self._clock("files"):
-            run.write_environment(folder, artefacts.environment_json(planned, dataset.stored.engine))
-            run.write_data(folder, artefacts.data_json(planned, dataset, labels, trained))
-            run.write_history(folder, trained.history)
-            run.write_predictions(folder, predictions)
+            write_json(folder / run.ENVIRONMENT, artefacts.environment_json(planned, dataset.stored.engine))
+            write_json(folder / run.DATA, artefacts.data_json(planned, dataset, labels, trained))
+            write_csv(folder / run.HISTORY, trained.history)
+            with atomic(folder / run.PREDICTIONS) as partial_file:
+                predictions.save(partial_file)
         return predictions
 
     def _fail(self, planned: PlannedRun, folder: Path, seconds: Mapping[str, float], error: Exception) -> None:
@@ -253,7 +254,7 @@ def reason(error: Exception) -> str:
 def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
     """Write again what was deleted of a finished run and derives from its predictions and its history."""
     with clock("files"):
-        derived.restore(run.read(folder))
+        run.read(folder).restore()
     if (folder / run.LOSS_CURVE).exists():
         return
     with clock("plots"):

@@ -103,6 +103,7 @@ def fine_tune(
     layers = layers.eval().to(device).to(memory_format=torch.channels_last)
     stacks = [Stack(data, recipe, [job], device, torch.float32) for job in recipe.jobs(len(data.folds))]
     count_epochs = EpochCounter(len(stacks) * recipe.epochs, progress)
+    count_epochs(0)
     side_by_side = min(len(stacks), cores()) if device.type == "cpu" else 1
     threads = max(1, min(torch.get_num_threads(), cores()) // side_by_side)  # stays so when fewer jobs are left
     key = f"{key}, aimonk_bench {aimonk_bench.__version__}, torch {torch.__version__}"
@@ -217,12 +218,12 @@ class FineTunedNetwork:
         """Gradients of a batch, in as many parts as ``accumulate`` says; each part is divided by the whole weight."""
         labels = Labels(self._labels.targets[images][None], self._labels.observed[images][None])
         parts = self._stack.recipe.train.accumulate
+        teacher = None if self._teacher is None else self._teacher[:, images]
         if parts == 1:
-            teacher = None if self._teacher is None else self._teacher[:, images]
             value = self._objective(self._logits(inputs), labels, epoch, teacher)
             self._scaler.scale(value.sum()).backward()
             return value.detach()
-        targets, weights, _ = self._objective.fill(labels, None)
+        targets, weights, _ = self._objective.fill(labels, None, epoch, teacher)
         values = []
         for part in zip(inputs.chunk(parts), targets.chunk(parts, 1), shares(weights).chunk(parts, 1), strict=True):
             value = (self._objective.loss(self._logits(part[0]), part[1]) * part[2]).sum()
@@ -237,8 +238,8 @@ class FineTunedNetwork:
             logits = self._network(inputs)
         return cast(Tensor, logits.float()[None])
 
-    def predict(self, fold: int, rows: np.ndarray) -> Tensor:
-        """Logits [1, R, A] of unaugmented images."""
+    def predict(self, heads: slice, rows: np.ndarray) -> Tensor:
+        """Logits [1, R, A] of unaugmented images by the only head."""
         self._network.eval()
         with torch.inference_mode():
             parts = [

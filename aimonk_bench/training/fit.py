@@ -36,7 +36,7 @@ class Learner(Protocol):
     def train_epoch(self, epoch: int, batches: EpochBatches) -> Tensor:
         """Take the T steps of an epoch; the loss of each head on each batch, before the step: [T, H]."""
 
-    def predict(self, fold: int, rows: np.ndarray) -> Tensor:
+    def predict(self, heads: slice, rows: np.ndarray) -> Tensor:
         """Logits of these rows [R], unaugmented, by the heads of a fold as they are now: [H/F, R, A]."""
 
     def keep(self, heads: np.ndarray) -> None:
@@ -73,10 +73,10 @@ class EpochCounter:
         self._total, self._progress, self._done, self._lock = total, progress, 0, threading.Lock()
 
     def __call__(self, epochs: int) -> None:
-        """So many epochs more are done."""
+        """Report so many more epochs; 0 reports that work has begun."""
         with self._lock:
             self._done += epochs
-            if epochs and self._progress is not None:
+            if self._progress is not None:
                 self._progress("train", self._done, self._total)
 
 
@@ -102,24 +102,26 @@ def fit(
     config, validation = stack.recipe.train, Validation(stack)
     if checkpoint is not None:
         checkpoint.load(state)
-    count_epochs(state.epoch)
+    if state.epoch:
+        count_epochs(state.epoch)
     while state.epoch < config.epochs and state.selection.active.any():
         state.epoch += 1
         batches, active = stack.draw(state.rngs), state.selection.active.copy()
         losses = learner.train_epoch(state.epoch, batches)
-        logits = [learner.predict(fold, stack.data.folds[fold].val) for fold in stack.folds]
+        logits = [learner.predict(heads, stack.data.folds[fold].val) for fold, heads in stack.by_fold()]
         _drop_diverged(stack, state, losses, logits)
         scores = validation.score(logits, state.epoch)
         watched = -scores["val_loss"] if config.select in ("last", "loss") else scores[f"val_{config.select}"]
         learner.keep(state.selection.choose(state.epoch, watched))
         state.counts += stack.count(batches) * active[:, None, None]
         state.lengths += active
-        state.losses.append(losses.cpu().numpy())
+        state.losses.append(losses.double().cpu().numpy())
         state.scores.append(scores)
         if checkpoint is not None:
             checkpoint.save(state, done=False)
         count_epochs(1)
-    count_epochs(config.epochs - state.epoch)
+    if state.epoch < config.epochs:
+        count_epochs(config.epochs - state.epoch)
     learner.restore()
     if checkpoint is not None:
         checkpoint.save(state, done=True)
@@ -135,17 +137,14 @@ class Fitted:
     teachers: FitState | None
 
     def outcomes(self, chosen: np.ndarray) -> list[JobOutcome]:
-        """What each job comes to with the head [J] that it chose among its tuned settings."""
-        stack, outcomes = self.stack, []
-        jobs = dict(zip(chosen.tolist(), stack.jobs, strict=True))
-        for fold, heads in stack.by_fold():
-            rows = stack.data.folds[fold]
-            logits = {part: self.learner.predict(fold, getattr(rows, part)).cpu().numpy() for part in ("val", "test")}
-            outcomes += [
-                self._outcome(head, seed, fold, {part: values[head - heads.start] for part, values in logits.items()})
-                for head, (seed, of_fold) in jobs.items()
-                if of_fold == fold
-            ]
+        """The result of each job, with the head [J] that it chose among its tuned settings."""
+        outcomes = []
+        for head, (seed, fold) in zip(chosen.tolist(), self.stack.jobs, strict=True):
+            rows, one = self.stack.data.folds[fold], slice(head, head + 1)
+            logits = {"val": self.learner.predict(one, rows.val), "test": self.learner.predict(one, rows.test)}
+            outcomes.append(
+                self._outcome(head, seed, fold, {part: values[0].cpu().numpy() for part, values in logits.items()})
+            )
         return outcomes
 
     def _outcome(self, head: int, seed: int, fold: int, logits: dict[str, np.ndarray]) -> JobOutcome:
@@ -177,7 +176,7 @@ def fit_stages(
     Args:
         stack: the heads.
         start: makes the learner of a stage, and its checkpoint if there is to be one.
-        count_epochs: is told of every epoch.
+        count_epochs: called after every epoch.
     """
 
     def run(stage: Stage, finite: np.ndarray | None = None) -> tuple[Learner, FitState]:
@@ -202,7 +201,7 @@ def _probabilities(stack: Stack, learner: Learner) -> Tensor:
     )
     for fold, heads in stack.by_fold():
         rows = stack.data.folds[fold].train
-        probabilities[heads, torch.from_numpy(rows)] = learner.predict(fold, rows).sigmoid()
+        probabilities[heads, torch.from_numpy(rows)] = learner.predict(heads, rows).sigmoid()
     return probabilities
 
 

@@ -144,12 +144,12 @@ class StackedHeads:
         heads = torch.arange(self._stack.heads, device=images.device)[:, None]
         return self._teacher[heads, images.long().repeat_interleave(self._stack.points, 1)]
 
-    def predict(self, fold: int, rows: np.ndarray) -> Tensor:
-        """Logits [H/F, R, A] of unaugmented images by the heads of a fold."""
-        heads = self._heads[dict(self._stack.by_fold())[fold]]
+    def predict(self, heads: slice, rows: np.ndarray) -> Tensor:
+        """Logits [heads, R, A] of unaugmented images by some of the heads."""
+        weights = self._heads[heads]
         stored = torch.from_numpy(self._index[0][rows])
-        size = max(1, CHUNK_BYTES // (self._features.size * heads.weight.element_size()))
-        return torch.cat([heads.logits(self._features.take(some)[None]) for some in stored.split(size)], 1)
+        size = max(1, CHUNK_BYTES // (self._features.size * weights.weight.element_size()))
+        return torch.cat([weights.logits(self._features.take(some)[None]) for some in stored.split(size)], 1)
 
     def keep(self, heads: np.ndarray) -> None:
         """Copy the weights of these heads, [H] bool."""

@@ -122,7 +122,7 @@ class BlockLoss:
         self._logits: list[Tensor] = []
         self._at_once = objective.gradient is not None and objective.labels_only
         if self._at_once:
-            self._targets, weights, _ = objective.fill(labels, None)
+            self._targets, weights, _ = objective.fill(labels, None, epoch, teacher)
             self._shares = shares(weights)
 
     def grad(self, step: int, logits: Tensor) -> Tensor:
@@ -178,11 +178,13 @@ def check_accumulation(loss: Spec, missing: Spec, parts: int) -> None:
     """Refuse to cut a batch into parts where the loss of a part depends on the rest of the batch.
 
     Raises:
-        UserError: with a set loss, or with a policy whose weights are not known before the logits.
+        UserError: with a set loss, or with a policy that overrides the loss or reads more than the labels.
     """
-    if parts > 1 and (loss.name in SET_LOSSES or not declared(MISSING[missing.name], "labels_only")):
-        fitting = ", ".join(name for name, entry in MISSING.items() if declared(entry, "labels_only"))
+    fitting = {
+        name for name, entry in MISSING.items() if declared(entry, "labels_only") and not declared(entry, "overrides")
+    }
+    if parts > 1 and (loss.name in SET_LOSSES or missing.name not in fitting):
         raise UserError(
             f"train.accumulate: found {parts}, expected 1 for {loss.name} + {missing.name}; a batch can be cut for "
-            f"elementwise losses with missing: {fitting}"
+            f"elementwise losses with missing: {', '.join(name for name in MISSING if name in fitting)}"
         )

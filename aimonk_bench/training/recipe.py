@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -68,6 +69,11 @@ class TrainingData:
     val_labels: Labels
     folds: Sequence[Fold]
     view_probabilities: np.ndarray
+
+    @cached_property
+    def countable(self) -> np.ndarray:
+        """[N, 2 A] float64: positives and observed labels for training, so that one product counts drawn labels."""
+        return np.hstack([self.train_labels.positive, self.train_labels.observed]).astype(np.float64)
 
 
 def check(recipe: Recipe, attributes: int) -> None:

@@ -62,8 +62,8 @@ class Stack:
         self._rows = {fold: data.folds[fold].train for fold in self.folds}
         if in_blocks and storage is not None:
             self._rows = {fold: rows[np.argsort(storage[rows], kind="stable")] for fold, rows in self._rows.items()}
-        # [N, 2 A] float64, so that counting labels is one product: positives, observed labels
-        self._countable = np.hstack([data.train_labels.positive, data.train_labels.observed]).astype(np.float64)
+        counts = {fold: data.train_labels[rows].counts() for fold, rows in self._rows.items()}
+        self._counts = np.repeat([counts[fold] for _, fold in self.jobs], self.points, axis=0)  # [H, 2, A]
 
     def tensors(self, labels: Labels) -> Labels:
         """Labels of NumPy arrays as tensors, targets in the dtype of the logits."""
@@ -87,16 +87,14 @@ class Stack:
 
     def count(self, batches: EpochBatches) -> np.ndarray:
         """How many positives and how many observed labels each head reads in these batches: int64 [H, 2, A]."""
-        images = len(self._countable)
-        times = (np.bincount(batches.images[:, job].ravel(), minlength=images) for job in range(len(self.jobs)))
-        counts = np.stack([number @ self._countable for number in times]).astype(np.int64)
+        countable = self.data.countable
+        times = (np.bincount(batches.images[:, job].ravel(), minlength=len(countable)) for job in range(len(self.jobs)))
+        counts = np.stack([number @ countable for number in times]).astype(np.int64)
         return counts.reshape(len(counts), 2, -1).repeat(self.points, axis=0)
 
     def objective(self, missing: Spec, heads: slice = slice(None)) -> Objective:
         """What some of the heads minimise: the loss of the recipe under this missing-label policy."""
-        by_fold = {fold: self.data.train_labels[rows].counts() for fold, rows in self._rows.items()}
-        counts = np.repeat([by_fold[fold] for _, fold in self.jobs], self.points, axis=0)[heads]
-        positives, negatives = torch.from_numpy(counts).to(self.device, self.dtype).split(1, 1)
+        positives, negatives = torch.from_numpy(self._counts[heads]).to(self.device, self.dtype).split(1, 1)
         options = {
             key.removeprefix("loss."): self.per_head(key)[heads] for key in self.settings if key.startswith("loss.")
         }

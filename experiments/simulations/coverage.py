@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from aimonk_bench.evaluation import counted, metrics
+from aimonk_bench.evaluation import intervals as estimates
+from aimonk_bench.evaluation import metrics
 from aimonk_bench.evaluation.comparison import paired
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.intervals import intervals
@@ -57,9 +58,9 @@ def fixed_heads(world: Heads, sets: int, all_figures: int, rng: np.random.Genera
 
 def _f1_alone(predictions: Predictions, thresholds: Thresholds) -> dict[str, Intervals]:
     """The intervals of F1 alone, in a fifth of the time of `intervals`."""
-    limits = {"f1_default": None, "f1_tuned": thresholds}
+    limits: dict[str, Thresholds | float] = {"f1_default": 0.5, "f1_tuned": thresholds}
     counts = {name: Decisions.of(predictions, limit).by_group() for name, limit in limits.items()}
-    return {name: counted.f1(one).intervals(1.0) for name, one in counts.items()}
+    return {name: estimates.f1(one).intervals(1.0) for name, one in counts.items()}
 
 
 def _values(name: str, predictions: Predictions, thresholds: Thresholds) -> tuple[Array, Array]:

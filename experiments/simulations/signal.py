@@ -485,17 +485,14 @@ PLANTED = (("permuted", 0.3, 0.5), ("planted, prevalence 0.88", 0.88, 0.78), ("p
 
 def verdict_of(run: Predictions, first: association.BeforeTraining) -> verdict.Verdict:
     tuned = thresholds.tune(run, Spec("per_attribute_f1"))
-    after = association.after_training(run, seed=0)
-    return verdict.verdict(
-        first,
-        after,
-        gain.gain(Decisions.of(run, tuned)),
-        winner="the default recipe",
-        indistinguishable=[],
-        simplest="the default recipe",
-        untested=0,
-        auc_interval=lambda mask: intervals(run, tuned)["roc_auc"].macro(after.auc, mask)[:2],
-    )
+    return verdict.verdict(first, association.after_training(run, seed=0), gain.gain(Decisions.of(run, tuned)))
+
+
+def sentence_of(run: Predictions, result: verdict.Verdict) -> str:
+    interval = intervals(run, thresholds.tune(run, Spec("per_attribute_f1")))["roc_auc"]
+    auc_interval = interval.macro(result.signal.auc, result.ranked)[:2]
+    name = "the default recipe"
+    return verdict.sentence(result, auc_interval, winner=name, indistinguishable=[], simplest=name, untested=0)
 
 
 def verdicts(images: ImageFeatures, splits_seeds: Sequence[int], rng: np.random.Generator) -> Iterator[Row]:
@@ -513,16 +510,17 @@ def verdicts(images: ImageFeatures, splits_seeds: Sequence[int], rng: np.random.
         kinds.append((name, Labels.of(targets, dataset.labels.observed), kind))
     for name, labels, kind in kinds:
         before = association.before_training(images.features, labels, dataset.groups, seed=0)
-        results = []
+        runs, results = [], []
         for seed in splits_seeds:
             folds = splits.split(KFold(folds=FOLDS, seed=seed), labels, dataset.groups)
             run = trained(images, labels.targets, labels.observed, folds, seeds=5)
+            runs.append(run)
             results.append(verdict_of(run, before))
         sets, share = len(results), float(np.mean([result.kind == kind for result in results]))
         smallest = min(float(np.fmin.reduce(result.signal.adjusted)) for result in results)
         cell = f"{name}, {sets} split seeds, p before {np.round(before.p, 3).tolist()}"
         yield least("verdict", images.name, cell, sets, f"share with verdict ({kind})", share, 1.0)
-        sentence = f"{name}: {verdict.sentence(results[0])}"
+        sentence = f"{name}: {sentence_of(runs[0], results[0])}"
         yield Row("verdict", images.name, sentence, sets, "smallest adjusted p", smallest)
 
 

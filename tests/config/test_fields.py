@@ -8,8 +8,8 @@ import pytest
 from small_tables import DATA, load, problems
 
 from aimonk_bench.config import fields, nodes
+from aimonk_bench.config.faults import Place
 from aimonk_bench.config.fields import Config
-from aimonk_bench.config.nodes import Place
 from aimonk_bench.registry import Spec
 
 REPOSITORY = Path(__file__).parents[2]

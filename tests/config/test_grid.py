@@ -70,6 +70,14 @@ def test_axes_may_be_any_key(write):
     assert suite.runs[1].config.backbone.weights == os.path.abspath("deep/w.pth")
 
 
+@pytest.mark.parametrize("axes", [("weights: [none]", "name: [resnet50]"), ("name: [resnet50]", "weights: [none]")])
+def test_an_axis_that_names_another_backbone_undoes_no_other_axis(write, axes):
+    first, second = (f"backbone.{axis}" for axis in axes)
+    suite = f"suite: {{baseline: {{}}, axes: {{{first}, {second}}}}}\n"
+    [run] = load_suite(write("s.yaml", DATA + "backbone: {engine: torch}\n" + suite)).runs
+    assert run.config.backbone == fields.BackboneConfig(name="resnet50", weights="none")
+
+
 def test_hidden_labels_have_readable_names(write):
     axes = (
         "{hide: [null, {mechanism: random}, {mechanism: score, fraction: 0.25, rows: train, seed: 3}], "

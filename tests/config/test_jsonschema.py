@@ -10,9 +10,9 @@ import pytest
 from small_tables import SUITE, TABLES
 
 from aimonk_bench.config import nodes
+from aimonk_bench.config.faults import Place
 from aimonk_bench.config.fields import ENTRIES
 from aimonk_bench.config.jsonschema import json_schema
-from aimonk_bench.config.nodes import Place
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -32,8 +32,8 @@ def accepts(rule: Any, value: Any, root: dict[str, Any]) -> bool:
     if "type" in rule and not isinstance(value, kinds[rule["type"]]):
         return False
     if isinstance(value, dict):
-        known, rest = rule.get("properties", {}), rule.get("additionalProperties", {})
-        return all(accepts(known.get(key, rest), item, root) for key, item in value.items()) and not {
+        declared, rest = rule.get("properties", {}), rule.get("additionalProperties", {})
+        return all(accepts(declared.get(key, rest), item, root) for key, item in value.items()) and not {
             *rule.get("required", [])
         } - {*value}
     if isinstance(value, list):

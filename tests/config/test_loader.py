@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tables import DATA, SUITE, TABLES, load, load_suite, problems
 
-from aimonk_bench.config import fields, grid, loader, reader, sources
+from aimonk_bench.config import fields, grid, loader, reader
 from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Spec
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def test_paths_start_from_the_file_they_are_written_in(write, tmp_path):
@@ -90,7 +92,7 @@ def test_set_comes_last_and_reads_yaml(write):
 def test_a_file_that_cannot_be_read(write, name, reason):
     [line] = problems(load, Path(name))
     assert line.startswith(f"{name}: found {reason}, expected a YAML file")
-    assert line.endswith(f"here or in {sources.shipped_configs()}") == (reason != "a folder")
+    assert line.endswith(f"here or in {loader.shipped_configs()}") == (reason != "a folder")
 
 
 def test_all_errors_are_reported_at_once_each_in_its_own_file(write):
@@ -195,31 +197,15 @@ def test_in_a_suite_an_absent_weight_file_fails_its_run_only(write):
     assert loader.load_suite(path, TABLES) == load_suite(path)
 
 
-REPOSITORY = Path(__file__).parents[2]
-
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
-
-
 tricky = st.sampled_from(
     ["1e-3", "no", "1:30", "0o7", "~", "null", "", " a ", "# x", "a: b", "'", "- x", "=", "<<", "\u2028"]
 )
-
-
 word = text | tricky
-
-
 words = st.lists(word, min_size=1, max_size=3, unique=True)
-
-
 number = st.floats(min_value=1e-300, max_value=1e300)
-
-
 part = st.floats(0.01, 0.45)
-
-
 seed = st.integers(0, 2**32 - 1)
-
-
 path = text.map(lambda value: os.path.abspath("/" + value))
 
 
@@ -230,14 +216,8 @@ def token_lists(draw) -> dict[str, list[str]]:
 
 
 holdouts = st.fixed_dictionaries({"scheme": st.just("holdout"), "val": part, "test": part, "seed": seed})
-
-
 folds = st.fixed_dictionaries({"scheme": st.just("kfold"), "val": part, "folds": st.integers(2, 9)})
-
-
 focals = st.fixed_dictionaries({"name": st.just("focal"), "gamma": number, "alpha": st.none()})
-
-
 hidings = st.fixed_dictionaries(
     {"mechanism": st.sampled_from(["random", "per_class", "positives", "score"]), "fraction": part, "seed": seed}
 )
@@ -281,8 +261,8 @@ def configs(draw) -> dict[str, Any]:
 @given(data=configs())
 @settings(max_examples=100, deadline=None)
 def test_loading_a_dump_gives_the_config_back(data):
-    config, found = reader.check(copy.deepcopy(data), TABLES)
-    assert config is not None, found
+    config, wrong = reader.check(copy.deepcopy(data), TABLES)
+    assert config is not None, wrong
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "other.yaml"
         file.write_bytes(loader.dump(config).encode())
@@ -358,7 +338,7 @@ def test_a_file_that_does_not_exist_beside_is_looked_for_in_the_shipped_configs(
 def test_the_place_of_shipped_configs_is_named_where_a_file_is_missing(write):
     [line] = problems(load, write("x.yaml", "extends: suites/no.yaml\n"))
     assert line.startswith("x.yaml:1:10: extends: suites/no.yaml: found no such file")
-    assert line.endswith(f"here or in {sources.shipped_configs()}")
+    assert line.endswith(f"here or in {loader.shipped_configs()}")
 
 
 def test_a_shipped_config_is_taken_where_no_file_has_the_name(write, caplog):
@@ -373,7 +353,7 @@ def test_data_of_an_installed_config_lie_under_the_working_directory(write, tmp_
     (package / "configs" / "datasets").mkdir(parents=True)
     (package / "configs" / "base.yaml").write_text("")
     (package / "configs" / "datasets" / "d.yaml").write_text("data: {labels: ../../.data/l.txt, images: ../../.data/i}")
-    monkeypatch.setattr(sources, "PACKAGE", package)
+    monkeypatch.setattr(loader, "PACKAGE", package)
     config = load(write("x.yaml", "extends: datasets/d.yaml\n"))
     assert config.data.labels == tmp_path / ".data" / "l.txt"
 
@@ -382,4 +362,4 @@ def test_the_wheel_carries_the_configs_to_where_they_are_looked_for():
     build = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
     assert build["wheel"]["force-include"] == {"configs": "aimonk_bench/configs"}
     assert {"aimonk_bench", "configs"} <= {*build["sdist"]["only-include"]}  # a wheel is also built from it
-    assert sources.shipped_configs() == REPOSITORY / "configs"
+    assert loader.shipped_configs() == REPOSITORY / "configs"

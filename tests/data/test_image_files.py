@@ -51,9 +51,7 @@ def test_unreadable_images_are_an_error_with_their_lines(listed: LabelFile, tmp_
     assert caught.value.problems[1] == f"{listed.path}:5: image none.jpg is missing (looked in {images})"
     rows = [*zip(listed.ids, listed.lines.tolist(), strict=True)]
     unreadable = image_files.unreadable(rows, images)
-    assert [f"{listed.path}:{item.line}: {image_files.message(item, images)}" for item in unreadable] == (
-        caught.value.problems
-    )
+    assert [f"{listed.path}:{line}: {text}" for line, text in unreadable] == caught.value.problems
     assert image_files.unreadable(rows[:3], images) == []
 
 

@@ -18,8 +18,6 @@ from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.errors import UserError
 
 STATES = {1: "1", 0: "0", None: "NA"}
-
-
 TEXT = "a.jpg 1 NA\nb.jpg 0 1\n"
 
 
@@ -105,7 +103,7 @@ def test_every_format_round_trips(form: str, table: Table, bom: bool, end: str, 
     assert loaded.ids == tuple(names)
     assert loaded.labels.attributes == tuple(attributes)
     wanted = [[int(cell or 0) for cell in row] for row in cells] if "list" in form else cells
-    assert states(loaded) == wanted
+    assert states(loaded.labels) == wanted
     assert not loaded.labels.targets[~loaded.labels.observed].any()
     assert loaded.groups == (tuple(groups) if "jsonl" in form or "csv" in form else None)
     step, header = end.count("\n"), "csv" in form or "list" in form
@@ -221,7 +219,7 @@ def test_jsonl_reads_true_and_false_null_numbers_and_absent_keys(tmp_path: Path)
     text = "\n".join(json.dumps({"image": str(n), "labels": row}) for n, row in enumerate(rows))
     loaded = read(tmp_path, text, "l.jsonl")
     assert loaded.labels.attributes == ("x", "y", "z")
-    assert states(loaded) == [[1, None, None], [None, 0, 1], [0, None, None]]
+    assert states(loaded.labels) == [[1, None, None], [None, 0, 1], [0, None, None]]
     assert problems(tmp_path, text, "l.jsonl", attributes=["x", "y"])[0].startswith(
         "l.jsonl:2: undeclared attribute 'z'"
     )
@@ -231,7 +229,7 @@ def test_a_tag_that_is_absent_means_what_the_config_says(tmp_path: Path) -> None
     for absent, value in (("negative", 0), ("missing", None)):
         loaded = read(tmp_path, "image,tags\na,y|x\nb,\n", absent=absent)
         assert loaded.labels.attributes == ("x", "y")
-        assert states(loaded) == [[1, 1], [value, value]]
+        assert states(loaded.labels) == [[1, 1], [value, value]]
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ value = st.sampled_from("abcdefgh")
 
 
 @given(st.lists(st.tuples(value, st.none() | value), max_size=20))
+@settings(deadline=None)  # the first call imports pandas and SciPy
 def test_components_are_the_closure_of_equal_bytes_or_equal_group(rows: list[tuple[str, str | None]]) -> None:
     component = components([sha for sha, _ in rows], [group for _, group in rows])
     reach = np.array([[a == c or (b is not None and b == d) for c, d in rows] for a, b in rows]).reshape(

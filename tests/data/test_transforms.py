@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aimonk_bench.config.fields import TransformConfig
-from aimonk_bench.data.transform_checks import check
-from aimonk_bench.data.transforms import FLIPS, render, views
+from aimonk_bench.data.transforms import FLIPS, check, render, views
 
 SIZE = 32
 IMAGE = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8)
@@ -215,9 +214,9 @@ def test_flips_import_neither_albumentations_nor_torch() -> None:
         import sys
         import numpy as np
         from aimonk_bench.config.fields import TransformConfig
-        from aimonk_bench.data import transform_checks, transforms
+        from aimonk_bench.data import transforms
         transform = TransformConfig()
-        assert not transform_checks.check(transform.train, transform.views, transform.size)
+        assert not transforms.check(transform.train, transform.views, transform.size)
         for key in transforms.views(transform).keys:
             transforms.render(np.zeros((224, 224, 3), np.uint8), "0" * 64, key, transform)
         assert not {"albumentations", "torch"} & set(sys.modules)

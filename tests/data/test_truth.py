@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from label_files import states
 
 from aimonk_bench.config.fields import DataConfig, Values
-from aimonk_bench.data import label_file, truth
+from aimonk_bench.data import image_files, label_file
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
 
@@ -19,14 +20,9 @@ def load(folder: Path, text: str, labels: str = LABELS, name: str = "truth.csv",
     (folder / "labels.txt").write_text(labels)
     (folder / name).write_text(text)
     data = DataConfig(labels=folder / "labels.txt", truth=folder / name, images=folder, **options)
-    loaded = truth.load(data, label_file.load(data.model_copy(update={"on_bad_image": "skip"})))
+    loaded = label_file.load_truth(data, label_file.load(data.model_copy(update={"on_bad_image": "skip"})))
     assert loaded is not None
     return loaded
-
-
-def states(labels: Labels) -> list[list[int | None]]:
-    rows = zip(labels.targets.tolist(), labels.observed.tolist(), strict=True)
-    return [[value if seen else None for value, seen in zip(*row, strict=True)] for row in rows]
 
 
 def test_columns_and_rows_are_matched_by_name(tmp_path: Path) -> None:
@@ -44,19 +40,22 @@ def test_the_truth_is_read_with_the_options_of_the_labels(tmp_path: Path) -> Non
     assert states(load(tmp_path, "d.jpg 1 0\n", name="truth.txt")) == [[None, None], [None, None], [1, 0]]
 
 
+def test_the_truth_needs_no_group_column(tmp_path: Path) -> None:
+    labels = "image,patient,smile\na.jpg,p1,1\nb.jpg,p1,NA\n"
+    assert states(load(tmp_path, "image,smile\nb.jpg,0\n", labels, group="patient")) == [[None], [0]]
+
+
 def test_no_file_is_looked_for(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text(LABELS)
     (tmp_path / "truth.csv").write_text("not,a,truth\n")
     data = DataConfig(labels=tmp_path / "labels.txt", images=tmp_path)
-    assert truth.load(data, label_file.load(data)) is None
-    assert truth.fingerprint("f" * 64, None) == "f" * 64
+    assert label_file.load_truth(data, label_file.load(data)) is None
 
 
 def test_the_truth_enters_the_fingerprint(tmp_path: Path) -> None:
-    prints = {
-        truth.fingerprint("f" * 64, load(tmp_path, f"image,attr1,attr2\na.jpg,{cell},1\n")) for cell in ("1", "0", "NA")
-    }
-    assert len(prints | {"f" * 64}) == 4
+    truths = [load(tmp_path, f"image,attr1,attr2\na.jpg,{cell},1\n") for cell in ("1", "0", "NA")]
+    listed = label_file.load(DataConfig(labels=tmp_path / "labels.txt", images=tmp_path, on_bad_image="skip"))
+    assert len({image_files.fingerprint(listed, [None] * 3, truth) for truth in (None, *truths)}) == 4
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation import association, probe
 from aimonk_bench.evaluation.association import BeforeTraining, after_training, before_training
 from aimonk_bench.evaluation.comparison import holm
-from aimonk_bench.records.files import plain
+from aimonk_bench.records.files import checked, plain
 
 
 def data(rows: int, width: int, seed: int = 0, attributes: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -216,7 +217,7 @@ def test_one_class_is_undefined_and_says_why() -> None:
     assert result.n_negative.tolist()[1:] == [0, observed[:, 2].sum(), 0]
     content = plain(vars(result))
     assert content["p"][1:] == [None] * 3
-    np.testing.assert_equal(vars(BeforeTraining.from_json(content)), vars(result))
+    np.testing.assert_equal(vars(checked(BeforeTraining, content, Path("data.json"))), vars(result))
 
 
 # --- after training -----------------------------------------------------------------------------------------------

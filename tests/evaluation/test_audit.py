@@ -21,11 +21,12 @@ from aimonk_bench import cli
 from aimonk_bench.config.fields import Holdout, KFold
 from aimonk_bench.data import images, splits
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.evaluation import duplicates, label_counts, missing_dependence, probe
+from aimonk_bench.evaluation import audit, duplicates, missing_dependence, probe
+from aimonk_bench.evaluation.audit import SUSPECTS, suspects
 from aimonk_bench.evaluation.missing_dependence import Dependence
-from aimonk_bench.evaluation.suspects import SUSPECTS, suspects
-from aimonk_bench.reporting.audit import rendering
-from aimonk_bench.reporting.audit.findings import findings
+from aimonk_bench.evaluation.resampling import majority
+from aimonk_bench.reporting import audit as report
+from aimonk_bench.reporting.findings import findings
 from aimonk_bench.suite import inspection
 from aimonk_bench.tables import TABLES
 
@@ -56,7 +57,7 @@ def test_counts_and_pairs_against_loops() -> None:
     targets, observed, _ = labels(60, 3)
     groups, made = np.arange(60) // 2, Labels.of(targets, observed)
     folds = splits.split(KFold(scheme="kfold", folds=3), made, groups)
-    result, pairs = label_counts.counts(made, groups, folds), label_counts.together(made)
+    result, pairs = audit.counts(made, groups, folds), audit.together(made)
     state = np.where(observed, targets, -1)
     for a in range(3):
         numbers = (result.positive[a], result.negative[a], result.missing[a])
@@ -80,23 +81,19 @@ def test_what_never_occurs_together_is_told_only_where_chance_would_give_it() ->
     targets, observed, _ = labels(300, 4, missing=0.1)
     targets[:, 1] &= 1 - targets[:, 0]  # exclusive
     targets[:, 2] |= targets[:, 3]  # 3 implies 2
-    result = {
-        (kind, a, b) for kind, a, b, _ in label_counts.conflicts(label_counts.together(Labels.of(targets, observed)))
-    }
+    result = {(kind, a, b) for kind, a, b, _ in audit.conflicts(audit.together(Labels.of(targets, observed)))}
     assert result == {("exclusive", 0, 1), ("implies", 3, 2)}
     targets[:, 2] = 1 - targets[:, 0] * targets[:, 2]
-    assert ("one of", 0, 2) in {
-        item[:3] for item in label_counts.conflicts(label_counts.together(Labels.of(targets, observed)))
-    }
-    assert label_counts.conflicts(label_counts.together(Labels.of(targets, observed)[:12])) == []
+    assert ("one of", 0, 2) in {item[:3] for item in audit.conflicts(audit.together(Labels.of(targets, observed)))}
+    assert audit.conflicts(audit.together(Labels.of(targets, observed)[:12])) == []
 
 
 def test_a_group_is_one_row_with_the_majority_of_its_states() -> None:
     values = np.array([[1], [1], [0], [1], [0], [0], [1]], bool)
     observed = np.array([[1], [1], [1], [1], [1], [0], [0]], bool)
-    states = missing_dependence.States.of(["a"], values, observed, np.array([0, 0, 0, 1, 1, 2, 2]))
-    assert states.clear.ravel().tolist() == [True, False, False]
-    assert states.value[0, 0]
+    states = majority(Labels.of(values, observed), np.array([0, 0, 0, 1, 1, 2, 2]))
+    assert states.observed.ravel().tolist() == [True, False, False]
+    assert states.targets[0, 0] == 1
 
 
 def test_dependence_on_labels_properties_and_size_against_scipy() -> None:
@@ -183,8 +180,8 @@ def test_targets_under_na_are_never_read() -> None:
     def everything(values: Array) -> str:
         made = Labels(values, observed, ("a", "b", "c"))  # with what stands under NA
         parts = [
-            label_counts.counts(made, groups, folds),
-            label_counts.together(made),
+            audit.counts(made, groups, folds),
+            audit.together(made),
             missing_dependence.missing_dependence(made, groups, sizes={}, traits={}, features=features, seed=0),
             duplicates.disagreement(content, made),
             suspects(probabilities, made, np.ones(3, bool)),
@@ -339,7 +336,7 @@ def test_findings_of_many_attributes_and_many_copies(workplace: Path, tmp_path: 
     assert "of 30 pairs" in by_kind["duplicates_disagree"]
     assert "more" in by_kind["duplicates_disagree"]  # of thirty attributes a sentence names eight
     out = io.StringIO()
-    rendering.render(result, Console(file=out, width=80))
+    report.render(result, Console(file=out, width=80))
     assert "420 more pairs" in out.getvalue()
     assert "no label is NA" in out.getvalue()
     assert "a hold-out" in out.getvalue()
@@ -408,7 +405,7 @@ def test_audit_shows_everything_at_any_width(faulty: Path) -> None:
     result = inspection.inspect(inspection.configured(faulty, TABLES, []), lambda *_: None)
     for width in (40, 80, 120, 200):
         out = io.StringIO()
-        rendering.render(result, Console(file=out, width=width))
+        report.render(result, Console(file=out, width=width))
         lines = out.getvalue().splitlines()
         assert max(cell_len(line) for line in lines) <= width
         assert "…" not in out.getvalue()
@@ -418,7 +415,7 @@ def test_audit_shows_everything_at_any_width(faulty: Path) -> None:
         assert ("leftout" in text) == (width == 40)
     for width in range(40, 100):  # columns leave before a head is broken
         out = io.StringIO()
-        rendering.render(result, Console(file=out, width=width))
+        report.render(result, Console(file=out, width=width))
         assert "\nattribute " in out.getvalue(), width
 
 

@@ -105,7 +105,7 @@ def test_without_na_cells_the_bounds_are_the_figures() -> None:
     np.testing.assert_allclose(result.f1_low, scored.value("f1_tuned"), rtol=1e-14)
     np.testing.assert_allclose(result.f1_high, scored.value("f1_tuned"), rtol=1e-14)
     np.testing.assert_allclose(result.gain_low, scored.value("f1_tuned") - scored.value("floor_f1"), atol=1e-15)
-    other = Decisions.of(oracles.predictions(missing=0.0), None)
+    other = Decisions.of(oracles.predictions(missing=0.0))
     expected = scored.value("f1_tuned") - scored.value("f1_default")
     np.testing.assert_allclose(delta_bounds(Decisions.of(run, tuned), other), [expected, expected], atol=1e-15)
 

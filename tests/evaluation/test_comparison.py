@@ -17,9 +17,7 @@ from aimonk_bench.evaluation.comparison import (
     _welch,
     chosen,
     holm,
-    indistinguishable,
     paired,
-    simplest,
 )
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.predictions import Predictions
@@ -203,7 +201,8 @@ def test_decisions_on_missing_labels_never_matter() -> None:
     assert not suite["a"].labels.observed.all()
     flipped = {name: dataclasses.replace(x, accepted=x.accepted ^ ~x.labels.observed) for name, x in suite.items()}
     before, after = (dataclasses.asdict(paired(x, "a", ALL, seed=0)["b"]) for x in (suite, flipped))
-    assert {name: np.array_equal(before[name], after[name]) for name in before} == dict.fromkeys(before, True)
+    tested = [name for name in before if not name.startswith("na_")]  # these are about decisions on missing labels
+    assert {name: np.array_equal(before[name], after[name]) for name in tested} == dict.fromkeys(tested, True)
 
 
 def test_an_attribute_without_positives_is_undefined_alone() -> None:
@@ -263,12 +262,6 @@ def test_marks() -> None:
         seed=0,
     )
     assert narrow["other"].mark == "unresolved"
-    assert indistinguishable(paired(suite, "base", ALL, seed=0)) == ["same", "good"]
-    assert indistinguishable(paired(suite, "good", ALL, seed=0)) == []
-
-
-def test_the_simplest_comes_first_in_the_order() -> None:
-    assert simplest({"a": (1, 0, 9), "b": (0, 2, 0), "c": [0, 1, 5], "d": (0, 1, 5)}) == "c"
 
 
 def test_chosen_is_a_plain_loop_over_folds() -> None:

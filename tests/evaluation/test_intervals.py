@@ -14,13 +14,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.evaluation import counted as estimates
-from aimonk_bench.evaluation.counted import counted
+from aimonk_bench.evaluation import intervals as estimates
 from aimonk_bench.evaluation.decisions import Decisions
-from aimonk_bench.evaluation.intervals import intervals
+from aimonk_bench.evaluation.intervals import FoldRanks, intervals
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
 from aimonk_bench.evaluation.proportions import FEW, mover, wilson
-from aimonk_bench.evaluation.ranked import FoldRanks, ranked
 from aimonk_bench.evaluation.thresholds import Thresholds, tune
 from aimonk_bench.registry import Spec
 from experiments.simulations.coverage import fixed_heads, retrained
@@ -93,7 +91,7 @@ def test_one_seed_of_a_holdout_is_a_plain_wilson_interval(name: str) -> None:
     expected = np.array(proportion_confint(hits, of, method="wilson"))
     if name.startswith("f1"):
         expected = 2 * expected / (1 + expected)
-    result = counted(run, thresholds_of(run))[name]
+    result = intervals(run, thresholds_of(run))[name]
     np.testing.assert_allclose([result.low, result.high], expected, rtol=1e-9)
     np.testing.assert_allclose([result.fixed_low, result.fixed_high], expected, rtol=1e-9)
 
@@ -101,7 +99,7 @@ def test_one_seed_of_a_holdout_is_a_plain_wilson_interval(name: str) -> None:
 def test_folds_divide_the_number_of_trials_by_the_variance_factor() -> None:
     run = predictions(3, images=200, folds=5, seeds=1)
     hits, of = (numbers[0] for numbers in counts(run, "recall"))
-    result = counted(run, thresholds_of(run))["recall"]
+    result = intervals(run, thresholds_of(run))["recall"]
     np.testing.assert_allclose([result.low, result.high], wilson(hits / of, of / (1 + 5 / 4)), rtol=1e-9)
     np.testing.assert_allclose([result.fixed_low, result.fixed_high], wilson(hits / of, of), rtol=1e-9)
 
@@ -114,7 +112,7 @@ def test_folds_at_the_default_threshold_add_what_another_intercept_does() -> Non
     hits, of = (numbers[0] for numbers in counts(run, "accuracy"))
     share = hits / of
     variance = (1 + 4 / 3) * share * (1 - share) / of + ((moved[0] - moved[1]) / 2) ** 2
-    result = counted(run, thresholds_of(run))
+    result = intervals(run, thresholds_of(run))
     expected = wilson(share, share * (1 - share) / variance)
     np.testing.assert_allclose([result["accuracy_default"].low, result["accuracy_default"].high], expected, rtol=2e-3)
     assert (result["accuracy_default"].low < result["accuracy_tuned"].low).any()
@@ -235,7 +233,7 @@ def test_seeds_that_differ_beyond_what_images_explain_widen() -> None:
     run = drawn(8, rows=300, seeds=4)
     shift = np.linspace(-1, 1, 4)[:, None, None]
     moved = holdout(run.logits[:, 1:] + shift, run.labels.targets[1:] == 1)
-    one, other = (counted(r, thresholds_of(r))["recall"] for r in (run, moved))
+    one, other = (intervals(r, thresholds_of(r))["recall"] for r in (run, moved))
     assert (other.high - other.low > 2 * (one.high - one.low)).all()
     result = metric("recall", probabilities(moved)[:, 1:], moved.labels[1:])
     np.testing.assert_allclose(other.seed_sd, result.std(axis=0, ddof=1))
@@ -263,9 +261,9 @@ def test_few_is_the_smaller_of_hits_and_errors() -> None:
     expected = np.minimum(hits.mean(axis=0), (of - hits).mean(axis=0)) < FEW
     assert expected.any()
     assert not expected.all()
-    np.testing.assert_array_equal(counted(run, thresholds_of(run))["f1_tuned"].few, expected)
+    np.testing.assert_array_equal(intervals(run, thresholds_of(run))["f1_tuned"].few, expected)
     classes = np.minimum(run.labels.targets[1:].sum(axis=0), (1 - run.labels.targets[1:]).sum(axis=0))
-    np.testing.assert_array_equal(ranked(run)["roc_auc"].few, classes < FEW)
+    np.testing.assert_array_equal(intervals(run, thresholds_of(run))["roc_auc"].few, classes < FEW)
 
 
 def test_no_interval_only_where_nothing_was_counted() -> None:
@@ -302,7 +300,7 @@ def test_no_interval_only_where_nothing_was_counted() -> None:
 def test_a_perfect_ranking_of_few_images_is_not_sure() -> None:
     targets = (np.arange(40) < 4)[:, None]
     run = holdout(np.where(targets, 1.0, -1.0)[None], targets)
-    result = ranked(run)
+    result = intervals(run, thresholds_of(run))
     assert result["roc_auc"].high == 1
     assert 0.5 < result["roc_auc"].low < 0.8
     assert result["average_precision"].low < 0.6
@@ -334,7 +332,7 @@ def test_mover_adds_distances_like_standard_errors() -> None:
 
 def test_the_macro_covers_the_masked_attributes() -> None:
     run = drawn(12, seeds=3, attributes=4)
-    result = counted(run, thresholds_of(run))["f1_tuned"]
+    result = intervals(run, thresholds_of(run))["f1_tuned"]
     values = figure(run, thresholds_of(run), "f1_tuned")
     alone = np.array([False, True, False, False])
     expected = [result.low[1], result.high[1], result.fixed_low[1], result.fixed_high[1]]

@@ -16,7 +16,7 @@ from aimonk_bench.evaluation.association import BeforeTraining
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.statistics import Entry, Statistics
-from aimonk_bench.records import files, index, suite
+from aimonk_bench.records import files, suite
 from aimonk_bench.reporting import summary
 
 POLICY = registry.Spec("per_attribute_f1")
@@ -140,19 +140,19 @@ def test_the_file_reads_back_and_is_made_again_only_when_a_run_changed(tmp_path:
     places = fake_suite.write_suite(tmp_path, names)
     for number, (place, name) in enumerate(zip(places, names, strict=True)):
         fake_suite.write_run(place, name, fake_suite.predictions(noise=number))
-    made = summary.summarize(index.collect(tmp_path)).statistics
+    made = summary.summarize(suite.collect(tmp_path)).statistics
     assert made
     assert suite.read_statistics(tmp_path) is None, "looking at a table writes nothing"
     suite.write_statistics(tmp_path, made)
     assert content_of(suite.read_statistics(tmp_path)) == content_of(made)
     marked = dataclasses.replace(made, verdict="from the file")
     suite.write_statistics(tmp_path, marked)
-    assert content_of(summary.summarize(index.collect(tmp_path)).statistics) == content_of(marked)
+    assert content_of(summary.summarize(suite.collect(tmp_path)).statistics) == content_of(marked)
     fake_suite.write_run(places[1], "b", fake_suite.predictions(noise=7))
-    again = summary.summarize(index.collect(tmp_path)).statistics
+    again = summary.summarize(suite.collect(tmp_path)).statistics
     assert again
     assert again.verdict != "from the file"
     assert again.key["1-b"] != made.key["1-b"]
     older = files.read_json(tmp_path / suite.STATISTICS) | {"revision": scores.REVISION - 1}
     files.write_json(tmp_path / suite.STATISTICS, older)
-    assert content_of(summary.summarize(index.collect(tmp_path)).statistics) == content_of(again)
+    assert content_of(summary.summarize(suite.collect(tmp_path)).statistics) == content_of(again)

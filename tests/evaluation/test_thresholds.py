@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ from aimonk_bench.evaluation.thresholds import (
     tune,
     youden,
 )
-from aimonk_bench.records.files import dumps
+from aimonk_bench.records.files import checked, dumps
 from aimonk_bench.registry import Spec
 
 coarse = st.integers(0, 10).map(lambda tenth: tenth / 10)  # ties, exact 0 and 1
@@ -389,16 +390,17 @@ def test_fixed_takes_a_probability_between_0_and_1(value: object) -> None:
 def test_thresholds_survive_the_file_bit_by_bit(values: list[float]) -> None:
     note = ThresholdNote(fold=1, attribute="größe", reason="why", seeds=[3])
     before = Thresholds("pooled", ["a", "größe"], [3], np.array(values).reshape(1, 2, 2), [note])
-    after = Thresholds.from_json(json.loads(dumps(before.to_json())))
+    after = checked(Thresholds, json.loads(dumps(before.to_json())), FILE)
     assert np.array_equal(before.values, after.values)
     assert {**vars(before), "values": 0} == {**vars(after), "values": 0}
 
 
 def test_sentences_in_the_notes_of_an_older_file_are_left_out() -> None:
     content = json.loads(VALID) | {"notes": ["fold 0, a: why"]}
-    assert Thresholds.from_json(content).notes == []
+    assert checked(Thresholds, content, FILE).notes == []
 
 
+FILE = Path("thresholds.json")
 VALID = '{"policy": "p", "attribute": ["a"], "seed": [0], "fold": [0], "thresholds": [[[0.5]]], "notes": []}'
 
 
@@ -407,18 +409,18 @@ VALID = '{"policy": "p", "attribute": ["a"], "seed": [0], "fold": [0], "threshol
     [
         ("0.5", "NaN"),
         ("0.5", "null"),
-        ("0.5", '"0.5"'),
+        ("0.5", '"half"'),
+        ("0.5", "{}"),
         ("0.5", "1.5"),
-        ("[[[0.5]]]", "[[[0.5], [0.5]]]"),
+        ("[[[0.5]]]", "[[[0.5, 0.5]]]"),
         ("[[[0.5]]]", "[[[0.5], []]]"),
-        ('"fold": [0]', '"fold": [1]'),
-        ('"fold": [0]', '"fold": [0, 1]'),
-        ('"notes"', '"remarks"'),
-        ('"notes": []', '"notes": [], "more": 1'),
+        ('"thresholds"', '"remarks"'),
+        ('"seed": [0]', '"seed": [0, 1]'),
+        ('"notes": []', '"notes": 1'),
         ('"notes": []', '"notes": [{"fold": 0}]'),
     ],
 )
-def test_the_content_of_a_thresholds_file_is_read_strictly(old: str, new: str) -> None:
-    assert Thresholds.from_json(json.loads(VALID)).values.tolist() == [[[0.5]]]
-    with pytest.raises(UserError, match=r"^here: found content that cannot be used"):
-        Thresholds.from_json(json.loads(VALID.replace(old, new)), "here")
+def test_a_thresholds_file_of_another_layout_is_refused(old: str, new: str) -> None:
+    assert checked(Thresholds, json.loads(VALID), FILE).values.tolist() == [[[0.5]]]
+    with pytest.raises(UserError, match=r"^thresholds\.json: "):
+        checked(Thresholds, json.loads(VALID.replace(old, new)), FILE)

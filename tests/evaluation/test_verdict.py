@@ -104,38 +104,39 @@ def test_largest_gain_agrees_with_a_large_sample() -> None:
     np.testing.assert_allclose(at_most, [0.001, 0, 1 / 3, np.nan], atol=0.0005)
 
 
-def weigh(p: list[float], gain_p: list[float], **options: Any) -> verdict.Verdict:
+def weigh(p: list[float], gain_p: list[float], before: association.BeforeTraining | None = None) -> verdict.Verdict:
     count = len(p)
     after = association.AfterTraining(np.full(count, 0.75), np.array(p), np.full(count, 88), np.full(count, 12))
-    gains = gain.Gain(np.full(count, 0.1), np.full(count, 0.01), np.array(gain_p))
-    result = {
-        "before": None,
+    return verdict.verdict(before, after, gain.Gain(np.full(count, 0.1), np.full(count, 0.01), np.array(gain_p)))
+
+
+def sentence(weighed: verdict.Verdict, **options: Any) -> str:
+    names: dict[str, Any] = {
         "winner": "focal",
         "indistinguishable": ["hill", "masked_bce"],
         "simplest": "masked_bce",
         "untested": 0,
-        "auc_interval": lambda signal: (0.6, 0.6 + 0.1 * signal.sum()),
     }
-    return verdict.verdict(after=after, gain=gains, **(result | options))
+    return verdict.sentence(weighed, (0.6, 0.6 + 0.1 * weighed.ranked.sum()), **(names | options))
 
 
 def test_the_three_sentences() -> None:
     nothing = weigh([0.2, 0.013, np.nan], [0, 0, 0])  # 2 tests x 2 attributes x 0.013 > 0.05
     assert (nothing.kind, nothing.signal.found) == ("a", [False] * 3)
-    assert verdict.sentence(nothing) == (
+    assert sentence(nothing) == (
         "No configuration is distinguishable from guessing (smallest adjusted p = 0.052). With these counts an "
         "out-of-fold AUC of 0.91, 0.91, 0.91 would have been found with 80 % probability. Check labels, disagreeing "
         "duplicates, the join of labels and images."
     )
     ranks = weigh([0.001, 0.001, 0.5], [0.03, 0.2, 0.0])  # 2 x 0.03 > 0.05; the third has no signal
     assert (ranks.kind, ranks.signal.found) == ("b", [True, True, False])
-    assert verdict.sentence(ranks) == (
+    assert sentence(ranks) == (
         "Scores rank better than chance on 2 of 3 attributes (AUC [0.60, 0.80]), but no F1 above the all-positive "
         "baseline is shown; at this prevalence and AUC the largest possible gain is 0.001."
     )
     wins = weigh([0.001, 0.001, 0.5], [0.02, 0.2, 0.0])
     assert (wins.kind, wins.signal.gains) == ("c", [True, False, False])
-    assert verdict.sentence(wins) == (
+    assert sentence(wins) == (
         "focal beats the all-positive baseline on 1 of 3 attributes; runs not distinguishable from the winner: hill, "
         "masked_bce; simplest of these: masked_bce."
     )
@@ -152,11 +153,11 @@ def test_either_test_finds_signal() -> None:
     assert all(both.signal.found)
     np.testing.assert_allclose(both.signal.adjusted, [0.004, 0.004])
     alone = weigh([0.9, 0.9], [1, 1], before=dataclasses.replace(first, p=np.array([0.9, np.nan])))
-    assert "AUC of none, none would" in verdict.sentence(alone)  # too few, and no positives at all; 1.8 is cut to 1
-    assert "smallest adjusted p = 1.000" in verdict.sentence(alone)
+    assert "AUC of none, none would" in sentence(alone)  # too few, and no positives at all; 1.8 is cut to 1
+    assert "smallest adjusted p = 1.000" in sentence(alone)
     undefined = weigh([np.nan, np.nan], [np.nan, np.nan])
     assert undefined.kind == "a"
-    assert "smallest adjusted p = undefined" in verdict.sentence(undefined)
+    assert "smallest adjusted p = undefined" in sentence(undefined)
 
 
 def test_scores_that_were_not_found_to_rank_are_not_said_to() -> None:
@@ -165,29 +166,24 @@ def test_scores_that_were_not_found_to_rank_are_not_said_to() -> None:
     )
     neither = weigh([0.9, 0.6], [1, 1], before=first)
     assert (neither.kind, neither.signal.found) == ("b", [True, True])
-    assert verdict.sentence(neither) == (
+    assert sentence(neither) == (
         "Features tell something about 2 of 2 attributes (the test before training), but the trained scores are not "
         "shown to rank better than chance: train longer or at a higher learning rate, and look at the loss curve."
     )
     one = weigh([0.9, 0.001], [1, 1], before=first)
     assert all(one.signal.found)
-    assert verdict.sentence(one).startswith(
-        "Scores rank better than chance on 1 of 2 attributes (AUC [0.60, 0.70]), but no F1"
-    )
+    assert sentence(one).startswith("Scores rank better than chance on 1 of 2 attributes (AUC [0.60, 0.70]), but no F1")
 
 
 def test_long_and_empty_lists_are_told_honestly() -> None:
     names = [f"run {number}" for number in range(13)]
-    many = weigh([0.001], [0.001], indistinguishable=names)
-    assert "from the winner: run 0, run 1, run 2, run 3, run 4, run 5, ... and 7 more; simplest" in verdict.sentence(
-        many
-    )
-    alone = weigh([0.001], [0.001], indistinguishable=[], simplest="focal", untested=2)
-    assert "from the winner: none tested (2 could not be compared); simplest of these: focal." in verdict.sentence(
-        alone
-    )
-    none = weigh([0.001], [0.001], indistinguishable=[], simplest="focal")
-    assert verdict.sentence(none).endswith("not distinguishable from the winner: none; simplest of these: focal.")
+    wins = weigh([0.001], [0.001])
+    many = sentence(wins, indistinguishable=names)
+    assert "from the winner: run 0, run 1, run 2, run 3, run 4, run 5, ... and 7 more; simplest" in many
+    alone = sentence(wins, indistinguishable=[], simplest="focal", untested=2)
+    assert "from the winner: none tested (2 could not be compared); simplest of these: focal." in alone
+    none = sentence(wins, indistinguishable=[], simplest="focal")
+    assert none.endswith("not distinguishable from the winner: none; simplest of these: focal.")
 
 
 # --- simulation ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a run and a suite leave on disk, and how it is found again."""
+"""What a run and a suite leave on disk, and how it is read back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import aimonk_bench
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import scores, thresholds
-from aimonk_bench.records import derived, files, index, run, suite
+from aimonk_bench.records import files, run, suite
 from aimonk_bench.records.environment import _commit, environment
 from aimonk_bench.records.run import Status
 
@@ -120,9 +120,8 @@ def test_a_run_reads_back(tmp_path: Path) -> None:
     assert record.data["n_used"] == 60
     assert record.environment["weights"] == fake_suite.WEIGHTS
     np.testing.assert_array_equal(record.predictions.logits, made.logits)
-    tuned = derived.read_or_tune(record)
-    np.testing.assert_array_equal(tuned.values, thresholds.tune(made, POLICY).values)
-    read, expected = derived.read_or_score(record, tuned), scores.score(made, tuned, POLICY)
+    np.testing.assert_array_equal(record.thresholds.values, thresholds.tune(made, POLICY).values)
+    read, expected = record.scores, scores.score(made, record.thresholds, POLICY)
     for name, values in expected.figures.per_seed.items():
         np.testing.assert_array_equal(read.figures.per_seed[name], values)
     for name, interval in expected.intervals.items():
@@ -137,7 +136,7 @@ def test_deleted_thresholds_and_metrics_come_back(tmp_path: Path) -> None:
     before = [(tmp_path / name).read_bytes() for name in names]
     for name in names:
         (tmp_path / name).unlink()
-    derived.restore(run.read(tmp_path))
+    run.read(tmp_path).restore()
     assert [(tmp_path / name).read_bytes() for name in names] == before
 
 
@@ -145,7 +144,7 @@ def test_metrics_of_an_older_revision_are_made_again(tmp_path: Path) -> None:
     fake_suite.write_run(tmp_path, "a", fake_suite.predictions())
     before = files.read_json(tmp_path / run.METRICS)
     files.write_json(tmp_path / run.METRICS, {"revision": scores.REVISION - 1, "attribute": "of another layout"})
-    derived.restore(run.read(tmp_path))
+    run.read(tmp_path).restore()
     assert files.read_json(tmp_path / run.METRICS) == before
 
 
@@ -155,7 +154,7 @@ def test_thresholds_cannot_come_back_without_their_policy(tmp_path: Path, config
     (tmp_path / run.THRESHOLDS).unlink()
     (tmp_path / run.CONFIG).write_text(config)
     with pytest.raises(UserError, match=r"config\.yaml: "):
-        derived.read_or_tune(run.read(tmp_path))
+        _ = run.read(tmp_path).thresholds
 
 
 @pytest.mark.parametrize(
@@ -167,7 +166,7 @@ def test_a_broken_status_is_named(tmp_path: Path, change: dict[str, object]) -> 
     run.end(tmp_path, status())
     files.write_json(tmp_path / run.STATUS, files.read_json(tmp_path / run.STATUS) | change)
     with pytest.raises(UserError, match=r"status\.json: .+"):
-        run.read_status(tmp_path)
+        run.read(tmp_path)
 
 
 def test_a_finished_run_without_its_files_is_named_and_a_failed_one_needs_none(tmp_path: Path) -> None:
@@ -181,7 +180,7 @@ def test_a_finished_run_without_its_files_is_named_and_a_failed_one_needs_none(t
 def test_history_holds_exact_floats_and_empty_fields(tmp_path: Path) -> None:
     loss = np.random.default_rng(0).random(4)
     history = {"seed": np.array([0, 0, 1, 1]), "training_loss": loss, "val_loss": np.array([np.nan, 0.5, np.nan, 1e-9])}
-    run.write_history(tmp_path, history)
+    files.write_csv(tmp_path / run.HISTORY, history)
     text = (tmp_path / run.HISTORY).read_bytes().decode()
     rows = list(csv.reader(text.splitlines()))
     assert rows[0] == list(history)
@@ -193,7 +192,7 @@ def test_history_holds_exact_floats_and_empty_fields(tmp_path: Path) -> None:
 def test_a_history_reads_back_exactly(tmp_path: Path) -> None:
     loss = np.random.default_rng(0).random(3) / 3
     history = {name: np.arange(3) for name in run.WHOLE} | {"training_loss": loss, "val_loss": [np.nan, 0.1, np.nan]}
-    run.write_history(tmp_path, history)
+    files.write_csv(tmp_path / run.HISTORY, history)
     read = run.read_history(tmp_path)
     assert list(read) == list(history)
     for name, values in history.items():
@@ -210,7 +209,7 @@ def test_a_broken_history_is_named(tmp_path: Path, content: str) -> None:
 
 def test_a_history_of_unequal_columns_is_a_bug(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="same length"):
-        run.write_history(tmp_path, {"seed": [0, 0], "training_loss": [0.1]})
+        files.write_csv(tmp_path / run.HISTORY, {"seed": [0, 0], "training_loss": [0.1]})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -253,8 +252,8 @@ def test_a_suite_replaces_the_list_but_never_the_runs(tmp_path: Path) -> None:
     fake_suite.write_failed(first, "a", "it broke")
     suite.claim(tmp_path)
     fake_suite.write_suite(tmp_path, ["c"])
-    assert run.read_status(first).reason == "it broke"
-    assert suite.read(tmp_path).names == (("c",),)
+    assert run.read(first).status.reason == "it broke"
+    assert list(suite.collect(tmp_path).names.values()) == [("c",)]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +263,7 @@ def test_a_broken_suite_is_named(tmp_path: Path, change: dict[str, object]) -> N
     fake_suite.write_suite(tmp_path, ["a", "b"])
     files.write_json(tmp_path / suite.FILE, files.read_json(tmp_path / suite.FILE) | change)
     with pytest.raises(UserError, match=r"suite\.json: .+"):
-        index.collect(tmp_path)
+        suite.collect(tmp_path)
 
 
 def test_collect_finds_done_failed_and_missing_runs_and_what_is_left_out(tmp_path: Path) -> None:
@@ -273,7 +272,7 @@ def test_collect_finds_done_failed_and_missing_runs_and_what_is_left_out(tmp_pat
     fake_suite.write_failed(failed, "b", "it broke")
     run.begin(unfinished, "x: 1\n")
     (tmp_path / "runs" / "old").mkdir()
-    collection = index.collect(tmp_path)
+    collection = suite.collect(tmp_path)
     assert [record.status.id for record in collection.finished] == ["0-a"]
     assert [record.status.id for record in collection.failed] == ["1-b"]
     assert collection.missing == ["2-c", "3-d"]
@@ -284,9 +283,9 @@ def test_collect_finds_done_failed_and_missing_runs_and_what_is_left_out(tmp_pat
 def test_collect_takes_a_single_run_and_nothing_else(tmp_path: Path) -> None:
     run.begin(tmp_path, "x: 1\n")
     with pytest.raises(UserError, match="an unfinished run"):
-        index.collect(tmp_path)
+        suite.collect(tmp_path)
     fake_suite.write_run(tmp_path, "reference", fake_suite.predictions())
-    collection = index.collect(tmp_path)
+    collection = suite.collect(tmp_path)
     assert (collection.name, collection.baseline, list(collection.names.values())) == (None, None, [("reference",)])
     with pytest.raises(UserError, match=r"suite\.json or status\.json"):
-        index.collect(tmp_path / "nowhere")
+        suite.collect(tmp_path / "nowhere")

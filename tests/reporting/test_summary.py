@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from aimonk_bench.errors import UserError
-from aimonk_bench.records import files, index, run, suite
+from aimonk_bench.records import files, run, suite
 from aimonk_bench.reporting import summary
 from aimonk_bench.reporting.summary import MACRO
 
@@ -32,7 +32,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def frame(folder: Path) -> pd.DataFrame:
-    return summary.frame([summary.summarize(index.collect(folder))])
+    return summary.frame([summary.summarize(suite.collect(folder))])
 
 
 def test_summary_csv_is_what_scikit_learn_computes_from_the_predictions(comparison: Path) -> None:
@@ -130,17 +130,17 @@ def test_runs_on_different_attributes_are_refused(tmp_path: Path) -> None:
     fake_suite.write_run(first, "a", fake_suite.predictions())
     fake_suite.write_run(second, "b", fake_suite.predictions(["x", "y"]))
     with pytest.raises(UserError, match="different attributes"):
-        summary.summarize(index.collect(tmp_path))
+        summary.summarize(suite.collect(tmp_path))
 
 
 def test_a_summary_of_stored_scores_and_statistics_reads_no_predictions(tmp_path: Path) -> None:
     first, second = fake_suite.write_suite(tmp_path, ["a", "b"])
     for number, place in enumerate((first, second)):
         fake_suite.write_run(place, place.name[2:], fake_suite.predictions(noise=number))
-    stats = summary.summarize(index.collect(tmp_path)).statistics
+    stats = summary.summarize(suite.collect(tmp_path)).statistics
     assert stats
     suite.write_statistics(tmp_path, stats)
-    again = summary.summarize(index.collect(tmp_path))
+    again = summary.summarize(suite.collect(tmp_path))
     assert again.statistics
     first, second = (files.plain(dataclasses.asdict(made)) for made in (again.statistics, stats))
     assert first == second

@@ -20,11 +20,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from aimonk_bench.evaluation.decisions import Decisions
-from aimonk_bench.records import derived, index, run, suite
-from aimonk_bench.reporting import columns, heading, layout, summary, table
-from aimonk_bench.reporting.columns import BELOW, Detail, Gain, PValue, Range, Score, written
+from aimonk_bench.records import files, run, suite
+from aimonk_bench.reporting import captions, columns, summary, table
+from aimonk_bench.reporting.columns import BELOW, FEW, Cell, Detail, gain, score
 from aimonk_bench.reporting.summary import MACRO, Summary
-from aimonk_bench.reporting.words import run_name
+from aimonk_bench.reporting.words import UNDEFINED, run_name, wrap
 
 CELEBA = [
     *("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose"),
@@ -77,7 +77,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def summarized(folder: Path) -> Summary:
-    return summary.summarize(index.collect(folder))
+    return summary.summarize(suite.collect(folder))
 
 
 def show(folder: Path, width: int, top: int = 20) -> list[str]:
@@ -99,26 +99,24 @@ def cells_of(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("cell", "text"),
+    ("cell", "text", "mark"),
     [
-        (Score(0.744, 0.636, 0.031), ".64 -> .74 ±.03"),
-        (Score(0.5, few=True), "~.50"),
-        (Score(math.nan, math.nan, few=True), "-"),
-        (Gain(-0.014), "-.01"),
-        (Gain(-0.001), ".00"),
-        (Range(0.62, 0.67), ".62 to .67"),
-        (Range(0.621, 0.622), ".62"),
-        (PValue(0.0004), "<.001"),
-        ("better", "better"),
+        (score(0.744, 0.636, 0.031), ".64 -> .74 ±.03", ""),
+        (score(0.744, math.nan, 0.031, plus_minus="+-"), ".74 +-.03", ""),
+        (score(0.5, few=True), "~.50", FEW),
+        (score(math.nan, math.nan, few=True), "-", UNDEFINED),
+        (gain(-0.014), "-.01", ""),
+        (gain(-0.001), ".00", ""),
+        (gain(math.nan), "-", UNDEFINED),
     ],
 )
-def test_a_cell_is_a_record_and_is_written_once(cell: columns.Cell, text: str) -> None:
-    assert written(cell).plain == text
+def test_a_cell_names_the_mark_that_the_caption_explains(cell: Cell, text: str, mark: str) -> None:
+    assert (cell.text.plain, cell.mark) == (text, mark)
 
 
 @given(st.text(alphabet=st.sampled_from("ab_ ,.()=-+é眼|"), max_size=60), st.integers(2, 30))
 def test_wrapping_loses_nothing_and_fits(text: str, width: int) -> None:
-    lines = layout.wrap(text, width)
+    lines = wrap(text, width)
     assert squeezed("".join(lines)) == squeezed(text)
     assert max(map(cell_len, lines)) <= width
 
@@ -137,8 +135,8 @@ def test_nothing_is_cut_and_nothing_is_too_wide(name: str, width: int, request: 
     assert max(map(cell_len, lines)) <= width
     text = "\n".join(lines)
     assert not re.search(r"…|\.\.\.", text)
-    names = heading.labels(made).values()
-    place = layout.fit(made, names, width).name
+    names = captions.row_names(made).values()
+    place = columns.fit(made, names, width).name
     first_column = squeezed("".join(line[:place] for line in lines))
     for label in names:
         assert squeezed(label) in first_column
@@ -154,7 +152,7 @@ def test_nothing_is_cut_and_nothing_is_too_wide(name: str, width: int, request: 
 def few_rows(folder: Path, run_id: str) -> list[bool]:
     """Whether TP or FP + FN of an attribute, means over the seeds, is below 5."""
     made = run.read(folder / "runs" / run_id)
-    decisions = Decisions.of(made.predictions, derived.read_or_tune(made))
+    decisions = Decisions.of(made.predictions, made.thresholds)
     labels = decisions.labels
     tp = (decisions.accepted & labels.positive).sum(1).mean(0)
     union = ((decisions.accepted & labels.observed) | labels.positive).sum(1).mean(0)
@@ -166,7 +164,7 @@ def test_cells_at_each_width(comparison: Path) -> None:
     rows = summary.frame([made])[60:65].to_dict("records")  # class_balanced + uniform
     default, tuned = ([f"{row[name]:.2f}"[1:] for row in rows] for name in ("f1_default", "f1_tuned"))
     ap, auc = ([f"{row[name]:.2f}"[1:] for row in rows] for name in ("average_precision", "roc_auc"))
-    gain = f"{rows[4]['f1_tuned'] - rows[4]['floor_f1']:+.2f}".replace("0.", ".")
+    difference = f"{rows[4]['f1_tuned'] - rows[4]['floor_f1']:+.2f}".replace("0.", ".")
     half = f" ±{(rows[4]['f1_tuned_high'] - rows[4]['f1_tuned_low']) / 2:.2f}".replace("0.", ".")
     few = few_rows(comparison, rows[0]["run"])
     tuned[:4] = ["~" * few[a] + tuned[a] for a in range(4)]
@@ -174,9 +172,9 @@ def test_cells_at_each_width(comparison: Path) -> None:
     assert made.statistics
     mark = made.statistics.baseline[rows[0]["run"]].mark
     assert mark in ("better", "unresolved")
-    macro = [f1[4] + half, gain, mark]
+    macro = [f1[4] + half, difference, mark]
     expected = {
-        80: [tuned[4] + half, gain, *tuned[:4]],
+        80: [tuned[4] + half, difference, *tuned[:4]],
         120: [*macro, *f1[:4]],
         200: [*macro, ap[4], auc[4], *f1[:4]],
         240: [*macro, ap[4], auc[4], *(cell for a in range(4) for cell in (f1[a], ap[a], auc[a]))],
@@ -198,11 +196,11 @@ def test_the_row_of_nested_selection_is_that_of_the_statistics(comparison: Path)
     assert made.statistics
     chosen = made.statistics.chosen
     tuned, low, high = (float(x) for x in chosen.macro["f1_tuned"] if x is not None)
-    gain = tuned - made.values[chosen.runs[0]]["floor_f1"][-1]
+    difference = tuned - made.values[chosen.runs[0]]["floor_f1"][-1]
     (line,) = [line for line in show(comparison, 80) if line.startswith("selected per fold")]
     assert cells_of(line)[1:3] == [
-        written(Score(tuned, half_width=(high - low) / 2)).plain,
-        written(Gain(gain)).plain,
+        score(tuned, half_width=(high - low) / 2).text.plain,
+        gain(difference).text.plain,
     ]
 
 
@@ -255,7 +253,7 @@ def test_many_attributes_show_those_in_which_runs_differ_most(celeba: Path) -> N
         name: np.ptp([made.values[run_id]["f1_tuned"][a] for run_id in made.ranking]) for a, name in enumerate(CELEBA)
     }
     widest = sorted(CELEBA, key=lambda name: -spread[name] if name != "Bald" else 1)
-    plan = layout.fit(made, heading.labels(made).values(), 120)
+    plan = columns.fit(made, captions.row_names(made).values(), 120)
     shown = [column.head for column in plan.columns[3:]]
     assert len(shown) >= 3
     assert shown == widest[: len(shown)]
@@ -272,6 +270,13 @@ def test_undefined_is_a_dash_explained_only_where_it_occurs(tmp_path: Path, comp
     assert cells_of(line)[4] == "-"
     assert any(line.startswith("-: undefined") for line in lines)
     assert not any("undefined" in line for line in show(comparison, 80))
+
+
+def test_the_mark_of_few_test_rows_is_explained_only_where_it_occurs(tmp_path: Path, comparison: Path) -> None:
+    fake_suite.write_run(tmp_path, "a", fake_suite.predictions(without_positives=["attr2"]))
+    for folder, occurs in ((comparison, True), (tmp_path, False)):
+        text = "\n".join(show(folder, 80))
+        assert ("~.9" in text, "few test rows" in text) == (occurs, occurs)
 
 
 def test_a_run_below_the_all_positive_baseline_has_a_negative_gain(tmp_path: Path) -> None:
@@ -303,7 +308,7 @@ def test_folders_that_are_no_part_of_the_suite_are_named_and_counted(tmp_path: P
 def test_the_caption_is_short(comparison: Path) -> None:
     made = summarized(comparison)
     for width in (80, 120, 200):
-        assert len(table.caption(made, layout.fit(made, heading.labels(made).values(), width))) <= 7
+        assert len(captions.caption(made, columns.fit(made, captions.row_names(made).values(), width))) <= 7
 
 
 def test_one_finished_run_has_no_row_of_selection(tmp_path: Path) -> None:
@@ -334,8 +339,8 @@ def test_a_table_without_a_finished_run_still_names_them(tmp_path: Path, width: 
 def test_the_table_starts_without_anything_heavy(comparison: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from rich.console import Console\n"
-        "from aimonk_bench.records import index; from aimonk_bench.reporting import figures, summary, table\n"
-        "table.render(summary.summarize(index.collect(Path(sys.argv[1]))), Console())\n"
+        "from aimonk_bench.records import suite; from aimonk_bench.reporting import figures, summary, table\n"
+        "table.render(summary.summarize(suite.collect(Path(sys.argv[1]))), Console())\n"
         "heavy = {'torch', 'timm', 'pandas', 'matplotlib', 'sklearn', 'cv2'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
@@ -353,18 +358,18 @@ def test_heading_of_a_fallback_and_of_what_all_runs_share(tmp_path: Path) -> Non
         columns_of_run = fake_suite.columns("focal", name.split(" + ")[1])
         fake_suite.write_run(place, name, fake_suite.predictions(), run_columns=columns_of_run, n_listed=63)
     made = summarized(tmp_path)
-    assert heading.heading(made) == [
+    assert captions.heading(made) == [
         "comparison: 60 of 63 listed images, 4 attributes, 3 folds x 2 seeds",
         "tf_efficientnet_lite0 (fallback for resnet18), ImageNet weights, frozen",
         "loss focal, missing ignore, thresholds per_attribute_f1, lr=0.1",
     ]
-    assert list(heading.labels(made).values()) == ["uniform (base) *", "coverage"]
+    assert list(captions.row_names(made).values()) == ["uniform (base) *", "coverage"]
 
 
 def test_a_part_of_a_name_may_hold_the_separator(tmp_path: Path) -> None:
     parts = (("a + b", "x"), ("a + b", "y"))
     suite.write(tmp_path, suite.SuiteRecord("s", "f", "0", ("0", "1"), parts))
-    assert list(heading.labels(summarized(tmp_path)).values()) == ["x (base)", "y"]
+    assert list(captions.row_names(summarized(tmp_path)).values()) == ["x (base)", "y"]
 
 
 def test_backbones_that_differ_are_named_in_the_rows(tmp_path: Path) -> None:
@@ -377,13 +382,13 @@ def test_backbones_that_differ_are_named_in_the_rows(tmp_path: Path) -> None:
             place, name, fake_suite.predictions(folds=1, seeds=1), weights=weights, run_columns=columns_of_run
         )
     made = summarized(tmp_path)
-    assert heading.heading(made)[:4] == [
+    assert captions.heading(made)[:4] == [
         "comparison: 60 images, 4 attributes, hold-out 30 + 10 + 20, 1 seed",
         "several backbones, named in the rows, frozen",
         "tf_efficientnet_lite0 (fallback for resnet18), ImageNet weights, frozen",
         "dinov2, ImageNet weights, frozen, NON-COMMERCIAL (cc-by-nc-4.0)",
     ]
-    assert [label.removesuffix(" *") for label in heading.labels(made).values()] == [
+    assert [label.removesuffix(" *") for label in captions.row_names(made).values()] == [
         "resnet18 (fallback) (base)",
         "dinov2",
     ]
@@ -394,7 +399,7 @@ def test_the_heading_says_how_much_of_the_backbone_is_trained(tmp_path: Path) ->
     for place, name in zip(fake_suite.write_suite(tmp_path, names), names, strict=True):
         facts = fake_suite.WEIGHTS | {"freeze": name.removeprefix("freeze=")}
         fake_suite.write_run(place, name, fake_suite.predictions(), weights=facts)
-    assert heading.heading(summarized(tmp_path))[1].endswith("frozen or trained from layer4 on or trained end to end")
+    assert captions.heading(summarized(tmp_path))[1].endswith("frozen or trained from layer4 on or trained end to end")
 
 
 @pytest.mark.parametrize(
@@ -414,7 +419,7 @@ def test_heading_says_how_many_views_were_drawn(tmp_path: Path, views: tuple[obj
         fake_suite.write_run(place, place.name, fake_suite.predictions())
         if k is not None:
             data = json.loads((place / run.DATA).read_text())
-            run.write_data(place, data | {"views": k})
+            files.write_json(place / run.DATA, data | {"views": k})
     assert show(tmp_path, 200)[0] == f"comparison: 60 images, 4 attributes, 3 folds x 2 seeds{said}"
 
 
@@ -433,4 +438,4 @@ def test_markdown_has_every_run_and_attribute(celeba: Path) -> None:
     assert [row[0].strip().startswith("**") for row in rows[2:]] == [True] + [False] * (len(names) - 1)
     assert made.statistics
     assert text.endswith(f"\n\n**{made.statistics.verdict}**\n")
-    assert len(layout.everything(made, Detail()).columns) == 3 + len(CELEBA)
+    assert len(columns.everything(made, Detail()).columns) == 3 + len(CELEBA)

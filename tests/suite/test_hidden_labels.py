@@ -13,7 +13,7 @@ from small_suite import execute, no_progress, planned, rows_of
 
 from aimonk_bench import cli
 from aimonk_bench.config import loader
-from aimonk_bench.records import index
+from aimonk_bench.records import suite
 from aimonk_bench.suite import dataset, missingness, plan, runner, tasks
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.tables import TABLES
@@ -143,7 +143,7 @@ def test_a_suite_that_hides_in_several_ways_has_a_plot(hidden: dict[str, Path], 
 
 
 def test_the_plot_shows_the_scores_of_the_truth(hidden: dict[str, Path], workplace: Path) -> None:
-    points = missingness.scores(planned(workplace / "hide.yaml"), index.collect(workplace / "hide"))
+    points = missingness.scores(planned(workplace / "hide.yaml"), suite.collect(workplace / "hide"))
     assert [(point.mechanism, point.train_only, point.fraction) for point in points] == [
         *((None, False, 0.0), ("random", False, 0.5), ("random", True, 0.5)),
         *(("positives", False, 0.4), ("score", False, 0.4)),
@@ -157,7 +157,7 @@ def test_the_plot_shows_the_scores_of_the_truth(hidden: dict[str, Path], workpla
         assert point.f1 == pytest.approx(np.mean(f1), rel=1e-12)
     one = loader.load_suite(workplace / "hide.yaml", TABLES)
     one = dataclasses.replace(one, runs=one.runs[:2])
-    assert missingness.scores(plan.plan_suite(one), index.collect(workplace / "hide")) == []
+    assert missingness.scores(plan.plan_suite(one), suite.collect(workplace / "hide")) == []
 
 
 def test_a_broken_truth_is_a_usage_error(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

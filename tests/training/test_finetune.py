@@ -22,7 +22,7 @@ from aimonk_bench.data.images import decode
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.transforms import views
 from aimonk_bench.errors import RunFailed, UserError
-from aimonk_bench.records import index
+from aimonk_bench.records import suite
 from aimonk_bench.records.run import read_history
 from aimonk_bench.suite import plan
 from aimonk_bench.tables import TABLES
@@ -279,7 +279,7 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
     arguments = ["--set", "backbone.engine=torch", "--set", "split={scheme: holdout, val: 0.2, test: 0.2}"]
     arguments += ["--set", "train.seeds=1", "--quiet", "--out", str(tmp_path / "stored")]
     assert cli.main(["run", str(workplace / "fine.yaml"), *arguments]) == 0
-    stored = index.collect(tmp_path / "stored").finished[0]
+    stored = suite.collect(tmp_path / "stored").finished[0]
     config = loader.load(tmp_path / "stored" / "config.yaml", TABLES, ())
     planned = plan.plan_run(config)
     (planned_run,), labels = planned.runs, planned.dataset.listed.labels

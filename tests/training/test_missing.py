@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 
@@ -13,10 +14,10 @@ from aimonk_bench import registry
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Spec
-from aimonk_bench.training.entries import bind, check_options, declared, declares, takes
+from aimonk_bench.training.entries import bind, check_options, declared, declares
 from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.missing import MISSING, wants_teacher, weak_negative
-from aimonk_bench.training.objective import Objective, check_accumulation, check_combination, reduce
+from aimonk_bench.training.objective import BlockLoss, Objective, check_accumulation, check_combination, reduce
 from aimonk_bench.training.set_losses import SET_LOSSES
 
 SHAPE = (2, 9, 3)  # H, B, A
@@ -46,6 +47,11 @@ def draw(scale=1.0, dtype=torch.float64):
     targets, observed = torch.rand(SHAPE, generator=rng) < 0.5, torch.rand(SHAPE, generator=rng) < 0.6
     teacher = torch.rand(SHAPE, generator=rng, dtype=torch.float64)
     return logits.to(dtype), Labels(targets.to(dtype), observed), teacher.to(dtype)
+
+
+def block(labels):
+    """The labels of a block of one batch, [1, H, B, A]."""
+    return Labels(labels.targets[None], labels.observed[None])
 
 
 def with_junk(labels, junk):
@@ -188,8 +194,7 @@ def test_a_policy_declares_what_it_does(entry):
             assert all(map(torch.equal, alone[:2], fill[:2]))
     named = {"labels", "logits", "epoch", "positives", "negatives", "negative_loss", "teacher"}
     options = registry.options_model(policy).model_fields
-    assert [name for name in named | set(options) if takes(policy, name)]
-    assert set(policy.__code__.co_varnames[: policy.__code__.co_argcount]) <= named
+    assert set(inspect.signature(policy).parameters) <= named | set(options)
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -474,19 +479,39 @@ def test_a_weak_negative_of_a_single_attribute_needs_its_weight():
         weak_negative(Labels(one, one > 0), None, 1)
 
 
-def test_a_batch_is_cut_only_where_no_part_depends_on_the_others():
+def test_a_batch_is_cut_only_where_no_part_depends_on_the_others(monkeypatch):
+    @declares(labels_only=True, overrides=True)
+    def zero(labels, logits, epoch):
+        return labels.targets, torch.ones_like(labels.targets), torch.zeros_like(labels.targets)
+
+    monkeypatch.setitem(MISSING, "zero", zero)  # labels alone decide, but it is no loss of a target
     check_accumulation(Spec("zlpr"), Spec("splc"), 1)
-    cut = ["ignore", "negative", "weak_negative", "positive", "smooth_negative"]
+    fitting = [name for name, policy in MISSING.items() if declared(policy, "labels_only") and name != "zero"]
+    assert {"ignore", "negative", "smooth_negative"} <= set(fitting)
     for policy in MISSING:
-        if policy in cut:
+        if policy in fitting:
             check_accumulation(Spec("focal"), Spec(policy), 2)
             continue
-        with pytest.raises(
-            UserError, match=rf"found 2, expected 1 for focal \+ {policy}; .* missing: {', '.join(cut)}$"
-        ):
+        message = rf"found 2, expected 1 for focal \+ {policy}; .* missing: {', '.join(fitting)}$"
+        with pytest.raises(UserError, match=message):
             check_accumulation(Spec("focal"), Spec(policy), 2)
     with pytest.raises(UserError, match=r"expected 1 for zlpr \+ ignore"):
         check_accumulation(Spec("zlpr"), Spec("ignore"), 2)
+
+
+def test_a_policy_of_labels_alone_may_have_a_teacher(monkeypatch):
+    @declares(labels_only=True, soft_targets=True)
+    def taught(labels, logits, epoch, teacher):
+        return torch.where(labels.observed, labels.targets, teacher), torch.ones_like(teacher), None
+
+    monkeypatch.setitem(MISSING, "taught", taught)
+    logits, labels, teacher = draw()
+    losses = [
+        loss.grad(0, logits)
+        for policy in ("taught", "self_trained")
+        for loss in [BlockLoss(objective("focal", policy), block(labels), 1, teacher[None])]
+    ]
+    torch.testing.assert_close(*losses)
 
 
 def test_only_self_training_wants_a_teacher():

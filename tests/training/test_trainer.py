@@ -268,6 +268,16 @@ def test_stacked_is_separate_in_blocks_of_the_store(views, monkeypatch):
     assert not np.allclose(together.logits[0]["val"], run(data, recipe()).logits[0]["val"])
 
 
+@pytest.mark.parametrize("policy", ["ignore", "splc", "self_trained"])
+def test_the_size_of_a_block_of_steps_changes_nothing(policy, monkeypatch):
+    data, config = problem(views=3), recipe("pos_weight", policy, schedule="cosine", epochs=3)
+    whole = run(data, config)
+    monkeypatch.setattr(heads_trainer, "BLOCK_ELEMENTS", 1)
+    step_by_step = run(data, config)
+    for column, values in whole.history.items():
+        np.testing.assert_allclose(step_by_step.history[column], values, rtol=1e-12)
+
+
 def test_a_hold_out_is_one_fold():
     assert len(compare(problem(folds=1), recipe("focal", select="average_precision", epochs=4)).logits) == 1
 

@@ -8,9 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from aimonk_bench.evaluation.audit import Audit
+from aimonk_bench.evaluation.audit import Audit, conflicts
 from aimonk_bench.evaluation.duplicates import FEWEST_PAIRS, NEAR, copies, cut_chance
-from aimonk_bench.evaluation.label_counts import conflicts
 from aimonk_bench.evaluation.missing_dependence import LEVEL, Dependence
 from aimonk_bench.evaluation.verdict import listed
 from aimonk_bench.reporting.words import count, number, p_value

@@ -7,7 +7,7 @@ import dataclasses
 import oracles
 
 from aimonk_bench.evaluation.thresholds import ThresholdNote
-from aimonk_bench.reporting.notes import threshold_notes
+from aimonk_bench.reporting.words import threshold_notes
 
 
 def test_folds_that_share_a_note_are_named_in_one_line() -> None:

@@ -1,1 +1,0 @@
-"""The audit of a data set: what a reader should know, how a terminal shows it, and everything as JSON."""
