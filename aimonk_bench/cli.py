@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,12 +15,10 @@ import typer
 
 from aimonk_bench import __version__
 from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.suite.clock import Clock
 
 if TYPE_CHECKING:
-    from aimonk_bench.console import Progress
     from aimonk_bench.records.suite import Collection
-    from aimonk_bench.suite.clock import Clock
-    from aimonk_bench.suite.plan import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +26,19 @@ DONE, FAILED, WRONG, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     name="aimonk-bench",
-    help="Benchmark recipes for partly labelled, skewed, multi-label images.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 data = typer.Typer(help="Prepare a data set.", no_args_is_help=True)
 app.add_typer(data, name="data")
+
+
+def _log_to_stderr(quiet: bool) -> None:
+    from aimonk_bench.console import set_up_logging
+
+    set_up_logging(quiet=quiet)
+
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
 Overrides = Annotated[
@@ -44,7 +47,7 @@ Overrides = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write; default experiments/<name>.")]
 Top = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Show the N best runs; csv and json have all.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Only the result, warnings and errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", callback=_log_to_stderr, help="Only the result, warnings and errors.")]
 NewFolder = Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")]
 KINDS = ("backbones", "losses", "missing", "samplers", "thresholds", "optimizers", "schedules", "importers")
 
@@ -62,6 +65,7 @@ def program(
     ] = False,
 ) -> None:
     """Benchmark recipes for partly labelled, skewed, multi-label images."""
+    _log_to_stderr(quiet=False)
 
 
 @app.command()
@@ -69,14 +73,7 @@ def run(
     context: typer.Context, config: ConfigFile, overrides: Overrides = None, out: Out = None, quiet: Quiet = False
 ) -> None:
     """Run one experiment and print its table."""
-    from aimonk_bench.config import loader
-    from aimonk_bench.suite import plan, runner
-    from aimonk_bench.tables import TABLES
-
-    clock = _begin(context, quiet)
-    with clock("plan"):
-        planned = plan.plan_run(loader.load(config, TABLES, overrides or ()))
-    _execute(runner.execute_run, planned, out, clock, quiet=quiet)
+    _execute(context.obj, "run", config, overrides, out)
 
 
 @app.command()
@@ -89,48 +86,40 @@ def suite(
     quiet: Quiet = False,
 ) -> None:
     """Run every combination of a suite and print the table; finished runs are not run again."""
-    from aimonk_bench.config import loader
-    from aimonk_bench.suite import plan, runner
-    from aimonk_bench.tables import TABLES
-
-    clock = _begin(context, quiet)
-    with clock("plan"):
-        planned = plan.plan_suite(loader.load_suite(config, TABLES, overrides or ()))
-    collection = _execute(runner.execute_suite, planned, out, clock, quiet=quiet, top=top)
+    collection = _execute(context.obj, "suite", config, overrides, out, top)
     if collection.failed:
         raise typer.Exit(SOME_FAILED if collection.finished else FAILED)
 
 
-def _begin(context: typer.Context, quiet: bool) -> Clock:
-    from aimonk_bench.console import set_up_logging
-    from aimonk_bench.suite.clock import Clock
-
-    set_up_logging(quiet=quiet)
-    return Clock(context.obj)
-
-
 def _execute(
-    execute: Callable[[Plan, Path, Clock, Progress], None],
-    plan: Plan,
-    out: Path | None,
     clock: Clock,
-    *,
-    quiet: bool,
+    verb: Literal["run", "suite"],
+    config: Path,
+    overrides: list[str] | None,
+    out: Path | None,
     top: int = 20,
 ) -> Collection:
-    """Execute a plan, print its table, and report where the seconds went."""
+    """Plan and execute a YAML file, print its table, and report where the seconds went."""
+    from aimonk_bench.config import loader
     from aimonk_bench.console import Progress
     from aimonk_bench.records import suite as suites
-    from aimonk_bench.suite.runner import write_seconds
+    from aimonk_bench.suite import plan, runner
+    from aimonk_bench.tables import TABLES
 
-    folder = out or Path("experiments") / plan.name
-    with Progress(quiet=quiet) as progress:
-        execute(plan, folder, clock, progress)
+    with clock("plan"):
+        if verb == "run":
+            planned = plan.plan_run(loader.load(config, TABLES, overrides or ()))
+        else:
+            planned = plan.plan_suite(loader.load_suite(config, TABLES, overrides or ()))
+    folder = out or Path("experiments") / planned.name
+    execute = runner.execute_run if verb == "run" else runner.execute_suite
+    with Progress() as progress:
+        execute(planned, folder, clock, progress)
     with clock("statistics"):
         collection = suites.collect(folder)
         _print_table(collection, top)
     logger.info("results in %s", folder)
-    write_seconds(folder, clock)
+    runner.write_seconds(folder, clock)
     return collection
 
 
@@ -159,11 +148,9 @@ def table(
 @app.command()
 def validate(config: ConfigFile, overrides: Overrides = None) -> None:
     """Check the config, the labels and that every listed image exists; print what would run."""
-    from aimonk_bench.console import set_up_logging
     from aimonk_bench.suite import plan
     from aimonk_bench.tables import TABLES
 
-    set_up_logging(quiet=False)
     print(plan.preview(config, TABLES, overrides or ()))
 
 
@@ -179,14 +166,13 @@ def audit(
     """Find problems in the labels and images of an experiment or suite, before anything is trained."""
     from rich.console import Console
 
-    from aimonk_bench.console import Progress, set_up_logging
+    from aimonk_bench.console import Progress
     from aimonk_bench.records.files import dumps
     from aimonk_bench.reporting import audit as report
     from aimonk_bench.suite import inspection
     from aimonk_bench.tables import TABLES
 
-    set_up_logging(quiet=quiet)
-    with Progress(quiet=quiet) as progress:
+    with Progress() as progress:
         findings = inspection.inspect(inspection.configured(config, TABLES, overrides or ()), progress)
     if form == "rich":
         report.render(findings, Console())
@@ -262,10 +248,8 @@ def synthetic(
     label_noise: Annotated[float, typer.Option(help="Share of the labels that are wrong.")] = 0.0,
 ) -> None:
     """Make a data set: images with clutter, labels.txt, and truth.csv with the labels behind every NA."""
-    from aimonk_bench.console import set_up_logging
     from aimonk_bench.data import synthetic as generator
 
-    set_up_logging(quiet=False)
     generator.write(
         out,
         images=images,
@@ -281,10 +265,8 @@ def synthetic(
 @data.command()
 def elpv(out: NewFolder) -> None:
     """Write the solar cells of the package elpv-dataset (CC BY-NC-SA 4.0) as images and label files."""
-    from aimonk_bench.console import set_up_logging
     from aimonk_bench.data import elpv as importer
 
-    set_up_logging(quiet=False)
     importer.write(out)
 
 
@@ -304,7 +286,7 @@ def main(argv: Sequence[str], began: float | None = None) -> int:
         began: when the process did, by `time.perf_counter`; default now.
     """
     try:
-        app(args=list(argv), prog_name="aimonk-bench", obj=time.perf_counter() if began is None else began)
+        app(args=list(argv), prog_name="aimonk-bench", obj=Clock(began))
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else DONE
         if code == INTERRUPTED:

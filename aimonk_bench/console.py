@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -43,14 +42,13 @@ class _Stderr(logging.Handler):
 
 
 class Progress:
-    """A callback ``(phase, done, total)``: a bar on a terminal, else a line every ten seconds, nothing when quiet.
+    """A callback ``(phase, done, total)``: a bar on a terminal, else a line every ten seconds.
 
-    Args:
-        quiet: report nothing.
+    It reports nothing where information is not logged.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
+    def __init__(self) -> None:
+        self._quiet = not logger.isEnabledFor(logging.INFO)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bars = Bars(  # off a terminal they are not shown and only measure the pace
             *columns,
@@ -67,9 +65,7 @@ class Progress:
             self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._bars.live.is_started:
             self._bars.stop()
 

@@ -8,11 +8,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from typing import Literal
 
 from aimonk_bench.errors import UserError
-from aimonk_bench.records.environment import PACKAGES, cores
+from aimonk_bench.records.environment import PACKAGES, cores, version
 
 MORE_PACKAGES = ("pandas", "matplotlib", "rich", "pydantic", "typer")  # that no ``environment.json`` names
 OLDEST_OPENCV = (4, 12)  # older releases return the pixels of another image for truncated JPEGs
@@ -54,17 +53,17 @@ def _packages() -> Iterator[Finding]:
     usable = f"{cores()} of {os.cpu_count()} cores usable"
     yield Finding("ok", f"Python {platform.python_version()} on {platform.platform()}, {usable}")
     for name in (*PACKAGES, *MORE_PACKAGES):
-        if version := _version(name):
-            yield Finding("ok", f"{name} {version}")
+        if number := version(name):
+            yield Finding("ok", f"{name} {number}")
         elif not name.startswith("opencv"):
             yield Finding("problem", f"{name} is not installed; fix: pip install -c constraints.txt -e .")
 
 
 def _opencv() -> Iterator[Finding]:
-    owners = {name: version for name in PACKAGES if name.startswith("opencv") and (version := _version(name))}
+    owners = {name: number for name in PACKAGES if name.startswith("opencv") and (number := version(name))}
     uninstall = f"pip uninstall -y {' '.join(owners)}"
     if len(set(owners.values())) > 1:
-        both = " and ".join(f"{name} {version}" for name, version in owners.items())
+        both = " and ".join(f"{name} {number}" for name, number in owners.items())
         newest = max(owners.values(), key=_numbers)
         install = f"pip install opencv-python=={newest} opencv-python-headless=={newest}"
         text = f"{both} share the folder cv2/, and the last one written replaces the other"
@@ -117,12 +116,5 @@ def _weights(backbone: str) -> Iterator[Finding]:
     yield Finding("ok", f"weights of {resolved.name}: {resolved.source}, {resolved.file}")
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())

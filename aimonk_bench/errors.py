@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 
 class UserError(Exception):
@@ -22,6 +22,22 @@ class UserError(Exception):
         shown = self.problems if self.limit is None else self.problems[: self.limit]
         more = len(self.problems) - len(shown)
         return "\n".join([*shown, f"... and {more} more ({len(self.problems)} problems in all)"] if more else shown)
+
+
+def check_all(checks: Iterable[Callable[[], object]]) -> None:
+    """Run every check.
+
+    Raises:
+        UserError: checks raised it; it holds the problems of all of them, each once.
+    """
+    problems: list[str] = []
+    for check in checks:
+        try:
+            check()
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(list(dict.fromkeys(problems)))
 
 
 class RunFailed(Exception):

@@ -252,9 +252,9 @@ def test_doctor_finds_opencv_packages_that_overwrote_each_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     versions = {"opencv-python": "5.0.0.93", "opencv-python-headless": "4.13.0.92", "timm": None, "pandas": None}
-    real = doctor._version
+    real = doctor.version
     monkeypatch.setattr(
-        doctor, "_version", lambda name: versions.get(name, real(name)) if name in versions else real(name)
+        doctor, "version", lambda name: versions.get(name, real(name)) if name in versions else real(name)
     )
     assert run("doctor") == 1
     printed = capsys.readouterr().out
@@ -320,7 +320,7 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
     now = 0.0
     monkeypatch.setattr(console.time, "monotonic", lambda: now)
     console.set_up_logging(quiet=False)
-    with console.Progress(quiet=False) as progress:
+    with console.Progress() as progress:
         for done in range(1, 31):
             now += 1.0
             progress("encode", done * 50, 1500)
@@ -329,7 +329,7 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
         "encode: 1000 of 1500 images, 50/s, 10 s left",
         "encode: 1500 of 1500 images, 50/s, 0 s left",
     ]
-    with console.Progress(quiet=False) as progress:
+    with console.Progress() as progress:
         for done in range(3):
             now += 45.0
             progress("train", done, 96)
@@ -338,7 +338,8 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
         "train: 1 of 96 epochs",
         "train: 2 of 96 epochs, 0.022/s, 4230 s left",
     ]
-    with console.Progress(quiet=True) as progress:
+    console.set_up_logging(quiet=True)
+    with console.Progress() as progress:
         now += 100.0
         progress("encode", 1, 2)
     assert capsys.readouterr().err == ""
@@ -346,7 +347,8 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
 
 def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with console.Progress(quiet=False) as progress:
+    console.set_up_logging(quiet=False)
+    with console.Progress() as progress:
         for phase in ("encode", "train"):
             for done in range(3):
                 progress(phase, done, 2)

@@ -65,12 +65,8 @@ def entry(name: str) -> Entry:
     Raises:
         UserError: neither the catalog nor timm has this name.
     """
-    if name in CATALOG:
-        return CATALOG[name]
-    for candidate in CATALOG.values():
-        if name == candidate.timm:
-            return candidate
-    return _ask_timm(name)
+    by_timm_name = {facts.timm: facts for facts in CATALOG.values()}
+    return CATALOG.get(name) or by_timm_name.get(name) or _ask_timm(name)
 
 
 def exists(name: str) -> bool:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PARITY = 1e-3  # largest accepted difference between the engines, relative to the largest feature
-SLOWER = "%s: encoding with torch, several times slower: %s"
 BATCH_SIZE = {"cpu": 8, "cuda": 64}  # larger batches do not fit the caches of a CPU
 DRIVERS = ("cuda", "nvcuda", "amdhip64")  # of NVIDIA on Linux and Windows, of AMD
 Engine = Literal["torch", "onnxruntime"]
@@ -257,34 +256,37 @@ def open_encoder(spec: EncoderSpec, folder: Path, images: np.ndarray) -> Encoder
 
     logger.info("building %s (%s)", spec.weights.name, spec.weights.file or spec.weights.sha256)
     layers = network.build(spec.weights, spec.size, spec.freeze)
+    device = spec.device if spec.preferred_engine == "torch" else "cpu"
+    by_torch = Encoder(torch_run(layers, device), spec.batch_size)
     if record is None:
-        record = _choose_engine(spec, layers, model, images[: spec.batch_size])
+        record = _choose_engine(spec, layers, by_torch, model, images[: spec.batch_size])
         write_json(folder / "encoder.json", asdict(record))
     elif record.engine == "onnxruntime":
-        network.export(layers, model, _shape(spec))
+        network.export(layers, model, spec.batch_size, spec.size)
     if record.engine == "onnxruntime":
         return Encoder(onnx_run(model), spec.batch_size)
     if record.reason is not None:
-        logger.warning(SLOWER, spec.weights.name, record.reason)
-    return _torch_encoder(spec, layers)
+        logger.warning("%s: encoding with torch, several times slower: %s", spec.weights.name, record.reason)
+    return by_torch
 
 
-def _choose_engine(spec: EncoderSpec, layers: FrozenLayers, model: Path, images: np.ndarray) -> Record:
-    """Export the network and compare onnxruntime with torch, where onnxruntime is preferred; else choose torch."""
+def _choose_engine(
+    spec: EncoderSpec, layers: FrozenLayers, by_torch: Encoder, model: Path, images: np.ndarray
+) -> Record:
+    """Export the layers and compare onnxruntime with torch, where onnxruntime is preferred; else choose torch."""
     from aimonk_bench.backbones import network
 
-    expected = _torch_encoder(spec, layers)(images)
+    expected = by_torch(images)
     if not np.isfinite(expected).all():
         raise RunFailed(f"{spec.weights.name}: features of the first images are not finite")
     if spec.preferred_engine == "torch":
         return Record(spec.identity, "torch", expected.shape[1], None, None)
     parity = reason = None
     try:
-        network.export(layers, model, _shape(spec))
-        difference = disagreement(expected, Encoder(onnx_run(model), spec.batch_size)(images))
-        parity = difference if np.isfinite(difference) else None
-        if difference > PARITY:
-            reason = f"onnxruntime differs from torch by {difference:.1e} of the largest feature, at most {PARITY:g}"
+        network.export(layers, model, spec.batch_size, spec.size)
+        parity = disagreement(expected, Encoder(onnx_run(model), spec.batch_size)(images))
+        if not parity <= PARITY:
+            reason = f"onnxruntime differs from torch by {parity:.1e} of the largest feature, at most {PARITY:g}"
     except Exception as error:  # exporter and engine raise nearly anything for a network that they do not support
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if reason is not None and spec.engine == "onnxruntime":
@@ -292,22 +294,16 @@ def _choose_engine(spec: EncoderSpec, layers: FrozenLayers, model: Path, images:
     return Record(spec.identity, "torch" if reason else "onnxruntime", expected.shape[1], parity, reason)
 
 
-def _shape(spec: EncoderSpec) -> tuple[int, int, int, int]:
-    return (spec.batch_size, spec.size, spec.size, 3)
-
-
 def disagreement(expected: np.ndarray, features: np.ndarray) -> float:
-    """max|a - b| / max|a|; infinite where it is not a number or the shapes differ."""
+    """max|a - b| / max|a|; NaN where it is not a finite number.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
     if expected.shape != features.shape:
-        return float("inf")
+        raise ValueError(f"found features {features.shape}, expected {expected.shape}")
     largest, difference = float(np.abs(expected).max()), float(np.abs(expected - features).max())
-    return difference / max(largest, sys.float_info.min) if np.isfinite(difference) else float("inf")
-
-
-def _torch_encoder(spec: EncoderSpec, layers: FrozenLayers) -> Encoder:
-    """An encoder by torch, on ``spec.device`` where torch is preferred, else on the CPU."""
-    device = spec.device if spec.preferred_engine == "torch" else "cpu"
-    return Encoder(torch_run(layers, device), spec.batch_size)
+    return difference / max(largest, sys.float_info.min) if np.isfinite(difference) else float("nan")
 
 
 def torch_run(layers: FrozenLayers, device: str) -> Run:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import filelock
@@ -59,6 +60,15 @@ class FeatureMatrix:
     index: np.ndarray
     bad: list[tuple[int, str]]
     engine: Engine
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: it maps the file of rows again, which is never copied."""
+        assert isinstance(self.rows, np.memmap)
+        return {**vars(self), "rows": (self.rows.filename, self.rows.dtype, self.rows.shape)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        file, dtype, shape = state["rows"]
+        vars(self).update(state, rows=np.memmap(file, dtype, "r", shape=shape))
 
 
 class FeatureStore:

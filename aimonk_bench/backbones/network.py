@@ -266,8 +266,8 @@ def _renamed(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {our_name: theirs[their_name] for our_name, their_name in pairs}
 
 
-def export(layers: FrozenLayers, file: Path, shape: tuple[int, ...]) -> None:
-    """Write the frozen layers as ONNX for batches of exactly ``shape``, [B, H, W, 3].
+def export(layers: FrozenLayers, file: Path, batch_size: int, size: int) -> None:
+    """Write the frozen layers as ONNX for batches of exactly [batch_size, size, size, 3].
 
     With fixed dimensions, paddings are constants, which onnxruntime fuses into convolutions.
     """
@@ -276,7 +276,7 @@ def export(layers: FrozenLayers, file: Path, shape: tuple[int, ...]) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         # timm's assertions on the shape hold, because the shape is fixed.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        example = torch.zeros(shape, dtype=torch.uint8)
+        example = torch.zeros((batch_size, size, size, 3), dtype=torch.uint8)
         torch.onnx.export(
             layers, (example,), partial, dynamo=False, opset_version=18, input_names=[INPUT], output_names=[OUTPUT]
         )

@@ -42,8 +42,7 @@ class Weights:
         source: where the file is from; ``none`` means timm's own initialisation under seed 0.
         file: None for source ``none``.
         sha256: of the file (hex), else ``none, seed 0`` or ``unavailable``.
-        licence: None where none is stated.
-        entry: facts about the backbone ``name``.
+        entry: facts about the backbone ``name``, with the licence of these weights, None where none is stated.
     """
 
     name: str
@@ -51,13 +50,7 @@ class Weights:
     source: Source
     file: Path | None
     sha256: str
-    licence: str | None
     entry: Entry
-
-    @property
-    def non_commercial(self) -> bool:
-        """Whether the licence forbids commercial use."""
-        return replace(self.entry, licence=self.licence).non_commercial
 
 
 class WeightsUnavailable(UserError):
@@ -96,8 +89,9 @@ def resolve(backbone: BackboneConfig) -> Weights:
             logger.warning("using the declared fallback %s instead of %s (%s)", weights.name, backbone.name, reason)
     if weights is None:
         raise _unavailable(backbone, tried)
-    if weights.non_commercial:
-        logger.warning("%s: the licence of these weights, %s, forbids commercial use", weights.name, weights.licence)
+    if weights.entry.non_commercial:
+        licence = weights.entry.licence
+        logger.warning("%s: the licence of these weights, %s, forbids commercial use", weights.name, licence)
     return weights
 
 
@@ -110,7 +104,7 @@ def _unavailable(backbone: BackboneConfig, tried: list[str]) -> WeightsUnavailab
         "package:NAME, or none (untrained)"
     )
     head = f"backbone.weights: {backbone.weights} cannot be had for {backbone.name}"
-    placeholder = Weights(backbone.name, backbone.name, "unavailable", None, "unavailable", None, entry)
+    placeholder = Weights(backbone.name, backbone.name, "unavailable", None, "unavailable", entry)
     return WeightsUnavailable([head, *(f"tried {line}" for line in tried), choices], placeholder)
 
 
@@ -118,13 +112,13 @@ def _find(name: str, kind: str, tried: list[str]) -> Weights | None:
     """The weights ``kind`` of backbone ``name``; None where no source has them, after adding reasons to ``tried``."""
     entry = catalog.entry(name)
     if kind == "none":
-        return Weights(name, name, "none", None, "none, seed 0", None, entry)
+        return Weights(name, name, "none", None, "none, seed 0", replace(entry, licence=None))
     for source, search in _sources(kind, entry).items():
         try:
             file, licence = search()
             with file.open("rb") as content:
                 sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-            return Weights(name, name, source, file, sha256, licence, entry)
+            return Weights(name, name, source, file, sha256, replace(entry, licence=licence))
         except (_Absent, OSError) as error:
             tried.append(f"{name}, {source}: {error}")
     return None
@@ -209,11 +203,10 @@ def _from_hub(repository: str) -> Path:
     for name in HUB_FILES:
         try:
             return Path(hf_hub_download(repository, name))
-        except errors.LocalEntryNotFoundError as error:  # a subclass of the next one: the connection broke off
-            raise _Absent(f"{address}: {type(error).__name__}: {error}") from error
-        except errors.EntryNotFoundError:
-            continue
         except Exception as error:  # of huggingface_hub, of the disk, and of the HTTP library, which differs by version
+            broken_off = isinstance(error, errors.LocalEntryNotFoundError)  # a subclass of EntryNotFoundError
+            if isinstance(error, errors.EntryNotFoundError) and not broken_off:
+                continue
             raise _Absent(f"{address}: {type(error).__name__}: {error}") from error
     raise _Absent(f"{address} holds neither {' nor '.join(HUB_FILES)}")
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.data.splits import Fold
 from aimonk_bench.evaluation import metrics
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import environment
@@ -20,15 +19,15 @@ from aimonk_bench.suite.plan import PlannedRun
 from aimonk_bench.training.outcome import Trained
 
 
-def predictions(
-    trained: Trained, dataset: EncodedDataset, labels: SplitLabels, folds: Sequence[Fold], seeds: Sequence[int]
-) -> Predictions:
+def predictions(trained: Trained, dataset: EncodedDataset, labels: SplitLabels, seeds: Sequence[int]) -> Predictions:
     """The logits of all folds as one table: a row per (fold, split, image), in label-file order within a part."""
-    parts = [(number, part, getattr(fold, part)) for number, fold in enumerate(folds) for part in ("val", "test")]
+    parts = [
+        (number, part, getattr(fold, part)) for number, fold in enumerate(labels.folds) for part in ("val", "test")
+    ]
     rows = np.concatenate([part_rows for _, _, part_rows in parts])
     sizes = [len(part_rows) for _, _, part_rows in parts]
     observed = np.concatenate([getattr(labels, part).observed[part_rows] for _, part, part_rows in parts])
-    counts = [labels.train[fold.train].counts() for fold in folds]  # positives and negatives [A]
+    counts = [labels.train[fold.train].counts() for fold in labels.folds]  # positives and negatives [A]
     return Predictions(
         logits=np.concatenate([trained.logits[number][part] for number, part, _ in parts], axis=1),
         labels=Labels.of(dataset.labels.targets[rows], observed, dataset.labels.attributes),
@@ -43,9 +42,7 @@ def predictions(
     )
 
 
-def data_json(
-    planned: PlannedRun, dataset: EncodedDataset, labels: SplitLabels, folds: Sequence[Fold], trained: Trained
-) -> dict[str, Any]:
+def data_json(planned: PlannedRun, dataset: EncodedDataset, labels: SplitLabels, trained: Trained) -> dict[str, Any]:
     """The content of ``data.json``."""
     attributes = dataset.labels.attributes
     positive, negative = dataset.labels.counts()
@@ -64,7 +61,7 @@ def data_json(
         "n_used": len(dataset.labels),
         "skipped": [asdict(item) for item in dataset.skipped],
         "fingerprint": dataset.fingerprint,
-        "folds": [{part: len(getattr(fold, part)) for part in ("train", "val", "test")} for fold in folds],
+        "folds": [{part: len(getattr(fold, part)) for part in ("train", "val", "test")} for fold in labels.folds],
         "views": planned.config.transform.views,
         "n_groups": len(np.unique(dataset.groups)),
         **{name: dict(zip(attributes, values, strict=True)) for name, values in by_attribute.items()},
@@ -88,8 +85,8 @@ def environment_json(planned: PlannedRun, engine: str) -> dict[str, Any]:
         "source": weights.source,
         "file": weights.file and str(weights.file),
         "sha256": weights.sha256,
-        "licence": weights.licence,
-        "non_commercial": weights.non_commercial,
+        "licence": weights.entry.licence,
+        "non_commercial": weights.entry.non_commercial,
         "freeze": planned.encoder.freeze,
     }
     return environment.environment(facts, engine, pick_device(planned.config.train.device))

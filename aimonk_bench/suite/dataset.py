@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -23,21 +22,26 @@ HIDING = 0x4849  # second word of the seed of hiding: other random numbers than 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The rows of a label file and the image file of each.
+    """N listed images and their labels, in label-file order.
 
     Attributes:
-        listed: the N rows of the label file.
-        images: [N] None where the image is missing.
-        skipped: those missing images.
-        fingerprint: hex digest of ids, observed targets, image hashes and the truth, where there is one.
+        listed: the rows of the label file that belong to the images.
+        images: [N] their files.
+        skipped: listed images that are left out.
+        fingerprint: hex digest of all listed ids, observed targets and image hashes, and of the truth if there is one.
         truth: [N, A], observed where the truth file states the label; None without such a file.
     """
 
     listed: LabelFile
-    images: list[ImageFile | None]
+    images: list[ImageFile]
     skipped: list[Skipped]
     fingerprint: str
     truth: Labels | None
+
+    @property
+    def labels(self) -> Labels:
+        """The labels [N, A]."""
+        return self.listed.labels
 
 
 def locate(data: DataConfig, listed: LabelFile) -> Dataset:
@@ -47,51 +51,42 @@ def locate(data: DataConfig, listed: LabelFile) -> Dataset:
         UserError: images are missing and not to be skipped, or the truth is wrong.
     """
     truth = label_file.load_truth(data, listed)
-    images, skipped = image_files.locate(listed, data.images, data.on_bad_image)
-    return Dataset(listed, images, skipped, image_files.fingerprint(listed, images, truth), truth)
+    files, skipped = image_files.locate(listed, data.images, data.on_bad_image)
+    fingerprint = image_files.fingerprint(listed, files, truth)
+    present = np.flatnonzero([file is not None for file in files])
+    images = [file for file in files if file is not None]
+    return Dataset(listed.subset(present), images, skipped, fingerprint, None if truth is None else truth[present])
 
 
 @dataclass(frozen=True, eq=False)
 class SplitLabels:
-    """The labels [N, A] as the training, validation and test rows of every fold show them.
+    """The folds of a split, and the labels [N, A] as training, validation and test rows of every fold show them.
 
     Targets are the same in all three; what is hidden from training is not observed in ``train``, and in ``val`` only if
     it is hidden from validation too. Test rows show every label.
     """
 
+    folds: list[Fold]
     train: Labels
     val: Labels
     test: Labels
 
 
 @dataclass(frozen=True, eq=False)
-class EncodedDataset:
-    """The N images that can be used, in label-file order, and their features.
+class EncodedDataset(Dataset):
+    """A data set whose N images can be decoded, and their features.
 
     Attributes:
-        listed: their rows of the label file.
         groups: [N] group numbers; a split never cuts a group.
-        skipped: listed images that are left out.
-        fingerprint: of the whole data set.
         stored: output of the frozen layers, index [V, N].
         pooled: pooled features of the pretrained network; the same matrix if all its layers are frozen.
-        truth: [N, A], observed where the truth file states the label; None without such a file.
     """
 
-    listed: LabelFile
     groups: np.ndarray
-    skipped: list[Skipped]
-    fingerprint: str
     stored: FeatureMatrix
     pooled: FeatureMatrix
-    truth: Labels | None
     _splits: dict[Holdout | KFold, list[Fold]] = field(default_factory=dict)
     _probes: dict[tuple[int, bytes], np.ndarray] = field(default_factory=dict)
-
-    @property
-    def labels(self) -> Labels:
-        """The labels [N, A]."""
-        return self.listed.labels
 
     def folds(self, scheme: Holdout | KFold) -> list[Fold]:
         """The folds of a split, computed once.
@@ -103,16 +98,19 @@ class EncodedDataset:
             self._splits[scheme] = splits.split(scheme, self.labels, self.groups)
         return self._splits[scheme]
 
-    def split_labels(self, hiding: HideConfig | None, folds: Sequence[Fold]) -> SplitLabels:
-        """The labels that each part of a split shows.
+    def split_labels(self, scheme: Holdout | KFold, hiding: HideConfig | None) -> SplitLabels:
+        """The folds of a split, and the labels that each of its parts shows.
 
         What is hidden does not depend on the split, except under the mechanism ``score``: there a label of a test row
         must not reach the training rows of its fold through the probe's scores, and so through what is hidden. The
         probe is therefore fitted on one test part at a time, and in a hold-out on all rows that are not tested.
+
+        Raises:
+            UserError: the split is impossible.
         """
-        labels = self.labels
+        folds, labels = self.folds(scheme), self.labels
         if hiding is None:
-            return SplitLabels(labels, labels, labels)
+            return SplitLabels(folds, labels, labels, labels)
         everything = np.arange(len(labels))
         parts = [everything]
         if hiding.mechanism == "score":
@@ -124,7 +122,7 @@ class EncodedDataset:
             scores = self._probe(rows, hiding.seed) if hiding.mechanism == "score" else None
             hidden[rows] = hide(hiding.mechanism, hiding.fraction, labels[rows], scores, rng)
         visible = labels.masked(~hidden)
-        return SplitLabels(train=visible, val=labels if hiding.rows == "train" else visible, test=labels)
+        return SplitLabels(folds, train=visible, val=labels if hiding.rows == "train" else visible, test=labels)
 
     def features(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Pooled features float32 [R, D] of the unaugmented images, by default of all N."""

@@ -1,6 +1,6 @@
-"""Where tasks run: in the driver's process or in worker processes.
+"""Where tasks run: in the driver's process or in worker processes. The result of a task does not depend on where.
 
-Every executor is a `concurrent.futures.Executor`. The results of a task do not depend on where it runs.
+A run is a generator of tasks. It goes on with the future of a task when the task is done.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import signal
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,25 +26,26 @@ logger = logging.getLogger(__name__)
 
 Name = Literal["auto", "serial", "processes"]
 Stage = Literal["train", "score"]
-DONE = {"train": "trained", "score": "scored"}
 WORTHWHILE = 8  # runs from which `auto` starts a scoring worker, whose start takes as long as scoring some of them
 AHEAD = 4  # tasks that may wait for the scoring worker; their predictions are in memory
 
 
-class Serial(Executor):
-    """Runs a task in this process, while it is submitted."""
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A part of a run that can be done in another process.
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """A future that is done."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+    Attributes:
+        stage: what is done.
+        run: the name of the run, for messages.
+        function: without arguments; it can be pickled, and its result has `seconds`: phase -> seconds.
+    """
+
+    stage: Stage
+    run: str
+    function: Callable[[], Any]
 
 
-SERIAL = Serial()
+Run = Generator[Task, Future[Any], None]
 
 
 class Workers(ProcessPoolExecutor):
@@ -65,8 +66,12 @@ class Workers(ProcessPoolExecutor):
         Raises:
             BrokenProcessPool: a worker has died.
         """
-        with _main_module_hidden():
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")  # a worker would import a script without a guard again
+        try:
             return super().submit(fn, *args, **kwargs)
+        finally:
+            sys.modules["__main__"] = main
 
     def kill(self) -> None:
         """End the workers at once; the futures of their tasks raise `BrokenProcessPool`."""
@@ -76,22 +81,16 @@ class Workers(ProcessPoolExecutor):
     def __exit__(self, kind: type[BaseException] | None, *details: Any) -> None:
         if kind is not None:
             self.kill()
-        try:
-            super().__exit__(kind, *details)
-        except BaseException:  # Ctrl-C while waiting
-            self.kill()
-            raise
+        super().__exit__(kind, *details)
 
 
 def _set_up_worker() -> None:
-    """What a worker does first: it imports what every scoring needs, too, while nothing waits for it."""
+    """What a worker does first, while nothing waits for it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver gets it too, and decides what is still wanted
     threading.Thread(target=_end_with_driver, daemon=True).start()
-    import scipy.special  # noqa: F401
-    from matplotlib.backends import backend_agg  # noqa: F401
     from threadpoolctl import threadpool_limits
 
-    from aimonk_bench.suite import tasks  # noqa: F401
+    from aimonk_bench.suite import tasks  # noqa: F401  # takes a second
 
     threadpool_limits(1, user_api="blas")  # further threads would wait for those of the other processes
 
@@ -103,122 +102,96 @@ def _end_with_driver() -> None:
     os._exit(1)
 
 
-@contextlib.contextmanager
-def _main_module_hidden() -> Iterator[None]:
-    """Keep a worker that is spawned from importing the main module again: a script may have no ``__main__`` guard."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-Task = Callable[[], Any]  # its result has `seconds`: phase -> seconds
-Then = Callable[[Future[Any]], None]
-
-
-@dataclass(frozen=True, eq=False)
-class _Call:
-    """A task in flight.
-
-    Attributes:
-        label: names the run in messages.
-        then: receives the future when it is done.
-    """
-
-    stage: Stage
-    label: str
-    task: Task
-    then: Then
-    future: Future[Any]
-
-
 class TaskQueue:
-    """The tasks in flight, and what the driver does with the result of each.
+    """Takes runs from task to task; tasks of several runs may be in flight.
 
     Time that the driver spends on a task or waits for it is counted in the phase called like its stage.
 
     Args:
         clock: of the driver.
-        train: the executor of trainings.
-        score: the executor of scorings.
+        workers: stage -> the processes that do its tasks; tasks of other stages are done in this process.
         limit: tasks in flight; their data is in memory.
     """
 
-    def __init__(self, clock: Clock, train: Executor = SERIAL, score: Executor = SERIAL, limit: int = AHEAD) -> None:
-        self._clock, self._limit = clock, limit
-        self._executors: dict[Stage, Executor] = {"train": train, "score": score}
-        self._calls: list[_Call] = []
+    def __init__(self, clock: Clock, workers: Mapping[Stage, Workers], limit: int = AHEAD) -> None:
+        self._clock, self._workers, self._limit = clock, workers, limit
+        self._in_flight: list[tuple[Task, Future[Any], Run]] = []
 
     @property
     def trains_here(self) -> bool:
         """Whether trainings run in this process."""
-        return self._executors["train"] is SERIAL
+        return "train" not in self._workers
 
-    def submit(self, stage: Stage, label: str, task: Task, then: Then) -> None:
-        """Run a task by the executor of its stage; here, if the workers have died.
+    def execute(self, runs: Iterable[Run]) -> None:
+        """Execute runs, beginning with each in its turn.
 
-        Where training is here and the scoring worker is behind, scoring is here, too; where training is in workers,
-        this waits for room among the tasks in flight.
+        Where training is here and the scoring worker is behind, scoring is here, too; where training is in workers, a
+        run begins when there is room among the tasks in flight. A task whose worker dies is done here. After an
+        interruption, trainings in flight are given up, and what is trained is still scored.
+        """
+        try:
+            for run in runs:
+                self._advance(run)
+                self._collect(None if self.trains_here else self._limit - 1)
+        except BaseException:
+            if not self.trains_here:
+                self._in_flight = [item for item in self._in_flight if item[0].stage != "train"]
+                self._workers["train"].kill()
+            raise
+        finally:
+            if count := len(self._in_flight):
+                logger.info("%d run%s still in worker processes", count, " is" if count == 1 else "s are")
+            self._collect(0)
+
+    def _advance(self, run: Run, done: Future[Any] | None = None) -> None:
+        """Take a run to its next task in a worker, or to its end.
 
         Args:
-            label: the run's name, for messages.
-            task: a function with its arguments bound, which can be pickled (`functools.partial`).
-            then: receives the future once it is done: at once, or in `collect`.
+            done: the future of the task before; None at the beginning.
         """
-        executor = self._executors[stage]
-        if stage == "train" and not self.trains_here:
-            self.collect(self._limit - 1)
-        elif self.trains_here and len(self._calls) >= self._limit:
-            executor = SERIAL
-        if executor is not SERIAL:
+        try:
+            task = next(run) if done is None else run.send(done)
+        except StopIteration:
+            return
+        behind = self.trains_here and len(self._in_flight) >= self._limit
+        if task.stage in self._workers and not behind:
             with contextlib.suppress(BrokenProcessPool):
-                self._calls.append(_Call(stage, label, task, then, executor.submit(task)))
+                self._in_flight.append((task, self._workers[task.stage].submit(task.function), run))
                 return
-        self._run_here(stage, task, then)
+        self._advance(run, self._done_here(task))
 
-    def collect(self, at_most: int | None = None) -> None:
-        """Pass on the results that are there; more tasks may follow from that.
+    def _collect(self, at_most: int | None) -> None:
+        """Go on with the runs whose task is done.
 
         Args:
-            at_most: wait until so few tasks are in flight; by default there is no waiting.
+            at_most: wait until so few tasks are in flight; None does not wait.
         """
-        while self._calls:
-            done = [call for call in self._calls if call.future.done()]
-            self._calls = [call for call in self._calls if call not in done]
-            for call in done:
-                if isinstance(call.future.exception(), BrokenProcessPool):
-                    logger.warning("%s was not %s in its worker process and is now", call.label, DONE[call.stage])
-                    self._run_here(call.stage, call.task, call.then)
-                else:
-                    call.then(call.future)
+        while self._in_flight:
+            done = [item for item in self._in_flight if item[1].done()]
+            self._in_flight = [item for item in self._in_flight if item not in done]
+            for task, future, run in done:
+                if isinstance(future.exception(), BrokenProcessPool):
+                    logger.warning("%s: its worker process ended, so its task `%s` is done here", task.run, task.stage)
+                    future = self._done_here(task)
+                self._advance(run, future)
             if done:
                 continue
-            if at_most is None or len(self._calls) <= at_most:
+            if at_most is None or len(self._in_flight) <= at_most:
                 return
-            with self._clock(self._calls[0].stage):
-                wait([call.future for call in self._calls], return_when=FIRST_COMPLETED)
+            with self._clock(self._in_flight[0][0].stage):
+                wait([future for _, future, _ in self._in_flight], return_when=FIRST_COMPLETED)
 
-    def finish(self) -> None:
-        """Wait for all tasks in flight and pass on their results."""
-        if count := len(self._calls):
-            logger.info("%d run%s still in worker processes", count, " is" if count == 1 else "s are")
-        self.collect(0)
-
-    def drop_training(self) -> None:
-        """After an interruption: give up the trainings in flight, so that `finish` only scores what is trained."""
-        workers = self._executors["train"]
-        if isinstance(workers, Workers):
-            self._calls = [call for call in self._calls if call.stage != "train"]
-            workers.kill()
-
-    def _run_here(self, stage: Stage, task: Task, then: Then) -> None:
-        with self._clock(stage):
-            future = SERIAL.submit(task)
-            if future.exception() is None:
-                self._clock.add(future.result().seconds)
-        then(future)
+    def _done_here(self, task: Task) -> Future[Any]:
+        future: Future[Any] = Future()
+        with self._clock(task.stage):
+            try:
+                result = task.function()
+            except Exception as error:
+                future.set_exception(error)
+            else:
+                self._clock.add(result.seconds)
+                future.set_result(result)
+        return future
 
 
 @contextlib.contextmanager
@@ -234,10 +207,10 @@ def opened(name: Name, runs: int, clock: Clock) -> Iterator[TaskQueue]:
     """
     if name == "processes":
         with Workers(cores()) as workers:
-            yield TaskQueue(clock, train=workers, score=workers, limit=2 * cores())
+            yield TaskQueue(clock, {"train": workers, "score": workers}, limit=2 * cores())
     elif name == "auto" and runs >= WORTHWHILE:
         with Workers(1) as worker:
             worker.submit(os.getpid)  # it starts now, while images are decoded
-            yield TaskQueue(clock, score=worker)
+            yield TaskQueue(clock, {"score": worker})
     else:
-        yield TaskQueue(clock)
+        yield TaskQueue(clock, {})

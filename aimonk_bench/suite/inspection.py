@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import collections
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from aimonk_bench.backbones import weights
-from aimonk_bench.config import loader
 from aimonk_bench.config.fields import Config, Tables
 from aimonk_bench.data import images
 from aimonk_bench.data.image_files import ImageFile
@@ -20,7 +18,6 @@ from aimonk_bench.evaluation.missing_dependence import missing_dependence
 from aimonk_bench.suite import dataset, plan, tasks
 from aimonk_bench.suite.tasks import Progress
 
-logger = logging.getLogger(__name__)
 SEED = 0  # of permutations and of the probe's folds, so that an audit is the same each time
 ROTATED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
@@ -31,10 +28,8 @@ def configured(path: Path, tables: Tables, overrides: Sequence[str]) -> Config:
     Raises:
         UserError: the file is wrong.
     """
-    if loader.is_suite(path):
-        suite = loader.load_suite(path, tables, overrides)
-        return suite.runs[suite.baseline].config
-    return loader.load(path, tables, overrides)
+    suite = plan.load(path, tables, overrides)
+    return suite.runs[suite.baseline].config
 
 
 def inspect(config: Config, progress: Progress) -> Audit:
@@ -54,17 +49,12 @@ def inspect(config: Config, progress: Progress) -> Audit:
     )
     listed = plan.checked_labels([config])
     encoder = plan.encoder_of(config, weights.resolve(config.backbone))
-    located = dataset.locate(config.data, listed)
-    encoded = tasks.encode(located, config, encoder, progress)
-    for item in encoded.skipped:
-        logger.warning("%s:%d: skipped %s: %s", config.data.labels, item.line, item.image_id, item.reason)
+    encoded = tasks.encode(dataset.locate(config.data, listed), config, encoder, progress)
     labels, groups, features = encoded.labels, encoded.groups, encoded.features()
-    image_at = {image.line: image for image in located.images if image is not None}
-    used = [image_at[line] for line in encoded.listed.lines.tolist()]
-    content = np.unique([image.sha256 for image in used], return_inverse=True)[1]
+    content = np.unique([image.sha256 for image in encoded.images], return_inverse=True)[1]
     folds = encoded.folds(config.split)
-    part = duplicates.tested_part(folds, len(used))
-    files, formats = _read_headers(used)
+    part = duplicates.tested_part(folds, len(labels))
+    files, formats = _read_headers(encoded.images)
     scores = probe.probe(features, labels, groups, seed=SEED)
     probabilities = probe.calibrated(scores, labels, groups, seed=SEED)
     return Audit(
@@ -93,15 +83,15 @@ def inspect(config: Config, progress: Progress) -> Audit:
     )
 
 
-def _read_headers(used: Sequence[ImageFile]) -> tuple[Files, np.ndarray]:
+def _read_headers(files: Sequence[ImageFile]) -> tuple[Files, np.ndarray]:
     """What the headers of N image files say, and [N] the format of each by its content."""
-    headers = [images.read_header(image.path.read_bytes()) for image in used]
+    headers = [images.read_header(file.path.read_bytes()) for file in files]
     formats = np.array([header.format for header in headers])
-    named = [images.named_format(image.path.name) for image in used]
+    named = [images.named_format(file.path.name) for file in files]
     size = np.array([(header.width, header.height) for header in headers])
     rotated = np.isin([header.orientation for header in headers], ROTATED)
     size[rotated] = size[rotated, ::-1]
-    files = Files(
+    described = Files(
         formats=dict(collections.Counter(formats.tolist()).most_common()),
         width=size[:, 0],
         height=size[:, 1],
@@ -109,7 +99,7 @@ def _read_headers(used: Sequence[ImageFile]) -> tuple[Files, np.ndarray]:
         transparent=np.array([header.transparent for header in headers]),
         grey=np.array([header.grey for header in headers]),
     )
-    return files, formats
+    return described, formats
 
 
 def _traits(files: Files, formats: np.ndarray) -> dict[str, np.ndarray]:

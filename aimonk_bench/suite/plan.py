@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import logging
 import math
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from aimonk_bench import registry
@@ -19,12 +20,11 @@ from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
 from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, KFold, Tables, TrainConfig
-from aimonk_bench.config.grid import Suite
+from aimonk_bench.config.grid import Suite, SuiteRun
 from aimonk_bench.data import image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, check_all
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
-from aimonk_bench.registry import Spec
 from aimonk_bench.reporting.words import count, run_name
 from aimonk_bench.suite.dataset import Dataset, locate
 from aimonk_bench.training.losses import LOSSES
@@ -35,7 +35,15 @@ from aimonk_bench.training.samplers import SAMPLERS
 from aimonk_bench.training.schedules import SCHEDULES
 from aimonk_bench.training.set_losses import SET_LOSSES
 
-FREEZE = "freeze="
+logger = logging.getLogger(__name__)
+
+ENTRIES: dict[str, registry.Table] = {  # key of a config -> the table of what it names
+    "loss": LOSSES | SET_LOSSES,
+    "missing": MISSING,
+    "sampler": SAMPLERS,
+    "threshold": THRESHOLDS,
+}
+REFERENCE = {key: Config.model_fields[key].default.name for key in ENTRIES}
 SCALARS = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")  # of an id
 HASH_LENGTH = 6  # hex digits; with the readable part enough for any suite
 
@@ -92,28 +100,57 @@ def plan_run(config: Config) -> Plan:
     Raises:
         UserError: labels, images or options are wrong, or the weights cannot be had.
     """
-    listed = checked_labels([config])
-    resolved = weights.resolve(config.backbone)
-    dataset = locate(config.data, listed)
-    planned = _planned((config.name,), config, dataset, resolved)
-    return Plan(config.name, dataset, (planned,), planned)
+    return _plan(_single(config), weights_required=True)
 
 
 def plan_suite(suite: Suite) -> Plan:
     """Plan every run of a suite; a run whose weights cannot be had is planned to fail.
 
+    The config of each run is named after suite and id, so that its ``config.yaml`` can be run by itself.
+
     Raises:
         UserError: labels, images or options are wrong.
     """
+    plan = _plan(suite, weights_required=False)
+    named = [run.config.model_copy(update={"name": f"{suite.name}-{run.id}"}) for run in plan.runs]
+    runs = tuple(replace(run, config=config) for run, config in zip(plan.runs, named, strict=True))
+    return replace(plan, runs=runs, baseline=runs[suite.baseline])
+
+
+def _plan(suite: Suite, *, weights_required: bool) -> Plan:
     listed = checked_labels([run.config for run in suite.runs])
-    resolved: dict[BackboneConfig, Weights | WeightsUnavailable] = {}
-    for run in suite.runs:
-        if run.config.backbone not in resolved:
-            resolved[run.config.backbone] = _resolve(run.config.backbone)
+    for note in listed.notes:
+        logger.info("%s: %s", listed.path, note)
+    backbones = dict.fromkeys(run.config.backbone for run in suite.runs)
+    resolved = {backbone: _resolve(backbone, required=weights_required) for backbone in backbones}
     dataset = locate(suite.base.data, listed)
-    runs = tuple(_planned(run.parts, run.config, dataset, resolved[run.config.backbone]) for run in suite.runs)
-    renamed = tuple(_renamed(run, suite.name) for run in runs)
-    return Plan(suite.name, dataset, renamed, renamed[suite.baseline])
+    runs = tuple(_planned(run, dataset.fingerprint, *resolved[run.config.backbone]) for run in suite.runs)
+    return Plan(suite.name, dataset, runs, runs[suite.baseline])
+
+
+def _resolve(backbone: BackboneConfig, *, required: bool) -> tuple[Weights, str | None]:
+    """Weights and None, or a placeholder and the reason why there are none, which is raised if they are required."""
+    try:
+        return weights.resolve(backbone), None
+    except WeightsUnavailable as error:
+        if required:
+            raise
+        return error.weights, str(error)
+
+
+def load(path: Path, tables: Tables, overrides: Sequence[str]) -> Suite:
+    """The runs of a YAML file; a single experiment is a suite of one run.
+
+    Raises:
+        UserError: the file is wrong.
+    """
+    if loader.is_suite(path):
+        return loader.load_suite(path, tables, overrides)
+    return _single(loader.load(path, tables, overrides))
+
+
+def _single(config: Config) -> Suite:
+    return Suite(config.name, config, (SuiteRun((config.name,), config),), baseline=0)
 
 
 def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
@@ -122,31 +159,27 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     Raises:
         UserError: config or labels are wrong, or listed images do not exist and are not to be skipped.
     """
-    if loader.is_suite(path):
-        suite = loader.load_suite(path, tables, overrides)
-        config, runs = suite.base, [(run_name(run.parts), run.config) for run in suite.runs]
-    else:
-        config = loader.load(path, tables, overrides)
-        runs = [(config.name, config)]
-    listed = checked_labels([run for _, run in runs])
+    suite = load(path, tables, overrides)
+    config, configs = suite.base, [run.config for run in suite.runs]
+    listed = checked_labels(configs)
     unreadable = image_files.unreadable(zip(listed.ids, listed.lines.tolist(), strict=True), config.data.images)
     absent = [f"{listed.path}:{line}: {text}" for line, text in unreadable]
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=image_files.SHOWN)
-    true_labels = label_file.load_truth(config.data, listed)
-    heads = sum(trainings(run) * len(run.train.seeds) * _folds(run) for _, run in runs)
+    truths = []
+    if (truth := label_file.load_truth(config.data, listed)) is not None:
+        truths = [f"{config.data.truth}: states {truth.observed.sum()} of {truth.observed.size} labels"]
+    heads = sum(trainings(run) * len(run.train.seeds) * _folds(run) for run in configs)
     lines = [
         f"{path} is valid.",
         f"{config.name}: {len(listed.ids)} listed images, attributes {', '.join(listed.labels.attributes)}",
+        *truths,
         *listed.notes,
-        *(f"split: {split}" for split in dict.fromkeys(_describe_split(run) for _, run in runs)),
+        *(f"split: {split}" for split in dict.fromkeys(_describe_split(run) for run in configs)),
         *(f"will be skipped: {problem}" for problem in absent),
-        f"{count(len(runs), 'run')}, {count(heads, 'head')}:",
-        *(f"  {name}" for name, _ in runs),
+        f"{count(len(configs), 'run')}, {count(heads, 'head')}:",
+        *(f"  {run_name(run.parts)}" for run in suite.runs),
     ]
-    if true_labels is not None:
-        stated = true_labels.observed
-        lines.insert(2, f"{config.data.truth}: states {stated.sum()} of {stated.size} labels")
     return "\n".join(lines)
 
 
@@ -164,34 +197,17 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
         UserError: it is wrong, or options or splits of the configs do not go with it.
     """
     listed = label_file.load(configs[0].data)
-    problems: list[str] = []
-    for config in configs:
-        try:
-            check(Recipe.of(config), len(listed.labels.attributes))
-        except UserError as error:
-            problems += error.problems
+    recipes = [Recipe.of(config) for config in configs]
     # images with equal bytes may join further groups, which the run itself checks
     groups = splits.components(listed.ids, listed.groups)
-    for scheme in dict.fromkeys(config.split for config in configs):
-        try:
-            splits.check(scheme, len(set(groups.tolist())))
-        except UserError as error:
-            problems += error.problems
-    if problems:
-        raise UserError(list(dict.fromkeys(problems)))
+    count_of_groups = len(set(groups.tolist()))
+    check_all(
+        [
+            *(partial(check, recipe, len(listed.labels.attributes)) for recipe in recipes),
+            *(partial(splits.check, split, count_of_groups) for split in dict.fromkeys(c.split for c in configs)),
+        ]
+    )
     return listed
-
-
-def _renamed(run: PlannedRun, suite: str) -> PlannedRun:
-    """Name the config of a suite's run after suite and id, so that its ``config.yaml`` can be run by itself."""
-    return replace(run, config=run.config.model_copy(update={"name": f"{suite}-{run.id}"}))
-
-
-def _resolve(backbone: BackboneConfig) -> Weights | WeightsUnavailable:
-    try:
-        return weights.resolve(backbone)
-    except WeightsUnavailable as error:
-        return error
 
 
 def encoder_of(config: Config, resolved: Weights) -> EncoderSpec:
@@ -207,26 +223,22 @@ def encoder_of(config: Config, resolved: Weights) -> EncoderSpec:
     )
 
 
-def _planned(
-    parts: tuple[str, ...], config: Config, dataset: Dataset, resolved: Weights | WeightsUnavailable
-) -> PlannedRun:
-    encoder = encoder_of(config, resolved.weights if isinstance(resolved, WeightsUnavailable) else resolved)
-    trained = f"({FREEZE}{encoder.freeze})" if encoder.freeze != "all" else ""
-    columns = {
-        "backbone": encoder.weights.name + trained,
-        "weights": Path(config.backbone.weights).name,
-        "loss": registry.label(LOSSES | SET_LOSSES, config.loss),
-        "missing": registry.label(MISSING, config.missing),
-        "sampler": registry.label(SAMPLERS, config.sampler),
-    }
+def _planned(run: SuiteRun, fingerprint: str, resolved: Weights, reason: str | None) -> PlannedRun:
+    config, encoder = run.config, encoder_of(run.config, resolved)
+    trained = f"(freeze={encoder.freeze})" if encoder.freeze != "all" else ""
+    labels = _labels(config)
     return PlannedRun(
-        id=run_id(config, dataset.fingerprint, encoder.run_digest),
-        parts=parts,
+        id=run_id(config, fingerprint, encoder.run_digest),
+        parts=run.parts,
         config=config,
-        columns=columns,
-        complexity=complexity(config, encoder.weights.entry.features),
+        columns={
+            "backbone": resolved.name + trained,
+            "weights": Path(config.backbone.weights).name,
+            **{key: labels[key] for key in ("loss", "missing", "sampler")},
+        },
+        complexity=complexity(config, resolved.entry.features),
         encoder=encoder,
-        reason=str(resolved) if isinstance(resolved, WeightsUnavailable) else None,
+        reason=reason,
     )
 
 
@@ -239,15 +251,9 @@ def _folds(config: Config) -> int:
     return config.split.folds if isinstance(config.split, KFold) else 1
 
 
-def _entries(config: Config) -> list[tuple[registry.Table, Spec, str]]:
-    """Loss, missing-label policy, sampler and threshold policy: table, entry, and the name of the default."""
-    tables: dict[str, registry.Table] = {
-        "loss": LOSSES | SET_LOSSES,
-        "missing": MISSING,
-        "sampler": SAMPLERS,
-        "threshold": THRESHOLDS,
-    }
-    return [(table, getattr(config, key), Config.model_fields[key].default.name) for key, table in tables.items()]
+def _labels(config: Config) -> dict[str, str]:
+    """The value at each key of `ENTRIES`, with the options that differ from their defaults."""
+    return {key: registry.label(table, getattr(config, key)) for key, table in ENTRIES.items()}
 
 
 def complexity(config: Config, features: int | None) -> tuple[int, ...]:
@@ -260,13 +266,12 @@ def complexity(config: Config, features: int | None) -> tuple[int, ...]:
     Args:
         features: D; None, where only the built network tells, counts as the largest.
     """
-    entries = _entries(config)
     return (
         {"all": 0, "none": 2}.get(config.backbone.freeze, 1),
         trainings(config),
         features or sys.maxsize,
-        sum(registry.label(table, spec) != default for table, spec, default in entries),
-        *(list(table).index(spec.name) for table, spec, _ in entries),
+        sum(label != REFERENCE[key] for key, label in _labels(config).items()),
+        *(list(table).index(getattr(config, key).name) for key, table in ENTRIES.items()),
     )
 
 
@@ -278,21 +283,18 @@ def run_id(config: Config, fingerprint: str, encoder: str) -> str:
         fingerprint: of the data.
         encoder: digest of what the backbone contributes, as `EncoderSpec.run_digest` says.
     """
-    train, default_train = config.train, TrainConfig()
-    (loss, _), (missing, missing_default), (sampler, _), (threshold, threshold_default) = (
-        (registry.label(table, spec), default) for table, spec, default in _entries(config)
-    )
+    train, default_train, labels = config.train, TrainConfig(), _labels(config)
     optional = [
-        (missing, missing_default),
-        (threshold, threshold_default),
+        (labels["missing"], REFERENCE["missing"]),
+        (labels["threshold"], REFERENCE["threshold"]),
         (registry.label(OPTIMIZERS, train.optimizer), default_train.optimizer.name),
         (registry.label(SCHEDULES, train.schedule), default_train.schedule.name),
         (f"hide {config.hide}", "hide None"),
         (config.backbone.name, BackboneConfig().name),
-        (f"{FREEZE}{config.backbone.freeze}", f"{FREEZE}all"),
+        (f"freeze={config.backbone.freeze}", "freeze=all"),
         *((f"{key}{getattr(train, key)}", f"{key}{getattr(default_train, key)}") for key in SCALARS),
     ]
-    parts = [loss, sampler, *(label for label, default in optional if label != default)]
+    parts = [labels["loss"], labels["sampler"], *(label for label, default in optional if label != default)]
     readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)
     augmented = [] if config.transform.views == "exact" else [importlib.metadata.version("albumentations")]
     text = json.dumps([grid.public(config), fingerprint, encoder, *augmented], sort_keys=True)

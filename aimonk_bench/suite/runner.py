@@ -6,18 +6,19 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import filelock
 
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.data import transforms
-from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import run, suite
 from aimonk_bench.records.files import atomic, write_bytes, write_csv, write_json, write_text
 from aimonk_bench.records.suite import Collection
@@ -26,10 +27,11 @@ from aimonk_bench.reporting.words import threshold_notes
 from aimonk_bench.suite import artefacts, executors, missingness, tasks
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
-from aimonk_bench.suite.executors import Stage, TaskQueue
+from aimonk_bench.suite.executors import Run, Task, TaskQueue
 from aimonk_bench.suite.plan import Plan, PlannedRun
-from aimonk_bench.suite.tasks import BadImages, MappedRows, Progress, ScoringResult, Training, TrainingResult
-from aimonk_bench.training.recipe import Recipe, TrainingData
+from aimonk_bench.suite.tasks import BadImages, Progress, ScoringResult, TrainingResult
+from aimonk_bench.training.outcome import Trained
+from aimonk_bench.training.recipe import TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -45,18 +47,21 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
             is written.
         RunFailed: with the reason, which also stands in ``status.json``.
     """
-    (planned,) = plan.runs
-    _log_notes(plan.dataset)
+    planned = plan.baseline
     with alone(folder):
         if run.claim(folder, planned.id, planned.text):
             logger.info("already done: %s in %s", planned.id, folder)
             restore(planned, folder, clock)
             return
-        datasets = EncodedDatasets(plan.dataset, clock, progress)
-        datasets.prepare([planned], fatal=UserError)
-        with executors.opened(plan.baseline.config.run.executor, 1, clock) as queue:
-            driver = Driver(datasets, queue, clock, progress)
-            driver.execute([planned], {planned.id: folder})
+        encodings = encode(plan.dataset, [planned], clock, progress)
+        outcome = encodings[planned.id].outcome
+        if isinstance(outcome, UserError):
+            raise outcome
+        if isinstance(outcome, EncodedDataset):
+            outcome.folds(planned.config.split)  # refuses an impossible split before anything is written
+        with executors.opened(planned.config.run.executor, 1, clock) as queue:
+            driver = Driver(queue, clock, progress)
+            driver.execute([planned], {planned.id: folder}, encodings)
     for error in driver.failures.values():
         raise error if isinstance(error, UserError) else RunFailed(reason(error)) from error
 
@@ -70,16 +75,14 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
     Raises:
         UserError: the folder holds something else, or an image cannot be decoded; nothing is written.
     """
-    _log_notes(plan.dataset)
     with alone(folder):
         suite.claim(folder)
         folders = {planned.id: folder / suite.RUNS / planned.id for planned in plan.runs}
         with clock("files"):
             pending = [p for p in plan.runs if not run.claim(folders[p.id], p.id, p.text)]
-        datasets = EncodedDatasets(plan.dataset, clock, progress)
         frozen = sum(planned.config.backbone.freeze == "all" for planned in pending)
         with executors.opened(plan.baseline.config.run.executor, frozen, clock) as queue:
-            datasets.prepare(pending, fatal=BadImages)
+            encodings = encode(plan.dataset, pending, clock, progress)
             record = suite.SuiteRecord(
                 name=plan.name,
                 fingerprint=plan.dataset.fingerprint,
@@ -91,9 +94,8 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
             for planned in plan.runs:
                 if planned not in pending:
                     restore(planned, folders[planned.id], clock)
-            driver = Driver(datasets, queue, clock, progress)
             try:
-                driver.execute(pending, folders)
+                Driver(queue, clock, progress).execute(pending, folders, encodings)
             finally:
                 with clock("statistics"):
                     collection = suite.collect(folder)
@@ -104,194 +106,142 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
         logger.info("%d of %d runs were already done", len(plan.runs) - len(pending), len(plan.runs))
 
 
-class EncodedDatasets:
-    """The data set under each encoder and set of views: encoded for the first run that needs it, then shared."""
-
-    def __init__(self, dataset: Dataset, clock: Clock, progress: Progress) -> None:
-        self._dataset, self._clock, self._progress = dataset, clock, progress
-        self._encoded: dict[tuple[object, ...], EncodedDataset | UserError | RunFailed] = {}
-        self._seconds: dict[tuple[object, ...], float] = {}
-
-    def prepare(self, runs: Sequence[PlannedRun], fatal: type[UserError]) -> None:
-        """Encode what the runs need and compute their splits, before anything is written.
-
-        Raises:
-            UserError: of the type ``fatal``; another failure is that of its run, and recorded when its turn comes.
-        """
-        for planned in runs:
-            try:
-                with self._clock("plan"):
-                    self.of(planned).folds(planned.config.split)
-            except fatal:
-                raise
-            except (RunFailed, UserError):
-                continue
-
-    def of(self, planned: PlannedRun) -> EncodedDataset:
-        """The encoded data set of a run.
-
-        Raises:
-            RunFailed: its weights or its engine cannot be had.
-            UserError: as `tasks.encode` says.
-        """
-        if planned.reason is not None:
-            raise RunFailed(planned.reason)
-        key = self._key(planned)
-        if key not in self._encoded:
-            with self._clock("encode"):
-                begun = time.perf_counter()
-                try:
-                    self._encoded[key] = tasks.encode(self._dataset, planned.config, planned.encoder, self._progress)
-                except (UserError, RunFailed) as error:  # not tried again for the next run
-                    self._encoded[key] = error
-                self._seconds[key] = time.perf_counter() - begun
-        outcome = self._encoded[key]
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    def seconds(self, planned: PlannedRun) -> float:
-        """What encoding took for a run: 0 from the second run on that shares it."""
-        return self._seconds.pop(self._key(planned), 0.0)
-
-    @staticmethod
-    def _key(planned: PlannedRun) -> tuple[object, ...]:
-        # `run_digest`, because networks that share stored pixels differ in their pooled features
-        return planned.encoder.run_digest, planned.encoder.engine, tasks.stored_views(planned.config).keys
-
-
-@dataclass(eq=False)
-class _Job:
-    """A run that is being executed.
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """The data set with the features that a run needs, or why they cannot be had.
 
     Attributes:
-        seconds: of the phases that are done.
-        stage: of the task that was submitted last, and when that was.
+        seconds: that encoding took; 0 for a run whose features another run needed before.
     """
 
-    planned: PlannedRun
-    folder: Path
-    seconds: dict[str, float] = field(default_factory=dict)
-    stage: tuple[Stage, float] | None = None
+    outcome: EncodedDataset | UserError | RunFailed
+    seconds: float
+
+
+def encode(dataset: Dataset, runs: Sequence[PlannedRun], clock: Clock, progress: Progress) -> dict[str, Encoding]:
+    """Encode a data set with every encoder and set of views that the runs need, each once.
+
+    Returns:
+        id of a run -> what it gets; its failure is recorded when its turn comes.
+
+    Raises:
+        BadImages: no run can begin.
+    """
+    outcomes: dict[tuple[object, ...], EncodedDataset | UserError | RunFailed] = {}
+    encodings = {}
+    for planned in runs:
+        config, encoder = planned.config, planned.encoder
+        # `run_digest`, because networks that share stored pixels differ in their pooled features
+        key = encoder.run_digest, encoder.engine, tasks.stored_views(config).keys, planned.reason
+        begun = time.perf_counter()
+        if is_new := key not in outcomes:
+            with clock("encode"):
+                try:
+                    if planned.reason is not None:
+                        raise RunFailed(planned.reason)
+                    outcomes[key] = tasks.encode(dataset, config, encoder, progress)
+                except BadImages:
+                    raise
+                except (UserError, RunFailed) as error:  # not tried again for the next run
+                    outcomes[key] = error
+        encodings[planned.id] = Encoding(outcomes[key], time.perf_counter() - begun if is_new else 0.0)
+    return encodings
 
 
 class Driver:
-    """Takes runs from features to files: submits their tasks and writes what these return, the status last.
+    """Takes runs from features to files: it writes what their tasks return, the status last.
 
     Attributes:
         failures: id of a run -> why it failed; its status says so too.
     """
 
-    def __init__(self, datasets: EncodedDatasets, queue: TaskQueue, clock: Clock, progress: Progress) -> None:
-        self._datasets, self._queue, self._clock, self._progress = datasets, queue, clock, progress
+    def __init__(self, queue: TaskQueue, clock: Clock, progress: Progress) -> None:
+        self._queue, self._clock, self._progress = queue, clock, progress
         self.failures: dict[str, Exception] = {}
 
-    def execute(self, runs: Sequence[PlannedRun], folders: Mapping[str, Path]) -> None:
+    def execute(
+        self, runs: Sequence[PlannedRun], folders: Mapping[str, Path], encodings: Mapping[str, Encoding]
+    ) -> None:
         """Execute runs, each in the folder of its id. A run that fails is recorded and the others go on."""
-        try:
+
+        def in_turn() -> Iterator[Run]:
             for number, planned in enumerate(runs, start=1):
                 if len(runs) > 1:
                     logger.info("run %d of %d: %s", number, len(runs), planned.name)
-                self._begin(_Job(planned, folders[planned.id]))
-                self._queue.collect()
-        except BaseException:
-            self._queue.drop_training()
-            raise
-        finally:
-            self._queue.finish()
+                yield self._run(planned, folders[planned.id], encodings[planned.id])
 
-    def _begin(self, job: _Job) -> None:
-        with self._recorded(job):
-            planned, config = job.planned, job.planned.config
-            dataset = self._datasets.of(planned)
-            job.seconds["encode"] = self._datasets.seconds(planned)
+        self._queue.execute(in_turn())
+
+    def _run(self, planned: PlannedRun, folder: Path, encoding: Encoding) -> Run:
+        """One run, from its features to its status."""
+        seconds: dict[str, float] = {}
+        config, dataset = planned.config, encoding.outcome
+        try:
+            if isinstance(dataset, Exception):
+                raise dataset
+            seconds["encode"] = encoding.seconds
             with self._clock("plan"):
-                folds = dataset.folds(config.split)
-                labels = dataset.split_labels(config.hide, folds)
+                labels = dataset.split_labels(config.split, config.hide)
             with self._clock("statistics"):
                 _ = dataset.association  # before training
             with self._clock("files"):
-                run.begin(job.folder, planned.text)
-            training = Training(
-                data=TrainingData(labels.train, labels.val, folds, transforms.views(config.transform).probabilities),
-                recipe=Recipe.of(config),
-                rows=MappedRows.of(dataset.stored.rows),
-                index=dataset.stored.index,
-                encoder=planned.encoder,
-                transform=config.transform,
-                key=planned.id,
-                scratch=job.folder / run.CHECKPOINTS,
-            )
-            progress = self._progress if self._queue.trains_here else None  # which no worker could call
-            task = partial(tasks.train, training, progress)
-            self._submit("train", job, task, partial(self._score, job, dataset, labels, folds))
-
-    def _score(
-        self,
-        job: _Job,
-        dataset: EncodedDataset,
-        labels: SplitLabels,
-        folds: list[Fold],
-        training: Future[TrainingResult],
-    ) -> None:
-        with self._recorded(job):
-            result, config = training.result(), job.planned.config
-            job.seconds["train"] = result.seconds["train"]
-            for note in result.trained.notes:
-                logger.info("%s", note)
-            predictions = artefacts.predictions(result.trained, dataset, labels, folds, config.train.seeds)
-            with self._clock("files"):
-                environment = artefacts.environment_json(job.planned, dataset.stored.engine)
-                write_json(job.folder / run.ENVIRONMENT, environment)
-                data = artefacts.data_json(job.planned, dataset, labels, folds, result.trained)
-                write_json(job.folder / run.DATA, data)
-                write_csv(job.folder / run.HISTORY, result.trained.history)
-                with atomic(job.folder / run.PREDICTIONS) as partial_file:
-                    predictions.save(partial_file)
-            task = partial(
-                tasks.score,
-                predictions,
-                config.threshold,
-                config.calibration,
-                result.trained.history,
-                config.plot.title,
-            )
-            self._submit("score", job, task, partial(self._end, job))
-
-    def _end(self, job: _Job, scoring: Future[ScoringResult]) -> None:
-        with self._recorded(job):
-            result = scoring.result()
-            job.seconds["score"] = result.seconds["score"]
-            for note in threshold_notes(result.thresholds):
+                run.begin(folder, planned.text)
+            views = transforms.views(config.transform)
+            data = TrainingData(labels.train, labels.val, labels.folds, views.probabilities)
+            progress = self._progress if self._queue.trains_here else None  # a worker could not call it
+            train = partial(tasks.train, planned, data, dataset.stored, folder / run.CHECKPOINTS, progress)
+            training: TrainingResult = yield from _timed(Task("train", planned.name, train), seconds)
+            predictions = self._write_trained(planned, folder, dataset, labels, training.trained)
+            score = partial(tasks.score, config, predictions, training.trained.history)
+            del training  # its logits are in the predictions now
+            scoring: ScoringResult = yield from _timed(Task("score", planned.name, score), seconds)
+            for note in threshold_notes(scoring.thresholds):
                 logger.info("%s", note)
             with self._clock("files"):
-                write_json(job.folder / run.THRESHOLDS, result.thresholds.to_json())
-                write_json(job.folder / run.METRICS, result.scores.to_json())
-                write_csv(job.folder / run.RELIABILITY, result.reliability)
-                write_bytes(job.folder / run.LOSS_CURVE, result.loss_curve)
-                run.end(job.folder, artefacts.status(job.planned, "done", job.seconds))
-
-    def _submit(self, stage: Stage, job: _Job, task: executors.Task, then: executors.Then) -> None:
-        job.stage = stage, time.perf_counter()
-        self._queue.submit(stage, job.planned.name, task, then)
-
-    @contextlib.contextmanager
-    def _recorded(self, job: _Job) -> Iterator[None]:
-        """Record an exception as the failure of the run."""
-        try:
-            yield
+                write_json(folder / run.THRESHOLDS, scoring.thresholds.to_json())
+                write_json(folder / run.METRICS, scoring.scores.to_json())
+                write_csv(folder / run.RELIABILITY, scoring.reliability)
+                write_bytes(folder / run.LOSS_CURVE, scoring.loss_curve)
+                run.end(folder, artefacts.status(planned, "done", seconds))
         except Exception as error:
-            if not isinstance(error, (RunFailed, UserError)):
-                logger.error("an error that aimonk_bench did not expect, in %s", job.planned.name, exc_info=error)
-            if job.stage is not None and job.stage[0] not in job.seconds:
-                job.seconds[job.stage[0]] = time.perf_counter() - job.stage[1]
-            self.failures[job.planned.id] = error
-            logger.error("%s failed: %s", job.planned.name, reason(error).partition("\n")[0])
-            try:
-                run.begin(job.folder, job.planned.text)
-                run.end(job.folder, artefacts.status(job.planned, "failed", job.seconds, reason(error)))
-            except OSError as unwritable:
-                logger.error("%s: the failure cannot be recorded: %s", job.folder, unwritable)
+            self._fail(planned, folder, seconds, error)
+
+    def _write_trained(
+        self, planned: PlannedRun, folder: Path, dataset: EncodedDataset, labels: SplitLabels, trained: Trained
+    ) -> Predictions:
+        """Write the files that do not depend on scoring."""
+        for note in trained.notes:
+            logger.info("%s", note)
+        predictions = artefacts.predictions(trained, dataset, labels, planned.config.train.seeds)
+        with self._clock("files"):
+            write_json(folder / run.ENVIRONMENT, artefacts.environment_json(planned, dataset.stored.engine))
+            write_json(folder / run.DATA, artefacts.data_json(planned, dataset, labels, trained))
+            write_csv(folder / run.HISTORY, trained.history)
+            with atomic(folder / run.PREDICTIONS) as partial_file:
+                predictions.save(partial_file)
+        return predictions
+
+    def _fail(self, planned: PlannedRun, folder: Path, seconds: Mapping[str, float], error: Exception) -> None:
+        """Record why a run failed."""
+        if not isinstance(error, (RunFailed, UserError)):
+            logger.error("an error that aimonk_bench did not expect, in %s", planned.name, exc_info=error)
+        self.failures[planned.id] = error
+        logger.error("%s failed: %s", planned.name, reason(error).partition("\n")[0])
+        try:
+            run.begin(folder, planned.text)
+            run.end(folder, artefacts.status(planned, "failed", seconds, reason(error)))
+        except OSError as unwritable:
+            logger.error("%s: the failure cannot be recorded: %s", folder, unwritable)
+
+
+def _timed(task: Task, seconds: dict[str, float]) -> Generator[Task, Future[Any], Any]:
+    """The result of a task; the seconds of its stage are those it counted itself, or until it failed."""
+    begun = time.perf_counter()
+    future = yield task
+    seconds[task.stage] = time.perf_counter() - begun
+    result = future.result()
+    seconds[task.stage] = result.seconds[task.stage]
+    return result
 
 
 def reason(error: Exception) -> str:
@@ -355,17 +305,8 @@ def alone(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{locks}: cannot be written ({error}); AIMONK_BENCH_CACHE names another place") from error
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    lock = filelock.FileLock(locks / name)
     try:
-        lock.acquire(blocking=False)
+        with filelock.FileLock(locks / name, blocking=False):
+            yield
     except filelock.Timeout as error:
         raise UserError(f"{folder}: another process is writing there") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _log_notes(dataset: Dataset) -> None:
-    for note in dataset.listed.notes:
-        logger.info("%s: %s", dataset.listed.path, note)

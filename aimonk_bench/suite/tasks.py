@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 
 from aimonk_bench.backbones.encoder import EncoderSpec
-from aimonk_bench.backbones.features import FeatureStore
-from aimonk_bench.config.fields import Config, TransformConfig
+from aimonk_bench.backbones.features import FeatureMatrix, FeatureStore
+from aimonk_bench.config.fields import Config
 from aimonk_bench.data import splits, transforms
 from aimonk_bench.data.image_files import SHOWN, Skipped
 from aimonk_bench.data.transforms import UNAUGMENTED
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import scores, thresholds
 from aimonk_bench.evaluation.predictions import Predictions
-from aimonk_bench.evaluation.scores import Calibrator, Scores
+from aimonk_bench.evaluation.scores import Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
-from aimonk_bench.registry import Spec
 from aimonk_bench.reporting import figures
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset
+from aimonk_bench.suite.plan import PlannedRun
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.recipe import Recipe, TrainingData
 
@@ -54,11 +54,10 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
         UserError: the feature store cannot be used, or the weights do not fit.
     """
     store, views, labels = FeatureStore(), stored_views(config), config.data.labels
-    rows = [row for row, image in enumerate(dataset.images) if image is not None]
-    images = [image for image in dataset.images if image is not None]
-    stored = store.features(images, views, config.transform, encoder, progress)
-    bad = [Skipped(images[n].image_id, images[n].line, reason) for n, reason in stored.bad]
-    if bad and (config.data.on_bad_image == "error" or len(bad) == len(images)):
+    stored = store.features(dataset.images, views, config.transform, encoder, progress)
+    lines = dataset.listed.lines.tolist()
+    bad = [Skipped(dataset.listed.ids[n], lines[n], reason) for n, reason in stored.bad]
+    if bad and (config.data.on_bad_image == "error" or len(bad) == len(dataset.images)):
         raise BadImages(
             [f"{labels}:{item.line}: image {item.image_id} cannot be decoded: {item.reason}" for item in bad],
             limit=SHOWN,
@@ -66,72 +65,27 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
     skipped = sorted([*dataset.skipped, *bad], key=lambda item: item.line)
     for item in skipped:
         logger.warning("%s:%d: skipped %s: %s", labels, item.line, item.image_id, item.reason)
-    decoded = np.delete(np.arange(len(images)), [n for n, _ in stored.bad])
-    images = [images[n] for n in decoded]
-    used = np.array(rows)[decoded]
-    listed = dataset.listed.subset(used)
+    decoded = np.delete(np.arange(len(dataset.images)), [n for n, _ in stored.bad])
+    images, listed = [dataset.images[n] for n in decoded], dataset.listed.subset(decoded)
     stored = replace(stored, index=stored.index[:, decoded], bad=[])
     pooled = stored
     if encoder.freeze != "all":
         pooled = store.features(images, UNAUGMENTED, config.transform, replace(encoder, freeze="all"), progress)
     return EncodedDataset(
         listed=listed,
-        groups=splits.components([image.sha256 for image in images], listed.groups),
+        images=images,
         skipped=skipped,
         fingerprint=dataset.fingerprint,
+        truth=None if dataset.truth is None else dataset.truth[decoded],
+        groups=splits.components([image.sha256 for image in images], listed.groups),
         stored=stored,
         pooled=pooled,
-        truth=None if dataset.truth is None else dataset.truth[used],
     )
 
 
 def stored_views(config: Config) -> transforms.Views:
     """The views of an image that the feature store keeps; of pixels only the unaugmented one."""
     return UNAUGMENTED if config.backbone.freeze == "none" else transforms.views(config.transform)
-
-
-@dataclass(frozen=True)
-class MappedRows:
-    """A feature matrix [R, D] on disk, which is opened where it is used and never pickled."""
-
-    path: Path
-    dtype: str
-    shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, rows: np.ndarray) -> MappedRows:
-        """The file behind a memory map."""
-        assert isinstance(rows, np.memmap)
-        return cls(Path(str(rows.filename)), rows.dtype.str, rows.shape)
-
-    def open(self) -> np.ndarray:
-        """The memory map, read-only."""
-        return np.memmap(self.path, self.dtype, "r", shape=self.shape)
-
-
-@dataclass(frozen=True, eq=False)
-class Training:
-    """All that the training of a run depends on.
-
-    Attributes:
-        data: labels and folds.
-        recipe: how to learn.
-        rows: output of the frozen layers.
-        index: [V, N] the row of each view and image.
-        encoder: which layers are frozen, and the weights of the others.
-        transform: augmentations of images that are stored as pixels.
-        key: the run's id; a checkpoint of another run is not used.
-        scratch: a folder for checkpoints, from which an interrupted fine-tuning goes on.
-    """
-
-    data: TrainingData
-    recipe: Recipe
-    rows: MappedRows
-    index: np.ndarray
-    encoder: EncoderSpec
-    transform: TransformConfig
-    key: str
-    scratch: Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,24 +96,30 @@ class TrainingResult:
     seconds: dict[str, float]
 
 
-def train(training: Training, progress: Progress | None = None) -> TrainingResult:
+def train(
+    planned: PlannedRun, data: TrainingData, stored: FeatureMatrix, scratch: Path, progress: Progress | None = None
+) -> TrainingResult:
     """Train heads on frozen features, or the layers that are not frozen together with a head.
 
     Args:
+        planned: the run.
+        data: its labels and folds.
+        stored: output of the frozen layers.
+        scratch: a folder for checkpoints, from which an interrupted fine-tuning goes on.
         progress: called with ("train", epochs done, epochs).
 
     Raises:
         RunFailed: a loss is not finite, or the sampler finds nothing to draw.
         UserError: the network cannot be built.
     """
-    clock, encoder = Clock(), training.encoder
-    rows, index = training.rows.open(), training.index
+    clock, encoder, recipe = Clock(), planned.encoder, Recipe.of(planned.config)
+    rows, index = stored.rows, stored.index
     if encoder.freeze == "all":
         with clock("start"):  # torch is imported when there is something to train
             from aimonk_bench.training import heads_trainer
 
         with clock("train"):
-            trained = heads_trainer.train_heads(rows, index, training.data, training.recipe, progress=progress)
+            trained = heads_trainer.train_heads(rows, index, data, recipe, progress=progress)
         return TrainingResult(trained, clock.seconds)
     with clock("start"):
         from aimonk_bench.backbones import network
@@ -168,15 +128,11 @@ def train(training: Training, progress: Progress | None = None) -> TrainingResul
     with clock("train"):
         source: sources.Source = sources.Stored(rows, index)
         if encoder.freeze == "none":
-            source = sources.Pixels(rows, index[0], transforms.views(training.transform).keys, training.transform)
+            transform = planned.config.transform
+            source = sources.Pixels(rows, index[0], transforms.views(transform).keys, transform)
+        layers = network.build_trainable(encoder.weights, encoder.size, encoder.freeze)
         trained = finetune.fine_tune(
-            source,
-            training.data,
-            training.recipe,
-            layers=network.build_trainable(encoder.weights, encoder.size, encoder.freeze),
-            key=training.key,
-            checkpoints=training.scratch,
-            progress=progress,
+            source, data, recipe, layers=layers, key=planned.id, checkpoints=scratch, progress=progress
         )
     return TrainingResult(trained, clock.seconds)
 
@@ -200,23 +156,19 @@ class ScoringResult:
     seconds: dict[str, float]
 
 
-def score(
-    predictions: Predictions, policy: Spec, calibrator: Calibrator, history: Mapping[str, np.ndarray], title: str
-) -> ScoringResult:
+def score(config: Config, predictions: Predictions, history: Mapping[str, np.ndarray]) -> ScoringResult:
     """Tune the thresholds of a run, score it and draw its loss curve.
 
     Args:
-        predictions: of its validation and test rows.
-        policy: which tunes the thresholds.
-        calibrator: as the config names it.
+        config: names the threshold policy, the calibrator and the title of the plot.
+        predictions: of validation and test rows.
         history: the columns of ``history.csv``.
-        title: of the loss curve.
     """
-    clock = Clock()
+    clock, policy, calibrator = Clock(), config.threshold, config.calibration
     with clock("score"):
         tuned = thresholds.tune(predictions, policy)
         scored = scores.score(predictions, tuned, policy, calibrator)
         reliability = scores.reliability(predictions, calibrator)
     with clock("plots"):
-        curve = figures.loss_curve(history, title)
+        curve = figures.loss_curve(history, config.plot.title)
     return ScoringResult(tuned, scored, reliability, curve, clock.seconds)

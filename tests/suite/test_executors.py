@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from small_suite import execute, files_of_runs
 
 from aimonk_bench.suite import executors
 from aimonk_bench.suite.clock import Clock
-from aimonk_bench.suite.executors import TaskQueue, Workers
+from aimonk_bench.suite.executors import Run, Stage, Task, TaskQueue, Workers
 
 linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux which processes there are")
 
@@ -37,6 +39,13 @@ def answer(number: int) -> Answer:
     return Answer(number, os.getpid(), {"score": 0.0})
 
 
+def answer_late(number: int) -> Answer:
+    """In a worker, late enough for the driver to go on."""
+    if multiprocessing.parent_process() is not None:
+        time.sleep(1)
+    return answer(number)
+
+
 def fail(number: int) -> Answer:
     raise ZeroDivisionError(f"planted {number}")
 
@@ -48,14 +57,16 @@ def die(driver: int) -> Answer:
     return answer(driver)
 
 
-def collected(workers: Workers, *tasks: Any) -> list[Future[Answer]]:
+def run_of(function: Any, results: list[Future[Answer]], stage: Stage = "score") -> Run:
+    """A run of one task, which adds the future of the task to the results."""
+    results.append((yield Task(stage, "a run", function)))
+
+
+def collected(workers: Workers, *functions: Any) -> list[Future[Answer]]:
     """The futures of tasks scored beside training in this process, in the order of their ends."""
-    done: list[Future[Answer]] = []
-    queue = TaskQueue(Clock(), score=workers)
-    for task in tasks:
-        queue.submit("score", "a run", task, done.append)
-    queue.finish()
-    return done
+    results: list[Future[Answer]] = []
+    TaskQueue(Clock(), {"score": workers}).execute(run_of(function, results) for function in functions)
+    return results
 
 
 def test_every_executor_leaves_the_same_files(suite: Path, pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,34 +92,38 @@ def test_tasks_of_a_worker_that_dies_are_done_here(caplog: pytest.LogCaptureFixt
         done = collected(workers, partial(die, driver), partial(answer, 2))
         assert [future.result().number for future in done] == [driver, 2]
         assert {future.result().pid for future in done} == {driver}
-        assert "a run was not scored in its worker process and is now" in caplog.text
+        assert "a run: its worker process ended, so its task `score` is done here" in caplog.text
         (late,) = collected(workers, partial(answer, 3))
         assert late.result().pid == driver
 
 
 def test_what_a_worker_is_behind_with_is_done_here() -> None:
+    results: list[Future[Answer]] = []
     with Workers(1) as workers:
-        queue, done = TaskQueue(Clock(), score=workers, limit=2), []
-        for number in range(4):
-            queue.submit("score", "a run", partial(answer, number), done.append)
-        assert [future.result().pid == os.getpid() for future in done] == [True, True]
-        queue.finish()
-    assert sorted(future.result().number for future in done) == [0, 1, 2, 3]
+        queue = TaskQueue(Clock(), {"score": workers}, limit=2)
+        queue.execute([run_of(partial(answer_late, number), results) for number in range(4)])
+    assert [future.result().pid == os.getpid() for future in results] == [True, True, False, False]
+    assert sorted(future.result().number for future in results) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("dead", [False, True])
 def test_after_an_interruption_trainings_in_workers_are_dropped_and_scoring_goes_on_here(dead: bool) -> None:
     """Also where Ctrl-C has ended a worker that had just been started."""
-    with Workers(1) as workers:
-        queue, done = TaskQueue(Clock(), train=workers, score=workers), []
-        queue.submit("train", "a run", partial(time.sleep, 600), done.append)
-        queue.submit("score", "another run", partial(answer, 1), done.append)
+    results: list[Future[Answer]] = []
+
+    def interrupted() -> Iterator[Run]:
+        yield run_of(partial(time.sleep, 600), results, "train")
+        yield run_of(partial(answer, 1), results)
         if dead:
             workers.kill()
-            wait([call.future for call in queue._calls])
-        queue.drop_training()
-        queue.finish()
-    assert [future.result().pid for future in done] == [os.getpid()]
+            wait([future for _, future, _ in queue._in_flight])
+        raise KeyboardInterrupt
+
+    with Workers(1) as workers:
+        queue = TaskQueue(Clock(), {"train": workers, "score": workers})
+        with pytest.raises(KeyboardInterrupt):
+            queue.execute(interrupted())
+    assert [future.result().pid for future in results] == [os.getpid()]
 
 
 @linux_only
@@ -150,7 +165,7 @@ os._exit(1)
 
 
 def test_a_worker_imports_neither_the_main_module_nor_what_lies_in_the_current_folder(tmp_path: Path) -> None:
-    (tmp_path / "matplotlib.py").write_text("raise ImportError('not this one')")
+    (tmp_path / "numpy.py").write_text("raise ImportError('not this one')")
     script = tmp_path / "scripts" / "unguarded.py"
     script.parent.mkdir()
     script.write_text(UNGUARDED)

@@ -100,7 +100,7 @@ def test_hidden_values_change_nothing_in_training(workplace: Path, monkeypatch: 
     outs = [workplace / "hidden-as-labelled", workplace / "hidden-flipped"]
     for out in outs:
         if out is outs[1]:
-            hidden = labels.observed & ~as_labelled.split_labels(config.hide, folds).train.observed
+            hidden = labels.observed & ~as_labelled.split_labels(config.split, config.hide).train.observed
             assert hidden.sum() > 50
             labels.targets[hidden] = 1 - labels.targets[hidden]
         runner.execute_run(run, out, Clock(), no_progress)
@@ -121,13 +121,13 @@ def test_what_is_hidden_from_training_does_not_depend_on_test_labels(workplace: 
     config = run.baseline.config
     encoded = tasks.encode(run.dataset, config, run.baseline.encoder)
     labels, folds = encoded.labels, encoded.folds(config.split)
-    before = encoded.split_labels(config.hide, folds)
+    before = encoded.split_labels(config.split, config.hide)
     rng = np.random.default_rng(0)
     for fold in folds:
         targets = labels.targets.copy()
         targets[fold.test] = rng.random(targets[fold.test].shape) < 0.5
         listed = dataclasses.replace(encoded.listed, labels=dataclasses.replace(labels, targets=targets))
-        changed = dataclasses.replace(encoded, listed=listed, _probes={}).split_labels(config.hide, folds)
+        changed = dataclasses.replace(encoded, listed=listed, _probes={}).split_labels(config.split, config.hide)
         rest = np.concatenate([fold.train, fold.val])
         np.testing.assert_array_equal(changed.train.observed[rest], before.train.observed[rest])
     assert (before.train.observed != labels.observed).sum() > 20

@@ -51,7 +51,7 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_image_in_eve
         with torch.no_grad():
             return network(torch.from_numpy(normal).permute(0, 3, 1, 2))
 
-    sha256 = [image.sha256 for image in run.dataset.images if image]
+    sha256 = [image.sha256 for image in run.dataset.images]
     (fold,) = splits.split(config.split, labels, splits.components(sha256, None))
     rngs = batches.HeadRngs.of(3, 0)
     start = heads.Heads.initial(4, 1280, [rngs.init])

@@ -17,7 +17,8 @@ from aimonk_bench.errors import RunFailed
 from aimonk_bench.reporting import figures
 from aimonk_bench.suite import runner, tasks
 from aimonk_bench.suite.clock import PHASES, Clock
-from aimonk_bench.suite.tasks import Training, TrainingResult
+from aimonk_bench.suite.plan import PlannedRun
+from aimonk_bench.suite.tasks import TrainingResult
 
 RUN_FILES = {
     *("config.yaml", "environment.json", "data.json", "history.csv", "loss_curve.png", "predictions.npz"),
@@ -134,10 +135,10 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(
 ) -> None:
     real = tasks.train
 
-    def fail_for_focal(training: Training, *options: Any) -> TrainingResult:
-        if training.recipe.loss.name == "focal":
+    def fail_for_focal(planned: PlannedRun, *options: Any) -> TrainingResult:
+        if planned.config.loss.name == "focal":
             raise RunFailed("loss is not finite at epoch 2")
-        return real(training, *options)
+        return real(planned, *options)
 
     monkeypatch.setattr(tasks, "train", fail_for_focal)
     out = workplace / "half"

@@ -13,8 +13,7 @@ from aimonk_bench.data import transforms
 from aimonk_bench.suite import artefacts, tasks
 from aimonk_bench.suite.dataset import EncodedDataset
 from aimonk_bench.suite.plan import PlannedRun
-from aimonk_bench.suite.tasks import MappedRows, Training
-from aimonk_bench.training.recipe import Recipe, TrainingData
+from aimonk_bench.training.recipe import TrainingData
 
 
 @pytest.fixture(scope="module")
@@ -24,27 +23,20 @@ def run(workplace: Path) -> tuple[PlannedRun, EncodedDataset]:
     return plan.baseline, tasks.encode(plan.dataset, plan.baseline.config, plan.baseline.encoder)
 
 
-def training_of(run: tuple[PlannedRun, EncodedDataset], scratch: Path) -> Training:
+def data_of(run: tuple[PlannedRun, EncodedDataset]) -> TrainingData:
     plan, dataset = run
-    folds = dataset.folds(plan.config.split)
     views = transforms.views(plan.config.transform)
-    return Training(
-        data=TrainingData(dataset.labels, dataset.labels, folds, views.probabilities),
-        recipe=Recipe.of(plan.config),
-        rows=MappedRows.of(dataset.stored.rows),
-        index=dataset.stored.index,
-        encoder=plan.encoder,
-        transform=plan.config.transform,
-        key=plan.id,
-        scratch=scratch,
-    )
+    return TrainingData(dataset.labels, dataset.labels, dataset.folds(plan.config.split), views.probabilities)
 
 
-def test_a_training_is_pickled_without_its_features(run: tuple[PlannedRun, EncodedDataset], tmp_path: Path) -> None:
+def test_features_are_pickled_as_the_path_of_their_rows(run: tuple[PlannedRun, EncodedDataset]) -> None:
     _, dataset = run
-    pickled = pickle.dumps(training_of(run, tmp_path))
+    pickled = pickle.dumps(dataset.stored)
     assert len(pickled) < dataset.stored.rows.nbytes / 10
-    np.testing.assert_array_equal(pickle.loads(pickled).rows.open(), dataset.stored.rows)
+    again = pickle.loads(pickled)
+    np.testing.assert_array_equal(again.rows, dataset.stored.rows)
+    np.testing.assert_array_equal(again.index, dataset.stored.index)
+    assert not again.rows.flags.writeable
 
 
 def test_tasks_give_the_same_values_again_and_write_nothing_but_scratch(
@@ -52,15 +44,13 @@ def test_tasks_give_the_same_values_again_and_write_nothing_but_scratch(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     plan, dataset = run
-    training, config = training_of(run, tmp_path / "scratch"), plan.config
-    labels = dataset.split_labels(config.hide, dataset.folds(config.split))
+    arguments, config = (plan, data_of(run), dataset.stored, tmp_path / "scratch"), plan.config
+    labels = dataset.split_labels(config.split, config.hide)
     results = []
     for _ in range(2):
-        trained = tasks.train(pickle.loads(pickle.dumps(training))).trained
-        predictions = artefacts.predictions(trained, dataset, labels, dataset.folds(config.split), config.train.seeds)
-        scored = tasks.score(
-            pickle.loads(pickle.dumps(predictions)), config.threshold, "none", trained.history, "title"
-        )
+        trained = tasks.train(*pickle.loads(pickle.dumps(arguments))).trained
+        predictions = artefacts.predictions(trained, dataset, labels, config.train.seeds)
+        scored = tasks.score(*pickle.loads(pickle.dumps((config, predictions, trained.history))))
         results.append((predictions.logits, scored.thresholds.values, scored.loss_curve))
     for first, second in zip(*results, strict=True):
         np.testing.assert_array_equal(first, second)
