@@ -93,16 +93,20 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, dumps(value))
 
 
-def write_csv(path: Path, content: Any) -> None:
-    """Write columns (name -> values of one length) or rows (maps), atomically; an undefined number is an empty field.
+def csv_text(content: Any) -> str:
+    """Columns (name -> values of one length) or rows (maps) as CSV; an undefined number is an empty field.
 
     Floats are written in their shortest form that reads back exactly.
     """
     import pandas as pd  # takes half a second, and `table` does not need it
 
-    frame = pd.DataFrame(content)
-    with atomic(path) as partial:
-        frame.to_csv(partial, index=False, lineterminator="\n")
+    text: str = pd.DataFrame(content).to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def write_csv(path: Path, content: Any) -> None:
+    """Write ``csv_text(content)``, atomically."""
+    write_text(path, csv_text(content))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -68,9 +68,11 @@ class Workers(ProcessPoolExecutor):
         """
         main = sys.modules["__main__"]
         sys.modules["__main__"] = types.ModuleType("__main__")  # a worker would import a script without a guard again
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a worker that starts now inherits it
         try:
             return super().submit(fn, *args, **kwargs)
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             sys.modules["__main__"] = main
 
     def kill(self) -> None:
@@ -93,6 +95,10 @@ def _set_up_worker() -> None:
     from aimonk_bench.suite import tasks  # noqa: F401  # takes a second
 
     threadpool_limits(1, user_api="blas")  # further threads would wait for those of the other processes
+
+
+def _has_result(future: Future[Any]) -> bool:
+    return future.done() and future.exception() is None
 
 
 def _end_with_driver() -> None:
@@ -135,13 +141,17 @@ class TaskQueue:
                 self._collect(None if self.trains_here else self._limit - 1)
         except BaseException:
             if not self.trains_here:
-                self._in_flight = [item for item in self._in_flight if item[0].stage != "train"]
+                self._in_flight = [item for item in self._in_flight if item[0].stage == "score" or _has_result(item[1])]
                 self._workers["train"].kill()
             raise
         finally:
             if count := len(self._in_flight):
                 logger.info("%d run%s still in worker processes", count, " is" if count == 1 else "s are")
-            self._collect(0)
+            try:
+                self._collect(0)
+            except BaseException:
+                self._collect(0)  # the interrupted run is lost, the others are not; a second interruption ends this too
+                raise
 
     def _advance(self, run: Run, done: Future[Any] | None = None) -> None:
         """Take a run to its next task in a worker, or to its end.
@@ -167,14 +177,14 @@ class TaskQueue:
             at_most: wait until so few tasks are in flight; None does not wait.
         """
         while self._in_flight:
-            done = [item for item in self._in_flight if item[1].done()]
-            self._in_flight = [item for item in self._in_flight if item not in done]
-            for task, future, run in done:
+            done = next((item for item in self._in_flight if item[1].done()), None)
+            if done is not None:
+                self._in_flight.remove(done)  # one at a time: an interruption leaves the others to be collected
+                task, future, run = done
                 if isinstance(future.exception(), BrokenProcessPool):
                     logger.warning("%s: its worker process ended, so its task `%s` is done here", task.run, task.stage)
                     future = self._done_here(task)
                 self._advance(run, future)
-            if done:
                 continue
             if at_most is None or len(self._in_flight) <= at_most:
                 return
@@ -206,8 +216,9 @@ def opened(name: Name, runs: int, clock: Clock) -> Iterator[TaskQueue]:
         clock: of the driver.
     """
     if name == "processes":
-        with Workers(cores()) as workers:
-            yield TaskQueue(clock, {"train": workers, "score": workers}, limit=2 * cores())
+        count = max(1, min(cores(), runs))  # fine-tuning uses all cores by itself
+        with Workers(count) as workers:
+            yield TaskQueue(clock, {"train": workers, "score": workers}, limit=2 * count)
     elif name == "auto" and runs >= WORTHWHILE:
         with Workers(1) as worker:
             worker.submit(os.getpid)  # it starts now, while images are decoded

@@ -19,7 +19,7 @@ from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
-from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, KFold, Tables, TrainConfig
+from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, KFold, RunConfig, Tables, TrainConfig
 from aimonk_bench.config.grid import Suite, SuiteRun
 from aimonk_bench.data import image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
@@ -76,8 +76,8 @@ class PlannedRun:
 
     @cached_property
     def text(self) -> str:
-        """Its ``config.yaml``."""
-        return loader.dump(self.config)
+        """Its ``config.yaml``; where a run was executed does not belong to it."""
+        return loader.dump(self.config.model_copy(update={"run": RunConfig()}))
 
 
 @dataclass(frozen=True, eq=False)

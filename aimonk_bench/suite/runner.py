@@ -20,7 +20,7 @@ from aimonk_bench.data import transforms
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import run, suite
-from aimonk_bench.records.files import atomic, write_bytes, write_csv, write_json, write_text
+from aimonk_bench.records.files import atomic, write_bytes, write_json, write_text
 from aimonk_bench.records.suite import Collection
 from aimonk_bench.reporting import figures, summary, table
 from aimonk_bench.reporting.words import threshold_notes
@@ -95,7 +95,8 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
                 if planned not in pending:
                     restore(planned, folders[planned.id], clock)
             try:
-                Driver(queue, clock, progress).execute(pending, folders, encodings)
+                places = {planned.id: number for number, planned in enumerate(plan.runs, start=1)}
+                Driver(queue, clock, progress, places).execute(pending, folders, encodings)
             finally:
                 with clock("statistics"):
                     collection = suite.collect(folder)
@@ -114,7 +115,7 @@ class Encoding:
         seconds: that encoding took; 0 for a run whose features another run needed before.
     """
 
-    outcome: EncodedDataset | UserError | RunFailed
+    outcome: EncodedDataset | Exception
     seconds: float
 
 
@@ -127,7 +128,7 @@ def encode(dataset: Dataset, runs: Sequence[PlannedRun], clock: Clock, progress:
     Raises:
         BadImages: no run can begin.
     """
-    outcomes: dict[tuple[object, ...], EncodedDataset | UserError | RunFailed] = {}
+    outcomes: dict[tuple[object, ...], EncodedDataset | Exception] = {}
     encodings = {}
     for planned in runs:
         config, encoder = planned.config, planned.encoder
@@ -142,7 +143,7 @@ def encode(dataset: Dataset, runs: Sequence[PlannedRun], clock: Clock, progress:
                     outcomes[key] = tasks.encode(dataset, config, encoder, progress)
                 except BadImages:
                     raise
-                except (UserError, RunFailed) as error:  # not tried again for the next run
+                except Exception as error:  # the failure of every run that needs it; it is not tried again
                     outcomes[key] = error
         encodings[planned.id] = Encoding(outcomes[key], time.perf_counter() - begun if is_new else 0.0)
     return encodings
@@ -153,10 +154,15 @@ class Driver:
 
     Attributes:
         failures: id of a run -> why it failed; its status says so too.
+
+    Args:
+        places: id of a run of a suite -> its number; a run on its own is not announced.
     """
 
-    def __init__(self, queue: TaskQueue, clock: Clock, progress: Progress) -> None:
-        self._queue, self._clock, self._progress = queue, clock, progress
+    def __init__(
+        self, queue: TaskQueue, clock: Clock, progress: Progress, places: Mapping[str, int] | None = None
+    ) -> None:
+        self._queue, self._clock, self._progress, self._places = queue, clock, progress, places
         self.failures: dict[str, Exception] = {}
 
     def execute(
@@ -165,9 +171,9 @@ class Driver:
         """Execute runs, each in the folder of its id. A run that fails is recorded and the others go on."""
 
         def in_turn() -> Iterator[Run]:
-            for number, planned in enumerate(runs, start=1):
-                if len(runs) > 1:
-                    logger.info("run %d of %d: %s", number, len(runs), planned.name)
+            for planned in runs:
+                if self._places is not None:
+                    logger.info("run %d of %d: %s", self._places[planned.id], len(self._places), planned.name)
                 yield self._run(planned, folders[planned.id], encodings[planned.id])
 
         self._queue.execute(in_turn())
@@ -198,10 +204,8 @@ class Driver:
             for note in threshold_notes(scoring.thresholds):
                 logger.info("%s", note)
             with self._clock("files"):
-                write_json(folder / run.THRESHOLDS, scoring.thresholds.to_json())
-                write_json(folder / run.METRICS, scoring.scores.to_json())
-                write_csv(folder / run.RELIABILITY, scoring.reliability)
-                write_bytes(folder / run.LOSS_CURVE, scoring.loss_curve)
+                for name, content in scoring.files.items():
+                    write_bytes(folder / name, content)
                 run.end(folder, artefacts.status(planned, "done", seconds))
         except Exception as error:
             self._fail(planned, folder, seconds, error)
@@ -216,7 +220,6 @@ class Driver:
         with self._clock("files"):
             write_json(folder / run.ENVIRONMENT, artefacts.environment_json(planned, dataset.stored.engine))
             write_json(folder / run.DATA, artefacts.data_json(planned, dataset, labels, trained))
-            write_csv(folder / run.HISTORY, trained.history)
             with atomic(folder / run.PREDICTIONS) as partial_file:
                 predictions.save(partial_file)
         return predictions
@@ -226,7 +229,8 @@ class Driver:
         if not isinstance(error, (RunFailed, UserError)):
             logger.error("an error that aimonk_bench did not expect, in %s", planned.name, exc_info=error)
         self.failures[planned.id] = error
-        logger.error("%s failed: %s", planned.name, reason(error).partition("\n")[0])
+        if self._places is not None:  # who executes a run on its own gets the exception
+            logger.error("%s failed: %s", planned.name, reason(error).partition("\n")[0])
         try:
             run.begin(folder, planned.text)
             run.end(folder, artefacts.status(planned, "failed", seconds, reason(error)))

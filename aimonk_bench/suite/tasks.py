@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,8 +22,9 @@ from aimonk_bench.data.transforms import UNAUGMENTED
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import scores, thresholds
 from aimonk_bench.evaluation.predictions import Predictions
-from aimonk_bench.evaluation.scores import Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
+from aimonk_bench.records import run
+from aimonk_bench.records.files import csv_text, dumps
 from aimonk_bench.reporting import figures
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset
@@ -143,16 +143,12 @@ class ScoringResult:
 
     Attributes:
         thresholds: tuned on the validation rows.
-        scores: the content of ``metrics.json``.
-        reliability: the rows of ``reliability.csv``.
-        loss_curve: a PNG file.
-        seconds: of the phases "score" and "plots".
+        files: name in the run's folder -> content; they are serialised here, because that takes as long as scoring.
+        seconds: of the phases "score", "plots" and "files".
     """
 
     thresholds: Thresholds
-    scores: Scores
-    reliability: list[dict[str, Any]]
-    loss_curve: bytes
+    files: dict[str, bytes]
     seconds: dict[str, float]
 
 
@@ -171,4 +167,12 @@ def score(config: Config, predictions: Predictions, history: Mapping[str, np.nda
         reliability = scores.reliability(predictions, calibrator)
     with clock("plots"):
         curve = figures.loss_curve(history, config.plot.title)
-    return ScoringResult(tuned, scored, reliability, curve, clock.seconds)
+    with clock("files"):
+        texts = {
+            run.HISTORY: csv_text(history),
+            run.THRESHOLDS: dumps(tuned.to_json()),
+            run.METRICS: dumps(scored.to_json()),
+            run.RELIABILITY: csv_text(reliability),
+        }
+    contents = {name: text.encode() for name, text in texts.items()}
+    return ScoringResult(tuned, contents | {run.LOSS_CURVE: curve}, clock.seconds)

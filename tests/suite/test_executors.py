@@ -126,6 +126,40 @@ def test_after_an_interruption_trainings_in_workers_are_dropped_and_scoring_goes
     assert [future.result().pid for future in results] == [os.getpid()]
 
 
+def test_an_interruption_while_a_result_is_written_costs_that_run_alone() -> None:
+    results: list[Future[Answer]] = []
+
+    def interrupted_writing() -> Run:
+        yield Task("score", "a run", partial(answer, 0))
+        raise KeyboardInterrupt
+
+    def all_done() -> Iterator[Run]:
+        yield interrupted_writing()
+        yield from (run_of(partial(answer, number), results) for number in (1, 2))
+        wait([future for _, future, _ in queue._in_flight])
+
+    with Workers(1) as workers:
+        queue = TaskQueue(Clock(), {"train": workers, "score": workers})
+        with pytest.raises(KeyboardInterrupt):
+            queue.execute(all_done())
+    assert sorted(future.result().number for future in results) == [1, 2]
+
+
+def test_after_an_interruption_a_training_that_is_done_is_used() -> None:
+    results: list[Future[Answer]] = []
+
+    def interrupted() -> Iterator[Run]:
+        yield run_of(partial(answer, 1), results, "train")
+        wait([future for _, future, _ in queue._in_flight])
+        raise KeyboardInterrupt
+
+    with Workers(1) as workers:
+        queue = TaskQueue(Clock(), {"train": workers, "score": workers})
+        with pytest.raises(KeyboardInterrupt):
+            queue.execute(interrupted())
+    assert [future.result().number for future in results] == [1]
+
+
 @linux_only
 def test_an_interruption_ends_the_workers_whatever_they_do() -> None:
     """Ctrl-C itself does not reach them."""

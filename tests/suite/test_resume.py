@@ -126,6 +126,13 @@ def test_run_into_a_folder(workplace: Path, capsys: pytest.CaptureFixture[str]) 
     assert (workplace / "two" / "predictions.npz").read_bytes() == first
 
 
+def test_an_unfinished_run_goes_on_under_another_executor(workplace: Path) -> None:
+    asked = ["run", str(workplace / "small.yaml"), "--out", str(workplace / "moved"), "--quiet"]
+    assert cli.main(asked) == 0
+    (workplace / "moved" / "status.json").unlink()
+    assert cli.main([*asked, "--set", "run.executor=serial"]) == 0
+
+
 def test_a_run_of_a_suite_can_be_run_again_as_it_stands(
     suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -167,6 +167,16 @@ def test_an_unexpected_error_is_a_failed_run_with_its_traceback(
     assert status["reason"] == "ZeroDivisionError: planted"
 
 
+def test_an_unexpected_error_of_encoding_is_a_failed_run(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(tasks, "encode", fail)
+    out = workplace / "not-encoded"
+    assert cli.main(["run", str(workplace / "small.yaml"), "--out", str(out)]) == 1
+    assert json.loads((out / "status.json").read_text())["reason"] == "ZeroDivisionError: planted"
+
+
 def test_weights_that_cannot_be_had_fail_a_run_and_only_it(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`run` exits 2 before anything; a suite exits 3 and goes on."""
     absent = "backbone={name: tf_efficientnet_lite0, weights: 'package:not-installed'}"

@@ -51,8 +51,9 @@ def test_tasks_give_the_same_values_again_and_write_nothing_but_scratch(
         trained = tasks.train(*pickle.loads(pickle.dumps(arguments))).trained
         predictions = artefacts.predictions(trained, dataset, labels, config.train.seeds)
         scored = tasks.score(*pickle.loads(pickle.dumps((config, predictions, trained.history))))
-        results.append((predictions.logits, scored.thresholds.values, scored.loss_curve))
-    for first, second in zip(*results, strict=True):
+        results.append((predictions.logits, scored.thresholds.values, scored.files))
+    for first, second in zip(*(result[:2] for result in results), strict=True):
         np.testing.assert_array_equal(first, second)
-    assert results[0][2].startswith(b"\x89PNG")
+    assert results[0][2] == results[1][2]
+    assert results[0][2]["loss_curve.png"].startswith(b"\x89PNG")
     assert not list(tmp_path.iterdir())
