@@ -238,7 +238,7 @@ class FineTunedNetwork:
             logits = self._network(inputs)
         return cast(Tensor, logits.float()[None])
 
-    def predict(self, heads: slice, rows: np.ndarray) -> Tensor:
+    def predict(self, heads: slice | np.ndarray, rows: np.ndarray) -> Tensor:
         """Logits [1, R, A] of unaugmented images by the only head."""
         self._network.eval()
         with torch.inference_mode():

@@ -36,8 +36,8 @@ class Learner(Protocol):
     def train_epoch(self, epoch: int, batches: EpochBatches) -> Tensor:
         """Take the T steps of an epoch; the loss of each head on each batch, before the step: [T, H]."""
 
-    def predict(self, heads: slice, rows: np.ndarray) -> Tensor:
-        """Logits of these rows [R], unaugmented, by the heads of a fold as they are now: [H/F, R, A]."""
+    def predict(self, heads: slice | np.ndarray, rows: np.ndarray) -> Tensor:
+        """Logits of these rows [R], unaugmented, by some of the heads as they are now: [heads, R, A]."""
 
     def keep(self, heads: np.ndarray) -> None:
         """Remember the weights of these heads, [H] bool, as they are now."""
@@ -139,12 +139,13 @@ class Fitted:
     def outcomes(self, chosen: np.ndarray) -> list[JobOutcome]:
         """The result of each job, with the head [J] that it chose among its tuned settings."""
         outcomes = []
-        for head, (seed, fold) in zip(chosen.tolist(), self.stack.jobs, strict=True):
-            rows, one = self.stack.data.folds[fold], slice(head, head + 1)
-            logits = {"val": self.learner.predict(one, rows.val), "test": self.learner.predict(one, rows.test)}
-            outcomes.append(
-                self._outcome(head, seed, fold, {part: values[0].cpu().numpy() for part, values in logits.items()})
-            )
+        for fold in self.stack.folds:
+            parts = self.stack.data.folds[fold]
+            jobs = [job for job, (_, of_job) in enumerate(self.stack.jobs) if of_job == fold]
+            val, test = (self.learner.predict(chosen[jobs], rows).cpu().numpy() for rows in (parts.val, parts.test))
+            for job, val_logits, test_logits in zip(jobs, val, test, strict=True):
+                logits = {"val": val_logits, "test": test_logits}
+                outcomes.append(self._outcome(int(chosen[job]), self.stack.jobs[job][0], fold, logits))
         return outcomes
 
     def _outcome(self, head: int, seed: int, fold: int, logits: dict[str, np.ndarray]) -> JobOutcome:

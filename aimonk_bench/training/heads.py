@@ -49,8 +49,8 @@ class Heads:
         """The same heads in memory of their own."""
         return Heads(self.weight.clone(), self.bias.clone())
 
-    def __getitem__(self, heads: slice) -> Heads:
-        """Some of the heads, in the same memory."""
+    def __getitem__(self, heads: slice | np.ndarray) -> Heads:
+        """Some of the heads; a slice of them in the same memory."""
         return Heads(self.weight[heads], self.bias[heads])
 
     def logits(self, features: Tensor) -> Tensor:

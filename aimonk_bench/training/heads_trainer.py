@@ -144,7 +144,7 @@ class StackedHeads:
         heads = torch.arange(self._stack.heads, device=images.device)[:, None]
         return self._teacher[heads, images.long().repeat_interleave(self._stack.points, 1)]
 
-    def predict(self, heads: slice, rows: np.ndarray) -> Tensor:
+    def predict(self, heads: slice | np.ndarray, rows: np.ndarray) -> Tensor:
         """Logits [heads, R, A] of unaugmented images by some of the heads."""
         weights = self._heads[heads]
         stored = torch.from_numpy(self._index[0][rows])
