@@ -78,13 +78,13 @@ def schema(capsys: pytest.CaptureFixture[str]) -> Schema:
 
 def defaults(schema: Schema) -> dict[str, Any]:
     """Dotted key -> default: that of the schema or, for entries and where a short form is usual, of base.yaml."""
-    found = {key: node["default"] for key, node in keys(schema, schema["$defs"]) if "default" in node}
-    found["data.importer"] = DataConfig.model_fields["importer"].default  # the schema lists the importers instead
+    defaults = {key: node["default"] for key, node in keys(schema, schema["$defs"]) if "default" in node}
+    defaults["data.importer"] = DataConfig.model_fields["importer"].default  # the schema lists the importers instead
     base = yaml.safe_load(text_of(ROOT / "configs" / "base.yaml"))
     for section, value in base.items():
-        found[section] = value
-        found |= {f"{section}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {}
-    return found
+        defaults[section] = value
+        defaults |= {f"{section}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {}
+    return defaults
 
 
 def test_the_page_of_the_configs_names_every_key_and_no_other(schema: Schema) -> None:

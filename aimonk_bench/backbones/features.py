@@ -208,7 +208,7 @@ def _stored(features: np.ndarray, spec: EncoderSpec) -> np.ndarray:
     with np.errstate(over="ignore"):
         stored = features.astype(spec.stored_dtype)
     if not np.isfinite(stored).all():
-        hint = ": use backbone.dtype float32" if spec.stored_dtype == "float16" else ""
+        hint = ": use backbone.dtype float32" if np.isfinite(features).all() else ""
         raise RunFailed(f"{spec.weights.name}: features are not finite as {spec.stored_dtype}{hint}")
     return stored
 

@@ -77,7 +77,7 @@ def decode(data: bytes, source: Place) -> str:
     """
     text, bad = "", 0
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        found = "UTF-16 text"
+        actual = "UTF-16 text"
     else:
         data = data.removeprefix(codecs.BOM_UTF8)
         try:
@@ -86,6 +86,6 @@ def decode(data: bytes, source: Place) -> str:
             bad = error.start
         if bad < 0:
             return text
-        found = f"the byte 0x{data[bad]:02x}" if data[bad] else "a NUL byte (UTF-16, or no text at all)"
+        actual = f"the byte 0x{data[bad]:02x}" if data[bad] else "a NUL byte (UTF-16, or no text at all)"
     at = replace(source, line=data.count(b"\n", 0, bad) + 1, column=bad - data.rfind(b"\n", 0, bad))
-    raise fault(at, (), found, "UTF-8 text")
+    raise fault(at, (), actual, "UTF-8 text")

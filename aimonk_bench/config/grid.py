@@ -129,14 +129,14 @@ class _Grid:
             if config is None:
                 continue
             for key in set(self.axes) & set(config.tune):
-                at, found = self.axes[key].key or self.axes[key].at, f"the axis {key!r} and `tune` of the same key"
-                self.faults.append(fault(at, ("suite", "axes", key), found, "one of the two"))
+                at, actual = self.axes[key].key or self.axes[key].at, f"the axis {key!r} and `tune` of the same key"
+                self.faults.append(fault(at, ("suite", "axes", key), actual, "one of the two"))
             cells.append((values, config))
             twin = first.setdefault(json.dumps(config.model_dump(mode="json")), values)
             if twin is not values:
                 key = next(key for key in self.axes if values[key] is not twin[key])
-                found = f"{registry.show(values[key].plain())}, which gives the same run a second time"
-                self.faults.append(fault(values[key].at, ("suite", "axes", key), found, "values that differ"))
+                actual = f"{registry.show(values[key].plain())}, which gives the same run a second time"
+                self.faults.append(fault(values[key].at, ("suite", "axes", key), actual, "values that differ"))
         return cells
 
     def matching(self, cells: list[Cell], pattern: Node) -> set[int] | None:
@@ -166,8 +166,8 @@ class _Grid:
         matches = self.matching(cells, pattern)
         matching = [cell for cell in left if cell in (matches or ())]
         if left and len(matching) != 1 and matches is not None:
-            found = "a run that `exclude` removes" if matches and not matching else f"{len(matching)} runs that match"
-            self.faults.append(fault(pattern.at, ("suite", "baseline"), found, "exactly one"))
+            actual = "a run that `exclude` removes" if matches and not matching else f"{len(matching)} runs that match"
+            self.faults.append(fault(pattern.at, ("suite", "baseline"), actual, "exactly one"))
         return (matching or [0])[0]
 
 

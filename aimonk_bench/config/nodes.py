@@ -204,8 +204,8 @@ class _Parser:
         """Count one node; refuse it where it is one too many, or too deep."""
         self.size += 1
         if self.size > MAX_NODES:
-            found = "too many values once aliases are expanded"
-            raise self.fault(event, path, found, f"at most {MAX_NODES}")
+            actual = "too many values once aliases are expanded"
+            raise self.fault(event, path, actual, f"at most {MAX_NODES}")
         if depth > MAX_DEPTH:
             raise self.fault(event, path[:3], "a value nested too deeply", f"at most {MAX_DEPTH} levels")
 

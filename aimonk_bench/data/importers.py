@@ -237,8 +237,8 @@ def _records(lines: Sequence[str], sheet: Sheet) -> Iterator[tuple[int, list[str
             yield line, cells
         else:
             separator = {"\t": "tab"}.get(delimiter, delimiter)
-            found = f"found {_count(cells, 'column')} (separator {separator}), expected {columns}"
-            sheet.problems.append((line, found))
+            problem = f"found {_count(cells, 'column')} (separator {separator}), expected {columns}"
+            sheet.problems.append((line, problem))
 
 
 def _group(record: dict[str, str], column: str | None) -> str | None:

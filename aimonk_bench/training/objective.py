@@ -120,16 +120,16 @@ class BlockLoss:
         self._objective, self._labels, self._epoch, self._teacher = objective, labels, epoch, teacher
         self._values: list[Tensor] = []
         self._logits: list[Tensor] = []
-        self._at_once = objective.gradient is not None and objective.labels_only
-        if self._at_once:
+        self._gradient = objective.gradient if objective.labels_only else None
+        if self._gradient is not None:
             self._targets, weights, _ = objective.fill(labels, None, epoch, teacher)
             self._shares = shares(weights)
 
     def grad(self, step: int, logits: Tensor) -> Tensor:
         """The derivative of the losses of a batch by its logits, [H, B, A]; the batches come in order."""
-        if self._at_once and self._objective.gradient is not None:
+        if self._gradient is not None:
             self._logits.append(logits)
-            gradient: Tensor = self._objective.gradient(logits, self._targets[step]) * self._shares[step]
+            gradient: Tensor = self._gradient(logits, self._targets[step]) * self._shares[step]
             return gradient
         labels = Labels(self._labels.targets[step], self._labels.observed[step])
         teacher = None if self._teacher is None else self._teacher[step]
@@ -139,7 +139,7 @@ class BlockLoss:
 
     def values(self) -> Tensor:
         """The losses of all batches, each before its step: [T', H]."""
-        if not self._at_once:
+        if self._gradient is None:
             return torch.stack(self._values)
         values: Tensor = self._objective.loss(torch.stack(self._logits), self._targets)
         return (values * self._shares).sum((-2, -1))

@@ -525,8 +525,11 @@ def test_features_can_be_stored_as_float16(
     again = store.features(images[:50], views(FLIP), FLIP, half)
     np.testing.assert_array_equal(again.rows[again.index], matrix.rows[matrix.index[:, :50]])
     monkeypatch.setattr(counting, "encode", lambda images: _corners(images) * 1e4)
-    with pytest.raises(RunFailed, match="resnet18: features are not finite as float16"):
+    with pytest.raises(RunFailed, match=r"resnet18: features are not finite as float16: use backbone\.dtype float32"):
         store.features([_image(tmp_path / "new.png", _noise(500))], views(FLIP), FLIP, half)
+    monkeypatch.setattr(counting, "encode", lambda images: _corners(images) * np.nan)
+    with pytest.raises(RunFailed, match=r"features are not finite as float16$"):  # float32 would not help
+        store.features([_image(tmp_path / "other.png", _noise(501))], views(FLIP), FLIP, half)
 
 
 def test_rows_that_would_not_fit_are_refused_before_one_is_stored(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -67,6 +68,13 @@ def collected(workers: Workers, *functions: Any) -> list[Future[Answer]]:
     results: list[Future[Answer]] = []
     TaskQueue(Clock(), {"score": workers}).execute(run_of(function, results) for function in functions)
     return results
+
+
+@contextlib.contextmanager
+def interrupted_queue() -> Iterator[TaskQueue]:
+    """A queue with one worker for both stages; its use must end in a KeyboardInterrupt."""
+    with Workers(1) as workers, pytest.raises(KeyboardInterrupt):
+        yield TaskQueue(Clock(), {"train": workers, "score": workers})
 
 
 def test_every_executor_leaves_the_same_files(suite: Path, pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,10 +146,8 @@ def test_an_interruption_while_a_result_is_written_costs_that_run_alone() -> Non
         yield from (run_of(partial(answer, number), results) for number in (1, 2))
         wait([future for _, future, _ in queue._in_flight])
 
-    with Workers(1) as workers:
-        queue = TaskQueue(Clock(), {"train": workers, "score": workers})
-        with pytest.raises(KeyboardInterrupt):
-            queue.execute(all_done())
+    with interrupted_queue() as queue:
+        queue.execute(all_done())
     assert sorted(future.result().number for future in results) == [1, 2]
 
 
@@ -153,10 +159,8 @@ def test_after_an_interruption_a_training_that_is_done_is_used() -> None:
         wait([future for _, future, _ in queue._in_flight])
         raise KeyboardInterrupt
 
-    with Workers(1) as workers:
-        queue = TaskQueue(Clock(), {"train": workers, "score": workers})
-        with pytest.raises(KeyboardInterrupt):
-            queue.execute(interrupted())
+    with interrupted_queue() as queue:
+        queue.execute(interrupted())
     assert [future.result().number for future in results] == [1]
 
 

@@ -116,12 +116,12 @@ def plain(data, config, seed, number, layers):
 def test_every_job_is_a_plain_loop(norm, backbone_lr):
     data, config, layers = single(problem()), recipe(backbone_lr=backbone_lr), layers_of(norm=norm)
     before = copy.deepcopy(layers.state_dict())
-    found = fine(data, config, layers)
+    outcome = fine(data, config, layers)
     for (fold, seed), place in zip(itertools.product((0, 1), (0, 7)), itertools.count()):
         losses, logits = plain(data, config, seed, fold, layers)
-        own = (found.history["seed"] == seed) & (found.history["fold"] == fold)
-        np.testing.assert_allclose(found.history["training_loss"][own], losses, rtol=2e-4, atol=2e-5)
-        np.testing.assert_allclose(found.logits[fold]["test"][place % 2], logits, rtol=2e-3, atol=2e-4)
+        own = (outcome.history["seed"] == seed) & (outcome.history["fold"] == fold)
+        np.testing.assert_allclose(outcome.history["training_loss"][own], losses, rtol=2e-4, atol=2e-5)
+        np.testing.assert_allclose(outcome.logits[fold]["test"][place % 2], logits, rtol=2e-3, atol=2e-4)
     for name, tensor in layers.state_dict().items():
         assert torch.equal(tensor, before[name])  # what was handed in is copied, never changed
 
@@ -151,9 +151,9 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(ends, option
     with pytest.raises(KeyboardInterrupt):
         fine(data, config, layers, checkpoints=tmp_path, key="a", progress=interrupt)
     seen = []
-    found = fine(data, config, layers, checkpoints=tmp_path, key="a", progress=lambda *step: seen.append(step))
+    outcome = fine(data, config, layers, checkpoints=tmp_path, key="a", progress=lambda *step: seen.append(step))
     assert seen[-1] == ("train", 16, 16)
-    same(found, wanted, rtol=0, atol=0)
+    same(outcome, wanted, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("key", "version"), [("b", aimonk_bench.__version__), ("a", "0.0.1")])
@@ -164,9 +164,9 @@ def test_a_checkpoint_of_another_run_or_version_is_not_taken_up(key, version, tm
         f"fold{fold}-seed{seed}.pt" for fold in (0, 1) for seed in (0, 7)
     ]
     monkeypatch.setattr(aimonk_bench, "__version__", version)
-    found = fine(data, config, layers, checkpoints=tmp_path, key=key)
+    outcome = fine(data, config, layers, checkpoints=tmp_path, key=key)
     assert caplog.text.count("is of another run or of another aimonk_bench or torch, and that job begins anew") == 4
-    same(found, wanted, rtol=0, atol=0)
+    same(outcome, wanted, rtol=0, atol=0)
 
 
 def test_a_damaged_checkpoint_is_told_and_not_taken_up(tmp_path, caplog):
@@ -174,9 +174,9 @@ def test_a_damaged_checkpoint_is_told_and_not_taken_up(tmp_path, caplog):
     wanted = fine(data, config, layers, checkpoints=tmp_path, key="a")
     file = tmp_path / "fold1-seed7.pt"
     file.write_bytes(file.read_bytes()[:200])
-    found = fine(data, config, layers, checkpoints=tmp_path, key="a")
+    outcome = fine(data, config, layers, checkpoints=tmp_path, key="a")
     assert "fold1-seed7.pt is damaged, and that job begins anew" in caplog.text
-    same(found, wanted, rtol=0, atol=0)
+    same(outcome, wanted, rtol=0, atol=0)
 
 
 def test_the_checkpoint_of_a_job_that_is_done_holds_no_more_than_its_results(tmp_path):
@@ -199,8 +199,8 @@ def test_results_do_not_depend_on_how_many_jobs_run_side_by_side(monkeypatch):
 def test_half_precision_comes_near(precision):
     data = single(problem())
     wanted = fine(data, recipe(lr=0.01), layers_of())
-    found = fine(data, recipe(lr=0.01, precision=precision), layers_of())
-    losses = [own.history["training_loss"] for own in (wanted, found)]
+    outcome = fine(data, recipe(lr=0.01, precision=precision), layers_of())
+    losses = [own.history["training_loss"] for own in (wanted, outcome)]
     assert not np.array_equal(*losses)
     np.testing.assert_allclose(*losses, rtol=0.05)
 
@@ -218,11 +218,11 @@ def test_pixels_are_flipped_when_they_are_read():
     images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), np.uint8)
     index = np.array([3, 1, 6])
     source = sources.Pixels(images.reshape(7, -1), index, keys, transform)
-    found = source(np.repeat(range(4), 3), np.tile(range(3), 4), 0, 1).reshape(4, 3, 4, 4, 3)
+    outcome = source(np.repeat(range(4), 3), np.tile(range(3), 4), 0, 1).reshape(4, 3, 4, 4, 3)
     own = images[index]
     wanted = {"identity": own, "h": own[:, :, ::-1], "v": own[:, ::-1], "hv": own[:, ::-1, ::-1]}
     for view, key in enumerate(keys):
-        np.testing.assert_array_equal(found[view], wanted[key], err_msg=key)
+        np.testing.assert_array_equal(outcome[view], wanted[key], err_msg=key)
     np.testing.assert_array_equal(source.unaugmented(np.array([2, 0])).reshape(2, 4, 4, 3), own[[2, 0]])
 
 
@@ -299,5 +299,7 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
     folds = splits.split(config.split, labels, groups)
     layers = networks.build_trainable(planned_run.encoder.weights, 32, "layer4")
     data = TrainingData(labels, labels, folds, np.array([0.5, 0.5]))
-    found = fine_tune(Recomputed(), data, Recipe.of(config), layers=layers)
-    np.testing.assert_allclose(read_history(stored.folder)["training_loss"], found.history["training_loss"], rtol=1e-4)
+    outcome = fine_tune(Recomputed(), data, Recipe.of(config), layers=layers)
+    np.testing.assert_allclose(
+        read_history(stored.folder)["training_loss"], outcome.history["training_loss"], rtol=1e-4
+    )

@@ -80,10 +80,10 @@ def frequencies(name, targets, observed, **options):
     return np.bincount(rows.ravel(), minlength=len(targets)) / rows.size
 
 
-def assert_drawn_in_proportion(found, weights):
+def assert_drawn_in_proportion(drawn, weights):
     chances = np.array(weights) / np.sum(weights)
-    assert np.abs(found - chances).max() < 5 * np.sqrt(chances.max() / 400_000)
-    assert (found[chances == 0] == 0).all()
+    assert np.abs(drawn - chances).max() < 5 * np.sqrt(chances.max() / 400_000)
+    assert (drawn[chances == 0] == 0).all()
 
 
 def test_inverse_frequency_weighs_a_row_by_the_rarity_of_its_observed_labels():
@@ -190,6 +190,6 @@ def test_blocks_mix_rows_within_a_buffer_and_no_further():
     own = rows.ravel()[:count].reshape(-1)
     buffers = [np.unique(own[at : at + BUFFER_ROWS] // BLOCK_ROWS) for at in range(0, count, BUFFER_ROWS)]
     assert max(map(len, buffers)) <= BUFFER_ROWS // BLOCK_ROWS + 1  # the last block of all is a short one
-    assert max(np.ptp(found) for found in buffers) > 2 * BUFFER_ROWS // BLOCK_ROWS  # which lie anywhere
+    assert max(np.ptp(rows) for rows in buffers) > 2 * BUFFER_ROWS // BLOCK_ROWS  # which lie anywhere
     batch = rows[0] // BLOCK_ROWS
     assert len(set(batch)) > 8  # and a batch is of many of them
