@@ -233,6 +233,7 @@ class Validation:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._parts: list[tuple[int, slice, Objective]] = []  # place of the fold, heads of it, their objective
+        self._labels = [stack.data.val_labels[stack.data.folds[fold].val] for fold in stack.folds]
         for place, (fold, heads) in enumerate(stack.by_fold()):
             size = max(1, CHUNK_ELEMENTS // (len(stack.data.folds[fold].val) * stack.attributes))
             for start in range(heads.start, heads.stop, size):
@@ -246,8 +247,7 @@ class Validation:
         return {column: np.concatenate([scores[column] for scores in parts]) for column in parts[0]}
 
     def _scores(self, logits: Tensor, place: int, objective: Objective, epoch: int) -> dict[str, np.ndarray]:
-        data = self._stack.data
-        labels = data.val_labels[data.folds[self._stack.folds[place]].val]
+        labels = self._labels[place]
         loss = objective(logits, self._stack.tensors(labels), epoch).cpu().numpy()
         probabilities = logits.cpu().double().sigmoid().numpy()
         metrics = ranking(probabilities, labels)
