@@ -173,6 +173,11 @@ class DataConfig(Section):
     truth: PathField | None = None
     importer: str = "auto"
     id: str | None = None
+    suffix: (
+        Annotated[str, _matching(r"[^/\\]*\.[^/\\.\s]+", "the suffix of the image files with its dot, such as .jpg")]
+        | None
+    ) = None
+    white: Annotated[int, Field(ge=1, le=65535)] | None = None
     group: str | None = None
     attributes: Annotated[DistinctTexts, Field(min_length=1), AfterValidator(_attributes)] | None = None
     values: Annotated[

@@ -13,8 +13,9 @@ from aimonk_bench import registry
 from aimonk_bench.config import rules
 from aimonk_bench.config.faults import Fault, Place, decode
 from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute
-from aimonk_bench.data import image_files
-from aimonk_bench.data.image_files import SHOWN, relative_path
+from aimonk_bench.data import image_files, image_names
+from aimonk_bench.data.image_files import SHOWN
+from aimonk_bench.data.image_names import ImagePaths
 from aimonk_bench.data.importers import IMPORTERS, Sheet, guess
 from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.errors import UserError
@@ -44,7 +45,11 @@ def load(data: DataConfig) -> LabelFile:
     sheet = IMPORTERS[name](lines, data.attributes, **options)
     unusable = ((line, unusable_attribute(name)) for name, line in sheet.attributes.items())
     sheet.problems += [(max(line, 1), f"found an attribute {problem}") for line, problem in unusable if problem]
-    first_rows, later_rows = _images(sheet)
+    located = image_names.resolve(
+        [row.name for row in sheet.rows], [row.line for row in sheet.rows], data.images, data.suffix
+    )
+    sheet.problems += located.problems
+    first_rows, later_rows = _images(located)
     if not sheet.rows and not sheet.problems:
         sheet.problems.append((1, "found no image, expected at least one"))
     unmapped = _unmapped(data.values, sheet)
@@ -57,7 +62,7 @@ def load(data: DataConfig) -> LabelFile:
     if unmapped or sheet.problems:
         if data.importer == "auto":
             logger.warning("%s: %s; set data.importer if that is wrong", data.labels, note)
-        raise _error(data, sheet, first_rows, unmapped)
+        raise _error(data, sheet, located, first_rows, unmapped)
     labels = labels[first_rows]
     for attribute in np.array(labels.attributes)[~labels.observed.any(axis=0)]:
         logger.warning("%s: attribute %s is missing for every image", data.labels, attribute)
@@ -65,11 +70,12 @@ def load(data: DataConfig) -> LabelFile:
     groups = tuple(row.group for row in rows)
     return LabelFile(
         path=data.labels,
-        ids=tuple(row.name for row in rows),
+        ids=tuple(row.name.strip() for row in rows),
+        paths=tuple(str(located.paths[row]) for row in first_rows),
         labels=labels,
         groups=groups if data.group or any(groups) else None,
         lines=np.array([row.line for row in rows]),
-        notes=(note, *_notes(data, sheet, duplicates, groups)),
+        notes=(note, *located.notes, *_notes(data, sheet, duplicates, groups)),
     )
 
 
@@ -96,8 +102,8 @@ def load_truth(data: DataConfig, listed: LabelFile) -> Labels | None:
     attributes = list(listed.labels.attributes)
     changed = {"labels": data.truth, "truth": None, "attributes": attributes, "group": None, "on_bad_image": "skip"}
     truth = load(data.model_copy(update=changed))
-    row_of = {relative_path(name): row for row, name in enumerate(listed.ids)}
-    rows = [row_of.get(relative_path(name)) for name in truth.ids]
+    row_of = {path: row for row, path in enumerate(listed.paths)}
+    rows = [row_of.get(path) for path in truth.paths]
     unlisted = [
         f"{data.truth}:{line}: image {name} is not listed in {listed.path}"
         for name, line, row in zip(truth.ids, truth.lines, rows, strict=True)
@@ -124,20 +130,15 @@ def _read(file: Path) -> list[str]:
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
-def _images(sheet: Sheet) -> tuple[list[int], list[tuple[int, int]]]:
+def _images(located: ImagePaths) -> tuple[list[int], list[tuple[int, int]]]:
     """Row numbers: the first row of every image, and (later row, first row) of the same image.
 
-    A name that cannot be a path below the image folder goes to the sheet's problems; its row is in neither list.
+    A row whose name is among the problems is in neither list.
     """
     first: dict[str, int] = {}
     later = []
-    for number, row in enumerate(sheet.rows):
-        try:
-            first_row = first.setdefault(relative_path(row.name), number)
-        except ValueError as error:
-            sheet.problems.append((row.line, str(error)))
-            continue
-        if first_row != number:
+    for number, path in enumerate(located.paths):
+        if path is not None and (first_row := first.setdefault(path, number)) != number:
             later.append((number, first_row))
     return list(first.values()), later
 
@@ -206,11 +207,13 @@ def _words(labels: Labels, row: int) -> list[str]:
     return [("positive" if target else "negative") if observed else "missing" for target, observed in states]
 
 
-def _error(data: DataConfig, sheet: Sheet, first_rows: Sequence[int], others: list[str]) -> UserError:
+def _error(
+    data: DataConfig, sheet: Sheet, located: ImagePaths, first_rows: Sequence[int], others: list[str]
+) -> UserError:
     """All problems in the order of the lines, those of images that cannot be read among them."""
     problems = list(sheet.problems)
     if data.on_bad_image == "error":
-        listed = [(sheet.rows[row].name, sheet.rows[row].line) for row in first_rows]
+        listed = [(sheet.rows[row].name, str(located.paths[row]), sheet.rows[row].line) for row in first_rows]
         problems += image_files.unreadable(listed, data.images)
     problems.sort(key=lambda problem: problem[0])
     return UserError([*others, *(f"{data.labels}:{line}: {text}" for line, text in problems)], limit=SHOWN)

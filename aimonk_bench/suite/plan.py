@@ -162,7 +162,8 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     suite = load(path, tables, overrides)
     config, configs = suite.base, [run.config for run in suite.runs]
     listed = checked_labels(configs)
-    unreadable = image_files.unreadable(zip(listed.ids, listed.lines.tolist(), strict=True), config.data.images)
+    rows = zip(listed.ids, listed.paths, listed.lines.tolist(), strict=True)
+    unreadable = image_files.unreadable(rows, config.data.images)
     absent = [f"{listed.path}:{line}: {text}" for line, text in unreadable]
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=image_files.SHOWN)
