@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aimonk_bench.registry import nearest
+from aimonk_bench.registry import hint
 
 LIST = "list"  # `Tags.separator` of list literals
 SEPARATORS = ("|", ";", ",", "\t", "\n")
@@ -100,8 +100,7 @@ class _Column:
 
     def count(self, cells: Sequence[int]) -> str:
         """How many rows have these distinct cells, in words."""
-        count = int(self.counts[cells].sum())
-        return f"{count} row{'' if count == 1 else 's'}"
+        return _rows(int(self.counts[cells].sum()))
 
     def where(self, cells: Sequence[int]) -> str:
         """The same, and the text of the first one: ``in 3 rows, such as 'cat|dog'``."""
@@ -157,26 +156,88 @@ def split_tags(
         return Tags(declared, np.full(count, -1), absent, unread, separator, problems=(unclear.problem,))
     is_missing = np.array([bool(cell) and tokens.issuperset(cell) for cell in words], bool)
     tags = {tag: where for tag, where in cells_of.items() if tag not in tokens}
-    names = tuple(sorted(tags)) if attributes is None else declared
-    present = np.zeros((len(words), len(names)), bool)
-    for number, name in enumerate(names):
+    choice = choose({tag: int(column.counts[where].sum()) for tag, where in tags.items()}, attributes, other_tags)
+    present = np.zeros((len(words), len(choice.names)), bool)
+    for number, name in enumerate(choice.names):
         present[tags.get(name, []), number] = True
-    others = {tag: where for tag, where in tags.items() if tag not in {*names}}
     problems = [*_doubtful(column, words, tokens, declared)]
-    if others and other_tags == "error":
-        text = f"found tags that data.attributes does not name: {_listed(column, others, declared)}; name them there, "
-        problems.append(column.problem(next(iter(others.values())), f"{text}or write data.other_tags: ignore"))
-    ignored = others and other_tags == "ignore"
+    if choice.problem is not None:
+        problems.append(column.problem(tags[choice.others[0]], choice.problem))
     return Tags(
-        names,
-        np.array([column.rows[tags[name][0]] if name in tags else -1 for name in names], np.intp),
+        choice.names,
+        np.array([column.rows[tags[name][0]] if name in tags else -1 for name in choice.names], np.intp),
         present[column.codes],
         is_missing[column.codes],
         understood,
-        (f"data.other_tags: ignored {_listed(column, others)}",) if ignored else (),
-        (*_alike(column, tags, declared), *_absent(declared, tags), *_tied(words, understood, separator)),
+        choice.notes,
+        (*choice.warnings, *_tied(words, understood, separator)),
         tuple(problems),
     )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which tags of a file are attributes.
+
+    Attributes:
+        names: [A] ``data.attributes``, else all tags in alphabetical order.
+        others: the tags that are no attributes, in the order of the file.
+        notes: what the user should know.
+        warnings: what is probably wrong.
+        problem: the message about ``others`` where ``data.other_tags`` does not ignore them.
+    """
+
+    names: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+def choose(
+    counts: Mapping[str, int], attributes: Sequence[str] | None, other_tags: Literal["error", "ignore"]
+) -> Choice:
+    """Choose the attributes among the tags of a file.
+
+    Args:
+        counts: tag -> number of rows, in the order of the file.
+        attributes: ``data.attributes``.
+        other_tags: ``data.other_tags``.
+    """
+    if attributes is None:
+        return Choice(tuple(sorted(counts)), warnings=(*_alike(counts),))
+    names = tuple(attributes)
+    others = tuple(tag for tag in counts if tag not in {*names})
+    absent = [name for name in names if name not in counts]
+    warnings = [*_alike({**dict.fromkeys(names, 0), **counts})]
+    if absent:
+        hints = [f"{name!r}{hint(name, counts)}" for name in absent]
+        warnings.append(f"data.attributes: no row has the tags {', '.join(hints)}")
+    if not others:
+        return Choice(names, warnings=tuple(warnings))
+    frequent = sorted(others, key=lambda tag: -counts[tag])[:SHOWN]
+    listed = ", ".join(f"{tag!r} ({_rows(counts[tag])}){hint(tag, names)}" for tag in frequent)
+    listed += f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+    if other_tags == "ignore":
+        return Choice(names, others, (f"data.other_tags: ignored {listed}",), tuple(warnings))
+    text = f"found tags that data.attributes does not name: {listed}; name them there, or write data.other_tags: ignore"
+    return Choice(names, others, (), tuple(warnings), text)
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'' if count == 1 else 's'}"
+
+
+def _alike(counts: Mapping[str, int]) -> Iterator[str]:
+    """Warnings about tags that are probably two spellings of one."""
+    spellings: dict[str, list[str]] = {}
+    for tag in counts:
+        plain = unicodedata.normalize("NFKC", tag).casefold()
+        spellings.setdefault(re.sub(r"[\s_-]", "", plain) or tag, []).append(tag)
+    for alike in spellings.values():
+        if len(alike) > 1:
+            listed = ", ".join(f"{tag!r} ({_rows(counts[tag])})" for tag in alike)
+            yield f"tags {listed} differ only in case, blanks, _ or -; they are read as different tags"
 
 
 def _cells_of(words: Words) -> CellsOf:
@@ -299,35 +360,6 @@ def _doubtful(column: _Column, words: Words, tokens: set[str], declared: Sequenc
         text = f"found {listed} where tags are expected; if that means that nothing is known of the image, write "
         text += f"data.values: {{missing: {values}}}; if it is a tag, name it in data.attributes"
         yield column.problem(next(iter(alone.values())), text)
-
-
-def _listed(column: _Column, tags: CellsOf, declared: Sequence[str] = ()) -> str:
-    """The most frequent tags with their numbers of rows, and the declared names that they resemble."""
-    frequent = sorted(tags, key=lambda tag: -int(column.counts[tags[tag]].sum()))
-    hints = {tag: nearest(tag, declared) for tag in frequent[:SHOWN]}
-    shown = [
-        f"{tag!r} ({column.count(tags[tag])}{f', did you mean {hint}?' if hint else ''})" for tag, hint in hints.items()
-    ]
-    return ", ".join(shown) + (f" and {len(tags) - SHOWN} more" if len(tags) > SHOWN else "")
-
-
-def _alike(column: _Column, tags: CellsOf, declared: Sequence[str]) -> Iterator[str]:
-    """Warnings about tags that are probably two spellings of one."""
-    spellings: dict[str, list[str]] = {}
-    for tag in dict.fromkeys([*declared, *tags]):
-        plain = unicodedata.normalize("NFKC", tag).casefold()
-        spellings.setdefault(re.sub(r"[\s_-]", "", plain) or tag, []).append(tag)
-    for alike in spellings.values():
-        if len(alike) > 1:
-            counts = [f"{tag!r} ({column.count(tags.get(tag, []))})" for tag in alike]
-            yield f"tags {', '.join(counts)} differ only in case, blanks, _ or -; they are read as different tags"
-
-
-def _absent(declared: Sequence[str], tags: CellsOf) -> Iterator[str]:
-    """A warning about names of ``data.attributes`` that are no tag of the column."""
-    if absent := [name for name in declared if name not in tags]:
-        hints = [f"{name!r}{f' (did you mean {hint}?)' if (hint := nearest(name, tags)) else ''}" for name in absent]
-        yield f"data.attributes: no row has the tags {', '.join(hints)}"
 
 
 def _tied(words: Words, understood: str | None, declared: str | None) -> Iterator[str]:

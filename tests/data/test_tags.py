@@ -126,7 +126,7 @@ def test_declared_attributes_settle_a_doubt(cells: list[str], attributes: list[s
             ["x|bird", "dgo|x", "bird"],
             {"attributes": ["x", "dog"]},
             0,
-            ["'bird' (2 rows)", "'dgo' (1 row, did you mean dog?)", "data.other_tags: ignore"],
+            ["'bird' (2 rows)", "'dgo' (1 row) (did you mean dog?)", "data.other_tags: ignore"],
         ),
         ([*map(str, range(MOST_TAGS + 1))], {}, 0, [str(MOST_TAGS + 1), "data.attributes", "data.other_tags: ignore"]),
     ],
