@@ -21,7 +21,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import unicodedata
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,13 +30,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aimonk_bench.registry import hint
+from aimonk_bench.data.tag_choice import choose, count_rows, is_unread_missing, unread_missing
 
 LIST = "list"  # `Tags.separator` of list literals
 SEPARATORS = ("|", ";", ",", "\t", "\n")
 UNUSUAL_SEPARATORS = "/+&:#~"  # they often stand inside a tag, so they separate only where the config says so
-MISSING_SPELLINGS = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "nat", "none", "null", "unknown", "?", "-"})
-MOST_TAGS = 10_000  # more are free text; labels are dense arrays
 SHOWN = 10
 
 Words = list[list[str]]  # of each distinct cell of a column
@@ -100,7 +97,7 @@ class _Column:
 
     def count(self, cells: Sequence[int]) -> str:
         """How many rows have these distinct cells, in words."""
-        return _rows(int(self.counts[cells].sum()))
+        return count_rows(int(self.counts[cells].sum()))
 
     def where(self, cells: Sequence[int]) -> str:
         """The same, and the text of the first one: ``in 3 rows, such as 'cat|dog'``."""
@@ -147,9 +144,6 @@ def split_tags(
         cells_of = _cells_of(words)
         if separator is None:
             _check_separator(column, cells_of, understood, declared)
-        if attributes is None and len(cells_of) > MOST_TAGS:
-            text = f"found {len(cells_of)} tags, expected at most {MOST_TAGS}: name those that you need in "
-            raise _Unclear((0, f"{text}data.attributes, and write data.other_tags: ignore"))
     except _Unclear as unclear:
         rows, count = len(column.codes), len(declared)
         absent, unread = np.zeros((rows, count), bool), np.zeros(rows, bool)
@@ -162,7 +156,7 @@ def split_tags(
         present[tags.get(name, []), number] = True
     problems = [*_doubtful(column, words, tokens, declared)]
     if choice.problem is not None:
-        problems.append(column.problem(tags[choice.others[0]], choice.problem))
+        problems.append(column.problem(tags[choice.others[0]] if choice.others else [0], choice.problem))
     return Tags(
         choice.names,
         np.array([column.rows[tags[name][0]] if name in tags else -1 for name in choice.names], np.intp),
@@ -173,71 +167,6 @@ def split_tags(
         (*choice.warnings, *_tied(words, understood, separator)),
         tuple(problems),
     )
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which tags of a file are attributes.
-
-    Attributes:
-        names: [A] ``data.attributes``, else all tags in alphabetical order.
-        others: the tags that are no attributes, in the order of the file.
-        notes: what the user should know.
-        warnings: what is probably wrong.
-        problem: the message about ``others`` where ``data.other_tags`` does not ignore them.
-    """
-
-    names: tuple[str, ...]
-    others: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    problem: str | None = None
-
-
-def choose(
-    counts: Mapping[str, int], attributes: Sequence[str] | None, other_tags: Literal["error", "ignore"]
-) -> Choice:
-    """Choose the attributes among the tags of a file.
-
-    Args:
-        counts: tag -> number of rows, in the order of the file.
-        attributes: ``data.attributes``.
-        other_tags: ``data.other_tags``.
-    """
-    if attributes is None:
-        return Choice(tuple(sorted(counts)), warnings=(*_alike(counts),))
-    names = tuple(attributes)
-    others = tuple(tag for tag in counts if tag not in {*names})
-    absent = [name for name in names if name not in counts]
-    warnings = [*_alike({**dict.fromkeys(names, 0), **counts})]
-    if absent:
-        hints = [f"{name!r}{hint(name, counts)}" for name in absent]
-        warnings.append(f"data.attributes: no row has the tags {', '.join(hints)}")
-    if not others:
-        return Choice(names, warnings=tuple(warnings))
-    frequent = sorted(others, key=lambda tag: -counts[tag])[:SHOWN]
-    listed = ", ".join(f"{tag!r} ({_rows(counts[tag])}){hint(tag, names)}" for tag in frequent)
-    listed += f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
-    if other_tags == "ignore":
-        return Choice(names, others, (f"data.other_tags: ignored {listed}",), tuple(warnings))
-    text = f"found tags that data.attributes does not name: {listed}; name them there, or write data.other_tags: ignore"
-    return Choice(names, others, (), tuple(warnings), text)
-
-
-def _rows(count: int) -> str:
-    return f"{count} row{'' if count == 1 else 's'}"
-
-
-def _alike(counts: Mapping[str, int]) -> Iterator[str]:
-    """Warnings about tags that are probably two spellings of one."""
-    spellings: dict[str, list[str]] = {}
-    for tag in counts:
-        plain = unicodedata.normalize("NFKC", tag).casefold()
-        spellings.setdefault(re.sub(r"[\s_-]", "", plain) or tag, []).append(tag)
-    for alike in spellings.values():
-        if len(alike) > 1:
-            listed = ", ".join(f"{tag!r} ({_rows(counts[tag])})" for tag in alike)
-            yield f"tags {listed} differ only in case, blanks, _ or -; they are read as different tags"
 
 
 def _cells_of(words: Words) -> CellsOf:
@@ -349,17 +278,14 @@ def _doubtful(column: _Column, words: Words, tokens: set[str], declared: Sequenc
     for cell, tags in enumerate(words):
         for token in tokens.intersection(tags) if not tokens.issuperset(tags) else ():
             beside.setdefault(token, []).append(cell)
-        if len(tags) == 1 and tags[0].casefold() in MISSING_SPELLINGS and tags[0] not in {*tokens, *declared}:
+        if len(tags) == 1 and is_unread_missing(tags[0], tokens, declared):
             alone.setdefault(tags[0], []).append(cell)
     for token, cells in beside.items():
         text = f"found the missing token {token!r} beside tags, {column.where(cells)}, expected it alone; "
         yield column.problem(cells, f"{text}if it is a tag, take it out of data.values.missing")
-    if alone:
-        listed = ", ".join(f"{token!r} ({column.count(cells)})" for token, cells in alone.items())
-        values = json.dumps(["", *sorted(tokens), *alone], ensure_ascii=False)
-        text = f"found {listed} where tags are expected; if that means that nothing is known of the image, write "
-        text += f"data.values: {{missing: {values}}}; if it is a tag, name it in data.attributes"
-        yield column.problem(next(iter(alone.values())), text)
+    counts = {tag: int(column.counts[cells].sum()) for tag, cells in alone.items()}
+    if (unread := unread_missing(counts, tokens, declared)) is not None:
+        yield column.problem(min(alone.values()), unread)
 
 
 def _tied(words: Words, understood: str | None, declared: str | None) -> Iterator[str]:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aimonk_bench.data.tags import LIST, MOST_TAGS, Tags, split_tags
+from aimonk_bench.data.tag_choice import MOST_TAGS
+from aimonk_bench.data.tags import LIST, Tags, split_tags
 
 
 def rows(tags: Tags) -> list[set[str] | None]:
