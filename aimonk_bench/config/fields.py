@@ -205,6 +205,9 @@ class DataConfig(Section):
         | Annotated[dict[str, Values], AfterValidator(_attributes), Tag("PerAttribute")],
         Discriminator(_values_form),
     ] = Values()
+    tags: str | None = None
+    tag_separator: Annotated[str, Field(min_length=1)] | None = None
+    other_tags: Literal["error", "ignore"] = "error"
     ignore: Annotated[DistinctTexts, Field(min_length=1)] | None = None
     duplicates: Literal["error", "any_positive", "agree_or_missing"] = "error"
     absent: Literal["negative", "missing"] | None = None

@@ -9,8 +9,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aimonk_bench.data.tokens import is_image_file, is_value
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 WHITE_SPACE = " "
 CHARACTERS = (",", ";", "\t")  # separators that are tried; where none of them separates, white space does
@@ -90,7 +94,7 @@ def recognise(
     )
 
 
-def reader(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
+def reader(lines: Iterable[str], separator: str) -> Reader:
     """The csv reader of all tables; it knows its ``line_num``."""
     return csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
 
@@ -170,7 +174,7 @@ def _lines_above(lines: Sequence[str]) -> tuple[int, str | None, list[str]]:
 
 
 def _separator(lines: Sequence[str], suffix: str) -> str:
-    """The separator that gives most rows the same width of at least two; of several, that which comes first in a line."""
+    """The separator that gives most rows the same width of at least two; of several, that which a line has first."""
     sample = [line for line in lines if line.strip()]
     shares = {character: _equal_share(sample, character) for character in CHARACTERS}
     best = max(shares.values())

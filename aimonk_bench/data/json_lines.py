@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aimonk_bench.registry import hint
 
 
-def records(text: str, group_key: str) -> Iterator[tuple[int, dict[str, Any], list[str]]]:
+def records(text: str, text_keys: Sequence[str]) -> Iterator[tuple[int, dict[str, Any], list[str]]]:
     """(line, object, problems) of every line that is not blank; the object is empty if there are problems.
 
     A text that is one JSON document, such as an array, is one problem.
+
+    Args:
+        text_keys: keys beside ``image`` and ``labels`` whose values are text or numbers.
     """
     if (whole := _document(text)) is not None:
         yield 1, {}, [f"found {whole}, expected one object per line"]
@@ -23,7 +26,7 @@ def records(text: str, group_key: str) -> Iterator[tuple[int, dict[str, Any], li
             continue
         try:
             record = _json_object(content)
-            problems = _record_problems(record, group_key)
+            problems = _record_problems(record, text_keys)
         except ValueError as error:
             record, problems = {}, [f"not a JSON object: {error}"]
         yield line, {} if problems else record, problems
@@ -67,15 +70,18 @@ def _json_object(text: str) -> dict[str, Any]:
     return record
 
 
-def _record_problems(record: dict[str, Any], group_key: str) -> list[str]:
-    keys = ("image", "labels", group_key)
+def _record_problems(record: dict[str, Any], text_keys: Sequence[str]) -> list[str]:
+    keys = ("image", "labels", *text_keys)
     problems = [
         f"unknown key {key!r}, expected {', '.join(keys)}{hint(key, keys)}" for key in record if key not in keys
     ]
     if type(record.get("image")) is not str:
         problems.append("'image' must be the name of an image")
-    if not isinstance(record.get(group_key), str | None):
-        problems.append(f"{group_key!r} must be a string, a number or null")
+    problems += [
+        f"{key!r} must be a string, a number or null"
+        for key in text_keys
+        if not isinstance(record.get(key), str | None)
+    ]
     labels = record.get("labels")
     if not isinstance(labels, dict):
         return [*problems, "'labels' must be an object with a value per attribute"]

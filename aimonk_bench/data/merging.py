@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,18 +24,18 @@ class Rows:
         names: [R] images as the file names them.
         lines: [R] from 1.
         labels: [R, A].
-        groups: [R] group values, None where a row has none.
+        texts: what an image has once, such as the group: [R] each, None where a row has none.
         legible: [R] whether every token of the row is declared; the others are not compared.
     """
 
     names: NDArray[np.object_]
     lines: NDArray[np.int64]
     labels: Labels
-    groups: NDArray[np.object_]
+    texts: Mapping[str, NDArray[np.object_]]
     legible: NDArray[np.bool_]
 
 
-def images_of(names: Sequence[str], identity: Callable[[str], str]) -> tuple[NDArray[np.intp], dict[int, str]]:
+def images_of(names: NDArray[np.object_], identity: Callable[[str], str]) -> tuple[NDArray[np.intp], dict[int, str]]:
     """The number of the first row of each row's image [R], and what is wrong with the names of rows.
 
     Args:
@@ -68,14 +68,20 @@ def merge(rows: Rows, first_rows: NDArray[np.intp], policy: Policy) -> tuple[Lab
     later = np.flatnonzero(first_rows != np.arange(len(first_rows)))
     later = later[rows.legible[later] & rows.legible[first_rows[later]]]
     first = first_rows[later]
-    labels, groups = rows.labels, rows.groups
+    labels = rows.labels
     unequal = (labels.targets[later] != labels.targets[first]) | (labels.observed[later] != labels.observed[first])
-    other_labels, other_group = unequal.any(axis=1), groups[later] != groups[first]
-    problems = [*_group_problems(rows, later[other_group], first[other_group])]
+    other_labels, other_text = unequal.any(axis=1), np.zeros(len(later), bool)
+    problems: list[tuple[int, str]] = []
+    for name, texts in rows.texts.items():
+        other = texts[later] != texts[first]
+        other_text |= other
+        problems += _text_problems(rows, name, later[other], first[other])
     notes = []
-    same = later[~other_labels & ~other_group]
+    same = later[~other_labels & ~other_text]
     if len(same):
-        examples = [f"line {rows.lines[row]} ({rows.names[row]}, as line {rows.lines[first_rows[row]]})" for row in same[:SHOWN]]
+        examples = [
+            f"line {rows.lines[row]} ({rows.names[row]}, as line {rows.lines[first_rows[row]]})" for row in same[:SHOWN]
+        ]
         more = f" and {len(same) - SHOWN} more" if len(same) > SHOWN else ""
         notes.append(f"identical duplicate lines, each image used once: {', '.join(examples)}{more}")
     if not other_labels.any():
@@ -110,20 +116,25 @@ def _contradiction(rows: Rows, later: NDArray[np.intp], first: NDArray[np.intp])
     images = len(set(first.tolist()))
     more = f"; {images} images in all have rows that differ" if images > 1 else ""
     return int(rows.lines[row]), (
-        f"image {rows.names[row]} contradicts line {rows.lines[other]}: {'; '.join(unequal)}{more}; correct the file, or "
-        "write under data: `duplicates: any_positive` (a label that any row calls positive is positive) or "
-        "`duplicates: agree_or_missing` (labels that differ are missing)"
+        f"image {rows.names[row]} contradicts line {rows.lines[other]}: {'; '.join(unequal)}{more}; correct the file, "
+        "or write under data: `duplicates: any_positive` (what one row calls positive is positive) "
+        "or `duplicates: agree_or_missing` (where rows differ, the label is missing)"
     )
 
 
-def _group_problems(rows: Rows, later: NDArray[np.intp], first: NDArray[np.intp]) -> Iterator[tuple[int, str]]:
-    """(line, message) about rows with another group than the first row of the same image."""
+def _text_problems(
+    rows: Rows, name: str, later: NDArray[np.intp], first: NDArray[np.intp]
+) -> Iterator[tuple[int, str]]:
+    """(line, message) about the rows with another text of this name than the first row of the same image."""
     if len(later):
-        row, other = later[0], first[0]
+        row, other, texts = later[0], first[0], rows.texts[name]
         more = f"; {len(later)} rows in all differ" if len(later) > 1 else ""
-        yield int(rows.lines[row]), (
-            f"image {rows.names[row]} contradicts line {rows.lines[other]}: group is {rows.groups[row]!r}, "
-            f"there {rows.groups[other]!r}{more}; an image has one group: correct the file"
+        yield (
+            int(rows.lines[row]),
+            (
+                f"image {rows.names[row]} contradicts line {rows.lines[other]}: {name} is {texts[row]!r}, "
+                f"there {texts[other]!r}{more}; an image has one {name}: correct the file"
+            ),
         )
 
 

@@ -32,7 +32,7 @@ class Table:
         lines: [R] line of the file on which the row begins, from 1.
         header_line: line of the header; without one that of the first row.
         dialect: how the file was read.
-        notes: what was left out: empty columns and rows, comment lines, an index column, a line with the number of rows.
+        notes: what was left out: empty columns and rows, comment lines, an index column, a number of rows.
         problems: (line, message) of the rows that could not be read; they are not in ``columns``.
     """
 
@@ -130,8 +130,8 @@ def _assemble(records: Iterator[tuple[int, list[str]]], dialect: Dialect, findin
         rows = lines[~filled]
         findings.notes.append(f"{_count(rows, 'empty row')} left out ({_places(rows)})")
         columns, lines = [column[filled].remove_unused_categories() for column in columns], lines[filled]
-    names, columns = _without_surplus(header, columns, findings.notes)
-    return Table(names, columns, lines, header_line, dialect, tuple(findings.notes), tuple(findings.problems))
+    kept_names, kept_columns = _without_surplus(header, columns, findings.notes)
+    return Table(kept_names, kept_columns, lines, header_line, dialect, tuple(findings.notes), tuple(findings.problems))
 
 
 def _columns(
@@ -178,7 +178,10 @@ def _width_problem(found: int, expected: int, dialect: Dialect) -> str:
     if dialect.separator == WHITE_SPACE:
         tokens = f"{found - 1} token{'' if found == 2 else 's'}"
         return f"found a name and {tokens}, expected {expected - 1 or 'some'}"
-    return f"found {found} column{'' if found == 1 else 's'} (separator {dialect.separator_name}), expected {expected}"
+    separator = f" (separator {dialects.NAMES.get(dialect.separator, repr(dialect.separator))})" * bool(
+        dialect.separator
+    )
+    return f"found {found} column{'' if found == 1 else 's'}{separator}, expected {expected}"
 
 
 def _stripped(texts: Sequence[str], codes: NDArray[np.int32]) -> pd.Categorical:

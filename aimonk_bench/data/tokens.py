@@ -16,7 +16,9 @@ SPELLINGS = {  # lower case; a token that only looks like a label is never read 
 }
 STATE_OF_SPELLING = {spelling: state for state, spellings in SPELLINGS.items() for spelling in spellings}
 NO_VALUE = ("", "na", "nan", "none", "null", "empty")  # lower case: no group, whatever `data.values` says
-IMAGE_SUFFIX = re.compile(r"\.(jpe?g|jpe|jfif|png|bmp|dib|tiff?|webp|gif|jp2|ppm|pgm|heic|heif|avif|dcm)$", re.IGNORECASE)
+IMAGE_SUFFIX = re.compile(
+    r"\.(jpe?g|jpe|jfif|png|bmp|dib|tiff?|webp|gif|jp2|ppm|pgm|heic|heif|avif|dcm)$", re.IGNORECASE
+)
 
 
 def spelling_of(token: str) -> str | None:

@@ -105,7 +105,9 @@ def _message(items: Sequence[Undeclared], fix: str | None, values: Values | Mapp
     tokens = sorted(counts, key=lambda token: -counts[token])
     declared = (values if isinstance(values, Values) else values[names[0]]).model_dump()
     words = ", ".join(f"{word} {' '.join(map(repr, known))}" for word, known in declared.items() if known)
-    shown = listed([f"{_quoted(token)} ({counts[token]} {'row' if counts[token] == 1 else 'rows'})" for token in tokens])
+    shown = listed(
+        [f"{_quoted(token)} ({counts[token]} {'row' if counts[token] == 1 else 'rows'})" for token in tokens]
+    )
     parts = [f"{where}: found {shown}, expected one of the declared values ({words})"]
     if soft := [token for token in tokens if _is_soft(token)]:
         parts.append(f"soft labels such as {soft[0]} are not supported: each number has to mean yes, no or missing")
@@ -143,7 +145,10 @@ def _is_common(token: str) -> bool:
 
 
 def _fix(
-    undeclared: Sequence[Undeclared], values: Values | Mapping[str, Values], *, minus_one: Literal["missing", "negative"]
+    undeclared: Sequence[Undeclared],
+    values: Values | Mapping[str, Values],
+    *,
+    minus_one: Literal["missing", "negative"],
 ) -> str | None:
     """The YAML line that declares every token that is commonly understood; None if there is none.
 
