@@ -49,7 +49,8 @@ def choose(
         text = f"found {len(counts)} tags, expected at most {MOST_TAGS}: name those that you need in data.attributes, "
         return Choice((), problem=f"{text}and write data.other_tags: ignore")
     if attributes is None:
-        return Choice(tuple(sorted(counts)), warnings=(*_alike(counts),))
+        problem = "found data.other_tags: ignore, which needs data.attributes" if other_tags == "ignore" else None
+        return Choice(tuple(sorted(counts)), warnings=(*_alike(counts),), problem=problem)
     names = tuple(attributes)
     others = tuple(tag for tag in counts if tag not in {*names})
     absent = [name for name in names if name not in counts]
