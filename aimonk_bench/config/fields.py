@@ -205,6 +205,11 @@ class DataConfig(Section):
     header: bool | None = None
     encoding: Annotated[str, AfterValidator(_encoding)] | None = None
     id: str | None = None
+    suffix: (
+        Annotated[str, _matching(r"[^/\\]*\.[^/\\.\s]+", "the suffix of the image files with its dot, such as .jpg")]
+        | None
+    ) = None
+    white: Annotated[int, Field(ge=1, le=65535)] | None = None
     group: str | None = None
     attributes: Annotated[DistinctTexts, Field(min_length=1), AfterValidator(_attributes)] | None = None
     values: Annotated[

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aimonk_bench.config.fields import Certainty, value_of
-from aimonk_bench.data.sheets import Sheet, Source, column_problems, tag_column, understood
+from aimonk_bench.data.sheets import Sheet, Source, column_problems, first_row, tag_column, understood
 from aimonk_bench.data.tables import Table, read_table
 from aimonk_bench.data.tag_choice import choose, is_unread_missing, unread_missing
 from aimonk_bench.data.tokens import spelling_of
@@ -123,7 +123,7 @@ def long_csv(
     if not sheet.problems:
         values = f"values in {value!r}" if value is not None else "all of them positive"
         where = f"{id_column!r}, labels in {tags_column!r}, {values}"
-        sheet.notes.insert(0, understood(table, sheet, where, group, [*unused, *(ignore or ())]))
+        sheet.understood = understood(table, sheet, where, group, [*unused, *(ignore or ())])
     return sheet
 
 
@@ -298,10 +298,8 @@ def coco(
     if not sheet.problems:
         _write(sheet, records, per_image, attributes, absent=absent, other_tags=other_tags)
         sheet.groups = sheet.others.pop(group) if group is not None else None
-    sheet.notes.insert(
-        0,
-        f"read as COCO: {len(names)} images, {len(annotations)} annotations; attributes {listed([*sheet.attributes])}",
-    )
+    parts = [f"{len(names)} images and {len(annotations)} annotations", f"attributes {listed([*sheet.attributes])}"]
+    sheet.understood = "; ".join([*parts, *first_row(sheet)])
     return sheet
 
 

@@ -19,13 +19,14 @@ from aimonk_bench.data import frames, json_lines
 from aimonk_bench.data.annotations import COCO_SECTIONS, coco, long_csv
 from aimonk_bench.data.dialects import NAMES, WHITE_SPACE
 from aimonk_bench.data.matlab import mat
-from aimonk_bench.data.sheets import Sheet, Source, column_problems, fill, tag_column, understood
+from aimonk_bench.data.sheets import Sheet, Source, column_problems, fill, first_row, tag_column, understood
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tags import LIST, split_tags
 from aimonk_bench.data.tokens import is_image_file, is_value, spelling_of
 from aimonk_bench.data.values import listed
 from aimonk_bench.registry import hint
 
+TABLE_SUFFIXES = (".csv", ".tsv", *frames.SUFFIXES)
 ODD_ATTRIBUTES = re.compile(  # names of columns that are rarely attributes of an image
     r"(folds?|split|subset|partition|is_?(valid|train|test|val)|index|idx|id|width|height|size|channels|.*_(id|index|width|height))",
     re.IGNORECASE,
@@ -101,7 +102,8 @@ def _wide(
     fill(sheet, source, table, columns)
     id_column = str(columns["data.id"])
     unused = [name for name in table.names if name not in {*taken, *column_of.values()} or name in ignore]
-    sheet.notes += [understood(table, sheet, repr(id_column), columns.get("data.group"), unused), *table.notes]
+    sheet.understood = understood(table, sheet, repr(id_column), columns.get("data.group"), unused)
+    sheet.notes += table.notes
     sheet.warnings += _doubts(table, None if attributes else [*column_of], id_column)
     return sheet
 
@@ -173,7 +175,8 @@ def label_list(
         read.separator, f"tags separated by {NAMES.get(str(read.separator), repr(read.separator))}"
     )
     unused = [name for name in table.names if name not in (*columns.values(), *source.columns)]
-    sheet.notes = [understood(table, sheet, f"{id_column!r}, tags in {tags_column!r} ({separated})", group, unused)]
+    images = f"{id_column!r}, tags in {tags_column!r} ({separated})"
+    sheet.understood = understood(table, sheet, images, group, unused)
     sheet.notes += [*table.notes, *read.notes]
     return sheet
 
@@ -206,7 +209,7 @@ def jsonl(
     ]
     sheet.groups = _categorical(record.get(group_key) for record in records)
     sheet.others = {key: _categorical(record.get(key) for record in records) for key in source.columns}
-    sheet.notes.append(f"read as one JSON object per line; attributes {listed([*sheet.attributes])}")
+    sheet.understood = "; ".join(["one JSON object per line", *first_row(sheet)])
     return sheet
 
 
@@ -239,9 +242,9 @@ def guess(source: Source, data: DataConfig) -> tuple[str, str]:
         labels = [name for name in table.names if all(map(spelling_of, table.column(name).categories))]
         if data.tags or column == "tags" or (not labels and not any(map(is_value, cells))):
             return "label_list", f"column {column!r} holds tags"
-    if table.dialect.separator in (WHITE_SPACE, "\t") and not table.dialect.header and suffix not in (".csv", ".tsv"):
+    if table.dialect.separator in (WHITE_SPACE, "\t") and not table.dialect.header and suffix not in TABLE_SUFFIXES:
         return "labels_txt", "the first line is separated by white space"
-    return "wide_csv", f"a table: {table.dialect}"
+    return "wide_csv", f"extension {suffix}" if suffix in TABLE_SUFFIXES else "a table with a column for each attribute"
 
 
 IMPORTERS: dict[str, Importer] = {

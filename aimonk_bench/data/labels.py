@@ -73,6 +73,7 @@ class LabelFile:
     Attributes:
         path: the file.
         ids: [N] image names as the file writes them.
+        paths: [N] where the images are below the image folder, see `image_names.resolve`; equal for no two of them.
         labels: [N, A].
         groups: [N] values of the group column, None where an image has none; None without such a column.
         lines: [N] line of each image in the file, from 1.
@@ -82,6 +83,7 @@ class LabelFile:
 
     path: Path
     ids: tuple[str, ...]
+    paths: tuple[str, ...]
     labels: Labels
     groups: tuple[str | None, ...] | None
     lines: NDArray[np.int64]
@@ -93,6 +95,7 @@ class LabelFile:
         return replace(
             self,
             ids=tuple(self.ids[row] for row in rows),
+            paths=tuple(self.paths[row] for row in rows),
             labels=self.labels[rows],
             groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
             lines=self.lines[rows],

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aimonk_bench.data.sheets import Sheet, Source
+from aimonk_bench.data.sheets import Sheet, Source, first_row
 from aimonk_bench.data.tokens import is_image_file
 from aimonk_bench.data.values import listed
 from aimonk_bench.errors import UserError
@@ -73,7 +73,7 @@ def mat(source: Source, attributes: list[str] | None) -> Sheet:
     words = np.repeat([_word(name) for name, _ in pairs], [len(texts[name]) for name, _ in pairs])
     sheet.others = {column: pd.Categorical(words.astype(object)) for column in source.columns}
     parts = ", ".join(f"{name} and {matrix} ({len(texts[name])} images)" for name, matrix in pairs)
-    sheet.notes.append(f"read as MATLAB: {parts}; attributes {listed(chosen)}")
+    sheet.understood = "; ".join([parts, f"attributes {listed(chosen)}", *first_row(sheet)])
     return sheet
 
 

@@ -59,7 +59,8 @@ class Sheet:
         groups: [R] values of the group column; None without such a column.
         others: [R] each of the columns that the source is asked for.
         problems: (line, message); a row with a problem is not in ``names``.
-        notes: what was understood, and what was left out.
+        understood: one line on how the file was read, with its first row.
+        notes: what was left out.
         warnings: what is probably not meant.
     """
 
@@ -70,6 +71,7 @@ class Sheet:
     groups: pd.Categorical | None = None
     others: dict[str, pd.Categorical] = field(default_factory=dict)
     problems: list[tuple[int, str]] = field(default_factory=list)
+    understood: str = ""
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -89,10 +91,22 @@ def understood(table: Table, sheet: Sheet, images: str, group: str | None, unuse
         parts.append(f"groups in column {group!r}")
     if unused:
         parts.append(f"ignored columns {listed(unused)}")
+    return "; ".join([*parts, *first_row(sheet)])
+
+
+def first_row(sheet: Sheet) -> Iterator[str]:
+    """The first row as it was read."""
     if len(sheet.names):
-        row = [f"{name}={column[0]!r}" for name, column in zip(sheet.attributes, sheet.columns, strict=True)]
-        parts.append(f"first row {sheet.names[0]}: {listed(row)}")
-    return "read as " + "; ".join(parts)
+        row = [f"{name}={_shown(column)}" for name, column in zip(sheet.attributes, sheet.columns, strict=True)]
+        yield f"first row: {sheet.names[0]} {listed(row)}"
+
+
+def _shown(column: pd.Categorical) -> str:
+    """The first cell of a column of tokens or labels."""
+    if column.codes[0] < 0:
+        return "NA"
+    cell = column.categories[column.codes[0]]
+    return str(int(cell)) if isinstance(cell, bool) else repr(cell)
 
 
 def tag_column(table: Table, others: Sequence[str | None] = ()) -> str | None:

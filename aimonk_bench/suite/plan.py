@@ -124,7 +124,7 @@ def _plan(suite: Suite, *, weights_required: bool) -> Plan:
     backbones = dict.fromkeys(run.config.backbone for run in suite.runs)
     resolved = {backbone: _resolve(backbone, required=weights_required) for backbone in backbones}
     dataset = locate(suite.base.data, listed)
-    runs = tuple(_planned(run, dataset.fingerprint, *resolved[run.config.backbone]) for run in suite.runs)
+    runs = tuple(_planned(run, dataset, *resolved[run.config.backbone]) for run in suite.runs)
     return Plan(suite.name, dataset, runs, runs[suite.baseline])
 
 
@@ -162,7 +162,8 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     suite = load(path, tables, overrides)
     config, configs = suite.base, [run.config for run in suite.runs]
     listed = checked_labels(configs)
-    unreadable = image_files.unreadable(zip(listed.ids, listed.lines.tolist(), strict=True), config.data.images)
+    rows = zip(listed.ids, listed.paths, listed.lines.tolist(), strict=True)
+    unreadable = image_files.unreadable(rows, config.data.images)
     absent = [f"{listed.path}:{line}: {text}" for line, text in unreadable]
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=image_files.SHOWN)
@@ -210,8 +211,8 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
     return listed
 
 
-def encoder_of(config: Config, resolved: Weights) -> EncoderSpec:
-    """The frozen layers of a config's backbone with these weights."""
+def encoder_of(config: Config, resolved: Weights, white: int | None) -> EncoderSpec:
+    """The frozen layers of a config's backbone with these weights, for images with this white."""
     return EncoderSpec(
         weights=resolved,
         size=config.transform.size,
@@ -219,16 +220,19 @@ def encoder_of(config: Config, resolved: Weights) -> EncoderSpec:
         device=pick_device(config.train.device),
         dtype=config.backbone.dtype,
         decode=config.transform.decode,
+        white=white,
         freeze=config.backbone.freeze,
     )
 
 
-def _planned(run: SuiteRun, fingerprint: str, resolved: Weights, reason: str | None) -> PlannedRun:
-    config, encoder = run.config, encoder_of(run.config, resolved)
+def _planned(run: SuiteRun, dataset: Dataset, resolved: Weights, reason: str | None) -> PlannedRun:
+    data = run.config.data.model_copy(update={"white": dataset.white})
+    config = run.config.model_copy(update={"data": data})
+    encoder = encoder_of(config, resolved, dataset.white)
     trained = f"(freeze={encoder.freeze})" if encoder.freeze != "all" else ""
     labels = _labels(config)
     return PlannedRun(
-        id=run_id(config, fingerprint, encoder.run_digest),
+        id=run_id(config, dataset.fingerprint, encoder.run_digest),
         parts=run.parts,
         config=config,
         columns={

@@ -77,6 +77,7 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
         skipped=skipped,
         fingerprint=dataset.fingerprint,
         truth=None if dataset.truth is None else dataset.truth[decoded],
+        white=dataset.white,
         groups=splits.components([image.sha256 for image in images], listed.groups),
         stored=stored,
         pooled=pooled,
