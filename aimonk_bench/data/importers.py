@@ -26,7 +26,7 @@ from aimonk_bench.data.tokens import is_image_file, is_value, spelling_of
 from aimonk_bench.data.values import listed
 from aimonk_bench.registry import hint
 
-TABLE_SUFFIXES = (".csv", ".tsv", *frames.SUFFIXES)
+TABLE_SUFFIXES = (".csv", ".tsv", *json_lines.SUFFIXES, *frames.SUFFIXES)
 ODD_ATTRIBUTES = re.compile(  # names of columns that are rarely attributes of an image
     r"(folds?|split|subset|partition|is_?(valid|train|test|val)|index|idx|id|width|height|size|channels|.*_(id|index|width|height))",
     re.IGNORECASE,
@@ -231,9 +231,11 @@ def guess(source: Source, data: DataConfig) -> tuple[str, str]:
         return "mat", f"extension {suffix}"
     if suffix == ".json" and all(f'"{section}"' in source.text(data.encoding) for section in COCO_SECTIONS):
         return "coco", f"a JSON file with {', '.join(COCO_SECTIONS)}"
-    if suffix in (".jsonl", ".ndjson", ".json"):
+    if suffix == ".json" or (suffix in json_lines.SUFFIXES and not json_lines.is_table(source.text(data.encoding))):
         return "jsonl", f"extension {suffix}"
-    if suffix not in frames.SUFFIXES and (start := re.match(r"\s*(\{|\[\s*\{)", source.text(data.encoding))):
+    if suffix not in (*frames.SUFFIXES, *json_lines.SUFFIXES) and (
+        start := re.match(r"\s*(\{|\[\s*\{)", source.text(data.encoding))
+    ):
         return "jsonl", f"the text begins with {start[1][0]}"
     table = source.table(data.separator, data.header, data.encoding)
     column = data.tags or tag_column(table, [data.id or table.names[0], data.group])
