@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aimonk_bench.data import dialects, frames
+from aimonk_bench.data import dialects, frames, json_lines
 from aimonk_bench.data.dialects import WHITE_SPACE, Dialect
 from aimonk_bench.data.text import read_text
 from aimonk_bench.data.tokens import is_image_file, is_value
@@ -52,7 +52,7 @@ class Table:
 def read_table(
     path: Path, *, separator: str | None = None, header: bool | None = None, encoding: str | None = None
 ) -> Table:
-    """Read a file of comma-, semicolon-, tab- or white-space-separated text, an Excel sheet or a Parquet file.
+    """Read comma-, semicolon-, tab- or white-space-separated text, JSON lines, an Excel sheet or a Parquet file.
 
     Args:
         separator: one character; " " is any white space; None is the one that gives rows of equal width.
@@ -66,6 +66,10 @@ def read_table(
         records, dialect = frames.read_records(path, header=header)
         return _assemble(records, dialect, _Findings())
     text, encoding = read_text(path, encoding)
+    if path.suffix.lower() in json_lines.SUFFIXES:
+        rows, problems = json_lines.rows(text)
+        dialect = Dialect(encoding, "", header=True, width=len(rows[0][1]))
+        return _assemble(iter(rows), dialect, _Findings(problems=problems))
     dialect = dialects.recognise(text, encoding, separator=separator, header=header, suffix=path.suffix.lower())
     findings = _Findings(notes=[*dialect.notes])
     return _assemble(_records(text, dialect, findings), dialect, findings)
