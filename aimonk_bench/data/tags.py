@@ -294,7 +294,7 @@ def _tied(words: Words, understood: str | None, declared: str | None) -> Iterato
         return
     before: dict[str, str | None] = {}
     after: dict[str, str | None] = {}
-    for cell in words:
+    for cell in filter(None, words):
         for word, left, right in zip(cell, (None, *cell[:-1]), (*cell[1:], None), strict=True):
             for side, neighbour in ((before, left), (after, right)):
                 if side.setdefault(word, neighbour) != neighbour:

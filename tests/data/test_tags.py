@@ -54,6 +54,7 @@ def rows(tags: Tags) -> list[set[str] | None]:
             [{"clear", "primary"}, {"clear", "haze"}, {"primary", "haze"}, {"haze"}],
         ),
         (["16 0", "16", "0"], " ", [{"16", "0"}, {"16"}, {"0"}]),
+        (["16 0", "16", "", "NA", "0"], " ", [{"16", "0"}, {"16"}, set(), None, {"0"}]),
         (["cat", "dog", ""], None, [{"cat"}, {"dog"}, set()]),
         (["cat", "NA", ""], None, [{"cat"}, None, set()]),
         (["a/b", "c+d"], None, [{"a/b"}, {"c+d"}]),
