@@ -77,6 +77,27 @@ def test_long_tables(
     assert states(loaded.labels) == expected
 
 
+@pytest.mark.parametrize(
+    ("content", "options", "importer", "ids"),
+    [
+        (LONG, {}, "long_csv", ("a.jpg", "b.jpg", "c.jpg")),
+        ("label,image\ndog,a.jpg\ncat,a.jpg\n", {}, "long_csv", ("a.jpg",)),
+        (VALUED, {"value": "value"}, "long_csv", ("a.jpg", "b.jpg", "c.jpg")),
+        (VALUED, {"ignore": ["value"]}, "long_csv", ("a.jpg", "b.jpg", "c.jpg")),
+        ("image,label\na.jpg,dog\nb.jpg,cat\n", {}, "label_list", ("a.jpg", "b.jpg")),
+        ("tags,image\ndog,a\ncat,b\n", {}, "label_list", ("a", "b")),
+        ("image,tags\na.jpg,dog|cat\na.jpg,dog|cat\n", {}, "label_list", ("a.jpg",)),
+        ("Id,Target\na,16 0\nb,0\nc,16\n", {}, "label_list", ("a", "b", "c")),
+    ],
+)
+def test_auto_knows_long_tables_from_lists(
+    tmp_path: Path, content: str, options: dict[str, Any], importer: str, ids: tuple[str, ...]
+) -> None:
+    loaded = read(tmp_path, content, "l.csv", absent="missing", **options)
+    assert loaded.notes[0].startswith(f"importer: {importer} (auto: ")
+    assert loaded.ids == ids
+
+
 def test_rows_of_one_image_need_not_stand_together(tmp_path: Path) -> None:
     content = "image,label,patient\nb.jpg,x,1\na.jpg,y,2\nb.jpg,y,1\n"
     loaded = read(tmp_path, content, "l.csv", importer="long_csv", absent="negative", group="patient")
