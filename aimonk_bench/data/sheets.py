@@ -34,6 +34,7 @@ class Source:
     missing: frozenset[str] = frozenset({"NA", ""})
     columns: tuple[str, ...] = ()
     _tables: dict[tuple[Any, ...], Table] = field(default_factory=dict)
+    _texts: dict[str | None, str] = field(default_factory=dict)
 
     def table(self, separator: str | None = None, header: bool | None = None, encoding: str | None = None) -> Table:
         """The file as a table; see `read_table`."""
@@ -44,7 +45,9 @@ class Source:
 
     def text(self, encoding: str | None = None) -> str:
         """The file as text; see `read_text`."""
-        return read_text(self.path, encoding)[0]
+        if encoding not in self._texts:
+            self._texts[encoding] = read_text(self.path, encoding)[0]
+        return self._texts[encoding]
 
 
 @dataclass
