@@ -188,7 +188,7 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
 
 
 def _absent_values(listed: LabelFile, configs: Sequence[Config]) -> list[str]:
-    """Warnings about values that no training row has, for folds that do not know yet which images have equal bytes."""
+    """Warnings about values that no training row has; the run may have other folds, as it groups equal images."""
     groups = splits.components(listed.ids, listed.groups)
     first = np.unique(groups, return_index=True)[1]
     if np.min(listed.labels[first].counts()) >= RARE:

@@ -113,7 +113,7 @@ def fine_tune(
         shared = Shared(source, layers, features, readers, checkpoints, key)
         futures = [pool.submit(_train_job, stack, shared, count_epochs) for stack in stacks]
         outcomes = _results(futures, shared.stop)
-    return assemble(outcomes, data, recipe, stacks[0].steps)
+    return assemble(outcomes, recipe, stacks[0].steps)
 
 
 def _results(futures: list[Future[JobOutcome]], stop: threading.Event) -> list[JobOutcome]:

@@ -143,7 +143,7 @@ class Fitted:
         outcomes = []
         for fold in self.stack.folds:
             parts = self.stack.data.folds[fold]
-            jobs = [job for job, (_, of_job) in enumerate(self.stack.jobs) if of_job == fold]
+            jobs = [job for job, (_, job_fold) in enumerate(self.stack.jobs) if job_fold == fold]
             val, test = (self.learner.predict(chosen[jobs], rows).cpu().numpy() for rows in (parts.val, parts.test))
             for job, val_logits, test_logits in zip(jobs, val, test, strict=True):
                 logits = {"val": val_logits, "test": test_logits}
@@ -219,13 +219,13 @@ def _drop_diverged(stack: Stack, state: FitState, losses: Tensor, logits: list[T
     diverged = ~finite & state.selection.active
     state.finite &= ~diverged.any(0)
     state.selection.active &= state.finite
-    lost = np.logical_not(state.finite.reshape(-1, stack.points).any(1))
-    if lost.any():
-        step, head = np.argwhere(diverged & np.repeat(lost, stack.points))[0]
+    failed = np.logical_not(state.finite.reshape(-1, stack.points).any(1))  # [J]
+    if failed.any():
+        step, head = np.argwhere(diverged & np.repeat(failed, stack.points))[0]
         seed, fold = stack.jobs[head // stack.points]
         iteration = (state.epoch - 1) * stack.steps + step + 1
         place = f"iteration {iteration}" if step < stack.steps else "validation"
-        others = f"; {lost.sum()} of {len(lost)} heads" if len(lost) > 1 else ""
+        others = f"; {failed.sum()} of {len(failed)} heads" if len(failed) > 1 else ""
         raise RunFailed(f"loss is not finite at epoch {state.epoch} (seed {seed}, fold {fold}, {place}{others})")
 
 

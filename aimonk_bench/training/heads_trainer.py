@@ -72,7 +72,7 @@ def train_heads(
         )
         outcomes = fitted.outcomes(np.arange(len(jobs)) * stack.points + points)
     if not recipe.tune:
-        return assemble(outcomes, data, recipe, stack.steps)
+        return assemble(outcomes, recipe, stack.steps)
     shape = len(data.folds), len(config.seeds)
     tuned = Tuning(
         metric=tuning.metric_of(config),
@@ -81,7 +81,7 @@ def train_heads(
         chosen={key: stack.settings[key][points].reshape(shape).T for key in recipe.tune},
     )
     notes = _tuning_notes(stack, fitted.state.finite, scores)
-    return assemble(outcomes, data, recipe, stack.steps, tuned, notes)
+    return assemble(outcomes, recipe, stack.steps, tuned, notes)
 
 
 class StackedHeads:
@@ -181,9 +181,8 @@ def _tuning_notes(stack: Stack, finite: np.ndarray, scores: np.ndarray) -> list[
         for point, count in enumerate(diverged)
         if count
     ]
-    return notes + [
-        f"seed {seed}, fold {fold}: validation {tuning.metric_of(stack.recipe.train)} is defined at no point of tune, "
-        "so the first was taken"
-        for (seed, fold), values in zip(stack.jobs, scores, strict=True)
-        if np.isnan(values).all()
-    ]
+    folds = sorted({fold for (_, fold), values in zip(stack.jobs, scores, strict=True) if np.isnan(values).all()})
+    if folds:
+        where, metric = ", ".join(map(str, folds)), tuning.metric_of(stack.recipe.train)
+        notes.append(f"fold {where}: validation {metric} is defined at no setting of tune: the first one was chosen")
+    return notes

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aimonk_bench.training.recipe import Recipe, TrainingData
+from aimonk_bench.training.recipe import Recipe
 from aimonk_bench.training.tuning import Tuning
 
 
@@ -69,7 +69,6 @@ class JobOutcome:
 
 def assemble(
     jobs: Sequence[JobOutcome],
-    data: TrainingData,
     recipe: Recipe,
     steps: int,
     tuning: Tuning | None = None,
@@ -81,7 +80,7 @@ def assemble(
         steps: T, of an epoch.
         notes: of the trainer, which come last.
     """
-    shape = len(data.folds), len(recipe.train.seeds)
+    shape = len(jobs) // len(recipe.train.seeds), len(recipe.train.seeds)
     counts = np.stack([job.counts for job in jobs]).reshape(*shape, 2, -1)
     positives, observed = counts[:, :, 0].swapaxes(0, 1), counts[:, :, 1].swapaxes(0, 1)
     rate = np.divide(positives, observed, out=np.full(observed.shape, np.nan), where=observed > 0)
@@ -119,13 +118,12 @@ def _history(jobs: Sequence[JobOutcome], steps: int) -> dict[str, np.ndarray]:
 
 
 def _selection_notes(jobs: Sequence[JobOutcome], select: str) -> list[str]:
-    """Jobs without a defined validation score."""
-    return [
-        f"seed {job.seed}, fold {job.fold}: validation {select} was never defined, so every epoch was trained and the "
-        "last one kept"
-        for job in jobs
-        if select != "last" and not job.scored
-    ]
+    """The folds of jobs without a defined validation score."""
+    folds = sorted({job.fold for job in jobs if select != "last" and not job.scored})
+    if not folds:
+        return []
+    where = ", ".join(map(str, folds))
+    return [f"fold {where}: validation {select} was never defined: every epoch was trained and the last one chosen"]
 
 
 def _teacher_notes(jobs: Sequence[JobOutcome], missing: str) -> list[str]:

@@ -78,17 +78,13 @@ class TrainingData:
 
 def absent_values(labels: Labels, folds: Sequence[Fold]) -> list[str]:
     """Warnings about values that no training row of a fold is observed to have, one per value and set of folds."""
-    counts = np.array([labels[fold.train].counts() for fold in folds])  # [F, 2, A]
+    positive, negative = np.array([labels[fold.train].counts() for fold in folds]).swapaxes(0, 1) > 0  # [F, A] each
+    absent = {"label": ~positive & ~negative, "positive": ~positive & negative, "negative": positive & ~negative}
     attributes: dict[tuple[str, tuple[int, ...]], list[str]] = {}
-    for name, of_folds in zip(labels.attributes, counts.transpose(2, 1, 0), strict=True):
-        positive, negative = of_folds > 0  # [F] each
-        for value, absent in (
-            ("label", ~positive & ~negative),
-            ("positive", ~positive & negative),
-            ("negative", positive & ~negative),
-        ):
-            if absent.any():
-                attributes.setdefault((value, tuple(np.flatnonzero(absent).tolist())), []).append(name)
+    for value, of_folds in absent.items():
+        for name, column in zip(labels.attributes, of_folds.T, strict=True):
+            if column.any():
+                attributes.setdefault((value, tuple(np.flatnonzero(column).tolist())), []).append(name)
     return [
         f"{', '.join(names)}: no observed {value} among the training rows"
         + (f" of fold {', '.join(map(str, numbers))}" if len(numbers) < len(folds) else "")

@@ -60,7 +60,9 @@ def test_validate_and_the_run_name_an_attribute_and_its_absent_value_once(
     assert record.levelno == logging.WARNING
     assert wanted in record.message
     notes = json.loads((tmp_path / "out" / "data.json").read_text())["notes"]
-    assert [note for note in notes if "no observed" in note and "training rows" in note] == [line.partition("labels.txt: ")[2]]
+    assert [note for note in notes if "no observed" in note and "training rows" in note] == [
+        line.partition("labels.txt: ")[2]
+    ]
 
 
 def test_validate_names_the_folds_that_train_without_the_only_negative(tmp_path: Path) -> None:
