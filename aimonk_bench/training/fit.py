@@ -111,7 +111,7 @@ def fit(
         batches, active = stack.draw(state.rngs), state.selection.active.copy()
         losses = learner.train_epoch(state.epoch, batches)
         logits = [learner.predict(heads, stack.data.folds[fold].val) for fold, heads in stack.by_fold()]
-        _drop_diverged(stack, state, losses, logits)
+        _stop_diverged(stack, state, losses, logits)
         scores = validation.score(logits, state.epoch)
         criterion = -scores["val_loss"] if config.select in ("last", "loss") else scores[f"val_{config.select}"]
         learner.keep(state.selection.choose(state.epoch, criterion))
@@ -208,7 +208,7 @@ def _train_probabilities(stack: Stack, learner: Learner) -> Tensor:
     return probabilities
 
 
-def _drop_diverged(stack: Stack, state: FitState, losses: Tensor, logits: list[Tensor]) -> None:
+def _stop_diverged(stack: Stack, state: FitState, losses: Tensor, logits: list[Tensor]) -> None:
     """Stop the heads whose training losses [T, H] or validation logits, per fold [H/F, R, A], are not finite.
 
     Raises:
