@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ from aimonk_bench.evaluation.resampling import DRAWS, exchanged_sums
 from aimonk_bench.evaluation.thresholds import Thresholds
 
 Run = tuple[Predictions, Thresholds]
+Mark = Literal["better", "worse", "equivalent", "unresolved", ""]
+Untestable = Literal["other_rows", "one_seed", "no_f1"]
 
 MARGIN = 0.02  # of macro F1: two runs are called equivalent where the whole interval lies within it
 ALPHA = 0.05  # family-wise, and one minus the level of the intervals
@@ -34,7 +37,9 @@ class Delta:
         p: two-sided, adjusted by Holm over all tested runs, ``p_unadjusted`` without; NaN without a test.
         mark: "better" or "worse" where p is below 0.05; else "equivalent" where the interval lies within the margin,
             else "unresolved"; "" where nothing was tested.
-        reason: why nothing was tested, or ""; the reference itself needs none.
+        reason: why nothing was tested: "other_rows", the test rows of the runs differ; "one_seed", so what another seed
+            would change is unknown; "no_f1", no attribute has an F1 in every run. None for a tested run, and for the
+            reference.
         attribute_value: [A]; also ``attribute_low``, ``attribute_high`` and ``attribute_p``, made in the same way but
             adjusted for nothing: exploratory.
         na_low, na_high: [A] bounds of the difference over all fillings of the missing test labels; NaN where the test
@@ -46,8 +51,8 @@ class Delta:
     high: Number
     p: Number
     p_unadjusted: Number
-    mark: str
-    reason: str
+    mark: Mark
+    reason: Untestable | None
     attribute_value: Numbers
     attribute_low: Numbers
     attribute_high: Numbers
@@ -121,10 +126,10 @@ def paired(
         value = f1[name].mean(axis=0) - f1[reference].mean(axis=0)
         low, high, p = tests.get(name, np.full((3, value.size), np.nan))
         figures = value[-1].item(), low[-1].item(), high[-1].item(), adjusted.get(name, math.nan)
-        mark = _mark(*figures, margin) if name in tests else ""
+        mark: Mark = _mark(*figures, margin) if name in tests else ""
         by_attribute = value[:-1], low[:-1], high[:-1], p[:-1]
         fillings = delta_bounds(runs[name], base) if runs[name].same_rows(base) else np.full((2, len(covered)), np.nan)
-        return Delta(*figures, p[-1].item(), mark, reasons.get(name, ""), *by_attribute, *fillings)
+        return Delta(*figures, p[-1].item(), mark, reasons.get(name), *by_attribute, *fillings)
 
     return {name: delta(name) for name in runs}
 
@@ -165,18 +170,16 @@ def chosen(runs: Mapping[str, Run], validation: Array) -> tuple[Predictions, Thr
     return predictions, thresholds, [names[winner] for winner in winners]
 
 
-def _untestable(run: Decisions, reference: Decisions, covered: Array) -> str:
-    """Why there is no test, or an empty string."""
+def _untestable(run: Decisions, reference: Decisions, covered: Array) -> Untestable | None:
+    """Why there is no test, None where there is one."""
     if not run.same_rows(reference):
-        return "other test rows than the reference: nothing to pair"
+        return "other_rows"
     if min(len(run.accepted), len(reference.accepted)) < 2:
-        return "one seed: how much another seed would change is not known"
-    if not covered.any():
-        return "no attribute has an F1 in every run"
-    return ""
+        return "one_seed"
+    return None if covered.any() else "no_f1"
 
 
-def _mark(value: float, low: float, high: float, p: float, margin: float) -> str:
+def _mark(value: float, low: float, high: float, p: float, margin: float) -> Mark:
     if p < ALPHA:
         return "better" if value > 0 else "worse"
     return "equivalent" if -margin <= low and high <= margin else "unresolved"
