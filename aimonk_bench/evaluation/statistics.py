@@ -110,7 +110,7 @@ class Statistics:
 
 
 def statistics(
-    entries: Mapping[str, Entry], key: Mapping[str, str], reference: str | None, covered: Array
+    entries: Mapping[str, Entry], key: Mapping[str, str], reference: str | None, covered: Mapping[str, Array]
 ) -> Statistics:
     """The statistics of the finished runs of a suite, or of a single run.
 
@@ -118,14 +118,14 @@ def statistics(
         entries: id -> the run, at least one, all with the same attributes.
         key: id -> digest.
         reference: id of the baseline.
-        covered: [A] bool, the attributes of the macro F1.
+        covered: figure -> [A] bool, the attributes of its macro average.
     """
     first = entries[reference if reference is not None else next(iter(entries))]
     candidates = {run_id: entry for run_id, entry in entries.items() if _alike(entry.predictions, first.predictions)}
     winner = max(candidates, key=lambda run_id: np.nan_to_num(candidates[run_id].validation, nan=-1.0))
     decisions = {run_id: Decisions.of(entry.predictions, entry.thresholds) for run_id, entry in entries.items()}
-    against_winner = comparison.paired(decisions, winner, covered, seed=SEED)
-    predictions, thresholds, runs = _nested(candidates, covered) or (
+    against_winner = comparison.paired(decisions, winner, covered["f1_tuned"], seed=SEED)
+    predictions, thresholds, runs = _nested(candidates, covered["f1_tuned"]) or (
         entries[winner].predictions,
         entries[winner].thresholds,
         [winner] * entries[winner].predictions.folds,
@@ -143,7 +143,7 @@ def statistics(
         key=dict(key),
         reference=reference,
         candidates=list(candidates),
-        baseline={} if reference is None else comparison.paired(decisions, reference, covered, seed=SEED),
+        baseline={} if reference is None else comparison.paired(decisions, reference, covered["f1_tuned"], seed=SEED),
         against_winner=against_winner,
         chosen=row,
         signal=tests,
@@ -202,14 +202,18 @@ def _nested(candidates: Mapping[str, Entry], covered: Array) -> tuple[Prediction
 
 
 def _chosen(
-    predictions: Predictions, thresholds: Thresholds, runs: Sequence[str], sure: Mapping[str, Intervals], covered: Array
+    predictions: Predictions,
+    thresholds: Thresholds,
+    runs: Sequence[str],
+    sure: Mapping[str, Intervals],
+    covered: Mapping[str, Array],
 ) -> Chosen:
     """The row of the nested selection: the figures that have an interval, and the baselines."""
     scored = figures(predictions, thresholds)
     values = {name: scored.value(name) for name in (*sure, *BASELINES)}
-    averages = {name: [macro(value, covered), np.nan, np.nan] for name, value in values.items()}
+    averages = {name: [macro(value, covered[name]), np.nan, np.nan] for name, value in values.items()}
     for name, interval in sure.items():
-        averages[name][1:] = interval.macro(values[name], covered)[:2]
+        averages[name][1:] = interval.macro(values[name], covered[name])[:2]
     fillings = bounds.bounds(Decisions.of(predictions, thresholds))
     return Chosen(
         runs=list(runs),

@@ -134,7 +134,8 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     resampled = "images and seeds" if min(seeds) > 1 else "images"
     few = f"; {FEW}: few test rows (TP or FP + FN below 5)" if FEW in marks else ""
     interval = f"half of the 95 % confidence interval over {resampled}, for {_population(summary)}"
-    yield f"{detail.plus_minus}: {interval}{few}"
+    if summary.covered["f1_tuned"].any():
+        yield f"{detail.plus_minus}: {interval}{few}"
     if summary.nested:
         selected = f"; {SELECTED_MARK}: selected on validation rows" if summary.selected else ""
         yield f"sorted by cross-fitted validation F1{selected}; {SELECTED}: nested model selection, the F1 to report"
@@ -148,7 +149,8 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
         yield f"{SPREAD}: lowest and highest of the runs, whose splits or labels differ"
     if stats and detail.default and stats.baseline:
         equivalent = f"equivalent: 95 % interval within {detail.plus_minus}{number(MARGIN)}"
-        yield f"vs baseline: paired test of macro F1 at .05, Holm-adjusted over the runs; {equivalent}"
+        if any(versus.mark for versus in stats.baseline.values()):
+            yield f"vs baseline: paired test of macro F1 at .05, Holm-adjusted over the runs; {equivalent}"
         if reasons := dict.fromkeys(UNTESTED[versus.reason] for versus in stats.baseline.values() if versus.reason):
             yield f"vs baseline is empty where nothing was tested: {'; '.join(reasons)}"
     if stats:
@@ -176,12 +178,12 @@ def _one_class(summary: Summary) -> Iterator[str]:
     states = np.stack([positives.any(axis=0), (observed > positives).any(axis=0)], axis=1).tolist()
     words = {"all positive": [True, False], "all negative": [False, True], "all missing": [False, False]}
     parts = [
-        f"{text} of {listed([name for name, at in zip(summary.attributes, states, strict=True) if at == state])}"
+        f"{text}: {listed([name for name, at in zip(summary.attributes, states, strict=True) if at == state])}"
         for text, state in words.items()
         if state in states
     ]
     if parts:
-        yield f"test labels: {'; '.join(parts)}"
+        yield f"attributes whose test labels are {'; '.join(parts)}"
 
 
 def _coverage(summary: Summary, layout: Layout) -> Iterator[str]:

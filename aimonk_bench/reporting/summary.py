@@ -98,7 +98,7 @@ def summarize(collection: Collection) -> Summary:
             )
             for run_id, record in finished.items()
         }
-        stats = statistics.statistics(entries, key, baseline, covered["f1_tuned"]) if entries else None
+        stats = statistics.statistics(entries, key, baseline, covered) if entries else None
 
     def order(run_id: str) -> tuple[bool, bool, float]:
         no_candidate = stats is not None and run_id not in stats.candidates

@@ -25,7 +25,7 @@ from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.evaluation import association, gain, thresholds, verdict
 from aimonk_bench.evaluation.decisions import Decisions
-from aimonk_bench.evaluation.metrics import ranking
+from aimonk_bench.evaluation.metrics import AVERAGED, ranking
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
 from aimonk_bench.evaluation.scores import score
 from aimonk_bench.evaluation.statistics import Entry, statistics
@@ -495,8 +495,8 @@ def sentence_of(run: Predictions, first: association.BeforeTraining) -> str:
     policy, name = Spec("per_attribute_f1"), "the default recipe"
     tuned = thresholds.tune(run, policy)
     entry = Entry(run, tuned, score(run, tuned, policy), validation=0.0, complexity=(), before=first)
-    every_attribute = np.full(len(run.labels.attributes), True)
-    stated = statistics({name: entry}, {name: ""}, None, every_attribute)
+    covered = {figure: entry.scores.figures.defined(figure) for figure in AVERAGED}
+    stated = statistics({name: entry}, {name: ""}, None, covered)
     return sentence(stated.verdict, {name: (name,)})
 
 

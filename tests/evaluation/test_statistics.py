@@ -14,6 +14,7 @@ from aimonk_bench import registry
 from aimonk_bench.evaluation import scores, statistics, thresholds
 from aimonk_bench.evaluation.association import BeforeTraining
 from aimonk_bench.evaluation.decisions import Decisions
+from aimonk_bench.evaluation.metrics import AVERAGED
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.statistics import Entry, Statistics
 from aimonk_bench.records import files, suite
@@ -21,7 +22,7 @@ from aimonk_bench.reporting import summary
 from aimonk_bench.reporting.verdict import sentence
 
 POLICY = registry.Spec("per_attribute_f1")
-ALL = np.ones(4, dtype=bool)
+ALL = dict.fromkeys(AVERAGED, np.ones(4, dtype=bool))
 
 
 def entry(made: Predictions, complexity: int = 0, before: BeforeTraining | None = None) -> Entry:

@@ -308,8 +308,34 @@ def test_the_caption_names_attributes_without_two_classes_in_the_test_rows(tmp_p
         tmp_path, "a", dataclasses.replace(made, labels=Labels.of(targets, observed, made.labels.attributes))
     )
     lines = show(tmp_path, 150)
-    assert "test labels: all positive of attr1; all negative of attr2; all missing of attr3" in lines
-    assert not any(line.startswith("test labels") for line in show(comparison, 150))
+    assert "attributes whose test labels are all positive: attr1; all negative: attr2; all missing: attr3" in lines
+    assert not any(line.startswith("attributes whose") for line in show(comparison, 150))
+
+
+def test_the_macro_of_the_nested_selection_covers_what_those_of_the_runs_cover(tmp_path: Path) -> None:
+    for number, place in enumerate(fake_suite.write_suite(tmp_path, ["a", "b"])):
+        made = fake_suite.predictions(noise=number)
+        targets = made.labels.targets.copy()
+        targets[:, 0] = 1  # no ROC AUC
+        labels = Labels.of(targets, made.labels.observed, made.labels.attributes)
+        fake_suite.write_run(place, place.name, dataclasses.replace(made, labels=labels))
+    made_of_both = summarized(tmp_path)
+    assert made_of_both.nested
+    for figure in ("f1_tuned", "average_precision", "roc_auc"):
+        covered = made_of_both.covered[figure]
+        values = made_of_both.nested[figure]
+        assert values[-1] == pytest.approx(values[:-1][covered].mean())
+    assert made_of_both.covered["roc_auc"].tolist() == [False, True, True, True]
+
+
+def test_without_any_figure_the_table_explains_no_interval(tmp_path: Path) -> None:
+    made = fake_suite.predictions()
+    labels = Labels.of(made.labels.targets * 0, made.labels.observed, made.labels.attributes)
+    fake_suite.write_run(tmp_path, "a", dataclasses.replace(made, labels=labels))
+    lines = show(tmp_path, 150)
+    assert not any("±" in line for line in lines)
+    assert "macro: over 0 of 4 attributes, those that every finished run defines" in lines
+    assert lines[-1].startswith("No configuration is distinguishable from guessing: nothing could be tested")
 
 
 def test_folders_that_are_no_part_of_the_suite_are_named_and_counted(tmp_path: Path) -> None:
