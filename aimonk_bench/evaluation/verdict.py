@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from aimonk_bench.evaluation.association import AfterTraining, BeforeTraining
-from aimonk_bench.evaluation.comparison import holm
+from aimonk_bench.evaluation.comparison import POWER, holm
 from aimonk_bench.evaluation.gain import Gain, largest_gain
 from aimonk_bench.evaluation.metrics import ratio
 from aimonk_bench.evaluation.numbers import Array, Number, Numbers
@@ -17,7 +17,6 @@ from aimonk_bench.evaluation.numbers import Array, Number, Numbers
 Outcome = Literal["no_signal", "no_gain", "gain"]
 
 ALPHA = 0.05  # of each claim over all attributes; signal has two tests, each at half of it
-POWER = 0.8
 _FACTOR = 1.41  # between the spread of an AUC of fixed scores and that of an out-of-fold AUC; simulated
 _NORMAL = NormalDist()
 
