@@ -1,4 +1,4 @@
-"""Everything that one run's predictions say about it: its figures, how sure they are, and what they leave open."""
+"""Everything measured on the predictions of one run: figures, intervals, calibration, bounds over missing labels."""
 
 from __future__ import annotations
 

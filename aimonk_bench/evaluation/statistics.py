@@ -1,4 +1,4 @@
-"""What the runs of a suite say together: who is better than whom, whether anything beats guessing, and the verdict.
+"""The statistics of a suite: comparisons of its runs, nested model selection, association, gain and the verdict.
 
 Everything derives from saved predictions, so the content of ``statistics.json`` can be deleted and comes back. Numbers
 are NaN where they are undefined.
@@ -79,8 +79,8 @@ class Statistics:
         revision: of the methods.
         key: run id -> digest of what the statistics read of it, in the order of the suite.
         reference: id of the baseline run, None without one that finished.
-        candidates: the runs that were chosen from: those with the validation labels and the seeds of the baseline.
-            Others, as under ``hide``, are judged by other labels.
+        candidates: the runs to select from: those with the validation labels and the seeds of the baseline. Others, as
+            under ``hide``, are judged by other labels.
         baseline: run id -> the run against the baseline; empty without one.
         against_winner: run id -> the run against the winner.
     """
@@ -101,11 +101,9 @@ class Statistics:
         return self.verdict.run
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data. What the verdict says of the runs stands at the top too, where it stood before the verdict."""
-        runs = {
-            "winner": self.winner,
-            **{name: getattr(self.verdict, name) for name in ("indistinguishable", "simplest")},
-        }
+        """The content of the file; three keys of the verdict stand at the top level too, as in earlier versions."""
+        verdict = self.verdict
+        runs = {"winner": verdict.run, "indistinguishable": verdict.indistinguishable, "simplest": verdict.simplest}
         return asdict(self) | runs
 
 
@@ -159,7 +157,7 @@ def _verdict(
     row: Chosen,
     auc: tuple[float, float],
 ) -> Verdict:
-    """The verdict from what the tests and the selection came to; auc: interval of the mean of the ranked attributes."""
+    """The verdict; auc: 95 % interval of the mean AUC of the ranked attributes."""
     names = candidates[winner].predictions.labels.attributes
     f1, f1_low, f1_high = row.macro["f1_tuned"].tolist()
     equals = [run_id for run_id in candidates if against_winner[run_id].mark not in ("", "worse")]

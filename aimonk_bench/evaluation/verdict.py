@@ -1,4 +1,4 @@
-"""What the tests of association and of gain amount to: one of three outcomes, as a record."""
+"""The tests of association and of gain weighed for each attribute, and the verdict: one of three outcomes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NORMAL = NormalDist()
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """Whether the images tell anything about each attribute, [A] each; NaN is undefined.
+    """Association of the images with each attribute, and gain over all-positive, [A] each; NaN is undefined.
 
     Attributes:
         before: p of the score test before training, ``before_auc`` the out-of-fold ROC AUC of its linear probe; None

@@ -26,7 +26,7 @@ def sentence(verdict: Verdict, parts: Mapping[str, Sequence[str]]) -> str:
             f"shown; at this prevalence and AUC the largest possible gain is {verdict.largest_gain:.3f}."
         )
     return (
-        f"Features tell something about {_share(verdict, verdict.with_signal)} (the test before training), but the "
+        f"The features are associated with {_share(verdict, verdict.with_signal)} (test before training), but the "
         "trained scores are not shown to rank better than chance: train longer or at a higher learning rate, and look "
         "at the loss curve."
     )

@@ -92,7 +92,7 @@ def test_a_gain(changes: dict[str, Any], words: str) -> None:
         ),
         (
             {"ranked": []},
-            "Features tell something about 2 of 3 attributes (the test before training), but the trained scores are "
+            "The features are associated with 2 of 3 attributes (test before training), but the trained scores are "
             "not shown to rank better than chance: train longer or at a higher learning rate, and look at the loss "
             "curve.",
         ),
