@@ -10,7 +10,7 @@ from aimonk_bench.evaluation.comparison import MARGIN, Untestable
 from aimonk_bench.records.run import RunRecord
 from aimonk_bench.reporting.columns import ALL_POSITIVE, ASSOCIATION, FEW, NA_RANGE, SELECTED, SPREAD, Layout
 from aimonk_bench.reporting.summary import Summary
-from aimonk_bench.reporting.words import UNDEFINED, count, listed, number, run_name
+from aimonk_bench.reporting.words import UNDEFINED, count, listed, number, one_class, run_name
 
 SELECTED_MARK = "*"
 UNTESTED: dict[Untestable, str] = {
@@ -175,15 +175,8 @@ def _one_class(summary: Summary) -> Iterator[str]:
     observed, positives = (
         np.array([values[name][:-1] for values in summary.values.values()]) for name in ("n_observed", "n_positive")
     )
-    states = np.stack([positives.any(axis=0), (observed > positives).any(axis=0)], axis=1).tolist()
-    words = {"all positive": [True, False], "all negative": [False, True], "all missing": [False, False]}
-    parts = [
-        f"{text}: {listed([name for name, at in zip(summary.attributes, states, strict=True) if at == state])}"
-        for text, state in words.items()
-        if state in states
-    ]
-    if parts:
-        yield f"attributes whose test labels are {'; '.join(parts)}"
+    if parts := one_class(summary.attributes, np.any(positives, axis=0), np.any(observed > positives, axis=0)):
+        yield f"attributes whose test labels are {parts}"
 
 
 def _coverage(summary: Summary, layout: Layout) -> Iterator[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from aimonk_bench.evaluation.audit import Audit, conflicts
 from aimonk_bench.evaluation.duplicates import FEWEST_PAIRS, NEAR, copies, cut_chance
 from aimonk_bench.evaluation.missing_dependence import LEVEL, Dependence
-from aimonk_bench.reporting.words import count, listed, number, p_value
+from aimonk_bench.reporting.words import count, listed, number, one_class, p_value
 
 FEW = 10  # positives or negatives of a fold's validation or test rows; figures that rest on fewer get a warning
 
@@ -64,15 +64,9 @@ def findings(audit: Audit) -> list[Finding]:
 
 
 def _one_class(audit: Audit) -> Iterator[Finding]:
-    positive, negative = audit.counts.positive > 0, audit.counts.negative > 0
-    for words, holds in {
-        "Every observed label is positive": positive & ~negative,
-        "Every observed label is negative": negative & ~positive,
-        "No label is observed": ~positive & ~negative,
-    }.items():
-        if names := list(compress(audit.attributes, holds)):
-            advice = "Label images of the missing class, or leave the attribute out (data.attributes)."
-            yield Finding("warning", "one_class", f"{words}: {listed(names)}.", advice)
+    if parts := one_class(audit.attributes, audit.counts.positive > 0, audit.counts.negative > 0):
+        advice = "Label images of the missing class, or leave the attribute out (data.attributes)."
+        yield Finding("warning", "one_class", f"Attributes whose labels are {parts}.", advice)
 
 
 def _no_association(audit: Audit) -> Iterator[Finding]:

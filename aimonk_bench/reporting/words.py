@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from itertools import compress
 
 from rich.cells import cell_len, chop_cells
 
+from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.thresholds import Thresholds
 
 UNDEFINED = "-"
@@ -71,6 +73,22 @@ def listed(items: Sequence[str], separator: str = ", ") -> str:
     """
     more = [f"... and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
     return separator.join([*items[:SHOWN], *more]) or "none"
+
+
+def one_class(attributes: Sequence[str], positive: Array, negative: Array) -> str:
+    """The attributes without both classes, from bool [A] whether there is a positive, and a negative; "" for none.
+
+    >>> import numpy as np
+    >>> one_class(["x", "y", "z"], np.array([True, True, False]), np.array([True, False, False]))
+    'all positive: y; all missing: z'
+    """
+    words = {
+        "all positive": positive & ~negative,
+        "all negative": negative & ~positive,
+        "all missing": ~(positive | negative),
+    }
+    parts = [(text, list(compress(attributes, holds))) for text, holds in words.items()]
+    return "; ".join(f"{text}: {listed(names)}" for text, names in parts if names)
 
 
 def run_name(parts: Sequence[str]) -> str:
