@@ -244,7 +244,9 @@ def _separator(column: _Column, tagged: Mapping[int, str], reserved: str) -> str
         lines = " or ".join(map(_line, using))
         rarest = min(using.values(), key=lambda cells: int(column.counts[cells].sum()))
         raise _Unclear(
-            column.problem(rarest, f"found {text}, expected one of them to separate: write under data: {lines}")
+            column.problem(
+                rarest, f"found {text}; data.tag_separator has to say which separates: write under data: {lines}"
+            )
         )
     if using:
         return next(iter(using))
@@ -283,9 +285,9 @@ def _check_separator(column: _Column, cells_of: CellsOf, understood: str | None,
         for word, mark in ((word, mark) for word in words for mark in UNUSUAL_SEPARATORS if mark in word):
             parts = [part.strip() for part in word.split(mark)]
             if all(part in cells_of for part in parts):
-                text = f"found {word!r} beside {' and '.join(map(repr, parts))}, {column.where(words[word])}; data.tag_separator "
-                text += f"has to say whether {mark!r} separates: write under data: {_line(mark)} if it does, "
-                text += f"{_line(understood or '|')} if not"
+                text = f"found {word!r} beside {' and '.join(map(repr, parts))}, {column.where(words[word])}; "
+                text += f"data.tag_separator has to say whether {mark!r} separates: write under data: {_line(mark)} "
+                text += f"if it does, {_line(understood or '|')} if not"
                 raise _Unclear(column.problem(words[word], text))
 
 
