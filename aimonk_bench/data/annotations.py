@@ -100,7 +100,7 @@ def long_csv(
     records = _Records(
         codes,
         labels.remove_categories([tag for tag in labels.categories if tag in tokens or tag == ""]),
-        _states(table, value, certainty),
+        _states(table, value, certainty, sheet),
         table.lines,
         np.array([*images.categories], object),
         table.lines[first],
@@ -118,7 +118,7 @@ def long_csv(
     return sheet
 
 
-def _states(table: Table, value: str | None, certainty: Certainty | None) -> pd.Categorical:
+def _states(table: Table, value: str | None, certainty: Certainty | None, sheet: Sheet) -> pd.Categorical:
     """What each row says of its label [R]: a token, or True without a column of values; no category is missing."""
     if value is None:
         states = pd.Categorical.from_codes(np.zeros(len(table.lines), np.int8), pd.Index([True], dtype=object))
@@ -128,6 +128,10 @@ def _states(table: Table, value: str | None, certainty: Certainty | None) -> pd.
         return states
     unsure = {value_of(token) for token in certainty.missing}
     column = table.column(certainty.column)
+    tokens = {value_of(token) for token in column.categories}
+    if lacking := [token for token in certainty.missing if value_of(token) not in tokens]:
+        text = f"data.certainty.missing: no row has {listed([*map(repr, lacking)])} in column {certainty.column!r}"
+        sheet.warnings.append(text)
     hidden = np.array([value_of(token) in unsure for token in column.categories], bool)[column.codes]
     return pd.Categorical.from_codes(np.where(hidden, NOT_KNOWN, states.codes), categories=states.categories)
 

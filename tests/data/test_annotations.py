@@ -131,6 +131,12 @@ def test_ids_of_one_name_are_one_attribute_with_a_warning(tmp_path: Path, caplog
     assert "'Tree'" in caplog.text
 
 
+def test_a_certainty_that_no_row_has_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    certainty = {"column": "sure", "missing": ["1.0", "9"]}
+    read(tmp_path, CERTAIN, "l.csv", importer="long_csv", absent="missing", value="value", certainty=certainty)
+    assert "data.certainty.missing: no row has '9' in column 'sure'" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("content", "line", "token"), [("1,a\n2\n1,b\n", 3, "'1'"), ("1\n2\n", 1, "one column"), ("", 1, "empty")]
 )
