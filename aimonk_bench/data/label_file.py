@@ -66,6 +66,8 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     if unmapped or sheet.problems:
         if data.importer == "auto":
             logger.warning("%s: %s; set data.importer if that is wrong", data.labels, understood)
+        for warning in sheet.warnings:
+            logger.warning("%s: %s", data.labels, warning)
         raise _error(data, sheet, located, images, unmapped)
     labels, groups = labels[images], groups[images]
     for warning in sheet.warnings:
