@@ -34,7 +34,7 @@ from aimonk_bench.data.tag_choice import choose, count_rows, is_unread_missing, 
 
 LIST = "list"  # `Tags.separator` of list literals
 SEPARATORS = ("|", ";", ",", "\t", "\n")
-UNUSUAL_SEPARATORS = "/+&:#~"  # they often stand inside a tag, so they separate only where the config says so
+UNUSUAL_SEPARATORS = "/+&:#~，、；"  # they often stand inside a tag, so they separate only where the config says so
 SHOWN = 10
 
 Words = list[list[str]]  # of each distinct cell of a column
@@ -255,7 +255,7 @@ def _separator(column: _Column, tagged: Mapping[int, str], reserved: str) -> str
 
 def _line(separator: str) -> str:
     """The line of the YAML that declares a separator."""
-    return f"`tag_separator: {json.dumps(separator)}`"
+    return f"`tag_separator: {json.dumps(separator, ensure_ascii=False)}`"
 
 
 def _check_vectors(column: _Column, words: Words, declared: Sequence[str]) -> None:

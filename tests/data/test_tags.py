@@ -112,6 +112,7 @@ def test_declared_attributes_settle_a_doubt(cells: list[str], attributes: list[s
         (["x|y", "x|y", "x,z"], {}, 2, ["'|'", "','", "2 rows", 'separator: "|"', 'separator: ","']),
         (["x", "x;y,z"], {}, 1, ["';'", "','", "data.tag_separator"]),
         (["x", "y", "x/y"], {}, 2, ["'x/y'", 'tag_separator: "/"', 'tag_separator: "|"']),
+        (["x", "y", "x，y"], {}, 2, ["'x，y'", 'tag_separator: "，"']),
         (["x|z", "y", "x+y"], {}, 2, ["'x+y'", 'tag_separator: "+"', 'tag_separator: "|"']),
         (["['x']", "y"], {}, 1, ["'y'", "['x']"]),
         (["['x']", "['y'"], {}, 1, ["['y'"]),
