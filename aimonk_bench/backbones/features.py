@@ -271,6 +271,16 @@ def _pixels(image: ImageFile, spec: EncoderSpec) -> np.ndarray:
 
     Raises:
         UndecodableImage: with the reason.
+        RunFailed: see `verified_bytes`.
+    """
+    data = verified_bytes(image)
+    return decode(data, spec.size, spec.weights.entry.interpolation, fast=spec.decode == "fast")
+
+
+def verified_bytes(image: ImageFile) -> bytes:
+    """The content of an image file.
+
+    Raises:
         RunFailed: the file is not the one that was hashed.
     """
     try:
@@ -279,7 +289,7 @@ def _pixels(image: ImageFile, spec: EncoderSpec) -> np.ndarray:
         raise RunFailed(f"{image.path} cannot be read any more: {error.strerror}") from error
     if hashlib.sha256(data).hexdigest() != image.sha256:
         raise RunFailed(f"{image.path} changed while it was in use")
-    return decode(data, spec.size, spec.weights.entry.interpolation, fast=spec.decode == "fast")
+    return data
 
 
 def _budget() -> float:

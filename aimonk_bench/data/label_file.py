@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 STATES = {"positive": True, "negative": False, "missing": None}
 
 
-def load(data: DataConfig) -> LabelFile:
+def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     """Read ``data.labels`` with the importer that the config names, or the one that fits, and check every line.
 
     Attributes that no image has a label for are warned about.

@@ -45,6 +45,7 @@ def predictions(trained: Trained, dataset: EncodedDataset, labels: SplitLabels, 
 def data_json(planned: PlannedRun, dataset: EncodedDataset, labels: SplitLabels, trained: Trained) -> dict[str, Any]:
     """The content of ``data.json``."""
     attributes = dataset.labels.attributes
+    doubts = [f"{finding.text} {finding.advice}" for finding in dataset.split_findings(planned.config.split)]
     positive, negative = dataset.labels.counts()
     observed = positive + negative
     drawn = trained.effective_positive_rate.reshape(-1, len(attributes)).T  # [A, heads]
@@ -67,7 +68,7 @@ def data_json(planned: PlannedRun, dataset: EncodedDataset, labels: SplitLabels,
         **{name: dict(zip(attributes, values, strict=True)) for name, values in by_attribute.items()},
         "chosen_epoch": trained.chosen_epoch,
         "tune": None if trained.tuning is None else asdict(trained.tuning),
-        "notes": [*dataset.listed.notes, *trained.notes],
+        "notes": [*dataset.listed.notes, *doubts, *trained.notes],
         "signal": vars(dataset.association),
     }
 

@@ -14,17 +14,21 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+import numpy as np
+
 from aimonk_bench import registry
 from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
-from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, KFold, RunConfig, Tables, TrainConfig
+from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, RunConfig, Tables, TrainConfig
 from aimonk_bench.config.grid import Suite, SuiteRun
-from aimonk_bench.data import image_files, label_file, splits
+from aimonk_bench.config.split_fields import KFold, OfficialSplit
+from aimonk_bench.data import group_checks, image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, check_all
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
+from aimonk_bench.reporting.findings import Finding, group_findings
 from aimonk_bench.reporting.words import count, run_name
 from aimonk_bench.suite.dataset import Dataset, locate
 from aimonk_bench.training.losses import LOSSES
@@ -121,6 +125,8 @@ def _plan(suite: Suite, *, weights_required: bool) -> Plan:
     listed = checked_labels([run.config for run in suite.runs])
     for note in listed.notes:
         logger.info("%s: %s", listed.path, note)
+    for finding in _group_findings([run.config for run in suite.runs], listed):
+        logger.warning("%s: %s %s", listed.path, finding.text, finding.advice)
     backbones = dict.fromkeys(run.config.backbone for run in suite.runs)
     resolved = {backbone: _resolve(backbone, required=weights_required) for backbone in backbones}
     dataset = locate(suite.base.data, listed)
@@ -176,6 +182,7 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         *truths,
         *listed.notes,
         *(f"split: {split}" for split in dict.fromkeys(_describe_split(run) for run in configs)),
+        *(f"{finding.level}: {finding.text} {finding.advice}" for finding in _group_findings(configs, listed)),
         *(f"will be skipped: {problem}" for problem in absent),
         f"{count(len(configs), 'run')}, {count(heads, 'head')}:",
         *(f"  {run_name(run.parts)}" for run in suite.runs),
@@ -185,6 +192,9 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
 
 def _describe_split(config: Config) -> str:
     split = config.split
+    if isinstance(split, OfficialSplit):
+        val = f"; {split.val:g} of the training images for validation, seed {split.seed}"
+        return f"column {split.column!r}{val if isinstance(split.val, float) else ''}"
     if isinstance(split, KFold):
         return f"{split.folds} folds, {split.val:g} of the rest of a fold for validation, seed {split.seed}"
     return f"hold-out, {split.val:g} for validation and {split.test:g} for test, seed {split.seed}"
@@ -196,18 +206,29 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
     Raises:
         UserError: it is wrong, or options or splits of the configs do not go with it.
     """
-    listed = label_file.load(configs[0].data)
+    official = list(dict.fromkeys(c.split for c in configs if isinstance(c.split, OfficialSplit)))
+    listed = label_file.load(configs[0].data, columns=list(dict.fromkeys(split.column for split in official)))
     recipes = [Recipe.of(config) for config in configs]
     # images with equal bytes may join further groups, which the run itself checks
-    groups = splits.components(listed.ids, listed.groups)
-    count_of_groups = len(set(groups.tolist()))
+    count_of_groups = len(np.unique(splits.components(listed.ids, listed.groups)))
     check_all(
         [
             *(partial(check, recipe, len(listed.labels.attributes)) for recipe in recipes),
             *(partial(splits.check, split, count_of_groups) for split in dict.fromkeys(c.split for c in configs)),
+            *(partial(splits.official_parts, split, listed.columns[split.column]) for split in official),
         ]
     )
     return listed
+
+
+def _group_findings(configs: Sequence[Config], listed: LabelFile) -> list[Finding]:
+    """What is doubtful about the groups that the label file states, each finding once."""
+    groups = splits.components(listed.ids, listed.groups)
+    stated: list[Finding] = []
+    for split in dict.fromkeys(config.split for config in configs):
+        checks = group_checks.check_groups(split, listed.ids, listed.groups, groups)
+        stated += group_findings(split, checks, None, listed.ids)
+    return list(dict.fromkeys(stated))
 
 
 def encoder_of(config: Config, resolved: Weights) -> EncoderSpec:
