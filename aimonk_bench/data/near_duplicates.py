@@ -2,13 +2,13 @@
 
 The hash depends on the pixels alone, not on a backbone or on `transform.size`: groups are the same for every run.
 
-Near duplicates are 25 pairs of 965 distinct product photographs (Aimonk): the same photograph, or one garment in several
-prints; 484 pairs of 2,624 solar cells (ELPV): cells photographed twice, and cells that only look alike; none of 1,000
-synthetic images. Of altered copies, of every 16th image of the three, it finds at least 98 % of those that are darker by
-15 or 30 %, half as large, blurred, noisy, or saved again as JPEG of quality 40; 85 to 98 % of those that are brighter by
-15 %; 62 to 78 % of those that are brighter by 30 %, where bright areas become white; and nearly none with 5 % cut off on
-each side. At 6 bits the pairs of solar cells would be twice as many; half of the further pairs of photographs show
-different things.
+Near duplicates are 25 pairs of 965 distinct product photographs (Aimonk): the same photograph, or one garment in
+several prints; 484 pairs of 2,624 solar cells (ELPV): cells photographed twice, and cells that only look alike; none
+of 1,000 synthetic images. Of altered copies, of every 16th image of the three, it finds at least 98 % of those that
+are darker by 15 or 30 %, half as large, blurred, noisy, or saved again as JPEG of quality 40; 85 to 98 % of those that
+are brighter by 15 %; 62 to 78 % of those that are brighter by 30 %, where bright areas become white; and nearly none
+with 5 % cut off on each side. At 6 bits the pairs of solar cells would be twice as many; half of the further pairs of
+photographs show different things.
 """
 
 from __future__ import annotations
