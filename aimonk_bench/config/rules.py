@@ -13,7 +13,15 @@ from typing import get_args
 from pydantic import ValidationError
 
 from aimonk_bench import registry
-from aimonk_bench.config.fields import TUNED_TRAIN_OPTIONS, Config, DataConfig, GroupRegex, Tables, TrainConfig
+from aimonk_bench.config.fields import (
+    TUNED_TRAIN_OPTIONS,
+    Config,
+    DataConfig,
+    GroupRegex,
+    Tables,
+    TrainConfig,
+    value_of,
+)
 from aimonk_bench.config.split_fields import Holdout, OfficialSplit
 from aimonk_bench.registry import Problem, Table, show
 
@@ -31,11 +39,12 @@ def importer_options(data: DataConfig, importer: str, importers: Table) -> Itera
     options = {name: registry.options_model(function).model_fields for name, function in importers.items()}
     for key in dict.fromkeys(key for fields in options.values() for key in fields):
         value, field = getattr(data, key), options[importer].get(key)
+        default = DataConfig.model_fields[key].default
         if isinstance(value, GroupRegex):  # it reads the names of images, which every importer gives
             continue
-        if field is None and value is not None:
+        if field is None and value != default:
             readers = ", ".join(name for name, fields in options.items() if key in fields)
-            expected = f"null, because {importer} does not read it (importers that do: {readers})"
+            expected = f"{show(default)}, because {importer} does not read it (importers that do: {readers})"
             yield Problem((key,), show(value), expected)
         if field is not None and field.is_required() and value is None:
             choices = " or ".join(map(str, get_args(field.annotation)))
@@ -127,7 +136,8 @@ def _official(config: Config, split: OfficialSplit) -> Iterator[Problem]:
     """A token in two parts, and keys that an official split with validation images does not use."""
     parts = split.lists()
     for key, other in (("val", "train"), ("test", "train"), ("test", "val")):
-        if shared := [token for token in parts[key] if token in parts[other]]:
+        values = {value_of(token) for token in parts[other]}
+        if shared := [token for token in parts[key] if value_of(token) in values]:
             expected = f"no token of split.{other} ({', '.join(map(repr, shared))})"
             yield _wrong(config, f"split.{key}", expected)
     if isinstance(split.val, tuple):

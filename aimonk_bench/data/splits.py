@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aimonk_bench.config.fields import value_of
 from aimonk_bench.config.split_fields import Holdout, KFold, OfficialSplit, Split
 from aimonk_bench.data.image_files import SHOWN
 from aimonk_bench.data.labels import Labels
@@ -17,6 +19,7 @@ from aimonk_bench.errors import UserError
 
 Rows = NDArray[np.intp]
 PARTS = ("training", "validation", "test")
+PART_OF_BEGINNING = {"tr": "train", "va": "val", "de": "val", "te": "test"}  # of tokens such as valid, dev and Testing
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,19 +89,20 @@ def official_parts(scheme: OfficialSplit, tokens: Sequence[str | None]) -> NDArr
         UserError: tokens that stand in no list, or a part without an image.
     """
     lists, counts = scheme.lists(), Counter(tokens)
-    part_of = {token: part for part, listed in enumerate(lists.values()) for token in listed}
+    part_of = {value_of(token): part for part, listed in enumerate(lists.values()) for token in listed}
+    stated = {token: None if token is None else part_of.get(value_of(token)) for token in counts}
     column = f"split.column {scheme.column!r}"
-    unlisted = {token: count for token, count in counts.most_common() if token not in part_of}
+    unlisted = {token: count for token, count in counts.most_common() if stated[token] is None}
     problems = []
     if unlisted:
         shown = ", ".join(f"{_shown(token)} ({count})" for token, count in [*unlisted.items()][:SHOWN])
         more = f" and {len(unlisted) - SHOWN} more tokens" if len(unlisted) > SHOWN else ""
         problems.append(
             f"{column}: found {sum(unlisted.values())} of {len(tokens)} images whose token is in none of split.train, "
-            f"split.val and split.test: {shown}{more}; add each token to one of these lists"
+            f"split.val and split.test: {shown}{more}; {_advice(counts, scheme)}"
         )
-    for key, listed in lists.items():
-        if listed and not any(token in counts for token in listed):
+    for part, (key, listed) in enumerate(lists.items()):
+        if listed and part not in stated.values():
             there = ", ".join(_shown(token) for token, _ in counts.most_common(SHOWN))
             draw = "; `split: {val: 0.15}` draws validation images from the training images" if key == "val" else ""
             problems.append(
@@ -107,7 +111,20 @@ def official_parts(scheme: OfficialSplit, tokens: Sequence[str | None]) -> NDArr
             )
     if problems:
         raise UserError(problems)
-    return np.array([part_of[token] for token in tokens if token is not None], np.intp)
+    return np.array([stated[token] for token in tokens], np.intp)
+
+
+def _advice(there: Iterable[str | None], scheme: OfficialSplit) -> str:
+    """The lists for the tokens that are there, as a line of YAML, if each of them begins as the name of a part."""
+    lists = {key: [token for token in listed if token in there] for key, listed in scheme.lists().items()}
+    for token in there:
+        if all(token not in listed for listed in lists.values()):
+            key = PART_OF_BEGINNING.get((token or "").casefold()[:2])
+            if key is None:
+                return "add each token to one of these lists"
+            lists[key].append(token or "")
+    parts = ", ".join(f"{key}: {json.dumps(listed, ensure_ascii=False)}" for key, listed in lists.items() if listed)
+    return f"write `split: {{{parts}}}`"
 
 
 def _shown(token: str | None) -> str:

@@ -126,12 +126,24 @@ def _plan(suite: Suite, *, weights_required: bool) -> Plan:
     for note in listed.notes:
         logger.info("%s: %s", listed.path, note)
     for finding in _group_findings([run.config for run in suite.runs], listed):
-        logger.warning("%s: %s %s", listed.path, finding.text, finding.advice)
+        level = logging.WARNING if finding.level == "warning" else logging.INFO
+        logger.log(level, "%s: %s %s", listed.path, finding.text, finding.advice)
     backbones = dict.fromkeys(run.config.backbone for run in suite.runs)
     resolved = {backbone: _resolve(backbone, required=weights_required) for backbone in backbones}
     dataset = locate(suite.base.data, listed)
-    runs = tuple(_planned(run, dataset.fingerprint, *resolved[run.config.backbone]) for run in suite.runs)
+    runs = tuple(
+        _planned(run, _data_of(run.config, listed, dataset.fingerprint), *resolved[run.config.backbone])
+        for run in suite.runs
+    )
     return Plan(suite.name, dataset, runs, runs[suite.baseline])
+
+
+def _data_of(config: Config, listed: LabelFile, fingerprint: str) -> str:
+    """What the id of a run says of its data: the fingerprint, and the tokens of the official split that it uses."""
+    if not isinstance(config.split, OfficialSplit):
+        return fingerprint
+    tokens = json.dumps(listed.columns[config.split.column])
+    return hashlib.sha256(f"{fingerprint} {tokens}".encode()).hexdigest()
 
 
 def _resolve(backbone: BackboneConfig, *, required: bool) -> tuple[Weights, str | None]:
@@ -193,8 +205,10 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
 def _describe_split(config: Config) -> str:
     split = config.split
     if isinstance(split, OfficialSplit):
-        val = f"; {split.val:g} of the training images for validation, seed {split.seed}"
-        return f"column {split.column!r}{val if isinstance(split.val, float) else ''}"
+        parts = ", ".join(f"{key} {' '.join(map(repr, tokens))}" for key, tokens in split.lists().items() if tokens)
+        drawn = isinstance(split.val, float)
+        val = f", val {split.val} of the training images, seed {split.seed}" if drawn else ""
+        return f"column {split.column!r}: {parts}{val}"
     if isinstance(split, KFold):
         return f"{split.folds} folds, {split.val:g} of the rest of a fold for validation, seed {split.seed}"
     return f"hold-out, {split.val:g} for validation and {split.test:g} for test, seed {split.seed}"

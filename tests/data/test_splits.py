@@ -206,6 +206,8 @@ def test_validation_rows_that_the_column_does_not_name_are_drawn_from_the_traini
     [
         ({}, ["train", "val", "test", "extra", "extra", None], ["3 of 6", "'extra' (2)", "no token (1)"]),
         ({}, ["train", "test"], ["split.val", "'val'", "'train', 'test'", "`split: {val: 0.15}`"]),
+        ({}, ["Train", "valid", "dev", "test"], ['`split: {train: ["Train"], val: ["valid", "dev"], test: ["test"]}`']),
+        ({"train": ["0"], "val": ["1"], "test": ["2"]}, ["0.0", "1", "2.00", "3"], ["1 of 4", "add each token"]),
         ({"val": 0.15}, ["train", "valid", "train"], ["split.test", "'valid' (1)"]),
         ({"train": ["1"], "val": ["2"], "test": ["3"]}, ["0"] * 3, ["split.train", "split.val", "split.test", "(3)"]),
         ({"val": 0.15}, ["train", "test"], ["no image is left for validation"]),
@@ -215,3 +217,10 @@ def test_tokens_that_make_no_official_split(keys: dict[str, object], tokens: lis
     with pytest.raises(UserError) as error:
         split(official(**keys), all_positive(len(tokens)), np.arange(len(tokens)), tokens)
     assert [text for text in messages if text not in str(error.value)] == []
+
+
+def test_numbers_as_tokens_are_compared_by_value() -> None:
+    (fold,) = split(
+        official(train=["0"], val=["1"], test=["2"]), all_positive(4), np.arange(4), ["2.0", "0", "1.0", "2"]
+    )
+    assert [part.tolist() for part in parts(fold)] == [[1], [2], [0, 3]]
