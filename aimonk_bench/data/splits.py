@@ -183,6 +183,14 @@ def split(
     return [_fold(row) for row in parts[:, member]]
 
 
+def within_parts(groups: NDArray[np.integer], fold: Fold) -> NDArray[np.int32]:
+    """[N] group numbers, where a group that an official split cuts is one group in each part."""
+    part = np.zeros(len(groups), np.intp)
+    part[fold.val], part[fold.test] = 1, 2
+    numbers: NDArray[np.intp] = np.unique(np.stack([groups, part]), axis=1, return_inverse=True)[1]
+    return numbers.astype(np.int32)
+
+
 def _fold(parts: NDArray[np.integer]) -> Fold:
     return Fold(*(np.flatnonzero(parts == part) for part in range(3)))
 

@@ -69,10 +69,12 @@ class SplitLabels:
     """The folds of a split, and the labels [N, A] as training, validation and test rows of every fold show them.
 
     Targets are the same in all three; what is hidden from training is not observed in ``train``, and in ``val`` only if
-    it is hidden from validation too. Test rows show every label.
+    it is hidden from validation too. Test rows show every label. No group [N] stands in two parts of a fold: one that
+    an official split cuts is one group in each part.
     """
 
     folds: list[Fold]
+    groups: np.ndarray
     train: Labels
     val: Labels
     test: Labels
@@ -144,9 +146,11 @@ class EncodedDataset(Dataset):
         Raises:
             UserError: the split is impossible.
         """
-        folds, labels = self.folds(scheme), self.labels
+        folds, labels, groups = self.folds(scheme), self.labels, self.groups
+        if isinstance(scheme, OfficialSplit):
+            groups = splits.within_parts(groups, folds[0])
         if hiding is None:
-            return SplitLabels(folds, labels, labels, labels)
+            return SplitLabels(folds, groups, labels, labels, labels)
         everything = np.arange(len(labels))
         parts = [everything]
         if hiding.mechanism == "score":
@@ -158,7 +162,7 @@ class EncodedDataset(Dataset):
             scores = self._probe(rows, hiding.seed) if hiding.mechanism == "score" else None
             hidden[rows] = hide(hiding.mechanism, hiding.fraction, labels[rows], scores, rng)
         visible = labels.masked(~hidden)
-        return SplitLabels(folds, train=visible, val=labels if hiding.rows == "train" else visible, test=labels)
+        return SplitLabels(folds, groups, train=visible, val=labels if hiding.rows == "train" else visible, test=labels)
 
     def features(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Pooled features float32 [R, D] of the unaugmented images, by default of all N."""

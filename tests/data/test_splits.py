@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aimonk_bench.config.split_fields import Holdout, KFold, OfficialSplit
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.data.splits import Fold, _resized, check, components, split
+from aimonk_bench.data.splits import Fold, _resized, check, components, split, within_parts
 from aimonk_bench.errors import UserError
 
 
@@ -224,3 +224,8 @@ def test_numbers_as_tokens_are_compared_by_value() -> None:
         official(train=["0"], val=["1"], test=["2"]), all_positive(4), np.arange(4), ["2.0", "0", "1.0", "2"]
     )
     assert [part.tolist() for part in parts(fold)] == [[1], [2], [0, 3]]
+
+
+def test_a_group_that_an_official_split_cuts_is_one_group_in_each_part() -> None:
+    fold = Fold(*(np.array(rows) for rows in ([0, 1, 4], [2], [3, 5])))
+    assert within_parts(np.array([0, 0, 0, 0, 1, 1]), fold).tolist() == [0, 0, 1, 2, 3, 4]
