@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from aimonk_bench.data.library_messages import stderr_apart
+
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -19,7 +21,11 @@ UNITS = {"encode": "images", "train": "epochs"}
 
 
 def set_up_logging(*, quiet: bool) -> None:
-    """Send the package's messages to stderr: warnings always, information unless ``quiet``."""
+    """Send the package's messages to stderr: warnings always, information unless ``quiet``.
+
+    ``sys.stderr`` leaves descriptor 2 to libraries, whose messages are caught while images are decoded.
+    """
+    sys.stderr = stderr_apart() or sys.stderr
     package = logging.getLogger("aimonk_bench")
     package.handlers[:] = [_Stderr()]
     package.setLevel(logging.WARNING if quiet else logging.INFO)

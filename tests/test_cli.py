@@ -122,10 +122,11 @@ def test_validate_says_what_would_run(workplace: Path, capsys: pytest.CaptureFix
     assert "2 runs, 8 heads" in printed
     assert run("validate", workplace / "valid.yaml", "--set", "tune={train.lr: [0.1, 0.01, 1]}") == 0
     assert "2 runs, 24 heads" in capsys.readouterr().out
-    assert run("validate", workplace / "small.yaml", "--set", f"data.images={workplace}") == 2
-    errors = capsys.readouterr().err
-    assert "labels.txt:1: image image_0.jpg is missing" in errors
-    assert "and 60 more (80 problems in all)" in errors
+    (workplace / "empty").mkdir()
+    assert run("validate", workplace / "small.yaml", "--set", f"data.images={workplace / 'empty'}") == 2
+    assert "labels.txt:1: none of the 80 images can be read" in capsys.readouterr().err
+    assert run("validate", workplace / "small.yaml", "--set", f"data.images={workplace}") == 0
+    assert "80 in folder (image_0.jpg is synthetic/images/image_0.jpg)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ class EncoderSpec:
         device: where torch would run, such as "cpu" or "cuda".
         dtype: of the stored features.
         decode: "fast" decodes large JPEGs at a fraction of their size.
+        white: the value that means white in images of more than 8 bits; None if the data set has none.
         freeze: the frozen layers: "all" up to global pooling, up to the stage of this name, or "none".
     """
 
@@ -58,6 +59,7 @@ class EncoderSpec:
     device: str = "cpu"
     dtype: Literal["float32", "float16"] = "float32"
     decode: Literal["full", "fast"] = "full"
+    white: int | None = None
     freeze: str = "all"
 
     @property
@@ -91,7 +93,7 @@ class EncoderSpec:
     def identity(self) -> dict[str, Any]:
         """Everything that a stored row depends on."""
         fast = "JPEGs reduced, " if self.decode == "fast" else ""
-        pixels = {
+        pixels: dict[str, Any] = {
             "boundary": self.boundary,
             "size": self.size,
             "interpolation": self.weights.entry.interpolation,
@@ -99,6 +101,8 @@ class EncoderSpec:
             "decode": f"8-bit RGB, {fast}revision {DECODE_REVISION}, OpenCV {cv2.__version__}",
             "dtype": self.stored_dtype,
         }
+        if self.white is not None:  # no key otherwise: 8-bit images do not depend on it
+            pixels["white"] = self.white
         if self.freeze == "none":
             return pixels
         engine = f"{self.preferred_engine} {importlib.metadata.version(self.preferred_engine)}"

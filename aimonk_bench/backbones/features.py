@@ -30,8 +30,10 @@ from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones.encoder import EncoderSpec, Engine, Record, read_record
 from aimonk_bench.backbones.feature_table import FeatureTable, Todo, open_table
 from aimonk_bench.config.fields import TransformConfig
+from aimonk_bench.data.headers import UndecodableImage
 from aimonk_bench.data.image_files import ImageFile
-from aimonk_bench.data.images import UndecodableImage, decode
+from aimonk_bench.data.images import decode
+from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.data.transforms import Views, render
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.records.environment import cores
@@ -184,7 +186,10 @@ def _encode(
     names: list[tuple[str, str]] = []
     features: list[np.ndarray] = []
     done = 0
-    with contextlib.closing(_encoded(todo, transform, spec, table.folder)) as batches:
+    with (
+        LibraryMessages() as messages,
+        contextlib.closing(_encoded(todo, transform, spec, table.folder, messages)) as batches,
+    ):
         for batch in batches:
             done += batch.count
             reasons |= batch.reasons
@@ -213,7 +218,9 @@ def _stored(features: np.ndarray, spec: EncoderSpec) -> np.ndarray:
     return stored
 
 
-def _encoded(todo: Todo, transform: TransformConfig, spec: EncoderSpec, folder: Path) -> Generator[_Batch]:
+def _encoded(
+    todo: Todo, transform: TransformConfig, spec: EncoderSpec, folder: Path, messages: LibraryMessages
+) -> Generator[_Batch]:
     """Decode and encode ``todo``, batch by batch and in order.
 
     There are as many threads as cores. Each decodes a batch and then encodes it, so that no thread waits for another;
@@ -222,7 +229,7 @@ def _encoded(todo: Todo, transform: TransformConfig, spec: EncoderSpec, folder: 
     cv2.setNumThreads(1)  # otherwise OpenCV starts threads of its own in each of ours
     count = spec.batch_size // math.gcd(spec.batch_size, len(todo[0][1]))  # images whose views fill whole batches
     parts = iter([todo[start : start + count] for start in range(0, len(todo), count)])
-    decoded = functools.partial(_decoded, transform=transform, spec=spec)
+    decoded = functools.partial(_decoded, transform=transform, spec=spec, messages=messages)
     for part in parts:
         batch = decoded(part)
         if batch.pixels:
@@ -252,29 +259,32 @@ def _encoded(todo: Todo, transform: TransformConfig, spec: EncoderSpec, folder: 
             yield waiting.popleft().result()
 
 
-def _decoded(todo: Todo, transform: TransformConfig, spec: EncoderSpec) -> _Batch:
+def _decoded(todo: Todo, transform: TransformConfig, spec: EncoderSpec, messages: LibraryMessages) -> _Batch:
     """All views of images, from one decode of each."""
     batch = _Batch(len(todo))
     for image, keys in todo:
+        notes: list[str] = []
         try:
-            pixels = _pixels(image, spec)
+            pixels = messages.of(image.image_id, functools.partial(_pixels, image, spec, notes))
         except UndecodableImage as error:
             batch.reasons[image.sha256] = str(error)
             continue
+        for note in notes:
+            messages.add(image.image_id, note)
         batch.names += [(image.sha256, key) for key in keys]
         batch.pixels += [render(pixels, image.sha256, key, transform) for key in keys]
     return batch
 
 
-def _pixels(image: ImageFile, spec: EncoderSpec) -> np.ndarray:
-    """The decoded image, uint8 [size, size, 3].
+def _pixels(image: ImageFile, spec: EncoderSpec, notes: list[str]) -> np.ndarray:
+    """The decoded image, uint8 [size, size, 3]; ``notes`` gets what a user should know of how it was read.
 
     Raises:
         UndecodableImage: with the reason.
         RunFailed: see `verified_bytes`.
     """
-    data = verified_bytes(image)
-    return decode(data, spec.size, spec.weights.entry.interpolation, fast=spec.decode == "fast")
+    data, fast = verified_bytes(image), spec.decode == "fast"
+    return decode(data, spec.size, spec.weights.entry.interpolation, fast=fast, white=spec.white, notes=notes)
 
 
 def verified_bytes(image: ImageFile) -> bytes:

@@ -195,6 +195,13 @@ def _group_form(value: Any) -> str:
     return "GroupRegex" if isinstance(value, Mapping | GroupRegex) else "GroupColumn"
 
 
+class Certainty(Section):
+    """The column of a long table that says how sure a label is, and at which of its tokens the label is missing."""
+
+    column: str
+    missing: Annotated[DistinctTexts, Field(min_length=1)]
+
+
 class DataConfig(Section):
     """The label file, the image folder and how to read them.
 
@@ -209,6 +216,11 @@ class DataConfig(Section):
     header: bool | None = None
     encoding: Annotated[str, AfterValidator(_encoding)] | None = None
     id: str | None = None
+    suffix: (
+        Annotated[str, _matching(r"[^/\\]*\.[^/\\.\s]+", "the suffix of the image files with its dot, such as .jpg")]
+        | None
+    ) = None
+    white: Annotated[int, Field(ge=1, le=65535)] | None = None
     group: (
         Annotated[
             Annotated[str, Tag("GroupColumn")] | Annotated[GroupRegex, Tag("GroupRegex")], Discriminator(_group_form)
@@ -224,6 +236,10 @@ class DataConfig(Section):
     tags: str | None = None
     tag_separator: Annotated[str, Field(min_length=1)] | None = None
     other_tags: Literal["error", "ignore"] = "error"
+    value: str | None = None
+    certainty: Certainty | None = None
+    image_names: PathField | None = None
+    tag_names: PathField | None = None
     ignore: Annotated[DistinctTexts, Field(min_length=1)] | None = None
     duplicates: Literal["error", "any_positive", "agree_or_missing"] = "error"
     absent: Literal["negative", "missing"] | None = None

@@ -55,8 +55,8 @@ class Suite:
 
 def public(config: Config) -> dict[str, Any]:
     """Plain data of a config for a run's id: without paths and without what changes no result."""
-    paths = {"labels", "images", "truth"}
-    data = config.model_dump(mode="json", exclude={"name": True, "plot": True, "run": True, "data": paths})
+    unused = {"labels", "images", "truth", "suffix"} | ({"white"} if config.data.white is None else set())
+    data = config.model_dump(mode="json", exclude={"name": True, "plot": True, "run": True, "data": unused})
     if is_weight_file(config.backbone.weights):
         data["backbone"]["weights"] = "path"
     return data

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
+import itertools
 import json
-import posixpath
-import re
 import stat
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from aimonk_bench.data.image_names import EXAMPLES, files_below
 from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.errors import UserError
 
@@ -41,26 +41,6 @@ class Skipped:
     reason: str
 
 
-def relative_path(name: str) -> str:
-    """An image's name as a normal path below the image folder (``a/../b.jpg`` is ``b.jpg``); links are not followed.
-
-    Raises:
-        ValueError: the name is empty, absolute, leaves the folder, or cannot be a portable file name.
-    """
-    path = posixpath.normpath(name)
-    if not name.strip():
-        raise ValueError("the name of the image is empty")
-    if not name.isprintable() and any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
-        raise ValueError(f"image {name!r}: the name contains a control character")
-    if name.startswith("/") or (re.search(r"[:\\]", name) and PureWindowsPath(name).is_absolute()):
-        raise ValueError(f"image {name}: the path is absolute, expected one relative to the image folder")
-    if "\\" in name:
-        raise ValueError(f"image {name}: the path contains a backslash, expected /")
-    if path.split("/")[0] in (".", ".."):
-        raise ValueError(f"image {name}: the path leaves the image folder or is the folder itself")
-    return path
-
-
 def locate(
     listed: LabelFile, folder: Path, on_bad_image: Literal["error", "skip"]
 ) -> tuple[list[ImageFile | None], list[Skipped]]:
@@ -73,28 +53,44 @@ def locate(
         UserError: the folder does not exist, or none of its images can be read; under "error" also every image that
             is missing or unreadable, with file and line.
     """
-    files = _examine(zip(listed.ids, listed.lines.tolist(), strict=True), folder, _sha256)
+    rows = zip(listed.ids, listed.paths, listed.lines.tolist(), strict=True)
+    files = _examine(rows, folder, _sha256)
     skipped = [file for file in files if isinstance(file, Skipped)]
-    if skipped and on_bad_image == "error":
-        problems = (_problem(item, folder) for item in skipped)
+    if skipped and (on_bad_image == "error" or len(skipped) == len(files)):
+        problems = _problems(skipped, len(files), folder)
         raise UserError([f"{listed.path}:{line}: {text}" for line, text in problems], limit=SHOWN)
-    if len(skipped) == len(files):
-        raise UserError(f"{listed.path}: none of the {len(files)} images it lists can be read in {folder}")
     return [file if isinstance(file, ImageFile) else None for file in files], skipped
 
 
-def unreadable(listed: Iterable[tuple[str, int]], folder: Path) -> list[tuple[int, str]]:
-    """(line, message) of the images that are missing or no regular files, of (name, line) each; nothing is opened.
+def unreadable(listed: Iterable[tuple[str, str, int]], folder: Path) -> list[tuple[int, str]]:
+    """(line, message) of the images that are missing or no regular files; nothing is opened.
+
+    Args:
+        listed: (name, path below the folder, line) of each image.
+        folder: the image folder.
 
     Raises:
         UserError: the folder does not exist.
     """
     files = _examine(listed, folder, lambda path: "")
-    return [_problem(file, folder) for file in files if isinstance(file, Skipped)]
+    return _problems([file for file in files if isinstance(file, Skipped)], len(files), folder)
 
 
-def _problem(skipped: Skipped, folder: Path) -> tuple[int, str]:
-    return skipped.line, f"image {skipped.image_id} is {skipped.reason} (looked in {folder})"
+def _problems(skipped: Sequence[Skipped], listed: int, folder: Path) -> list[tuple[int, str]]:
+    """(line, message) of each image that cannot be read; one message if that is every image that is listed."""
+    if len(skipped) < listed or listed == 1:
+        return [(item.line, f"image {item.image_id} is {item.reason} (looked in {folder})") for item in skipped]
+    names = ", ".join(item.image_id for item in skipped[:EXAMPLES])
+    files = ", ".join(itertools.islice(files_below(folder), EXAMPLES))
+    text = (
+        f"none of the {listed} images can be read in {folder}: the label file names {names}; "
+        f"the folder holds {f'files such as {files}' if files else 'no file'}; "
+        "set data.images to the folder that the names are relative to"
+    )
+    reasons = collections.Counter(item.reason for item in skipped)
+    if set(reasons) != {"missing"}:
+        text += f" ({', '.join(f'{count} {reason}' for reason, count in reasons.items())})"
+    return [(skipped[0].line, text)]
 
 
 def fingerprint(listed: LabelFile, files: Sequence[ImageFile | None], truth: Labels | None = None) -> str:
@@ -120,13 +116,15 @@ def fingerprint(listed: LabelFile, files: Sequence[ImageFile | None], truth: Lab
     return hashlib.sha256(digest.hexdigest().encode() + stated.tobytes()).hexdigest()
 
 
-def _examine(listed: Iterable[tuple[str, int]], folder: Path, read: Callable[[Path], str]) -> list[ImageFile | Skipped]:
+def _examine(
+    listed: Iterable[tuple[str, str, int]], folder: Path, read: Callable[[Path], str]
+) -> list[ImageFile | Skipped]:
     if not folder.is_dir():
         raise UserError(f"data.images: found {folder}, expected a folder that exists")
 
-    def examined(item: tuple[str, int]) -> ImageFile | Skipped:
-        name, line = item
-        path = folder / relative_path(name)
+    def examined(item: tuple[str, str, int]) -> ImageFile | Skipped:
+        name, path_below, line = item
+        path = folder / path_below
         try:
             # opening a named pipe would wait for ever
             if not stat.S_ISREG(path.stat().st_mode):

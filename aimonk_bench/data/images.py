@@ -1,31 +1,29 @@
 """Decode images: one square of 8-bit RGB, whatever the file holds.
 
-Pillow reads the header only, because OpenCV accepts a 2 KB file that claims 400 million pixels; OpenCV decodes. Colour
-profiles are not applied; of an animation the first frame is decoded.
+OpenCV decodes; Pillow decodes what OpenCV would read without its transparency. Colour profiles are not applied; of an
+animation the first frame is decoded.
 """
 
 from __future__ import annotations
 
 import io
-import struct
-from dataclasses import dataclass
-from pathlib import PurePath
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL import Image
+
+from aimonk_bench.data.foreign import foreign
+from aimonk_bench.data.headers import SKIP, Header, UndecodableImage, read_header
 
 # Part of the feature store's digest: raise it whenever a change below changes a pixel.
-DECODE_REVISION = 1
+DECODE_REVISION = 2
 # Where Pillow starts to warn of decompression bombs: 256 MB as 8-bit RGB.
 MAX_PIXELS = 89_478_485
+# Of a progressive JPEG, whose decoder holds all coefficients: at most 2 GB.
+MAX_COEFFICIENTS = 4 * MAX_PIXELS
 # Transparent pixels are composited over white.
 BACKGROUND = 255
-# White at 8, 10, 12, 14 and 16 bits, the depths that cameras and formats have.
-FULL_SCALES = (255, 1023, 4095, 16383, 65535)
-
-WIDTH, HEIGHT, BITS_PER_SAMPLE, PHOTOMETRIC, EXTRA_SAMPLES = 256, 257, 258, 262, 338  # TIFF tags
+MAX_WHITE = 65535
 
 ENLARGING = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 TURNS = {  # EXIF orientation -> how to turn the stored image upright; 1 and undefined values leave it
@@ -37,36 +35,19 @@ TURNS = {  # EXIF orientation -> how to turn the stored image upright; 1 and und
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
 }
-TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0")  # the last with 64-bit offsets
+BANDS = "a TIFF with a fourth band that its header does not declare as alpha: the first three are read as RGB"
+INKS = "a CMYK image, converted to RGB without its colour profile"
 
 
-class UndecodableImage(Exception):
-    """The bytes are no image, a damaged one, or one of unknown meaning; the message is the reason."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """Properties of an image file beside its pixels.
-
-    Attributes:
-        width, height: of the stored image.
-        orientation: EXIF orientation left to apply; 1 for TIFF, which OpenCV turns itself.
-        transparent: the file declares some kind of transparency.
-        premultiplied: its colours are already multiplied by alpha.
-        format: of the content, whatever the file is named: JPEG, PNG, TIFF, ...
-        grey: stored without colours.
-    """
-
-    width: int
-    height: int
-    orientation: int
-    transparent: bool
-    premultiplied: bool
-    format: str
-    grey: bool
-
-
-def decode(data: bytes, size: int, interpolation: str, *, fast: bool = False) -> np.ndarray:
+def decode(
+    data: bytes,
+    size: int,
+    interpolation: str,
+    *,
+    fast: bool = False,
+    white: int | None = None,
+    notes: list[str] | None = None,
+) -> np.ndarray:
     """Decode an image file and squash the image to a square.
 
     EXIF orientation is applied, alpha is composited over white, grey becomes three equal channels, and more than
@@ -78,6 +59,8 @@ def decode(data: bytes, size: int, interpolation: str, *, fast: bool = False) ->
         size: edge of the result in pixels.
         interpolation: ``bilinear`` or ``bicubic``, for axes that grow (see `squash`).
         fast: decode large JPEGs at a half, a quarter or an eighth of their size (see `reduction`).
+        white: the value that means white in images of more than 8 bits, one for the data set (see `white`).
+        notes: gets what a user should know of how the file was read.
 
     Returns:
         uint8 [size, size, 3], RGB.
@@ -86,19 +69,85 @@ def decode(data: bytes, size: int, interpolation: str, *, fast: bool = False) ->
         UndecodableImage: with the reason.
     """
     header = read_header(data)
-    if header.width * header.height > MAX_PIXELS:
-        raise UndecodableImage(f"{header.width} x {header.height} pixels, at most {MAX_PIXELS} in all are decoded")
+    factor = _required_reduction(header)
+    if factor > 1 and notes is not None:
+        notes.append(f"a JPEG of more than {MAX_PIXELS} pixels, decoded at 1/{factor} of its width and height")
+    pixels = _pixels(data, header, max(factor, reduction(header, size)) if fast else factor, notes)
+    small = squash(opaque(pixels, header.premultiplied, white), size, interpolation)
+    upright = TURNS.get(header.orientation, np.asarray)(small)
+    return cv2.cvtColor(np.ascontiguousarray(upright), cv2.COLOR_GRAY2RGB if upright.ndim == 2 else cv2.COLOR_BGR2RGB)
+
+
+def brightest(data: bytes) -> np.number | None:
+    """The brightest value of an image of more than 8 bits; None for 8 bits, and where `decode` refuses the image."""
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _flags(header, size) if fast else cv2.IMREAD_UNCHANGED)
+        header = read_header(data)
+        if header.deep is False:
+            return None
+        pixels = _pixels(data, header, _required_reduction(header), None)
+    except UndecodableImage:
+        return None
+    colours = pixels if pixels.ndim == 2 else pixels[..., :3]
+    low, peak = colours.min(), colours.max()
+    usable = pixels.dtype != np.uint8 and low >= 0 and peak <= MAX_WHITE
+    return peak if usable else None
+
+
+def _pixels(data: bytes, header: Header, factor: int, notes: list[str] | None) -> np.ndarray:
+    """The stored pixels, as OpenCV orders their channels: [H, W], [H, W, 3] or, where there is alpha, [H, W, 4]."""
+    if header.grey and header.transparent and header.format in ("TIFF", "JPEG2000"):
+        return _grey_with_alpha(data)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _flags(header, factor))
     except cv2.error as error:
         raise UndecodableImage(f"OpenCV: {error.err}") from error
     if pixels is None:
-        raise UndecodableImage("damaged, cut off, or of a kind that OpenCV does not read")
-    if header.transparent and (pixels.ndim == 2 or pixels.shape[2] != 4):
-        raise UndecodableImage("transparency of a kind that OpenCV does not read; save it as RGBA or without")
-    small = squash(opaque(pixels, header.premultiplied), size, interpolation)
-    upright = TURNS.get(header.orientation, np.asarray)(small)
-    return cv2.cvtColor(np.ascontiguousarray(upright), cv2.COLOR_GRAY2RGB if upright.ndim == 2 else cv2.COLOR_BGR2RGB)
+        raise UndecodableImage(
+            foreign(data) or f"a {header.format} file that is damaged, cut off, or of a kind that OpenCV does not read"
+        )
+    if header.cmyk and notes is not None:
+        notes.append(INKS)
+    if header.key is not None and pixels.ndim == 2:
+        top = 255 if pixels.dtype == np.uint8 else 65535
+        alpha = np.where(pixels == header.key, 0, top).astype(pixels.dtype)
+        return np.dstack([pixels, pixels, pixels, alpha])
+    bands = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if header.transparent and bands != 4:
+        raise UndecodableImage("transparency of a kind that is not read: save it as RGBA or without")
+    if bands == 4 and not header.transparent and header.format in ("TIFF", "JPEG2000"):
+        if notes is not None and not header.cmyk:
+            notes.append(BANDS)
+        return np.ascontiguousarray(pixels[..., :3])
+    return pixels
+
+
+def _grey_with_alpha(data: bytes) -> np.ndarray:
+    """Grey with alpha as [H, W, 4], by Pillow: OpenCV drops the alpha of a TIFF and does not read JPEG 2000."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            pixels = np.asarray(image)
+    except Exception as error:  # hostile bytes make decoders raise exceptions of any kind
+        raise UndecodableImage(f"Pillow: {error}") from error
+    if pixels.ndim != 3 or pixels.shape[2] != 2 or pixels.dtype != np.uint8:
+        raise UndecodableImage("grey with transparency of a kind that is not read: save it as RGBA or without")
+    return np.ascontiguousarray(pixels[..., [0, 0, 0, 1]])
+
+
+def _required_reduction(header: Header) -> int:
+    """The factor by which a JPEG has to shrink while it is decoded, because it has too many pixels.
+
+    Raises:
+        UndecodableImage: the image has too many pixels and cannot shrink so.
+    """
+    pixels = header.width * header.height
+    if pixels <= MAX_PIXELS:
+        return 1
+    if header.format != "JPEG" or (header.progressive and pixels > MAX_COEFFICIENTS):
+        limit = MAX_COEFFICIENTS if header.progressive else MAX_PIXELS
+        raise UndecodableImage(
+            f"{header.width} x {header.height} pixels, at most {limit} in all are decoded: make it smaller, {SKIP}"
+        )
+    return next(factor for factor in (2, 4, 8) if pixels / factor**2 <= MAX_PIXELS)
 
 
 def reduction(header: Header, size: int) -> int:
@@ -114,96 +163,48 @@ def reduction(header: Header, size: int) -> int:
     return next((factor for factor in (8, 4, 2) if shorter // factor >= 2 * size), 1)
 
 
-def _flags(header: Header, size: int) -> int:
-    """OpenCV's flags for an image that `fast` may reduce."""
-    factor = reduction(header, size)
+def _flags(header: Header, factor: int) -> int:
+    """OpenCV's flags for an image that is decoded at 1 / factor of its size."""
     if factor == 1:
         return cv2.IMREAD_UNCHANGED
     reduced: int = getattr(cv2, f"IMREAD_REDUCED_{'GRAYSCALE' if header.grey else 'COLOR'}_{factor}")
     return reduced | cv2.IMREAD_IGNORE_ORIENTATION  # as IMREAD_UNCHANGED does by itself
 
 
-def read_header(data: bytes) -> Header:
-    """Read size, orientation and kind of transparency without decoding a pixel.
+def eight_bit(values: np.ndarray, white: float | None) -> np.ndarray:
+    """Scale values of any type to uint8, as 255 * value / white; uint8 stays as it is.
+
+    Files do not say how many of their 16 bits are used: 12-bit data scaled by 65535 would come out as 0 to 15. A white
+    for each image would make images of equal content differ by their brightest pixel. `white` is therefore the same
+    for all images of a data set.
 
     Raises:
-        UndecodableImage: no image, or a header that cannot be read.
-    """
-    if not data:
-        raise UndecodableImage("the file is empty")
-    try:
-        return _tiff_header(data) if data.startswith(TIFF_MARKS) else _pillow_header(data)
-    except UndecodableImage:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UndecodableImage(str(error)) from error
-    except Image.UnidentifiedImageError as error:
-        raise UndecodableImage("not an image of a known format") from error
-    except Exception as error:  # hostile bytes make parsers raise exceptions of any kind
-        raise UndecodableImage(f"unreadable header ({type(error).__name__}: {error})") from error
-
-
-def _pillow_header(data: bytes) -> Header:
-    with Image.open(io.BytesIO(data)) as image:
-        exif = Image.Exif()  # not image.getexif(), which decodes a whole PNG in search of a late chunk
-        try:
-            exif.load(image.info.get("exif", b""))
-            orientation = exif.get(ExifTags.Base.Orientation, 1)
-        except (SyntaxError, OSError, ValueError, struct.error):
-            orientation = 1  # unreadable metadata turns no image, as in any viewer
-        kind = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG with further images behind it
-        grey = image.mode.partition(";")[0] in ("1", "L", "LA", "La", "I", "F")
-        return Header(*image.size, orientation, image.has_transparency_data, False, kind, grey)
-
-
-def _tiff_header(data: bytes) -> Header:
-    """The first directory alone: ``Image.open`` refuses the float and many-channel TIFFs that OpenCV decodes."""
-    file = io.BytesIO(data)
-    tags = ImageFileDirectory_v2(file.read(16 if data.startswith(TIFF_MARKS[2]) else 8))
-    file.seek(tags.next)
-    tags.load(file)
-    samples, bits = tags.get(EXTRA_SAMPLES, ()), max(tags.get(BITS_PER_SAMPLE, (1,)))
-    if bits > 8 and tags[PHOTOMETRIC] not in (1, 2):
-        raise UndecodableImage(f"a {bits}-bit TIFF that is neither grey nor RGB")  # OpenCV takes any for one of the two
-    # OpenCV reads 8-bit TIFFs by libtiff, which multiplies the colours itself
-    premultiplied = bits <= 8 or 1 in samples
-    transparent, grey = bool({1, 2} & set(samples)), tags.get(PHOTOMETRIC) in (0, 1)
-    return Header(tags[WIDTH], tags[HEIGHT], 1, transparent, premultiplied, "TIFF", grey)
-
-
-def named_format(name: str) -> str | None:
-    """The format that a file's name promises, ``JPEG`` for ``a.jpg``; None if it promises none."""
-    return Image.registered_extensions().get(PurePath(name).suffix.lower())
-
-
-def eight_bit(values: np.ndarray, white: float | None = None) -> np.ndarray:
-    """Scale values of any type to uint8, as 255 * value / white.
-
-    Files do not say how many of their 16 bits are used: 12-bit data scaled by 65535 would come out as 0 to 15.
-    White is therefore that of the smallest usual depth (8, 10, 12, 14, 16 bits) that holds the brightest value; for
-    floats it is 1 if that holds it. The brightest value becomes 64 to 255: an underexposed image gains brightness,
-    which harms less than the black image that a fixed scale would make of 12-bit data.
-
-    Raises:
-        UndecodableImage: negative, infinite, NaN, or above 65535.
+        UndecodableImage: negative, infinite, NaN, above 65535 or above white; floats up to 1 where white is not 1.
     """
     if values.dtype == np.uint8:
         return values
     low, peak = values.min(), values.max()
-    scales = FULL_SCALES if values.dtype.kind in "iu" else (1, *FULL_SCALES)
-    white = white or next((scale for scale in scales if peak <= scale), None)
-    if white is None or not low >= 0:
-        raise UndecodableImage(f"pixel values from {low} to {peak}, expected 0 to 1 (floats) or 0 to 65535")
+    if not (low >= 0 and peak <= MAX_WHITE):
+        raise UndecodableImage(f"pixel values from {low} to {peak}, expected 0 to 1 (floats) or 0 to {MAX_WHITE}")
+    if white is None:
+        raise UndecodableImage("more than 8 bits, and no white is known: set data.white, 65535 if all 16 bits are used")
+    if peak > white:
+        raise UndecodableImage(f"the value {peak} is above data.white, which is {white}: raise it, or set it to null")
+    if values.dtype.kind == "f" and 0 < peak <= 1 < white:
+        raise UndecodableImage(
+            f"float values up to {peak} beside a data.white of {white}: save all images in one range"
+        )
     scaled: np.ndarray = np.rint(values.astype(np.float32) * np.float32(255 / white)).astype(np.uint8)
     return scaled
 
 
-def opaque(pixels: np.ndarray, premultiplied: bool) -> np.ndarray:
+def opaque(pixels: np.ndarray, premultiplied: bool, white: float | None = None) -> np.ndarray:
     """Composite a fourth channel over white: alpha * colour + (1 - alpha) * white.
 
     Args:
         pixels: [H, W], [H, W, 3] or [H, W, 4] of any type, alpha last.
         premultiplied: the colours have been multiplied by alpha already.
+        white: see `eight_bit`.
 
     Returns:
         uint8, [H, W] or [H, W, 3].
@@ -212,13 +213,13 @@ def opaque(pixels: np.ndarray, premultiplied: bool) -> np.ndarray:
         UndecodableImage: see `eight_bit`; two channels, or more than four.
     """
     if pixels.ndim == 2 or pixels.shape[2] == 3:
-        return eight_bit(pixels)
+        return eight_bit(pixels, white)
     if pixels.shape[2] != 4:
         raise UndecodableImage(f"{pixels.shape[2]} channels, expected 1, 3 or 4")
-    # alpha is a fraction of the whole range of the type: the formats define it so, unlike colour
-    opacity = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else None
+    # alpha is a fraction of the whole range of the type, of floats a fraction of 1: the formats define it so
+    opacity = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1.0
     alpha = eight_bit(pixels[..., 3:], opacity).astype(np.float32) / 255
-    colour = eight_bit(pixels[..., :3]).astype(np.float32)
+    colour = eight_bit(pixels[..., :3], white).astype(np.float32)
     over = colour if premultiplied else alpha * colour
     return np.rint(np.minimum(over + (1 - alpha) * BACKGROUND, 255)).astype(np.uint8)
 

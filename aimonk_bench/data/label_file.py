@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from aimonk_bench import registry
 from aimonk_bench.config import rules
 from aimonk_bench.config.fields import DataConfig, GroupRegex, Values, unusable_attribute
-from aimonk_bench.data import image_files, merging
+from aimonk_bench.data import image_files, image_names, merging
 from aimonk_bench.data.group_checks import groups_by_name
-from aimonk_bench.data.image_files import SHOWN, relative_path
+from aimonk_bench.data.image_files import SHOWN
+from aimonk_bench.data.image_names import ImagePaths
 from aimonk_bench.data.importers import IMPORTERS, Sheet, Source, guess
 from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.data.merging import Rows, merge
@@ -53,11 +54,14 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     sheet = IMPORTERS[name](source, data.attributes, **options)
     unusable = ((line, unusable_attribute(name)) for name, line in sheet.attributes.items())
     sheet.problems += [(max(line, 1), f"found an attribute {problem}") for line, problem in unusable if problem]
-    first_rows, wrong_names = merging.images_of(sheet.names, relative_path)
-    sheet.problems += [(int(sheet.lines[row]), text) for row, text in wrong_names.items()]
+    located = image_names.resolve(sheet.names.tolist(), sheet.lines.tolist(), data.images, data.suffix)
+    sheet.problems += located.problems
+    first_rows = merging.first_rows(located.paths)
     if not len(sheet.names) and not sheet.problems:
         sheet.problems.append((1, "found no image, expected at least one"))
-    images = np.setdiff1d(np.flatnonzero(first_rows == np.arange(len(first_rows))), [*wrong_names])
+    images = np.array(
+        [row for row, path in enumerate(located.paths) if path is not None and first_rows[row] == row], int
+    )
     label_columns = dict(zip(sheet.attributes, sheet.columns, strict=False))
     groups = _texts(sheet.groups, missing, len(sheet.names))
     others = {name: _texts(column, frozenset(), len(sheet.names)) for name, column in sheet.others.items()}
@@ -82,7 +86,7 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     if unmapped or sheet.problems:
         if data.importer == "auto":
             logger.warning("%s: %s; set data.importer if that is wrong", data.labels, note)
-        raise _error(data, sheet, images, unmapped)
+        raise _error(data, sheet, located, images, unmapped)
     labels, groups = labels[images], groups[images]
     for warning in sheet.warnings:
         logger.warning("%s: %s", data.labels, warning)
@@ -92,11 +96,18 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     return LabelFile(
         path=data.labels,
         ids=tuple(sheet.names[row] for row in images),
+        paths=tuple(str(located.paths[row]) for row in images),
         labels=labels,
         groups=tuple(groups) if grouped else None,
         lines=sheet.lines[images],
         columns={name: tuple(texts[images]) for name, texts in others.items()},
-        notes=(note, *sheet.notes, *merged, *_group_notes(groups, data.group, grouped=grouped)),
+        notes=(
+            f"{note}; {sheet.understood}",
+            *sheet.notes,
+            *located.notes,
+            *merged,
+            *_group_notes(groups, data.group, grouped=grouped),
+        ),
     )
 
 
@@ -123,8 +134,8 @@ def load_truth(data: DataConfig, listed: LabelFile) -> Labels | None:
     attributes = list(listed.labels.attributes)
     changed = {"labels": data.truth, "truth": None, "attributes": attributes, "group": None, "on_bad_image": "skip"}
     truth = load(data.model_copy(update=changed))
-    row_of = {relative_path(name): row for row, name in enumerate(listed.ids)}
-    rows = [row_of.get(relative_path(name)) for name in truth.ids]
+    row_of = {path: row for row, path in enumerate(listed.paths)}
+    rows = [row_of.get(path) for path in truth.paths]
     unlisted = [
         f"{data.truth}:{line}: image {name} is not listed in {listed.path}"
         for name, line, row in zip(truth.ids, truth.lines, rows, strict=True)
@@ -159,11 +170,13 @@ def _unmapped(values: Values | Mapping[str, Values], sheet: Sheet) -> list[str]:
     return lacking + unknown
 
 
-def _error(data: DataConfig, sheet: Sheet, images: NDArray[np.intp], others: list[str]) -> UserError:
+def _error(
+    data: DataConfig, sheet: Sheet, located: ImagePaths, images: NDArray[np.intp], others: list[str]
+) -> UserError:
     """All problems in the order of the lines, those of images that cannot be read among them; one for each kind."""
     problems = list(sheet.problems)
     if data.on_bad_image == "error":
-        listed = [(str(sheet.names[row]), int(sheet.lines[row])) for row in images]
+        listed = [(str(sheet.names[row]), str(located.paths[row]), int(sheet.lines[row])) for row in images]
         problems += image_files.unreadable(listed, data.images)
     problems.sort(key=lambda problem: problem[0])
     lines_of: dict[str, list[int]] = {}

@@ -39,8 +39,8 @@ class Labels:
         return int(self.targets.shape[-2])
 
     def __getitem__(self, rows: Any) -> Labels:
-        """The labels of these row numbers, of this slice or mask of rows, in this order; for arrays [N, A]."""
-        return replace(self, targets=self.targets[rows], observed=self.observed[rows])
+        """The labels of these row numbers, slice or mask of the N rows, in this order, for every leading axis."""
+        return replace(self, targets=self.targets[..., rows, :], observed=self.observed[..., rows, :])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -73,6 +73,7 @@ class LabelFile:
     Attributes:
         path: the file.
         ids: [N] image names as the file writes them.
+        paths: [N] where the images are below the image folder, see `image_names.resolve`; equal for no two of them.
         labels: [N, A].
         groups: [N] values of the group column, None where an image has none; None without such a column.
         lines: [N] line of each image in the file, from 1.
@@ -82,6 +83,7 @@ class LabelFile:
 
     path: Path
     ids: tuple[str, ...]
+    paths: tuple[str, ...]
     labels: Labels
     groups: tuple[str | None, ...] | None
     lines: NDArray[np.int64]
@@ -93,6 +95,7 @@ class LabelFile:
         return replace(
             self,
             ids=tuple(self.ids[row] for row in rows),
+            paths=tuple(self.paths[row] for row in rows),
             labels=self.labels[rows],
             groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
             lines=self.lines[rows],

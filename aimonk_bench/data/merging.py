@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,25 +35,11 @@ class Rows:
     legible: NDArray[np.bool_]
 
 
-def images_of(names: NDArray[np.object_], identity: Callable[[str], str]) -> tuple[NDArray[np.intp], dict[int, str]]:
-    """The number of the first row of each row's image [R], and what is wrong with the names of rows.
-
-    Args:
-        identity: what two names of one image share. It raises ValueError where the name can be no image's.
-    """
+def first_rows(paths: Sequence[str | None]) -> NDArray[np.intp]:
+    """The first row of each row's image [R]; a row without a path is an image of its own."""
     first: dict[str, int] = {}
-    first_of_name: dict[str, int] = {}
-    problems: dict[int, str] = {}
-    first_rows = np.arange(len(names))
-    for row, name in enumerate(names):
-        if name not in first_of_name:
-            try:
-                first_of_name[name] = first.setdefault(identity(name), row)
-            except ValueError as error:
-                problems[row] = str(error)
-                first_of_name[name] = row
-        first_rows[row] = first_of_name[name]
-    return first_rows, problems
+    rows = (row if path is None else first.setdefault(path, row) for row, path in enumerate(paths))
+    return np.fromiter(rows, np.intp, len(paths))
 
 
 def merge(rows: Rows, first_rows: NDArray[np.intp], policy: Policy) -> tuple[Labels, list[tuple[int, str]], list[str]]:

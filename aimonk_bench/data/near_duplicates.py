@@ -51,18 +51,22 @@ class Hashes:
     usable: NDArray[np.bool_]
 
 
-def perceptual_hash(data: bytes) -> int | None:
+def perceptual_hash(data: bytes, white: int | None = None) -> int | None:
     """The hash of an image file; None if the image is too plain, such as one colour.
 
     The image is squashed to 32 x 32 grey pixels. A bit is 1 where one of the 8 x 8 lowest coefficients of their cosine
     transform is above the median of all, and above rounding; the first, which is the brightness, does not enter.
+
+    Args:
+        data: the bytes of the file.
+        white: of the data set, see `images.decode`.
 
     Raises:
         UndecodableImage: with the reason.
 
     Source: pHash (Zauner 2010, Implementation and benchmarking of perceptual image hash functions).
     """
-    grey = cv2.cvtColor(decode(data, SIZE, "bilinear", fast=True), cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(decode(data, SIZE, "bilinear", fast=True, white=white), cv2.COLOR_RGB2GRAY)
     coefficients = cv2.dct(grey.astype(np.float32))[:LOW, :LOW].ravel()[1:]
     if (np.abs(coefficients) > SMALLEST).sum() < FEWEST_COEFFICIENTS:
         return None

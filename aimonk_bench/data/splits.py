@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +144,10 @@ def _refuse_empty(filled: Sequence[bool], groups: int) -> None:
 
 
 def split(
-    scheme: Split, labels: Labels, groups: NDArray[np.integer], tokens: Sequence[str | None] | None = None
+    scheme: Split,
+    labels: Labels,
+    groups: NDArray[np.integer],
+    columns: Mapping[str, Sequence[str | None]] | None = None,
 ) -> list[Fold]:
     """Split whole groups into training, validation and test rows.
 
@@ -159,15 +162,13 @@ def split(
             column of an official split (one fold).
         labels: [N, A].
         groups: [N] component of each row.
-        tokens: [N] of the column of an official split.
+        columns: name -> [N] tokens, for official splits.
 
     Raises:
         UserError: fewer groups than folds, a part that would be empty, or a token that names no part.
     """
     if isinstance(scheme, OfficialSplit):
-        if tokens is None:
-            raise ValueError(f"the tokens of column {scheme.column!r} are missing")
-        return [_official(scheme, labels, groups, tokens)]
+        return [_official(scheme, labels, groups, (columns or {})[scheme.column])]
     states, first, member = _states(labels, groups)
     check(scheme, len(first))
     if isinstance(scheme, Holdout):

@@ -13,11 +13,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aimonk_bench.data import dialects, frames
+from aimonk_bench.data import dialects, frames, json_lines
 from aimonk_bench.data.dialects import WHITE_SPACE, Dialect
 from aimonk_bench.data.text import read_text
 from aimonk_bench.data.tokens import is_image_file, is_value
+from aimonk_bench.errors import UserError
+from aimonk_bench.registry import show
 
+NO_OPTIONS = {  # suffix -> what such a file says itself
+    ".xlsx": ("separator", "encoding"),
+    ".parquet": ("separator", "header", "encoding"),
+    **dict.fromkeys(json_lines.SUFFIXES, ("separator", "header")),
+}
 CHUNK = 1 << 16  # rows that are held as text at once
 csv.field_size_limit(2**31 - 1)  # a cell may hold the outline of an object: the reader's own limit is 128 KiB
 
@@ -52,7 +59,7 @@ class Table:
 def read_table(
     path: Path, *, separator: str | None = None, header: bool | None = None, encoding: str | None = None
 ) -> Table:
-    """Read a file of comma-, semicolon-, tab- or white-space-separated text, an Excel sheet or a Parquet file.
+    """Read comma-, semicolon-, tab- or white-space-separated text, JSON lines, an Excel sheet or a Parquet file.
 
     Args:
         separator: one character; " " is any white space; None is the one that gives rows of equal width.
@@ -62,11 +69,21 @@ def read_table(
     Raises:
         UserError: the file cannot be read as text, or is empty. Rows that cannot be read are `Table.problems`.
     """
-    if path.suffix.lower() in frames.SUFFIXES:
+    suffix = path.suffix.lower()
+    options = {"separator": separator, "header": header, "encoding": encoding}
+    if unused := [key for key in NO_OPTIONS.get(suffix, ()) if options[key] is not None]:
+        raise UserError(
+            [f"data.{key}: found {show(options[key])}, expected null for a {suffix} file" for key in unused]
+        )
+    if suffix in frames.SUFFIXES:
         records, dialect = frames.read_records(path, header=header)
         return _assemble(records, dialect, _Findings())
     text, encoding = read_text(path, encoding)
-    dialect = dialects.recognise(text, encoding, separator=separator, header=header, suffix=path.suffix.lower())
+    if suffix in json_lines.SUFFIXES:
+        rows, problems = json_lines.rows(text)
+        dialect = Dialect(encoding, "", header=True, width=len(rows[0][1]))
+        return _assemble(iter(rows), dialect, _Findings(problems=problems))
+    dialect = dialects.recognise(text, encoding, separator=separator, header=header, suffix=suffix)
     findings = _Findings(notes=[*dialect.notes])
     return _assemble(_records(text, dialect, findings), dialect, findings)
 
@@ -115,9 +132,10 @@ def _assemble(records: Iterator[tuple[int, list[str]]], dialect: Dialect, findin
             header[0] = header[0].lstrip("# ")  # a header may be written as a comment
             if dialect.separator == WHITE_SPACE and len(header) == width - 1:
                 header.insert(0, "")  # the column of names has none, as in CelebA
-            while len(header) > 1 and not header[-1]:
-                header.pop()
-            width = len(header)
+            width = max((place for place, name in enumerate(header, 1) if name), default=1)
+            if surplus := len(header) - width:
+                findings.notes.append(f"{surplus} nameless column{'' if surplus == 1 else 's'} at the end left out")
+            del header[width:]
         else:
             records = itertools.chain([first], records)
     columns, lines = _columns(records, width, dialect, findings)
@@ -134,6 +152,13 @@ def _assemble(records: Iterator[tuple[int, list[str]]], dialect: Dialect, findin
     return Table(kept_names, kept_columns, lines, header_line, dialect, tuple(findings.notes), tuple(findings.problems))
 
 
+class _Numbers(dict[str, int]):
+    """Numbers texts in the order in which they are first looked up."""
+
+    def __missing__(self, text: str) -> int:
+        return self.setdefault(text, len(self))
+
+
 def _columns(
     records: Iterator[tuple[int, list[str]]], width: int, dialect: Dialect, findings: _Findings
 ) -> tuple[list[pd.Categorical], NDArray[np.int64]]:
@@ -141,7 +166,7 @@ def _columns(
 
     Empty cells beyond the last column are dropped. A record of another width goes to the problems, one for each width.
     """
-    numbers: list[dict[str, int]] = [{} for _ in range(width)]  # text of a cell -> its number, in each column
+    numbers = [_Numbers() for _ in range(width)]  # of the texts of each column
     codes: list[list[NDArray[np.int32]]] = [[] for _ in range(width)]
     lines: list[int] = []
     unequal: dict[int, list[int]] = {}
@@ -161,8 +186,7 @@ def _columns(
     rows = fitting()
     while chunk := list(itertools.islice(rows, CHUNK)):
         for cells, number_of_text, parts in zip(zip(*chunk, strict=True), numbers, codes, strict=True):
-            coded = (number_of_text.setdefault(cell, len(number_of_text)) for cell in cells)
-            parts.append(np.fromiter(coded, np.int32, len(cells)))
+            parts.append(np.fromiter(map(number_of_text.__getitem__, cells), np.int32, len(cells)))
     if comments:
         findings.notes.append(f"{_count(comments, 'comment line')} left out ({_places(comments)})")
     for found, places in unequal.items():
@@ -186,8 +210,8 @@ def _width_problem(found: int, expected: int, dialect: Dialect) -> str:
 
 def _stripped(texts: Sequence[str], codes: NDArray[np.int32]) -> pd.Categorical:
     """A column of stripped text; ``codes`` number the texts as they were written."""
-    numbers: dict[str, int] = {}
-    new = np.array([numbers.setdefault(text.strip(), len(numbers)) for text in texts], np.int32)
+    numbers = _Numbers()
+    new = np.array([numbers[text.strip()] for text in texts], np.int32)
     return pd.Categorical.from_codes(new[codes] if len(texts) else codes, categories=pd.Index([*numbers], dtype=object))
 
 

@@ -17,6 +17,7 @@ from aimonk_bench.data.image_files import ImageFile, Skipped
 from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.data.near_duplicates import Hashes
 from aimonk_bench.data.splits import Fold
+from aimonk_bench.data.white import white_of
 from aimonk_bench.evaluation import duplicates
 from aimonk_bench.evaluation.association import BeforeTraining, before_training
 from aimonk_bench.evaluation.duplicates import Near
@@ -36,6 +37,7 @@ class Dataset:
         skipped: listed images that are left out.
         fingerprint: hex digest of all listed ids, observed targets and image hashes, and of the truth if there is one.
         truth: [N, A], observed where the truth file states the label; None without such a file.
+        white: the value that means white in images of more than 8 bits; None if there are none.
     """
 
     listed: LabelFile
@@ -43,6 +45,7 @@ class Dataset:
     skipped: list[Skipped]
     fingerprint: str
     truth: Labels | None
+    white: int | None
 
     @property
     def labels(self) -> Labels:
@@ -51,17 +54,24 @@ class Dataset:
 
 
 def locate(data: DataConfig, listed: LabelFile) -> Dataset:
-    """Find and hash the images that a label file lists; none is decoded.
+    """Find and hash the images that a label file lists; those of more than 8 bits are decoded to find their white.
 
     Raises:
-        UserError: images are missing and not to be skipped, or the truth is wrong.
+        UserError: images are missing and not to be skipped, the truth is wrong, or ``data.white`` is of no use.
     """
     truth = label_file.load_truth(data, listed)
     files, skipped = image_files.locate(listed, data.images, data.on_bad_image)
     fingerprint = image_files.fingerprint(listed, files, truth)
     present = np.flatnonzero([file is not None for file in files])
     images = [file for file in files if file is not None]
-    return Dataset(listed.subset(present), images, skipped, fingerprint, None if truth is None else truth[present])
+    return Dataset(
+        listed=listed.subset(present),
+        images=images,
+        skipped=skipped,
+        fingerprint=fingerprint,
+        truth=None if truth is None else truth[present],
+        white=white_of(images, data.white),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +122,7 @@ class EncodedDataset(Dataset):
             UserError: the split is impossible.
         """
         if scheme not in self._splits:
-            tokens = self.listed.columns[scheme.column] if isinstance(scheme, OfficialSplit) else None
-            self._splits[scheme] = splits.split(scheme, self.labels, self.groups, tokens)
+            self._splits[scheme] = splits.split(scheme, self.labels, self.groups, self.listed.columns)
         return self._splits[scheme]
 
     def group_checks(self, scheme: Split) -> GroupChecks:

@@ -10,7 +10,7 @@ import numpy as np
 
 from aimonk_bench.backbones import weights
 from aimonk_bench.config.fields import Config, Tables
-from aimonk_bench.data import images
+from aimonk_bench.data import headers
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.evaluation import audit, duplicates, probe
 from aimonk_bench.evaluation.audit import Audit, Files
@@ -48,8 +48,9 @@ def inspect(config: Config, progress: Progress) -> Audit:
         }
     )
     listed = plan.checked_labels([config])
-    encoder = plan.encoder_of(config, weights.resolve(config.backbone))
-    encoded = tasks.encode(dataset.locate(config.data, listed), config, encoder, progress)
+    located = dataset.locate(config.data, listed)
+    encoder = plan.encoder_of(config, weights.resolve(config.backbone), located.white)
+    encoded = tasks.encode(located, config, encoder, progress)
     labels, groups, features = encoded.labels, encoded.groups, encoded.features()
     content, folds = encoded.content, encoded.folds(config.split)
     part = duplicates.tested_part(folds, len(labels))
@@ -86,19 +87,19 @@ def inspect(config: Config, progress: Progress) -> Audit:
 
 def _read_headers(files: Sequence[ImageFile]) -> tuple[Files, np.ndarray]:
     """What the headers of N image files say, and [N] the format of each by its content."""
-    headers = [images.read_header(file.path.read_bytes()) for file in files]
-    formats = np.array([header.format for header in headers])
-    named = [images.named_format(file.path.name) for file in files]
-    size = np.array([(header.width, header.height) for header in headers])
-    rotated = np.isin([header.orientation for header in headers], ROTATED)
+    stored = [headers.read_header(file.path.read_bytes()) for file in files]
+    formats = np.array([header.format for header in stored])
+    named = [headers.named_format(file.path.name) for file in files]
+    size = np.array([(header.width, header.height) for header in stored])
+    rotated = np.isin([header.orientation for header in stored], ROTATED)
     size[rotated] = size[rotated, ::-1]
     described = Files(
         formats=dict(collections.Counter(formats.tolist()).most_common()),
         width=size[:, 0],
         height=size[:, 1],
         misnamed=[(row, str(kind)) for row, kind in enumerate(formats) if named[row] not in (None, kind)],
-        transparent=np.array([header.transparent for header in headers]),
-        grey=np.array([header.grey for header in headers]),
+        transparent=np.array([header.transparent for header in stored]),
+        grey=np.array([header.grey for header in stored]),
     )
     return described, formats
 

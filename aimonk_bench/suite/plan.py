@@ -34,7 +34,7 @@ from aimonk_bench.suite.dataset import Dataset, locate
 from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.missing import MISSING, wants_teacher
 from aimonk_bench.training.optimizers import OPTIMIZERS
-from aimonk_bench.training.recipe import Recipe, check
+from aimonk_bench.training.recipe import Recipe, absent_values, check
 from aimonk_bench.training.samplers import SAMPLERS
 from aimonk_bench.training.schedules import SCHEDULES
 from aimonk_bench.training.set_losses import SET_LOSSES
@@ -49,6 +49,7 @@ ENTRIES: dict[str, registry.Table] = {  # key of a config -> the table of what i
 }
 REFERENCE = {key: Config.model_fields[key].default.name for key in ENTRIES}
 SCALARS = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")  # of an id
+RARE = 100  # groups of images: stratified training rows have a part of so many, and a split of a million rows is slow
 HASH_LENGTH = 6  # hex digits; with the readable part enough for any suite
 
 
@@ -132,7 +133,7 @@ def _plan(suite: Suite, *, weights_required: bool) -> Plan:
     resolved = {backbone: _resolve(backbone, required=weights_required) for backbone in backbones}
     dataset = locate(suite.base.data, listed)
     runs = tuple(
-        _planned(run, _data_of(run.config, listed, dataset.fingerprint), *resolved[run.config.backbone])
+        _planned(run, dataset, _data_of(run.config, listed, dataset.fingerprint), *resolved[run.config.backbone])
         for run in suite.runs
     )
     return Plan(suite.name, dataset, runs, runs[suite.baseline])
@@ -180,7 +181,8 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     suite = load(path, tables, overrides)
     config, configs = suite.base, [run.config for run in suite.runs]
     listed = checked_labels(configs)
-    unreadable = image_files.unreadable(zip(listed.ids, listed.lines.tolist(), strict=True), config.data.images)
+    rows = zip(listed.ids, listed.paths, listed.lines.tolist(), strict=True)
+    unreadable = image_files.unreadable(rows, config.data.images)
     absent = [f"{listed.path}:{line}: {text}" for line, text in unreadable]
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=image_files.SHOWN)
@@ -193,6 +195,7 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         f"{config.name}: {len(listed.ids)} listed images, attributes {', '.join(listed.labels.attributes)}",
         *truths,
         *listed.notes,
+        *(f"warning: {listed.path}: {text}" for text in _absent_values(listed, configs)),
         *(f"split: {split}" for split in dict.fromkeys(_describe_split(run) for run in configs)),
         *(f"{finding.level}: {finding.text} {finding.advice}" for finding in _group_findings(configs, listed)),
         *(f"will be skipped: {problem}" for problem in absent),
@@ -200,6 +203,19 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         *(f"  {run_name(run.parts)}" for run in suite.runs),
     ]
     return "\n".join(lines)
+
+
+def _absent_values(listed: LabelFile, configs: Sequence[Config]) -> list[str]:
+    """Warnings about values that no training row has; the run may have other folds, as it groups equal images."""
+    groups = splits.components(listed.ids, listed.groups)
+    first = np.unique(groups, return_index=True)[1]
+    if np.min(listed.labels[first].counts()) >= RARE:
+        return []
+    folds = [
+        splits.split(scheme, listed.labels, groups, listed.columns)
+        for scheme in dict.fromkeys(run.split for run in configs)
+    ]
+    return list(dict.fromkeys(text for of_split in folds for text in absent_values(listed.labels, of_split)))
 
 
 def _describe_split(config: Config) -> str:
@@ -245,8 +261,8 @@ def _group_findings(configs: Sequence[Config], listed: LabelFile) -> list[Findin
     return list(dict.fromkeys(stated))
 
 
-def encoder_of(config: Config, resolved: Weights) -> EncoderSpec:
-    """The frozen layers of a config's backbone with these weights."""
+def encoder_of(config: Config, resolved: Weights, white: int | None) -> EncoderSpec:
+    """The frozen layers of a config's backbone with these weights, for images with this white."""
     return EncoderSpec(
         weights=resolved,
         size=config.transform.size,
@@ -254,16 +270,20 @@ def encoder_of(config: Config, resolved: Weights) -> EncoderSpec:
         device=pick_device(config.train.device),
         dtype=config.backbone.dtype,
         decode=config.transform.decode,
+        white=white,
         freeze=config.backbone.freeze,
     )
 
 
-def _planned(run: SuiteRun, fingerprint: str, resolved: Weights, reason: str | None) -> PlannedRun:
-    config, encoder = run.config, encoder_of(run.config, resolved)
+def _planned(run: SuiteRun, dataset: Dataset, stated: str, resolved: Weights, reason: str | None) -> PlannedRun:
+    """A run, ready to be executed; ``stated`` is what its id says of its data."""
+    data = run.config.data.model_copy(update={"white": dataset.white})
+    config = run.config.model_copy(update={"data": data})
+    encoder = encoder_of(config, resolved, dataset.white)
     trained = f"(freeze={encoder.freeze})" if encoder.freeze != "all" else ""
     labels = _labels(config)
     return PlannedRun(
-        id=run_id(config, fingerprint, encoder.run_digest),
+        id=run_id(config, stated, encoder.run_digest),
         parts=run.parts,
         config=config,
         columns={

@@ -73,7 +73,7 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
     pooled = stored
     if encoder.freeze != "all":
         pooled = store.features(images, UNAUGMENTED, config.transform, replace(encoder, freeze="all"), progress)
-    hashes = perceptual_hashes(images, store.root, progress)
+    hashes = perceptual_hashes(images, store.root, progress, white=dataset.white)
     alike = look_alike(hashes).tolist() if config.split.near_duplicates == "keep_together" else None
     return EncodedDataset(
         listed=listed,
@@ -81,6 +81,7 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
         skipped=skipped,
         fingerprint=dataset.fingerprint,
         truth=None if dataset.truth is None else dataset.truth[decoded],
+        white=dataset.white,
         hashes=hashes,
         groups=splits.components([image.sha256 for image in images], listed.groups, alike),
         stored=stored,

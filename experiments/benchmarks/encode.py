@@ -31,8 +31,9 @@ from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.backbones.weights import resolve
 from aimonk_bench.config.fields import BackboneConfig, TransformConfig
 from aimonk_bench.data import transforms
+from aimonk_bench.data.headers import named_format
 from aimonk_bench.data.image_files import ImageFile
-from aimonk_bench.data.images import decode, named_format
+from aimonk_bench.data.images import decode
 from aimonk_bench.data.transforms import Views
 from aimonk_bench.records.environment import cores
 from experiments.benchmarks.timing import Conditions, Panel, Row, bars, interleaved, threaded, write

@@ -33,9 +33,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The files that are hashed."""
     hashed: list[bytes] = []
 
-    def count(data: bytes) -> int | None:
+    def count(data: bytes, white: int | None) -> int | None:
         hashed.append(data)
-        return perceptual_hash(data)
+        return perceptual_hash(data, white)
 
     monkeypatch.setattr(hash_store, "perceptual_hash", count)
     return hashed

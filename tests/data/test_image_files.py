@@ -25,9 +25,8 @@ def listed(tmp_path: Path) -> LabelFile:
         (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "images" / name).write_bytes(name[-5:].encode())
     (tmp_path / "images" / "folder").mkdir()
-    return read(
-        tmp_path, f"a.jpg 1\nsub/../b.jpg 0\nsub/c.jpg NA\nfolder 1\nnone.jpg 1\n{'n' * 300}.jpg 1\na.jpg/x 0\n"
-    )
+    text = f"a.jpg 1\nsub/../b.jpg 0\nsub/c.jpg NA\nfolder 1\nnone.jpg 1\n{'n' * 300}.jpg 1\na.jpg/x 0\n"
+    return read(tmp_path, text, images=tmp_path / "images")
 
 
 def test_images_are_hashed_and_unreadable_ones_skipped_with_a_reason(listed: LabelFile, tmp_path: Path) -> None:
@@ -49,7 +48,7 @@ def test_unreadable_images_are_an_error_with_their_lines(listed: LabelFile, tmp_
         image_files.locate(listed, images, "error")
     assert caught.value.limit == 20
     assert caught.value.problems[1] == f"{listed.path}:5: image none.jpg is missing (looked in {images})"
-    rows = [*zip(listed.ids, listed.lines.tolist(), strict=True)]
+    rows = [*zip(listed.ids, listed.paths, listed.lines.tolist(), strict=True)]
     unreadable = image_files.unreadable(rows, images)
     assert [f"{listed.path}:{line}: {text}" for line, text in unreadable] == caught.value.problems
     assert image_files.unreadable(rows[:3], images) == []
@@ -83,6 +82,24 @@ def test_the_fingerprint_covers_observed_labels_and_nothing_under_na(listed: Lab
         image_files.fingerprint(listed.subset([1, 0]), [files[1], files[0]]),
     ]
     assert len({original, *others}) == 1 + len(others)
+
+
+def test_images_that_are_all_missing_are_one_problem(tmp_path: Path) -> None:
+    (tmp_path / "images" / "deep").mkdir(parents=True)
+    for n in range(50):
+        (tmp_path / "images" / "deep" / f"IMG{n}.jpg").touch()
+    listed = read(tmp_path, "".join(f"{n}.png 1\n" for n in range(100)), images=tmp_path / "images")
+    for policy in ("skip", "error"):
+        with pytest.raises(UserError) as caught:
+            image_files.locate(listed, tmp_path / "images", policy)
+        (problem,) = caught.value.problems
+        assert problem.startswith(f"{listed.path}:1: none of the 100 images")
+        assert all(part in problem for part in ("0.png, 1.png, 2.png", "deep/IMG", str(tmp_path), "data.images"))
+    (tmp_path / "empty").mkdir()
+    rows = [*zip(listed.ids, listed.paths, listed.lines.tolist(), strict=True)]
+    ((line, text),) = image_files.unreadable(rows, tmp_path / "empty")
+    assert line == 1
+    assert "the folder holds no file" in text
 
 
 @pytest.mark.skipif(not (AIMONK / "labels.txt").exists(), reason="the Aimonk set is not here")

@@ -16,9 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from tiff_files import tiff
 
-from aimonk_bench.data import images
-from aimonk_bench.data.images import UndecodableImage, decode, squash
+from aimonk_bench.data import headers, images
+from aimonk_bench.data.headers import UndecodableImage
+from aimonk_bench.data.images import decode, squash
 
 AIMONK = Path(os.environ.get("AIMONK_DATA", Path(__file__).parents[2] / ".data" / "aimonk"))
 EDGE = 48
@@ -44,27 +46,6 @@ def colours() -> Image.Image:
 def on_white(image: Image.Image) -> np.ndarray:
     image = image.convert("RGBA")
     return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
-
-
-def tiff(pixels: np.ndarray, photometric: int = 2) -> bytes:
-    """An uncompressed little-endian TIFF of [H, W, C] values of any type."""
-    height, width, channels = pixels.shape
-    bits = struct.pack(f"<{channels}H", *[pixels.itemsize * 8] * channels)
-    code = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
-    formats = struct.pack(f"<{channels}H", *[code] * channels)
-    first = 8 + 2 + 10 * 12 + 4
-    inline = channels == 1  # a single value stands in the tag itself
-    tags = [
-        (256, 4, 1, width),
-        (257, 4, 1, height),
-        (258, 3, channels, pixels.itemsize * 8 if inline else first),
-        (259, 3, 1, 1),
-        (262, 3, 1, photometric),
-    ]
-    tags += [(273, 4, 1, first + len(bits + formats)), (277, 3, 1, channels), (278, 4, 1, height)]
-    tags += [(279, 4, 1, pixels.nbytes), (339, 3, channels, code if inline else first + len(bits))]
-    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
-    return b"II*\0" + struct.pack("<I", 8) + directory + bits + formats + pixels.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -115,14 +96,103 @@ def test_sixteen_bit_alpha_is_a_fraction_of_65535(kind: str) -> None:
     pixels = np.zeros((8, 8, 4), np.uint16)
     pixels[..., 2] = 65535  # BGRA: red
     pixels[..., 3] = 13107  # a fifth, everywhere: nothing in the file is opaque
-    data = encode(pixels, "png") if kind == "png" else tiff(np.ascontiguousarray(pixels[..., [2, 1, 0, 3]]))
-    np.testing.assert_array_equal(np.unique(decode(data, 8, "bilinear").reshape(-1, 3), axis=0), [[255, 204, 204]])
+    data = encode(pixels, "png") if kind == "png" else tiff(np.ascontiguousarray(pixels[..., [2, 1, 0, 3]]), extra=[2])
+    result = decode(data, 8, "bilinear", white=65535)
+    np.testing.assert_array_equal(np.unique(result.reshape(-1, 3), axis=0), [[255, 204, 204]])
 
 
-def test_transparency_that_opencv_drops_is_refused(colours: Image.Image) -> None:
-    for data in (encode(colours.convert("L"), "PNG", transparency=100), encode(colours.convert("LA"), "TIFF")):
-        with pytest.raises(UndecodableImage, match="transparency"):
-            decode(data, EDGE, "bilinear")
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG2000"])
+def test_grey_with_alpha_is_seen_on_white(colours: Image.Image, kind: str) -> None:
+    data = encode(colours.convert("LA"), kind)
+    expected = on_white(Image.open(io.BytesIO(data))).astype(int)
+    assert np.abs(decode(data, EDGE, "bilinear") - expected).max() <= 1
+    assert (expected[:, 0] == 255).all()  # transparent at the left
+
+
+def test_premultiplied_grey(colours: Image.Image) -> None:
+    grey, alpha = np.split(np.asarray(colours.convert("LA")).astype(int), 2, axis=2)
+    pixels = np.concatenate([grey * alpha // 255, alpha], axis=2).astype(np.uint8)
+    expected = grey * alpha // 255 + 255 - alpha
+    assert np.abs(decode(tiff(pixels, 1, extra=[1]), EDGE, "bilinear") - expected).max() <= 1
+
+
+@pytest.mark.parametrize(("bits", "value"), [(1, 0), (1, 1), (2, 2), (4, 9), (8, 100)])
+def test_a_grey_png_may_name_a_transparent_value(bits: int, value: int) -> None:
+    levels = np.arange(EDGE * EDGE).reshape(EDGE, EDGE) % 2**bits
+    data = grey_png(levels, bits, value)
+    expected = np.where(levels == value, 255, levels * (255 // (2**bits - 1)))[..., None].repeat(3, 2)
+    np.testing.assert_array_equal(decode(data, EDGE, "bilinear"), expected)
+    if bits in (1, 8):  # of 2 and 4 bits Pillow compares the scaled value, against the standard
+        np.testing.assert_array_equal(on_white(Image.open(io.BytesIO(data))), expected)
+
+
+def test_a_transparent_value_of_sixteen_bits() -> None:
+    levels = np.arange(EDGE * EDGE).reshape(EDGE, EDGE)
+    expected = np.where(levels == 1000, 255, np.rint(levels * (255 / 4095)))[..., None].repeat(3, 2)
+    np.testing.assert_array_equal(decode(grey_png(levels, 16, 1000), EDGE, "bilinear", white=4095), expected)
+
+
+def grey_png(levels: np.ndarray, bits: int, transparent: int) -> bytes:
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    height, width = levels.shape
+    if bits == 16:
+        rows = [row.astype(">u2").tobytes() for row in levels]
+    else:
+        shifts = np.arange(8 - bits, -1, -bits)
+        rows = [(row.reshape(-1, 8 // bits) << shifts).sum(1).astype(np.uint8).tobytes() for row in levels]
+    body = zlib.compress(b"".join(b"\0" + row for row in rows))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
+    key = chunk(b"tRNS", struct.pack(">H", transparent))
+    return b"\x89PNG\r\n\x1a\n" + header + key + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("extra", [None, [0], [1], [2]])
+@pytest.mark.parametrize("depth", ["u1", "u2", "f4"])
+def test_a_fourth_band_is_alpha_where_the_tiff_declares_it(depth: str, extra: list[int] | None) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 100, (EDGE, EDGE, 4))
+    values[..., 3] = rng.integers(100, 256, (EDGE, EDGE))  # colours of a multiplied image are at most alpha
+    whole = {"u1": 255, "u2": 65535, "f4": 1}[depth]
+    pixels = (values / 255 * whole).astype(depth) if depth == "f4" else (values * (whole // 255)).astype(depth)
+    colour, alpha = values[..., :3], values[..., 3:] / 255
+    multiplied = colour if extra == [1] else colour * alpha
+    expected = multiplied + 255 * (1 - alpha) if extra in ([1], [2]) else colour
+    notes: list[str] = []
+    white = None if depth == "u1" else whole
+    result = decode(tiff(pixels, extra=extra), EDGE, "bilinear", white=white, notes=notes)
+    assert np.abs(result - expected).max() <= 1.01
+    assert len(notes) == (extra in (None, [0]))
+    assert all("fourth band" in note for note in notes)
+
+
+def test_cmyk_is_converted_and_named(colours: Image.Image) -> None:
+    for kind in ("TIFF", "JPEG"):
+        notes: list[str] = []
+        data = encode(colours.convert("RGB").convert("CMYK"), kind)
+        expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+        assert np.abs(decode(data, EDGE, "bilinear", notes=notes) - expected).max() <= 4
+        assert len(notes) == 1
+        assert "CMYK" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "photometric", "message"),
+    [((8, 8, 2), 1, "2 bands"), ((8, 8, 5), 2, "5 bands"), ((8, 8, 4), 5, "CMYK"), ((8, 8, 3), 8, "CIELAB")],
+)
+def test_deep_tiffs_that_opencv_would_misread_are_named(
+    shape: tuple[int, int, int], photometric: int, message: str
+) -> None:
+    with pytest.raises(UndecodableImage, match=message):
+        decode(tiff(np.ones(shape, np.uint16), photometric), 8, "bilinear", white=65535)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "GIF", "PNG", "TIFF"])
+def test_of_an_animation_the_first_frame_is_decoded(kind: str) -> None:
+    frames = [Image.new("RGB", (EDGE, EDGE), colour) for colour in ("red", "blue")]
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
+    assert np.abs(decode(data, EDGE, "bilinear").astype(int) - [255, 0, 0]).max() <= 2
 
 
 @pytest.mark.parametrize("orientation", range(10))  # 0 and 9 mean nothing
@@ -158,22 +228,42 @@ def test_unreadable_exif_leaves_the_image_as_stored(colours: Image.Image) -> Non
     np.testing.assert_array_equal(decode(data, EDGE, "bilinear"), np.asarray(image))
 
 
-@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("white", [255, 1023, 4095, 16383, 65535])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kind", ["png", "tiff"])
-def test_white_is_that_of_the_smallest_depth_that_holds_the_image(kind: str, channels: int, bits: int) -> None:
-    ramp = np.linspace(0, 2**bits - 1, 256).round().astype(np.uint16)
+def test_white_scales_more_than_eight_bits(kind: str, channels: int, white: int) -> None:
+    ramp = np.linspace(0, white, 256).round().astype(np.uint16)
     pixels = np.repeat(ramp.reshape(16, 16, 1), channels, axis=2)
-    expected = np.rint(pixels * (255 / (2**bits - 1)))
-    np.testing.assert_array_equal(decode(encode(pixels, kind), 16, "bilinear"), np.broadcast_to(expected, (16, 16, 3)))
+    data = encode(pixels, kind)
+    expected = np.broadcast_to(np.rint(pixels * (255 / white)), (16, 16, 3))
+    np.testing.assert_array_equal(decode(data, 16, "bilinear", white=white), expected)
+    assert images.brightest(data) == white
+    if white > 255:
+        with pytest.raises(UndecodableImage, match=rf"{white} is above data\.white, which is {white // 2}"):
+            decode(data, 16, "bilinear", white=white // 2)
+    with pytest.raises(UndecodableImage, match=r"set data\.white"):
+        decode(data, 16, "bilinear")
 
 
-@pytest.mark.parametrize("white", [1.0, 255.0, 65535.0])
+@pytest.mark.parametrize("white", [1, 255, 65535])
 @pytest.mark.parametrize(("kind", "channels"), [("f4", 1), ("f4", 3), ("f8", 3)])
-def test_float_tiffs(kind: str, channels: int, white: float) -> None:
+def test_float_tiffs(kind: str, channels: int, white: int) -> None:
     pixels = (np.arange(256).reshape(16, 16, 1) / 255 * white).repeat(channels, 2).astype(kind)
-    result = decode(tiff(pixels, 2 if channels == 3 else 1), 16, "bilinear")
+    data = tiff(pixels, 2 if channels == 3 else 1)
+    result = decode(data, 16, "bilinear", white=white)
     np.testing.assert_array_equal(result, np.arange(256).reshape(16, 16, 1).repeat(3, 2))
+    assert images.brightest(data) == white
+
+
+def test_floats_up_to_one_do_not_turn_black_beside_integers() -> None:
+    with pytest.raises(UndecodableImage, match=r"0\.5 beside a data\.white of 65535"):
+        decode(tiff(np.full((8, 8, 3), 0.5, np.float32)), 8, "bilinear", white=65535)
+
+
+def test_eight_bits_need_no_white(colours: Image.Image) -> None:
+    data = encode(colours.convert("RGB"), "PNG")
+    assert images.brightest(data) is None
+    assert np.array_equal(decode(data, EDGE, "bilinear", white=4095), decode(data, EDGE, "bilinear"))
 
 
 @pytest.mark.parametrize("value", [-1, 1e6, np.inf, np.nan])
@@ -181,18 +271,14 @@ def test_floats_without_a_known_scale_are_refused(value: float) -> None:
     pixels = np.full((8, 8, 3), 0.5, np.float32)
     pixels[2, 3, 1] = value
     with pytest.raises(UndecodableImage, match="pixel values"):
-        decode(tiff(pixels), 8, "bilinear")
+        decode(tiff(pixels), 8, "bilinear", white=65535)
+    assert images.brightest(tiff(pixels)) is None
 
 
 def test_numbers_of_channels_without_a_meaning_are_refused() -> None:
     for channels in (2, 5):
         with pytest.raises(UndecodableImage, match=f"{channels} channels"):
             images.opaque(np.zeros((4, 4, channels), np.uint8), premultiplied=False)
-
-
-def test_colours_that_opencv_would_misread_are_refused() -> None:
-    with pytest.raises(UndecodableImage, match="neither grey nor RGB"):
-        decode(tiff(np.ones((8, 8, 4), np.uint16), photometric=5), 8, "bilinear")  # CMYK
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF"])
@@ -222,8 +308,43 @@ def test_pixels_are_capped_before_opencv_is_asked(edge: int, strict: bool, monke
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("OpenCV was asked"))
     with warnings.catch_warnings():
         warnings.simplefilter("error" if strict else "ignore")  # Pillow only warns between one and two caps
-        with pytest.raises(UndecodableImage, match="pixels"):
+        with pytest.raises(UndecodableImage, match=r"(?s)pixels.*on_bad_image: skip"):
             decode(data, 224, "bilinear")
+
+
+@pytest.mark.parametrize(
+    ("cap", "factor"), [(640 * 480, 1), (640 * 480 - 1, 2), (320 * 240 - 1, 4), (160 * 120 - 1, 8)]
+)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_jpegs_above_the_cap_are_decoded_at_a_fraction(
+    mode: str, cap: int, factor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3)).astype(np.uint8)
+    smooth = Image.fromarray(cv2.resize(noise, (640, 480), interpolation=cv2.INTER_CUBIC)).convert(mode)
+    data = encode(smooth, "JPEG", quality=95)
+    expected = decode(data, 24, "bilinear").astype(int)
+    asked, flags = [], cv2.imdecode
+    monkeypatch.setattr(
+        cv2, "imdecode", lambda data, flag: asked.append(flags(data, flag).shape[:2]) or flags(data, flag)
+    )
+    monkeypatch.setattr(images, "MAX_PIXELS", cap)
+    notes: list[str] = []
+    assert np.abs(decode(data, 24, "bilinear", notes=notes) - expected).mean() < 2
+    assert asked == [(480 // factor, 640 // factor)]
+    assert [f"1/{factor}" in note for note in notes] == [True] * (factor > 1)
+
+
+def test_jpegs_that_pillow_takes_for_bombs() -> None:
+    header = headers.read_header(encode(Image.new("RGB", (16, 16)), "JPEG").replace(b"\0\x10\0\x10", b"\xff\0\xff\0"))
+    assert (header.width, header.height, header.progressive) == (0xFF00, 0xFF00, False)
+
+
+def test_progressive_jpegs_are_capped_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(Image.new("RGB", (640, 480)), "JPEG", progressive=True)
+    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(images, "MAX_COEFFICIENTS", 4000)
+    with pytest.raises(UndecodableImage, match=r"at most 4000 in all.*on_bad_image: skip"):
+        decode(data, 24, "bilinear")
 
 
 @settings(max_examples=60, deadline=None)
@@ -295,7 +416,7 @@ def test_the_cap_is_where_pillow_warns() -> None:
 )
 def test_fast_leaves_both_edges_at_least_twice_the_size(shape: tuple[int, int], factor: int):
     data = encode(Image.new("RGB", shape[::-1]), "JPEG")
-    assert images.reduction(images.read_header(data), 50) == factor
+    assert images.reduction(headers.read_header(data), 50) == factor
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
@@ -307,7 +428,7 @@ def test_fast_is_near_to_full(mode: str, orientation: int):
     exif[274] = orientation
     data = encode(smooth, "JPEG", quality=95, exif=exif.tobytes())
     full, fast = decode(data, EDGE, "bilinear"), decode(data, EDGE, "bilinear", fast=True)
-    assert images.reduction(images.read_header(data), EDGE) == 4
+    assert images.reduction(headers.read_header(data), EDGE) == 4
     assert fast.shape == full.shape
     assert not np.array_equal(fast, full)  # or nothing was reduced
     difference = np.abs(fast.astype(int) - full)

@@ -182,7 +182,7 @@ def official(**keys: object) -> OfficialSplit:
 def test_an_official_split_is_the_column() -> None:
     tokens = ["train", "test", "val", "train", "extra", "test"]
     config = official(train=["train", "extra"])
-    (fold,) = split(config, all_positive(6), np.zeros(6, int), tokens)  # whatever the groups
+    (fold,) = split(config, all_positive(6), np.zeros(6, int), {"part": tokens})  # whatever the groups
     assert [part.tolist() for part in parts(fold)] == [[0, 3, 4], [2], [1, 5]]
 
 
@@ -191,14 +191,16 @@ def test_validation_rows_that_the_column_does_not_name_are_drawn_from_the_traini
     tokens = np.where(rng.random(200) < 0.3, "2", "0").tolist()
     groups = np.arange(200) // 2 % 90  # some groups stand in both parts
     config = official(train=["0"], test=["2"], val=0.25)
-    (fold,) = split(config, labels, groups, tokens)
+    (fold,) = split(config, labels, groups, {"part": tokens})
     assert fold.test.tolist() == [row for row, token in enumerate(tokens) if token == "2"]
     assert np.array_equal(np.sort(np.concatenate(parts(fold))), np.arange(200))
     assert not set(groups[fold.train]) & set(groups[fold.val])
     trained = len(set(groups[fold.train])) + len(set(groups[fold.val]))
     assert abs(len(set(groups[fold.val])) - 0.25 * trained) < 1
-    assert same([fold], split(config, labels, groups, tokens))
-    assert not same([fold], split(official(train=["0"], test=["2"], val=0.25, seed=1), labels, groups, tokens))
+    assert same([fold], split(config, labels, groups, {"part": tokens}))
+    assert not same(
+        [fold], split(official(train=["0"], test=["2"], val=0.25, seed=1), labels, groups, {"part": tokens})
+    )
 
 
 @pytest.mark.parametrize(
@@ -215,13 +217,13 @@ def test_validation_rows_that_the_column_does_not_name_are_drawn_from_the_traini
 )
 def test_tokens_that_make_no_official_split(keys: dict[str, object], tokens: list[str], messages: list[str]) -> None:
     with pytest.raises(UserError) as error:
-        split(official(**keys), all_positive(len(tokens)), np.arange(len(tokens)), tokens)
+        split(official(**keys), all_positive(len(tokens)), np.arange(len(tokens)), {"part": tokens})
     assert [text for text in messages if text not in str(error.value)] == []
 
 
 def test_numbers_as_tokens_are_compared_by_value() -> None:
     (fold,) = split(
-        official(train=["0"], val=["1"], test=["2"]), all_positive(4), np.arange(4), ["2.0", "0", "1.0", "2"]
+        official(train=["0"], val=["1"], test=["2"]), all_positive(4), np.arange(4), {"part": ["2.0", "0", "1.0", "2"]}
     )
     assert [part.tolist() for part in parts(fold)] == [[1], [2], [0, 3]]
 

@@ -19,7 +19,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from aimonk_bench import cli
 from aimonk_bench.config.split_fields import Holdout, KFold
-from aimonk_bench.data import images, splits
+from aimonk_bench.data import headers, splits
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.near_duplicates import Hashes
 from aimonk_bench.evaluation import audit, duplicates, missing_dependence, probe
@@ -290,11 +290,11 @@ def test_suspects_are_those_of_confident_learning_and_planted_errors_lead() -> N
 
 @pytest.mark.parametrize(("name", "kind"), [("a.tif", "TIFF"), ("b/c.JPEG", "JPEG"), ("d.png", "PNG"), ("e", None)])
 def test_what_header_and_name_say_of_the_format(name: str, kind: str | None) -> None:
-    assert images.named_format(name) == kind
+    assert headers.named_format(name) == kind
     for mode, grey in (("L", True), ("RGB", False)):
         file = io.BytesIO()
         Image.new(mode, (3, 2)).save(file, format=kind or "BMP")
-        header = images.read_header(file.getvalue())
+        header = headers.read_header(file.getvalue())
         assert (header.format, header.grey) == (kind or "BMP", grey)
 
 
@@ -424,7 +424,8 @@ def test_audit_of_a_suite_is_that_of_its_baseline(workplace: Path, capsys: pytes
 def test_audit_refuses_what_run_refuses(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ([], ["absent.yaml"], [str(workplace / "small.yaml"), "--set", "loss=hil"]):
         assert cli.main(["audit", *arguments]) == 2
-    assert cli.main(["audit", str(workplace / "small.yaml"), "--set", f"data.images={workplace}"]) == 2
+    (workplace / "empty").mkdir()
+    assert cli.main(["audit", str(workplace / "small.yaml"), "--set", f"data.images={workplace / 'empty'}"]) == 2
     assert capsys.readouterr().out == ""
 
 

@@ -1,0 +1,75 @@
+"""Files that are no image, or one of a format that is not decoded: what they are, and what to do about it."""
+
+from __future__ import annotations
+
+CONVERT = "convert it to PNG or JPEG"
+AGAIN = "download it again"
+ARCHIVE = "unpack it and list the images inside"
+
+# (first byte of the signature, signature, what the file is, what to do)
+SIGNATURES = (
+    (0, b"version https://git-lfs.github.com", "a Git LFS pointer, not the image", "run `git lfs pull` in its folder"),
+    (0, b"/annex/objects/", "a git-annex pointer, not the image", "run `git annex get` in its folder"),
+    (128, b"DICM", "a DICOM file", "convert it to 16-bit PNG, for example with pydicom, and see data.white"),
+    (0, b"%PDF", "a PDF file", CONVERT),
+    (0, b"8BPS", "a Photoshop file", CONVERT),
+    (0, b"\xff\x0a", "a JPEG XL image", CONVERT),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL image", CONVERT),
+    (0, b"\x93NUMPY", "a NumPy array", "save it as PNG or TIFF"),
+    (0, b"\x89HDF", "an HDF5 file", "save its images as PNG or TIFF"),
+    (0, b"MATLAB 5.0", "a MATLAB file", "save its images as PNG or TIFF"),
+    (344, b"n+1\0", "a NIfTI volume", "save its slices as 16-bit PNG"),
+    (0, b"PK\x03\x04", "a ZIP archive", ARCHIVE),
+    (0, b"\x1f\x8b", "a gzip file", ARCHIVE),
+    (0, b"Rar!", "a RAR archive", ARCHIVE),
+    (0, b"7z\xbc\xaf", "a 7z archive", ARCHIVE),
+    (257, b"ustar", "a tar archive", ARCHIVE),
+    (0, b"\x1aE\xdf\xa3", "a video (Matroska or WebM)", "save its frames as JPEG"),
+    (8, b"AVI ", "a video (AVI)", "save its frames as JPEG"),
+    (0, b"\0\5\x16\7", "the resource fork that macOS stores beside a file", "take the file without ._ in its name"),
+)
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+TEXTS = (  # the beginning of a text, without case and leading blanks
+    (("<!doctype html", "<html", "<head", "<body"), "an HTML page, perhaps an error page of a server", AGAIN),
+    (("<svg",), "an SVG drawing", "render it as PNG"),
+    (("<?xml", "<error"), "an XML document, perhaps the error of a server", AGAIN),
+    (("{", "["), "JSON text, perhaps the error of a server", AGAIN),
+)
+
+
+def foreign(data: bytes) -> str | None:
+    """What the content of a file is, if that is not an image, with what to do; None if nothing says so."""
+    if not data:
+        return f"an empty file: {AGAIN}"
+    for start, signature, kind, fix in SIGNATURES:
+        if data.startswith(signature, start):
+            return f"{kind}: {fix}"
+    if data[4:8] == b"ftyp":
+        if data[8:12] in HEIF_BRANDS:
+            return f"a HEIC image: {CONVERT}"
+        return (
+            f"an AVIF image that OpenCV does not read: {CONVERT}"
+            if data[8:11] == b"avi"
+            else "a video: save its frames as JPEG"
+        )
+    if not data.strip(b"\0"):
+        return f"nothing but {len(data)} zero bytes: {AGAIN}"
+    return _text(data[:4000])
+
+
+def _text(data: bytes) -> str | None:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if error.start < len(data) - 3:  # else the last character is cut in two
+            return None
+        text = data[: error.start].decode("utf-8-sig")
+    if not all(sign.isprintable() or sign.isspace() for sign in text):
+        return None
+    begin = text.lstrip().lower()
+    if "<svg" in begin and begin.startswith(("<?xml", "<!--", "<!doctype svg")):
+        return "an SVG drawing: render it as PNG"
+    for beginnings, kind, fix in TEXTS:
+        if begin.startswith(beginnings):
+            return f"{kind}: {fix}"
+    return f"text that begins with {text.strip()[:40]!r}: {AGAIN}"

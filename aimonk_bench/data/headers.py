@@ -1,0 +1,148 @@
+"""Headers: what an image file says about its pixels, read without decoding one.
+
+Pillow reads the header, because OpenCV accepts a 2 KB file that claims 400 million pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from PIL import ExifTags, Image, JpegImagePlugin
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from aimonk_bench.data.foreign import foreign
+
+WIDTH, HEIGHT, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 256, 257, 258, 262, 277  # TIFF tags
+EXTRA_SAMPLES, SAMPLE_FORMAT, DNG_VERSION = 338, 339, 50706
+GREY, RGB, CMYK, CFA = (0, 1), 2, 5, (32803, 34892)  # values of PHOTOMETRIC; CFA: camera raw
+ALPHA = {1, 2}  # values of EXTRA_SAMPLES: multiplied into the colours, or not
+TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0")  # the last with 64-bit offsets
+JPEG_MARK, PNG_MARK = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+PNG_DEPTH = 24  # the byte of a PNG file with the bits per sample
+SKIP = "or leave it out with `data: {on_bad_image: skip}`"
+
+
+class UndecodableImage(Exception):
+    """The bytes are no image, a damaged one, or one of unknown meaning; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """Properties of an image file beside its pixels.
+
+    Attributes:
+        width, height: of the stored image.
+        orientation: EXIF orientation left to apply; 1 for TIFF, whose decoders turn it.
+        transparent: the file declares some kind of transparency.
+        premultiplied: its colours are multiplied by alpha when OpenCV hands them over.
+        format: of the content, whatever the file is named: JPEG, PNG, TIFF, ...
+        grey: stored without colours.
+        deep: more than 8 bits a sample, or signed or float ones; None where only decoding tells.
+        key: the value that stands for transparent in a grey PNG without alpha; None in any other file.
+        cmyk: stored as cyan, magenta, yellow and black.
+        progressive: a progressive JPEG, whose decoder holds all coefficients in memory.
+    """
+
+    width: int
+    height: int
+    orientation: int
+    transparent: bool
+    premultiplied: bool
+    format: str
+    grey: bool
+    deep: bool | None = False
+    key: int | None = None
+    cmyk: bool = False
+    progressive: bool = False
+
+
+def read_header(data: bytes) -> Header:
+    """Read a header.
+
+    Raises:
+        UndecodableImage: no image, or a header that cannot be read.
+    """
+    try:
+        return _tiff_header(data) if data.startswith(TIFF_MARKS) else _pillow_header(data)
+    except UndecodableImage:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UndecodableImage(f"{error}; make it smaller, {SKIP}") from error
+    except Exception as error:  # hostile bytes make parsers raise exceptions of any kind
+        if kind := foreign(data):
+            raise UndecodableImage(kind) from error
+        if isinstance(error, Image.UnidentifiedImageError):
+            raise UndecodableImage("not an image of a known format") from error
+        raise UndecodableImage(f"unreadable header ({type(error).__name__}: {error})") from error
+
+
+def _pillow_header(data: bytes) -> Header:
+    # not by Image.open, which refuses large JPEGs that can be decoded at a fraction of their size
+    is_jpeg = data.startswith(JPEG_MARK)
+    with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) if is_jpeg else Image.open(io.BytesIO(data)) as image:
+        exif = Image.Exif()  # not image.getexif(), which decodes a whole PNG in search of a late chunk
+        try:
+            exif.load(image.info.get("exif", b""))
+            orientation = exif.get(ExifTags.Base.Orientation, 1)
+        except (SyntaxError, OSError, ValueError, struct.error):
+            orientation = 1  # unreadable metadata turns no image, as in any viewer
+        mode, key, deep = image.mode.partition(";")[0], image.info.get("transparency"), False
+        grey, transparent = mode in ("1", "L", "LA", "La", "I", "F"), image.has_transparency_data
+        if image.format == "PNG":
+            deep = data[PNG_DEPTH] == 16
+            key = key * (255 // (2 ** data[PNG_DEPTH] - 1)) if grey and isinstance(key, int) and not deep else key
+        elif image.format == "JPEG2000":
+            transparent = transparent and b"cdef" in data[:4096]  # Pillow takes any fourth band for alpha
+        return Header(
+            *image.size,
+            orientation,
+            transparent,
+            premultiplied=False,
+            format=str(image.format),
+            grey=grey,
+            deep=deep if image.format in ("PNG", "JPEG", "GIF", "BMP", "WEBP") else None,
+            key=key if image.format == "PNG" and grey and isinstance(key, int) else None,
+            cmyk=mode == "CMYK",
+            progressive="progressive" in image.info,
+        )
+
+
+def _tiff_header(data: bytes) -> Header:
+    """The first directory alone: ``Image.open`` refuses the float and many-channel TIFFs that OpenCV decodes."""
+    file = io.BytesIO(data)
+    tags = ImageFileDirectory_v2(file.read(16 if data.startswith(TIFF_MARKS[2]) else 8))
+    file.seek(tags.next)
+    tags.load(file)
+    extra, bits = set(tags.get(EXTRA_SAMPLES, ())), max(tags.get(BITS_PER_SAMPLE, (1,)))
+    photometric, samples = tags.get(PHOTOMETRIC, 0), tags.get(SAMPLES_PER_PIXEL, 1)
+    kind = f"a {bits}-bit TIFF"
+    if DNG_VERSION in tags or photometric in CFA or data[8:10] == b"CR":
+        raise UndecodableImage("a camera's raw file, of which only a preview could be read: convert it to TIFF or JPEG")
+    if bits > 8 and photometric not in (*GREY, RGB):
+        named = {3: "palette", CMYK: "CMYK", 6: "YCbCr", 8: "CIELAB"}.get(photometric, f"kind {photometric}")
+        raise UndecodableImage(f"{kind} that is neither grey nor RGB, but {named}: convert it to RGB")
+    if bits > 8 and photometric in GREY and samples > 1:
+        raise UndecodableImage(f"{kind}, grey with {samples} bands: save it with one band")  # OpenCV makes it 8-bit
+    if samples > 4:
+        raise UndecodableImage(f"a TIFF of {samples} bands, at most 4 are decoded: save the three that make an image")
+    grey, transparent = photometric in GREY, bool(ALPHA & extra)
+    return Header(
+        tags[WIDTH],
+        tags[HEIGHT],
+        orientation=1,
+        transparent=transparent,
+        # OpenCV reads 8-bit TIFFs of colours by libtiff, which multiplies them itself
+        premultiplied=(bits <= 8 and not grey) or 1 in extra,
+        format="TIFF",
+        grey=grey,
+        deep=bits > 8 or set(tags.get(SAMPLE_FORMAT, (1,))) != {1},
+        cmyk=photometric == CMYK,
+    )
+
+
+def named_format(name: str) -> str | None:
+    """The format that a file's name promises, ``JPEG`` for ``a.jpg``; None if it promises none."""
+    return Image.registered_extensions().get(PurePath(name).suffix.lower())
