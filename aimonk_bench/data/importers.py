@@ -234,8 +234,12 @@ def _categorical(texts: Iterable[str | None]) -> pd.Categorical:
     return pd.Categorical.from_codes(codes, categories=pd.Index(categories, dtype=object))
 
 
-def guess(source: Source, data: DataConfig) -> tuple[str, str]:
-    """The importer that ``data.importer: auto`` chooses for this file, and the reason."""
+def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str]:
+    """The importer that ``data.importer: auto`` chooses for this file, and the reason.
+
+    Args:
+        group: the group column; None where groups come from elsewhere.
+    """
     suffix = source.path.suffix.lower()
     if suffix == ".mat":
         return "mat", f"extension {suffix}"
@@ -253,7 +257,7 @@ def guess(source: Source, data: DataConfig) -> tuple[str, str]:
     ]:
         return "long_csv", f"data.{long_keys[0]} is set"
     images = data.id or image_column(table)
-    column = data.tags or tag_column(table, [images, data.group])
+    column = data.tags or tag_column(table, [images, group, *source.columns])
     if column in table.names and images in table.names:
         texts = [text for text in table.column(column).categories if spelling_of(text) != "missing"]
         labels = [name for name in table.names if all(map(spelling_of, table.column(name).categories))]

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from aimonk_bench import registry
 from aimonk_bench.config import rules
-from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute
+from aimonk_bench.config.fields import DataConfig, GroupRegex, Values, unusable_attribute
 from aimonk_bench.data import image_files, image_names, merging
+from aimonk_bench.data.group_checks import groups_by_name
 from aimonk_bench.data.image_files import SHOWN
 from aimonk_bench.data.image_names import ImagePaths
 from aimonk_bench.data.importers import IMPORTERS, Sheet, Source, guess
@@ -50,9 +51,9 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
         for row, (path, first) in enumerate(zip(located.paths, first_rows, strict=True))
     ]
     images = np.flatnonzero(is_image)
-    groups = _texts(sheet.groups, missing, len(sheet.names))
-    others = {name: _texts(column, missing, len(sheet.names)) for name, column in sheet.others.items()}
-    unmapped = _unmapped(data.values, sheet)
+    others = {name: _texts(column, frozenset(), len(sheet.names)) for name, column in sheet.others.items()}
+    groups, unmatched = _groups(data, sheet, missing)
+    unmapped = [*_unmapped(data.values, sheet), *unmatched]
     if not unmapped:
         label_columns = dict(zip(sheet.attributes, sheet.columns, strict=False))
         labels, undeclared = read_labels(label_columns, data.values)
@@ -74,7 +75,7 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
         logger.warning("%s: %s", data.labels, warning)
     for attribute in np.array(labels.attributes)[~labels.observed.any(axis=0)]:
         logger.warning("%s: attribute %s is missing for every image", data.labels, attribute)
-    grouped = sheet.groups is not None and (data.group is not None or any(groups))
+    grouped = data.group is not None or any(groups)
     return LabelFile(
         path=data.labels,
         ids=tuple(sheet.names[row].strip() for row in images),
@@ -83,7 +84,7 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
         groups=tuple(groups) if grouped else None,
         lines=sheet.lines[images],
         columns={name: tuple(texts[images]) for name, texts in others.items()},
-        notes=(understood, *sheet.notes, *located.notes, *merged, *_group_notes(groups, grouped=grouped)),
+        notes=(understood, *sheet.notes, *located.notes, *merged, *_group_notes(groups, data.group, grouped=grouped)),
     )
 
 
@@ -138,17 +139,33 @@ def _import(data: DataConfig, source: Source) -> tuple[Sheet, str]:
     Raises:
         UserError: the file cannot be read, or the config has keys that the importer does not read.
     """
+    group = data.group if isinstance(data.group, str) else None
     name, understood = data.importer, f"importer: {data.importer}"
     if name == "auto":
-        name, reason = guess(source, data)
+        name, reason = guess(source, data, group)
         understood = f"importer: {name} (auto: {reason})"
     if misuse := [*rules.importer_options(data, name, IMPORTERS)]:
         raise UserError([f"data.{problem.path[0]}: {problem}" for problem in misuse])
     options = {key: getattr(data, key) for key in registry.options_model(IMPORTERS[name]).model_fields}
+    options |= {"group": group} if "group" in options else {}
     sheet = IMPORTERS[name](source, data.attributes, **options)
     unusable = ((line, unusable_attribute(name)) for name, line in sheet.attributes.items())
     sheet.problems += [(max(line, 1), f"found an attribute {problem}") for line, problem in unusable if problem]
     return sheet, "; ".join(filter(None, [understood, sheet.understood]))
+
+
+def _groups(data: DataConfig, sheet: Sheet, missing: frozenset[str]) -> tuple[NDArray[np.object_], list[str]]:
+    """The group of each row [R], None where it has none; and what is wrong with the pattern of `data.group`."""
+    groups = _texts(sheet.groups, missing, len(sheet.names))
+    if not isinstance(data.group, GroupRegex) or not len(sheet.names):
+        return groups, []
+    if any(groups):
+        sheet.notes.append("the groups in the file are not used, because data.group is a pattern for names")
+    groups = np.array(groups_by_name(data.group.regex, sheet.names.tolist()), object)
+    if any(groups):
+        return groups, []
+    pattern, example = repr(data.group.regex), sheet.names[0]
+    return groups, [f"data.group.regex: {pattern} matches none of {len(groups)} names, such as {example}"]
 
 
 def _missing_tokens(values: Values | Mapping[str, Values]) -> frozenset[str]:
@@ -203,7 +220,11 @@ def _more(lines: Sequence[int]) -> str:
     return f" (and in {len(lines) - 1} more line{'' if len(lines) == 2 else 's'}: {shown})"
 
 
-def _group_notes(groups: NDArray[np.object_], *, grouped: bool) -> Iterator[str]:
+def _group_notes(groups: NDArray[np.object_], named: str | GroupRegex | None, *, grouped: bool) -> Iterator[str]:
     alone = sum(group is None for group in groups)
+    if isinstance(named, GroupRegex):
+        values = dict.fromkeys(group for group in groups if group is not None)
+        yield f"groups by the names of images: {len(values)}, such as {', '.join([*values][:3])}"
     if grouped and alone:
-        yield f"{alone} of {len(groups)} images have no group value; each is a group of its own"
+        lack = "a name that data.group.regex does not match" if isinstance(named, GroupRegex) else "no group value"
+        yield f"{alone} of {len(groups)} images have {lack}; each is a group of its own"
