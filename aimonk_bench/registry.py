@@ -56,14 +56,20 @@ class Problem:
     on_key: bool = False
 
     def __str__(self) -> str:
-        hint = f" (did you mean {self.suggestion}?)" if self.suggestion else ""
-        return f"found {self.found}, expected {self.expected}{hint}"
+        suggestion = f" (did you mean {self.suggestion}?)" if self.suggestion else ""
+        return f"found {self.found}, expected {self.expected}{suggestion}"
 
 
 def nearest(name: object, choices: Iterable[str]) -> str | None:
     """The choice nearest to ``name``, or None if none is near."""
     near = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.6)
     return near[0] if near else None
+
+
+def hint(name: object, choices: Iterable[str]) -> str:
+    """`` (did you mean smile?)``, or nothing if no choice is near."""
+    near = nearest(name, choices)
+    return f" (did you mean {near}?)" if near else ""
 
 
 def show(value: object) -> str:

@@ -97,6 +97,26 @@ def _attributes(names: Any) -> Any:
     return names
 
 
+def number_of(token: str) -> float | None:
+    """The number that a token writes (``1``, ``-1.0``, ``1e3``); None if it writes none, such as ``nan``."""
+    return float(token) if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", token, re.ASCII) else None
+
+
+def value_of(token: str) -> str | float:
+    """What tokens of a label file are compared by: numbers by value, so that ``1.0`` is ``1``, others as written."""
+    number = number_of(token)
+    return token if number is None else number
+
+
+def _encoding(name: str) -> str:
+    """The name of an encoding of text that Python knows."""
+    try:
+        " ".encode(name)
+    except (LookupError, ValueError) as error:
+        raise ValueError("an encoding such as utf-8, utf-16, cp1252, latin-1 or gb18030") from error
+    return name
+
+
 def _matching(pattern: str, expected: str) -> AfterValidator:
     """Text that the whole pattern matches."""
 
@@ -137,6 +157,7 @@ Weights = _matching(
 Stage = _matching(r"[A-Za-z_]\w*(\.\w+)*", "all, none or a stage of the backbone, such as layer4 or blocks.3")
 Device = _matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:N or mps")
 FolderName = _matching(r"(?!\.{1,2}$)(?=.*\S)[^/\\\x00-\x1f]+", "a name that can be a folder's")
+Separator = _matching(r"[^\w\"\r\n]", 'one character, such as ",", ";" or "\\t"; " " is any white space')
 Entry = Annotated[InstanceOf[Spec], PlainSerializer(Spec.plain), WithJsonSchema({})]  # `jsonschema` fills it in
 
 
@@ -147,7 +168,7 @@ class Section(BaseModel):
 
 
 class Values(Section):
-    """The tokens of a label file that mean positive, negative and missing."""
+    """The tokens of a label file that mean positive, negative and missing; numbers are compared by value."""
 
     positive: Annotated[DistinctTexts, Field(min_length=1)] = ["1"]
     negative: Annotated[DistinctTexts, Field(min_length=1, validate_default=True)] = ["0"]
@@ -157,7 +178,8 @@ class Values(Section):
     @classmethod
     def _one_meaning(cls, tokens: list[str], info: ValidationInfo) -> list[str]:
         for other, taken in info.data.items():
-            if shared := sorted(set(tokens) & set(taken)):
+            values = {value_of(token) for token in taken}
+            if shared := [token for token in tokens if value_of(token) in values]:
                 raise ValueError(f"no token that {other!r} holds ({', '.join(map(repr, shared))})")
         return tokens
 
@@ -172,6 +194,9 @@ class DataConfig(Section):
     images: PathField
     truth: PathField | None = None
     importer: str = "auto"
+    separator: Annotated[str, Separator] | None = None
+    header: bool | None = None
+    encoding: Annotated[str, AfterValidator(_encoding)] | None = None
     id: str | None = None
     suffix: (
         Annotated[str, _matching(r"[^/\\]*\.[^/\\.\s]+", "the suffix of the image files with its dot, such as .jpg")]
@@ -185,6 +210,11 @@ class DataConfig(Section):
         | Annotated[dict[str, Values], AfterValidator(_attributes), Tag("PerAttribute")],
         Discriminator(_values_form),
     ] = Values()
+    tags: str | None = None
+    tag_separator: Annotated[str, Field(min_length=1)] | None = None
+    other_tags: Literal["error", "ignore"] = "error"
+    ignore: Annotated[DistinctTexts, Field(min_length=1)] | None = None
+    duplicates: Literal["error", "any_positive", "agree_or_missing"] = "error"
     absent: Literal["negative", "missing"] | None = None
     on_bad_image: Literal["error", "skip"] = "error"
 

@@ -30,9 +30,10 @@ def importer_options(data: DataConfig, importer: str, importers: Table) -> Itera
     options = {name: registry.options_model(function).model_fields for name, function in importers.items()}
     for key in dict.fromkeys(key for fields in options.values() for key in fields):
         value, field = getattr(data, key), options[importer].get(key)
-        if field is None and value is not None:
+        default = DataConfig.model_fields[key].default
+        if field is None and value != default:
             readers = ", ".join(name for name, fields in options.items() if key in fields)
-            expected = f"null, because {importer} does not read it (importers that do: {readers})"
+            expected = f"{show(default)}, because {importer} does not read it (importers that do: {readers})"
             yield Problem((key,), show(value), expected)
         if field is not None and field.is_required() and value is None:
             choices = " or ".join(map(str, get_args(field.annotation)))

@@ -14,7 +14,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 # Files that a name without suffix may mean; a text file or a mask as .npy of the same stem is none of them.
@@ -51,10 +51,14 @@ def resolve(names: Sequence[str], lines: Sequence[int], folder: Path, suffix: st
         folder: the image folder. If it does not exist, every name has the path that it states.
         suffix: of the files, where names may lack it (``data.suffix``).
     """
-    found = _Resolution(_Folder(folder), suffix)
-    for row, (name, line) in enumerate(zip(names, lines, strict=True)):
-        found.add(row, name.strip(), line)
-    return found.result()
+    resolution = _Resolution(_Folder(folder), suffix)
+    first: dict[str, int] = {}  # a name that stands in many rows is resolved once
+    for name, line in zip(names, lines, strict=True):
+        if name not in first:
+            first[name] = len(first)
+            resolution.add(name.strip(), line)
+    result = resolution.result()
+    return replace(result, paths=[result.paths[first[name]] for name in names])
 
 
 @dataclass(frozen=True)
@@ -164,8 +168,9 @@ class _Resolution:
     ambiguous: list[tuple[int, str, list[str]]] = field(default_factory=list)
     loose: dict[str, list[tuple[int, int, str, _Match]]] = field(default_factory=dict)
 
-    def add(self, row: int, name: str, line: int) -> None:
+    def add(self, name: str, line: int) -> None:
         """Find the file of one name."""
+        row = len(self.paths)
         self.paths.append(None)
         try:
             matches, stated = self._matches(name)

@@ -4,78 +4,91 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from aimonk_bench import registry
 from aimonk_bench.config import rules
-from aimonk_bench.config.faults import Fault, Place, decode
 from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute
-from aimonk_bench.data import image_files, image_names
+from aimonk_bench.data import image_files, image_names, merging
 from aimonk_bench.data.image_files import SHOWN
 from aimonk_bench.data.image_names import ImagePaths
-from aimonk_bench.data.importers import IMPORTERS, Sheet, guess
+from aimonk_bench.data.importers import IMPORTERS, Sheet, Source, guess
 from aimonk_bench.data.labels import LabelFile, Labels
+from aimonk_bench.data.merging import Rows, merge
+from aimonk_bench.data.tokens import NO_VALUE
+from aimonk_bench.data.values import problems as value_problems
+from aimonk_bench.data.values import read_labels
 from aimonk_bench.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-STATES = {"positive": True, "negative": False, "missing": None}
 
-
-def load(data: DataConfig) -> LabelFile:
+def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     """Read ``data.labels`` with the importer that the config names, or the one that fits, and check every line.
 
     Attributes that no image has a label for are warned about.
+
+    Args:
+        columns: further columns of the file that are to be read; they are no attributes.
 
     Raises:
         UserError: every problem of the file as ``file:line: ...``, the first 20 of them printed. Listed images that
             cannot be read are reported with other problems, but are no reason to fail; see `image_files.locate`.
     """
-    lines = _read(data.labels)
+    values = data.values if isinstance(data.values, Mapping) else {"": data.values}
+    missing = frozenset(token for declared in values.values() for token in declared.missing)
+    source = Source(data.labels, missing, tuple(columns))
     name, note = data.importer, f"importer: {data.importer}"
     if name == "auto":
-        name, reason = guess(data.labels, lines)
+        name, reason = guess(source, data)
         note = f"importer: {name} (auto: {reason})"
     if misuse := [*rules.importer_options(data, name, IMPORTERS)]:
         raise UserError([f"data.{problem.path[0]}: {problem}" for problem in misuse])
     options = {key: getattr(data, key) for key in registry.options_model(IMPORTERS[name]).model_fields}
-    sheet = IMPORTERS[name](lines, data.attributes, **options)
+    sheet = IMPORTERS[name](source, data.attributes, **options)
     unusable = ((line, unusable_attribute(name)) for name, line in sheet.attributes.items())
     sheet.problems += [(max(line, 1), f"found an attribute {problem}") for line, problem in unusable if problem]
-    located = image_names.resolve(
-        [row.name for row in sheet.rows], [row.line for row in sheet.rows], data.images, data.suffix
-    )
+    located = image_names.resolve(sheet.names.tolist(), sheet.lines.tolist(), data.images, data.suffix)
     sheet.problems += located.problems
-    first_rows, later_rows = _images(located)
-    if not sheet.rows and not sheet.problems:
+    first_rows = merging.images_of(located.paths)
+    if not len(sheet.names) and not sheet.problems:
         sheet.problems.append((1, "found no image, expected at least one"))
+    images = np.array([row for row in np.unique(first_rows) if located.paths[row] is not None], np.intp)
+    label_columns = dict(zip(sheet.attributes, sheet.columns, strict=False))
+    groups = _texts(sheet.groups, missing, len(sheet.names))
+    others = {name: _texts(column, missing, len(sheet.names)) for name, column in sheet.others.items()}
     unmapped = _unmapped(data.values, sheet)
     if not unmapped:
-        labels, legible = _labels(sheet, data.values)
-        duplicates = [pair for pair in later_rows if legible[[*pair]].all()]
-        sheet.problems += _contradictions(sheet, labels, duplicates)
+        labels, undeclared = read_labels(label_columns, data.values)
+        sheet.problems += value_problems(undeclared, label_columns, data.values, sheet.lines, sheet.attributes)
+        legible = ~np.any([item.rows for item in undeclared], axis=0) if undeclared else np.ones(len(first_rows), bool)
+        rows = Rows(sheet.names, sheet.lines, labels, {"group": groups, **others}, legible)
+        labels, contradictions, merged = merge(rows, first_rows, data.duplicates)
+        sheet.problems += contradictions
         if not sheet.problems and not labels.observed.any():
             sheet.problems.append((1, "found no label (every value is missing), expected at least one"))
     if unmapped or sheet.problems:
         if data.importer == "auto":
             logger.warning("%s: %s; set data.importer if that is wrong", data.labels, note)
-        raise _error(data, sheet, located, first_rows, unmapped)
-    labels = labels[first_rows]
+        raise _error(data, sheet, located, images, unmapped)
+    labels, groups = labels[images], groups[images]
+    for warning in sheet.warnings:
+        logger.warning("%s: %s", data.labels, warning)
     for attribute in np.array(labels.attributes)[~labels.observed.any(axis=0)]:
         logger.warning("%s: attribute %s is missing for every image", data.labels, attribute)
-    rows = [sheet.rows[row] for row in first_rows]
-    groups = tuple(row.group for row in rows)
+    grouped = sheet.groups is not None and (data.group is not None or any(groups))
     return LabelFile(
         path=data.labels,
-        ids=tuple(row.name.strip() for row in rows),
-        paths=tuple(str(located.paths[row]) for row in first_rows),
+        ids=tuple(sheet.names[row] for row in images),
+        paths=tuple(str(located.paths[row]) for row in images),
         labels=labels,
-        groups=groups if data.group or any(groups) else None,
-        lines=np.array([row.line for row in rows]),
-        notes=(note, *located.notes, *_notes(data, sheet, duplicates, groups)),
+        groups=tuple(groups) if grouped else None,
+        lines=sheet.lines[images],
+        columns={name: tuple(texts[images]) for name, texts in others.items()},
+        notes=(note, *sheet.notes, *located.notes, *merged, *_group_notes(groups, grouped=grouped)),
     )
 
 
@@ -117,30 +130,12 @@ def load_truth(data: DataConfig, listed: LabelFile) -> Labels | None:
     return Labels.of(targets, observed, attributes)
 
 
-def _read(file: Path) -> list[str]:
-    """The lines of a UTF-8 file, whatever ends its lines."""
-    try:
-        text = decode(file.read_bytes(), Place(str(file), 0, 0, file.parent))
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
-    except Fault as fault:
-        raise UserError(str(fault)) from None
-    if not text.strip():
-        raise UserError(f"{file}:1: the file is empty")
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-
-
-def _images(located: ImagePaths) -> tuple[list[int], list[tuple[int, int]]]:
-    """Row numbers: the first row of every image, and (later row, first row) of the same image.
-
-    A row whose name is among the problems is in neither list.
-    """
-    first: dict[str, int] = {}
-    later = []
-    for number, path in enumerate(located.paths):
-        if path is not None and (first_row := first.setdefault(path, number)) != number:
-            later.append((number, first_row))
-    return list(first.values()), later
+def _texts(column: pd.Categorical | None, missing: frozenset[str], rows: int) -> NDArray[np.object_]:
+    """The texts of a column [R] that holds no labels, such as groups; None where it has a missing token."""
+    if column is None:
+        return np.full(rows, None, object)
+    texts = [None if text in missing or text.casefold() in NO_VALUE else text for text in column.categories]
+    return np.array([*texts, None], object)[np.asarray(column.codes)]  # no category is -1, the last
 
 
 def _unmapped(values: Values | Mapping[str, Values], sheet: Sheet) -> list[str]:
@@ -156,77 +151,32 @@ def _unmapped(values: Values | Mapping[str, Values], sheet: Sheet) -> list[str]:
     return lacking + unknown
 
 
-def _labels(sheet: Sheet, values: Values | Mapping[str, Values]) -> tuple[Labels, NDArray[np.bool_]]:
-    """The labels of all rows of the sheet [N, A], and whether `data.values` declares every token of a row [N].
-
-    An undeclared token goes to the sheet's problems; its label counts as not observed. A column with several tokens and
-    no declared one is hardly a column of labels: it gives one problem, not one per row.
-    """
-    targets, observed = np.zeros((2, len(sheet.rows), len(sheet.attributes)), bool)
-    legible = np.ones(len(sheet.rows), bool)
-    for column, (name, line) in enumerate(sheet.attributes.items()):
-        declared = (values if isinstance(values, Values) else values[name]).model_dump()
-        words = ", ".join(f"{word} {' '.join(map(repr, tokens))}" for word, tokens in declared.items() if tokens)
-        meaning = {token: STATES[word] for word, tokens in declared.items() for token in tokens}
-        cells = [row.cells[column] for row in sheet.rows]
-        states = [meaning.get(cell) if isinstance(cell, str) else cell for cell in cells]
-        targets[:, column] = [state is True for state in states]
-        observed[:, column] = [state is not None for state in states]
-        tokens = {row: cell for row, cell in enumerate(cells) if isinstance(cell, str)}
-        undeclared = {row: token[:60] for row, token in tokens.items() if token not in meaning}
-        if line and len(undeclared) == len(tokens) > 1:
-            examples = ", ".join(map(repr, list(dict.fromkeys(undeclared.values()))[:3]))
-            text = (
-                f"attribute {name}: found none of the declared values ({words}) in {len(tokens)} rows, but {examples}; "
-                "declare them in data.values, or, if these are no labels, name the column in data.group "
-                "or the others in data.attributes"
-            )
-            sheet.problems.append((line, text))
-            continue
-        legible[[*undeclared]] = False
-        for row, token in undeclared.items():
-            text = f"attribute {name}: found {token!r}, expected one of the declared values ({words})"
-            sheet.problems.append((sheet.rows[row].line, text))
-    return Labels.of(targets, observed, tuple(sheet.attributes)), legible
-
-
-def _contradictions(sheet: Sheet, labels: Labels, pairs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, str]]:
-    """(line, message) of every pair (later row, first row) of the same image that differs in a label or the group."""
-    for pair in pairs:
-        row, first = (sheet.rows[number] for number in pair)
-        here, there = ([*_words(labels, number), repr(sheet.rows[number].group)] for number in pair)
-        names = [*labels.attributes, "group"]
-        unequal = [f"{name} is {a}, there {b}" for name, a, b in zip(names, here, there, strict=True) if a != b]
-        if unequal:
-            yield row.line, f"image {row.name} contradicts line {first.line}: {'; '.join(unequal)}"
-
-
-def _words(labels: Labels, row: int) -> list[str]:
-    """The states of a row, in words."""
-    states = zip(labels.targets[row], labels.observed[row], strict=True)
-    return [("positive" if target else "negative") if observed else "missing" for target, observed in states]
-
-
 def _error(
-    data: DataConfig, sheet: Sheet, located: ImagePaths, first_rows: Sequence[int], others: list[str]
+    data: DataConfig, sheet: Sheet, located: ImagePaths, images: NDArray[np.intp], others: list[str]
 ) -> UserError:
-    """All problems in the order of the lines, those of images that cannot be read among them."""
+    """All problems in the order of the lines, those of images that cannot be read among them; one for each kind."""
     problems = list(sheet.problems)
     if data.on_bad_image == "error":
-        listed = [(sheet.rows[row].name, str(located.paths[row]), sheet.rows[row].line) for row in first_rows]
+        listed = [(str(sheet.names[row]), str(located.paths[row]), int(sheet.lines[row])) for row in images]
         problems += image_files.unreadable(listed, data.images)
     problems.sort(key=lambda problem: problem[0])
-    return UserError([*others, *(f"{data.labels}:{line}: {text}" for line, text in problems)], limit=SHOWN)
+    lines_of: dict[str, list[int]] = {}
+    for line, text in problems:
+        lines_of.setdefault(text, []).append(line)
+    return UserError(
+        [*others, *(f"{data.labels}:{lines[0]}: {text}{_more(lines)}" for text, lines in lines_of.items())], limit=SHOWN
+    )
 
 
-def _notes(
-    data: DataConfig, sheet: Sheet, duplicates: Sequence[tuple[int, int]], groups: Sequence[str | None]
-) -> Iterator[str]:
-    if duplicates:
-        pairs = [(sheet.rows[row], sheet.rows[first]) for row, first in duplicates[:SHOWN]]
-        examples = [f"line {row.line} ({row.name}, as line {first.line})" for row, first in pairs]
-        more = f" and {len(duplicates) - SHOWN} more" if len(duplicates) > SHOWN else ""
-        yield f"identical duplicate lines, each image used once: {', '.join(examples)}{more}"
+def _more(lines: Sequence[int]) -> str:
+    """Where the same problem stands too."""
+    if len(lines) == 1:
+        return ""
+    shown = ", ".join(map(str, lines[1:4])) + (", ..." if len(lines) > 4 else "")
+    return f" (and in {len(lines) - 1} more line{'' if len(lines) == 2 else 's'}: {shown})"
+
+
+def _group_notes(groups: NDArray[np.object_], *, grouped: bool) -> Iterator[str]:
     alone = sum(group is None for group in groups)
-    if alone and (data.group or alone < len(groups)):
+    if grouped and alone:
         yield f"{alone} of {len(groups)} images have no group value; each is a group of its own"

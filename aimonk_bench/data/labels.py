@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ class LabelFile:
         labels: [N, A].
         groups: [N] values of the group column, None where an image has none; None without such a column.
         lines: [N] line of each image in the file, from 1.
+        columns: name -> [N] tokens of the columns that a split reads; None where the file has no token.
         notes: what the user should know: which importer was used, which duplicate lines were used once.
     """
 
@@ -87,6 +88,7 @@ class LabelFile:
     groups: tuple[str | None, ...] | None
     lines: NDArray[np.int64]
     notes: tuple[str, ...]
+    columns: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
 
     def subset(self, rows: Sequence[int] | NDArray[np.integer]) -> LabelFile:
         """The images of these row numbers, in this order."""
@@ -97,4 +99,5 @@ class LabelFile:
             labels=self.labels[rows],
             groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
             lines=self.lines[rows],
+            columns={name: tuple(tokens[row] for row in rows) for name, tokens in self.columns.items()},
         )

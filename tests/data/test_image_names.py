@@ -134,10 +134,8 @@ def test_names_of_one_file_are_one_image(tmp_path: Path) -> None:
     assert set(resolved(root, *names).paths) == {"a.png"}
     loaded = read(tmp_path, "".join(f"{name} 1\n" for name in names), images=root)
     assert (loaded.ids, loaded.paths, loaded.lines.tolist()) == (("a.png",), ("a.png",), [1])
-    contradiction = problems(tmp_path, "A.png 1\na.png 0\n", images=root)
-    assert contradiction == ["labels.txt:2: image a.png contradicts line 1: attr1 is positive, there negative"] or (
-        contradiction == ["labels.txt:2: image a.png contradicts line 1: attr1 is negative, there positive"]
-    )
+    (contradiction,) = problems(tmp_path, "A.png 1\na.png 0\n", images=root)
+    assert contradiction.startswith("labels.txt:2: image a.png contradicts line 1: attr1 is negative, there positive")
 
 
 def test_names_that_merely_resemble_a_file_do_not_become_one_image(tmp_path: Path) -> None:
@@ -200,7 +198,8 @@ def test_without_a_folder_every_name_states_its_path(tmp_path: Path) -> None:
 
 def test_one_note_counts_the_names_by_what_differs(tmp_path: Path) -> None:
     root = folder(tmp_path, *(f"{n}.JPG" for n in range(30)))
-    (note,) = resolved(root, *(f"{n}.jpg" for n in range(20)), *(f"pics/{n}.JPG" for n in range(20, 30))).notes
+    names = [f"{n}.jpg" for n in range(20)] + [f"pics/{n}.JPG" for n in range(20, 30)]
+    (note,) = resolved(root, *names, *names).notes  # a file may have several rows for an image
     assert note.startswith("30 of 30 image names differ")
     assert "20 in letter case (0.jpg is 0.JPG), 10 in folder (pics/20.JPG is 20.JPG)" in note
 

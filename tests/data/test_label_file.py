@@ -39,9 +39,10 @@ def test_missing_images_are_reported_with_the_other_problems(tmp_path: Path) -> 
 
 
 def test_of_many_problems_twenty_are_shown_and_all_are_counted(tmp_path: Path) -> None:
-    (tmp_path / "labels.txt").write_text("".join(f"{n}.jpg x\n" for n in range(100)))
+    (tmp_path / "0.jpg").touch()
+    (tmp_path / "labels.txt").write_text("".join(f"{n}.jpg 1\n" for n in range(100)) + "../x.jpg 1\n")
     with pytest.raises(UserError) as caught:
-        label_file.load(config(tmp_path / "labels.txt"))
+        label_file.load(config(tmp_path / "labels.txt", on_bad_image="error"))
     assert len(str(caught.value).splitlines()) == 21
     assert "80 more (100 problems" in str(caught.value)
 
@@ -51,11 +52,10 @@ def test_of_many_problems_twenty_are_shown_and_all_are_counted(tmp_path: Path) -
     [
         (b"", "labels.txt:1: the file is empty"),
         (b"\xef\xbb\xbf\r\n \n", "labels.txt:1: the file is empty"),
-        (TEXT.encode("utf-16"), "labels.txt:1:1: found UTF-16 text"),
         (TEXT.encode("utf-16-le"), "labels.txt:1:2: found a NUL byte"),
         (b"a.jpg 1 0\r\n\x89PNG\r\n\x1a\n\x00\x00", "labels.txt:2:1: found the byte 0x89"),
         ("a.jpg 1\nb.jpg 0\ncafé.jpg 1\n".encode("latin-1"), "labels.txt:3:4: found the byte 0xe9"),
-        (b"a.jpg\nb.jpg\n", "labels.txt:1: found a name and 0 tokens"),
+        (b"a.jpg\nb.jpg\n", "labels.txt:1: found no attribute beside the columns image"),
         (b"a\x07.jpg 1\n", "labels.txt:1: image 'a\\x07.jpg': the name contains a control"),
         (b"C:/a.jpg 1\n", "labels.txt:1: image C:/a.jpg: the path is absolute"),
         (b"a/.. 1\n", "labels.txt:1: image a/..: the path leaves the image folder or is the folder itself"),
@@ -76,17 +76,16 @@ def test_identical_duplicates_are_used_once_and_reported(tmp_path: Path) -> None
     loaded = read(tmp_path, "x/../a.jpg 1 NA\nb.jpg 0 1\n./a.jpg 1 NA\n")
     assert loaded.ids == ("x/../a.jpg", "b.jpg")
     assert loaded.lines.tolist() == [1, 2]
-    assert loaded.notes == (
-        "importer: labels_txt (auto: the first line is separated by white space)",
-        "identical duplicate lines, each image used once: line 3 (./a.jpg, as line 1)",
-    )
+    assert loaded.notes[0] == "importer: labels_txt (auto: the first line is separated by white space)"
+    assert loaded.notes[2] == "identical duplicate lines, each image used once: line 3 (./a.jpg, as line 1)"
     assert loaded.subset([1]).ids == ("b.jpg",)
     assert loaded.subset(np.array([1, 0])).labels.targets.tolist() == [[0, 1], [1, 0]]
 
 
 def test_duplicates_of_another_group_are_an_error(tmp_path: Path) -> None:
     messages = problems(tmp_path, "image,g,x\na,1,0\na,2,0\n", "l.csv", group="g")
-    assert messages == ["l.csv:3: image a contradicts line 2: group is '2', there '1'"]
+    [message] = messages
+    assert message.startswith("l.csv:3: image a contradicts line 2: group is '2', there '1'")
 
 
 def test_values_may_differ_between_attributes(tmp_path: Path) -> None:
@@ -107,8 +106,8 @@ def test_values_may_differ_between_attributes(tmp_path: Path) -> None:
 def test_a_column_that_holds_no_labels_is_reported_once(tmp_path: Path) -> None:
     text = "image,patient,x\n" + "".join(f"{n}.jpg,p{n // 2},1\n" for n in range(60)) + "60.jpg,p30,?\n"
     messages = problems(tmp_path, text, "l.csv")
-    assert messages[0].startswith("l.csv:1: attribute patient: found none of the declared values (positive '1', ")
-    assert "in 61 rows, but 'p0', 'p1', 'p2'; " in messages[0]
+    assert messages[0].startswith("l.csv:1: attribute patient: found 'p0' (2 rows), 'p1' (2 rows), ")
+    assert '`ignore: ["patient"]`' in messages[0]
     assert "data.group" in messages[0]
     assert "data.attributes" in messages[0]
     assert messages[1].startswith("l.csv:62: attribute x: found '?'")
@@ -128,7 +127,7 @@ def test_a_column_of_groups_and_images_without_one(tmp_path: Path) -> None:
 
 
 def test_an_attribute_nobody_labelled_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert len(read(tmp_path, "a.jpg 1 NA\nb.jpg NA NA\n").notes) == 1
+    assert len(read(tmp_path, "a.jpg 1 NA\nb.jpg NA NA\n").notes) == 2
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage() == f"{tmp_path / 'labels.txt'}: attribute attr2 is missing for every image"

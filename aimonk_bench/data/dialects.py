@@ -1,0 +1,216 @@
+"""How a table is written: its separator, whether it has a header, and the lines above it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aimonk_bench.data.tokens import is_image_file, is_value
+
+if TYPE_CHECKING:
+    from _csv import Reader
+
+WHITE_SPACE = " "
+CHARACTERS = (",", ";", "\t")  # separators that are tried; where none of them separates, white space does
+NAMES = {",": "comma", ";": "semicolon", "\t": "tab", WHITE_SPACE: "white space"}
+SAMPLE = 1000  # lines by which a dialect is recognised
+ID_NAMES = ("image", "images", "id", "image_id", "imageid", "file", "filename", "file_name", "name", "path", "img")
+NAME_WITH_LABEL = re.compile(r"(.*\.\w{2,5})\s+(\S+)", re.DOTALL)  # "a.jpg 0" of the line "a.jpg 0,1,0"
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a table is written.
+
+    Attributes:
+        encoding: of the text; empty for a file that is no text.
+        separator: one character; " " is any white space.
+        header: whether the first row names the columns.
+        width: usual number of columns.
+        skipped_lines: lines above the table.
+        name_with_label: the first cell holds the image and the first label, as in ``a.jpg 0,1,0``.
+        notes: what the lines above the table are.
+    """
+
+    encoding: str
+    separator: str
+    header: bool
+    width: int
+    skipped_lines: int = 0
+    name_with_label: bool = False
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """For users: ``semicolon, utf-8, header``."""
+        separator = NAMES.get(self.separator, repr(self.separator)) if self.separator else ""
+        return ", ".join(filter(None, [separator, self.encoding, "header" if self.header else "no header"]))
+
+
+def recognise(
+    text: str, encoding: str, *, separator: str | None = None, header: bool | None = None, suffix: str = ""
+) -> Dialect:
+    """The dialect of a text that is not empty.
+
+    Args:
+        separator: None is the one that gives rows of equal width.
+        header: None decides by what the cells look like.
+        suffix: of the file, such as ``.csv``; it decides where the text has one column.
+    """
+    lines = [line.rstrip("\n") for line in itertools.islice(io.StringIO(text), SAMPLE)]
+    skipped, declared, notes = _lines_above(lines)
+    separator = separator or declared
+    marked = list(itertools.takewhile(lambda line: line.startswith("#"), lines[skipped:]))
+    table = lines[skipped + len(marked) :]
+    if not any(line.strip() for line in table):  # names that begin with #, or nothing but comments
+        table, marked = lines[skipped:], []
+    if separator is None:
+        separator = _separator(table, suffix)
+    rows = [*split(table, separator)]
+    for place, line in enumerate(marked):
+        cells = next(split([line], separator), [])
+        below = [*split(marked[place + 1 :], separator), *rows]
+        if _begins_table(cells, below, separator):
+            rows, marked = [cells, *below], marked[:place]
+            break
+    if marked:
+        notes.append(f"{len(marked)} comment line{'' if len(marked) == 1 else 's'} above the table left out")
+    name_with_label = separator == "," and _names_hold_labels(rows)
+    if name_with_label:
+        rows = [split_name(cells) for cells in rows]
+    return Dialect(
+        encoding=encoding,
+        separator=separator,
+        header=has_header(rows, separator) if header is None else header,
+        width=usual_width(rows),
+        skipped_lines=skipped + len(marked),
+        name_with_label=name_with_label,
+        notes=tuple(notes),
+    )
+
+
+def reader(lines: Iterable[str], separator: str) -> Reader:
+    """The csv reader of all tables; it knows its ``line_num``."""
+    return csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
+
+
+def split(lines: Sequence[str], separator: str) -> Iterator[list[str]]:
+    """The rows of a few lines; blank and malformed ones are left out."""
+    if separator == WHITE_SPACE:
+        yield from filter(None, map(str.split, lines))
+        return
+    records = reader((line + "\n" for line in lines), separator)
+    while True:
+        try:
+            cells = next(records)
+        except StopIteration:
+            return
+        except csv.Error:
+            continue
+        if len(cells) > 1 or "".join(cells).strip():
+            yield [cell.strip() for cell in cells]
+
+
+def split_name(cells: list[str]) -> list[str]:
+    """The cells of ``a.jpg 0,1,0``: the image and the first label stand in the first cell."""
+    match = NAME_WITH_LABEL.fullmatch(cells[0])
+    return [*match.groups(), *cells[1:]] if match else cells
+
+
+def usual_width(rows: Sequence[Sequence[str]]) -> int:
+    """The most frequent number of cells; of two, that which comes first."""
+    return Counter(map(len, rows)).most_common(1)[0][0] if rows else 1
+
+
+def has_header(rows: Sequence[Sequence[str]], separator: str) -> bool:
+    """Whether the first row names the columns; a row whose cells look like those below is data.
+
+    Names of image files decide, then columns of numbers and other values. Where neither is there, a table has a header
+    unless white space separates it.
+    """
+    if not rows:
+        return False
+    first, *below = rows
+    width = usual_width(below)
+    if separator == WHITE_SPACE and len(first) == width - 1:
+        first = ["", *first]  # the column of names has no name, as in CelebA
+    if not below:
+        return not is_image_file(first[0]) and not (len(first) > 1 and all(map(is_value, first[1:])))
+    columns = [*zip(*(row for row in below if len(row) == width), strict=True)]
+    pairs = [(name, cells) for name, cells in zip(first, columns, strict=False) if name and any(cells)]
+    images = [name for name, cells in pairs if _most(map(is_image_file, cells))]
+    if images:
+        return not any(map(is_image_file, images))
+    values = [is_value(name) for name, cells in pairs if _most(map(is_value, cells))]
+    if any(values):
+        return first[0].lower() in ID_NAMES
+    return bool(values) or separator != WHITE_SPACE
+
+
+def _most(answers: Iterable[bool]) -> bool:
+    counts = Counter(answers)
+    return counts[True] > counts[False]
+
+
+def _lines_above(lines: Sequence[str]) -> tuple[int, str | None, list[str]]:
+    """How many lines stand above the table and its comments, the separator that ``sep=;`` declares, and notes."""
+    skipped, separator, notes = 0, None, list[str]()
+    for place, line in enumerate(lines):
+        below = next((text for text in lines[place + 1 :] if text.strip()), "")
+        if match := re.fullmatch(r'"?sep=(.)"?', line.strip(" "), re.IGNORECASE):
+            separator = match[1]
+            notes.append(f"line {place + 1} declares the separator {NAMES.get(separator, repr(separator))}")
+        elif line.strip().isdecimal() and len(re.split(r"[\s,;]+", below.strip())) > 1:
+            notes.append(f"line {place + 1} is a number of rows: {line.strip()}")
+        elif line.strip():
+            break
+        skipped = place + 1
+    return skipped if skipped < len(lines) else 0, separator, notes
+
+
+def _separator(lines: Sequence[str], suffix: str) -> str:
+    """The separator that gives most rows the same width of at least two; of several, that which a line has first."""
+    sample = [line for line in lines if line.strip()]
+    shares = {character: _equal_share(sample, character) for character in CHARACTERS}
+    best = max(shares.values())
+    if best > 0.5 or (best and not _equal_share(sample, WHITE_SPACE) > best):
+        first = sample[0]
+        separator = min((c for c in CHARACTERS if shares[c] == best), key=lambda c: first.find(c) % (len(first) + 1))
+        return WHITE_SPACE if separator == "\t" and _values_stand_in_cells(sample) else separator
+    if _equal_share(sample, WHITE_SPACE) or suffix not in (".csv", ".tsv"):
+        return WHITE_SPACE
+    return "," if suffix == ".csv" else "\t"
+
+
+def _equal_share(lines: Sequence[str], separator: str) -> float:
+    """The share of lines that have the usual width, if that is at least two; else 0."""
+    widths = Counter(map(len, split(lines, separator)))
+    width, count = max(widths.items(), key=lambda item: item[1], default=(0, 0))
+    return count / len(lines) if width > 1 else 0.0
+
+
+def _values_stand_in_cells(lines: Sequence[str]) -> bool:
+    """Whether tabs separate less than white space does: ``a.jpg<TAB>1 0 1``."""
+    cells = [cell.split() for row in split(lines, "\t") for cell in row[1:]]
+    return any(len(words) > 1 for words in cells) and all(all(map(is_value, words)) for words in cells)
+
+
+def _names_hold_labels(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first cells are ``a.jpg 0``, which the rest of the line continues: ``a.jpg 0,1,0``."""
+    matches = [NAME_WITH_LABEL.fullmatch(row[0]) for row in rows]
+    return bool(rows) and all(match is not None and is_value(match[2]) for match in matches)
+
+
+def _begins_table(cells: Sequence[str], below: Sequence[Sequence[str]], separator: str) -> bool:
+    """Whether a line that begins with # belongs to the table: as wide as it, and its header or like its rows."""
+    if len(cells) < 2 or len(cells) != usual_width(below):
+        return False
+    if not has_header([cells, *below], separator):
+        return True
+    named = cells[0].lstrip("# ").lower() in ID_NAMES or not cells[0][1:2].isspace()
+    return named and not has_header(below, separator) and not any(map(is_value, cells))

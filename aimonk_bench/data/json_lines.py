@@ -1,0 +1,89 @@
+"""JSON lines: one object for each image, checked key by key."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from aimonk_bench.registry import hint
+
+
+def records(text: str, text_keys: Sequence[str]) -> Iterator[tuple[int, dict[str, Any], list[str]]]:
+    """(line, object, problems) of every line that is not blank; the object is empty if there are problems.
+
+    A text that is one JSON document, such as an array, is one problem.
+
+    Args:
+        text_keys: keys beside ``image`` and ``labels`` whose values are text or numbers.
+    """
+    if (whole := _document(text)) is not None:
+        yield 1, {}, [f"found {whole}, expected one object per line"]
+        return
+    for line, content in enumerate(text.split("\n"), 1):
+        if not content.strip():
+            continue
+        try:
+            record = _json_object(content)
+            problems = _record_problems(record, text_keys)
+        except ValueError as error:
+            record, problems = {}, [f"not a JSON object: {error}"]
+        yield line, {} if problems else record, problems
+
+
+def _document(text: str) -> str | None:
+    """What the text is, if it is one JSON document instead of one for each line."""
+    first = text.lstrip().split("\n", 1)[0].rstrip()
+    if first.startswith("["):
+        return "a JSON array"
+    return "a JSON object over several lines" if first.startswith("{") and first[-1] in "{[,:" else None
+
+
+class _Number(str):
+    """A JSON number as the file writes it: a token of any length."""
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    """The object of one line.
+
+    Raises:
+        ValueError: not JSON, not an object, a key twice in one object, or nested too deeply.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        if twice:
+            raise ValueError(f"key {twice[0]!r} stands twice in one object")
+        return dict(pairs)
+
+    try:
+        record = json.loads(
+            text, object_pairs_hook=unique, parse_int=_Number, parse_float=_Number, parse_constant=_Number
+        )
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} at column {error.colno}") from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(record, dict):
+        raise ValueError("expected { and }")
+    return record
+
+
+def _record_problems(record: dict[str, Any], text_keys: Sequence[str]) -> list[str]:
+    keys = ("image", "labels", *text_keys)
+    problems = [
+        f"unknown key {key!r}, expected {', '.join(keys)}{hint(key, keys)}" for key in record if key not in keys
+    ]
+    if type(record.get("image")) is not str:
+        problems.append("'image' must be the name of an image")
+    problems += [
+        f"{key!r} must be a string, a number or null"
+        for key in text_keys
+        if not isinstance(record.get(key), str | None)
+    ]
+    labels = record.get("labels")
+    if not isinstance(labels, dict):
+        return [*problems, "'labels' must be an object with a value per attribute"]
+    nested = [name for name, value in labels.items() if isinstance(value, list | dict)]
+    return problems + [f"attribute {name!r}: found a list or an object, expected one value" for name in nested]

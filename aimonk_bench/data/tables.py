@@ -1,0 +1,237 @@
+"""A label file as a table: named columns of stripped text and line numbers, before any importer reads it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aimonk_bench.data import dialects, frames
+from aimonk_bench.data.dialects import WHITE_SPACE, Dialect
+from aimonk_bench.data.text import read_text
+from aimonk_bench.data.tokens import is_image_file, is_value
+
+CHUNK = 1 << 16  # rows that are held as text at once
+csv.field_size_limit(2**31 - 1)  # a cell may hold the outline of an object: the reader's own limit is 128 KiB
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """R rows of C columns, as the file has them.
+
+    Attributes:
+        names: [C], stripped; without a header ``image, attr1, attr2, ...``. A name may stand twice.
+        columns: [C] of [R], stripped text. Each distinct text is a category, so later steps look at it once.
+        lines: [R] line of the file on which the row begins, from 1.
+        header_line: line of the header; without one that of the first row.
+        dialect: how the file was read.
+        notes: what was left out: empty columns and rows, comment lines, an index column, a number of rows.
+        problems: (line, message) of the rows that could not be read; they are not in ``columns``.
+    """
+
+    names: tuple[str, ...]
+    columns: tuple[pd.Categorical, ...]
+    lines: NDArray[np.int64]
+    header_line: int
+    dialect: Dialect
+    notes: tuple[str, ...] = ()
+    problems: tuple[tuple[int, str], ...] = ()
+
+    def column(self, name: str) -> pd.Categorical:
+        """The first column of this name [R]."""
+        return self.columns[self.names.index(name)]
+
+
+def read_table(
+    path: Path, *, separator: str | None = None, header: bool | None = None, encoding: str | None = None
+) -> Table:
+    """Read a file of comma-, semicolon-, tab- or white-space-separated text, an Excel sheet or a Parquet file.
+
+    Args:
+        separator: one character; " " is any white space; None is the one that gives rows of equal width.
+        header: whether the first row names the columns; None decides by what the cells look like.
+        encoding: None is UTF-8, or what the byte order mark says.
+
+    Raises:
+        UserError: the file cannot be read as text, or is empty. Rows that cannot be read are `Table.problems`.
+    """
+    if path.suffix.lower() in frames.SUFFIXES:
+        records, dialect = frames.read_records(path, header=header)
+        return _assemble(records, dialect, _Findings())
+    text, encoding = read_text(path, encoding)
+    dialect = dialects.recognise(text, encoding, separator=separator, header=header, suffix=path.suffix.lower())
+    findings = _Findings(notes=[*dialect.notes])
+    return _assemble(_records(text, dialect, findings), dialect, findings)
+
+
+@dataclass
+class _Findings:
+    """What is said about a file while it is read."""
+
+    notes: list[str] = field(default_factory=list)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+
+def _records(text: str, dialect: Dialect, findings: _Findings) -> Iterator[tuple[int, list[str]]]:
+    """(line on which it begins, cells) of every record that is not blank, the header among them."""
+    stream = io.StringIO(text)
+    for _ in range(dialect.skipped_lines):
+        stream.readline()
+    if dialect.separator == WHITE_SPACE:
+        for line, content in enumerate(stream, dialect.skipped_lines + 1):
+            if cells := content.split():
+                yield line, cells
+        return
+    reader = dialects.reader(stream, dialect.separator)
+    while True:
+        line = dialect.skipped_lines + reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            findings.problems.append((line, f"malformed record: {error}"))
+            continue
+        if len(cells) > 1 or "".join(cells).strip():
+            yield line, dialects.split_name(cells) if dialect.name_with_label else cells
+
+
+def _assemble(records: Iterator[tuple[int, list[str]]], dialect: Dialect, findings: _Findings) -> Table:
+    """The table of these records, the header among them."""
+    header_line, header = 1, list[str]()
+    first = next(records, None)
+    width = dialect.width
+    if first is not None:
+        header_line = first[0]
+        if dialect.header:
+            header = [name.strip() for name in first[1]]
+            header[0] = header[0].lstrip("# ")  # a header may be written as a comment
+            if dialect.separator == WHITE_SPACE and len(header) == width - 1:
+                header.insert(0, "")  # the column of names has none, as in CelebA
+            while len(header) > 1 and not header[-1]:
+                header.pop()
+            width = len(header)
+        else:
+            records = itertools.chain([first], records)
+    columns, lines = _columns(records, width, dialect, findings)
+    if not header:
+        while len(columns) > 1 and _is_empty(columns[-1]):
+            columns.pop()
+        header = ["image", *(f"attr{number}" for number in range(1, len(columns)))]
+    filled = ~np.all([_empty_cells(column) for column in columns], axis=0)
+    if not filled.all():
+        rows = lines[~filled]
+        findings.notes.append(f"{_count(rows, 'empty row')} left out ({_places(rows)})")
+        columns, lines = [column[filled].remove_unused_categories() for column in columns], lines[filled]
+    kept_names, kept_columns = _without_surplus(header, columns, findings.notes)
+    return Table(kept_names, kept_columns, lines, header_line, dialect, tuple(findings.notes), tuple(findings.problems))
+
+
+def _columns(
+    records: Iterator[tuple[int, list[str]]], width: int, dialect: Dialect, findings: _Findings
+) -> tuple[list[pd.Categorical], NDArray[np.int64]]:
+    """The columns [C] of [R] of all records that are as wide as the table, and their lines [R].
+
+    Empty cells beyond the last column are dropped. A record of another width goes to the problems, one for each width.
+    """
+    numbers: list[dict[str, int]] = [{} for _ in range(width)]  # text of a cell -> its number, in each column
+    codes: list[list[NDArray[np.int32]]] = [[] for _ in range(width)]
+    lines: list[int] = []
+    unequal: dict[int, list[int]] = {}
+    comments: list[int] = []
+
+    def fitting() -> Iterator[list[str]]:
+        for line, cells in records:
+            if len(cells) != width:
+                if len(cells) < width or "".join(cells[width:]).strip():
+                    places = comments if cells[0].startswith("#") else unequal.setdefault(len(cells), [])
+                    places.append(line)
+                    continue
+                del cells[width:]
+            lines.append(line)
+            yield cells
+
+    rows = fitting()
+    while chunk := list(itertools.islice(rows, CHUNK)):
+        for cells, number_of_text, parts in zip(zip(*chunk, strict=True), numbers, codes, strict=True):
+            coded = (number_of_text.setdefault(cell, len(number_of_text)) for cell in cells)
+            parts.append(np.fromiter(coded, np.int32, len(cells)))
+    if comments:
+        findings.notes.append(f"{_count(comments, 'comment line')} left out ({_places(comments)})")
+    for found, places in unequal.items():
+        more = f" (and {_count(places[1:], 'more line')}: {_places(places[1:])})" if len(places) > 1 else ""
+        findings.problems.append((places[0], f"{_width_problem(found, width, dialect)}{more}"))
+    empty = np.empty(0, np.int32)
+    return [
+        _stripped(list(texts), np.concatenate(parts or [empty])) for texts, parts in zip(numbers, codes, strict=True)
+    ], np.array(lines, np.int64)
+
+
+def _width_problem(found: int, expected: int, dialect: Dialect) -> str:
+    if dialect.separator == WHITE_SPACE:
+        tokens = f"{found - 1} token{'' if found == 2 else 's'}"
+        return f"found a name and {tokens}, expected {expected - 1 or 'some'}"
+    separator = f" (separator {dialects.NAMES.get(dialect.separator, repr(dialect.separator))})" * bool(
+        dialect.separator
+    )
+    return f"found {found} column{'' if found == 1 else 's'}{separator}, expected {expected}"
+
+
+def _stripped(texts: Sequence[str], codes: NDArray[np.int32]) -> pd.Categorical:
+    """A column of stripped text; ``codes`` number the texts as they were written."""
+    numbers: dict[str, int] = {}
+    new = np.array([numbers.setdefault(text.strip(), len(numbers)) for text in texts], np.int32)
+    return pd.Categorical.from_codes(new[codes] if len(texts) else codes, categories=pd.Index([*numbers], dtype=object))
+
+
+def _empty_cells(column: pd.Categorical) -> NDArray[np.bool_]:
+    """Which cells are empty [R]."""
+    return np.asarray(column == "", bool) if "" in column.categories else np.zeros(len(column), bool)
+
+
+def _is_empty(column: pd.Categorical) -> bool:
+    return len(column) > 0 and [*column.categories] == [""]
+
+
+def _without_surplus(
+    names: Sequence[str], columns: Sequence[pd.Categorical], notes: list[str]
+) -> tuple[tuple[str, ...], tuple[pd.Categorical, ...]]:
+    """Names and columns without the nameless empty columns and without the index column that pandas writes."""
+    numbered = [*enumerate(names)]
+    surplus = {place for place, name in numbered if not name and _is_empty(columns[place])}
+    if surplus:
+        places = ", ".join(str(place + 1) for place in sorted(surplus))
+        notes.append(f"{_count(surplus, 'nameless empty column')} left out ({places})")
+    for place, name in numbered[:-1]:
+        unnamed = place == 0 if not name else name.startswith("Unnamed: ")
+        if unnamed and _numbers_rows(columns[place], columns[place + 1]):
+            surplus.add(place)
+            notes.append(f"column {place + 1} ({name or 'nameless'}) numbers the rows; left out")
+    remaining = [place for place, _ in numbered if place not in surplus]
+    return tuple(names[place] for place in remaining), tuple(columns[place] for place in remaining)
+
+
+def _numbers_rows(column: pd.Categorical, following: pd.Categorical) -> bool:
+    """Whether a column is the index of a pandas table: 0, 1, 2, ... or, before names of images, different numbers."""
+    texts = [*column.categories]
+    if len(texts) != len(column) or not all(text.isdecimal() for text in texts):
+        return False
+    if all(map(is_image_file, following.categories)):
+        return True
+    return texts == [str(number) for number in range(len(texts))] and not all(map(is_value, following.categories))
+
+
+def _count(items: Sequence[object] | NDArray[np.int64] | set[int], noun: str) -> str:
+    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
+
+
+def _places(lines: Sequence[int] | NDArray[np.int64]) -> str:
+    shown = ", ".join(map(str, lines[:3]))
+    return f"line{'' if len(lines) == 1 else 's'} {shown}{', ...' if len(lines) > 3 else ''}"

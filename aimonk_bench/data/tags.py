@@ -1,0 +1,349 @@
+"""Tags: the cells of one column, such as ``cat|dog``, as the presence of each tag in each row.
+
+The column as a whole decides what separates its tags:
+
+| the cells | the tags |
+|---|---|
+| lists: ``['cat', 'dog']``, ``["cat"]``, ``{'cat'}``, NumPy's ``['cat' 'dog']`` | their items |
+| any, where ``data.tag_separator`` is set | split there and nowhere else; a blank stands for any white space |
+| one of ``|`` ``;`` ``,`` tab, line break occurs | it alone separates: ``No Finding|Mass`` is two tags |
+| two of these occur | refused: `data.tag_separator` must say which one separates |
+| blanks, and two words that occur only together (``No Finding``) | refused for the same reason |
+| blanks otherwise | a blank separates |
+| none of these | a cell is one tag |
+
+A character inside a name of ``data.attributes`` separates nothing, unless it is ``data.tag_separator``. Where all cells
+are lists without quotes (``[cat, dog]``), the brackets are dropped first.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import unicodedata
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aimonk_bench.registry import nearest
+
+LIST = "list"  # `Tags.separator` of list literals
+SEPARATORS = ("|", ";", ",", "\t", "\n")
+UNUSUAL_SEPARATORS = "/+&:#~"  # they often stand inside a tag, so they separate only where the config says so
+MISSING_SPELLINGS = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "nat", "none", "null", "unknown", "?", "-"})
+MOST_TAGS = 10_000  # more are free text; labels are dense arrays
+SHOWN = 10
+
+Words = list[list[str]]  # of each distinct cell of a column
+CellsOf = Mapping[str, list[int]]  # tag -> the distinct cells that have it, in the order of the file
+
+_CLOSING = {"[": "]", "(": ")", "{": "}"}
+_ITEM = r"""(?:'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|\w[\w.+-]*+)"""
+_ITEMS = re.compile(rf"(?:{_ITEM}(?:(?:\s*+,\s*+|\s++){_ITEM})*+\s*+,?)?", re.DOTALL)
+
+
+@dataclass(frozen=True, eq=False)
+class Tags:
+    """The tags of R rows.
+
+    Attributes:
+        names: [A] ``data.attributes``, else all tags of the column in alphabetical order.
+        first_rows: [A] the first row with the tag, -1 where no row has it.
+        present: bool [R, A], the row has the tag.
+        missing: bool [R], the cell is only a missing token: no label of the row is known.
+        separator: what separates the tags: `LIST` for list literals, a blank for white space; None where each cell is
+            one tag.
+        notes: what the user should know.
+        warnings: what is probably wrong.
+        problems: (row, message); where there are any, the arrays are not to be used.
+    """
+
+    names: tuple[str, ...]
+    first_rows: NDArray[np.intp]
+    present: NDArray[np.bool_]
+    missing: NDArray[np.bool_]
+    separator: str | None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    problems: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """The U distinct cells of a column of R rows, in the order of the file.
+
+    Attributes:
+        texts: [U] stripped.
+        codes: [R] the distinct cell of each row.
+        rows: [U] the first row of each.
+        counts: [U] the number of rows of each.
+    """
+
+    texts: list[str]
+    codes: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    counts: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, cells: Sequence[str] | pd.Series) -> _Column:
+        """The distinct cells of [R] cells."""
+        stripped = pd.Series(cells, dtype=object).map(str.strip)
+        codes, distinct = pd.factorize(stripped)
+        rows = np.unique(codes, return_index=True)[1]
+        return cls(list(distinct), codes, rows, np.bincount(codes, minlength=len(rows)))
+
+    def count(self, cells: Sequence[int]) -> str:
+        """How many rows have these distinct cells, in words."""
+        count = int(self.counts[cells].sum())
+        return f"{count} row{'' if count == 1 else 's'}"
+
+    def where(self, cells: Sequence[int]) -> str:
+        """The same, and the text of the first one: ``in 3 rows, such as 'cat|dog'``."""
+        return f"in {self.count(cells)}, such as {self.texts[cells[0]][:60]!r}"
+
+    def problem(self, cells: Sequence[int], text: str) -> tuple[int, str]:
+        """(row, message) of a problem in these distinct cells."""
+        return int(self.rows[cells[0]]), text
+
+
+class _Unclear(Exception):
+    """Nobody can tell what the tags of a column are; ``problem`` is (row, message)."""
+
+    def __init__(self, problem: tuple[int, str]) -> None:
+        self.problem = problem
+        super().__init__(problem)
+
+
+def split_tags(
+    cells: Sequence[str] | pd.Series,
+    *,
+    separator: str | None = None,
+    missing: Collection[str] = ("NA", ""),
+    attributes: Sequence[str] | None = None,
+    other_tags: Literal["error", "ignore"] = "error",
+) -> Tags:
+    """Read a column of tags.
+
+    An empty cell, and an empty list, is a row without tags: ``data.absent`` says what that means, as for each tag that
+    a row does not have. A cell that is only a missing token, such as ``NA``, is a row of which no label is known,
+    whatever ``data.absent`` says. A name of ``attributes`` is a tag even where it looks like a missing token.
+
+    Args:
+        cells: [R].
+        separator: ``data.tag_separator``; None lets the column decide.
+        missing: ``data.values.missing``.
+        attributes: ``data.attributes``; None takes all tags of the column.
+        other_tags: what happens to tags that ``attributes`` does not name.
+    """
+    column, declared = _Column.of(cells), tuple(attributes or ())
+    tokens = {token for token in missing if token} - {*declared}
+    try:
+        words, understood = _split(column, separator, tokens, declared)
+        cells_of = _cells_of(words)
+        if separator is None:
+            _check_separator(column, cells_of, understood, declared)
+        if attributes is None and len(cells_of) > MOST_TAGS:
+            text = f"found {len(cells_of)} tags, expected at most {MOST_TAGS}: name those that you need in "
+            raise _Unclear((0, f"{text}data.attributes, and write data.other_tags: ignore"))
+    except _Unclear as unclear:
+        rows, count = len(column.codes), len(declared)
+        absent, unread = np.zeros((rows, count), bool), np.zeros(rows, bool)
+        return Tags(declared, np.full(count, -1), absent, unread, separator, problems=(unclear.problem,))
+    is_missing = np.array([bool(cell) and tokens.issuperset(cell) for cell in words], bool)
+    tags = {tag: where for tag, where in cells_of.items() if tag not in tokens}
+    names = tuple(sorted(tags)) if attributes is None else declared
+    present = np.zeros((len(words), len(names)), bool)
+    for number, name in enumerate(names):
+        present[tags.get(name, []), number] = True
+    others = {tag: where for tag, where in tags.items() if tag not in {*names}}
+    problems = [*_doubtful(column, words, tokens, declared)]
+    if others and other_tags == "error":
+        text = f"found tags that data.attributes does not name: {_listed(column, others, declared)}; name them there, "
+        problems.append(column.problem(next(iter(others.values())), f"{text}or write data.other_tags: ignore"))
+    ignored = others and other_tags == "ignore"
+    return Tags(
+        names,
+        np.array([column.rows[tags[name][0]] if name in tags else -1 for name in names], np.intp),
+        present[column.codes],
+        is_missing[column.codes],
+        understood,
+        (f"data.other_tags: ignored {_listed(column, others)}",) if ignored else (),
+        (*_alike(column, tags, declared), *_absent(declared, tags), *_tied(words, understood, separator)),
+        tuple(problems),
+    )
+
+
+def _cells_of(words: Words) -> CellsOf:
+    cells_of: dict[str, list[int]] = {}
+    for cell, tags in enumerate(words):
+        for tag in dict.fromkeys(tags):
+            cells_of.setdefault(tag, []).append(cell)
+    return cells_of
+
+
+def _split(
+    column: _Column, separator: str | None, tokens: set[str], declared: Sequence[str]
+) -> tuple[Words, str | None]:
+    """The words of each distinct cell [U], and what separates them; a missing token is one word."""
+    tagged = {cell: text for cell, text in enumerate(column.texts) if text and text not in tokens}
+    whole: Words = [[text] if text in tokens else [] for text in column.texts]
+    lists = {cell: text[1:-1].strip() for cell, text in tagged.items() if _CLOSING.get(text[0]) == text[-1]}
+    quoted = [cell for cell, inside in lists.items() if inside[:1] in ("'", '"')]
+    if quoted:
+        if separator is not None:
+            text = f"found lists {column.where(quoted)}, which need no separator: remove data.tag_separator"
+            raise _Unclear(column.problem(quoted, text))
+        items = {cell: _items(lists[cell]) if cell in lists else None for cell in tagged}
+        if broken := [cell for cell, tags in items.items() if tags is None]:
+            example = column.texts[quoted[0]][:60]
+            text = f"found no list {column.where(broken)}, expected one such as {example}, as in other rows"
+            raise _Unclear(column.problem(broken, text))
+        return [items.get(cell) or words for cell, words in enumerate(whole)], LIST
+    if len(lists) == len(tagged):
+        tagged = lists
+    if separator is None:
+        separator = _separator(column, tagged, "".join(declared))
+    for cell, text in tagged.items():
+        if separator is None:
+            whole[cell] = [text] if text else []
+        else:
+            parts = text.split() if separator == " " else text.split(separator)
+            whole[cell] = [part for part in map(str.strip, parts) if part]
+    return whole, separator
+
+
+def _items(inside: str) -> list[str] | None:
+    """The items between the brackets of a list; None where it is no list of texts."""
+    if _ITEMS.fullmatch(inside) is None:
+        return None
+    items = re.findall(_ITEM, inside, re.DOTALL)
+    try:
+        texts = [_unescaped(item) if "\\" in item else item[1:-1] if item[0] in "'\"" else item for item in items]
+    except (SyntaxError, ValueError):
+        return None
+    return [text.strip() for text in texts if text.strip()]
+
+
+def _unescaped(item: str) -> str:
+    """The text of a quoted item with escapes, as JSON or else as Python writes them."""
+    try:
+        return str(json.loads(item))
+    except json.JSONDecodeError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # an escape that Python does not know
+            return str(ast.literal_eval(item))
+
+
+def _separator(column: _Column, tagged: Mapping[int, str], reserved: str) -> str | None:
+    """The one separator of these cells; ``reserved`` holds the characters that are part of a tag."""
+    using = {
+        mark: cells
+        for mark in SEPARATORS
+        if mark not in reserved and (cells := [cell for cell, text in tagged.items() if mark in text])
+    }
+    if len(using) > 1:
+        text = " and ".join(f"{mark!r} {column.where(cells)}" for mark, cells in using.items())
+        lines = " or ".join(f"data.tag_separator: {json.dumps(mark)}" for mark in using)
+        rarest = min(using.values(), key=lambda cells: int(column.counts[cells].sum()))
+        raise _Unclear(column.problem(rarest, f"found {text}, expected one separator of tags: write {lines}"))
+    if using:
+        return next(iter(using))
+    return " " if " " not in reserved and any(len(text.split()) > 1 for text in tagged.values()) else None
+
+
+def _check_separator(column: _Column, cells_of: CellsOf, understood: str | None, declared: Sequence[str]) -> None:
+    """Raise where a separator that the column decided leaves a doubt what its tags are."""
+    words = {word: cells for word, cells in cells_of.items() if word not in declared}
+    if understood == " ":
+        together: dict[tuple[int, ...], list[str]] = {}
+        for word, cells in words.items():
+            together.setdefault(tuple(cells), []).append(word)
+        for alike in (alike for alike in together.values() if len(alike) > 1):
+            cells, tag = words[alike[0]], " ".join(alike)
+            text = f"found {' and '.join(map(repr, alike))} only together, {column.where(cells)}, expected to know "
+            text += (
+                f'whether {tag!r} is one tag: write data.tag_separator: "|" if it is, data.tag_separator: " " if not'
+            )
+            raise _Unclear(column.problem(cells, text))
+    if understood != LIST:
+        for word, mark in ((word, mark) for word in words for mark in UNUSUAL_SEPARATORS if mark in word):
+            parts = [part.strip() for part in word.split(mark)]
+            if all(part in cells_of for part in parts):
+                text = f"found {word!r} beside {' and '.join(map(repr, parts))}, {column.where(words[word])}, expected "
+                text += f'one separator of tags: write data.tag_separator: "{mark}" if {mark!r} separates, '
+                text += f"data.tag_separator: {json.dumps(understood or '|')} if not"
+                raise _Unclear(column.problem(words[word], text))
+
+
+def _doubtful(column: _Column, words: Words, tokens: set[str], declared: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Missing tokens beside tags, and cells that are probably missing tokens although nothing declares them."""
+    beside: dict[str, list[int]] = {}
+    alone: dict[str, list[int]] = {}
+    for cell, tags in enumerate(words):
+        for token in tokens.intersection(tags) if not tokens.issuperset(tags) else ():
+            beside.setdefault(token, []).append(cell)
+        if len(tags) == 1 and tags[0].casefold() in MISSING_SPELLINGS and tags[0] not in {*tokens, *declared}:
+            alone.setdefault(tags[0], []).append(cell)
+    for token, cells in beside.items():
+        text = f"found the missing token {token!r} beside tags, {column.where(cells)}, expected it alone; "
+        yield column.problem(cells, f"{text}if it is a tag, take it out of data.values.missing")
+    if alone:
+        listed = ", ".join(f"{token!r} ({column.count(cells)})" for token, cells in alone.items())
+        values = json.dumps(["", *sorted(tokens), *alone], ensure_ascii=False)
+        text = f"found {listed} where tags are expected; if that means that nothing is known of the image, write "
+        text += f"data.values: {{missing: {values}}}; if it is a tag, name it in data.attributes"
+        yield column.problem(next(iter(alone.values())), text)
+
+
+def _listed(column: _Column, tags: CellsOf, declared: Sequence[str] = ()) -> str:
+    """The most frequent tags with their numbers of rows, and the declared names that they resemble."""
+    frequent = sorted(tags, key=lambda tag: -int(column.counts[tags[tag]].sum()))
+    hints = {tag: nearest(tag, declared) for tag in frequent[:SHOWN]}
+    shown = [
+        f"{tag!r} ({column.count(tags[tag])}{f', did you mean {hint}?' if hint else ''})" for tag, hint in hints.items()
+    ]
+    return ", ".join(shown) + (f" and {len(tags) - SHOWN} more" if len(tags) > SHOWN else "")
+
+
+def _alike(column: _Column, tags: CellsOf, declared: Sequence[str]) -> Iterator[str]:
+    """Warnings about tags that are probably two spellings of one."""
+    spellings: dict[str, list[str]] = {}
+    for tag in dict.fromkeys([*declared, *tags]):
+        plain = unicodedata.normalize("NFKC", tag).casefold()
+        spellings.setdefault(re.sub(r"[\s_-]", "", plain) or tag, []).append(tag)
+    for alike in spellings.values():
+        if len(alike) > 1:
+            counts = [f"{tag!r} ({column.count(tags.get(tag, []))})" for tag in alike]
+            yield f"tags {', '.join(counts)} differ only in case, blanks, _ or -; they are read as different tags"
+
+
+def _absent(declared: Sequence[str], tags: CellsOf) -> Iterator[str]:
+    """A warning about names of ``data.attributes`` that are no tag of the column."""
+    if absent := [name for name in declared if name not in tags]:
+        hints = [f"{name!r}{f' (did you mean {hint}?)' if (hint := nearest(name, tags)) else ''}" for name in absent]
+        yield f"data.attributes: no row has the tags {', '.join(hints)}"
+
+
+def _tied(words: Words, understood: str | None, declared: str | None) -> Iterator[str]:
+    """A warning about words that blanks separate, but that always stand beside the same other word."""
+    if understood != " " or declared is not None:
+        return
+    before: dict[str, str | None] = {}
+    after: dict[str, str | None] = {}
+    for cell in words:
+        for word, left, right in zip(cell, (None, *cell[:-1]), (*cell[1:], None), strict=True):
+            for side, neighbour in ((before, left), (after, right)):
+                if side.setdefault(word, neighbour) != neighbour:
+                    side[word] = None
+    pairs = [f"{left} {word}" for word, left in before.items() if left]
+    pairs += [f"{word} {right}" for word, right in after.items() if right]
+    if pairs:
+        shown = ", ".join(map(repr, list(dict.fromkeys(pairs))[:SHOWN]))
+        text = f"tags are separated by blanks, yet some stand beside the same other tag in all rows: {shown}; "
+        yield text + 'if each of these is one tag, write data.tag_separator: "|"'
