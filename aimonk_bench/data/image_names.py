@@ -321,12 +321,12 @@ def files_below(folder: Path) -> Iterator[str]:
 
 def _told(reason: str, rows: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
     """(line, message) of names that share a reason: one of each if they are few, else one of all."""
-    texts = [(line, f"image {name if name.isprintable() else repr(name)}".rstrip()) for line, name in rows]
+    texts = [(line, name if name.isprintable() else repr(name)) for line, name in rows]
     if len(rows) <= EXAMPLES:
-        return [(line, f"{text}: {reason}") for line, text in texts]
-    line, text = texts[0]
-    examples = ", ".join(f"line {line} ({text.removeprefix('image ')})" for line, text in texts[1:EXAMPLES])
-    return [(line, f"{text}: {reason}; so it is in {len(rows)} rows, such as {examples}")]
+        return [(line, f"image {name}: {reason}" if name else reason) for line, name in texts]
+    line, name = texts[0]
+    examples = ", ".join(f"line {line} ({name})" for line, name in texts[1:EXAMPLES])
+    return [(line, f"{f'image {name}: ' if name else ''}{reason}; so it is in {len(rows)} rows, such as {examples}")]
 
 
 def _folded(text: str) -> str:
