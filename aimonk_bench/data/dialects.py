@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aimonk_bench.data.tokens import is_image_file, is_value
+from aimonk_bench.config.fields import number_of
+from aimonk_bench.data.tokens import is_image_file, is_missing, is_value, spelling_of
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -146,15 +147,23 @@ def has_header(rows: Sequence[Sequence[str]], separator: str) -> bool:
     images = [name for name, cells in pairs if _most(map(is_image_file, cells))]
     if images:
         return not any(map(is_image_file, images))
-    values = [is_value(name) for name, cells in pairs if _most(map(is_value, cells))]
-    if any(values):
+    values = [(name, cells) for name, cells in pairs if _most(map(is_value, cells))]
+    alike = [_is_like(name, cells) for name, cells in values if not is_missing(name)]
+    if any(alike):
         return first[0].lower() in ID_NAMES
-    return bool(values) or separator != WHITE_SPACE
+    return bool(alike) or (not values and separator != WHITE_SPACE)
 
 
 def _most(answers: Iterable[bool]) -> bool:
     counts = Counter(answers)
     return counts[True] > counts[False]
+
+
+def _is_like(name: str, cells: Sequence[str]) -> bool:
+    """Whether a text is one of the values of a column: a number among numbers, or a word that is there."""
+    if number_of(name) is not None:
+        return _most(number_of(cell) is not None for cell in cells if not is_missing(cell))
+    return name in cells
 
 
 def _lines_above(lines: Sequence[str]) -> tuple[int, str | None, list[str]]:
@@ -181,7 +190,7 @@ def _separator(lines: Sequence[str], suffix: str) -> str:
     if best > 0.5 or (best and not _equal_share(sample, WHITE_SPACE) > best):
         first = sample[0]
         separator = min((c for c in CHARACTERS if shares[c] == best), key=lambda c: first.find(c) % (len(first) + 1))
-        return WHITE_SPACE if separator == "\t" and _values_stand_in_cells(sample) else separator
+        return _inner_separator(sample) or separator if separator == "\t" else separator
     if _equal_share(sample, WHITE_SPACE) or suffix not in (".csv", ".tsv"):
         return WHITE_SPACE
     return "," if suffix == ".csv" else "\t"
@@ -194,10 +203,15 @@ def _equal_share(lines: Sequence[str], separator: str) -> float:
     return count / len(lines) if width > 1 else 0.0
 
 
-def _values_stand_in_cells(lines: Sequence[str]) -> bool:
-    """Whether tabs separate less than white space does: ``a.jpg<TAB>1 0 1``."""
-    cells = [cell.split() for row in split(lines, "\t") for cell in row[1:]]
-    return any(len(words) > 1 for words in cells) and all(all(map(is_value, words)) for words in cells)
+def _inner_separator(lines: Sequence[str]) -> str | None:
+    """What separates the labels where a tab separates only the name: ``a.jpg<TAB>1 0 1``, ``a.jpg<TAB>1,0,1``."""
+    rows = [*split(lines, "\t")]
+    for character in (WHITE_SPACE, ","):
+        cells = [next(split([row[-1]], character), []) for row in rows]
+        labels = all(spelling_of(label) or number_of(label) == -1 for words in cells for label in words)
+        if labels and usual_width(cells) > 1 and max(map(len, rows)) == 2:
+            return character
+    return None
 
 
 def _names_hold_labels(rows: Sequence[Sequence[str]]) -> bool:

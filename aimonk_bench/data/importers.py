@@ -28,6 +28,7 @@ from aimonk_bench.data.tokens import is_image_file, is_value, spelling_of
 from aimonk_bench.data.values import listed
 from aimonk_bench.registry import hint
 
+TABLE_SUFFIXES = (".csv", ".tsv", *frames.SUFFIXES)
 TAG_COLUMNS = ("tags", "tag", "labels", "label", "target", "targets", "classes", "categories", "finding labels")
 ODD_ATTRIBUTES = re.compile(  # names of columns that are rarely attributes of an image
     r"(folds?|split|subset|partition|is_?(valid|train|test|val)|index|idx|id|width|height|size|channels|.*_(id|index|width|height))",
@@ -74,7 +75,8 @@ class Sheet:
         groups: [R] values of the group column; None without such a column.
         others: [R] each of the columns that the source is asked for.
         problems: (line, message); a row with a problem is not in ``names``.
-        notes: what was understood, and what was left out.
+        understood: one line on how the file was read, with its first row.
+        notes: what was left out.
         warnings: what is probably not meant.
     """
 
@@ -85,6 +87,7 @@ class Sheet:
     groups: pd.Categorical | None = None
     others: dict[str, pd.Categorical] = field(default_factory=dict)
     problems: list[tuple[int, str]] = field(default_factory=list)
+    understood: str = ""
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -158,7 +161,8 @@ def _wide(
     _fill(sheet, source, table, columns)
     id_column = str(columns["data.id"])
     unused = [name for name in table.names if name not in {*taken, *column_of.values()} or name in ignore]
-    sheet.notes += [_understood(table, sheet, repr(id_column), columns.get("data.group"), unused), *table.notes]
+    sheet.understood = _understood(table, sheet, repr(id_column), columns.get("data.group"), unused)
+    sheet.notes += table.notes
     sheet.warnings += _doubts(table, None if attributes else [*column_of], id_column)
     return sheet
 
@@ -178,10 +182,22 @@ def _understood(table: Table, sheet: Sheet, images: str, group: str | None, unus
         parts.append(f"groups in column {group!r}")
     if unused:
         parts.append(f"ignored columns {listed(unused)}")
+    return "; ".join([*parts, *_first_row(sheet)])
+
+
+def _first_row(sheet: Sheet) -> Iterator[str]:
+    """The first row as it was read."""
     if len(sheet.names):
-        row = [f"{name}={column[0]!r}" for name, column in zip(sheet.attributes, sheet.columns, strict=True)]
-        parts.append(f"first row {sheet.names[0]}: {listed(row)}")
-    return "read as " + "; ".join(parts)
+        row = [f"{name}={_shown(column)}" for name, column in zip(sheet.attributes, sheet.columns, strict=True)]
+        yield f"first row: {sheet.names[0]} {listed(row)}"
+
+
+def _shown(column: pd.Categorical) -> str:
+    """The first cell of a column of tokens or labels."""
+    if column.codes[0] < 0:
+        return "NA"
+    cell = column.categories[column.codes[0]]
+    return str(int(cell)) if isinstance(cell, bool) else repr(cell)
 
 
 def _doubts(table: Table, attributes: Sequence[str] | None, id_column: str) -> Iterator[str]:
@@ -251,7 +267,8 @@ def label_list(
         read.separator, f"tags separated by {NAMES.get(str(read.separator), repr(read.separator))}"
     )
     unused = [name for name in table.names if name not in (*columns.values(), *source.columns)]
-    sheet.notes = [_understood(table, sheet, f"{id_column!r}, tags in {tags_column!r} ({separated})", group, unused)]
+    images = f"{id_column!r}, tags in {tags_column!r} ({separated})"
+    sheet.understood = _understood(table, sheet, images, group, unused)
     sheet.notes += [*table.notes, *read.notes]
     return sheet
 
@@ -309,7 +326,7 @@ def jsonl(
     ]
     sheet.groups = _categorical(record.get(group_key) for record in records)
     sheet.others = {key: _categorical(record.get(key) for record in records) for key in source.columns}
-    sheet.notes.append(f"read as one JSON object per line; attributes {listed([*sheet.attributes])}")
+    sheet.understood = "; ".join(["one JSON object per line", *_first_row(sheet)])
     return sheet
 
 
@@ -338,9 +355,9 @@ def guess(source: Source, data: DataConfig) -> tuple[str, str]:
         labels = [name for name in table.names if all(map(spelling_of, table.column(name).categories))]
         if data.tags or column == "tags" or (not labels and not any(map(is_value, cells))):
             return "label_list", f"column {column!r} holds tags"
-    if table.dialect.separator in (WHITE_SPACE, "\t") and not table.dialect.header and suffix not in (".csv", ".tsv"):
+    if table.dialect.separator in (WHITE_SPACE, "\t") and not table.dialect.header and suffix not in TABLE_SUFFIXES:
         return "labels_txt", "the first line is separated by white space"
-    return "wide_csv", f"a table: {table.dialect}"
+    return "wide_csv", f"extension {suffix}" if suffix in TABLE_SUFFIXES else "a table with a column for each attribute"
 
 
 IMPORTERS: dict[str, Importer] = {

@@ -9,6 +9,8 @@ from typing import Any
 
 from aimonk_bench.registry import hint
 
+EXAMPLE = '{"image": "a.jpg", "labels": {"smile": 1}}'
+
 
 def records(text: str, text_keys: Sequence[str]) -> Iterator[tuple[int, dict[str, Any], list[str]]]:
     """(line, object, problems) of every line that is not blank; the object is empty if there are problems.
@@ -19,7 +21,7 @@ def records(text: str, text_keys: Sequence[str]) -> Iterator[tuple[int, dict[str
         text_keys: keys beside ``image`` and ``labels`` whose values are text or numbers.
     """
     if (whole := _document(text)) is not None:
-        yield 1, {}, [f"found {whole}, expected one object per line"]
+        yield 1, {}, [f"found {whole}, expected one object per line, such as `{EXAMPLE}`"]
         return
     for line, content in enumerate(text.split("\n"), 1):
         if not content.strip():

@@ -53,10 +53,12 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     sheet.problems += [(max(line, 1), f"found an attribute {problem}") for line, problem in unusable if problem]
     located = image_names.resolve(sheet.names.tolist(), sheet.lines.tolist(), data.images, data.suffix)
     sheet.problems += located.problems
-    first_rows = merging.images_of(located.paths)
+    first_rows = merging.first_rows(located.paths)
     if not len(sheet.names) and not sheet.problems:
         sheet.problems.append((1, "found no image, expected at least one"))
-    images = np.array([row for row in np.unique(first_rows) if located.paths[row] is not None], np.intp)
+    images = np.array(
+        [row for row, path in enumerate(located.paths) if path is not None and first_rows[row] == row], int
+    )
     label_columns = dict(zip(sheet.attributes, sheet.columns, strict=False))
     groups = _texts(sheet.groups, missing, len(sheet.names))
     others = {name: _texts(column, missing, len(sheet.names)) for name, column in sheet.others.items()}
@@ -88,7 +90,13 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
         groups=tuple(groups) if grouped else None,
         lines=sheet.lines[images],
         columns={name: tuple(texts[images]) for name, texts in others.items()},
-        notes=(note, *sheet.notes, *located.notes, *merged, *_group_notes(groups, grouped=grouped)),
+        notes=(
+            f"{note}; {sheet.understood}",
+            *sheet.notes,
+            *located.notes,
+            *merged,
+            *_group_notes(groups, grouped=grouped),
+        ),
     )
 
 

@@ -35,14 +35,11 @@ class Rows:
     legible: NDArray[np.bool_]
 
 
-def images_of(paths: Sequence[str | None]) -> NDArray[np.intp]:
-    """The number of the first row of each row's image [R].
-
-    Args:
-        paths: [R] of the image files; None for a name that can be no image's, which is an image of its own.
-    """
+def first_rows(paths: Sequence[str | None]) -> NDArray[np.intp]:
+    """The first row of each row's image [R]; a row without a path is an image of its own."""
     first: dict[str, int] = {}
-    return np.array([row if path is None else first.setdefault(path, row) for row, path in enumerate(paths)], np.intp)
+    rows = (row if path is None else first.setdefault(path, row) for row, path in enumerate(paths))
+    return np.fromiter(rows, np.intp, len(paths))
 
 
 def merge(rows: Rows, first_rows: NDArray[np.intp], policy: Policy) -> tuple[Labels, list[tuple[int, str]], list[str]]:

@@ -115,9 +115,10 @@ def _assemble(records: Iterator[tuple[int, list[str]]], dialect: Dialect, findin
             header[0] = header[0].lstrip("# ")  # a header may be written as a comment
             if dialect.separator == WHITE_SPACE and len(header) == width - 1:
                 header.insert(0, "")  # the column of names has none, as in CelebA
-            while len(header) > 1 and not header[-1]:
-                header.pop()
-            width = len(header)
+            width = max((place for place, name in enumerate(header, 1) if name), default=1)
+            if surplus := len(header) - width:
+                findings.notes.append(f"{surplus} nameless column{'' if surplus == 1 else 's'} at the end left out")
+            del header[width:]
         else:
             records = itertools.chain([first], records)
     columns, lines = _columns(records, width, dialect, findings)

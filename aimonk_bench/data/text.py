@@ -35,7 +35,7 @@ def read_text(path: Path, encoding: str | None = None) -> tuple[str, str]:
     if marked and encoding and not marked.startswith(codecs.lookup(encoding).name.removesuffix("-sig")):
         raise UserError(
             f"{path}:1:1: found a byte order mark of {marked}, but data.encoding is {encoding}; "
-            f"write `data: {{encoding: {marked}}}`, or leave it out"
+            f"write under data: `encoding: {marked}`, or leave the key out"
         )
     data, name = data.removeprefix(mark), marked or encoding or "utf-8"
     try:
@@ -59,10 +59,10 @@ def _undecodable(path: Path, data: bytes, encoding: str, byte: int) -> str:
     if likely is None:
         return f"{message}; this is no text file"
     if likely.startswith("utf-16"):
-        return f"{message}; the file is probably {likely}: write `data: {{encoding: {likely}}}`"
+        return f"{message}; the file is probably {likely}: write under data: `encoding: {likely}`"
     line = data[start:].split(b"\n", 1)[0][:60].decode(likely, "replace").strip()
     return (
-        f"{message}; the file is probably {likely}: write `data: {{encoding: {likely}}}`. "
+        f"{message}; the file is probably {likely}: write under data: `encoding: {likely}`. "
         f"The line then reads {line!r}; if its letters are wrong, try gb18030, shift_jis, cp1251 or another"
     )
 

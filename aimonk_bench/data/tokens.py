@@ -34,6 +34,11 @@ def is_value(token: str) -> bool:
     return number_of(token) is not None or token.casefold() in STATE_OF_SPELLING
 
 
+def is_missing(token: str) -> bool:
+    """Whether a token commonly spells a missing label, as ``NA`` and an empty cell do."""
+    return STATE_OF_SPELLING.get(token.casefold()) == "missing"
+
+
 def is_image_file(token: str) -> bool:
     """Whether a token ends like the name of an image file."""
     return IMAGE_SUFFIX.search(token) is not None
