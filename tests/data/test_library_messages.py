@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -130,6 +131,8 @@ def test_python_warnings_belong_to_the_image_that_a_thread_decodes(caplog: pytes
             thread.start()
             thread.join()
             warnings.warn("ours", stacklevel=1)
+            with contextlib.suppress(ZeroDivisionError):
+                messages.of("b.tif", lambda: warnings.warn("huge", stacklevel=1) or 1 / 0)
     assert caplog.messages == ["a.tif: UserWarning: odd"]
     assert shown == ["ours"]
 
