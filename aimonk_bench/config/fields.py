@@ -184,6 +184,13 @@ class Values(Section):
         return tokens
 
 
+class Certainty(Section):
+    """The column of a long table that says how sure a label is, and at which of its tokens the label is missing."""
+
+    column: str
+    missing: Annotated[DistinctTexts, Field(min_length=1)]
+
+
 class DataConfig(Section):
     """The label file, the image folder and how to read them.
 
@@ -213,6 +220,10 @@ class DataConfig(Section):
     tags: str | None = None
     tag_separator: Annotated[str, Field(min_length=1)] | None = None
     other_tags: Literal["error", "ignore"] = "error"
+    value: str | None = None
+    certainty: Certainty | None = None
+    image_names: PathField | None = None
+    tag_names: PathField | None = None
     ignore: Annotated[DistinctTexts, Field(min_length=1)] | None = None
     duplicates: Literal["error", "any_positive", "agree_or_missing"] = "error"
     absent: Literal["negative", "missing"] | None = None

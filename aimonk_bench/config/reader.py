@@ -113,7 +113,8 @@ def absent(tree: Node) -> list[Fault]:
 
 def _paths(tree: Node) -> Iterator[tuple[str, str, Node, str]]:
     """The section, key, node and absolute form of every path written in a tree."""
-    for section, key in (("data", "labels"), ("data", "images"), ("data", "truth"), ("backbone", "weights")):
+    data_keys = ("labels", "images", "truth", "image_names", "tag_names")
+    for section, key in (*(("data", key) for key in data_keys), ("backbone", "weights")):
         node = tree.find((section, key))
         if node and isinstance(node.value, str) and (section == "data" or is_weight_file(node.value)):
             # not Path.resolve(), which would replace a link by what it points to

@@ -1,4 +1,4 @@
-"""JSON lines: one object for each image, checked key by key."""
+"""JSON lines: one object for each image, checked key by key; or the rows of a table, where no object holds another."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from aimonk_bench.registry import hint
 
+SUFFIXES = (".jsonl", ".ndjson")
 EXAMPLE = '{"image": "a.jpg", "labels": {"smile": 1}}'
 
 
@@ -32,6 +33,43 @@ def records(text: str, text_keys: Sequence[str]) -> Iterator[tuple[int, dict[str
         except ValueError as error:
             record, problems = {}, [f"not a JSON object: {error}"]
         yield line, {} if problems else record, problems
+
+
+def is_table(text: str) -> bool:
+    """Whether the first line is a row of a table: an object without the key ``labels`` for an object of labels."""
+    first = next((line for line in text.split("\n") if line.strip()), "")
+    try:
+        record = _json_object(first)
+    except ValueError:
+        return False
+    return "image" not in record and not isinstance(record.get("labels"), dict)
+
+
+def rows(text: str) -> tuple[list[tuple[int, list[str]]], list[tuple[int, str]]]:
+    """(line, cells) of the header and of every line that is not blank, and (line, problem).
+
+    The header has every key, in the order of the file; a key that a line lacks, and null, is an empty cell. true and
+    false are 1 and 0, lists and objects are cells of JSON.
+    """
+    objects, problems = [], []
+    for line, content in enumerate(text.split("\n"), 1):
+        if content.strip():
+            try:
+                objects.append((line, _json_object(content)))
+            except ValueError as error:
+                problems.append((line, f"not a JSON object: {error}"))
+    header = [*dict.fromkeys(key for _, record in objects for key in record)]
+    first = objects[0][0] if objects else 1
+    return [
+        (first, header),
+        *((line, [_cell(record.get(key)) for key in header]) for line, record in objects),
+    ], problems
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def _document(text: str) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aimonk_bench.data import dialects, frames
+from aimonk_bench.data import dialects, frames, json_lines
 from aimonk_bench.data.dialects import WHITE_SPACE, Dialect
 from aimonk_bench.data.text import read_text
 from aimonk_bench.data.tokens import is_image_file, is_value
@@ -52,7 +52,7 @@ class Table:
 def read_table(
     path: Path, *, separator: str | None = None, header: bool | None = None, encoding: str | None = None
 ) -> Table:
-    """Read a file of comma-, semicolon-, tab- or white-space-separated text, an Excel sheet or a Parquet file.
+    """Read comma-, semicolon-, tab- or white-space-separated text, JSON lines, an Excel sheet or a Parquet file.
 
     Args:
         separator: one character; " " is any white space; None is the one that gives rows of equal width.
@@ -66,6 +66,10 @@ def read_table(
         records, dialect = frames.read_records(path, header=header)
         return _assemble(records, dialect, _Findings())
     text, encoding = read_text(path, encoding)
+    if path.suffix.lower() in json_lines.SUFFIXES:
+        rows, problems = json_lines.rows(text)
+        dialect = Dialect(encoding, "", header=True, width=len(rows[0][1]))
+        return _assemble(iter(rows), dialect, _Findings(problems=problems))
     dialect = dialects.recognise(text, encoding, separator=separator, header=header, suffix=path.suffix.lower())
     findings = _Findings(notes=[*dialect.notes])
     return _assemble(_records(text, dialect, findings), dialect, findings)
@@ -135,6 +139,13 @@ def _assemble(records: Iterator[tuple[int, list[str]]], dialect: Dialect, findin
     return Table(kept_names, kept_columns, lines, header_line, dialect, tuple(findings.notes), tuple(findings.problems))
 
 
+class _Numbers(dict[str, int]):
+    """Numbers texts in the order in which they are first looked up."""
+
+    def __missing__(self, text: str) -> int:
+        return self.setdefault(text, len(self))
+
+
 def _columns(
     records: Iterator[tuple[int, list[str]]], width: int, dialect: Dialect, findings: _Findings
 ) -> tuple[list[pd.Categorical], NDArray[np.int64]]:
@@ -142,7 +153,7 @@ def _columns(
 
     Empty cells beyond the last column are dropped. A record of another width goes to the problems, one for each width.
     """
-    numbers: list[dict[str, int]] = [{} for _ in range(width)]  # text of a cell -> its number, in each column
+    numbers = [_Numbers() for _ in range(width)]  # of the texts of each column
     codes: list[list[NDArray[np.int32]]] = [[] for _ in range(width)]
     lines: list[int] = []
     unequal: dict[int, list[int]] = {}
@@ -162,8 +173,7 @@ def _columns(
     rows = fitting()
     while chunk := list(itertools.islice(rows, CHUNK)):
         for cells, number_of_text, parts in zip(zip(*chunk, strict=True), numbers, codes, strict=True):
-            coded = (number_of_text.setdefault(cell, len(number_of_text)) for cell in cells)
-            parts.append(np.fromiter(coded, np.int32, len(cells)))
+            parts.append(np.fromiter(map(number_of_text.__getitem__, cells), np.int32, len(cells)))
     if comments:
         findings.notes.append(f"{_count(comments, 'comment line')} left out ({_places(comments)})")
     for found, places in unequal.items():
@@ -187,8 +197,8 @@ def _width_problem(found: int, expected: int, dialect: Dialect) -> str:
 
 def _stripped(texts: Sequence[str], codes: NDArray[np.int32]) -> pd.Categorical:
     """A column of stripped text; ``codes`` number the texts as they were written."""
-    numbers: dict[str, int] = {}
-    new = np.array([numbers.setdefault(text.strip(), len(numbers)) for text in texts], np.int32)
+    numbers = _Numbers()
+    new = np.array([numbers[text.strip()] for text in texts], np.int32)
     return pd.Categorical.from_codes(new[codes] if len(texts) else codes, categories=pd.Index([*numbers], dtype=object))
 
 

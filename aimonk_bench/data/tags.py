@@ -21,7 +21,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import unicodedata
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,13 +30,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aimonk_bench.registry import nearest
+from aimonk_bench.data.tag_choice import choose, count_rows, is_unread_missing, unread_missing
 
 LIST = "list"  # `Tags.separator` of list literals
 SEPARATORS = ("|", ";", ",", "\t", "\n")
 UNUSUAL_SEPARATORS = "/+&:#~"  # they often stand inside a tag, so they separate only where the config says so
-MISSING_SPELLINGS = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "nat", "none", "null", "unknown", "?", "-"})
-MOST_TAGS = 10_000  # more are free text; labels are dense arrays
 SHOWN = 10
 
 Words = list[list[str]]  # of each distinct cell of a column
@@ -100,8 +97,7 @@ class _Column:
 
     def count(self, cells: Sequence[int]) -> str:
         """How many rows have these distinct cells, in words."""
-        count = int(self.counts[cells].sum())
-        return f"{count} row{'' if count == 1 else 's'}"
+        return count_rows(int(self.counts[cells].sum()))
 
     def where(self, cells: Sequence[int]) -> str:
         """The same, and the text of the first one: ``in 3 rows, such as 'cat|dog'``."""
@@ -148,33 +144,27 @@ def split_tags(
         cells_of = _cells_of(words)
         if separator is None:
             _check_separator(column, cells_of, understood, declared)
-        if attributes is None and len(cells_of) > MOST_TAGS:
-            text = f"found {len(cells_of)} tags, expected at most {MOST_TAGS}: name those that you need in "
-            raise _Unclear((0, f"{text}data.attributes, and write data.other_tags: ignore"))
     except _Unclear as unclear:
         rows, count = len(column.codes), len(declared)
         absent, unread = np.zeros((rows, count), bool), np.zeros(rows, bool)
         return Tags(declared, np.full(count, -1), absent, unread, separator, problems=(unclear.problem,))
     is_missing = np.array([bool(cell) and tokens.issuperset(cell) for cell in words], bool)
     tags = {tag: where for tag, where in cells_of.items() if tag not in tokens}
-    names = tuple(sorted(tags)) if attributes is None else declared
-    present = np.zeros((len(words), len(names)), bool)
-    for number, name in enumerate(names):
+    choice = choose({tag: int(column.counts[where].sum()) for tag, where in tags.items()}, attributes, other_tags)
+    present = np.zeros((len(words), len(choice.names)), bool)
+    for number, name in enumerate(choice.names):
         present[tags.get(name, []), number] = True
-    others = {tag: where for tag, where in tags.items() if tag not in {*names}}
     problems = [*_doubtful(column, words, tokens, declared)]
-    if others and other_tags == "error":
-        text = f"found tags that data.attributes does not name: {_listed(column, others, declared)}; name them there, "
-        problems.append(column.problem(next(iter(others.values())), f"{text}or write data.other_tags: ignore"))
-    ignored = others and other_tags == "ignore"
+    if choice.problem is not None:
+        problems.append(column.problem(tags[choice.others[0]] if choice.others else [0], choice.problem))
     return Tags(
-        names,
-        np.array([column.rows[tags[name][0]] if name in tags else -1 for name in names], np.intp),
+        choice.names,
+        np.array([column.rows[tags[name][0]] if name in tags else -1 for name in choice.names], np.intp),
         present[column.codes],
         is_missing[column.codes],
         understood,
-        (f"data.other_tags: ignored {_listed(column, others)}",) if ignored else (),
-        (*_alike(column, tags, declared), *_absent(declared, tags), *_tied(words, understood, separator)),
+        choice.notes,
+        (*choice.warnings, *_tied(words, understood, separator)),
         tuple(problems),
     )
 
@@ -288,46 +278,14 @@ def _doubtful(column: _Column, words: Words, tokens: set[str], declared: Sequenc
     for cell, tags in enumerate(words):
         for token in tokens.intersection(tags) if not tokens.issuperset(tags) else ():
             beside.setdefault(token, []).append(cell)
-        if len(tags) == 1 and tags[0].casefold() in MISSING_SPELLINGS and tags[0] not in {*tokens, *declared}:
+        if len(tags) == 1 and is_unread_missing(tags[0], tokens, declared):
             alone.setdefault(tags[0], []).append(cell)
     for token, cells in beside.items():
         text = f"found the missing token {token!r} beside tags, {column.where(cells)}, expected it alone; "
         yield column.problem(cells, f"{text}if it is a tag, take it out of data.values.missing")
-    if alone:
-        listed = ", ".join(f"{token!r} ({column.count(cells)})" for token, cells in alone.items())
-        values = json.dumps(["", *sorted(tokens), *alone], ensure_ascii=False)
-        text = f"found {listed} where tags are expected; if that means that nothing is known of the image, write "
-        text += f"data.values: {{missing: {values}}}; if it is a tag, name it in data.attributes"
-        yield column.problem(next(iter(alone.values())), text)
-
-
-def _listed(column: _Column, tags: CellsOf, declared: Sequence[str] = ()) -> str:
-    """The most frequent tags with their numbers of rows, and the declared names that they resemble."""
-    frequent = sorted(tags, key=lambda tag: -int(column.counts[tags[tag]].sum()))
-    hints = {tag: nearest(tag, declared) for tag in frequent[:SHOWN]}
-    shown = [
-        f"{tag!r} ({column.count(tags[tag])}{f', did you mean {hint}?' if hint else ''})" for tag, hint in hints.items()
-    ]
-    return ", ".join(shown) + (f" and {len(tags) - SHOWN} more" if len(tags) > SHOWN else "")
-
-
-def _alike(column: _Column, tags: CellsOf, declared: Sequence[str]) -> Iterator[str]:
-    """Warnings about tags that are probably two spellings of one."""
-    spellings: dict[str, list[str]] = {}
-    for tag in dict.fromkeys([*declared, *tags]):
-        plain = unicodedata.normalize("NFKC", tag).casefold()
-        spellings.setdefault(re.sub(r"[\s_-]", "", plain) or tag, []).append(tag)
-    for alike in spellings.values():
-        if len(alike) > 1:
-            counts = [f"{tag!r} ({column.count(tags.get(tag, []))})" for tag in alike]
-            yield f"tags {', '.join(counts)} differ only in case, blanks, _ or -; they are read as different tags"
-
-
-def _absent(declared: Sequence[str], tags: CellsOf) -> Iterator[str]:
-    """A warning about names of ``data.attributes`` that are no tag of the column."""
-    if absent := [name for name in declared if name not in tags]:
-        hints = [f"{name!r}{f' (did you mean {hint}?)' if (hint := nearest(name, tags)) else ''}" for name in absent]
-        yield f"data.attributes: no row has the tags {', '.join(hints)}"
+    counts = {tag: int(column.counts[cells].sum()) for tag, cells in alone.items()}
+    if (unread := unread_missing(counts, tokens, declared)) is not None:
+        yield column.problem(min(alone.values()), unread)
 
 
 def _tied(words: Words, understood: str | None, declared: str | None) -> Iterator[str]:

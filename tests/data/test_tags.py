@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aimonk_bench.data.tags import LIST, MOST_TAGS, Tags, split_tags
+from aimonk_bench.data.tag_choice import MOST_TAGS
+from aimonk_bench.data.tags import LIST, Tags, split_tags
 
 
 def rows(tags: Tags) -> list[set[str] | None]:
@@ -126,7 +127,7 @@ def test_declared_attributes_settle_a_doubt(cells: list[str], attributes: list[s
             ["x|bird", "dgo|x", "bird"],
             {"attributes": ["x", "dog"]},
             0,
-            ["'bird' (2 rows)", "'dgo' (1 row, did you mean dog?)", "data.other_tags: ignore"],
+            ["'bird' (2 rows)", "'dgo' (1 row) (did you mean dog?)", "data.other_tags: ignore"],
         ),
         ([*map(str, range(MOST_TAGS + 1))], {}, 0, [str(MOST_TAGS + 1), "data.attributes", "data.other_tags: ignore"]),
     ],

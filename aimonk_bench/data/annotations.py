@@ -1,0 +1,357 @@
+"""Label formats with one record for each image and label: long tables, and COCO."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aimonk_bench.config.fields import Certainty, value_of
+from aimonk_bench.data.sheets import Sheet, Source, column_problems, first_row, tag_column, understood
+from aimonk_bench.data.tables import Table, read_table
+from aimonk_bench.data.tag_choice import choose, is_unread_missing, unread_missing
+from aimonk_bench.data.tokens import spelling_of
+from aimonk_bench.data.values import listed
+from aimonk_bench.errors import UserError
+
+Absent = Literal["negative", "missing"]
+OtherTags = Literal["error", "ignore"]
+NOT_KNOWN = -1  # code of a cell without a category, in pandas
+COCO_SECTIONS = ("images", "annotations", "categories")
+
+
+@dataclass(frozen=True, eq=False)
+class _Records:
+    """L labels of N images, one record for each image and tag.
+
+    Attributes:
+        images: [L] number of the image.
+        tags: [L]; a record without a category only lists its image.
+        states: [L]; a category is a token or the label itself, True; without a category the label is missing.
+        lines: [L].
+        names: [N] images.
+        image_lines: [N] line on which each image stands first.
+        unknown: bool [N], images of which only the records are known, whatever `data.absent` says.
+    """
+
+    images: NDArray[np.intp]
+    tags: pd.Categorical
+    states: pd.Categorical
+    lines: NDArray[np.int64]
+    names: NDArray[np.object_]
+    image_lines: NDArray[np.int64]
+    unknown: NDArray[np.bool_]
+
+
+def long_csv(
+    source: Source,
+    attributes: list[str] | None,
+    *,
+    absent: Absent,
+    separator: str | None = None,
+    header: bool | None = None,
+    encoding: str | None = None,
+    id: str | None = None,
+    image_names: Path | None = None,
+    tags: str | None = None,
+    tag_names: Path | None = None,
+    other_tags: OtherTags = "error",
+    value: str | None = None,
+    certainty: Certainty | None = None,
+    group: str | None = None,
+    ignore: list[str] | None = None,
+) -> Sheet:
+    """One row per image and label: a column of images, one of labels, and perhaps one of values (Open Images, CUB)."""
+    table = source.table(separator, header, encoding)
+    sheet = Sheet(problems=[*table.problems], notes=[*table.notes])
+    others = [("split.column", name) for name in source.columns] + [("data.ignore", name) for name in ignore or ()]
+    roles = {"data.id": id if id is not None else table.names[0], "data.group": group, "data.value": value}
+    roles["data.certainty.column"] = certainty.column if certainty is not None else None
+    roles["data.tags"] = (
+        tags if tags is not None else tag_column(table, [*roles.values(), *(name for _, name in others)])
+    )
+    unsound = [*column_problems(table, [*roles.items(), *others])]
+    if roles["data.tags"] is None:
+        unsound.append(f"found the columns {listed(table.names)}, expected to know which holds the labels (data.tags)")
+    unused = [name for name in table.names if name not in {*roles.values(), *(name for _, name in others)}]
+    if value is None and not unsound:
+        unsound += _unread_values(table, unused)
+    if unsound:
+        sheet.problems += [(table.header_line, text) for text in unsound]
+        return sheet
+    id_column, tags_column = str(roles["data.id"]), str(roles["data.tags"])
+    images = _renamed(table, id_column, image_names, "image", sheet)
+    labels = _renamed(table, tags_column, tag_names, "label", sheet)
+    tokens = source.missing - {*(attributes or ())}
+    if (text := unread_missing(_counts(labels), tokens, attributes or ())) is not None:
+        unread = [tag for tag in labels.categories if is_unread_missing(tag, tokens, attributes or ())]
+        sheet.problems.append((int(table.lines[np.flatnonzero(labels.isin(unread))[0]]), text))
+    codes = np.asarray(images.codes, np.intp)
+    first = np.unique(codes, return_index=True)[1]
+    unknown = np.zeros(len(images.categories), bool)
+    unknown[codes[labels.isin([*(tokens - {""})])]] = True
+    if value is None:
+        states = pd.Categorical.from_codes(np.zeros(len(codes), np.int8), categories=pd.Index([True], dtype=object))
+    else:
+        states = table.column(value)
+    if certainty is not None:
+        unsure = {value_of(token) for token in certainty.missing}
+        column = table.column(certainty.column)
+        hidden = np.array([value_of(token) in unsure for token in column.categories], bool)[column.codes]
+        states = pd.Categorical.from_codes(np.where(hidden, NOT_KNOWN, states.codes), categories=states.categories)
+    records = _Records(
+        codes,
+        labels.remove_categories([tag for tag in labels.categories if tag in tokens or tag == ""]),
+        states,
+        table.lines,
+        np.array([*images.categories], object),
+        table.lines[first],
+        unknown,
+    )
+    per_image = {name: table.column(name) for name in (group, *source.columns) if name is not None}
+    for name, column in per_image.items():
+        sheet.problems += _unequal(name, column, first, records)
+    per_image = {name: column[first] for name, column in per_image.items()}
+    _write(sheet, records, per_image, attributes, absent=absent, other_tags=other_tags)
+    sheet.groups = sheet.others.pop(group) if group is not None else None
+    if not sheet.problems:
+        values = f"values in {value!r}" if value is not None else "all of them positive"
+        where = f"{id_column!r}, labels in {tags_column!r}, {values}"
+        sheet.understood = understood(table, sheet, where, group, [*unused, *(ignore or ())])
+    return sheet
+
+
+def _counts(column: pd.Categorical) -> dict[str, int]:
+    """Rows of each category, in the order of the file."""
+    codes = np.asarray(column.codes)
+    counts = np.bincount(codes[codes >= 0], minlength=len(column.categories))
+    return dict(zip(column.categories, counts.tolist(), strict=True))
+
+
+def _unread_values(table: Table, unused: Sequence[str]) -> Iterator[str]:
+    """The problem that a table has columns of labels, and none of them is read."""
+    for name in unused:
+        states = {spelling_of(token) for token in table.column(name).categories}
+        if "negative" in states and None not in states:
+            quoted = json.dumps(name, ensure_ascii=False)
+            yield (
+                f"column {name!r} says which labels are negative, but no key reads it; write under data: "
+                f"`value: {quoted}`, or, if it means something else, `ignore: [{quoted}]`"
+            )
+
+
+def _renamed(table: Table, column: str, names: Path | None, kind: str, sheet: Sheet) -> pd.Categorical:
+    """A column of ids, as names where a file of names is given; equal names are one category."""
+    ids = table.column(column)
+    if names is None:
+        return ids
+    name_of = _names(names)
+    lacking = [text for text in ids.categories if text and text not in name_of]
+    if lacking:
+        line = int(table.lines[np.flatnonzero(ids == lacking[0])[0]])
+        sheet.problems.append((line, f"{names} has no name for the {kind} {listed([*map(repr, lacking)])}"))
+    texts = [name_of.get(text, text) for text in ids.categories]
+    codes, distinct = pd.factorize(np.array(texts, object))
+    return pd.Categorical.from_codes(codes[ids.codes], categories=pd.Index(distinct, dtype=object))
+
+
+def _names(path: Path) -> dict[str, str]:
+    """Id -> name: the first two columns of a table.
+
+    A header is a row like any other: its id occurs nowhere.
+
+    Raises:
+        UserError: the file cannot be read, has one column only, or an id with two names.
+    """
+    table = read_table(path, header=False)
+    problems = [f"{path}:{line}: {text}" for line, text in table.problems]
+    if len(table.names) < 2:
+        raise UserError([*problems, f"{path}:{table.header_line}: found one column, expected an id and its name"])
+    names: dict[str, str] = {}
+    for line, key, name in zip(table.lines, table.columns[0], table.columns[1], strict=True):
+        if names.setdefault(key, name) != name:
+            problems.append(f"{path}:{line}: id {key!r} has the name {name!r} here and {names[key]!r} before")
+    if problems:
+        raise UserError(problems)
+    return names
+
+
+def _unequal(
+    name: str, column: pd.Categorical, first: NDArray[np.intp], records: _Records
+) -> Iterator[tuple[int, str]]:
+    """The problem that rows of one image differ in a column that has one value for each image."""
+    unequal = np.flatnonzero(column.codes != column.codes[first][records.images])
+    if len(unequal):
+        row = int(unequal[0])
+        other = first[records.images[row]]
+        yield (
+            int(records.lines[row]),
+            f"image {records.names[records.images[row]]} contradicts line {records.lines[other]}: {name} is "
+            f"{column[row]!r}, there {column[other]!r} ({len(unequal)} rows differ); an image has one {name}",
+        )
+
+
+def _write(
+    sheet: Sheet,
+    records: _Records,
+    per_image: Mapping[str, pd.Categorical],
+    attributes: list[str] | None,
+    *,
+    absent: Absent,
+    other_tags: OtherTags,
+) -> None:
+    """Write the records into a sheet, a row for each image.
+
+    A label that an image has twice with different values opens a further row of the image, in which all else is
+    missing: `data.duplicates` decides about rows of one image.
+
+    Args:
+        per_image: name -> [N], further columns.
+    """
+    choice = choose(_counts(records.tags), attributes, other_tags)
+    if choice.problem is not None:
+        first = np.flatnonzero(records.tags.isin(choice.others[:1]))
+        sheet.problems.append((int(records.lines[first[0]]) if len(first) else 1, choice.problem))
+    sheet.notes += choice.notes
+    sheet.warnings += choice.warnings
+    number_of = {name: number for number, name in enumerate(choice.names)}
+    numbers = np.array([*(number_of.get(tag, -1) for tag in records.tags.categories), -1])[records.tags.codes]
+    categories = [False, *dict.fromkeys(map(_canonical, records.states.categories))]
+    codes = np.array([*(categories.index(_canonical(token)) for token in records.states.categories), NOT_KNOWN])
+    labels = pd.DataFrame({"image": records.images, "number": numbers, "code": codes[records.states.codes]})
+    labels["line"] = records.lines
+    labels = labels[numbers >= 0]
+    sheet.attributes = dict.fromkeys(choice.names, 0)
+    sheet.attributes |= {choice.names[n]: int(line) for n, line in labels.groupby("number")["line"].first().items()}
+    labels = labels.drop_duplicates(["image", "number", "code"])
+    repeat = labels.groupby(["image", "number"]).cumcount()
+    further = pd.MultiIndex.from_arrays([labels["image"], repeat])[repeat > 0]
+    further_rows, further_images = pd.factorize(further)
+    rows = labels["image"].to_numpy().copy()
+    rows[repeat > 0] = len(records.names) + further_rows
+    images = np.array([*range(len(records.names)), *(image for image, _ in further_images)], np.intp)
+    dtype = np.int8 if len(categories) < 127 else np.int32
+    cells = np.full((len(images), len(choice.names)), NOT_KNOWN, dtype)
+    if absent == "negative":
+        cells[np.flatnonzero(~records.unknown)] = 0  # the category False
+    cells[rows, labels["number"]] = labels["code"]
+    index = pd.Index(categories, dtype=object)
+    sheet.columns = [
+        pd.Categorical.from_codes(column, categories=index).remove_unused_categories() for column in cells.T
+    ]
+    sheet.names = records.names[images]
+    lines = np.zeros(len(images), np.int64)
+    lines[: len(records.names)] = records.image_lines
+    lines[rows[repeat > 0]] = labels["line"][repeat > 0]
+    sheet.lines = lines
+    sheet.others = {name: column[images] for name, column in per_image.items()}
+
+
+def _canonical(token: str | bool) -> str | bool:
+    """The token, so that equal numbers are one: ``1.0`` as ``1``."""
+    number = value_of(token) if isinstance(token, str) else token
+    return str(int(number)) if isinstance(number, float) and number.is_integer() else token
+
+
+def coco(
+    source: Source,
+    attributes: list[str] | None,
+    *,
+    absent: Absent,
+    encoding: str | None = None,
+    other_tags: OtherTags = "error",
+    group: str | None = None,
+) -> Sheet:
+    """An instances file of COCO: a category is positive where an image has an annotation of it."""
+    sheet = Sheet()
+    document = _document(source.text(encoding), sheet)
+    names = _keyed(document, "images", "file_name", sheet)
+    tags = _keyed(document, "categories", "name", sheet)
+    image_numbers = {key: number for number, key in enumerate(names)}
+    annotations = _items(document, "annotations", ("image_id", "category_id"), sheet)
+    for key, section, ids in (("image_id", "images", names), ("category_id", "categories", tags)):
+        strangers = [place for place, item in annotations.items() if item[key] not in ids]
+        if strangers:
+            item = annotations[strangers[0]]
+            text = f"annotations[{strangers[0]}] has the {key} {item[key]!r}, which is no id of {section}"
+            sheet.problems.append((1, f"{text} ({len(strangers)} of {len(annotations)} annotations)"))
+    if sheet.problems:
+        return sheet
+    records = _Records(
+        np.array([image_numbers[item["image_id"]] for item in annotations.values()], np.intp),
+        _column([tags[item["category_id"]] for item in annotations.values()], [*tags.values()]),
+        pd.Categorical.from_codes(np.zeros(len(annotations), np.int8), categories=pd.Index([True], dtype=object)),
+        np.ones(len(annotations), np.int64),
+        np.array([*names.values()], object),
+        np.ones(len(names), np.int64),
+        np.zeros(len(names), bool),
+    )
+    keys = [key for key in (group, *source.columns) if key is not None]
+    images = _items(document, "images", keys, sheet).values()
+    per_image = {key: _column([str(item[key]) for item in images]) for key in keys}
+    if not sheet.problems:
+        _write(sheet, records, per_image, attributes, absent=absent, other_tags=other_tags)
+        sheet.groups = sheet.others.pop(group) if group is not None else None
+    parts = [f"{len(names)} images and {len(annotations)} annotations", f"attributes {listed([*sheet.attributes])}"]
+    sheet.understood = "; ".join([*parts, *first_row(sheet)])
+    return sheet
+
+
+def _column(texts: Sequence[str], categories: Sequence[str] | None = None) -> pd.Categorical:
+    """Texts as a column; its categories are by default in the order of the texts."""
+    index = pd.Index([*dict.fromkeys(categories or texts)], dtype=object)
+    return pd.Categorical.from_codes(index.get_indexer(pd.Index(texts, dtype=object)), categories=index)
+
+
+def _document(text: str, sheet: Sheet) -> dict[str, Any]:
+    """A COCO file, without the outlines and boxes of its objects; empty where it cannot be read."""
+
+    def slim(item: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in item.items() if key in COCO_SECTIONS or not isinstance(value, list | dict)}
+
+    try:
+        document = json.loads(text, object_hook=slim)
+    except json.JSONDecodeError as error:
+        sheet.problems.append((error.lineno, f"found no JSON: {error.msg} at column {error.colno}"))
+        return {}
+    except RecursionError:
+        sheet.problems.append((1, "found JSON that is nested too deeply"))
+        return {}
+    if not isinstance(document, dict) or not all(isinstance(document.get(section), list) for section in COCO_SECTIONS):
+        found = listed([*document]) if isinstance(document, dict) else f"a {type(document).__name__}"
+        sheet.problems.append(
+            (1, f"found {found or 'no key'}, expected the lists {', '.join(COCO_SECTIONS)} of a COCO file")
+        )
+        return {}
+    return document
+
+
+def _items(document: Mapping[str, Any], section: str, keys: Sequence[str], sheet: Sheet) -> dict[int, dict[str, Any]]:
+    """Place -> item of a section of a COCO file; those without one of the keys are a problem."""
+    items = dict(enumerate(document.get(section, ())))
+    for key in keys:
+        lacking = [place for place, item in items.items() if not isinstance(item, dict) or item.get(key) is None]
+        if lacking:
+            text = f"{section}[{lacking[0]}] has no {key!r}"
+            sheet.problems.append((1, f"{text} ({len(lacking)} of {len(items)} {section})"))
+            items = {place: item for place, item in items.items() if place not in {*lacking}}
+    return items
+
+
+def _keyed(document: Mapping[str, Any], section: str, key: str, sheet: Sheet) -> dict[Any, str]:
+    """Id -> text under ``key`` of the items of a section of a COCO file; ids and names of categories are unique."""
+    texts: dict[Any, str] = {}
+    for place, item in _items(document, section, ("id", key), sheet).items():
+        text = str(item[key])
+        if item["id"] in texts or (section == "categories" and text in texts.values()):
+            sheet.problems.append(
+                (1, f"{section}[{place}] has an id or a name that another one has: {item['id']!r}, {text!r}")
+            )
+        texts.setdefault(item["id"], text)
+    return texts

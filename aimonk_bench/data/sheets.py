@@ -1,0 +1,134 @@
+"""What an importer takes, the source of a label file, and what it gives, a sheet of columns; and what tables share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aimonk_bench.data.tables import Table, read_table
+from aimonk_bench.data.text import read_text
+from aimonk_bench.data.values import listed
+from aimonk_bench.registry import hint
+
+TAG_COLUMNS = ("tags", "tag", "labels", "label", "target", "targets", "classes", "categories", "finding labels")
+
+
+@dataclass
+class Source:
+    """A label file, read once for the choice of the importer and for the importer.
+
+    Attributes:
+        missing: tokens that `data.values` declares as missing.
+        columns: names of columns that are read for other purposes than labels, such as the parts of an official split.
+    """
+
+    path: Path
+    missing: frozenset[str] = frozenset({"NA", ""})
+    columns: tuple[str, ...] = ()
+    _tables: dict[tuple[Any, ...], Table] = field(default_factory=dict)
+
+    def table(self, separator: str | None = None, header: bool | None = None, encoding: str | None = None) -> Table:
+        """The file as a table; see `read_table`."""
+        key = separator, header, encoding
+        if key not in self._tables:
+            self._tables[key] = read_table(self.path, separator=separator, header=header, encoding=encoding)
+        return self._tables[key]
+
+    def text(self, encoding: str | None = None) -> str:
+        """The file as text; see `read_text`."""
+        return read_text(self.path, encoding)[0]
+
+
+@dataclass
+class Sheet:
+    """R rows of a label file as an importer understood them.
+
+    Attributes:
+        attributes: A names -> the line that has it, 0 if it comes from the config.
+        names: [R] images as the file writes them.
+        columns: [A] of [R]. A category is a token, which `data.values` explains, or the label itself: True or False. No
+            category: missing.
+        lines: [R] from 1.
+        groups: [R] values of the group column; None without such a column.
+        others: [R] each of the columns that the source is asked for.
+        problems: (line, message); a row with a problem is not in ``names``.
+        understood: one line on how the file was read, with its first row.
+        notes: what was left out.
+        warnings: what is probably not meant.
+    """
+
+    attributes: dict[str, int] = field(default_factory=dict)
+    names: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, object))
+    columns: list[pd.Categorical] = field(default_factory=list)
+    lines: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    groups: pd.Categorical | None = None
+    others: dict[str, pd.Categorical] = field(default_factory=dict)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+    understood: str = ""
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def fill(sheet: Sheet, source: Source, table: Table, columns: Mapping[str, str | None]) -> None:
+    """What every table has beside its labels: names of images, lines, groups and other columns."""
+    sheet.names, sheet.lines = np.asarray(table.column(str(columns["data.id"])), object), table.lines
+    group = columns.get("data.group")
+    sheet.groups = None if group is None else table.column(group)
+    sheet.others = {name: table.column(name) for name in source.columns}
+
+
+def understood(table: Table, sheet: Sheet, images: str, group: str | None, unused: Sequence[str]) -> str:
+    """One line about how a file was read, with its first row."""
+    parts = [str(table.dialect), f"images in column {images}", f"attributes {listed([*sheet.attributes])}"]
+    if group is not None:
+        parts.append(f"groups in column {group!r}")
+    if unused:
+        parts.append(f"ignored columns {listed(unused)}")
+    return "; ".join([*parts, *first_row(sheet)])
+
+
+def first_row(sheet: Sheet) -> Iterator[str]:
+    """The first row as it was read."""
+    if len(sheet.names):
+        row = [f"{name}={_shown(column)}" for name, column in zip(sheet.attributes, sheet.columns, strict=True)]
+        yield f"first row: {sheet.names[0]} {listed(row)}"
+
+
+def _shown(column: pd.Categorical) -> str:
+    """The first cell of a column of tokens or labels."""
+    if column.codes[0] < 0:
+        return "NA"
+    cell = column.categories[column.codes[0]]
+    return str(int(cell)) if isinstance(cell, bool) else repr(cell)
+
+
+def tag_column(table: Table, others: Sequence[str | None] = ()) -> str | None:
+    """The one column beside these others, or the one with a usual name; None if there are several or none."""
+    free = [name for name in table.names if name not in (others or table.names[:1])]
+    usual = [name for name in free if name.strip().lower() in TAG_COLUMNS]
+    return free[0] if len(free) == 1 else usual[0] if len(usual) == 1 else None
+
+
+def column_problems(table: Table, named: Sequence[tuple[str, str | None]]) -> Iterator[str]:
+    """What is wrong with the names of the columns, and with these names (key, column) that the config has for them.
+
+    A column has one role: it is not named by two keys.
+    """
+    for column, count in Counter(table.names).items():
+        if count > 1:
+            yield f"column {column!r} stands {count} times in the header"
+    key_of: dict[str, str] = {}
+    for key, name in named:
+        if name is None:
+            continue
+        if name not in table.names:
+            yield f"no column {name!r} ({key}){hint(name, table.names)}"
+        elif key_of.setdefault(name, key) != key:
+            yield f"column {name!r} is named by {key_of[name]} and by {key}, expected one of them"

@@ -1,0 +1,182 @@
+"""Long tables and COCO files: one record for each image and label."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from label_files import problems, read, states
+
+from aimonk_bench.config.fields import Values
+
+LONG = "image,label\na.jpg,dog\na.jpg,cat\nb.jpg,\nc.jpg,dog\n"
+LONG_NA = LONG.replace("b.jpg,", "b.jpg,NA")
+VALUED = "image,label,value\na.jpg,cat,1\na.jpg,dog,0\nb.jpg,cat,NA\nc.jpg,dog,1.0\n"
+CERTAIN = "image,label,value,sure\na.jpg,cat,1,4\na.jpg,dog,0,1\nb.jpg,cat,0,3\n"
+TWICE = "image,label,value\na.jpg,cat,1\nb.jpg,dog,1\na.jpg,cat,0\na.jpg,cat,1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "ids", "attributes", "expected"),
+    [
+        (LONG, {"absent": "negative"}, "abc", ["cat", "dog"], [[1, 1], [0, 0], [0, 1]]),
+        (LONG, {"absent": "missing"}, "abc", ["cat", "dog"], [[1, 1], [None, None], [None, 1]]),
+        (LONG_NA, {"absent": "negative"}, "abc", ["cat", "dog"], [[1, 1], [None, None], [0, 1]]),
+        (LONG.replace(",", ";"), {"absent": "negative"}, "abc", ["cat", "dog"], [[1, 1], [0, 0], [0, 1]]),
+        (
+            LONG,
+            {"absent": "negative", "attributes": ["dog"], "other_tags": "ignore"},
+            "abc",
+            ["dog"],
+            [[1], [0], [1]],
+        ),
+        (VALUED, {"absent": "missing", "value": "value"}, "abc", ["cat", "dog"], [[1, 0], [None, None], [None, 1]]),
+        (VALUED, {"absent": "negative", "value": "value"}, "abc", ["cat", "dog"], [[1, 0], [None, 0], [0, 1]]),
+        (VALUED, {"absent": "negative", "ignore": ["value"]}, "abc", ["cat", "dog"], [[1, 1], [1, 0], [0, 1]]),
+        (
+            CERTAIN,
+            {"absent": "negative", "value": "value", "certainty": {"column": "sure", "missing": ["1"]}},
+            "ab",
+            ["cat", "dog"],
+            [[1, None], [0, 0]],
+        ),
+        (
+            "label,source,file\ndog,x,a.jpg\ncat,x,b.jpg\n",
+            {"absent": "negative", "id": "file", "tags": "label"},
+            "ab",
+            ["cat", "dog"],
+            [[0, 1], [1, 0]],
+        ),
+        (
+            TWICE,
+            {"absent": "missing", "value": "value", "duplicates": "any_positive"},
+            "ab",
+            ["cat", "dog"],
+            [[1, None], [None, 1]],
+        ),
+        (
+            TWICE,
+            {"absent": "negative", "value": "value", "duplicates": "agree_or_missing"},
+            "ab",
+            ["cat", "dog"],
+            [[None, 0], [0, 1]],
+        ),
+    ],
+)  # fmt: skip
+def test_long_tables(
+    tmp_path: Path, content: str, options: dict[str, Any], ids: str, attributes: list[str], expected: list[list[int]]
+) -> None:
+    loaded = read(tmp_path, content, "l.csv", importer="long_csv", **options)
+    assert loaded.ids == tuple(f"{name}.jpg" for name in ids)
+    assert list(loaded.labels.attributes) == attributes
+    assert states(loaded.labels) == expected
+
+
+def test_rows_of_one_image_need_not_stand_together(tmp_path: Path) -> None:
+    content = "image,label,patient\nb.jpg,x,1\na.jpg,y,2\nb.jpg,y,1\n"
+    loaded = read(tmp_path, content, "l.csv", importer="long_csv", absent="negative", group="patient")
+    assert loaded.ids == ("b.jpg", "a.jpg")
+    assert loaded.lines.tolist() == [2, 3]
+    assert loaded.groups == ("1", "2")
+    assert states(loaded.labels) == [[1, 1], [0, 1]]
+
+
+def test_ids_become_names_by_other_files(tmp_path: Path) -> None:
+    (tmp_path / "images.txt").write_text("1 one/a.jpg\n2 two/b.jpg\n3 two/c.jpg\n")
+    (tmp_path / "names.csv").write_text('LabelName,DisplayName\n/m/1,Tree\n/m/2,"Cat, wild"\n/m/3,Sky\n')
+    options = {"image_names": tmp_path / "images.txt", "tag_names": tmp_path / "names.csv", "absent": "missing"}
+    loaded = read(tmp_path, "image,label\n2,/m/2\n1,/m/1\n", "l.csv", importer="long_csv", **options)
+    assert loaded.ids == ("two/b.jpg", "one/a.jpg")
+    assert loaded.labels.attributes == ("Cat, wild", "Tree")
+    assert states(loaded.labels) == [[1, None], [None, 1]]
+    messages = problems(tmp_path, "image,label\n1,/m/1\n7,/m/9\n", "l.csv", importer="long_csv", **options)
+    assert len(messages) == 2
+    assert all(message.startswith("l.csv:3: ") for message in messages)
+    assert "images.txt" in messages[0]
+    assert "'7'" in messages[0]
+    assert "'/m/9'" in messages[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "line", "tokens"),
+    [
+        (VALUED, {}, 1, ["'value'", 'value: "value"', 'ignore: ["value"]']),
+        ("image,a,b\nx.jpg,u,v\n", {}, 1, ["image, a, b", "data.tags"]),
+        (LONG, {"tags": "labels"}, 1, ["'labels'", "data.tags", "did you mean label?"]),
+        (LONG, {"tags": "label", "value": "label"}, 1, ["'label'", "data.value", "data.tags"]),
+        (LONG, {"certainty": {"column": "sure", "missing": ["1"]}}, 1, ["'sure'", "data.certainty.column"]),
+        (LONG + "d.jpg,nan\n", {}, 6, ["'nan' (1 row)", 'data.values: {missing: ["", "NA", "nan"]}']),
+        (LONG, {"attributes": ["cat", "dgo"]}, 2, ["'dog' (2 rows)", "did you mean dgo?", "data.other_tags: ignore"]),
+        (VALUED, {"value": "value", "values": Values(missing=[])}, 4, ["'NA'", "cat"]),
+        (TWICE, {"value": "value"}, 4, ["a.jpg", "line 2", "cat is negative, there positive", "duplicates"]),
+        ("image,label,g\na.jpg,x,1\na.jpg,y,2\n", {"group": "g"}, 3, ["a.jpg", "'2'"]),
+    ],
+)  # fmt: skip
+def test_problems_of_long_tables(
+    tmp_path: Path, content: str, options: dict[str, Any], line: int, tokens: list[str]
+) -> None:
+    messages = problems(tmp_path, content, "l.csv", importer="long_csv", **{"absent": "missing", **options})
+    assert messages[0].startswith(f"l.csv:{line}: ")
+    assert [token for token in tokens if token not in messages[0]] == [], messages
+
+
+def coco(**changes: Any) -> str:
+    document = {
+        "info": {"year": 2017},
+        "images": [
+            {"id": 5, "file_name": "a.jpg", "height": 2, "scene": "s"},
+            {"id": 3, "file_name": "b.jpg", "scene": "t"},
+            {"id": 9, "file_name": "c.jpg", "scene": "s"},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 3, "category_id": 18, "bbox": [0, 0, 1, 1], "iscrowd": 0},
+            {"id": 2, "image_id": 3, "category_id": 18, "segmentation": {"counts": "x"}},
+            {"id": 3, "image_id": 5, "category_id": 17},
+        ],
+        "categories": [{"id": 18, "name": "dog"}, {"id": 17, "name": "cat"}, {"id": 90, "name": "toothbrush"}],
+    }
+    return json.dumps(document | changes)
+
+
+@pytest.mark.parametrize(
+    ("options", "attributes", "expected"),
+    [
+        ({"absent": "negative"}, ["cat", "dog", "toothbrush"], [[1, 0, 0], [0, 1, 0], [0, 0, 0]]),
+        ({"absent": "missing"}, ["cat", "dog", "toothbrush"], [[1, None, None], [None, 1, None], [None, None, None]]),
+        ({"absent": "negative", "attributes": ["dog"], "other_tags": "ignore"}, ["dog"], [[0], [1], [0]]),
+    ],
+)
+@pytest.mark.parametrize("importer", ["auto", "coco"])
+def test_coco(tmp_path: Path, importer: str, options: dict[str, Any], attributes: list[str], expected: Any) -> None:
+    loaded = read(tmp_path, coco(), "instances.json", importer=importer, **options)
+    assert loaded.ids == ("a.jpg", "b.jpg", "c.jpg")
+    assert list(loaded.labels.attributes) == attributes
+    assert states(loaded.labels) == expected
+
+
+def test_a_key_of_the_images_of_coco_is_the_group(tmp_path: Path) -> None:
+    loaded = read(tmp_path, coco(), "instances.json", absent="negative", group="scene")
+    assert loaded.groups == ("s", "t", "s")
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "line", "tokens"),
+    [
+        ('{"images": [],\n"annotations": [}', {}, 2, ["no JSON", "column 17"]),
+        ("[1]", {}, 1, ["list", "images, annotations, categories"]),
+        (coco(categories=None), {}, 1, ["images, annotations, categories"]),
+        (coco(images=[{"id": 5}, {"id": 3, "file_name": "b.jpg"}]), {}, 1, ["images[0]", "'file_name'", "1 of 2"]),
+        (coco(images=[{"id": 3, "file_name": "b.jpg"}]), {}, 1, ["annotations[2]", "image_id 5", "1 of 3"]),
+        (coco(categories=[{"id": 17, "name": "cat"}]), {}, 1, ["annotations[0]", "category_id 18", "2 of 3"]),
+        (coco(categories=[{"id": 17, "name": "cat"}, {"id": 18, "name": "cat"}]), {}, 1, ["categories[1]", "'cat'"]),
+        (coco(annotations=[{"image_id": 3}]), {}, 1, ["annotations[0]", "'category_id'"]),
+        (coco(), {"attributes": ["dog"]}, 1, ["'cat'", "data.other_tags: ignore"]),
+        (coco(), {"group": "patient"}, 1, ["images[0]", "'patient'", "3 of 3"]),
+    ],
+)
+def test_problems_of_coco(tmp_path: Path, content: str, options: dict[str, Any], line: int, tokens: list[str]) -> None:
+    messages = problems(tmp_path, content, "i.json", importer="coco", absent="negative", **options)
+    assert messages[0].startswith(f"i.json:{line}: ")
+    assert [token for token in tokens if token not in messages[0]] == [], messages
