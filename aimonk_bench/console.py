@@ -1,11 +1,15 @@
-"""What goes to stderr: the messages of every room, by logging, and the progress of long work."""
+"""The standard streams: data on stdout; messages of every room, by logging, and the progress of long work on stderr."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+import os
 import sys
 import time
-from typing import Self
+from collections.abc import Iterator
+from typing import Any, Self, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -16,6 +20,65 @@ logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 10.0
 PACE_SECONDS = 1800.0  # over which a rate is measured: an epoch of fine-tuning can take minutes
 UNITS = {"encode": "images", "train": "epochs"}
+
+
+class _Stream:
+    """A standard stream whose reader may leave, as `| head` does: what comes after that is dropped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text; its length."""
+        with self._reader_may_leave():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand over what is buffered."""
+        with self._reader_may_leave():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _reader_may_leave(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())  # what is buffered would raise again when the process ends
+            os.close(nowhere)
+
+
+@contextlib.contextmanager
+def standard_streams() -> Iterator[None]:
+    """Let nothing that a command prints fail: not for a reader that has left, nor for a sign that cannot be encoded.
+
+    Such a sign is written as an escape: ``\\xf6`` on an ASCII terminal. A stream that is closed takes nothing.
+    """
+    streams = sys.stdout, sys.stderr
+    with contextlib.ExitStack() as stack:
+        for name, stream in zip(("stdout", "stderr"), streams, strict=True):
+            opened = stack.enter_context(open(os.devnull, "w")) if stream is None else stream
+            if isinstance(opened, io.TextIOWrapper):
+                stack.callback(opened.reconfigure, encoding=opened.encoding, errors=opened.errors)
+                opened.reconfigure(errors="backslashreplace")
+            setattr(sys, name, cast(TextIO, _Stream(opened)))
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            sys.stdout, sys.stderr = streams
+
+
+def write_data(text: str) -> None:
+    """Write data for another program to stdout: UTF-8, whatever the terminal's encoding."""
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):  # a stream in memory has no encoding
+        reconfigure(encoding="utf-8", errors="backslashreplace")
+    sys.stdout.write(text)
 
 
 def set_up_logging(*, quiet: bool) -> None:

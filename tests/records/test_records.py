@@ -72,7 +72,7 @@ def test_a_broken_json_file_is_named(tmp_path: Path, content: bytes) -> None:
 
 def status(run_id: str = "a-1", state: str = "done") -> Status:
     reason = None if state == "done" else "it broke"
-    return Status(run_id, state, {"train": 1.5}, reason, ("a",), fake_suite.columns(), (1, 0))  # type: ignore[arg-type]  # state is a str
+    return Status(run_id, state, {"train": 1.5}, reason, ("a",), fake_suite.columns(), fake_suite.SIMPLE)  # type: ignore[arg-type]  # state is a str
 
 
 def test_claim_of_a_folder(tmp_path: Path) -> None:
@@ -88,6 +88,7 @@ def test_claim_of_a_folder(tmp_path: Path) -> None:
     assert run.claim(folder, "out", "name: another\n") is False, "the folder is called by the id"
     run.end(folder, status(state="failed"))
     assert run.claim(folder, "a-1", "x: 1\n") is False, "a failed run may be tried again"
+    fake_suite.write_run(folder, "a", fake_suite.predictions())
     run.end(folder, status())
     assert run.claim(folder, "a-1", "name: another\n") is True
     with pytest.raises(UserError, match=r"holds the run a-1, this one is b-2.*--out"):
