@@ -349,6 +349,8 @@ def read_history(folder: Path) -> pd.DataFrame:
     path = folder / HISTORY
     try:
         fields = pd.read_csv(path, dtype=str, keep_default_na=False)  # before version 3, pandas would round floats
+        if fields.empty or not {*WHOLE, "training_loss"} <= set(fields):
+            raise ValueError(f"expected rows with {', '.join(WHOLE)} and training_loss")
         return fields.replace("", "nan").astype({name: "int64" if name in WHOLE else "float64" for name in fields})
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a history: {error}") from error
