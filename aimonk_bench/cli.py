@@ -296,7 +296,10 @@ def main(argv: Sequence[str], began: float | None = None) -> int:
 def _main(argv: Sequence[str], began: float | None) -> int:
     """Run one command; what it raises becomes a message and an exit code."""
     try:
-        app(args=list(argv), prog_name="aimonk-bench", obj=Clock(began))
+        try:
+            app(args=list(argv), prog_name="aimonk-bench", obj=Clock(began))
+        finally:
+            sys.stdout.flush()
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else DONE
         if code == INTERRUPTED:

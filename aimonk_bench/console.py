@@ -23,38 +23,45 @@ UNITS = {"encode": "images", "train": "epochs"}
 
 
 class _Stream:
-    """A standard stream whose reader may leave, as `| head` does: what comes after that is dropped."""
+    """A standard stream that may end before the command does: what comes after that is dropped.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    Args:
+        stream: whose reader may leave, as `| head` does.
+        optional: it may end for another reason too, such as a full disk; otherwise that is raised, once.
+    """
+
+    def __init__(self, stream: TextIO, *, optional: bool) -> None:
+        self._stream, self._optional = stream, optional
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         """Write text; its length."""
-        with self._reader_may_leave():
+        with self._may_end():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Hand over what is buffered."""
-        with self._reader_may_leave():
+        with self._may_end():
             self._stream.flush()
 
     @contextlib.contextmanager
-    def _reader_may_leave(self) -> Iterator[None]:
+    def _may_end(self) -> Iterator[None]:
         try:
             yield
-        except BrokenPipeError:
+        except OSError as error:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())  # what is buffered would raise again when the process ends
             os.close(nowhere)
+            if not (self._optional or isinstance(error, BrokenPipeError)):
+                raise
 
 
 @contextlib.contextmanager
 def standard_streams() -> Iterator[None]:
-    """Let nothing that a command prints fail: not for a reader that has left, nor for a sign that cannot be encoded.
+    """Let no reader that has left end a command, nor a sign that cannot be encoded, nor a message that has no room.
 
     Such a sign is written as an escape: ``\\xf6`` on an ASCII terminal. A stream that is closed takes nothing.
     """
@@ -65,7 +72,7 @@ def standard_streams() -> Iterator[None]:
             if isinstance(opened, io.TextIOWrapper):
                 stack.callback(opened.reconfigure, encoding=opened.encoding, errors=opened.errors)
                 opened.reconfigure(errors="backslashreplace")
-            setattr(sys, name, cast(TextIO, _Stream(opened)))
+            setattr(sys, name, cast(TextIO, _Stream(opened, optional=name == "stderr")))
         try:
             yield
         finally:

@@ -80,6 +80,17 @@ def test_a_run_whose_messages_nobody_reads_is_done(workplace: Path, monkeypatch:
     assert json.loads((workplace / "unread" / "status.json").read_text())["state"] == "done"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device without room")
+@pytest.mark.parametrize("form", ["rich", "csv"])
+def test_results_that_have_no_room_are_a_failure_and_messages_are_not(finished: Path, form: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = command("table", finished, "--format", form, stdout=full)
+        assert done.returncode == 1
+        assert b"No space left on device (fix: " in done.stderr
+        assert b"Traceback" not in done.stderr
+        assert command("table", finished / "nothing", stderr=full).returncode == 2
+
+
 def test_streams_that_are_closed_take_nothing(finished: Path) -> None:
     words = [sys.executable, "-m", "aimonk_bench", "table", str(finished)]
     done = subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *words], check=False)

@@ -88,7 +88,7 @@ class Status:
         reason: why the run failed; None if it did not.
         name: the parts of the name that a reader sees: ``("focal", "repeat_factor")``.
         columns: the values of `COLUMNS` in ``summary.csv``; backbone and weights are those used, not those asked for.
-        complexity: of a run that is done.
+        complexity: of a run that is done; numbers without names where the run is older than `Complexity`.
         revision: the `REVISION` of the code that made the run; None before there was one.
 
     Raises:
@@ -101,7 +101,7 @@ class Status:
     reason: str | None
     name: tuple[str, ...]
     columns: Mapping[str, str]
-    complexity: Complexity | None = None
+    complexity: Complexity | tuple[int, ...] | None = None
     revision: int | None = None
 
     def __post_init__(self) -> None:
@@ -175,7 +175,7 @@ class RunRecord:
         Raises:
             UserError: one of them is missing or damaged.
         """
-        _ = self.predictions
+        _ = self.predictions, self._scoring
         read_history(self.folder)
 
     @cached_property
@@ -239,7 +239,7 @@ class RunRecord:
         path = self.folder / CONFIG
         try:
             content = yaml.safe_load(path.read_bytes())
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise UserError(f"{path}: cannot be read: {error}") from error
         config = checked(_Config, content, path)
         policy, problems = registry.check("threshold", policies.THRESHOLDS, config.threshold)

@@ -126,7 +126,7 @@ def _damaged(collection: Collection, stats: Statistics | None) -> dict[str, str]
     for record in collection.finished:
         run_id = record.status.id
         try:
-            _ = record.thresholds, record.scores
+            _ = record.thresholds, record.scores, record.before
             if stats is None or stats.key.get(run_id) != _key(collection, record):
                 _ = record.predictions
         except UserError as error:
@@ -136,8 +136,9 @@ def _damaged(collection: Collection, stats: Statistics | None) -> dict[str, str]
 
 def _complexity(record: RunRecord) -> tuple[int, ...]:
     """What `Status` says of a run that is done."""
-    assert record.status.complexity is not None
-    return dataclasses.astuple(record.status.complexity)
+    complexity = record.status.complexity
+    assert complexity is not None
+    return complexity if isinstance(complexity, tuple) else dataclasses.astuple(complexity)
 
 
 def _key(collection: Collection, record: RunRecord) -> str:

@@ -18,7 +18,7 @@ import filelock
 
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.data import transforms
-from aimonk_bench.errors import RunFailed, UserError, sentence, write_traceback
+from aimonk_bench.errors import RunFailed, UserError, fix, sentence, write_traceback
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import run, suite
 from aimonk_bench.records.files import atomic, write_bytes, write_json, write_text
@@ -145,8 +145,9 @@ def encode(dataset: Dataset, runs: Sequence[PlannedRun], clock: Clock, progress:
                     raise
                 except Exception as error:  # the failure of every run that needs it; it is not tried again
                     if not isinstance(error, (RunFailed, UserError)):
+                        other = "" if fix(error) else " (fix: another transform.size or backbone)"
                         error.add_note(
-                            f"while encoding with {planned.columns['backbone']} at transform.size {encoder.size}"
+                            f"while encoding with {planned.columns['backbone']} at transform.size {encoder.size}{other}"
                         )
                     outcomes[key] = error
         encodings[planned.id] = Encoding(outcomes[key], time.perf_counter() - begun if is_new else 0.0)
@@ -265,7 +266,7 @@ def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
         with clock("plots"):
             curve = figures.loss_curve(run.read_history(folder), planned.config.plot.title)
             write_bytes(folder / run.LOSS_CURVE, curve)
-    except OSError as error:
+    except (OSError, UserError) as error:
         logger.error("%s: not every file that was deleted could be written again: %s", folder, sentence(error))
 
 

@@ -103,7 +103,7 @@ DAMAGE = [b"", b"{", b"[]", b"{}", b"PK\x03\x04 cut off"]
 
 
 @pytest.mark.parametrize("content", [None, *DAMAGE], ids=repr)
-@pytest.mark.parametrize("name", [run.STATUS, run.PREDICTIONS, run.HISTORY, run.DATA, run.ENVIRONMENT])
+@pytest.mark.parametrize("name", [run.STATUS, run.PREDICTIONS, run.HISTORY, run.DATA, run.ENVIRONMENT, run.CONFIG])
 def test_a_finished_run_whose_file_is_lost_or_damaged_begins_again(
     tmp_path: Path, name: str, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:

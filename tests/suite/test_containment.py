@@ -46,8 +46,14 @@ def failure(suite: Path) -> str:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (RuntimeError("Kernel size can't be greater\nthan the input"), "transform.size 56"),
-        (AssertionError("Input height (56) doesn't match model (224)."), "transform.size 56"),
+        (
+            RuntimeError("Kernel size can't be greater\nthan the input"),
+            "transform.size 56 (fix: another transform.size",
+        ),
+        (
+            AssertionError("Input height (56) doesn't match model (224)."),
+            "transform.size 56 (fix: another transform.size",
+        ),
         (MemoryError(), "fix: a smaller train.batch_size"),
         (OSError(errno.ENOLCK, "No locks available"), "AIMONK_BENCH_CACHE"),
     ],

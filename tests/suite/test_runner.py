@@ -179,7 +179,8 @@ def test_an_unexpected_error_of_encoding_is_a_failed_run(workplace: Path, monkey
     out = workplace / "not-encoded"
     assert cli.main(["run", str(workplace / "small.yaml"), "--out", str(out)]) == 1
     reason = json.loads((out / "status.json").read_text())["reason"]
-    assert reason == "ZeroDivisionError: planted, while encoding with tf_efficientnet_lite0 at transform.size 32"
+    done = "while encoding with tf_efficientnet_lite0 at transform.size 32 (fix: another transform.size or backbone)"
+    assert reason == f"ZeroDivisionError: planted, {done}"
 
 
 def test_weights_that_cannot_be_had_fail_a_run_and_only_it(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
