@@ -137,7 +137,7 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     finished, compared = summary.collection.finished, summary.collection.comparable
     if others := sum(record.status.revision != REVISION for record in finished):
         apart = "; not compared with the others, and last" if len(compared) < len(finished) else ""
-        yield f"{count(others, 'run')} of another version of aimonk_bench, which gives other numbers{apart}"
+        yield f"{count(others, 'run')} of another version of aimonk_bench, whose numbers may differ{apart}"
     if stats and len(stats.candidates) < len(stats.key):
         yield "runs with other validation labels or seeds than the baseline are not selected from and come last"
     if NA_RANGE in marks:
