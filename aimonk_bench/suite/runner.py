@@ -233,13 +233,16 @@ class Driver:
 
     def _fail(self, planned: PlannedRun, folder: Path, seconds: Mapping[str, float], error: Exception) -> None:
         """Record why a run failed, and the traceback of what has no message for the user."""
+        is_new = error not in self.failures.values()  # runs that need the same features fail by the same exception
         self.failures[planned.id] = error
         if self._places is not None:  # who executes a run on its own gets the exception
             logger.error("%s failed: %s", planned.name, sentence(error).partition("\n")[0])
         try:
             run.begin(folder, planned.text)
             if not isinstance(error, (RunFailed, UserError)):
-                logger.error("%s", write_traceback(error, folder / run.TRACEBACK))
+                place = write_traceback(error, folder / run.TRACEBACK)
+                if is_new:
+                    logger.error("%s", place)
             run.end(folder, artefacts.status(planned, seconds, reason=sentence(error)))
         except OSError as unwritable:
             logger.error("%s: the failure cannot be recorded: %s", folder, sentence(unwritable))
