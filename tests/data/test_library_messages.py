@@ -51,6 +51,15 @@ def noisy_tiff() -> bytes:
     return file.getvalue()
 
 
+@pytest.fixture(autouse=True)
+def unprinted(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Our own messages go to `caplog` alone, whatever command an earlier test has run."""
+    package = logging.getLogger("aimonk_bench")
+    monkeypatch.setattr(package, "handlers", [])
+    monkeypatch.setattr(package, "propagate", True)
+    caplog.set_level(logging.INFO, "aimonk_bench")
+
+
 NOISY = {"a.jpg": noisy_jpeg, "b.png": noisy_png, "c.tif": noisy_tiff}
 
 
@@ -138,7 +147,6 @@ def test_python_warnings_belong_to_the_image_that_a_thread_decodes(caplog: pytes
 
 
 def test_notes_of_one_kind_are_counted(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     with LibraryMessages() as messages:
         for n in range(5):
             messages.add(f"{n}.tif", f"decoded at 1/{n + 2}")
