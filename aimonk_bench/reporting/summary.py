@@ -21,7 +21,6 @@ from aimonk_bench.evaluation.statistics import Chosen, Entry, Statistics
 from aimonk_bench.records import files, suite
 from aimonk_bench.records.run import RunRecord
 from aimonk_bench.records.suite import Collection
-from aimonk_bench.reporting.words import run_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,12 +87,11 @@ def summarize(collection: Collection) -> Summary:
     values = {run_id: _values(record.scores, covered) for run_id, record in finished.items()}
     validation = {run_id: float(numbers["f1_validation"][-1]) for run_id, numbers in values.items()}
 
-    key = {run_id: _key(collection, record) for run_id, record in compared.items()}
+    key = {run_id: _key(record) for run_id, record in compared.items()}
     baseline = collection.baseline if collection.baseline in key else None
     if stats is None or (list(stats.key.items()), stats.reference) != (list(key.items()), baseline):
         entries = {
             run_id: Entry(
-                name=run_name(collection.names[run_id]),
                 predictions=record.predictions,
                 thresholds=record.thresholds,
                 scores=record.scores,
@@ -103,7 +101,7 @@ def summarize(collection: Collection) -> Summary:
             )
             for run_id, record in compared.items()
         }
-        stats = statistics.statistics(entries, key, baseline, covered["f1_tuned"]) if entries else None
+        stats = statistics.statistics(entries, key, baseline, covered) if entries else None
 
     def order(run_id: str) -> tuple[bool, bool, float]:
         no_candidate = stats is not None and run_id not in stats.candidates
@@ -113,7 +111,7 @@ def summarize(collection: Collection) -> Summary:
         collection=collection,
         attributes=attributes.pop(),
         values={run_id: numbers | _comparison(run_id, values, stats) for run_id, numbers in values.items()},
-        nested=_nested(stats.chosen, values) if stats and len(stats.key) > 1 else None,
+        nested=_nested(stats.chosen) if stats and len(stats.key) > 1 else None,
         covered=covered,
         ranking=tuple(sorted(values, key=order)),
         statistics=stats,
@@ -127,7 +125,7 @@ def _damaged(collection: Collection, stats: Statistics | None) -> dict[str, str]
         run_id = record.status.id
         try:
             _ = record.thresholds, record.scores, record.before
-            if stats is None or stats.key.get(run_id) != _key(collection, record):
+            if stats is None or stats.key.get(run_id) != _key(record):
                 _ = record.predictions
         except UserError as error:
             reasons[run_id] = error.problems[0]
@@ -141,10 +139,9 @@ def _complexity(record: RunRecord) -> tuple[int, ...]:
     return complexity if isinstance(complexity, tuple) else dataclasses.astuple(complexity)
 
 
-def _key(collection: Collection, record: RunRecord) -> str:
+def _key(record: RunRecord) -> str:
     """SHA-256 (hex) of everything that the statistics read of a run."""
-    name = run_name(collection.names[record.status.id])
-    content = [name, record.digest, _complexity(record), record.data.get("signal")]
+    content = [record.digest, _complexity(record), record.data.get("signal")]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -173,14 +170,13 @@ def _comparison(run_id: str, values: Mapping[str, Mapping[str, Array]], stats: S
     return columns
 
 
-def _nested(chosen: Chosen, values: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
+def _nested(chosen: Chosen) -> dict[str, Array]:
     """The figures of the nested model selection, column -> [A + 1]."""
     _, low, high = chosen.macro["f1_tuned"]
     return {name: np.append(column, chosen.macro[name][0]) for name, column in chosen.value.items()} | {
         "f1_tuned_low": np.append(chosen.low["f1_tuned"], low),
         "f1_tuned_high": np.append(chosen.high["f1_tuned"], high),
         "few": np.append(chosen.few["f1_tuned"], False),
-        "floor_f1": values[chosen.runs[0]]["floor_f1"],  # selected from runs with the same test rows
     }
 
 
