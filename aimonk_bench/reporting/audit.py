@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aimonk_bench.data.near_duplicates import MOST_BITS
 from aimonk_bench.evaluation.audit import SUSPECTS, Audit, ratio
-from aimonk_bench.evaluation.duplicates import NEAR, copies, cut_chance
+from aimonk_bench.evaluation.duplicates import copies, cut_chance
 from aimonk_bench.evaluation.missing_dependence import FEWEST, LEVEL
 from aimonk_bench.reporting.captions import images
 from aimonk_bench.reporting.columns import GAP, NARROW_NAME
@@ -140,11 +141,11 @@ def _duplicates(audit: Audit) -> dict[str, Any]:
         "exact": [ids[rows].tolist() for rows in repeated],
         "n_exact_pairs": n_pairs(repeated),
         "exact_pairs_cut_by_a_naive_split": n_pairs(repeated) * chance,
-        "near_threshold": NEAR,
+        "near_threshold": MOST_BITS,
         "n_near_pairs": near.total,
         "near_pairs_cut_by_a_naive_split": near.total * chance,
         "near_pairs_cut_by_this_split": near.cut,
-        "near": _rows(a=ids[near.first], b=ids[near.second], cosine=near.cosine, cut=cut),
+        "near": _rows(a=ids[near.first], b=ids[near.second], distance=near.distance, cut=cut),
     }
 
 
@@ -280,13 +281,18 @@ def _duplicate_lines(data: Row, width: int) -> Iterator[Text]:
         more = f"; {len(exact) - SHOWN_PAIRS} more: --format json" if len(exact) > SHOWN_PAIRS else ""
         yield Text(f"  labels that differ between copies: {differing}{more}", style="dim")
     near, total = duplicates["near"], duplicates["n_near_pairs"]
-    pairs = [f"{pair['a']} ~ {pair['b']} {number(pair['cosine'])}{'*' if pair['cut'] else ''}" for pair in near]
-    yield _flow(f"near (cosine >= {NEAR:g}): ", pairs[:SHOWN_PAIRS] or ["none"], "; ", width)
+    pairs = [f"{pair['a']} ~ {pair['b']} {pair['distance']}{'*' if pair['cut'] else ''}" for pair in near]
+    yield _flow(
+        f"near (bits of the perceptual hash that differ, at most {MOST_BITS}): ",
+        pairs[:SHOWN_PAIRS] or ["none"],
+        "; ",
+        width,
+    )
     if total:
         cut, by_chance = duplicates["near_pairs_cut_by_this_split"], duplicates["near_pairs_cut_by_a_naive_split"]
         text = f"  this split separates {cut} of {count(total, 'pair')} (*), "
         text += f"one that ignores duplicates {by_chance:.1f} on average"
-        text += f"; the {len(pairs)} most similar: --format json" if total > SHOWN_PAIRS else ""
+        text += f"; {len(pairs)} of them: --format json" if total > SHOWN_PAIRS else ""
         yield Text(text, style="dim")
 
 

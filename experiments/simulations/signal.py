@@ -502,7 +502,7 @@ def sentence_of(run: Predictions, first: association.BeforeTraining) -> str:
 
 def verdicts(images: ImageFeatures, splits_seeds: Sequence[int], rng: np.random.Generator) -> Iterator[Row]:
     """The verdict for the labels of the data set, and for labels planted on its images, over split seeds; 5 seeds."""
-    from aimonk_bench.config.fields import KFold
+    from aimonk_bench.config.split_fields import KFold
     from aimonk_bench.data import splits
 
     dataset = images.dataset
