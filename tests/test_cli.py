@@ -122,7 +122,7 @@ def test_validate_says_what_would_run(workplace: Path, capsys: pytest.CaptureFix
     assert "2 runs, 8 heads" in printed
     assert run("validate", workplace / "valid.yaml", "--set", "tune={train.lr: [0.1, 0.01, 1]}") == 0
     assert "2 runs, 24 heads" in capsys.readouterr().out
-    (workplace / "empty").mkdir()
+    (workplace / "empty").mkdir(exist_ok=True)
     assert run("validate", workplace / "small.yaml", "--set", f"data.images={workplace / 'empty'}") == 2
     assert "labels.txt:1: none of the 80 images can be read" in capsys.readouterr().err
     assert run("validate", workplace / "small.yaml", "--set", f"data.images={workplace}") == 0

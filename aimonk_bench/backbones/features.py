@@ -80,12 +80,15 @@ class FeatureStore:
         root: default ``$AIMONK_BENCH_CACHE``, else ``~/.cache/aimonk_bench``.
 
     Raises:
-        UserError: AIMONK_BENCH_BUDGET_GB is not a number of gigabytes.
+        UserError: AIMONK_BENCH_BUDGET_GB is not a number of gigabytes, or the user has no home folder.
     """
 
     def __init__(self, root: Path | None = None) -> None:
         folder = root or os.environ.get("AIMONK_BENCH_CACHE") or "~/.cache/aimonk_bench"
-        self.root = Path(folder).expanduser()
+        try:
+            self.root = Path(folder).expanduser()
+        except RuntimeError as error:  # this user has no home
+            raise UserError(f"{folder}: {error}; AIMONK_BENCH_CACHE names a folder for the feature store") from error
         _budget()  # an invalid value is refused before anything is encoded
 
     def features(

@@ -31,6 +31,7 @@ from aimonk_bench.registry import Problem, Spec, Table
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 MAX_SEEDS = 1000
+MAX_NAME = 240  # bytes of `name`; file systems allow names of 255
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,12 @@ def _matching(pattern: str, expected: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _short(name: str) -> str:
+    if len(name.encode()) > MAX_NAME:
+        raise ValueError(f"a name of at most {MAX_NAME} bytes, because it names a folder")
+    return name
 
 
 def is_weight_file(weights: str) -> bool:
@@ -334,7 +341,7 @@ class RunConfig(Section):
 class Config(Section):
     """One experiment, complete: every path absolute, every option of every entry filled in."""
 
-    name: Annotated[str, FolderName]
+    name: Annotated[str, FolderName, AfterValidator(_short)]
     data: DataConfig
     hide: HideConfig | None = None
     split: SplitConfig = KFold()

@@ -8,7 +8,6 @@ import json
 import logging
 import math
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -21,13 +20,22 @@ from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
-from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, RunConfig, Tables, TrainConfig
+from aimonk_bench.config.fields import (
+    MAX_NAME,
+    TRAINABLE_OPTIONS,
+    BackboneConfig,
+    Config,
+    RunConfig,
+    Tables,
+    TrainConfig,
+)
 from aimonk_bench.config.grid import Suite, SuiteRun
 from aimonk_bench.config.split_fields import KFold, OfficialSplit
 from aimonk_bench.data import group_checks, image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, check_all
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
+from aimonk_bench.records.run import REVISION, Complexity
 from aimonk_bench.reporting.findings import Finding, group_findings
 from aimonk_bench.reporting.words import count, run_name
 from aimonk_bench.suite.dataset import Dataset, locate
@@ -51,6 +59,7 @@ REFERENCE = {key: Config.model_fields[key].default.name for key in ENTRIES}
 SCALARS = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")  # of an id
 RARE = 100  # groups of images: stratified training rows have a part of so many, and a split of a million rows is slow
 HASH_LENGTH = 6  # hex digits; with the readable part enough for any suite
+LONGEST_ID = 120  # characters, all ASCII; a file system allows names of 255 bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +70,6 @@ class PlannedRun:
         id: readable, ending in a short hash of config, data and encoder.
         parts: of its name: its value at each axis of the suite; of a single run the config's name.
         columns: backbone, weights, loss, missing, sampler as ``summary.csv`` shows them.
-        complexity: its place in the order of `complexity`.
         encoder: what makes its features.
         reason: why that encoder cannot be had; None if it can.
     """
@@ -70,7 +78,6 @@ class PlannedRun:
     parts: tuple[str, ...]
     config: Config
     columns: dict[str, str]
-    complexity: tuple[int, ...]
     encoder: EncoderSpec
     reason: str | None = None
 
@@ -117,7 +124,7 @@ def plan_suite(suite: Suite) -> Plan:
         UserError: labels, images or options are wrong.
     """
     plan = _plan(suite, weights_required=False)
-    named = [run.config.model_copy(update={"name": f"{suite.name}-{run.id}"}) for run in plan.runs]
+    named = [run.config.model_copy(update={"name": _config_name(suite.name, run.id)}) for run in plan.runs]
     runs = tuple(replace(run, config=config) for run, config in zip(plan.runs, named, strict=True))
     return replace(plan, runs=runs, baseline=runs[suite.baseline])
 
@@ -136,6 +143,7 @@ def _plan(suite: Suite, *, weights_required: bool) -> Plan:
         _planned(run, dataset, _data_of(run.config, listed, dataset.fingerprint), *resolved[run.config.backbone])
         for run in suite.runs
     )
+    _check_ids(runs)
     return Plan(suite.name, dataset, runs, runs[suite.baseline])
 
 
@@ -145,6 +153,21 @@ def _data_of(config: Config, listed: LabelFile, fingerprint: str) -> str:
         return fingerprint
     tokens = json.dumps(listed.columns[config.split.column])
     return hashlib.sha256(f"{fingerprint} {tokens}".encode()).hexdigest()
+
+
+def _config_name(suite: str, run_id: str) -> str:
+    """The name of the config of a run of a suite, which names a folder where it is executed by itself."""
+    room = MAX_NAME - len(f"-{run_id}")
+    return f"{suite.encode()[:room].decode(errors='ignore')}-{run_id}"
+
+
+def _check_ids(runs: Sequence[PlannedRun]) -> None:
+    """Refuse a suite with a run that stands in it twice, as one of two equal weight files makes it."""
+    first: dict[str, PlannedRun] = {}
+    twins = [(twin, run) for run in runs if (twin := first.setdefault(run.id, run)) is not run]
+    if twins:
+        same = (f"suite.axes: {twin.name} and {run.name} are the same run; remove one" for twin, run in twins)
+        raise UserError(list(same), limit=image_files.SHOWN)
 
 
 def _resolve(backbone: BackboneConfig, *, required: bool) -> tuple[Weights, str | None]:
@@ -291,7 +314,6 @@ def _planned(run: SuiteRun, dataset: Dataset, stated: str, resolved: Weights, re
             "weights": Path(config.backbone.weights).name,
             **{key: labels[key] for key in ("loss", "missing", "sampler")},
         },
-        complexity=complexity(config, resolved.entry.features),
         encoder=encoder,
         reason=reason,
     )
@@ -311,22 +333,13 @@ def _labels(config: Config) -> dict[str, str]:
     return {key: registry.label(table, getattr(config, key)) for key, table in ENTRIES.items()}
 
 
-def complexity(config: Config, features: int | None) -> tuple[int, ...]:
-    """The place of a run in the declared order of complexity, compared from the left; smaller is simpler.
-
-    How much of the backbone is trained (nothing, some stages, all of it); `trainings`; D; how many of loss,
-    missing-label policy, sampler and threshold policy differ from the reference recipe; then their places in the
-    tables.
-
-    Args:
-        features: D; None, where only the built network tells, counts as the largest.
-    """
-    return (
-        {"all": 0, "none": 2}.get(config.backbone.freeze, 1),
-        trainings(config),
-        features or sys.maxsize,
-        sum(label != REFERENCE[key] for key, label in _labels(config).items()),
-        *(list(table).index(getattr(config, key).name) for key, table in ENTRIES.items()),
+def complexity(config: Config, features: int) -> Complexity:
+    """How complex a run on D pooled ``features`` is."""
+    return Complexity(
+        trained={"all": 0, "none": 2}.get(config.backbone.freeze, 1),
+        trainings=trainings(config),
+        features=features,
+        departures=sum(label != REFERENCE[key] for key, label in _labels(config).items()),
     )
 
 
@@ -351,6 +364,7 @@ def run_id(config: Config, fingerprint: str, encoder: str) -> str:
     ]
     parts = [labels["loss"], labels["sampler"], *(label for label, default in optional if label != default)]
     readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)
+    readable = readable[: LONGEST_ID - HASH_LENGTH - 1].rstrip("-_.")
     augmented = [] if config.transform.views == "exact" else [importlib.metadata.version("albumentations")]
-    text = json.dumps([grid.public(config), fingerprint, encoder, *augmented], sort_keys=True)
+    text = json.dumps([REVISION, grid.public(config), fingerprint, encoder, *augmented], sort_keys=True)
     return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]}"

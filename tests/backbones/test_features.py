@@ -165,7 +165,7 @@ def test_undecodable_images_are_reported_and_the_others_stored(
     for _ in range(2):
         matrix = store.features(mixed, views(FLIP), FLIP, spec)
         assert [n for n, _ in matrix.bad] == [0, 6, 7]
-        assert dict(matrix.bad)[6] == "the file is empty"
+        assert dict(matrix.bad)[6].startswith("the file is empty")
         _check(matrix, mixed, FLIP)
     assert (counting.opened, counting.encoded) == (1, 10)
 

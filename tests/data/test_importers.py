@@ -176,7 +176,7 @@ def test_a_short_first_line_is_blamed_alone(tmp_path: Path) -> None:
         ('image,x\n"a"b,1\nc,2\n', {}, "l.csv:2: malformed record"),
         ('"image"s,x\na,1\n', {}, "l.csv:1: malformed record"),
         ('image,x\na,1\n"b,1\nc,1\n', {}, "l.csv:3: malformed record: unexpected end of data"),
-        ("image,x\n,1\n", {}, "l.csv:2: image: the name of the image is empty"),
+        ("image,x\n,1\n", {}, "l.csv:2: the name of the image is empty"),
         ('"image, its name, or so";x\na;9\n', {}, "l.csv:2: attribute x: found '9'"),
         ('image,x\n"two\nlines",1\nb,2\n', {}, "l.csv:2: image 'two\\nlines'"),
         ("image,x\na,1\n", {"absent": "missing"}, "data.absent: found 'missing', expected null"),
