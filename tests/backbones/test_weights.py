@@ -43,7 +43,7 @@ def _set_hub(monkeypatch: pytest.MonkeyPatch, server: socket.socket) -> None:
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(constants, "ENDPOINT", address)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    weights._unreachable.cache_clear()
+    weights._ask.cache_clear()
 
 
 def _state(name: str) -> dict[str, torch.Tensor]:
@@ -144,7 +144,7 @@ def test_non_commercial_weights_are_said_to_be(hub: Path, caplog: pytest.LogCapt
 
 def test_a_hub_that_is_switched_off_is_not_asked(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(weights, "_unreachable", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(weights, "_ask", lambda *_: pytest.fail("asked"))
     with pytest.raises(WeightsUnavailable, match="hub: HF_HUB_OFFLINE is set"):
         weights.resolve(BackboneConfig(name="resnet18"))
 
