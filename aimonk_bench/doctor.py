@@ -119,8 +119,10 @@ def _backbones() -> Iterator[Finding]:
         yield Finding("ok", f"backbone {name}: cache, {file}")
     if absent:
         reason = weights.unreachable(CATALOG[absent[0]])
-        head = f"backbones whose weights {'can be downloaded' if reason is None else 'cannot be had here'}"
-        yield Finding("note", f"{head}: {', '.join(absent)}{f' ({reason})' if reason else ''}")
+        for name in [] if reason else absent:
+            yield Finding("ok", f"backbone {name}: hub, {CATALOG[name].hub}, not downloaded yet")
+        if reason:
+            yield Finding("note", f"backbones whose weights cannot be had here ({reason}): {', '.join(absent)}")
 
 
 def _weights(backbone: str) -> Iterator[Finding]:

@@ -72,6 +72,8 @@ def read(file: Path) -> object:
     for signature, kind in FOREIGN.items():
         if start.startswith(signature):
             raise ValueError(kind)
+    if start.startswith(b"PK") and not zipfile.is_zipfile(file):
+        raise ValueError("the file is incomplete, such as a download that broke off; fix: download or copy it again")
     names = zipfile.ZipFile(file).namelist() if zipfile.is_zipfile(file) else []
     if any(name.endswith("/constants.pkl") for name in names):
         raise ValueError("a TorchScript archive; fix: torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE)")

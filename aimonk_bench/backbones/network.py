@@ -300,7 +300,8 @@ def _pretrained(weights: Weights, file: Path, options: dict[str, Any]) -> tuple[
         )
         network.reset_classifier(0)
     except Exception as error:  # unpicklers and timm's converters raise nearly anything for damaged or foreign files
-        reason = differences or f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "  # a ValueError explains itself
+        reason = differences or kind + " ".join(str(error).split())[:500]
         raise UserError(f"{file}: these are not weights of {name}: {reason}") from error
     return cast(nn.Module, network), unwrapped.notes if weights.source == "path" else ()
 
