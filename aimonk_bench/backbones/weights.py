@@ -30,7 +30,7 @@ HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order of prefer
 PACKAGED = (".safetensors", ".pth", ".pt", ".bin")  # suffixes of weight files in packages
 
 Source = Literal["cache", "package", "hub", "path", "none", "unavailable"]
-Search = Callable[[], tuple[Path | None, str | None]]  # -> file and licence; raises _Absent or OSError
+Search = Callable[[], tuple[Path, str | None]]  # -> file and licence; raises _Absent or OSError
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,14 @@ def _find(name: str, kind: str, tried: list[str], download: bool) -> Weights | N
     entry = catalog.entry(name)
     if kind == "none":
         return Weights(name, name, "none", None, "none, seed 0", replace(entry, licence=None))
-    for source, search in _sources(kind, entry, download).items():
+    for source, search in _sources(kind, entry).items():
         try:
+            if source == "hub" and not download:
+                _check_on_hub(entry)
+                return Weights(name, name, source, None, "not downloaded", entry)
             file, licence = search()
-            sha256 = "not downloaded" if file is None else _sha256(file)
+            with file.open("rb") as content:
+                sha256 = hashlib.file_digest(content, "sha256").hexdigest()
             return Weights(name, name, source, file, sha256, replace(entry, licence=licence))
         except (_Absent, OSError) as error:
             tried.append(f"{name}, {source}: {error}")
@@ -140,9 +144,10 @@ def _find(name: str, kind: str, tried: list[str], download: bool) -> Weights | N
 
 def local(entry: Entry) -> str | None:
     """Where the ImageNet weights of a backbone are on this machine; None if they are not."""
-    for source, search in list(_sources("imagenet", entry, download=False).items())[:-1]:  # the last one is the hub
+    for source, search in _sources("imagenet", entry).items():
         with contextlib.suppress(_Absent):
-            return f"{source}, {search()[0]}"
+            if source != "hub":
+                return f"{source}, {search()[0]}"
     return None
 
 
@@ -168,18 +173,13 @@ def unreachable(entry: Entry) -> str | None:
     return None
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _sources(kind: str, entry: Entry, download: bool) -> dict[Source, Search]:
+def _sources(kind: str, entry: Entry) -> dict[Source, Search]:
     """The sources of weights ``kind``, in the order in which they are tried."""
     if kind == "imagenet":
         return {
             "cache": lambda: (_cached(entry), entry.licence),
             "package": lambda: _packaged(entry.package, entry),
-            "hub": lambda: (_downloaded(entry) if download else _to_download(entry), entry.licence),
+            "hub": lambda: (_downloaded(entry), entry.licence),
         }
     if kind.startswith("package:"):
         return {"package": lambda: _packaged(kind.removeprefix("package:"), entry)}
@@ -258,8 +258,8 @@ def _downloaded(entry: Entry) -> Path:
     return _from_hub(entry.hub) if entry.hub else _from_url(str(entry.url))
 
 
-def _to_download(entry: Entry) -> Path | None:
-    """None, because the file is not here; the server was asked and has it."""
+def _check_on_hub(entry: Entry) -> None:
+    """The server must have the file."""
     from huggingface_hub import hf_hub_url
 
     _check_reachable(entry)
@@ -268,7 +268,6 @@ def _to_download(entry: Entry) -> Path | None:
     if not any(isinstance(answer, int) and answer < 400 for answer in answers):
         listed = " and ".join(f"{answer} to {url}" for url, answer in zip(urls, answers, strict=True))
         raise _Absent(f"it answers {listed}")
-    return None
 
 
 def _from_hub(repository: str) -> Path:
