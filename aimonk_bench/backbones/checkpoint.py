@@ -13,7 +13,7 @@ import collections
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,12 +113,14 @@ def unwrap(content: object, shapes: Shapes) -> Checkpoint:
         return len(tensors.keys() & shapes.keys()), averaged, len(tensors)
 
     place, prefix, tensors = max(candidates, key=rank)  # the first of several that are equal
-    others = [other for other, _, theirs in candidates if other != place and rank((other, "", theirs))[0] > 0]
+    names = list(dict(_state_dicts(content))[place])
+    inside = sorted({match.group() for name in names for match in INSIDE.finditer(name)})
     notes = [f"took the tensors under {place!r}"] if place else []
-    notes += [f"left out those under {_listed(others)}"] if others else []
-    notes += [f"removed the prefix {prefix!r} of their names"] if prefix else []
-    cleaned = map(_clean, dict(_state_dicts(content))[place])
-    left_out = [name for name in cleaned if not name.startswith(prefix)]
+    others = _others(place, [other for other, *_ in candidates])
+    notes += [f"left out the tensors under {_listed(others)}"] if others else []
+    notes += [f"removed {part!r} from the names of the tensors" for part in inside]
+    notes += [f"removed the prefix {prefix!r} from the names of the tensors"] if prefix else []
+    left_out = [name for name in map(_clean, names) if not name.startswith(prefix)]
     tracked = {name for name in shapes if name.endswith("num_batches_tracked")}  # torch fills these in
     complete = shapes.keys() - tracked <= tensors.keys()
     if complete:
@@ -130,7 +132,7 @@ def unwrap(content: object, shapes: Shapes) -> Checkpoint:
 
 
 def differences(tensors: Mapping[str, Tensor], shapes: Shapes) -> str:
-    """What keeps tensors from being those of a network: counts and examples of three kinds; empty if nothing does."""
+    """How tensors differ from those of a network: counts and examples of three kinds; empty if they do not."""
     missing = [name for name in shapes if name not in tensors and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in tensors if name not in shapes and not HEAD.fullmatch(name.split(".")[0])]
     misshapen = [
@@ -151,6 +153,12 @@ def _state_dicts(content: object, place: str = "") -> Iterator[tuple[str, dict[s
         yield place, tensors
     for key, value in content.items():
         yield from _state_dicts(value, f"{place}.{key}".removeprefix("."))
+
+
+def _others(place: str, places: Sequence[str]) -> list[str]:
+    """The other places, as short as they differ from ``place``: an optimizer has a dict for each tensor."""
+    shortened = (other if place.startswith(first) else first for other in places for first in [other.partition(".")[0]])
+    return [other for other in dict.fromkeys(shortened) if other != place]
 
 
 def _clean(name: str) -> str:

@@ -303,7 +303,10 @@ def _pretrained(weights: Weights, file: Path, options: dict[str, Any]) -> tuple[
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "  # a ValueError explains itself
         reason = differences or kind + " ".join(str(error).split())[:500]
         raise UserError(f"{file}: these are not weights of {name}: {reason}") from error
-    return cast(nn.Module, network), unwrapped.notes if weights.source == "path" else ()
+    if weights.source != "path":
+        return cast(nn.Module, network), ()
+    converted = (f"timm converted the tensors, which differ from the network's: {differences}",)
+    return cast(nn.Module, network), (*unwrapped.notes, *(converted if differences else ()))
 
 
 def _count_classes(name: str, state: dict[str, Tensor]) -> int:

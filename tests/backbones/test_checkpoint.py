@@ -68,11 +68,15 @@ WRAPPED: dict[str, tuple[Callable[[State], object], list[str]]] = {
         prefix: (lambda s, prefix=prefix: _prefixed(prefix, _body(s)), [f"removed the prefix '{prefix}'"])
         for prefix in ("module.", "model.", "backbone.", "encoder.", "module.net.feature_extractor.")
     },
-    "compiled": (lambda s: _prefixed("_orig_mod.", _body(s)), []),
+    "compiled": (lambda s: _prefixed("_orig_mod.", _body(s)), ["removed '_orig_mod.' from the names"]),
     "compiled in parallel": (lambda s: _prefixed("module._orig_mod.", _body(s)), ["removed the prefix 'module.'"]),
     "compiled inside": (
         lambda s: {name.replace("layer1.", "layer1._orig_mod."): tensor for name, tensor in _body(s).items()},
-        [],
+        ["removed '_orig_mod.' from the names"],
+    ),
+    "a head beside it in a dict": (
+        lambda s: {"backbone": _body(s), "head": HEAD, "optimizer": OPTIMIZER},
+        ["took the tensors under 'backbone'", "left out the tensors under head, optimizer"],
     ),
     "a head beside it": (
         lambda s: {"state_dict": {**_prefixed("backbone.", _body(s)), **HEAD}, "epoch": 3},
@@ -90,11 +94,11 @@ WRAPPED: dict[str, tuple[Callable[[State], object], list[str]]] = {
     "nested twice": (lambda s: {"model": {"net": _body(s)}}, ["took the tensors under 'model.net'"]),
     "an average beside it": (
         lambda s: {"state_dict": _zeros(_body(s)), "state_dict_ema": _body(s)},
-        ["took the tensors under 'state_dict_ema'", "left out those under state_dict"],
+        ["took the tensors under 'state_dict_ema'", "left out the tensors under state_dict"],
     ),
     "a teacher": (
         lambda s: {"student": _zeros(_prefixed("backbone.", _body(s))), "teacher": _prefixed("backbone.", _body(s))},
-        ["took the tensors under 'teacher'", "left out those under student"],
+        ["took the tensors under 'teacher'", "left out the tensors under student"],
     ),
     "two encoders": (
         lambda s: {**_prefixed("encoder_q.", _body(s)), **_prefixed("encoder_k.", _zeros(_body(s)))},
