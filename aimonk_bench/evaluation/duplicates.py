@@ -1,4 +1,4 @@
-"""Images with the same bytes, and images that look alike: what their labels and the split make of them."""
+"""Exact and near duplicates: whether their labels agree, and whether the split separates them."""
 
 from __future__ import annotations
 

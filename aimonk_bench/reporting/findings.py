@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import compress
 from typing import Literal
 
 import numpy as np
@@ -11,8 +12,7 @@ import numpy as np
 from aimonk_bench.evaluation.audit import Audit, conflicts
 from aimonk_bench.evaluation.duplicates import FEWEST_PAIRS, NEAR, copies, cut_chance
 from aimonk_bench.evaluation.missing_dependence import LEVEL, Dependence
-from aimonk_bench.evaluation.verdict import listed
-from aimonk_bench.reporting.words import count, number, p_value
+from aimonk_bench.reporting.words import count, listed, number, one_class, p_value
 
 FEW = 10  # positives or negatives of a fold's validation or test rows; figures that rest on fewer get a warning
 
@@ -64,12 +64,9 @@ def findings(audit: Audit) -> list[Finding]:
 
 
 def _one_class(audit: Audit) -> Iterator[Finding]:
-    counts = audit.counts
-    for name, positive, negative in zip(audit.attributes, counts.positive, counts.negative, strict=True):
-        if not positive or not negative:
-            absent = "label" if positive == negative else "negative" if positive else "positive"
-            text = f"{name} has no observed {absent} among the images used."
-            yield Finding("warning", "one_class", text, "Label some, or leave the attribute out (data.attributes).")
+    if parts := one_class(audit.attributes, audit.counts.positive > 0, audit.counts.negative > 0):
+        advice = "Label images of the missing class, or leave the attribute out (data.attributes)."
+        yield Finding("warning", "one_class", f"Attributes whose labels are {parts}.", advice)
 
 
 def _no_association(audit: Audit) -> Iterator[Finding]:
@@ -77,15 +74,16 @@ def _no_association(audit: Audit) -> Iterator[Finding]:
         return
     if not audit.signal.any():
         p = p_value(float(np.nanmin(audit.adjusted)))
-        aucs = listed([number(auc) for auc in audit.before.auc.tolist()])
-        text = f"No attribute is associated with the features (smallest adjusted p {p}; AUC of a linear probe {aucs})."
+        tested = [a for a, adjusted in enumerate(audit.adjusted) if not np.isnan(adjusted)]
+        aucs = listed([f"{audit.attributes[a]} {number(audit.before.auc[a])}" for a in tested])
+        text = f"No attribute is associated with the features (smallest adjusted p {p}; AUC of a linear probe: {aucs})."
         advice = (
             "Look at ten images at random and check that each has its own labels; then check the labels. An "
             "association that a linear head on these features cannot use may still exist."
         )
         yield Finding("warning", "no_signal", text, advice)
     elif not audit.signal.all():
-        names = [name for name, associated in zip(audit.attributes, audit.signal, strict=True) if not associated]
+        names = list(compress(audit.attributes, ~audit.signal))
         text = f"No association with the features is detectable before training for {listed(names)}."
         yield Finding("note", "no_signal", text, "Expect no gain over all positive there; check labels and counts.")
 
@@ -166,9 +164,9 @@ def _few(audit: Audit) -> Iterator[Finding]:
     counts = audit.counts
     fewest, test = counts.smallest[1:].min(axis=0), counts.smallest[2]  # [2, A]
     rare = [
-        f"{name} {fewest[state, a]} {word} ({test[state, a]} to test on)"
+        f"{name} {count(fewest[state, a], word)} ({test[state, a]} to test on)"
         for a, name in enumerate(audit.attributes)
-        for state, word in enumerate(("positives", "negatives"))
+        for state, word in enumerate(("positive", "negative"))
         if fewest[state, a] < FEW and counts.positive[a] and counts.negative[a]
     ]
     if rare:

@@ -12,6 +12,7 @@ from aimonk_bench.backbones.trial import Trial
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config.fields import BackboneConfig, Config
 from aimonk_bench.errors import UserError
+from aimonk_bench.reporting.words import count
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,18 @@ def prepare(configs: Sequence[Config], *, download: bool = True) -> list[Network
                 tried[key] = error
         networks.append(Network(encoder, tried[key]))
     return networks
+
+
+def failures(names: Sequence[str], prepared: Sequence[Network]) -> list[str]:
+    """The runs, by name, whose network cannot be used: one line for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, network in zip(names, prepared, strict=True):
+        if network.reason is not None:
+            by_reason.setdefault(network.reason, []).append(name)
+    return [
+        f"{count(len(failing), 'run')} will fail ({', '.join(failing)}): {reason}"
+        for reason, failing in by_reason.items()
+    ]
 
 
 def encoder_of(config: Config, resolved: Weights) -> EncoderSpec:
