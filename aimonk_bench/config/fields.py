@@ -26,11 +26,11 @@ from pydantic import (
 )
 
 from aimonk_bench.config.section import Fraction, Section, Seed, distinct
-from aimonk_bench.config.split_fields import SPLIT_TAGS, KFold, SplitConfig
+from aimonk_bench.config.split_fields import SPLIT_TAGS, Group, KFold, SplitConfig
 from aimonk_bench.registry import Problem, Spec, Table
 
-WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 MAX_SEEDS = 1000
+MAX_SIZE = 4096
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Tables:
         known_backbone: whether a backbone outside ``backbones`` exists all the same.
         stages: the stages at which an existing backbone can be cut.
         multiple: ``transform.size`` must be a multiple of it for an existing backbone.
+        native_size: the edge of the images that an existing backbone was trained on; None if they were not square.
         check_transforms: the problems of ``train``, ``views`` and ``size``, with paths relative to ``transform``.
     """
 
@@ -55,6 +56,7 @@ class Tables:
     known_backbone: Callable[[str], bool]
     stages: Callable[[str], Sequence[str]]
     multiple: Callable[[str], int]
+    native_size: Callable[[str], int | None]
     check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact", "fresh"] | int, int], list[Problem]]
 
 
@@ -73,6 +75,12 @@ def _views(value: Any) -> Any:
     if value in ("exact", "fresh") or (type(value) is int and value >= 1):
         return value
     raise ValueError("exact, fresh, or a number of views of at least 1")
+
+
+def _size(value: Any) -> Any:
+    if type(value) is int:
+        return value
+    raise ValueError(f"native, or a whole number of pixels from 1 to {MAX_SIZE}")
 
 
 def unusable_attribute(name: str) -> str | None:
@@ -123,8 +131,11 @@ def _matching(pattern: str, expected: str) -> AfterValidator:
 
 
 def is_weight_file(weights: str) -> bool:
-    """Whether ``backbone.weights`` is a path, rather than a keyword or an installed package."""
-    return weights.endswith(WEIGHT_SUFFIXES) and not weights.startswith("package:")
+    """Whether ``backbone.weights`` is a path, rather than a keyword or an installed package.
+
+    What a file holds decides how it is read, so any suffix will do; text without ``.`` or ``/`` is a keyword.
+    """
+    return re.search(r"[./\\]", weights) is not None and not weights.startswith("package:")
 
 
 def bare_name(value: Any) -> Any:
@@ -140,11 +151,12 @@ def _values_form(value: Any) -> str:
 
 Natural = Annotated[int, Field(ge=1)]
 PathField = Annotated[Path, Field(strict=False)]
+Pixels = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 DistinctTexts = Annotated[list[str], AfterValidator(distinct)]
 Mechanism = Literal["random", "per_class", "positives", "score"]
 Weights = _matching(
-    r"imagenet|none|package:.+|.*\.(safetensors|pth|pt)",
-    f"imagenet, none, package:NAME or a path ending in {', '.join(WEIGHT_SUFFIXES)}",
+    r"imagenet|none|package:.+|.*[./\\].*",
+    "imagenet, none, package:NAME, or a file (./NAME where its name has no dot)",
 )
 Stage = _matching(r"[A-Za-z_]\w*(\.\w+)*", "all, none or a stage of the backbone, such as layer4 or blocks.3")
 Device = _matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:N or mps")
@@ -168,31 +180,6 @@ class Values(Section):
             if shared := [token for token in tokens if value_of(token) in values]:
                 raise ValueError(f"no token that {other!r} holds ({', '.join(map(repr, shared))})")
         return tokens
-
-
-class GroupRegex(Section):
-    """Groups by the names of images: the group is what the first pair of parentheses matches.
-
-    The pattern is searched for in the file name; in the whole name of the label file, folders included, where the
-    pattern contains a ``/``.
-    """
-
-    regex: str
-
-    @field_validator("regex")
-    @classmethod
-    def _with_a_group(cls, pattern: str) -> str:
-        try:
-            groups = re.compile(pattern).groups
-        except re.error as error:
-            raise ValueError(f"a regular expression ({error})") from error
-        if not groups:
-            raise ValueError('parentheses around the part of the name that is the group, such as "^(.*?)_"')
-        return pattern
-
-
-def _group_form(value: Any) -> str:
-    return "GroupRegex" if isinstance(value, Mapping | GroupRegex) else "GroupColumn"
 
 
 class Certainty(Section):
@@ -221,12 +208,7 @@ class DataConfig(Section):
         | None
     ) = None
     white: Annotated[int, Field(ge=1, le=65535)] | None = None
-    group: (
-        Annotated[
-            Annotated[str, Tag("GroupColumn")] | Annotated[GroupRegex, Tag("GroupRegex")], Discriminator(_group_form)
-        ]
-        | None
-    ) = None
+    group: Group | None = None
     attributes: Annotated[DistinctTexts, Field(min_length=1), AfterValidator(_attributes)] | None = None
     values: Annotated[
         Annotated[Values, Tag("Values")]
@@ -258,9 +240,13 @@ class BackboneConfig(Section):
 
 
 class TransformConfig(Section):
-    """The size of images, and the augmentations of training images."""
+    """The size of images, and the augmentations of training images.
 
-    size: Annotated[int, Field(ge=1, le=4096)] = 224
+    A file may say ``size: native``, the size of the images that the backbone was trained on; `reader` puts in the
+    number.
+    """
+
+    size: Annotated[Pixels, BeforeValidator(_size, json_schema_input_type=Literal["native"] | Pixels)] = 224
     train: list[Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)]] = [
         {"HorizontalFlip": {"p": 0.5}}
     ]
