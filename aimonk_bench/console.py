@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
 PACE_SECONDS = 1800.0  # over which a rate is measured: an epoch of fine-tuning can take minutes
-UNITS = {"encode": "images", "train": "epochs"}
+UNITS = {"encode": "images", "hash": "images", "train": "epochs"}
 
 
 class _Stream:
