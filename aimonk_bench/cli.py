@@ -148,7 +148,7 @@ def table(
 
 @app.command()
 def validate(config: ConfigFile, overrides: Overrides = None) -> None:
-    """Check the config, the labels and that every listed image exists; print what would run."""
+    """Check the config, the labels, that every listed image exists and that the networks work; print what would run."""
     from aimonk_bench.suite import plan
     from aimonk_bench.tables import TABLES
 

@@ -29,9 +29,9 @@ from pydantic import (
 
 from aimonk_bench.registry import Problem, Spec, Table
 
-WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 MAX_SEEDS = 1000
 MAX_NAME = 240  # bytes of `name`; file systems allow names of 255
+MAX_SIZE = 4096
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Tables:
         known_backbone: whether a backbone outside ``backbones`` exists all the same.
         stages: the stages at which an existing backbone can be cut.
         multiple: ``transform.size`` must be a multiple of it for an existing backbone.
+        native_size: the edge of the images that an existing backbone was trained on; None if they were not square.
         check_transforms: the problems of ``train``, ``views`` and ``size``, with paths relative to ``transform``.
     """
 
@@ -56,6 +57,7 @@ class Tables:
     known_backbone: Callable[[str], bool]
     stages: Callable[[str], Sequence[str]]
     multiple: Callable[[str], int]
+    native_size: Callable[[str], int | None]
     check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact", "fresh"] | int, int], list[Problem]]
 
 
@@ -80,6 +82,12 @@ def _views(value: Any) -> Any:
     if value in ("exact", "fresh") or (type(value) is int and value >= 1):
         return value
     raise ValueError("exact, fresh, or a number of views of at least 1")
+
+
+def _size(value: Any) -> Any:
+    if type(value) is int:
+        return value
+    raise ValueError(f"native, or a whole number of pixels from 1 to {MAX_SIZE}")
 
 
 def unusable_attribute(name: str) -> str | None:
@@ -116,8 +124,11 @@ def _short(name: str) -> str:
 
 
 def is_weight_file(weights: str) -> bool:
-    """Whether ``backbone.weights`` is a path, rather than a keyword or an installed package."""
-    return weights.endswith(WEIGHT_SUFFIXES) and not weights.startswith("package:")
+    """Whether ``backbone.weights`` is a path, rather than a keyword or an installed package.
+
+    What a file holds decides how it is read, so any suffix will do; text without ``.`` or ``/`` is a keyword.
+    """
+    return re.search(r"[./\\]", weights) is not None and not weights.startswith("package:")
 
 
 def bare_name(value: Any) -> Any:
@@ -135,11 +146,12 @@ Natural = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 PathField = Annotated[Path, Field(strict=False)]
+Pixels = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 DistinctTexts = Annotated[list[str], AfterValidator(_distinct)]
 Mechanism = Literal["random", "per_class", "positives", "score"]
 Weights = _matching(
-    r"imagenet|none|package:.+|.*\.(safetensors|pth|pt)",
-    f"imagenet, none, package:NAME or a path ending in {', '.join(WEIGHT_SUFFIXES)}",
+    r"imagenet|none|package:.+|.*[./\\].*",
+    "imagenet, none, package:NAME, or a file (./NAME where its name has no dot)",
 )
 Stage = _matching(r"[A-Za-z_]\w*(\.\w+)*", "all, none or a stage of the backbone, such as layer4 or blocks.3")
 Device = _matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:N or mps")
@@ -226,9 +238,13 @@ class BackboneConfig(Section):
 
 
 class TransformConfig(Section):
-    """The size of images, and the augmentations of training images."""
+    """The size of images, and the augmentations of training images.
 
-    size: Annotated[int, Field(ge=1, le=4096)] = 224
+    A file may say ``size: native``, the size of the images that the backbone was trained on; `reader` puts in the
+    number.
+    """
+
+    size: Annotated[Pixels, BeforeValidator(_size, json_schema_input_type=Literal["native"] | Pixels)] = 224
     train: list[Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)]] = [
         {"HorizontalFlip": {"p": 0.5}}
     ]

@@ -53,6 +53,20 @@ def contents(folder: Path) -> list[str]:
         raise UserError(f"{folder}: cannot be written: {sentence(error)}") from error
 
 
+def bytes_text(size: float) -> str:
+    """A number of bytes for reading, in decimal units.
+
+    >>> bytes_text(819_200), bytes_text(46_830_571), bytes_text(2e10)
+    ('819 kB', '46.8 MB', '20 GB')
+    """
+    number, unit = float(size), "bytes"
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if number < 999.5 or unit == "TB":
+            break
+        number /= 1000
+    return f"{number:.3g} {unit}" if unit != "bytes" else f"{number:.0f} {unit}"
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically."""
     with atomic(path) as partial:

@@ -16,9 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from aimonk_bench import registry
-from aimonk_bench.backbones import weights
-from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
-from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
+from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.config import grid, loader
 from aimonk_bench.config.fields import (
     MAX_NAME,
@@ -37,7 +35,9 @@ from aimonk_bench.errors import UserError, check_all
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
 from aimonk_bench.records.run import REVISION, Complexity
 from aimonk_bench.reporting.words import count, run_name
+from aimonk_bench.suite import networks
 from aimonk_bench.suite.dataset import Dataset, locate
+from aimonk_bench.suite.networks import Network
 from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.missing import MISSING, wants_teacher
 from aimonk_bench.training.optimizers import OPTIMIZERS
@@ -109,33 +109,39 @@ def plan_run(config: Config) -> Plan:
     """Plan a single run.
 
     Raises:
-        UserError: labels, images or options are wrong, or the weights cannot be had.
+        UserError: labels, images or options are wrong, or the network or its weights cannot be used.
     """
-    return _plan(_single(config), weights_required=True)
+    return _plan(_single(config), network_required=True)
 
 
 def plan_suite(suite: Suite) -> Plan:
-    """Plan every run of a suite; a run whose weights cannot be had is planned to fail.
+    """Plan every run of a suite; a run whose network or weights cannot be used is planned to fail.
 
     The config of each run is named after suite and id, so that its ``config.yaml`` can be run by itself.
 
     Raises:
         UserError: labels, images or options are wrong.
     """
-    plan = _plan(suite, weights_required=False)
+    plan = _plan(suite, network_required=False)
     named = [run.config.model_copy(update={"name": _config_name(suite.name, run.id)}) for run in plan.runs]
     runs = tuple(replace(run, config=config) for run, config in zip(plan.runs, named, strict=True))
     return replace(plan, runs=runs, baseline=runs[suite.baseline])
 
 
-def _plan(suite: Suite, *, weights_required: bool) -> Plan:
+def _plan(suite: Suite, *, network_required: bool) -> Plan:
     listed = checked_labels([run.config for run in suite.runs])
     for note in listed.notes:
         logger.info("%s: %s", listed.path, note)
-    backbones = dict.fromkeys(run.config.backbone for run in suite.runs)
-    resolved = {backbone: _resolve(backbone, required=weights_required) for backbone in backbones}
+    prepared = networks.prepare([run.config for run in suite.runs])
+    for network in prepared:
+        if network_required and isinstance(network.outcome, UserError):
+            raise network.outcome
+    notes = dict.fromkeys(note for network in prepared for note in network.notes)
+    for note in notes:
+        logger.info("%s", note)
     dataset = locate(suite.base.data, listed)
-    runs = tuple(_planned(run, dataset.fingerprint, *resolved[run.config.backbone]) for run in suite.runs)
+    pairs = zip(suite.runs, prepared, strict=True)
+    runs = tuple(_planned(run, dataset.fingerprint, network) for run, network in pairs)
     _check_ids(runs)
     return Plan(suite.name, dataset, runs, runs[suite.baseline])
 
@@ -155,16 +161,6 @@ def _check_ids(runs: Sequence[PlannedRun]) -> None:
         raise UserError(list(same), limit=image_files.SHOWN)
 
 
-def _resolve(backbone: BackboneConfig, *, required: bool) -> tuple[Weights, str | None]:
-    """Weights and None, or a placeholder and the reason why there are none, which is raised if they are required."""
-    try:
-        return weights.resolve(backbone), None
-    except WeightsUnavailable as error:
-        if required:
-            raise
-        return error.weights, str(error)
-
-
 def load(path: Path, tables: Tables, overrides: Sequence[str]) -> Suite:
     """The runs of a YAML file; a single experiment is a suite of one run.
 
@@ -181,10 +177,13 @@ def _single(config: Config) -> Suite:
 
 
 def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
-    """What `run` or `suite` would do with a file: its runs, images and heads; nothing is hashed or decoded.
+    """What `run` or `suite` would do with a file: its runs, images, networks and heads.
+
+    Networks are tried. No image is hashed or decoded, and nothing is downloaded.
 
     Raises:
-        UserError: config or labels are wrong, or listed images do not exist and are not to be skipped.
+        UserError: config or labels are wrong, listed images do not exist and are not to be skipped, or no run has a
+            network that can be used.
     """
     suite = load(path, tables, overrides)
     config, configs = suite.base, [run.config for run in suite.runs]
@@ -196,6 +195,10 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     truths = []
     if (truth := label_file.load_truth(config.data, listed)) is not None:
         truths = [f"{config.data.truth}: states {truth.observed.sum()} of {truth.observed.size} labels"]
+    prepared = networks.prepare(configs, download=False)
+    usable = [network for network in prepared if network.reason is None]
+    if not usable:
+        raise UserError(list(dict.fromkeys(line for network in prepared for line in network.describe())))
     heads = sum(trainings(run) * len(run.train.seeds) * _folds(run) for run in configs)
     lines = [
         f"{path} is valid.",
@@ -205,6 +208,8 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         *(f"warning: {listed.path}: {text}" for text in _absent_values(listed, configs)),
         *(f"split: {split}" for split in dict.fromkeys(_describe_split(run) for run in configs)),
         *(f"will be skipped: {problem}" for problem in absent),
+        *dict.fromkeys(line for network in usable for line in network.describe()),
+        *networks.failures([run_name(run.parts) for run in suite.runs], prepared),
         f"{count(len(configs), 'run')}, {count(heads, 'head')}:",
         *(f"  {run_name(run.parts)}" for run in suite.runs),
     ]
@@ -248,21 +253,8 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
     return listed
 
 
-def encoder_of(config: Config, resolved: Weights) -> EncoderSpec:
-    """The frozen layers of a config's backbone with these weights."""
-    return EncoderSpec(
-        weights=resolved,
-        size=config.transform.size,
-        engine=config.backbone.engine,
-        device=pick_device(config.train.device),
-        dtype=config.backbone.dtype,
-        decode=config.transform.decode,
-        freeze=config.backbone.freeze,
-    )
-
-
-def _planned(run: SuiteRun, fingerprint: str, resolved: Weights, reason: str | None) -> PlannedRun:
-    config, encoder = run.config, encoder_of(run.config, resolved)
+def _planned(run: SuiteRun, fingerprint: str, network: Network) -> PlannedRun:
+    config, encoder = run.config, network.encoder
     trained = f"(freeze={encoder.freeze})" if encoder.freeze != "all" else ""
     labels = _labels(config)
     return PlannedRun(
@@ -270,12 +262,12 @@ def _planned(run: SuiteRun, fingerprint: str, resolved: Weights, reason: str | N
         parts=run.parts,
         config=config,
         columns={
-            "backbone": resolved.name + trained,
+            "backbone": encoder.weights.name + trained,
             "weights": Path(config.backbone.weights).name,
             **{key: labels[key] for key in ("loss", "missing", "sampler")},
         },
         encoder=encoder,
-        reason=reason,
+        reason=network.reason,
     )
 
 

@@ -46,6 +46,23 @@ def test_json_takes_arrays_and_refuses_infinity() -> None:
         files.dumps({"a": math.inf})
 
 
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (819_200, "819 kB"),
+        (999_600, "1 MB"),
+        (46_830_571, "46.8 MB"),
+        (2e10, "20 GB"),
+        (5e16, "5e+04 TB"),
+    ],
+)
+def test_a_number_of_bytes_is_written_in_the_unit_that_fits(size: float, text: str) -> None:
+    assert files.bytes_text(size) == text
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     files.write_json(path, {"a": 1})
