@@ -291,7 +291,8 @@ def _group_findings(configs: Sequence[Config], listed: LabelFile) -> list[Findin
 def _planned(run: SuiteRun, dataset: Dataset, stated: str, network: Network) -> PlannedRun:
     """A run, ready to be executed; ``stated`` is what its id says of its data."""
     data = run.config.data.model_copy(update={"white": dataset.white})
-    config, encoder = run.config.model_copy(update={"data": data}), replace(network.encoder, white=dataset.white)
+    config = run.config.model_copy(update={"data": data})
+    encoder = replace(network.encoder, white=dataset.white)
     trained = f"(freeze={encoder.freeze})" if encoder.freeze != "all" else ""
     labels = _labels(config)
     return PlannedRun(
