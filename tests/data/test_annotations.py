@@ -139,7 +139,7 @@ def test_lines_with_numbers_to_spare_are_one_problem(tmp_path: Path) -> None:
     messages = problems(tmp_path, content, "l.txt", importer="long_csv", **options)
     assert len(messages) == 1
     assert messages[0].startswith("l.txt:4: ")
-    assert "1 more line: 8" in messages[0]
+    assert "1 more line: line 8" in messages[0]
 
 
 def test_a_certainty_that_no_row_has_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
