@@ -147,8 +147,8 @@ def _values_form(value: Any) -> str:
 
 Natural = Annotated[int, Field(ge=1)]
 PathField = Annotated[Path, Field(strict=False)]
-Pixels = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 DistinctTexts = Annotated[list[str], AfterValidator(distinct)]
+Pixels = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 Mechanism = Literal["random", "per_class", "positives", "score"]
 Weights = matching(
     r"imagenet|none|package:.+|.*[./\\].*",
@@ -357,5 +357,11 @@ ENTRIES: dict[tuple[str, ...], tuple[str, str]] = {  # key that names an entry -
     ("train", "optimizer"): ("optimizer", "optimizers"),
     ("train", "schedule"): ("schedule", "schedules"),
 }
-UNION_TAGS = {"Values", "PerAttribute", *SPLIT_TAGS}  # pydantic puts them into the paths of its errors
+UNION_TAGS = {
+    "Values",
+    "PerAttribute",
+    "GroupColumn",
+    "GroupRegex",
+    *SPLIT_TAGS,
+}  # pydantic puts them into the paths of its errors
 SECTIONS = {model.__name__.removesuffix("Config").lower(): model for model in Section.__subclasses__()}  # by key
