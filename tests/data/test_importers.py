@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from label_files import problems, read, states
 
 from aimonk_bench.data.importers import IMPORTERS
-from aimonk_bench.data.tokens import NO_VALUE
+from aimonk_bench.data.tokens import is_missing
 from aimonk_bench.errors import UserError
 
 STATES = {1: "1", 0: "0", None: "NA"}
@@ -41,9 +41,7 @@ def tables(draw: st.DrawFn) -> Table:
     row = st.lists(st.sampled_from([1, 0, None]), min_size=len(attributes), max_size=len(attributes))
     rows = st.lists(row, min_size=len(names), max_size=len(names))
     cells = draw(rows.filter(lambda rows: any(cell is not None for row in rows for cell in row)))
-    groups = draw(
-        st.lists(word.filter(lambda text: text.casefold() not in NO_VALUE), min_size=len(names), max_size=len(names))
-    )
+    groups = draw(st.lists(word.filter(lambda text: not is_missing(text)), min_size=len(names), max_size=len(names)))
     return names, attributes, cells, groups
 
 
