@@ -11,7 +11,6 @@ import yaml
 from label_files import problems, read, states
 
 from aimonk_bench.config.fields import Values
-from aimonk_bench.errors import UserError
 
 
 def proposed(message: str) -> dict[str, Any]:
