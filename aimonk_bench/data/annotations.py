@@ -353,7 +353,8 @@ def _items(document: Mapping[str, Any], section: str, keys: Sequence[str], sheet
         if lacking:
             text = f"{section}[{lacking[0]}] has no {key!r}"
             sheet.problems.append((1, f"{text} ({len(lacking)} of {len(items)} {section})"))
-            items = {place: item for place, item in items.items() if place not in {*lacking}}
+            for place in lacking:
+                del items[place]
     return items
 
 

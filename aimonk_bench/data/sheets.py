@@ -141,7 +141,11 @@ def column_problems(table: Table, named: Sequence[tuple[str, str | None]]) -> It
     """
     for column, count in Counter(table.names).items():
         if count > 1:
-            yield f"column {column!r} stands {count} times in the header"
+            yield (
+                f"column {column!r} stands {count} times in the header"
+                if column
+                else f"{count} columns have no name in the header, although they hold text: name them there"
+            )
     key_of: dict[str, str] = {}
     for key, name in named:
         if name is None:

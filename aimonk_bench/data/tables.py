@@ -94,6 +94,7 @@ class _Findings:
 
     notes: list[str] = field(default_factory=list)
     problems: list[tuple[int, str]] = field(default_factory=list)
+    nameless: int = 0  # columns at the end
 
 
 def _records(text: str, dialect: Dialect, findings: _Findings) -> Iterator[tuple[int, list[str]]]:
@@ -135,6 +136,7 @@ def _assemble(records: Iterator[tuple[int, list[str]]], dialect: Dialect, findin
                 header.insert(0, "")
             width = max((place for place, name in enumerate(header, 1) if name), default=1)
             if surplus := len(header) - width:
+                findings.nameless = surplus
                 findings.notes.append(f"{surplus} nameless column{'' if surplus == 1 else 's'} at the end left out")
             del header[width:]
         else:
@@ -191,8 +193,9 @@ def _columns(
     if comments:
         findings.notes.append(f"{_count(comments, 'comment line')} left out ({_places(comments)})")
     for found, places in unequal.items():
+        hint = f"; column {found} has no name in the header" if width < found <= width + findings.nameless else ""
         more = f" (and {_count(places[1:], 'more line')}: {_places(places[1:])})" if len(places) > 1 else ""
-        findings.problems.append((places[0], f"{_width_problem(found, width, dialect)}{more}"))
+        findings.problems.append((places[0], f"{_width_problem(found, width, dialect)}{hint}{more}"))
     empty = np.empty(0, np.int32)
     return [
         _stripped(list(texts), np.concatenate(parts or [empty])) for texts, parts in zip(numbers, codes, strict=True)

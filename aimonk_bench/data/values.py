@@ -120,7 +120,7 @@ def _message(
     parts = [f"{where}: found {shown}, expected one of the declared values ({words})"]
     if soft := [token for token in tokens if _is_soft(token)]:
         parts.append(f"soft labels such as {soft[0]} are not supported: each number has to mean yes, no or missing")
-    strange = [_quoted(token) for token in tokens if not _is_common(token) and token not in soft]
+    strange = [_quoted(token) for token in tokens if not _is_common(token) and not _is_soft(token)]
     if fix is not None and names[0] not in doubtful and len(strange) < len(tokens):
         parts.append(f"write under data: `{fix}`")
     if strange:

@@ -156,7 +156,7 @@ def test_a_short_first_line_is_blamed_alone(tmp_path: Path) -> None:
     [
         ("image,x,x\na,1,0\n", {}, "l.csv:1: column 'x' stands 2 times in the header"),
         ("image,macro\na,1\n", {}, "l.csv:1: found an attribute named 'macro'"),
-        ("image,,x\na,1,1\n", {}, "l.csv:1: found an attribute named ''"),
+        ("image,,x\na,1,1\n", {}, "l.csv:1: found an attribute without a name"),
         ("image\na\n", {}, "l.csv:1: found no attribute beside the columns image"),
         (
             "\nimage,smile\na,1\n",

@@ -138,6 +138,10 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
     [
         ("image,x\na.png,1,0\nb.png,1\n", {2: "found 3 columns (separator comma), expected 2"}),
         ("a.png 1 0\nb.png 1\nc.png 1\nd.png 0 0\ne.png 0 1\n", {2: "found a name and 1 token, expected 2 (and 1 "}),
+        (
+            "image,x,\na.png,1,0\nb.png,1,\n",
+            {2: "found 3 columns (separator comma), expected 2; column 3 has no name in the header"},
+        ),
         ("image x\na.png 1 0\nb.png 0 1\n", {2: "found a name and 2 tokens, expected 1"}),
         ("image,x\na.png,1,0\nb.png,0,1\n", {2: "found 3 columns (separator comma), expected 2"}),
         ('image,x\n"a"b,1\nc,2\n', {2: "malformed record"}),
