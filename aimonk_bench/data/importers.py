@@ -263,8 +263,10 @@ def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str
         asked = data.tags is not None or data.absent is not None
         if tags and (asked or column == "tags" or not labels or several):
             return "label_list", f"column {column!r} holds tags"
-    if data.tags is not None:
-        return "label_list", "data.tags is set"
+    free = [name for name in table.names if name not in (images, group, *source.columns)]
+    words = any(not all(map(is_value, table.column(name).categories)) for name in free)
+    if data.tags is not None or (data.absent is not None and column is None and words):
+        return "label_list", "data.tags or data.absent is set"
     if table.dialect.separator in (WHITE_SPACE, "\t") and not table.dialect.header and suffix not in TABLE_SUFFIXES:
         return "labels_txt", "the first line is separated by white space"
     return "wide_csv", f"extension {suffix}" if suffix in TABLE_SUFFIXES else "a table with a column for each attribute"

@@ -193,8 +193,8 @@ def _split(
             raise _Unclear(column.problem(quoted, text))
         items = {cell: _items(lists[cell]) if cell in lists else None for cell in tagged}
         if broken := [cell for cell, tags in items.items() if tags is None]:
-            example = column.texts[quoted[0]][:60]
-            text = f"found no list {column.where(broken)}, expected one such as {example}, as in other rows"
+            example = next((column.texts[cell][:60] for cell in quoted if items[cell] is not None), "['x', 'y']")
+            text = f"found no list {column.where(broken)}, expected one such as {example}"
             raise _Unclear(column.problem(broken, text))
         return [items.get(cell) or words for cell, words in enumerate(whole)], LIST
     if len(lists) == len(tagged):
