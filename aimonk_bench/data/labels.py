@@ -39,8 +39,8 @@ class Labels:
         return int(self.targets.shape[-2])
 
     def __getitem__(self, rows: Any) -> Labels:
-        """The labels of these row numbers, of this slice or mask of rows, in this order; for arrays [N, A]."""
-        return replace(self, targets=self.targets[rows], observed=self.observed[rows])
+        """The labels of these row numbers, slice or mask of the N rows, in this order, for every leading axis."""
+        return replace(self, targets=self.targets[..., rows, :], observed=self.observed[..., rows, :])
 
     @property
     def shape(self) -> tuple[int, ...]:

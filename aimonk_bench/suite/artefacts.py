@@ -17,6 +17,7 @@ from aimonk_bench.records.run import Status
 from aimonk_bench.suite.dataset import EncodedDataset, SplitLabels
 from aimonk_bench.suite.plan import PlannedRun
 from aimonk_bench.training.outcome import Trained
+from aimonk_bench.training.recipe import absent_values
 
 
 def predictions(trained: Trained, dataset: EncodedDataset, labels: SplitLabels, seeds: Sequence[int]) -> Predictions:
@@ -67,7 +68,7 @@ def data_json(planned: PlannedRun, dataset: EncodedDataset, labels: SplitLabels,
         **{name: dict(zip(attributes, values, strict=True)) for name, values in by_attribute.items()},
         "chosen_epoch": trained.chosen_epoch,
         "tune": None if trained.tuning is None else asdict(trained.tuning),
-        "notes": [*dataset.listed.notes, *trained.notes],
+        "notes": [*dataset.listed.notes, *absent_values(labels.train, labels.folds), *trained.notes],
         "signal": vars(dataset.association),
     }
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+import numpy as np
+
 from aimonk_bench import registry
 from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
@@ -30,7 +32,7 @@ from aimonk_bench.suite.dataset import Dataset, locate
 from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.missing import MISSING, wants_teacher
 from aimonk_bench.training.optimizers import OPTIMIZERS
-from aimonk_bench.training.recipe import Recipe, check
+from aimonk_bench.training.recipe import Recipe, absent_values, check
 from aimonk_bench.training.samplers import SAMPLERS
 from aimonk_bench.training.schedules import SCHEDULES
 from aimonk_bench.training.set_losses import SET_LOSSES
@@ -45,6 +47,7 @@ ENTRIES: dict[str, registry.Table] = {  # key of a config -> the table of what i
 }
 REFERENCE = {key: Config.model_fields[key].default.name for key in ENTRIES}
 SCALARS = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")  # of an id
+RARE = 100  # groups of images: stratified training rows have a part of so many, and a split of a million rows is slow
 HASH_LENGTH = 6  # hex digits; with the readable part enough for any suite
 
 
@@ -176,12 +179,23 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         f"{config.name}: {len(listed.ids)} listed images, attributes {', '.join(listed.labels.attributes)}",
         *truths,
         *listed.notes,
+        *(f"warning: {listed.path}: {text}" for text in _absent_values(listed, configs)),
         *(f"split: {split}" for split in dict.fromkeys(_describe_split(run) for run in configs)),
         *(f"will be skipped: {problem}" for problem in absent),
         f"{count(len(configs), 'run')}, {count(heads, 'head')}:",
         *(f"  {run_name(run.parts)}" for run in suite.runs),
     ]
     return "\n".join(lines)
+
+
+def _absent_values(listed: LabelFile, configs: Sequence[Config]) -> list[str]:
+    """Warnings about values that no training row has; the run may have other folds, as it groups equal images."""
+    groups = splits.components(listed.ids, listed.groups)
+    first = np.unique(groups, return_index=True)[1]
+    if np.min(listed.labels[first].counts()) >= RARE:
+        return []
+    folds = [splits.split(scheme, listed.labels, groups) for scheme in dict.fromkeys(run.split for run in configs)]
+    return list(dict.fromkeys(text for of_split in folds for text in absent_values(listed.labels, of_split)))
 
 
 def _describe_split(config: Config) -> str:

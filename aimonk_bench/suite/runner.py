@@ -31,7 +31,7 @@ from aimonk_bench.suite.executors import Run, Task, TaskQueue
 from aimonk_bench.suite.plan import Plan, PlannedRun
 from aimonk_bench.suite.tasks import BadImages, Progress, ScoringResult, TrainingResult
 from aimonk_bench.training.outcome import Trained
-from aimonk_bench.training.recipe import TrainingData
+from aimonk_bench.training.recipe import TrainingData, absent_values
 
 logger = logging.getLogger(__name__)
 
@@ -188,6 +188,8 @@ class Driver:
             seconds["encode"] = encoding.seconds
             with self._clock("plan"):
                 labels = dataset.split_labels(config.split, config.hide)
+            for warning in absent_values(labels.train, labels.folds):
+                logger.warning("%s: %s", dataset.listed.path, warning)
             with self._clock("statistics"):
                 _ = dataset.association  # before training
             with self._clock("files"):

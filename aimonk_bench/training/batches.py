@@ -1,4 +1,4 @@
-"""What a head sees in an epoch: its random generators, its images, their views, their features."""
+"""The batches of an epoch: random generators, images, views, and features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEVICE_BYTES = 2 << 30  # a feature matrix up to this size is put on the device 
 
 @dataclass(frozen=True)
 class HeadRngs:
-    """The independent random generators of one head, which depend on its seed and fold alone."""
+    """The three independent random generators of a head, which depend on its seed and fold alone."""
 
     init: np.random.Generator
     sampler: np.random.Generator
@@ -32,7 +32,7 @@ class HeadRngs:
 
 @dataclass(frozen=True, eq=False)
 class EpochBatches:
-    """What J jobs read in one epoch; numbers are int32, as a million images times many jobs take much memory.
+    """The images and views that J jobs read in one epoch; int32, half the memory of int64.
 
     Attributes:
         images: [T, J, B] numbers of the images.
@@ -52,7 +52,7 @@ class EpochBatches:
         view_probabilities: np.ndarray,
         shape: tuple[int, int],
     ) -> EpochBatches:
-        """Draw the next epoch of each job from its own rows, with its own generators; a single view is not drawn for.
+        """Draw the next epoch of each job from its training rows with its generators; a single view takes no draw.
 
         Args:
             sampler: with its options bound.
@@ -74,21 +74,21 @@ class EpochBatches:
 
 
 class Features:
-    """The feature matrix, gathered batch by batch.
+    """The feature matrix, from which batches are gathered.
 
-    On the CPU a memory-mapped file stays a map: only the rows asked for are read, and the page cache is as quick as a
-    copy. On another device the matrix is put there when it is at most ``DEVICE_BYTES``; else every batch is gathered
-    here and sent over.
+    On the CPU a memory map stays one: only the rows of the batches are read, and the page cache is as fast as a copy.
+    On another device a matrix of at most ``DEVICE_BYTES`` is copied to the device; of a larger one every batch is
+    gathered on the CPU and copied.
 
     Args:
-        matrix: [rows, D], NumPy (a memory map too) or torch.
-        device: where batches are wanted.
+        matrix: [rows, D], a NumPy array (also a memory map) or a tensor.
+        device: of the batches.
         dtype: of the batches.
     """
 
     def __init__(self, matrix: np.ndarray | Tensor, device: torch.device, dtype: torch.dtype) -> None:
         if isinstance(matrix, np.ndarray):
-            with warnings.catch_warnings():  # a read-only map is never written to
+            with warnings.catch_warnings():  # nothing writes to a read-only map
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
                 matrix = torch.from_numpy(matrix)
         self._matrix = matrix.to(device) if matrix.nbytes <= DEVICE_BYTES else matrix
@@ -96,6 +96,6 @@ class Features:
         self.size = matrix.shape[1]
 
     def take(self, rows: Tensor) -> Tensor:
-        """Row numbers [...] (on any device) -> features [..., D]."""
+        """Gather features [..., D] of row numbers [...], which may be on any device."""
         batch = self._matrix.index_select(0, rows.reshape(-1).to(self._matrix.device))
         return batch.to(self.device, self.dtype).view(*rows.shape, self.size)

@@ -1,9 +1,9 @@
-"""What an entry of a table says about itself, and how its caller hands it what it names.
+"""Facts that an entry of a table declares, and the arguments that its caller passes for its parameters.
 
-The *options* of an entry are its keyword-only parameters (`aimonk_bench.registry`). Everything positional is data, and
-data beyond the fixed arguments of its table is handed over by name: a loss or a policy that has a parameter
-``positives`` gets the counts. Facts that parameters cannot express stand above the entry, in `declares`. Nothing else
-lists entries by name, so a new entry is one function and one line of its table.
+The *options* of an entry are its keyword-only parameters (`aimonk_bench.registry`). Positional parameters are data;
+data beyond the fixed arguments of the table is passed by name: a loss or a policy with a parameter ``positives`` gets
+the counts. Facts that parameters cannot express are declared above the entry with `declares`. Nothing else lists
+entries by name, so a new entry is one function and one line of its table.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OpenFraction = Annotated[float, Gt(0), Lt(1)]
 
 
 def declares(**facts: Any) -> Callable[[Entry], Entry]:
-    """Attach facts to an entry; the module of each table says which ones it reads."""
+    """Attach facts to an entry; the docstring of each table's module says which facts are read."""
 
     def attach(entry: Entry) -> Entry:
         entry.__dict__["declared"] = facts
@@ -48,12 +48,12 @@ def takes(entry: Callable[..., Any], name: str) -> bool:
 
 
 def bind(entry: Callable[..., Any], **values: Any) -> functools.partial[Any]:
-    """The entry with those of the values bound that it has a parameter for."""
+    """The entry with those values bound that it has a parameter for."""
     return functools.partial(entry, **{name: value for name, value in values.items() if takes(entry, name)})
 
 
 def check_options(kind: str, table: Table, spec: Spec, **facts: Any) -> None:
-    """Call what the entry declares as its ``check``, with its options and those of the facts that the check names.
+    """Call the function that the entry declares as its ``check``, with its options and the facts that it names.
 
     Raises:
         UserError: the options exclude each other, or do not fit the facts.

@@ -1,9 +1,9 @@
-"""Fine-tuning: for every seed and fold the trainable layers of a network and a linear head, end to end.
+"""Fine-tuning: the trainable layers of a network and a linear head, end to end, for every seed and fold.
 
 Samplers, missing-label policies, losses, random generators, the choice of an epoch and the history are those of
-`heads_trainer`; a job (a seed in a fold) is a stack of one head, on a network of its own. On a CPU as many jobs train
-side by side as there are cores, with an equal share of torch's threads each, which wastes less than all threads on one.
-BatchNorm in the trainable layers learns as in any training; in the frozen layers it stays in eval mode.
+`heads_trainer`; a job (a seed in a fold) is a stack of one head on its own copy of the network. On a CPU one job per
+core trains at a time and torch's threads are divided among them, which is faster than one job with all threads.
+BatchNorm is in train mode in the trainable layers and in eval mode in the frozen layers.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from aimonk_bench.data.labels import Labels
 from aimonk_bench.records.environment import cores
 from aimonk_bench.training.batches import EpochBatches
 from aimonk_bench.training.entries import declared
-from aimonk_bench.training.fit import EpochCounter, Stage, fit_stages, torch_threads
+from aimonk_bench.training.fit import EpochCounter, TrainingStage, fit_stages, torch_threads
 from aimonk_bench.training.heads import Heads
-from aimonk_bench.training.objective import shares
+from aimonk_bench.training.objective import normalise
 from aimonk_bench.training.optimizers import OPTIMIZERS
 from aimonk_bench.training.outcome import JobOutcome, Trained, assemble
 from aimonk_bench.training.recipe import Recipe, TrainingData
@@ -40,23 +40,23 @@ from aimonk_bench.training.sources import Source
 from aimonk_bench.training.stack import Stack
 from aimonk_bench.training.state import Checkpoint
 
-BATCHES_AHEAD = 4  # read by each job before it needs them
-CHUNK_ROWS = 32  # at once where nothing is learned
+BATCHES_AHEAD = 4  # that each job reads ahead
+CHUNK_ROWS = 32  # images predicted at once
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """What all jobs share.
+    """The inputs and resources that all jobs share.
 
     Attributes:
-        source: of the inputs of the trainable layers.
-        layers: the trainable layers, as pretrained: inputs [B, D] -> pooled features [B, C]; copied, never changed.
+        source: reads the inputs of the trainable layers.
+        layers: the pretrained trainable layers: inputs [B, D] -> pooled features [B, C]. A job trains a copy of them.
         features: C.
         readers: the threads that read inputs.
-        checkpoints: the folder of checkpoints, None to write none.
-        key: what a checkpoint must bear to be loaded.
-        stop: set once a job that is not done is not wanted any more.
+        checkpoints: the folder of checkpoints; None writes none.
+        key: of the checkpoints; one with another key is not loaded.
+        stop: set when the jobs that still train shall end.
     """
 
     source: Source
@@ -69,7 +69,7 @@ class Shared:
 
 
 class Stopped(Exception):
-    """A job ends early because it is not wanted any more."""
+    """A job ended early because another one failed or the user interrupted."""
 
 
 def fine_tune(
@@ -85,13 +85,13 @@ def fine_tune(
     """Train the trainable layers and a linear head for every seed and fold.
 
     Args:
-        source: of the inputs that the layers read.
-        data: what there is to learn from.
-        recipe: how to learn, which `recipe.check` has passed; ``tune`` is not for networks.
-        layers: the part of the network that is not frozen, inputs [B, D] -> pooled features [B, C], as pretrained.
-        key: of the run: a checkpoint of another run, or of other versions of this package and torch, is not loaded.
-        checkpoints: a folder for them; None to write none.
-        progress: called with ("train", epochs done, epochs), all jobs together, after every epoch.
+        source: reads the inputs of the layers.
+        data: labels, folds and views.
+        recipe: loss, policy, sampler and options of training, which `recipe.check` has passed; without ``tune``.
+        layers: the pretrained layers that are not frozen: inputs [B, D] -> pooled features [B, C].
+        key: names the run: a checkpoint of another run, or of other versions of this package and torch, is not loaded.
+        checkpoints: a folder for checkpoints; None writes none.
+        progress: called with ("train", epochs done, epochs), summed over all jobs, after every epoch.
 
     Raises:
         RunFailed: a loss is not finite, or the sampler finds nothing to draw.
@@ -105,7 +105,7 @@ def fine_tune(
     count_epochs = EpochCounter(len(stacks) * recipe.epochs, progress)
     count_epochs(0)
     side_by_side = min(len(stacks), cores()) if device.type == "cpu" else 1
-    threads = max(1, min(torch.get_num_threads(), cores()) // side_by_side)  # stays so when fewer jobs are left
+    threads = max(1, min(torch.get_num_threads(), cores()) // side_by_side)  # the same when fewer jobs are left
     key = f"{key}, aimonk_bench {aimonk_bench.__version__}, torch {torch.__version__}"
     with torch_threads(threads), ThreadPoolExecutor(cores()) as readers, ThreadPoolExecutor(side_by_side) as pool:
         with torch.inference_mode():
@@ -113,11 +113,11 @@ def fine_tune(
         shared = Shared(source, layers, features, readers, checkpoints, key)
         futures = [pool.submit(_train_job, stack, shared, count_epochs) for stack in stacks]
         outcomes = _results(futures, shared.stop)
-    return assemble(outcomes, data, recipe, stacks[0].steps)
+    return assemble(outcomes, recipe, stacks[0].steps)
 
 
 def _results(futures: list[Future[JobOutcome]], stop: threading.Event) -> list[JobOutcome]:
-    """Wait for all jobs; when one fails, or the user interrupts, stop the others."""
+    """Wait for all jobs; stop the others when one fails or the user interrupts."""
     try:
         wait(futures, return_when=FIRST_EXCEPTION)
     finally:
@@ -132,10 +132,10 @@ def _results(futures: list[Future[JobOutcome]], stop: threading.Event) -> list[J
 
 
 def _train_job(stack: Stack, shared: Shared, count_epochs: EpochCounter) -> JobOutcome:
-    """One job from start to end, after its teacher if it has one."""
+    """Train one job, in one stage or in two."""
     [(seed, fold)] = stack.jobs
 
-    def start(stage: Stage) -> tuple[FineTunedNetwork, Checkpoint | None]:
+    def start(stage: TrainingStage) -> tuple[FineTunedNetwork, Checkpoint | None]:
         network = FineTunedNetwork(stack, stage, shared)
         if shared.checkpoints is None:
             return network, None
@@ -151,11 +151,11 @@ class FineTunedNetwork:
 
     Args:
         stack: of a single job.
-        stage: its policy, and its teacher.
+        stage: missing-label policy and teacher.
         shared: by all jobs.
     """
 
-    def __init__(self, stack: Stack, stage: Stage, shared: Shared) -> None:
+    def __init__(self, stack: Stack, stage: TrainingStage, shared: Shared) -> None:
         self._stack, self._shared, self.device = stack, shared, stack.device
         [(self._seed, self._fold)] = stack.jobs
         config = stack.recipe.train
@@ -169,9 +169,9 @@ class FineTunedNetwork:
         self._precision = _precision(config.precision, stack.device)
         self._scaler = torch.amp.GradScaler(stack.device.type, enabled=self._precision is torch.float16)
         self._objective = stack.objective(stage.missing)
-        self._teacher = stage.teacher
+        self._teacher_probabilities = stage.teacher_probabilities
         self._labels = stack.tensors(stack.data.train_labels)
-        self._kept: dict[str, Tensor] = {}
+        self._chosen_weights: dict[str, Tensor] = {}
 
     def train_epoch(self, epoch: int, batches: EpochBatches) -> Tensor:
         """Take the T steps of an epoch: losses [T, 1]."""
@@ -187,7 +187,7 @@ class FineTunedNetwork:
         return torch.stack(losses)
 
     def _read(self, batches: EpochBatches, epoch: int) -> Iterator[Tensor]:
-        """The inputs of each batch, read ahead by other threads."""
+        """The inputs of every batch, which other threads read ahead."""
         upcoming = zip(batches.views[:, 0], batches.images[:, 0], strict=True)
 
         def submit(count: int) -> Iterator[Future[np.ndarray]]:
@@ -201,7 +201,7 @@ class FineTunedNetwork:
             yield _inputs(inputs, self.device)
 
     def _step(self, inputs: Tensor, images: Tensor, epoch: int, factor: float) -> Tensor:
-        """One update; the loss [1] of the batch before it."""
+        """Take one step. Returns the loss [1] of the batch before the step."""
         config = self._stack.recipe.train
         for group in self._optimizer.param_groups:
             group["lr"] = factor * group["rate"]
@@ -215,18 +215,22 @@ class FineTunedNetwork:
         return value
 
     def _backward(self, inputs: Tensor, images: Tensor, epoch: int) -> Tensor:
-        """Gradients of a batch, in as many parts as ``accumulate`` says; each part is divided by the whole weight."""
+        """Compute the gradients of a batch in ``accumulate`` parts. Returns its loss [1].
+
+        Weights are normalised over the whole batch, so that the parts sum to its mean.
+        """
         labels = Labels(self._labels.targets[images][None], self._labels.observed[images][None])
         parts = self._stack.recipe.train.accumulate
-        teacher = None if self._teacher is None else self._teacher[:, images]
+        teacher = None if self._teacher_probabilities is None else self._teacher_probabilities[:, images]
         if parts == 1:
             value = self._objective(self._logits(inputs), labels, epoch, teacher)
             self._scaler.scale(value.sum()).backward()
             return value.detach()
         targets, weights, _ = self._objective.fill(labels, None, epoch, teacher)
         values = []
-        for part in zip(inputs.chunk(parts), targets.chunk(parts, 1), shares(weights).chunk(parts, 1), strict=True):
-            value = (self._objective.loss(self._logits(part[0]), part[1]) * part[2]).sum()
+        chunks = inputs.chunk(parts), targets.chunk(parts, 1), normalise(weights).chunk(parts, 1)
+        for part_inputs, part_targets, part_weights in zip(*chunks, strict=True):
+            value = (self._objective.loss(self._logits(part_inputs), part_targets) * part_weights).sum()
             self._scaler.scale(value).backward()
             values.append(value.detach())
         return torch.stack(values).sum(0, keepdim=True)
@@ -239,7 +243,7 @@ class FineTunedNetwork:
         return cast(Tensor, logits.float()[None])
 
     def predict(self, heads: slice | np.ndarray, rows: np.ndarray) -> Tensor:
-        """Logits [1, R, A] of unaugmented images by the only head."""
+        """Logits [1, R, A] of unaugmented images by the single head."""
         self._network.eval()
         with torch.inference_mode():
             parts = [
@@ -249,28 +253,28 @@ class FineTunedNetwork:
             return torch.cat(parts, 1)
 
     def keep(self, heads: np.ndarray) -> None:
-        """Copy the weights, if the one head [1] is kept."""
+        """Copy the weights if the single head chose this epoch: ``heads`` [1]."""
         if heads[0]:
-            self._kept = {name: tensor.clone() for name, tensor in self._network.state_dict().items()}
+            self._chosen_weights = {name: tensor.clone() for name, tensor in self._network.state_dict().items()}
 
     def restore(self) -> None:
-        """Go back to the copy."""
-        self._network.load_state_dict(self._kept)
+        """Load the copy."""
+        self._network.load_state_dict(self._chosen_weights)
 
     def state_dict(self, *, done: bool) -> dict[str, Any]:
-        """For a checkpoint: the weights kept, and unless training is done what it goes on from."""
+        """For a checkpoint: the weights of the chosen epoch, and unless training is done the state to continue from."""
         if done:
-            return {"kept": self._kept}
+            return {"chosen_weights": self._chosen_weights}
         return {
-            "kept": self._kept,
+            "chosen_weights": self._chosen_weights,
             "network": self._network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state_dict` gave."""
-        self._kept = state["kept"]
+        """Restore a state that `state_dict` returned."""
+        self._chosen_weights = state["chosen_weights"]
         if "network" in state:
             self._network.load_state_dict(state["network"])
             self._optimizer.load_state_dict(state["optimizer"])
@@ -284,7 +288,7 @@ def _inputs(rows: np.ndarray, device: torch.device) -> Tensor:
 
 
 def _optimizer(network: nn.Sequential, config: TrainConfig) -> torch.optim.Optimizer:
-    """torch's own optimizer of the config's name, with a learning rate for the head and one for the layers."""
+    """The config's optimizer from torch, with one learning rate for the head and one for the layers."""
     rates = {"head": config.lr, "layers": config.lr if config.backbone_lr is None else config.backbone_lr}
     parameters = {name: list(network.get_submodule(name).parameters()) for name in rates}
     groups = [

@@ -1,7 +1,8 @@
-"""The loop over epochs, for stacked heads and for fine-tuned networks alike.
+"""The training loop of stacked heads and of fine-tuned networks.
 
-An epoch is: draw the batches, train on them, predict the validation rows, drop the heads that diverged, score, choose.
-What differs between heads on stored features and a network that is fine-tuned is a `Learner`.
+An epoch draws the batches, trains on them, predicts the validation rows, stops the heads that diverged, scores the
+others, and updates the epoch that each head has chosen. `Learner` is what differs between linear heads on stored
+features and a fine-tuned network.
 """
 
 from __future__ import annotations
@@ -22,50 +23,51 @@ from aimonk_bench.registry import Spec
 from aimonk_bench.training.batches import EpochBatches
 from aimonk_bench.training.missing import wants_teacher
 from aimonk_bench.training.objective import Objective
-from aimonk_bench.training.outcome import JobOutcome, Teacher
+from aimonk_bench.training.outcome import JobOutcome, TeacherSummary
 from aimonk_bench.training.stack import Stack
 from aimonk_bench.training.state import Checkpoint, FitState
 
 METRICS = ("f1_default", "average_precision", "roc_auc")  # of the validation rows, in the order of history.csv
-CHUNK_ELEMENTS = 1 << 18  # validation logits scored at once, by whole heads
+CHUNK_ELEMENTS = 1 << 18  # validation logits scored at once; a head is never cut
 
 
 class Learner(Protocol):
-    """The H heads that `fit` moves, with all that is beneath them."""
+    """The H heads that `fit` trains, with the trainable layers below them."""
 
     def train_epoch(self, epoch: int, batches: EpochBatches) -> Tensor:
-        """Take the T steps of an epoch; the loss of each head on each batch, before the step: [T, H]."""
+        """Take the T steps of an epoch. Returns the loss of each head on each batch, before the step: [T, H]."""
 
     def predict(self, heads: slice | np.ndarray, rows: np.ndarray) -> Tensor:
-        """Logits of these rows [R], unaugmented, by some of the heads as they are now: [heads, R, A]."""
+        """Logits [heads, R, A] of some heads, with their present weights, for the unaugmented images ``rows`` [R]."""
 
     def keep(self, heads: np.ndarray) -> None:
-        """Remember the weights of these heads, [H] bool, as they are now."""
+        """Save a copy of the present weights of these heads, [H] bool."""
 
     def restore(self) -> None:
-        """Go back to the weights that `keep` remembered last."""
+        """Set the weights of every head to its last saved copy."""
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
-    """One of the one or two stages of training.
+class TrainingStage:
+    """Training has one stage, or two if the missing-label policy learns from a teacher.
 
     Attributes:
-        name: empty, or `teacher` for the first of two.
-        missing: its missing-label policy.
-        teacher: [H, N, A] probabilities of the first stage's heads, 0 for images that are not their training rows.
+        name: empty, or `teacher` for the first of two stages.
+        missing: the missing-label policy of the stage.
+        teacher_probabilities: [H, N, A] predicted by the heads of the first stage for their training rows, 0 for other
+            images; None in a first or only stage.
     """
 
     name: str
     missing: Spec
-    teacher: Tensor | None = None
+    teacher_probabilities: Tensor | None = None
 
 
 class EpochCounter:
-    """Reports the epochs of all that trains side by side.
+    """Counts and reports the epochs of all jobs that train side by side.
 
     Args:
-        total: epochs in all.
+        total: epochs of all jobs.
         progress: called with ("train", epochs done, total).
     """
 
@@ -73,7 +75,7 @@ class EpochCounter:
         self._total, self._progress, self._done, self._lock = total, progress, 0, threading.Lock()
 
     def __call__(self, epochs: int) -> None:
-        """Report so many more epochs; 0 reports that work has begun."""
+        """Add ``epochs`` and report the sum; 0 reports that training has begun."""
         with self._lock:
             self._done += epochs
             if self._progress is not None:
@@ -82,7 +84,7 @@ class EpochCounter:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch compute in so many threads; what there was before comes back at the end."""
+    """Set the number of torch's threads, and restore the previous number at the end."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -94,10 +96,10 @@ def torch_threads(count: int) -> Iterator[None]:
 def fit(
     stack: Stack, learner: Learner, state: FitState, checkpoint: Checkpoint | None, count_epochs: EpochCounter
 ) -> None:
-    """Train until no epoch or no head is left, then go back to the epoch that each head chose.
+    """Train until the last epoch or until every head has stopped, then restore the epoch that each head chose.
 
     Raises:
-        RunFailed: a loss is not finite, for a job that tunes at every setting.
+        RunFailed: the loss of a job is not finite; of a job with tuned settings, at every setting.
     """
     config, validation = stack.recipe.train, Validation(stack)
     if checkpoint is not None:
@@ -109,10 +111,10 @@ def fit(
         batches, active = stack.draw(state.rngs), state.selection.active.copy()
         losses = learner.train_epoch(state.epoch, batches)
         logits = [learner.predict(heads, stack.data.folds[fold].val) for fold, heads in stack.by_fold()]
-        _drop_diverged(stack, state, losses, logits)
+        _stop_diverged(stack, state, losses, logits)
         scores = validation.score(logits, state.epoch)
-        watched = -scores["val_loss"] if config.select in ("last", "loss") else scores[f"val_{config.select}"]
-        learner.keep(state.selection.choose(state.epoch, watched))
+        criterion = -scores["val_loss"] if config.select in ("last", "loss") else scores[f"val_{config.select}"]
+        learner.keep(state.selection.choose(state.epoch, criterion))
         state.counts += stack.count(batches) * active[:, None, None]
         state.lengths += active
         state.losses.append(losses.double().cpu().numpy())
@@ -129,19 +131,19 @@ def fit(
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """Heads at the epochs that they chose, and the state of the teachers that they had."""
+    """Heads with the weights of their chosen epochs; ``teacher_state`` is that of the first of two stages."""
 
     stack: Stack
     learner: Learner
     state: FitState
-    teachers: FitState | None
+    teacher_state: FitState | None
 
     def outcomes(self, chosen: np.ndarray) -> list[JobOutcome]:
-        """The result of each job, with the head [J] that it chose among its tuned settings."""
+        """The outcome of each job, for the head that it chose among its tuned settings: ``chosen`` [J]."""
         outcomes = []
         for fold in self.stack.folds:
             parts = self.stack.data.folds[fold]
-            jobs = [job for job, (_, of_job) in enumerate(self.stack.jobs) if of_job == fold]
+            jobs = [job for job, (_, job_fold) in enumerate(self.stack.jobs) if job_fold == fold]
             val, test = (self.learner.predict(chosen[jobs], rows).cpu().numpy() for rows in (parts.val, parts.test))
             for job, val_logits, test_logits in zip(jobs, val, test, strict=True):
                 logits = {"val": val_logits, "test": test_logits}
@@ -160,27 +162,27 @@ class Fitted:
             chosen_epoch=int(state.selection.epoch[head]),
             scored=bool(state.selection.scored[head]),
             counts=state.counts[head],
-            teacher=None if self.teachers is None else _teacher(self.teachers, head),
+            teacher=None if self.teacher_state is None else _teacher_summary(self.teacher_state, head),
         )
 
 
-def _teacher(state: FitState, head: int) -> Teacher:
+def _teacher_summary(state: FitState, head: int) -> TeacherSummary:
     last = state.losses[state.lengths[head] - 1]
-    return Teacher(int(state.selection.epoch[head]), float(last[:, head].mean()))
+    return TeacherSummary(int(state.selection.epoch[head]), float(last[:, head].mean()))
 
 
 def fit_stages(
-    stack: Stack, start: Callable[[Stage], tuple[Learner, Checkpoint | None]], count_epochs: EpochCounter
+    stack: Stack, start: Callable[[TrainingStage], tuple[Learner, Checkpoint | None]], count_epochs: EpochCounter
 ) -> Fitted:
-    """Fit the stack, after its teachers if the missing-label policy wants some.
+    """Fit the stack in one stage, or in two if the missing-label policy learns from a teacher.
 
     Args:
         stack: the heads.
-        start: makes the learner of a stage, and its checkpoint if there is to be one.
+        start: returns the learner of a stage, and its checkpoint or None.
         count_epochs: called after every epoch.
     """
 
-    def run(stage: Stage, finite: np.ndarray | None = None) -> tuple[Learner, FitState]:
+    def run(stage: TrainingStage, finite: np.ndarray | None = None) -> tuple[Learner, FitState]:
         learner, checkpoint = start(stage)
         state = FitState.initial(stack, finite)
         fit(stack, learner, state, checkpoint, count_epochs)
@@ -188,15 +190,15 @@ def fit_stages(
 
     missing = stack.recipe.missing
     if not wants_teacher(missing):
-        return Fitted(stack, *run(Stage("", missing)), teachers=None)
-    teacher, teachers = run(Stage("teacher", Spec("ignore")))
-    stage = Stage("", missing, _probabilities(stack, teacher))
-    del teacher  # its memory is free before the next stage starts
-    return Fitted(stack, *run(stage, teachers.finite), teachers=teachers)
+        return Fitted(stack, *run(TrainingStage("", missing)), teacher_state=None)
+    teacher, teacher_state = run(TrainingStage("teacher", Spec("ignore")))
+    stage = TrainingStage("", missing, _train_probabilities(stack, teacher))
+    del teacher  # frees its memory before the next stage starts
+    return Fitted(stack, *run(stage, teacher_state.finite), teacher_state=teacher_state)
 
 
-def _probabilities(stack: Stack, learner: Learner) -> Tensor:
-    """What each head says of its training rows: [H, N, A], 0 for all other images."""
+def _train_probabilities(stack: Stack, learner: Learner) -> Tensor:
+    """The probabilities that each head predicts for its training rows: [H, N, A], 0 for all other images."""
     probabilities = torch.zeros(
         stack.heads, len(stack.data.train_labels), stack.attributes, dtype=stack.dtype, device=stack.device
     )
@@ -206,33 +208,33 @@ def _probabilities(stack: Stack, learner: Learner) -> Tensor:
     return probabilities
 
 
-def _drop_diverged(stack: Stack, state: FitState, losses: Tensor, logits: list[Tensor]) -> None:
-    """Stop heads whose training losses [T, H] or validation logits, per fold [H/F, R, A], are not finite.
+def _stop_diverged(stack: Stack, state: FitState, losses: Tensor, logits: list[Tensor]) -> None:
+    """Stop the heads whose training losses [T, H] or validation logits, per fold [H/F, R, A], are not finite.
 
     Raises:
-        RunFailed: a job has no head left; its first value that is not finite is named.
+        RunFailed: all heads of a job have stopped; the message names its first value that is not finite.
     """
     predicted = torch.cat([values.isfinite().flatten(1).all(1) for values in logits])
     finite = torch.cat([losses.isfinite(), predicted[None]]).cpu().numpy()
     diverged = ~finite & state.selection.active
     state.finite &= ~diverged.any(0)
     state.selection.active &= state.finite
-    lost = np.logical_not(state.finite.reshape(-1, stack.points).any(1))
-    if lost.any():
-        step, head = np.argwhere(diverged & np.repeat(lost, stack.points))[0]
+    failed = np.logical_not(state.finite.reshape(-1, stack.points).any(1))  # [J]
+    if failed.any():
+        step, head = np.argwhere(diverged & np.repeat(failed, stack.points))[0]
         seed, fold = stack.jobs[head // stack.points]
         iteration = (state.epoch - 1) * stack.steps + step + 1
         place = f"iteration {iteration}" if step < stack.steps else "validation"
-        others = f"; {lost.sum()} of {len(lost)} heads" if len(lost) > 1 else ""
+        others = f"; {failed.sum()} of {len(failed)} heads" if len(failed) > 1 else ""
         raise RunFailed(f"loss is not finite at epoch {state.epoch} (seed {seed}, fold {fold}, {place}{others})")
 
 
 class Validation:
-    """Scores the heads of a stack on the validation rows of their folds, a few heads at a time."""
+    """Scores the heads of a stack on the validation rows of their folds, a few heads at a time to save memory."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._parts: list[tuple[int, slice, Objective]] = []  # place of the fold, heads of it, their objective
+        self._parts: list[tuple[int, slice, Objective]] = []  # place of the fold, some of its heads, their objective
         self._labels = [stack.data.val_labels[stack.data.folds[fold].val] for fold in stack.folds]
         for place, (fold, heads) in enumerate(stack.by_fold()):
             size = max(1, CHUNK_ELEMENTS // (len(stack.data.folds[fold].val) * stack.attributes))

@@ -1,4 +1,4 @@
-"""Stacked linear heads: H of them as one weight and one bias tensor."""
+"""Stacked linear heads: H heads as one weight tensor and one bias tensor."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Heads:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> Heads:
-        """One head per generator, initialised as torch.nn.Linear: all uniform within +-1/sqrt(D).
+        """One head per generator, initialised as torch.nn.Linear: weights and biases uniform within +-1/sqrt(D).
 
-        Drawn in float64 on the CPU, so that neither dtype nor device changes where a head starts.
+        Drawn in float64 on the CPU, so that the start does not depend on dtype or device.
         """
         bound, width = 1 / math.sqrt(features), features + 1  # the bias is the last column
         draws = np.stack([rng.uniform(-bound, bound, (attributes, width)) for rng in generators])
@@ -46,23 +46,23 @@ class Heads:
         return Heads(self.weight.repeat_interleave(times, 0), self.bias.repeat_interleave(times, 0))
 
     def copy(self) -> Heads:
-        """The same heads in memory of their own."""
+        """A copy of the heads in new memory."""
         return Heads(self.weight.clone(), self.bias.clone())
 
     def __getitem__(self, heads: slice | np.ndarray) -> Heads:
-        """Some of the heads; a slice of them in the same memory."""
+        """Some of the heads; a slice shares their memory."""
         return Heads(self.weight[heads], self.bias[heads])
 
     def logits(self, features: Tensor) -> Tensor:
-        """Logits [H, B, A] of features [J, B, D], each of which P = H / J heads in a row read."""
+        """Logits [H, B, A] for features [J, B, D]; every P = H / J consecutive heads read the same features."""
         jobs, batch, size = features.shape
         heads, attributes, _ = self.weight.shape
-        # weight x features is three times as quick as features x weight when A is small
+        # weight x features takes a third of the time of features x weight when A is small
         products = torch.bmm(self.weight.view(jobs, -1, size), features.transpose(1, 2))
         return products.view(heads, attributes, batch).transpose(1, 2) + self.bias
 
     def gradients(self, by_logits: Tensor, features: Tensor) -> list[Tensor]:
-        """Derivatives by weight [H, A, D] and by bias [H, 1, A] from those by the logits [H, B, A]."""
+        """Derivatives by weight [H, A, D] and by bias [H, 1, A] from the derivatives by the logits [H, B, A]."""
         jobs, batch, _ = features.shape
         transposed = by_logits.transpose(1, 2).reshape(jobs, -1, batch)
         return [torch.bmm(transposed, features).view(self.weight.shape), by_logits.sum(1, keepdim=True)]

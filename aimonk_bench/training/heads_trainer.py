@@ -1,8 +1,8 @@
-"""Linear heads on stored features: all seeds, folds and tuned settings of a run in one loop, each as if alone.
+"""Linear heads on stored features: all seeds, folds and tuned settings of a run in one loop, as if trained one by one.
 
-Heads cannot influence each other: per-head losses are summed, each divided by its own observed weight; gradients are
-clipped per head; an epoch is chosen and training stopped per head (a stopped head moves on but is no longer looked at);
-all take T steps per epoch; and a head's randomness comes from its seed and fold alone.
+No head influences another: the losses of all heads are summed, each divided by the weights of its own labels;
+gradients are clipped per head; every head chooses its epoch and stops alone (a stopped head is still updated, but no
+result reads it); all heads take T steps per epoch; a head's random numbers depend on its seed and fold alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.training import optimizers, tuning
 from aimonk_bench.training.batches import EpochBatches, Features
-from aimonk_bench.training.fit import EpochCounter, Stage, fit_stages, torch_threads
+from aimonk_bench.training.fit import EpochCounter, TrainingStage, fit_stages, torch_threads
 from aimonk_bench.training.heads import Heads
 from aimonk_bench.training.objective import BlockLoss
 from aimonk_bench.training.optimizers import OPTIMIZERS
@@ -29,7 +29,7 @@ from aimonk_bench.training.state import FitState
 from aimonk_bench.training.tuning import Tuning
 
 CHUNK_BYTES = 16 << 20  # features gathered at once for validation and test rows
-BLOCK_ELEMENTS = 1 << 20  # labels of consecutive batches that are gathered and filled at once
+BLOCK_ELEMENTS = 1 << 20  # labels of consecutive batches gathered and filled at once
 
 
 def train_heads(
@@ -45,17 +45,18 @@ def train_heads(
     """Train a linear head for every seed and fold on stored features.
 
     Args:
-        features: [rows, D] the feature matrix; of a memory map only the rows asked for are read.
+        features: [rows, D] the feature matrix; of a memory map only the rows of the batches are read.
         index: [V, N] the row of each image in each view; view 0 is the unaugmented image.
-        data: what there is to learn from.
-        recipe: how to learn.
+        data: labels, folds and views.
+        recipe: loss, policy, sampler and options of training.
         steps: T, if not ceil(n/B) with n the largest training split.
         dtype: of weights, losses and logits.
         progress: called with ("train", epochs done, epochs) after every epoch.
 
     Raises:
-        RunFailed: a loss is not finite (of a head that tunes: at every setting), or the sampler finds nothing to draw.
-        UserError: what `recipe.check` refuses.
+        RunFailed: the loss of a job is not finite (of a job with tuned settings, at every setting), or the sampler has
+            no row to draw.
+        UserError: `recipe.check` refuses the recipe.
     """
     check(recipe, data.train_labels.shape[1])
     config, device = recipe.train, torch.device(pick_device(recipe.train.device))
@@ -71,7 +72,7 @@ def train_heads(
         )
         outcomes = fitted.outcomes(np.arange(len(jobs)) * stack.points + points)
     if not recipe.tune:
-        return assemble(outcomes, data, recipe, stack.steps)
+        return assemble(outcomes, recipe, stack.steps)
     shape = len(data.folds), len(config.seeds)
     tuned = Tuning(
         metric=tuning.metric_of(config),
@@ -80,29 +81,30 @@ def train_heads(
         chosen={key: stack.settings[key][points].reshape(shape).T for key in recipe.tune},
     )
     notes = _tuning_notes(stack, fitted.state.finite, scores)
-    return assemble(outcomes, data, recipe, stack.steps, tuned, notes)
+    return assemble(outcomes, recipe, stack.steps, tuned, notes)
 
 
 class StackedHeads:
-    """The `Learner` of linear heads: one gather, two products, one update a step.
+    """The `Learner` of linear heads: a step is one gather, two matrix products and one update.
 
     Args:
         stack: the heads.
-        stage: its policy, and its teacher.
+        stage: missing-label policy and teacher.
         features: the matrix.
         index: [V, N] the row of each view and image in it.
     """
 
-    def __init__(self, stack: Stack, stage: Stage, features: Features, index: np.ndarray) -> None:
+    def __init__(self, stack: Stack, stage: TrainingStage, features: Features, index: np.ndarray) -> None:
         self._stack, self._features, self._index = stack, features, index.astype(np.int32, copy=False)
         generators = [rngs.init for rngs in stack.rngs()]
-        start = Heads.initial(stack.attributes, features.size, generators, stack.dtype, stack.device)
-        self._heads = start.repeated(stack.points)
-        self._kept = self._heads.copy()
+        of_jobs = Heads.initial(stack.attributes, features.size, generators, stack.dtype, stack.device)
+        self._heads = of_jobs.repeated(stack.points)
+        self._chosen_heads = self._heads.copy()
         optimizer = registry.build("optimizer", OPTIMIZERS, stack.recipe.train.optimizer)
         parameters = [self._heads.weight, self._heads.bias]
         self._move = optimizer(parameters, stack.per_head("train.lr"), stack.per_head("train.weight_decay"))
-        self._objective, self._teacher = stack.objective(stage.missing), stage.teacher
+        self._objective = stack.objective(stage.missing)
+        self._teacher_probabilities = stage.teacher_probabilities
         self._labels = stack.tensors(stack.data.train_labels)
 
     def train_epoch(self, epoch: int, batches: EpochBatches) -> Tensor:
@@ -139,13 +141,13 @@ class StackedHeads:
 
     def _teacher_of(self, images: Tensor) -> Tensor | None:
         """The teacher's probabilities [T', H, B, A] for images [T', J, B]."""
-        if self._teacher is None:
+        if self._teacher_probabilities is None:
             return None
         heads = torch.arange(self._stack.heads, device=images.device)[:, None]
-        return self._teacher[heads, images.long().repeat_interleave(self._stack.points, 1)]
+        return self._teacher_probabilities[heads, images.long().repeat_interleave(self._stack.points, 1)]
 
     def predict(self, heads: slice | np.ndarray, rows: np.ndarray) -> Tensor:
-        """Logits [heads, R, A] of unaugmented images by some of the heads."""
+        """Logits [heads, R, A] of some heads for unaugmented images."""
         weights = self._heads[heads]
         stored = torch.from_numpy(self._index[0][rows])
         size = max(1, CHUNK_BYTES // (self._features.size * weights.weight.element_size()))
@@ -153,17 +155,17 @@ class StackedHeads:
 
     def keep(self, heads: np.ndarray) -> None:
         """Copy the weights of these heads, [H] bool."""
-        chosen = torch.from_numpy(np.flatnonzero(heads)).to(self._stack.device)
-        self._kept.weight[chosen] = self._heads.weight[chosen]
-        self._kept.bias[chosen] = self._heads.bias[chosen]
+        numbers = torch.from_numpy(np.flatnonzero(heads)).to(self._stack.device)
+        self._chosen_heads.weight[numbers] = self._heads.weight[numbers]
+        self._chosen_heads.bias[numbers] = self._heads.bias[numbers]
 
     def restore(self) -> None:
-        """Go back to the copies."""
-        self._heads = self._kept
+        """Take the copies as the weights."""
+        self._heads = self._chosen_heads
 
 
 def _scores(stack: Stack, state: FitState) -> np.ndarray:
-    """The metric that chooses among the settings, at the epoch each head keeps: [J, P]."""
+    """The metric that chooses among the settings, at each head's chosen epoch: [J, P]."""
     column = f"val_{tuning.metric_of(stack.recipe.train)}"
     by_epoch = np.stack([scores[column] for scores in state.scores])
     values = by_epoch[state.selection.epoch - 1, np.arange(stack.heads)].astype(np.float64)
@@ -171,17 +173,16 @@ def _scores(stack: Stack, state: FitState) -> np.ndarray:
 
 
 def _tuning_notes(stack: Stack, finite: np.ndarray, scores: np.ndarray) -> list[str]:
-    """Settings lost because they diverged, and jobs that no score [J, P] helped to choose."""
-    lost = (~finite).reshape(scores.shape).sum(0)
+    """Notes on settings that diverged, and on jobs without a defined score [J, P]."""
+    diverged = (~finite).reshape(scores.shape).sum(0)
     notes = [
         f"tune: {count} of {len(stack.jobs)} heads were not finite and could not be chosen at "
         + ", ".join(f"{key} {values[point]:g}" for key, values in stack.settings.items())
-        for point, count in enumerate(lost)
+        for point, count in enumerate(diverged)
         if count
     ]
-    return notes + [
-        f"seed {seed}, fold {fold}: validation {tuning.metric_of(stack.recipe.train)} is defined at no point of tune, "
-        "so the first was taken"
-        for (seed, fold), values in zip(stack.jobs, scores, strict=True)
-        if np.isnan(values).all()
-    ]
+    folds = sorted({fold for (_, fold), values in zip(stack.jobs, scores, strict=True) if np.isnan(values).all()})
+    if folds:
+        where, metric = ", ".join(map(str, folds)), tuning.metric_of(stack.recipe.train)
+        notes.append(f"fold {where}: validation {metric} is defined at no setting of tune: the first one was chosen")
+    return notes

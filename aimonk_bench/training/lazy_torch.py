@@ -1,4 +1,4 @@
-"""``torch`` and ``Tensor`` for the modules that hold tables: what only plans a run reads those but loads no torch."""
+"""``torch`` and ``Tensor`` for the modules of tables, which planning a run imports without importing torch."""
 
 from __future__ import annotations
 

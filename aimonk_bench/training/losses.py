@@ -1,13 +1,13 @@
-"""Elementwise losses, and beside each one its derivative by the logits.
+"""Elementwise losses, and beside each loss its derivative by the logits.
 
     value(logits, targets, **options) -> [..., H, B, A]
     grad(logits, targets, **options)  -> [..., H, B, A]
 
-Both are elementwise: no mask, no mean, at least float32. Batches of several steps may come first, so that axes are
-counted from the end. A loss that wants class counts also has the parameters
-``positives`` (n1) and ``negatives`` (n0), both [H, 1, A]: the observed labels among a head's training rows. A numeric
-option may be a tensor [H, 1, 1], one value per head. A loss without a derivative here is differentiated by torch, which
-takes about twice as long.
+Both are elementwise: no mask, no mean, at least float32. Batches of several steps may come first: count axes from the
+end. A loss with class weights also has the parameters ``positives`` (n1) and ``negatives`` (n0), both [H, 1, A]: the
+observed labels among a head's training rows. Where n1 or n0 is 0, all its class weights are 1. A numeric option may be
+a tensor [H, 1, 1], one value per head. torch differentiates a loss without a derivative here, which takes about twice
+as long.
 
 With z the logit, p = sigmoid(z), l+ = -log p and l- = -log(1 - p), a soft target t in [0, 1] costs
 t value(1) + (1 - t) value(0):
@@ -97,7 +97,7 @@ def _weighted_bce_grad(logits: Tensor, targets: Tensor, positive: float | Tensor
 def pos_weight(
     logits: Tensor, targets: Tensor, positives: Tensor, negatives: Tensor, *, cap: AboveZero = 20.0
 ) -> Tensor:
-    """Cross-entropy with positives weighted by n0/n1, at most cap, 1 where n1 = 0 (PyTorch's BCEWithLogitsLoss)."""
+    """Cross-entropy, positives weighted by n0/n1, at most cap; 1 where n1 or n0 is 0 (PyTorch BCEWithLogitsLoss)."""
     return _weighted_bce(logits, targets, _positive_weight(positives, negatives, cap), 1.0)
 
 
@@ -109,36 +109,41 @@ def pos_weight_grad(
     return _weighted_bce_grad(logits, targets, _positive_weight(positives, negatives, cap), 1.0)
 
 
+def _class_weight(weight: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+    """The weight where both counts are above 0, else 1: no weight of a class comes from a count of 0."""
+    return torch.where((positives > 0) & (negatives > 0), weight, 1.0)
+
+
 def _positive_weight(positives: Tensor, negatives: Tensor, cap: float | Tensor) -> Tensor:
-    """min(n0/n1, cap), 1 where n1 = 0."""
-    return torch.where(positives > 0, (negatives / positives.clamp(min=1)).clamp(max=cap), 1.0)
+    """The weight of a positive, see `pos_weight`."""
+    return _class_weight((negatives / positives).clamp(max=cap), positives, negatives)
 
 
 def ratio_exp(logits: Tensor, targets: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-    """Cross-entropy times exp of the other value's share, 1/2 where nothing is observed (Li et al. 2015, DeepMAR)."""
+    """Cross-entropy times exp of the other value's share; times 1 where n1 or n0 is 0 (Li et al. 2015, DeepMAR)."""
     return _weighted_bce(logits, targets, *_ratio_weights(positives, negatives))
 
 
 @derivative_of(ratio_exp)
 def ratio_exp_grad(logits: Tensor, targets: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-    """t exp(1 - r) (p - 1) + (1 - t) exp(r) p."""
+    """t exp(1 - r) (p - 1) + (1 - t) exp(r) p with r = n1 / (n1 + n0)."""
     return _weighted_bce_grad(logits, targets, *_ratio_weights(positives, negatives))
 
 
 def _ratio_weights(positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
-    """(exp(1 - r), exp(r)) with r = n1 / (n1 + n0), 1/2 where nothing is observed."""
-    total = positives + negatives
-    share = torch.where(total > 0, positives / total.clamp(min=1), 0.5)
-    return torch.exp(1 - share), torch.exp(share)
+    """The weights of a positive and of a negative, see `ratio_exp`."""
+    share = positives / (positives + negatives)
+    positive, negative = torch.exp(1 - share), torch.exp(share)
+    return _class_weight(positive, positives, negatives), _class_weight(negative, positives, negatives)
 
 
 def class_balanced(
     logits: Tensor, targets: Tensor, positives: Tensor, negatives: Tensor, *, beta: OpenFraction = 0.999
 ) -> Tensor:
-    """Cross-entropy over the effective number of the element's class (arXiv 1901.05555).
+    """Cross-entropy divided by the effective number of labels of the class (arXiv 1901.05555).
 
-    The weight (1 - beta) / (1 - beta^n) is divided by its mean over the attribute's observed training labels; a value
-    that was never observed (and can only be a filled target) weighs 1.
+    The weight (1 - beta) / (1 - beta^n) is divided by its mean over the attribute's observed training labels; both
+    weights are 1 where n1 or n0 is 0.
     """
     return _weighted_bce(logits, targets, *_effective_weights(positives, negatives, beta))
 
@@ -156,15 +161,15 @@ def _effective_weights(positives: Tensor, negatives: Tensor, beta: float | Tenso
     log_beta = torch.as_tensor(beta, dtype=torch.float64, device=positives.device).log()
 
     def inverse_number(count: Tensor) -> Tensor:
-        return ((beta - 1) / torch.expm1(count.clamp(min=1) * log_beta)).to(count.dtype)
+        return ((beta - 1) / torch.expm1(count * log_beta)).to(count.dtype)
 
     positive, negative = inverse_number(positives), inverse_number(negatives)
     mean = (positives * positive + negatives * negative) / (positives + negatives)
-    return torch.where(positives > 0, positive / mean, 1.0), torch.where(negatives > 0, negative / mean, 1.0)
+    return _class_weight(positive / mean, positives, negatives), _class_weight(negative / mean, positives, negatives)
 
 
 def focal(logits: Tensor, targets: Tensor, *, gamma: NonNegative = 2.0, alpha: Fraction | None = 0.25) -> Tensor:
-    """Cross-entropy that fades for easy labels, a_t (1 - p_t)^gamma; alpha null drops a_t (arXiv 1708.02002)."""
+    """Cross-entropy times a_t (1 - p_t)^gamma, small for easy labels; alpha null drops a_t (arXiv 1708.02002)."""
     log_p, log_n = logs(logits)
     positive, negative = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
     return mix(targets, -positive * torch.exp(gamma * log_n) * log_p, -negative * torch.exp(gamma * log_p) * log_n)
@@ -181,7 +186,7 @@ def focal_grad(logits: Tensor, targets: Tensor, *, gamma: float | Tensor, alpha:
 def _fading_grad(log_p: Tensor, log_n: Tensor, gamma: float | Tensor) -> Tensor:
     """f(p) = d/dz (1 - p)^gamma l+ = (1 - p)^gamma (gamma p log p - (1 - p)).
 
-    For a negative, exchange the two logarithms and change the sign.
+    For a negative, swap the two logarithms and change the sign.
     """
     return torch.exp(gamma * log_n) * (gamma * log_p.exp() * log_p - log_n.exp())
 
@@ -194,10 +199,10 @@ def asymmetric(
     gamma_pos: NonNegative = 1.0,
     clip: Annotated[float, Ge(0), Lt(1)] = 0.05,
 ) -> Tensor:
-    """Focal loss with a gamma for each value and easy negatives clipped to zero (arXiv 2009.14119)."""
+    """Focal loss with one gamma for positives, one for negatives; easy negatives cost 0 (arXiv 2009.14119)."""
     log_p, log_n = logs(logits)
     q = log_p.exp() - clip
-    # 1 stands in for a base of 0, whose power has an infinite gradient for gamma_neg < 1
+    # 1 replaces a base of 0, whose power has an infinite gradient for gamma_neg < 1
     focus = torch.where(q > 0, torch.where(q > 0, q, 1.0) ** gamma_neg, 0.0)
     return mix(targets, -torch.exp(gamma_pos * log_n) * log_p, -focus * _shifted_log(log_n, clip))
 
@@ -225,7 +230,7 @@ def _shifted_log(log_n: Tensor, clip: float | Tensor) -> Tensor:
 
 
 def hill(logits: Tensor, targets: Tensor, *, lam: Annotated[float, Ge(1)] = 1.5, margin: NonNegative = 1.0) -> Tensor:
-    """Negatives (lam - p) p^2, which lets go of likely false ones; focal positives past a margin (arXiv 2112.07368)."""
+    """Negatives cost (lam - p) p^2, flat for likely false ones; focal positives with a margin (arXiv 2112.07368)."""
     log_s, log_rest = logs(wide(logits) - margin)
     p = torch.sigmoid(wide(logits))
     return mix(targets, -torch.exp(2 * log_rest) * log_s, (lam - p) * p.square())
@@ -254,19 +259,19 @@ def distribution_balanced(
 ) -> Tensor:
     """Rebalanced, negative-tolerant focal loss (arXiv 2007.09654).
 
-    R = alpha + sigmoid(beta (r - mu)) with r = (1/n1) / sum_j t_j / n1_j over the positives j of the row: the chance
-    of drawing the row for this attribute, over that of drawing it at all. A row without a positive has r = infinity.
-    The row's targets are the filled ones; its own target counts as 1 in value(1) and as 0 in value(0), so that a soft
-    target mixes the two as everywhere. z' = z + bias log(n1 / n0), the shift being 0 where one of the counts is.
+    R = alpha + sigmoid(beta (r - mu)) with r = (1/n1) / sum_j t_j / n1_j over the attributes with n1_j > 0: the chance
+    of drawing the row for this attribute, divided by the chance of drawing it at all. A row without a positive has
+    r = infinity. The targets t_j are the filled ones; that of the element itself counts as 1 in value(1) and as 0 in
+    value(0), so that a soft target mixes the two values. z' = z + bias log(n1 / n0). Where n1 or n0 is 0, R is 1 and
+    z' is z.
     """
-    inverse = 1 / positives.clamp(min=1)
-    shares = targets * inverse
-    others = shares.sum(-1, keepdim=True) - shares
-    log_odds = torch.log(positives.clamp(min=1) / negatives.clamp(min=1))
-    shifted = wide(logits) + bias * torch.where((positives > 0) & (negatives > 0), log_odds, 0.0)
+    inverse = (positives > 0) / positives.clamp(min=1)
+    terms = targets * inverse
+    others = terms.sum(-1, keepdim=True) - terms
+    shifted = wide(logits) + bias * _class_weight(positives / negatives, positives, negatives).log()
 
     def rebalance(row: Tensor) -> Tensor:
-        return alpha + torch.sigmoid(beta * (inverse / row - mu))
+        return _class_weight(alpha + torch.sigmoid(beta * (inverse / row - mu)), positives, negatives)
 
     log_p, log_n = logs(shifted)
     log_q, log_rest = logs(lam * shifted)

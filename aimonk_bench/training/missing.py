@@ -4,8 +4,8 @@
 
 ``labels`` are `Labels` of tensors [..., H, B, A]; ``logits`` are [..., H, B, A]; epochs count from 1. ``targets`` and
 ``weights`` have the same shape; where a label is observed they are the label and 1. ``override``, of the same shape,
-replaces the loss where the label is missing. Batches of several steps may come first: a policy counts its axes from
-the end. A policy never calls the loss and never reads a target that is not observed.
+replaces the loss where the label is missing. Batches of several steps may come first: a policy counts axes from the
+end. A policy never calls the loss and never reads a target that is not observed.
 
 ==================  =====================================================================  =================
 name                what a missing label becomes                                           source
@@ -23,13 +23,13 @@ entropy             -alpha H(p), H the entropy of the prediction                
 self_trained        target p of a teacher trained with ignore                              1901.07031
 ==================  =====================================================================  =================
 
-A policy that needs more names it as a further parameter, and `objective.Objective` hands it over:
+A policy that needs more has a further parameter, which `objective.Objective` passes by name:
 
     positives, negatives  [H, 1, A] observed labels among a head's training rows
     negative_loss         [H, B, A] the loss that each missing label would have as a negative, without gradient
     teacher               [H, B, A] probabilities of heads trained with ignore; training then has two stages
 
-What else there is to know is declared above the policy (`entries.declares`):
+Further facts are declared above the policy (`entries.declares`):
 
     labels_only   neither logits nor epoch matter, so that the weights of a batch are known before its logits
     soft_targets  targets may lie between 0 and 1
@@ -52,7 +52,7 @@ Filled: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
 
 
 def _fill(labels: Labels, target: float | Tensor, weight: float = 1.0) -> Filled:
-    """Missing labels get this target and this weight."""
+    """Missing labels with this target and this weight."""
     targets = torch.where(labels.observed, labels.targets, target)
     return targets, torch.where(labels.observed, targets.new_ones(()), weight), None
 
@@ -120,13 +120,13 @@ def large_loss_correct(
 def _largest(losses: Tensor, labels: Labels, share: float) -> Tensor:
     """Of each head's n missing labels the ceil(share * n) with the largest losses: bool [.., B, A].
 
-    Rounded up as in the authors' code, or small batches would never have one. Of equal losses the earlier are taken, so
-    that their number is fixed: an image drawn twice into a batch may have equal losses, or losses a rounding apart.
+    The number is rounded up as in the authors' code; rounded down it would be 0 in small batches. Of equal losses the
+    earlier ones are taken, so that the number is exact: an image drawn twice into a batch may have equal losses.
     """
     missing: Tensor = ~labels.observed
     values = torch.where(missing, losses, -torch.inf).flatten(-2)
     rank = values.argsort(stable=True, dim=-1, descending=True).argsort(-1).view(losses.shape)
-    # a hair less, so that a share of a whole number of labels is not rounded up to one more
+    # slightly less, so that rounding errors do not turn an exact whole number into one more
     number = missing.sum((-2, -1), keepdim=True) * (min(share, 1.0) * (1 - 1e-6))
     return rank < number
 
@@ -149,21 +149,23 @@ def selective(
     prior: Fraction = 0.5,
     likely: Fraction = 0.5,
 ) -> Filled:
-    """A missing label is an easy-going negative, ignored where a positive is likely (arXiv 2110.10955).
+    """A missing label is a focal negative, ignored where a positive is likely (arXiv 2110.10955).
 
-    Its loss is p^gamma_u (-log(1 - p)), whatever the loss of the others is. It weighs 0 where n1 / (n1 + n0) > prior
-    (the observed share in place of the paper's average prediction of a first model) or p > likely. The paper ignores
-    the 5 likeliest missing labels an image among hundreds of attributes, which would be all of a handful.
+    Its loss is p^gamma_u (-log(1 - p)), whatever the loss of observed labels is. It weighs 0 where p > likely, or where
+    n1 / (n1 + n0) > prior; with n0 = 0 the share says nothing and only p counts. The paper takes the average prediction
+    of a first model in place of the share, and ignores the 5 likeliest missing labels of an image among hundreds of
+    attributes, which would be all of a few attributes.
     """
     targets, weights, _ = _fill(labels, 0.0)
     log_p, log_n = logs(logits)
-    ignored = (positives > prior * (positives + negatives)) | (log_p.exp() > likely)
+    frequent = (negatives > 0) & (positives > prior * (positives + negatives))
+    ignored = frequent | (log_p.exp() > likely)
     return targets, weights.masked_fill_(~labels.observed & ignored, 0.0), -torch.exp(gamma_u * log_p) * log_n
 
 
 @declares(overrides=True)
 def entropy(labels: Labels, logits: Tensor, epoch: int, *, alpha: NonNegative = 0.1) -> Filled:
-    """A missing label rewards doubt: -alpha H(p), H = -p log p - (1-p) log(1-p) (arXiv 2203.16219)."""
+    """A missing label costs -alpha H(p), the entropy H = -p log p - (1-p) log(1-p) (arXiv 2203.16219)."""
     targets, weights, _ = _fill(labels, 0.0)
     log_p, log_n = logs(logits)
     return targets, weights, alpha * (log_p.exp() * log_p + log_n.exp() * log_n)
@@ -171,15 +173,15 @@ def entropy(labels: Labels, logits: Tensor, epoch: int, *, alpha: NonNegative = 
 
 @declares(soft_targets=True)
 def self_trained(labels: Labels, logits: Tensor, epoch: int, teacher: Tensor) -> Filled:
-    """A missing label is what heads trained with ignore predict, as a soft target (U-SelfTrained, arXiv 1901.07031).
+    """A missing label is the prediction of heads trained with ignore, a soft target (U-SelfTrained, arXiv 1901.07031).
 
-    Two stages: the first one costs as much training again.
+    Training has two stages and takes twice as long.
     """
     return _fill(labels, teacher.to(labels.targets.dtype))
 
 
 def wants_teacher(missing: Spec) -> bool:
-    """Whether the policy has a parameter ``teacher``, and training has two stages."""
+    """Whether the policy has a parameter ``teacher``, so that training has two stages."""
     return takes(MISSING[missing.name], "teacher")
 
 

@@ -1,4 +1,4 @@
-"""What training minimises: a loss, a missing-label policy and one mean per head."""
+"""The objective of training: a loss, a missing-label policy and a weighted mean per head."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from aimonk_bench.training.missing import MISSING, Filled
 from aimonk_bench.training.set_losses import SET_LOSSES
 
 
-def shares(weights: Tensor) -> Tensor:
-    """Each weight over the sum of its head's, 0 where nothing weighs: [H, B, A] -> [H, B, A]."""
+def normalise(weights: Tensor) -> Tensor:
+    """Weights [H, B, A] divided by their sum over each head, which then is 1; 0 where all weights of a head are 0."""
     return weights / weights.sum((-2, -1), keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 def reduce(values: Tensor, weights: Tensor) -> Tensor:
-    """sum(values * weights) / sum(weights) of each head, 0 where nothing weighs: [H, B, A], [H, B, A] -> [H]."""
-    return (values * shares(weights)).sum((-2, -1))
+    """sum(values x weights) / sum(weights) of each head, 0 where all weights are 0: [H, B, A], [H, B, A] -> [H]."""
+    return (values * normalise(weights)).sum((-2, -1))
 
 
 class Objective:
     """The loss of each head on a batch: (logits, labels, epoch, teacher) -> [H].
 
-    For an elementwise loss the mean over what weighs, else the set loss of the filled targets; 0 where nothing weighs.
-    Without the leading H everywhere it is the objective of a single head.
+    Of an elementwise loss the weighted mean, of a set loss the value for the filled targets; 0 where all weights are 0.
+    All arrays may come without the leading H: then it is the objective of a single head.
 
     Args:
         loss: an entry of LOSSES or SET_LOSSES.
@@ -67,7 +67,7 @@ class Objective:
         self.gradient = gradient and bind(functools.partial(gradient, **options), **counts)
 
     def fill(self, labels: Labels, logits: Tensor | None, epoch: int = 1, teacher: Tensor | None = None) -> Filled:
-        """What the policy makes of the labels: (targets, weights, override or None), each [H, B, A].
+        """The labels as the policy fills them: (targets, weights, override or None), each [H, B, A].
 
         ``logits`` may be None for a policy that declares ``labels_only``.
         """
@@ -99,15 +99,15 @@ class Objective:
                 (gradient,) = torch.autograd.grad(value.sum(), leaf)
             return value.detach(), gradient
         targets, weights, _ = self.fill(labels, logits, epoch, teacher)
-        share = shares(weights)
-        return (self.loss(logits, targets) * share).sum((-2, -1)), self.gradient(logits, targets) * share
+        normalised = normalise(weights)
+        return (self.loss(logits, targets) * normalised).sum((-2, -1)), self.gradient(logits, targets) * normalised
 
 
 class BlockLoss:
-    """The losses of T' batches in a row, and their derivatives one batch after the other.
+    """The losses of T' consecutive batches, and the derivative of each batch's loss by its logits.
 
-    Where the loss has a formula for its derivative and the policy reads labels only, all labels are filled at once and
-    all losses are computed at once: a step computes the derivative alone.
+    If the loss has a formula for its derivative and the policy reads labels only, all labels are filled at once and all
+    losses are computed at once; a step then computes the derivative alone.
 
     Args:
         objective: of the heads.
@@ -123,13 +123,13 @@ class BlockLoss:
         self._gradient = objective.gradient if objective.labels_only else None
         if self._gradient is not None:
             self._targets, weights, _ = objective.fill(labels, None, epoch, teacher)
-            self._shares = shares(weights)
+            self._normalised = normalise(weights)
 
     def grad(self, step: int, logits: Tensor) -> Tensor:
         """The derivative of the losses of a batch by its logits, [H, B, A]; the batches come in order."""
         if self._gradient is not None:
             self._logits.append(logits)
-            gradient: Tensor = self._gradient(logits, self._targets[step]) * self._shares[step]
+            gradient: Tensor = self._gradient(logits, self._targets[step]) * self._normalised[step]
             return gradient
         labels = Labels(self._labels.targets[step], self._labels.observed[step])
         teacher = None if self._teacher is None else self._teacher[step]
@@ -142,11 +142,11 @@ class BlockLoss:
         if self._gradient is None:
             return torch.stack(self._values)
         values: Tensor = self._objective.loss(torch.stack(self._logits), self._targets)
-        return (values * self._shares).sum((-2, -1))
+        return (values * self._normalised).sum((-2, -1))
 
 
 def _conflict(loss: str, missing: str) -> str | None:
-    """Why a policy and a loss do not go together, as a message says it; None if they do."""
+    """Why a loss cannot be combined with a policy, as the predicate of a message; None if it can."""
     if loss not in SET_LOSSES:
         return None
     if declared(MISSING[missing], "overrides"):
@@ -157,18 +157,18 @@ def _conflict(loss: str, missing: str) -> str | None:
 
 
 def check_combination(loss: Spec, missing: Spec) -> None:
-    """Refuse a policy that the loss has no place for.
+    """Refuse a policy that the loss cannot be combined with.
 
     Raises:
-        UserError: a policy that overrides the loss of missing labels, with a set loss; one that fills soft targets,
-            with a set loss that is defined for hard ones only.
+        UserError: a set loss with a policy that overrides the loss of missing labels; a set loss for hard targets with
+            a policy that fills soft ones.
     """
     reason = _conflict(loss.name, missing.name)
     if reason is not None:
         policies = ", ".join(name for name in MISSING if _conflict(loss.name, name) is None)
         losses = ", ".join(name for name in SET_LOSSES if _conflict(name, missing.name) is None)
         raise UserError(
-            f"missing: {missing.name} {reason}, which the set loss {loss.name} has no place for: "
+            f"missing: {missing.name} {reason}, which the set loss {loss.name} cannot use: "
             f"use missing: {policies}; or an elementwise loss such as masked_bce{losses and ', or ' + losses} "
             f"(in a suite: exclude {{loss: {loss.name}, missing: {missing.name}}})"
         )

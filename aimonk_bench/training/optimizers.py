@@ -1,11 +1,11 @@
-"""Optimizers of stacked heads: those of torch, with a learning rate and a weight decay per head.
+"""Optimizers of stacked heads: torch's formulas with a learning rate and a weight decay per head.
 
     move = adam(parameters, lr, weight_decay);  move(gradients, factor)
 
 ``parameters`` and ``gradients`` are tensors [H, ., .]; ``lr`` and ``weight_decay`` are tensors [H, 1, 1]. A call moves
 the parameters in place, at ``factor`` times the learning rate, and may overwrite the gradients. torch's own optimizers
-have one rate for all heads, and importing them takes seconds. A fine-tuned network is moved by the class of
-`torch.optim` that an entry declares as ``torch_name``.
+have one learning rate for all heads, and importing them takes seconds. A fine-tuned network is trained with the class
+of `torch.optim` that the entry declares as ``torch_name``.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def _adam(parameters: Tensors, lr: Tensor, weight_decay: Tensor, *, decoupled: b
     Decoupled weight decay takes lr x decay x w from the weights.
     """
     means, squares, steps = ([torch.zeros_like(parameter) for parameter in parameters] for _ in range(3))
-    if (lr == lr[0]).all() and (weight_decay == weight_decay[0]).all():  # nothing is tuned but the loss
+    if (lr == lr[0]).all() and (weight_decay == weight_decay[0]).all():  # neither is tuned
         return _fused_adam(parameters, means, squares, lr[0].item(), weight_decay[0].item(), decoupled=decoupled)
     decays, count = bool(weight_decay.any()), 0
 
     def move(gradients: Tensors, factor: float) -> None:
         nonlocal count
         count += 1
-        root = math.sqrt(1 - BETA2**count)  # both corrections are constants of a step, and go into rate and eps
+        root = math.sqrt(1 - BETA2**count)  # both corrections are constant in a step: they go into rate and eps
         rate = lr * (factor * root / (1 - BETA1**count))
         for weight, gradient, mean, square, step in zip(parameters, gradients, means, squares, steps, strict=True):
             if decays and decoupled:
@@ -112,7 +112,7 @@ def sgd(
 ) -> Move:
     """Stochastic gradient descent (torch.optim.SGD); nesterov needs a momentum.
 
-    w -= lr g, or with a momentum the decaying sum of g; Nesterov's looks one step ahead of that.
+    w -= lr g, or with a momentum lr times the decaying sum of g; nesterov adds momentum times that sum to g.
     """
     _check_sgd(momentum, nesterov)
     sums, decays = [torch.zeros_like(parameter) for parameter in parameters], bool(weight_decay.any())

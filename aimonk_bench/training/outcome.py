@@ -1,4 +1,4 @@
-"""What training leaves: logits, history, notes."""
+"""The result of training: logits, history, notes."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aimonk_bench.training.recipe import Recipe, TrainingData
-from aimonk_bench.training.samplers import empty_strata
+from aimonk_bench.training.recipe import Recipe
 from aimonk_bench.training.tuning import Tuning
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What training leaves.
+    """The result of training a run.
 
     Attributes:
-        logits: for each fold ``{"val": [S, R, A], "test": [S, R, A]}``: rows in the order of the fold, unaugmented
-            images, the chosen weights; in the dtype of the training.
+        logits: for each fold ``{"val": [S, R, A], "test": [S, R, A]}``, of the unaugmented images in the order of the
+            fold's rows, by the weights of the chosen epoch; in the dtype of training.
         history: the columns of history.csv, sorted by seed (as configured), fold and iteration.
         effective_positive_rate: [S, F, A] share of positives among the observed labels drawn; NaN where none was.
         chosen_epoch: [S, F], from 1.
-        tuning: the grid and what was chosen of it, to which all of the above belongs; None where nothing is tuned.
-        notes: what the user should know, as sentences.
+        tuning: the grid and the settings chosen from it, to which all of the above belongs; None if nothing is tuned.
+        notes: sentences for the user.
     """
 
     logits: list[dict[str, np.ndarray]]
@@ -36,8 +35,8 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """The first of two stages: the epoch kept, and the mean training loss of the last one."""
+class TeacherSummary:
+    """A head of the first of two stages: the epoch it chose, and the mean training loss of its last epoch."""
 
     epoch: int
     loss: float
@@ -45,16 +44,16 @@ class Teacher:
 
 @dataclass(frozen=True, eq=False)
 class JobOutcome:
-    """What one seed in one fold comes to.
+    """The result of training one seed in one fold.
 
     Attributes:
         logits: ``{"val": [R, A], "test": [R, A]}``.
-        losses: [E x T] of its steps, over the E epochs before it stopped.
+        losses: [E x T] training losses of the steps of the E epochs before it stopped.
         scores: the val_* columns, each [E].
         chosen_epoch: from 1.
-        scored: whether a score ever chose an epoch.
+        scored: whether the score of any epoch was defined.
         counts: [2, A] positives and observed labels drawn.
-        teacher: of the first stage, None without one.
+        teacher: of the first of two stages; None with one stage.
     """
 
     seed: int
@@ -65,24 +64,23 @@ class JobOutcome:
     chosen_epoch: int
     scored: bool
     counts: np.ndarray
-    teacher: Teacher | None
+    teacher: TeacherSummary | None
 
 
 def assemble(
     jobs: Sequence[JobOutcome],
-    data: TrainingData,
     recipe: Recipe,
     steps: int,
     tuning: Tuning | None = None,
     notes: Sequence[str] = (),
 ) -> Trained:
-    """The outcome of a run from those of its jobs, which come fold by fold and seed by seed.
+    """The result of a run from the outcomes of its jobs, which come fold by fold and seed by seed.
 
     Args:
         steps: T, of an epoch.
-        notes: further ones.
+        notes: of the trainer, which come last.
     """
-    shape = len(data.folds), len(recipe.train.seeds)
+    shape = len(jobs) // len(recipe.train.seeds), len(recipe.train.seeds)
     counts = np.stack([job.counts for job in jobs]).reshape(*shape, 2, -1)
     positives, observed = counts[:, :, 0].swapaxes(0, 1), counts[:, :, 1].swapaxes(0, 1)
     rate = np.divide(positives, observed, out=np.full(observed.shape, np.nan), where=observed > 0)
@@ -94,7 +92,6 @@ def assemble(
         chosen_epoch=np.array([job.chosen_epoch for job in jobs]).reshape(shape).T,
         tuning=tuning,
         notes=[
-            *_sampler_notes(data, recipe.sampler.name),
             *_selection_notes(jobs, recipe.train.select),
             *_teacher_notes(jobs, recipe.missing.name),
             *notes,
@@ -120,35 +117,23 @@ def _history(jobs: Sequence[JobOutcome], steps: int) -> dict[str, np.ndarray]:
     return columns
 
 
-def _sampler_notes(data: TrainingData, sampler: str) -> list[str]:
-    """Strata that the sampler leaves out of the training rows of each fold."""
-    labels = data.train_labels
-    return [
-        f"fold {number}: sampler {sampler} leaves out {labels.attributes[attribute]} = {value}, "
-        "which no training row is known to have"
-        for number, fold in enumerate(data.folds)
-        for attribute, value in empty_strata(sampler, labels[fold.train])
-    ]
-
-
 def _selection_notes(jobs: Sequence[JobOutcome], select: str) -> list[str]:
-    """Jobs whose epoch no score chose."""
-    return [
-        f"seed {job.seed}, fold {job.fold}: validation {select} was never defined, so every epoch was trained and the "
-        "last one kept"
-        for job in jobs
-        if select != "last" and not job.scored
-    ]
+    """The folds of jobs without a defined validation score."""
+    folds = sorted({job.fold for job in jobs if select != "last" and not job.scored})
+    if not folds:
+        return []
+    where = ", ".join(map(str, folds))
+    return [f"fold {where}: validation {select} was never defined: every epoch was trained and the last one chosen"]
 
 
 def _teacher_notes(jobs: Sequence[JobOutcome], missing: str) -> list[str]:
-    """What the first of two stages came to: the epochs kept, and the mean training losses of the last ones."""
+    """The first of two stages: the range of the chosen epochs, and of the mean training losses of the last epochs."""
     teachers = [job.teacher for job in jobs if job.teacher is not None]
     if not teachers:
         return []
     epochs, losses = [teacher.epoch for teacher in teachers], [teacher.loss for teacher in teachers]
     return [
-        f"{missing}: the history is that of stage two; the teachers of stage one, trained on observed labels alone, "
-        f"kept epoch {min(epochs)} to {max(epochs)}, their last epochs' mean training losses are {min(losses):.3g} to "
-        f"{max(losses):.3g}"
+        f"{missing}: the history is that of the second stage; the teachers of the first stage, trained on observed "
+        f"labels alone, chose epochs {min(epochs)} to {max(epochs)}, with mean training losses in their last epochs of "
+        f"{min(losses):.3g} to {max(losses):.3g}"
     ]

@@ -1,4 +1,4 @@
-"""What training needs: how to learn, and what there is to learn from."""
+"""The inputs of training: the recipe and the data."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from aimonk_bench.training.samplers import SAMPLERS, check_order
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """How to learn.
+    """The loss, the missing-label policy, the sampler and the options of training.
 
     Attributes:
         train: the section of the config.
         loss: an entry of LOSSES or SET_LOSSES.
-        missing: an entry of MISSING; one with a teacher is trained in two stages.
+        missing: an entry of MISSING; one with a teacher trains in two stages.
         sampler: an entry of SAMPLERS.
-        tune: the section of the config: each head chooses a point of the product of its lists.
+        tune: the section of the config: each job chooses a point of the product of its lists.
     """
 
     train: TrainConfig
@@ -46,7 +46,7 @@ class Recipe:
 
     @property
     def epochs(self) -> int:
-        """The epochs that each head is trained for, at most, over its stages."""
+        """The most epochs that a head is trained for, over its stages."""
         return self.train.epochs * (2 if wants_teacher(self.missing) else 1)
 
     def jobs(self, folds: int) -> list[tuple[int, int]]:
@@ -56,13 +56,13 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """What there is to learn from.
+    """Labels, folds and views.
 
     Attributes:
-        train_labels: [N, A] as training shows them, with the names of the attributes.
-        val_labels: [N, A] as validation shows them; they differ where labels are hidden from training only.
+        train_labels: [N, A] for training, with the names of the attributes.
+        val_labels: [N, A] for validation; they differ where labels are hidden from training only.
         folds: the row numbers of the three parts of each fold, none of them empty.
-        view_probabilities: [V] of the views in training; view 0 is the unaugmented image.
+        view_probabilities: [V] with which training draws each view; view 0 is the unaugmented image.
     """
 
     train_labels: Labels
@@ -72,15 +72,33 @@ class TrainingData:
 
     @cached_property
     def countable(self) -> np.ndarray:
-        """[N, 2 A] float64: positives and observed labels for training, so that one product counts drawn labels."""
+        """[N, 2 A] float64: positives and observed labels for training; one product with draws counts drawn labels."""
         return np.hstack([self.train_labels.positive, self.train_labels.observed]).astype(np.float64)
 
 
+def absent_values(labels: Labels, folds: Sequence[Fold]) -> list[str]:
+    """Warnings about values that no training row of a fold is observed to have, one per value and set of folds."""
+    positive, negative = np.array([labels[fold.train].counts() for fold in folds]).swapaxes(0, 1) > 0  # [F, A] each
+    absent = {"label": ~positive & ~negative, "positive": ~positive & negative, "negative": positive & ~negative}
+    attributes: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for value, of_folds in absent.items():
+        for name, column in zip(labels.attributes, of_folds.T, strict=True):
+            if column.any():
+                attributes.setdefault((value, tuple(np.flatnonzero(column).tolist())), []).append(name)
+    return [
+        f"{', '.join(names)}: no observed {value} among the training rows"
+        + (f" of fold {', '.join(map(str, numbers))}" if len(numbers) < len(folds) else "")
+        + ": the class weights of losses are 1 there, and samplers draw no such row; "
+        "label more images, or name fewer data.attributes"
+        for (value, numbers), names in attributes.items()
+    ]
+
+
 def check(recipe: Recipe, attributes: int) -> None:
-    """Refuse what the number of attributes, or this machine, makes impossible, before any image is read.
+    """Refuse a recipe that the number of attributes or this machine makes impossible, before any image is read.
 
     Raises:
-        UserError: all the problems.
+        UserError: with all problems.
     """
     train = recipe.train
     facts = {"attributes": attributes, "batch_size": train.batch_size}

@@ -1,4 +1,4 @@
-"""Schedules: (step, total, **options) -> the factor of the learning rate at this step, from 0, of so many."""
+"""Schedules: (step, total, **options) -> the factor of the learning rate at a step, from 0, of ``total`` steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from annotated_types import Ge, Lt
 
 
 def constant(step: int, total: int) -> float:
-    """The learning rate as it stands in the config."""
+    """The learning rate of the config at every step."""
     return 1.0
 
 
@@ -20,7 +20,7 @@ def cosine(step: int, total: int) -> float:
 
 
 def warmup_cosine(step: int, total: int, *, warmup: Annotated[float, Ge(0), Lt(1)] = 0.1) -> float:
-    """A straight rise over the share ``warmup`` of all steps, then half a cosine (arXiv 1706.02677, 1608.03983)."""
+    """A linear rise over the fraction ``warmup`` of all steps, then half a cosine (arXiv 1706.02677, 1608.03983)."""
     rising = math.ceil(warmup * total)
     return (step + 1) / (rising + 1) if step < rising else cosine(step - rising, total - rising)
 

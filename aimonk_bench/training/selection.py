@@ -1,27 +1,27 @@
-"""Which epoch each head keeps, and when it stops."""
+"""The epoch that each head chooses, and when it stops."""
 
 from __future__ import annotations
 
 import numpy as np
 
-TIE = 1e-9  # scores this close differ by the order of a sum, not by what was learned
+TIE = 1e-9  # a smaller difference of scores is rounding error
 
 
 class Selection:
     """The choice of an epoch for H heads.
 
-    A score is larger for better epochs; equal scores (to TIE) keep the earlier epoch. ``patience`` epochs without a
-    better score stop a head. A score of NaN chooses nothing and stops nothing: a head that never has another keeps its
-    last epoch.
+    A larger score is better; of equal scores (to TIE) the earlier epoch is chosen. A head stops after ``patience``
+    epochs without a better score. A score of NaN is undefined: it neither chooses an epoch nor counts for patience. A
+    head whose scores are all undefined chooses its last epoch.
 
     Args:
         heads: H.
-        last: keep the last epoch, whatever the scores are.
-        patience: None never stops.
+        last: choose the last epoch, whatever the scores are.
+        patience: None never stops a head.
 
     Attributes:
-        epoch: [H] the epoch kept, from 1.
-        active: [H] bool, false once a head has stopped.
+        epoch: [H] the chosen epoch, from 1.
+        active: [H] bool, False once a head has stopped.
         best: [H] the best score, -inf before there is one.
         waited: [H] epochs since the best score.
     """
@@ -35,16 +35,16 @@ class Selection:
 
     @property
     def scored(self) -> np.ndarray:
-        """[H] bool, whether a head ever had a score."""
+        """[H] bool, whether any score of a head was defined."""
         return self.best > -np.inf
 
     def choose(self, epoch: int, scores: np.ndarray) -> np.ndarray:
-        """Take note of the scores [H] at the end of an epoch: [H] bool, which heads keep it."""
+        """Take the scores [H] at the end of an epoch: [H] bool, the heads that choose this epoch."""
         better = self.active & (scores > self.best + TIE)
         self.best[better] = scores[better]
-        keep: np.ndarray = self.active.copy() if self._last else better | (self.active & ~self.scored)
-        self.epoch[keep] = epoch
+        chosen: np.ndarray = self.active.copy() if self._last else better | (self.active & ~self.scored)
+        self.epoch[chosen] = epoch
         self.waited = np.where(better | np.isnan(scores), 0, self.waited + 1)
         if self._patience is not None:
             self.active &= self.waited < self._patience
-        return keep
+        return chosen

@@ -1,18 +1,19 @@
-"""Set losses, which do not fall apart into elements: (logits, targets, weights, **options) -> [H].
+"""Set losses, which are no sum over elements: (logits, targets, weights, **options) -> [H].
 
-All three arguments are [H, B, A]; the values are at least float32, and 0 where nothing weighs. Elements of weight 0 are
-never read and carry no gradient. A numeric option may be a tensor [H, 1, 1], one value per head. A set loss that is
-defined for targets 0 and 1 only declares ``hard_targets``.
+All three arguments are [H, B, A]; the values are at least float32, and 0 where all weights are 0. Elements of weight 0
+are never read and have no gradient. A numeric option may be a tensor [H, 1, 1], one value per head. A set loss that is
+defined for targets 0 and 1 only declares ``hard_targets``. No set loss has class weights; the table says which sets
+without a positive are left out.
 
 A set is the row of an image, or the column of an attribute in the batch. LSE+ and LSE- are log sum w exp over its
-positives and over its negatives; softplus of the LSE of nothing is 0.
+positives and over its negatives; an empty sum has LSE = -infinity, whose softplus is 0.
 
 ====================  ==================================================  ====================================
 name                  of a set                                            mean
 ====================  ==================================================  ====================================
 two_way               softplus(T- LSE-(z / T-) + T+ LSE+(-z / T+))        over the rows with a positive, plus
                                                                           that over the columns with one
-zlpr                  softplus(LSE-(z)) + softplus(LSE+(-z))              over the rows where something weighs
+zlpr                  softplus(LSE-(z)) + softplus(LSE+(-z))              over the rows with a weight above 0
 sigmoid_f1            1 - 2 tp / (2 tp + fp + fn), of soft counts         over the columns with a positive
 ====================  ==================================================  ====================================
 
@@ -35,25 +36,25 @@ def _softplus(values: Tensor) -> Tensor:
 
 
 def _by_value(targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The weights of the positives and those of the negatives, for targets 0 or 1."""
+    """The weights of the positives and of the negatives, for targets 0 or 1."""
     positive = targets > 0.5
     return weights * positive, weights * ~positive
 
 
 def _log_sum_exp(logits: Tensor, weights: Tensor, dim: int) -> Tensor:
-    """log sum w exp(z) along a dimension, over the elements that weigh; -inf if none does."""
+    """log sum w exp(z) along a dimension, over the elements of weight above 0; -inf without any."""
     weighs = weights > 0
-    # 1 stands in for a weight of 0: the gradient of log 0 would be NaN, which torch.where does not stop
+    # 1 replaces a weight of 0: the gradient of log 0 would be NaN, which torch.where does not stop
     return torch.logsumexp(torch.where(weighs, logits + torch.where(weighs, weights, 1.0).log(), -math.inf), dim)
 
 
 def _per_set(option: float | Tensor) -> float | Tensor:
-    """An option [H, 1, 1] as it goes with one number per set, [H, 1]."""
+    """An option [H, 1, 1] for one number per set, [H, 1]."""
     return option.squeeze(-1) if isinstance(option, torch.Tensor) else option
 
 
 def _mean(values: Tensor, counted: Tensor) -> Tensor:
-    """The mean of the values that count, 0 if none does: [.., K], [.., K] bool -> [..]."""
+    """The mean of the values that count, 0 without any: [.., K], [.., K] bool -> [..]."""
     return torch.where(counted, values, 0.0).sum(-1) / counted.sum(-1).clamp(min=1)
 
 
@@ -61,10 +62,10 @@ def _mean(values: Tensor, counted: Tensor) -> Tensor:
 def two_way(
     logits: Tensor, targets: Tensor, weights: Tensor, *, t_pos: AboveZero = 4.0, t_neg: AboveZero = 1.0
 ) -> Tensor:
-    """Hardest negative against hardest positive, softly, per image and per attribute (Kobayashi, CVPR 2023).
+    """Soft maximum of negatives against soft minimum of positives, per image and attribute (Kobayashi, CVPR 2023).
 
     softplus(t_neg LSE-(z / t_neg) + t_pos LSE+(-z / t_pos)) of every row and of every column; the means over the rows
-    and over the columns that have a positive are added. Without a negative a set costs 0.
+    and over the columns that have a positive are added. A set without a negative costs 0.
     """
     logits = wide(logits)
     positive, negative = _by_value(targets, weights)
@@ -81,7 +82,7 @@ def zlpr(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Positives ranked above 0 and negatives below it, per image (arXiv 2208.02955).
 
     log(1 + sum of w exp(z) over the negatives) + log(1 + sum of w exp(-z) over the positives), the mean over the rows
-    where something weighs.
+    with a weight above 0.
     """
     logits = wide(logits)
     positive, negative = _by_value(targets, weights)

@@ -1,4 +1,4 @@
-"""What trainable layers read: rows of the feature store, or pixels that are augmented afresh."""
+"""The inputs of trainable layers: rows of the feature store, or pixels with a new augmentation in every epoch."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from aimonk_bench.data.transforms import augment, flipped
 
 
 class Source(Protocol):
-    """Inputs [B, D] of the trainable layers; what they are depends on nothing but the arguments."""
+    """Reads inputs [B, D] of the trainable layers, which depend on the arguments alone."""
 
     def __call__(self, views: np.ndarray, images: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-        """The inputs for these views [B] of these images [B], which a job with this seed reads in this epoch."""
+        """The inputs of a job with this seed in this epoch, for views [B] of images [B]."""
 
     def unaugmented(self, images: np.ndarray) -> np.ndarray:
         """The inputs for images [B] in view 0."""
 
 
 class Stored:
-    """The output of the frozen layers, as it stands in the feature store.
+    """The output of the frozen layers, from the feature store.
 
     Args:
-        rows: [rows, D], a memory map: only what is asked for is read.
+        rows: [rows, D], a memory map, of which only the rows of the batches are read.
         index: [V, N] the row of each view and image.
     """
 
@@ -41,13 +41,13 @@ class Stored:
 
 
 class Pixels:
-    """Images as pixels, for a network without frozen layers; a view is made when it is read.
+    """Pixels, for a network without frozen layers; views are computed when they are read.
 
     Args:
         rows: uint8 [rows, size x size x 3], a memory map of unaugmented images.
         index: [N] the row of each image.
-        keys: [V] the flips that views stand for.
-        transform: of which ``views: fresh`` draws an augmentation for each (seed, epoch, image).
+        keys: [V] the flips of each view.
+        transform: the section of the config; ``views: fresh`` draws an augmentation for each (seed, epoch, image).
     """
 
     def __init__(self, rows: np.ndarray, index: np.ndarray, keys: tuple[str, ...], transform: TransformConfig) -> None:

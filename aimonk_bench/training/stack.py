@@ -1,4 +1,4 @@
-"""The heads that are trained together, and everything about them that does not change while they are."""
+"""The heads that are trained together, with all that stays the same during training."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from aimonk_bench.training.schedules import SCHEDULES
 class Stack:
     """H = F x S x P heads: fold by fold, seed by seed, tuned setting by tuned setting.
 
-    A *job* is a seed in a fold: its P heads start alike and read the same batches, J = H / P.
+    A *job* is a seed in a fold. Its P heads start from the same weights and read the same batches; J = H / P.
 
     Args:
-        data: what there is to learn from.
-        recipe: how to learn.
-        jobs: [J] (seed, number of the fold), fold by fold, with the same seeds in each.
-        device: where tensors are wanted.
+        data: labels, folds and views.
+        recipe: loss, policy, sampler and options of training.
+        jobs: [J] (seed, number of the fold), fold by fold, with the same seeds in every fold.
+        device: of the tensors.
         dtype: of labels, losses and logits.
         steps: T, if not ceil(n/B) with n the largest training split.
-        storage: [N] where the unaugmented images stand in the store, for ``train.order: blocks``.
+        storage: [N] position of each unaugmented image in the feature store, for ``train.order: blocks``.
 
     Attributes:
         folds: numbers of the folds.
@@ -80,20 +80,20 @@ class Stack:
         return torch.from_numpy(values).to(self.device, self.dtype).view(-1, 1, 1)
 
     def draw(self, rngs: Sequence[HeadRngs]) -> EpochBatches:
-        """The batches of the next epoch of every job."""
+        """Draw the batches of the next epoch of every job."""
         data, rows = self.data, [self._rows[fold] for _, fold in self.jobs]
         shape = self.steps, self.recipe.train.batch_size
         return EpochBatches.draw(self._sampler, data.train_labels, rows, rngs, data.view_probabilities, shape)
 
     def count(self, batches: EpochBatches) -> np.ndarray:
-        """How many positives and how many observed labels each head reads in these batches: int64 [H, 2, A]."""
+        """The numbers of positives and of observed labels that each head reads in these batches: int64 [H, 2, A]."""
         countable = self.data.countable
-        times = (np.bincount(batches.images[:, job].ravel(), minlength=len(countable)) for job in range(len(self.jobs)))
-        counts = np.stack([number @ countable for number in times]).astype(np.int64)
+        draws = (np.bincount(batches.images[:, job].ravel(), minlength=len(countable)) for job in range(len(self.jobs)))
+        counts = np.stack([of_images @ countable for of_images in draws]).astype(np.int64)
         return counts.reshape(len(counts), 2, -1).repeat(self.points, axis=0)
 
     def objective(self, missing: Spec, heads: slice = slice(None)) -> Objective:
-        """What some of the heads minimise: the loss of the recipe under this missing-label policy."""
+        """The objective of some of the heads: the loss of the recipe under this missing-label policy."""
         positives, negatives = torch.from_numpy(self._counts[heads]).to(self.device, self.dtype).split(1, 1)
         options = {
             key.removeprefix("loss."): self.per_head(key)[heads] for key in self.settings if key.startswith("loss.")

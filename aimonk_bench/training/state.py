@@ -1,4 +1,4 @@
-"""What training has come to between two epochs, and the file that keeps it."""
+"""The state of training between two epochs, and the checkpoint file that holds it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class FitState:
-    """What the heads of a stack have come to.
+    """The state of training of the heads of a stack.
 
     Attributes:
-        selection: the choice of an epoch of each head.
-        finite: [H] bool, false once a head diverged.
+        selection: the chosen epoch of each head, and which heads have stopped.
+        finite: [H] bool, False once a head has diverged.
         counts: int64 [H, 2, A] positives and observed labels that each head read before it stopped.
-        lengths: [H] the number of epochs before each head stopped.
+        lengths: [H] the number of epochs that each head was trained before it stopped.
         rngs: [J] random generators.
         epoch: the number of epochs trained.
         losses: [epoch] training losses, each [T, H].
@@ -46,7 +46,7 @@ class FitState:
 
     @classmethod
     def initial(cls, stack: Stack, finite: np.ndarray | None = None) -> FitState:
-        """Before the first epoch; heads that are not ``finite`` [H] never start."""
+        """The state before the first epoch; heads that are not ``finite`` [H] are not trained."""
         train, heads = stack.recipe.train, stack.heads
         selection = Selection(heads, last=train.select == "last", patience=train.patience)
         finite = np.ones(heads, bool) if finite is None else finite.copy()
@@ -55,7 +55,7 @@ class FitState:
         return cls(selection, finite, counts, np.zeros(heads, np.int64), stack.rngs())
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Those that are changed in place, by name."""
+        """The arrays that are changed in place, by name."""
         choice = {name: getattr(self.selection, name) for name in ("epoch", "active", "best", "waited")}
         return choice | {"finite": self.finite, "counts": self.counts, "lengths": self.lengths}
 
@@ -68,29 +68,29 @@ class Resumable(Protocol):
     """A learner whose state can be saved."""
 
     def state_dict(self, *, done: bool) -> dict[str, Any]:
-        """Its state; of training that is done only the weights it kept."""
+        """Its state; once training is done only the weights of the chosen epoch."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put such a state back."""
+        """Restore a state that `state_dict` returned."""
 
 
 class Checkpoint:
-    """A file that keeps a learner and the state of its loop, so that an interrupted job goes on as if nothing happened.
+    """A file with the state of a learner and of its loop, from which an interrupted job continues.
 
-    To the bit, on a CPU with the same number of threads.
+    The resumed job gives the same bits on a CPU with the same number of threads.
 
     Args:
-        file: where it is.
-        key: what it must bear to be loaded: the run, and the versions of this package and torch.
-        learner: whose state it keeps.
-        device: where tensors are wanted.
+        file: its path.
+        key: names the run and the versions of this package and torch; a file with another key is not loaded.
+        learner: whose state is saved.
+        device: of the tensors that are loaded.
     """
 
     def __init__(self, file: Path, key: str, learner: Resumable, device: torch.device) -> None:
         self._file, self._key, self._learner, self._device = file, key, learner, device
 
     def save(self, state: FitState, *, done: bool) -> None:
-        """Write the file; of training that is done only what its results come from."""
+        """Write the file; once training is done it holds only what the results need."""
         content = {
             "key": self._key,
             "learner": self._learner.state_dict(done=done),
@@ -104,18 +104,20 @@ class Checkpoint:
             torch.save(content, partial)
 
     def load(self, state: FitState) -> None:
-        """Put learner and ``state`` back to where the file was written; a damaged or foreign file only warns."""
+        """Restore learner and ``state`` from the file; a file that is damaged or of another run gives a warning."""
         if not self._file.exists():
             return
         try:
             content: dict[str, Any] = torch.load(self._file, map_location=self._device, weights_only=True)
         except Exception as error:  # damaged files make unpicklers raise nearly anything
             reason = " ".join(str(error).split())[:200]
-            logger.warning("%s is damaged, and that job begins anew: %s", self._file, reason)
+            logger.warning("%s is damaged (%s): the job is trained from its first epoch", self._file, reason)
             return
         if content["key"] != self._key:
             logger.warning(
-                "%s is of another run or of another aimonk_bench or torch, and that job begins anew", self._file
+                "%s was written by another run, or another version of aimonk_bench or torch: "
+                "the job is trained from its first epoch",
+                self._file,
             )
             return
         self._learner.load_state_dict(content["learner"])
@@ -126,4 +128,4 @@ class Checkpoint:
         state.epoch = content["epoch"]
         state.losses = [np.array(losses) for losses in content["losses"]]
         state.scores = [{column: np.array(values) for column, values in scores.items()} for scores in content["scores"]]
-        logger.info("%s goes on after epoch %d", self._file.stem, state.epoch)
+        logger.info("%s: continues after epoch %d", self._file.stem, state.epoch)

@@ -1,7 +1,7 @@
-"""Fair budgets: every run tries the same grid of settings, and each head keeps what is best on its own validation rows.
+"""Equal budgets: every run tries the same grid of settings, and each job chooses the best on its validation rows.
 
-The product of the lists in ``tune`` is trained as further stacked heads: the P settings of one (seed, fold) start alike
-and see the same batches. A head's setting is chosen after its epoch is.
+The grid is the product of the lists in ``tune``. Its P settings are trained as stacked heads, which for one (seed,
+fold) start from the same weights and read the same batches. First each head chooses its epoch, then each job its head.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from aimonk_bench.training.selection import TIE
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
-    """What was tried and what was chosen; the keys are those of ``tune``.
+    """The grid and the chosen settings; the keys are those of ``tune``.
 
     Attributes:
-        metric: the macro validation metric that chose: ``train.select``, or average_precision if that is `last`.
+        metric: the macro validation metric that chooses: ``train.select``, or average_precision if that is `last`.
         points: ``{"train.lr": [P], ...}``, the grid.
-        scores: [P, S, F] the metric at the epoch each head keeps, NaN where it is not defined or the head diverged.
+        scores: [P, S, F] the metric at the chosen epoch, NaN where it is undefined or the head diverged.
         chosen: ``{"train.lr": [S, F], ...}``.
     """
 
@@ -39,7 +39,7 @@ def metric_of(train: TrainConfig) -> str:
 
 
 def grid(train: TrainConfig, tune: Tune) -> dict[str, np.ndarray]:
-    """``{"train.lr": [P], "train.weight_decay": [P], ...}``, the last key the fastest; what is not tuned is constant.
+    """``{"train.lr": [P], "train.weight_decay": [P], ...}``: the last key varies fastest; a key not tuned is constant.
 
     Further keys are options of the loss.
     """
@@ -50,7 +50,8 @@ def grid(train: TrainConfig, tune: Tune) -> dict[str, np.ndarray]:
 def choose(scores: np.ndarray, possible: np.ndarray) -> np.ndarray:
     """The setting with the largest of the scores [..., P]: [...].
 
-    The earlier of equal ones (to TIE); NaN never wins; without any score it is the first that is ``possible``.
+    Of equal scores (to TIE) the earlier setting; NaN is never the best. If all scores are NaN, the first setting that
+    is ``possible``.
     """
     chosen: np.ndarray = possible.argmax(-1)
     best = np.full(chosen.shape, -np.inf)

@@ -43,11 +43,13 @@ def bce(z, y):
 
 
 def weighted(z, y, row, k, n1, n0):
-    return bce(z, y) * (min(n0[k] / n1[k], 20) if y and n1[k] else 1)
+    return bce(z, y) * (min(n0[k] / n1[k], 20) if y and n1[k] and n0[k] else 1)
 
 
 def deepmar(z, y, row, k, n1, n0):
-    r = n1[k] / (n1[k] + n0[k]) if n1[k] + n0[k] else 0.5
+    if not (n1[k] and n0[k]):
+        return bce(z, y)
+    r = n1[k] / (n1[k] + n0[k])
     return bce(z, y) * np.exp(y * (1 - r) + (1 - y) * r)
 
 
@@ -78,11 +80,12 @@ def hill_paper(z, y, row, k, n1, n0):
 
 def distribution_balanced_paper(z, y, row, k, n1, n0):
     """Eq. 1-3, 6-8 of arXiv 2007.09654 with the focal factor: nu = -kappa b_hat, b_hat = -log(1/prior - 1)."""
-    n = np.maximum(n1, 1)
-    instance = sum(1 / n[j] for j in range(len(row)) if row[j])
-    r = 1 / n[k] / instance if instance else np.inf
-    rebalance = 0.1 + 1 / (1 + np.exp(-10 * (r - 0.2)))
-    nu = 0.05 * np.log((n1[k] + n0[k]) / n1[k] - 1) if n1[k] and n0[k] else 0
+    rebalance, nu = 1, 0
+    if n1[k] and n0[k]:
+        instance = sum(1 / n1[j] for j in range(len(row)) if row[j] and n1[j])
+        r = 1 / n1[k] / instance if instance else np.inf
+        rebalance = 0.1 + 1 / (1 + np.exp(-10 * (r - 0.2)))
+        nu = 0.05 * np.log((n1[k] + n0[k]) / n1[k] - 1)
     if y:
         q = p_of(z - nu)
         return -rebalance * (1 - q) ** 2 * np.log(q)

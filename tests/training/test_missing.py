@@ -56,6 +56,11 @@ def block(labels):
     return Labels(labels.targets[None], labels.observed[None])
 
 
+def of_head(labels, head):
+    """The labels [B, A] of one head."""
+    return Labels(labels.targets[head], labels.observed[head])
+
+
 def with_junk(labels, junk):
     """The same labels with other values where they are missing."""
     return Labels(labels.targets.masked_fill(~labels.observed, junk), labels.observed)
@@ -304,7 +309,7 @@ def test_a_head_gets_in_company_what_it_gets_alone(policy, name):
     logits[1] *= 9  # its losses dwarf those of the other head
     together = apply(policy, name, logits, labels, 200, teacher)
     for head in range(2):
-        single = apply(policy, name, logits[head], labels[head], 200, teacher[head], heads=head)
+        single = apply(policy, name, logits[head], of_head(labels, head), 200, teacher[head], heads=head)
         for one, all_ in zip(single, together, strict=True):
             torch.testing.assert_close(one, all_[head], rtol=1e-14, atol=0)
 
@@ -426,7 +431,7 @@ def test_the_objective_of_a_head_is_its_own_mean(policy, name):
     (gradient,) = torch.autograd.grad(values.sum(), logits)
     for head in range(2):
         leaf = logits[head].detach().requires_grad_()
-        value = objective(name, policy, head)(leaf, labels[head], 200, teacher[head])
+        value = objective(name, policy, head)(leaf, of_head(labels, head), 200, teacher[head])
         torch.testing.assert_close(value, values[head])
         torch.testing.assert_close(torch.autograd.grad(value, leaf)[0], gradient[head], rtol=1e-9, atol=1e-14)
     if name in LOSSES:
