@@ -78,7 +78,10 @@ def schema(capsys: pytest.CaptureFixture[str]) -> Schema:
 
 def defaults(schema: Schema) -> dict[str, Any]:
     """Dotted key -> default: that of the schema or, for entries and where a short form is usual, of base.yaml."""
-    defaults = {key: node["default"] for key, node in keys(schema, schema["$defs"]) if "default" in node}
+    defaults: dict[str, Any] = {}
+    for key, node in keys(schema, schema["$defs"]):
+        if "default" in node:
+            defaults.setdefault(key, node["default"])  # of several schemes of a split the first
     defaults["data.importer"] = DataConfig.model_fields["importer"].default  # the schema lists the importers instead
     base = yaml.safe_load(text_of(ROOT / "configs" / "base.yaml"))
     for section, value in base.items():

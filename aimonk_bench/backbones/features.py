@@ -281,6 +281,16 @@ def _pixels(image: ImageFile, spec: EncoderSpec, notes: list[str]) -> np.ndarray
 
     Raises:
         UndecodableImage: with the reason.
+        RunFailed: see `verified_bytes`.
+    """
+    data, fast = verified_bytes(image), spec.decode == "fast"
+    return decode(data, spec.size, spec.weights.entry.interpolation, fast=fast, white=spec.white, notes=notes)
+
+
+def verified_bytes(image: ImageFile) -> bytes:
+    """The content of an image file.
+
+    Raises:
         RunFailed: the file is not the one that was hashed.
     """
     try:
@@ -289,8 +299,7 @@ def _pixels(image: ImageFile, spec: EncoderSpec, notes: list[str]) -> np.ndarray
         raise RunFailed(f"{image.path} cannot be read any more: {error.strerror}") from error
     if hashlib.sha256(data).hexdigest() != image.sha256:
         raise RunFailed(f"{image.path} changed while it was in use")
-    fast, interpolation = spec.decode == "fast", spec.weights.entry.interpolation
-    return decode(data, spec.size, interpolation, fast=fast, white=spec.white, notes=notes)
+    return data
 
 
 def _budget() -> float:

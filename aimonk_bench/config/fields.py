@@ -14,9 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     InstanceOf,
@@ -27,6 +25,8 @@ from pydantic import (
     field_validator,
 )
 
+from aimonk_bench.config.section import Fraction, Section, Seed, distinct
+from aimonk_bench.config.split_fields import SPLIT_TAGS, KFold, SplitConfig
 from aimonk_bench.registry import Problem, Spec, Table
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -59,12 +59,6 @@ class Tables:
 
 
 # Users read a ValueError raised below as "found VALUE, expected MESSAGE".
-
-
-def _distinct(values: list[Any]) -> list[Any]:
-    if len(set(values)) < len(values):
-        raise ValueError("no value twice")
-    return values
 
 
 def _seeds(value: Any) -> Any:
@@ -145,10 +139,8 @@ def _values_form(value: Any) -> str:
 
 
 Natural = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 PathField = Annotated[Path, Field(strict=False)]
-DistinctTexts = Annotated[list[str], AfterValidator(_distinct)]
+DistinctTexts = Annotated[list[str], AfterValidator(distinct)]
 Mechanism = Literal["random", "per_class", "positives", "score"]
 Weights = _matching(
     r"imagenet|none|package:.+|.*\.(safetensors|pth|pt)",
@@ -159,12 +151,6 @@ Device = _matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:N or mps"
 FolderName = _matching(r"(?!\.{1,2}$)(?=.*\S)[^/\\\x00-\x1f]+", "a name that can be a folder's")
 Separator = _matching(r"[^\w\"\r\n]", 'one character, such as ",", ";" or "\\t"; " " is any white space')
 Entry = Annotated[InstanceOf[Spec], PlainSerializer(Spec.plain), WithJsonSchema({})]  # `jsonschema` fills it in
-
-
-class Section(BaseModel):
-    """A map of the config: no unknown keys, no conversion of types, no NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Values(Section):
@@ -182,6 +168,31 @@ class Values(Section):
             if shared := [token for token in tokens if value_of(token) in values]:
                 raise ValueError(f"no token that {other!r} holds ({', '.join(map(repr, shared))})")
         return tokens
+
+
+class GroupRegex(Section):
+    """Groups by the names of images: the group is what the first pair of parentheses matches.
+
+    The pattern is searched for in the file name; in the whole name of the label file, folders included, where the
+    pattern contains a ``/``.
+    """
+
+    regex: str
+
+    @field_validator("regex")
+    @classmethod
+    def _with_a_group(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"a regular expression ({error})") from error
+        if not groups:
+            raise ValueError('parentheses around the part of the name that is the group, such as "^(.*?)_"')
+        return pattern
+
+
+def _group_form(value: Any) -> str:
+    return "GroupRegex" if isinstance(value, Mapping | GroupRegex) else "GroupColumn"
 
 
 class Certainty(Section):
@@ -210,7 +221,12 @@ class DataConfig(Section):
         | None
     ) = None
     white: Annotated[int, Field(ge=1, le=65535)] | None = None
-    group: str | None = None
+    group: (
+        Annotated[
+            Annotated[str, Tag("GroupColumn")] | Annotated[GroupRegex, Tag("GroupRegex")], Discriminator(_group_form)
+        ]
+        | None
+    ) = None
     attributes: Annotated[DistinctTexts, Field(min_length=1), AfterValidator(_attributes)] | None = None
     values: Annotated[
         Annotated[Values, Tag("Values")]
@@ -228,29 +244,6 @@ class DataConfig(Section):
     duplicates: Literal["error", "any_positive", "agree_or_missing"] = "error"
     absent: Literal["negative", "missing"] | None = None
     on_bad_image: Literal["error", "skip"] = "error"
-
-
-class Holdout(Section):
-    """One split into training, validation and test images; fractions of all images."""
-
-    scheme: Literal["holdout"] = "holdout"
-    val: Fraction = 0.15
-    test: Fraction = 0.15
-    seed: Seed = 0
-
-
-class KFold(Section):
-    """k folds: every image is a test row once; ``val`` is the fraction of what is left after the test fold."""
-
-    scheme: Literal["kfold"] = "kfold"
-    folds: Annotated[int, Field(ge=2)] = 5
-    val: Fraction = 0.15
-    seed: Seed = 0
-
-
-def _split_form(value: Any) -> str:
-    scheme = value.get("scheme") if isinstance(value, Mapping) else getattr(value, "scheme", None)
-    return "Holdout" if scheme == "holdout" else "KFold"
 
 
 class BackboneConfig(Section):
@@ -294,7 +287,7 @@ class TrainConfig(Section):
     schedule: Entry = Spec("constant")
     clip: Annotated[float, Field(gt=0)] | None = None
     seeds: Annotated[
-        list[Seed], AfterValidator(_distinct), BeforeValidator(_seeds, json_schema_input_type=int | list[int])
+        list[Seed], AfterValidator(distinct), BeforeValidator(_seeds, json_schema_input_type=int | list[int])
     ] = [0, 1, 2, 3, 4]
     select: Literal["last", "loss", "f1_default", "average_precision", "roc_auc"] = "last"
     patience: Natural | None = None
@@ -303,7 +296,7 @@ class TrainConfig(Section):
 
 TRAINABLE_OPTIONS = ("backbone_lr", "accumulate", "precision")  # of train, for trainable layers only
 
-Tune = dict[str, Annotated[list[float], Field(min_length=1), AfterValidator(_distinct)]]
+Tune = dict[str, Annotated[list[float], Field(min_length=1), AfterValidator(distinct)]]
 TUNED_TRAIN_OPTIONS = ("train.lr", "train.weight_decay")  # keys of tune; the others are numeric options of the loss
 
 
@@ -344,9 +337,7 @@ class Config(Section):
     name: Annotated[str, FolderName]
     data: DataConfig
     hide: HideConfig | None = None
-    split: Annotated[
-        Annotated[Holdout, Tag("Holdout")] | Annotated[KFold, Tag("KFold")], Discriminator(_split_form)
-    ] = KFold()
+    split: SplitConfig = KFold()
     backbone: Annotated[BackboneConfig, BeforeValidator(bare_name, json_schema_input_type=str | BackboneConfig)] = (
         BackboneConfig()
     )
@@ -384,5 +375,11 @@ ENTRIES: dict[tuple[str, ...], tuple[str, str]] = {  # key that names an entry -
     ("train", "optimizer"): ("optimizer", "optimizers"),
     ("train", "schedule"): ("schedule", "schedules"),
 }
-UNION_TAGS = {"Values", "PerAttribute", "Holdout", "KFold"}  # pydantic puts them into the paths of its errors
+UNION_TAGS = {
+    "Values",
+    "PerAttribute",
+    "GroupColumn",
+    "GroupRegex",
+    *SPLIT_TAGS,
+}  # pydantic puts them into the paths of its errors
 SECTIONS = {model.__name__.removesuffix("Config").lower(): model for model in Section.__subclasses__()}  # by key

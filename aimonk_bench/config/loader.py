@@ -19,8 +19,9 @@ import yaml
 from aimonk_bench import registry
 from aimonk_bench.config import grid, reader
 from aimonk_bench.config.faults import Fault, Place, decode, fault, user_error
-from aimonk_bench.config.fields import BackboneConfig, Config, KFold, Tables
+from aimonk_bench.config.fields import BackboneConfig, Config, Tables
 from aimonk_bench.config.nodes import Node, merge, parse, scalar, wrap
+from aimonk_bench.config.split_fields import KFold
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,16 @@ from typing import get_args
 from pydantic import ValidationError
 
 from aimonk_bench import registry
-from aimonk_bench.config.fields import TUNED_TRAIN_OPTIONS, Config, DataConfig, Holdout, Tables, TrainConfig
+from aimonk_bench.config.fields import (
+    TUNED_TRAIN_OPTIONS,
+    Config,
+    DataConfig,
+    GroupRegex,
+    Tables,
+    TrainConfig,
+    value_of,
+)
+from aimonk_bench.config.split_fields import Holdout, OfficialSplit
 from aimonk_bench.registry import Problem, Table, show
 
 
@@ -31,6 +40,8 @@ def importer_options(data: DataConfig, importer: str, importers: Table) -> Itera
     for key in dict.fromkeys(key for fields in options.values() for key in fields):
         value, field = getattr(data, key), options[importer].get(key)
         default = DataConfig.model_fields[key].default
+        if isinstance(value, GroupRegex):  # it reads the names of images, which every importer gives
+            continue
         if field is None and value != default:
             readers = ", ".join(name for name, fields in options.items() if key in fields)
             expected = f"{show(default)}, because {importer} does not read it (importers that do: {readers})"
@@ -110,6 +121,8 @@ def _pairs(config: Config, tables: Tables) -> Iterator[Problem]:
     if isinstance(split, Holdout) and split.val + split.test >= 1:
         expected = f"less than {1 - split.val:g} (1 - split.val), or no image is left to train on"
         yield _wrong(config, "split.test", expected)
+    if isinstance(split, OfficialSplit):
+        yield from _official(config, split)
     if train.batch_size % train.accumulate:
         expected = f"a divisor of train.batch_size ({train.batch_size}), which is cut into as many parts"
         yield _wrong(config, "train.accumulate", expected)
@@ -117,6 +130,22 @@ def _pairs(config: Config, tables: Tables) -> Iterator[Problem]:
         yield _wrong(config, "train.accumulate", "parts of at least two rows, which BatchNorm needs")
     if train.patience is not None and train.select == "last":
         yield _wrong(config, "train.patience", "null, because 'select' is last; patience needs a metric there")
+
+
+def _official(config: Config, split: OfficialSplit) -> Iterator[Problem]:
+    """A token in two parts, and keys that an official split with validation images does not use."""
+    parts = split.lists()
+    for key, other in (("val", "train"), ("test", "train"), ("test", "val")):
+        values = {value_of(token) for token in parts[other]}
+        if shared := [token for token in parts[key] if value_of(token) in values]:
+            expected = f"no token of split.{other} ({', '.join(map(repr, shared))})"
+            yield _wrong(config, f"split.{key}", expected)
+    if isinstance(split.val, tuple):
+        drawn = "because the column says which images are for validation: nothing is drawn (split.val: 0.15 would draw)"
+        if split.seed:
+            yield _wrong(config, "split.seed", f"0, {drawn}")
+        if split.near_duplicates != "report":
+            yield _wrong(config, "split.near_duplicates", f"report, {drawn}")
 
 
 def _tune(config: Config, tables: Tables) -> Iterator[Problem]:

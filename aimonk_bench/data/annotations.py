@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aimonk_bench.config.fields import Certainty, value_of
-from aimonk_bench.data.sheets import Sheet, Source, column_problems, first_row, tag_column, understood
+from aimonk_bench.data.sheets import Sheet, Source, column_problems, first_row, image_column, tag_column, understood
 from aimonk_bench.data.tables import Table, read_table
 from aimonk_bench.data.tag_choice import choose, is_unread_missing, unread_missing
 from aimonk_bench.data.tokens import spelling_of
@@ -71,7 +71,7 @@ def long_csv(
     table = source.table(separator, header, encoding)
     sheet = Sheet(problems=[*table.problems], notes=[*table.notes])
     others = [("split.column", name) for name in source.columns] + [("data.ignore", name) for name in ignore or ()]
-    roles = {"data.id": id if id is not None else table.names[0], "data.group": group, "data.value": value}
+    roles = {"data.id": id if id is not None else image_column(table), "data.group": group, "data.value": value}
     roles["data.certainty.column"] = certainty.column if certainty is not None else None
     roles["data.tags"] = (
         tags if tags is not None else tag_column(table, [*roles.values(), *(name for _, name in others)])

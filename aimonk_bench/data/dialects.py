@@ -81,7 +81,7 @@ def recognise(
             break
     if marked:
         notes.append(f"{len(marked)} comment line{'' if len(marked) == 1 else 's'} above the table left out")
-    name_with_label = separator == "," and _names_hold_labels(rows)
+    name_with_label = separator in (",", ";") and _names_hold_labels(rows)
     if name_with_label:
         rows = [split_name(cells) for cells in rows]
     return Dialect(
@@ -183,17 +183,29 @@ def _lines_above(lines: Sequence[str]) -> tuple[int, str | None, list[str]]:
 
 
 def _separator(lines: Sequence[str], suffix: str) -> str:
-    """The separator that gives most rows the same width of at least two; of several, that which a line has first."""
+    """The separator that gives most rows the same width of at least two.
+
+    Of several, that which leaves the names of images whole, then that which a line has first. White space separates
+    where no character does, or where only white space leaves those names whole.
+    """
     sample = [line for line in lines if line.strip()]
-    shares = {character: _equal_share(sample, character) for character in CHARACTERS}
-    best = max(shares.values())
-    if best > 0.5 or (best and not _equal_share(sample, WHITE_SPACE) > best):
-        first = sample[0]
-        separator = min((c for c in CHARACTERS if shares[c] == best), key=lambda c: first.find(c) % (len(first) + 1))
-        return _inner_separator(sample) or separator if separator == "\t" else separator
-    if _equal_share(sample, WHITE_SPACE) or suffix not in (".csv", ".tsv"):
-        return WHITE_SPACE
-    return "," if suffix == ".csv" else "\t"
+    shares = {character: _equal_share(sample, character) for character in (*CHARACTERS, WHITE_SPACE)}
+    whole = {character: _leaves_names_whole(sample, character) for character in shares}
+    first = sample[0]
+    best = max(CHARACTERS, key=lambda c: (shares[c], whole[c], -(first.find(c) % (len(first) + 1))))
+    if not shares[WHITE_SPACE] and not shares[best]:
+        return {".csv": ",", ".tsv": "\t"}.get(suffix, WHITE_SPACE)
+    rather = whole[WHITE_SPACE] and not whole[best] if shares[best] > 0.5 else True
+    separator = WHITE_SPACE if rather and shares[WHITE_SPACE] >= shares[best] else best
+    return (_inner_separator(sample, separator) or separator) if separator in ("\t", WHITE_SPACE) else separator
+
+
+def _leaves_names_whole(lines: Sequence[str], separator: str) -> bool:
+    """Whether a column holds the names of image files."""
+    rows = [*split(lines, separator)]
+    width = usual_width(rows)
+    columns = zip(*(row for row in rows if len(row) == width), strict=True)
+    return width > 1 and any(_most(map(is_image_file, cells)) for cells in columns)
 
 
 def _equal_share(lines: Sequence[str], separator: str) -> float:
@@ -203,13 +215,15 @@ def _equal_share(lines: Sequence[str], separator: str) -> float:
     return count / len(lines) if width > 1 else 0.0
 
 
-def _inner_separator(lines: Sequence[str]) -> str | None:
-    """What separates the labels where a tab separates only the name: ``a.jpg<TAB>1 0 1``, ``a.jpg<TAB>1,0,1``."""
-    rows = [*split(lines, "\t")]
-    for character in (WHITE_SPACE, ","):
+def _inner_separator(lines: Sequence[str], outer: str) -> str | None:
+    """What separates the labels where tab or blank separates only the name: ``a.jpg<TAB>1 0 1``, ``a.jpg 1,0,1``."""
+    rows = [*split(lines, outer)]
+    if max(map(len, rows), default=0) != 2:
+        return None
+    for character in (WHITE_SPACE, ",", ";"):
         cells = [next(split([row[-1]], character), []) for row in rows]
         labels = all(spelling_of(label) or number_of(label) == -1 for words in cells for label in words)
-        if labels and usual_width(cells) > 1 and max(map(len, rows)) == 2:
+        if labels and usual_width(cells) > 1:
             return character
     return None
 

@@ -19,7 +19,17 @@ from aimonk_bench.data import frames, json_lines
 from aimonk_bench.data.annotations import COCO_SECTIONS, coco, long_csv
 from aimonk_bench.data.dialects import NAMES, WHITE_SPACE
 from aimonk_bench.data.matlab import mat
-from aimonk_bench.data.sheets import Sheet, Source, column_problems, fill, first_row, tag_column, understood
+from aimonk_bench.data.sheets import (
+    Sheet,
+    Source,
+    column_problems,
+    fill,
+    first_row,
+    holds_image_files,
+    image_column,
+    tag_column,
+    understood,
+)
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tags import LIST, split_tags
 from aimonk_bench.data.tokens import is_image_file, is_value, spelling_of
@@ -116,8 +126,8 @@ def _doubts(table: Table, attributes: Sequence[str] | None, id_column: str) -> I
             f"if that is wrong, write under data: `ignore: {json.dumps(odd, ensure_ascii=False)}`"
         )
     if not any(map(is_image_file, table.column(id_column).categories)):
-        names = [name for name in table.names if all(map(is_image_file, table.column(name).categories))]
-        if len(table.lines) and names:
+        names = [name for name in table.names if holds_image_files(table, name)]
+        if names:
             yield (
                 f"column {id_column!r} names the images, but {names[0]!r} holds names of image files; if these are the "
                 f"images, write under data: `id: {json.dumps(names[0], ensure_ascii=False)}`"
@@ -141,7 +151,7 @@ def label_list(
     """A column of image names and one of tags, such as cat|dog; `data.absent` says what an absent tag means."""
     table = source.table(separator, header, encoding)
     sheet = Sheet(dict.fromkeys(attributes or (), 0), problems=[*table.problems])
-    columns = {"data.id": id if id is not None else table.names[0], "data.group": group}
+    columns = {"data.id": id if id is not None else image_column(table), "data.group": group}
     columns["data.tags"] = tags if tags is not None else tag_column(table, [*columns.values(), *source.columns])
     others = [("split.column", name) for name in source.columns]
     unsound = [*column_problems(table, [*columns.items(), *others])]
@@ -224,8 +234,12 @@ def _categorical(texts: Iterable[str | None]) -> pd.Categorical:
     return pd.Categorical.from_codes(codes, categories=pd.Index(categories, dtype=object))
 
 
-def guess(source: Source, data: DataConfig) -> tuple[str, str]:
-    """The importer that ``data.importer: auto`` chooses for this file, and the reason."""
+def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str]:
+    """The importer that ``data.importer: auto`` chooses for this file, and the reason.
+
+    Args:
+        group: the group column; None where groups come from elsewhere.
+    """
     suffix = source.path.suffix.lower()
     if suffix == ".mat":
         return "mat", f"extension {suffix}"
@@ -238,11 +252,23 @@ def guess(source: Source, data: DataConfig) -> tuple[str, str]:
     ):
         return "jsonl", f"the text begins with {start[1][0]}"
     table = source.table(data.separator, data.header, data.encoding)
-    column = data.tags or tag_column(table, [data.id or table.names[0], data.group])
-    if column in table.names:
-        cells = table.column(column).categories
+    if long_keys := [
+        key for key in ("value", "certainty", "image_names", "tag_names") if getattr(data, key) is not None
+    ]:
+        return "long_csv", f"data.{long_keys[0]} is set"
+    images = data.id or image_column(table)
+    column = data.tags or tag_column(table, [images, group, *source.columns])
+    if column in table.names and images in table.names:
+        texts = [text for text in table.column(column).categories if spelling_of(text) != "missing"]
         labels = [name for name in table.names if all(map(spelling_of, table.column(name).categories))]
-        if data.tags or column == "tags" or (not labels and not any(map(is_value, cells))):
+        several = any(len(re.findall(r"[^\s|;,]+", text)) > 1 for text in texts)
+        tags = (
+            data.tags is not None or column == "tags" or several or (len(texts) > 0 and not any(map(is_value, texts)))
+        )
+        repeated = len(table.column(images).categories) < len(table.lines)
+        if tags and repeated and not any(re.search(r"[|;,]", text) for text in texts) and data.duplicates == "error":
+            return "long_csv", f"images stand in several rows, each with a label in column {column!r}"
+        if tags and (data.tags is not None or column == "tags" or not labels):
             return "label_list", f"column {column!r} holds tags"
     if table.dialect.separator in (WHITE_SPACE, "\t") and not table.dialect.header and suffix not in TABLE_SUFFIXES:
         return "labels_txt", "the first line is separated by white space"

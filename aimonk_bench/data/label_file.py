@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from aimonk_bench import registry
 from aimonk_bench.config import rules
-from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute
+from aimonk_bench.config.fields import DataConfig, GroupRegex, Values, unusable_attribute
 from aimonk_bench.data import image_files, image_names, merging
+from aimonk_bench.data.group_checks import groups_by_name
 from aimonk_bench.data.image_files import SHOWN
 from aimonk_bench.data.image_names import ImagePaths
 from aimonk_bench.data.importers import IMPORTERS, Sheet, Source, guess
@@ -41,13 +42,15 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     values = data.values if isinstance(data.values, Mapping) else {"": data.values}
     missing = frozenset(token for declared in values.values() for token in declared.missing)
     source = Source(data.labels, missing, tuple(columns))
+    group_column = data.group if isinstance(data.group, str) else None
     name, note = data.importer, f"importer: {data.importer}"
     if name == "auto":
-        name, reason = guess(source, data)
+        name, reason = guess(source, data, group_column)
         note = f"importer: {name} (auto: {reason})"
     if misuse := [*rules.importer_options(data, name, IMPORTERS)]:
         raise UserError([f"data.{problem.path[0]}: {problem}" for problem in misuse])
     options = {key: getattr(data, key) for key in registry.options_model(IMPORTERS[name]).model_fields}
+    options |= {"group": group_column} if "group" in options else {}
     sheet = IMPORTERS[name](source, data.attributes, **options)
     unusable = ((line, unusable_attribute(name)) for name, line in sheet.attributes.items())
     sheet.problems += [(max(line, 1), f"found an attribute {problem}") for line, problem in unusable if problem]
@@ -61,8 +64,16 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     )
     label_columns = dict(zip(sheet.attributes, sheet.columns, strict=False))
     groups = _texts(sheet.groups, missing, len(sheet.names))
-    others = {name: _texts(column, missing, len(sheet.names)) for name, column in sheet.others.items()}
+    others = {name: _texts(column, frozenset(), len(sheet.names)) for name, column in sheet.others.items()}
     unmapped = _unmapped(data.values, sheet)
+    if isinstance(data.group, GroupRegex) and len(sheet.names):
+        if any(groups):
+            sheet.notes.append("the groups in the file are not used, because data.group is a pattern for names")
+        groups = np.array(groups_by_name(data.group.regex, sheet.names.tolist()), object)
+        if not any(groups):
+            unmapped.append(
+                f"data.group.regex: {data.group.regex!r} matches none of {len(groups)} names, such as {sheet.names[0]}"
+            )
     if not unmapped:
         labels, undeclared = read_labels(label_columns, data.values)
         sheet.problems += value_problems(undeclared, label_columns, data.values, sheet.lines, sheet.attributes)
@@ -81,7 +92,7 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
         logger.warning("%s: %s", data.labels, warning)
     for attribute in np.array(labels.attributes)[~labels.observed.any(axis=0)]:
         logger.warning("%s: attribute %s is missing for every image", data.labels, attribute)
-    grouped = sheet.groups is not None and (data.group is not None or any(groups))
+    grouped = data.group is not None or any(groups)
     return LabelFile(
         path=data.labels,
         ids=tuple(sheet.names[row] for row in images),
@@ -95,7 +106,7 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
             *sheet.notes,
             *located.notes,
             *merged,
-            *_group_notes(groups, grouped=grouped),
+            *_group_notes(groups, data.group, grouped=grouped),
         ),
     )
 
@@ -184,7 +195,11 @@ def _more(lines: Sequence[int]) -> str:
     return f" (and in {len(lines) - 1} more line{'' if len(lines) == 2 else 's'}: {shown})"
 
 
-def _group_notes(groups: NDArray[np.object_], *, grouped: bool) -> Iterator[str]:
+def _group_notes(groups: NDArray[np.object_], named: str | GroupRegex | None, *, grouped: bool) -> Iterator[str]:
     alone = sum(group is None for group in groups)
+    if isinstance(named, GroupRegex):
+        values = dict.fromkeys(group for group in groups if group is not None)
+        yield f"groups by the names of images: {len(values)}, such as {', '.join([*values][:3])}"
     if grouped and alone:
-        yield f"{alone} of {len(groups)} images have no group value; each is a group of its own"
+        lack = "a name that data.group.regex does not match" if isinstance(named, GroupRegex) else "no group value"
+        yield f"{alone} of {len(groups)} images have {lack}; each is a group of its own"

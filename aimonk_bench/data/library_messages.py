@@ -34,11 +34,15 @@ T = TypeVar("T")
 class LibraryMessages:
     """A block in which images are decoded, by any number of threads.
 
+    Args:
+        tell: False where the same images were decoded before, and their messages told.
+
     Attributes:
         told: kind of message -> (text, name of the first image, number of such messages).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, tell: bool = True) -> None:
+        self._tell = tell
         self.told: dict[str, tuple[str, str, int]] = {}
         self._suspects: list[tuple[str, Callable[[], object], int, int]] = []
         self._decoding = threading.local()
@@ -65,7 +69,7 @@ class LibraryMessages:
             self._file = None
         # `text` outlives the file
         self._explain(text, again=kind is None)
-        for message, name, count in self.told.values():
+        for message, name, count in self.told.values() if self._tell else ():
             logger.warning("%s: %s%s", name, message, f" ({count} such messages)" if count > 1 else "")
 
     def of(self, name: str, decode: Callable[[], T]) -> T:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from aimonk_bench.data.tables import Table, read_table
 from aimonk_bench.data.text import read_text
+from aimonk_bench.data.tokens import is_image_file
 from aimonk_bench.data.values import listed
 from aimonk_bench.registry import hint
 
@@ -33,6 +34,7 @@ class Source:
     missing: frozenset[str] = frozenset({"NA", ""})
     columns: tuple[str, ...] = ()
     _tables: dict[tuple[Any, ...], Table] = field(default_factory=dict)
+    _texts: dict[str | None, str] = field(default_factory=dict)
 
     def table(self, separator: str | None = None, header: bool | None = None, encoding: str | None = None) -> Table:
         """The file as a table; see `read_table`."""
@@ -43,7 +45,9 @@ class Source:
 
     def text(self, encoding: str | None = None) -> str:
         """The file as text; see `read_text`."""
-        return read_text(self.path, encoding)[0]
+        if encoding not in self._texts:
+            self._texts[encoding] = read_text(self.path, encoding)[0]
+        return self._texts[encoding]
 
 
 @dataclass
@@ -107,6 +111,20 @@ def _shown(column: pd.Categorical) -> str:
         return "NA"
     cell = column.categories[column.codes[0]]
     return str(int(cell)) if isinstance(cell, bool) else repr(cell)
+
+
+def image_column(table: Table) -> str:
+    """The first column, unless another one is called ``image`` or is the only one that holds names of image files."""
+    files = [name for name in table.names if holds_image_files(table, name)]
+    if table.names[0] in files:
+        return table.names[0]
+    return files[0] if len(files) == 1 else "image" if "image" in table.names else table.names[0]
+
+
+def holds_image_files(table: Table, name: str) -> bool:
+    """Whether all cells of a column are names of image files."""
+    texts = table.column(name).categories
+    return len(texts) > 0 and all(map(is_image_file, texts))
 
 
 def tag_column(table: Table, others: Sequence[str | None] = ()) -> str | None:

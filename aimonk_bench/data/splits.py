@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aimonk_bench.config.fields import Holdout, KFold
+from aimonk_bench.config.fields import value_of
+from aimonk_bench.config.split_fields import Holdout, KFold, OfficialSplit, Split
+from aimonk_bench.data.image_files import SHOWN
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
 
 Rows = NDArray[np.intp]
 PARTS = ("training", "validation", "test")
+PART_OF_BEGINNING = {"tr": "train", "va": "val", "de": "val", "te": "test"}  # of tokens such as valid, dev and Testing
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,15 +31,15 @@ class Fold:
     test: Rows
 
 
-def components(sha256: Sequence[str], groups: Sequence[str | None] | None) -> NDArray[np.int32]:
-    """Duplicate groups: the connected components of "same bytes" or "same group value", numbered by first appearance.
+def components(*attributes: Sequence[Hashable | None] | None) -> NDArray[np.int32]:
+    """Duplicate groups: images that share a value of any of the attributes, directly or through others.
 
     Args:
-        sha256: [N] hash of each image.
-        groups: [N] group values; None connects an image to nothing.
+        attributes: [N] values each, such as the hash of the bytes and the group value; None as a value connects an
+            image to nothing, None for all of them is no attribute. The first attribute is not None.
 
     Returns:
-        [N] number of the component of each image.
+        [N] number of the component of each image, numbered by first appearance.
 
     >>> components(["a", "b", "a", "c"], ["x", "y", "y", None]).tolist()
     [0, 0, 0, 1]
@@ -43,18 +48,18 @@ def components(sha256: Sequence[str], groups: Sequence[str | None] | None) -> ND
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    count = len(sha256)
     edges = []
-    for values in (sha256, groups or ()):
-        first: dict[str, int] = {}
-        edges += [row if value is None else first.setdefault(value, row) for row, value in enumerate(values)]
+    for values in attributes:
+        first: dict[Hashable, int] = {}
+        edges += [row if value is None else first.setdefault(value, row) for row, value in enumerate(values or ())]
+    count = len(attributes[0] or ())
     rows = np.resize(np.arange(count), len(edges))
     graph = coo_array((np.ones(len(edges), bool), (rows, np.array(edges, np.intp))), shape=(count, count))
     component: NDArray[np.intp] = pd.factorize(connected_components(graph, directed=False)[1])[0]
     return component.astype(np.int32)
 
 
-def check(scheme: Holdout | KFold, groups: int) -> None:
+def check(scheme: Split, groups: int) -> None:
     """Refuse a scheme that no labels could satisfy; `split` refuses also what these labels leave no part of.
 
     Args:
@@ -63,6 +68,8 @@ def check(scheme: Holdout | KFold, groups: int) -> None:
     Raises:
         UserError: fewer groups than folds, or a part that would be empty.
     """
+    if isinstance(scheme, OfficialSplit):
+        return
     left = groups
     if isinstance(scheme, KFold):
         if groups < scheme.folds:
@@ -73,6 +80,55 @@ def check(scheme: Holdout | KFold, groups: int) -> None:
         left -= -(-groups // scheme.folds)  # the largest test fold
     shares = _shares(scheme)
     _refuse_empty([size > 0 for size in _sizes(shares, left, shares)], groups)
+
+
+def official_parts(scheme: OfficialSplit, tokens: Sequence[str | None]) -> NDArray[np.intp]:
+    """The part of each image by the column of an official split, [N] numbers in PARTS.
+
+    Raises:
+        UserError: tokens that stand in no list, or a part without an image.
+    """
+    lists, counts = scheme.lists(), Counter(tokens)
+    part_of = {value_of(token): part for part, listed in enumerate(lists.values()) for token in listed}
+    stated = {token: None if token is None else part_of.get(value_of(token)) for token in counts}
+    column = f"split.column {scheme.column!r}"
+    unlisted = {token: count for token, count in counts.most_common() if stated[token] is None}
+    problems = []
+    if unlisted:
+        shown = ", ".join(f"{_shown(token)} ({count})" for token, count in [*unlisted.items()][:SHOWN])
+        more = f" and {len(unlisted) - SHOWN} more tokens" if len(unlisted) > SHOWN else ""
+        problems.append(
+            f"{column}: found {sum(unlisted.values())} of {len(tokens)} images whose token is in none of split.train, "
+            f"split.val and split.test: {shown}{more}; {_advice(counts, scheme)}"
+        )
+    for part, (key, listed) in enumerate(lists.items()):
+        if listed and part not in stated.values():
+            there = ", ".join(_shown(token) for token, _ in counts.most_common(SHOWN))
+            draw = "; `split: {val: 0.15}` draws validation images from the training images" if key == "val" else ""
+            problems.append(
+                f"split.{key}: found no image with {' or '.join(map(repr, listed))} in {column}, "
+                f"expected tokens that are there: {there}{draw}"
+            )
+    if problems:
+        raise UserError(problems)
+    return np.array([stated[token] for token in tokens], np.intp)
+
+
+def _advice(there: Iterable[str | None], scheme: OfficialSplit) -> str:
+    """The lists for the tokens that are there, as a line of YAML, if each of them begins as the name of a part."""
+    lists = {key: [token for token in listed if token in there] for key, listed in scheme.lists().items()}
+    for token in there:
+        if all(token not in listed for listed in lists.values()):
+            key = PART_OF_BEGINNING.get((token or "").casefold()[:2])
+            if key is None:
+                return "add each token to one of these lists"
+            lists[key].append(token or "")
+    parts = ", ".join(f"{key}: {json.dumps(listed, ensure_ascii=False)}" for key, listed in lists.items() if listed)
+    return f"write `split: {{{parts}}}`"
+
+
+def _shown(token: str | None) -> str:
+    return "no token" if token is None else repr(token)
 
 
 def _shares(scheme: Holdout | KFold) -> NDArray[np.float64]:
@@ -87,25 +143,33 @@ def _refuse_empty(filled: Sequence[bool], groups: int) -> None:
             raise UserError(f"split: no image is left for {name}: {groups} groups of images are too few")
 
 
-def split(scheme: Holdout | KFold, labels: Labels, groups: NDArray[np.integer]) -> list[Fold]:
+def split(
+    scheme: Split,
+    labels: Labels,
+    groups: NDArray[np.integer],
+    columns: Mapping[str, Sequence[str | None]] | None = None,
+) -> list[Fold]:
     """Split whole groups into training, validation and test rows.
 
     Each group is represented by its first row, each attribute by its three states (positive, negative, missing);
     iterative stratification (Sechidis et al. 2011) assigns the groups to the parts. Sizes are exact to one group: if
     groups differ in size, the numbers of images are right on average only. Randomness comes from ``scheme.seed`` alone.
+    An official split is taken as it is, even where it cuts groups; validation rows that it does not name are drawn
+    from its training rows, whole groups of them.
 
     Args:
-        scheme: a hold-out (one fold; fractions of everything) or k folds (``val`` of what the test fold leaves).
+        scheme: a hold-out (one fold; fractions of everything), k folds (``val`` of what the test fold leaves), or the
+            column of an official split (one fold).
         labels: [N, A].
         groups: [N] component of each row.
+        columns: name -> [N] tokens, for official splits.
 
     Raises:
-        UserError: fewer groups than folds, or a part that would be empty.
+        UserError: fewer groups than folds, a part that would be empty, or a token that names no part.
     """
-    _, first, member = np.unique(groups, return_index=True, return_inverse=True)
-    rows = labels[first]
-    states = np.concatenate([rows.positive, rows.negative, ~rows.observed], axis=1)
-    states = states[:, states.any(axis=0) & ~states.all(axis=0)]
+    if isinstance(scheme, OfficialSplit):
+        return [_official(scheme, labels, groups, (columns or {})[scheme.column])]
+    states, first, member = _states(labels, groups)
     check(scheme, len(first))
     if isinstance(scheme, Holdout):
         parts = _stratified(states, _shares(scheme), [scheme.seed])[None]  # [F, G], numbers in PARTS
@@ -117,7 +181,38 @@ def split(scheme: Holdout | KFold, labels: Labels, groups: NDArray[np.integer]) 
             # [s, 0] would be the same seed as [s]
             parts[fold, left] = _stratified(states[left], _shares(scheme), [scheme.seed, 1 + fold])
     _refuse_empty([bool((parts == part).any(axis=1).all()) for part in range(3)], len(first))
-    return [Fold(*(np.flatnonzero(row == part) for part in range(3))) for row in parts[:, member]]
+    return [_fold(row) for row in parts[:, member]]
+
+
+def within_parts(groups: NDArray[np.integer], fold: Fold) -> NDArray[np.int32]:
+    """[N] group numbers, where a group that an official split cuts is one group in each part."""
+    part = np.zeros(len(groups), np.intp)
+    part[fold.val], part[fold.test] = 1, 2
+    numbers: NDArray[np.intp] = np.unique(np.stack([groups, part]), axis=1, return_inverse=True)[1]
+    return numbers.astype(np.int32)
+
+
+def _fold(parts: NDArray[np.integer]) -> Fold:
+    return Fold(*(np.flatnonzero(parts == part) for part in range(3)))
+
+
+def _states(labels: Labels, groups: NDArray[np.integer]) -> tuple[NDArray[np.bool_], Rows, Rows]:
+    """The states [G, C] of the first row of each group, that row [G], and the place of each row's group [N]."""
+    _, first, member = np.unique(groups, return_index=True, return_inverse=True)
+    rows = labels[first]
+    states = np.concatenate([rows.positive, rows.negative, ~rows.observed], axis=1)
+    return states[:, states.any(axis=0) & ~states.all(axis=0)], first, member
+
+
+def _official(scheme: OfficialSplit, labels: Labels, groups: NDArray[np.integer], tokens: Sequence[str | None]) -> Fold:
+    parts = official_parts(scheme, tokens)
+    if isinstance(scheme.val, float):
+        train = np.flatnonzero(parts == 0)
+        states, first, member = _states(labels[train], groups[train])
+        shares = np.array([1 - scheme.val, scheme.val])
+        _refuse_empty([size > 0 for size in _sizes(shares, len(first), shares)], len(first))
+        parts[train] = _stratified(states, shares, [scheme.seed])[member]
+    return _fold(parts)
 
 
 def _stratified(states: NDArray[np.bool_], shares: NDArray[np.float64], seed: Sequence[int]) -> NDArray[np.intp]:

@@ -17,7 +17,14 @@ from aimonk_bench.data import dialects, frames, json_lines
 from aimonk_bench.data.dialects import WHITE_SPACE, Dialect
 from aimonk_bench.data.text import read_text
 from aimonk_bench.data.tokens import is_image_file, is_value
+from aimonk_bench.errors import UserError
+from aimonk_bench.registry import show
 
+NO_OPTIONS = {  # suffix -> what such a file says itself
+    ".xlsx": ("separator", "encoding"),
+    ".parquet": ("separator", "header", "encoding"),
+    **dict.fromkeys(json_lines.SUFFIXES, ("separator", "header")),
+}
 CHUNK = 1 << 16  # rows that are held as text at once
 csv.field_size_limit(2**31 - 1)  # a cell may hold the outline of an object: the reader's own limit is 128 KiB
 
@@ -62,15 +69,21 @@ def read_table(
     Raises:
         UserError: the file cannot be read as text, or is empty. Rows that cannot be read are `Table.problems`.
     """
-    if path.suffix.lower() in frames.SUFFIXES:
+    suffix = path.suffix.lower()
+    options = {"separator": separator, "header": header, "encoding": encoding}
+    if unused := [key for key in NO_OPTIONS.get(suffix, ()) if options[key] is not None]:
+        raise UserError(
+            [f"data.{key}: found {show(options[key])}, expected null for a {suffix} file" for key in unused]
+        )
+    if suffix in frames.SUFFIXES:
         records, dialect = frames.read_records(path, header=header)
         return _assemble(records, dialect, _Findings())
     text, encoding = read_text(path, encoding)
-    if path.suffix.lower() in json_lines.SUFFIXES:
+    if suffix in json_lines.SUFFIXES:
         rows, problems = json_lines.rows(text)
         dialect = Dialect(encoding, "", header=True, width=len(rows[0][1]))
         return _assemble(iter(rows), dialect, _Findings(problems=problems))
-    dialect = dialects.recognise(text, encoding, separator=separator, header=header, suffix=path.suffix.lower())
+    dialect = dialects.recognise(text, encoding, separator=separator, header=header, suffix=suffix)
     findings = _Findings(notes=[*dialect.notes])
     return _assemble(_records(text, dialect, findings), dialect, findings)
 

@@ -141,6 +141,7 @@ def split_tags(
     tokens = {token for token in missing if token} - {*declared}
     try:
         words, understood = _split(column, separator, tokens, declared)
+        _check_vectors(column, words, declared)
         cells_of = _cells_of(words)
         if separator is None:
             _check_separator(column, cells_of, understood, declared)
@@ -156,7 +157,8 @@ def split_tags(
         present[tags.get(name, []), number] = True
     problems = [*_doubtful(column, words, tokens, declared)]
     if choice.problem is not None:
-        problems.append(column.problem(tags[choice.others[0]] if choice.others else [0], choice.problem))
+        row = int(column.rows[tags[choice.others[0]][0]]) if choice.others else 0
+        problems.append((row, choice.problem))
     return Tags(
         choice.names,
         np.array([column.rows[tags[name][0]] if name in tags else -1 for name in choice.names], np.intp),
@@ -247,6 +249,15 @@ def _separator(column: _Column, tagged: Mapping[int, str], reserved: str) -> str
     return " " if " " not in reserved and any(len(text.split()) > 1 for text in tagged.values()) else None
 
 
+def _check_vectors(column: _Column, words: Words, declared: Sequence[str]) -> None:
+    """Raise where the cells hold a 0 or 1 for each attribute, such as ``0,1,0``, instead of tags."""
+    lists = {cell: tags for cell, tags in enumerate(words) if len(tags) > 1}
+    values = {tag for tags in words for tag in tags}
+    if lists and values <= {"0", "1"} and any(len({*tags}) < len(tags) for tags in lists.values()) and not declared:
+        text = f"found a 0 or 1 for each attribute, {column.where([*lists])}, expected tags: write these values into "
+        raise _Unclear(column.problem([*lists], f"{text}columns of their own, and data.importer: wide_csv"))
+
+
 def _check_separator(column: _Column, cells_of: CellsOf, understood: str | None, declared: Sequence[str]) -> None:
     """Raise where a separator that the column decided leaves a doubt what its tags are."""
     words = {word: cells for word, cells in cells_of.items() if word not in declared}
@@ -294,7 +305,7 @@ def _tied(words: Words, understood: str | None, declared: str | None) -> Iterato
         return
     before: dict[str, str | None] = {}
     after: dict[str, str | None] = {}
-    for cell in words:
+    for cell in filter(None, words):
         for word, left, right in zip(cell, (None, *cell[:-1]), (*cell[1:], None), strict=True):
             for side, neighbour in ((before, left), (after, right)):
                 if side.setdefault(word, neighbour) != neighbour:

@@ -1,4 +1,4 @@
-"""Do images tell anything about labels: a test on the features before training, one on the predictions after it.
+"""The association of images and labels: a test on the features before training, one on the predictions after it.
 
 In both, a group of duplicates is one row: the mean of its features or logits, and per attribute the majority of its
 observed labels; an attribute on which its labels tie is dropped for that group. Duplicates permuted apart would look

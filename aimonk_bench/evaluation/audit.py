@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aimonk_bench.config.split_fields import Split
+from aimonk_bench.data.group_checks import GroupChecks
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.evaluation.association import BeforeTraining
@@ -210,6 +212,8 @@ class Audit:
         skipped: (name in the label file, reason) of images left out.
         content: [N] equal for equal bytes.
         part: [N] see `duplicates.tested_part`.
+        scheme: of the split.
+        groups: what is doubtful about them.
         dependence: every test whether missing labels depend on something.
         before: the association test before training.
     """
@@ -221,6 +225,8 @@ class Audit:
     skipped: list[tuple[str, str]]
     content: Array
     part: Array
+    scheme: Split
+    groups: GroupChecks
     files: Files
     counts: Counts
     together: Together

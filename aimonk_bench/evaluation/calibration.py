@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: Brier score, calibration error, reliability, and Platt scaling.
+"""Calibration of the probabilities: Brier score, calibration error, reliability diagram, Platt scaling.
 
 Nothing here changes a figure of a table: those are read from the raw logits.
 """

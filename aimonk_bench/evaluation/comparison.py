@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,12 @@ from aimonk_bench.evaluation.resampling import DRAWS, exchanged_sums
 from aimonk_bench.evaluation.thresholds import Thresholds
 
 Run = tuple[Predictions, Thresholds]
+Mark = Literal["better", "worse", "equivalent", "unresolved", ""]
+Untestable = Literal["other_rows", "one_seed", "no_f1"]
 
 MARGIN = 0.02  # of macro F1: two runs are called equivalent where the whole interval lies within it
 ALPHA = 0.05  # family-wise, and one minus the level of the intervals
+POWER = 0.8  # with which a difference is called detectable
 _SUMS_AT_ONCE = 1 << 25
 _NOTHING = 1e-18  # a variance of F1 below it is rounding
 
@@ -32,9 +36,15 @@ class Delta:
     Attributes:
         value: of the macro over the covered attributes; ``low`` and ``high`` its 95 % interval, NaN without a test.
         p: two-sided, adjusted by Holm over all tested runs, ``p_unadjusted`` without; NaN without a test.
+        simultaneous_low, simultaneous_high: a wider interval: with 95 % probability those of all tested runs hold at
+            once (Bonferroni). Holm's test may reject where it still holds 0.
+        detectable: the true difference that the test would find with 80 % probability if none of the other runs
+            differed; NaN without a test.
         mark: "better" or "worse" where p is below 0.05; else "equivalent" where the interval lies within the margin,
             else "unresolved"; "" where nothing was tested.
-        reason: why nothing was tested, or ""; the reference itself needs none.
+        reason: why nothing was tested: "other_rows", the test rows of the runs differ; "one_seed", so what another seed
+            would change is unknown; "no_f1", no attribute has an F1 in every run. None for a tested run, and for the
+            reference.
         attribute_value: [A]; also ``attribute_low``, ``attribute_high`` and ``attribute_p``, made in the same way but
             adjusted for nothing: exploratory.
         na_low, na_high: [A] bounds of the difference over all fillings of the missing test labels; NaN where the test
@@ -46,8 +56,11 @@ class Delta:
     high: Number
     p: Number
     p_unadjusted: Number
-    mark: str
-    reason: str
+    simultaneous_low: Number
+    simultaneous_high: Number
+    detectable: Number
+    mark: Mark
+    reason: Untestable | None
     attribute_value: Numbers
     attribute_low: Numbers
     attribute_high: Numbers
@@ -111,20 +124,38 @@ def paired(
     }
     image_variances = _permutation_variances([runs[name] for name in tested], base, covered, draws, seed)
     freedom = max(len(np.unique(base.group)) - 1, 1)
-    tests = {
+    differences = {
         name: _welch(f1[name], f1[reference], base.variance_factor * variance, freedom)
         for name, variance in zip(tested, image_variances, strict=True)
     }
-    adjusted = dict(zip(tested, holm([p[-1] for _, _, p in tests.values()]).tolist(), strict=True))
+    adjusted = dict(zip(tested, holm([differences[name].p[-1] for name in tested]).tolist(), strict=True))
 
     def delta(name: str) -> Delta:
-        value = f1[name].mean(axis=0) - f1[reference].mean(axis=0)
-        low, high, p = tests.get(name, np.full((3, value.size), np.nan))
-        figures = value[-1].item(), low[-1].item(), high[-1].item(), adjusted.get(name, math.nan)
-        mark = _mark(*figures, margin) if name in tests else ""
-        by_attribute = value[:-1], low[:-1], high[:-1], p[:-1]
+        difference = differences.get(name) or _untested(f1[name], f1[reference])
+        value, p = difference.value, difference.p
+        low, high = difference.bounds(ALPHA)
+        family = ALPHA / max(len(tested), 1)
+        simultaneous_low, simultaneous_high = difference.bounds(family)
+        macro_p = adjusted.get(name, math.nan)
         fillings = delta_bounds(runs[name], base) if runs[name].same_rows(base) else np.full((2, len(covered)), np.nan)
-        return Delta(*figures, p[-1].item(), mark, reasons.get(name, ""), *by_attribute, *fillings)
+        return Delta(
+            value=value[-1].item(),
+            low=low[-1].item(),
+            high=high[-1].item(),
+            p=macro_p,
+            p_unadjusted=p[-1].item(),
+            simultaneous_low=simultaneous_low[-1].item(),
+            simultaneous_high=simultaneous_high[-1].item(),
+            detectable=difference.detectable(family)[-1].item(),
+            mark=_mark(value[-1], low[-1], high[-1], macro_p, margin) if name in differences else "",
+            reason=reasons.get(name),
+            attribute_value=value[:-1],
+            attribute_low=low[:-1],
+            attribute_high=high[:-1],
+            attribute_p=p[:-1],
+            na_low=fillings[0],
+            na_high=fillings[1],
+        )
 
     return {name: delta(name) for name in runs}
 
@@ -165,18 +196,16 @@ def chosen(runs: Mapping[str, Run], validation: Array) -> tuple[Predictions, Thr
     return predictions, thresholds, [names[winner] for winner in winners]
 
 
-def _untestable(run: Decisions, reference: Decisions, covered: Array) -> str:
-    """Why there is no test, or an empty string."""
+def _untestable(run: Decisions, reference: Decisions, covered: Array) -> Untestable | None:
+    """Why there is no test, None where there is one."""
     if not run.same_rows(reference):
-        return "other test rows than the reference: nothing to pair"
+        return "other_rows"
     if min(len(run.accepted), len(reference.accepted)) < 2:
-        return "one seed: how much another seed would change is not known"
-    if not covered.any():
-        return "no attribute has an F1 in every run"
-    return ""
+        return "one_seed"
+    return None if covered.any() else "no_f1"
 
 
-def _mark(value: float, low: float, high: float, p: float, margin: float) -> str:
+def _mark(value: float, low: float, high: float, p: float, margin: float) -> Mark:
     if p < ALPHA:
         return "better" if value > 0 else "worse"
     return "equivalent" if -margin <= low and high <= margin else "unresolved"
@@ -239,24 +268,59 @@ def _exchanged(one: Array, other: Array, moved: Array, positive: Array) -> Array
     return np.asarray((_f1(one - moved, positive) - _f1(other + moved, positive)).mean(axis=1))
 
 
-def _welch(run: Array, reference: Array, images: Array, freedom: int) -> tuple[Array, Array, Array]:
-    """Bounds of the 95 % interval and two-sided p of a difference, each [C].
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """Differences of F1 and what Student's t needs to test them, [C] each; NaN where nothing is tested.
 
-    The degrees of freedom are SE^4 / sum_i (part_i^2 / df_i), by Welch and Satterthwaite. Where nothing varies, the two
-    decide alike: no width and p = 1.
+    Attributes:
+        value: mean over the seeds of one run minus that of the other.
+        error: its standard error; 0 where nothing varies, because the two decide alike.
+        freedom: degrees of freedom of the error.
+    """
+
+    value: Array
+    error: Array
+    freedom: Array
+
+    def bounds(self, alpha: float) -> tuple[Array, Array]:
+        """The confidence interval of level 1 - alpha."""
+        half = self._quantile(1 - alpha / 2) * self.error
+        return self.value - half, self.value + half
+
+    def detectable(self, alpha: float) -> Array:
+        """The true difference that a two-sided test at level alpha finds with probability `POWER`."""
+        return np.asarray((self._quantile(1 - alpha / 2) + self._quantile(POWER)) * self.error)
+
+    @property
+    def p(self) -> Array:
+        """Two-sided p of a difference of 0; 1 where nothing varies."""
+        from scipy import special
+
+        varies = self.error != 0
+        statistic = np.abs(self.value) / np.where(varies, self.error, 1)
+        return np.where(varies, 2 * special.stdtr(self.freedom, -statistic), 1)
+
+    def _quantile(self, level: float) -> Array:
+        from scipy import special
+
+        return np.asarray(special.stdtrit(self.freedom, level))
+
+
+def _welch(run: Array, reference: Array, images: Array, freedom: int) -> Difference:
+    """The difference of two runs, with degrees of freedom SE^4 / sum_i (part_i^2 / df_i), by Welch and Satterthwaite.
 
     Args:
         run: [S, C] figures of the seeds; ``reference`` likewise with its seeds, two or more.
         images: [C] variance over images, with ``freedom`` degrees of freedom.
     """
-    from scipy import special
-
-    value = run.mean(axis=0) - reference.mean(axis=0)
     parts = [(images, freedom), *((x.var(axis=0, ddof=1) / len(x), len(x) - 1) for x in (run, reference))]
     variance = np.sum([part for part, _ in parts], axis=0)
     varies = ~(variance < _NOTHING)
-    error: Array = np.sqrt(np.where(varies, variance, 1))
-    freedoms = error**4 / np.where(varies, np.sum([part**2 / df for part, df in parts], axis=0), 1)
-    half = np.where(varies, special.stdtrit(freedoms, 1 - ALPHA / 2) * error, 0)
-    p = np.where(varies, 2 * special.stdtr(freedoms, -np.abs(value) / error), 1)
-    return value - half, value + half, p
+    freedoms = variance**2 / np.where(varies, np.sum([part**2 / df for part, df in parts], axis=0), 1)
+    value = run.mean(axis=0) - reference.mean(axis=0)
+    return Difference(value, np.where(varies, np.sqrt(variance), 0), np.where(varies, freedoms, 1))
+
+
+def _untested(run: Array, reference: Array) -> Difference:
+    value = run.mean(axis=0) - reference.mean(axis=0)
+    return Difference(value, np.full_like(value, np.nan), np.full_like(value, np.nan))

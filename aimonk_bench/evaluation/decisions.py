@@ -1,4 +1,4 @@
-"""What a run decides about its test rows: the start of every figure that counts decisions."""
+"""The decisions of a run on its test rows, and their confusion counts by duplicate group."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class Decisions:
     def of(cls, predictions: Predictions, thresholds: Thresholds | Array | float = 0.5) -> Decisions:
         """Decisions on the test rows: each by the thresholds of its fold, or by values that broadcast to [S, R, A]."""
         rows = predictions.part("test")
-        limits = thresholds.values[:, rows.fold] if isinstance(thresholds, Thresholds) else thresholds
-        return cls(rows.probabilities > limits, rows.labels, rows.group, rows.fold, rows.image_id)
+        values = thresholds.values[:, rows.fold] if isinstance(thresholds, Thresholds) else thresholds
+        return cls(rows.probabilities > values, rows.labels, rows.group, rows.fold, rows.image_id)
 
     @property
     def variance_factor(self) -> float:

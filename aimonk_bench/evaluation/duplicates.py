@@ -1,4 +1,4 @@
-"""Images with the same bytes, and images that look alike: what their labels and the split make of them."""
+"""Exact and near duplicates: whether their labels agree, and whether the split separates them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from aimonk_bench.data.labels import Labels
+from aimonk_bench.data.near_duplicates import Hashes, close_pairs
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.evaluation.metrics import ratio
 from aimonk_bench.evaluation.numbers import Array
 
-NEAR = 0.9  # cosine; see `near_duplicates` for the duplicates that it finds
 LISTED_PAIRS = 1000  # of near duplicates; the others are counted
 FEWEST_PAIRS = 20  # of exact duplicates, below which no rate of disagreement is claimed
-_BLOCK_BYTES = 64 << 20  # cosines held at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,18 +37,18 @@ class Disagreement:
 
 @dataclass(frozen=True, eq=False)
 class Near:
-    """Pairs of images of different bytes that look alike, most alike first.
+    """Pairs of images of different bytes that look alike; those that a split cuts first, of them the most alike.
 
     Attributes:
-        first, second: [P] rows, the `LISTED_PAIRS` most alike.
-        cosine: [P].
+        first, second: [P] rows of the first `LISTED_PAIRS`.
+        distance: [P] bits in which their perceptual hashes differ.
         total: of all pairs.
         cut: of all pairs, those of which a fold tests exactly one image.
     """
 
     first: Array
     second: Array
-    cosine: Array
+    distance: Array
     total: int
     cut: int
 
@@ -103,34 +102,22 @@ def disagreement(content: Array, labels: Labels) -> Disagreement:
     return Disagreement(pairs, differing, low, high, 2 * prevalence * (1 - prevalence))
 
 
-def near_duplicates(features: Array, content: Array, part: Array) -> Near:
-    """Pairs of images of different bytes whose standardised features have a cosine of at least `NEAR`.
-
-    Features are centred and scaled first: unscaled ones, never negative, all have high cosines. On 972 product
-    photographs the 14 pairs found show the same photograph, or one garment in several prints. Of altered copies of
-    every twentieth of them it finds about nine in ten saved again as JPEG of quality 40, half of those of half the
-    size, and one in ten with 5 % cut off on each side. 0.85 would find more copies, but on 2,624 solar cells 2,247
-    pairs instead of 660, most of which only look alike.
+def near_duplicates(hashes: Hashes, content: Array, part: Array) -> Near:
+    """Pairs of images of different bytes whose perceptual hashes differ in at most `MOST_BITS` bits.
 
     Args:
-        features: [N, D].
+        hashes: [N].
         content: [N]; of equal bytes the first image stands for all.
         part: [N] see `tested_part`.
-
-    Memory: the features once more, and blocks of cosines of 64 MB.
     """
     row = np.sort(np.unique(content, return_index=True)[1])
-    x = features[row] - features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    x = x / np.maximum(np.sqrt(np.einsum("nd,nd->d", x, x) / len(x)), np.finfo(np.float32).tiny)
-    x = x / np.maximum(np.sqrt(np.einsum("nd,nd->n", x, x)), np.finfo(np.float32).tiny)[:, None]
-    step = max(1, _BLOCK_BYTES // (4 * len(x)))
-    nearest, total, cut = np.zeros((3, 0)), 0, 0
-    for start in range(0, len(x), step):
-        cosine = np.triu(x[start : start + step] @ x[start:].T, k=1)
-        one, other = np.nonzero(cosine >= NEAR)
-        pairs = np.stack([row[one + start], row[other + start], cosine[one, other]])
+    row = row[hashes.usable[row]]
+    listed, total, cut = np.zeros((4, 0), np.intp), 0, 0
+    for first, second, distance in close_pairs(hashes.bits[row]):
+        one, other = row[first], row[second]
+        separated = part[one] != part[other]
         total += len(one)
-        cut += int((part[row[one + start]] != part[row[other + start]]).sum())
-        nearest = np.concatenate([nearest, pairs], axis=1)
-        nearest = nearest[:, np.argsort(-nearest[2], kind="stable")[:LISTED_PAIRS]]
-    return Near(nearest[0].astype(int), nearest[1].astype(int), nearest[2], total, cut)
+        cut += int(separated.sum())
+        listed = np.concatenate([listed, np.stack([one, other, distance, separated])], axis=1)
+        listed = listed[:, np.lexsort((listed[1], listed[0], listed[2], -listed[3]))[:LISTED_PAIRS]]
+    return Near(listed[0], listed[1], listed[2], total, cut)

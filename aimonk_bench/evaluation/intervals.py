@@ -1,4 +1,4 @@
-"""How sure each figure of one run is: 95 % confidence intervals over images and seeds.
+"""The 95 % confidence interval of every figure of one run, over images and seeds.
 
 A figure is a mean over seeds, so its variance has two parts.
 
@@ -49,7 +49,7 @@ def intervals(predictions: Predictions, thresholds: Thresholds) -> dict[str, Int
 
 def counted(predictions: Predictions, thresholds: Thresholds) -> dict[str, Estimate]:
     """The estimates of the figures that count decisions."""
-    default, tuned = (Decisions.of(predictions, limits).by_group() for limits in (0.5, thresholds))
+    default, tuned = (Decisions.of(predictions, at).by_group() for at in (0.5, thresholds))
     estimates = {
         "f1_default": f1(default),
         "f1_tuned": f1(tuned),

@@ -1,4 +1,4 @@
-"""Does it depend on anything whether a label is missing? Tests against labels, files and features.
+"""What missing labels depend on: tests against other labels, image files and features.
 
 Every test treats a group of duplicates as one row, with the majority of its states; a group with a tie is left out.
 """

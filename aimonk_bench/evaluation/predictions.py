@@ -1,4 +1,4 @@
-"""The hinge between training and scoring: the raw logits of every validation and test row of a run, in one file."""
+"""What training hands to scoring: the raw logits of every validation and test row of a run, in one file."""
 
 from __future__ import annotations
 

@@ -135,8 +135,13 @@ class Estimate:
             few=self.rows < FEW,
             seed_sd=np.sqrt(np.diagonal(between)) if seeds > 1 else np.full(len(self.rows), np.nan),
             fold_sd=_fold_sd(self.per_fold),
-            correlation=_correlation(factor * images + over_seeds + self.training * np.eye(len(self.rows))),
+            correlation=self._correlation(factor * images + over_seeds + self.training * np.eye(len(self.rows))),
         )
+
+    def _correlation(self, covariance: Array) -> Array:
+        """[A, A]; a negative one, which narrows a mean, gives way to 0 the fewer rows it is estimated from."""
+        correlation, rarer = _correlation(covariance), np.minimum.outer(self.rarer, self.rarer)
+        return np.where(correlation < 0, correlation * rarer / (rarer + self.prior), correlation)
 
     def _bounds(self, variance: Array, factor: float) -> tuple[Array, Array]:
         """Wilson's interval [A] with the number of trials that the variance [A] of the figure says."""

@@ -1,4 +1,4 @@
-"""What the runs of a suite say together: who is better than whom, whether anything beats guessing, and the verdict.
+"""The statistics of a suite: comparisons of its runs, nested model selection, association, gain and the verdict.
 
 Everything derives from saved predictions, so the content of ``statistics.json`` can be deleted and comes back. Numbers
 are NaN where they are undefined.
@@ -7,24 +7,25 @@ are NaN where they are undefined.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import compress
+from typing import Any
 
 import numpy as np
 
 from aimonk_bench.evaluation import bounds, comparison
-from aimonk_bench.evaluation import verdict as verdicts
 from aimonk_bench.evaluation.association import BeforeTraining, after_training
 from aimonk_bench.evaluation.comparison import Delta
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.gain import gain
 from aimonk_bench.evaluation.intervals import intervals
-from aimonk_bench.evaluation.metrics import figures, macro
+from aimonk_bench.evaluation.metrics import BASELINES, figures, macro
 from aimonk_bench.evaluation.numbers import Array, Numbers
 from aimonk_bench.evaluation.predictions import ROWS, Predictions, agree
 from aimonk_bench.evaluation.proportions import Intervals
 from aimonk_bench.evaluation.scores import REVISION, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
-from aimonk_bench.evaluation.verdict import Signal
+from aimonk_bench.evaluation.verdict import Signal, Verdict, signal
 
 SEED = 0  # of every resample and permutation: the same for every run and every call
 
@@ -34,13 +35,11 @@ class Entry:
     """A finished run, as the statistics need it.
 
     Attributes:
-        name: what a reader sees.
         validation: macro of the cross-fitted validation F1, which chooses; NaN never wins.
         complexity: place in the declared order of complexity, compared from the left.
         before: the association test before training, None where the run has none.
     """
 
-    name: str
     predictions: Predictions
     thresholds: Thresholds
     scores: Scores
@@ -56,9 +55,9 @@ class Chosen:
     Attributes:
         runs: [F] id of the run chosen in each fold; the winner throughout where no run has a validation figure in some
             fold.
-        value: figure -> [A]; ``low`` and ``high`` likewise.
+        value: figure -> [A], those of the baselines too; ``low`` and ``high`` likewise, where there is an interval.
         few: figure -> [A] whether it rests on few test rows.
-        macro: figure -> value, low, high over the attributes that every finished run defines.
+        macro: figure -> value, low, high over the attributes that every finished run defines; NaN without an interval.
         na_low, na_high: [A] bounds of tuned F1 over all fillings of the missing test labels.
     """
 
@@ -80,34 +79,36 @@ class Statistics:
         revision: of the methods.
         key: run id -> digest of what the statistics read of it, in the order of the suite.
         reference: id of the baseline run, None without one that finished.
-        candidates: the runs that were chosen from: those with the validation labels and the seeds of the baseline.
-            Others, as under ``hide``, are judged by other labels.
-        winner: the candidate with the best cross-fitted validation macro F1; the first where none has one.
-        indistinguishable: candidates that are not worse than the winner by the tests; the winner is not among them.
-        simplest: of the winner and those.
+        candidates: the runs to select from: those with the validation labels and the seeds of the baseline. Others, as
+            under ``hide``, are judged by other labels.
         baseline: run id -> the run against the baseline; empty without one.
         against_winner: run id -> the run against the winner.
-        kind: "a", "b" or "c", which of the three verdicts.
-        verdict: its sentence.
     """
 
     revision: int
     key: dict[str, str]
     reference: str | None
     candidates: list[str]
-    winner: str
-    indistinguishable: list[str]
-    simplest: str
     baseline: dict[str, Delta]
     against_winner: dict[str, Delta]
     chosen: Chosen
     signal: Signal
-    kind: str
-    verdict: str
+    verdict: Verdict
+
+    @property
+    def winner(self) -> str:
+        """The candidate with the best cross-fitted validation macro F1; the first where none has one."""
+        return self.verdict.run
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of the file; three keys of the verdict stand at the top level too, as in earlier versions."""
+        verdict = self.verdict
+        runs = {"winner": verdict.run, "indistinguishable": verdict.indistinguishable, "simplest": verdict.simplest}
+        return asdict(self) | runs
 
 
 def statistics(
-    entries: Mapping[str, Entry], key: Mapping[str, str], reference: str | None, covered: Array
+    entries: Mapping[str, Entry], key: Mapping[str, str], reference: str | None, covered: Mapping[str, Array]
 ) -> Statistics:
     """The statistics of the finished runs of a suite, or of a single run.
 
@@ -115,49 +116,74 @@ def statistics(
         entries: id -> the run, at least one, all with the same attributes.
         key: id -> digest.
         reference: id of the baseline.
-        covered: [A] bool, the attributes of the macro F1.
+        covered: figure -> [A] bool, the attributes of its macro average.
     """
     first = entries[reference if reference is not None else next(iter(entries))]
     candidates = {run_id: entry for run_id, entry in entries.items() if _alike(entry.predictions, first.predictions)}
     winner = max(candidates, key=lambda run_id: np.nan_to_num(candidates[run_id].validation, nan=-1.0))
     decisions = {run_id: Decisions.of(entry.predictions, entry.thresholds) for run_id, entry in entries.items()}
-    against_winner = comparison.paired(decisions, winner, covered, seed=SEED)
-    equals = [run_id for run_id in candidates if against_winner[run_id].mark not in ("", "worse")]
-    simplest = min((winner, *equals), key=lambda run_id: tuple(entries[run_id].complexity))
-    predictions, thresholds, runs = _nested(candidates, covered) or (
+    against_winner = comparison.paired(decisions, winner, covered["f1_tuned"], seed=SEED)
+    predictions, thresholds, runs = _nested(candidates, covered["f1_tuned"]) or (
         entries[winner].predictions,
         entries[winner].thresholds,
         [winner] * entries[winner].predictions.folds,
     )
     sure = intervals(predictions, thresholds)
     row = _chosen(predictions, thresholds, runs, sure, covered)
-    verdict = verdicts.verdict(
+    tests = signal(
         first.before,  # not that of the winner, which was chosen
         after_training(predictions, seed=SEED),
         gain(Decisions.of(predictions, thresholds), seed=SEED),
     )
-    sentence = verdicts.sentence(
-        verdict,
-        sure["roc_auc"].macro(row.value["roc_auc"], verdict.ranked)[:2],
-        winner=entries[winner].name + ("" if set(runs) == {winner} else " (in some folds the run chosen there)"),
-        indistinguishable=[entries[run_id].name for run_id in equals],
-        simplest=entries[simplest].name,
-        untested=sum(bool(delta.reason) for delta in against_winner.values()),
-    )
+    auc_low, auc_high, *_ = sure["roc_auc"].macro(row.value["roc_auc"], np.array(tests.ranked))
     return Statistics(
         revision=REVISION,
         key=dict(key),
         reference=reference,
         candidates=list(candidates),
-        winner=winner,
-        indistinguishable=equals,
-        simplest=simplest,
-        baseline={} if reference is None else comparison.paired(decisions, reference, covered, seed=SEED),
+        baseline={} if reference is None else comparison.paired(decisions, reference, covered["f1_tuned"], seed=SEED),
         against_winner=against_winner,
         chosen=row,
-        signal=verdict.signal,
-        kind=verdict.kind,
-        verdict=sentence,
+        signal=tests,
+        verdict=_verdict(candidates, winner, against_winner, tests, row, (auc_low, auc_high)),
+    )
+
+
+def _verdict(
+    candidates: Mapping[str, Entry],
+    winner: str,
+    against_winner: Mapping[str, Delta],
+    tests: Signal,
+    row: Chosen,
+    auc: tuple[float, float],
+) -> Verdict:
+    """The verdict; auc: 95 % interval of the mean AUC of the ranked attributes."""
+    names = candidates[winner].predictions.labels.attributes
+    f1, f1_low, f1_high = row.macro["f1_tuned"].tolist()
+    equals = [run_id for run_id in candidates if against_winner[run_id].mark not in ("", "worse")]
+    return Verdict(
+        outcome=tests.outcome,
+        attributes=list(names),
+        with_signal=list(compress(names, tests.found)),
+        ranked=list(compress(names, tests.ranked)),
+        with_gain=list(compress(names, tests.gains)),
+        smallest_p=float(np.fmin.reduce(tests.adjusted)),
+        detectable_auc=dict(zip(names, tests.detectable_auc.tolist(), strict=True)),
+        auc_low=auc[0],
+        auc_high=auc[1],
+        largest_gain=float(np.fmax.reduce(tests.largest_gain[tests.ranked], initial=np.nan)),
+        run=winner,
+        folds=len(row.runs),
+        folds_of_run=row.runs.count(winner),
+        f1=f1,
+        f1_low=f1_low,
+        f1_high=f1_high,
+        all_positive_f1=row.macro["floor_f1"][0].item(),
+        prevalence_f1=row.macro["prior_f1"][0].item(),
+        indistinguishable=equals,
+        worse=[run_id for run_id, delta in against_winner.items() if delta.mark == "worse"],
+        untested=[run_id for run_id, delta in against_winner.items() if delta.reason],
+        simplest=min((winner, *equals), key=lambda run_id: tuple(candidates[run_id].complexity)),
     )
 
 
@@ -174,11 +200,18 @@ def _nested(candidates: Mapping[str, Entry], covered: Array) -> tuple[Prediction
 
 
 def _chosen(
-    predictions: Predictions, thresholds: Thresholds, runs: Sequence[str], sure: Mapping[str, Intervals], covered: Array
+    predictions: Predictions,
+    thresholds: Thresholds,
+    runs: Sequence[str],
+    sure: Mapping[str, Intervals],
+    covered: Mapping[str, Array],
 ) -> Chosen:
-    """The row of the nested selection: the figures that have an interval."""
+    """The row of the nested selection: the figures that have an interval, and the baselines."""
     scored = figures(predictions, thresholds)
-    values = {name: scored.value(name) for name in sure}
+    values = {name: scored.value(name) for name in (*sure, *BASELINES)}
+    averages = {name: [macro(value, covered[name]), np.nan, np.nan] for name, value in values.items()}
+    for name, interval in sure.items():
+        averages[name][1:] = interval.macro(values[name], covered[name])[:2]
     fillings = bounds.bounds(Decisions.of(predictions, thresholds))
     return Chosen(
         runs=list(runs),
@@ -186,10 +219,7 @@ def _chosen(
         low={name: interval.low for name, interval in sure.items()},
         high={name: interval.high for name, interval in sure.items()},
         few={name: interval.few.tolist() for name, interval in sure.items()},
-        macro={
-            name: np.array([macro(values[name], covered), *interval.macro(values[name], covered)[:2]])
-            for name, interval in sure.items()
-        },
+        macro={name: np.array(average) for name, average in averages.items()},
         na_low=fillings.f1_low,
         na_high=fillings.f1_high,
     )

@@ -120,7 +120,8 @@ def _or_pooled(choose: Callable[[Array, Labels], Array], scores: Array, labels: 
         thresholds = np.where(positive & negative, thresholds, shared)
         for a in np.flatnonzero(~(positive & negative)):
             absent = "negative" if positive[a] else "positive" if negative[a] else "label"
-            notes[a] = f"no observed validation {absent}: pooled threshold used" + (remarks[a] and f"; {remarks[a]}")
+            instead = f", and {remarks[a]}" if remarks[a] else ": pooled threshold used"
+            notes[a] = f"no observed validation {absent}{instead}"
     return thresholds, notes
 
 

@@ -1,9 +1,7 @@
-"""What the tests of association and of gain amount to: one of three outcomes, and the sentence that states it."""
+"""The tests of association and of gain weighed for each attribute, and the verdict: one of three outcomes."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -11,21 +9,21 @@ from typing import Literal
 import numpy as np
 
 from aimonk_bench.evaluation.association import AfterTraining, BeforeTraining
-from aimonk_bench.evaluation.comparison import holm
+from aimonk_bench.evaluation.comparison import POWER, holm
 from aimonk_bench.evaluation.gain import Gain, largest_gain
 from aimonk_bench.evaluation.metrics import ratio
-from aimonk_bench.evaluation.numbers import Array, Numbers
+from aimonk_bench.evaluation.numbers import Array, Number, Numbers
+
+Outcome = Literal["no_signal", "no_gain", "gain"]
 
 ALPHA = 0.05  # of each claim over all attributes; signal has two tests, each at half of it
-POWER = 0.8
-SHOWN = 6  # names or figures of a list that are printed before the rest is only counted
 _FACTOR = 1.41  # between the spread of an AUC of fixed scores and that of an out-of-fold AUC; simulated
 _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """Whether the images tell anything about each attribute, [A] each; NaN is undefined.
+    """Association of the images with each attribute, and gain over all-positive, [A] each; NaN is undefined.
 
     Attributes:
         before: p of the score test before training, ``before_auc`` the out-of-fold ROC AUC of its linear probe; None
@@ -34,9 +32,12 @@ class Signal:
         adjusted: the smaller p of the two tests, adjusted for their number and, by Holm, for that of the attributes;
             signal is claimed up to 0.05.
         found: bool, whether signal is claimed.
+        ranked: bool, whether the test after training alone claims it: the one before does not see the scores.
+        detectable_auc: the AUC that the tests would have found, see `detectable_auc`.
         gain: tuned F1 minus that of the all-positive baseline; ``gain_low`` its one-sided lower 95 % bound.
         gain_adjusted: p of the gain, adjusted by Holm over the attributes with signal; NaN for the others.
         gains: bool, whether a gain is claimed.
+        largest_gain: the largest gain that prevalence and AUC allow, see `gain.largest_gain`.
     """
 
     before: Numbers | None
@@ -45,32 +46,66 @@ class Signal:
     auc: Numbers
     adjusted: Numbers
     found: list[bool]
+    ranked: list[bool]
+    detectable_auc: Numbers
     gain: Numbers
     gain_low: Numbers
     gain_adjusted: Numbers
     gains: list[bool]
+    largest_gain: Numbers
+
+    @property
+    def outcome(self) -> Outcome:
+        """ "gain"; "no_gain", signal without a shown gain; "no_signal"."""
+        return "gain" if any(self.gains) else "no_gain" if any(self.found) else "no_signal"
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """The last word on a run or a suite.
+    """What a run or a suite comes to; `reporting` turns it into words. Lists of attributes and runs are in order.
 
     Attributes:
-        kind: "a" no signal, "b" signal without a shown gain, "c" a gain.
-        signal: what the tests say of each attribute.
-        ranked: [A] bool, whether the test after training alone rejects: the one before it does not see the scores.
-        detectable: [A] the AUC that the tests would have found, see `detectable_auc`.
-        largest_gain: the largest gain that the ranked attributes allow at their prevalence and AUC; NaN without any.
+        outcome: the outcome of `Signal`.
+        attributes: names of all attributes; ``with_signal``, ``ranked`` and ``with_gain`` of those for which signal,
+            signal by the test after training, and a gain are claimed.
+        smallest_p: the smallest adjusted p of signal; NaN where no attribute can be tested.
+        detectable_auc: attribute -> the AUC that the tests find with 80 % probability; NaN without both classes.
+        auc_low, auc_high: 95 % interval of the mean AUC of the ranked attributes; NaN without any.
+        largest_gain: the largest that any ranked attribute allows; NaN without any.
+        run: id of the winner, see `statistics.Statistics`.
+        folds: their number, and ``folds_of_run`` that of the folds in which the nested selection selects ``run``.
+        f1: macro F1 of the nested selection, ``f1_low`` and ``f1_high`` its 95 % interval.
+        all_positive_f1, prevalence_f1: macro F1 of the baselines on the same test rows.
+        indistinguishable: ids of the candidates that the paired tests do not find worse than ``run``; ``worse`` of the
+            runs that they do, ``untested`` of those that could not be compared.
+        simplest: id of the simplest of ``run`` and the indistinguishable ones.
     """
 
-    kind: Literal["a", "b", "c"]
-    signal: Signal
-    ranked: Array
-    detectable: Array
-    largest_gain: float
+    outcome: Outcome
+    attributes: list[str]
+    with_signal: list[str]
+    ranked: list[str]
+    with_gain: list[str]
+    smallest_p: Number
+    detectable_auc: dict[str, Number]
+    auc_low: Number
+    auc_high: Number
+    largest_gain: Number
+    run: str
+    folds: int
+    folds_of_run: int
+    f1: Number
+    f1_low: Number
+    f1_high: Number
+    all_positive_f1: Number
+    prevalence_f1: Number
+    indistinguishable: list[str]
+    worse: list[str]
+    untested: list[str]
+    simplest: str
 
 
-def verdict(before: BeforeTraining | None, after: AfterTraining, gain: Gain) -> Verdict:
+def signal(before: BeforeTraining | None, after: AfterTraining, gain: Gain) -> Signal:
     """Weigh the tests.
 
     An attribute has signal if either test rejects, each at 0.025 by Holm over the attributes; it gains if, among those
@@ -83,29 +118,24 @@ def verdict(before: BeforeTraining | None, after: AfterTraining, gain: Gain) -> 
     """
     trained = np.minimum(2 * holm(after.p), 1)
     adjusted = trained if before is None else np.fmin(trained, np.minimum(2 * holm(before.p), 1))
-    has_signal, ranked = adjusted <= ALPHA, trained <= ALPHA
+    has_signal = adjusted <= ALPHA
     gain_adjusted = holm(np.where(has_signal, gain.p, np.nan))
-    gains = gain_adjusted <= ALPHA
-    signal = Signal(
+    counts = before or after
+    prevalence = ratio(after.n_positive, after.n_positive + after.n_negative)
+    return Signal(
         before=None if before is None else before.p,
         before_auc=None if before is None else before.auc,
         after=after.p,
         auc=after.auc,
         adjusted=adjusted,
         found=has_signal.tolist(),
+        ranked=(trained <= ALPHA).tolist(),
+        detectable_auc=detectable_auc(counts.n_positive, counts.n_negative, len(adjusted)),
         gain=gain.value,
         gain_low=gain.low,
         gain_adjusted=gain_adjusted,
-        gains=gains.tolist(),
-    )
-    counts, rows = before or after, after.n_positive + after.n_negative
-    prevalence = ratio(after.n_positive, rows)
-    return Verdict(
-        kind="c" if gains.any() else "b" if has_signal.any() else "a",
-        signal=signal,
-        ranked=ranked,
-        detectable=detectable_auc(counts.n_positive, counts.n_negative, len(adjusted)),
-        largest_gain=float(np.fmax.reduce(largest_gain(prevalence[ranked], after.auc[ranked]), initial=np.nan)),
+        gains=(gain_adjusted <= ALPHA).tolist(),
+        largest_gain=largest_gain(prevalence, after.auc),
     )
 
 
@@ -122,61 +152,3 @@ def detectable_auc(n_positive: Array, n_negative: Array, attributes: int) -> Arr
     pairs = np.where((n_positive > 0) & (n_negative > 0), n_positive * n_negative, np.nan)
     quantiles = _NORMAL.inv_cdf(1 - ALPHA / 2 / attributes) + _NORMAL.inv_cdf(POWER)
     return np.asarray(0.5 + quantiles * _FACTOR * np.sqrt((n_positive + n_negative + 1) / (12 * pairs)))
-
-
-def sentence(
-    verdict: Verdict,
-    auc_interval: tuple[float, float],
-    *,
-    winner: str,
-    indistinguishable: Sequence[str],
-    simplest: str,
-    untested: int,
-) -> str:
-    """The last line of a table.
-
-    Args:
-        auc_interval: 95 % interval of the mean AUC of the ranked attributes; NaN without any.
-        winner: the name of the winning run.
-        indistinguishable: the names of the runs that are not distinguishable from it.
-        simplest: the name of the simplest of it and those.
-        untested: number of runs that could not be compared with it.
-    """
-    signal, attributes = verdict.signal, len(verdict.ranked)
-    if verdict.kind == "a":
-        areas = listed([f"{area:.2f}" if area < 1 else "none" for area in verdict.detectable.tolist()])
-        return (
-            "No configuration is distinguishable from guessing "
-            f"(smallest adjusted p = {_number(np.fmin.reduce(signal.adjusted), 3)}). "
-            f"With these counts an out-of-fold AUC of {areas} would have been found with 80 % probability. "
-            "Check labels, disagreeing duplicates, the join of labels and images."
-        )
-    if verdict.kind == "b" and verdict.ranked.any():
-        low, high = (_number(bound, 2) for bound in auc_interval)
-        return (
-            f"Scores rank better than chance on {verdict.ranked.sum()} of {attributes} attributes "
-            f"(AUC [{low}, {high}]), but no F1 above the all-positive baseline is shown; "
-            f"at this prevalence and AUC the largest possible gain is {_number(verdict.largest_gain, 3)}."
-        )
-    if verdict.kind == "b":
-        return (
-            f"Features tell something about {sum(signal.found)} of {attributes} attributes (the test before training), "
-            "but the trained scores are not shown to rank better than chance: train longer or at a higher learning "
-            "rate, and look at the loss curve."
-        )
-    names = listed(indistinguishable) if indistinguishable or not untested else "none tested"
-    names += f" ({untested} could not be compared)" if untested else ""
-    return (
-        f"{winner} beats the all-positive baseline on {sum(signal.gains)} of {attributes} attributes; "
-        f"runs not distinguishable from the winner: {names}; simplest of these: {simplest}."
-    )
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else "undefined"
-
-
-def listed(items: Sequence[str], separator: str = ", ") -> str:
-    """The first of a list, and how many more there are: ``a, b, c, d, e, f, ... and 7 more``; of none, ``none``."""
-    more = [f"... and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
-    return separator.join([*items[:SHOWN], *more]) or "none"

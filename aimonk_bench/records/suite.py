@@ -128,7 +128,7 @@ def collect(folder: Path) -> Collection:
 
 def write_statistics(folder: Path, statistics: Statistics) -> None:
     """Write ``statistics.json``."""
-    write_json(folder / STATISTICS, dataclasses.asdict(statistics))
+    write_json(folder / STATISTICS, statistics.to_json())
 
 
 def read_statistics(folder: Path) -> Statistics | None:

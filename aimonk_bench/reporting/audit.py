@@ -6,6 +6,7 @@ Plain data names attributes, images and pairs; what a reader should know of it s
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -17,14 +18,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aimonk_bench.data.near_duplicates import MOST_BITS
 from aimonk_bench.evaluation.audit import SUSPECTS, Audit, ratio
-from aimonk_bench.evaluation.duplicates import NEAR, copies, cut_chance
+from aimonk_bench.evaluation.duplicates import copies, cut_chance
 from aimonk_bench.evaluation.missing_dependence import FEWEST, LEVEL
-from aimonk_bench.evaluation.verdict import listed
 from aimonk_bench.reporting.captions import images
 from aimonk_bench.reporting.columns import GAP, NARROW_NAME
 from aimonk_bench.reporting.findings import DEPENDS_ON, Finding, by_p, describe, findings, n_pairs
-from aimonk_bench.reporting.words import count, fill, number, p_value
+from aimonk_bench.reporting.words import count, fill, listed, number, p_value
 
 SHOWN_PAIRS = 15  # of attributes, or of near duplicates, before the rest is only counted
 PARTS = ("train", "val", "test")
@@ -140,11 +141,11 @@ def _duplicates(audit: Audit) -> dict[str, Any]:
         "exact": [ids[rows].tolist() for rows in repeated],
         "n_exact_pairs": n_pairs(repeated),
         "exact_pairs_cut_by_a_naive_split": n_pairs(repeated) * chance,
-        "near_threshold": NEAR,
+        "near_threshold": MOST_BITS,
         "n_near_pairs": near.total,
         "near_pairs_cut_by_a_naive_split": near.total * chance,
         "near_pairs_cut_by_this_split": near.cut,
-        "near": _rows(a=ids[near.first], b=ids[near.second], cosine=near.cosine, cut=cut),
+        "near": _rows(a=ids[near.first], b=ids[near.second], distance=near.distance, cut=cut),
     }
 
 
@@ -187,7 +188,8 @@ def _print_findings(all_findings: Sequence[Finding], console: Console) -> None:
         table.add_row("", Text(f"-> {finding.advice}", style="cyan"))
     warnings = sum(finding.level == "warning" for finding in all_findings)
     notes = len(all_findings) - warnings
-    title = f"{count(warnings, 'warning')}, then {count(notes, 'note')}" if all_findings else "No findings"
+    numbers = [count(n, noun) for n, noun in ((warnings, "warning"), (notes, "note")) if n]
+    title = ", then ".join(numbers) or "No findings"
     console.print(Text(title, style="bold yellow" if warnings else "bold green"), table, sep="\n")
 
 
@@ -242,27 +244,31 @@ def _label_lines(attributes: Mapping[str, Row], width: int) -> Iterator[Table | 
 
 
 def _pair_lines(pairs: Sequence[Row], width: int) -> Iterator[Table | Text]:
-    if not pairs:
+    correlated = [row for row in pairs if not (math.isnan(row["phi"]) and math.isnan(row["missing_phi"]))]
+    if not correlated:
         return
-    by_phi = sorted(pairs, key=lambda row: -np.nan_to_num(abs(row["phi"])))
+    by_phi = sorted(correlated, key=lambda row: -np.nan_to_num(abs(row["phi"])))
     rows = [{"a, b": f"{row['a']}, {row['b']}", **row} for row in by_phi[:SHOWN_PAIRS]]
     yield from _table("a, b", rows, PAIRS, PAIRS_SPARE, width)
-    more = len(pairs) - len(rows)
-    smaller = f"; {more} more pairs with a smaller one: --format json" if more else ""
-    yield Text(f"phi: correlation{smaller}", style="dim")
+    smaller, constant = len(correlated) - len(rows), len(pairs) - len(correlated)
+    more = [f"{count(smaller, 'more pair')} with a smaller one: --format json"] if smaller else []
+    more += [f"{count(constant, 'pair')} without one: a label is constant, or no image has both"] if constant else []
+    yield Text("; ".join(["phi: correlation", *more]), style="dim")
 
 
 def _missing_lines(audit: Audit) -> Iterator[Text]:
     if not audit.counts.missing.any():
         yield Text("no label is NA")
         return
-    for family, on in DEPENDS_ON.items():
-        if tests := by_p(audit, family):
-            style = "yellow" if tests[0].adjusted < LEVEL else ""
-            yield Text(f"{on}, {count(len(tests), 'test')}: {describe(tests[0])}", style=style)
-        else:
-            yield Text(f"{on}: nothing to test (all equal, or under {FEWEST} rows on one side)")
-    yield Text(f"the smallest p of each kind, Holm-adjusted over its tests; a warning from p < {LEVEL:g}", style="dim")
+    tested = {on: tests for family, on in DEPENDS_ON.items() if (tests := by_p(audit, family))}
+    for on, tests in tested.items():
+        style = "yellow" if tests[0].adjusted < LEVEL else ""
+        yield Text(f"{on}, {count(len(tests), 'test')}: {describe(tests[0])}", style=style)
+    if untested := [on for on in DEPENDS_ON.values() if on not in tested]:
+        yield Text(f"nothing to test (all equal, or under {FEWEST} rows on one side): {', '.join(untested)}")
+    if tested:
+        caption = f"the smallest p of each kind, Holm-adjusted over its tests; a warning from p < {LEVEL:g}"
+        yield Text(caption, style="dim")
 
 
 def _duplicate_lines(data: Row, width: int) -> Iterator[Text]:
@@ -275,13 +281,18 @@ def _duplicate_lines(data: Row, width: int) -> Iterator[Text]:
         more = f"; {len(exact) - SHOWN_PAIRS} more: --format json" if len(exact) > SHOWN_PAIRS else ""
         yield Text(f"  labels that differ between copies: {differing}{more}", style="dim")
     near, total = duplicates["near"], duplicates["n_near_pairs"]
-    pairs = [f"{pair['a']} ~ {pair['b']} {number(pair['cosine'])}{'*' if pair['cut'] else ''}" for pair in near]
-    yield _flow(f"near (cosine >= {NEAR:g}): ", pairs[:SHOWN_PAIRS] or ["none"], "; ", width)
+    pairs = [f"{pair['a']} ~ {pair['b']} {pair['distance']}{'*' if pair['cut'] else ''}" for pair in near]
+    yield _flow(
+        f"near (bits of the perceptual hash that differ, at most {MOST_BITS}): ",
+        pairs[:SHOWN_PAIRS] or ["none"],
+        "; ",
+        width,
+    )
     if total:
         cut, by_chance = duplicates["near_pairs_cut_by_this_split"], duplicates["near_pairs_cut_by_a_naive_split"]
         text = f"  this split separates {cut} of {count(total, 'pair')} (*), "
         text += f"one that ignores duplicates {by_chance:.1f} on average"
-        text += f"; the {len(pairs)} most similar: --format json" if total > SHOWN_PAIRS else ""
+        text += f"; {len(pairs)} of them: --format json" if total > SHOWN_PAIRS else ""
         yield Text(text, style="dim")
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aimonk_bench.evaluation.comparison import MARGIN
-from aimonk_bench.evaluation.verdict import listed
+import numpy as np
+
+from aimonk_bench.evaluation.comparison import MARGIN, Untestable
 from aimonk_bench.records.run import RunRecord
 from aimonk_bench.reporting.columns import ALL_POSITIVE, ASSOCIATION, FEW, NA_RANGE, SELECTED, SPREAD, Layout
 from aimonk_bench.reporting.summary import Summary
-from aimonk_bench.reporting.words import UNDEFINED, count, number, run_name
+from aimonk_bench.reporting.words import UNDEFINED, count, listed, number, one_class, run_name
 
 SELECTED_MARK = "*"
+UNTESTED: dict[Untestable, str] = {
+    "other_rows": "other test rows than the baseline",
+    "one_seed": "one seed, so what another seed would change is unknown",
+    "no_f1": "no attribute has an F1 in every run",
+}
 
 
 def row_names(summary: Summary) -> dict[str, str]:
@@ -128,7 +134,8 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     resampled = "images and seeds" if min(seeds) > 1 else "images"
     few = f"; {FEW}: few test rows (TP or FP + FN below 5)" if FEW in marks else ""
     interval = f"half of the 95 % confidence interval over {resampled}, for {_population(summary)}"
-    yield f"{detail.plus_minus}: {interval}{few}"
+    if summary.covered["f1_tuned"].any():
+        yield f"{detail.plus_minus}: {interval}{few}"
     if summary.nested:
         selected = f"; {SELECTED_MARK}: selected on validation rows" if summary.selected else ""
         yield f"sorted by cross-fitted validation F1{selected}; {SELECTED}: nested model selection, the F1 to report"
@@ -137,16 +144,18 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     if NA_RANGE in marks:
         yield f"{NA_RANGE}: lowest and highest F1 of the row above for any labels in place of NA"
     if UNDEFINED in marks:
-        yield f"{UNDEFINED}: undefined, no positive test row, or for ROC AUC no negative one"
+        yield f"{UNDEFINED}: undefined; F1 and AP need a positive test row, ROC AUC and {ASSOCIATION} both classes"
     if SPREAD in marks:
         yield f"{SPREAD}: lowest and highest of the runs, whose splits or labels differ"
     if stats and detail.default and stats.baseline:
         equivalent = f"equivalent: 95 % interval within {detail.plus_minus}{number(MARGIN)}"
-        yield f"vs baseline: paired test of macro F1 at .05, Holm-adjusted over the runs; {equivalent}"
-        if reasons := dict.fromkeys(versus.reason for versus in stats.baseline.values() if versus.reason):
+        if any(versus.mark for versus in stats.baseline.values()):
+            yield f"vs baseline: paired test of macro F1 at .05, Holm-adjusted over the runs; {equivalent}"
+        if reasons := dict.fromkeys(UNTESTED[versus.reason] for versus in stats.baseline.values() if versus.reason):
             yield f"vs baseline is empty where nothing was tested: {'; '.join(reasons)}"
     if stats:
         yield f"{ASSOCIATION}: the smaller of the tests before and after training, Bonferroni- and Holm-adjusted"
+    yield from _one_class(summary)
     yield from _coverage(summary, layout)
     more = [] if detail.default else ["F1 at 0.5 from 120 columns on"]
     more += [] if detail.macro_ranking else ["AP and ROC AUC from 200 columns on"]
@@ -161,6 +170,15 @@ def _population(summary: Summary) -> str:
     return " or ".join(kinds[several] for several in sorted(folds))
 
 
+def _one_class(summary: Summary) -> Iterator[str]:
+    """The attributes without both classes among the test labels."""
+    observed, positives = (
+        np.array([values[name][:-1] for values in summary.values.values()]) for name in ("n_observed", "n_positive")
+    )
+    if parts := one_class(summary.attributes, np.any(positives, axis=0), np.any(observed > positives, axis=0)):
+        yield f"attributes whose test labels are {parts}"
+
+
 def _coverage(summary: Summary, layout: Layout) -> Iterator[str]:
     """Over which attributes the macro averages are, and which have no column."""
     figures = {"F1": "f1_tuned"}
@@ -171,7 +189,7 @@ def _coverage(summary: Summary, layout: Layout) -> Iterator[str]:
     if min(covered.values()) < total:
         same = len(set(covered.values())) == 1
         numbers = str(covered["F1"]) if same else ", ".join(f"{n} ({name})" for name, n in covered.items())
-        yield f"macro: over {numbers} of {total} attributes, those that every finished run defines"
+        yield f"macro: over {numbers} of {count(total, 'attribute')}, those that every finished run defines"
     if layout.hidden:
         which = "those in which the runs differ least" if len(summary.ranking) > 1 else "the last ones"
         yield f"{layout.hidden} of {count(total, 'attribute')} not shown, {which}: a wider terminal shows more"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Literal
 
 import numpy as np
 
+from aimonk_bench.config.split_fields import OfficialSplit, Split
+from aimonk_bench.data.group_checks import GroupChecks, LargeGroup
+from aimonk_bench.data.near_duplicates import MOST_BITS
 from aimonk_bench.evaluation.audit import Audit, conflicts
-from aimonk_bench.evaluation.duplicates import FEWEST_PAIRS, NEAR, copies, cut_chance
+from aimonk_bench.evaluation.duplicates import FEWEST_PAIRS, Near, copies, cut_chance
 from aimonk_bench.evaluation.missing_dependence import LEVEL, Dependence
-from aimonk_bench.evaluation.verdict import listed
-from aimonk_bench.reporting.words import count, number, p_value
+from aimonk_bench.reporting.words import count, listed, number, one_class, p_value
 
 FEW = 10  # positives or negatives of a fold's validation or test rows; figures that rest on fewer get a warning
 
@@ -52,7 +55,7 @@ def findings(audit: Audit) -> list[Finding]:
         *_one_class(audit),
         *_no_association(audit),
         *_disagreeing_duplicates(audit),
-        *_near_duplicates_cut(audit),
+        *group_findings(audit.scheme, audit.groups, audit.near, audit.ids),
         *_dependent_missing(audit),
         *_few(audit),
         *_suspected_labels(audit),
@@ -64,12 +67,9 @@ def findings(audit: Audit) -> list[Finding]:
 
 
 def _one_class(audit: Audit) -> Iterator[Finding]:
-    counts = audit.counts
-    for name, positive, negative in zip(audit.attributes, counts.positive, counts.negative, strict=True):
-        if not positive or not negative:
-            absent = "label" if positive == negative else "negative" if positive else "positive"
-            text = f"{name} has no observed {absent} among the images used."
-            yield Finding("warning", "one_class", text, "Label some, or leave the attribute out (data.attributes).")
+    if parts := one_class(audit.attributes, audit.counts.positive > 0, audit.counts.negative > 0):
+        advice = "Label images of the missing class, or leave the attribute out (data.attributes)."
+        yield Finding("warning", "one_class", f"Attributes whose labels are {parts}.", advice)
 
 
 def _no_association(audit: Audit) -> Iterator[Finding]:
@@ -77,15 +77,16 @@ def _no_association(audit: Audit) -> Iterator[Finding]:
         return
     if not audit.signal.any():
         p = p_value(float(np.nanmin(audit.adjusted)))
-        aucs = listed([number(auc) for auc in audit.before.auc.tolist()])
-        text = f"No attribute is associated with the features (smallest adjusted p {p}; AUC of a linear probe {aucs})."
+        tested = [a for a, adjusted in enumerate(audit.adjusted) if not np.isnan(adjusted)]
+        aucs = listed([f"{audit.attributes[a]} {number(audit.before.auc[a])}" for a in tested])
+        text = f"No attribute is associated with the features (smallest adjusted p {p}; AUC of a linear probe: {aucs})."
         advice = (
             "Look at ten images at random and check that each has its own labels; then check the labels. An "
             "association that a linear head on these features cannot use may still exist."
         )
         yield Finding("warning", "no_signal", text, advice)
     elif not audit.signal.all():
-        names = [name for name, associated in zip(audit.attributes, audit.signal, strict=True) if not associated]
+        names = list(compress(audit.attributes, ~audit.signal))
         text = f"No association with the features is detectable before training for {listed(names)}."
         yield Finding("note", "no_signal", text, "Expect no gain over all positive there; check labels and counts.")
 
@@ -122,18 +123,61 @@ def _differing(audit: Audit, a: int) -> list[np.ndarray]:
     return [rows for rows in observed if len(np.unique(audit.labels.targets[rows, a])) > 1]
 
 
-def _near_duplicates_cut(audit: Audit) -> Iterator[Finding]:
-    near = audit.near
-    if near.cut:
+def group_findings(scheme: Split, checks: GroupChecks, near: Near | None, ids: Sequence[str]) -> Iterator[Finding]:
+    """What is doubtful about groups, with the line of YAML that changes it.
+
+    Args:
+        scheme: of the split.
+        checks: of the groups.
+        near: near duplicates; None before images are hashed.
+        ids: [N] names of the images.
+    """
+    if near is not None and near.cut:
+        pairs = zip(near.first[:3], near.second[:3], strict=True)  # those that are cut stand first
+        examples = "; ".join(f"{ids[one]} ~ {ids[other]}" for one, other in [*pairs][: near.cut])
         text = (
-            f"The split separates {near.cut} of {count(near.total, 'pair')} of near duplicates (cosine >= {NEAR:g}): "
-            "heads are tested on images very similar to those that they were trained on."
+            f"The split separates {near.cut} of {count(near.total, 'pair')} of near duplicates (perceptual hashes that "
+            f"differ in at most {MOST_BITS} of 64 bits), such as {examples}: heads are tested on images very similar "
+            "to those that they were trained on."
         )
+        official = "The column decides: report this beside the figures. " if isinstance(scheme, OfficialSplit) else ""
+        other = "scheme: kfold, " if official else ""
         advice = (
-            "Look at the pairs below. Where two images show the same thing, give them one value in a group column "
-            "(data.group; jsonl: group); a split keeps groups together."
+            f"{official}`split: {{{other}near_duplicates: keep_together}}` never separates them. Where a column or the "
+            "file name says which images have one source, data.group does so better."
         )
         yield Finding("warning", "near_duplicates_cut", text, advice)
+    if cut := checks.cut:
+        examples = "; ".join(f"{one} ({part}) and {other} ({its_part})" for one, part, other, its_part in cut.examples)
+        text = (
+            f"The official split cuts {count(cut.groups, 'duplicate group')} (equal bytes, or equal group values) of "
+            f"{cut.images} images, such as {examples}."
+        )
+        advice = "It is used as it is: report this beside the figures. `split: {scheme: kfold}` keeps groups together."
+        yield Finding("warning", "groups_cut", text, advice)
+    if checks.large:
+        text = f"{count(len(checks.large), 'group')} larger than a fold, which has {checks.fold} images: {{}}."
+        groups = listed([_described(group) for group in checks.large])
+        advice = (
+            "Check that each is one source. A token that means an unknown source belongs to data.values.missing; each "
+            "of its images is then a group of its own. A group that is really so large: fewer folds."
+        )
+        yield Finding("warning", "large_group", text.format(groups), advice)
+    if stem := checks.stem:
+        text = (
+            f"{stem.images} images share the beginning of their file names with others ({stem.stems} beginnings), such "
+            f"as {stem.examples[0]} and {stem.examples[1]}, and there are no groups."
+        )
+        advice = (
+            f"If {stem.stem} is one source, such as a patient or a video, keep its images together: "
+            f'`data: {{group: {{regex: "{stem.pattern}"}}}}`.'
+        )
+        yield Finding("note", "common_stem", text, advice)
+
+
+def _described(group: LargeGroup) -> str:
+    name = f"{group.value!r}" if group.value is not None else f"that of {group.example}"
+    return f"{name} ({count(group.size, 'image')})"
 
 
 def _dependent_missing(audit: Audit) -> Iterator[Finding]:
@@ -166,9 +210,9 @@ def _few(audit: Audit) -> Iterator[Finding]:
     counts = audit.counts
     fewest, test = counts.smallest[1:].min(axis=0), counts.smallest[2]  # [2, A]
     rare = [
-        f"{name} {fewest[state, a]} {word} ({test[state, a]} to test on)"
+        f"{name} {count(fewest[state, a], word)} ({test[state, a]} to test on)"
         for a, name in enumerate(audit.attributes)
-        for state, word in enumerate(("positives", "negatives"))
+        for state, word in enumerate(("positive", "negative"))
         if fewest[state, a] < FEW and counts.positive[a] and counts.negative[a]
     ]
     if rare:

@@ -20,7 +20,6 @@ from aimonk_bench.evaluation.statistics import Chosen, Entry, Statistics
 from aimonk_bench.records import files, suite
 from aimonk_bench.records.run import RunRecord
 from aimonk_bench.records.suite import Collection
-from aimonk_bench.reporting.words import run_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,14 +83,12 @@ def summarize(collection: Collection) -> Summary:
     values = {run_id: _values(record.scores, covered) for run_id, record in finished.items()}
     validation = {run_id: float(numbers["f1_validation"][-1]) for run_id, numbers in values.items()}
 
-    names = {run_id: run_name(collection.names[run_id]) for run_id in finished}
-    key = {run_id: _key(record, names[run_id]) for run_id, record in finished.items()}
+    key = {run_id: _key(record) for run_id, record in finished.items()}
     baseline = collection.baseline if collection.baseline in key else None
     stats = suite.read_statistics(collection.folder)
     if stats is None or (list(stats.key.items()), stats.reference) != (list(key.items()), baseline):
         entries = {
             run_id: Entry(
-                name=names[run_id],
                 predictions=record.predictions,
                 thresholds=record.thresholds,
                 scores=record.scores,
@@ -101,7 +98,7 @@ def summarize(collection: Collection) -> Summary:
             )
             for run_id, record in finished.items()
         }
-        stats = statistics.statistics(entries, key, baseline, covered["f1_tuned"]) if entries else None
+        stats = statistics.statistics(entries, key, baseline, covered) if entries else None
 
     def order(run_id: str) -> tuple[bool, bool, float]:
         no_candidate = stats is not None and run_id not in stats.candidates
@@ -111,16 +108,16 @@ def summarize(collection: Collection) -> Summary:
         collection=collection,
         attributes=attributes.pop(),
         values={run_id: numbers | _comparison(run_id, values, stats) for run_id, numbers in values.items()},
-        nested=_nested(stats.chosen, values) if stats and len(values) > 1 else None,
+        nested=_nested(stats.chosen) if stats and len(values) > 1 else None,
         covered=covered,
         ranking=tuple(sorted(values, key=order)),
         statistics=stats,
     )
 
 
-def _key(record: RunRecord, name: str) -> str:
+def _key(record: RunRecord) -> str:
     """SHA-256 (hex) of everything that the statistics read of a run."""
-    content = [name, record.digest, record.status.complexity, record.data.get("signal")]
+    content = [record.digest, record.status.complexity, record.data.get("signal")]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -149,14 +146,13 @@ def _comparison(run_id: str, values: Mapping[str, Mapping[str, Array]], stats: S
     return columns
 
 
-def _nested(chosen: Chosen, values: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
+def _nested(chosen: Chosen) -> dict[str, Array]:
     """The figures of the nested model selection, column -> [A + 1]."""
     _, low, high = chosen.macro["f1_tuned"]
     return {name: np.append(column, chosen.macro[name][0]) for name, column in chosen.value.items()} | {
         "f1_tuned_low": np.append(chosen.low["f1_tuned"], low),
         "f1_tuned_high": np.append(chosen.high["f1_tuned"], high),
         "few": np.append(chosen.few["f1_tuned"], False),
-        "floor_f1": values[chosen.runs[0]]["floor_f1"],  # selected from runs with the same test rows
     }
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from aimonk_bench.reporting.captions import caption, heading, row_names
 from aimonk_bench.reporting.columns import BELOW, GAP, SELECTED, Detail, Layout, everything, fit
 from aimonk_bench.reporting.summary import Summary
+from aimonk_bench.reporting.verdict import sentence
 from aimonk_bench.reporting.words import count, number_range, span, wrap
 
 
@@ -48,7 +49,7 @@ def render(summary: Summary, console: Console, top: int = 20) -> None:
         console.print("", *(Text(line, style="dim") for line in lines), sep="\n")
     if summary.statistics:
         # in a file on one line, so that who reads the last line has all of the verdict
-        verdict = Text(summary.statistics.verdict, style="bold")
+        verdict = Text(sentence(summary.statistics.verdict, summary.collection.names), style="bold")
         console.print("", verdict, sep="\n", soft_wrap=not console.is_terminal)
 
 
@@ -69,7 +70,8 @@ def markdown(summary: Summary) -> str:
     empty = [""] * (len(layout.columns) - 1)
     table += [row(names[run_id], [text, *empty]) for run_id, text, _ in _remarks(summary, len(names))]
     table += [row(key, figures(key)) for key in _below(layout)]
-    verdict = [f"**{summary.statistics.verdict}**"] if summary.statistics else []
+    stats = summary.statistics
+    verdict = [f"**{sentence(stats.verdict, summary.collection.names)}**"] if stats else []
     return "\n\n".join([f"# {title}", *lines, "\n".join(table), *caption(summary, layout), *verdict]) + "\n"
 
 

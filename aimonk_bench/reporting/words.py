@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from itertools import compress
 
 from rich.cells import cell_len, chop_cells
 
+from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.thresholds import Thresholds
 
 UNDEFINED = "-"
+SHOWN = 6  # names or figures of a list that are printed before the rest is only counted
 
 
 def number(value: float, signed: bool = False) -> str:
@@ -62,6 +65,32 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def listed(items: Sequence[str], separator: str = ", ") -> str:
+    """The first `SHOWN` of a list, and how many more there are; of none, ``none``.
+
+    >>> listed(["a", "b"]), listed("abcdefghi")
+    ('a, b', 'a, b, c, d, e, f, ... and 3 more')
+    """
+    more = [f"... and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
+    return separator.join([*items[:SHOWN], *more]) or "none"
+
+
+def one_class(attributes: Sequence[str], positive: Array, negative: Array) -> str:
+    """The attributes without both classes, from bool [A] whether there is a positive, and a negative; "" for none.
+
+    >>> import numpy as np
+    >>> one_class(["x", "y", "z"], np.array([True, True, False]), np.array([True, False, False]))
+    'all positive: y; all missing: z'
+    """
+    words = {
+        "all positive": positive & ~negative,
+        "all negative": negative & ~positive,
+        "all missing": ~(positive | negative),
+    }
+    parts = [(text, list(compress(attributes, holds))) for text, holds in words.items()]
+    return "; ".join(f"{text}: {listed(names)}" for text, names in parts if names)
+
+
 def run_name(parts: Sequence[str]) -> str:
     """The name of a run from its parts.
 
@@ -99,18 +128,32 @@ def fill(pieces: Iterable[str], width: int, indent: str = "") -> list[str]:
 
 
 def threshold_notes(thresholds: Thresholds) -> list[str]:
-    """One line for all folds that share a note: ``attr4: no observed validation positive (folds 0, 3)``.
+    """One line for all attributes and folds that share a note: ``rare, hat: no observed label (folds 0, 3)``.
 
-    The seeds stand beside the folds where a note does not hold for all seeds.
+    The seeds stand beside the folds where a note does not hold for all seeds. A hold-out has no folds to name.
     """
     folds: dict[tuple[str, str, tuple[int, ...]], list[int]] = {}
     for note in thresholds.notes:
         folds.setdefault((note.attribute, note.reason, tuple(note.seeds)), []).append(note.fold)
-    lines = []
+    attributes: dict[tuple[str, tuple[int, ...], tuple[int, ...]], list[str]] = {}
     for (attribute, reason, seeds), where in folds.items():
-        some_seeds = f"; {_numbered('seed', seeds)}" if len(seeds) < len(thresholds.seed) else ""
-        lines.append(f"{attribute}: {reason} ({_numbered('fold', where)}{some_seeds})")
+        attributes.setdefault((reason, seeds, tuple(where)), []).append(attribute)
+    n_folds = thresholds.values.shape[1]
+    lines = []
+    for (reason, seeds, numbers), names in attributes.items():
+        some = [which_folds(numbers, n_folds)] if n_folds > 1 else []
+        some += [_numbered("seed", seeds)] if len(seeds) < len(thresholds.seed) else []
+        lines.append(f"{listed(names)}: {reason}" + (f" ({'; '.join(some)})" if some else ""))
     return lines
+
+
+def which_folds(folds: Sequence[int], total: int) -> str:
+    """Some of the folds of a run, by number.
+
+    >>> which_folds([0, 2], 5), which_folds([1], 5), which_folds([0, 1], 2)
+    ('folds 0, 2', 'fold 1', 'every fold')
+    """
+    return "every fold" if len(folds) == total else _numbered("fold", folds)
 
 
 def _numbered(noun: str, numbers: Sequence[int]) -> str:

@@ -34,7 +34,7 @@ def predictions(trained: Trained, dataset: EncodedDataset, labels: SplitLabels, 
         labels=Labels.of(dataset.labels.targets[rows], observed, dataset.labels.attributes),
         split=np.repeat([part for _, part, _ in parts], sizes),
         fold=np.repeat(np.array([number for number, _, _ in parts], np.int16), sizes),
-        group=dataset.groups[rows].astype(np.int32),
+        group=labels.groups[rows].astype(np.int32),
         image_id=np.array(dataset.listed.ids)[rows],
         seed=np.array(seeds, np.int64),
         train_positive=np.stack([positive for positive, _ in counts]).astype(np.int32),
@@ -46,6 +46,7 @@ def predictions(trained: Trained, dataset: EncodedDataset, labels: SplitLabels, 
 def data_json(planned: PlannedRun, dataset: EncodedDataset, labels: SplitLabels, trained: Trained) -> dict[str, Any]:
     """The content of ``data.json``."""
     attributes = dataset.labels.attributes
+    doubts = [f"{finding.text} {finding.advice}" for finding in dataset.split_findings(planned.config.split)]
     positive, negative = dataset.labels.counts()
     observed = positive + negative
     drawn = trained.effective_positive_rate.reshape(-1, len(attributes)).T  # [A, heads]
@@ -68,7 +69,7 @@ def data_json(planned: PlannedRun, dataset: EncodedDataset, labels: SplitLabels,
         **{name: dict(zip(attributes, values, strict=True)) for name, values in by_attribute.items()},
         "chosen_epoch": trained.chosen_epoch,
         "tune": None if trained.tuning is None else asdict(trained.tuning),
-        "notes": [*dataset.listed.notes, *absent_values(labels.train, labels.folds), *trained.notes],
+        "notes": [*dataset.listed.notes, *doubts, *absent_values(labels.train, labels.folds), *trained.notes],
         "signal": vars(dataset.association),
     }
 

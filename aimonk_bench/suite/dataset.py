@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from aimonk_bench.backbones.features import FeatureMatrix
-from aimonk_bench.config.fields import DataConfig, HideConfig, Holdout, KFold
-from aimonk_bench.data import image_files, label_file, splits
+from aimonk_bench.config.fields import DataConfig, HideConfig
+from aimonk_bench.config.split_fields import OfficialSplit, Split
+from aimonk_bench.data import group_checks, image_files, label_file, splits
+from aimonk_bench.data.group_checks import GroupChecks
 from aimonk_bench.data.hiding import hide
 from aimonk_bench.data.image_files import ImageFile, Skipped
 from aimonk_bench.data.labels import LabelFile, Labels
+from aimonk_bench.data.near_duplicates import Hashes
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.data.white import white_of
+from aimonk_bench.evaluation import duplicates
 from aimonk_bench.evaluation.association import BeforeTraining, before_training
+from aimonk_bench.evaluation.duplicates import Near
 from aimonk_bench.evaluation.probe import probe
+from aimonk_bench.reporting.findings import Finding, group_findings
 
 HIDING = 0x4849  # second word of the seed of hiding: other random numbers than those of a split or of synthetic data
 
@@ -73,10 +79,12 @@ class SplitLabels:
     """The folds of a split, and the labels [N, A] as training, validation and test rows of every fold show them.
 
     Targets are the same in all three; what is hidden from training is not observed in ``train``, and in ``val`` only if
-    it is hidden from validation too. Test rows show every label.
+    it is hidden from validation too. Test rows show every label. No group [N] stands in two parts of a fold: one that
+    an official split cuts is one group in each part.
     """
 
     folds: list[Fold]
+    groups: np.ndarray
     train: Labels
     val: Labels
     test: Labels
@@ -87,28 +95,57 @@ class EncodedDataset(Dataset):
     """A data set whose N images can be decoded, and their features.
 
     Attributes:
-        groups: [N] group numbers; a split never cuts a group.
+        hashes: [N] perceptual hashes.
+        groups: [N] group numbers; a split never cuts a group, unless it is official.
         stored: output of the frozen layers, index [V, N].
         pooled: pooled features of the pretrained network; the same matrix if all its layers are frozen.
     """
 
+    hashes: Hashes
     groups: np.ndarray
     stored: FeatureMatrix
     pooled: FeatureMatrix
-    _splits: dict[Holdout | KFold, list[Fold]] = field(default_factory=dict)
+    _splits: dict[Split, list[Fold]] = field(default_factory=dict)
+    _findings: dict[Split, list[Finding]] = field(default_factory=dict)
     _probes: dict[tuple[int, bytes], np.ndarray] = field(default_factory=dict)
 
-    def folds(self, scheme: Holdout | KFold) -> list[Fold]:
+    @cached_property
+    def content(self) -> np.ndarray:
+        """[N] numbers, equal for images of equal bytes."""
+        content: np.ndarray = np.unique([image.sha256 for image in self.images], return_inverse=True)[1]
+        return content
+
+    def folds(self, scheme: Split) -> list[Fold]:
         """The folds of a split, computed once.
 
         Raises:
             UserError: the split is impossible.
         """
         if scheme not in self._splits:
-            self._splits[scheme] = splits.split(scheme, self.labels, self.groups)
+            self._splits[scheme] = splits.split(scheme, self.labels, self.groups, self.listed.columns)
         return self._splits[scheme]
 
-    def split_labels(self, scheme: Holdout | KFold, hiding: HideConfig | None) -> SplitLabels:
+    def group_checks(self, scheme: Split) -> GroupChecks:
+        """What is doubtful about the groups."""
+        return group_checks.check_groups(scheme, self.listed.ids, self.listed.groups, self.groups, self.folds(scheme))
+
+    def near_duplicates(self, scheme: Split) -> Near:
+        """Near duplicates, and how many of them the split cuts."""
+        part = duplicates.tested_part(self.folds(scheme), len(self.labels))
+        return duplicates.near_duplicates(self.hashes, self.content, part)
+
+    def split_findings(self, scheme: Split) -> list[Finding]:
+        """What is doubtful about a split and can be told only when images are decoded, computed once."""
+        if scheme in self._findings:
+            return self._findings[scheme]
+        checks = self.group_checks(scheme)
+        if scheme.near_duplicates == "report":  # groups are those that the plan has checked, but for equal bytes
+            checks = replace(checks, large=[])
+        near = self.near_duplicates(scheme)
+        self._findings[scheme] = [*group_findings(scheme, replace(checks, stem=None), near, self.listed.ids)]
+        return self._findings[scheme]
+
+    def split_labels(self, scheme: Split, hiding: HideConfig | None) -> SplitLabels:
         """The folds of a split, and the labels that each of its parts shows.
 
         What is hidden does not depend on the split, except under the mechanism ``score``: there a label of a test row
@@ -118,9 +155,11 @@ class EncodedDataset(Dataset):
         Raises:
             UserError: the split is impossible.
         """
-        folds, labels = self.folds(scheme), self.labels
+        folds, labels, groups = self.folds(scheme), self.labels, self.groups
+        if isinstance(scheme, OfficialSplit):
+            groups = splits.within_parts(groups, folds[0])
         if hiding is None:
-            return SplitLabels(folds, labels, labels, labels)
+            return SplitLabels(folds, groups, labels, labels, labels)
         everything = np.arange(len(labels))
         parts = [everything]
         if hiding.mechanism == "score":
@@ -132,7 +171,7 @@ class EncodedDataset(Dataset):
             scores = self._probe(rows, hiding.seed) if hiding.mechanism == "score" else None
             hidden[rows] = hide(hiding.mechanism, hiding.fraction, labels[rows], scores, rng)
         visible = labels.masked(~hidden)
-        return SplitLabels(folds, train=visible, val=labels if hiding.rows == "train" else visible, test=labels)
+        return SplitLabels(folds, groups, train=visible, val=labels if hiding.rows == "train" else visible, test=labels)
 
     def features(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Pooled features float32 [R, D] of the unaugmented images, by default of all N."""

@@ -52,8 +52,7 @@ def inspect(config: Config, progress: Progress) -> Audit:
     encoder = plan.encoder_of(config, weights.resolve(config.backbone), located.white)
     encoded = tasks.encode(located, config, encoder, progress)
     labels, groups, features = encoded.labels, encoded.groups, encoded.features()
-    content = np.unique([image.sha256 for image in encoded.images], return_inverse=True)[1]
-    folds = encoded.folds(config.split)
+    content, folds = encoded.content, encoded.folds(config.split)
     part = duplicates.tested_part(folds, len(labels))
     files, formats = _read_headers(encoded.images)
     scores = probe.probe(features, labels, groups, seed=SEED)
@@ -66,6 +65,8 @@ def inspect(config: Config, progress: Progress) -> Audit:
         skipped=[(item.image_id, item.reason) for item in encoded.skipped],
         content=content,
         part=part,
+        scheme=config.split,
+        groups=encoded.group_checks(config.split),
         files=files,
         counts=audit.counts(labels, groups, folds),
         together=audit.together(labels),
@@ -78,7 +79,7 @@ def inspect(config: Config, progress: Progress) -> Audit:
             seed=SEED,
         ),
         disagreement=duplicates.disagreement(content, labels),
-        near=duplicates.near_duplicates(features, content, part),
+        near=encoded.near_duplicates(config.split),
         before=encoded.association,
         suspects=audit.suspects(probabilities, labels, audit.has_signal(encoded.association)),
     )

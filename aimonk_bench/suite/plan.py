@@ -21,12 +21,14 @@ from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config import grid, loader
-from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, KFold, RunConfig, Tables, TrainConfig
+from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, RunConfig, Tables, TrainConfig
 from aimonk_bench.config.grid import Suite, SuiteRun
-from aimonk_bench.data import image_files, label_file, splits
+from aimonk_bench.config.split_fields import KFold, OfficialSplit
+from aimonk_bench.data import group_checks, image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, check_all
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
+from aimonk_bench.reporting.findings import Finding, group_findings
 from aimonk_bench.reporting.words import count, run_name
 from aimonk_bench.suite.dataset import Dataset, locate
 from aimonk_bench.training.losses import LOSSES
@@ -124,11 +126,25 @@ def _plan(suite: Suite, *, weights_required: bool) -> Plan:
     listed = checked_labels([run.config for run in suite.runs])
     for note in listed.notes:
         logger.info("%s: %s", listed.path, note)
+    for finding in _group_findings([run.config for run in suite.runs], listed):
+        level = logging.WARNING if finding.level == "warning" else logging.INFO
+        logger.log(level, "%s: %s %s", listed.path, finding.text, finding.advice)
     backbones = dict.fromkeys(run.config.backbone for run in suite.runs)
     resolved = {backbone: _resolve(backbone, required=weights_required) for backbone in backbones}
     dataset = locate(suite.base.data, listed)
-    runs = tuple(_planned(run, dataset, *resolved[run.config.backbone]) for run in suite.runs)
+    runs = tuple(
+        _planned(run, dataset, _data_of(run.config, listed, dataset.fingerprint), *resolved[run.config.backbone])
+        for run in suite.runs
+    )
     return Plan(suite.name, dataset, runs, runs[suite.baseline])
+
+
+def _data_of(config: Config, listed: LabelFile, fingerprint: str) -> str:
+    """What the id of a run says of its data: the fingerprint, and the tokens of the official split that it uses."""
+    if not isinstance(config.split, OfficialSplit):
+        return fingerprint
+    tokens = json.dumps(listed.columns[config.split.column])
+    return hashlib.sha256(f"{fingerprint} {tokens}".encode()).hexdigest()
 
 
 def _resolve(backbone: BackboneConfig, *, required: bool) -> tuple[Weights, str | None]:
@@ -181,6 +197,7 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         *listed.notes,
         *(f"warning: {listed.path}: {text}" for text in _absent_values(listed, configs)),
         *(f"split: {split}" for split in dict.fromkeys(_describe_split(run) for run in configs)),
+        *(f"{finding.level}: {finding.text} {finding.advice}" for finding in _group_findings(configs, listed)),
         *(f"will be skipped: {problem}" for problem in absent),
         f"{count(len(configs), 'run')}, {count(heads, 'head')}:",
         *(f"  {run_name(run.parts)}" for run in suite.runs),
@@ -194,12 +211,20 @@ def _absent_values(listed: LabelFile, configs: Sequence[Config]) -> list[str]:
     first = np.unique(groups, return_index=True)[1]
     if np.min(listed.labels[first].counts()) >= RARE:
         return []
-    folds = [splits.split(scheme, listed.labels, groups) for scheme in dict.fromkeys(run.split for run in configs)]
+    folds = [
+        splits.split(scheme, listed.labels, groups, listed.columns)
+        for scheme in dict.fromkeys(run.split for run in configs)
+    ]
     return list(dict.fromkeys(text for of_split in folds for text in absent_values(listed.labels, of_split)))
 
 
 def _describe_split(config: Config) -> str:
     split = config.split
+    if isinstance(split, OfficialSplit):
+        parts = ", ".join(f"{key} {' '.join(map(repr, tokens))}" for key, tokens in split.lists().items() if tokens)
+        drawn = isinstance(split.val, float)
+        val = f", val {split.val} of the training images, seed {split.seed}" if drawn else ""
+        return f"column {split.column!r}: {parts}{val}"
     if isinstance(split, KFold):
         return f"{split.folds} folds, {split.val:g} of the rest of a fold for validation, seed {split.seed}"
     return f"hold-out, {split.val:g} for validation and {split.test:g} for test, seed {split.seed}"
@@ -211,18 +236,29 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
     Raises:
         UserError: it is wrong, or options or splits of the configs do not go with it.
     """
-    listed = label_file.load(configs[0].data)
+    official = list(dict.fromkeys(c.split for c in configs if isinstance(c.split, OfficialSplit)))
+    listed = label_file.load(configs[0].data, columns=list(dict.fromkeys(split.column for split in official)))
     recipes = [Recipe.of(config) for config in configs]
     # images with equal bytes may join further groups, which the run itself checks
-    groups = splits.components(listed.ids, listed.groups)
-    count_of_groups = len(set(groups.tolist()))
+    count_of_groups = len(np.unique(splits.components(listed.ids, listed.groups)))
     check_all(
         [
             *(partial(check, recipe, len(listed.labels.attributes)) for recipe in recipes),
             *(partial(splits.check, split, count_of_groups) for split in dict.fromkeys(c.split for c in configs)),
+            *(partial(splits.official_parts, split, listed.columns[split.column]) for split in official),
         ]
     )
     return listed
+
+
+def _group_findings(configs: Sequence[Config], listed: LabelFile) -> list[Finding]:
+    """What is doubtful about the groups that the label file states, each finding once."""
+    groups = splits.components(listed.ids, listed.groups)
+    stated: list[Finding] = []
+    for split in dict.fromkeys(config.split for config in configs):
+        checks = group_checks.check_groups(split, listed.ids, listed.groups, groups)
+        stated += group_findings(split, checks, None, listed.ids)
+    return list(dict.fromkeys(stated))
 
 
 def encoder_of(config: Config, resolved: Weights, white: int | None) -> EncoderSpec:
@@ -239,14 +275,15 @@ def encoder_of(config: Config, resolved: Weights, white: int | None) -> EncoderS
     )
 
 
-def _planned(run: SuiteRun, dataset: Dataset, resolved: Weights, reason: str | None) -> PlannedRun:
+def _planned(run: SuiteRun, dataset: Dataset, stated: str, resolved: Weights, reason: str | None) -> PlannedRun:
+    """A run, ready to be executed; ``stated`` is what its id says of its data."""
     data = run.config.data.model_copy(update={"white": dataset.white})
     config = run.config.model_copy(update={"data": data})
     encoder = encoder_of(config, resolved, dataset.white)
     trained = f"(freeze={encoder.freeze})" if encoder.freeze != "all" else ""
     labels = _labels(config)
     return PlannedRun(
-        id=run_id(config, dataset.fingerprint, encoder.run_digest),
+        id=run_id(config, stated, encoder.run_digest),
         parts=run.parts,
         config=config,
         columns={

@@ -23,6 +23,7 @@ from aimonk_bench.records import run, suite
 from aimonk_bench.records.files import atomic, write_bytes, write_json, write_text
 from aimonk_bench.records.suite import Collection
 from aimonk_bench.reporting import figures, summary, table
+from aimonk_bench.reporting.findings import Finding
 from aimonk_bench.reporting.words import threshold_notes
 from aimonk_bench.suite import artefacts, executors, missingness, tasks
 from aimonk_bench.suite.clock import Clock
@@ -133,7 +134,9 @@ def encode(dataset: Dataset, runs: Sequence[PlannedRun], clock: Clock, progress:
     for planned in runs:
         config, encoder = planned.config, planned.encoder
         # `run_digest`, because networks that share stored pixels differ in their pooled features
-        key = encoder.run_digest, encoder.engine, tasks.stored_views(config).keys, planned.reason
+        # and the groups, of which the split decides whether they hold near duplicates
+        alike = config.split.near_duplicates
+        key = encoder.run_digest, encoder.engine, tasks.stored_views(config).keys, alike, planned.reason
         begun = time.perf_counter()
         if is_new := key not in outcomes:
             with clock("encode"):
@@ -164,6 +167,14 @@ class Driver:
     ) -> None:
         self._queue, self._clock, self._progress, self._places = queue, clock, progress, places
         self.failures: dict[str, Exception] = {}
+        self._said: set[Finding] = set()
+
+    def _say(self, findings: Sequence[Finding]) -> None:
+        """Warn of what is doubtful about a split, once for all runs."""
+        for finding in findings:
+            if finding not in self._said:
+                logger.warning("%s %s", finding.text, finding.advice)
+        self._said.update(findings)
 
     def execute(
         self, runs: Sequence[PlannedRun], folders: Mapping[str, Path], encodings: Mapping[str, Encoding]
@@ -188,6 +199,8 @@ class Driver:
             seconds["encode"] = encoding.seconds
             with self._clock("plan"):
                 labels = dataset.split_labels(config.split, config.hide)
+                findings = dataset.split_findings(config.split)
+            self._say(findings)
             for warning in absent_values(labels.train, labels.folds):
                 logger.warning("%s: %s", dataset.listed.path, warning)
             with self._clock("statistics"):

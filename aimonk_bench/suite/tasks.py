@@ -15,9 +15,11 @@ import numpy as np
 
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.backbones.features import FeatureMatrix, FeatureStore
+from aimonk_bench.backbones.hash_store import perceptual_hashes
 from aimonk_bench.config.fields import Config
 from aimonk_bench.data import splits, transforms
 from aimonk_bench.data.image_files import SHOWN, Skipped
+from aimonk_bench.data.near_duplicates import look_alike
 from aimonk_bench.data.transforms import UNAUGMENTED
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import scores, thresholds
@@ -71,6 +73,8 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
     pooled = stored
     if encoder.freeze != "all":
         pooled = store.features(images, UNAUGMENTED, config.transform, replace(encoder, freeze="all"), progress)
+    hashes = perceptual_hashes(images, store.root, progress, white=dataset.white)
+    alike = look_alike(hashes).tolist() if config.split.near_duplicates == "keep_together" else None
     return EncodedDataset(
         listed=listed,
         images=images,
@@ -78,7 +82,8 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
         fingerprint=dataset.fingerprint,
         truth=None if dataset.truth is None else dataset.truth[decoded],
         white=dataset.white,
-        groups=splits.components([image.sha256 for image in images], listed.groups),
+        hashes=hashes,
+        groups=splits.components([image.sha256 for image in images], listed.groups, alike),
         stored=stored,
         pooled=pooled,
     )

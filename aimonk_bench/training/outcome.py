@@ -122,8 +122,8 @@ def _selection_notes(jobs: Sequence[JobOutcome], select: str) -> list[str]:
     folds = sorted({job.fold for job in jobs if select != "last" and not job.scored})
     if not folds:
         return []
-    where = ", ".join(map(str, folds))
-    return [f"fold {where}: validation {select} was never defined: every epoch was trained and the last one chosen"]
+    where = f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
+    return [f"{where}: validation {select} was never defined: every epoch was trained and the last one chosen"]
 
 
 def _teacher_notes(jobs: Sequence[JobOutcome], missing: str) -> list[str]:

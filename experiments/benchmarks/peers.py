@@ -31,7 +31,8 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.backbones.features import FeatureStore
-from aimonk_bench.config.fields import DataConfig, KFold, TrainConfig, TransformConfig
+from aimonk_bench.config.fields import DataConfig, TrainConfig, TransformConfig
+from aimonk_bench.config.split_fields import KFold
 from aimonk_bench.data import image_files, label_file, splits, synthetic, transforms
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.labels import Labels

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -25,10 +25,12 @@ from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.evaluation import association, gain, thresholds, verdict
 from aimonk_bench.evaluation.decisions import Decisions
-from aimonk_bench.evaluation.intervals import intervals
-from aimonk_bench.evaluation.metrics import ranking
+from aimonk_bench.evaluation.metrics import AVERAGED, ranking
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
+from aimonk_bench.evaluation.scores import score
+from aimonk_bench.evaluation.statistics import Entry, statistics
 from aimonk_bench.registry import Spec
+from aimonk_bench.reporting.verdict import sentence
 
 ROOT = Path(__file__).parents[2]
 PREVALENCES = (0.06, 0.5, 0.88)
@@ -467,8 +469,8 @@ def level_gain_retrained(sets: int, rng: np.random.Generator) -> Iterator[Row]:
 # --- the verdict --------------------------------------------------------------------------------------------------
 
 
-def small_verdicts(rng: np.random.Generator) -> Iterator[tuple[str, verdict.Verdict]]:
-    """Verdicts for permuted and planted labels on Gaussian features, from ridge heads in five folds."""
+def small_outcomes(rng: np.random.Generator) -> Iterator[tuple[str, verdict.Outcome]]:
+    """Outcomes for permuted and planted labels on Gaussian features, from ridge heads in five folds."""
     x = centred(gaussian(600).features)
     for name, prevalence, auc in PLANTED:
         scores = directions(x, 4, 20, rng)
@@ -477,51 +479,54 @@ def small_verdicts(rng: np.random.Generator) -> Iterator[tuple[str, verdict.Verd
         labels = planted(scores, positives, slope, rng)
         run = five_folds(x, labels, rng)
         first = association.before_training(x, every(labels), np.arange(len(x)), permutations=399, seed=0)
-        yield name, verdict_of(run, first)
+        yield name, signal_of(run, first).outcome
 
 
 PLANTED = (("permuted", 0.3, 0.5), ("planted, prevalence 0.88", 0.88, 0.78), ("planted, prevalence 0.3", 0.3, 0.92))
 
 
-def verdict_of(run: Predictions, first: association.BeforeTraining) -> verdict.Verdict:
+def signal_of(run: Predictions, first: association.BeforeTraining) -> verdict.Signal:
     tuned = thresholds.tune(run, Spec("per_attribute_f1"))
-    return verdict.verdict(first, association.after_training(run, seed=0), gain.gain(Decisions.of(run, tuned)))
+    return verdict.signal(first, association.after_training(run, seed=0), gain.gain(Decisions.of(run, tuned)))
 
 
-def sentence_of(run: Predictions, result: verdict.Verdict) -> str:
-    interval = intervals(run, thresholds.tune(run, Spec("per_attribute_f1")))["roc_auc"]
-    auc_interval = interval.macro(result.signal.auc, result.ranked)[:2]
-    name = "the default recipe"
-    return verdict.sentence(result, auc_interval, winner=name, indistinguishable=[], simplest=name, untested=0)
+def sentence_of(run: Predictions, first: association.BeforeTraining) -> str:
+    """The verdict of this run alone, in words."""
+    policy, name = Spec("per_attribute_f1"), "the default recipe"
+    tuned = thresholds.tune(run, policy)
+    entry = Entry(run, tuned, score(run, tuned, policy), validation=0.0, complexity=(), before=first)
+    covered = {figure: entry.scores.figures.defined(figure) for figure in AVERAGED}
+    stated = statistics({name: entry}, {name: ""}, None, covered)
+    return sentence(stated.verdict, {name: (name,)})
 
 
 def verdicts(images: ImageFeatures, splits_seeds: Sequence[int], rng: np.random.Generator) -> Iterator[Row]:
     """The verdict for the labels of the data set, and for labels planted on its images, over split seeds; 5 seeds."""
-    from aimonk_bench.config.fields import KFold
+    from aimonk_bench.config.split_fields import KFold
     from aimonk_bench.data import splits
 
     dataset = images.dataset
-    kinds = [("own labels", dataset.labels, "a")]
-    for (name, prevalence, auc), kind in zip(PLANTED, "abc", strict=True):
+    cases: list[tuple[str, Labels, verdict.Outcome]] = [("labels of the data set", dataset.labels, "no_signal")]
+    for (name, prevalence, auc), outcome in zip(PLANTED, get_args(verdict.Outcome), strict=True):
         scores = directions(images.features, 4, 20, rng)
         positives = round(prevalence * len(scores))
         slope = 0.0 if auc == 0.5 else slope_for(scores, positives, auc, rng)
         targets = planted(scores, positives, slope, rng)[first_of(dataset.groups)]
-        kinds.append((name, Labels.of(targets, dataset.labels.observed), kind))
-    for name, labels, kind in kinds:
+        cases.append((name, Labels.of(targets, dataset.labels.observed), outcome))
+    for name, labels, outcome in cases:
         before = association.before_training(images.features, labels, dataset.groups, seed=0)
         runs, results = [], []
         for seed in splits_seeds:
             folds = splits.split(KFold(folds=FOLDS, seed=seed), labels, dataset.groups)
             run = trained(images, labels.targets, labels.observed, folds, seeds=5)
             runs.append(run)
-            results.append(verdict_of(run, before))
-        sets, share = len(results), float(np.mean([result.kind == kind for result in results]))
-        smallest = min(float(np.fmin.reduce(result.signal.adjusted)) for result in results)
+            results.append(signal_of(run, before))
+        sets, share = len(results), float(np.mean([result.outcome == outcome for result in results]))
+        smallest = min(float(np.fmin.reduce(result.adjusted)) for result in results)
         cell = f"{name}, {sets} split seeds, p before {np.round(before.p, 3).tolist()}"
-        yield least("verdict", images.name, cell, sets, f"share with verdict ({kind})", share, 1.0)
-        sentence = f"{name}: {sentence_of(runs[0], results[0])}"
-        yield Row("verdict", images.name, sentence, sets, "smallest adjusted p", smallest)
+        yield least("verdict", images.name, cell, sets, f"share with verdict {outcome}", share, 1.0)
+        words = f"{name}: {sentence_of(runs[0], before)}"
+        yield Row("verdict", images.name, words, sets, "smallest adjusted p", smallest)
 
 
 def first_of(groups: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_tables import DATA, load, problems
 
-from aimonk_bench.config import fields, nodes
+from aimonk_bench.config import fields, nodes, split_fields
 from aimonk_bench.config.faults import Place
 from aimonk_bench.config.fields import Config
 from aimonk_bench.registry import Spec
@@ -147,7 +147,10 @@ BAD_FIELDS = {
         "loss: focal\ntune: {loss.gamma: 1.0}\n",
         ["x.yaml:2:20: tune.loss.gamma: found 1.0, expected a list"],
     ),
-    "unknown scheme": ("split: {scheme: kfolds}\n", ["x.yaml:1:17: split.scheme: found 'kfolds', expected 'kfold'"]),
+    "unknown scheme": (
+        "split: {scheme: kfolds}\n",
+        ["x.yaml:1:17: split.scheme: found 'kfolds', expected one of kfold, holdout, column"],
+    ),
     "key of the other scheme": ("split: {test: 0.1}\n", ["x.yaml:1:9: split.test: found unknown key 'test'"]),
     "one fold": ("split: {folds: 1}\n", ["x.yaml:1:16: split.folds: found 1, expected a number of at least 2"]),
     "no views": (
@@ -207,6 +210,6 @@ def test_an_unknown_key_is_answered_with_the_keys_of_its_section(write, section)
     needed = {"data": "labels: l, images: i, ", "hide": "mechanism: random, "}.get(section, "")
     text = f"{section}: {{{needed}nonsense: 1}}\n" + ("" if section == "data" else DATA)
     [line] = problems(load, write("x.yaml", text))
-    kinds = {"split": fields.KFold, "data": fields.DataConfig, "hide": fields.HideConfig}
+    kinds = {"split": split_fields.KFold, "data": fields.DataConfig, "hide": fields.HideConfig}
     kind = kinds.get(section) or type(Config.model_fields[section].default)
     assert line.endswith("expected one of " + ", ".join(sorted(kind.model_fields)))

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tables import DATA, SUITE, TABLES, load, load_suite, problems
 
-from aimonk_bench.config import fields, grid, loader, reader
+from aimonk_bench.config import fields, grid, loader, reader, split_fields
 from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Spec
 
@@ -50,19 +50,19 @@ def test_maps_merge_lists_replace_and_another_name_replaces(write):
     assert config.loss == Spec("focal", {"gamma": 3.0, "alpha": 0.5})
     assert (config.train.seeds, config.train.lr) == ([3], 0.5)
     assert config.train.optimizer == Spec("sgd", {"momentum": 0.9, "nesterov": False})
-    assert config.split == fields.Holdout()
+    assert config.split == split_fields.Holdout()
     assert config.backbone == fields.BackboneConfig(name="resnet50", fallback="resnet18", engine="torch")
     other = load(write("y.yaml", "extends: x.yaml\nloss: focal\nbackbone: {name: resnet18}\nsplit: {scheme: kfold}\n"))
     assert other.loss == Spec("focal", {"gamma": 2.0, "alpha": 0.25})
     assert other.backbone == fields.BackboneConfig()
-    assert other.split == fields.KFold()
+    assert other.split == split_fields.KFold()
     assert load(write("z.yaml", "extends: w.yaml\nplot: {}\n"), []).plot == fields.PlotConfig()
 
 
 def test_an_unwritten_scheme_is_the_default_one(write):
     write("a.yaml", "split: {folds: 3}\nbackbone: {fallback: resnet50}\n")
     config = load(write("x.yaml", "extends: a.yaml\nsplit: {scheme: holdout}\nbackbone: {name: resnet50}\n" + DATA))
-    assert config.split == fields.Holdout()
+    assert config.split == split_fields.Holdout()
     assert config.backbone.fallback is None
 
 
@@ -79,7 +79,7 @@ def test_set_comes_last_and_reads_yaml(write):
     assert config.loss == Spec("focal", {"gamma": 1.0, "alpha": 0.25})
     assert (config.train.lr, config.train.epochs, config.train.clip) == (1e-2, 3, None)
     assert config.backbone.name == "resnet50"
-    assert load(path, ["split.scheme=holdout", "split.test=0.3"]).split == fields.Holdout(test=0.3)
+    assert load(path, ["split.scheme=holdout", "split.test=0.3"]).split == split_fields.Holdout(test=0.3)
     assert load(path, ["train.lr=1", "train.lr=2"]).train.lr == 2.0
     for order in (1, -1):  # a new name does not undo the other overrides
         backbone = load(path, ["backbone.weights=none", "backbone.name=resnet50"][::order]).backbone

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from label_files import problems, read, states
 
 from aimonk_bench.config.fields import Values
+from aimonk_bench.errors import UserError
 
 LONG = "image,label\na.jpg,dog\na.jpg,cat\nb.jpg,\nc.jpg,dog\n"
 LONG_NA = LONG.replace("b.jpg,", "b.jpg,NA")
@@ -72,6 +75,27 @@ def test_long_tables(
     assert loaded.ids == tuple(f"{name}.jpg" for name in ids)
     assert list(loaded.labels.attributes) == attributes
     assert states(loaded.labels) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "importer", "ids"),
+    [
+        (LONG, {}, "long_csv", ("a.jpg", "b.jpg", "c.jpg")),
+        ("label,image\ndog,a.jpg\ncat,a.jpg\n", {}, "long_csv", ("a.jpg",)),
+        (VALUED, {"value": "value"}, "long_csv", ("a.jpg", "b.jpg", "c.jpg")),
+        (VALUED, {"ignore": ["value"]}, "long_csv", ("a.jpg", "b.jpg", "c.jpg")),
+        ("image,label\na.jpg,dog\nb.jpg,cat\n", {}, "label_list", ("a.jpg", "b.jpg")),
+        ("tags,image\ndog,a\ncat,b\n", {}, "label_list", ("a", "b")),
+        ("image,tags\na.jpg,dog|cat\na.jpg,dog|cat\n", {}, "label_list", ("a.jpg",)),
+        ("Id,Target\na,16 0\nb,0\nc,16\n", {}, "label_list", ("a", "b", "c")),
+    ],
+)
+def test_auto_knows_long_tables_from_lists(
+    tmp_path: Path, content: str, options: dict[str, Any], importer: str, ids: tuple[str, ...]
+) -> None:
+    loaded = read(tmp_path, content, "l.csv", absent="missing", **options)
+    assert loaded.notes[0].startswith(f"importer: {importer} (auto: ")
+    assert loaded.ids == ids
 
 
 def test_rows_of_one_image_need_not_stand_together(tmp_path: Path) -> None:
@@ -180,3 +204,64 @@ def test_problems_of_coco(tmp_path: Path, content: str, options: dict[str, Any],
     messages = problems(tmp_path, content, "i.json", importer="coco", absent="negative", **options)
     assert messages[0].startswith(f"i.json:{line}: ")
     assert [token for token in tokens if token not in messages[0]] == [], messages
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("annotations")
+
+
+RECORD = st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz"), st.sampled_from(["1", "0", "1.0", "NA"]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    records=st.lists(RECORD, min_size=1, max_size=12),
+    absent=st.sampled_from(["negative", "missing"]),
+    policy=st.sampled_from(["any_positive", "agree_or_missing"]),
+)
+def test_any_order_and_any_repetition_of_records(
+    records: list[tuple[str, str, str]], absent: str, policy: str, scratch: Path
+) -> None:
+    """Against plain sets: what all records of an image and a label say."""
+    tokens: dict[tuple[str, str], set[int]] = {}
+    for image, label, token in records:
+        tokens.setdefault((image, label), set()).update({"1": {1}, "1.0": {1}, "0": {0}, "NA": set()}[token])
+
+    def state(image: str, label: str) -> int | None:
+        if (image, label) not in tokens:
+            return 0 if absent == "negative" else None
+        said = tokens[image, label]
+        return max(said) if said and (policy == "any_positive" or len(said) == 1) else None
+
+    names = [*dict.fromkeys(image for image, _, _ in records)]
+    labels = sorted({label for _, label, _ in records})
+    expected = [[state(image, label) for label in labels] for image in names]
+    content = "image,label,value\n" + "".join(f"{','.join(record)}\n" for record in records)
+    options: dict[str, Any] = {"importer": "long_csv", "absent": absent, "value": "value", "duplicates": policy}
+    if all(cell is None for row in expected for cell in row):
+        with pytest.raises(UserError):
+            read(scratch, content, "l.csv", **options)
+        return
+    loaded = read(scratch, content, "l.csv", **options)
+    assert loaded.ids == tuple(names)
+    assert list(loaded.labels.attributes) == labels
+    assert states(loaded.labels) == expected
+
+
+ITEM = st.dictionaries(
+    st.sampled_from(["id", "file_name", "name", "image_id", "category_id"]),
+    st.one_of(st.integers(0, 2), st.none(), st.sampled_from("ab"), st.lists(st.integers(), max_size=1)),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(document=st.dictionaries(st.sampled_from(["images", "annotations", "categories"]), st.lists(ITEM, max_size=3)))
+def test_any_json_of_coco_gives_labels_or_a_user_error(document: dict[str, Any], scratch: Path) -> None:
+    try:
+        loaded = read(scratch, json.dumps(document), "i.json", importer="coco", absent="missing")
+    except UserError as error:
+        elsewhere = [problem for problem in error.problems if not problem.startswith(f"{scratch / 'i.json'}:1: ")]
+        assert elsewhere == []
+    else:
+        assert loaded.labels.observed.any()

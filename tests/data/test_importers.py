@@ -130,7 +130,11 @@ def test_every_format_round_trips(form: str, table: Table, bom: bool, end: str, 
 def test_any_bytes_give_labels_or_a_user_error(content: bytes, importer: str, scratch: Path) -> None:
     try:
         loaded = read(
-            scratch, content, "hostile", importer=importer, absent="missing" if importer == "label_list" else None
+            scratch,
+            content,
+            "hostile",
+            importer=importer,
+            absent="missing" if importer in ("label_list", "long_csv", "coco") else None,
         )
     except UserError as error:
         message = error.problems

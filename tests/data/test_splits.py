@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aimonk_bench.config.fields import Holdout, KFold
+from aimonk_bench.config.split_fields import Holdout, KFold, OfficialSplit
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.data.splits import Fold, _resized, check, components, split
+from aimonk_bench.data.splits import Fold, _resized, check, components, split, within_parts
 from aimonk_bench.errors import UserError
 
 
@@ -173,3 +173,61 @@ def test_what_passes_the_check_can_be_split(config: Holdout | KFold) -> None:
     assert len(possible) > 10
     for groups in possible:
         assert split(config, all_positive(groups), np.arange(groups))
+
+
+def official(**keys: object) -> OfficialSplit:
+    return OfficialSplit.model_validate({"scheme": "column", "column": "part", **keys})
+
+
+def test_an_official_split_is_the_column() -> None:
+    tokens = ["train", "test", "val", "train", "extra", "test"]
+    config = official(train=["train", "extra"])
+    (fold,) = split(config, all_positive(6), np.zeros(6, int), {"part": tokens})  # whatever the groups
+    assert [part.tolist() for part in parts(fold)] == [[0, 3, 4], [2], [1, 5]]
+
+
+def test_validation_rows_that_the_column_does_not_name_are_drawn_from_the_training_rows() -> None:
+    labels, rng = skewed(200), np.random.default_rng(0)
+    tokens = np.where(rng.random(200) < 0.3, "2", "0").tolist()
+    groups = np.arange(200) // 2 % 90  # some groups stand in both parts
+    config = official(train=["0"], test=["2"], val=0.25)
+    (fold,) = split(config, labels, groups, {"part": tokens})
+    assert fold.test.tolist() == [row for row, token in enumerate(tokens) if token == "2"]
+    assert np.array_equal(np.sort(np.concatenate(parts(fold))), np.arange(200))
+    assert not set(groups[fold.train]) & set(groups[fold.val])
+    trained = len(set(groups[fold.train])) + len(set(groups[fold.val]))
+    assert abs(len(set(groups[fold.val])) - 0.25 * trained) < 1
+    assert same([fold], split(config, labels, groups, {"part": tokens}))
+    assert not same(
+        [fold], split(official(train=["0"], test=["2"], val=0.25, seed=1), labels, groups, {"part": tokens})
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "tokens", "messages"),
+    [
+        ({}, ["train", "val", "test", "extra", "extra", None], ["3 of 6", "'extra' (2)", "no token (1)"]),
+        ({}, ["train", "test"], ["split.val", "'val'", "'train', 'test'", "`split: {val: 0.15}`"]),
+        ({}, ["Train", "valid", "dev", "test"], ['`split: {train: ["Train"], val: ["valid", "dev"], test: ["test"]}`']),
+        ({"train": ["0"], "val": ["1"], "test": ["2"]}, ["0.0", "1", "2.00", "3"], ["1 of 4", "add each token"]),
+        ({"val": 0.15}, ["train", "valid", "train"], ["split.test", "'valid' (1)"]),
+        ({"train": ["1"], "val": ["2"], "test": ["3"]}, ["0"] * 3, ["split.train", "split.val", "split.test", "(3)"]),
+        ({"val": 0.15}, ["train", "test"], ["no image is left for validation"]),
+    ],
+)
+def test_tokens_that_make_no_official_split(keys: dict[str, object], tokens: list[str], messages: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        split(official(**keys), all_positive(len(tokens)), np.arange(len(tokens)), {"part": tokens})
+    assert [text for text in messages if text not in str(error.value)] == []
+
+
+def test_numbers_as_tokens_are_compared_by_value() -> None:
+    (fold,) = split(
+        official(train=["0"], val=["1"], test=["2"]), all_positive(4), np.arange(4), {"part": ["2.0", "0", "1.0", "2"]}
+    )
+    assert [part.tolist() for part in parts(fold)] == [[1], [2], [0, 3]]
+
+
+def test_a_group_that_an_official_split_cuts_is_one_group_in_each_part() -> None:
+    fold = Fold(*(np.array(rows) for rows in ([0, 1, 4], [2], [3, 5])))
+    assert within_parts(np.array([0, 0, 0, 0, 1, 1]), fold).tolist() == [0, 0, 1, 2, 3, 4]

@@ -54,6 +54,7 @@ def rows(tags: Tags) -> list[set[str] | None]:
             [{"clear", "primary"}, {"clear", "haze"}, {"primary", "haze"}, {"haze"}],
         ),
         (["16 0", "16", "0"], " ", [{"16", "0"}, {"16"}, {"0"}]),
+        (["16 0", "16", "", "NA", "0"], " ", [{"16", "0"}, {"16"}, set(), None, {"0"}]),
         (["cat", "dog", ""], None, [{"cat"}, {"dog"}, set()]),
         (["cat", "NA", ""], None, [{"cat"}, None, set()]),
         (["a/b", "c+d"], None, [{"a/b"}, {"c+d"}]),
@@ -122,6 +123,8 @@ def test_declared_attributes_settle_a_doubt(cells: list[str], attributes: list[s
         (["x", "nan", "nan"], {}, 1, ["'nan' (2 rows)", 'data.values: {missing: ["", "NA", "nan"]}']),
         (["x", "None"], {"missing": ["?"]}, 1, ["'None'", '{missing: ["", "?", "None"]}']),
         (["[null]", "[x]"], {}, 0, ["'null'"]),
+        (["0,1,0", "1,0,0"], {}, 0, ["'0,1,0'", "data.importer: wide_csv"]),
+        (["[0, 1]", "[1, 1]"], {}, 0, ["2 rows", "wide_csv"]),
         (["y", "x|NA"], {}, 1, ["'NA'", "'x|NA'", "data.values.missing"]),
         (
             ["x|bird", "dgo|x", "bird"],
@@ -226,4 +229,4 @@ def test_any_column_gives_tags_or_problems(
     tags = split_tags(cells, separator=separator, attributes=attributes, other_tags=other_tags)
     assert tags.present.shape == (len(cells), len(tags.names))
     assert tags.missing.shape == (len(cells),)
-    assert all(0 <= row < len(cells) for row, _ in tags.problems)
+    assert all(0 <= row < max(len(cells), 1) for row, _ in tags.problems)

@@ -18,9 +18,10 @@ from rich.console import Console
 from statsmodels.stats.proportion import proportion_confint
 
 from aimonk_bench import cli
-from aimonk_bench.config.fields import Holdout, KFold
+from aimonk_bench.config.split_fields import Holdout, KFold
 from aimonk_bench.data import headers, splits
 from aimonk_bench.data.labels import Labels
+from aimonk_bench.data.near_duplicates import Hashes
 from aimonk_bench.evaluation import audit, duplicates, missing_dependence, probe
 from aimonk_bench.evaluation.audit import SUSPECTS, suspects
 from aimonk_bench.evaluation.missing_dependence import Dependence
@@ -222,29 +223,17 @@ def test_each_copy_is_in_one_pair_and_few_pairs_give_no_rate() -> None:
     assert [rows.tolist() for rows in duplicates.copies(content)] == [[0, 1, 2, 3, 4], [5, 6]]
 
 
-def test_near_duplicates_against_the_whole_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(90, 40)).astype(np.float32) * rng.uniform(0.1, 10, 40).astype(np.float32) + 5
-    features[50] = features[3] + rng.normal(size=40) * 0.02
-    features[51] = features[4] + rng.normal(size=40) * 0.02
-    features[60] = features[7]  # the same bytes: no near duplicate
-    features[:, 11] = 2.0  # constant
-    content, part = np.arange(90), np.arange(90) % 2
-    content[60] = content[7]
-    monkeypatch.setattr(duplicates, "_BLOCK_BYTES", 4 * 90 * 7)
-    result = duplicates.near_duplicates(features, content, part)
-    distinct = np.delete(np.arange(90), 60)
-    x = features[distinct].astype(float) - features.mean(axis=0, dtype=float)
-    x = np.delete(x, 11, axis=1)
-    x /= np.sqrt((x**2).mean(axis=0))
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
-    pairs = [(distinct[i], distinct[j]) for i, j in np.argwhere(np.triu(x @ x.T, 1) >= duplicates.NEAR)]
-    assert set(zip(result.first.tolist(), result.second.tolist(), strict=True)) == set(pairs) == {(3, 50), (4, 51)}
-    assert (result.total, result.cut) == (2, 2)
-    assert result.cosine[0] >= result.cosine[1] > 0.9
+def test_near_duplicates_and_those_that_a_split_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    bits = np.array([0, 0b11, 0b11, 0xFF00, 0xFF00, 0, 0], np.uint64)
+    usable = np.array([True, True, True, True, True, True, False])
+    content, part = np.array([0, 1, 2, 3, 4, 0, 6]), np.array([0, 0, 1, 1, 1, 1, 0])
+    result = duplicates.near_duplicates(Hashes(bits, usable), content, part)
+    pairs = [*zip(result.first.tolist(), result.second.tolist(), result.distance.tolist(), strict=True)]
+    assert pairs == [(1, 2, 0), (0, 2, 2), (3, 4, 0), (0, 1, 2)]  # row 5 has the bytes of row 0; cut pairs first
+    assert (result.total, result.cut) == (4, 2)
     monkeypatch.setattr(duplicates, "LISTED_PAIRS", 1)
-    fewer = duplicates.near_duplicates(features, content, part)
-    assert (len(fewer.first), fewer.total, fewer.first[0]) == (1, 2, result.first[0])
+    fewer = duplicates.near_duplicates(Hashes(bits, usable), content, part)
+    assert (fewer.first.tolist(), fewer.total, fewer.cut) == ([1], 4, 2)
 
 
 @pytest.mark.parametrize(
@@ -330,14 +319,14 @@ def wide(folder: Path, workplace: Path) -> Path:
 def test_findings_of_many_attributes_and_many_copies(workplace: Path, tmp_path: Path) -> None:
     result = inspection.inspect(inspection.configured(wide(tmp_path, workplace), TABLES, []), lambda *_: None)
     by_kind = {finding.kind: finding.text for finding in findings(result)}
-    assert "attr3 has no observed positive" in by_kind["one_class"]
+    assert by_kind["one_class"] == "Attributes whose labels are all negative: attr3."
     assert "attr1 is never positive without attr2" in by_kind["never"]
     assert "no better than unrelated images" in by_kind["duplicates_disagree"]
     assert "of 30 pairs" in by_kind["duplicates_disagree"]
-    assert "more" in by_kind["duplicates_disagree"]  # of thirty attributes a sentence names eight
+    assert "more" in by_kind["duplicates_disagree"]  # of thirty attributes a sentence names six
     out = io.StringIO()
     report.render(result, Console(file=out, width=80))
-    assert "420 more pairs" in out.getvalue()
+    assert "391 more pairs with a smaller one" in out.getvalue()  # 29 of the 435 are those of attr3
     assert "no label is NA" in out.getvalue()
     assert "a hold-out" in out.getvalue()
 

@@ -142,18 +142,39 @@ def test_blocks_of_runs_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("ours", "theirs"), [(5, 5), (2, 7)])
 def test_welch_is_that_of_scipy_where_images_do_not_vary(ours: int, theirs: int, rng: np.random.Generator) -> None:
     one, other = rng.normal(size=(ours, 3)), rng.normal(0.5, 2, size=(theirs, 3))
-    low, high, p = _welch(one, other, np.zeros(3), 99)
+    difference = _welch(one, other, np.zeros(3), 99)
     expected = stats.ttest_ind(one, other, equal_var=False)
-    assert p == pytest.approx(expected.pvalue)
-    assert np.array([low, high]) == pytest.approx(np.array(expected.confidence_interval(0.95)))
+    assert difference.p == pytest.approx(expected.pvalue)
+    assert np.array(difference.bounds(0.05)) == pytest.approx(np.array(expected.confidence_interval(0.95)))
 
 
 def test_welch_by_hand() -> None:
     """SE^2 = 4 + 2 / 2 + 8 / 2 = 9; df = 81 / (16 / 10 + 1 + 16) = 81 / 18.6."""
-    low, high, p = _welch(np.array([[4.0], [6.0]]), np.array([[1.0], [5.0]]), np.array([4.0]), 10)
+    difference = _welch(np.array([[4.0], [6.0]]), np.array([[1.0], [5.0]]), np.array([4.0]), 10)
     half = 3 * stats.t.ppf(0.975, 81 / 18.6)
-    assert (low[0], high[0]) == pytest.approx((2 - half, 2 + half))
-    assert p[0] == pytest.approx(2 * stats.t.sf(2 / 3, 81 / 18.6))
+    assert np.concatenate(difference.bounds(0.05)) == pytest.approx((2 - half, 2 + half))
+    assert difference.p[0] == pytest.approx(2 * stats.t.sf(2 / 3, 81 / 18.6))
+    assert difference.detectable(0.05)[0] == pytest.approx(half + 3 * stats.t.ppf(0.8, 81 / 18.6))
+
+
+def test_where_nothing_varies_the_two_decide_alike() -> None:
+    difference = _welch(np.full((2, 1), 0.5), np.full((3, 1), 0.5), np.zeros(1), 10)
+    assert (difference.p[0], *difference.bounds(0.05), difference.detectable(0.05)) == (1, 0, 0, 0)
+
+
+def test_simultaneous_intervals_are_those_of_bonferroni_and_widen_with_the_runs() -> None:
+    suite = {name: decided(noise, seeds=3) for noise, name in enumerate("abcd")}
+    several, one = paired(suite, "a", ALL, seed=0), paired({"a": suite["a"], "b": suite["b"]}, "a", ALL, seed=0)
+    assert (one["b"].simultaneous_low, one["b"].simultaneous_high) == pytest.approx((one["b"].low, one["b"].high))
+    for name in "bcd":
+        delta = several[name]
+        assert delta.simultaneous_low < delta.low < delta.value < delta.high < delta.simultaneous_high
+        assert (delta.simultaneous_low + delta.simultaneous_high) / 2 == pytest.approx(delta.value)
+        excludes_zero = delta.simultaneous_low > 0 or delta.simultaneous_high < 0
+        assert excludes_zero == (3 * delta.p_unadjusted < 0.05)
+        assert delta.detectable > delta.simultaneous_high - delta.value
+    assert several["b"].detectable > one["b"].detectable
+    assert np.isnan([several["a"].simultaneous_low, several["a"].detectable]).all()
 
 
 def test_the_whole_from_its_parts() -> None:
@@ -183,7 +204,7 @@ def test_the_whole_from_its_parts() -> None:
 
 def test_the_reference_and_its_equal() -> None:
     deltas = paired({"a": decided(0), "again": decided(0), "b": decided(1)}, "a", ALL, seed=0)
-    assert (deltas["a"].value, deltas["a"].mark, deltas["a"].reason) == (0, "", "")
+    assert (deltas["a"].value, deltas["a"].mark, deltas["a"].reason) == (0, "", None)
     assert np.isnan([deltas["a"].low, deltas["a"].p, deltas["a"].p_unadjusted]).all()
     assert (deltas["again"].value, deltas["again"].p, deltas["again"].p_unadjusted) == (0, 1, 1)
     assert deltas["again"].low == -deltas["again"].high < 0  # other seeds would have given other figures
@@ -234,12 +255,14 @@ def test_what_cannot_be_tested_says_why() -> None:
     deltas = paired(suite, "a", ALL, seed=0)
     for name in list(suite)[1:-1]:
         delta = deltas[name]
-        assert (delta.mark, delta.reason.split()[0]) == ("", name.split()[0])
+        assert (delta.mark, delta.reason) == ("", "one_seed" if name == "one seed" else "other_rows")
         assert np.isfinite(delta.value)
-        assert np.isnan([delta.low, delta.high, delta.p, delta.p_unadjusted, *delta.attribute_p]).all()
+        assert np.isnan(
+            [delta.low, delta.high, delta.p, delta.p_unadjusted, delta.detectable, *delta.attribute_p]
+        ).all()
     assert deltas["b"].p == deltas["b"].p_unadjusted  # the only test made
-    assert paired(suite, "one seed", ALL, seed=0)["b"].reason.startswith("one seed")
-    assert paired(suite, "a", ~ALL, seed=0)["b"].reason == "no attribute has an F1 in every run"
+    assert paired(suite, "one seed", ALL, seed=0)["b"].reason == "one_seed"
+    assert paired(suite, "a", ~ALL, seed=0)["b"].reason == "no_f1"
 
 
 def test_marks() -> None:

@@ -354,6 +354,19 @@ def test_copies_of_an_attribute_are_wholly_correlated() -> None:
         assert abs(result.correlation[0, 2]) < 0.9
 
 
+@pytest.mark.parametrize(("copies", "correlation"), [(1, -0.5), (99, -0.99)])
+def test_two_rows_do_not_show_that_the_errors_of_two_attributes_cancel(copies: int, correlation: float) -> None:
+    """Every row is accepted; a row is positive for one attribute, the next for the other: F1 = 2/3 of both."""
+    targets = np.tile([[True, False], [False, True]], (copies, 1))
+    run = holdout(np.ones((1, *targets.shape)), targets)
+    result = intervals(run, thresholds_of(run, 0.5))["f1_tuned"]
+    values = figure(run, thresholds_of(run, 0.5), "f1_tuned")
+    np.testing.assert_allclose(values, 2 / 3)
+    assert result.correlation[0, 1] == pytest.approx(correlation)
+    low, high, _, _ = result.macro(values, np.array([True, True]))
+    assert (high - low) > (0.3 if copies == 1 else 0.005)
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_limits_are_proportions_on_either_side(data: st.DataObject) -> None:

@@ -14,19 +14,21 @@ from aimonk_bench import registry
 from aimonk_bench.evaluation import scores, statistics, thresholds
 from aimonk_bench.evaluation.association import BeforeTraining
 from aimonk_bench.evaluation.decisions import Decisions
+from aimonk_bench.evaluation.metrics import AVERAGED
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.statistics import Entry, Statistics
 from aimonk_bench.records import files, suite
 from aimonk_bench.reporting import summary
+from aimonk_bench.reporting.verdict import sentence
 
 POLICY = registry.Spec("per_attribute_f1")
-ALL = np.ones(4, dtype=bool)
+ALL = dict.fromkeys(AVERAGED, np.ones(4, dtype=bool))
 
 
-def entry(name: str, made: Predictions, complexity: int = 0, before: BeforeTraining | None = None) -> Entry:
+def entry(made: Predictions, complexity: int = 0, before: BeforeTraining | None = None) -> Entry:
     tuned = thresholds.tune(made, POLICY)
     scored = scores.score(made, tuned, POLICY)
-    return Entry(name, made, tuned, scored, float(scored.figures.value("f1_validation").mean()), (complexity,), before)
+    return Entry(made, tuned, scored, float(scored.figures.value("f1_validation").mean()), (complexity,), before)
 
 
 def stated(entries: dict[str, Entry], reference: str | None = "base") -> Statistics:
@@ -38,7 +40,7 @@ def entries() -> dict[str, Entry]:
     """A weak baseline and three runs of equal strength, the last of them the simplest."""
     made = {"base": (0.3, 0, 9), "one": (1.5, 1, 3), "two": (1.5, 2, 2), "three": (1.5, 3, 1)}
     return {
-        name: entry(f"run {name}", fake_suite.predictions(images=300, signal=signal, noise=noise), place)
+        name: entry(fake_suite.predictions(images=300, signal=signal, noise=noise), place)
         for name, (signal, noise, place) in made.items()
     }
 
@@ -49,14 +51,37 @@ def test_the_winner_is_the_best_on_validation_and_the_simplest_of_its_equals_is_
     result = stated(entries)
     assert result.candidates == ["base", "one", "two", "three"]
     assert result.winner == max(entries, key=lambda name: entries[name].validation)
-    assert set(result.indistinguishable) == {"one", "two", "three"} - {result.winner}
-    assert result.simplest == "three"
+    said = result.verdict
+    assert set(said.indistinguishable) == {"one", "two", "three"} - {result.winner}
+    assert (said.simplest, said.worse, said.untested) == ("three", ["base"], [])
     assert [result.baseline[name].mark for name in entries] == ["", "better", "better", "better"]
     assert result.against_winner["base"].mark == "worse"
-    assert result.kind == "c"
-    assert result.verdict.startswith(f"run {result.winner} ")
-    assert " beats the all-positive baseline on " in result.verdict
-    assert result.verdict.endswith("simplest of these: run three.")
+    assert said.outcome == "gain"
+    assert (said.run, said.folds) == (result.winner, 3)
+    assert said.folds_of_run == result.chosen.runs.count(result.winner)
+
+
+def test_every_figure_of_the_verdict_stands_in_the_record(entries: dict[str, Entry]) -> None:
+    result = stated(entries)
+    said, signal = result.verdict, result.signal
+    assert said.attributes == ["attr1", "attr2", "attr3", "attr4"]
+    for names, flags in (
+        (said.with_signal, signal.found),
+        (said.ranked, signal.ranked),
+        (said.with_gain, signal.gains),
+    ):
+        assert names == [name for name, flag in zip(said.attributes, flags, strict=True) if flag]
+    assert said.smallest_p == np.nanmin(signal.adjusted)
+    assert list(said.detectable_auc.values()) == signal.detectable_auc.tolist()
+    assert said.largest_gain == max(signal.largest_gain[signal.ranked])
+    assert said.auc_low < signal.auc[signal.ranked].mean() < said.auc_high
+    assert [said.f1, said.f1_low, said.f1_high] == result.chosen.macro["f1_tuned"].tolist()
+    figures = entries["base"].scores.figures
+    assert said.all_positive_f1 == pytest.approx(figures.value("floor_f1").mean())
+    assert said.prevalence_f1 == pytest.approx(figures.value("prior_f1").mean())
+    content = result.to_json()
+    assert {content[name] == content["verdict"][name] for name in ("indistinguishable", "simplest")} == {True}
+    assert content["winner"] == content["verdict"]["run"] == result.winner
 
 
 def test_differences_are_those_of_the_figures_and_p_is_adjusted_over_the_runs(entries: dict[str, Entry]) -> None:
@@ -93,21 +118,21 @@ def test_the_headline_row_is_made_of_the_runs_that_each_fold_chose(entries: dict
 def test_a_run_with_other_validation_labels_is_compared_but_not_chosen(entries: dict[str, Entry]) -> None:
     made = entries["one"].predictions
     hidden = made.labels.masked(~((made.split == "val")[:, None] & made.labels.negative))
-    other = entry("hidden", dataclasses.replace(made, labels=hidden))
+    other = entry(dataclasses.replace(made, labels=hidden))
     assert other.validation > max(one.validation for one in entries.values()), "it would win"
     result = stated({**entries, "hidden": other})
     assert "hidden" not in (
         result.winner,
-        result.simplest,
+        result.verdict.simplest,
         *result.candidates,
-        *result.indistinguishable,
+        *result.verdict.indistinguishable,
         *result.chosen.runs,
     )
     assert result.baseline["hidden"].mark == "better", "its test rows are the same"
 
 
 def test_a_run_with_other_seeds_is_compared_but_not_chosen(entries: dict[str, Entry]) -> None:
-    many = entry("many", fake_suite.predictions(images=300, signal=1.5, noise=5, seeds=4))
+    many = entry(fake_suite.predictions(images=300, signal=1.5, noise=5, seeds=4))
     result = stated({**entries, "many": many})
     assert result.candidates == list(entries)
     assert result.chosen.runs == stated(entries).chosen.runs
@@ -115,16 +140,16 @@ def test_a_run_with_other_seeds_is_compared_but_not_chosen(entries: dict[str, En
 
 
 def test_without_signal_nothing_is_claimed(entries: dict[str, Entry]) -> None:
-    noise = {f"run {n}": entry(f"run {n}", fake_suite.predictions(images=300, signal=0.0, noise=n)) for n in range(3)}
+    noise = {f"run {n}": entry(fake_suite.predictions(images=300, signal=0.0, noise=n)) for n in range(3)}
     result = stated(noise, reference=None)
-    assert result.kind == "a"
-    assert result.verdict.startswith("No configuration is distinguishable from guessing (smallest adjusted p = ")
+    assert result.verdict.outcome == "no_signal"
+    assert result.verdict.smallest_p > 0.05
     assert result.baseline == {}
     assert not any(result.signal.found)
     before = BeforeTraining(*(np.full(4, x) for x in (0.001, 0.8, 100, 100)), notes=[""] * 4)
     noise["run 0"] = dataclasses.replace(noise["run 0"], before=before)
     only = stated({"run 0": noise["run 0"]}, reference=None)
-    assert only.kind == "b", "the test before training alone suffices for signal, not for a gain"
+    assert only.verdict.outcome == "no_gain", "the test before training alone suffices for signal, not for a gain"
     assert only.signal.before is not None
     assert only.signal.before.tolist() == [0.001] * 4
 
@@ -132,7 +157,7 @@ def test_without_signal_nothing_is_claimed(entries: dict[str, Entry]) -> None:
 def content_of(made: Statistics | None) -> object:
     """The content of ``statistics.json``, where NaN equals NaN."""
     assert made is not None
-    return files.plain(dataclasses.asdict(made))
+    return files.plain(made.to_json())
 
 
 def test_the_file_reads_back_and_is_made_again_only_when_a_run_changed(tmp_path: Path) -> None:
@@ -144,14 +169,18 @@ def test_the_file_reads_back_and_is_made_again_only_when_a_run_changed(tmp_path:
     assert made
     assert suite.read_statistics(tmp_path) is None, "looking at a table writes nothing"
     suite.write_statistics(tmp_path, made)
-    assert content_of(suite.read_statistics(tmp_path)) == content_of(made)
-    marked = dataclasses.replace(made, verdict="from the file")
+    back = suite.read_statistics(tmp_path)
+    assert content_of(back) == content_of(made)
+    assert back
+    names = {"0-a": ("a",), "1-b": ("b",)}
+    assert sentence(back.verdict, names) == sentence(made.verdict, names)
+    marked = dataclasses.replace(made, verdict=dataclasses.replace(made.verdict, f1=0.123))
     suite.write_statistics(tmp_path, marked)
     assert content_of(summary.summarize(suite.collect(tmp_path)).statistics) == content_of(marked)
     fake_suite.write_run(places[1], "b", fake_suite.predictions(noise=7))
     again = summary.summarize(suite.collect(tmp_path)).statistics
     assert again
-    assert again.verdict != "from the file"
+    assert again.verdict.f1 != 0.123
     assert again.key["1-b"] != made.key["1-b"]
     older = files.read_json(tmp_path / suite.STATISTICS) | {"revision": scores.REVISION - 1}
     files.write_json(tmp_path / suite.STATISTICS, older)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import oracles
@@ -104,94 +103,64 @@ def test_largest_gain_agrees_with_a_large_sample() -> None:
     np.testing.assert_allclose(at_most, [0.001, 0, 1 / 3, np.nan], atol=0.0005)
 
 
-def weigh(p: list[float], gain_p: list[float], before: association.BeforeTraining | None = None) -> verdict.Verdict:
-    count = len(p)
-    after = association.AfterTraining(np.full(count, 0.75), np.array(p), np.full(count, 88), np.full(count, 12))
-    return verdict.verdict(before, after, gain.Gain(np.full(count, 0.1), np.full(count, 0.01), np.array(gain_p)))
+def weigh(p: list[float], gain_p: list[float], before: association.BeforeTraining | None = None) -> verdict.Signal:
+    n = len(p)
+    after = association.AfterTraining(np.full(n, 0.75), np.array(p), np.full(n, 88), np.full(n, 12))
+    return verdict.signal(before, after, gain.Gain(np.full(n, 0.1), np.full(n, 0.01), np.array(gain_p)))
 
 
-def sentence(weighed: verdict.Verdict, **options: Any) -> str:
-    names: dict[str, Any] = {
-        "winner": "focal",
-        "indistinguishable": ["hill", "masked_bce"],
-        "simplest": "masked_bce",
-        "untested": 0,
-    }
-    return verdict.sentence(weighed, (0.6, 0.6 + 0.1 * weighed.ranked.sum()), **(names | options))
+def before(*p: float) -> association.BeforeTraining:
+    n = len(p)
+    return association.BeforeTraining(np.array(p), np.full(n, 0.7), np.array([5, 0]), np.array([7, 9]), [""] * n)
 
 
-def test_the_three_sentences() -> None:
-    nothing = weigh([0.2, 0.013, np.nan], [0, 0, 0])  # 2 tests x 2 attributes x 0.013 > 0.05
-    assert (nothing.kind, nothing.signal.found) == ("a", [False] * 3)
-    assert sentence(nothing) == (
-        "No configuration is distinguishable from guessing (smallest adjusted p = 0.052). With these counts an "
-        "out-of-fold AUC of 0.91, 0.91, 0.91 would have been found with 80 % probability. Check labels, disagreeing "
-        "duplicates, the join of labels and images."
+@pytest.mark.parametrize(
+    ("p", "gain_p", "outcome", "found", "gains"),
+    [
+        ([0.2, 0.013, np.nan], [0, 0, 0], "no_signal", [False] * 3, [False] * 3),  # 2 tests x 2 attributes x 0.013
+        ([0.001, 0.001, 0.5], [0.03, 0.2, 0], "no_gain", [True, True, False], [False] * 3),  # 2 x 0.03; no signal in 3
+        ([0.001, 0.001, 0.5], [0.02, 0.2, 0], "gain", [True, True, False], [True, False, False]),
+        ([np.nan, np.nan], [np.nan, np.nan], "no_signal", [False] * 2, [False] * 2),
+    ],
+)
+def test_the_outcome_is_that_of_the_adjusted_tests(
+    p: list[float], gain_p: list[float], outcome: verdict.Outcome, found: list[bool], gains: list[bool]
+) -> None:
+    result = weigh(p, gain_p)
+    assert (result.outcome, result.found, result.gains) == (outcome, found, gains)
+    assert result.ranked == found, "without a test before training"
+
+
+def test_p_is_adjusted_over_the_attributes_and_that_of_a_gain_over_those_with_signal() -> None:
+    result = weigh([0.001, 0.001, 0.5], [0.02, 0.2, 0.0])
+    np.testing.assert_allclose(result.adjusted, [0.006, 0.006, 1.0])
+    np.testing.assert_allclose(result.gain_adjusted, [0.04, 0.2, np.nan])
+    np.testing.assert_allclose(result.largest_gain, gain.largest_gain(np.full(3, 0.88), np.full(3, 0.75)))
+    np.testing.assert_allclose(
+        result.detectable_auc, verdict.detectable_auc(np.full(3, 88), np.full(3, 12), 3), equal_nan=False
     )
-    ranks = weigh([0.001, 0.001, 0.5], [0.03, 0.2, 0.0])  # 2 x 0.03 > 0.05; the third has no signal
-    assert (ranks.kind, ranks.signal.found) == ("b", [True, True, False])
-    assert sentence(ranks) == (
-        "Scores rank better than chance on 2 of 3 attributes (AUC [0.60, 0.80]), but no F1 above the all-positive "
-        "baseline is shown; at this prevalence and AUC the largest possible gain is 0.001."
-    )
-    wins = weigh([0.001, 0.001, 0.5], [0.02, 0.2, 0.0])
-    assert (wins.kind, wins.signal.gains) == ("c", [True, False, False])
-    assert sentence(wins) == (
-        "focal beats the all-positive baseline on 1 of 3 attributes; runs not distinguishable from the winner: hill, "
-        "masked_bce; simplest of these: masked_bce."
-    )
-    np.testing.assert_allclose(wins.signal.adjusted, [0.006, 0.006, 1.0])
-    np.testing.assert_allclose(wins.signal.gain_adjusted, [0.04, 0.2, np.nan])
-    assert wins.signal.found == wins.ranked.tolist() == [True, True, False]
 
 
-def test_either_test_finds_signal() -> None:
-    first = association.BeforeTraining(
-        *np.array([[0.001, 0.9], [0.7, 0.5]]), np.array([5, 0]), np.array([7, 9]), ["", ""]
-    )
-    both = weigh([0.9, 0.001], [1, 1], before=first)
-    assert all(both.signal.found)
-    np.testing.assert_allclose(both.signal.adjusted, [0.004, 0.004])
-    alone = weigh([0.9, 0.9], [1, 1], before=dataclasses.replace(first, p=np.array([0.9, np.nan])))
-    assert "AUC of none, none would" in sentence(alone)  # too few, and no positives at all; 1.8 is cut to 1
-    assert "smallest adjusted p = 1.000" in sentence(alone)
-    undefined = weigh([np.nan, np.nan], [np.nan, np.nan])
-    assert undefined.kind == "a"
-    assert "smallest adjusted p = undefined" in sentence(undefined)
-
-
-def test_scores_that_were_not_found_to_rank_are_not_said_to() -> None:
-    first = association.BeforeTraining(
-        *np.array([[0.001, 0.001], [0.7, 0.7]]), np.array([5, 5]), np.array([7, 9]), ["", ""]
-    )
-    neither = weigh([0.9, 0.6], [1, 1], before=first)
-    assert (neither.kind, neither.signal.found) == ("b", [True, True])
-    assert sentence(neither) == (
-        "Features tell something about 2 of 2 attributes (the test before training), but the trained scores are not "
-        "shown to rank better than chance: train longer or at a higher learning rate, and look at the loss curve."
-    )
-    one = weigh([0.9, 0.001], [1, 1], before=first)
-    assert all(one.signal.found)
-    assert sentence(one).startswith("Scores rank better than chance on 1 of 2 attributes (AUC [0.60, 0.70]), but no F1")
-
-
-def test_long_and_empty_lists_are_told_honestly() -> None:
-    names = [f"run {number}" for number in range(13)]
-    wins = weigh([0.001], [0.001])
-    many = sentence(wins, indistinguishable=names)
-    assert "from the winner: run 0, run 1, run 2, run 3, run 4, run 5, ... and 7 more; simplest" in many
-    alone = sentence(wins, indistinguishable=[], simplest="focal", untested=2)
-    assert "from the winner: none tested (2 could not be compared); simplest of these: focal." in alone
-    none = sentence(wins, indistinguishable=[], simplest="focal")
-    assert none.endswith("not distinguishable from the winner: none; simplest of these: focal.")
+def test_either_test_finds_signal_but_the_one_before_training_does_not_see_the_scores() -> None:
+    both = weigh([0.9, 0.001], [1, 1], before(0.001, 0.9))
+    assert (both.outcome, both.found, both.ranked) == ("no_gain", [True, True], [False, True])
+    np.testing.assert_allclose(both.adjusted, [0.004, 0.004])
+    assert np.isnan(both.detectable_auc).tolist() == [False, True], "from the counts of all images"
+    neither = weigh([0.9, 0.6], [1, 1], before(0.001, 0.001))
+    assert (neither.outcome, neither.found, neither.ranked) == ("no_gain", [True, True], [False, False])
+    assert weigh([0.9, 0.9], [1, 1], before(0.9, np.nan)).outcome == "no_signal"
 
 
 # --- simulation ---------------------------------------------------------------------------------------------------
 
 
-def test_planted_labels_give_b_and_c_and_permuted_ones_give_a() -> None:
-    kinds = {name: one.kind for name, one in simulation.small_verdicts(np.random.default_rng(0))}
-    assert kinds == {"permuted": "a", "planted, prevalence 0.88": "b", "planted, prevalence 0.3": "c"}
+def test_permuted_and_planted_labels_give_the_three_outcomes() -> None:
+    outcomes = dict(simulation.small_outcomes(np.random.default_rng(0)))
+    assert outcomes == {
+        "permuted": "no_signal",
+        "planted, prevalence 0.88": "no_gain",
+        "planted, prevalence 0.3": "gain",
+    }
 
 
 def test_the_tests_keep_their_level_and_find_what_is_planted() -> None:

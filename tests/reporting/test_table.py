@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -19,11 +20,13 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.records import files, run, suite
 from aimonk_bench.reporting import captions, columns, summary, table
 from aimonk_bench.reporting.columns import BELOW, FEW, Cell, Detail, gain, score
 from aimonk_bench.reporting.summary import MACRO, Summary
+from aimonk_bench.reporting.verdict import sentence
 from aimonk_bench.reporting.words import UNDEFINED, run_name, wrap
 
 CELEBA = [
@@ -131,7 +134,7 @@ def test_nothing_is_cut_and_nothing_is_too_wide(name: str, width: int, request: 
     made = summarized(folder)
     *lines, verdict = show(folder, width, top=100)
     assert made.statistics
-    assert verdict == made.statistics.verdict
+    assert verdict == sentence(made.statistics.verdict, made.collection.names)
     assert max(map(cell_len, lines)) <= width
     text = "\n".join(lines)
     assert not re.search(r"…|\.\.\.", text)
@@ -286,7 +289,7 @@ def test_a_run_below_the_all_positive_baseline_has_a_negative_gain(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("other", "reason"),
-    [({"folds": 1}, "other test rows than the reference"), ({"seeds": 1}, "one seed"), ({"noise": 1}, "")],
+    [({"folds": 1}, "other test rows than the baseline"), ({"seeds": 1}, "one seed"), ({"noise": 1}, "")],
 )
 def test_the_caption_says_why_a_run_was_not_compared(tmp_path: Path, other: dict[str, int], reason: str) -> None:
     first, second = fake_suite.write_suite(tmp_path, ["a", "b"])
@@ -295,6 +298,44 @@ def test_the_caption_says_why_a_run_was_not_compared(tmp_path: Path, other: dict
     lines = [line for line in show(tmp_path, 150) if line.startswith("vs baseline is empty")]
     assert len(lines) == bool(reason)
     assert all(reason in line for line in lines)
+
+
+def test_the_caption_names_attributes_without_two_classes_in_the_test_rows(tmp_path: Path, comparison: Path) -> None:
+    made = fake_suite.predictions(without_positives=["attr2"])
+    targets, observed = made.labels.targets.copy(), made.labels.observed.copy()
+    targets[:, 0], observed[:, 2] = 1, False
+    fake_suite.write_run(
+        tmp_path, "a", dataclasses.replace(made, labels=Labels.of(targets, observed, made.labels.attributes))
+    )
+    lines = show(tmp_path, 150)
+    assert "attributes whose test labels are all positive: attr1; all negative: attr2; all missing: attr3" in lines
+    assert not any(line.startswith("attributes whose") for line in show(comparison, 150))
+
+
+def test_the_macro_of_the_nested_selection_covers_what_those_of_the_runs_cover(tmp_path: Path) -> None:
+    for number, place in enumerate(fake_suite.write_suite(tmp_path, ["a", "b"])):
+        made = fake_suite.predictions(noise=number)
+        targets = made.labels.targets.copy()
+        targets[:, 0] = 1  # no ROC AUC
+        labels = Labels.of(targets, made.labels.observed, made.labels.attributes)
+        fake_suite.write_run(place, place.name, dataclasses.replace(made, labels=labels))
+    made_of_both = summarized(tmp_path)
+    assert made_of_both.nested
+    for figure in ("f1_tuned", "average_precision", "roc_auc"):
+        covered = made_of_both.covered[figure]
+        values = made_of_both.nested[figure]
+        assert values[-1] == pytest.approx(values[:-1][covered].mean())
+    assert made_of_both.covered["roc_auc"].tolist() == [False, True, True, True]
+
+
+def test_without_any_figure_the_table_explains_no_interval(tmp_path: Path) -> None:
+    made = fake_suite.predictions()
+    labels = Labels.of(made.labels.targets * 0, made.labels.observed, made.labels.attributes)
+    fake_suite.write_run(tmp_path, "a", dataclasses.replace(made, labels=labels))
+    lines = show(tmp_path, 150)
+    assert not any("±" in line for line in lines)
+    assert "macro: over 0 of 4 attributes, those that every finished run defines" in lines
+    assert lines[-1].startswith("No configuration is distinguishable from guessing: nothing could be tested")
 
 
 def test_folders_that_are_no_part_of_the_suite_are_named_and_counted(tmp_path: Path) -> None:
@@ -437,5 +478,5 @@ def test_markdown_has_every_run_and_attribute(celeba: Path) -> None:
     assert sorted(name.removesuffix(" (base)") for name in names) == sorted([*expected, *BELOW])
     assert [row[0].strip().startswith("**") for row in rows[2:]] == [True] + [False] * (len(names) - 1)
     assert made.statistics
-    assert text.endswith(f"\n\n**{made.statistics.verdict}**\n")
+    assert text.endswith(f"\n\n**{sentence(made.statistics.verdict, made.collection.names)}**\n")
     assert len(columns.everything(made, Detail()).columns) == 3 + len(CELEBA)

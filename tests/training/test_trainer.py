@@ -453,6 +453,9 @@ def test_a_metric_that_is_never_defined_keeps_the_last_epoch_and_says_so():
     ]
     last = trained.history["fold"] == 1
     assert all(np.isnan(trained.history[column][last]).all() for column in COLUMNS[1:])
+    data.observed[data.folds[0].val] = False
+    (note,) = run(data, recipe(select="roc_auc", epochs=1)).notes
+    assert note.startswith("folds 0, 1: validation roc_auc was never defined")
 
 
 def test_effective_positive_rate_counts_the_observed_labels_drawn():

@@ -1,0 +1,249 @@
+"""Tables: the dialect of a file is found, and what is written in any dialect is read back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aimonk_bench.data import frames, tables
+from aimonk_bench.data.tables import Table, read_table
+from aimonk_bench.errors import UserError
+
+EXAMPLES = 5000 if os.environ.get("AIMONK_BENCH_FULL") else 200
+SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "white space": " "}
+
+
+def read(folder: Path, content: str | bytes, name: str = "labels.txt", **options: str | bool | None) -> Table:
+    file = folder / name
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_table(file, **options)  # type: ignore[arg-type]
+
+
+def rows(table: Table) -> list[list[str]]:
+    return [list(row) for row in zip(*(np.asarray(column, object) for column in table.columns), strict=True)]
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tables")
+
+
+@pytest.mark.parametrize(
+    ("content", "names", "cells"),
+    [
+        # the separator
+        ("image;Kratzer, tief;Riss, fein, lang\na.png;1;0\n", ["image", "Kratzer, tief", "Riss, fein, lang"], 1),
+        ("image, x\na.png ,1\n", ["image", "x"], [["a.png", "1"]]),
+        ('image, "x, y"\na.png, 1\n', ["image", "x, y"], [["a.png", "1"]]),
+        ("my cat.jpg\t1\na.jpg\t0\n", ["image", "attr1"], [["my cat.jpg", "1"], ["a.jpg", "0"]]),
+        ("my cat.jpg\t1\t0\nmy dog.jpg\t0\t1\n", ["image", "attr1", "attr2"], 2),
+        ("a.jpg\t1 0\nb.jpg\t0 1\n", ["image", "attr1", "attr2"], [["a.jpg", "1", "0"], ["b.jpg", "0", "1"]]),
+        ("a.jpg\t1,0\nb.jpg\t0,1\n", ["image", "attr1", "attr2"], [["a.jpg", "1", "0"], ["b.jpg", "0", "1"]]),
+        ("a b.jpg 1,0\nb.jpg 0,1\n", ["image", "attr1", "attr2"], [["a b.jpg", "1", "0"], ["b.jpg", "0", "1"]]),
+        ("a,b.jpg 1 0\nc,d.jpg 0 1\n", ["image", "attr1", "attr2"], [["a,b.jpg", "1", "0"], ["c,d.jpg", "0", "1"]]),
+        ("a.png;0,5\nb.png;1,0\n", ["image", "attr1"], [["a.png", "0,5"], ["b.png", "1,0"]]),
+        ("a.png,cat;dog\nb.png,dog;cat\n", ["image", "attr1"], [["a.png", "cat;dog"], ["b.png", "dog;cat"]]),
+        ("sep=;\nimage;x,y\na.png;1\n", ["image", "x,y"], [["a.png", "1"]]),
+        ('"sep=\t"\nimage\tx\na.png\t1\n', ["image", "x"], [["a.png", "1"]]),
+        # the header
+        ("0.png,0\n1.png,1\n", ["image", "attr1"], [["0.png", "0"], ["1.png", "1"]]),
+        ("17,0\n18,1\n", ["image", "attr1"], [["17", "0"], ["18", "1"]]),
+        ("id,x\n17,0\n18,1\n", ["id", "x"], [["17", "0"], ["18", "1"]]),
+        ("image,1,2\na.png,0,1\n", ["image", "1", "2"], [["a.png", "0", "1"]]),
+        ("image,y,t,unknown\na,0,1,1\nb,1,1,0\n", ["image", "y", "t", "unknown"], 2),
+        ("image x y\na.png 1 0\n", ["image", "x", "y"], [["a.png", "1", "0"]]),
+        ("a.png 1 NA\n", ["image", "attr1", "attr2"], [["a.png", "1", "NA"]]),
+        ("a.png,NA,NA\nb.png,1,0\n", ["image", "attr1", "attr2"], 2),
+        ("image,tags\na.png,cat\n", ["image", "tags"], [["a.png", "cat"]]),
+        ("a.png,cat\nb.png,dog\n", ["image", "attr1"], 2),
+        ("2\nsmile old\n1.jpg -1  1\n2.jpg  1 -1\n", ["", "smile", "old"], 2),
+        # comments, which a name may look like
+        ("# made by me, 2024\nimage,x\na.png,1\n", ["image", "x"], [["a.png", "1"]]),
+        ("# made by me, in spring\na.png,1\nb.png,0\n", ["image", "attr1"], 2),
+        ("image,x\n# the second half\na.png,1\n", ["image", "x"], [["a.png", "1"]]),
+        ("#filename,x\na.png,1\n", ["filename", "x"], [["a.png", "1"]]),
+        ("#1.jpg 1 0\n#2.jpg 0 1\n", ["image", "attr1", "attr2"], 2),
+        # what is left out
+        ("image;x;y;;\na.png;1;0;;\n;;;;\n", ["image", "x", "y"], [["a.png", "1", "0"]]),
+        ("image,x\na.png,1,\n", ["image", "x"], [["a.png", "1"]]),
+        ("image,,x\na.png,,1\n", ["image", "x"], [["a.png", "1"]]),
+        ("a.png;1;;\nb.png;0;;\n", ["image", "attr1"], [["a.png", "1"], ["b.png", "0"]]),
+        (",image,x\n0,a.png,1\n1,b.png,0\n", ["image", "x"], [["a.png", "1"], ["b.png", "0"]]),
+        (",image,x\n7,a.png,1\n3,b.png,0\n", ["image", "x"], 2),
+        ("Unnamed: 0,image,x\n0,a,1\n1,b,0\n", ["image", "x"], [["a", "1"], ["b", "0"]]),
+        (",x,y\na.png,0,1\nb.png,1,1\n", ["", "x", "y"], [["a.png", "0", "1"], ["b.png", "1", "1"]]),
+        (",x,y\n0,0,1\n1,1,1\n", ["", "x", "y"], [["0", "0", "1"], ["1", "1", "1"]]),
+        # cells
+        ("image,note,x\na.png," + "z" * 200_000 + ",1\n", ["image", "note", "x"], 1),
+        ('image,note,x\na.png,"two\n\nlines",1\n', ["image", "note", "x"], [["a.png", "two\n\nlines", "1"]]),
+    ],
+)  # fmt: skip
+def test_the_dialect_of_a_table_is_found(
+    tmp_path: Path, content: str, names: list[str], cells: int | list[list[str]]
+) -> None:
+    table = read(tmp_path, content)
+    assert table.problems == ()
+    assert list(table.names) == names
+    assert len(rows(table)) == cells if isinstance(cells, int) else rows(table) == cells
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        ("image;x;;\na.png;1;;\n", "2 nameless columns"),
+        ("image,,x\na.png,,1\n", "1 nameless empty column left out (2)"),
+        ("image;x\na.png;1\n;\n;\n", "2 empty rows left out (lines 3, 4)"),
+        (",image,x\n0,a.png,1\n", "column 1 (nameless) numbers the rows"),
+        ("# mine\nimage,x\na.png,1\n", "1 comment line above the table"),
+        ("image,x\n# mine\na.png,1\n", "1 comment line left out (line 2)"),
+        ("1\nsmile old\n1.jpg -1 1\n", "line 1 is a number of rows: 1"),
+        ("sep=;\nimage;x\na.png;1\n", "line 1 declares the separator semicolon"),
+    ],
+)
+def test_what_is_left_out_is_said(tmp_path: Path, content: str, note: str) -> None:
+    assert any(text.startswith(note) for text in read(tmp_path, content).notes), read(tmp_path, content).notes
+
+
+def test_the_config_decides_before_the_cells(tmp_path: Path) -> None:
+    assert read(tmp_path, "a|1\nb|0\n", separator="|", header=False).names == ("image", "attr1")
+    assert read(tmp_path, "sep=;\na,b;1\n", separator=",", header=True).names == ("a", "b;1")
+    assert read(tmp_path, "0.png,0\n1.png,1\n", header=True).names == ("0.png", "0")
+    assert rows(read(tmp_path, "image,x\na.png,1\n", header=False))[0] == ["image", "x"]
+
+
+def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
+    table = read(tmp_path, 'sep=,\n\nimage,x\r\n"a\r\n.png",1\r\n\r\n,\r\nb.png,1\r\n')
+    assert (table.header_line, table.lines.tolist()) == (3, [4, 8])
+
+
+@pytest.mark.parametrize(
+    ("content", "problems"),
+    [
+        ("image,x\na.png,1,0\nb.png,1\n", {2: "found 3 columns (separator comma), expected 2"}),
+        ("a.png 1 0\nb.png 1\nc.png 1\nd.png 0 0\ne.png 0 1\n", {2: "found a name and 1 token, expected 2 (and 1 "}),
+        ('image,x\n"a"b,1\nc,2\n', {2: "malformed record"}),
+        ('image,x\na,1\n"b,1\nc,1\n', {3: "malformed record"}),
+    ],
+)  # fmt: skip
+def test_rows_that_cannot_be_read_are_one_problem_for_each_width(
+    tmp_path: Path, content: str, problems: dict[int, str]
+) -> None:
+    found = read(tmp_path, content).problems
+    assert [line for line, _ in found] == [*problems]
+    assert all(text.startswith(problems[line]) for line, text in found), found
+
+
+Written = tuple[list[str], list[list[str]], bytes]  # names, cells, the file
+
+
+@st.composite
+def written(draw: st.DrawFn) -> Written:
+    """A table, and a file that holds it in some dialect."""
+    separator = draw(st.sampled_from([*SEPARATORS.values()]))
+    blank = "" if separator == " " else " "
+    safe = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Z"]) | st.sampled_from(f",;#'{blank}" + '"')
+    name = st.text(safe, min_size=1, max_size=6).map(lambda text: f"p{text.strip()}.jpg")
+    if separator == " ":
+        name = name.filter(lambda text: text.split() == [text])
+    names = draw(st.lists(name, min_size=1, max_size=6, unique=True))
+    word = st.text(st.characters(categories=["L", "N"], codec="utf-8"), min_size=1, max_size=6)
+    attributes = draw(st.lists(word, min_size=1, max_size=4, unique=True))
+    tokens = ["1", "0", "NA", "yes"] + ([] if separator == " " else [""])
+    column = st.lists(st.sampled_from(tokens), min_size=len(names), max_size=len(names)).filter(any)
+    cells = [list(row) for row in zip(names, *(draw(column) for _ in attributes), strict=True)]
+    header = draw(st.booleans())
+    index = header and separator != " " and draw(st.booleans())
+    empty = draw(st.integers(0, 2)) if separator != " " else 0
+    out = io.StringIO()
+    quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+    writer = csv.writer(out, delimiter=separator, lineterminator="\n", quoting=quoting)
+    table = [["image", *attributes], *cells] if header else cells
+    if index:
+        table = [["", *table[0]], *([str(number), *row] for number, row in enumerate(cells))]
+    for row in table:
+        if separator == " ":
+            out.write(" ".join(row) + "\n")
+        else:
+            writer.writerow([*row, *[""] * empty])
+    text = draw(st.sampled_from(["", "# made by me, in spring\n", "\n"])) + out.getvalue()
+    if separator != " " and draw(st.booleans()):
+        text = f"sep={separator}\n{text}"
+    text = text.replace("\n", draw(st.sampled_from(["\n", "\r\n", "\n\n"])))
+    encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
+    return (
+        [*(table[0][index:] if header else ["image", *(f"attr{n + 1}" for n in range(len(attributes)))])],
+        cells,
+        (text.encode(encoding)),
+    )
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(case=written())
+def test_a_table_in_any_dialect_is_read_back(case: Written, scratch: Path) -> None:
+    names, cells, content = case
+    table = read(scratch, content, "round.csv")
+    assert table.problems == ()
+    assert list(table.names) == names
+    assert rows(table) == cells
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    content=st.one_of(
+        st.binary(max_size=200),
+        st.text(st.sampled_from('ab.jpg#/\\ 01NA\n\r\t,;|"=sep-\u2028\x0b\xa0é'), max_size=120).map(str.encode),
+    ),
+    separator=st.sampled_from([None, ",", " ", "|"]),
+    header=st.sampled_from([None, True, False]),
+)
+def test_any_bytes_give_a_table_or_a_user_error(
+    content: bytes, separator: str | None, header: bool | None, scratch: Path
+) -> None:
+    try:
+        table = read(scratch, content, "hostile.csv", separator=separator, header=header)
+    except UserError as error:
+        message = error.problems
+        assert [line for line in message if not line.startswith(f"{scratch / 'hostile.csv'}:")] == []
+    else:
+        assert len(table.names) == len(table.columns) >= 1
+        assert {len(column) for column in table.columns} == {len(table.lines)}
+
+
+def test_frames_are_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sheet = pd.DataFrame([["image", "x", None], ["a.png", 1.0, None], ["b.png", np.nan, None]], dtype=object)
+    monkeypatch.setattr(pd, "read_excel", lambda path, **options: sheet)
+    excel = read_table(tmp_path / "l.xlsx")
+    assert (excel.names, rows(excel), excel.lines.tolist()) == (
+        ("image", "x"),
+        [["a.png", "1.0"], ["b.png", ""]],
+        [2, 3],
+    )
+    frame = pd.DataFrame({"image": ["a", "b"], "x": [True, False], "tags": [["cat", "dog"], []]})
+    monkeypatch.setattr(pd, "read_parquet", lambda path: frame)
+    assert rows(read_table(tmp_path / "l.parquet")) == [["a", "1", '["cat", "dog"]'], ["b", "0", "[]"]]
+    with pytest.raises(UserError, match=r"data\.separator: found ',', expected null for a \.parquet file"):
+        read_table(tmp_path / "l.parquet", separator=",")
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(path: Path, **options: object) -> None:
+        raise ImportError("no openpyxl", name="openpyxl")
+
+    monkeypatch.setattr(pd, "read_excel", missing)
+    with pytest.raises(UserError, match=r"l\.xlsx: .*openpyxl.*aimonk_bench\[excel\]"):
+        read_table(tmp_path / "l.xlsx")
+
+
+def test_chunks_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "CHUNK", 2)
+    table = read(tmp_path, "".join(f"{n}.png {n % 2}\n" for n in range(5)))
+    assert rows(table) == [[f"{n}.png", str(n % 2)] for n in range(5)]
+    assert frames.SUFFIXES == (".xlsx", ".parquet")

@@ -1,0 +1,67 @@
+"""Bytes to text: byte order marks, declared encodings, and the likely one where a file is no UTF-8."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from label_files import problems, read
+
+from aimonk_bench.config.fields import DataConfig
+from aimonk_bench.data.text import read_text
+from aimonk_bench.errors import UserError
+
+TEXT = "image,größe\ncafé.png,1\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_marked_text_and_utf8_are_read(tmp_path: Path, encoding: str) -> None:
+    loaded = read(tmp_path, TEXT.encode(encoding), "l.csv")
+    assert (loaded.ids, loaded.labels.attributes) == (("café.png",), ("größe",))
+
+
+@pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff"])
+def test_both_byte_orders_are_read(tmp_path: Path, mark: bytes) -> None:
+    content = TEXT.encode("utf-16-le" if mark == b"\xff\xfe" else "utf-16-be")
+    assert read(tmp_path, mark + content, "l.csv").ids == ("café.png",)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "proposed", "place"),
+    [("cp1252", "cp1252", "1:9"), ("utf-16-le", "utf-16-le", "1:17"), ("utf-16-be", "utf-16-be", "1:18")],
+)
+def test_the_likely_encoding_is_named_and_works(tmp_path: Path, encoding: str, proposed: str, place: str) -> None:
+    [message] = problems(tmp_path, TEXT.encode(encoding), "l.csv")
+    assert message.startswith(f"l.csv:{place}: found ")
+    [line] = re.findall(r"`(encoding: .*?)`", message)
+    assert yaml.safe_load(line) == {"encoding": proposed}
+    assert read(tmp_path, TEXT.encode(encoding), "l.csv", encoding=proposed).labels.attributes == ("größe",)
+
+
+def test_any_declared_encoding_is_read(tmp_path: Path) -> None:
+    for encoding in ("gb18030", "shift_jis", "cp1251", "latin-1", "UTF_16"):
+        text = {"cp1251": "image,рост\na.png,1\n", "latin-1": TEXT}.get(encoding, "image,犬\na.png,1\n")
+        assert read(tmp_path, text.encode(encoding), "l.csv", encoding=encoding).ids[0].endswith(".png")
+
+
+def test_a_mark_that_contradicts_the_config_is_an_error(tmp_path: Path) -> None:
+    [message] = problems(tmp_path, TEXT.encode("utf-8-sig"), "l.csv", encoding="cp1252")
+    assert message.startswith("l.csv:1:1: found a byte order mark of utf-8, but data.encoding is cp1252")
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\r\n\x1a\n\x00\x00", b"PK\x03\x04\x14\x00\x06\x00\xe9", b"a\x00b\xff\x01"]
+)
+def test_files_that_are_no_text_are_named_so(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "l.csv"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="no text file"):
+        read_text(file)
+
+
+@pytest.mark.parametrize("name", ["nonsense", "hex", "undefined", ""])
+def test_an_encoding_that_python_lacks_is_a_problem_of_the_config(name: str) -> None:
+    with pytest.raises(ValueError, match="an encoding such as utf-8"):
+        DataConfig(labels=Path("l"), images=Path("i"), encoding=name)

@@ -1,0 +1,176 @@
+"""Values: tokens to labels, numbers by value, and one message per column with the YAML line that fixes it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from label_files import problems, read, states
+
+from aimonk_bench.config.fields import Values
+from aimonk_bench.errors import UserError
+
+
+def proposed(message: str) -> dict[str, Any]:
+    """What the `values:` line of a message says as YAML."""
+    [line] = re.findall(r"`(values: .*?)`", message)
+    values: dict[str, Any] = yaml.safe_load(line)["values"]
+    return values
+
+
+@pytest.mark.parametrize("one", ["1", "1.0", "+1", "1e0", " 1 ", "01"])
+@pytest.mark.parametrize("zero", ["0", "0.0", "-0.0", ".0", "00"])
+def test_numbers_are_compared_by_value(tmp_path: Path, one: str, zero: str) -> None:
+    text = f"image,x\na.png,{one}\nb.png,{zero}\nc.png,\nd.png,NA\n"
+    assert states(read(tmp_path, text, "l.csv").labels) == [[1], [0], [None], [None]]
+    declared = Values(positive=["1.0"], negative=["-1"], missing=["0.00", ""])
+    text = f"image,x\na.png,{one}\nb.png,-1.0\nc.png,{zero}\n"
+    assert states(read(tmp_path, text, "l.csv", values=declared).labels) == [[1], [0], [None]]
+
+
+def test_a_number_has_one_meaning() -> None:
+    with pytest.raises(ValueError, match="no token that 'positive' holds"):
+        Values(positive=["1"], negative=["1.0"])
+
+
+@pytest.mark.parametrize(
+    ("tokens", "positive", "negative", "missing"),
+    [
+        (["yes", "no"], ["yes"], ["no"], []),
+        (["Yes", "NO", "n/a"], ["Yes"], ["NO"], ["n/a"]),
+        (["True", "False", "nan"], ["True"], ["False"], ["nan"]),
+        (["y", "n", "?"], ["y"], ["n"], ["?"]),
+        (["t", "f", "unknown"], ["t"], ["f"], ["unknown"]),
+        (["present", "absent", "null"], ["present"], ["absent"], ["null"]),
+        (["positive", "negative", "None"], ["positive"], ["negative"], ["None"]),
+        (["1", "-1"], [], ["-1"], []),
+        (["+1", "-1.0"], [], ["-1.0"], []),
+        (["1", "0", "-1"], [], [], ["-1"]),
+        (["1.0", "0.0", "-1.0", ""], [], [], ["-1.0"]),
+        (["0.33", "0.67", "0.5", "1"], ["0.67"], ["0.33"], ["0.5"]),
+        (["yes", 'o"k', "no"], ["yes"], ["no"], []),
+        (["yes", "no", "#N/A"], ["yes"], ["no"], ["#N/A"]),
+    ],
+)
+def test_common_spellings_are_proposed_and_never_guessed(
+    tmp_path: Path, tokens: list[str], positive: list[str], negative: list[str], missing: list[str]
+) -> None:
+    text = "image\tx\n" + "".join(f"{n}.png\t{token}\n" for n, token in enumerate(tokens * 2))
+    [message] = problems(tmp_path, text, "l.tsv")
+    proposal = proposed(message)
+    assert proposal == {
+        "positive": ["1", *positive],
+        "negative": ["0", *negative],
+        "missing": ["NA", "", *missing],
+    }
+    for token in (*positive, *negative, *missing):
+        assert f"{token!r} (2 rows)" in message
+    if 'o"k' not in tokens:
+        labels = read(tmp_path, text, "l.tsv", values=Values(**proposal)).labels
+        assert labels.observed.sum() == 2 * sum(token not in ("", *missing) for token in tokens)
+
+
+def test_columns_with_the_same_tokens_are_one_problem(tmp_path: Path) -> None:
+    text = "image,x,y,z\n" + "".join(f"{n}.png,{t},{t},{n % 2}\n" for n, t in enumerate(["yes", "no", "yes"]))
+    [message] = problems(tmp_path, text, "l.csv")
+    assert message.startswith("l.csv:1: 2 attributes (x, y): found 'yes' (4 rows), 'no' (2 rows), ")
+    assert states(read(tmp_path, text, "l.csv", values=Values(**proposed(message))).labels)[1] == [0, 0, 1]
+
+
+def test_columns_with_different_tokens_have_the_same_line_to_paste(tmp_path: Path) -> None:
+    text = "image,x,y\na.png,yes,-1\nb.png,no,0\nc.png,maybe,1\n"
+    first, second = problems(tmp_path, text, "l.csv")
+    assert proposed(first) == proposed(second) == {
+        "positive": ["1", "yes"], "negative": ["0", "no"], "missing": ["NA", "", "-1"]
+    }  # fmt: skip
+    assert "declare 'maybe' in data.values" in first
+    assert second.startswith("l.csv:2: attribute y: found '-1' (1 row)")
+
+
+def test_a_map_per_attribute_is_extended_and_complete(tmp_path: Path) -> None:
+    values = {"x": Values(positive=["ja"], negative=["nein"]), "y": Values()}
+    [message] = problems(tmp_path, "image,x,y\na.png,yes,1\nb.png,ja,0\n", "l.csv", values=values)
+    assert proposed(message) == {
+        "x": {"positive": ["ja", "yes"], "negative": ["nein"], "missing": ["NA", ""]},
+        "y": {"positive": ["1"], "negative": ["0"], "missing": ["NA", ""]},
+    }
+
+
+def test_soft_labels_are_named_as_what_they_are(tmp_path: Path) -> None:
+    text = "image,x\n" + "".join(f"{n}.png,0.{n + 10}\n" for n in range(50))
+    [message] = problems(tmp_path, text, "l.csv")
+    assert message.startswith("l.csv:1: attribute x: found '0.10' (1 row), ")
+    assert "and 38 more" in message
+    assert "soft labels such as 0.10 are not supported" in message
+    assert "values:" not in message
+    assert '`ignore: ["x"]`' in message
+
+
+def test_a_million_wrong_cells_are_one_short_message(tmp_path: Path) -> None:
+    attributes = [f"a{n}" for n in range(14)]
+    line = ",".join(["-1.0"] * 14)
+    text = f"image,{','.join(attributes)}\n" + "".join(f"{n}.png,{line}\n" for n in range(2000)) + f"b.png{',0' * 14}\n"
+    [message] = problems(tmp_path, text, "l.csv")
+    assert "14 attributes" in message
+    assert "'-1.0' (28000 rows)" in message
+    assert len(message) < 500
+
+
+@pytest.mark.parametrize("token", ["NA", "nan", "NaN", "none", "null", "Empty", "", "?"])
+def test_a_missing_token_is_no_group(tmp_path: Path, token: str) -> None:
+    text = f"image,g,x\na.png,{token},1\nb.png,{token},0\nc.png,p1,0\n"
+    values = Values(missing=["NA", "", "?"])
+    assert read(tmp_path, text, "l.csv", group="g", values=values).groups == (None, None, "p1")
+
+
+def test_columns_that_are_rarely_attributes_are_doubted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = "image,is_valid,fold,x\na.png,1,0,1\nb.png,0,1,0\n"
+    assert read(tmp_path, text, "l.csv").labels.attributes == ("is_valid", "fold", "x")
+    [line] = re.findall(r"`(ignore: .*?)`", caplog.text)
+    caplog.clear()
+    loaded = read(tmp_path, text, "l.csv", **yaml.safe_load(line))
+    assert loaded.labels.attributes == ("x",)
+    assert "ignored columns is_valid, fold" in loaded.notes[0]
+    assert read(tmp_path, text, "l.csv", attributes=["fold", "x"]).labels.attributes == ("fold", "x")
+    assert not caplog.records
+
+
+def test_the_column_with_the_images_is_looked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = "row,file,x\nr1,a.png,1\nr2,b.png,0\n"
+    with pytest.raises(UserError, match=r"attribute file: found 'a\.png'"):
+        read(tmp_path, text, "l.csv")
+    read(tmp_path, text, "l.csv", ignore=["file"])
+    [line] = re.findall(r"`(id: .*?)`", caplog.text)
+    assert read(tmp_path, text, "l.csv", attributes=["x"], **yaml.safe_load(line)).ids == ("a.png", "b.png")
+
+
+def test_one_line_says_what_was_understood(tmp_path: Path) -> None:
+    note = read(tmp_path, "image;g;x;y\na.png;p1;1;\n", "l.csv", group="g").notes[0]
+    for part in ("semicolon", "utf-8", "header", "'image'", "attributes x, y", "'g'", "a.png x='1', y=''"):
+        assert part in note
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ignore": ["z"]}, "l.csv:1: no column 'z' (data.ignore)"),
+        ({"ignore": ["image"]}, "l.csv:1: column 'image' is named by data.id and by data.ignore"),
+        ({"ignore": ["x"], "attributes": ["x"]}, "l.csv:1: column 'x' is named by data.ignore and by data.attributes"),
+        ({"ignore": ["x"]}, "l.csv:1: found no attribute"),
+        ({"separator": "|"}, "l.csv:1: found no attribute"),
+        ({"header": False, "attributes": ["a", "b"]}, "l.csv:1: found 1 column of labels"),
+        ({"tags": "x"}, "data.tags: found 'x', expected null, because wide_csv"),
+        ({"other_tags": "ignore"}, "data.other_tags: found 'ignore', expected 'error', because wide_csv"),
+    ],
+)
+def test_options_are_used_or_are_errors(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    options = {"importer": "wide_csv", **options}
+    assert problems(tmp_path, "image,x\na.png,1\n", "l.csv", **options)[0].startswith(message)
+
+
+def test_labels_without_a_header_are_named_by_the_config(tmp_path: Path) -> None:
+    loaded = read(tmp_path, "a.png,1,0\nb.png,0,1\n", "l.csv", attributes=["x", "y"])
+    assert (loaded.labels.attributes, states(loaded.labels)) == (("x", "y"), [[1, 0], [0, 1]])

@@ -1,0 +1,99 @@
+"""The words of the audit, above all where there are few labels or only one class."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from aimonk_bench.data.labels import Labels
+from aimonk_bench.data.splits import Fold
+from aimonk_bench.evaluation import audit, duplicates, probe
+from aimonk_bench.evaluation.association import before_training
+from aimonk_bench.evaluation.audit import Audit, Files
+from aimonk_bench.evaluation.missing_dependence import missing_dependence
+from aimonk_bench.reporting import audit as report
+from aimonk_bench.reporting.findings import findings
+
+
+def audited(columns: dict[str, str]) -> Audit:
+    """A hold-out of half, a quarter and a quarter of images with random features; labels are written 1, 0 and ?."""
+    states = np.array([list(column) for column in columns.values()]).T
+    labels = Labels.of(states == "1", states != "?", tuple(columns))
+    n = len(labels)
+    rng, rows, groups = np.random.default_rng(0), np.arange(n), np.arange(n)
+    features = rng.standard_normal((n, 40)).astype(np.float32)
+    folds = [Fold(rows[: n // 2], rows[n // 2 : 3 * n // 4], rows[3 * n // 4 :])]
+    part = duplicates.tested_part(folds, n)
+    sizes, flags = np.full(n, 40), np.zeros(n, dtype=bool)
+    before = before_training(features, labels, groups, permutations=99, seed=0)
+    scores = probe.probe(features, labels, groups, seed=0)
+    return Audit(
+        name="small",
+        ids=tuple(f"{row}.png" for row in rows),
+        labels=labels,
+        features="resnet18",
+        skipped=[],
+        content=rows,
+        part=part,
+        files=Files({"PNG": n}, sizes, sizes, [], flags, flags),
+        counts=audit.counts(labels, groups, folds),
+        together=audit.together(labels),
+        dependence=missing_dependence(labels, groups, sizes={}, traits={}, features=features, seed=0),
+        disagreement=duplicates.disagreement(rows, labels),
+        near=duplicates.near_duplicates(features, rows, part),
+        before=before,
+        suspects=audit.suspects(probe.calibrated(scores, labels, groups, seed=0), labels, audit.has_signal(before)),
+    )
+
+
+def lines_of(made: Audit) -> list[str]:
+    console = Console(width=200, file=io.StringIO(), no_color=True)
+    report.render(made, console)
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+MIXED = "110010101101"
+ONE_CLASS = {"x": MIXED, "one": "1" * 12, "first": "1" * 12, "zero": "0" * 12, "na": "?" * 12}
+
+
+def test_attributes_of_one_class_are_named_in_one_finding() -> None:
+    (finding,) = [finding for finding in findings(audited(ONE_CLASS)) if finding.kind == "one_class"]
+    assert finding.text == "Attributes whose labels are all positive: one, first; all negative: zero; all missing: na."
+
+
+def test_only_attributes_that_were_tested_have_an_auc() -> None:
+    (finding,) = [finding for finding in findings(audited(ONE_CLASS)) if finding.kind == "no_signal"]
+    assert finding.text.count("AUC of a linear probe: x ") == 1
+    assert not any(f"{name} " in finding.text.partition("probe:")[2] for name in ("one", "first", "zero", "na"))
+    assert not [finding for finding in findings(audited({"na": "?" * 12})) if finding.kind == "no_signal"]
+
+
+def test_few_labels_are_counted_in_the_singular_too() -> None:
+    (finding,) = [finding for finding in findings(audited({"x": "110010" + "100" + "101"})) if finding.kind == "few"]
+    assert "x 1 positive (2 to test on), x 1 negative (1 to test on)" in finding.text
+
+
+@pytest.mark.parametrize(("columns", "title"), [({"x": MIXED}, "2 warnings"), ({"na": "?" * 12}, "1 warning")])
+def test_findings_of_which_there_are_none_are_not_counted(columns: dict[str, str], title: str) -> None:
+    assert title in lines_of(audited(columns))
+
+
+def test_pairs_without_a_correlation_are_counted() -> None:
+    lines = lines_of(audited(ONE_CLASS | {"y": MIXED[::-1]}))
+    assert any(line.startswith("x, y ") for line in lines)
+    assert not any(line.startswith("x, one ") for line in lines)
+    assert "phi: correlation; 14 pairs without one: a label is constant, or no image has both" in lines
+    assert "Pairs of attributes" not in lines_of(audited({"x": MIXED, "one": "1" * 12}))
+
+
+def test_what_was_not_tested_about_missing_labels_takes_one_line() -> None:
+    lines = lines_of(audited({"x": MIXED, "na": "?" * 12}))
+    (line,) = [line for line in lines if "nothing to test" in line]
+    assert line.endswith(
+        "other labels, the NA of other attributes, the size of the image, the file format, the content of the image"
+    )
+    assert not any("Holm-adjusted over its tests" in line for line in lines)
