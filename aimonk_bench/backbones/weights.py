@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -121,6 +122,15 @@ def _find(name: str, kind: str, tried: list[str]) -> Weights | None:
             return Weights(name, name, source, file, sha256, replace(entry, licence=licence))
         except (_Absent, OSError) as error:
             tried.append(f"{name}, {source}: {error}")
+    return None
+
+
+def local(entry: Entry) -> str | None:
+    """Where the ImageNet weights of a backbone are on this machine; None if they are not."""
+    for source, search in _sources("imagenet", entry).items():
+        with contextlib.suppress(_Absent):
+            if source != "hub":
+                return f"{source}, {search()[0]}"
     return None
 
 

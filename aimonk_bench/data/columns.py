@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -77,6 +77,11 @@ class Column:
         """Whether a column with this name is rarely an attribute."""
         return NO_LABELS.fullmatch(self.name) is not None
 
+    @property
+    def repeats(self) -> bool:
+        """Whether most cells stand in several rows, as names of classes do."""
+        return 2 * sum(count for count in self.counts.values() if count > 1) >= sum(self.counts.values())
+
     def varies_within(self, images: Column) -> bool:
         """Whether rows of one image differ in this column."""
         pairs = pd.DataFrame({"image": images.cells.codes, "code": self.cells.codes}).drop_duplicates()
@@ -89,11 +94,16 @@ def columns_of(table: Table) -> list[Column]:
 
 
 def column(name: str, cells: pd.Categorical) -> Column:
-    """A column with the counts of its tokens."""
+    """A column of text, with the counts of its tokens."""
+    counts = counts_of(cells)
+    return Column(name, cells, counts, kind_of(counts))
+
+
+def counts_of(cells: pd.Categorical) -> dict[Any, int]:
+    """Token -> rows, in the order of the file; a cell without a category is not counted."""
     codes = np.asarray(cells.codes)
     numbers = np.bincount(codes[codes >= 0], minlength=len(cells.categories)).tolist()
-    counts = {token: number for token, number in zip(cells.categories, numbers, strict=True) if number}
-    return Column(name, cells, counts, kind_of(counts))
+    return {token: number for token, number in zip(cells.categories, numbers, strict=True) if number}
 
 
 def kind_of(counts: Mapping[str, int]) -> Kind:
@@ -247,10 +257,5 @@ def tag_columns(columns: Sequence[Column], images: Column) -> Iterator[Column]:
     if labels:
         return
     yield from (item for item in texts if _names_labels(item) and item not in usual)
-    yield from (item for item in texts if not _names_labels(item) and (is_tagged(item) or _repeats(item)))
-    yield from (item for item in free if item.kind == "numbers" and _names_labels(item) and _repeats(item))
-
-
-def _repeats(item: Column) -> bool:
-    """Whether most cells of a column stand in several rows, as names of classes do."""
-    return 2 * sum(count for count in item.counts.values() if count > 1) >= sum(item.counts.values())
+    yield from (item for item in texts if not _names_labels(item) and (is_tagged(item) or item.repeats))
+    yield from (item for item in free if item.kind == "numbers" and _names_labels(item) and item.repeats)

@@ -15,7 +15,7 @@ import pandas as pd
 from aimonk_bench import registry
 from aimonk_bench.config.fields import DataConfig, KFold, Values, number_of, value_of
 from aimonk_bench.data import frames, image_files, importers, label_file, merging, splits
-from aimonk_bench.data.columns import UNKNOWN_CODES, column, parts_of, state_of
+from aimonk_bench.data.columns import UNKNOWN_CODES, column, counts_of, parts_of, state_of
 from aimonk_bench.data.draft import Draft, Note, Role
 from aimonk_bench.data.guess_images import fit
 from aimonk_bench.data.guess_table import guess_parts, guess_table
@@ -75,7 +75,7 @@ def guess(labels: Path, images: Path) -> Guess:
     if labels.suffix.lower() not in NO_TEXT:
         _encoding(draft)
     source = Source(labels)
-    importer, reason = importers.guess(source, _config(draft))
+    importer, reason = importers.guess(source, _config(draft), None)
     if importer in DOCUMENTS:
         draft.set("importer", importer, reason)
         _document(draft, source)
@@ -147,7 +147,7 @@ def _sheet(draft: Draft, source: Source) -> Sheet:
     """
     data = _config(draft)
     importer = IMPORTERS[data.importer]
-    options = {key: getattr(data, key) for key in registry.options_model(importer).model_fields}
+    options = {key: draft.data.get(key, getattr(data, key)) for key in registry.options_model(importer).model_fields}
     sheet = importer(source, data.attributes, **options)
     problems = list(sheet.problems)
     if not problems and not len(sheet.names):
@@ -159,8 +159,11 @@ def _sheet(draft: Draft, source: Source) -> Sheet:
 
 def _values(draft: Draft, sheet: Sheet) -> None:
     """What the tokens mean, where `data.values` does not know them by itself."""
-    columns = [column(name, cells) for name, cells in zip(sheet.attributes, sheet.columns, strict=True)]
-    columns = [item for item in columns if not any(isinstance(token, bool) for token in item.counts)]
+    columns = [
+        column(name, cells.remove_categories(False) if False in cells.categories else cells)  # no row of a long table
+        for name, cells in zip(sheet.attributes, sheet.columns, strict=True)
+        if True not in cells.categories
+    ]
     if problems := [
         f"{draft.labels}: attribute {item.name!r}: found {item.kind}, such as {listed([*map(repr, item.tokens[:3])])}, "
         "expected yes, no and missing, such as 1, 0 and NA"
@@ -169,9 +172,6 @@ def _values(draft: Draft, sheet: Sheet) -> None:
     ]:
         raise UserError(problems, limit=SHOWN)
     counts = sum((Counter(item.counts) for item in columns), Counter[str]())
-    if not columns and draft.data.get("value"):  # a long table: False stands for labels without a row
-        cells = [cells.remove_categories([False]) for cells in sheet.columns if False in cells.categories]
-        counts = sum((Counter(column("", item).counts) for item in (cells or sheet.columns)), Counter[str]())
     negative = any(state_of(token, "missing") == "negative" for token in counts)
     minus_one = "missing" if negative else "negative"
     states = {token: state_of(token, minus_one) or "missing" for token in counts}
@@ -275,7 +275,7 @@ def _states(cells: pd.Categorical, values: Values | Mapping[str, Values]) -> dic
     lists = values.model_dump() if isinstance(values, Values) else {}
     meaning = {value_of(token): state for state, tokens in lists.items() for token in tokens}
     states: dict[Token | None, tuple[str, int]] = {}
-    for token, rows in column("", cells).counts.items():
+    for token, rows in counts_of(cells).items():
         plain = ("positive" if token else "negative") if isinstance(token, bool) else meaning[value_of(token)]
         states[token] = plain, rows
     if empty := int((cells.codes < 0).sum()):

@@ -22,7 +22,7 @@ from aimonk_bench.data.columns import (
     state_of,
     tag_columns,
 )
-from aimonk_bench.data.dialects import WHITE_SPACE
+from aimonk_bench.data.dialects import NAMES, WHITE_SPACE
 from aimonk_bench.data.draft import Draft, Note, Role
 from aimonk_bench.data.guess_images import image_column, names_file, no_images, numbered_images
 from aimonk_bench.data.sheets import Source
@@ -136,31 +136,38 @@ def _wide(draft: Draft, table: Table, columns: Sequence[Column], images: Column)
 
 
 def _leave_out(draft: Draft, columns: Sequence[Column]) -> None:
-    """Columns that are no attributes; those that might be some are doubts, one for each reason."""
+    """Columns that are no attributes. Those that might be some are doubts, one for each reason."""
     doubtful: dict[str, list[str]] = {}
     for item in columns:
-        shown = listed([*map(repr, item.tokens[:3])])
-        problem = unusable_attribute(item.name)
-        if item.kind == "labels" and problem:
-            reason, doubt = f"no attribute can be {problem}", "rename it to use it"
-        elif item.kind == "labels":
-            reason, doubt = "its name is unusual for an attribute", "to use it, add it to data.attributes"
-        elif item.kind == "soft labels":
-            reason = f"soft labels, such as {shown}"
-            doubt = "soft labels are not supported: make 1, 0 and NA of them in the file"
-        elif item.kind == "text" and len(item.tokens) == 2:
-            reason = f"text: {shown}"
-            doubt = "to use it, add it to data.attributes and declare its tokens in data.values"
-        elif item.kind == "numbers" and len(item.tokens) <= 3:
-            reason = f"numbers: {shown}"
-            doubt = "if some of its numbers are labels, declare them in data.values, and add it to data.attributes"
-        else:
-            reason, doubt = {"empty": "it is empty"}.get(item.kind, f"{item.kind}, such as {shown}"), ""
+        reason, doubt = _left_out(item)
         draft.roles.append(Role(item.name, "left out", reason))
+        if draft.data["importer"] in ("label_list", "long_csv"):
+            is_labels = item.kind == "labels" and not item.is_odd
+            doubt = "to read the columns of labels instead of the tags, write importer: wide_csv" if is_labels else ""
         if doubt:
             doubtful.setdefault(doubt, []).append(f"{item.name!r} ({reason})")
     for doubt, names in doubtful.items():
         draft.doubt("data.attributes", f"left out {listed(names)}; {doubt}")
+
+
+def _left_out(item: Column) -> tuple[str, str]:
+    """Why a column is no attribute, and what to do if it is one; empty where that is out of the question."""
+    shown = listed([*map(repr, item.tokens[:3])])
+    add = "add it to data.attributes"
+    if item.kind == "empty":
+        return "it is empty", ""
+    if item.kind == "labels":
+        problem = unusable_attribute(item.name)
+        if problem is not None:
+            return f"no attribute can be {problem}", "rename it in the file to use it"
+        return f"labels: {shown}, but its name is unusual for an attribute", f"to use it, {add}"
+    if item.kind == "soft labels":
+        return f"soft labels: {shown}", "soft labels are not supported: make 1, 0 and NA of them in the file"
+    if not item.is_odd and item.repeats and item.kind == "text" and len(item.tokens) == 2:
+        return f"text: {shown}", f"to use it, declare its tokens in data.values, and {add}"
+    if not item.is_odd and item.repeats and item.kind == "numbers" and len(item.tokens) <= 3:
+        return f"numbers: {shown}", f"if some of its numbers are labels, declare all of them in data.values, and {add}"
+    return f"{item.kind}, such as {shown}", ""
 
 
 def _no_labels(draft: Draft, table: Table, columns: Sequence[Column]) -> str:
@@ -215,7 +222,7 @@ def _separated(draft: Draft, tags: Column, missing: frozenset[str]) -> tuple[str
         counts = dict(zip(read.names, read.present.sum(axis=0).tolist(), strict=True))
         if read.separator == LIST or (read.separator is None and separator is None):
             return None, counts
-        shown = repr("white space" if read.separator == " " else read.separator)
+        shown = NAMES.get(str(read.separator), repr(read.separator))
         text = f"{shown} separates tags, such as {listed([*map(repr, read.names[:3])])}"
         if separator == "|" and not any("|" in token for token in tags.tokens):
             text = f'each cell is one tag, such as {tags.tokens[0]!r}; write " " if blanks separate tags'

@@ -1,0 +1,353 @@
+"""What `init` guesses about small label files: every shape that a user may come with, and the labels that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from label_files import states
+
+from aimonk_bench.config.fields import DataConfig
+from aimonk_bench.data import label_file
+from aimonk_bench.data.guess import Guess, guess
+from aimonk_bench.errors import UserError
+
+A_TO_F = [f"{letter}.png" for letter in "abcdef"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A label file, and what is right about it.
+
+    Attributes:
+        data: keys of `data` that are guessed, all of them but ``importer``.
+        expected: attribute -> [N] state, in the order of the file.
+        split: key -> value; empty for the default.
+        doubts: keys about which something is doubtful, beside those that say that six images are few.
+    """
+
+    content: str | bytes
+    importer: str
+    data: dict[str, Any]
+    expected: dict[str, list[int | None]]
+    name: str = "labels.csv"
+    files: list[str] = field(default_factory=lambda: A_TO_F)
+    split: dict[str, Any] = field(default_factory=dict)
+    doubts: set[str] = field(default_factory=set)
+
+
+def write_images(folder: Path, names: Iterable[str]) -> Path:
+    for number, name in enumerate(names):
+        path = folder / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), np.full((4, 4, 3), number, np.uint8))
+    return folder / "images"
+
+
+def guessed(folder: Path, content: str | bytes, name: str = "labels.csv", files: Iterable[str] = A_TO_F) -> Guess:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return guess(path, write_images(folder, files))
+
+
+def rows(header: str, *tails: str, names: Iterable[str] = A_TO_F, separator: str = ",") -> str:
+    """A header, and a row for each image."""
+    lines = [header] if header else []
+    return "\n".join([*lines, *(f"{name}{separator}{tail}" for name, tail in zip(names, tails, strict=False))]) + "\n"
+
+
+X, Y = [1, 0, 1, 0, 1, 0], [0, 0, 1, 1, 0, None]
+XY = {"x": X, "y": Y}
+PAIRS = ["1,0", "0,0", "1,1", "0,1", "1,0", "0,NA"]
+
+CASES = {
+    "a header, 1, 0 and NA": Case(rows("image,x,y", *PAIRS), "wide_csv", {}, XY),
+    "semicolons": Case(rows("image;x;y", *(p.replace(",", ";") for p in PAIRS), separator=";"), "wide_csv", {}, XY),
+    "bars": Case(
+        rows("image|x|y", *(p.replace(",", "|") for p in PAIRS), separator="|"), "wide_csv", {"separator": "|"}, XY
+    ),
+    "no header": Case(
+        rows("", *PAIRS), "wide_csv", {"header": False}, {"attr1": X, "attr2": Y}, doubts={"data.header"}
+    ),
+    "white space, no header": Case(
+        rows("", *(p.replace(",", " ") for p in PAIRS), separator=" "),
+        "labels_txt",
+        {},
+        {"attr1": X, "attr2": Y},
+        name="labels.txt",
+    ),
+    "words": Case(
+        rows("image,x,y", "yes,no", "no,no", "yes,yes", "no,yes", "yes,no", "no,unknown"),
+        "wide_csv",
+        {"values": {"positive": ["yes"], "negative": ["no"], "missing": ["unknown", "NA", ""]}},
+        XY,
+    ),
+    "true and false": Case(
+        rows("image,x,y", "True,False", "False,False", "True,True", "False,True", "True,False", "False,"),
+        "wide_csv",
+        {"values": {"positive": ["True"], "negative": ["False"], "missing": ["", "NA"]}},
+        XY,
+    ),
+    "numbers with a point, written by pandas": Case(
+        rows("image,x,y", "1.0,0", "0.0,0", "1.0,1", "0.0,1", "1.0,0", "0.0,"), "wide_csv", {}, XY
+    ),
+    "1 and -1 are positive and negative": Case(
+        rows("image,x,y", "1,-1", "-1,-1", "1,1", "-1,1", "1,-1", "-1,NA"),
+        "wide_csv",
+        {"values": {"positive": ["1"], "negative": ["-1"], "missing": ["NA", ""]}},
+        XY,
+        doubts={"data.values"},
+    ),
+    "-1 beside 0 is uncertain": Case(
+        rows("image,x,y", "1,0", "0,0", "1,1", "0,1", "1,0", "0,-1"),
+        "wide_csv",
+        {"values": {"positive": ["1"], "negative": ["0"], "missing": ["-1", "NA", ""]}},
+        XY,
+        doubts={"data.values"},
+    ),
+    "a code for not known": Case(
+        rows("image,x,y", "1,0", "0,0", "1,1", "0,1", "1,0", "0,9"),
+        "wide_csv",
+        {"values": {"positive": ["1"], "negative": ["0"], "missing": ["9", "NA", ""]}},
+        XY,
+        doubts={"data.values"},
+    ),
+    "a word beside yes and no": Case(
+        rows("image,x,y", "yes,no", "no,no", "yes,yes", "no,yes", "yes,no", "no,maybe"),
+        "wide_csv",
+        {"values": {"positive": ["yes"], "negative": ["no"], "missing": ["maybe", "NA", ""]}},
+        XY,
+        doubts={"data.values"},
+    ),
+    "crosses": Case(
+        rows("image,x,y", "x,", ",", "x,x", ",x", "x,", ",?"),
+        "wide_csv",
+        {"values": {"positive": ["x"], "negative": [""], "missing": ["?", "NA"]}},
+        XY,
+        doubts={"data.values"},
+    ),
+    "columns that are no labels": Case(
+        rows("image,age,width,sex,x,y", *(f"{60 + n},{n},{'MF'[n % 2]},{p}" for n, p in enumerate(PAIRS))),
+        "wide_csv",
+        {"attributes": ["x", "y"]},
+        XY,
+    ),
+    "a column whose name is odd, a soft one and one with two words": Case(
+        rows(
+            "image,is_valid_image,index,p,tone,x,y",
+            *(f"{n % 2},{n % 2},0.{n + 1},{('warm', 'cold')[n % 2]},{p}" for n, p in enumerate(PAIRS)),
+        ),
+        "wide_csv",
+        {"attributes": ["is_valid_image", "x", "y"]},
+        {"is_valid_image": [0, 1, 0, 1, 0, 1], **XY},
+        doubts={"data.attributes"},
+    ),
+    "without a header, with a column of numbers": Case(
+        rows("", *(f"{p},{n + 20}" for n, p in enumerate(PAIRS))),
+        "wide_csv",
+        {"header": False, "ignore": ["attr3"]},
+        {"attr1": X, "attr2": Y},
+        doubts={"data.header"},
+    ),
+    "the id is no first column": Case(
+        "".join(f"{row}\n" for row in ["x,y,file", *(f"{p},{n}" for p, n in zip(PAIRS, A_TO_F, strict=True))]),
+        "wide_csv",
+        {"id": "file"},
+        XY,
+    ),
+    "ids without suffix": Case(
+        rows("id,x,y", *PAIRS, names="abcdef"), "wide_csv", {"suffix": ".png"}, XY
+    ),
+    "ids that are numbers": Case(
+        rows("id,x,y", *PAIRS, names="012345"),
+        "wide_csv",
+        {"suffix": ".jpg"},
+        XY,
+        files=[f"{number}.jpg" for number in range(6)],
+    ),
+    "images in a folder below": Case(
+        rows("image,x,y", *PAIRS), "wide_csv", {}, XY, files=[f"deep/{name}" for name in A_TO_F]
+    ),
+    "patients": Case(
+        rows("image,patient_id,x,y", *(f"{n // 2 + 10},{p}" for n, p in enumerate(PAIRS))),
+        "wide_csv",
+        {"group": "patient_id"},
+        XY,
+        doubts={"data.group"},
+    ),
+    "an official split": Case(
+        rows("image,x,y,split", *(f"{p},{s}" for p, s in zip(PAIRS, ["train"] * 3 + ["val", "test", "test"], strict=True))),
+        "wide_csv",
+        {},
+        XY,
+        split={"scheme": "column", "column": "split", "train": ["train"], "val": ["val"], "test": ["test"]},
+        doubts={"split"},
+    ),
+    "an official split in numbers": Case(
+        rows("image,x,y,partition", *(f"{p},{s}" for p, s in zip(PAIRS, "000122", strict=True))),
+        "wide_csv",
+        {},
+        XY,
+        split={"scheme": "column", "column": "partition", "train": ["0"], "val": ["1"], "test": ["2"]},
+        doubts={"split"},
+    ),
+    "images that are not there": Case(
+        rows("image,x,y", *PAIRS),
+        "wide_csv",
+        {"on_bad_image": "skip"},
+        XY,
+        files=A_TO_F[:5],
+        doubts={"data.on_bad_image"},
+    ),
+    "raters that disagree": Case(
+        rows("image,rater,x,y", *(f"{r},{p}" for r in "pq" for p in PAIRS), names=A_TO_F * 2) + "a.png,r,0,1\na.png,s,1,1\n",
+        "wide_csv",
+        {"attributes": ["x", "y"], "duplicates": "agree_or_missing"},
+        {"x": [None, *X[1:]], "y": [None, *Y[1:]]},
+        doubts={"data.duplicates"},
+    ),
+    "one attribute in each row": Case(
+        rows("image,x,y", *PAIRS) .replace("c.png,1,1", "c.png,1,0\nc.png,0,1"),
+        "wide_csv",
+        {"duplicates": "any_positive"},
+        XY,
+        doubts={"data.duplicates"},
+    ),
+    "cp1252": Case(
+        rows("image,Größe,y", *PAIRS).encode("cp1252"),
+        "wide_csv",
+        {"encoding": "cp1252"},
+        {"Größe": X, "y": Y},
+        doubts={"data.encoding"},
+    ),
+    "utf-16": Case(rows("image,x,y", *PAIRS).encode("utf-16"), "wide_csv", {}, XY),
+    "tags": Case(
+        rows("image,tags", "x", "z", "x|y", "y|z", "x", "z"),
+        "label_list",
+        {"tags": "tags", "tag_separator": "|", "absent": "negative"},
+        {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
+        doubts={"data.absent", "data.tag_separator"},
+    ),
+    "tags with blanks, and a word for none": Case(
+        rows("image,finding", "Big Mass", "No Finding", "Big Mass", "No Finding", "Big Mass", "Effusion"),
+        "label_list",
+        {
+            "tags": "finding",
+            "tag_separator": "|",
+            "absent": "negative",
+            "attributes": ["Big Mass", "Effusion"],
+            "other_tags": "ignore",
+        },
+        {"Big Mass": X, "Effusion": [0, 0, 0, 0, 0, 1]},
+        doubts={"data.absent", "data.tag_separator", "data.attributes"},
+    ),
+    "tags between blanks": Case(
+        rows("image,tags", "x", "z", "x y", "y z", "x", "z"),
+        "label_list",
+        {"tags": "tags", "tag_separator": " ", "absent": "negative"},
+        {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
+        doubts={"data.absent", "data.tag_separator"},
+    ),
+    "lists, and images of which nothing is known": Case(
+        rows("image,tags", "['x']", "[]", "\"['x', 'y']\"", "['y']", "['x']", "unknown"),
+        "label_list",
+        {"tags": "tags", "absent": "negative", "values": {"missing": ["NA", "", "unknown"]}},
+        {"x": [1, 0, 1, 0, 1, None], "y": [0, 0, 1, 1, 0, None]},
+        doubts={"data.absent", "data.values"},
+    ),
+    "classes": Case(
+        rows("image,label", "cat", "dog", "cat", "dog", "cat", "dog"),
+        "label_list",
+        {"tags": "label", "absent": "negative"},
+        {"cat": X, "dog": [0, 1, 0, 1, 0, 1]},
+        doubts={"data.absent"},
+    ),
+    "a row for each label": Case(
+        "file,class\n" + "".join(f"{name},{tag}\n" for name, tags in zip(A_TO_F, ["xy", "z", "xz", "y", "x", "z"], strict=True) for tag in tags),
+        "long_csv",
+        {"tags": "class", "absent": "negative"},
+        {"x": X, "y": [1, 0, 0, 1, 0, 0], "z": [0, 1, 1, 0, 0, 1]},
+        doubts={"data.absent"},
+    ),
+    "a row for each label, with its value": Case(
+        "file,attribute,present\n" + "".join(f"{name},{a},{v}\n" for name, x, y in zip(A_TO_F, X, Y, strict=True) for a, v in (("cat", x), ("dog", y)) if v is not None),
+        "long_csv",
+        {"tags": "attribute", "value": "present", "absent": "missing"},
+        {"cat": X, "dog": Y},
+        doubts={"data.absent", "data.value"},
+    ),
+    "flat JSON lines": Case(
+        "".join(f'{{"file_name": "{n}", "x": {x}, "y": {"null" if y is None else y}}}\n' for n, x, y in zip(A_TO_F, X, Y, strict=True)),
+        "wide_csv",
+        {},
+        XY,
+        name="metadata.jsonl",
+    ),
+    "nested JSON lines": Case(
+        "".join(
+            f'{{"image": "{n}", "labels": {{"x": "{"yes" if x else "no"}", "y": {"null" if y is None else str(bool(y)).lower()}}}}}\n'
+            for n, x, y in zip(A_TO_F, X, Y, strict=True)
+        ),
+        "jsonl",
+        {"values": {"positive": ["yes", "1"], "negative": ["no", "0"], "missing": ["NA", ""]}},
+        XY,
+        name="labels.jsonl",
+    ),
+    "patients in the names": Case(
+        rows("Path,x,y", *PAIRS, names=[f"patient{n // 2}/view{n}.jpg" for n in range(6)]),
+        "wide_csv",
+        {"group": {"regex": r"(patient\d+)/"}},
+        XY,
+        files=[f"patient{n // 2}/view{n}.jpg" for n in range(6)],
+        doubts={"data.group"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_guess(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    result = guessed(tmp_path, case.content, case.name, case.files)
+    assert result.data == {"importer": case.importer, **case.data}
+    few = {"scheme": "holdout", "val": 0.25, "test": 0.25} if "group" in case.data else {}
+    assert result.split == (case.split or few)
+    assert {note.key for note in result.notes if note.doubt} == case.doubts | ({"split"} if few else set())
+    data = DataConfig(labels=tmp_path / case.name, images=tmp_path / "images", **result.data)
+    listed = label_file.load(data, [result.split["column"]] if case.split else [])
+    read = dict(zip(listed.labels.attributes, zip(*states(listed.labels), strict=True), strict=True))
+    assert {attribute: list(column) for attribute, column in read.items()} == case.expected
+    counts = {attribute: sum(count for _, count in tokens.values()) for attribute, tokens in result.states.items()}
+    assert set(counts) == set(case.expected)
+    assert result.listed == len(listed.ids)
+    assert result.present == len(case.files)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "words"),
+    [
+        ("image,x\nq.png,1\nr.png,0\n", "labels.csv", ["labels.csv:1:", "'image' ('q.png', 'r.png')", "a.png", "--images"]),
+        (rows("image,p", "0.1", "0.9", "0.3"), "labels.csv", ["labels.csv:1:", "'p'", "0.1", "soft labels are not supported"]),
+        (rows("image,age", "31", "45", "52"), "labels.csv", ["labels.csv:1:", "'age'", "numbers", "1, 0 and NA"]),
+        ("", "labels.csv", ["labels.csv:1:", "empty"]),
+        ("image,x\n", "labels.csv", ["labels.csv:1:", "no row"]),
+        ('[{"image": "a.png", "labels": {"x": 1}}]', "labels.json", ["labels.json:1:", "JSON array", "one object per line"]),
+        (rows("image,x,y", "1,0", "1", "0,1"), "labels.csv", ["labels.csv:3:", "2 columns", "expected 3"]),
+        ('{"image": "a.png", "labels": {"x": 0.3}}\n', "labels.jsonl", ["'x'", "soft labels", "0.3", "1, 0 and NA"]),
+        (b"\x00\x01\x02\x03\xff\xfe\x99", "labels.csv", ["labels.csv:1", "no text"]),
+    ],
+)  # fmt: skip
+def test_nothing_usable(content: str | bytes, name: str, words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        guessed(tmp_path, content, name)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        guess(tmp_path / "no.csv", tmp_path / "nowhere")
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["--labels", "--images"]
