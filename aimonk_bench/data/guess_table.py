@@ -35,6 +35,8 @@ from aimonk_bench.errors import UserError
 
 MISSING = ("NA", "")  # the default of `data.values.missing`
 MOST_ATTRIBUTES = 100  # of a file with many tags, the most frequent
+MOST_LEVELS = 5  # of certainty
+CERTAINTY = re.compile(r".*(certain|sure|confidence|visib).*", re.IGNORECASE)
 NOTHING = ("no finding", "no findings", "nothing", "no label", "no tag", "no tags", "no disease")
 RARE_SEPARATORS = ("|", "^", "~", "§", "¦")
 OPAQUE = re.compile(r"\d+|/[mgt]/\w+|n\d{8}|Q\d+")  # ids of labels whose names stand in another file
@@ -265,14 +267,8 @@ def _long(draft: Draft, columns: Sequence[Column], images: Column, tags: Column,
     unread = [item.name for item in columns if item.kind == "labels" and item not in (images, tags, value)]
     if unread:
         draft.set("ignore", unread)
-    few = [item for item in columns if item.kind == "numbers" and item not in (images, tags) and len(item.tokens) <= 6]
-    for item in few if value is not None else ():
-        text = (
-            f"if {item.name!r} says how sure a label is, write `certainty: {{column: {json.dumps(item.name)}, missing: "
-        )
-        draft.doubt(
-            "data.value", text + f"[{json.dumps(min(item.tokens, key=float))}]}}`, with the numbers that are unsure"
-        )
+    if value is not None:
+        _certainty(draft, [item for item in columns if item not in (images, tags, value)])
     missing = _missing_tokens(draft, tags.counts)
     counts = {tag: count for tag, count in tags.counts.items() if tag not in missing}
     if all(map(OPAQUE.fullmatch, counts)):
@@ -293,3 +289,19 @@ def _long(draft: Draft, columns: Sequence[Column], images: Column, tags: Column,
         text = "a label without a row is negative; write missing if the rows may be incomplete"
         draft.set("absent", "negative", text, doubt=True)
     _choose(draft, counts)
+
+
+def _certainty(draft: Draft, columns: Sequence[Column]) -> None:
+    """A column of whole numbers from 1 on may say how sure a label is; without a header it probably does (CUB)."""
+    for item in columns:
+        if item.kind != "numbers" or not all(1 <= float(token) <= MOST_LEVELS for token in item.tokens):
+            continue
+        if not all(float(token).is_integer() for token in item.tokens):
+            continue
+        key = {"column": item.name, "missing": [min(item.tokens, key=float)]}
+        if "header" in draft.data or CERTAINTY.fullmatch(item.name):
+            text = f"{item.name!r} is taken for how sure a label is: at its lowest number the label is missing"
+            draft.set("certainty", key, text, doubt=True)
+            return
+        text = f"if {item.name!r} says how sure a label is, write `certainty: {json.dumps(key)}`"
+        draft.doubt("data.value", text)
