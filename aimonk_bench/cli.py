@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from aimonk_bench import __version__
-from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.errors import RunFailed, UserError, sentence, write_traceback
 from aimonk_bench.suite.clock import Clock
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def suite(
 ) -> None:
     """Run every combination of a suite and print the table; finished runs are not run again."""
     collection = _execute(context.obj, "suite", config, overrides, out, top)
-    if collection.failed:
+    if collection.failed or collection.damaged:
         raise typer.Exit(SOME_FAILED if collection.finished else FAILED)
 
 
@@ -133,6 +133,7 @@ def table(
     top: Top = 20,
 ) -> None:
     """Print the summary of finished work again, from the saved predictions."""
+    from aimonk_bench.console import write_data
     from aimonk_bench.records import suite as suites
     from aimonk_bench.reporting import summary
 
@@ -142,7 +143,7 @@ def table(
             _print_table(collection, top)
         return
     rows = summary.frame([summary.summarize(collection) for collection in collections])
-    sys.stdout.write(summary.to_csv(rows) if form == "csv" else summary.to_json(rows))
+    write_data(summary.to_csv(rows) if form == "csv" else summary.to_json(rows))
 
 
 @app.command()
@@ -169,7 +170,7 @@ def init(
 
 @app.command()
 def validate(config: ConfigFile, overrides: Overrides = None) -> None:
-    """Check the config, the labels and that every listed image exists; print what would run."""
+    """Check the config, the labels, that every listed image exists and that the networks work; print what would run."""
     from aimonk_bench.suite import plan
     from aimonk_bench.tables import TABLES
 
@@ -188,7 +189,7 @@ def audit(
     """Find problems in the labels and images of an experiment or suite, before anything is trained."""
     from rich.console import Console
 
-    from aimonk_bench.console import Progress
+    from aimonk_bench.console import Progress, write_data
     from aimonk_bench.records.files import dumps
     from aimonk_bench.reporting import audit as report
     from aimonk_bench.suite import inspection
@@ -199,7 +200,7 @@ def audit(
     if form == "rich":
         report.render(findings, Console())
     else:
-        sys.stdout.write(dumps(report.content(findings)))
+        write_data(dumps(report.content(findings)))
 
 
 @app.command("list")
@@ -225,10 +226,11 @@ def list_(
 def schema() -> None:
     """Print the JSON Schema of the YAML files."""
     from aimonk_bench.config.jsonschema import json_schema
+    from aimonk_bench.console import write_data
     from aimonk_bench.records.files import dumps
     from aimonk_bench.tables import TABLES
 
-    sys.stdout.write(dumps(json_schema(TABLES)))
+    write_data(dumps(json_schema(TABLES)))
 
 
 @app.command()
@@ -301,14 +303,25 @@ def _print_table(collection: Collection, top: int = 20) -> None:
 
 
 def main(argv: Sequence[str], began: float | None = None) -> int:
-    """Run one command and return its exit code.
+    """Run one command and return its exit code; no exception leaves it, and no traceback is printed.
 
     Args:
         argv: the words after the program's name.
         began: when the process did, by `time.perf_counter`; default now.
     """
+    from aimonk_bench.console import standard_streams
+
+    with standard_streams():
+        return _main(argv, began)
+
+
+def _main(argv: Sequence[str], began: float | None) -> int:
+    """Run one command; what it raises becomes a message and an exit code."""
     try:
-        app(args=list(argv), prog_name="aimonk-bench", obj=Clock(began))
+        try:
+            app(args=list(argv), prog_name="aimonk-bench", obj=Clock(began))
+        finally:
+            sys.stdout.flush()
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else DONE
         if code == INTERRUPTED:
@@ -322,5 +335,8 @@ def main(argv: Sequence[str], began: float | None = None) -> int:
         return FAILED
     except ImportError as error:
         print(f"{error}\n`aimonk-bench doctor` says what is wrong with this machine", file=sys.stderr)
+        return FAILED
+    except Exception as error:
+        print(f"failed: {sentence(error)}\n{write_traceback(error)}", file=sys.stderr)
         return FAILED
     return DONE

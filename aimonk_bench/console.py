@@ -1,11 +1,15 @@
-"""What goes to stderr: the messages of every room, by logging, and the progress of long work."""
+"""The standard streams: data on stdout; messages of every room, by logging, and the progress of long work on stderr."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+import os
 import sys
 import time
-from typing import Self
+from collections.abc import Iterator
+from typing import Any, Self, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -17,15 +21,80 @@ logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
 PACE_SECONDS = 1800.0  # over which a rate is measured: an epoch of fine-tuning can take minutes
-UNITS = {"encode": "images", "train": "epochs"}
+UNITS = {"encode": "images", "hash": "images", "train": "epochs"}
+
+
+class _Stream:
+    """A standard stream that may end before the command does: what comes after that is dropped.
+
+    Args:
+        stream: whose reader may leave, as `| head` does.
+        optional: it may end for another reason too, such as a full disk; otherwise that is raised, once.
+    """
+
+    def __init__(self, stream: TextIO, *, optional: bool) -> None:
+        self._stream, self._optional = stream, optional
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text; its length."""
+        with self._may_end():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand over what is buffered."""
+        with self._may_end():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _may_end(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())  # what is buffered would raise again when the process ends
+            os.close(nowhere)
+            if not (self._optional or isinstance(error, BrokenPipeError)):
+                raise
+
+
+@contextlib.contextmanager
+def standard_streams() -> Iterator[None]:
+    """Let no reader that has left end a command, nor a sign that cannot be encoded, nor a message that has no room.
+
+    Such a sign is written as an escape: ``\\xf6`` on an ASCII terminal. A stream that is closed takes nothing.
+    ``sys.stderr`` leaves descriptor 2 to the libraries, whose messages are caught while images are decoded.
+    """
+    streams = sys.stdout, sys.stderr
+    with contextlib.ExitStack() as stack:
+        for name, stream in zip(("stdout", "stderr"), streams, strict=True):
+            opened = stack.enter_context(open(os.devnull, "w")) if stream is None else stream
+            if name == "stderr" and (apart := stderr_apart()) is not None:
+                opened = stack.enter_context(apart)
+            if isinstance(opened, io.TextIOWrapper):
+                stack.callback(opened.reconfigure, encoding=opened.encoding, errors=opened.errors)
+                opened.reconfigure(errors="backslashreplace")
+            setattr(sys, name, cast(TextIO, _Stream(opened, optional=name == "stderr")))
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            sys.stdout, sys.stderr = streams
+
+
+def write_data(text: str) -> None:
+    """Write data for another program to stdout: UTF-8, whatever the terminal's encoding."""
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):  # a stream in memory has no encoding
+        reconfigure(encoding="utf-8", errors="backslashreplace")
+    sys.stdout.write(text)
 
 
 def set_up_logging(*, quiet: bool) -> None:
-    """Send the package's messages to stderr: warnings always, information unless ``quiet``.
-
-    ``sys.stderr`` leaves descriptor 2 to libraries, whose messages are caught while images are decoded.
-    """
-    sys.stderr = stderr_apart() or sys.stderr
+    """Send the package's messages to stderr: warnings always, information unless ``quiet``."""
     package = logging.getLogger("aimonk_bench")
     package.handlers[:] = [_Stderr()]
     package.setLevel(logging.WARNING if quiet else logging.INFO)

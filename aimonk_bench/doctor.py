@@ -12,6 +12,7 @@ from typing import Literal
 
 from aimonk_bench.errors import UserError
 from aimonk_bench.records.environment import PACKAGES, cores, version
+from aimonk_bench.records.files import bytes_text
 
 MORE_PACKAGES = ("pandas", "matplotlib", "rich", "pydantic", "typer")  # that no ``environment.json`` names
 OLDEST_OPENCV = (4, 12)  # older releases return the pixels of another image for truncated JPEGs
@@ -26,7 +27,7 @@ class Finding:
 
 
 def examine(backbone: str = "resnet18") -> Iterator[Finding]:
-    """Examine Python, packages, OpenCV, devices, the feature store and the weights of a backbone.
+    """Examine Python, packages, OpenCV, devices, the feature store, and the weights of all backbones and of one.
 
     What cannot be examined is a problem, and the rest is examined all the same.
 
@@ -38,6 +39,7 @@ def examine(backbone: str = "resnet18") -> Iterator[Finding]:
         "OpenCV": _opencv,
         "the devices": _devices,
         "the feature store": _store,
+        "the backbones": _backbones,
         f"the weights of {backbone}": partial(_weights, backbone),
     }
     for subject, findings in subjects.items():
@@ -99,7 +101,28 @@ def _store() -> Iterator[Finding]:
         return
     used = sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
     free = shutil.disk_usage(parent).free
-    yield Finding("ok", f"feature store {root}: {used / 2**20:.0f} MiB used, {free / 2**30:.0f} GiB free")
+    yield Finding("ok", f"feature store {root}: {bytes_text(used)} used, {bytes_text(free)} free")
+
+
+def _backbones() -> Iterator[Finding]:
+    """Every backbone whose weights are on this machine, and how many more the hub has."""
+    from aimonk_bench.backbones import weights
+    from aimonk_bench.backbones.catalog import CATALOG
+
+    absent = []
+    for name, entry in CATALOG.items():
+        if place := weights.local(entry):
+            yield Finding("ok", f"backbone {name}: {place}")
+        else:
+            absent.append(name)
+    for name, file in weights.cached_elsewhere(entry.timm for entry in CATALOG.values()):
+        yield Finding("ok", f"backbone {name}: cache, {file}")
+    if absent:
+        reason = weights.unreachable(CATALOG[absent[0]])
+        for name in [] if reason else absent:
+            yield Finding("ok", f"backbone {name}: hub, {CATALOG[name].hub}, not downloaded yet")
+        if reason:
+            yield Finding("note", f"backbones whose weights cannot be had here ({reason}): {', '.join(absent)}")
 
 
 def _weights(backbone: str) -> Iterator[Finding]:
@@ -107,13 +130,13 @@ def _weights(backbone: str) -> Iterator[Finding]:
     from aimonk_bench.config.fields import BackboneConfig
 
     try:
-        resolved = weights.resolve(BackboneConfig(name=backbone))
+        resolved = weights.resolve(BackboneConfig(name=backbone), download=False)
     except weights.WeightsUnavailable as error:
         reasons = "".join(f"\n  {line}" for line in error.problems)
         text = f"the weights of {backbone} cannot be had here, so name another backbone or a fallback:{reasons}"
         yield Finding("note", text)
         return
-    yield Finding("ok", f"weights of {resolved.name}: {resolved.source}, {resolved.file}")
+    yield Finding("ok", f"weights of {resolved.name}: {resolved.place}")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -1,8 +1,25 @@
-"""The exceptions that carry a message for the user; everything else is a bug and keeps its traceback."""
+"""The exceptions that carry a message for the user, and every other exception in one sentence."""
 
 from __future__ import annotations
 
+import errno
+import tempfile
+import traceback
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+FIXES = {  # errno -> what the user can do
+    errno.ENOSPC: "free space on that disk, or name another one with --out and AIMONK_BENCH_CACHE",
+    errno.EDQUOT: "free space in that quota, or name another disk with --out and AIMONK_BENCH_CACHE",
+    errno.EFBIG: "name another disk with --out and AIMONK_BENCH_CACHE",
+    errno.EROFS: "name a folder that can be written with --out and AIMONK_BENCH_CACHE",
+    errno.EACCES: "allow access to that file, or name another folder with --out and AIMONK_BENCH_CACHE",
+    errno.EPERM: "allow access to that file, or name another folder with --out and AIMONK_BENCH_CACHE",
+    errno.ENAMETOOLONG: "a shorter name, or another folder with --out",
+    errno.ENOLCK: "name a folder on a disk with file locks, such as a local one, with AIMONK_BENCH_CACHE",
+    errno.EMFILE: "allow more open files: ulimit -n 4096",
+}
+OUT_OF_MEMORY = "a smaller train.batch_size, transform.size or backbone, or run.executor: serial"
 
 
 class UserError(Exception):
@@ -42,3 +59,47 @@ def check_all(checks: Iterable[Callable[[], object]]) -> None:
 
 class RunFailed(Exception):
     """One run could not be finished, for the reason given: `run` exits 1, a suite records it and goes on."""
+
+
+def fix(error: BaseException) -> str | None:
+    """What the user can do about an exception that is no `UserError`; None where nothing is known."""
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:  # of torch, too
+        return OUT_OF_MEMORY
+    if isinstance(error, OSError):
+        return FIXES.get(error.errno or 0)
+    if isinstance(error, NotImplementedError) and "lock" in text:  # of filelock
+        return FIXES[errno.ENOLCK]
+    return None
+
+
+def sentence(error: BaseException) -> str:
+    """An exception in one line: what went wrong, what was being done (its notes), and the fix where one is known."""
+    if isinstance(error, UserError):
+        return "; ".join(error.problems)
+    if isinstance(error, RunFailed):
+        return str(error)
+    text = " ".join(str(error).split())
+    parts = [f"{type(error).__name__}: {text}" if text else type(error).__name__, *getattr(error, "__notes__", ())]
+    advice = fix(error)
+    return ", ".join(parts) + (f" (fix: {advice})" if advice else "")
+
+
+def write_traceback(error: BaseException, file: Path | None = None) -> str:
+    """Write the traceback of an exception.
+
+    Args:
+        file: where; default a new file in the folder of temporary files.
+
+    Returns:
+        Where it stands, or why it could not be written, for a message.
+    """
+    text = "".join(traceback.format_exception(error))
+    try:
+        if file is None:
+            with tempfile.NamedTemporaryFile("w", prefix="aimonk-bench-", suffix=".log", delete=False) as log:
+                file = Path(log.name)
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as unwritable:
+        return f"its traceback could not be written: {unwritable}"
+    return f"traceback: {file}"

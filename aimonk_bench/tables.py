@@ -35,6 +35,16 @@ def _stages(backbone: str) -> tuple[str, ...]:
     return network.stages(entry.timm)
 
 
+def _multiple(backbone: str) -> int:
+    """What `transform.size` must be a multiple of; a network outside the catalog is built to find it."""
+    entry = catalog.entry(backbone)
+    if entry.multiple is not None:
+        return entry.multiple
+    from aimonk_bench.backbones import network  # imports torch and timm
+
+    return network.multiple(entry.timm)
+
+
 TABLES = Tables(
     backbones=CATALOG,
     losses=LOSSES | SET_LOSSES,
@@ -46,7 +56,8 @@ TABLES = Tables(
     importers=IMPORTERS,
     known_backbone=catalog.exists,
     stages=_stages,
-    multiple=lambda name: catalog.entry(name).multiple,
+    multiple=_multiple,
+    native_size=lambda name: catalog.entry(name).size,
     check_transforms=transforms.check,
 )
 

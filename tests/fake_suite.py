@@ -13,9 +13,10 @@ from aimonk_bench import registry
 from aimonk_bench.evaluation import scores, thresholds
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import files, run, suite
-from aimonk_bench.records.run import Status
+from aimonk_bench.records.run import Complexity, Status
 
 CONFIG = "name: fake\nthreshold: {name: per_attribute_f1}\n"
+SIMPLE = Complexity(trained=0, trainings=1, features=1280, departures=0)
 WEIGHTS = {
     "name": "tf_efficientnet_lite0",
     "requested": "resnet18",
@@ -59,6 +60,7 @@ def write_run(
     run_columns: Mapping[str, str] | None = None,
     weights: Mapping[str, object] = WEIGHTS,
     n_listed: int = 60,
+    revision: int | None = run.REVISION,
 ) -> None:
     """A finished run with every file that the table reads."""
     run.begin(folder, CONFIG)
@@ -72,16 +74,26 @@ def write_run(
     files.write_json(folder / run.THRESHOLDS, tuned.to_json())
     files.write_json(folder / run.METRICS, scores.score(made, tuned, policy).to_json())
     files.write_csv(folder / run.RELIABILITY, scores.reliability(made, "none"))
+    epochs = {name: [1, 2] for name in ("iteration_number", "epoch")}
+    files.write_csv(folder / run.HISTORY, {"seed": [0, 0], "fold": [0, 0], **epochs, "training_loss": [0.7, 0.6]})
     seconds = {"encode": 0.5, "train": 1.25, "score": 0.1}
-    run.end(
-        folder, Status(folder.name, "done", seconds, None, tuple(name.split(" + ")), run_columns or columns(), (1, 0))
+    made_by = Status(
+        id=folder.name,
+        state="done",
+        seconds=seconds,
+        reason=None,
+        name=tuple(name.split(" + ")),
+        columns=run_columns or columns(),
+        complexity=SIMPLE,
+        revision=revision,
     )
+    run.end(folder, made_by)
 
 
 def write_failed(folder: Path, name: str, reason: str) -> None:
     """A run that failed before it was trained."""
     run.begin(folder, CONFIG)
-    run.end(folder, Status(folder.name, "failed", {"encode": 0.5}, reason, (name,), columns("hill"), (1, 1)))
+    run.end(folder, Status(folder.name, "failed", {"encode": 0.5}, reason, (name,), columns("hill")))
 
 
 def write_suite(folder: Path, names: Sequence[str], baseline: int = 0, *, name: str = "comparison") -> list[Path]:

@@ -49,6 +49,7 @@ TABLES = Tables(
     known_backbone=lambda name: name == "some_timm_model",
     stages=lambda name: catalog.CATALOG[name].stages if name in catalog.CATALOG else (),
     multiple=lambda name: 14 if name == "some_timm_model" else 1,
+    native_size=lambda name: {"some_timm_model": 518, "resnet50": None}.get(name, 224),
     check_transforms=check_transforms,
 )
 

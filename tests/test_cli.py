@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,10 +97,11 @@ for argv in (["list"], ["schema"], ["validate", suite], ["run", config, "--out",
 """
 
 
-def test_listing_planning_decoding_and_what_is_done_need_no_torch(
-    workplace: Path, finished: Path, tmp_path: Path
+def test_listing_planning_decoding_and_what_is_done_need_no_torch_once_the_network_was_tried(
+    workplace: Path, finished: Path, feature_store: Path, tmp_path: Path
 ) -> None:
     config, suite = workplace / "small.yaml", tmp_path / "suite.yaml"
+    shutil.copytree(feature_store / "networks", tmp_path / "networks")
     suite.write_text(f"extends: {config}\nsuite: {{baseline: {{loss: hill}}, axes: {{loss: [hill, zlpr]}}}}\n")
     done = subprocess.run(
         [sys.executable, "-c", TORCHLESS, config, suite, finished, tmp_path / "new"],
@@ -122,7 +124,7 @@ def test_validate_says_what_would_run(workplace: Path, capsys: pytest.CaptureFix
     assert "2 runs, 8 heads" in printed
     assert run("validate", workplace / "valid.yaml", "--set", "tune={train.lr: [0.1, 0.01, 1]}") == 0
     assert "2 runs, 24 heads" in capsys.readouterr().out
-    (workplace / "empty").mkdir()
+    (workplace / "empty").mkdir(exist_ok=True)
     assert run("validate", workplace / "small.yaml", "--set", f"data.images={workplace / 'empty'}") == 2
     assert "labels.txt:1: none of the 80 images can be read" in capsys.readouterr().err
     assert run("validate", workplace / "small.yaml", "--set", f"data.images={workplace}") == 0
@@ -278,6 +280,7 @@ def test_doctor_reports_a_package_that_cannot_be_imported_and_goes_on(
     subjects = {"cv2": ["cv2 cannot", "the feature store cannot"], "torch": ["the devices cannot"]}
     assert all(any(text.startswith(start) for text in problems) for start in subjects[broken])
     assert findings[-1].text.startswith(("weights of resnet18", "the weights of resnet18 cannot be had"))
+    assert any(finding.text.startswith("backbone tf_efficientnet_lite0: package, ") for finding in findings)
 
 
 def test_doctor_finds_nothing_wrong_here(capsys: pytest.CaptureFixture[str]) -> None:
@@ -297,6 +300,36 @@ def test_doctor_says_why_the_weights_of_a_backbone_cannot_be_had(
 def test_doctor_suggests_the_nearest_backbone(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor", "resnet81") == 2
     assert capsys.readouterr().err.endswith("(did you mean resnet18?)\n")
+
+
+def test_doctor_lists_every_backbone_that_can_be_used_and_where_its_weights_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cached = {"resnet26.bt_in1k": "resnet26.bt_in1k", "vit_tiny_patch16_224.augreg_in21k_ft_in1k": "vit_tiny"}
+    for name in cached:
+        folder = tmp_path / f"models--timm--{name}"
+        (folder / "refs").mkdir(parents=True)
+        (folder / "refs" / "main").write_text("0" * 40)
+        (folder / "snapshots" / ("0" * 40)).mkdir(parents=True)
+        (folder / "snapshots" / ("0" * 40) / "model.safetensors").touch()
+    monkeypatch.setattr(weights, "_ask", lambda url, seconds: "no answer within 5 s")
+    assert run("doctor") == 0
+    lines = capsys.readouterr().out.splitlines()
+    usable = {line.split()[2].rstrip(":"): line for line in lines if line.startswith("ok       backbone ")}
+    assert usable.keys() == {*cached.values(), "tf_efficientnet_lite0"}
+    assert all(str(tmp_path) in usable[name] for name in cached.values())
+    [others] = [line for line in lines if "backbones whose weights cannot be had here" in line]
+    assert "no answer within 5 s" in others
+    assert set(others.rpartition("): ")[2].split(", ")) == CATALOG.keys() - usable.keys()
+    monkeypatch.setattr(weights, "_ask", lambda url, seconds: 200)
+    assert run("doctor") == 0
+    printed = capsys.readouterr().out
+    assert "backbone resnet18: hub, timm/resnet18.tv_in1k, not downloaded yet" in printed
+    assert "weights of resnet18: hub, https://huggingface.co/timm/resnet18.tv_in1k, not downloaded yet" in printed
+    assert all(f"backbone {name}: " in printed for name in CATALOG)
 
 
 def test_doctor_counts_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ class EncoderSpec:
 
     Attributes:
         weights: of the backbone.
-        size: edge of the images in pixels; the config rules check that the backbone accepts it.
+        size: edge of the images in pixels; `trial` checks that the backbone accepts it.
         engine: as the config states it.
         device: where torch would run, such as "cpu" or "cuda".
         dtype: of the stored features.

@@ -37,6 +37,7 @@ from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.data.transforms import Views, render
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.records.environment import cores
+from aimonk_bench.records.files import bytes_text
 
 logger = logging.getLogger(__name__)
 
@@ -80,12 +81,15 @@ class FeatureStore:
         root: default ``$AIMONK_BENCH_CACHE``, else ``~/.cache/aimonk_bench``.
 
     Raises:
-        UserError: AIMONK_BENCH_BUDGET_GB is not a number of gigabytes.
+        UserError: AIMONK_BENCH_BUDGET_GB is not a number of gigabytes, or the user has no home folder.
     """
 
     def __init__(self, root: Path | None = None) -> None:
         folder = root or os.environ.get("AIMONK_BENCH_CACHE") or "~/.cache/aimonk_bench"
-        self.root = Path(folder).expanduser()
+        try:
+            self.root = Path(folder).expanduser()
+        except RuntimeError as error:  # this user has no home
+            raise UserError(f"{folder}: {error}; AIMONK_BENCH_CACHE names a folder for the feature store") from error
         _budget()  # an invalid value is refused before anything is encoded
 
     def features(
@@ -249,7 +253,7 @@ def _encoded(
         return batch
 
     waiting: collections.deque[Future[_Batch]] = collections.deque()
-    with encoders.one_torch_thread(), ThreadPoolExecutor(cores()) as pool:
+    with encoders.one_torch_thread(), _pool() as pool:
         waiting.append(pool.submit(encoded, batch))
         for part in parts:
             waiting.append(pool.submit(lambda part: encoded(decoded(part)), part))
@@ -257,6 +261,16 @@ def _encoded(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+@contextlib.contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as cores. At an error or Ctrl-C, batches that no thread has begun are dropped."""
+    pool = ThreadPoolExecutor(cores())
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _decoded(todo: Todo, transform: TransformConfig, spec: EncoderSpec, messages: LibraryMessages) -> _Batch:
@@ -333,14 +347,14 @@ def _check_room(todo: Todo, spec: EncoderSpec, folder: Path) -> None:
     budget, free = _budget(), max(0, shutil.disk_usage(folder).free - SPARE_BYTES)
     if size <= min(budget, free):
         return
-    limit = f"AIMONK_BENCH_BUDGET_GB allows {budget / 1e9:.4g} GB"
+    limit = f"AIMONK_BENCH_BUDGET_GB allows {bytes_text(budget)}"
     fixes = ["a later stage"] * (spec.freeze not in ("all", "none"))
     fixes += ["backbone.dtype float16"] * (spec.stored_dtype == "float32")
     fixes += ["a smaller transform.size"] * (spec.freeze != "all")
     fixes += ["a larger AIMONK_BENCH_BUDGET_GB"]
     if free <= budget:
-        limit, fixes[-1] = f"{free / 1e9:.4g} GB are free", "another disk for AIMONK_BENCH_CACHE"
+        limit, fixes[-1] = f"{bytes_text(free)} are free", "another disk for AIMONK_BENCH_CACHE"
     raise RunFailed(
         f"the feature store: {rows} rows of {record.features} ({spec.boundary}, {spec.stored_dtype}) take "
-        f"{size / 1e9:.4g} GB, {limit}: use {' or '.join(fixes)}"
+        f"{bytes_text(size)}, {limit}: use {' or '.join(fixes)}"
     )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +18,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from aimonk_bench.backbones import checkpoint
+from aimonk_bench.backbones.catalog import Entry
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.errors import UserError
 from aimonk_bench.records.files import atomic
@@ -44,11 +48,16 @@ class FrozenLayers(nn.Module):
 
     The permuted view of such images already is in the channels_last format. Output of more than one dimension per image
     is flattened: feature maps as [h, w, C], tokens as [tokens, C].
+
+    Args:
+        normalise: with the mean and std of the weights.
+        network: up to global pooling, or up to the cut.
+        notes: what was undone in the weight file, and what was left out.
     """
 
-    def __init__(self, normalise: Normalise, network: nn.Module) -> None:
+    def __init__(self, normalise: Normalise, network: nn.Module, notes: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self.normalise, self.network = normalise, network
+        self.normalise, self.network, self.notes = normalise, network, notes
         self.eval().requires_grad_(False)
 
     def unflattened(self, images: Tensor) -> Tensor:
@@ -122,14 +131,75 @@ def build_trainable(weights: Weights, size: int, freeze: str) -> TrainableLayers
 
 def _whole(weights: Weights, size: int) -> FrozenLayers:
     entry = weights.entry
-    options: dict[str, Any] = {"img_size": size} if entry.fixed else {}
+    notes: tuple[str, ...] = ()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if weights.file is None:
-            network = timm.create_model(entry.timm, pretrained=False, num_classes=0, **options)
+            network = timm.create_model(entry.timm, pretrained=False, num_classes=0, **_options(entry, size))
         else:
-            network = _pretrained(weights, weights.file, options)
-    return FrozenLayers(Normalise(entry.mean, entry.std), network)
+            network, notes = _pretrained(weights, weights.file, _options(entry, size))
+    return FrozenLayers(Normalise(entry.mean, entry.std), network, notes)
+
+
+def _options(entry: Entry, size: int) -> dict[str, Any]:
+    """What ``create_model`` must be given beside the name."""
+    return {"img_size": size} if entry.fixed else {}
+
+
+def width(weights: Weights, size: int) -> int:
+    """F, the number of pooled features of an image, by one forward pass at this size.
+
+    The network is built without its tensors (on torch's meta device), which takes no memory and little time. Where
+    that fails, which says nothing about the network, it is built with tensors.
+
+    Raises:
+        UserError: it cannot take images of this size.
+    """
+    entry = weights.entry
+    try:
+        with torch.device("meta"), torch.inference_mode():
+            network = timm.create_model(entry.timm, pretrained=False, num_classes=0, **_options(entry, size)).eval()
+            output = network(torch.zeros(1, 3, size, size))
+    except Exception:
+        try:
+            with torch.inference_mode():
+                output = _whole(replace(weights, file=None), size).unflattened(torch.zeros(1, size, size, 3))
+        except Exception as error:  # a network raises nearly anything for a size that it was not made for
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            sizes = f"native ({entry.size})" if entry.size else "another size"
+            raise UserError(
+                f"transform.size: {weights.name} cannot take images of {size} x {size} pixels ({reason}); "
+                f"fix: transform: {{size: {sizes}}}"
+            ) from error
+    if not isinstance(output, Tensor):
+        raise UserError(f"backbone.name: {weights.name} gives a {type(output).__name__}, expected one feature vector")
+    return output.flatten(1).shape[1]
+
+
+@functools.cache
+def multiple(name: str) -> int:
+    """What the size of images must be a multiple of, so that a network of timm reads every pixel.
+
+    A convolution that reads the image in patches that do not overlap ignores what is left beyond the last whole patch.
+    """
+    with torch.device("meta"):
+        network = timm.create_model(name, pretrained=False, num_classes=0)
+    strides = [
+        stride
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d) and layer.in_channels == 3 and layer.padding in (0, (0, 0), "valid")
+        for kernel, stride in zip(layer.kernel_size, layer.stride, strict=True)
+        if kernel > 1 and kernel % stride == 0
+    ]
+    return math.lcm(*strides)
+
+
+@functools.cache
+def _shapes(name: str) -> dict[str, tuple[int, ...]]:
+    """The shapes of a network's tensors, without its classifier, at its own image size."""
+    with torch.device("meta"):
+        network = timm.create_model(name, pretrained=False, num_classes=0)
+    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
 
 
 def cut(whole: FrozenLayers, weights: Weights, size: int, stage: str) -> tuple[FrozenLayers, TrainableLayers]:
@@ -211,28 +281,32 @@ def _without(network: nn.Module, stage: str, *, above: bool) -> nn.Module:
     return network
 
 
-def _pretrained(weights: Weights, file: Path, options: dict[str, Any]) -> nn.Module:
-    """The network with the tensors of ``file``, loaded by timm, which converts older layouts of each family.
+def _pretrained(weights: Weights, file: Path, options: dict[str, Any]) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network with the tensors of ``file``, loaded by timm, which converts older layouts of each family, and notes.
 
     timm's loader is strict only for the number of classes in the file, so the classifier is built, loaded and removed.
     """
-    name = weights.entry.timm
+    name, differences = weights.entry.timm, ""
     try:
-        state = timm.models.load_state_dict(str(file), weights_only=True)
+        content = checkpoint.read(file)
         if weights.source == "package":
-            state = _renamed(name, state)
-        if not state:
-            raise ValueError("the file holds no tensors")  # timm would ask the hub instead
-        classes = _count_classes(name, state)
-        overlay = {"state_dict": state, "num_classes": classes, "label_offset": 0}
+            content = _renamed(name, content)
+        unwrapped = checkpoint.unwrap(content, _shapes(name))
+        differences = checkpoint.differences(unwrapped.tensors, _shapes(name))
+        classes = 0 if unwrapped.complete else _count_classes(name, unwrapped.tensors)
+        overlay = {"state_dict": unwrapped.tensors, "num_classes": classes, "label_offset": 0}
         network: Any = timm.create_model(
             name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay, **options
         )
         network.reset_classifier(0)
     except Exception as error:  # unpicklers and timm's converters raise nearly anything for damaged or foreign files
-        reason = " ".join(str(error).split())[:500]
-        raise UserError(f"{file}: these are not weights of {name} ({type(error).__name__}: {reason})") from error
-    return cast(nn.Module, network)
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "  # a ValueError explains itself
+        reason = differences or kind + " ".join(str(error).split())[:500]
+        raise UserError(f"{file}: these are not weights of {name}: {reason}") from error
+    if weights.source != "path":
+        return cast(nn.Module, network), ()
+    converted = (f"timm converted the tensors, which differ from the network's: {differences}",)
+    return cast(nn.Module, network), (*unwrapped.notes, *(converted if differences else ()))
 
 
 def _count_classes(name: str, state: dict[str, Tensor]) -> int:
@@ -244,7 +318,7 @@ def _count_classes(name: str, state: dict[str, Tensor]) -> int:
     return next((len(weight) for weight in tensors if weight is not None), 0)
 
 
-def _renamed(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _renamed(name: str, state: Any) -> dict[str, Tensor]:
     """The tensors of a weight package under timm's names.
 
     The package belongs to another implementation of the same network. Both list their layers in the order of
@@ -258,7 +332,7 @@ def _renamed(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
         for tensors in (network.state_dict(), state)
     )
     if ours.keys() == theirs.keys():
-        return state
+        return theirs
     pairs = list(zip(ours, theirs, strict=False))
     agree = sum(a.rpartition(".")[2] == b.rpartition(".")[2] and ours[a].shape == theirs[b].shape for a, b in pairs)
     if not (len(ours) == len(theirs) == agree):

@@ -10,7 +10,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from aimonk_bench.backbones import catalog
 from aimonk_bench.backbones.catalog import Entry
-from aimonk_bench.config.fields import WEIGHT_SUFFIXES, BackboneConfig
+from aimonk_bench.config.fields import BackboneConfig
 from aimonk_bench.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 # closed port, more than 90 s for a server that does not answer.
 REACH_SECONDS = 5.0
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order of preference
-PACKAGED = (*WEIGHT_SUFFIXES, ".bin")  # suffixes of weight files in packages
+PACKAGED = (".safetensors", ".pth", ".pt", ".bin")  # suffixes of weight files in packages
 
 Source = Literal["cache", "package", "hub", "path", "none", "unavailable"]
 Search = Callable[[], tuple[Path, str | None]]  # -> file and licence; raises _Absent or OSError
@@ -41,9 +41,10 @@ class Weights:
         name: the backbone that they belong to.
         requested: the backbone of the config; another one if the declared fallback is used.
         source: where the file is from; ``none`` means timm's own initialisation under seed 0.
-        file: None for source ``none``.
-        sha256: of the file (hex), else ``none, seed 0`` or ``unavailable``.
+        file: None for source ``none``, and for ``hub`` where it is not downloaded yet.
+        sha256: of the file (hex), else ``none, seed 0``, ``not downloaded`` or ``unavailable``.
         entry: facts about the backbone ``name``, with the licence of these weights, None where none is stated.
+        tried: where the weights of ``requested`` were looked for in vain, if the fallback is used.
     """
 
     name: str
@@ -52,6 +53,14 @@ class Weights:
     file: Path | None
     sha256: str
     entry: Entry
+    tried: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where the weights are, for a reader."""
+        if self.source == "none":
+            return "none, untrained"
+        return f"{self.source}, {self.file or f'{_address(self.entry)}, not downloaded yet'}"
 
 
 class WeightsUnavailable(UserError):
@@ -70,23 +79,28 @@ class _Absent(Exception):
     """A source does not have the weights; the message is the reason."""
 
 
-def resolve(backbone: BackboneConfig) -> Weights:
+def resolve(backbone: BackboneConfig, *, download: bool = True) -> Weights:
     """Find the weights of ``backbone``, or of the fallback that it declares.
 
     ``imagenet`` looks in the local caches of the hub and of torch, then in an installed weight package, then downloads
     from the hub.
+
+    Args:
+        backbone: its name, its weights and its fallback.
+        download: False asks the hub only whether it has the file.
 
     Raises:
         WeightsUnavailable: neither is available.
         UserError: the backbone does not exist.
     """
     tried: list[str] = []
-    weights = _find(backbone.name, backbone.weights, tried)
+    weights = _find(backbone.name, backbone.weights, tried, download)
     if weights is None and backbone.fallback is not None:
         reason = tried[0] if len(tried) == 1 else f"`aimonk-bench doctor {backbone.name}` says why"
-        weights = _find(backbone.fallback, "imagenet", tried)
+        attempts = tuple(tried)
+        weights = _find(backbone.fallback, "imagenet", tried, download)
         if weights is not None:
-            weights = replace(weights, requested=backbone.name)
+            weights = replace(weights, requested=backbone.name, tried=attempts)
             logger.warning("using the declared fallback %s instead of %s (%s)", weights.name, backbone.name, reason)
     if weights is None:
         raise _unavailable(backbone, tried)
@@ -101,21 +115,24 @@ def _unavailable(backbone: BackboneConfig, tried: list[str]) -> WeightsUnavailab
     fallback = "another backbone.fallback" if backbone.fallback else "`--set backbone.fallback=tf_efficientnet_lite0`"
     download = f"`hf download {entry.hub}` where the hub can be reached, " if entry.hub else ""
     choices = (
-        f"choices: {download}{fallback}, or for backbone.weights a file ({', '.join(WEIGHT_SUFFIXES)}), "
-        "package:NAME, or none (untrained)"
+        f"choices: {download}{fallback}, or for backbone.weights a file, package:NAME, or none (untrained); "
+        "`aimonk-bench doctor` lists the backbones that can be used here"
     )
     head = f"backbone.weights: {backbone.weights} cannot be had for {backbone.name}"
     placeholder = Weights(backbone.name, backbone.name, "unavailable", None, "unavailable", entry)
     return WeightsUnavailable([head, *(f"tried {line}" for line in tried), choices], placeholder)
 
 
-def _find(name: str, kind: str, tried: list[str]) -> Weights | None:
+def _find(name: str, kind: str, tried: list[str], download: bool) -> Weights | None:
     """The weights ``kind`` of backbone ``name``; None where no source has them, after adding reasons to ``tried``."""
     entry = catalog.entry(name)
     if kind == "none":
         return Weights(name, name, "none", None, "none, seed 0", replace(entry, licence=None))
     for source, search in _sources(kind, entry).items():
         try:
+            if source == "hub" and not download:
+                _check_on_hub(entry)
+                return Weights(name, name, source, None, "not downloaded", entry)
             file, licence = search()
             with file.open("rb") as content:
                 sha256 = hashlib.file_digest(content, "sha256").hexdigest()
@@ -131,6 +148,28 @@ def local(entry: Entry) -> str | None:
         with contextlib.suppress(_Absent):
             if source != "hub":
                 return f"{source}, {search()[0]}"
+    return None
+
+
+def cached_elsewhere(catalogued: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """timm's name and the file of each network in the hub's cache that is not in the catalog."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    names = {
+        folder.name.removeprefix("models--timm--") for folder in Path(constants.HF_HUB_CACHE).glob("models--timm--*")
+    }
+    for name in sorted(names - set(catalogued)):
+        files = (try_to_load_from_cache(f"timm/{name}", file) for file in HUB_FILES)
+        if path := next((path for path in files if isinstance(path, str)), None):
+            yield name, Path(path)
+
+
+def unreachable(entry: Entry) -> str | None:
+    """Why the server with the weights of a backbone cannot be reached; None if it can."""
+    try:
+        _check_reachable(entry)
+    except _Absent as error:
+        return str(error)
     return None
 
 
@@ -192,8 +231,15 @@ def _packaged(package: str | None, entry: Entry) -> tuple[Path, str | None]:
     return Path(str(files[0].locate())), str(licence) if licence else None
 
 
-def _downloaded(entry: Entry) -> Path:
-    """The file, downloaded into a cache. The server must answer within REACH_SECONDS; the download may take longer."""
+def _address(entry: Entry) -> str | None:
+    """Where the weights can be downloaded; None where timm knows of no place."""
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/{entry.hub}" if entry.hub else entry.url
+
+
+def _check_reachable(entry: Entry) -> None:
+    """The server with the weights must answer within REACH_SECONDS."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -201,9 +247,27 @@ def _downloaded(entry: Entry) -> Path:
     url = constants.ENDPOINT if entry.hub else entry.url
     if not url:
         raise _Absent("timm knows of no weights to download")
-    if reason := _unreachable(url, REACH_SECONDS):
-        raise _Absent(f"{url}: {reason}")
-    return _from_hub(entry.hub) if entry.hub else _from_url(url)
+    answer = _ask(url, REACH_SECONDS)
+    if isinstance(answer, str) or answer >= 500:
+        raise _Absent(f"{url}: {answer if isinstance(answer, str) else f'it answers {answer}'}")
+
+
+def _downloaded(entry: Entry) -> Path:
+    """The file, downloaded into a cache; the download may take its time."""
+    _check_reachable(entry)
+    return _from_hub(entry.hub) if entry.hub else _from_url(str(entry.url))
+
+
+def _check_on_hub(entry: Entry) -> None:
+    """The server must have the file."""
+    from huggingface_hub import hf_hub_url
+
+    _check_reachable(entry)
+    urls = [hf_hub_url(entry.hub, name) for name in HUB_FILES] if entry.hub else [str(entry.url)]
+    answers = [_ask(url, REACH_SECONDS) for url in urls]
+    if not any(isinstance(answer, int) and answer < 400 for answer in answers):
+        listed = " and ".join(f"{answer} to {url}" for url, answer in zip(urls, answers, strict=True))
+        raise _Absent(f"it answers {listed}")
 
 
 def _from_hub(repository: str) -> Path:
@@ -235,20 +299,22 @@ def _from_url(url: str) -> Path:
 
 
 @functools.cache  # many backbones of a suite wait for an unreachable server once
-def _unreachable(url: str, seconds: float) -> str | None:
-    """Why the server does not answer a request, or None if it does.
+def _ask(url: str, seconds: float) -> int | str:
+    """The status that a server answers to a HEAD request, or why it does not answer.
 
     The request runs in a thread, because its timeout does not cover the name server: with one that does not answer,
     a request with a timeout of 2 s took 10 s (glibc's default for one name server).
     """
-    from huggingface_hub import get_session
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.utils import build_hf_headers
 
-    answer: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    answer: queue.SimpleQueue[int | str] = queue.SimpleQueue()
+    of_hub = url.startswith(constants.ENDPOINT)  # nobody else is shown the user's token
 
     def ask() -> None:
         try:
-            status = get_session().head(url, timeout=seconds).status_code
-            answer.put(f"it answers {status}" if status >= 500 else None)
+            headers = build_hf_headers() if of_hub else None
+            answer.put(get_session().head(url, timeout=seconds, headers=headers).status_code)
         except Exception as error:  # the HTTP library of huggingface_hub differs by version, and so do its errors
             answer.put(f"{type(error).__name__}: {error}")
 

@@ -25,12 +25,13 @@ from pydantic import (
     field_validator,
 )
 
-from aimonk_bench.config.section import Fraction, Section, Seed, distinct
+from aimonk_bench.config.section import Fraction, Section, Seed, distinct, matching
 from aimonk_bench.config.split_fields import SPLIT_TAGS, KFold, SplitConfig
 from aimonk_bench.registry import Problem, Spec, Table
 
-WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 MAX_SEEDS = 1000
+MAX_NAME = 240  # bytes of `name`; file systems allow names of 255
+MAX_SIZE = 4096
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Tables:
         known_backbone: whether a backbone outside ``backbones`` exists all the same.
         stages: the stages at which an existing backbone can be cut.
         multiple: ``transform.size`` must be a multiple of it for an existing backbone.
+        native_size: the edge of the images that an existing backbone was trained on; None if they were not square.
         check_transforms: the problems of ``train``, ``views`` and ``size``, with paths relative to ``transform``.
     """
 
@@ -55,6 +57,7 @@ class Tables:
     known_backbone: Callable[[str], bool]
     stages: Callable[[str], Sequence[str]]
     multiple: Callable[[str], int]
+    native_size: Callable[[str], int | None]
     check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact", "fresh"] | int, int], list[Problem]]
 
 
@@ -73,6 +76,12 @@ def _views(value: Any) -> Any:
     if value in ("exact", "fresh") or (type(value) is int and value >= 1):
         return value
     raise ValueError("exact, fresh, or a number of views of at least 1")
+
+
+def _size(value: Any) -> Any:
+    if type(value) is int:
+        return value
+    raise ValueError(f"native, or a whole number of pixels from 1 to {MAX_SIZE}")
 
 
 def unusable_attribute(name: str) -> str | None:
@@ -111,20 +120,18 @@ def _encoding(name: str) -> str:
     return name
 
 
-def _matching(pattern: str, expected: str) -> AfterValidator:
-    """Text that the whole pattern matches."""
-
-    def check(value: str) -> str:
-        if re.fullmatch(pattern, value) is None:
-            raise ValueError(expected)
-        return value
-
-    return AfterValidator(check)
+def _short(name: str) -> str:
+    if len(name.encode()) > MAX_NAME:
+        raise ValueError(f"a name of at most {MAX_NAME} bytes, because it names a folder")
+    return name
 
 
 def is_weight_file(weights: str) -> bool:
-    """Whether ``backbone.weights`` is a path, rather than a keyword or an installed package."""
-    return weights.endswith(WEIGHT_SUFFIXES) and not weights.startswith("package:")
+    """Whether ``backbone.weights`` is a path, rather than a keyword or an installed package.
+
+    What a file holds decides how it is read, so any suffix will do; text without ``.`` or ``/`` is a keyword.
+    """
+    return re.search(r"[./\\]", weights) is not None and not weights.startswith("package:")
 
 
 def bare_name(value: Any) -> Any:
@@ -141,15 +148,16 @@ def _values_form(value: Any) -> str:
 Natural = Annotated[int, Field(ge=1)]
 PathField = Annotated[Path, Field(strict=False)]
 DistinctTexts = Annotated[list[str], AfterValidator(distinct)]
+Pixels = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 Mechanism = Literal["random", "per_class", "positives", "score"]
-Weights = _matching(
-    r"imagenet|none|package:.+|.*\.(safetensors|pth|pt)",
-    f"imagenet, none, package:NAME or a path ending in {', '.join(WEIGHT_SUFFIXES)}",
+Weights = matching(
+    r"imagenet|none|package:.+|.*[./\\].*",
+    "imagenet, none, package:NAME, or a file (./NAME where its name has no dot)",
 )
-Stage = _matching(r"[A-Za-z_]\w*(\.\w+)*", "all, none or a stage of the backbone, such as layer4 or blocks.3")
-Device = _matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:N or mps")
-FolderName = _matching(r"(?!\.{1,2}$)(?=.*\S)[^/\\\x00-\x1f]+", "a name that can be a folder's")
-Separator = _matching(r"[^\w\"\r\n]", 'one character, such as ",", ";" or "\\t"; " " is any white space')
+Stage = matching(r"[A-Za-z_]\w*(\.\w+)*", "all, none or a stage of the backbone, such as layer4 or blocks.3")
+Device = matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:N or mps")
+FolderName = matching(r"(?!\.{1,2}$)(?=.*\S)[^/\\\x00-\x1f]+", "a name that can be a folder's")
+Separator = matching(r"[^\w\"\r\n]", 'one character, such as ",", ";" or "\\t"; " " is any white space')
 Entry = Annotated[InstanceOf[Spec], PlainSerializer(Spec.plain), WithJsonSchema({})]  # `jsonschema` fills it in
 
 
@@ -217,7 +225,7 @@ class DataConfig(Section):
     encoding: Annotated[str, AfterValidator(_encoding)] | None = None
     id: str | None = None
     suffix: (
-        Annotated[str, _matching(r"[^/\\]*\.[^/\\.\s]+", "the suffix of the image files with its dot, such as .jpg")]
+        Annotated[str, matching(r"[^/\\]*\.[^/\\.\s]+", "the suffix of the image files with its dot, such as .jpg")]
         | None
     ) = None
     white: Annotated[int, Field(ge=1, le=65535)] | None = None
@@ -258,9 +266,13 @@ class BackboneConfig(Section):
 
 
 class TransformConfig(Section):
-    """The size of images, and the augmentations of training images."""
+    """The size of images, and the augmentations of training images.
 
-    size: Annotated[int, Field(ge=1, le=4096)] = 224
+    A file may say ``size: native``, the size of the images that the backbone was trained on; `reader` puts in the
+    number.
+    """
+
+    size: Annotated[Pixels, BeforeValidator(_size, json_schema_input_type=Literal["native"] | Pixels)] = 224
     train: list[Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)]] = [
         {"HorizontalFlip": {"p": 0.5}}
     ]
@@ -334,7 +346,7 @@ class RunConfig(Section):
 class Config(Section):
     """One experiment, complete: every path absolute, every option of every entry filled in."""
 
-    name: Annotated[str, FolderName]
+    name: Annotated[str, FolderName, AfterValidator(_short)]
     data: DataConfig
     hide: HideConfig | None = None
     split: SplitConfig = KFold()

@@ -16,12 +16,13 @@ from pydantic import BaseModel, ValidationError
 from aimonk_bench import registry
 from aimonk_bench.config import reader
 from aimonk_bench.config.faults import Fault, fault
-from aimonk_bench.config.fields import ENTRIES, Config, SuiteSection, Tables, is_weight_file
+from aimonk_bench.config.fields import ENTRIES, Config, DataConfig, SuiteSection, Tables, is_weight_file
 from aimonk_bench.config.nodes import Node, locate, merge, wrap
 from aimonk_bench.registry import Problem, Spec
 
 MAX_RUNS = 10_000
 Cell = tuple[dict[str, Node], Config]  # one combination: the value of every axis, and the config that they make
+PIXEL_KEYS = {"white"}  # of data
 FIXED = ("data", "name", "plot", "run", "suite", "extends")  # sections that no axis may vary
 
 
@@ -54,12 +55,17 @@ class Suite:
 
 
 def public(config: Config) -> dict[str, Any]:
-    """Plain data of a config for a run's id: without paths and without what changes no result."""
-    unused = {"labels", "images", "truth", "suffix"} | ({"white"} if config.data.white is None else set())
-    data = config.model_dump(mode="json", exclude={"name": True, "plot": True, "run": True, "data": unused})
+    """Plain data of a config for a run's id: without paths and without what changes no result.
+
+    The keys of ``data`` say where to look and how to read; what was read is in the fingerprint of the data. Those in
+    `PIXEL_KEYS` decide what is read from an image.
+    """
+    exclude: dict[str, Any] = {"name": True, "plot": True, "run": True, "train": {"keep_weights"}}
+    exclude["data"] = set(DataConfig.model_fields) - PIXEL_KEYS
+    content = config.model_dump(mode="json", exclude=exclude)
     if is_weight_file(config.backbone.weights):
-        data["backbone"]["weights"] = "path"
-    return data
+        content["backbone"]["weights"] = "path"
+    return content
 
 
 def label(config: Config, key: str, tables: Tables) -> str:

@@ -16,14 +16,18 @@ from aimonk_bench.config.fields import (
     ENTRIES,
     SECTIONS,
     UNION_TAGS,
+    BackboneConfig,
     Config,
     Tables,
     TrainConfig,
+    TransformConfig,
     bare_name,
     is_weight_file,
 )
 from aimonk_bench.config.nodes import Node, locate
 from aimonk_bench.registry import Problem, Spec
+
+NATIVE = "native"  # a value of transform.size
 
 
 def read(tree: Node, tables: Tables) -> tuple[Config | None, list[Fault]]:
@@ -44,7 +48,8 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
     Returns:
         The config and no problem; or None and every problem of the fields, or, if they are valid, of the rules.
     """
-    problems = _unknown_names(data, tables) + _fill_entries(data, tables)
+    problems = _unknown_names(data, tables)
+    problems += _fill_native_size(data, tables, backbone_exists=not problems) + _fill_entries(data, tables)
     data.setdefault("data", {})  # so that each of its required keys is named
     try:
         config = Config.model_validate(data)
@@ -75,6 +80,24 @@ def _fill_entries(data: dict[str, Any], tables: Tables) -> list[Problem]:
         problems += [replace(problem, path=(*parents, key, *problem.path)) for problem in wrong]
         section[key] = spec or default
     return problems
+
+
+def _fill_native_size(data: dict[str, Any], tables: Tables, *, backbone_exists: bool) -> list[Problem]:
+    """Replace ``size: native`` by the number of pixels; by the default where the backbone has no such number."""
+    transform = data.get("transform")
+    if not isinstance(transform, dict) or transform.get("size") != NATIVE:
+        return []
+    transform["size"] = TransformConfig.model_fields["size"].default
+    backbone = bare_name(data.get("backbone", {}))
+    name = backbone.get("name", BackboneConfig().name) if isinstance(backbone, dict) else None
+    if not isinstance(name, str) or not backbone_exists:
+        return []  # reported elsewhere
+    size = tables.native_size(name)
+    if size is None:
+        expected = f"a number of pixels, because {name} was not trained on square images of one size"
+        return [Problem(("transform", "size"), NATIVE, expected)]
+    transform["size"] = size
+    return []
 
 
 def _unknown_names(data: dict[str, Any], tables: Tables) -> list[Problem]:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from aimonk_bench import registry
 from aimonk_bench.config.fields import (
+    MAX_SIZE,
     TUNED_TRAIN_OPTIONS,
     Config,
     DataConfig,
@@ -68,8 +69,13 @@ def _transform(config: Config, tables: Tables) -> Iterator[Problem]:
     for problem in tables.check_transforms(transform.train, transform.views, transform.size):
         yield replace(problem, path=("transform", *problem.path))
     for backbone, shown in _candidates(config, "take it"):
-        if transform.size % (multiple := tables.multiple(backbone)):
-            yield Problem(("transform", "size"), str(transform.size), f"a multiple of {multiple} for {shown}")
+        multiple = tables.multiple(backbone)
+        if left_out := transform.size % multiple:
+            below = transform.size - left_out
+            sizes = [size for size in (below, below + multiple) if 0 < size <= MAX_SIZE]
+            nearest = " or ".join(map(str, sizes))
+            expected = f"a multiple of {multiple} for {shown}, because it reads whole patches only: {nearest}"
+            yield Problem(("transform", "size"), str(transform.size), expected)
             break
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,21 +95,12 @@ def long_csv(
         sheet.problems.append((int(table.lines[np.flatnonzero(labels.isin(unread))[0]]), text))
     codes = np.asarray(images.codes, np.intp)
     first = np.unique(codes, return_index=True)[1]
-    unknown = np.zeros(len(images.categories), bool)
+    unknown = np.zeros(len(first), bool)
     unknown[codes[labels.isin([*(tokens - {""})])]] = True
-    if value is None:
-        states = pd.Categorical.from_codes(np.zeros(len(codes), np.int8), categories=pd.Index([True], dtype=object))
-    else:
-        states = table.column(value)
-    if certainty is not None:
-        unsure = {value_of(token) for token in certainty.missing}
-        column = table.column(certainty.column)
-        hidden = np.array([value_of(token) in unsure for token in column.categories], bool)[column.codes]
-        states = pd.Categorical.from_codes(np.where(hidden, NOT_KNOWN, states.codes), categories=states.categories)
     records = _Records(
         codes,
         labels.remove_categories([tag for tag in labels.categories if tag in tokens or tag == ""]),
-        states,
+        _states(table, value, certainty, sheet),
         table.lines,
         np.array([*images.categories], object),
         table.lines[first],
@@ -120,11 +112,28 @@ def long_csv(
     per_image = {name: column[first] for name, column in per_image.items()}
     _write(sheet, records, per_image, attributes, absent=absent, other_tags=other_tags)
     sheet.groups = sheet.others.pop(group) if group is not None else None
-    if not sheet.problems:
-        values = f"values in {value!r}" if value is not None else "all of them positive"
-        where = f"{id_column!r}, labels in {tags_column!r}, {values}"
-        sheet.understood = understood(table, sheet, where, group, [*unused, *(ignore or ())])
+    values = f"values in {value!r}" if value is not None else "all of them positive"
+    where = f"{id_column!r}, labels in {tags_column!r}, {values}"
+    sheet.understood = understood(table, sheet, where, group, [*unused, *(ignore or ())])
     return sheet
+
+
+def _states(table: Table, value: str | None, certainty: Certainty | None, sheet: Sheet) -> pd.Categorical:
+    """What each row says of its label [R]: a token, or True without a column of values; no category is missing."""
+    if value is None:
+        states = pd.Categorical.from_codes(np.zeros(len(table.lines), np.int8), pd.Index([True], dtype=object))
+    else:
+        states = table.column(value)
+    if certainty is None:
+        return states
+    unsure = {value_of(token) for token in certainty.missing}
+    column = table.column(certainty.column)
+    tokens = {value_of(token) for token in column.categories}
+    if lacking := [token for token in certainty.missing if value_of(token) not in tokens]:
+        text = f"data.certainty.missing: no row has {listed([*map(repr, lacking)])} in column {certainty.column!r}"
+        sheet.warnings.append(text)
+    hidden = np.array([value_of(token) in unsure for token in column.categories], bool)[column.codes]
+    return pd.Categorical.from_codes(np.where(hidden, NOT_KNOWN, states.codes), categories=states.categories)
 
 
 def _counts(column: pd.Categorical) -> dict[str, int]:
@@ -158,6 +167,10 @@ def _renamed(table: Table, column: str, names: Path | None, kind: str, sheet: Sh
         sheet.problems.append((line, f"{names} has no name for the {kind} {listed([*map(repr, lacking)])}"))
     texts = [name_of.get(text, text) for text in ids.categories]
     codes, distinct = pd.factorize(np.array(texts, object))
+    if shared := [name for name, count in Counter(texts).items() if count > 1]:
+        sheet.warnings.append(
+            f"{names} has several ids for the {kind} {listed([*map(repr, shared)])}; read as one {kind}"
+        )
     return pd.Categorical.from_codes(codes[ids.codes], categories=pd.Index(distinct, dtype=object))
 
 

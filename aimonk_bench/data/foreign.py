@@ -40,7 +40,7 @@ TEXTS = (  # the beginning of a text, without case and leading blanks
 def foreign(data: bytes) -> str | None:
     """What the content of a file is, if that is not an image, with what to do; None if nothing says so."""
     if not data:
-        return f"an empty file: {AGAIN}"
+        return f"the file is empty: {AGAIN}"
     for start, signature, kind, fix in SIGNATURES:
         if data.startswith(signature, start):
             return f"{kind}: {fix}"

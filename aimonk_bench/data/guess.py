@@ -147,7 +147,7 @@ def _sheet(draft: Draft, source: Source) -> Sheet:
     """
     data = _config(draft)
     importer = IMPORTERS[data.importer]
-    options = {key: draft.data.get(key, getattr(data, key)) for key in registry.options_model(importer).model_fields}
+    options = {key: getattr(data, key) for key in registry.options_model(importer).model_fields}
     sheet = importer(source, data.attributes, **options)
     problems = list(sheet.problems)
     if not problems and not len(sheet.names):

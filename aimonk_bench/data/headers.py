@@ -6,11 +6,12 @@ Pillow reads the header, because OpenCV accepts a 2 KB file that claims 400 mill
 from __future__ import annotations
 
 import io
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from PIL import ExifTags, Image, JpegImagePlugin
+from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from aimonk_bench.data.foreign import foreign
@@ -42,6 +43,7 @@ class Header:
         grey: stored without colours.
         deep: more than 8 bits a sample, or signed or float ones; None where only decoding tells.
         key: the value that stands for transparent in a grey PNG without alpha; None in any other file.
+        maximum: the value that a PPM file of at most 8 bits declares as white, if that is not 255; else None.
         cmyk: stored as cyan, magenta, yellow and black.
         progressive: a progressive JPEG, whose decoder holds all coefficients in memory.
     """
@@ -55,6 +57,7 @@ class Header:
     grey: bool
     deep: bool | None = False
     key: int | None = None
+    maximum: int | None = None
     cmyk: bool = False
     progressive: bool = False
 
@@ -70,7 +73,10 @@ def read_header(data: bytes) -> Header:
     except UndecodableImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UndecodableImage(f"{error}; make it smaller, {SKIP}") from error
+        (pixels,) = re.findall(r"\((\d+) pixels\)", str(error))
+        raise UndecodableImage(
+            f"{pixels} pixels, at most {Image.MAX_IMAGE_PIXELS} are decoded: make it smaller, {SKIP}"
+        ) from error
     except Exception as error:  # hostile bytes make parsers raise exceptions of any kind
         if kind := foreign(data):
             raise UndecodableImage(kind) from error
@@ -105,9 +111,16 @@ def _pillow_header(data: bytes) -> Header:
             grey=grey,
             deep=deep if image.format in ("PNG", "JPEG", "GIF", "BMP", "WEBP") else None,
             key=key if image.format == "PNG" and grey and isinstance(key, int) else None,
+            maximum=_maximum(image) if image.format == "PPM" else None,
             cmyk=mode == "CMYK",
             progressive="progressive" in image.info,
         )
+
+
+def _maximum(image: Image.Image) -> int | None:
+    """The white of a PPM file that Pillow has to scale, if its samples have 8 bits."""
+    arguments = image.tile[0].args if isinstance(image, ImageFile.ImageFile) and image.tile else None
+    return arguments[1] if isinstance(arguments, tuple) and len(arguments) > 1 and arguments[1] < 255 else None
 
 
 def _tiff_header(data: bytes) -> Header:

@@ -62,6 +62,15 @@ def locate(
     return [file if isinstance(file, ImageFile) else None for file in files], skipped
 
 
+def by_reason(skipped: Iterable[Skipped]) -> list[list[Skipped]]:
+    """Images in groups of one message each: those of a reason that many share are one group, the others stand alone."""
+    groups = collections.defaultdict(list)
+    for item in skipped:
+        groups[item.reason].append(item)
+    parts = ([items] if len(items) > EXAMPLES else [[item] for item in items] for items in groups.values())
+    return sorted(itertools.chain.from_iterable(parts), key=lambda items: items[0].line)
+
+
 def unreadable(listed: Iterable[tuple[str, str, int]], folder: Path) -> list[tuple[int, str]]:
     """(line, message) of the images that are missing or no regular files; nothing is opened.
 

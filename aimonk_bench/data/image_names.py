@@ -14,7 +14,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 # Files that a name without suffix may mean; a text file or a mask as .npy of the same stem is none of them.
@@ -51,10 +51,14 @@ def resolve(names: Sequence[str], lines: Sequence[int], folder: Path, suffix: st
         folder: the image folder. If it does not exist, every name has the path that it states.
         suffix: of the files, where names may lack it (``data.suffix``).
     """
-    found = _Resolution(_Folder(folder), suffix)
-    for row, (name, line) in enumerate(zip(names, lines, strict=True)):
-        found.add(row, name.strip(), line)
-    return found.result()
+    resolution = _Resolution(_Folder(folder), suffix)
+    first: dict[str, int] = {}  # a name that stands in many rows is resolved once
+    for name, line in zip(names, lines, strict=True):
+        if name not in first:
+            first[name] = len(first)
+            resolution.add(name.strip(), line)
+    result = resolution.result()
+    return replace(result, paths=[result.paths[first[name]] for name in names])
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ class _Folder:
         self._listed = False
         self._roots = os.path.abspath(root), os.path.realpath(root)
         self.name = _folded(os.path.basename(self._roots[0]))
+        self._real = functools.cache(os.path.realpath)
+        self.holds_folder = functools.cache(lambda path: os.path.isdir(f"{self._prefix}/{path}"))
 
     def holds(self, path: str) -> bool:
         """Whether there is a file at this path below the folder; once the files are listed, no longer asked on disk."""
@@ -94,11 +100,6 @@ class _Folder:
     def by_stem(self) -> dict[str, list[str]]:
         """The paths of the image files by their folded last part without suffix."""
         return self._grouped(lambda path: _stem(posixpath.basename(path)), images_only=True)
-
-    @functools.cache  # noqa: B019 - one folder lives as long as one call of `resolve`
-    def holds_folder(self, path: str) -> bool:
-        """Whether there is a folder at this path."""
-        return os.path.isdir(f"{self._prefix}/{path}")
 
     def _grouped(self, key: Callable[[str], str], *, images_only: bool = False) -> dict[str, list[str]]:
         groups = collections.defaultdict(list)
@@ -119,10 +120,6 @@ class _Folder:
                 if path.startswith(root + os.sep):
                     return path[len(root) + 1 :].replace(os.sep, "/")
         return None
-
-    @functools.cache  # noqa: B019 - as above
-    def _real(self, folder: str) -> str:
-        return os.path.realpath(folder)
 
     def below(self, name: str) -> tuple[str, bool]:
         """A name as a normal path below the folder, ``a/../b.jpg`` as ``b.jpg``; links are not followed.
@@ -164,8 +161,9 @@ class _Resolution:
     ambiguous: list[tuple[int, str, list[str]]] = field(default_factory=list)
     loose: dict[str, list[tuple[int, int, str, _Match]]] = field(default_factory=dict)
 
-    def add(self, row: int, name: str, line: int) -> None:
+    def add(self, name: str, line: int) -> None:
         """Find the file of one name."""
+        row = len(self.paths)
         self.paths.append(None)
         try:
             matches, stated = self._matches(name)
@@ -188,7 +186,7 @@ class _Resolution:
         for path, fits in self.loose.items():
             if path in taken:  # another name states that file: those that merely resemble it are missing
                 continue
-            if len({self.paths[row] for row, *_ in fits}) > 1:
+            if len({_folded(str(self.paths[row])) for row, *_ in fits}) > 1:
                 names = " and ".join(f"{name} (line {line})" for _, line, name, _ in fits[:EXAMPLES])
                 problems.append((fits[0][1], f"images {names}: only one file resembles them, {path}"))
                 for row, *_ in fits:
@@ -271,11 +269,13 @@ class _Resolution:
         """One problem for all names that fit several files."""
         texts = [f"{name} is {' or '.join(paths[:EXAMPLES])} (line {line})" for line, name, paths in self.ambiguous]
         more = f" and {len(texts) - EXAMPLES} more" if len(texts) > EXAMPLES else ""
-        suffix = posixpath.splitext(self.ambiguous[0][2][0])[1]
-        fix = f' or, where names lack their suffix, say `data: {{suffix: "{suffix}"}}`' if self.suffix is None else ""
+        line, name, paths = self.ambiguous[0]
+        suffix = posixpath.splitext(paths[0])[1]
+        lacks_suffix = self.suffix is None and not _folded(name).endswith(_folded(suffix))
+        fix = f' or, because names lack their suffix, say `data: {{suffix: "{suffix}"}}`' if lacks_suffix else ""
         count = f"{len(texts)} names fit" if len(texts) > 1 else "a name fits"
-        text = f"image {self.ambiguous[0][1]}: {count} several files: {'; '.join(texts[:EXAMPLES])}{more}"
-        return self.ambiguous[0][0], f"{text}; write the path below {self.folder.root}{fix}"
+        text = f"image {name}: {count} several files: {'; '.join(texts[:EXAMPLES])}{more}"
+        return line, f"{text}; write the path below {self.folder.root}{fix}"
 
     def _notes(self) -> Iterator[str]:
         """What is said once about all names that are not written as their files."""
@@ -316,12 +316,12 @@ def files_below(folder: Path) -> Iterator[str]:
 
 def _told(reason: str, rows: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
     """(line, message) of names that share a reason: one of each if they are few, else one of all."""
-    texts = [(line, f"image {name if name.isprintable() else repr(name)}".rstrip()) for line, name in rows]
+    texts = [(line, name if name.isprintable() else repr(name)) for line, name in rows]
     if len(rows) <= EXAMPLES:
-        return [(line, f"{text}: {reason}") for line, text in texts]
-    line, text = texts[0]
-    examples = ", ".join(f"line {line} ({text.removeprefix('image ')})" for line, text in texts[1:EXAMPLES])
-    return [(line, f"{text}: {reason}; so it is in {len(rows)} rows, such as {examples}")]
+        return [(line, f"image {name}: {reason}" if name else reason) for line, name in texts]
+    line, name = texts[0]
+    examples = ", ".join(f"line {line} ({name})" for line, name in texts[1:EXAMPLES])
+    return [(line, f"{f'image {name}: ' if name else ''}{reason}; so it is in {len(rows)} rows, such as {examples}")]
 
 
 def _folded(text: str) -> str:

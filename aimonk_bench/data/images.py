@@ -107,6 +107,8 @@ def _pixels(data: bytes, header: Header, factor: int, notes: list[str] | None) -
         )
     if header.cmyk and notes is not None:
         notes.append(INKS)
+    if header.maximum is not None:
+        return cv2.convertScaleAbs(pixels, alpha=255 / header.maximum)
     if header.key is not None and pixels.ndim == 2:
         top = 255 if pixels.dtype == np.uint8 else 65535
         alpha = np.where(pixels == header.key, 0, top).astype(pixels.dtype)

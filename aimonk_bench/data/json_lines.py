@@ -58,7 +58,7 @@ def rows(text: str) -> tuple[list[tuple[int, list[str]]], list[tuple[int, str]]]
                 objects.append((line, _json_object(content)))
             except ValueError as error:
                 problems.append((line, f"not a JSON object: {error}"))
-    header = [*dict.fromkeys(key for _, record in objects for key in record)]
+    header = [*dict.fromkeys(key for _, record in objects for key in record)] or ["image"]
     first = objects[0][0] if objects else 1
     return [
         (first, header),

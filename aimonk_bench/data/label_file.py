@@ -39,42 +39,23 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
         UserError: every problem of the file as ``file:line: ...``, the first 20 of them printed. Listed images that
             cannot be read are reported with other problems, but are no reason to fail; see `image_files.locate`.
     """
-    values = data.values if isinstance(data.values, Mapping) else {"": data.values}
-    missing = frozenset(token for declared in values.values() for token in declared.missing)
-    source = Source(data.labels, missing, tuple(columns))
-    group_column = data.group if isinstance(data.group, str) else None
-    name, note = data.importer, f"importer: {data.importer}"
-    if name == "auto":
-        name, reason = guess(source, data, group_column)
-        note = f"importer: {name} (auto: {reason})"
-    if misuse := [*rules.importer_options(data, name, IMPORTERS)]:
-        raise UserError([f"data.{problem.path[0]}: {problem}" for problem in misuse])
-    options = {key: getattr(data, key) for key in registry.options_model(IMPORTERS[name]).model_fields}
-    options |= {"group": group_column} if "group" in options else {}
-    sheet = IMPORTERS[name](source, data.attributes, **options)
-    unusable = ((line, unusable_attribute(name)) for name, line in sheet.attributes.items())
-    sheet.problems += [(max(line, 1), f"found an attribute {problem}") for line, problem in unusable if problem]
+    missing = _missing_tokens(data.values)
+    sheet, understood = _import(data, Source(data.labels, missing, tuple(columns)))
     located = image_names.resolve(sheet.names.tolist(), sheet.lines.tolist(), data.images, data.suffix)
     sheet.problems += located.problems
-    first_rows = merging.first_rows(located.paths)
     if not len(sheet.names) and not sheet.problems:
         sheet.problems.append((1, "found no image, expected at least one"))
-    images = np.array(
-        [row for row, path in enumerate(located.paths) if path is not None and first_rows[row] == row], int
-    )
-    label_columns = dict(zip(sheet.attributes, sheet.columns, strict=False))
-    groups = _texts(sheet.groups, missing, len(sheet.names))
+    first_rows = merging.first_rows(located.paths)
+    is_image = [
+        path is not None and first == row
+        for row, (path, first) in enumerate(zip(located.paths, first_rows, strict=True))
+    ]
+    images = np.flatnonzero(is_image)
     others = {name: _texts(column, frozenset(), len(sheet.names)) for name, column in sheet.others.items()}
-    unmapped = _unmapped(data.values, sheet)
-    if isinstance(data.group, GroupRegex) and len(sheet.names):
-        if any(groups):
-            sheet.notes.append("the groups in the file are not used, because data.group is a pattern for names")
-        groups = np.array(groups_by_name(data.group.regex, sheet.names.tolist()), object)
-        if not any(groups):
-            unmapped.append(
-                f"data.group.regex: {data.group.regex!r} matches none of {len(groups)} names, such as {sheet.names[0]}"
-            )
+    groups, unmatched = _groups(data, sheet, missing)
+    unmapped = [*_unmapped(data.values, sheet), *unmatched]
     if not unmapped:
+        label_columns = dict(zip(sheet.attributes, sheet.columns, strict=False))
         labels, undeclared = read_labels(label_columns, data.values)
         sheet.problems += value_problems(undeclared, label_columns, data.values, sheet.lines, sheet.attributes)
         legible = ~np.any([item.rows for item in undeclared], axis=0) if undeclared else np.ones(len(first_rows), bool)
@@ -85,7 +66,9 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
             sheet.problems.append((1, "found no label (every value is missing), expected at least one"))
     if unmapped or sheet.problems:
         if data.importer == "auto":
-            logger.warning("%s: %s; set data.importer if that is wrong", data.labels, note)
+            logger.warning("%s: %s; set data.importer if that is wrong", data.labels, understood)
+        for warning in sheet.warnings:
+            logger.warning("%s: %s", data.labels, warning)
         raise _error(data, sheet, located, images, unmapped)
     labels, groups = labels[images], groups[images]
     for warning in sheet.warnings:
@@ -95,19 +78,13 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     grouped = data.group is not None or any(groups)
     return LabelFile(
         path=data.labels,
-        ids=tuple(sheet.names[row] for row in images),
+        ids=tuple(sheet.names[row].strip() for row in images),
         paths=tuple(str(located.paths[row]) for row in images),
         labels=labels,
         groups=tuple(groups) if grouped else None,
         lines=sheet.lines[images],
         columns={name: tuple(texts[images]) for name, texts in others.items()},
-        notes=(
-            f"{note}; {sheet.understood}",
-            *sheet.notes,
-            *located.notes,
-            *merged,
-            *_group_notes(groups, data.group, grouped=grouped),
-        ),
+        notes=(understood, *sheet.notes, *located.notes, *merged, *_group_notes(groups, data.group, grouped=grouped)),
     )
 
 
@@ -132,7 +109,14 @@ def load_truth(data: DataConfig, listed: LabelFile) -> Labels | None:
     if data.truth is None:
         return None
     attributes = list(listed.labels.attributes)
-    changed = {"labels": data.truth, "truth": None, "attributes": attributes, "group": None, "on_bad_image": "skip"}
+    changed = {
+        "labels": data.truth,
+        "truth": None,
+        "attributes": attributes,
+        "group": None,
+        "ignore": None,
+        "on_bad_image": "skip",
+    }
     truth = load(data.model_copy(update=changed))
     row_of = {path: row for row, path in enumerate(listed.paths)}
     rows = [row_of.get(path) for path in truth.paths]
@@ -147,6 +131,47 @@ def load_truth(data: DataConfig, listed: LabelFile) -> Labels | None:
     places = np.array(rows, np.intp)
     targets[places], observed[places] = truth.labels.targets, truth.labels.observed
     return Labels.of(targets, observed, attributes)
+
+
+def _import(data: DataConfig, source: Source) -> tuple[Sheet, str]:
+    """The sheet of the importer that the config names, or of the one that fits; and one line of what was understood.
+
+    Raises:
+        UserError: the file cannot be read, or the config has keys that the importer does not read.
+    """
+    group = data.group if isinstance(data.group, str) else None
+    name, understood = data.importer, f"importer: {data.importer}"
+    if name == "auto":
+        name, reason = guess(source, data, group)
+        understood = f"importer: {name} (auto: {reason})"
+    if misuse := [*rules.importer_options(data, name, IMPORTERS)]:
+        raise UserError([f"data.{problem.path[0]}: {problem}" for problem in misuse])
+    options = {key: getattr(data, key) for key in registry.options_model(IMPORTERS[name]).model_fields}
+    options |= {"group": group} if "group" in options else {}
+    sheet = IMPORTERS[name](source, data.attributes, **options)
+    unusable = ((line, unusable_attribute(name)) for name, line in sheet.attributes.items())
+    sheet.problems += [(max(line, 1), f"found an attribute {problem}") for line, problem in unusable if problem]
+    return sheet, "; ".join(filter(None, [understood, sheet.understood]))
+
+
+def _groups(data: DataConfig, sheet: Sheet, missing: frozenset[str]) -> tuple[NDArray[np.object_], list[str]]:
+    """The group of each row [R], None where it has none; and what is wrong with the pattern of `data.group`."""
+    groups = _texts(sheet.groups, missing, len(sheet.names))
+    if not isinstance(data.group, GroupRegex) or not len(sheet.names):
+        return groups, []
+    if any(groups):
+        sheet.notes.append("the groups in the file are not used, because data.group is a pattern for names")
+    groups = np.array(groups_by_name(data.group.regex, sheet.names.tolist()), object)
+    if any(groups):
+        return groups, []
+    pattern, example = repr(data.group.regex), sheet.names[0]
+    return groups, [f"data.group.regex: {pattern} matches none of {len(groups)} names, such as {example}"]
+
+
+def _missing_tokens(values: Values | Mapping[str, Values]) -> frozenset[str]:
+    """The tokens that mean missing for any attribute."""
+    maps = [values] if isinstance(values, Values) else values.values()
+    return frozenset(token for declared in maps for token in declared.missing)
 
 
 def _texts(column: pd.Categorical | None, missing: frozenset[str], rows: int) -> NDArray[np.object_]:

@@ -74,11 +74,14 @@ class LibraryMessages:
 
     def of(self, name: str, decode: Callable[[], T]) -> T:
         """Decode an image; ``decode`` may be called once more, when the block ends."""
-        before, self._decoding.name = self._size(), name
+        before, self._decoding.warnings = self._size(), []
         try:
-            return decode()
+            result = decode()
+            for text in self._decoding.warnings:  # of an image that is refused, the reason is enough
+                self.add(name, text)
+            return result
         finally:
-            self._decoding.name = None
+            self._decoding.warnings = None
             if (after := self._size()) > before:
                 self._suspects.append((name, decode, before, after))
 
@@ -93,10 +96,11 @@ class LibraryMessages:
 
     def _warned(self, message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
         """A Python warning: of the image that this thread decodes, else shown as usual."""
-        if name := getattr(self._decoding, "name", None):
-            self.add(name, f"{category.__name__}: {message}")
-        else:
+        caught = getattr(self._decoding, "warnings", None)
+        if caught is None:
             self._show(message, category, *place, **more)
+        else:
+            caught.append(f"{category.__name__}: {message}")
 
     def _explain(self, text: bytes, *, again: bool) -> None:
         """Find an image for each kind of message in ``text``; print the others."""

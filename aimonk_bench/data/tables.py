@@ -25,7 +25,7 @@ NO_OPTIONS = {  # suffix -> what such a file says itself
     ".parquet": ("separator", "header", "encoding"),
     **dict.fromkeys(json_lines.SUFFIXES, ("separator", "header")),
 }
-CHUNK = 1 << 16  # rows that are held as text at once
+CHUNK = 1 << 10  # rows that are held as text at once: more do not fit into the cache of a processor
 csv.field_size_limit(2**31 - 1)  # a cell may hold the outline of an object: the reader's own limit is 128 KiB
 
 

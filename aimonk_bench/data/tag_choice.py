@@ -47,7 +47,7 @@ def choose(
     """
     if attributes is None and len(counts) > MOST_TAGS:
         text = f"found {len(counts)} tags, expected at most {MOST_TAGS}: name those that you need in data.attributes, "
-        return Choice((), problem=f"{text}and write data.other_tags: ignore")
+        return Choice((), problem=f"{text}and write under data: `other_tags: ignore`")
     if attributes is None:
         problem = "found data.other_tags: ignore, which needs data.attributes" if other_tags == "ignore" else None
         return Choice(tuple(sorted(counts)), warnings=(*_alike(counts),), problem=problem)
@@ -65,7 +65,8 @@ def choose(
     listed += f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
     if other_tags == "ignore":
         return Choice(names, others, (f"data.other_tags: ignored {listed}",), tuple(warnings))
-    text = f"found tags that data.attributes does not name: {listed}; name them there, or write data.other_tags: ignore"
+    text = f"found tags that data.attributes does not name: {listed}; name them there, or write under data: "
+    text += "`other_tags: ignore`"
     return Choice(names, others, (), tuple(warnings), text)
 
 
@@ -101,7 +102,7 @@ def unread_missing(counts: Mapping[str, int], missing: Collection[str], attribut
     values = json.dumps(list(dict.fromkeys(["", *sorted(missing), *unread])), ensure_ascii=False)
     return (
         f"found {listed} where tags are expected; if that means that nothing is known of the image, write "
-        f"data.values: {{missing: {values}}}; if it is a tag, name it in data.attributes"
+        f"under data: `values: {{missing: {values}}}`; if it is a tag, name it in data.attributes"
     )
 
 

@@ -34,7 +34,7 @@ from aimonk_bench.data.tag_choice import choose, count_rows, is_unread_missing, 
 
 LIST = "list"  # `Tags.separator` of list literals
 SEPARATORS = ("|", ";", ",", "\t", "\n")
-UNUSUAL_SEPARATORS = "/+&:#~"  # they often stand inside a tag, so they separate only where the config says so
+UNUSUAL_SEPARATORS = "/+&:#~，、；"  # they often stand inside a tag, so they separate only where the config says so
 SHOWN = 10
 
 Words = list[list[str]]  # of each distinct cell of a column
@@ -241,12 +241,21 @@ def _separator(column: _Column, tagged: Mapping[int, str], reserved: str) -> str
     }
     if len(using) > 1:
         text = " and ".join(f"{mark!r} {column.where(cells)}" for mark, cells in using.items())
-        lines = " or ".join(f"data.tag_separator: {json.dumps(mark)}" for mark in using)
+        lines = " or ".join(map(_line, using))
         rarest = min(using.values(), key=lambda cells: int(column.counts[cells].sum()))
-        raise _Unclear(column.problem(rarest, f"found {text}, expected one separator of tags: write {lines}"))
+        raise _Unclear(
+            column.problem(
+                rarest, f"found {text}; data.tag_separator has to say which separates: write under data: {lines}"
+            )
+        )
     if using:
         return next(iter(using))
     return " " if " " not in reserved and any(len(text.split()) > 1 for text in tagged.values()) else None
+
+
+def _line(separator: str) -> str:
+    """The line of the YAML that declares a separator."""
+    return f"`tag_separator: {json.dumps(separator, ensure_ascii=False)}`"
 
 
 def _check_vectors(column: _Column, words: Words, declared: Sequence[str]) -> None:
@@ -267,18 +276,18 @@ def _check_separator(column: _Column, cells_of: CellsOf, understood: str | None,
             together.setdefault(tuple(cells), []).append(word)
         for alike in (alike for alike in together.values() if len(alike) > 1):
             cells, tag = words[alike[0]], " ".join(alike)
-            text = f"found {' and '.join(map(repr, alike))} only together, {column.where(cells)}, expected to know "
-            text += (
-                f'whether {tag!r} is one tag: write data.tag_separator: "|" if it is, data.tag_separator: " " if not'
+            text = (
+                f"found {' and '.join(map(repr, alike))} only together, {column.where(cells)}; data.tag_separator has "
             )
+            text += f"to say whether {tag!r} is one tag: write under data: {_line('|')} if it is, {_line(' ')} if not"
             raise _Unclear(column.problem(cells, text))
     if understood != LIST:
         for word, mark in ((word, mark) for word in words for mark in UNUSUAL_SEPARATORS if mark in word):
             parts = [part.strip() for part in word.split(mark)]
             if all(part in cells_of for part in parts):
-                text = f"found {word!r} beside {' and '.join(map(repr, parts))}, {column.where(words[word])}, expected "
-                text += f'one separator of tags: write data.tag_separator: "{mark}" if {mark!r} separates, '
-                text += f"data.tag_separator: {json.dumps(understood or '|')} if not"
+                text = f"found {word!r} beside {' and '.join(map(repr, parts))}, {column.where(words[word])}; "
+                text += f"data.tag_separator has to say whether {mark!r} separates: write under data: {_line(mark)} "
+                text += f"if it does, {_line(understood or '|')} if not"
                 raise _Unclear(column.problem(words[word], text))
 
 
@@ -315,4 +324,4 @@ def _tied(words: Words, understood: str | None, declared: str | None) -> Iterato
     if pairs:
         shown = ", ".join(map(repr, list(dict.fromkeys(pairs))[:SHOWN]))
         text = f"tags are separated by blanks, yet some stand beside the same other tag in all rows: {shown}; "
-        yield text + 'if each of these is one tag, write data.tag_separator: "|"'
+        yield f"{text}if each of these is one tag, write under data: {_line('|')}"

@@ -22,8 +22,9 @@ IMAGE_SUFFIX = re.compile(
 
 
 def spelling_of(token: str) -> str | None:
-    """The state, positive, negative or missing, that a token commonly spells: a word, or the number 1 or 0."""
-    number = number_of(token)
+    """The state, positive, negative or missing, that a token commonly spells: a word, 1 or 0."""
+    # a comma may be the point of a number
+    number = number_of(token.replace(",", "."))
     if number is None:
         return STATE_OF_SPELLING.get(token.casefold())
     return {1.0: "positive", 0.0: "negative"}.get(number)
@@ -31,7 +32,7 @@ def spelling_of(token: str) -> str | None:
 
 def is_value(token: str) -> bool:
     """Whether a token is a number or a common spelling of a label: the cells of a label column are."""
-    return number_of(token) is not None or token.casefold() in STATE_OF_SPELLING
+    return number_of(token.replace(",", ".")) is not None or token.casefold() in STATE_OF_SPELLING
 
 
 def is_missing(token: str) -> bool:

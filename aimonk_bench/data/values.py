@@ -80,14 +80,16 @@ def problems(
     alike: dict[tuple[tuple[str, ...], bool], list[Undeclared]] = {}
     for item in undeclared:
         alike.setdefault((tuple(sorted(item.counts)), item.nothing_declared), []).append(item)
-    zero = any(value_of(str(token)) == 0.0 for column in columns.values() for token in column.categories)
-    fix = _fix(undeclared, values, minus_one="missing" if zero else "negative")
+    doubtful = [item.attribute for item in undeclared if _is_doubtful(item)]
+    texts = {str(token) for name, column in columns.items() if name not in doubtful for token in column.categories}
+    sure = [item for item in undeclared if item.attribute not in doubtful]
+    fix = _fix(sure, values, minus_one="missing" if 0.0 in map(number_of, texts) else "negative")
     messages = []
     for (_, nothing_declared), items in alike.items():
         line = min(int(lines[item.rows][0]) for item in items)
         if nothing_declared:
             line = attribute_lines[items[0].attribute] or line
-        messages.append((line, _message(items, fix, values)))
+        messages.append((line, _message(items, values, fix, doubtful)))
     return messages
 
 
@@ -97,8 +99,15 @@ def _meaning(declared: Values) -> dict[str | float, bool | None]:
     return {value_of(token): STATES[word] for word, tokens in lists.items() for token in tokens}
 
 
-def _message(items: Sequence[Undeclared], fix: str | None, values: Values | Mapping[str, Values]) -> str:
-    """The message about attributes with the same undeclared tokens."""
+def _message(
+    items: Sequence[Undeclared], values: Values | Mapping[str, Values], fix: str | None, doubtful: Sequence[str]
+) -> str:
+    """The message about attributes with the same undeclared tokens.
+
+    Args:
+        fix: the YAML line that declares the tokens of all attributes, as far as they are commonly understood.
+        doubtful: the attributes that are hardly any.
+    """
     names = [item.attribute for item in items]
     where = f"attribute {names[0]}" if len(names) == 1 else f"{len(names)} attributes ({listed(names)})"
     counts = {token: sum(item.counts[token] for item in items) for token in items[0].counts}
@@ -111,12 +120,13 @@ def _message(items: Sequence[Undeclared], fix: str | None, values: Values | Mapp
     parts = [f"{where}: found {shown}, expected one of the declared values ({words})"]
     if soft := [token for token in tokens if _is_soft(token)]:
         parts.append(f"soft labels such as {soft[0]} are not supported: each number has to mean yes, no or missing")
-    if fix is not None:
+    strange = [_quoted(token) for token in tokens if not _is_common(token) and token not in soft]
+    if fix is not None and names[0] not in doubtful and len(strange) < len(tokens):
         parts.append(f"write under data: `{fix}`")
-    if strange := [_quoted(token) for token in tokens if not _is_common(token) and token not in soft]:
+    if strange:
         parts.append(f"declare {listed(strange)} in data.values as positive, negative or missing")
-    if items[0].nothing_declared and (strange or len(soft) > MOST_TOKENS):
-        ignored = json.dumps(names, ensure_ascii=False)
+    if names[0] in doubtful:
+        ignored = json.dumps(doubtful, ensure_ascii=False)
         parts.append(
             f"if these are no labels, write under data: `ignore: {ignored}`, or name the column in data.group, "
             "or the others in data.attributes"
@@ -128,6 +138,13 @@ def listed(texts: Sequence[str]) -> str:
     """The first texts, and how many more there are."""
     more = len(texts) - MOST_TOKENS
     return ", ".join(texts) if more <= 0 else f"{', '.join(texts[:MOST_TOKENS])} and {more} more"
+
+
+def _is_doubtful(item: Undeclared) -> bool:
+    """Whether the tokens of an attribute are hardly labels: most of them, or several, are not commonly understood."""
+    strange = sum(not _is_common(token) and not _is_soft(token) for token in item.counts)
+    soft = sum(map(_is_soft, item.counts))
+    return soft > MOST_TOKENS or strange > 3 or (item.nothing_declared and 2 * strange >= len(item.counts))
 
 
 def _quoted(token: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -213,7 +212,9 @@ class Predictions:
             truth = arrays.pop("truth", None)
             stated = None if truth is None else Labels.of(truth, truth != _UNKNOWN, attributes)
             return cls(labels=labels, truth=stated, **arrays)
-        except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        except UserError:
+            raise
+        except Exception as error:  # damaged archives make their readers raise nearly anything
             raise UserError(f"{path}: found a file that cannot be used ({error}), expected predictions.npz") from error
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, sentence
 
 T = TypeVar("T")
 PARTIAL = ".partial-"
@@ -39,18 +39,32 @@ def contents(folder: Path) -> list[str]:
     """The names in an output folder, sorted, without temporary files; empty where the folder does not exist yet.
 
     Raises:
-        UserError: ``folder`` is a file, or its parent cannot be written to.
+        UserError: ``folder`` is a file or cannot be read, or its parent cannot be written to.
     """
-    if folder.is_dir():
-        return sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL))
-    if folder.exists():
-        raise UserError(f"{folder}: is a file, expected a folder or nothing")
-    parent = next(parent for parent in folder.absolute().parents if parent.exists())
     try:
+        if folder.is_dir():
+            return sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL))
+        if folder.exists():
+            raise UserError(f"{folder}: is a file, expected a folder or nothing")
+        parent = next(parent for parent in folder.absolute().parents if parent.exists())
         with tempfile.TemporaryDirectory(dir=parent):
             return []
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror}") from error
+        raise UserError(f"{folder}: cannot be written: {sentence(error)}") from error
+
+
+def bytes_text(size: float) -> str:
+    """A number of bytes for reading, in decimal units.
+
+    >>> bytes_text(819_200), bytes_text(46_830_571), bytes_text(2e10)
+    ('819 kB', '46.8 MB', '20 GB')
+    """
+    number, unit = float(size), "bytes"
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if number < 999.5 or unit == "TB":
+            break
+        number /= 1000
+    return f"{number:.3g} {unit}" if unit != "bytes" else f"{number:.0f} {unit}"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -145,6 +159,8 @@ def checked(kind: type[T], content: object, path: Path) -> T:
         return value
     except ValidationError as error:
         places = [(".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors()]
+        problems = "; ".join(f"{place}: {text}" if place else text for place, text in places)
         raise UserError(
-            [f"{path}: {place}: {text}" if place else f"{path}: {text}" for place, text in places]
+            f"{path}: is damaged or was written by another version of aimonk_bench ({problems}); "
+            "execute the same config again, with --out into another folder if this one is to stay"
         ) from error

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
 
@@ -30,6 +31,13 @@ from aimonk_bench.records.files import PARTIAL, checked, contents, read_as, read
 if TYPE_CHECKING:
     import pandas as pd
 
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Raised by hand when the code gives other predictions for the same config and data. It enters the id of a run, so that
+# runs made before are not taken for done, and its status, so that they are not compared with runs made since.
+REVISION = 1
+
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 DATA = "data.json"
@@ -40,12 +48,33 @@ THRESHOLDS = "thresholds.json"
 METRICS = "metrics.json"
 RELIABILITY = "reliability.csv"
 STATUS = "status.json"
+TRACEBACK = "traceback.txt"  # of a run that failed by an exception that has no message for the user
 CHECKPOINTS = "checkpoints"  # which only an unfinished run needs
 SUITE = "suite.json"  # of a suite, whose folder no run may take
-FILES = (CONFIG, ENVIRONMENT, DATA, HISTORY, LOSS_CURVE, PREDICTIONS, THRESHOLDS, METRICS, RELIABILITY, STATUS)
+FILES = (
+    *(CONFIG, ENVIRONMENT, DATA, HISTORY, LOSS_CURVE, PREDICTIONS, THRESHOLDS, METRICS, RELIABILITY, TRACEBACK),
+    STATUS,
+)
 
 COLUMNS = ("backbone", "weights", "loss", "missing", "sampler")  # of ``summary.csv``, stored in the status
 WHOLE = ("seed", "fold", "iteration_number", "epoch")  # columns of a history that hold whole numbers
+
+
+@dataclass(frozen=True, order=True)
+class Complexity:
+    """How complex a run is, compared from the first field on; the verdict names the simplest of equal runs.
+
+    Attributes:
+        trained: how much of the backbone is trained: 0 nothing, 1 some stages, 2 all of it.
+        trainings: how often the head of each fold and seed is trained: stages x tuned settings.
+        features: D.
+        departures: how many of loss, missing-label policy, sampler and threshold policy differ from the reference.
+    """
+
+    trained: int
+    trainings: int
+    features: int
+    departures: int
 
 
 @dataclass(frozen=True)
@@ -59,10 +88,11 @@ class Status:
         reason: why the run failed; None if it did not.
         name: the parts of the name that a reader sees: ``("focal", "repeat_factor")``.
         columns: the values of `COLUMNS` in ``summary.csv``; backbone and weights are those used, not those asked for.
-        complexity: the run's place in the declared order of complexity, compared from the left.
+        complexity: of a run that is done; numbers without names where the run is older than `Complexity`.
+        revision: the `REVISION` of the code that made the run; None before there was one.
 
     Raises:
-        ValueError: a column is missing or unknown, or a run is done without its seconds of training.
+        ValueError: a column is missing or unknown, or a run is done without its seconds of training or its complexity.
     """
 
     id: str
@@ -71,13 +101,40 @@ class Status:
     reason: str | None
     name: tuple[str, ...]
     columns: Mapping[str, str]
-    complexity: Sequence[int]
+    complexity: Complexity | tuple[int, ...] | None = None
+    revision: int | None = None
 
     def __post_init__(self) -> None:
         if sorted(self.columns) != sorted(COLUMNS):
             raise ValueError(f"status: found columns {', '.join(self.columns)}, expected {', '.join(COLUMNS)}")
-        if self.state == "done" and "train" not in self.seconds:
-            raise ValueError("status: found no seconds of training for a run that is done")
+        if self.state == "done" and ("train" not in self.seconds or self.complexity is None):
+            raise ValueError("status: found no seconds of training or no complexity for a run that is done")
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a table needs of ``data.json``."""
+
+    n_listed: int
+    n_used: int
+    folds: list[dict[str, int]]
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """What a table needs of the weights in ``environment.json``."""
+
+    name: str
+    requested: str
+    licence: str | None
+    non_commercial: bool
+
+
+@dataclass(frozen=True)
+class _Environment:
+    """What a table needs of ``environment.json``."""
+
+    weights: _Weights
 
 
 @dataclass(frozen=True)
@@ -95,8 +152,8 @@ class RunRecord:
     The properties read a file on first use, or compute it again from the predictions.
 
     Attributes:
-        data: the content of ``data.json``, empty where a failed run has none.
-        environment: the content of ``environment.json``, empty where a failed run has none.
+        data: the content of ``data.json``; empty of a failed run.
+        environment: the content of ``environment.json``; empty of a failed run.
 
     Raises:
         UserError: a property needs a file that is missing or broken.
@@ -112,6 +169,15 @@ class RunRecord:
         """The run did not fail, so that it has figures."""
         return self.status.state == "done"
 
+    def check(self) -> None:
+        """Read the files of a run that is done from which all others derive.
+
+        Raises:
+            UserError: one of them is missing or damaged.
+        """
+        _ = self.predictions, self._scoring
+        read_history(self.folder)
+
     @cached_property
     def predictions(self) -> Predictions:
         """``predictions.npz``."""
@@ -119,18 +185,15 @@ class RunRecord:
 
     @cached_property
     def thresholds(self) -> Thresholds:
-        """``thresholds.json``; where the file is missing, tuned again by the policy in ``config.yaml``."""
-        path = self.folder / THRESHOLDS
-        if path.exists():
-            return read_as(Thresholds, path)
-        return policies.tune(self.predictions, self._scoring[0])
+        """``thresholds.json``; where the file is missing or damaged, tuned again by the policy in ``config.yaml``."""
+        stored = self._thresholds
+        return policies.tune(self.predictions, self._scoring[0]) if stored is None else stored
 
     @cached_property
     def scores(self) -> Scores:
-        """``metrics.json``; where the file is missing or of another revision, computed again."""
-        if self._metrics is None:
-            return scoring.score(self.predictions, self.thresholds, *self._scoring)
-        return Scores.from_json(self._metrics, str(self.folder / METRICS))
+        """``metrics.json``; where the file is missing, damaged or of another revision, computed again."""
+        stored = self._scores
+        return scoring.score(self.predictions, self.thresholds, *self._scoring) if stored is None else stored
 
     @property
     def before(self) -> BeforeTraining | None:
@@ -138,29 +201,37 @@ class RunRecord:
         content = self.data.get("signal")
         return None if content is None else checked(BeforeTraining, content, self.folder / DATA)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the files from which every statistic derives: predictions and thresholds."""
         paths = (self.folder / name for name in (PREDICTIONS, THRESHOLDS))
         return hashlib.sha256(b"".join(path.read_bytes() for path in paths if path.exists())).hexdigest()
 
     def restore(self) -> None:
-        """Write the derived files that are missing or of another revision; delete what a killed process left."""
+        """Write the derived files that are missing or cannot be used; delete what a killed process left."""
         _remove_partial(self.folder)
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
-        if not (self.folder / THRESHOLDS).exists():
+        if self._thresholds is None:
             write_json(self.folder / THRESHOLDS, self.thresholds.to_json())
-        if self._metrics is None:
+        if self._scores is None:
             write_json(self.folder / METRICS, self.scores.to_json())
         if not (self.folder / RELIABILITY).exists():
             write_csv(self.folder / RELIABILITY, scoring.reliability(self.predictions, self._scoring[1]))
 
     @cached_property
-    def _metrics(self) -> dict[str, Any] | None:
-        """The content of ``metrics.json``; None where the file is missing or of another revision."""
-        path = self.folder / METRICS
-        content = read_json(path) if path.exists() else {}
-        return content if content.get("revision") == scoring.REVISION else None
+    def _thresholds(self) -> Thresholds | None:
+        """The content of ``thresholds.json``; None where the file is missing or damaged."""
+        return derived(self.folder / THRESHOLDS, lambda path: read_as(Thresholds, path))
+
+    @cached_property
+    def _scores(self) -> Scores | None:
+        """The content of ``metrics.json``; None where the file is missing, damaged or of another revision."""
+
+        def load(path: Path) -> Scores | None:
+            content = read_json(path)
+            return Scores.from_json(content, str(path)) if content.get("revision") == scoring.REVISION else None
+
+        return derived(self.folder / METRICS, load)
 
     @cached_property
     def _scoring(self) -> tuple[registry.Spec, Calibrator]:
@@ -168,13 +239,24 @@ class RunRecord:
         path = self.folder / CONFIG
         try:
             content = yaml.safe_load(path.read_bytes())
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise UserError(f"{path}: cannot be read: {error}") from error
         config = checked(_Config, content, path)
         policy, problems = registry.check("threshold", policies.THRESHOLDS, config.threshold)
         if policy is None:
             raise UserError([f"{path}: threshold: {problem}" for problem in problems])
         return policy, config.calibration
+
+
+def derived(path: Path, load: Callable[[Path], T | None]) -> T | None:
+    """A file that derives from the predictions; None where it is missing or damaged, which is logged."""
+    if not path.exists():
+        return None
+    try:
+        return load(path)
+    except UserError as error:
+        logger.warning("computed again from the predictions: %s", error.problems[0])
+        return None
 
 
 def claim(folder: Path, run_id: str, config: str) -> bool:
@@ -187,7 +269,8 @@ def claim(folder: Path, run_id: str, config: str) -> bool:
             the id does not depend on names, titles and paths, the text does.
 
     Returns:
-        Whether the run is already done. If not, it is to be executed: it is new, failed, or never ended.
+        Whether the run is already done. If not, it is to be executed: it is new, failed, never ended, or one of its
+        files is missing or damaged, which is logged.
 
     Raises:
         UserError: the folder holds another run, or something that is no run.
@@ -195,13 +278,13 @@ def claim(folder: Path, run_id: str, config: str) -> bool:
     names = contents(folder)
     if not names:
         return False
-    if STATUS in names:
-        status = read_as(Status, folder / STATUS)
+    if (status := _status(folder)) is not None:
         if status.id != run_id:
+            earlier = " of an earlier version" if status.revision != REVISION else ""
             raise UserError(
-                f"{folder}: holds the run {status.id}, this one is {run_id}; name another folder with --out"
+                f"{folder}: holds the run {status.id}{earlier}, this one is {run_id}; name another folder with --out"
             )
-        return status.state == "done"
+        return status.state == "done" and _is_complete(folder)
     if SUITE in names:
         raise UserError(f"{folder}: holds a suite; name another folder with --out")
     if CONFIG not in names:
@@ -209,6 +292,28 @@ def claim(folder: Path, run_id: str, config: str) -> bool:
     if folder.name != run_id and (folder / CONFIG).read_text(encoding="utf-8") != config:
         raise UserError(f"{folder}: holds an unfinished run of another config; delete it or name another with --out")
     return False
+
+
+def _status(folder: Path) -> Status | None:
+    """The status of a run; None where there is none, or a damaged one, which is logged."""
+    path = folder / STATUS
+    if not path.exists():
+        return None
+    try:
+        return read_as(Status, path)
+    except UserError as error:
+        logger.warning("the run begins again, because its status cannot be read: %s", error.problems[0])
+        return None
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether every file of a finished run that is not derived from others can be read; why not is logged."""
+    try:
+        read(folder).check()
+    except UserError as error:
+        logger.warning("the run begins again, because one of its files cannot be used: %s", error.problems[0])
+        return False
+    return True
 
 
 def begin(folder: Path, config: str) -> None:
@@ -244,6 +349,8 @@ def read_history(folder: Path) -> pd.DataFrame:
     path = folder / HISTORY
     try:
         fields = pd.read_csv(path, dtype=str, keep_default_na=False)  # before version 3, pandas would round floats
+        if fields.empty or not {*WHOLE, "training_loss"} <= set(fields):
+            raise ValueError(f"expected rows with {', '.join(WHOLE)} and training_loss")
         return fields.replace("", "nan").astype({name: "int64" if name in WHOLE else "float64" for name in fields})
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a history: {error}") from error
@@ -256,8 +363,9 @@ def read(folder: Path) -> RunRecord:
         UserError: the run has no status, or one of its files is broken.
     """
     status = read_as(Status, folder / STATUS)
-    data, environment = (
-        read_json(folder / name) if status.state == "done" or (folder / name).exists() else {}
-        for name in (DATA, ENVIRONMENT)
-    )
+    if status.state == "failed":
+        return RunRecord(folder, status, {}, {})
+    data, environment = (read_json(folder / name) for name in (DATA, ENVIRONMENT))
+    checked(_Data, data, folder / DATA)
+    checked(_Environment, environment, folder / ENVIRONMENT)
     return RunRecord(folder, status, data, environment)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aimonk_bench.errors import UserError
@@ -13,6 +14,8 @@ from aimonk_bench.evaluation.statistics import Statistics
 from aimonk_bench.records import run
 from aimonk_bench.records.files import contents, read_as, read_json, write_json
 from aimonk_bench.records.run import RunRecord
+
+logger = logging.getLogger(__name__)
 
 FILE = run.SUITE
 STATISTICS = "statistics.json"
@@ -57,6 +60,7 @@ class Collection:
         baseline: id of the baseline run; None for a single run.
         names: run id -> the parts of its name, for every run of the suite, in order.
         records: run id -> the run, for those that ended, in the same order.
+        damaged: run id -> why a run that ended cannot be shown, in the same order.
         left_out: names of folders under ``runs/`` that belong to no run of this suite, sorted.
     """
 
@@ -65,12 +69,19 @@ class Collection:
     baseline: str | None
     names: Mapping[str, tuple[str, ...]]
     records: Mapping[str, RunRecord]
+    damaged: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
     @property
     def finished(self) -> list[RunRecord]:
         """The runs that are done, in order; they have figures."""
         return [record for record in self.records.values() if record.done]
+
+    @property
+    def comparable(self) -> list[RunRecord]:
+        """The finished runs that the newest code among them made, in order; runs of older code have other numbers."""
+        newest = max((record.status.revision or 0 for record in self.finished), default=0)
+        return [record for record in self.finished if (record.status.revision or 0) == newest]
 
     @property
     def failed(self) -> list[RunRecord]:
@@ -80,7 +91,16 @@ class Collection:
     @property
     def missing(self) -> list[str]:
         """Ids of the runs that have not ended, in order."""
-        return [run_id for run_id in self.names if run_id not in self.records]
+        return [run_id for run_id in self.names if run_id not in self.records and run_id not in self.damaged]
+
+    def without(self, damaged: Mapping[str, str]) -> Collection:
+        """The same runs; these, id -> why, are found to be damaged."""
+        reasons = {**self.damaged, **damaged}
+        return dataclasses.replace(
+            self,
+            records={run_id: record for run_id, record in self.records.items() if run_id not in damaged},
+            damaged={run_id: reasons[run_id] for run_id in self.names if run_id in reasons},
+        )
 
 
 def claim(folder: Path) -> None:
@@ -95,27 +115,64 @@ def claim(folder: Path) -> None:
 
 
 def write(folder: Path, suite: SuiteRecord) -> None:
-    """Write ``suite.json`` and make ``runs/``; runs that are already there stay."""
+    """Write ``suite.json`` and make ``runs/``; runs that are already there stay.
+
+    Where ``suite.json`` lists runs that are not of this suite, that is logged.
+    """
+    _log_replaced(folder / FILE, suite)
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
     write_json(folder / FILE, dataclasses.asdict(suite))
 
 
+def _log_replaced(path: Path, suite: SuiteRecord) -> None:
+    """Log which runs of the suite in a folder another suite leaves out."""
+    if not path.exists():
+        return
+    try:
+        earlier = read_as(SuiteRecord, path)
+    except UserError as error:
+        logger.warning("suite.json is replaced: %s", error)
+        return
+    if left_out := [run_id for run_id in earlier.ids if run_id not in suite.ids]:
+        logger.warning(
+            "%s: the suite %s of this folder is replaced by %s: %d of its %d runs are no longer in the table; their "
+            "folders stay under %s/. To keep both suites, name another folder with --out",
+            path.parent,
+            earlier.name,
+            suite.name,
+            len(left_out),
+            len(earlier.ids),
+            RUNS,
+        )
+
+
 def collect(folder: Path) -> Collection:
-    """Read the runs of a suite, or the single run in ``folder``.
+    """Read the runs of a suite, or the single run in ``folder``; a damaged run of a suite costs no other.
 
     Raises:
-        UserError: the folder holds neither, or one of its files is broken.
+        UserError: the folder holds neither, or ``suite.json`` or the single run is damaged.
     """
     if (folder / FILE).exists():
         suite, runs = read_as(SuiteRecord, folder / FILE), folder / RUNS
-        folders = sorted(path.name for path in runs.iterdir() if path.is_dir())
-        ended = [run_id for run_id in suite.ids if (runs / run_id / run.STATUS).exists()]
+        records, damaged = {}, {}
+        for run_id in suite.ids:
+            if not (runs / run_id / run.STATUS).exists():
+                continue
+            try:
+                record = run.read(runs / run_id)
+                if record.status.id != run_id:
+                    raise UserError(f"{runs / run_id / run.STATUS}: found the status of {record.status.id}")
+                records[run_id] = record
+            except UserError as error:
+                damaged[run_id] = error.problems[0]
+        folders = sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
         return Collection(
             folder=folder,
             name=suite.name,
             baseline=suite.baseline,
             names=dict(zip(suite.ids, suite.names, strict=True)),
-            records={run_id: run.read(runs / run_id) for run_id in ended},
+            records=records,
+            damaged=damaged,
             left_out=tuple(name for name in folders if name not in suite.ids),
         )
     if (folder / run.STATUS).exists():
@@ -132,11 +189,9 @@ def write_statistics(folder: Path, statistics: Statistics) -> None:
 
 
 def read_statistics(folder: Path) -> Statistics | None:
-    """Read ``statistics.json``; None where the file is missing or of another revision.
+    """Read ``statistics.json``; None where the file is missing, damaged or of another revision."""
 
-    Raises:
-        UserError: the file is broken.
-    """
-    path = folder / STATISTICS
-    current = path.exists() and read_json(path).get("revision") == REVISION
-    return read_as(Statistics, path) if current else None
+    def load(path: Path) -> Statistics | None:
+        return read_as(Statistics, path) if read_json(path).get("revision") == REVISION else None
+
+    return run.derived(folder / STATISTICS, load)

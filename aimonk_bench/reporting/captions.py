@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from aimonk_bench.evaluation.comparison import MARGIN, Untestable
-from aimonk_bench.records.run import RunRecord
+from aimonk_bench.records.run import REVISION, RunRecord
 from aimonk_bench.reporting.columns import ALL_POSITIVE, ASSOCIATION, FEW, NA_RANGE, SELECTED, SPREAD, Layout
 from aimonk_bench.reporting.summary import Summary
 from aimonk_bench.reporting.words import UNDEFINED, count, listed, number, one_class, run_name
@@ -118,6 +118,8 @@ def caption(summary: Summary, layout: Layout) -> list[str]:
     lines = [*_legend(summary, layout)] if layout.columns else []
     if any("\n" in (record.status.reason or "").strip() for record in summary.collection.failed):
         lines.append("the whole reason of a failed run: status.json in its folder")
+    if summary.collection.damaged:
+        lines.append("a damaged run: the command that made it makes it again")
     if folders := [f"runs/{name}" for name in summary.collection.left_out]:
         lines.append(f"left out, not part of this suite: {listed(folders)}")
     return lines
@@ -139,7 +141,11 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     if summary.nested:
         selected = f"; {SELECTED_MARK}: selected on validation rows" if summary.selected else ""
         yield f"sorted by cross-fitted validation F1{selected}; {SELECTED}: nested model selection, the F1 to report"
-    if stats and len(stats.candidates) < len(summary.ranking):
+    finished, compared = summary.collection.finished, summary.collection.comparable
+    if others := sum(record.status.revision != REVISION for record in finished):
+        apart = "; not compared with the others, and last" if len(compared) < len(finished) else ""
+        yield f"{count(others, 'run')} of another version of aimonk_bench, whose numbers may differ{apart}"
+    if stats and len(stats.candidates) < len(stats.key):
         yield "runs with other validation labels or seeds than the baseline are not selected from and come last"
     if NA_RANGE in marks:
         yield f"{NA_RANGE}: lowest and highest F1 of the row above for any labels in place of NA"

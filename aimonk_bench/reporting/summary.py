@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -46,7 +47,7 @@ class Summary:
             ``few`` [A + 1], whether tuned F1 rests on few test rows.
         nested: the same figures of the nested model selection, as far as it has them; None where there are not two
             finished runs to select from.
-        covered: figure -> [A] bool, the attributes for which every finished run defines the figure; the macro average
+        covered: figure -> [A] bool, the attributes for which every comparable run defines the figure; the macro average
             is over these, counts are summed over all.
         ranking: run ids from the best macro f1_validation to the worst. Undefined ones come last; runs that are no
             candidates of the selection stand behind all others; equal runs keep their order.
@@ -72,20 +73,22 @@ def summarize(collection: Collection) -> Summary:
     """Bring the finished runs of a collection together.
 
     Raises:
-        UserError: their attributes differ, or one of their files is broken.
+        UserError: their attributes differ.
     """
+    stats = suite.read_statistics(collection.folder)
+    collection = collection.without(_damaged(collection, stats))
     finished = {record.status.id: record for record in collection.finished}
-    figures = [record.scores.figures for record in collection.finished]
-    attributes = {tuple(of_run.attribute) for of_run in figures} or {()}
+    compared = {record.status.id: record for record in collection.comparable}
+    attributes = {tuple(record.scores.figures.attribute) for record in finished.values()} or {()}
     if len(attributes) > 1:
         raise UserError(f"{collection.folder}: found runs with different attributes, expected one set: {attributes}")
+    figures = [record.scores.figures for record in compared.values()]
     covered = {name: np.all([np.isfinite(of_run.value(name)) for of_run in figures], axis=0) for name in AVERAGED}
     values = {run_id: _values(record.scores, covered) for run_id, record in finished.items()}
     validation = {run_id: float(numbers["f1_validation"][-1]) for run_id, numbers in values.items()}
 
-    key = {run_id: _key(record) for run_id, record in finished.items()}
+    key = {run_id: _key(record) for run_id, record in compared.items()}
     baseline = collection.baseline if collection.baseline in key else None
-    stats = suite.read_statistics(collection.folder)
     if stats is None or (list(stats.key.items()), stats.reference) != (list(key.items()), baseline):
         entries = {
             run_id: Entry(
@@ -93,10 +96,10 @@ def summarize(collection: Collection) -> Summary:
                 thresholds=record.thresholds,
                 scores=record.scores,
                 validation=validation[run_id],
-                complexity=record.status.complexity,
+                complexity=_complexity(record),
                 before=record.before,
             )
-            for run_id, record in finished.items()
+            for run_id, record in compared.items()
         }
         stats = statistics.statistics(entries, key, baseline, covered) if entries else None
 
@@ -108,16 +111,37 @@ def summarize(collection: Collection) -> Summary:
         collection=collection,
         attributes=attributes.pop(),
         values={run_id: numbers | _comparison(run_id, values, stats) for run_id, numbers in values.items()},
-        nested=_nested(stats.chosen) if stats and len(values) > 1 else None,
+        nested=_nested(stats.chosen) if stats and len(stats.key) > 1 else None,
         covered=covered,
         ranking=tuple(sorted(values, key=order)),
         statistics=stats,
     )
 
 
+def _damaged(collection: Collection, stats: Statistics | None) -> dict[str, str]:
+    """Run id -> why its figures cannot be read. Predictions are as the stored statistics know them, or are read."""
+    reasons = {}
+    for record in collection.finished:
+        run_id = record.status.id
+        try:
+            _ = record.thresholds, record.scores, record.before
+            if stats is None or stats.key.get(run_id) != _key(record):
+                _ = record.predictions
+        except UserError as error:
+            reasons[run_id] = error.problems[0]
+    return reasons
+
+
+def _complexity(record: RunRecord) -> tuple[int, ...]:
+    """What `Status` says of a run that is done."""
+    complexity = record.status.complexity
+    assert complexity is not None
+    return complexity if isinstance(complexity, tuple) else dataclasses.astuple(complexity)
+
+
 def _key(record: RunRecord) -> str:
     """SHA-256 (hex) of everything that the statistics read of a run."""
-    content = [record.digest, record.status.complexity, record.data.get("signal")]
+    content = [record.digest, _complexity(record), record.data.get("signal")]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -136,7 +160,7 @@ def _values(scores: Scores, covered: Mapping[str, Array]) -> dict[str, Array]:
 
 def _comparison(run_id: str, values: Mapping[str, Mapping[str, Array]], stats: Statistics | None) -> dict[str, Array]:
     """The columns of a run that compare it with the baseline; none where no baseline finished."""
-    if stats is None or stats.reference is None:
+    if stats is None or stats.reference is None or run_id not in stats.key:
         return {}
     columns = {"delta": values[run_id]["f1_tuned"] - values[stats.reference]["f1_tuned"]}
     if versus := stats.baseline.get(run_id):
@@ -161,7 +185,8 @@ def frame(summaries: Sequence[Summary]) -> pd.DataFrame:
 
     The columns are `COLUMNS`; undefined numbers are NaN or NA. ``delta`` is 0 for the baseline itself and undefined
     where no baseline finished. ``p_value`` of the macro is adjusted by Holm over the runs; the p-value of an attribute
-    is not adjusted. A run without figures has its state ("failed" or "not run") and no numbers.
+    is not adjusted. A run without figures has its state ("failed", "damaged" or "not run") and
+    no numbers.
     """
     import pandas as pd  # takes half a second, and the table on a terminal does not need it
 
@@ -175,6 +200,8 @@ def _block(summary: Summary, run_id: str) -> dict[str, Any]:
     """The columns of one run."""
     record = summary.collection.records.get(run_id)
     columns: dict[str, Any] = {"run": run_id, "state": "not run", "attribute": [*summary.attributes, MACRO]}
+    if run_id in summary.collection.damaged:
+        columns["state"] = "damaged"
     if record:
         columns |= {"state": record.status.state, **record.status.columns}
     if record and record.done:

@@ -117,11 +117,12 @@ def _not_shown(summary: Summary, shown: Sequence[str], top: int) -> Iterator[str
 
 
 def _remarks(summary: Summary, top: int) -> list[tuple[str, str, str]]:
-    """Runs without figures: id, why, and style; all that failed, and at most ``top`` of those that have not run."""
+    """Runs without figures: id, why, and style; of those that have not run at most ``top``."""
     remarks = []
     for record in summary.collection.failed:
         place = record.folder.relative_to(summary.collection.folder).as_posix()
         reason, _, _ = (record.status.reason or "").strip().partition("\n")
         where = "" if place == "." else f" ({place})"
         remarks.append((record.status.id, f"failed: {reason}{where}", "red"))
+    remarks += [(run_id, f"damaged: {reason}", "red") for run_id, reason in summary.collection.damaged.items()]
     return remarks + [(run_id, "not run", "yellow") for run_id in summary.collection.missing[:top]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,9 @@ from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation import metrics
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import environment
-from aimonk_bench.records.run import Status
+from aimonk_bench.records.run import REVISION, Status
 from aimonk_bench.suite.dataset import EncodedDataset, SplitLabels
-from aimonk_bench.suite.plan import PlannedRun
+from aimonk_bench.suite.plan import PlannedRun, complexity
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.recipe import absent_values
 
@@ -95,13 +95,22 @@ def environment_json(planned: PlannedRun, engine: str) -> dict[str, Any]:
 
 
 def status(
-    planned: PlannedRun, state: Literal["done", "failed"], seconds: Mapping[str, float], reason: str | None = None
+    planned: PlannedRun, seconds: Mapping[str, float], *, features: int | None = None, reason: str | None = None
 ) -> Status:
     """The content of ``status.json``.
 
     Args:
         seconds: phase -> seconds; a phase that the run did not reach is absent.
-        reason: why it failed.
+        features: D of a run that is done.
+        reason: why the run failed; None if it is done.
     """
-    rounded = {phase: round(elapsed, 3) for phase, elapsed in seconds.items()}
-    return Status(planned.id, state, rounded, reason, planned.parts, planned.columns, planned.complexity)
+    return Status(
+        id=planned.id,
+        state="done" if reason is None else "failed",
+        seconds={phase: round(elapsed, 3) for phase, elapsed in seconds.items()},
+        reason=reason,
+        name=planned.parts,
+        columns=planned.columns,
+        complexity=None if features is None else complexity(planned.config, features),
+        revision=REVISION,
+    )

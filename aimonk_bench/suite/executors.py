@@ -1,17 +1,22 @@
 """Where tasks run: in the driver's process or in worker processes. The result of a task does not depend on where.
 
-A run is a generator of tasks. It goes on with the future of a task when the task is done.
+A run is a generator of tasks. It goes on with the future of a task when the task is done. A task that raises is not
+tried again, because it would raise again; a task whose worker has died is done in the driver's process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import logging.handlers
 import multiprocessing
 import os
+import pickle
+import queue
 import signal
 import sys
 import threading
+import traceback
 import types
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -46,6 +51,66 @@ class Task:
 
 
 Run = Generator[Task, Future[Any], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """What a worker sends back.
+
+    Attributes:
+        result: of the task; None if it raised.
+        error: what it raised, and the traceback there as text.
+        messages: that it logged.
+    """
+
+    result: Any
+    error: tuple[Exception, str] | None
+    messages: list[logging.LogRecord]
+
+    def future(self) -> Future[Any]:
+        """The result or the exception, as a future that is done; what was logged is logged here."""
+        for record in self.messages:
+            target = logging.getLogger(record.name)
+            if target.isEnabledFor(record.levelno):
+                target.handle(record)
+        future: Future[Any] = Future()
+        if self.error is None:
+            future.set_result(self.result)
+        else:
+            error, text = self.error
+            error.__cause__ = TracebackOfWorker(f"\n{text}")  # pickling would lose a cause
+            future.set_exception(error)
+        return future
+
+
+class TracebackOfWorker(Exception):
+    """The cause of an exception that was raised in a worker: its traceback there, as text."""
+
+
+def reply(function: Callable[[], Any]) -> Reply:
+    """Do a task in a worker."""
+    messages: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    handler = logging.handlers.QueueHandler(messages)  # formats messages, so that they can be pickled
+    package = logging.getLogger("aimonk_bench")
+    package.setLevel(logging.INFO)  # the driver leaves out what it does not print
+    package.addHandler(handler)
+    result, error = None, None
+    try:
+        result = function()
+    except Exception as raised:
+        error = _sendable(raised), "".join(traceback.format_exception(raised))
+    finally:
+        package.removeHandler(handler)
+    return Reply(result, error, [messages.get() for _ in range(messages.qsize())])
+
+
+def _sendable(error: Exception) -> Exception:
+    """The exception, or one of another type with the same text where it cannot be pickled: that would end the pool."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever its class does
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 class Workers(ProcessPoolExecutor):
@@ -98,7 +163,7 @@ def _set_up_worker() -> None:
 
 
 def _has_result(future: Future[Any]) -> bool:
-    return future.done() and future.exception() is None
+    return future.done() and future.exception() is None and future.result().error is None
 
 
 def _end_with_driver() -> None:
@@ -166,7 +231,7 @@ class TaskQueue:
         behind = self.trains_here and len(self._in_flight) >= self._limit
         if task.stage in self._workers and not behind:
             with contextlib.suppress(BrokenProcessPool):
-                self._in_flight.append((task, self._workers[task.stage].submit(task.function), run))
+                self._in_flight.append((task, self._workers[task.stage].submit(reply, task.function), run))
                 return
         self._advance(run, self._done_here(task))
 
@@ -184,6 +249,8 @@ class TaskQueue:
                 if isinstance(future.exception(), BrokenProcessPool):
                     logger.warning("%s: its worker process ended, so its task `%s` is done here", task.run, task.stage)
                     future = self._done_here(task)
+                elif future.exception() is None:
+                    future = future.result().future()
                 self._advance(run, future)
                 continue
             if at_most is None or len(self._in_flight) <= at_most:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from aimonk_bench.backbones import weights
 from aimonk_bench.config.fields import Config, Tables
 from aimonk_bench.data import headers
 from aimonk_bench.data.image_files import ImageFile
+from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import audit, duplicates, probe
 from aimonk_bench.evaluation.audit import Audit, Files
 from aimonk_bench.evaluation.missing_dependence import missing_dependence
-from aimonk_bench.suite import dataset, plan, tasks
+from aimonk_bench.suite import dataset, networks, plan, tasks
 from aimonk_bench.suite.tasks import Progress
 
 SEED = 0  # of permutations and of the probe's folds, so that an audit is the same each time
@@ -48,8 +49,11 @@ def inspect(config: Config, progress: Progress) -> Audit:
         }
     )
     listed = plan.checked_labels([config])
+    [network] = networks.prepare([config])
+    if isinstance(network.outcome, UserError):
+        raise network.outcome
     located = dataset.locate(config.data, listed)
-    encoder = plan.encoder_of(config, weights.resolve(config.backbone), located.white)
+    encoder = replace(network.encoder, white=located.white)
     encoded = tasks.encode(located, config, encoder, progress)
     labels, groups, features = encoded.labels, encoded.groups, encoded.features()
     content, folds = encoded.content, encoded.folds(config.split)

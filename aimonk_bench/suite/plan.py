@@ -8,7 +8,6 @@ import json
 import logging
 import math
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -17,20 +16,29 @@ from pathlib import Path
 import numpy as np
 
 from aimonk_bench import registry
-from aimonk_bench.backbones import weights
-from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
-from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
+from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.config import grid, loader
-from aimonk_bench.config.fields import TRAINABLE_OPTIONS, BackboneConfig, Config, RunConfig, Tables, TrainConfig
+from aimonk_bench.config.fields import (
+    MAX_NAME,
+    TRAINABLE_OPTIONS,
+    BackboneConfig,
+    Config,
+    RunConfig,
+    Tables,
+    TrainConfig,
+)
 from aimonk_bench.config.grid import Suite, SuiteRun
 from aimonk_bench.config.split_fields import KFold, OfficialSplit
 from aimonk_bench.data import group_checks, image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, check_all
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
+from aimonk_bench.records.run import REVISION, Complexity
 from aimonk_bench.reporting.findings import Finding, group_findings
 from aimonk_bench.reporting.words import count, run_name
+from aimonk_bench.suite import networks
 from aimonk_bench.suite.dataset import Dataset, locate
+from aimonk_bench.suite.networks import Network
 from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.missing import MISSING, wants_teacher
 from aimonk_bench.training.optimizers import OPTIMIZERS
@@ -51,6 +59,7 @@ REFERENCE = {key: Config.model_fields[key].default.name for key in ENTRIES}
 SCALARS = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")  # of an id
 RARE = 100  # groups of images: stratified training rows have a part of so many, and a split of a million rows is slow
 HASH_LENGTH = 6  # hex digits; with the readable part enough for any suite
+LONGEST_ID = 120  # characters, all ASCII; a file system allows names of 255 bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +70,6 @@ class PlannedRun:
         id: readable, ending in a short hash of config, data and encoder.
         parts: of its name: its value at each axis of the suite; of a single run the config's name.
         columns: backbone, weights, loss, missing, sampler as ``summary.csv`` shows them.
-        complexity: its place in the order of `complexity`.
         encoder: what makes its features.
         reason: why that encoder cannot be had; None if it can.
     """
@@ -70,7 +78,6 @@ class PlannedRun:
     parts: tuple[str, ...]
     config: Config
     columns: dict[str, str]
-    complexity: tuple[int, ...]
     encoder: EncoderSpec
     reason: str | None = None
 
@@ -103,39 +110,45 @@ def plan_run(config: Config) -> Plan:
     """Plan a single run.
 
     Raises:
-        UserError: labels, images or options are wrong, or the weights cannot be had.
+        UserError: labels, images or options are wrong, or the network or its weights cannot be used.
     """
-    return _plan(_single(config), weights_required=True)
+    return _plan(_single(config), network_required=True)
 
 
 def plan_suite(suite: Suite) -> Plan:
-    """Plan every run of a suite; a run whose weights cannot be had is planned to fail.
+    """Plan every run of a suite; a run whose network or weights cannot be used is planned to fail.
 
     The config of each run is named after suite and id, so that its ``config.yaml`` can be run by itself.
 
     Raises:
         UserError: labels, images or options are wrong.
     """
-    plan = _plan(suite, weights_required=False)
-    named = [run.config.model_copy(update={"name": f"{suite.name}-{run.id}"}) for run in plan.runs]
+    plan = _plan(suite, network_required=False)
+    named = [run.config.model_copy(update={"name": _config_name(suite.name, run.id)}) for run in plan.runs]
     runs = tuple(replace(run, config=config) for run, config in zip(plan.runs, named, strict=True))
     return replace(plan, runs=runs, baseline=runs[suite.baseline])
 
 
-def _plan(suite: Suite, *, weights_required: bool) -> Plan:
+def _plan(suite: Suite, *, network_required: bool) -> Plan:
     listed = checked_labels([run.config for run in suite.runs])
     for note in listed.notes:
         logger.info("%s: %s", listed.path, note)
     for finding in _group_findings([run.config for run in suite.runs], listed):
         level = logging.WARNING if finding.level == "warning" else logging.INFO
         logger.log(level, "%s: %s %s", listed.path, finding.text, finding.advice)
-    backbones = dict.fromkeys(run.config.backbone for run in suite.runs)
-    resolved = {backbone: _resolve(backbone, required=weights_required) for backbone in backbones}
+    prepared = networks.prepare([run.config for run in suite.runs])
+    for network in prepared:
+        if network_required and isinstance(network.outcome, UserError):
+            raise network.outcome
+    notes = dict.fromkeys(note for network in prepared for note in network.notes)
+    for note in notes:
+        logger.info("%s", note)
     dataset = locate(suite.base.data, listed)
+    pairs = zip(suite.runs, prepared, strict=True)
     runs = tuple(
-        _planned(run, dataset, _data_of(run.config, listed, dataset.fingerprint), *resolved[run.config.backbone])
-        for run in suite.runs
+        _planned(run, dataset, _data_of(run.config, listed, dataset.fingerprint), network) for run, network in pairs
     )
+    _check_ids(runs)
     return Plan(suite.name, dataset, runs, runs[suite.baseline])
 
 
@@ -147,14 +160,19 @@ def _data_of(config: Config, listed: LabelFile, fingerprint: str) -> str:
     return hashlib.sha256(f"{fingerprint} {tokens}".encode()).hexdigest()
 
 
-def _resolve(backbone: BackboneConfig, *, required: bool) -> tuple[Weights, str | None]:
-    """Weights and None, or a placeholder and the reason why there are none, which is raised if they are required."""
-    try:
-        return weights.resolve(backbone), None
-    except WeightsUnavailable as error:
-        if required:
-            raise
-        return error.weights, str(error)
+def _config_name(suite: str, run_id: str) -> str:
+    """The name of the config of a run of a suite, which names a folder where it is executed by itself."""
+    room = MAX_NAME - len(f"-{run_id}")
+    return f"{suite.encode()[:room].decode(errors='ignore')}-{run_id}"
+
+
+def _check_ids(runs: Sequence[PlannedRun]) -> None:
+    """Refuse a suite with a run that stands in it twice, as one of two equal weight files makes it."""
+    first: dict[str, PlannedRun] = {}
+    twins = [(twin, run) for run in runs if (twin := first.setdefault(run.id, run)) is not run]
+    if twins:
+        same = (f"suite.axes: {twin.name} and {run.name} are the same run; remove one" for twin, run in twins)
+        raise UserError(list(same), limit=image_files.SHOWN)
 
 
 def load(path: Path, tables: Tables, overrides: Sequence[str]) -> Suite:
@@ -173,10 +191,13 @@ def _single(config: Config) -> Suite:
 
 
 def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
-    """What `run` or `suite` would do with a file: its runs, images and heads; nothing is hashed or decoded.
+    """What `run` or `suite` would do with a file: its runs, images, networks and heads.
+
+    Networks are tried. No image is hashed or decoded, and nothing is downloaded.
 
     Raises:
-        UserError: config or labels are wrong, or listed images do not exist and are not to be skipped.
+        UserError: config or labels are wrong, listed images do not exist and are not to be skipped, or no run has a
+            network that can be used.
     """
     suite = load(path, tables, overrides)
     config, configs = suite.base, [run.config for run in suite.runs]
@@ -189,6 +210,10 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     truths = []
     if (truth := label_file.load_truth(config.data, listed)) is not None:
         truths = [f"{config.data.truth}: states {truth.observed.sum()} of {truth.observed.size} labels"]
+    prepared = networks.prepare(configs, download=False)
+    usable = [network for network in prepared if network.reason is None]
+    if not usable:
+        raise UserError(list(dict.fromkeys(line for network in prepared for line in network.describe())))
     heads = sum(trainings(run) * len(run.train.seeds) * _folds(run) for run in configs)
     lines = [
         f"{path} is valid.",
@@ -199,6 +224,8 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         *(f"split: {split}" for split in dict.fromkeys(_describe_split(run) for run in configs)),
         *(f"{finding.level}: {finding.text} {finding.advice}" for finding in _group_findings(configs, listed)),
         *(f"will be skipped: {problem}" for problem in absent),
+        *dict.fromkeys(line for network in usable for line in network.describe()),
+        *networks.failures([run_name(run.parts) for run in suite.runs], prepared),
         f"{count(len(configs), 'run')}, {count(heads, 'head')}:",
         *(f"  {run_name(run.parts)}" for run in suite.runs),
     ]
@@ -261,25 +288,11 @@ def _group_findings(configs: Sequence[Config], listed: LabelFile) -> list[Findin
     return list(dict.fromkeys(stated))
 
 
-def encoder_of(config: Config, resolved: Weights, white: int | None) -> EncoderSpec:
-    """The frozen layers of a config's backbone with these weights, for images with this white."""
-    return EncoderSpec(
-        weights=resolved,
-        size=config.transform.size,
-        engine=config.backbone.engine,
-        device=pick_device(config.train.device),
-        dtype=config.backbone.dtype,
-        decode=config.transform.decode,
-        white=white,
-        freeze=config.backbone.freeze,
-    )
-
-
-def _planned(run: SuiteRun, dataset: Dataset, stated: str, resolved: Weights, reason: str | None) -> PlannedRun:
+def _planned(run: SuiteRun, dataset: Dataset, stated: str, network: Network) -> PlannedRun:
     """A run, ready to be executed; ``stated`` is what its id says of its data."""
     data = run.config.data.model_copy(update={"white": dataset.white})
     config = run.config.model_copy(update={"data": data})
-    encoder = encoder_of(config, resolved, dataset.white)
+    encoder = replace(network.encoder, white=dataset.white)
     trained = f"(freeze={encoder.freeze})" if encoder.freeze != "all" else ""
     labels = _labels(config)
     return PlannedRun(
@@ -287,13 +300,12 @@ def _planned(run: SuiteRun, dataset: Dataset, stated: str, resolved: Weights, re
         parts=run.parts,
         config=config,
         columns={
-            "backbone": resolved.name + trained,
+            "backbone": encoder.weights.name + trained,
             "weights": Path(config.backbone.weights).name,
             **{key: labels[key] for key in ("loss", "missing", "sampler")},
         },
-        complexity=complexity(config, resolved.entry.features),
         encoder=encoder,
-        reason=reason,
+        reason=network.reason,
     )
 
 
@@ -311,22 +323,13 @@ def _labels(config: Config) -> dict[str, str]:
     return {key: registry.label(table, getattr(config, key)) for key, table in ENTRIES.items()}
 
 
-def complexity(config: Config, features: int | None) -> tuple[int, ...]:
-    """The place of a run in the declared order of complexity, compared from the left; smaller is simpler.
-
-    How much of the backbone is trained (nothing, some stages, all of it); `trainings`; D; how many of loss,
-    missing-label policy, sampler and threshold policy differ from the reference recipe; then their places in the
-    tables.
-
-    Args:
-        features: D; None, where only the built network tells, counts as the largest.
-    """
-    return (
-        {"all": 0, "none": 2}.get(config.backbone.freeze, 1),
-        trainings(config),
-        features or sys.maxsize,
-        sum(label != REFERENCE[key] for key, label in _labels(config).items()),
-        *(list(table).index(getattr(config, key).name) for key, table in ENTRIES.items()),
+def complexity(config: Config, features: int) -> Complexity:
+    """How complex a run on D pooled ``features`` is."""
+    return Complexity(
+        trained={"all": 0, "none": 2}.get(config.backbone.freeze, 1),
+        trainings=trainings(config),
+        features=features,
+        departures=sum(label != REFERENCE[key] for key, label in _labels(config).items()),
     )
 
 
@@ -351,6 +354,7 @@ def run_id(config: Config, fingerprint: str, encoder: str) -> str:
     ]
     parts = [labels["loss"], labels["sampler"], *(label for label, default in optional if label != default)]
     readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)
+    readable = readable[: LONGEST_ID - HASH_LENGTH - 1].rstrip("-_.")
     augmented = [] if config.transform.views == "exact" else [importlib.metadata.version("albumentations")]
-    text = json.dumps([grid.public(config), fingerprint, encoder, *augmented], sort_keys=True)
+    text = json.dumps([REVISION, grid.public(config), fingerprint, encoder, *augmented], sort_keys=True)
     return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]}"

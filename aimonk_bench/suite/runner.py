@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -17,7 +18,7 @@ import filelock
 
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.data import transforms
-from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.errors import RunFailed, UserError, fix, sentence, write_traceback
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import run, suite
 from aimonk_bench.records.files import atomic, write_bytes, write_json, write_text
@@ -64,7 +65,7 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
             driver = Driver(queue, clock, progress)
             driver.execute([planned], {planned.id: folder}, encodings)
     for error in driver.failures.values():
-        raise error if isinstance(error, UserError) else RunFailed(reason(error)) from error
+        raise error if isinstance(error, UserError) else RunFailed(sentence(error)) from error
 
 
 def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> None:
@@ -100,8 +101,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
                 Driver(queue, clock, progress, places).execute(pending, folders, encodings)
             finally:
                 with clock("statistics"):
-                    collection = suite.collect(folder)
-                    write_summaries(collection)
+                    collection = write_summaries(suite.collect(folder))
                 with clock("plots"):
                     _draw_missingness(plan, collection)
     if len(pending) < len(plan.runs):
@@ -147,6 +147,11 @@ def encode(dataset: Dataset, runs: Sequence[PlannedRun], clock: Clock, progress:
                 except BadImages:
                     raise
                 except Exception as error:  # the failure of every run that needs it; it is not tried again
+                    if not isinstance(error, (RunFailed, UserError)):
+                        other = "" if fix(error) else " (fix: another transform.size or backbone)"
+                        error.add_note(
+                            f"while encoding with {planned.columns['backbone']} at transform.size {encoder.size}{other}"
+                        )
                     outcomes[key] = error
         encodings[planned.id] = Encoding(outcomes[key], time.perf_counter() - begun if is_new else 0.0)
     return encodings
@@ -221,7 +226,7 @@ class Driver:
             with self._clock("files"):
                 for name, content in scoring.files.items():
                     write_bytes(folder / name, content)
-                run.end(folder, artefacts.status(planned, "done", seconds))
+                run.end(folder, artefacts.status(planned, seconds, features=dataset.pooled.rows.shape[1]))
         except Exception as error:
             self._fail(planned, folder, seconds, error)
 
@@ -240,17 +245,20 @@ class Driver:
         return predictions
 
     def _fail(self, planned: PlannedRun, folder: Path, seconds: Mapping[str, float], error: Exception) -> None:
-        """Record why a run failed."""
-        if not isinstance(error, (RunFailed, UserError)):
-            logger.error("an error that aimonk_bench did not expect, in %s", planned.name, exc_info=error)
+        """Record why a run failed, and the traceback of what has no message for the user."""
+        is_new = error not in self.failures.values()  # runs that need the same features fail by the same exception
         self.failures[planned.id] = error
         if self._places is not None:  # who executes a run on its own gets the exception
-            logger.error("%s failed: %s", planned.name, reason(error).partition("\n")[0])
+            logger.error("%s failed: %s", planned.name, sentence(error).partition("\n")[0])
         try:
             run.begin(folder, planned.text)
-            run.end(folder, artefacts.status(planned, "failed", seconds, reason(error)))
+            if not isinstance(error, (RunFailed, UserError)):
+                place = write_traceback(error, folder / run.TRACEBACK)
+                if is_new:
+                    logger.error("%s", place)
+            run.end(folder, artefacts.status(planned, seconds, reason=sentence(error)))
         except OSError as unwritable:
-            logger.error("%s: the failure cannot be recorded: %s", folder, unwritable)
+            logger.error("%s: the failure cannot be recorded: %s", folder, sentence(unwritable))
 
 
 def _timed(task: Task, seconds: dict[str, float]) -> Generator[Task, Future[Any], Any]:
@@ -263,31 +271,35 @@ def _timed(task: Task, seconds: dict[str, float]) -> Generator[Task, Future[Any]
     return result
 
 
-def reason(error: Exception) -> str:
-    """Why a run failed, as its status says."""
-    if isinstance(error, UserError):
-        return "; ".join(error.problems)
-    return str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}"
-
-
 def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
-    """Write again what was deleted of a finished run and derives from its predictions and its history."""
-    with clock("files"):
-        run.read(folder).restore()
-    if (folder / run.LOSS_CURVE).exists():
-        return
-    with clock("plots"):
-        curve = figures.loss_curve(run.read_history(folder), planned.config.plot.title)
-        write_bytes(folder / run.LOSS_CURVE, curve)
+    """Write again what was deleted of a finished run and derives from its predictions and its history.
+
+    A file that cannot be written is logged; the table computes what it holds.
+    """
+    try:
+        with clock("files"):
+            run.read(folder).restore()
+        if (folder / run.LOSS_CURVE).exists():
+            return
+        with clock("plots"):
+            curve = figures.loss_curve(run.read_history(folder), planned.config.plot.title)
+            write_bytes(folder / run.LOSS_CURVE, curve)
+    except (OSError, UserError) as error:
+        logger.error("%s: not every file that was deleted could be written again: %s", folder, sentence(error))
 
 
-def write_summaries(collection: Collection) -> None:
-    """Write ``statistics.json``, ``summary.csv`` and ``summary.md`` from the runs of a suite."""
+def write_summaries(collection: Collection) -> Collection:
+    """Write ``statistics.json``, ``summary.csv`` and ``summary.md`` from the runs of a suite.
+
+    Returns:
+        The collection, with what turned out to be damaged.
+    """
     summarized = summary.summarize(collection)
     if summarized.statistics:
         suite.write_statistics(collection.folder, summarized.statistics)
     write_text(collection.folder / "summary.csv", summary.to_csv(summary.frame([summarized])))
     write_text(collection.folder / "summary.md", table.markdown(summarized))
+    return summarized.collection
 
 
 def _draw_missingness(plan: Plan, collection: Collection) -> None:
@@ -316,16 +328,20 @@ def alone(folder: Path) -> Iterator[None]:
     """Hold a lock on an output folder; it lies beside the feature store, so that the folder holds results only.
 
     Raises:
-        UserError: another process is writing there.
+        UserError: another process is writing there, or there can be no lock.
     """
     locks = FeatureStore().root / "locks"
+    lock = filelock.FileLock(locks / hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16], blocking=False)
     try:
         locks.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{locks}: cannot be written ({error}); AIMONK_BENCH_CACHE names another place") from error
-    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    try:
-        with filelock.FileLock(locks / name, blocking=False):
-            yield
+        lock.acquire()
     except filelock.Timeout as error:
         raise UserError(f"{folder}: another process is writing there") from error
+    except (OSError, NotImplementedError) as error:  # the latter of a file system without locks
+        raise UserError(
+            f"{locks}: cannot be locked ({sentence(error)}); AIMONK_BENCH_CACHE names another place"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

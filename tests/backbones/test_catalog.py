@@ -27,19 +27,22 @@ def test_an_entry_says_what_timm_says(name: str):
     import timm
     import torch
 
+    from aimonk_bench.backbones import network
+
     entry = CATALOG[name]
     facts = timm.get_pretrained_cfg(entry.timm, allow_unregistered=False)
     timms_entry = catalog._ask_timm(entry.timm)
     assert "." in entry.timm
-    for field in ("timm", "licence", "hub", "mean", "std", "interpolation", "fixed"):
+    for field in ("timm", "licence", "hub", "mean", "std", "interpolation", "fixed", "size"):
         assert getattr(entry, field) == getattr(timms_entry, field), field
     assert entry.url in (None, facts.url)
     size = 2 * max(entry.multiple, 32)
     with torch.device("meta"):
-        network = timm.create_model(entry.timm, num_classes=0, **({"img_size": size} if entry.fixed else {}))
-        assert network.eval()(torch.zeros(1, 3, size, size)).shape == (1, entry.features)
-    patches = getattr(network, "patch_embed", None)  # timm leaves out the pixels beyond the last whole patch
-    assert entry.multiple == (patches.patch_size[0] if patches else 1)
+        model = timm.create_model(entry.timm, num_classes=0, **({"img_size": size} if entry.fixed else {}))
+        assert model.eval()(torch.zeros(1, 3, size, size)).shape == (1, entry.features)
+    patches = getattr(model, "patch_embed", None)  # timm leaves out the pixels beyond the last whole patch
+    assert entry.multiple == network.multiple(entry.timm)
+    assert patches is None or entry.multiple == patches.patch_size[0]
 
 
 def test_names_of_timm_are_accepted_with_and_without_tag():
@@ -81,6 +84,18 @@ def test_planning_imports_neither_torch_nor_timm():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+def test_the_native_size_is_that_of_the_named_network():
+    assert catalog.entry("test_vit").size == 160
+    assert TABLES.native_size("vit_small_patch14_dinov2") == TABLES.native_size("dinov2_small") == 518
+    assert TABLES.native_size("vit_base_patch16_sapiens2") is None  # 1024 x 768
+    assert all(entry.size % entry.multiple == 0 for entry in CATALOG.values())
+
+
+def test_the_multiple_of_any_network_is_read_from_it():
+    assert TABLES.multiple("vit_tiny_patch16_224") == TABLES.multiple("vit_tiny") == 16
+    assert (TABLES.multiple("convnextv2_atto"), TABLES.multiple("resnet26")) == (4, 1)
+
+
 def test_the_usual_size_suits_every_backbone_of_the_catalog():
     assert all(TransformConfig().size % entry.multiple == 0 for entry in CATALOG.values())
 
@@ -89,7 +104,12 @@ def test_the_usual_size_suits_every_backbone_of_the_catalog():
     ("size", "messages"),
     [
         (224, []),
-        (225, ["found 225, expected a multiple of 14 for dinov2_small"]),
+        (
+            225,
+            ["found 225, expected a multiple of 14 for dinov2_small, because it reads whole patches only: 224 or 238"],
+        ),
+        (4096, ["found 4096, expected a multiple of 14 for dinov2_small, because it reads whole patches only: 4088"]),
+        (3, ["found 3, expected a multiple of 14 for dinov2_small, because it reads whole patches only: 14"]),
         (5000, ["found 5000, expected a number of at most 4096"]),
     ],
 )

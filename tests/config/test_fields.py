@@ -123,6 +123,18 @@ BAD_FIELDS = {
     ),
     "bare backbone": ("backbone: resnet8\n", ["x.yaml:1:11: backbone.name: found unknown backbone 'resnet8'"]),
     "unknown fallback": ("backbone: {fallback: resnet8}\n", ["x.yaml:1:22: backbone.fallback: found unknown backbone"]),
+    "size": (
+        "transform: {size: natve}\n",
+        ["x.yaml:1:19: transform.size: found 'natve', expected native, or a whole number of pixels from 1 to 4096"],
+    ),
+    "size of a backbone that has none": (
+        "backbone: resnet50\ntransform: {size: native}\n",
+        ["x.yaml:2:19: transform.size: found native, expected a number of pixels, because resnet50 was not trained on"],
+    ),
+    "native size of nothing": (
+        "backbone: resnet81\ntransform: {size: native}\n",
+        ["x.yaml:1:11: backbone.name: found unknown backbone 'resnet81'"],
+    ),
     "weights": (
         "backbone: {weights: imagnet}\n",
         ["x.yaml:1:21: backbone.weights: found 'imagnet', expected imagenet,"],
@@ -213,3 +225,25 @@ def test_an_unknown_key_is_answered_with_the_keys_of_its_section(write, section)
     kinds = {"split": split_fields.KFold, "data": fields.DataConfig, "hide": fields.HideConfig}
     kind = kinds.get(section) or type(Config.model_fields[section].default)
     assert line.endswith("expected one of " + ", ".join(sorted(kind.model_fields)))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size"),
+    [("", 224), ("backbone: some_timm_model\n", 518), ("backbone: {name: some_timm_model, fallback: resnet18}\n", 518)],
+)
+def test_a_native_size_is_the_number_of_the_backbone(write, backbone, size):
+    config = load(write("x.yaml", f"{DATA}{backbone}transform: {{size: native}}\n"))
+    assert config.transform.size == size
+
+
+@pytest.mark.parametrize(
+    ("weights", "is_file"),
+    [
+        *((name, True) for name in ("w.pth.tar", "last.ckpt", "pytorch_model.bin", "./w", "a/w", "w.v2", "a\\w")),
+        *((name, False) for name in ("imagenet", "none", "package:some.pt", "package:a/b")),
+    ],
+)
+def test_a_file_of_weights_may_have_any_suffix(write, weights, is_file):
+    assert fields.is_weight_file(weights) == is_file
+    config = load(write("x.yaml", f"{DATA}backbone: {{weights: '{weights}'}}\n"))
+    assert (config.backbone.weights == weights) != is_file  # a path is made absolute

@@ -123,6 +123,31 @@ def test_ids_become_names_by_other_files(tmp_path: Path) -> None:
     assert "'/m/9'" in messages[1]
 
 
+def test_ids_of_one_name_are_one_attribute_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "names.csv").write_text("1,Tree\n2,Tree\n")
+    options = {"tag_names": tmp_path / "names.csv", "absent": "missing"}
+    loaded = read(tmp_path, "image,label\na.jpg,1\nb.jpg,2\n", "l.csv", importer="long_csv", **options)
+    assert states(loaded.labels) == [[1], [1]]
+    assert "'Tree'" in caplog.text
+
+
+def test_a_certainty_that_no_row_has_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    certainty = {"column": "sure", "missing": ["1.0", "9"]}
+    read(tmp_path, CERTAIN, "l.csv", importer="long_csv", absent="missing", value="value", certainty=certainty)
+    assert "data.certainty.missing: no row has '9' in column 'sure'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "token"), [("1,a\n2\n1,b\n", 3, "'1'"), ("1\n2\n", 1, "one column"), ("", 1, "empty")]
+)
+def test_problems_of_a_file_of_names(tmp_path: Path, content: str, line: int, token: str) -> None:
+    (tmp_path / "names.csv").write_text(content)
+    options = {"tag_names": tmp_path / "names.csv", "absent": "missing"}
+    messages = problems(tmp_path, "image,label\na.jpg,1\n", "l.csv", importer="long_csv", **options)
+    assert messages[-1].startswith(f"names.csv:{line}: ")
+    assert token in messages[-1]
+
+
 @pytest.mark.parametrize(
     ("content", "options", "line", "tokens"),
     [
@@ -131,8 +156,8 @@ def test_ids_become_names_by_other_files(tmp_path: Path) -> None:
         (LONG, {"tags": "labels"}, 1, ["'labels'", "data.tags", "did you mean label?"]),
         (LONG, {"tags": "label", "value": "label"}, 1, ["'label'", "data.value", "data.tags"]),
         (LONG, {"certainty": {"column": "sure", "missing": ["1"]}}, 1, ["'sure'", "data.certainty.column"]),
-        (LONG + "d.jpg,nan\n", {}, 6, ["'nan' (1 row)", 'data.values: {missing: ["", "NA", "nan"]}']),
-        (LONG, {"attributes": ["cat", "dgo"]}, 2, ["'dog' (2 rows)", "did you mean dgo?", "data.other_tags: ignore"]),
+        (LONG + "d.jpg,nan\n", {}, 6, ["'nan' (1 row)", '`values: {missing: ["", "NA", "nan"]}`']),
+        (LONG, {"attributes": ["cat", "dgo"]}, 2, ["'dog' (2 rows)", "did you mean dgo?", "`other_tags: ignore`"]),
         (VALUED, {"value": "value", "values": Values(missing=[])}, 4, ["'NA'", "cat"]),
         (TWICE, {"value": "value"}, 4, ["a.jpg", "line 2", "cat is negative, there positive", "duplicates"]),
         ("image,label,g\na.jpg,x,1\na.jpg,y,2\n", {"group": "g"}, 3, ["a.jpg", "'2'"]),
@@ -196,7 +221,7 @@ def test_a_key_of_the_images_of_coco_is_the_group(tmp_path: Path) -> None:
         (coco(categories=[{"id": 17, "name": "cat"}]), {}, 1, ["annotations[0]", "category_id 18", "2 of 3"]),
         (coco(categories=[{"id": 17, "name": "cat"}, {"id": 18, "name": "cat"}]), {}, 1, ["categories[1]", "'cat'"]),
         (coco(annotations=[{"image_id": 3}]), {}, 1, ["annotations[0]", "'category_id'"]),
-        (coco(), {"attributes": ["dog"]}, 1, ["'cat'", "data.other_tags: ignore"]),
+        (coco(), {"attributes": ["dog"]}, 1, ["'cat'", "`other_tags: ignore`"]),
         (coco(), {"group": "patient"}, 1, ["images[0]", "'patient'", "3 of 3"]),
     ],
 )

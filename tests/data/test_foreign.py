@@ -31,7 +31,7 @@ def archive(file: io.BytesIO) -> None:
 @pytest.mark.parametrize(
     ("data", "kind", "fix"),
     [
-        (b"", "empty file", "download"),
+        (b"", "the file is empty", "download"),
         (bytes(5000), "5000 zero bytes", "download"),
         (POINTER, "Git LFS pointer", "git lfs pull"),
         (b"/annex/objects/SHA256E-s1--0.jpg", "git-annex pointer", "git annex get"),

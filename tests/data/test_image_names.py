@@ -106,7 +106,8 @@ def test_a_name_that_fits_two_files_is_an_error_that_names_both(tmp_path: Path, 
     assert result.paths == ["other.png", None]
     ((line, text),) = result.problems
     assert line == 2
-    assert all(file in text for file in (*files, name, "data.suffix"[5:]))
+    assert all(file in text for file in (*files, name))
+    assert ("data: {suffix:" in text) == (name == "a")
 
 
 def test_many_ambiguous_names_are_one_problem(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_names_of_one_file_are_one_image(tmp_path: Path) -> None:
     assert set(resolved(root, *names).paths) == {"a.png"}
     loaded = read(tmp_path, "".join(f"{name} 1\n" for name in names), images=root)
     assert (loaded.ids, loaded.paths, loaded.lines.tolist()) == (("a.png",), ("a.png",), [1])
-    [contradiction] = problems(tmp_path, "A.png 1\na.png 0\n", images=root)
+    (contradiction,) = problems(tmp_path, "A.png 1\na.png 0\n", images=root)
     assert contradiction.startswith("labels.txt:2: image a.png contradicts line 1: attr1 is negative, there positive")
 
 
@@ -198,7 +199,8 @@ def test_without_a_folder_every_name_states_its_path(tmp_path: Path) -> None:
 
 def test_one_note_counts_the_names_by_what_differs(tmp_path: Path) -> None:
     root = folder(tmp_path, *(f"{n}.JPG" for n in range(30)))
-    (note,) = resolved(root, *(f"{n}.jpg" for n in range(20)), *(f"pics/{n}.JPG" for n in range(20, 30))).notes
+    names = [f"{n}.jpg" for n in range(20)] + [f"pics/{n}.JPG" for n in range(20, 30)]
+    (note,) = resolved(root, *names, *names).notes  # a file may have several rows for an image
     assert note.startswith("30 of 30 image names differ")
     assert "20 in letter case (0.jpg is 0.JPG), 10 in folder (pics/20.JPG is 20.JPG)" in note
 

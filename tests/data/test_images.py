@@ -228,6 +228,16 @@ def test_unreadable_exif_leaves_the_image_as_stored(colours: Image.Image) -> Non
     np.testing.assert_array_equal(decode(data, EDGE, "bilinear"), np.asarray(image))
 
 
+@pytest.mark.parametrize(("kind", "channels"), [("P5", 1), ("P6", 3)])
+@pytest.mark.parametrize("maximum", [1, 15, 100, 254, 255])
+def test_a_ppm_file_declares_its_white(kind: str, channels: int, maximum: int) -> None:
+    values = np.random.default_rng(0).integers(0, maximum + 1, (EDGE, EDGE, channels)).astype(np.uint8)
+    data = f"{kind} {EDGE} {EDGE} {maximum}\n".encode() + values.tobytes()
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    assert np.abs(decode(data, EDGE, "bilinear") - expected).max() <= 1
+    assert decode(data, EDGE, "bilinear").max() == 255
+
+
 @pytest.mark.parametrize("white", [255, 1023, 4095, 16383, 65535])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kind", ["png", "tiff"])

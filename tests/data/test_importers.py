@@ -176,7 +176,7 @@ def test_a_short_first_line_is_blamed_alone(tmp_path: Path) -> None:
         ('image,x\n"a"b,1\nc,2\n', {}, "l.csv:2: malformed record"),
         ('"image"s,x\na,1\n', {}, "l.csv:1: malformed record"),
         ('image,x\na,1\n"b,1\nc,1\n', {}, "l.csv:3: malformed record: unexpected end of data"),
-        ("image,x\n,1\n", {}, "l.csv:2: image: the name of the image is empty"),
+        ("image,x\n,1\n", {}, "l.csv:2: the name of the image is empty"),
         ('"image, its name, or so";x\na;9\n', {}, "l.csv:2: attribute x: found '9'"),
         ('image,x\n"two\nlines",1\nb,2\n', {}, "l.csv:2: image 'two\\nlines'"),
         ("image,x\na,1\n", {"absent": "missing"}, "data.absent: found 'missing', expected null"),
@@ -269,3 +269,45 @@ def test_auto_names_its_decision(tmp_path: Path, name: str, content: str, import
 def test_a_wrong_guess_can_be_recognised(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     problems(tmp_path, "image\tx\na\t7\n")
     assert "importer: wide_csv (auto: " in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "attributes", "wanted"),
+    [
+        ("image_name,tags\na,x y\nb,x\n", {}, ("x", "y"), [[1, 1], [1, 0]]),
+        ("Id,Target\na,cat|dog\nb,dog\n", {}, ("cat", "dog"), [[1, 1], [0, 1]]),
+        ("image,labels\na.png,No Mass\nb.png,Mass|Edema\n", {}, ("Edema", "Mass", "No Mass"), [[0, 0, 1], [1, 1, 0]]),
+        ("image;age;tags\na;30;x,y\nb;40;\n", {}, ("x", "y"), [[1, 1], [0, 0]]),
+        ("image,words,tags\na,no,x\nb,no,y\n", {"tags": "tags", "id": "image"}, ("x", "y"), [[1, 0], [0, 1]]),
+        ("image,tags\na,x\nb,NA\n", {}, ("x",), [[1], [None]]),
+        ("image,tags\na,x/y\nb,y\n", {"tag_separator": "/"}, ("x", "y"), [[1, 1], [0, 1]]),
+        ("image,tags\na,x|z\nb,y\n", {"attributes": ["y", "x"], "other_tags": "ignore"}, ("y", "x"), [[0, 1], [1, 0]]),
+        ("a.png,x|y\nb.png,y\n", {}, ("x", "y"), [[1, 1], [0, 1]]),
+    ],
+)  # fmt: skip
+def test_columns_of_tags_have_any_names(
+    tmp_path: Path, text: str, options: dict[str, Any], attributes: tuple[str, ...], wanted: list[list[int | None]]
+) -> None:
+    loaded = read(tmp_path, text, "l.csv", absent="negative", **options)
+    assert (loaded.labels.attributes, states(loaded.labels)) == (attributes, wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("l.json", '[{"image": "a", "labels": {"x": 1}}]', "a JSON array"),
+        ("l.txt", '[\n  {"image": "a", "labels": {"x": 1}}\n]', "a JSON array"),
+        ("l.json", '{\n  "a.jpg": 1\n}', "a JSON object over several lines"),
+        ("l.jsonl", "[\n]", "a JSON array"),
+    ],
+)
+def test_a_json_document_is_one_problem(tmp_path: Path, name: str, text: str, found: str) -> None:
+    [message] = problems(tmp_path, text, name)
+    assert message.startswith(f"{name}:1: found {found}, expected one object per line")
+
+
+def test_the_same_problem_in_every_line_is_told_once(tmp_path: Path) -> None:
+    text = "".join(f'{{"image": "{n}.jpg", "labels": {{"x": 1}}, "fold": 3}}\n' for n in range(50))
+    [message] = problems(tmp_path, text, "l.jsonl")
+    assert message.startswith("l.jsonl:1: unknown key 'fold'")
+    assert message.endswith("(and in 49 more lines: 2, 3, 4, ...)")

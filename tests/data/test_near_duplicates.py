@@ -74,6 +74,15 @@ def test_different_images_are_not_near_duplicates(kind: str) -> None:
     assert min(distances) > MOST_BITS
 
 
+def test_an_image_of_more_bits_is_a_near_duplicate_of_its_8_bit_copy(tmp_path: Path) -> None:
+    pixels = SOURCES["fine"](0)
+    assert cv2.imwrite(str(tmp_path / "deep.png"), np.rint(pixels[..., ::-1] * 4.01).astype(np.uint16))
+    deep, copy = perceptual_hash((tmp_path / "deep.png").read_bytes(), 1023), perceptual_hash(encoded(pixels))
+    assert deep is not None
+    assert copy is not None
+    assert (deep ^ copy).bit_count() <= MOST_BITS
+
+
 def gradient(*, step: float) -> Pixels:
     ramp = np.arange(64, dtype=np.float32) * step
     return np.repeat((ramp[:, None] + ramp[None])[..., None], 3, axis=2)

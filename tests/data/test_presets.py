@@ -36,6 +36,7 @@ class Published:
         ids: [N] as the label file has them; by default ``names``.
         attributes: those that are looked at; empty for all.
         groups: [N].
+        parts: [N] of the official split.
         options: `--set` beside the two paths.
     """
 
@@ -47,6 +48,7 @@ class Published:
     ids: list[str] = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
     groups: list[str | None] | None = None
+    parts: list[str] | None = None
     options: dict[str, str] = field(default_factory=dict)
 
 
@@ -94,6 +96,7 @@ PUBLISHED = {
         names=CHEXPERT_NAMES,
         attributes=["No Finding", "Cardiomegaly", "Lung Opacity", "Pneumothorax", "Support Devices"],
         expected=[[1, None, None, 0, 1], [None, None, 1, None, None], [None, None, 1, None, None]],
+        groups=["patient00001", "patient00002", "patient00002"],
     ),
     "nih_chestxray14": Published(
         files={
@@ -159,6 +162,7 @@ PUBLISHED = {
         images="release_data/release_data",
         names=["000001.jpg", "000002.jpg", "000003.jpg", "000004.jpg"],
         expected=[[1, 0], [0, 0], [1, 1], [0, 1]],
+        parts=["train", "train", "val", "test"],
     ),
     "cub": Published(
         files={
@@ -244,7 +248,7 @@ def load(folder: Path, name: str) -> LabelFile:
     paths = {key: str(folder / value) for key, value in settings.items() if key.endswith(("labels", "images", "names"))}
     overrides = [f"{key}={value}" for key, value in (settings | paths).items()]
     config = loader.load(PRESETS / f"{name.split()[0]}.yaml", TABLES, overrides)
-    return label_file.load(config.data)
+    return label_file.load(config.data, [config.split.column] if config.split.scheme == "column" else [])
 
 
 def test_every_preset_has_a_fixture() -> None:
@@ -260,6 +264,7 @@ def test_a_preset_reads_what_is_published(name: str, tmp_path: Path) -> None:
     assert [[row[column] for column in columns] for row in states(listed.labels)] == published.expected
     if published.groups is not None:
         assert listed.groups == tuple(published.groups)
+    assert [*listed.columns.values()] == ([tuple(published.parts)] if published.parts is not None else [])
 
 
 @pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)

@@ -40,6 +40,11 @@ def test_the_truth_is_read_with_the_options_of_the_labels(tmp_path: Path) -> Non
     assert states(load(tmp_path, "d.jpg 1 0\n", name="truth.txt")) == [[None, None], [None, None], [1, 0]]
 
 
+def test_the_truth_needs_no_ignored_column(tmp_path: Path) -> None:
+    labels = "image,fold,smile\na.jpg,3,1\nb.jpg,4,NA\n"
+    assert states(load(tmp_path, "image,smile\nb.jpg,0\n", labels, ignore=["fold"])) == [[None], [0]]
+
+
 def test_the_truth_needs_no_group_column(tmp_path: Path) -> None:
     labels = "image,patient,smile\na.jpg,p1,1\nb.jpg,p1,NA\n"
     assert states(load(tmp_path, "image,smile\nb.jpg,0\n", labels, group="patient")) == [[None], [0]]

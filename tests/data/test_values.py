@@ -47,6 +47,7 @@ def test_a_number_has_one_meaning() -> None:
         (["present", "absent", "null"], ["present"], ["absent"], ["null"]),
         (["positive", "negative", "None"], ["positive"], ["negative"], ["None"]),
         (["1", "-1"], [], ["-1"], []),
+        (["1,0", "0,0"], ["1,0"], ["0,0"], []),
         (["+1", "-1.0"], [], ["-1.0"], []),
         (["1", "0", "-1"], [], [], ["-1"]),
         (["1.0", "0.0", "-1.0", ""], [], [], ["-1.0"]),
@@ -142,7 +143,6 @@ def test_the_column_with_the_images_is_looked_for(tmp_path: Path, caplog: pytest
     text = "row,file,x\nr1,a.png,1\nr2,b.png,0\n"
     with pytest.raises(UserError, match=r"attribute file: found 'a\.png'"):
         read(tmp_path, text, "l.csv")
-    read(tmp_path, text, "l.csv", ignore=["file"])
     [line] = re.findall(r"`(id: .*?)`", caplog.text)
     assert read(tmp_path, text, "l.csv", attributes=["x"], **yaml.safe_load(line)).ids == ("a.png", "b.png")
 
@@ -169,6 +169,17 @@ def test_one_line_says_what_was_understood(tmp_path: Path) -> None:
 def test_options_are_used_or_are_errors(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     options = {"importer": "wide_csv", **options}
     assert problems(tmp_path, "image,x\na.png,1\n", "l.csv", **options)[0].startswith(message)
+
+
+def test_columns_that_hold_no_labels_have_one_line_to_paste(tmp_path: Path) -> None:
+    text = "image,sex,age,x\n" + "".join(f"{n}.png,{'MF'[n % 2]},{n},{-(n % 2)}\n" for n in range(9))
+    messages = problems(tmp_path, text, "l.csv")
+    lines = {line for message in messages for line in re.findall(r"`(ignore: .*?)`", message)}
+    assert lines == {'ignore: ["sex", "age"]'}
+    [message] = [message for message in messages if "values:" in message]
+    assert "attribute x: " in message
+    values = Values(**proposed(message))
+    assert read(tmp_path, text, "l.csv", ignore=["sex", "age"], values=values).labels.attributes == ("x",)
 
 
 def test_labels_without_a_header_are_named_by_the_config(tmp_path: Path) -> None:

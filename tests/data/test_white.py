@@ -90,7 +90,7 @@ def test_formats_whose_header_does_not_say_it(tmp_path: Path) -> None:
 def test_the_white_is_said_with_the_line_that_saves_the_search(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "aimonk_bench")
     white_of([saved(tmp_path, "dim.png", grey(10)), saved(tmp_path, "bright.png", grey(3000))], None)
     (record,) = caplog.records
     assert all(part in record.getMessage() for part in ("2 images", "3000", "bright.png", "data: {white: 4095}"))

@@ -424,7 +424,7 @@ def test_audit_of_a_suite_is_that_of_its_baseline(workplace: Path, capsys: pytes
 def test_audit_refuses_what_run_refuses(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ([], ["absent.yaml"], [str(workplace / "small.yaml"), "--set", "loss=hil"]):
         assert cli.main(["audit", *arguments]) == 2
-    (workplace / "empty").mkdir()
+    (workplace / "empty").mkdir(exist_ok=True)
     assert cli.main(["audit", str(workplace / "small.yaml"), "--set", f"data.images={workplace / 'empty'}"]) == 2
     assert capsys.readouterr().out == ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -45,6 +46,23 @@ def test_json_takes_arrays_and_refuses_infinity() -> None:
         files.dumps({"a": math.inf})
 
 
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (819_200, "819 kB"),
+        (999_600, "1 MB"),
+        (46_830_571, "46.8 MB"),
+        (2e10, "20 GB"),
+        (5e16, "5e+04 TB"),
+    ],
+)
+def test_a_number_of_bytes_is_written_in_the_unit_that_fits(size: float, text: str) -> None:
+    assert files.bytes_text(size) == text
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     files.write_json(path, {"a": 1})
@@ -72,7 +90,10 @@ def test_a_broken_json_file_is_named(tmp_path: Path, content: bytes) -> None:
 
 def status(run_id: str = "a-1", state: str = "done") -> Status:
     reason = None if state == "done" else "it broke"
-    return Status(run_id, state, {"train": 1.5}, reason, ("a",), fake_suite.columns(), (1, 0))  # type: ignore[arg-type]  # state is a str
+    return Status(
+        *(run_id, state, {"train": 1.5}, reason, ("a",), fake_suite.columns(), fake_suite.SIMPLE),  # type: ignore[arg-type]  # state is a str
+        revision=run.REVISION,
+    )
 
 
 def test_claim_of_a_folder(tmp_path: Path) -> None:
@@ -88,10 +109,65 @@ def test_claim_of_a_folder(tmp_path: Path) -> None:
     assert run.claim(folder, "out", "name: another\n") is False, "the folder is called by the id"
     run.end(folder, status(state="failed"))
     assert run.claim(folder, "a-1", "x: 1\n") is False, "a failed run may be tried again"
+    fake_suite.write_run(folder, "a", fake_suite.predictions())
     run.end(folder, status())
     assert run.claim(folder, "a-1", "name: another\n") is True
     with pytest.raises(UserError, match=r"holds the run a-1, this one is b-2.*--out"):
         run.claim(folder, "b-2", "x: 1\n")
+
+
+DAMAGE = [b"", b"{", b"[]", b"{}", b"PK\x03\x04 cut off"]
+
+
+@pytest.mark.parametrize("content", [None, *DAMAGE], ids=repr)
+@pytest.mark.parametrize("name", [run.STATUS, run.PREDICTIONS, run.HISTORY, run.DATA, run.ENVIRONMENT, run.CONFIG])
+def test_a_finished_run_whose_file_is_lost_or_damaged_begins_again(
+    tmp_path: Path, name: str, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "a-1"
+    fake_suite.write_run(folder, "a", fake_suite.predictions())
+    assert run.claim(folder, "a-1", fake_suite.CONFIG) is True
+    lose(folder / name, content)
+    assert run.claim(folder, "a-1", fake_suite.CONFIG) is False
+    assert name in caplog.text or (name, content) == (run.STATUS, None)
+
+
+@pytest.mark.parametrize("content", [None, *DAMAGE], ids=repr)
+@pytest.mark.parametrize("name", [run.THRESHOLDS, run.METRICS])
+def test_derived_files_that_are_lost_or_damaged_are_computed_again(
+    tmp_path: Path, name: str, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake_suite.write_run(tmp_path, "a", fake_suite.predictions())
+    before = (tmp_path / name).read_bytes()
+    lose(tmp_path / name, content)
+    assert run.claim(tmp_path, tmp_path.name, fake_suite.CONFIG) is True
+    run.read(tmp_path).restore()
+    assert (tmp_path / name).read_bytes() == before
+    assert (name in caplog.text) == (content is not None and (name, content) != (run.METRICS, b"{}"))
+
+
+def lose(path: Path, content: bytes | None) -> None:
+    """Delete a file, or replace its content."""
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damaged_predictions_are_never_an_internal_error(tmp_path: Path, seed: int) -> None:
+    fake_suite.write_run(tmp_path, "a", fake_suite.predictions())
+    rng, file = np.random.default_rng(seed), tmp_path / run.PREDICTIONS
+    content = np.frombuffer(file.read_bytes(), np.uint8).copy()
+    content[rng.integers(0, len(content), 40)] = rng.integers(0, 256, 40)
+    file.write_bytes(content.tobytes()[: rng.integers(len(content) // 2, len(content) + 1)])
+    with pytest.raises(UserError, match=r"predictions\.npz: found a file that cannot be used"):
+        run.read(tmp_path).check()
+
+
+def test_the_run_of_an_earlier_version_is_named_and_left_alone(tmp_path: Path) -> None:
+    fake_suite.write_run(tmp_path / "a-1", "a", fake_suite.predictions(), revision=None)
+    with pytest.raises(UserError, match=r"holds the run a-1 of an earlier version, this one is a-2.*--out"):
+        run.claim(tmp_path / "a-1", "a-2", "x: 1\n")
 
 
 def test_claim_refuses_what_is_no_run(tmp_path: Path) -> None:
@@ -167,6 +243,14 @@ def test_a_broken_status_is_named(tmp_path: Path, change: dict[str, object]) -> 
     files.write_json(tmp_path / run.STATUS, files.read_json(tmp_path / run.STATUS) | change)
     with pytest.raises(UserError, match=r"status\.json: .+"):
         run.read(tmp_path)
+
+
+def test_files_of_another_version_are_called_that(tmp_path: Path) -> None:
+    fake_suite.write_suite(tmp_path, ["a", "b"])
+    as_before = {"names": {"0-a": "a", "1-b": "b"}}  # of a version that had maps
+    files.write_json(tmp_path / suite.FILE, files.read_json(tmp_path / suite.FILE) | as_before)
+    with pytest.raises(UserError, match=r"suite\.json: .*another version of aimonk_bench.*--out"):
+        suite.collect(tmp_path)
 
 
 def test_a_finished_run_without_its_files_is_named_and_a_failed_one_needs_none(tmp_path: Path) -> None:
@@ -278,6 +362,40 @@ def test_collect_finds_done_failed_and_missing_runs_and_what_is_left_out(tmp_pat
     assert collection.missing == ["2-c", "3-d"]
     assert (collection.baseline, collection.left_out) == ("1-b", ("old",))
     assert list(collection.names.values()) == [("a",), ("b",), ("c",), ("d",)]
+
+
+@pytest.mark.parametrize("name", [run.STATUS, run.DATA, run.ENVIRONMENT])
+def test_collect_names_a_damaged_run_and_takes_the_others(tmp_path: Path, name: str) -> None:
+    names = ["a", "b", "c"]
+    places = fake_suite.write_suite(tmp_path, names)
+    for place, run_name in zip(places, names, strict=True):
+        fake_suite.write_run(place, run_name, fake_suite.predictions())
+    lose(places[1] / name, b"[]")
+    collection = suite.collect(tmp_path)
+    assert list(collection.records) == ["0-a", "2-c"]
+    assert str(places[1] / name) in collection.damaged["1-b"]
+    assert (list(collection.damaged), collection.missing) == (["1-b"], [])
+
+
+def test_collect_does_not_take_one_run_for_another(tmp_path: Path) -> None:
+    places = fake_suite.write_suite(tmp_path, ["a", "b"])
+    fake_suite.write_run(places[0], "a", fake_suite.predictions())
+    shutil.copytree(places[0], places[1])
+    assert "found the status of 0-a" in suite.collect(tmp_path).damaged["1-b"]
+
+
+def test_a_suite_that_takes_the_folder_of_another_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fake_suite.write_suite(tmp_path, ["a", "b"])
+    fake_suite.write_suite(tmp_path, ["a", "b"])
+    assert not caplog.messages
+    fake_suite.write_suite(tmp_path, ["a", "c"], name="another")
+    (message,) = caplog.messages
+    assert "comparison" in message
+    assert "another: 1 of its 2 runs" in message
+    assert "--out" in message
+    (tmp_path / suite.FILE).write_text("{")
+    fake_suite.write_suite(tmp_path, ["a"])
+    assert "suite.json is replaced" in caplog.messages[-1]
 
 
 def test_collect_takes_a_single_run_and_nothing_else(tmp_path: Path) -> None:

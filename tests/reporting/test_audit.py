@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from aimonk_bench.config.split_fields import Holdout, KFold, OfficialSplit
+from aimonk_bench.data.group_checks import CutGroups, GroupChecks, LargeGroup, Stem
 from aimonk_bench.data.labels import Labels
+from aimonk_bench.data.near_duplicates import Hashes
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.evaluation import audit, duplicates, probe
 from aimonk_bench.evaluation.association import before_training
 from aimonk_bench.evaluation.audit import Audit, Files
+from aimonk_bench.evaluation.duplicates import Near
 from aimonk_bench.evaluation.missing_dependence import missing_dependence
 from aimonk_bench.reporting import audit as report
-from aimonk_bench.reporting.findings import findings
+from aimonk_bench.reporting.findings import findings, group_findings
 
 
 def audited(columns: dict[str, str]) -> Audit:
@@ -38,12 +42,14 @@ def audited(columns: dict[str, str]) -> Audit:
         skipped=[],
         content=rows,
         part=part,
+        scheme=Holdout(val=0.25, test=0.25),
+        groups=GroupChecks(None, [], n // 4),
         files=Files({"PNG": n}, sizes, sizes, [], flags, flags),
         counts=audit.counts(labels, groups, folds),
         together=audit.together(labels),
         dependence=missing_dependence(labels, groups, sizes={}, traits={}, features=features, seed=0),
         disagreement=duplicates.disagreement(rows, labels),
-        near=duplicates.near_duplicates(features, rows, part),
+        near=duplicates.near_duplicates(Hashes(np.zeros(n, np.uint64), flags), rows, part),
         before=before,
         suspects=audit.suspects(probe.calibrated(scores, labels, groups, seed=0), labels, audit.has_signal(before)),
     )
@@ -97,3 +103,29 @@ def test_what_was_not_tested_about_missing_labels_takes_one_line() -> None:
         "other labels, the NA of other attributes, the size of the image, the file format, the content of the image"
     )
     assert not any("Holm-adjusted over its tests" in line for line in lines)
+
+
+def test_what_is_doubtful_about_groups_names_images_and_the_line_to_write() -> None:
+    ids = [f"s{row}.png" for row in range(8)]
+    near = Near(np.array([0, 2, 4, 6]), np.array([1, 3, 5, 7]), np.array([0, 2, 2, 0]), total=4, cut=2)
+    checks = GroupChecks(
+        stem=Stem("^(.*)_", "s1", ("s1_a.png", "s1_b.png"), stems=3, images=7),
+        large=[LargeGroup("NA", "s0.png", 60), LargeGroup(None, "s4.png", 1)],
+        fold=20,
+        cut=CutGroups(2, 5, [("s0.png", "training", "s1.png", "test")]),
+    )
+    found = {finding.kind: finding for finding in group_findings(KFold(), checks, near, ids)}
+    expected = {
+        "near_duplicates_cut": ["2 of 4 pairs", "s0.png ~ s1.png; s2.png ~ s3.png:", "near_duplicates: keep_together"],
+        "groups_cut": ["2 duplicate groups", "5 images", "s0.png (training) and s1.png (test)", "scheme: kfold"],
+        "large_group": ["2 groups", "20 images", "'NA' (60 images)", "that of s4.png (1 image)", "data.values.missing"],
+        "common_stem": ["7 images", "s1_a.png and s1_b.png", '`data: {group: {regex: "^(.*)_"}}`'],
+    }
+    assert [*found] == [*expected]
+    for kind, parts in expected.items():
+        text = f"{found[kind].text} {found[kind].advice}"
+        assert [part for part in parts if part not in text] == []
+    official = OfficialSplit(column="part")
+    advice = next(iter(group_findings(official, GroupChecks(None, [], 0), near, ids))).advice
+    assert "scheme: kfold, near_duplicates: keep_together" in advice
+    assert [*group_findings(official, GroupChecks(None, [], 0), None, ids)] == []

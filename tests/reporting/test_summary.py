@@ -17,7 +17,7 @@ import pytest
 
 from aimonk_bench.errors import UserError
 from aimonk_bench.records import files, run, suite
-from aimonk_bench.reporting import summary
+from aimonk_bench.reporting import summary, table
 from aimonk_bench.reporting.summary import MACRO
 
 ATTRIBUTES = ["attr1", "attr2", "attr3", "attr4"]
@@ -145,3 +145,64 @@ def test_a_summary_of_stored_scores_and_statistics_reads_no_predictions(tmp_path
     first, second = (files.plain(dataclasses.asdict(made)) for made in (again.statistics, stats))
     assert first == second
     assert all("predictions" not in vars(record) for record in again.collection.finished)
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> list[Path]:
+    """The folders of the four finished runs of a suite in ``tmp_path``, the first of which is the baseline."""
+    names = ["a", "b", "c", "d"]
+    places = fake_suite.write_suite(tmp_path, names)
+    for number, (place, name) in enumerate(zip(places, names, strict=True)):
+        fake_suite.write_run(place, name, fake_suite.predictions(noise=number, signal=0.5 + number))
+    return places
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK"])
+@pytest.mark.parametrize("known", [False, True], ids=["without statistics.json", "with statistics.json"])
+def test_a_run_without_its_predictions_is_named_and_the_others_are_compared(
+    tmp_path: Path, four: list[Path], content: bytes | None, known: bool
+) -> None:
+    if known:
+        stored = summary.summarize(suite.collect(tmp_path)).statistics
+        assert stored
+        suite.write_statistics(tmp_path, stored)
+    (four[2] / run.PREDICTIONS).unlink()
+    if content is not None:
+        (four[2] / run.PREDICTIONS).write_bytes(content)
+    summarized = summary.summarize(suite.collect(tmp_path))
+    assert summarized.statistics
+    assert list(summarized.statistics.key) == ["0-a", "1-b", "3-d"]
+    states = summary.frame([summarized]).set_index("run")["state"]
+    assert states["2-c"].unique().tolist() == ["damaged"]
+    assert states[["0-a", "1-b", "3-d"]].unique().tolist() == ["done"]
+    (row,) = (line for line in table.markdown(summarized).splitlines() if line.startswith("| c "))
+    assert f"damaged: {four[2] / run.PREDICTIONS}" in row
+
+
+@pytest.mark.parametrize("older", [0, 2])
+def test_runs_of_older_code_are_shown_and_never_compared(tmp_path: Path, four: list[Path], older: int) -> None:
+    run_id = four[older].name
+    status = files.read_json(four[older] / run.STATUS)
+    del status["revision"]
+    status["complexity"] = [0, 1, 1280, 0, 3, 0, 0, 2]  # before it had names
+    files.write_json(four[older] / run.STATUS, status)
+    summarized = summary.summarize(suite.collect(tmp_path))
+    stats = summarized.statistics
+    assert stats
+    assert stats.reference == (None if older == 0 else "0-a")
+    compared = [place.name for place in four if place.name != run_id]
+    assert (list(stats.key), stats.candidates) == (compared, compared)
+    assert run_id not in {*stats.baseline, *stats.against_winner, *stats.chosen.runs}
+    assert np.isfinite(summarized.values[run_id]["f1_tuned"]).all()
+    assert "delta" not in summarized.values[run_id]
+    assert summarized.ranking[-1] == run_id
+    assert "1 run of another version of aimonk_bench" in table.markdown(summarized)
+
+
+def test_runs_of_one_older_code_are_compared_with_each_other(tmp_path: Path, four: list[Path]) -> None:
+    for place in four:
+        files.write_json(place / run.STATUS, files.read_json(place / run.STATUS) | {"revision": None})
+    summarized = summary.summarize(suite.collect(tmp_path))
+    assert summarized.statistics
+    assert len(summarized.statistics.key) == 4
+    assert "4 runs of another version of aimonk_bench" in table.markdown(summarized)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -85,6 +87,67 @@ def test_every_executor_leaves_the_same_files(suite: Path, pair: Path, monkeypat
     for name in ("auto", "processes"):
         assert execute(pair, pair.parent / name, f"run.executor={name}") == 0
         assert files_of_runs(pair.parent / name) == expected
+
+
+def test_fine_tuning_leaves_the_same_files_under_every_executor(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = workplace / "freezing.yaml"
+    config.write_text(
+        "extends: small.yaml\ntransform: {train: []}\ntrain: {epochs: 1, seeds: 1}\n"
+        "suite: {baseline: {backbone.freeze: all}, axes: {backbone.freeze: [all, conv_head]}}\n"
+    )
+    monkeypatch.setattr(executors, "WORTHWHILE", 1)
+    left = []
+    for name in ("serial", "auto", "processes"):
+        assert execute(config, workplace / f"freezing-{name}", f"run.executor={name}") == 0
+        left.append(files_of_runs(workplace / f"freezing-{name}"))
+    assert len({path.parent for path in left[0]}) == 2
+    assert left[1] == left[0]
+    assert left[2] == left[0]
+
+
+def talk(number: int) -> Answer:
+    logging.getLogger("aimonk_bench.planted").warning("number %d of %s", number, object())
+    logging.getLogger("aimonk_bench.planted").info("done with %d", number)
+    logging.getLogger("aimonk_bench.planted").debug("not for users")
+    return answer(number)
+
+
+def test_what_a_worker_logs_is_logged_here(caplog: pytest.LogCaptureFixture) -> None:
+    with Workers(1) as workers:
+        with caplog.at_level(logging.INFO, "aimonk_bench"):
+            collected(workers, partial(talk, 1))
+        with caplog.at_level(logging.WARNING, "aimonk_bench"):
+            collected(workers, partial(talk, 2))
+    logged = [(record.levelname, record.getMessage().partition(" of ")[0]) for record in caplog.records]
+    planted = [entry for entry in logged if "in worker processes" not in entry[1]]
+    assert planted == [("WARNING", "number 1"), ("INFO", "done with 1"), ("WARNING", "number 2")]
+
+
+class Unpicklable(Exception):
+    """Its arguments do not suit its constructor, so that it can be pickled but not read back."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def fail_unpicklably(number: int) -> Answer:
+    raise Unpicklable(number, number)
+
+
+def test_an_exception_that_cannot_be_sent_costs_its_task_alone() -> None:
+    with Workers(1) as workers:
+        one, two = collected(workers, partial(fail_unpicklably, 1), partial(answer, 2))
+    assert str(one.exception()) == "Unpicklable: 1 and 1"
+    assert two.result().pid != os.getpid()
+
+
+def test_an_exception_of_a_worker_comes_with_its_traceback_and_is_not_tried_again() -> None:
+    with Workers(1) as workers:
+        (one,) = collected(workers, partial(fail, 1))
+    assert "in fail" in "".join(traceback.format_exception(one.exception()))
+    assert 'raise ZeroDivisionError(f"planted {number}")' in str(one.exception().__cause__)
 
 
 def test_a_worker_answers_and_a_task_that_raises_leaves_it_alive() -> None:

@@ -113,7 +113,8 @@ def test_a_failed_run_has_the_seconds_of_the_phases_it_reached(
     assert all(status["seconds"].keys() == {"encode", "train", "score"} for status in ended)
     (failed,) = (status for status in ended if status["state"] == "failed")
     assert failed["reason"] == "OSError: No space left on device"
-    assert [path.name for path in sorted((out / "runs" / failed["id"]).iterdir())] == ["config.yaml", "status.json"]
+    left = sorted(path.name for path in (out / "runs" / failed["id"]).iterdir())
+    assert left == ["config.yaml", "status.json", "traceback.txt"]
 
 
 def test_an_encoder_that_cannot_be_had_is_tried_once(
@@ -152,7 +153,7 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(
     assert execute(pair, out) == 0
 
 
-def test_an_unexpected_error_is_a_failed_run_with_its_traceback(
+def test_an_unexpected_error_is_a_failed_run_with_its_traceback_in_a_file(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*arguments: object, **named: object) -> None:
@@ -161,7 +162,10 @@ def test_an_unexpected_error_is_a_failed_run_with_its_traceback(
     monkeypatch.setattr(tasks, "train", fail)
     out = workplace / "broken"
     assert cli.main(["run", str(workplace / "small.yaml"), "--out", str(out)]) == 1
-    assert "Traceback" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    assert f"traceback: {out / 'traceback.txt'}" in printed
+    assert (out / "traceback.txt").read_text().endswith("ZeroDivisionError: planted\n")
     status = json.loads((out / "status.json").read_text())
     assert status["state"] == "failed"
     assert status["reason"] == "ZeroDivisionError: planted"
@@ -174,7 +178,9 @@ def test_an_unexpected_error_of_encoding_is_a_failed_run(workplace: Path, monkey
     monkeypatch.setattr(tasks, "encode", fail)
     out = workplace / "not-encoded"
     assert cli.main(["run", str(workplace / "small.yaml"), "--out", str(out)]) == 1
-    assert json.loads((out / "status.json").read_text())["reason"] == "ZeroDivisionError: planted"
+    reason = json.loads((out / "status.json").read_text())["reason"]
+    done = "while encoding with tf_efficientnet_lite0 at transform.size 32 (fix: another transform.size or backbone)"
+    assert reason == f"ZeroDivisionError: planted, {done}"
 
 
 def test_weights_that_cannot_be_had_fail_a_run_and_only_it(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,84 @@
+"""A network is tried before anything runs: it takes images of the size, its weights fit, and it can be cut.
+
+Trying takes seconds, most of them for importing torch and timm. What was found is kept beside the feature store, so
+that the same network is tried once on a machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from aimonk_bench.backbones.encoder import EncoderSpec
+from aimonk_bench.errors import UserError
+from aimonk_bench.records.files import read_as, write_json
+
+logger = logging.getLogger(__name__)
+
+REVISION = 1  # raise it when the check finds more than before
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is known of a network that was tried.
+
+    Attributes:
+        features: F, the number of pooled features of an image.
+        notes: what was undone in the weight file, and what was left out; one sentence each.
+    """
+
+    features: int
+    notes: tuple[str, ...] = ()
+
+
+def attempt(spec: EncoderSpec, cache: Path) -> Trial:
+    """Build a network, load its weights, cut it, and pass one image through it, unless that was done before.
+
+    Weights that are not downloaded yet are not loaded.
+
+    Args:
+        spec: the network, its weights, the size of images, and the frozen layers.
+        cache: a folder for what was found.
+
+    Raises:
+        UserError: the network cannot take images of this size, the weights do not fit, or it cannot be cut there.
+    """
+    file = cache / "networks" / f"{_digest(spec)}.json"
+    if (stored := _stored(file)) is not None:
+        return stored
+    from aimonk_bench.backbones import network  # imports torch and timm
+
+    features = network.width(spec.weights, spec.size)
+    notes: tuple[str, ...] = ()
+    if spec.weights.file is not None or spec.freeze not in ("all", "none"):
+        notes = network.build(spec.weights, spec.size, "all" if spec.freeze == "none" else spec.freeze).notes
+    trial = Trial(features, notes)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, asdict(trial))
+    except OSError as error:
+        logger.warning("%s cannot be written (%s), so %s is tried again next time", file, error, spec.weights.name)
+    return trial
+
+
+def _stored(file: Path) -> Trial | None:
+    """What was found before; None if nothing was, or if the file is damaged."""
+    if not file.exists():
+        return None
+    try:
+        return read_as(Trial, file)
+    except UserError as error:
+        logger.warning("the network is tried again: %s", "; ".join(error.problems))
+        return None
+
+
+def _digest(spec: EncoderSpec) -> str:
+    """SHA-256 (hex) of everything that decides what a trial finds."""
+    weights = spec.weights
+    versions = [importlib.metadata.version(package) for package in ("timm", "torch")]
+    facts = [REVISION, weights.entry.timm, weights.source, weights.sha256, spec.size, spec.freeze, *versions]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

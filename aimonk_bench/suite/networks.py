@@ -1,0 +1,110 @@
+"""The networks of a suite: their weights found, built and tried before an image is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aimonk_bench.backbones import trial, weights
+from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
+from aimonk_bench.backbones.features import FeatureStore
+from aimonk_bench.backbones.trial import Trial
+from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
+from aimonk_bench.config.fields import BackboneConfig, Config
+from aimonk_bench.errors import UserError
+from aimonk_bench.reporting.words import count
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """The network of a run.
+
+    Attributes:
+        encoder: its frozen layers; where the weights cannot be had, with a placeholder for them.
+        outcome: what was found when it was tried, or why it cannot be used.
+    """
+
+    encoder: EncoderSpec
+    outcome: Trial | UserError
+
+    @property
+    def reason(self) -> str | None:
+        """Why it cannot be used; None if it can."""
+        return str(self.outcome) if isinstance(self.outcome, UserError) else None
+
+    @property
+    def notes(self) -> list[str]:
+        """What was undone in the weight file, and what was left out."""
+        weights, notes = self.encoder.weights, () if isinstance(self.outcome, UserError) else self.outcome.notes
+        return [f"{weights.file}: {note}" for note in notes]
+
+    def describe(self) -> list[str]:
+        """Name, size, features and weights, one line; further lines for what was done to get them."""
+        weights, outcome = self.encoder.weights, self.outcome
+        if isinstance(outcome, UserError):
+            return list(outcome.problems)
+        instead = f" (fallback for {weights.requested})" if weights.name != weights.requested else ""
+        size = f"{self.encoder.size} x {self.encoder.size} pixels, {outcome.features} features"
+        head = f"{weights.name}{instead}: {size}; weights: {weights.place}"
+        return [head, *(f"  tried {line}" for line in weights.tried), *(f"  {note}" for note in self.notes)]
+
+
+def prepare(configs: Sequence[Config], *, download: bool = True) -> list[Network]:
+    """Find the weights of every config's backbone and try each network once.
+
+    Args:
+        configs: complete ones.
+        download: False asks the hub only whether it has the weights; they are not compared with the network then.
+
+    Raises:
+        UserError: a backbone or a device does not exist. What else is wrong with a network is its outcome.
+    """
+    resolved: dict[BackboneConfig, Weights | UserError] = {}
+    tried: dict[tuple[Weights, int, str], Trial | UserError] = {}
+    networks = []
+    for config in configs:
+        backbone = config.backbone
+        if backbone not in resolved:
+            try:
+                resolved[backbone] = weights.resolve(backbone, download=download)
+            except WeightsUnavailable as error:
+                resolved[backbone] = error
+        outcome = resolved[backbone]
+        if isinstance(outcome, WeightsUnavailable):
+            networks.append(Network(encoder_of(config, outcome.weights), outcome))
+            continue
+        assert isinstance(outcome, Weights)
+        encoder = encoder_of(config, outcome)
+        key = outcome, encoder.size, encoder.freeze
+        if key not in tried:
+            try:
+                tried[key] = trial.attempt(encoder, FeatureStore().root)
+            except UserError as error:
+                tried[key] = error
+        networks.append(Network(encoder, tried[key]))
+    return networks
+
+
+def failures(names: Sequence[str], prepared: Sequence[Network]) -> list[str]:
+    """The runs, by name, whose network cannot be used: one line for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, network in zip(names, prepared, strict=True):
+        if network.reason is not None:
+            by_reason.setdefault(network.reason, []).append(name)
+    return [
+        f"{count(len(failing), 'run')} will fail ({', '.join(failing)}): {reason}"
+        for reason, failing in by_reason.items()
+    ]
+
+
+def encoder_of(config: Config, resolved: Weights) -> EncoderSpec:
+    """The frozen layers of a config's backbone with these weights."""
+    return EncoderSpec(
+        weights=resolved,
+        size=config.transform.size,
+        engine=config.backbone.engine,
+        device=pick_device(config.train.device),
+        dtype=config.backbone.dtype,
+        decode=config.transform.decode,
+        freeze=config.backbone.freeze,
+    )

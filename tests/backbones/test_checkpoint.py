@@ -1,0 +1,191 @@
+"""Weight files as training code writes them: every wrapper is undone and said, and every misfit is counted."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import gzip
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from aimonk_bench.backbones import checkpoint, network, weights
+from aimonk_bench.backbones.weights import Weights
+from aimonk_bench.config.fields import BackboneConfig
+from aimonk_bench.errors import UserError
+
+SMALL = "test_resnet"  # a network of timm for tests, 1.9 MB
+State = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    """The tensors of a network with a classifier."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return timm.create_model(SMALL, pretrained=False).state_dict()
+
+
+def _at(file: Path) -> Weights:
+    return weights.resolve(BackboneConfig(name=SMALL, weights=str(file)))
+
+
+def _body(tensors: State) -> State:
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
+
+
+def _prefixed(prefix: str, tensors: State) -> State:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _zeros(tensors: State) -> State:
+    return {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+
+
+HEAD = {"head.0.weight": torch.ones(8, 4), "head.0.bias": torch.ones(8), "head.2.weight": torch.ones(3, 8)}
+OPTIMIZER = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+
+WRAPPED: dict[str, tuple[Callable[[State], object], list[str]]] = {
+    "ordered": (lambda s: collections.OrderedDict(s), ["left out 2 tensors"]),
+    "no classifier": (_body, []),
+    "seven classes": (lambda s: {**_body(s), "fc.weight": torch.ones(7, 5), "fc.bias": torch.ones(7)}, ["fc.bias"]),
+    "two layers for a classifier": (
+        lambda s: {**_body(s), "fc.0.weight": torch.ones(9, 5), "fc.2.weight": torch.ones(7, 9)},
+        ["left out 2 tensors that are no part of it: fc.0.weight, fc.2.weight"],
+    ),
+    "another head": (
+        lambda s: {**s, "attr_head.1.weight": torch.ones(2)},
+        ["left out 3 tensors", "attr_head.1.weight"],
+    ),
+    **{
+        prefix: (lambda s, prefix=prefix: _prefixed(prefix, _body(s)), [f"removed the prefix '{prefix}'"])
+        for prefix in ("module.", "model.", "backbone.", "encoder.", "module.net.feature_extractor.")
+    },
+    "compiled": (lambda s: _prefixed("_orig_mod.", _body(s)), ["removed '_orig_mod.' from the names"]),
+    "compiled in parallel": (lambda s: _prefixed("module._orig_mod.", _body(s)), ["removed the prefix 'module.'"]),
+    "compiled inside": (
+        lambda s: {name.replace("layer1.", "layer1._orig_mod."): tensor for name, tensor in _body(s).items()},
+        ["removed '_orig_mod.' from the names"],
+    ),
+    "a head beside it in a dict": (
+        lambda s: {"backbone": _body(s), "head": HEAD, "optimizer": OPTIMIZER},
+        ["took the tensors under 'backbone'", "left out the tensors under head, optimizer"],
+    ),
+    "a head beside it": (
+        lambda s: {"state_dict": {**_prefixed("backbone.", _body(s)), **HEAD}, "epoch": 3},
+        [
+            "took the tensors under 'state_dict'",
+            "prefix 'backbone.'",
+            "left out 3 tensors",
+            "head.0.weight, head.0.bias",
+        ],
+    ),
+    **{
+        key: (lambda s, key=key: {key: _body(s), "optimizer": OPTIMIZER}, [f"took the tensors under '{key}'"])
+        for key in ("net", "model", "state_dict", "model_state_dict", "params")
+    },
+    "nested twice": (lambda s: {"model": {"net": _body(s)}}, ["took the tensors under 'model.net'"]),
+    "an average beside it": (
+        lambda s: {"state_dict": _zeros(_body(s)), "state_dict_ema": _body(s)},
+        ["took the tensors under 'state_dict_ema'", "left out the tensors under state_dict"],
+    ),
+    "a teacher": (
+        lambda s: {"student": _zeros(_prefixed("backbone.", _body(s))), "teacher": _prefixed("backbone.", _body(s))},
+        ["took the tensors under 'teacher'", "left out the tensors under student"],
+    ),
+    "two encoders": (
+        lambda s: {**_prefixed("encoder_q.", _body(s)), **_prefixed("encoder_k.", _zeros(_body(s)))},
+        ["prefix 'encoder_q.'", "encoder_k."],
+    ),
+    "arguments of a script": (lambda s: {"model": _body(s), "args": argparse.Namespace(lr=0.1)}, ["under 'model'"]),
+    "old batch normalisation": (
+        lambda s: {name: tensor for name, tensor in _body(s).items() if "num_batches_tracked" not in name},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPED)
+def test_a_network_is_found_in_what_training_code_saves(wrapper: str, state: State, tmp_path: Path):
+    wrap, notes = WRAPPED[wrapper]
+    file = tmp_path / "mine.ckpt"
+    torch.save(wrap(state), file)
+    built = network.build(_at(file), 64)
+    loaded = built.network.state_dict()
+    assert loaded.keys() == _body(state).keys()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in _body(state).items() if "num_batches" not in name)
+    text = "\n".join(built.notes)
+    assert all(note in text for note in notes)
+    assert bool(built.notes) == bool(notes)
+
+
+@pytest.mark.parametrize("name", ["mine.pth.tar", "mine.ckpt", "mine.bin", "mine.weights", "./mine"])
+@pytest.mark.parametrize("kind", ["torch", "legacy", "safetensors"])
+def test_what_a_file_holds_decides_how_it_is_read(
+    kind: str, name: str, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    if kind == "safetensors":
+        save_file(state, name)
+    else:
+        torch.save(state, name, _use_new_zipfile_serialization=kind == "torch")
+    assert weights.resolve(BackboneConfig(name=SMALL, weights=name)).source == "path"
+    content = checkpoint.read(Path(name))
+    assert isinstance(content, dict)
+    assert all(torch.equal(content[key], tensor) for key, tensor in state.items())
+
+
+class _Setting:
+    """An object of a training script, which torch would have to execute."""
+
+
+def _script(file: Path) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
+            archive.writestr(f"mine/{name}", b"")
+
+
+FOREIGN: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "empty": (lambda file: file.touch(), "the file is empty"),
+    "pointer": (lambda file: file.write_text("version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
+    "page": (lambda file: file.write_text("<!doctype html>"), "HTML"),
+    "keras": (lambda file: file.write_bytes(b"\x89HDF\r\n\x1a\n"), "HDF5"),
+    "gzip": (lambda file: file.write_bytes(gzip.compress(b"tensors")), "gunzip"),
+    "text": (lambda file: file.write_text("image_0.jpg 1 0 NA 1\n" * 9), "neither a safetensors file nor"),
+    "half a file": (lambda file: file.write_bytes(_half()), "incomplete, such as a download"),
+    "objects": (lambda file: torch.save({"model": {}, "config": _Setting()}, file), r"_Setting\), which are never"),
+    "script": (_script, "TorchScript"),
+    "numbers": (lambda file: torch.save({"epoch": 3}, file), "holds no tensors"),
+    "list": (lambda file: torch.save([torch.ones(2)], file), "holds no tensors"),
+}
+
+
+def _half() -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"fc.weight": torch.ones(99)}, buffer)
+    return buffer.getvalue()[: buffer.tell() // 2]
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_another_file_is_named_for_what_it_is(kind: str, tmp_path: Path):
+    write, message = FOREIGN[kind]
+    file = tmp_path / "mine.pth"
+    write(file)
+    with pytest.raises(UserError, match=rf"mine.pth: these are not weights of {SMALL}.*{message}"):
+        network.build(_at(file), 64)
+
+
+def test_what_does_not_fit_is_counted_with_examples():
+    shapes = {"a.weight": (2, 3), "b.weight": (4,), "b.num_batches_tracked": (), "c": (1,), "d": (1,), "e": (1,)}
+    tensors = {"a.weight": torch.ones(3, 2), "z": torch.ones(1), "fc.weight": torch.ones(1)}
+    assert checkpoint.differences(tensors, shapes) == (
+        "4 missing (b.weight, c, d, ...); 1 unexpected (z); 1 of another shape (a.weight (3, 2) instead of (2, 3))"
+    )
+    assert checkpoint.differences({name: torch.ones(shape) for name, shape in shapes.items()}, shapes) == ""

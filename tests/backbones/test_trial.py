@@ -1,0 +1,86 @@
+"""A network is tried once: at its size, with its weights, at its cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from aimonk_bench.backbones import network, trial, weights
+from aimonk_bench.backbones.encoder import EncoderSpec
+from aimonk_bench.config.fields import BackboneConfig
+from aimonk_bench.errors import UserError
+
+SMALL = "test_resnet"
+
+
+def _spec(name: str = SMALL, kind: object = "none", size: int = 64, freeze: str = "all") -> EncoderSpec:
+    return EncoderSpec(weights.resolve(BackboneConfig(name=name, weights=str(kind))), size, freeze=freeze)
+
+
+@pytest.mark.parametrize(("name", "size", "features"), [(SMALL, 64, 96), ("test_vit", 64, 64), ("resnet18", 33, 512)])
+def test_a_network_without_tensors_tells_the_number_of_features(
+    name: str, size: int, features: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(network, "_whole", lambda *_: pytest.fail("built with tensors"))
+    assert trial.attempt(_spec(name, size=size), tmp_path).features == features
+
+
+def test_a_network_that_needs_tensors_is_built_with_them(monkeypatch: pytest.MonkeyPatch):
+    forward = timm.models.ResNet.forward
+
+    def reads_a_value(self, images):
+        return forward(self, images) * (1 if images.sum().item() < 1e9 else 0)  # tensors without values have no item
+
+    monkeypatch.setattr(timm.models.ResNet, "forward", reads_a_value)
+    assert network.width(_spec().weights, 64) == 96
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "reason"),
+    [("maxvit_tiny_tf_224", 225, "divisible"), ("vgg11", 16, "RuntimeError"), ("halonet26t", 100, "AssertionError")],
+)
+def test_a_size_that_a_network_cannot_take_is_said_with_the_fix(name: str, size: int, reason: str, tmp_path: Path):
+    with pytest.raises(
+        UserError, match=rf"transform.size: {name} cannot take images of {size} x {size} pixels"
+    ) as error:
+        trial.attempt(_spec(name, size=size), tmp_path)
+    assert error.match(reason)
+    assert error.match(r"fix: transform: \{size: native \(\d+\)\}")
+    assert not list(tmp_path.rglob("*.json"))  # a failure is not kept
+
+
+def test_weights_are_compared_and_the_notes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file = tmp_path / "mine.pth"
+    model = timm.create_model(SMALL, pretrained=False, num_classes=0)
+    torch.save({"net": model.state_dict()}, file)
+    first = trial.attempt(_spec(kind=file), tmp_path)
+    assert first.notes == ("took the tensors under 'net'",)
+    monkeypatch.setattr(network, "width", lambda *_: pytest.fail("tried again"))
+    assert trial.attempt(_spec(kind=file), tmp_path) == first
+    monkeypatch.undo()
+    torch.save({"net": {**model.state_dict(), "layer9": torch.ones(1)}}, file)
+    with pytest.raises(UserError, match="1 unexpected"):
+        trial.attempt(_spec(kind=file), tmp_path)
+
+
+def test_a_network_is_cut_where_the_config_says(tmp_path: Path):
+    assert trial.attempt(_spec(freeze="layer4"), tmp_path).features == 96
+    with pytest.raises(UserError, match=r"backbone\.freeze: found 'layer9'"):
+        trial.attempt(_spec(freeze="layer9"), tmp_path)
+
+
+def test_what_was_found_is_kept_where_it_can_be(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    expected = trial.attempt(_spec(), tmp_path)
+    [kept] = tmp_path.rglob("*.json")
+    kept.write_text("{")
+    assert trial.attempt(_spec(), tmp_path) == expected
+    assert "the network is tried again" in caplog.text
+    caplog.clear()
+    assert trial.attempt(_spec(), tmp_path) == expected
+    assert not caplog.records
+    (tmp_path / "file").touch()
+    assert trial.attempt(_spec(), tmp_path / "file") == expected
+    assert "cannot be written" in caplog.text

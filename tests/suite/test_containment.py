@@ -1,0 +1,181 @@
+"""One failure stays one failure: what fails is named with its fix, and every other run goes on."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+from small_suite import execute, files_of_runs, rows_of, statuses
+
+from aimonk_bench import cli
+from aimonk_bench.backbones.feature_table import FeatureTable
+from aimonk_bench.backbones.features import FeatureStore
+from aimonk_bench.errors import UserError
+from aimonk_bench.records import files, run
+from aimonk_bench.suite import artefacts, plan, runner, tasks
+
+SIZES = """\
+extends: small.yaml
+suite:
+  baseline: {transform.size: 64}
+  axes: {transform.size: [64, 56]}
+"""
+
+
+@pytest.fixture
+def sizes(workplace: Path) -> Path:
+    """A suite of two runs, each with features of its own."""
+    (workplace / "two_sizes.yaml").write_text(SIZES)
+    return workplace / "two_sizes.yaml"
+
+
+def states(suite: Path) -> list[str]:
+    """The state of every run in the summary."""
+    return [row["state"] for row in rows_of(suite / "summary.csv") if row["attribute"] == "macro"]
+
+
+def failure(suite: Path) -> str:
+    """The reason of the only run that failed."""
+    (reason,) = (status["reason"] for status in statuses(suite) if status["state"] == "failed")
+    return str(reason)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            RuntimeError("Kernel size can't be greater\nthan the input"),
+            "transform.size 56 (fix: another transform.size",
+        ),
+        (
+            AssertionError("Input height (56) doesn't match model (224)."),
+            "transform.size 56 (fix: another transform.size",
+        ),
+        (MemoryError(), "fix: a smaller train.batch_size"),
+        (OSError(errno.ENOLCK, "No locks available"), "AIMONK_BENCH_CACHE"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_a_network_that_cannot_encode_costs_its_own_runs(
+    sizes: Path, tmp_path: Path, error: Exception, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = FeatureStore.features
+
+    def fails_at_56(self: FeatureStore, images: Any, views: Any, transform: Any, *rest: Any) -> Any:
+        if transform.size == 56:
+            raise error
+        return real(self, images, views, transform, *rest)
+
+    monkeypatch.setattr(FeatureStore, "features", fails_at_56)
+    assert execute(sizes, tmp_path) == 3
+    assert states(tmp_path) == ["done", "failed"]
+    assert expected in failure(tmp_path)
+    assert len(failure(tmp_path).splitlines()) == 1
+
+
+def test_a_disk_that_is_full_while_encoding_costs_its_runs_and_no_stored_row(
+    sizes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIMONK_BENCH_CACHE", str(tmp_path / "store"))
+    real, appended, is_full = FeatureTable.append, [], True
+
+    def full_after_three(self: FeatureTable, names: Any, features: Any) -> None:
+        if is_full and len(appended) == 3:
+            with (self.folder / "rows.f32").open("ab") as file:
+                file.write(b"half a row")
+            raise OSError(errno.ENOSPC, "No space left on device", str(self.folder))
+        appended.append(len(names))
+        real(self, names, features)
+
+    monkeypatch.setattr(FeatureTable, "append", full_after_three)
+    assert execute(sizes, tmp_path / "out") == 3
+    assert states(tmp_path / "out") == ["done", "failed"]
+    assert all(part in failure(tmp_path / "out") for part in ("No space left", "--out", "AIMONK_BENCH_CACHE"))
+    is_full = False
+    assert execute(sizes, tmp_path / "out") == 0
+    assert states(tmp_path / "out") == ["done", "done"]
+    assert sum(appended) == 2 * 2 * 80  # sizes, views, images: no row was encoded twice
+
+
+@pytest.mark.parametrize("name", [run.PREDICTIONS, run.HISTORY, run.DATA, run.ENVIRONMENT, run.STATUS])
+def test_a_damaged_run_is_executed_again_and_only_it(
+    suite: Path, pair: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, real, trained = files_of_runs(suite), tasks.train, []
+
+    def watched(planned: Any, *rest: Any) -> Any:
+        trained.append(planned.id)
+        return real(planned, *rest)
+
+    monkeypatch.setattr(tasks, "train", watched)
+    run_id = files.read_json(suite / "suite.json")["ids"][2]
+    (suite / "runs" / run_id / name).write_bytes(b"PK damaged")
+    assert execute(pair, suite) == 0
+    assert trained == [run_id]
+    assert f"{run_id}/{name}" in capsys.readouterr().err
+    assert files_of_runs(suite) == before
+
+
+def test_a_derived_file_that_cannot_be_written_again_costs_nothing(
+    suite: Path, pair: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (suite / "summary.csv").read_bytes()
+    first = sorted((suite / "runs").iterdir())[0]
+    curve = (first / run.LOSS_CURVE).read_bytes()
+    (first / run.LOSS_CURVE).unlink()
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(runner, "write_bytes", full)
+    assert execute(pair, suite) == 0
+    assert "loss_curve.png" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert execute(pair, suite) == 0
+    assert (first / run.LOSS_CURVE).read_bytes() == curve
+    assert (suite / "summary.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError("does not appear to support flock")]
+)
+def test_a_file_system_without_locks_is_named_with_the_fix(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    with pytest.raises(UserError, match=r"cannot be locked.*AIMONK_BENCH_CACHE"), runner.alone(tmp_path):
+        raise AssertionError("not locked")
+
+
+def test_an_error_under_the_lock_is_not_taken_for_one_of_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="planted"), runner.alone(tmp_path):
+        raise OSError("planted")
+    with runner.alone(tmp_path):
+        pass  # it was released
+
+
+def test_results_of_an_earlier_revision_stay_and_are_not_taken_for_done(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "one_axis.yaml"
+    config.write_text(
+        f"extends: {workplace / 'small.yaml'}\nsuite: {{baseline: {{loss: hill}}, axes: {{loss: [hill]}}}}\n"
+    )
+    for module in (artefacts, plan):
+        monkeypatch.setattr(module, "REVISION", run.REVISION - 1)
+    assert execute(config, tmp_path / "out") == 0
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert cli.main(["table", str(tmp_path / "out")]) == 0
+    assert "1 run of another version of aimonk_bench" in capsys.readouterr().out
+    assert execute(config, tmp_path / "out") == 0
+    printed = capsys.readouterr()
+    assert "1 of its 1 runs are no longer in the table" in printed.err
+    assert len([status for status in statuses(tmp_path / "out") if status["state"] == "done"]) == 2
+    assert "left out" in printed.out

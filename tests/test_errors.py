@@ -1,0 +1,50 @@
+"""Exceptions in one sentence, with what the user can do."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from aimonk_bench.errors import RunFailed, UserError, sentence, write_traceback
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (UserError(["a.csv:3: found x", "a.csv:4: found y"]), ["a.csv:3: found x; a.csv:4: found y"]),
+        (RunFailed("loss is not finite"), ["loss is not finite"]),
+        (OSError(errno.ENOSPC, "No space left on device", "/out/a.npz"), ["/out/a.npz", "--out", "AIMONK_BENCH_CACHE"]),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), ["quota", "--out"]),
+        (OSError(errno.ENOLCK, "No locks available"), ["locks", "AIMONK_BENCH_CACHE"]),
+        (NotImplementedError("FileSystem does not appear to support flock"), ["flock", "AIMONK_BENCH_CACHE"]),
+        (MemoryError(), ["MemoryError", "train.batch_size"]),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), ["CUDA", "train.batch_size"]),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), ["CPUAllocator", "train.batch_size"]),
+        (ZeroDivisionError("planted"), ["ZeroDivisionError: planted"]),
+        (KeyError(), ["KeyError"]),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_an_exception_is_one_line_with_its_fix(error: Exception, expected: list[str]) -> None:
+    line = sentence(error)
+    assert len(line.splitlines()) == 1
+    assert all(part in line for part in expected)
+    assert line.count("(fix: ") == (len(expected) > 1)
+
+
+def test_what_was_being_done_stands_in_the_line_and_a_long_text_is_one_line() -> None:
+    error = RuntimeError("Given\n  input\n size")
+    error.add_note("while encoding")
+    assert sentence(error) == "RuntimeError: Given input size, while encoding"
+
+
+def test_a_traceback_is_written_or_it_is_said_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    message = write_traceback(ZeroDivisionError("planted"))
+    (log,) = tmp_path.iterdir()
+    assert message == f"traceback: {log}"
+    assert log.read_text() == "ZeroDivisionError: planted\n"
+    assert "could not be written" in write_traceback(ZeroDivisionError(), tmp_path / "no" / "folder.txt")

@@ -1,0 +1,137 @@
+"""The standard streams of whole commands: terminals that cannot encode, readers that leave, no home folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import fake_suite
+import pytest
+
+from aimonk_bench import cli, console
+from aimonk_bench.config import loader
+from aimonk_bench.records import suite
+
+NAMES = ("Größe", "裂缝", "attr3")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A suite of two runs with attributes whose names are not ASCII."""
+    folder = tmp_path_factory.mktemp("suites") / "Prüfung"
+    for place, name in zip(fake_suite.write_suite(folder, ["a", "b"], name="Prüfung"), "ab", strict=True):
+        fake_suite.write_run(place, name, fake_suite.predictions(NAMES))
+    return folder
+
+
+def command(*arguments: object, **options: object) -> subprocess.CompletedProcess[bytes]:
+    """A command in a process of its own; options are those of `subprocess.run`, ``env`` is added to the environment."""
+    environment = {**os.environ, **options.pop("env", {})}  # type: ignore[dict-item]  # a map of texts
+    words = [sys.executable, "-m", "aimonk_bench", *map(str, arguments)]
+    made: dict[str, object] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment, **options}
+    return subprocess.run(words, check=False, **made)  # type: ignore[call-overload]  # keywords
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("ascii", r"Gr\xf6\xdfe"), ("latin-1", "Größe"), ("utf-8", "Größe"), ("cp1252", "Größe")]
+)
+def test_a_table_is_printed_in_any_encoding(finished: Path, encoding: str, name: str) -> None:
+    done = command("table", finished, env={"PYTHONIOENCODING": encoding, "COLUMNS": "160"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert name in done.stdout.decode(encoding)
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_data_are_utf_8_in_any_encoding(finished: Path, form: str) -> None:
+    done = command("table", finished, "--format", form, env={"PYTHONIOENCODING": "ascii"})
+    text = done.stdout.decode()
+    rows = json.loads(text) if form == "json" else list(csv.DictReader(io.StringIO(text)))
+    assert [row["attribute"] for row in rows] == [*NAMES, "macro"] * 2
+
+
+def test_a_message_is_printed_in_any_encoding(tmp_path: Path) -> None:
+    done = command("table", tmp_path / "Prüfung", env={"PYTHONIOENCODING": "ascii:strict"})
+    assert done.returncode == 2
+    assert rb"Pr\xfcfung: expected a folder with suite.json" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("table",), ("table", "--format", "csv"), ("list",), ("--help",)], ids=" ".join)
+def test_a_reader_that_leaves_is_no_failure(finished: Path, arguments: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # before anything is printed
+    folders = [finished] if arguments[0] == "table" else []
+    done = command(*arguments, *folders, stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_run_whose_messages_nobody_reads_is_done(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as unread, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", unread)
+        assert cli.main(["run", str(workplace / "small.yaml"), "--out", str(workplace / "unread")]) == 0
+    assert json.loads((workplace / "unread" / "status.json").read_text())["state"] == "done"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device without room")
+@pytest.mark.parametrize("form", ["rich", "csv"])
+def test_results_that_have_no_room_are_a_failure_and_messages_are_not(finished: Path, form: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = command("table", finished, "--format", form, stdout=full)
+        assert done.returncode == 1
+        assert b"No space left on device (fix: " in done.stderr
+        assert b"Traceback" not in done.stderr
+        assert command("table", finished / "nothing", stderr=full).returncode == 2
+
+
+def test_streams_that_are_closed_take_nothing(finished: Path) -> None:
+    words = [sys.executable, "-m", "aimonk_bench", "table", str(finished)]
+    done = subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *words], check=False)
+    assert done.returncode == 0
+
+
+def test_a_table_needs_no_home(finished: Path) -> None:
+    home = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), "/nonexistent")
+    assert command("table", finished, env=home).returncode == 0
+
+
+def test_a_user_without_a_home_is_asked_for_a_folder(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def homeless(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    assert cli.main(["run", str(workplace / "small.yaml"), "--out", str(workplace / "homeless")]) == 2
+    assert "AIMONK_BENCH_CACHE" in capsys.readouterr().err
+
+
+def test_no_traceback_is_printed_it_stands_in_a_file(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for module, verb, name in ((loader, "run", "load"), (suite, "table", "collect")):
+        monkeypatch.setattr(module, name, fail)
+        assert cli.main([verb, str(workplace / "small.yaml")]) == 1
+        sentence, place = capsys.readouterr().err.splitlines()
+        assert sentence == "failed: ZeroDivisionError: planted"
+        log = Path(place.removeprefix("traceback: "))
+        assert "in fail\n" in log.read_text()
+        log.unlink()
+
+
+def test_the_streams_are_as_before_afterwards() -> None:
+    before = sys.stdout, sys.stderr, sys.stdout.encoding, sys.stdout.errors
+    with console.standard_streams():
+        console.write_data("")
+    assert (sys.stdout, sys.stderr, sys.stdout.encoding, sys.stdout.errors) == before
