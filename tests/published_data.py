@@ -26,6 +26,7 @@ class Published:
         ids: [N] as the label file has them; by default ``names``.
         attributes: those that are looked at; empty for all.
         groups: [N].
+        parts: [N] of the official split.
         options: `--set` beside the two paths.
     """
 
@@ -37,6 +38,7 @@ class Published:
     ids: list[str] = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
     groups: list[str | None] | None = None
+    parts: list[str] | None = None
     options: dict[str, str] = field(default_factory=dict)
 
 
@@ -84,6 +86,7 @@ PUBLISHED = {
         names=CHEXPERT_NAMES,
         attributes=["No Finding", "Cardiomegaly", "Lung Opacity", "Pneumothorax", "Support Devices"],
         expected=[[1, None, None, 0, 1], [None, None, 1, None, None], [None, None, 1, None, None]],
+        groups=["patient00001", "patient00002", "patient00002"],
     ),
     "nih_chestxray14": Published(
         files={
@@ -149,6 +152,7 @@ PUBLISHED = {
         images="release_data/release_data",
         names=["000001.jpg", "000002.jpg", "000003.jpg", "000004.jpg"],
         expected=[[1, 0], [0, 0], [1, 1], [0, 1]],
+        parts=["train", "train", "val", "test"],
     ),
     "cub": Published(
         files={

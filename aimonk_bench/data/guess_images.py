@@ -26,7 +26,7 @@ NAME_FILES = (".txt", ".csv", ".tsv")
 MOST_NAME_FILES, MOST_NAME_BYTES = 40, 1 << 23
 
 
-def image_column(columns: Sequence[Column], folder: Path) -> Column | None:
+def named_images(columns: Sequence[Column], folder: Path) -> Column | None:
     """The column that names most files of the image folder; None if none names one."""
 
     def order(item: Column) -> tuple[bool, bool]:

@@ -24,8 +24,8 @@ from aimonk_bench.data.columns import (
 )
 from aimonk_bench.data.dialects import NAMES, WHITE_SPACE
 from aimonk_bench.data.draft import Draft, Note, Role
-from aimonk_bench.data.guess_images import image_column, names_file, no_images, numbered_images
-from aimonk_bench.data.sheets import Source
+from aimonk_bench.data.guess_images import named_images, names_file, no_images, numbered_images
+from aimonk_bench.data.sheets import Source, image_column
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tag_choice import MISSING_SPELLINGS
 from aimonk_bench.data.tags import LIST, SEPARATORS, UNUSUAL_SEPARATORS, split_tags
@@ -52,7 +52,7 @@ def guess_table(source: Source, draft: Draft) -> None:
     if not table.dialect.header:
         draft.set("header", False, "the first row looks like the rows below it", doubt=True)
     columns = columns_of(table)
-    images = image_column(columns, draft.images) or numbered_images(columns, draft)
+    images = named_images(columns, draft.images) or numbered_images(columns, draft)
     if images is None:
         raise UserError(no_images(draft, table, columns))
     draft.roles.append(Role(images.name, "images"))
@@ -71,7 +71,7 @@ def guess_table(source: Source, draft: Draft) -> None:
         _tags(draft, columns, images, tags)
     else:
         _wide(draft, table, columns, images)
-    if images.name != table.names[0] and draft.data["importer"] != "labels_txt":
+    if {images.name} != {table.names[0], image_column(table)} and draft.data["importer"] != "labels_txt":
         draft.set("id", images.name)
 
 

@@ -160,9 +160,7 @@ CASES = {
         {"id": "file"},
         XY,
     ),
-    "ids without suffix": Case(
-        rows("id,x,y", *PAIRS, names="abcdef"), "wide_csv", {"suffix": ".png"}, XY
-    ),
+    "ids without suffix": Case(rows("id,x,y", *PAIRS, names="abcdef"), "wide_csv", {"suffix": ".png"}, XY),
     "ids that are numbers": Case(
         rows("id,x,y", *PAIRS, names="012345"),
         "wide_csv",
@@ -181,7 +179,10 @@ CASES = {
         doubts={"data.group"},
     ),
     "an official split": Case(
-        rows("image,x,y,split", *(f"{p},{s}" for p, s in zip(PAIRS, ["train"] * 3 + ["val", "test", "test"], strict=True))),
+        rows(
+            "image,x,y,split",
+            *(f"{p},{s}" for p, s in zip(PAIRS, ["train"] * 3 + ["val", "test", "test"], strict=True)),
+        ),
         "wide_csv",
         {},
         XY,
@@ -205,14 +206,15 @@ CASES = {
         doubts={"data.on_bad_image"},
     ),
     "raters that disagree": Case(
-        rows("image,rater,x,y", *(f"{r},{p}" for r in "pq" for p in PAIRS), names=A_TO_F * 2) + "a.png,r,0,1\na.png,s,1,1\n",
+        rows("image,rater,x,y", *(f"{r},{p}" for r in "pq" for p in PAIRS), names=A_TO_F * 2)
+        + "a.png,r,0,1\na.png,s,1,1\n",
         "wide_csv",
         {"attributes": ["x", "y"], "duplicates": "agree_or_missing"},
         {"x": [None, *X[1:]], "y": [None, *Y[1:]]},
         doubts={"data.duplicates"},
     ),
     "one attribute in each row": Case(
-        rows("image,x,y", *PAIRS) .replace("c.png,1,1", "c.png,1,0\nc.png,0,1"),
+        rows("image,x,y", *PAIRS).replace("c.png,1,1", "c.png,1,0\nc.png,0,1"),
         "wide_csv",
         {"duplicates": "any_positive"},
         XY,
@@ -268,21 +270,35 @@ CASES = {
         doubts={"data.absent"},
     ),
     "a row for each label": Case(
-        "file,class\n" + "".join(f"{name},{tag}\n" for name, tags in zip(A_TO_F, ["xy", "z", "xz", "y", "x", "z"], strict=True) for tag in tags),
+        "file,class\n"
+        + "".join(
+            f"{name},{tag}\n"
+            for name, tags in zip(A_TO_F, ["xy", "z", "xz", "y", "x", "z"], strict=True)
+            for tag in tags
+        ),
         "long_csv",
         {"tags": "class", "absent": "negative"},
         {"x": X, "y": [1, 0, 0, 1, 0, 0], "z": [0, 1, 1, 0, 0, 1]},
         doubts={"data.absent"},
     ),
     "a row for each label, with its value": Case(
-        "file,attribute,present\n" + "".join(f"{name},{a},{v}\n" for name, x, y in zip(A_TO_F, X, Y, strict=True) for a, v in (("cat", x), ("dog", y)) if v is not None),
+        "file,attribute,present\n"
+        + "".join(
+            f"{name},{a},{v}\n"
+            for name, x, y in zip(A_TO_F, X, Y, strict=True)
+            for a, v in (("cat", x), ("dog", y))
+            if v is not None
+        ),
         "long_csv",
         {"tags": "attribute", "value": "present", "absent": "missing"},
         {"cat": X, "dog": Y},
         doubts={"data.absent", "data.value"},
     ),
     "flat JSON lines": Case(
-        "".join(f'{{"file_name": "{n}", "x": {x}, "y": {"null" if y is None else y}}}\n' for n, x, y in zip(A_TO_F, X, Y, strict=True)),
+        "".join(
+            f'{{"file_name": "{n}", "x": {x}, "y": {"null" if y is None else y}}}\n'
+            for n, x, y in zip(A_TO_F, X, Y, strict=True)
+        ),
         "wide_csv",
         {},
         XY,
@@ -306,7 +322,7 @@ CASES = {
         files=[f"patient{n // 2}/view{n}.jpg" for n in range(6)],
         doubts={"data.group"},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -330,17 +346,29 @@ def test_a_guess(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "name", "words"),
     [
-        ("image,x\nq.png,1\nr.png,0\n", "labels.csv", ["labels.csv:1:", "'image' ('q.png', 'r.png')", "a.png", "--images"]),
-        (rows("image,p", "0.1", "0.9", "0.3"), "labels.csv", ["labels.csv:1:", "'p'", "0.1", "soft labels are not supported"]),
+        (
+            "image,x\nq.png,1\nr.png,0\n",
+            "labels.csv",
+            ["labels.csv:1:", "'image' ('q.png', 'r.png')", "a.png", "--images"],
+        ),
+        (
+            rows("image,p", "0.1", "0.9", "0.3"),
+            "labels.csv",
+            ["labels.csv:1:", "'p'", "0.1", "soft labels are not supported"],
+        ),
         (rows("image,age", "31", "45", "52"), "labels.csv", ["labels.csv:1:", "'age'", "numbers", "1, 0 and NA"]),
         ("", "labels.csv", ["labels.csv:1:", "empty"]),
         ("image,x\n", "labels.csv", ["labels.csv:1:", "no row"]),
-        ('[{"image": "a.png", "labels": {"x": 1}}]', "labels.json", ["labels.json:1:", "JSON array", "one object per line"]),
+        (
+            '[{"image": "a.png", "labels": {"x": 1}}]',
+            "labels.json",
+            ["labels.json:1:", "JSON array", "one object per line"],
+        ),
         (rows("image,x,y", "1,0", "1", "0,1"), "labels.csv", ["labels.csv:3:", "2 columns", "expected 3"]),
         ('{"image": "a.png", "labels": {"x": 0.3}}\n', "labels.jsonl", ["'x'", "soft labels", "0.3", "1, 0 and NA"]),
         (b"\x00\x01\x02\x03\xff\xfe\x99", "labels.csv", ["labels.csv:1", "no text"]),
     ],
-)  # fmt: skip
+)
 def test_nothing_usable(content: str | bytes, name: str, words: list[str], tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         guessed(tmp_path, content, name)
