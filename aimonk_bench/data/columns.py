@@ -21,10 +21,13 @@ Kind = Literal["labels", "soft labels", "numbers", "text", "empty"]
 
 MARKS = ("x", "✓", "✔", "•", "*", "+")  # lower case; a cell that is marked, beside empty ones
 UNKNOWN_CODES = (-999.0, -99.0, -9.0, -2.0, 9.0, 99.0, 999.0)  # numbers that stand for "not known" beside 0 and 1
+FEWEST_GROUPS, LARGEST_GROUP = 20, 50  # a column with fewer values groups images only if its groups are small
+PROSE_WORDS = 5  # in the cells of a column of free text, on average
 MOST_OTHER_TOKENS = 3  # that may stand beside yes and no in a column of labels
 
 NO_LABELS = re.compile(  # names of columns that are no attributes of an image even where they hold 0 and 1
-    rf"{ODD_ATTRIBUTES.pattern}|age|.*_age|sex|gender|year|month|date|follow.?up.*|unnamed.*|"
+    rf"{ODD_ATTRIBUTES.pattern}|age.*|.*_age|sex|gender|year|month|date|follow.?up.*|unnamed.*|"
+    r"[xy]_?(min|max|1|2|c|center)|bbox.*|area|iscrowd|"
     r"(patient|subject|study|series|image|view|frame|site|rater|reader)s?([ _].*)?",
     re.IGNORECASE,
 )
@@ -155,7 +158,8 @@ def group_column(columns: Sequence[Column], images: Column) -> Column | None:
 
     def repeats(item: Column) -> bool:
         distinct = len(item.tokens)
-        return 3 <= distinct < len(images.counts) and not item.varies_within(images)
+        few = distinct < FEWEST_GROUPS and distinct * LARGEST_GROUP < len(images.counts)
+        return 3 <= distinct < len(images.counts) and not few and not item.varies_within(images)
 
     free = [item for item in columns if item is not images and item.kind in ("text", "numbers") and repeats(item)]
     named = [item for item in free if GROUPS.fullmatch(item.name)]
@@ -166,11 +170,16 @@ def group_column(columns: Sequence[Column], images: Column) -> Column | None:
 def split_column(columns: Sequence[Column], images: Column) -> tuple[Column, dict[str, list[str]]] | None:
     """The column that names the parts of an official split, and the tokens of each part."""
     for item in columns:
-        if item is images or not SPLITS.fullmatch(item.name) or item.varies_within(images):
+        if item is images or not is_split(item) or item.varies_within(images):
             continue
         if parts := parts_of(item):
             return item, parts
     return None
+
+
+def is_split(item: Column) -> bool:
+    """Whether a column is called a split, or a fold."""
+    return SPLITS.fullmatch(item.name) is not None
 
 
 def parts_of(item: Column) -> dict[str, list[str]]:
@@ -205,12 +214,14 @@ def long_columns(columns: Sequence[Column], images: Column) -> tuple[Column, Col
         for item in columns
         if item is not images and item.kind in ("text", "numbers") and not item.images and not is_tagged(item)
     ]
-    names = [item for item in names if item.varies_within(images) and not SPLITS.fullmatch(item.name)]
+    names = [item for item in names if item.varies_within(images) and not is_split(item)]
     usual = [item for item in names if item.kind == "text" and _names_labels(item)]
     unique = [
         item
         for item in names
-        if not RATERS.fullmatch(item.name) and _different(item, images) and (item.kind == "text" or not item.is_odd)
+        if not RATERS.fullmatch(item.name)
+        and _different(item, images)
+        and (item.kind == "text" or _names_labels(item) or not _has_name(item))
     ]
     values = [item for item in columns if item is not images and item.kind == "labels" and not item.is_odd]
     if not usual and (len(values) > 1 and any(map(_has_name, columns))):
@@ -257,5 +268,11 @@ def tag_columns(columns: Sequence[Column], images: Column) -> Iterator[Column]:
     if labels:
         return
     yield from (item for item in texts if _names_labels(item) and item not in usual)
-    yield from (item for item in texts if not _names_labels(item) and (is_tagged(item) or item.repeats))
+    others = [item for item in texts if not _names_labels(item) and not _is_prose(item)]
+    yield from (item for item in others if is_tagged(item) or item.repeats)
     yield from (item for item in free if item.kind == "numbers" and _names_labels(item) and item.repeats)
+
+
+def _is_prose(item: Column) -> bool:
+    """Whether a column holds sentences, such as captions."""
+    return sum(len(token.split()) for token in item.tokens) >= PROSE_WORDS * len(item.tokens) and not item.repeats

@@ -178,6 +178,8 @@ def _values(draft: Draft, sheet: Sheet) -> None:
     if "negative" not in states.values() and states.get("") == "missing" and draft.data["importer"] != "long_csv":
         states[""] = "negative"
         draft.doubt("data.values", 'no token means no, so an empty cell is negative; else move "" to missing')
+    elif "negative" not in states.values() and states and draft.data["importer"] != "long_csv":
+        draft.doubt("data.values", "no token means no: every label is positive or missing, and nothing can be learned")
     defaults = {value_of(token): state for state, tokens in Values().model_dump().items() for token in tokens}
     if all(defaults.get(value_of(token)) == state for token, state in states.items()):
         return

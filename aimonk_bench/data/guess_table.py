@@ -16,6 +16,8 @@ from aimonk_bench.data.columns import (
     Column,
     columns_of,
     group_column,
+    is_split,
+    is_tagged,
     label_columns,
     long_columns,
     split_column,
@@ -60,6 +62,10 @@ def guess_table(source: Source, draft: Draft) -> None:
         columns.remove(split[0])
         draft.roles.append(Role(split[0].name, "split"))
         guess_parts(draft, split[0].name, split[1])
+    elif others := [repr(item.name) for item in columns if is_split(item)]:
+        draft.doubt(
+            "split", f"{listed(others)} may be a split, but not every token is called train, val or test; left out"
+        )
     if group := group_column(columns, images):
         columns.remove(group)
         draft.roles.append(Role(group.name, "group"))
@@ -165,6 +171,9 @@ def _left_out(item: Column) -> tuple[str, str]:
         return f"labels: {shown}, but its name is unusual for an attribute", f"to use it, {add}"
     if item.kind == "soft labels":
         return f"soft labels: {shown}", "soft labels are not supported: make 1, 0 and NA of them in the file"
+    if item.kind == "text" and is_tagged(item):
+        tags = json.dumps(item.name, ensure_ascii=False)
+        return f"text, such as {shown}", f"to read tags, write importer: label_list, tags: {tags}, absent: negative"
     if not item.is_odd and item.repeats and item.kind == "text" and len(item.tokens) == 2:
         return f"text: {shown}", f"to use it, declare its tokens in data.values, and {add}"
     if not item.is_odd and item.repeats and item.kind == "numbers" and len(item.tokens) <= 3:
@@ -176,6 +185,14 @@ def _no_labels(draft: Draft, table: Table, columns: Sequence[Column]) -> str:
     """The message about a table without a column of labels."""
     shown = [f"{item.name!r} ({item.kind}: {listed([*map(repr, item.tokens[:3])])})" for item in columns]
     soft = [item.name for item in columns if item.kind == "soft labels"]
+    two = [item for item in columns if item.kind in ("numbers", "text") and len(item.tokens) == 2 and item.repeats]
+    if two:
+        yes, no = (json.dumps(token, ensure_ascii=False) for token in two[0].tokens)
+        return (
+            f"{draft.labels}:{table.header_line}: found no labels in the columns {listed(shown)} ({table.dialect}); if "
+            f"{two[0].name!r} has two states, say which is which in a config of your own: write under data: "
+            f"`values: {{positive: [{yes}], negative: [{no}]}}`, or the other way round"
+        )
     fix = f"; soft labels are not supported: make 1, 0 and NA of {listed(soft)}" if soft else ""
     return (
         f"{draft.labels}:{table.header_line}: found no labels in the columns {listed(shown) or 'beside the images'} "

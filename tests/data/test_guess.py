@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +11,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from label_files import states
 
 from aimonk_bench.config.fields import DataConfig
@@ -306,13 +311,82 @@ CASES = {
     ),
     "nested JSON lines": Case(
         "".join(
-            f'{{"image": "{n}", "labels": {{"x": "{"yes" if x else "no"}", "y": {"null" if y is None else str(bool(y)).lower()}}}}}\n'
-            for n, x, y in zip(A_TO_F, X, Y, strict=True)
+            json.dumps({"image": name, "labels": {"x": "yes" if x else "no", "y": None if y is None else bool(y)}})
+            + "\n"
+            for name, x, y in zip(A_TO_F, X, Y, strict=True)
         ),
         "jsonl",
         {"values": {"positive": ["yes", "1"], "negative": ["no", "0"], "missing": ["NA", ""]}},
         XY,
         name="labels.jsonl",
+    ),
+    "an index column of pandas": Case(
+        ",image,x,y\n" + "".join(f"{n},{name},{p}\n" for n, (name, p) in enumerate(zip(A_TO_F, PAIRS, strict=True))),
+        "wide_csv",
+        {},
+        XY,
+    ),
+    "boxes": Case(
+        "filename,width,height,class,xmin\n"
+        + "".join(
+            f"{name},640,480,{tag},{n}\n"
+            for name, tags in zip(A_TO_F, ["x", "z"] * 3, strict=True)
+            for tag in tags
+            for n in range(3)
+        ),
+        "label_list",
+        {"tags": "class", "absent": "negative"},
+        {"x": X, "z": [1 - x for x in X]},
+        doubts={"data.absent"},
+    ),
+    "classes that are numbers": Case(
+        rows("id_code,diagnosis", *"024024"),
+        "label_list",
+        {"tags": "diagnosis", "absent": "negative"},
+        {"0": [1, 0, 0, 1, 0, 0], "2": [0, 1, 0, 0, 1, 0], "4": [0, 0, 1, 0, 0, 1]},
+        doubts={"data.absent"},
+    ),
+    "labels beside a column of lists": Case(
+        rows("Id,Genre,x,y", *(f"\"['x', 'y']\",{p}" for p in PAIRS)),
+        "wide_csv",
+        {"attributes": ["x", "y"]},
+        XY,
+        doubts={"data.attributes"},
+    ),
+    "folds": Case(
+        rows("image,fold,x,y", *(f"{n % 5},{p}" for n, p in enumerate(PAIRS))),
+        "wide_csv",
+        {"attributes": ["x", "y"]},
+        XY,
+        doubts={"split"},
+    ),
+    "training and validation images": Case(
+        rows("image,x,y,is_valid", *(f"{p},{n > 3}" for n, p in enumerate(PAIRS))),
+        "wide_csv",
+        {},
+        XY,
+        split={"scheme": "column", "column": "is_valid", "train": ["False"], "val": 0.15, "test": ["True"]},
+        doubts={"split", "split.test"},
+    ),
+    "no token means no": Case(
+        rows("image,x", "1", "NA", "1", "NA", "1", "NA"),
+        "wide_csv",
+        {},
+        {"x": [1, None] * 3},
+        doubts={"data.values"},
+    ),
+    "two usual separators": Case(
+        rows("image,tags", '"x, y|z"', "z", '"x, y"', "z", '"x, y"', "z"),
+        "label_list",
+        {"tags": "tags", "tag_separator": "|", "absent": "negative"},
+        {"x, y": X, "z": [1, 1, 0, 1, 0, 1]},
+        doubts={"data.absent", "data.tag_separator"},
+    ),
+    "an attribute that cannot be one": Case(
+        rows("image,x,macro", *PAIRS), "wide_csv", {"attributes": ["x"]}, {"x": X}, doubts={"data.attributes"}
+    ),
+    "paths of another machine": Case(
+        rows("image,x,y", *PAIRS, names=[f"C:\\data\\images\\{name}" for name in A_TO_F]), "wide_csv", {}, XY
     ),
     "patients in the names": Case(
         rows("Path,x,y", *PAIRS, names=[f"patient{n // 2}/view{n}.jpg" for n in range(6)]),
@@ -356,6 +430,13 @@ def test_a_guess(name: str, tmp_path: Path) -> None:
             "labels.csv",
             ["labels.csv:1:", "'p'", "0.1", "soft labels are not supported"],
         ),
+        (
+            rows("image,x", "1", "2", "1", "2"),
+            "labels.csv",
+            ["labels.csv:1:", "'x'", 'positive: ["1"], negative: ["2"]'],
+        ),
+        (rows("image,note", *(f"seen by me on day {n}" for n in range(6))), "labels.csv", ["'note'", "text", "tags"]),
+        (rows("image,x,x", *PAIRS), "labels.csv", ["labels.csv:1:", "'x' stands 2 times"]),
         (rows("image,age", "31", "45", "52"), "labels.csv", ["labels.csv:1:", "'age'", "numbers", "1, 0 and NA"]),
         ("", "labels.csv", ["labels.csv:1:", "empty"]),
         ("image,x\n", "labels.csv", ["labels.csv:1:", "no row"]),
@@ -379,3 +460,52 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         guess(tmp_path / "no.csv", tmp_path / "nowhere")
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["--labels", "--images"]
+
+
+def test_an_excel_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reader is an optional dependency."""
+    table = [
+        ["image", "x", "y"],
+        *([name, x, y] for name, x, y in zip(A_TO_F, X, [0.0, 0.0, 1.0, 1.0, 0.0, None], strict=True)),
+    ]
+    monkeypatch.setattr("pandas.read_excel", lambda *_, **__: pd.DataFrame(table, dtype=object))
+    result = guessed(tmp_path, "not looked at", "labels.xlsx")
+    assert result.data == {"importer": "wide_csv"}
+    assert result.states["y"] == {"0.0": ("negative", 3), "1.0": ("positive", 2), "": ("missing", 1)}
+
+
+TOKENS = st.sampled_from(
+    [
+        ["1", "0"],
+        ["yes", "no", "?"],
+        ["1", "-1"],
+        ["0.5", "1"],
+        ["3", "8", "1"],
+        ["cat", "dog|cat", ""],
+        ["M", "F"],
+        [""],
+    ]
+)
+NAMES = st.sampled_from(
+    ["x", "y", "tags", "label", "patient", "split", "age", "id", "is_valid", "fold", "macro", "größe", ""]
+)
+
+
+@given(st.data())
+@settings(max_examples=2000 if os.environ.get("AIMONK_BENCH_FULL") else 100, deadline=None)
+def test_any_table_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Only errors of our own; and what is guessed can be read: `guess` itself reads it."""
+    folder = tmp_path_factory.mktemp("any")
+    separator = data.draw(st.sampled_from([",", ";", "\t", "|"]))
+    header = data.draw(st.booleans())
+    width = data.draw(st.integers(1, 4))
+    pools = [data.draw(TOKENS) for _ in range(width)]
+    names = data.draw(st.lists(st.sampled_from(A_TO_F), min_size=1, max_size=12))
+    table = [[name, *(data.draw(st.sampled_from(pool)) for pool in pools)] for name in names]
+    table = [["image", *(data.draw(NAMES) for _ in range(width))], *table] if header else table
+    content = "\n".join(separator.join(row) for row in table)
+    try:
+        result = guessed(folder, content)
+    except UserError:
+        return
+    assert 0 < result.present <= result.listed == len(set(names))
