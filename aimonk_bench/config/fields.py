@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from aimonk_bench.config.section import Fraction, Section, Seed, distinct, matching
-from aimonk_bench.config.split_fields import SPLIT_TAGS, KFold, SplitConfig
+from aimonk_bench.config.split_fields import SPLIT_TAGS, Group, KFold, SplitConfig
 from aimonk_bench.registry import Problem, Spec, Table
 
 MAX_SEEDS = 1000
@@ -178,31 +178,6 @@ class Values(Section):
         return tokens
 
 
-class GroupRegex(Section):
-    """Groups by the names of images: the group is what the first pair of parentheses matches.
-
-    The pattern is searched for in the file name; in the whole name of the label file, folders included, where the
-    pattern contains a ``/``.
-    """
-
-    regex: str
-
-    @field_validator("regex")
-    @classmethod
-    def _with_a_group(cls, pattern: str) -> str:
-        try:
-            groups = re.compile(pattern).groups
-        except re.error as error:
-            raise ValueError(f"a regular expression ({error})") from error
-        if not groups:
-            raise ValueError('parentheses around the part of the name that is the group, such as "^(.*?)_"')
-        return pattern
-
-
-def _group_form(value: Any) -> str:
-    return "GroupRegex" if isinstance(value, Mapping | GroupRegex) else "GroupColumn"
-
-
 class Certainty(Section):
     """The column of a long table that says how sure a label is, and at which of its tokens the label is missing."""
 
@@ -229,12 +204,7 @@ class DataConfig(Section):
         | None
     ) = None
     white: Annotated[int, Field(ge=1, le=65535)] | None = None
-    group: (
-        Annotated[
-            Annotated[str, Tag("GroupColumn")] | Annotated[GroupRegex, Tag("GroupRegex")], Discriminator(_group_form)
-        ]
-        | None
-    ) = None
+    group: Group | None = None
     attributes: Annotated[DistinctTexts, Field(min_length=1), AfterValidator(_attributes)] | None = None
     values: Annotated[
         Annotated[Values, Tag("Values")]

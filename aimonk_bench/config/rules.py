@@ -18,12 +18,11 @@ from aimonk_bench.config.fields import (
     TUNED_TRAIN_OPTIONS,
     Config,
     DataConfig,
-    GroupRegex,
     Tables,
     TrainConfig,
     value_of,
 )
-from aimonk_bench.config.split_fields import Holdout, OfficialSplit
+from aimonk_bench.config.split_fields import GroupRegex, Holdout, OfficialSplit
 from aimonk_bench.registry import Problem, Table, show
 
 

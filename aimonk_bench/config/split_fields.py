@@ -1,11 +1,12 @@
-"""The section `split`: how images are divided into training, validation and test rows."""
+"""The section `split`, which divides images into training, validation and test rows, and groups by name."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from aimonk_bench.config.section import Fraction, Section, Seed, distinct
 
@@ -87,11 +88,41 @@ def _form(value: Any) -> str:
     return {"holdout": "Holdout", "column": "OfficialSplit"}.get(str(scheme), "KFold")
 
 
-SPLIT_TAGS = ("Holdout", "KFold", "OfficialSplit")
+SPLIT_TAGS = ("Holdout", "KFold", "OfficialSplit", "GroupColumn", "GroupRegex")
 Split = Holdout | KFold | OfficialSplit
 SplitConfig = Annotated[
     Annotated[Holdout, Tag("Holdout")]
     | Annotated[KFold, Tag("KFold")]
     | Annotated[OfficialSplit, Tag("OfficialSplit")],
     Discriminator(_form),
+]
+
+
+class GroupRegex(Section):
+    """Groups by the names of images: the group is what the first pair of parentheses matches.
+
+    The pattern is searched for in the file name; in the whole name of the label file, folders included, where the
+    pattern contains a ``/``.
+    """
+
+    regex: str
+
+    @field_validator("regex")
+    @classmethod
+    def _with_a_group(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"a regular expression ({error})") from error
+        if not groups:
+            raise ValueError('parentheses around the part of the name that is the group, such as "^(.*?)_"')
+        return pattern
+
+
+def _group_form(value: Any) -> str:
+    return "GroupRegex" if isinstance(value, Mapping | GroupRegex) else "GroupColumn"
+
+
+Group = Annotated[
+    Annotated[str, Tag("GroupColumn")] | Annotated[GroupRegex, Tag("GroupRegex")], Discriminator(_group_form)
 ]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from aimonk_bench import registry
 from aimonk_bench.config import rules
-from aimonk_bench.config.fields import DataConfig, GroupRegex, Values, unusable_attribute
+from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute
+from aimonk_bench.config.split_fields import GroupRegex
 from aimonk_bench.data import image_files, image_names, merging
 from aimonk_bench.data.group_checks import groups_by_name
 from aimonk_bench.data.image_files import SHOWN

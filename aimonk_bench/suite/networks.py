@@ -11,7 +11,7 @@ from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.backbones.trial import Trial
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config.fields import BackboneConfig, Config
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, sentence, write_traceback
 from aimonk_bench.reporting.words import count
 
 
@@ -81,6 +81,9 @@ def prepare(configs: Sequence[Config], *, download: bool = True) -> list[Network
                 tried[key] = trial.attempt(encoder, FeatureStore().root)
             except UserError as error:
                 tried[key] = error
+            except Exception as error:  # of timm or torch: it costs the runs on this network, and no other
+                where = f"{outcome.name} at transform.size {encoder.size}"
+                tried[key] = UserError(f"{where} cannot be built: {sentence(error)}; {write_traceback(error)}")
         networks.append(Network(encoder, tried[key]))
     return networks
 

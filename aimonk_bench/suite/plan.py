@@ -236,11 +236,11 @@ def _absent_values(listed: LabelFile, configs: Sequence[Config]) -> list[str]:
     """Warnings about values that no training row has; the run may have other folds, as it groups equal images."""
     groups = splits.components(listed.ids, listed.groups)
     first = np.unique(groups, return_index=True)[1]
-    if np.min(listed.labels[first].counts()) >= RARE:
-        return []
+    is_rare = np.min(listed.labels[first].counts()) < RARE
     folds = [
         splits.split(scheme, listed.labels, groups, listed.columns)
         for scheme in dict.fromkeys(run.split for run in configs)
+        if is_rare or isinstance(scheme, OfficialSplit)  # which is not stratified
     ]
     return list(dict.fromkeys(text for of_split in folds for text in absent_values(listed.labels, of_split)))
 

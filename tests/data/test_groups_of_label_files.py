@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from label_files import config, problems, read, states
 
-from aimonk_bench.config.fields import GroupRegex
+from aimonk_bench.config.split_fields import GroupRegex
 from aimonk_bench.data import label_file
 from aimonk_bench.errors import UserError
 

@@ -11,6 +11,7 @@ import pytest
 from small_suite import execute, files_of_runs, rows_of, statuses
 
 from aimonk_bench import cli
+from aimonk_bench.backbones import trial
 from aimonk_bench.backbones.feature_table import FeatureTable
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.errors import UserError
@@ -179,3 +180,19 @@ def test_results_of_an_earlier_revision_stay_and_are_not_taken_for_done(
     assert "1 of its 1 runs are no longer in the table" in printed.err
     assert len([status for status in statuses(tmp_path / "out") if status["state"] == "done"]) == 2
     assert "left out" in printed.out
+
+
+def test_a_network_that_cannot_be_built_costs_its_own_runs(
+    sizes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = trial.attempt
+
+    def fails_at_56(spec: Any, cache: Path) -> Any:
+        if spec.size == 56:
+            raise MemoryError
+        return real(spec, cache)
+
+    monkeypatch.setattr(trial, "attempt", fails_at_56)
+    assert execute(sizes, tmp_path) == 3
+    assert states(tmp_path) == ["done", "failed"]
+    assert "transform.size 56 cannot be built: MemoryError (fix: " in failure(tmp_path)
