@@ -22,6 +22,7 @@ from aimonk_bench.data import label_file
 from aimonk_bench.data.guess import Guess, guess
 from aimonk_bench.errors import UserError
 
+EXAMPLES = 2000 if os.environ.get("AIMONK_BENCH_FULL") else 100
 A_TO_F = [f"{letter}.png" for letter in "abcdef"]
 
 
@@ -492,7 +493,7 @@ NAMES = st.sampled_from(
 
 
 @given(st.data())
-@settings(max_examples=2000 if os.environ.get("AIMONK_BENCH_FULL") else 100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_any_table_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Only errors of our own; and what is guessed can be read: `guess` itself reads it."""
     folder = tmp_path_factory.mktemp("any")
