@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -25,17 +26,17 @@ FEWEST_GROUPS, LARGEST_GROUP = 20, 50  # a column with fewer values groups image
 PROSE_WORDS = 5  # in the cells of a column of free text, on average
 MOST_OTHER_TOKENS = 3  # that may stand beside yes and no in a column of labels
 
+_UNITS = (  # what images are of: many images of one are alike
+    "patient|subject|participant|specimen|case|study|series|video|clip|scene|sequence|session|slide|burst|camera|lesion|"
+    "individual|group"
+)
 NO_LABELS = re.compile(  # names of columns that are no attributes of an image even where they hold 0 and 1
-    rf"{ODD_ATTRIBUTES.pattern}|age.*|.*_age|sex|gender|year|month|date|follow.?up.*|unnamed.*|"
-    r"[xy]_?(min|max|1|2|c|center)|bbox.*|area|iscrowd|"
-    r"(patient|subject|study|series|image|view|frame|site|rater|reader)s?([ _].*)?",
+    rf"{ODD_ATTRIBUTES.pattern}|age|.*[ _]age|sex|.*[ _]sex|gender|.*[ _]gender|year|month|date|follow.?up.*|unnamed.*|"
+    rf"[xy]_?(min|max|1|2|c|center)|bbox.*|area|iscrowd|({_UNITS}|image|view|frame|site|rater|reader)s?"
+    r"[ _]?(id|no|nr|num|number|name|position)?",
     re.IGNORECASE,
 )
-GROUPS = re.compile(
-    r".*(patient|subject|person|participant|animal|specimen|case|study|video|clip|scene|sequence|session|slide|source|"
-    r"plant|lesion_id|burst|location|camera|group|family|pedestrian|identity|individual).*",
-    re.IGNORECASE,
-)
+GROUPS = re.compile(rf"(.*[ _-])?({_UNITS})s?([ _-]?(.*uid|id|no|nr|num|number|name|key|code|index))?", re.IGNORECASE)
 IDS = re.compile(r"(.*[ _-])?id|.*ID", re.ASCII)
 RATERS = re.compile(r".*(rater|reader|annotator|reviewer|labell?er|worker|expert|user|confirmation|source).*", re.I)
 LABEL_NAMES = re.compile(
@@ -65,12 +66,12 @@ class Column:
     counts: Mapping[str, int]
     kind: Kind
 
-    @property
+    @cached_property
     def tokens(self) -> list[str]:
         """Its tokens without those that mean that nothing is known."""
         return [token for token in self.counts if not is_missing(token)]
 
-    @property
+    @cached_property
     def images(self) -> bool:
         """Whether it holds names of image files."""
         return bool(self.tokens) and all(map(is_image_file, self.tokens))
@@ -80,7 +81,7 @@ class Column:
         """Whether a column with this name is rarely an attribute."""
         return NO_LABELS.fullmatch(self.name) is not None
 
-    @property
+    @cached_property
     def repeats(self) -> bool:
         """Whether most cells stand in several rows, as names of classes do."""
         return 2 * sum(count for count in self.counts.values() if count > 1) >= sum(self.counts.values())
@@ -162,6 +163,7 @@ def group_column(columns: Sequence[Column], images: Column) -> Column | None:
         return 3 <= distinct < len(images.counts) and not few and not item.varies_within(images)
 
     free = [item for item in columns if item is not images and item.kind in ("text", "numbers") and repeats(item)]
+    free = [item for item in free if not _names_labels(item)]
     named = [item for item in free if GROUPS.fullmatch(item.name)]
     exact = [item for item in named if IDS.fullmatch(item.name)]
     return next(iter([*exact, *named, *(item for item in free if IDS.fullmatch(item.name))]), None)
@@ -261,7 +263,7 @@ def tag_columns(columns: Sequence[Column], images: Column) -> Iterator[Column]:
     Where there are columns of labels, only a column with a usual name is likely.
     """
     free = [item for item in columns if item is not images and not item.images]
-    texts = [item for item in free if item.kind == "text" and not item.is_odd and not GROUPS.fullmatch(item.name)]
+    texts = [item for item in free if item.kind == "text" and not item.is_odd]
     labels = label_columns(free)
     usual = [item for item in texts if item.name.lower() in TAG_COLUMNS]
     yield from (item for item in usual if not labels or is_tagged(item))
@@ -271,6 +273,7 @@ def tag_columns(columns: Sequence[Column], images: Column) -> Iterator[Column]:
     others = [item for item in texts if not _names_labels(item) and not _is_prose(item)]
     yield from (item for item in others if is_tagged(item) or item.repeats)
     yield from (item for item in free if item.kind == "numbers" and _names_labels(item) and item.repeats)
+    yield from (item for item in free if item.kind == "text" and len(free) == 1 and item.repeats)
 
 
 def _is_prose(item: Column) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from aimonk_bench.config.fields import DataConfig, KFold, Values, number_of, val
 from aimonk_bench.data import frames, image_files, importers, label_file, merging, splits
 from aimonk_bench.data.columns import UNKNOWN_CODES, column, counts_of, parts_of, state_of
 from aimonk_bench.data.draft import Draft, Note, Role
+from aimonk_bench.data.group_checks import common_stem, groups_by_name
 from aimonk_bench.data.guess_images import fit
 from aimonk_bench.data.guess_table import guess_parts, guess_table
 from aimonk_bench.data.image_files import SHOWN
@@ -31,7 +33,7 @@ from aimonk_bench.errors import UserError
 
 DOCUMENTS = ("coco", "mat", "jsonl")  # importers of files that are no tables
 NO_TEXT = (*frames.SUFFIXES, ".mat")  # suffixes of label files that are no text
-FEW_IMAGES = 100  # of so many the duplicate groups are counted, to see whether they fill the folds
+FEW_IMAGES = 1000  # of so many the duplicate groups are counted, to see whether they fill the folds
 FEWEST_GROUPS = 3  # for training, validation and test rows
 OTHER_POLICY = {"any_positive": "agree_or_missing", "agree_or_missing": "any_positive"}
 PATIENT = re.compile(r"(^|[/_-])((?:patient|subject|person|participant|case|video)[_-]?)\d+([/_-])", re.IGNORECASE)
@@ -239,19 +241,21 @@ def _images(draft: Draft, sheet: Sheet) -> None:
 
 def _group_in_names(draft: Draft, sheet: Sheet) -> None:
     """Patients, videos and the like in the names of images, where no column has them."""
-    if "group" in draft.data or (
-        sheet.groups is not None and any(cell not in NO_VALUE for cell in sheet.groups.categories)
-    ):
+    has_groups = sheet.groups is not None and any(cell not in NO_VALUE for cell in sheet.groups.categories)
+    if "group" in draft.data or has_groups:
         return
-    match = PATIENT.search(sheet.names[0])
-    if match is None:
-        return
-    pattern = f"({match[2]}\\d+){'/' if match[3] == '/' else ''}"
-    found = [re.search(pattern, name) for name in sheet.names]
-    groups = {item.group(1) for item in found if item}
-    if all(found) and FEWEST_GROUPS <= len(groups) < len(found):
-        text = f"{len(groups)} names such as {min(groups)} in {len(found)} image names never part in a split"
-        draft.set("group", {"regex": pattern}, text, doubt=True)
+    names: list[str] = sheet.names.tolist()
+    if match := PATIENT.search(names[0].replace("\\", "/")):
+        in_folder = "/" in match.string[match.end() - 1 :]
+        pattern = f"({match[2]}\\d+){'/' if match[3] == '/' else '[^/]*/' if in_folder else ''}"
+        groups = groups_by_name(pattern, names)
+        if None not in groups and FEWEST_GROUPS <= len({*groups}) < len(groups):
+            text = f"names such as {groups[0]} ({len({*groups})} in {len(names)} image names) never part in a split"
+            draft.set("group", {"regex": pattern}, text, doubt=True)
+            return
+    if stem := common_stem(names):
+        text = f"several image names share a stem, such as {' and '.join(stem.examples)}; if such images show the same "
+        draft.doubt("data.group", f"{text}thing, write `group: {{regex: {json.dumps(stem.pattern)}}}`")
 
 
 def _folds(draft: Draft, read: LabelFile) -> int:
@@ -268,7 +272,8 @@ def _folds(draft: Draft, read: LabelFile) -> int:
     if groups < KFold().folds:
         draft.split = {"scheme": "holdout", "val": 0.25, "test": 0.25}
         enough = "too few for folds" if groups >= FEWEST_GROUPS else f"too few: at least {FEWEST_GROUPS} are needed"
-        draft.doubt("split", f"{groups} groups of images (equal bytes, or equal group values) are {enough}")
+        number = f"{groups} group{'' if groups == 1 else 's'} of images (equal bytes, or equal group values)"
+        draft.doubt("split", f"found {number}: {enough}")
     return len(present)
 
 

@@ -45,9 +45,11 @@ def named_images(columns: Sequence[Column], folder: Path) -> Column | None:
 
 
 def _share_there(names: Sequence[str], folder: Path) -> float:
-    """The share of these names, or of a sample of them, that fit files of the image folder."""
+    """The share of these names, or of a sample of them, that fit one or several files of the image folder."""
     sample = names[:: -(-len(names) // SAMPLE)]
-    return sum(fit(sample, range(len(sample)), folder)[1]) / len(sample)
+    located, there, _ = fit(sample, range(len(sample)), folder)
+    ambiguous = [path is None and is_image_file(name) for name, path in zip(sample, located.paths, strict=True)]
+    return sum(map(max, there, ambiguous)) / len(sample)
 
 
 def fit(names: Sequence[str], lines: Sequence[int], folder: Path) -> tuple[ImagePaths, list[bool], str | None]:
@@ -92,7 +94,7 @@ def names_file(draft: Draft, ids: Sequence[str], accept: Callable[[Sequence[str]
     places = dict.fromkeys([labels.parent, *labels.parent.parents[:2], folder, folder.parent])
     fitting: list[tuple[int, Path]] = []
     for place in places:
-        files = [path for path in sorted(place.iterdir()) if path.suffix.lower() in NAME_FILES and path != labels]
+        files = [path for path in sorted(place.glob("*.*")) if path.suffix.lower() in NAME_FILES and path != labels]
         for file in files[:MOST_NAME_FILES]:
             if not file.is_file() or file.stat().st_size > MOST_NAME_BYTES:
                 continue

@@ -66,7 +66,8 @@ def guess_table(source: Source, draft: Draft) -> None:
         draft.doubt(
             "split", f"{listed(others)} may be a split, but not every token is called train, val or test; left out"
         )
-    if group := group_column(columns, images):
+    group = group_column(columns, images)
+    if group and _has_labels([item for item in columns if item is not group], images):
         columns.remove(group)
         draft.roles.append(Role(group.name, "group"))
         text = f"its values repeat ({len(group.tokens)} for {len(images.counts)} images): they never part in a split"
@@ -79,6 +80,11 @@ def guess_table(source: Source, draft: Draft) -> None:
         _wide(draft, table, columns, images)
     if {images.name} != {table.names[0], image_column(table)} and draft.data["importer"] != "labels_txt":
         draft.set("id", images.name)
+
+
+def _has_labels(columns: Sequence[Column], images: Column) -> bool:
+    """Whether these columns hold labels or tags."""
+    return bool(long_columns(columns, images) or label_columns(columns) or next(tag_columns(columns, images), None))
 
 
 def guess_parts(draft: Draft, column: str, parts: Mapping[str, list[str]]) -> None:
@@ -185,6 +191,7 @@ def _no_labels(draft: Draft, table: Table, columns: Sequence[Column]) -> str:
     """The message about a table without a column of labels."""
     shown = [f"{item.name!r} ({item.kind}: {listed([*map(repr, item.tokens[:3])])})" for item in columns]
     soft = [item.name for item in columns if item.kind == "soft labels"]
+    unusable = [f"{item.name!r} cannot be {problem}" for item in columns if (problem := unusable_attribute(item.name))]
     two = [item for item in columns if item.kind in ("numbers", "text") and len(item.tokens) == 2 and item.repeats]
     if two:
         yes, no = (json.dumps(token, ensure_ascii=False) for token in two[0].tokens)
@@ -194,6 +201,7 @@ def _no_labels(draft: Draft, table: Table, columns: Sequence[Column]) -> str:
             f"`values: {{positive: [{yes}], negative: [{no}]}}`, or the other way round"
         )
     fix = f"; soft labels are not supported: make 1, 0 and NA of {listed(soft)}" if soft else ""
+    fix += f"; rename the column: the attribute {listed(unusable)}" if unusable else ""
     return (
         f"{draft.labels}:{table.header_line}: found no labels in the columns {listed(shown) or 'beside the images'} "
         f"({table.dialect}), expected for each image a column of 1, 0 and NA for each attribute, or a column of tags"
