@@ -159,14 +159,19 @@ def group_column(columns: Sequence[Column], images: Column) -> Column | None:
 
     def repeats(item: Column) -> bool:
         distinct = len(item.tokens)
-        few = distinct < FEWEST_GROUPS and distinct * LARGEST_GROUP < len(images.counts)
-        return 3 <= distinct < len(images.counts) and not few and not item.varies_within(images)
+        return 2 <= distinct < len(images.counts) and not item.varies_within(images)
 
     free = [item for item in columns if item is not images and item.kind in ("text", "numbers") and repeats(item)]
     free = [item for item in free if not _names_labels(item)]
     named = [item for item in free if GROUPS.fullmatch(item.name)]
     exact = [item for item in named if IDS.fullmatch(item.name)]
     return next(iter([*exact, *named, *(item for item in free if IDS.fullmatch(item.name))]), None)
+
+
+def is_coarse(group: Column, images: Column) -> bool:
+    """Whether a column has so few values for so many images that folds could hardly keep them apart."""
+    values = len(group.tokens)
+    return values < 3 or (values < FEWEST_GROUPS and values * LARGEST_GROUP < len(images.counts))
 
 
 def split_column(columns: Sequence[Column], images: Column) -> tuple[Column, dict[str, list[str]]] | None:

@@ -250,7 +250,7 @@ def _group_in_names(draft: Draft, sheet: Sheet) -> None:
         pattern = f"({match[2]}\\d+){'/' if match[3] == '/' else '[^/]*/' if in_folder else ''}"
         groups = groups_by_name(pattern, names)
         if None not in groups and FEWEST_GROUPS <= len({*groups}) < len(groups):
-            text = f"names such as {groups[0]} ({len({*groups})} in {len(names)} image names) never part in a split"
+            text = f"{groups[0]} and {len({*groups}) - 1} more in the image names: each stays on one side of the split"
             draft.set("group", {"regex": pattern}, text, doubt=True)
             return
     if stem := common_stem(names):

@@ -16,6 +16,7 @@ from aimonk_bench.data.columns import (
     Column,
     columns_of,
     group_column,
+    is_coarse,
     is_split,
     is_tagged,
     label_columns,
@@ -68,10 +69,7 @@ def guess_table(source: Source, draft: Draft) -> None:
         )
     group = group_column(columns, images)
     if group and _has_labels([item for item in columns if item is not group], images):
-        columns.remove(group)
-        draft.roles.append(Role(group.name, "group"))
-        text = f"its values repeat ({len(group.tokens)} for {len(images.counts)} images): they never part in a split"
-        draft.set("group", group.name, text, doubt=True)
+        _group(draft, columns, images, group)
     if long := long_columns(columns, images):
         _long(draft, columns, images, *long)
     elif (tags := next(tag_columns(columns, images), None)) is not None:
@@ -80,6 +78,19 @@ def guess_table(source: Source, draft: Draft) -> None:
         _wide(draft, table, columns, images)
     if {images.name} != {table.names[0], image_column(table)} and draft.data["importer"] != "labels_txt":
         draft.set("id", images.name)
+
+
+def _group(draft: Draft, columns: list[Column], images: Column, group: Column) -> None:
+    """A column whose equal values belong together, unless there are too few of them."""
+    text = f"{len(group.tokens)} values for {len(images.counts)} images"
+    if is_coarse(group, images):
+        name = json.dumps(group.name, ensure_ascii=False)
+        text = f"column {group.name!r} is not used as group, because it has only {text}"
+        draft.doubt("data.group", f"{text}; to keep equal values on one side of the split, write `group: {name}`")
+        return
+    columns.remove(group)
+    draft.roles.append(Role(group.name, "group"))
+    draft.set("group", group.name, f"{text}: equal ones stay on one side of the split", doubt=True)
 
 
 def _has_labels(columns: Sequence[Column], images: Column) -> bool:
