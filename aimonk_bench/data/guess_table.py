@@ -148,7 +148,7 @@ def _wide(draft: Draft, table: Table, columns: Sequence[Column], images: Column)
     if text_only:
         draft.data.pop("header")
         draft.notes[:] = [note for note in draft.notes if note.key != "data.header"]
-    draft.set("importer", importer, f"{len(chosen)} columns of labels ({table.dialect})")
+    draft.set("importer", importer, f"{len(chosen)} column{'s' * (len(chosen) > 1)} of labels ({table.dialect})")
     left = [item for item in free if item not in chosen]
     draft.roles += [Role(item.name, "labels") for item in chosen]
     _leave_out(draft, left)
