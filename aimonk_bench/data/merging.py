@@ -9,9 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from aimonk_bench.data.image_files import SHOWN
 from aimonk_bench.data.labels import Labels
-
-SHOWN = 20  # rows that a note names
 
 Policy = Literal["error", "any_positive", "agree_or_missing"]
 

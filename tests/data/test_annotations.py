@@ -131,6 +131,17 @@ def test_ids_of_one_name_are_one_attribute_with_a_warning(tmp_path: Path, caplog
     assert "'Tree'" in caplog.text
 
 
+def test_lines_with_numbers_to_spare_are_one_problem(tmp_path: Path) -> None:
+    """As in the published attributes of CUB."""
+    content = "".join(f"{image} {label} 1 4 2.5\n" for image in range(1, 5) for label in range(1, 4))
+    options = {"header": False, "tags": "attr1", "value": "attr2", "absent": "missing"}
+    content = content.replace("2 1 1 4", "2 1 0 1 4 0").replace("3 2 1 4", "3 2 0 1 4 0")
+    messages = problems(tmp_path, content, "l.txt", importer="long_csv", **options)
+    assert len(messages) == 1
+    assert messages[0].startswith("l.txt:4: ")
+    assert "1 more line: line 8" in messages[0]
+
+
 def test_a_certainty_that_no_row_has_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     certainty = {"column": "sure", "missing": ["1.0", "9"]}
     read(tmp_path, CERTAIN, "l.csv", importer="long_csv", absent="missing", value="value", certainty=certainty)

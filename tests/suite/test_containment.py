@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,12 @@ def test_a_disk_that_is_full_while_encoding_costs_its_runs_and_no_stored_row(
     assert execute(sizes, tmp_path / "out") == 0
     assert states(tmp_path / "out") == ["done", "done"]
     assert sum(appended) == 2 * 2 * 80  # sizes, views, images: no row was encoded twice
+
+
+@pytest.fixture
+def suite(suite: Path, tmp_path: Path) -> Path:
+    """A copy of the folder of `pair.yaml`, which other tests do not see."""
+    return Path(shutil.copytree(suite, tmp_path / "pair"))
 
 
 @pytest.mark.parametrize("name", [run.PREDICTIONS, run.HISTORY, run.DATA, run.ENVIRONMENT, run.STATUS])
