@@ -73,7 +73,7 @@ def render(understood: Guess, console: Console) -> None:
 
 def _roles(understood: Guess) -> Iterator[tuple[str, str, str]]:
     for role in understood.roles:
-        if role.role not in ("labels", "left out"):
+        if role.role != "left out":
             yield role.column, role.role, role.reason
 
 

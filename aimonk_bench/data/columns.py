@@ -72,7 +72,7 @@ class Column:
         return [token for token in self.counts if not is_missing(token)]
 
     @cached_property
-    def images(self) -> bool:
+    def holds_images(self) -> bool:
         """Whether it holds names of image files."""
         return bool(self.tokens) and all(map(is_image_file, self.tokens))
 
@@ -219,26 +219,26 @@ def long_columns(columns: Sequence[Column], images: Column) -> tuple[Column, Col
     names = [
         item
         for item in columns
-        if item is not images and item.kind in ("text", "numbers") and not item.images and not is_tagged(item)
+        if item is not images and item.kind in ("text", "numbers") and not item.holds_images and not is_tagged(item)
     ]
-    names = [item for item in names if item.varies_within(images) and not is_split(item)]
+    names = [item for item in names if not is_split(item) and not RATERS.fullmatch(item.name)]
+    names = [item for item in names if item.varies_within(images)]
     usual = [item for item in names if item.kind == "text" and _names_labels(item)]
     unique = [
         item
         for item in names
-        if not RATERS.fullmatch(item.name)
-        and _different(item, images)
-        and (item.kind == "text" or _names_labels(item) or not _has_name(item))
+        if _different(item, images) and (item.kind == "text" or _names_labels(item) or not _has_name(item))
     ]
     values = [item for item in columns if item is not images and item.kind == "labels" and not item.is_odd]
-    if not usual and (len(values) > 1 and any(map(_has_name, columns))):
+    if not usual and len(values) > 1 and any(map(_has_name, columns)):
         return None  # a table with a column for each attribute, whose images stand in several rows
     choice = next(iter([*usual, *sorted(unique, key=lambda item: item.kind != "text")]), None)
     if choice is None:
         return None
     values = [item for item in values if item is not choice]
     named = [item for item in values if VALUES.fullmatch(item.name)]
-    return choice, next(iter([*named, *values]), None)
+    others = values if _different(choice, images) else []  # such as "difficult" beside several boxes of a class
+    return choice, next(iter([*named, *others]), None)
 
 
 def _names_labels(item: Column) -> bool:
@@ -267,7 +267,7 @@ def tag_columns(columns: Sequence[Column], images: Column) -> Iterator[Column]:
 
     Where there are columns of labels, only a column with a usual name is likely.
     """
-    free = [item for item in columns if item is not images and not item.images]
+    free = [item for item in columns if item is not images and not item.holds_images]
     texts = [item for item in free if item.kind == "text" and not item.is_odd]
     labels = label_columns(free)
     usual = [item for item in texts if item.name.lower() in TAG_COLUMNS]

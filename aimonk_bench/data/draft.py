@@ -26,7 +26,7 @@ class Role:
     """What a column is taken for, and why where that is a question."""
 
     column: str
-    role: Literal["images", "labels", "tags", "values", "group", "split", "left out"]
+    role: Literal["images", "tags", "values", "group", "split", "left out"]
     reason: str = ""
 
 

@@ -232,7 +232,8 @@ def _images(draft: Draft, sheet: Sheet) -> None:
     first = merging.first_rows(located.paths)
     label_rows = Rows(sheet.names, sheet.lines, labels, {}, np.ones(len(names), bool))
     if merging.merge(label_rows, first, "error")[1]:
-        single = (labels.positive.sum(axis=1) <= 1).all()
+        repeated = np.isin(first, first[first != np.arange(len(first))])  # rows of images that stand in several rows
+        single = len(labels.attributes) > 1 and (labels.positive[repeated].sum(axis=1) == 1).all()
         policy = "any_positive" if single else "agree_or_missing"
         text = "each row names one attribute: a label is positive where any row of the image says so"
         text = text if single else "rows of the same image differ: where they do, the label is missing"

@@ -20,6 +20,7 @@ from aimonk_bench.data.values import listed
 from aimonk_bench.errors import UserError
 
 SAMPLE = 200  # names of a column that are looked up in the image folder
+SURE = 0.9  # share of names that fit files, from which on no other column is looked at
 MOST_CANDIDATES = 8  # columns that may name the images
 MOST_SUFFIXES = 3  # that are tried where names lack one
 NAME_FILES = (".txt", ".csv", ".tsv")
@@ -30,15 +31,15 @@ def named_images(columns: Sequence[Column], folder: Path) -> Column | None:
     """The column that names most files of the image folder; None if none names one."""
 
     def order(item: Column) -> tuple[bool, bool]:
-        return not item.images, item.name.lower() not in ID_NAMES
+        return not item.holds_images, item.name.lower() not in ID_NAMES
 
     best: tuple[bool, float, Column] | None = None
     candidates = [item for item in columns if item.tokens and item.kind != "soft labels"]
     for item in sorted(candidates, key=order)[:MOST_CANDIDATES]:
         share = _share_there(item.tokens, folder)
-        if item.images and share > 0.9:
+        if share > SURE and (item.holds_images or len(item.tokens) == len(item.cells)):
             return item
-        rank = item.images, share * len(item.tokens), item
+        rank = item.holds_images, share * len(item.tokens), item
         if share and (best is None or rank[:2] > best[:2]):
             best = rank
     return best[2] if best else None

@@ -150,7 +150,6 @@ def _wide(draft: Draft, table: Table, columns: Sequence[Column], images: Column)
         draft.notes[:] = [note for note in draft.notes if note.key != "data.header"]
     draft.set("importer", importer, f"{len(chosen)} column{'s' * (len(chosen) > 1)} of labels ({table.dialect})")
     left = [item for item in free if item not in chosen]
-    draft.roles += [Role(item.name, "labels") for item in chosen]
     _leave_out(draft, left)
     if not table.dialect.header:
         draft.notes.append(Note("data", "the file has no header: `attributes: [...]` names the columns in their order"))
@@ -185,7 +184,8 @@ def _left_out(item: Column) -> tuple[str, str]:
         problem = unusable_attribute(item.name)
         if problem is not None:
             return f"no attribute can be {problem}", "rename it in the file to use it"
-        return f"labels: {shown}, but its name is unusual for an attribute", f"to use it, {add}"
+        unusual = ", but its name is unusual for an attribute" if item.is_odd else ""
+        return f"labels: {shown}{unusual}", f"to use it, {add}"
     if item.kind == "soft labels":
         return f"soft labels: {shown}", "soft labels are not supported: make 1, 0 and NA of them in the file"
     if item.kind == "text" and is_tagged(item):
@@ -203,15 +203,13 @@ def _no_labels(draft: Draft, table: Table, columns: Sequence[Column]) -> str:
     shown = [f"{item.name!r} ({item.kind}: {listed([*map(repr, item.tokens[:3])])})" for item in columns]
     soft = [item.name for item in columns if item.kind == "soft labels"]
     unusable = [f"{item.name!r} cannot be {problem}" for item in columns if (problem := unusable_attribute(item.name))]
-    two = [item for item in columns if item.kind in ("numbers", "text") and len(item.tokens) == 2 and item.repeats]
-    if two:
-        yes, no = (json.dumps(token, ensure_ascii=False) for token in two[0].tokens)
-        return (
-            f"{draft.labels}:{table.header_line}: found no labels in the columns {listed(shown)} ({table.dialect}); if "
-            f"{two[0].name!r} has two states, say which is which in a config of your own: write under data: "
-            f"`values: {{positive: [{yes}], negative: [{no}]}}`, or the other way round"
-        )
     fix = f"; soft labels are not supported: make 1, 0 and NA of {listed(soft)}" if soft else ""
+    few = [item for item in columns if item.kind == "numbers" and len(item.tokens) in (2, 3) and item.repeats]
+    if few:
+        tokens = zip(("positive", "negative", "missing"), few[0].tokens, strict=False)
+        values = ", ".join(f"{state}: [{json.dumps(token)}]" for state, token in tokens)
+        fix += f"; if {few[0].name!r} holds labels, say in a config of your own what its numbers mean, such as under "
+        fix += f"data: `values: {{{values}}}`"
     fix += f"; rename the column: the attribute {listed(unusable)}" if unusable else ""
     return (
         f"{draft.labels}:{table.header_line}: found no labels in the columns {listed(shown) or 'beside the images'} "

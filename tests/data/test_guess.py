@@ -442,6 +442,28 @@ CASES = {
         XY,
         doubts={"data.attributes"},
     ),
+    "boxes that may be difficult": Case(
+        "filename,class,difficult,occluded\n"
+        + "".join(f"{name},{tag},{n},{1 - n}\n" for name in A_TO_F for tag in ("cat", "dog", "cat") for n in (0, 1)),
+        "long_csv",
+        {"tags": "class", "absent": "negative", "ignore": ["difficult", "occluded"]},
+        {"cat": [1] * 6, "dog": [1] * 6},
+        doubts={"data.absent", "data.attributes"},
+    ),
+    "readers that disagree about one attribute": Case(
+        rows("image,reader,x", *(f"{r},{int(x and r == 'p')}" for r in "pq" for x in X), names=A_TO_F * 2),
+        "wide_csv",
+        {"attributes": ["x"], "duplicates": "agree_or_missing"},
+        {"x": [None if x else 0 for x in X]},
+        doubts={"data.duplicates"},
+    ),
+    "utf-16 without a mark": Case(
+        rows("image,x,y", *PAIRS).encode("utf-16-le"),
+        "wide_csv",
+        {"encoding": "utf-16-le"},
+        XY,
+        doubts={"data.encoding"},
+    ),
     "patients in the names": Case(
         rows("Path,x,y", *PAIRS, names=[f"patient{n // 2}/view{n}.jpg" for n in range(6)]),
         "wide_csv",
