@@ -90,7 +90,8 @@ def guess(labels: Path, images: Path) -> Guess:
     _images(draft, sheet)
     _group_in_names(draft, sheet)
     read = label_file.load(_config(draft), source.columns)
-    present = _folds(draft, read)
+    present = [row for row, path in enumerate(read.paths) if (images / path).is_file()]
+    _folds(draft, read.subset(present))
     columns = zip(sheet.attributes, sheet.columns, strict=True)
     states = {name: _states(cells, _config(draft).values) for name, cells in columns}
     return Guess(
@@ -100,7 +101,7 @@ def guess(labels: Path, images: Path) -> Guess:
         tuple(draft.roles),
         states,
         len(read.ids),
-        present,
+        len(present),
         tuple(draft.notes),
     )
 
@@ -259,23 +260,44 @@ def _group_in_names(draft: Draft, sheet: Sheet) -> None:
         draft.doubt("data.group", f"{text}thing, write `group: {{regex: {json.dumps(stem.pattern)}}}`")
 
 
-def _folds(draft: Draft, read: LabelFile) -> int:
-    """A split that the number of images allows; and the number of images that are in the folder."""
-    folder = draft.images
-    present = [row for row, path in enumerate(read.paths) if (folder / path).is_file()]
-    if draft.split or (len(present) >= FEW_IMAGES and read.groups is None):
-        return len(present)
-    there = read.subset(present)
-    hashes: list[str | None] = [None] * len(present)
-    if len(present) < FEW_IMAGES:
-        hashes = [file.sha256 if file else None for file in image_files.locate(there, folder, "skip")[0]]
+def _folds(draft: Draft, there: LabelFile) -> None:
+    """The split that the images in the folder allow."""
+    if draft.split and not _drop_split(draft, there):
+        return
+    few = len(there.ids) < FEW_IMAGES
+    if not few and there.groups is None:
+        return
+    hashes: list[str | None] = [None] * len(there.ids)
+    if few:
+        hashes = [file.sha256 if file else None for file in image_files.locate(there, draft.images, "skip")[0]]
     groups = int(splits.components(hashes, there.groups).max()) + 1
     if groups < KFold().folds:
         draft.split = {"scheme": "holdout", "val": 0.25, "test": 0.25}
         enough = "too few for folds" if groups >= FEWEST_GROUPS else f"too few: at least {FEWEST_GROUPS} are needed"
         number = f"{groups} group{'' if groups == 1 else 's'} of images (equal bytes, or equal group values)"
         draft.doubt("split", f"found {number}: {enough}")
-    return len(present)
+
+
+def _drop_split(draft: Draft, there: LabelFile) -> bool:
+    """Drop an official split of which a part has no image in the folder; and whether it is dropped."""
+    tokens = {*there.columns[draft.split["column"]]}
+    empty = [part for part in ("train", "val", "test") if tokens.isdisjoint(_listed_tokens(draft.split[part], tokens))]
+    if not empty:
+        return False
+    draft.notes[:] = [note for note in draft.notes if note.key.partition(".")[0] != "split"]
+    name = draft.split["column"]
+    draft.doubt(
+        "split", f"the split of column {name!r} is not used: no image of {' and '.join(empty)} is in the folder"
+    )
+    if "ignore" in registry.options_model(IMPORTERS[draft.data["importer"]]).model_fields:
+        draft.data["ignore"] = [*draft.data.get("ignore", []), name]
+    draft.split = {}
+    return True
+
+
+def _listed_tokens(part: list[str] | float, tokens: set[str | None]) -> set[str | None]:
+    """The tokens of a part; a share of the training images names none, and is never empty."""
+    return {*part} if isinstance(part, list) else tokens
 
 
 def _states(cells: pd.Categorical, values: Values | Mapping[str, Values]) -> dict[Token | None, tuple[str, int]]:

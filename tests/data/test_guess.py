@@ -464,6 +464,14 @@ CASES = {
         XY,
         doubts={"data.encoding"},
     ),
+    "an official split whose test images are not there": Case(
+        rows("image,x,y,split", *(f"{p},{'test' if n == 5 else 'train'}" for n, p in enumerate(PAIRS))),
+        "wide_csv",
+        {"on_bad_image": "skip", "ignore": ["split"]},
+        XY,
+        files=A_TO_F[:5],
+        doubts={"data.on_bad_image", "split"},
+    ),
     "patients in the names": Case(
         rows("Path,x,y", *PAIRS, names=[f"patient{n // 2}/view{n}.jpg" for n in range(6)]),
         "wide_csv",
