@@ -71,7 +71,7 @@ def _undecodable(path: Path, data: bytes, encoding: str, byte: int) -> str:
     message = f"{place}: found {found}, expected text in {encoding.upper()}"
     if encoding == "utf-8" and not data[:byte].isascii() and b"\0" not in data:
         return f"{message}, as the text before it is; correct the line, or write the file again in UTF-8"
-    likely = _likely(data)
+    likely = likely_encoding(data)
     if likely is None:
         return f"{message}; this is no text file"
     if likely.startswith("utf-16"):
@@ -83,7 +83,7 @@ def _undecodable(path: Path, data: bytes, encoding: str, byte: int) -> str:
     )
 
 
-def _likely(data: bytes) -> str | None:
+def likely_encoding(data: bytes) -> str | None:
     """The encoding in which bytes that are not UTF-8 are probably written; None if they are no text."""
     for encoding, first in (("utf-16-le", 1), ("utf-16-be", 0)):  # Latin letters have their NUL there
         if data[first::2].count(0) > len(data) / 8 and _decodes(data, encoding):
