@@ -21,7 +21,25 @@ WHITE_SPACE = " "
 CHARACTERS = (",", ";", "\t")  # separators that are tried; where none of them separates, white space does
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", WHITE_SPACE: "white space"}
 SAMPLE = 1000  # lines by which a dialect is recognised
-ID_NAMES = ("image", "images", "id", "image_id", "imageid", "file", "filename", "file_name", "name", "path", "img")
+ID_NAMES = (
+    "image",
+    "images",
+    "id",
+    "image_id",
+    "imageid",
+    "file",
+    "filename",
+    "file_name",
+    "name",
+    "path",
+    "img",
+    "pic",
+    "photo",
+    "image_name",
+    "image_path",
+    "filepath",
+    "file_path",
+)
 NAME_WITH_LABEL = re.compile(r"(.*\.\w{2,5})\s+(\S+)", re.DOTALL)  # "a.jpg 0" of the line "a.jpg 0,1,0"
 QUOTED_OR_WORD = re.compile(r'"((?:[^"]|"")*)"(?!\S)|(\S+)')
 
@@ -92,7 +110,10 @@ def recognise(
     name_with_label = separator in (",", ";") and _names_hold_labels(rows)
     if name_with_label:
         rows = [split_name(cells) for cells in rows]
-    nameless_first = header is not False and _lacks_first_name(rows, separator)
+    counted = any(line.strip().isdecimal() for line in lines[:skipped])
+    nameless_first = header is not False and _lacks_first_name(rows, separator, counted=counted)
+    if nameless_first:
+        notes.append(f"the header has {len(rows[0])} names for {len(rows[0]) + 1} columns: the first one has none")
     return Dialect(
         encoding=encoding,
         separator=separator,
@@ -171,8 +192,12 @@ def has_header(rows: Sequence[Sequence[str]], separator: str) -> bool:
     return bool(alike) or (not values and separator != WHITE_SPACE)
 
 
-def _lacks_first_name(rows: Sequence[Sequence[str]], separator: str) -> bool:
-    """Whether the first row has a cell less than the others: the column of names or of row numbers has no name."""
+def _lacks_first_name(rows: Sequence[Sequence[str]], separator: str, *, counted: bool) -> bool:
+    """Whether the first row has a cell less than the others: the column of names or of row numbers has no name.
+
+    Args:
+        counted: whether the number of rows stands above the table, as in CelebA.
+    """
     if len(rows) < 2:
         return False
     header, below = rows[0], rows[1:]
@@ -182,9 +207,9 @@ def _lacks_first_name(rows: Sequence[Sequence[str]], separator: str) -> bool:
         return False
     of_images = header[0].lstrip("# ").lower() in ID_NAMES
     files = [all(map(is_image_file, cells)) for cells in columns[:2]]
-    if any(files):
-        return files[0] != of_images
-    return separator == WHITE_SPACE and not of_images and not any(map(is_value, header))
+    if any(files[1:]):
+        return not files[0]
+    return (counted or separator == WHITE_SPACE) and not of_images and all(number_of(name) is None for name in header)
 
 
 def _most(answers: Iterable[bool]) -> bool:

@@ -114,15 +114,15 @@ def _shown(column: pd.Categorical) -> str:
 
 
 def image_column(table: Table, others: Collection[str] = ()) -> str:
-    """The first column that holds names of image files, else the one called ``image``, else the first.
+    """The column called ``image`` or else the first one, of those that hold names of image files; or of all columns.
 
     Args:
         others: columns that have another role; they hold names of other files, such as masks.
     """
     texts_of = {name: table.column(name).categories for name in table.names}
-    for name, texts in texts_of.items():
-        if name not in others and len(texts) and all(map(is_image_file, texts)):
-            return name
+    free = {name: texts for name, texts in texts_of.items() if name not in others}
+    if files := [name for name, texts in free.items() if len(texts) and all(map(is_image_file, texts))]:
+        return "image" if "image" in files else files[0]
     named = "image" in texts_of and not all(map(spelling_of, texts_of["image"]))
     return "image" if named else table.names[0]
 

@@ -114,6 +114,8 @@ def test_the_dialect_of_a_table_is_found(
         ("# mine\nimage,x\na.png,1\n", "1 comment line above the table"),
         ("image,x\n# mine\na.png,1\n", "1 comment line left out (line 2)"),
         ("1\nsmile old\n1.jpg -1 1\n", "line 1 is a number of rows: 1"),
+        ("smile old\n1.jpg -1 1\n", "the header has 2 names for 3 columns"),
+        ("Labels of 2024\nimage;x\na.png;1\n", "line 1 is a title, left out: 'Labels of 2024'"),
         ("sep=;\nimage;x\na.png;1\n", "line 1 declares the separator semicolon"),
     ],
 )
@@ -143,6 +145,7 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
             {2: "found 3 columns (separator comma), expected 2; column 3 has no name in the header"},
         ),
         ("image x\na.png 1 0\nb.png 0 1\n", {2: "found a name and 2 tokens, expected 1"}),
+        ("case,x\na.png,1,0\nb.png,0,1\n", {2: "found 3 columns (separator comma), expected 2"}),
         ("image,x\na.png,1,0\nb.png,0,1\n", {2: "found 3 columns (separator comma), expected 2"}),
         ('image,x\n"a"b,1\nc,2\n', {2: "malformed record"}),
         ('image,x\na,1\n"b,1\nc,1\n', {3: "malformed record"}),

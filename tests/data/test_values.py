@@ -148,6 +148,7 @@ def test_columns_that_are_rarely_attributes_are_doubted(tmp_path: Path, caplog: 
         ("row,file,x", {"ignore": ["row"]}),
         ("row,file,x", {"attributes": ["x"]}),
         ("row,mask,x,file", {"ignore": ["row", "mask"]}),
+        ("mask,image,x", {"ignore": ["mask"]}),
         ("row,g,image,x", {"group": "g", "ignore": ["row"]}),
     ],
 )
