@@ -83,13 +83,17 @@ def problems(
     doubtful = [item.attribute for item in undeclared if _is_doubtful(item)]
     texts = {str(token) for name, column in columns.items() if name not in doubtful for token in column.categories}
     sure = [item for item in undeclared if item.attribute not in doubtful]
-    fix = _fix(sure, values, minus_one="missing" if 0.0 in map(decimal_of, texts) else "negative")
+    minus_one: Literal["missing", "negative"] = "missing" if 0.0 in map(decimal_of, texts) else "negative"
+    fix = _fix(sure, values, minus_one=minus_one)
     messages = []
     for (_, nothing_declared), items in alike.items():
         line = min(int(lines[item.rows][0]) for item in items)
         if nothing_declared:
             line = attribute_lines[items[0].attribute] or line
-        messages.append((line, _message(items, values, fix, doubtful)))
+        text = _message(items, values, fix, doubtful)
+        if fix is not None and minus_one == "missing" and -1 in map(decimal_of, items[0].counts):
+            text += "; if -1 means negative and 0 missing, swap them in that line"
+        messages.append((line, text))
     return messages
 
 

@@ -89,6 +89,8 @@ def test_columns_with_different_tokens_have_the_same_line_to_paste(tmp_path: Pat
         "positive": ["1", "yes"], "negative": ["0", "no"], "missing": ["NA", "", "-1"]
     }  # fmt: skip
     assert "declare 'maybe' in data.values" in first
+    assert "swap" not in first
+    assert "if -1 means negative and 0 missing, swap them" in second
     assert second.startswith("l.csv:2: attribute y: found '-1' (1 row)")
 
 
