@@ -10,13 +10,14 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
 
 from aimonk_bench.data.image_names import EXAMPLES, files_below
 from aimonk_bench.data.labels import LabelFile, Labels
+from aimonk_bench.data.tokens import is_image_file
 from aimonk_bench.errors import UserError
 
 SHOWN = 20  # problems of a label file, or items of a note, that are printed; the rest is counted
@@ -87,19 +88,36 @@ def unreadable(listed: Iterable[tuple[str, str, int]], folder: Path) -> list[tup
 
 def _problems(skipped: Sequence[Skipped], listed: int, folder: Path) -> list[tuple[int, str]]:
     """(line, message) of each image that cannot be read; one message if that is every image that is listed."""
+    if not skipped:
+        return []
+    hint = _suffix_hint(skipped, folder)
     if len(skipped) < listed or listed == 1:
-        return [(item.line, f"image {item.image_id} is {item.reason} (looked in {folder})") for item in skipped]
+        texts = [f"image {item.image_id} is {item.reason} (looked in {folder})" for item in skipped]
+        return [(item.line, text) for item, text in zip(skipped, [texts[0] + hint, *texts[1:]], strict=True)]
     names = ", ".join(item.image_id for item in skipped[:EXAMPLES])
     files = ", ".join(itertools.islice(files_below(folder), EXAMPLES))
     text = (
         f"none of the {listed} images can be read in {folder}: the label file names {names}; "
-        f"the folder holds {f'files such as {files}' if files else 'no file'}; "
-        "set data.images to the folder that the names are relative to"
+        f"the folder holds {f'files such as {files}' if files else 'no file'}"
+        f"{hint or '; set data.images to the folder that the names are relative to'}"
     )
     reasons = collections.Counter(item.reason for item in skipped)
     if set(reasons) != {"missing"}:
         text += f" ({', '.join(f'{count} {reason}' for reason, count in reasons.items())})"
     return [(skipped[0].line, text)]
+
+
+def _suffix_hint(skipped: Iterable[Skipped], folder: Path) -> str:
+    """The line of YAML that finds images under another suffix; empty if there are none."""
+    stems = {PurePosixPath(item.image_id.replace("\\", "/")).stem for item in skipped if item.reason == "missing"}
+    paths = map(PurePosixPath, files_below(folder)) if stems else ()
+    found = collections.Counter(path.suffix for path in paths if path.stem in stems and is_image_file(path.name))
+    if not found:
+        return ""
+    ((suffix, count),) = found.most_common(1)
+    return (
+        f'; {count} of the missing are there as {suffix}: if those are the images, write `data: {{suffix: "{suffix}"}}`'
+    )
 
 
 def fingerprint(listed: LabelFile, files: Sequence[ImageFile | None], truth: Labels | None = None) -> str:
