@@ -112,13 +112,16 @@ def _text_problems(
 ) -> Iterator[tuple[int, str]]:
     """(line, message) about the rows with another text of this name than the first row of the same image."""
     if len(later):
-        row, other, texts = later[0], first[0], rows.texts[name]
+        row, other = later[0], first[0]
+        text, other_text = (
+            "missing" if rows.texts[name][n] is None else repr(rows.texts[name][n]) for n in (row, other)
+        )
         more = f"; {len(later)} rows in all differ" if len(later) > 1 else ""
         yield (
             int(rows.lines[row]),
             (
-                f"image {rows.names[row]} contradicts line {rows.lines[other]}: {name} is {texts[row]!r}, "
-                f"there {texts[other]!r}{more}; an image has one {name}: correct the file"
+                f"image {rows.names[row]} contradicts line {rows.lines[other]}: {name} is {text}, "
+                f"there {other_text}{more}; an image has one {name}: correct the file"
             ),
         )
 

@@ -77,7 +77,7 @@ def perceptual_hash(data: bytes, white: int | None = None) -> int | None:
 def close_pairs(hashes: NDArray[np.uint64]) -> Iterator[Pairs]:
     """All pairs of hashes [N] that differ in at most `MOST_BITS` bits: (first row, second row, bits that differ).
 
-    Two such hashes are equal in at least one of five bands of bits. Only hashes with an equal band are compared, each
+    Two such hashes are equal in at least one of seven bands of bits. Only hashes with an equal band are compared, each
     with the next, the one after, and so on in the order of that band (multi-index hashing, Norouzi et al. 2012). A pair
     is yielded once, in chunks of about a million. Memory grows with N, not with the number of pairs.
     """
