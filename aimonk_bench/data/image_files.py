@@ -6,6 +6,7 @@ import collections
 import hashlib
 import itertools
 import json
+import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -64,10 +65,13 @@ def locate(
 
 
 def by_reason(skipped: Iterable[Skipped]) -> list[list[Skipped]]:
-    """Images in groups of one message each: those of a reason that many share are one group, the others stand alone."""
+    """Images in groups of one message each: those of a reason that many share are one group, the others stand alone.
+
+    Reasons that differ in numbers alone, such as the value of a pixel, are the same.
+    """
     groups = collections.defaultdict(list)
     for item in skipped:
-        groups[item.reason].append(item)
+        groups[re.sub("[0-9.]+", "#", item.reason)].append(item)
     parts = ([items] if len(items) > EXAMPLES else [[item] for item in items] for items in groups.values())
     return sorted(itertools.chain.from_iterable(parts), key=lambda items: items[0].line)
 

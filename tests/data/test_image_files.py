@@ -122,6 +122,12 @@ def test_images_that_are_there_under_another_suffix_are_named(tmp_path: Path, na
     assert image_files.locate(read(tmp_path, f"{names[-1]} 1\n", suffix=".png"), tmp_path, "error")[1] == []
 
 
+def test_reasons_that_differ_in_numbers_are_one_message() -> None:
+    reasons = [f"the value {value} is above data.white" for value in range(995, 1000)] + ["missing", "missing"]
+    items = [image_files.Skipped(f"{line}.png", line, reason) for line, reason in enumerate(reasons)]
+    assert image_files.by_reason(items) == [items[:5], items[5:6], items[6:]]
+
+
 def test_names_that_are_all_refused_name_no_missing_image(tmp_path: Path) -> None:
     for name in ("s/a.png", "t/a.png"):
         (tmp_path / name).parent.mkdir()
