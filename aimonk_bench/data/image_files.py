@@ -113,14 +113,15 @@ def _problems(skipped: Sequence[Skipped], listed: int, folder: Path) -> list[tup
 
 def _suffix_hint(skipped: Iterable[Skipped], folder: Path) -> str:
     """The line of YAML that finds images under another suffix; empty if there are none."""
-    stems = {PurePosixPath(item.image_id.replace("\\", "/")).stem for item in skipped if item.reason == "missing"}
+    names = (PurePosixPath(item.image_id.replace("\\", "/")) for item in skipped if item.reason == "missing")
+    stems = {name.stem for name in names if is_image_file(name.name) or not name.suffix}
     paths = map(PurePosixPath, files_below(folder)) if stems else ()
-    found = collections.Counter(path.suffix for path in paths if path.stem in stems and is_image_file(path.name))
-    if not found:
+    suffixes = collections.Counter(path.suffix for path in paths if path.stem in stems and is_image_file(path.name))
+    if not suffixes:
         return ""
-    ((suffix, count),) = found.most_common(1)
+    suffix, count = suffixes.most_common(1)[0]
     return (
-        f'; {count} of the missing are there as {suffix}: if those are the images, write `data: {{suffix: "{suffix}"}}`'
+        f'; as {suffix} there are {count} of these names: if those are the images, write `data: {{suffix: "{suffix}"}}`'
     )
 
 

@@ -75,7 +75,8 @@ def check(scheme: Split, groups: int) -> None:
         if groups < scheme.folds:
             raise UserError(
                 f"split.folds: found {scheme.folds}, expected at most {groups}: "
-                "that is the number of groups of images (equal bytes, or equal group values)"
+                "that is the number of groups of images (equal bytes, or equal group values); "
+                + (f"write `split: {{folds: {groups}}}`" if groups > 1 else "check data.group, or list more images")
             )
         left -= -(-groups // scheme.folds)  # the largest test fold
     shares = _shares(scheme)
