@@ -275,8 +275,9 @@ class _Resolution:
         suffix = posixpath.splitext(paths[0])[1]
         lacks_suffix = self.suffix is None and not _folded(name).endswith(_folded(suffix))
         fix = f' or, because names lack their suffix, say `data: {{suffix: "{suffix}"}}`' if lacks_suffix else ""
-        count = f"{len(texts)} names fit" if len(texts) > 1 else "a name fits"
-        text = f"image {name}: {count} several files: {'; '.join(texts[:EXAMPLES])}{more}"
+        text = f"image {name} fits several files: {' or '.join(paths[:EXAMPLES])}"
+        if len(texts) > 1:
+            text = f"image {name}: {len(texts)} names fit several files: {'; '.join(texts[:EXAMPLES])}{more}"
         return line, f"{text}; write the path below {self.folder.root}{fix}"
 
     def _notes(self) -> Iterator[str]:
