@@ -92,12 +92,11 @@ def unreadable(listed: Iterable[tuple[str, str, int]], folder: Path) -> list[tup
 
 def _problems(skipped: Sequence[Skipped], listed: int, folder: Path) -> list[tuple[int, str]]:
     """(line, message) of each image that cannot be read; one message if that is every image that is listed."""
-    if not skipped:
-        return []
     hint = _suffix_hint(skipped, folder)
-    if len(skipped) < listed or listed == 1:
-        texts = [f"image {item.image_id} is {item.reason} (looked in {folder})" for item in skipped]
-        return [(item.line, text) for item, text in zip(skipped, [texts[0] + hint, *texts[1:]], strict=True)]
+    if len(skipped) < max(listed, 2):
+        first = next((item for item in skipped if item.reason == "missing"), None)
+        texts = (f"image {item.image_id} is {item.reason} (looked in {folder})" for item in skipped)
+        return [(item.line, text + hint * (item is first)) for item, text in zip(skipped, texts, strict=True)]
     names = ", ".join(item.image_id for item in skipped[:EXAMPLES])
     files = ", ".join(itertools.islice(files_below(folder), EXAMPLES))
     text = (
@@ -120,9 +119,8 @@ def _suffix_hint(skipped: Iterable[Skipped], folder: Path) -> str:
     if not suffixes:
         return ""
     suffix, count = suffixes.most_common(1)[0]
-    return (
-        f'; as {suffix} there are {count} of these names: if those are the images, write `data: {{suffix: "{suffix}"}}`'
-    )
+    names_there = "one of these names is" if count == 1 else f"{count} of these names are"
+    return f'; {names_there} there as {suffix}: if those are the images, write `data: {{suffix: "{suffix}"}}`'
 
 
 def fingerprint(listed: LabelFile, files: Sequence[ImageFile | None], truth: Labels | None = None) -> str:
