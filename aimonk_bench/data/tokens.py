@@ -31,8 +31,9 @@ SPELLINGS = {  # lower case; a token that only looks like a label is never read 
     ),
 }
 STATE_OF_SPELLING = {spelling: state for state, spellings in SPELLINGS.items() for spelling in spellings}
+# Of files that an image name without suffix may mean; a text file or a mask as .npy of the same stem is none of them.
 IMAGE_SUFFIX = re.compile(
-    r"\.(jpe?g|jpe|jfif|png|bmp|dib|tiff?|webp|gif|jp2|ppm|pgm|heic|heif|avif|dcm)$", re.IGNORECASE
+    r"\.(jpe?g?|jfif|png|bmp|dib|gif|tiff?|webp|jp2|j2k|p[gpbn]m|pfm|hdr|exr|avif|heic|heif|dcm)$", re.IGNORECASE
 )
 
 

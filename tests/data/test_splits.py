@@ -221,6 +221,21 @@ def test_tokens_that_make_no_official_split(keys: dict[str, object], tokens: lis
     assert [text for text in messages if text not in str(error.value)] == []
 
 
+@pytest.mark.parametrize(
+    ("tokens", "fix"),
+    [
+        (["TRAIN", "VAL", "TEST"], 'train: ["TRAIN"], val: ["VAL"], test: ["TEST"]'),
+        (["train", "valid", "test"], 'train: ["train"], val: ["valid"], test: ["test"]'),
+        (["Training", "train", "dev", "Testing"], 'train: ["train", "Training"], val: ["dev"], test: ["Testing"]'),
+    ],
+)
+def test_lists_that_would_do_are_one_message(tokens: list[str], fix: str) -> None:
+    with pytest.raises(UserError) as error:
+        split(official(), all_positive(len(tokens)), np.arange(len(tokens)), {"part": tokens})
+    (message,) = error.value.problems
+    assert message.endswith(f"write `split: {{{fix}}}`")
+
+
 def test_numbers_as_tokens_are_compared_by_value() -> None:
     (fold,) = split(
         official(train=["0"], val=["1"], test=["2"]), all_positive(4), np.arange(4), {"part": ["2.0", "0", "1.0", "2"]}
