@@ -147,6 +147,28 @@ def table(
 
 
 @app.command()
+def init(
+    labels: Annotated[Path, typer.Option("--labels", metavar="FILE", help="A label file in any format.")],
+    images: Annotated[Path, typer.Option("--images", metavar="DIR", help="The folder of its images.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE.yaml", help="A new file; default standard output.")
+    ] = None,
+) -> None:
+    """Look at a label file and its images, and write a config that reads them."""
+    from rich.console import Console
+
+    from aimonk_bench import new_config
+
+    understood, text = new_config.propose(labels, images, out)
+    new_config.render(understood, Console(stderr=True))
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        new_config.write(out, text)
+        logger.info("wrote %s; next: aimonk-bench validate %s", out, out)
+
+
+@app.command()
 def validate(config: ConfigFile, overrides: Overrides = None) -> None:
     """Check the config, the labels, that every listed image exists and that the networks work; print what would run."""
     from aimonk_bench.suite import plan

@@ -203,7 +203,7 @@ def read_record(folder: Path) -> Record | None:
     try:
         return read_as(Record, file) if file.exists() else None
     except UserError as error:
-        raise damaged(folder, str(error)) from error
+        raise damaged(folder, f"{file.name} is not one of this version") from error
 
 
 def damaged(folder: Path, reason: str) -> UserError:

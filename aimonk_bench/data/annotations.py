@@ -160,7 +160,7 @@ def _renamed(table: Table, column: str, names: Path | None, kind: str, sheet: Sh
     ids = table.column(column)
     if names is None:
         return ids
-    name_of = _names(names)
+    name_of = names_of(names)
     lacking = [text for text in ids.categories if text and text not in name_of]
     if lacking:
         line = int(table.lines[np.flatnonzero(ids == lacking[0])[0]])
@@ -174,7 +174,7 @@ def _renamed(table: Table, column: str, names: Path | None, kind: str, sheet: Sh
     return pd.Categorical.from_codes(codes[ids.codes], categories=pd.Index(distinct, dtype=object))
 
 
-def _names(path: Path) -> dict[str, str]:
+def names_of(path: Path) -> dict[str, str]:
     """Id -> name: the first two columns of a table.
 
     A header is a row like any other: its id occurs nowhere.

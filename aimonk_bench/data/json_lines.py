@@ -10,6 +10,7 @@ from typing import Any
 from aimonk_bench.registry import hint
 
 SUFFIXES = (".jsonl", ".ndjson")
+ARRAY = "a JSON array"
 EXAMPLE = '{"image": "a.jpg", "labels": {"smile": 1}}'
 
 
@@ -22,7 +23,8 @@ def records(text: str, text_keys: Sequence[str]) -> Iterator[tuple[int, dict[str
         text_keys: keys beside ``image`` and ``labels`` whose values are text or numbers.
     """
     if (whole := _document(text)) is not None:
-        yield 1, {}, [f"found {whole}, expected one object per line, such as `{EXAMPLE}`"]
+        fix = "; `jq -c '.[]'` writes an array so" if whole == ARRAY else ""
+        yield 1, {}, [f"found {whole}, expected one object per line, such as `{EXAMPLE}`{fix}"]
         return
     for line, content in enumerate(text.split("\n"), 1):
         if not content.strip():
@@ -76,7 +78,7 @@ def _document(text: str) -> str | None:
     """What the text is, if it is one JSON document instead of one for each line."""
     first = text.lstrip().split("\n", 1)[0].rstrip()
     if first.startswith("["):
-        return "a JSON array"
+        return ARRAY
     return "a JSON object over several lines" if first.startswith("{") and first[-1] in "{[,:" else None
 
 

@@ -55,7 +55,7 @@ def _undecodable(path: Path, data: bytes, encoding: str, byte: int) -> str:
     place = f"{path}:{data.count(bytes([10]), 0, byte) + 1}:{byte - start + 1}"
     found = f"the byte 0x{data[byte]:02x}" if data[byte : byte + 1] != b"\0" else "a NUL byte"
     message = f"{place}: found {found}, expected text in {encoding.upper()}"
-    likely = _likely(data)
+    likely = likely_encoding(data)
     if likely is None:
         return f"{message}; this is no text file"
     if likely.startswith("utf-16"):
@@ -67,7 +67,7 @@ def _undecodable(path: Path, data: bytes, encoding: str, byte: int) -> str:
     )
 
 
-def _likely(data: bytes) -> str | None:
+def likely_encoding(data: bytes) -> str | None:
     """The encoding in which bytes that are not UTF-8 are probably written; None if they are no text."""
     for encoding, first in (("utf-16-le", 1), ("utf-16-be", 0)):  # Latin letters have their NUL there
         if data[first::2].count(0) > len(data) / 8 and _decodes(data, encoding):

@@ -248,9 +248,9 @@ def _lacks_a_field(file: Path) -> None:
         ("rows.f32", _cut, "200 rows of 12 features are indexed, rows.f32 has 9599 bytes"),
         ("rows.f32", Path.unlink, "200 rows of 12 features are indexed, rows.f32 has 0 bytes"),
         ("encoder.json", Path.unlink, "200 rows of 0 features are indexed, rows.f32 has 9600 bytes"),
-        ("encoder.json", _cut, "cannot be read as JSON"),
-        ("encoder.json", _overwrite, "cannot be read as JSON"),
-        ("encoder.json", _lacks_a_field, "encoder.json: identity: Field required"),
+        ("encoder.json", _cut, "encoder.json is not one of this version"),
+        ("encoder.json", _overwrite, "encoder.json is not one of this version"),
+        ("encoder.json", _lacks_a_field, "encoder.json is not one of this version"),
         ("index.sqlite", _overwrite, "index.sqlite: file is not a database"),
     ],
 )
@@ -502,7 +502,7 @@ def test_batches_that_no_thread_has_begun_are_dropped_when_encoding_ends_early(
     monkeypatch.setattr(features, "_check_room", lambda *_: None)
     monkeypatch.setattr(features, "_decoded", lambda part, **_: features._Batch(1, [("a", "b")], [np.zeros((2, 2, 3))]))
     todo = [(images[0], ["b"])] * spec.batch_size * 4
-    batches = features._encoded(todo, TransformConfig(), spec, tmp_path)
+    batches = features._encoded(todo, TransformConfig(), spec, tmp_path, features.LibraryMessages())
     next(batches)
     batches.close()
     assert len(calls) <= 2

@@ -1,0 +1,313 @@
+"""What an unknown label file and its image folder probably are: keys of `data` and `split` that read them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aimonk_bench import registry
+from aimonk_bench.config.fields import DataConfig, KFold, Values, number_of, value_of
+from aimonk_bench.data import frames, image_files, importers, label_file, merging, splits
+from aimonk_bench.data.columns import UNKNOWN_CODES, column, counts_of, parts_of, state_of
+from aimonk_bench.data.draft import Draft, Note, Role
+from aimonk_bench.data.group_checks import common_stem, groups_by_name
+from aimonk_bench.data.guess_images import fit
+from aimonk_bench.data.guess_table import guess_parts, guess_table
+from aimonk_bench.data.image_files import SHOWN
+from aimonk_bench.data.importers import IMPORTERS
+from aimonk_bench.data.labels import LabelFile
+from aimonk_bench.data.merging import Rows
+from aimonk_bench.data.sheets import Sheet, Source
+from aimonk_bench.data.text import likely_encoding, read_text
+from aimonk_bench.data.tokens import NO_VALUE
+from aimonk_bench.data.values import listed, read_labels
+from aimonk_bench.errors import UserError
+
+DOCUMENTS = ("coco", "mat", "jsonl")  # importers of files that are no tables
+NO_TEXT = (*frames.SUFFIXES, ".mat")  # suffixes of label files that are no text
+FEW_IMAGES = 1000  # of so many the duplicate groups are counted, to see whether they fill the folds
+FEWEST_GROUPS = 3  # for training, validation and test rows
+OTHER_POLICY = {"any_positive": "agree_or_missing", "agree_or_missing": "any_positive"}
+PATIENT = re.compile(r"(^|[/_-])((?:patient|subject|person|participant|case|video)[_-]?)\d+([/_-])", re.IGNORECASE)
+
+Token = str | bool  # a token of the file, or the label itself
+
+
+@dataclass(frozen=True)
+class Guess:
+    """How a label file is probably to be read.
+
+    Attributes:
+        understood: one line on the file, with its first row.
+        data: keys of the section, without ``labels`` and ``images``.
+        split: keys of the section; empty for the default.
+        roles: of the columns of a table.
+        states: attribute -> token -> (its state, rows). A token may be the label itself, True or False, or None.
+        listed: number of images that the file names.
+        present: those of them that are in the folder.
+        notes: reasons and doubts, each with the key that it is about.
+    """
+
+    understood: str
+    data: Mapping[str, Any]
+    split: Mapping[str, Any]
+    roles: tuple[Role, ...]
+    states: Mapping[str, Mapping[Token | None, tuple[str, int]]]
+    listed: int
+    present: int
+    notes: tuple[Note, ...]
+
+
+def guess(labels: Path, images: Path) -> Guess:
+    """Guess how a label file is to be read, and read it that way.
+
+    Raises:
+        UserError: the file or the folder does not exist, cannot be read, or holds no images with labels.
+    """
+    _check_places(labels, images)
+    draft = Draft(labels, images)
+    if labels.suffix.lower() not in NO_TEXT:
+        _encoding(draft)
+    source = Source(labels)
+    importer, reason = importers.guess(source, _config(draft), None)
+    if importer in DOCUMENTS:
+        draft.set("importer", importer, reason)
+        _document(draft, source)
+    else:
+        guess_table(source, draft)
+    source.columns = (draft.split["column"],) if draft.split else ()
+    source.missing = frozenset(draft.data.get("values", {}).get("missing", source.missing))
+    sheet = _sheet(draft, source)
+    _values(draft, sheet)
+    _images(draft, sheet)
+    _group_in_names(draft, sheet)
+    read = label_file.load(_config(draft), source.columns)
+    present = [row for row, path in enumerate(read.paths) if (images / path).is_file()]
+    _folds(draft, read.subset(present))
+    columns = zip(sheet.attributes, sheet.columns, strict=True)
+    states = {name: _states(cells, _config(draft).values) for name, cells in columns}
+    return Guess(
+        sheet.understood,
+        draft.data,
+        draft.split,
+        tuple(draft.roles),
+        states,
+        len(read.ids),
+        len(present),
+        tuple(draft.notes),
+    )
+
+
+def _check_places(labels: Path, images: Path) -> None:
+    places = (("--labels", labels, "a file", labels.is_file()), ("--images", images, "a folder", images.is_dir()))
+    problems = [
+        f"{option}: found {path}, expected {kind} that exists" for option, path, kind, there in places if not there
+    ]
+    if problems:
+        raise UserError(problems)
+
+
+def _config(draft: Draft) -> DataConfig:
+    return DataConfig(labels=draft.labels, images=draft.images, **draft.data)
+
+
+def _encoding(draft: Draft) -> None:
+    """The encoding, where the file is neither UTF-8 nor has a byte order mark."""
+    try:
+        read_text(draft.labels)
+    except UserError:
+        encoding = likely_encoding(draft.labels.read_bytes())
+        if encoding is None:
+            raise
+        read_text(draft.labels, encoding)
+        draft.set("encoding", encoding, "the file is no UTF-8; if letters are wrong, try another encoding", doubt=True)
+
+
+def _document(draft: Draft, source: Source) -> None:
+    """What is guessed of a file that is no table, before it is read."""
+    if draft.data["importer"] == "coco":
+        text = "a category without an annotation is negative; write missing if not every image was searched for it"
+        draft.set("absent", "negative", text, doubt=True)
+    if draft.data["importer"] == "mat":
+        source.columns = ("split",)
+        if parts := parts_of(column("split", _sheet(draft, source).others["split"])):
+            guess_parts(draft, "split", parts)
+
+
+def _sheet(draft: Draft, source: Source) -> Sheet:
+    """The label file as its importer reads it.
+
+    Raises:
+        UserError: the importer finds problems.
+    """
+    data = _config(draft)
+    importer = IMPORTERS[data.importer]
+    options = {key: getattr(data, key) for key in registry.options_model(importer).model_fields}
+    sheet = importer(source, data.attributes, **options)
+    problems = list(sheet.problems)
+    if not problems and not len(sheet.names):
+        problems = [(1, "found no image, expected at least one")]
+    if problems:
+        raise UserError([f"{draft.labels}:{line}: {text}" for line, text in problems], limit=SHOWN)
+    return sheet
+
+
+def _values(draft: Draft, sheet: Sheet) -> None:
+    """What the tokens mean, where `data.values` does not know them by itself."""
+    columns = [
+        column(name, cells.remove_categories(False) if False in cells.categories else cells)  # no row of a long table
+        for name, cells in zip(sheet.attributes, sheet.columns, strict=True)
+        if True not in cells.categories
+    ]
+    if problems := [
+        f"{draft.labels}: attribute {item.name!r}: found {item.kind}, such as {listed([*map(repr, item.tokens[:3])])}, "
+        "expected yes, no and missing, such as 1, 0 and NA"
+        for item in columns
+        if item.kind not in ("labels", "empty")
+    ]:
+        raise UserError(problems, limit=SHOWN)
+    counts = sum((Counter(item.counts) for item in columns), Counter[str]())
+    negative = any(state_of(token, "missing") == "negative" for token in counts)
+    minus_one = "missing" if negative else "negative"
+    states = {token: state_of(token, minus_one) or "missing" for token in counts}
+    if "negative" not in states.values() and states.get("") == "missing" and draft.data["importer"] != "long_csv":
+        states[""] = "negative"
+        draft.doubt("data.values", 'no token means no, so an empty cell is negative; else move "" to missing')
+    elif "negative" not in states.values() and states and draft.data["importer"] != "long_csv":
+        draft.doubt("data.values", "no token means no: every label is positive or missing, and nothing can be learned")
+    defaults = {value_of(token): state for state, tokens in Values().model_dump().items() for token in tokens}
+    if all(defaults.get(value_of(token)) == state for token, state in states.items()):
+        return
+    lists: dict[str, list[str]] = {"positive": [], "negative": [], "missing": []}
+    lists |= {"missing": [*draft.data.get("values", {}).get("missing", [])]}
+    for token, state in states.items():
+        if value_of(token) not in map(value_of, lists[state]):
+            lists[state].append(token)
+    for state, tokens in Values().model_dump().items():
+        if not lists[state] or state == "missing":
+            lists[state] += [token for token in tokens if token not in states and token not in lists[state]]
+    draft.set("values", lists)
+    for text in _doubtful_tokens(counts, minus_one):
+        draft.doubt("data.values", text)
+
+
+def _doubtful_tokens(counts: Mapping[str, int], minus_one: str) -> Iterator[str]:
+    """What may be wrong about the states of tokens."""
+    for token in counts:
+        number = number_of(token)
+        if number == -1 and minus_one == "missing":
+            yield f"{token} is read as uncertain, a missing label, because other tokens are negative"
+        elif number == -1:
+            yield f"{token} is read as negative, because no other token is"
+        elif number in UNKNOWN_CODES:
+            yield f"{token} is read as a code for not known, a missing label"
+        elif state_of(token, minus_one) is None:
+            yield f"{token!r} is read as a missing label"
+
+
+def _images(draft: Draft, sheet: Sheet) -> None:
+    """What is to be written about names without suffix, images that are not there, and images in several rows."""
+    names, lines = sheet.names.tolist(), sheet.lines.tolist()
+    located, there, suffix = fit(names, lines, draft.images)
+    if located.problems:
+        raise UserError([f"{draft.labels}:{line}: {text}" for line, text in located.problems], limit=SHOWN)
+    if suffix is not None:
+        draft.set("suffix", suffix, f"names lack it: {names[0]} is {located.paths[0]}")
+    if not any(there):
+        rows = zip(names, map(str, located.paths), lines, strict=True)
+        problems = image_files.unreadable(rows, draft.images)
+        raise UserError([f"{draft.labels}:{line}: {text}" for line, text in problems], limit=SHOWN)
+    absent = [name for name, present in zip(names, there, strict=True) if not present]
+    if absent:
+        text = f"{len(absent)} of {len(names)} listed images are not in the folder: {', '.join(absent[:3])}"
+        draft.set("on_bad_image", "skip", text, doubt=True)
+    labels, _ = read_labels(dict(zip(sheet.attributes, sheet.columns, strict=True)), _config(draft).values)
+    first = merging.first_rows(located.paths)
+    label_rows = Rows(sheet.names, sheet.lines, labels, {}, np.ones(len(names), bool))
+    if merging.merge(label_rows, first, "error")[1]:
+        repeated = np.isin(first, first[first != np.arange(len(first))])  # rows of images that stand in several rows
+        single = len(labels.attributes) > 1 and (labels.positive[repeated].sum(axis=1) == 1).all()
+        policy = "any_positive" if single else "agree_or_missing"
+        text = "each row names one attribute: a label is positive where any row of the image says so"
+        text = text if single else "rows of the same image differ: where they do, the label is missing"
+        draft.set("duplicates", policy, f"{text}; the other choice is {OTHER_POLICY[policy]}", doubt=True)
+
+
+def _group_in_names(draft: Draft, sheet: Sheet) -> None:
+    """Patients, videos and the like in the names of images, where no column has them."""
+    has_groups = sheet.groups is not None and any(cell not in NO_VALUE for cell in sheet.groups.categories)
+    if "group" in draft.data or has_groups:
+        return
+    names: list[str] = sheet.names.tolist()
+    if match := PATIENT.search(names[0].replace("\\", "/")):
+        in_folder = "/" in match.string[match.end() - 1 :]
+        pattern = f"({match[2]}\\d+){'/' if match[3] == '/' else '[^/]*/' if in_folder else ''}"
+        groups = groups_by_name(pattern, names)
+        if None not in groups and FEWEST_GROUPS <= len({*groups}) < len(groups):
+            text = f"{groups[0]} and {len({*groups}) - 1} more in the image names: each stays on one side of the split"
+            draft.set("group", {"regex": pattern}, text, doubt=True)
+            return
+    if stem := common_stem(names):
+        text = f"several image names share a stem, such as {' and '.join(stem.examples)}; if such images show the same "
+        draft.doubt("data.group", f"{text}thing, write `group: {{regex: {json.dumps(stem.pattern)}}}`")
+
+
+def _folds(draft: Draft, there: LabelFile) -> None:
+    """The split that the images in the folder allow."""
+    if draft.split and not _drop_split(draft, there):
+        return
+    few = len(there.ids) < FEW_IMAGES
+    if not few and there.groups is None:
+        return
+    hashes: list[str | None] = [None] * len(there.ids)
+    if few:
+        hashes = [file.sha256 if file else None for file in image_files.locate(there, draft.images, "skip")[0]]
+    groups = int(splits.components(hashes, there.groups).max()) + 1
+    if groups < KFold().folds:
+        draft.split = {"scheme": "holdout", "val": 0.25, "test": 0.25}
+        enough = "too few for folds" if groups >= FEWEST_GROUPS else f"too few: at least {FEWEST_GROUPS} are needed"
+        number = f"{groups} group{'' if groups == 1 else 's'} of images (equal bytes, or equal group values)"
+        draft.doubt("split", f"found {number}: {enough}")
+
+
+def _drop_split(draft: Draft, there: LabelFile) -> bool:
+    """Drop an official split of which a part has no image in the folder; and whether it is dropped."""
+    tokens = {*there.columns[draft.split["column"]]}
+    empty = [part for part in ("train", "val", "test") if tokens.isdisjoint(_listed_tokens(draft.split[part], tokens))]
+    if not empty:
+        return False
+    draft.notes[:] = [note for note in draft.notes if note.key.partition(".")[0] != "split"]
+    name = draft.split["column"]
+    draft.doubt(
+        "split", f"the split of column {name!r} is not used: no image of {' and '.join(empty)} is in the folder"
+    )
+    if "ignore" in registry.options_model(IMPORTERS[draft.data["importer"]]).model_fields:
+        draft.data["ignore"] = [*draft.data.get("ignore", []), name]
+    draft.split = {}
+    return True
+
+
+def _listed_tokens(part: list[str] | float, tokens: set[str | None]) -> set[str | None]:
+    """The tokens of a part; a share of the training images names none, and is never empty."""
+    return {*part} if isinstance(part, list) else tokens
+
+
+def _states(cells: pd.Categorical, values: Values | Mapping[str, Values]) -> dict[Token | None, tuple[str, int]]:
+    """Token -> (state, rows) of an attribute; a cell without a category is the token None."""
+    lists = values.model_dump() if isinstance(values, Values) else {}
+    meaning = {value_of(token): state for state, tokens in lists.items() for token in tokens}
+    states: dict[Token | None, tuple[str, int]] = {}
+    for token, rows in counts_of(cells).items():
+        plain = ("positive" if token else "negative") if isinstance(token, bool) else meaning[value_of(token)]
+        states[token] = plain, rows
+    if empty := int((cells.codes < 0).sum()):
+        states[None] = "missing", empty
+    return states

@@ -1,0 +1,341 @@
+"""How an unknown table is probably to be read: importer and keys of `data`, each with its reason or its doubt."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from aimonk_bench.config.fields import number_of, unusable_attribute
+from aimonk_bench.data import importers
+from aimonk_bench.data.annotations import names_of
+from aimonk_bench.data.columns import (
+    Column,
+    columns_of,
+    group_column,
+    is_coarse,
+    is_split,
+    is_tagged,
+    label_columns,
+    long_columns,
+    split_column,
+    state_of,
+    tag_columns,
+)
+from aimonk_bench.data.dialects import NAMES, WHITE_SPACE
+from aimonk_bench.data.draft import Draft, Note, Role
+from aimonk_bench.data.guess_images import named_images, names_file, no_images, numbered_images
+from aimonk_bench.data.sheets import Source, image_column
+from aimonk_bench.data.tables import Table
+from aimonk_bench.data.tag_choice import MISSING_SPELLINGS
+from aimonk_bench.data.tags import LIST, SEPARATORS, UNUSUAL_SEPARATORS, split_tags
+from aimonk_bench.data.tokens import is_image_file
+from aimonk_bench.data.values import listed
+from aimonk_bench.errors import UserError
+
+MISSING = ("NA", "")  # the default of `data.values.missing`
+MOST_ATTRIBUTES = 100  # of a file with many tags, the most frequent
+MOST_LEVELS = 5  # of certainty
+CERTAINTY = re.compile(r".*(certain|sure|confidence|visib).*", re.IGNORECASE)
+NOTHING = ("no finding", "no findings", "nothing", "no label", "no tag", "no tags", "no disease")
+RARE_SEPARATORS = ("|", "^", "~", "§", "¦")
+OPAQUE = re.compile(r"\d+|/[mgt]/\w+|n\d{8}|Q\d+")  # ids of labels whose names stand in another file
+
+
+def guess_table(source: Source, draft: Draft) -> None:
+    """Guess how a table is to be read.
+
+    Raises:
+        UserError: no column names images of the folder, or none holds labels.
+    """
+    table = _table(source, draft)
+    if not table.dialect.header:
+        draft.set("header", False, "the first row looks like the rows below it", doubt=True)
+    columns = columns_of(table)
+    images = named_images(columns, draft.images) or numbered_images(columns, draft)
+    if images is None:
+        raise UserError(no_images(draft, table, columns))
+    draft.roles.append(Role(images.name, "images"))
+    if split := split_column(columns, images):
+        columns.remove(split[0])
+        draft.roles.append(Role(split[0].name, "split"))
+        guess_parts(draft, split[0].name, split[1])
+    elif others := [repr(item.name) for item in columns if is_split(item)]:
+        draft.doubt(
+            "split", f"{listed(others)} may be a split, but not every token is called train, val or test; left out"
+        )
+    group = group_column(columns, images)
+    if group and _has_labels([item for item in columns if item is not group], images):
+        _group(draft, columns, images, group)
+    if long := long_columns(columns, images):
+        _long(draft, columns, images, *long)
+    elif (tags := next(tag_columns(columns, images), None)) is not None:
+        _tags(draft, columns, images, tags)
+    else:
+        _wide(draft, table, columns, images)
+    if {images.name} != {table.names[0], image_column(table)} and draft.data["importer"] != "labels_txt":
+        draft.set("id", images.name)
+
+
+def _group(draft: Draft, columns: list[Column], images: Column, group: Column) -> None:
+    """A column whose equal values belong together, unless there are too few of them."""
+    text = f"{len(group.tokens)} values for {len(images.counts)} images"
+    if is_coarse(group, images):
+        name = json.dumps(group.name, ensure_ascii=False)
+        text = f"column {group.name!r} is not used as group, because it has only {text}"
+        draft.doubt("data.group", f"{text}; to keep equal values on one side of the split, write `group: {name}`")
+        return
+    columns.remove(group)
+    draft.roles.append(Role(group.name, "group"))
+    draft.set("group", group.name, f"{text}: equal ones stay on one side of the split", doubt=True)
+
+
+def _has_labels(columns: Sequence[Column], images: Column) -> bool:
+    """Whether these columns hold labels or tags."""
+    return bool(long_columns(columns, images) or label_columns(columns) or next(tag_columns(columns, images), None))
+
+
+def guess_parts(draft: Draft, column: str, parts: Mapping[str, list[str]]) -> None:
+    """Guess the official split that a column states.
+
+    Args:
+        parts: of ``train``, ``val`` and ``test``, those that the column names -> its tokens.
+    """
+    draft.split = {"scheme": "column", "column": column, "train": parts["train"]}
+    draft.split |= {"val": parts.get("val", 0.15), "test": parts.get("test") or parts["val"]}
+    draft.doubt("split", f"column {column!r} is taken for an official split")
+    if "test" not in parts:
+        draft.split["val"] = 0.15
+        draft.doubt("split.test", "no part is called test: the validation images are the test images")
+    if draft.split["val"] == 0.15:
+        draft.notes.append(Note("split.val", "no part is left for validation: this share of the training images"))
+
+
+def _table(source: Source, draft: Draft) -> Table:
+    """The label file as a table, with an unusual separator where the usual ones do not cut it."""
+    encoding = draft.data.get("encoding")
+    table = source.table(None, None, encoding)
+    if not len(table.lines):
+        problems = [f"{source.path}:{line}: {text}" for line, text in table.problems]
+        raise UserError(problems or f"{source.path}:{table.header_line}: found no row, expected one for each image")
+    if len(table.names) == 1 and table.dialect.encoding:
+        for separator in RARE_SEPARATORS:
+            other = source.table(separator, None, encoding)
+            if len(other.names) > 1 and len(other.lines):
+                draft.set("separator", separator)
+                return other
+    return table
+
+
+def _wide(draft: Draft, table: Table, columns: Sequence[Column], images: Column) -> None:
+    """A column for each attribute."""
+    free = [item for item in columns if item is not images]
+    chosen = [item for item in label_columns(free) if unusable_attribute(item.name) is None]
+    odd = [item for item in free if item.kind == "labels" and item not in chosen]
+    if not chosen:
+        chosen = [item for item in odd if unusable_attribute(item.name) is None]
+        for item in chosen:
+            draft.doubt("data.attributes", f"column {item.name!r} has labels, but its name is unusual for an attribute")
+    if not chosen:
+        raise UserError(_no_labels(draft, table, free))
+    separated = table.dialect.separator in (WHITE_SPACE, "\t") and "separator" not in draft.data
+    plain = separated and not table.dialect.header and draft.labels.suffix.lower() not in importers.TABLE_SUFFIXES
+    text_only = plain and images.name == table.names[0] and "group" not in draft.data
+    importer = "labels_txt" if text_only else "wide_csv"
+    if text_only:
+        draft.data.pop("header")
+        draft.notes[:] = [note for note in draft.notes if note.key != "data.header"]
+    draft.set("importer", importer, f"{len(chosen)} column{'s' * (len(chosen) > 1)} of labels ({table.dialect})")
+    left = [item for item in free if item not in chosen]
+    _leave_out(draft, left)
+    if not table.dialect.header:
+        draft.notes.append(Note("data", "the file has no header: `attributes: [...]` names the columns in their order"))
+        if left:
+            draft.set("ignore", [item.name for item in left])
+    elif left:
+        draft.set("attributes", [item.name for item in chosen])
+
+
+def _leave_out(draft: Draft, columns: Sequence[Column]) -> None:
+    """Columns that are no attributes. Those that might be some are doubts, one for each reason."""
+    doubtful: dict[str, list[str]] = {}
+    for item in columns:
+        reason, doubt = _left_out(item)
+        draft.roles.append(Role(item.name, "left out", reason))
+        if draft.data["importer"] in ("label_list", "long_csv"):
+            is_labels = item.kind == "labels" and not item.is_odd
+            doubt = "to read the columns of labels instead of the tags, write importer: wide_csv" if is_labels else ""
+        if doubt:
+            doubtful.setdefault(doubt, []).append(f"{item.name!r} ({reason})")
+    for doubt, names in doubtful.items():
+        draft.doubt("data.attributes", f"left out {listed(names)}; {doubt}")
+
+
+def _left_out(item: Column) -> tuple[str, str]:
+    """Why a column is no attribute, and what to do if it is one; empty where that is out of the question."""
+    shown = listed([*map(repr, item.tokens[:3])])
+    add = "add it to data.attributes"
+    if item.kind == "empty":
+        return "it is empty", ""
+    if item.kind == "labels":
+        problem = unusable_attribute(item.name)
+        if problem is not None:
+            return f"no attribute can be {problem}", "rename it in the file to use it"
+        unusual = ", but its name is unusual for an attribute" if item.is_odd else ""
+        return f"labels: {shown}{unusual}", f"to use it, {add}"
+    if item.kind == "soft labels":
+        return f"soft labels: {shown}", "soft labels are not supported: make 1, 0 and NA of them in the file"
+    if item.kind == "text" and is_tagged(item):
+        tags = json.dumps(item.name, ensure_ascii=False)
+        return f"text, such as {shown}", f"to read tags, write importer: label_list, tags: {tags}, absent: negative"
+    if not item.is_odd and item.repeats and item.kind == "text" and len(item.tokens) == 2:
+        return f"text: {shown}", f"to use it, declare its tokens in data.values, and {add}"
+    if not item.is_odd and item.repeats and item.kind == "numbers" and len(item.tokens) <= 3:
+        return f"numbers: {shown}", f"if some of its numbers are labels, declare all of them in data.values, and {add}"
+    return f"{item.kind}, such as {shown}", ""
+
+
+def _no_labels(draft: Draft, table: Table, columns: Sequence[Column]) -> str:
+    """The message about a table without a column of labels."""
+    shown = [f"{item.name!r} ({item.kind}: {listed([*map(repr, item.tokens[:3])])})" for item in columns]
+    soft = [item.name for item in columns if item.kind == "soft labels"]
+    unusable = [f"{item.name!r} cannot be {problem}" for item in columns if (problem := unusable_attribute(item.name))]
+    fix = f"; soft labels are not supported: make 1, 0 and NA of {listed(soft)}" if soft else ""
+    few = [item for item in columns if item.kind == "numbers" and len(item.tokens) in (2, 3) and item.repeats]
+    if few:
+        tokens = zip(("positive", "negative", "missing"), few[0].tokens, strict=False)
+        values = ", ".join(f"{state}: [{json.dumps(token)}]" for state, token in tokens)
+        fix += f"; if {few[0].name!r} holds labels, say in a config of your own what its numbers mean, such as under "
+        fix += f"data: `values: {{{values}}}`"
+    fix += f"; rename the column: the attribute {listed(unusable)}" if unusable else ""
+    return (
+        f"{draft.labels}:{table.header_line}: found no labels in the columns {listed(shown) or 'beside the images'} "
+        f"({table.dialect}), expected for each image a column of 1, 0 and NA for each attribute, or a column of tags"
+        f"{fix}"
+    )
+
+
+def _tags(draft: Draft, columns: Sequence[Column], images: Column, tags: Column) -> None:
+    """A column of tags."""
+    draft.set("importer", "label_list", f"column {tags.name!r} holds tags")
+    draft.set("tags", tags.name)
+    draft.roles.append(Role(tags.name, "tags"))
+    _leave_out(draft, [item for item in columns if item not in (images, tags)])
+    missing = _missing_tokens(draft, tags.counts)
+    separator, names = _separated(draft, tags, missing)
+    if separator is not None:
+        draft.set("tag_separator", separator)
+    text = "an image has no other tags than those listed; write missing if its list may be incomplete"
+    draft.set("absent", "negative", text, doubt=True)
+    _choose(draft, names)
+
+
+def _missing_tokens(draft: Draft, counts: Mapping[str, int]) -> frozenset[str]:
+    """The tokens of a column of tags that mean that nothing is known of an image."""
+    tokens = [tag for tag in counts if tag.casefold() in MISSING_SPELLINGS and tag not in MISSING]
+    if tokens:
+        text = f"{listed([*map(repr, tokens)])} is no tag: nothing is known of the image"
+        draft.set("values", {"missing": [*MISSING, *tokens]}, text, doubt=True)
+    return frozenset([*MISSING, *tokens])
+
+
+def _separated(draft: Draft, tags: Column, missing: frozenset[str]) -> tuple[str | None, dict[str, int]]:
+    """What to write as separator of tags, None for lists and single tags; and tag -> rows."""
+    blanks = any(" " in token for token in tags.tokens)
+    marks = [mark for mark in SEPARATORS if any(mark in token for token in tags.tokens)]
+    if not blanks:
+        marks += [mark for mark in UNUSUAL_SEPARATORS if any(mark in token for token in tags.tokens)]
+    words = (" ", "|") if _blanks_separate(tags) else ("|", " ")
+    problems: list[str] = []
+    for separator in (None, *marks, *words):
+        read = split_tags(pd.Series(tags.cells), separator=separator, missing=missing)
+        problems += [text for _, text in read.problems]
+        if read.problems:
+            continue
+        counts = dict(zip(read.names, read.present.sum(axis=0).tolist(), strict=True))
+        if read.separator == LIST or (read.separator is None and separator is None):
+            return None, counts
+        shown = NAMES.get(str(read.separator), repr(read.separator))
+        text = f"{shown} separates tags, such as {listed([*map(repr, read.names[:3])])}"
+        if separator == "|" and not any("|" in token for token in tags.tokens):
+            text = f'each cell is one tag, such as {tags.tokens[0]!r}; write " " if blanks separate tags'
+        draft.doubt("data.tag_separator", text)
+        return read.separator or separator, counts
+    raise UserError([f"column {tags.name!r}: {text}" for text in problems[:1]])
+
+
+def _blanks_separate(tags: Column) -> bool:
+    """Whether blanks rather separate tags than belong to them: a word stands at different places, or cells are long."""
+    places: dict[str, set[int]] = {}
+    for token in tags.tokens:
+        for place, word in enumerate(token.split()):
+            places.setdefault(word, set()).add(place)
+    return any(len(numbers) > 1 for numbers in places.values())
+
+
+def _choose(draft: Draft, counts: Mapping[str, int]) -> None:
+    """The tags that are attributes: all of them, but for words that mean that there is nothing, and for rare tags."""
+    words = [tag for tag in counts if tag.casefold() in NOTHING or unusable_attribute(tag)]
+    names = sorted((tag for tag in counts if tag not in words), key=lambda tag: -counts[tag])
+    if words:
+        draft.doubt("data.attributes", f"{listed([*map(repr, words)])} is no attribute")
+    if len(names) > MOST_ATTRIBUTES:
+        draft.doubt("data.attributes", f"the {MOST_ATTRIBUTES} most frequent of {len(names)} tags")
+    if words or len(names) > MOST_ATTRIBUTES:
+        draft.set("attributes", sorted(names[:MOST_ATTRIBUTES]))
+        draft.set("other_tags", "ignore")
+
+
+def _long(draft: Draft, columns: Sequence[Column], images: Column, tags: Column, value: Column | None) -> None:
+    """A row for each image and label."""
+    draft.set("importer", "long_csv", f"images stand in several rows, each with a label in column {tags.name!r}")
+    draft.set("tags", tags.name)
+    draft.roles.append(Role(tags.name, "tags"))
+    if value is not None:
+        draft.set("value", value.name, "it says whether the image has the label", doubt=True)
+        draft.roles.append(Role(value.name, "values"))
+    _leave_out(draft, [item for item in columns if item not in (images, tags, value)])
+    unread = [item.name for item in columns if item.kind == "labels" and item not in (images, tags, value)]
+    if unread:
+        draft.set("ignore", unread)
+    if value is not None:
+        _certainty(draft, [item for item in columns if item not in (images, tags, value)])
+    missing = _missing_tokens(draft, tags.counts)
+    counts = {tag: count for tag, count in tags.counts.items() if tag not in missing}
+    if all(map(OPAQUE.fullmatch, counts)):
+
+        def names_labels(names: Sequence[str]) -> bool:
+            return not any(is_image_file(name) or number_of(name) is not None for name in names)
+
+        if file := names_file(draft, [*counts], names_labels):
+            draft.set("tag_names", file, f"it names the labels whose ids column {tags.name!r} holds")
+            name_of = names_of(file)
+            counts = Counter({name_of[tag]: count for tag, count in counts.items()})
+    states = {state_of(token, "missing") for token in value.tokens} if value is not None else set()
+    if "negative" in states:
+        draft.set(
+            "absent", "missing", "a label without a row is not known: other rows say what is negative", doubt=True
+        )
+    else:
+        text = "a label without a row is negative; write missing if the rows may be incomplete"
+        draft.set("absent", "negative", text, doubt=True)
+    _choose(draft, counts)
+
+
+def _certainty(draft: Draft, columns: Sequence[Column]) -> None:
+    """A column of whole numbers from 1 on may say how sure a label is; without a header it probably does (CUB)."""
+    for item in columns:
+        if item.kind != "numbers" or not all(1 <= float(token) <= MOST_LEVELS for token in item.tokens):
+            continue
+        if not all(float(token).is_integer() for token in item.tokens):
+            continue
+        key = {"column": item.name, "missing": [min(item.tokens, key=float)]}
+        if "header" in draft.data or CERTAINTY.fullmatch(item.name):
+            text = f"{item.name!r} is taken for how sure a label is: at its lowest number the label is missing"
+            draft.set("certainty", key, text, doubt=True)
+            return
+        text = f"if {item.name!r} says how sure a label is, write `certainty: {json.dumps(key)}`"
+        draft.doubt("data.value", text)
