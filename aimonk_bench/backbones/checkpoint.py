@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
         for module in ("pathlib", "pathlib._local")
     ),
     *(
-        (value.__reduce__()[0], f"numpy.{core}.multiarray.{name}")
+        (cast(Any, value.__reduce__()[0]), f"numpy.{core}.multiarray.{name}")
         for value, name in ((np.float64(0), "scalar"), (np.zeros(1), "_reconstruct"))
         for core in ("core", "_core")
     ),
