@@ -87,7 +87,7 @@ def unreadable(listed: Iterable[tuple[str, str, int]], folder: Path) -> list[tup
 
 def _problems(skipped: Sequence[Skipped], listed: int, folder: Path) -> list[tuple[int, str]]:
     """(line, message) of each image that cannot be read; one message if that is every image that is listed."""
-    if len(skipped) < listed or listed == 1:
+    if len(skipped) < max(listed, 2):
         return [(item.line, f"image {item.image_id} is {item.reason} (looked in {folder})") for item in skipped]
     names = ", ".join(item.image_id for item in skipped[:EXAMPLES])
     files = ", ".join(itertools.islice(files_below(folder), EXAMPLES))
