@@ -117,10 +117,14 @@ def _text_problems(
         yield (
             int(rows.lines[row]),
             (
-                f"image {rows.names[row]} contradicts line {rows.lines[other]}: {name} is {texts[row]!r}, "
-                f"there {texts[other]!r}{more}; an image has one {name}: correct the file"
+                f"image {rows.names[row]} contradicts line {rows.lines[other]}: {name} is {_shown(texts[row])}, "
+                f"there {_shown(texts[other])}{more}; an image has one {name}: correct the file"
             ),
         )
+
+
+def _shown(text: str | None) -> str:
+    return "missing" if text is None else repr(text)
 
 
 def _words(labels: Labels, row: int) -> list[str]:
