@@ -7,6 +7,11 @@
 #
 # PYTHON names the interpreter to make .venv with.
 set -euo pipefail
+case "${1:-}" in -h | --help)
+  sed -n '2,/^set/ s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+  exit
+  ;;
+esac
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=$root/.venv
 

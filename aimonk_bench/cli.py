@@ -34,6 +34,10 @@ data = typer.Typer(help="Prepare a data set.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 
+class Resumable(Exception):
+    """An interrupted command left runs or checkpoints from which the same command goes on."""
+
+
 def _log_to_stderr(quiet: bool) -> None:
     from aimonk_bench.console import set_up_logging
 
@@ -113,8 +117,13 @@ def _execute(
             planned = plan.plan_suite(loader.load_suite(config, TABLES, overrides or ()))
     folder = out or Path("experiments") / planned.name
     execute = runner.execute_run if verb == "run" else runner.execute_suite
-    with Progress() as progress:
-        execute(planned, folder, clock, progress)
+    try:
+        with Progress() as progress:
+            execute(planned, folder, clock, progress)
+    except KeyboardInterrupt:
+        if suites.can_go_on(folder):
+            raise Resumable from None
+        raise
     with clock("statistics"):
         collection = suites.collect(folder)
         _print_table(collection, top)
@@ -244,7 +253,8 @@ def doctor(
 
     problems = 0
     for finding in examine(backbone):
-        print(f"{finding.state:<8} {finding.text}", flush=True)
+        first, *others = finding.text.splitlines()
+        print(f"{finding.state:<8} {first}", *others, sep=f"\n{'':11}", flush=True)
         problems += finding.state == "problem"
     if problems:
         raise typer.Exit(FAILED)
@@ -325,8 +335,11 @@ def _main(argv: Sequence[str], began: float | None) -> int:
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else DONE
         if code == INTERRUPTED:
-            print("interrupted; the same command again goes on where this one stopped", file=sys.stderr)
+            print("interrupted; the same command does it again", file=sys.stderr)
         return code
+    except Resumable:
+        print("interrupted; the same command again goes on where this one stopped", file=sys.stderr)
+        return INTERRUPTED
     except UserError as error:
         print(error, file=sys.stderr)
         return WRONG

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -122,7 +123,8 @@ def _backbones() -> Iterator[Finding]:
         for name in [] if reason else absent:
             yield Finding("ok", f"backbone {name}: hub, {CATALOG[name].hub}, not downloaded yet")
         if reason:
-            yield Finding("note", f"backbones whose weights cannot be had here ({reason}): {', '.join(absent)}")
+            names = textwrap.fill(", ".join(absent), 100, break_on_hyphens=False)
+            yield Finding("note", f"backbones whose weights cannot be had here ({reason}):\n{names}")
 
 
 def _weights(backbone: str) -> Iterator[Finding]:
@@ -132,11 +134,12 @@ def _weights(backbone: str) -> Iterator[Finding]:
     try:
         resolved = weights.resolve(BackboneConfig(name=backbone), download=False)
     except weights.WeightsUnavailable as error:
-        reasons = "".join(f"\n  {line}" for line in error.problems)
+        reasons = "".join(f"\n{line}" for line in error.problems)
         text = f"the weights of {backbone} cannot be had here, so name another backbone or a fallback:{reasons}"
         yield Finding("note", text)
         return
-    yield Finding("ok", f"weights of {resolved.name}: {resolved.place}")
+    place = f"{resolved.source}, the file above" if resolved.file else resolved.place  # `_backbones` lists the file
+    yield Finding("ok", f"weights of {resolved.name}: {place}")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table as Grid
 
-from aimonk_bench.backbones import catalog
+from aimonk_bench.backbones import catalog, weights
 from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.config.fields import Tables
 from aimonk_bench.data import transforms
@@ -76,8 +76,12 @@ def describe(kind: str) -> Group:
         for name, entry in CATALOG.items():
             warning = " (non-commercial)" if entry.non_commercial else ""
             licence = (entry.licence or "not stated") + warning
-            grid.add_row(f"{name}\n  {entry.timm}\n  {_span(entry.stages)}", str(entry.features), licence)
-        grid.caption = "Any other timm name works too.\nStages are where backbone.freeze may cut."
+            mark = " *" if weights.local(entry) else ""
+            grid.add_row(f"{name}{mark}\n  {entry.timm}\n  {_span(entry.stages)}", str(entry.features), licence)
+        grid.caption = (
+            "* These weights are on this machine.\nAny other timm name works too.\n"
+            "Stages are where backbone.freeze may cut."
+        )
     else:
         _add_columns(grid, "name", "options", "what it does")
         for name, function in getattr(TABLES, kind).items():

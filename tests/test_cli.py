@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.config import loader
 from aimonk_bench.config.jsonschema import json_schema
+from aimonk_bench.suite import runner
 from aimonk_bench.tables import TABLES
 
 ROOT = Path(__file__).parent.parent
@@ -171,6 +173,32 @@ def test_an_interrupt_leaves_with_130(
     assert "interrupted" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("verb", "left", "then"),
+    [
+        ("run", "config.yaml", "does it again"),
+        ("run", "checkpoints/0.pt", "again goes on where this one stopped"),
+        ("suite", "suite.json", "does it again"),
+        ("suite", "runs/a/status.json", "again goes on where this one stopped"),
+    ],
+)
+def test_an_interrupt_says_whether_the_same_command_goes_on(
+    verb: str, left: str, then: str, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / left).touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, f"execute_{verb}", interrupt)
+    (tmp_path / "s.yaml").write_text(
+        f"extends: {workplace / 'small.yaml'}\nsuite: {{baseline: {{loss: hill}}, axes: {{loss: [hill]}}}}\n"
+    )
+    config = workplace / "small.yaml" if verb == "run" else tmp_path / "s.yaml"
+    assert run(verb, config, "--out", tmp_path) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == f"interrupted; the same command {then}"
+
+
 # A command that gets SIGTERM while a file is half written.
 TERMINATED = """
 import signal, sys
@@ -194,7 +222,7 @@ def test_a_terminated_command_clears_up_and_leaves_with_130(tmp_path: Path) -> N
     done = subprocess.run([sys.executable, "-c", TERMINATED, tmp_path], capture_output=True, text=True)
     assert done.returncode == 130
     assert "half.npz" in done.stdout
-    assert done.stderr.splitlines()[-1] == "interrupted; the same command again goes on where this one stopped"
+    assert done.stderr.splitlines()[-1] == "interrupted; the same command does it again"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -203,6 +231,14 @@ def test_list_names_every_entry(kind: str, capsys: pytest.CaptureFixture[str]) -
     assert run("list", kind) == 0
     words = set(capsys.readouterr().out.split())
     assert set(getattr(TABLES, kind)) <= words
+
+
+def test_the_script_shows_its_help_before_it_installs_anything(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "run_all.sh", tmp_path)
+    done = subprocess.run(["bash", tmp_path / "run_all.sh", "--help"], capture_output=True, text=True, check=True)
+    assert "./run_all.sh [OPTION...]" in done.stdout
+    assert "PYTHON names the interpreter" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["run_all.sh"]
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -294,7 +330,25 @@ def test_doctor_says_why_the_weights_of_a_backbone_cannot_be_had(
     monkeypatch.setattr(weights, "_sources", lambda kind, entry: {"package": lambda: weights._packaged(None, entry)})
     assert run("doctor", "resnet34") == 0
     note = capsys.readouterr().out.partition("the weights of resnet34 cannot be had here")[2].splitlines()
-    assert "  tried resnet34, package: no weight package is known for this backbone" in note
+    assert " " * 11 + "tried resnet34, package: no weight package is known for this backbone" in note
+
+
+def test_doctor_names_the_file_of_weights_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor", "tf_efficientnet_lite0") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(".pth" in line and "lite0" in line for line in lines) == 1
+    assert lines[-1] == "ok       weights of tf_efficientnet_lite0: package, the file above"
+
+
+def test_list_marks_the_backbones_whose_weights_are_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = ("resnet34", "vit_tiny")
+    monkeypatch.setattr(weights, "local", lambda entry: "x" if entry in map(CATALOG.get, here) else None)
+    assert run("list", "backbones") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert tuple(line.split()[0] for line in lines if line.split()[1:2] == ["*"]) == here
+    assert any(line.startswith("* These weights are on this machine.") for line in lines)
 
 
 def test_doctor_suggests_the_nearest_backbone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -321,9 +375,11 @@ def test_doctor_lists_every_backbone_that_can_be_used_and_where_its_weights_are(
     usable = {line.split()[2].rstrip(":"): line for line in lines if line.startswith("ok       backbone ")}
     assert usable.keys() == {*cached.values(), "tf_efficientnet_lite0"}
     assert all(str(tmp_path) in usable[name] for name in cached.values())
-    [others] = [line for line in lines if "backbones whose weights cannot be had here" in line]
-    assert "no answer within 5 s" in others
-    assert set(others.rpartition("): ")[2].split(", ")) == CATALOG.keys() - usable.keys()
+    [reason] = [number for number, line in enumerate(lines) if "backbones whose weights cannot be had here" in line]
+    assert lines[reason].endswith("no answer within 5 s):")
+    others = list(itertools.takewhile(lambda line: line.startswith(" " * 11), lines[reason + 1 :]))
+    assert set(re.split(r",\s+", " ".join(others).strip())) == CATALOG.keys() - usable.keys()
+    assert max(map(len, others)) <= 111
     monkeypatch.setattr(weights, "_ask", lambda url, seconds: 200)
     assert run("doctor") == 0
     printed = capsys.readouterr().out

@@ -160,7 +160,8 @@ def unwrap(content: object, shapes: Shapes) -> Checkpoint:
         heads = [name for name in tensors if name not in shapes and HEAD.fullmatch(name.split(".")[0])]
         left_out += heads
         tensors = {name: tensor for name, tensor in tensors.items() if name not in heads}
-    notes += [f"left out {len(left_out)} tensors that are no part of it: {_listed(left_out)}"] if left_out else []
+    noun = "tensor" if len(left_out) == 1 else "tensors"
+    notes += [f"left out {len(left_out)} {noun} beside the network: {_listed(left_out)}"] if left_out else []
     return Checkpoint(tensors, complete, tuple(notes))
 
 

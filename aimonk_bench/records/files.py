@@ -8,7 +8,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,6 +51,17 @@ def contents(folder: Path) -> list[str]:
             return []
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {sentence(error)}") from error
+
+
+def refuse_folders(folder: Path, names: Iterable[str]) -> None:
+    """Check that no folder stands in the place of a file that is to be written or read.
+
+    Raises:
+        UserError: with every such folder.
+    """
+    if wrong := [folder / name for name in names if (folder / name).is_dir()]:
+        fix = "move it away, or name another folder with --out"
+        raise UserError([f"{path}: is a folder, expected a file; {fix}" for path in wrong])
 
 
 def bytes_text(size: float) -> str:
@@ -129,6 +140,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file cannot be read, is not JSON, or holds something else.
     """
+    refuse_folders(path.parent, [path.name])
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:

@@ -33,6 +33,7 @@ from aimonk_bench.records.files import (
     dumps,
     read_as,
     read_json,
+    refuse_folders,
     write_csv,
     write_json,
     write_text,
@@ -292,6 +293,7 @@ def claim(folder: Path, run_id: str, config: str) -> bool:
     names = contents(folder)
     if not names:
         return False
+    refuse_folders(folder, FILES)
     if (status := _status(folder)) is not None:
         if status.id != run_id:
             earlier = " of an earlier version" if status.revision != REVISION else ""

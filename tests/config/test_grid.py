@@ -202,7 +202,7 @@ def test_all_errors_of_a_suite_are_reported_at_once(write):
     )
     lines = problems(load_suite, write("s.yaml", text), ["train.lr=3"])
     assert [": ".join(line.split(": ")[:2]) for line in lines] == [
-        "--set train.lr: train.lr",
+        "--set train.lr: found a key that is an axis of the suite, expected any other key",
         "s.yaml:1:7: loss",
         "s.yaml:4:20: loss",
         "s.yaml:5:29: loss",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
+import shlex
 import tempfile
 import tomllib
 from pathlib import Path
@@ -100,7 +102,7 @@ def test_all_errors_are_reported_at_once_each_in_its_own_file(write):
     path = write("x.yaml", "extends: base.yaml\nnmae: x\ntrain: {epochs: 3, lrr: 1}\nplot: {title: a, title: b}\n")
     assert [": ".join(line.split(": ")[:2]) for line in problems(load, path, ["train.seeds=x", "foo.bar=1"])] == [
         "--set foo.bar: foo",
-        "--set train.seeds: train.seeds",
+        "--set train.seeds: found 'x', expected a number of seeds from 1 to 1000, or a list of seeds",
         "base.yaml:2:7: train.lr",
         "base.yaml:4:7: loss",
         "x.yaml:1:1: data.images",
@@ -142,15 +144,17 @@ def test_a_cycle_is_named(write, files, cycle):
         ("=3", "--set: found '=3', expected key=value"),
         ("train..lr=3", "--set train..lr: found 'train..lr=3', expected key=value"),
         ("trian.lr=3", "--set trian.lr: trian: found unknown key 'trian', expected one of"),
-        ("train.lrr=3", "--set train.lrr: train.lrr: found unknown key 'lrr', expected one of"),
+        ("train.lrr=3", "--set train.lrr: found unknown key 'lrr', expected one of"),
         ("train.lr=[1", "--set train.lr: not valid YAML"),
-        ("train.lr=fast", "--set train.lr: train.lr: found 'fast', expected a number"),
-        ("loss.gamma=1", "--set loss.gamma: loss.gamma: found unknown key 'gamma', expected no options"),
-        ("extends=a.yaml", "--set extends: extends: found a key that only a file can hold"),
+        ("train.lr=fast", "--set train.lr: found 'fast', expected a number"),
+        ("loss.gamma=1", "--set loss.gamma: found unknown key 'gamma', expected no options"),
+        ("extends=a.yaml", "--set extends: found a key that only a file can hold"),
         ("train.clip=!!float 3", "--set train.clip: found the tag"),
-        ("train.accumulate=4", "--set train.accumulate: train.accumulate: found 4, expected 1, because under"),
-        ("tune={train.lr: [0.1]}", "--set tune: tune: found {'train.lr': [0.1]}, expected {}, because only heads"),
+        ("train.accumulate=4", "--set train.accumulate: found 4, expected 1, because under"),
+        ("tune={train.lr: [0.1]}", "--set tune: found {'train.lr': [0.1]}, expected {}, because only heads"),
         ("name.a=1", "--set name.a: name.a"),
+        ("train={lr: x}", "--set train.lr: found 'x', expected a number"),
+        ("train={seeds: [0, x]}", "--set train.seeds[1]: found 'x', expected an integer"),
     ],
 )
 def test_a_wrong_override_is_explained(write, override, message):
@@ -161,11 +165,61 @@ def test_a_wrong_override_is_explained(write, override, message):
         assert lines[0].startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("override", "fix"),
+    [
+        ("data.separator=,", """--set 'data.separator=","'"""),
+        ("data.separator=@", """--set 'data.separator="@"'"""),
+        ("plot.title=*a", """--set 'plot.title="*a"'"""),
+        ("plot.title=a: b: c", """--set 'plot.title="a: b: c"'"""),
+        ("plot.title='it", """--set 'plot.title="'"'"'it"'"""),
+    ],
+)
+def test_an_override_that_is_no_yaml_is_shown_in_quotes(write, override, fix):
+    path = write("x.yaml", DATA)
+    [line] = problems(load, path, [override])
+    assert line.endswith(f"; if it is text: {fix}")
+    loader.Sources(path, shlex.split(fix)[1:])  # the shell and YAML read it
+
+
+def test_a_list_that_is_not_closed_is_no_text(write):
+    [line] = problems(load, write("x.yaml", DATA), ["train.seeds=[1"])
+    assert "if it is text" not in line
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "suggestion"),
+    [
+        ("learning_rate: 1", "learning_rate", "train.lr"),
+        ("train: {learning_rate: 1}", "train.learning_rate", "train.lr"),
+        ("batch_size: 1", "batch_size", "train.batch_size"),
+        ("lr: 1", "lr", "train.lr"),
+        ("labels: a.csv", "labels", "data.labels"),
+        ("model: resnet18", "model", "backbone"),
+        ("train: {seed: 1}", "train.seed", "seeds"),
+        ("seed: 1", "seed", "train.seeds"),
+    ],
+)
+def test_a_key_of_another_place_or_name_is_suggested(write, line, key, suggestion):
+    [problem] = problems(load, write("x.yaml", DATA + line + "\n"))
+    assert f": {key}: found unknown key" in problem
+    assert problem.endswith(f" (did you mean {suggestion}?)")
+
+
+@pytest.mark.parametrize("name", ["elpv", "synthetic"])
+def test_a_data_set_that_a_command_makes_is_named_with_it(write, name):
+    lines = problems(
+        loader.load, write("x.yaml", f"data: {{labels: .data/{name}/l.csv, images: .data/{name}/i}}\n"), TABLES
+    )
+    assert all(line.endswith(f"`aimonk-bench data {name} .data/{name}` makes it") for line in lines)
+    assert len(lines) == 2
+
+
 def test_a_broken_override_hides_no_other_error(write):
     write("a.yaml", "train: [\n")
     overrides = ["los=hill", "train.lr=x", "foo", "train.clip=[1", f"transform={{trian: [{'x' * 500}]}}"]
-    starts = ["--set foo: found", "--set los: los", "--set train.clip: not", "--set train.lr: train.lr: found 'x'"]
-    starts.append("--set transform: transform.trian: found unknown key")
+    starts = ["--set foo: found", "--set los: found unknown", "--set train.clip: not", "--set train.lr: found 'x'"]
+    starts.append("--set transform.trian: found unknown key")
     lines = problems(load, write("x.yaml", DATA), overrides)
     assert [line[: len(start)] for line, start in zip(lines, starts, strict=True)] == starts
     assert max(map(len, lines)) < 250
@@ -180,9 +234,10 @@ def test_paths_that_lead_nowhere_are_errors_with_their_place(write, tmp_path):
         f"x.yaml:1:31: data.images: found {tmp_path / 'i'}, expected a folder that exists",
         f"x.yaml:2:21: backbone.weights: found {tmp_path / 'w.pt'}, expected a file that exists",
     ]
+    expected[2] += ", `weights: imagenet`, package:NAME, or none (untrained)"
     assert problems(loader.load, path, TABLES)[:3] == expected
     assert problems(loader.load, path, TABLES, ["backbone.fallback=resnet50", "loss=focal"]) == expected[:2]
-    assert problems(loader.load, path, TABLES, ["data.images=l.txt"])[0].startswith("--set data.images: data.images: ")
+    assert problems(loader.load, path, TABLES, ["data.images=l.txt"])[0].startswith("--set data.images: ")
     for name in ("l.txt", "w.pt", "i/a.jpg"):
         write(name, "")
     assert problems(loader.load, path, TABLES)[0].startswith("x.yaml:3:7: loss")
@@ -343,9 +398,13 @@ def test_the_place_of_shipped_configs_is_named_where_a_file_is_missing(write):
 
 def test_a_shipped_config_is_taken_where_no_file_has_the_name(write, caplog):
     assert loader.is_suite(Path("suites/comparison.yaml"))
-    assert load(Path("reference.yaml")).name == "reference"
-    [message] = caplog.messages
-    assert message.startswith("reference.yaml: no such file here; the config that comes with the program is taken: ")
+    with caplog.at_level(logging.INFO):
+        assert load(Path("reference.yaml")).name == "reference"
+    [record] = caplog.records
+    assert record.levelno == logging.INFO  # nothing is wrong
+    assert record.message.startswith(
+        "reference.yaml: no such file here; the config that comes with the program is taken: "
+    )
 
 
 def test_data_of_an_installed_config_lie_under_the_working_directory(write, tmp_path, monkeypatch):

@@ -101,7 +101,7 @@ HOSTILE = {
         "train:\n  seeds: [1, 2\nname: x\n",
         ["x.yaml:3:5: not valid YAML while parsing a flow sequence"],
     ),
-    "tab": ("train:\n\tlr: 1\n", ["x.yaml:2:1: not valid YAML"]),
+    "tab": ("train:\n\tlr: 1\n", ["x.yaml:2:1: found a tab, expected blanks"]),
     "two documents": ("---\nname: a\n---\nname: b\n", ["x.yaml:3:1: found a second document"]),
     "control character": ("name: a\nplot: \x07\n", ["x.yaml:2:7: found the character #x0007"]),
     "surrogate": ('name: "\\ud800"\n', ["x.yaml:1:7: name: found", "expected text without NUL and surrogates"]),

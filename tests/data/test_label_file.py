@@ -126,13 +126,6 @@ def test_a_column_of_groups_and_images_without_one(tmp_path: Path) -> None:
     assert read(tmp_path, text, "l.csv", attributes=["x"]).groups is None
 
 
-def test_an_attribute_nobody_labelled_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert len(read(tmp_path, "a.jpg 1 NA\nb.jpg NA NA\n").notes) == 1
-    [record] = caplog.records
-    assert record.levelname == "WARNING"
-    assert record.getMessage() == f"{tmp_path / 'labels.txt'}: attribute attr2 is missing for every image"
-
-
 def test_a_file_without_any_label_is_an_error(tmp_path: Path) -> None:
     for name, text in (
         ("l.txt", "a NA NA\nb NA NA\n"),

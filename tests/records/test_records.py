@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -177,6 +178,64 @@ def test_claim_refuses_what_is_no_run(tmp_path: Path) -> None:
             run.claim(place, "a-1", "")
         with pytest.raises(UserError, match=problem):
             suite.claim(place)
+
+
+@pytest.mark.parametrize("name", run.FILES)
+def test_a_folder_in_the_place_of_a_file_of_a_run_is_refused(tmp_path: Path, name: str) -> None:
+    fake_suite.write_run(tmp_path / "a-1", "a", fake_suite.predictions())
+    (tmp_path / "a-1" / name).unlink(missing_ok=True)
+    (tmp_path / "a-1" / name).mkdir()
+    with pytest.raises(UserError) as error:
+        run.claim(tmp_path / "a-1", "a-1", "x: 1\n")
+    [problem] = error.value.problems
+    assert problem.startswith(f"{tmp_path / 'a-1' / name}: is a folder, expected a file; move it away")
+
+
+@pytest.mark.parametrize("name", [suite.FILE, *suite.DERIVED])
+def test_a_folder_in_the_place_of_a_file_of_a_suite_is_refused(tmp_path: Path, name: str) -> None:
+    fake_suite.write_suite(tmp_path, ["a"])
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=rf"{re.escape(name)}: is a folder, expected a file; move it away"):
+        suite.claim(tmp_path)
+
+
+def test_a_lost_list_of_runs_is_written_again_and_the_runs_are_taken_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, _ = fake_suite.write_suite(tmp_path, ["a", "b"])
+    (tmp_path / suite.FILE).unlink()
+    with pytest.raises(UserError, match="holds runs but no suite"):  # none of them ended
+        suite.claim(tmp_path)
+    fake_suite.write_run(first, "a", fake_suite.predictions())
+    with pytest.raises(UserError, match=r"suite\.json is lost: the same `aimonk-bench suite` command"):
+        suite.collect(tmp_path)
+    suite.claim(tmp_path)
+    assert "suite.json is lost" in caplog.messages[-1]
+    fake_suite.write_suite(tmp_path, ["a", "b"])
+    assert list(suite.collect(tmp_path).records) == ["0-a"]
+
+
+@pytest.mark.parametrize(
+    ("names", "can_go_on"),
+    [
+        (["config.yaml"], False),
+        (["config.yaml", "status.json"], False),  # of an earlier attempt, which failed
+        (["config.yaml", "checkpoints/0.partial"], False),
+        (["config.yaml", "checkpoints/0-0.pt"], True),
+        (["suite.json", "runs/a-1/config.yaml"], False),
+        (["suite.json", "runs/a-1/status.json"], True),
+        (["suite.json", "runs/a-1/checkpoints/0-0.pt"], True),
+    ],
+)
+def test_an_interrupted_command_goes_on_from_runs_that_ended_and_from_checkpoints(
+    tmp_path: Path, names: list[str], can_go_on: bool
+) -> None:
+    assert not suite.can_go_on(tmp_path / "nothing")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert suite.can_go_on(tmp_path) == can_go_on
 
 
 def test_begin_removes_what_an_earlier_attempt_left_and_nothing_else(tmp_path: Path) -> None:
@@ -393,6 +452,8 @@ def test_a_suite_that_takes_the_folder_of_another_says_so(tmp_path: Path, caplog
     assert "comparison" in message
     assert "another: 1 of its 2 runs" in message
     assert "--out" in message
+    fake_suite.write_suite(tmp_path, ["a"], name="another")
+    assert "the suite another of this folder has other runs now: 1 of its 2 runs" in caplog.messages[-1]
     (tmp_path / suite.FILE).write_text("{")
     fake_suite.write_suite(tmp_path, ["a"])
     assert "suite.json is replaced" in caplog.messages[-1]
