@@ -88,7 +88,9 @@ def unusable_attribute(name: str) -> str | None:
     """Why an attribute cannot have this name; None if it can."""
     if name == "macro":
         return "named 'macro', which is the name of the average over attributes"
-    if not name.strip() or any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
+    if not name.strip():
+        return "without a name"
+    if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
         return f"named {name!r}, which is not printable"
     return None
 

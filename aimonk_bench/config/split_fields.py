@@ -99,7 +99,7 @@ SplitConfig = Annotated[
 
 
 class GroupRegex(Section):
-    """Groups by the names of images: the group is what the first pair of parentheses matches.
+    """Groups by the names of images: the group is what the first pair of parentheses that matches contains.
 
     The pattern is searched for in the file name; in the whole name of the label file, folders included, where the
     pattern contains a ``/``.

@@ -206,7 +206,7 @@ def _unequal(
         yield (
             int(records.lines[row]),
             f"image {records.names[records.images[row]]} contradicts line {records.lines[other]}: {name} is "
-            f"{column[row]!r}, there {column[other]!r} ({len(unequal)} rows differ); an image has one {name}",
+            f"{column[row]!r}, there {column[other]!r} (rows that differ: {len(unequal)}); an image has one {name}",
         )
 
 
@@ -306,8 +306,9 @@ def coco(
         np.zeros(len(names), bool),
     )
     keys = [key for key in (group, *source.columns) if key is not None]
-    images = _items(document, "images", keys, sheet).values()
-    per_image = {key: _column([str(item[key]) for item in images]) for key in keys}
+    images = document["images"]
+    sheet.problems += [(1, f"no image has {key!r}") for key in keys if all(item.get(key) is None for item in images)]
+    per_image = {key: _column(["" if item.get(key) is None else str(item[key]) for item in images]) for key in keys}
     if not sheet.problems:
         _write(sheet, records, per_image, attributes, absent=absent, other_tags=other_tags)
         sheet.groups = sheet.others.pop(group) if group is not None else None
@@ -353,7 +354,8 @@ def _items(document: Mapping[str, Any], section: str, keys: Sequence[str], sheet
         if lacking:
             text = f"{section}[{lacking[0]}] has no {key!r}"
             sheet.problems.append((1, f"{text} ({len(lacking)} of {len(items)} {section})"))
-            items = {place: item for place, item in items.items() if place not in {*lacking}}
+            for place in lacking:
+                del items[place]
     return items
 
 

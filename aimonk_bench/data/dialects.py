@@ -21,8 +21,27 @@ WHITE_SPACE = " "
 CHARACTERS = (",", ";", "\t")  # separators that are tried; where none of them separates, white space does
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", WHITE_SPACE: "white space"}
 SAMPLE = 1000  # lines by which a dialect is recognised
-ID_NAMES = ("image", "images", "id", "image_id", "imageid", "file", "filename", "file_name", "name", "path", "img")
+ID_NAMES = (
+    "image",
+    "images",
+    "id",
+    "image_id",
+    "imageid",
+    "file",
+    "filename",
+    "file_name",
+    "name",
+    "path",
+    "img",
+    "pic",
+    "photo",
+    "image_name",
+    "image_path",
+    "filepath",
+    "file_path",
+)
 NAME_WITH_LABEL = re.compile(r"(.*\.\w{2,5})\s+(\S+)", re.DOTALL)  # "a.jpg 0" of the line "a.jpg 0,1,0"
+QUOTED_OR_WORD = re.compile(r'"((?:[^"]|"")*)"(?!\S)|(\S+)')
 
 
 @dataclass(frozen=True)
@@ -36,6 +55,7 @@ class Dialect:
         width: usual number of columns.
         skipped_lines: lines above the table.
         name_with_label: the first cell holds the image and the first label, as in ``a.jpg 0,1,0``.
+        nameless_first: the header has no name for the first column, as in CelebA and in tables of R.
         notes: what the lines above the table are.
     """
 
@@ -45,6 +65,7 @@ class Dialect:
     width: int
     skipped_lines: int = 0
     name_with_label: bool = False
+    nameless_first: bool = False
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -81,16 +102,26 @@ def recognise(
             break
     if marked:
         notes.append(f"{len(marked)} comment line{'' if len(marked) == 1 else 's'} above the table left out")
+    skipped += len(marked)
+    while _is_title(rows, separator):
+        skipped += next(place for place, line in enumerate(lines[skipped:], 1) if line.strip())
+        notes.append(f"line {skipped} is a title, left out: {rows[0][0][:60]!r}")
+        rows = rows[1:]
     name_with_label = separator in (",", ";") and _names_hold_labels(rows)
     if name_with_label:
         rows = [split_name(cells) for cells in rows]
+    counted = any(line.strip().isdecimal() for line in lines[:skipped])
+    nameless_first = header is not False and _lacks_first_name(rows, separator, counted=counted)
+    if nameless_first:
+        notes.append(f"the header has {len(rows[0])} names for {len(rows[0]) + 1} columns: the first one has none")
     return Dialect(
         encoding=encoding,
         separator=separator,
-        header=has_header(rows, separator) if header is None else header,
+        header=(nameless_first or has_header(rows, separator)) if header is None else header,
         width=usual_width(rows),
-        skipped_lines=skipped + len(marked),
+        skipped_lines=skipped,
         name_with_label=name_with_label,
+        nameless_first=nameless_first,
         notes=tuple(notes),
     )
 
@@ -103,7 +134,7 @@ def reader(lines: Iterable[str], separator: str) -> Reader:
 def split(lines: Sequence[str], separator: str) -> Iterator[list[str]]:
     """The rows of a few lines; blank and malformed ones are left out."""
     if separator == WHITE_SPACE:
-        yield from filter(None, map(str.split, lines))
+        yield from filter(None, map(split_words, lines))
         return
     records = reader((line + "\n" for line in lines), separator)
     while True:
@@ -115,6 +146,13 @@ def split(lines: Sequence[str], separator: str) -> Iterator[list[str]]:
             continue
         if len(cells) > 1 or "".join(cells).strip():
             yield [cell.strip() for cell in cells]
+
+
+def split_words(line: str) -> list[str]:
+    """The words of a line; quotes keep blanks in one word, as in the tables of R."""
+    if '"' not in line:
+        return line.split()
+    return [(quoted or word).replace('""', '"') for quoted, word in QUOTED_OR_WORD.findall(line)]
 
 
 def split_name(cells: list[str]) -> list[str]:
@@ -138,8 +176,6 @@ def has_header(rows: Sequence[Sequence[str]], separator: str) -> bool:
         return False
     first, *below = rows
     width = usual_width(below)
-    if separator == WHITE_SPACE and len(first) == width - 1:
-        first = ["", *first]  # the column of names has no name, as in CelebA
     if not below:
         return not is_image_file(first[0]) and not (len(first) > 1 and all(map(is_value, first[1:])))
     columns = [*zip(*(row for row in below if len(row) == width), strict=True)]
@@ -147,11 +183,33 @@ def has_header(rows: Sequence[Sequence[str]], separator: str) -> bool:
     images = [name for name, cells in pairs if _most(map(is_image_file, cells))]
     if images:
         return not any(map(is_image_file, images))
+    if width > 1 and not any(first[1:]):
+        return False  # one name for several columns: a row without labels
     values = [(name, cells) for name, cells in pairs if _most(map(is_value, cells))]
     alike = [_is_like(name, cells) for name, cells in values if not is_missing(name)]
     if any(alike):
         return first[0].lower() in ID_NAMES
     return bool(alike) or (not values and separator != WHITE_SPACE)
+
+
+def _lacks_first_name(rows: Sequence[Sequence[str]], separator: str, *, counted: bool) -> bool:
+    """Whether the first row has a cell less than the others: the column of names or of row numbers has no name.
+
+    Args:
+        counted: whether the number of rows stands above the table, as in CelebA.
+    """
+    if len(rows) < 2:
+        return False
+    header, below = rows[0], rows[1:]
+    width = usual_width(below)
+    columns = [*zip(*(row for row in below if len(row) == width), strict=True)]
+    if len(header) != width - 1 or any(map(is_image_file, header)) or not any(columns[-1]):
+        return False
+    of_images = header[0].lstrip("# ").lower() in ID_NAMES
+    files = [all(map(is_image_file, cells)) for cells in columns[:2]]
+    if any(files[1:]):
+        return not files[0]
+    return (counted or separator == WHITE_SPACE) and not of_images and all(number_of(name) is None for name in header)
 
 
 def _most(answers: Iterable[bool]) -> bool:
@@ -170,11 +228,11 @@ def _lines_above(lines: Sequence[str]) -> tuple[int, str | None, list[str]]:
     """How many lines stand above the table and its comments, the separator that ``sep=;`` declares, and notes."""
     skipped, separator, notes = 0, None, list[str]()
     for place, line in enumerate(lines):
-        below = next((text for text in lines[place + 1 :] if text.strip()), "")
+        below = itertools.islice((text for text in lines[place + 1 :] if text.strip()), 2)
         if match := re.fullmatch(r'"?sep=(.)"?', line.strip(" "), re.IGNORECASE):
             separator = match[1]
             notes.append(f"line {place + 1} declares the separator {NAMES.get(separator, repr(separator))}")
-        elif line.strip().isdecimal() and len(re.split(r"[\s,;]+", below.strip())) > 1:
+        elif line.strip().isdecimal() and any(len(re.split(r"[\s,;]+", text.strip())) > 1 for text in below):
             notes.append(f"line {place + 1} is a number of rows: {line.strip()}")
         elif line.strip():
             break
@@ -232,6 +290,15 @@ def _names_hold_labels(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first cells are ``a.jpg 0``, which the rest of the line continues: ``a.jpg 0,1,0``."""
     matches = [NAME_WITH_LABEL.fullmatch(row[0]) for row in rows]
     return bool(rows) and all(match is not None and is_value(match[2]) for match in matches)
+
+
+def _is_title(rows: Sequence[Sequence[str]], separator: str) -> bool:
+    """Whether the first row is one text in words, or a comment of another language, above a table with a header."""
+    if separator == WHITE_SPACE or len(rows) < 3 or any(rows[0][1:]) or usual_width(rows[1:]) < 2:
+        return False
+    text = rows[0][0]
+    is_text = text.startswith(("%", "//")) or (" " in text and not is_image_file(text))
+    return is_text and (has_header(rows[1:], separator) or _is_title(rows[1:], separator))
 
 
 def _begins_table(cells: Sequence[str], below: Sequence[Sequence[str]], separator: str) -> bool:

@@ -11,13 +11,16 @@ SIGNATURES = (
     (0, b"version https://git-lfs.github.com", "a Git LFS pointer, not the image", "run `git lfs pull` in its folder"),
     (0, b"/annex/objects/", "a git-annex pointer, not the image", "run `git annex get` in its folder"),
     (128, b"DICM", "a DICOM file", "convert it to 16-bit PNG, for example with pydicom, and see data.white"),
+    (0, b"SIMPLE  =", "a FITS file", "save its images as 16-bit PNG"),
     (0, b"%PDF", "a PDF file", CONVERT),
+    (0, b"%!PS", "a PostScript file", CONVERT),
+    (4, b"ftypcrx ", "a camera's raw file", "convert it to TIFF or JPEG"),
     (0, b"8BPS", "a Photoshop file", CONVERT),
     (0, b"\xff\x0a", "a JPEG XL image", CONVERT),
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL image", CONVERT),
     (0, b"\x93NUMPY", "a NumPy array", "save it as PNG or TIFF"),
     (0, b"\x89HDF", "an HDF5 file", "save its images as PNG or TIFF"),
-    (0, b"MATLAB 5.0", "a MATLAB file", "save its images as PNG or TIFF"),
+    (0, b"MATLAB ", "a MATLAB file", "save its images as PNG or TIFF"),
     (344, b"n+1\0", "a NIfTI volume", "save its slices as 16-bit PNG"),
     (0, b"PK\x03\x04", "a ZIP archive", ARCHIVE),
     (0, b"\x1f\x8b", "a gzip file", ARCHIVE),
@@ -61,7 +64,7 @@ def _text(data: bytes) -> str | None:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if error.start < len(data) - 3:  # else the last character is cut in two
+        if error.start == 0 or error.start < len(data) - 3:  # else the last character is cut in two
             return None
         text = data[: error.start].decode("utf-8-sig")
     if not all(sign.isprintable() or sign.isspace() for sign in text):

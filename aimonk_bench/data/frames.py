@@ -38,7 +38,7 @@ def read_records(path: Path, *, header: bool | None = None) -> tuple[Iterator[tu
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # the readers raise what the parts of a damaged file make them raise
-        raise UserError(f"{path}: cannot be read as a {suffix} file: {error}") from error
+        raise UserError(f"{path}: cannot be read as a {suffix} file: {error}; if it is text, name it .csv") from error
     return records_of(frame, named=suffix != ".xlsx", header=header)
 
 

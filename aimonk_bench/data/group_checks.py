@@ -85,7 +85,7 @@ class GroupChecks:
 
 
 def groups_by_name(pattern: str, names: Sequence[str]) -> tuple[str | None, ...]:
-    """The group of each image: what the first parentheses of the pattern match; None where nothing does.
+    """The group of each image: what the first parentheses that match contain; None where nothing matches.
 
     The pattern is searched for in the file name, or in the whole name, if the pattern contains a ``/``.
     """
@@ -93,7 +93,7 @@ def groups_by_name(pattern: str, names: Sequence[str]) -> tuple[str | None, ...]
     whole = [name.replace("\\", "/") for name in names]
     searched = whole if "/" in pattern else [name.rpartition("/")[2] for name in whole]
     matches = [compiled.search(name) for name in searched]
-    return tuple(match.group(1) or None if match else None for match in matches)
+    return tuple(next(filter(None, match.groups()), None) if match else None for match in matches)
 
 
 def common_stem(names: Sequence[str]) -> Stem | None:

@@ -27,7 +27,7 @@ from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.data.merging import Rows
 from aimonk_bench.data.sheets import Sheet, Source
 from aimonk_bench.data.text import likely_encoding, read_text
-from aimonk_bench.data.tokens import NO_VALUE
+from aimonk_bench.data.tokens import is_missing
 from aimonk_bench.data.values import listed, read_labels
 from aimonk_bench.errors import UserError
 
@@ -243,7 +243,7 @@ def _images(draft: Draft, sheet: Sheet) -> None:
 
 def _group_in_names(draft: Draft, sheet: Sheet) -> None:
     """Patients, videos and the like in the names of images, where no column has them."""
-    has_groups = sheet.groups is not None and any(cell not in NO_VALUE for cell in sheet.groups.categories)
+    has_groups = sheet.groups is not None and not all(map(is_missing, sheet.groups.categories))
     if "group" in draft.data or has_groups:
         return
     names: list[str] = sheet.names.tolist()

@@ -13,7 +13,7 @@ from aimonk_bench.data.annotations import names_of
 from aimonk_bench.data.columns import Column, long_columns
 from aimonk_bench.data.dialects import ID_NAMES
 from aimonk_bench.data.draft import Draft
-from aimonk_bench.data.image_names import IMAGE_SUFFIX, ImagePaths
+from aimonk_bench.data.image_names import ImagePaths
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tokens import is_image_file
 from aimonk_bench.data.values import listed
@@ -68,7 +68,7 @@ def fit(names: Sequence[str], lines: Sequence[int], folder: Path) -> tuple[Image
     if any(map(is_image_file, names)) or not (any(there) or located.problems):
         return located, there, None
     files = (posixpath.splitext(path)[1] for path in image_names.files_below(folder))
-    for suffix, _ in Counter(filter(IMAGE_SUFFIX.fullmatch, files)).most_common(MOST_SUFFIXES):
+    for suffix, _ in Counter(filter(is_image_file, files)).most_common(MOST_SUFFIXES):
         other = image_names.resolve(names, lines, folder, suffix)
         if not other.problems and any(are_there(other)) and sum(are_there(other)) >= sum(there):
             return other, are_there(other), suffix

@@ -14,11 +14,11 @@ from pathlib import PurePath
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from aimonk_bench.data.foreign import foreign
+from aimonk_bench.data.foreign import AGAIN, CONVERT, foreign
 
 WIDTH, HEIGHT, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 256, 257, 258, 262, 277  # TIFF tags
 EXTRA_SAMPLES, SAMPLE_FORMAT, DNG_VERSION = 338, 339, 50706
-GREY, RGB, CMYK, CFA = (0, 1), 2, 5, (32803, 34892)  # values of PHOTOMETRIC; CFA: camera raw
+WHITE_IS_ZERO, GREY, RGB, CMYK, CFA = 0, (0, 1), 2, 5, (32803, 34892)  # values of PHOTOMETRIC; CFA: camera raw
 ALPHA = {1, 2}  # values of EXTRA_SAMPLES: multiplied into the colours, or not
 TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0")  # the last with 64-bit offsets
 JPEG_MARK, PNG_MARK = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
@@ -46,6 +46,7 @@ class Header:
         maximum: the value that a PPM file of at most 8 bits declares as white, if that is not 255; else None.
         cmyk: stored as cyan, magenta, yellow and black.
         progressive: a progressive JPEG, whose decoder holds all coefficients in memory.
+        undeclared: it has a band more than its colours, which the header does not declare as alpha.
     """
 
     width: int
@@ -60,6 +61,7 @@ class Header:
     maximum: int | None = None
     cmyk: bool = False
     progressive: bool = False
+    undeclared: bool = False
 
 
 def read_header(data: bytes) -> Header:
@@ -81,8 +83,8 @@ def read_header(data: bytes) -> Header:
         if kind := foreign(data):
             raise UndecodableImage(kind) from error
         if isinstance(error, Image.UnidentifiedImageError):
-            raise UndecodableImage("not an image of a known format") from error
-        raise UndecodableImage(f"unreadable header ({type(error).__name__}: {error})") from error
+            raise UndecodableImage(f"not an image of a known format: {CONVERT}") from error
+        raise UndecodableImage(f"unreadable header ({type(error).__name__}: {error}): {AGAIN}") from error
 
 
 def _pillow_header(data: bytes) -> Header:
@@ -100,12 +102,13 @@ def _pillow_header(data: bytes) -> Header:
         if image.format == "PNG":
             deep = data[PNG_DEPTH] == 16
             key = key * (255 // (2 ** data[PNG_DEPTH] - 1)) if grey and isinstance(key, int) and not deep else key
-        elif image.format == "JPEG2000":
-            transparent = transparent and b"cdef" in data[:4096]  # Pillow takes any fourth band for alpha
+        undeclared = False
+        if image.format == "JPEG2000":  # Pillow takes any further band for alpha
+            undeclared = transparent and b"cdef" not in data[:4096]
         return Header(
             *image.size,
             orientation,
-            transparent,
+            transparent and not undeclared,
             premultiplied=False,
             format=str(image.format),
             grey=grey,
@@ -114,13 +117,15 @@ def _pillow_header(data: bytes) -> Header:
             maximum=_maximum(image) if image.format == "PPM" else None,
             cmyk=mode == "CMYK",
             progressive="progressive" in image.info,
+            undeclared=undeclared,
         )
 
 
 def _maximum(image: Image.Image) -> int | None:
-    """The white of a PPM file that Pillow has to scale, if its samples have 8 bits."""
-    arguments = image.tile[0].args if isinstance(image, ImageFile.ImageFile) and image.tile else None
-    return arguments[1] if isinstance(arguments, tuple) and len(arguments) > 1 and arguments[1] < 255 else None
+    """The white of a binary PPM file that Pillow has to scale, if its samples have 8 bits; OpenCV scales ASCII ones."""
+    tile = image.tile[0] if isinstance(image, ImageFile.ImageFile) and image.tile else None
+    arguments = tile.args if tile is not None and tile.codec_name == "ppm" else None
+    return arguments[1] if isinstance(arguments, tuple) and arguments[1] < 255 else None
 
 
 def _tiff_header(data: bytes) -> Header:
@@ -129,19 +134,24 @@ def _tiff_header(data: bytes) -> Header:
     tags = ImageFileDirectory_v2(file.read(16 if data.startswith(TIFF_MARKS[2]) else 8))
     file.seek(tags.next)
     tags.load(file)
+    if WIDTH not in tags or HEIGHT not in tags:
+        raise UndecodableImage(f"a TIFF whose header is cut off, or states no size: {AGAIN}")
     extra, bits = set(tags.get(EXTRA_SAMPLES, ())), max(tags.get(BITS_PER_SAMPLE, (1,)))
     photometric, samples = tags.get(PHOTOMETRIC, 0), tags.get(SAMPLES_PER_PIXEL, 1)
-    kind = f"a {bits}-bit TIFF"
+    deep = bits > 8 or set(tags.get(SAMPLE_FORMAT, (1,))) != {1}
+    grey, transparent = photometric in GREY, bool(ALPHA & extra)
+    kind = f"a TIFF of {bits} bits per sample"
     if DNG_VERSION in tags or photometric in CFA or data[8:10] == b"CR":
         raise UndecodableImage("a camera's raw file, of which only a preview could be read: convert it to TIFF or JPEG")
     if bits > 8 and photometric not in (*GREY, RGB):
         named = {3: "palette", CMYK: "CMYK", 6: "YCbCr", 8: "CIELAB"}.get(photometric, f"kind {photometric}")
         raise UndecodableImage(f"{kind} that is neither grey nor RGB, but {named}: convert it to RGB")
-    if bits > 8 and photometric in GREY and samples > 1:
-        raise UndecodableImage(f"{kind}, grey with {samples} bands: save it with one band")  # OpenCV makes it 8-bit
+    if grey and samples > (1 if deep else 2):  # of which OpenCV reads the first band alone, and that with 8 bits
+        raise UndecodableImage(f"{kind}, grey with {samples} bands: save it with one band, or three of them as RGB")
+    if deep and photometric == WHITE_IS_ZERO:  # which OpenCV regards in 8-bit files alone
+        raise UndecodableImage(f"{kind} in which 0 is white: save it with 0 as black")
     if samples > 4:
         raise UndecodableImage(f"a TIFF of {samples} bands, at most 4 are decoded: save the three that make an image")
-    grey, transparent = photometric in GREY, bool(ALPHA & extra)
     return Header(
         tags[WIDTH],
         tags[HEIGHT],
@@ -151,8 +161,9 @@ def _tiff_header(data: bytes) -> Header:
         premultiplied=(bits <= 8 and not grey) or 1 in extra,
         format="TIFF",
         grey=grey,
-        deep=bits > 8 or set(tags.get(SAMPLE_FORMAT, (1,))) != {1},
+        deep=deep,
         cmyk=photometric == CMYK,
+        undeclared=not transparent and samples == (2 if grey else 4) and photometric != CMYK,
     )
 
 

@@ -6,17 +6,19 @@ import collections
 import hashlib
 import itertools
 import json
+import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
 
 from aimonk_bench.data.image_names import EXAMPLES, files_below
 from aimonk_bench.data.labels import LabelFile, Labels
+from aimonk_bench.data.tokens import is_image_file
 from aimonk_bench.errors import UserError
 
 SHOWN = 20  # problems of a label file, or items of a note, that are printed; the rest is counted
@@ -63,10 +65,13 @@ def locate(
 
 
 def by_reason(skipped: Iterable[Skipped]) -> list[list[Skipped]]:
-    """Images in groups of one message each: those of a reason that many share are one group, the others stand alone."""
+    """Images in groups of one message each: those of a reason that many share are one group, the others stand alone.
+
+    Reasons that differ in numbers alone, such as the value of a pixel, are the same.
+    """
     groups = collections.defaultdict(list)
     for item in skipped:
-        groups[item.reason].append(item)
+        groups[re.sub("[0-9.]+", "#", item.reason)].append(item)
     parts = ([items] if len(items) > EXAMPLES else [[item] for item in items] for items in groups.values())
     return sorted(itertools.chain.from_iterable(parts), key=lambda items: items[0].line)
 
@@ -87,19 +92,35 @@ def unreadable(listed: Iterable[tuple[str, str, int]], folder: Path) -> list[tup
 
 def _problems(skipped: Sequence[Skipped], listed: int, folder: Path) -> list[tuple[int, str]]:
     """(line, message) of each image that cannot be read; one message if that is every image that is listed."""
-    if len(skipped) < listed or listed == 1:
-        return [(item.line, f"image {item.image_id} is {item.reason} (looked in {folder})") for item in skipped]
+    hint = _suffix_hint(skipped, folder)
+    if len(skipped) < max(listed, 2):
+        first = next((item for item in skipped if item.reason == "missing"), None)
+        texts = (f"image {item.image_id} is {item.reason} (looked in {folder})" for item in skipped)
+        return [(item.line, text + hint * (item is first)) for item, text in zip(skipped, texts, strict=True)]
     names = ", ".join(item.image_id for item in skipped[:EXAMPLES])
     files = ", ".join(itertools.islice(files_below(folder), EXAMPLES))
     text = (
         f"none of the {listed} images can be read in {folder}: the label file names {names}; "
-        f"the folder holds {f'files such as {files}' if files else 'no file'}; "
-        "set data.images to the folder that the names are relative to"
+        f"the folder holds {f'files such as {files}' if files else 'no file'}"
+        f"{hint or '; set data.images to the folder that the names are relative to'}"
     )
     reasons = collections.Counter(item.reason for item in skipped)
     if set(reasons) != {"missing"}:
         text += f" ({', '.join(f'{count} {reason}' for reason, count in reasons.items())})"
     return [(skipped[0].line, text)]
+
+
+def _suffix_hint(skipped: Iterable[Skipped], folder: Path) -> str:
+    """The line of YAML that finds images under another suffix; empty if there are none."""
+    names = (PurePosixPath(item.image_id.replace("\\", "/")) for item in skipped if item.reason == "missing")
+    stems = {name.stem for name in names if is_image_file(name.name) or not name.suffix}
+    paths = map(PurePosixPath, files_below(folder)) if stems else ()
+    suffixes = collections.Counter(path.suffix for path in paths if path.stem in stems and is_image_file(path.name))
+    if not suffixes:
+        return ""
+    suffix, count = suffixes.most_common(1)[0]
+    names_there = "one of these names is" if count == 1 else f"{count} of these names are"
+    return f'; {names_there} there as {suffix}: if those are the images, write `data: {{suffix: "{suffix}"}}`'
 
 
 def fingerprint(listed: LabelFile, files: Sequence[ImageFile | None], truth: Labels | None = None) -> str:

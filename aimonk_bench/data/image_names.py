@@ -17,10 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-# Files that a name without suffix may mean; a text file or a mask as .npy of the same stem is none of them.
-IMAGE_SUFFIX = re.compile(
-    r"\.(jpe?g?|jfif|png|bmp|dib|gif|tiff?|webp|jp2|j2k|p[gpbn]m|pfm|hdr|exr|avif|heic|heif|dcm)", re.IGNORECASE
-)
+from aimonk_bench.data.tokens import is_image_file
+
 EXAMPLES = 3  # in a message
 OUTSIDE = "the file is outside the image folder; set data.images to a folder that holds all images"
 
@@ -49,7 +47,7 @@ def resolve(names: Sequence[str], lines: Sequence[int], folder: Path, suffix: st
         names: [N], as the label file writes them; blanks at both ends mean nothing.
         lines: [N] of the label file, for messages.
         folder: the image folder. If it does not exist, every name has the path that it states.
-        suffix: of the files, where names may lack it (``data.suffix``).
+        suffix: of the files, where names may lack it or have another one (``data.suffix``).
     """
     resolution = _Resolution(_Folder(folder), suffix)
     first: dict[str, int] = {}  # a name that stands in many rows is resolved once
@@ -104,7 +102,7 @@ class _Folder:
     def _grouped(self, key: Callable[[str], str], *, images_only: bool = False) -> dict[str, list[str]]:
         groups = collections.defaultdict(list)
         for path in self._files:
-            if not images_only or IMAGE_SUFFIX.fullmatch(posixpath.splitext(path)[1]):
+            if not images_only or is_image_file(path):
                 groups[_folded(key(path))].append(path)
         return groups
 
@@ -235,6 +233,10 @@ class _Resolution:
             return self._best(stated + self.suffix, candidates, differences)
         if candidates := self.folder.by_name.get(last):
             return self._best(stated, candidates, differences)
+        if self.suffix and is_image_file(stated):
+            replaced = _stem(stated) + self.suffix
+            candidates = self.folder.by_name.get(_folded(posixpath.basename(replaced)), [])
+            return self._best(replaced, candidates, (*differences, "suffix")) if candidates else []
         if self.suffix is None and (candidates := self.folder.by_stem.get(last)):
             return self._best(stated, candidates, (*differences, "a missing suffix"), stems=True)
         return []
@@ -273,8 +275,9 @@ class _Resolution:
         suffix = posixpath.splitext(paths[0])[1]
         lacks_suffix = self.suffix is None and not _folded(name).endswith(_folded(suffix))
         fix = f' or, because names lack their suffix, say `data: {{suffix: "{suffix}"}}`' if lacks_suffix else ""
-        count = f"{len(texts)} names fit" if len(texts) > 1 else "a name fits"
-        text = f"image {name}: {count} several files: {'; '.join(texts[:EXAMPLES])}{more}"
+        text = f"image {name} fits several files: {' or '.join(paths[:EXAMPLES])}"
+        if len(texts) > 1:
+            text = f"image {name}: {len(texts)} names fit several files: {'; '.join(texts[:EXAMPLES])}{more}"
         return line, f"{text}; write the path below {self.folder.root}{fix}"
 
     def _notes(self) -> Iterator[str]:

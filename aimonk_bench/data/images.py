@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from aimonk_bench.data.foreign import foreign
+from aimonk_bench.data.foreign import AGAIN, CONVERT
 from aimonk_bench.data.headers import SKIP, Header, UndecodableImage, read_header
 
 # Part of the feature store's digest: raise it whenever a change below changes a pixel.
@@ -35,7 +35,6 @@ TURNS = {  # EXIF orientation -> how to turn the stored image upright; 1 and und
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
 }
-BANDS = "a TIFF with a fourth band that its header does not declare as alpha: the first three are read as RGB"
 INKS = "a CMYK image, converted to RGB without its colour profile"
 
 
@@ -103,7 +102,7 @@ def _pixels(data: bytes, header: Header, factor: int, notes: list[str] | None) -
         raise UndecodableImage(f"OpenCV: {error.err}") from error
     if pixels is None:
         raise UndecodableImage(
-            foreign(data) or f"a {header.format} file that is damaged, cut off, or of a kind that OpenCV does not read"
+            f"damaged or cut off, or a kind of {header.format} that OpenCV does not read: {AGAIN}, or {CONVERT}"
         )
     if header.cmyk and notes is not None:
         notes.append(INKS)
@@ -116,11 +115,12 @@ def _pixels(data: bytes, header: Header, factor: int, notes: list[str] | None) -
     bands = 1 if pixels.ndim == 2 else pixels.shape[2]
     if header.transparent and bands != 4:
         raise UndecodableImage("transparency of a kind that is not read: save it as RGBA or without")
-    if bands == 4 and not header.transparent and header.format in ("TIFF", "JPEG2000"):
-        if notes is not None and not header.cmyk:
-            notes.append(BANDS)
-        return np.ascontiguousarray(pixels[..., :3])
-    return pixels
+    if header.undeclared and notes is not None:
+        number = "second" if header.grey else "fourth"
+        notes.append(
+            f"a {header.format} with a {number} band that its header does not declare as alpha: it is left out"
+        )
+    return np.ascontiguousarray(pixels[..., :3]) if bands == 4 and not header.transparent else pixels
 
 
 def _grey_with_alpha(data: bytes) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -25,14 +25,13 @@ from aimonk_bench.data.sheets import (
     column_problems,
     fill,
     first_row,
-    holds_image_files,
     image_column,
     tag_column,
     understood,
 )
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tags import LIST, split_tags
-from aimonk_bench.data.tokens import is_image_file, is_value, spelling_of
+from aimonk_bench.data.tokens import decimal_of, is_value, spelling_of
 from aimonk_bench.data.values import listed
 from aimonk_bench.registry import hint
 
@@ -74,7 +73,9 @@ def wide_csv(
 ) -> Sheet:
     """An id column and one column per attribute: text with any separator, Excel or Parquet."""
     table = source.table(separator, header, encoding)
-    return _wide(source, table, attributes, {"data.id": id or table.names[0], "data.group": group}, ignore or [])
+    others = [*(ignore or ()), *(attributes or ()), *source.columns, *([group] if group is not None else ())]
+    images = id if id is not None else image_column(table, others)
+    return _wide(source, table, attributes, {"data.id": images, "data.group": group}, ignore or [])
 
 
 def _wide(
@@ -114,24 +115,13 @@ def _wide(
     unused = [name for name in table.names if name not in {*taken, *column_of.values()} or name in ignore]
     sheet.understood = understood(table, sheet, repr(id_column), columns.get("data.group"), unused)
     sheet.notes += table.notes
-    sheet.warnings += _doubts(table, None if attributes else [*column_of], id_column)
-    return sheet
-
-
-def _doubts(table: Table, attributes: Sequence[str] | None, id_column: str) -> Iterator[str]:
-    """What is probably not meant: columns that are rarely attributes, and another column that holds the images."""
-    if odd := [name for name in attributes or () if ODD_ATTRIBUTES.fullmatch(name)]:
-        yield (
+    odd = [name for name in column_of if ODD_ATTRIBUTES.fullmatch(name)]
+    if odd and attributes is None:
+        sheet.warnings.append(
             f"read as {'attributes' if len(odd) > 1 else 'an attribute'}: {listed(odd)}; "
             f"if that is wrong, write under data: `ignore: {json.dumps(odd, ensure_ascii=False)}`"
         )
-    if not any(map(is_image_file, table.column(id_column).categories)):
-        names = [name for name in table.names if holds_image_files(table, name)]
-        if names:
-            yield (
-                f"column {id_column!r} names the images, but {names[0]!r} holds names of image files; if these are the "
-                f"images, write under data: `id: {json.dumps(names[0], ensure_ascii=False)}`"
-            )
+    return sheet
 
 
 def label_list(
@@ -261,15 +251,22 @@ def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str
     if column in table.names and images in table.names:
         texts = [text for text in table.column(column).categories if spelling_of(text) != "missing"]
         labels = [name for name in table.names if all(map(spelling_of, table.column(name).categories))]
-        several = any(len(re.findall(r"[^\s|;,]+", text)) > 1 for text in texts)
+        between = [-1 <= number <= 1 for text in texts if (number := decimal_of(text)) is not None]  # 0,5 is no list
+        several = len(between) < len(texts) or not all(between)
+        several = several and any(len(re.findall(r"[^\s|;,]+", text)) > 1 for text in texts)
         tags = (
             data.tags is not None or column == "tags" or several or (len(texts) > 0 and not any(map(is_value, texts)))
         )
         repeated = len(table.column(images).categories) < len(table.lines)
         if tags and repeated and not any(re.search(r"[|;,]", text) for text in texts) and data.duplicates == "error":
             return "long_csv", f"images stand in several rows, each with a label in column {column!r}"
-        if tags and (data.tags is not None or column == "tags" or not labels):
+        asked = data.tags is not None or data.absent is not None
+        if tags and (asked or column == "tags" or not labels or several):
             return "label_list", f"column {column!r} holds tags"
+    free = [name for name in table.names if name not in (images, group, *source.columns)]
+    words = any(not all(map(is_value, table.column(name).categories)) for name in free)
+    if data.tags is not None or (data.absent is not None and column is None and words):
+        return "label_list", "data.tags or data.absent is set"
     if table.dialect.separator in (WHITE_SPACE, "\t") and not table.dialect.header and suffix not in TABLE_SUFFIXES:
         return "labels_txt", "the first line is separated by white space"
     return "wide_csv", f"extension {suffix}" if suffix in TABLE_SUFFIXES else "a table with a column for each attribute"

@@ -44,7 +44,7 @@ def is_table(text: str) -> bool:
         record = _json_object(first)
     except ValueError:
         return False
-    return "image" not in record and not isinstance(record.get("labels"), dict)
+    return not isinstance(record.get("labels"), dict) and record.keys() != {"image"}
 
 
 def rows(text: str) -> tuple[list[tuple[int, list[str]]], list[tuple[int, str]]]:

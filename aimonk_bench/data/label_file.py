@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from aimonk_bench import registry
 from aimonk_bench.config import rules
-from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute
+from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute, value_of
 from aimonk_bench.config.split_fields import GroupRegex
 from aimonk_bench.data import image_files, image_names, merging
 from aimonk_bench.data.group_checks import groups_by_name
@@ -20,7 +20,7 @@ from aimonk_bench.data.image_names import ImagePaths
 from aimonk_bench.data.importers import IMPORTERS, Sheet, Source, guess
 from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.data.merging import Rows, merge
-from aimonk_bench.data.tokens import NO_VALUE
+from aimonk_bench.data.tokens import is_missing
 from aimonk_bench.data.values import problems as value_problems
 from aimonk_bench.data.values import read_labels
 from aimonk_bench.errors import UserError
@@ -146,7 +146,8 @@ def _import(data: DataConfig, source: Source) -> tuple[Sheet, str]:
         name, reason = guess(source, data, group)
         understood = f"importer: {name} (auto: {reason})"
     if misuse := [*rules.importer_options(data, name, IMPORTERS)]:
-        raise UserError([f"data.{problem.path[0]}: {problem}" for problem in misuse])
+        chosen = f"; {understood}" if data.importer == "auto" else ""
+        raise UserError([f"data.{problem.path[0]}: {problem}{chosen}" for problem in misuse])
     options = {key: getattr(data, key) for key in registry.options_model(IMPORTERS[name]).model_fields}
     options |= {"group": group} if "group" in options else {}
     sheet = IMPORTERS[name](source, data.attributes, **options)
@@ -179,7 +180,8 @@ def _texts(column: pd.Categorical | None, missing: frozenset[str], rows: int) ->
     """The texts of a column [R] that holds no labels, such as groups; None where it has a missing token."""
     if column is None:
         return np.full(rows, None, object)
-    texts = [None if text in missing or text.casefold() in NO_VALUE else text for text in column.categories]
+    declared = {value_of(token) for token in missing}
+    texts = [None if is_missing(text) or value_of(text) in declared else text for text in column.categories]
     return np.array([*texts, None], object)[np.asarray(column.codes)]  # no category is -1, the last
 
 

@@ -35,7 +35,7 @@ class LibraryMessages:
     """A block in which images are decoded, by any number of threads.
 
     Args:
-        tell: False where the same images were decoded before, and their messages told.
+        tell: False where the same images are decoded before or afterwards too, and their messages told there.
 
     Attributes:
         told: kind of message -> (text, name of the first image, number of such messages).

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aimonk_bench.data.image_files import SHOWN
+from aimonk_bench.data.image_names import EXAMPLES
 from aimonk_bench.data.labels import Labels
 
 Policy = Literal["error", "any_positive", "agree_or_missing"]
@@ -65,9 +65,10 @@ def merge(rows: Rows, first_rows: NDArray[np.intp], policy: Policy) -> tuple[Lab
     same = later[~other_labels & ~other_text]
     if len(same):
         examples = [
-            f"line {rows.lines[row]} ({rows.names[row]}, as line {rows.lines[first_rows[row]]})" for row in same[:SHOWN]
+            f"line {rows.lines[row]} ({rows.names[row]}, as line {rows.lines[first_rows[row]]})"
+            for row in same[:EXAMPLES]
         ]
-        more = f" and {len(same) - SHOWN} more" if len(same) > SHOWN else ""
+        more = f" and {len(same) - EXAMPLES} more" if len(same) > EXAMPLES else ""
         notes.append(f"identical duplicate lines, each image used once: {', '.join(examples)}{more}")
     if not other_labels.any():
         return labels, problems, notes
@@ -117,10 +118,14 @@ def _text_problems(
         yield (
             int(rows.lines[row]),
             (
-                f"image {rows.names[row]} contradicts line {rows.lines[other]}: {name} is {texts[row]!r}, "
-                f"there {texts[other]!r}{more}; an image has one {name}: correct the file"
+                f"image {rows.names[row]} contradicts line {rows.lines[other]}: {name} is {_shown(texts[row])}, "
+                f"there {_shown(texts[other])}{more}; an image has one {name}: correct the file"
             ),
         )
+
+
+def _shown(text: str | None) -> str:
+    return "missing" if text is None else repr(text)
 
 
 def _words(labels: Labels, row: int) -> list[str]:

@@ -77,7 +77,7 @@ def perceptual_hash(data: bytes, white: int | None = None) -> int | None:
 def close_pairs(hashes: NDArray[np.uint64]) -> Iterator[Pairs]:
     """All pairs of hashes [N] that differ in at most `MOST_BITS` bits: (first row, second row, bits that differ).
 
-    Two such hashes are equal in at least one of five bands of bits. Only hashes with an equal band are compared, each
+    Two such hashes are equal in at least one of seven bands of bits. Only hashes with an equal band are compared, each
     with the next, the one after, and so on in the order of that band (multi-index hashing, Norouzi et al. 2012). A pair
     is yielded once, in chunks of about a million. Memory grows with N, not with the number of pairs.
     """
@@ -125,8 +125,11 @@ def look_alike(hashes: Hashes) -> NDArray[np.intp]:
     from scipy.sparse.csgraph import connected_components
 
     rows = np.flatnonzero(hashes.usable)
+    bits, distinct = np.unique(hashes.bits[rows], return_inverse=True)  # n equal hashes alone would be n^2 / 2 pairs
+    group_of_bits = np.arange(len(bits))
+    for one, other, _ in close_pairs(bits):
+        edges = coo_array((np.ones(len(one), bool), (group_of_bits[one], group_of_bits[other])), shape=2 * bits.shape)
+        group_of_bits = connected_components(edges, directed=False)[1][group_of_bits]
     group = np.arange(len(hashes.bits))
-    for one, other, _ in close_pairs(hashes.bits[rows]):
-        edges = (np.ones(len(one), bool), (group[rows[one]], group[rows[other]]))
-        group = connected_components(coo_array(edges, shape=(len(group), len(group))), directed=False)[1][group]
+    group[rows] = len(group) + group_of_bits[distinct]
     return group

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aimonk_bench.data.tables import Table, read_table
 from aimonk_bench.data.text import read_text
-from aimonk_bench.data.tokens import is_image_file
+from aimonk_bench.data.tokens import is_image_file, spelling_of
 from aimonk_bench.data.values import listed
 from aimonk_bench.registry import hint
 
@@ -113,18 +113,18 @@ def _shown(column: pd.Categorical) -> str:
     return str(int(cell)) if isinstance(cell, bool) else repr(cell)
 
 
-def image_column(table: Table) -> str:
-    """The first column, unless another one is called ``image`` or is the only one that holds names of image files."""
-    files = [name for name in table.names if holds_image_files(table, name)]
-    if table.names[0] in files:
-        return table.names[0]
-    return files[0] if len(files) == 1 else "image" if "image" in table.names else table.names[0]
+def image_column(table: Table, others: Collection[str] = ()) -> str:
+    """The column called ``image`` or else the first one, of those that hold names of image files; or of all columns.
 
-
-def holds_image_files(table: Table, name: str) -> bool:
-    """Whether all cells of a column are names of image files."""
-    texts = table.column(name).categories
-    return len(texts) > 0 and all(map(is_image_file, texts))
+    Args:
+        others: columns that have another role; they hold names of other files, such as masks.
+    """
+    texts_of = {name: table.column(name).categories for name in table.names}
+    free = {name: texts for name, texts in texts_of.items() if name not in others}
+    if files := [name for name, texts in free.items() if len(texts) and all(map(is_image_file, texts))]:
+        return "image" if "image" in files else files[0]
+    named = "image" in texts_of and not all(map(spelling_of, texts_of["image"]))
+    return "image" if named else table.names[0]
 
 
 def tag_column(table: Table, others: Sequence[str | None] = ()) -> str | None:
@@ -141,7 +141,11 @@ def column_problems(table: Table, named: Sequence[tuple[str, str | None]]) -> It
     """
     for column, count in Counter(table.names).items():
         if count > 1:
-            yield f"column {column!r} stands {count} times in the header"
+            yield (
+                f"column {column!r} stands {count} times in the header"
+                if column
+                else f"{count} columns have no name in the header, although they hold text: name them there"
+            )
     key_of: dict[str, str] = {}
     for key, name in named:
         if name is None:

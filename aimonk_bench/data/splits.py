@@ -75,7 +75,8 @@ def check(scheme: Split, groups: int) -> None:
         if groups < scheme.folds:
             raise UserError(
                 f"split.folds: found {scheme.folds}, expected at most {groups}: "
-                "that is the number of groups of images (equal bytes, or equal group values)"
+                "that is the number of groups of images (equal bytes, or equal group values); "
+                + (f"write `split: {{folds: {groups}}}`" if groups > 1 else "check data.group, or list more images")
             )
         left -= -(-groups // scheme.folds)  # the largest test fold
     shares = _shares(scheme)
@@ -93,16 +94,19 @@ def official_parts(scheme: OfficialSplit, tokens: Sequence[str | None]) -> NDArr
     stated = {token: None if token is None else part_of.get(value_of(token)) for token in counts}
     column = f"split.column {scheme.column!r}"
     unlisted = {token: count for token, count in counts.most_common() if stated[token] is None}
+    completed = _completed(counts, scheme)
     problems = []
     if unlisted:
         shown = ", ".join(f"{_shown(token)} ({count})" for token, count in [*unlisted.items()][:SHOWN])
         more = f" and {len(unlisted) - SHOWN} more tokens" if len(unlisted) > SHOWN else ""
+        parts = (f"{key}: {json.dumps(tokens, ensure_ascii=False)}" for key, tokens in completed.items() if tokens)
+        advice = f"write `split: {{{', '.join(parts)}}}`" if completed else "add each token to one of these lists"
         problems.append(
             f"{column}: found {sum(unlisted.values())} of {len(tokens)} images whose token is in none of split.train, "
-            f"split.val and split.test: {shown}{more}; {_advice(counts, scheme)}"
+            f"split.val and split.test: {shown}{more}; {advice}"
         )
     for part, (key, listed) in enumerate(lists.items()):
-        if listed and part not in stated.values():
+        if listed and part not in stated.values() and not completed.get(key):
             there = ", ".join(_shown(token) for token, _ in counts.most_common(SHOWN))
             draw = "; `split: {val: 0.15}` draws validation images from the training images" if key == "val" else ""
             problems.append(
@@ -114,17 +118,16 @@ def official_parts(scheme: OfficialSplit, tokens: Sequence[str | None]) -> NDArr
     return np.array([stated[token] for token in tokens], np.intp)
 
 
-def _advice(there: Iterable[str | None], scheme: OfficialSplit) -> str:
-    """The lists for the tokens that are there, as a line of YAML, if each of them begins as the name of a part."""
+def _completed(there: Iterable[str | None], scheme: OfficialSplit) -> dict[str, list[str]]:
+    """The lists for the tokens that are there, if each other token begins as the name of a part; else empty."""
     lists = {key: [token for token in listed if token in there] for key, listed in scheme.lists().items()}
     for token in there:
         if all(token not in listed for listed in lists.values()):
             key = PART_OF_BEGINNING.get((token or "").casefold()[:2])
             if key is None:
-                return "add each token to one of these lists"
+                return {}
             lists[key].append(token or "")
-    parts = ", ".join(f"{key}: {json.dumps(listed, ensure_ascii=False)}" for key, listed in lists.items() if listed)
-    return f"write `split: {{{parts}}}`"
+    return lists
 
 
 def _shown(token: str | None) -> str:
@@ -140,7 +143,11 @@ def _shares(scheme: Holdout | KFold) -> NDArray[np.float64]:
 def _refuse_empty(filled: Sequence[bool], groups: int) -> None:
     for part, name in zip(filled, PARTS, strict=False):
         if not part:
-            raise UserError(f"split: no image is left for {name}: {groups} groups of images are too few")
+            raise UserError(
+                f"split: no image is left for {name}: {groups} groups of images (equal bytes, or equal group values) "
+                "are too few for these shares; fix: label more images, or "
+                "split: {scheme: holdout, val: 0.3, test: 0.3}"
+            )
 
 
 def split(

@@ -94,6 +94,7 @@ class _Findings:
 
     notes: list[str] = field(default_factory=list)
     problems: list[tuple[int, str]] = field(default_factory=list)
+    nameless: int = 0  # columns at the end
 
 
 def _records(text: str, dialect: Dialect, findings: _Findings) -> Iterator[tuple[int, list[str]]]:
@@ -103,7 +104,7 @@ def _records(text: str, dialect: Dialect, findings: _Findings) -> Iterator[tuple
         stream.readline()
     if dialect.separator == WHITE_SPACE:
         for line, content in enumerate(stream, dialect.skipped_lines + 1):
-            if cells := content.split():
+            if cells := dialects.split_words(content):
                 yield line, cells
         return
     reader = dialects.reader(stream, dialect.separator)
@@ -114,7 +115,8 @@ def _records(text: str, dialect: Dialect, findings: _Findings) -> Iterator[tuple
         except StopIteration:
             return
         except csv.Error as error:
-            findings.problems.append((line, f"malformed record: {error}"))
+            hint = "; a quote that begins a cell is never closed" if str(error) == "unexpected end of data" else ""
+            findings.problems.append((line, f"malformed record: {error}{hint}"))
             continue
         if len(cells) > 1 or "".join(cells).strip():
             yield line, dialects.split_name(cells) if dialect.name_with_label else cells
@@ -130,10 +132,11 @@ def _assemble(records: Iterator[tuple[int, list[str]]], dialect: Dialect, findin
         if dialect.header:
             header = [name.strip() for name in first[1]]
             header[0] = header[0].lstrip("# ")  # a header may be written as a comment
-            if dialect.separator == WHITE_SPACE and len(header) == width - 1:
-                header.insert(0, "")  # the column of names has none, as in CelebA
+            if dialect.nameless_first:
+                header.insert(0, "")
             width = max((place for place, name in enumerate(header, 1) if name), default=1)
             if surplus := len(header) - width:
+                findings.nameless = surplus
                 findings.notes.append(f"{surplus} nameless column{'' if surplus == 1 else 's'} at the end left out")
             del header[width:]
         else:
@@ -190,8 +193,9 @@ def _columns(
     if comments:
         findings.notes.append(f"{_count(comments, 'comment line')} left out ({_places(comments)})")
     for found, places in unequal.items():
+        hint = f"; column {found} has no name in the header" if width < found <= width + findings.nameless else ""
         more = f" (and {_count(places[1:], 'more line')}: {_places(places[1:])})" if len(places) > 1 else ""
-        findings.problems.append((places[0], f"{_width_problem(found, width, dialect)}{more}"))
+        findings.problems.append((places[0], f"{_width_problem(found, width, dialect)}{hint}{more}"))
     empty = np.empty(0, np.int32)
     return [
         _stripped(list(texts), np.concatenate(parts or [empty])) for texts, parts in zip(numbers, codes, strict=True)
@@ -233,23 +237,25 @@ def _without_surplus(
     if surplus:
         places = ", ".join(str(place + 1) for place in sorted(surplus))
         notes.append(f"{_count(surplus, 'nameless empty column')} left out ({places})")
-    for place, name in numbered[:-1]:
+    for place, name in reversed(numbered):
+        following = next((right for right, _ in numbered[place + 1 :] if right not in surplus), None)
         unnamed = place == 0 if not name else name.startswith("Unnamed: ")
-        if unnamed and _numbers_rows(columns[place], columns[place + 1]):
+        if unnamed and following is not None and _numbers_rows(columns[place], names[following], columns[following]):
             surplus.add(place)
             notes.append(f"column {place + 1} ({name or 'nameless'}) numbers the rows; left out")
     remaining = [place for place, _ in numbered if place not in surplus]
     return tuple(names[place] for place in remaining), tuple(columns[place] for place in remaining)
 
 
-def _numbers_rows(column: pd.Categorical, following: pd.Categorical) -> bool:
+def _numbers_rows(column: pd.Categorical, next_name: str, following: pd.Categorical) -> bool:
     """Whether a column is the index of a pandas table: 0, 1, 2, ... or, before names of images, different numbers."""
     texts = [*column.categories]
     if len(texts) != len(column) or not all(text.isdecimal() for text in texts):
         return False
     if all(map(is_image_file, following.categories)):
         return True
-    return texts == [str(number) for number in range(len(texts))] and not all(map(is_value, following.categories))
+    images = next_name.lower() in dialects.ID_NAMES or not all(map(is_value, following.categories))
+    return images and texts == [str(number) for number in range(len(texts))]
 
 
 def _count(items: Sequence[object] | NDArray[np.int64] | set[int], noun: str) -> str:

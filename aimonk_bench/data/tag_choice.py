@@ -52,7 +52,8 @@ def choose(
         problem = "found data.other_tags: ignore, which needs data.attributes" if other_tags == "ignore" else None
         return Choice(tuple(sorted(counts)), warnings=(*_alike(counts),), problem=problem)
     names = tuple(attributes)
-    others = tuple(tag for tag in counts if tag not in {*names})
+    chosen = {*names}
+    others = tuple(tag for tag in counts if tag not in chosen)
     absent = [name for name in names if name not in counts]
     warnings = [*_alike({**dict.fromkeys(names, 0), **counts})]
     if absent:

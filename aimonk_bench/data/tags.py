@@ -193,8 +193,8 @@ def _split(
             raise _Unclear(column.problem(quoted, text))
         items = {cell: _items(lists[cell]) if cell in lists else None for cell in tagged}
         if broken := [cell for cell, tags in items.items() if tags is None]:
-            example = column.texts[quoted[0]][:60]
-            text = f"found no list {column.where(broken)}, expected one such as {example}, as in other rows"
+            example = next((column.texts[cell][:60] for cell in quoted if items[cell] is not None), "['x', 'y']")
+            text = f"found no list {column.where(broken)}, expected one such as {example}"
             raise _Unclear(column.problem(broken, text))
         return [items.get(cell) or words for cell, words in enumerate(whole)], LIST
     if len(lists) == len(tagged):
@@ -283,9 +283,10 @@ def _check_separator(column: _Column, cells_of: CellsOf, understood: str | None,
             raise _Unclear(column.problem(cells, text))
     if understood != LIST:
         for word, mark in ((word, mark) for word in words for mark in UNUSUAL_SEPARATORS if mark in word):
-            parts = [part.strip() for part in word.split(mark)]
-            if all(part in cells_of for part in parts):
-                text = f"found {word!r} beside {' and '.join(map(repr, parts))}, {column.where(words[word])}; "
+            parts = [part for part in map(str.strip, word.split(mark)) if part]
+            if all(part in cells_of for part in parts):  # a word that is nothing but the mark has no parts
+                beside = f" beside {' and '.join(map(repr, parts))}" if parts else " between blanks"
+                text = f"found {word!r}{beside}, {column.where(words[word])}; "
                 text += f"data.tag_separator has to say whether {mark!r} separates: write under data: {_line(mark)} "
                 text += f"if it does, {_line(understood or '|')} if not"
                 raise _Unclear(column.problem(words[word], text))

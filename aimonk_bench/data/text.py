@@ -14,6 +14,17 @@ BYTE_ORDER_MARKS = {  # the mark of UTF-32 begins with that of UTF-16: it comes 
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+FOREIGN = {  # beginning of a file -> what it is, and what to do
+    b"PK\x03\x04": "an Excel file or a ZIP archive: give it the extension .xlsx, or unpack it",
+    b"\xd0\xcf\x11\xe0": "an old Excel file: save it as .xlsx or .csv",
+    b"PAR1": "a Parquet file: give it the extension .parquet",
+    b"\x1f\x8b": "a gzip file: unpack it",
+    b"SQLite format 3": "an SQLite database: export the table as .csv",
+    b"version https://git-lfs": "a Git LFS pointer: run `git lfs pull` in its folder",
+    b"<!doctype html": "an HTML page, perhaps an error page of a server: download the file again",
+    b"<html": "an HTML page, perhaps an error page of a server: download the file again",
+    b"<?xml": "an XML file: write a table of images and labels, such as .csv",
+}
 
 
 def read_text(path: Path, encoding: str | None = None) -> tuple[str, str]:
@@ -30,6 +41,9 @@ def read_text(path: Path, encoding: str | None = None) -> tuple[str, str]:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    begin = data[:40].lower()
+    if kind := next((kind for start, kind in FOREIGN.items() if begin.startswith(start.lower())), None):
+        raise UserError(f"{path}:1: found {kind}")
     mark = next((mark for mark in BYTE_ORDER_MARKS if data.startswith(mark)), b"")
     marked = BYTE_ORDER_MARKS.get(mark)
     if marked and encoding and not marked.startswith(codecs.lookup(encoding).name.removesuffix("-sig")):
@@ -55,6 +69,8 @@ def _undecodable(path: Path, data: bytes, encoding: str, byte: int) -> str:
     place = f"{path}:{data.count(bytes([10]), 0, byte) + 1}:{byte - start + 1}"
     found = f"the byte 0x{data[byte]:02x}" if data[byte : byte + 1] != b"\0" else "a NUL byte"
     message = f"{place}: found {found}, expected text in {encoding.upper()}"
+    if encoding == "utf-8" and not data[:byte].isascii() and b"\0" not in data:
+        return f"{message}, as the text before it is; correct the line, or write the file again in UTF-8"
     likely = likely_encoding(data)
     if likely is None:
         return f"{message}; this is no text file"

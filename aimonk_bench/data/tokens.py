@@ -10,21 +10,41 @@ SPELLINGS = {  # lower case; a token that only looks like a label is never read 
     "positive": ("yes", "y", "true", "t", "present", "positive", "pos"),
     "negative": ("no", "n", "false", "f", "absent", "negative", "neg"),
     "missing": (
-        *("", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "nil", "missing", "empty", "blank", "-", "--"),
+        *(
+            "",
+            "na",
+            "n/a",
+            "n.a.",
+            "#n/a",
+            "<na>",
+            "nan",
+            "none",
+            "null",
+            "nil",
+            "missing",
+            "empty",
+            "blank",
+            "-",
+            "--",
+        ),
         *("?", "unknown", "unk", "undefined", "uncertain", "not mentioned", "not available"),
     ),
 }
 STATE_OF_SPELLING = {spelling: state for state, spellings in SPELLINGS.items() for spelling in spellings}
-NO_VALUE = ("", "na", "nan", "none", "null", "empty")  # lower case: no group, whatever `data.values` says
+# Of files that an image name without suffix may mean; a text file or a mask as .npy of the same stem is none of them.
 IMAGE_SUFFIX = re.compile(
-    r"\.(jpe?g|jpe|jfif|png|bmp|dib|tiff?|webp|gif|jp2|ppm|pgm|heic|heif|avif|dcm)$", re.IGNORECASE
+    r"\.(jpe?g?|jfif|png|bmp|dib|gif|tiff?|webp|jp2|j2k|p[gpbn]m|pfm|hdr|exr|avif|heic|heif|dcm)$", re.IGNORECASE
 )
+
+
+def decimal_of(token: str) -> float | None:
+    """The number that a token writes with a point or a comma, or None."""
+    return number_of(token.replace(",", "."))
 
 
 def spelling_of(token: str) -> str | None:
     """The state, positive, negative or missing, that a token commonly spells: a word, 1 or 0."""
-    # a comma may be the point of a number
-    number = number_of(token.replace(",", "."))
+    number = decimal_of(token)
     if number is None:
         return STATE_OF_SPELLING.get(token.casefold())
     return {1.0: "positive", 0.0: "negative"}.get(number)
@@ -32,7 +52,7 @@ def spelling_of(token: str) -> str | None:
 
 def is_value(token: str) -> bool:
     """Whether a token is a number or a common spelling of a label: the cells of a label column are."""
-    return number_of(token.replace(",", ".")) is not None or token.casefold() in STATE_OF_SPELLING
+    return decimal_of(token) is not None or token.casefold() in STATE_OF_SPELLING
 
 
 def is_missing(token: str) -> bool:

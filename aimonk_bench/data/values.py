@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aimonk_bench.config.fields import Values, number_of, value_of
+from aimonk_bench.config.fields import Values, value_of
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.data.tokens import spelling_of
+from aimonk_bench.data.tokens import decimal_of, spelling_of
 
 STATES = {"positive": True, "negative": False, "missing": None}
 MOST_TOKENS = 12  # tokens that a message lists, or proposes to declare
@@ -83,13 +83,17 @@ def problems(
     doubtful = [item.attribute for item in undeclared if _is_doubtful(item)]
     texts = {str(token) for name, column in columns.items() if name not in doubtful for token in column.categories}
     sure = [item for item in undeclared if item.attribute not in doubtful]
-    fix = _fix(sure, values, minus_one="missing" if 0.0 in map(number_of, texts) else "negative")
+    minus_one: Literal["missing", "negative"] = "missing" if 0.0 in map(decimal_of, texts) else "negative"
+    fix = _fix(sure, values, minus_one=minus_one)
     messages = []
     for (_, nothing_declared), items in alike.items():
         line = min(int(lines[item.rows][0]) for item in items)
         if nothing_declared:
             line = attribute_lines[items[0].attribute] or line
-        messages.append((line, _message(items, values, fix, doubtful)))
+        text = _message(items, values, fix, doubtful)
+        if fix is not None and minus_one == "missing" and -1 in map(decimal_of, items[0].counts):
+            text += "; if -1 means negative and 0 missing, swap them in that line"
+        messages.append((line, text))
     return messages
 
 
@@ -120,7 +124,7 @@ def _message(
     parts = [f"{where}: found {shown}, expected one of the declared values ({words})"]
     if soft := [token for token in tokens if _is_soft(token)]:
         parts.append(f"soft labels such as {soft[0]} are not supported: each number has to mean yes, no or missing")
-    strange = [_quoted(token) for token in tokens if not _is_common(token) and token not in soft]
+    strange = [_quoted(token) for token in tokens if not _is_common(token) and not _is_soft(token)]
     if fix is not None and names[0] not in doubtful and len(strange) < len(tokens):
         parts.append(f"write under data: `{fix}`")
     if strange:
@@ -152,13 +156,13 @@ def _quoted(token: str) -> str:
 
 
 def _is_soft(token: str) -> bool:
-    number = number_of(token)
+    number = decimal_of(token)
     return number is not None and 0 < number < 1
 
 
 def _is_common(token: str) -> bool:
     """Whether a token commonly spells a state; of -1 the other tokens of the file say which."""
-    return spelling_of(token) is not None or number_of(token) == -1
+    return spelling_of(token) is not None or decimal_of(token) == -1
 
 
 def _fix(
@@ -177,9 +181,10 @@ def _fix(
         lists = declared.model_dump()
         soft = [token for token in tokens if _is_soft(token)]
         for token in tokens:
-            state = minus_one if number_of(token) == -1 else spelling_of(token)
+            state = minus_one if decimal_of(token) == -1 else spelling_of(token)
             if _is_soft(token) and len(soft) <= MOST_TOKENS:
-                state = "missing" if float(token) == 0.5 else "positive" if float(token) > 0.5 else "negative"
+                number = decimal_of(token) or 0.0
+                state = "missing" if number == 0.5 else "positive" if number > 0.5 else "negative"
             if state is not None:
                 lists[state].append(token)
         return ", ".join(f"{word}: {json.dumps(tokens, ensure_ascii=False)}" for word, tokens in lists.items())

@@ -46,7 +46,7 @@ def white_of(files: Sequence[ImageFile], declared: int | None) -> int | None:
             )
         return declared
     cv2.setNumThreads(1)  # otherwise OpenCV starts threads of its own in each of ours
-    with LibraryMessages() as messages, ThreadPoolExecutor() as pool:
+    with LibraryMessages(tell=False) as messages, ThreadPoolExecutor() as pool:
         peaks = [*pool.map(lambda file: messages.of(file.image_id, lambda: brightest(file.path.read_bytes())), deep)]
     bright = [(peak, file) for peak, file in zip(peaks, deep, strict=True) if peak is not None]
     if not bright:

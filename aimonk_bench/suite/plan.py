@@ -222,7 +222,10 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         *listed.notes,
         *(f"warning: {listed.path}: {text}" for text in _absent_values(listed, configs)),
         *(f"split: {split}" for split in dict.fromkeys(_describe_split(run) for run in configs)),
-        *(f"{finding.level}: {finding.text} {finding.advice}" for finding in _group_findings(configs, listed)),
+        *(
+            f"{finding.level}: {finding.text} {finding.advice}"
+            for finding in _group_findings(configs, listed, cut=True)
+        ),
         *(f"will be skipped: {problem}" for problem in absent),
         *dict.fromkeys(line for network in usable for line in network.describe()),
         *networks.failures([run_name(run.parts) for run in suite.runs], prepared),
@@ -278,12 +281,21 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
     return listed
 
 
-def _group_findings(configs: Sequence[Config], listed: LabelFile) -> list[Finding]:
-    """What is doubtful about the groups that the label file states, each finding once."""
+def _group_findings(configs: Sequence[Config], listed: LabelFile, *, cut: bool = False) -> list[Finding]:
+    """What is doubtful about the groups that the label file states, each finding once.
+
+    Args:
+        cut: look for groups that an official split cuts; a run does so when it knows which images have equal bytes.
+    """
     groups = splits.components(listed.ids, listed.groups)
     stated: list[Finding] = []
     for split in dict.fromkeys(config.split for config in configs):
-        checks = group_checks.check_groups(split, listed.ids, listed.groups, groups)
+        folds = (
+            splits.split(split, listed.labels, groups, listed.columns)
+            if cut and isinstance(split, OfficialSplit)
+            else []
+        )
+        checks = group_checks.check_groups(split, listed.ids, listed.groups, groups, folds)
         stated += group_findings(split, checks, None, listed.ids)
     return list(dict.fromkeys(stated))
 

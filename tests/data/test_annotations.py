@@ -77,6 +77,12 @@ def test_long_tables(
     assert states(loaded.labels) == expected
 
 
+def test_auto_asks_for_the_column_of_tags(tmp_path: Path) -> None:
+    content = "a,b,c\n1.png,cat|dog,foo\n2.png,cat,bar\n"
+    assert "(data.tags)" in problems(tmp_path, content, "l.csv", absent="negative")[0]
+    assert "(data.tags) (did you mean b?)" in problems(tmp_path, content, "l.csv", absent="negative", tags="bb")[0]
+
+
 @pytest.mark.parametrize(
     ("content", "options", "importer", "ids"),
     [
@@ -87,6 +93,8 @@ def test_long_tables(
         ("image,label\na.jpg,dog\nb.jpg,cat\n", {}, "label_list", ("a.jpg", "b.jpg")),
         ("tags,image\ndog,a\ncat,b\n", {}, "label_list", ("a", "b")),
         ("image,tags\na.jpg,dog|cat\na.jpg,dog|cat\n", {}, "label_list", ("a.jpg",)),
+        ("Id,Labels,fold\na.png,cat|dog,0\nb.png,No Finding,1\n", {}, "label_list", ("a.png", "b.png")),
+        ("Id,b,c\na.png,cat|dog,x\nb.png,cat,y\n", {"tags": "b"}, "label_list", ("a.png", "b.png")),
         ("Id,Target\na,16 0\nb,0\nc,16\n", {}, "label_list", ("a", "b", "c")),
     ],
 )
@@ -219,6 +227,8 @@ def test_coco(tmp_path: Path, importer: str, options: dict[str, Any], attributes
 def test_a_key_of_the_images_of_coco_is_the_group(tmp_path: Path) -> None:
     loaded = read(tmp_path, coco(), "instances.json", absent="negative", group="scene")
     assert loaded.groups == ("s", "t", "s")
+    loaded = read(tmp_path, coco().replace('"t"', "null"), "instances.json", absent="negative", group="scene")
+    assert loaded.groups == ("s", None, "s")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +243,7 @@ def test_a_key_of_the_images_of_coco_is_the_group(tmp_path: Path) -> None:
         (coco(categories=[{"id": 17, "name": "cat"}, {"id": 18, "name": "cat"}]), {}, 1, ["categories[1]", "'cat'"]),
         (coco(annotations=[{"image_id": 3}]), {}, 1, ["annotations[0]", "'category_id'"]),
         (coco(), {"attributes": ["dog"]}, 1, ["'cat'", "`other_tags: ignore`"]),
-        (coco(), {"group": "patient"}, 1, ["images[0]", "'patient'", "3 of 3"]),
+        (coco(), {"group": "patient"}, 1, ["no image has", "'patient'"]),
     ],
 )
 def test_problems_of_coco(tmp_path: Path, content: str, options: dict[str, Any], line: int, tokens: list[str]) -> None:

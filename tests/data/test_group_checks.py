@@ -24,6 +24,7 @@ from aimonk_bench.data.splits import Fold, components
         ("^(.*?)_", ["a/s01_1.png", "b/s01_2.png", "a_b/7.png", "a\\s01_3.png"], ["s01", "s01", None, "s01"]),
         ("^([^/]*)/", ["p1/1.png", "p1/x/2.png", "3.png", "p2\\4.png"], ["p1", "p1", None, "p2"]),
         ("(p[0-9]+)|x", ["p12.png", "x.png", "y.png"], ["p12", None, None]),
+        ("^(?:(p[0-9]+)_|s([0-9]+))", ["p1_a.png", "s2.png", "q.png"], ["p1", "2", None]),
         ("([0-9]*)", ["12.png", "a.png"], ["12", None]),  # an empty match is no group
     ],
 )

@@ -32,6 +32,13 @@ def test_groups_by_the_names_of_images(tmp_path: Path, file: str, content: str, 
     assert any("groups by the names of images: 1, such as s1" in note for note in listed.notes)
 
 
+@pytest.mark.parametrize("token", ["NA", "N/A", "nan", "None", "null", " ", "<NA>"])
+def test_a_missing_token_is_no_group(tmp_path: Path, token: str) -> None:
+    listed = read(tmp_path, f"image,g,x\na.png,{token},1\nb.png,{token},0\nc.png,p1,1\n", "l.csv", group="g")
+    assert listed.groups == (None, None, "p1")
+    assert any("2 of 3 images have no group value" in note for note in listed.notes)
+
+
 def test_a_pattern_that_matches_no_name_is_an_error(tmp_path: Path) -> None:
     (message,) = problems(tmp_path, "a.png 1\nb.png 0\n", group=BY_NAME)
     assert message == "data.group.regex: '^(.*?)_' matches none of 2 names, such as a.png"

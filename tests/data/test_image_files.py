@@ -102,6 +102,42 @@ def test_images_that_are_all_missing_are_one_problem(tmp_path: Path) -> None:
     assert "the folder holds no file" in text
 
 
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (["a.jpg", "b.jpg"], 1),
+        (["c.png", "s\\a.jpg"], 2),
+        (["x.png", "a.jpeg", "c.png"], 1),
+    ],
+)
+def test_images_that_are_there_under_another_suffix_are_named(tmp_path: Path, names: list[str], line: int) -> None:
+    for name in ("a.png", "b.png", "c.png", "b.txt"):
+        (tmp_path / name).touch()
+    listed = read(tmp_path, "".join(f"{name} 1\n" for name in names))
+    with pytest.raises(UserError) as caught:
+        image_files.locate(listed, tmp_path, "error")
+    (problem,) = (text for text in caught.value.problems if "suffix" in text)
+    assert problem.startswith(f"{listed.path}:{line}: ")
+    assert problem.endswith('write `data: {suffix: ".png"}`')
+    assert image_files.locate(read(tmp_path, f"{names[-1]} 1\n", suffix=".png"), tmp_path, "error")[1] == []
+
+
+def test_reasons_that_differ_in_numbers_are_one_message() -> None:
+    reasons = [f"the value {value} is above data.white" for value in range(995, 1000)] + ["missing", "missing"]
+    items = [image_files.Skipped(f"{line}.png", line, reason) for line, reason in enumerate(reasons)]
+    assert image_files.by_reason(items) == [items[:5], items[5:6], items[6:]]
+
+
+def test_names_that_are_all_refused_name_no_missing_image(tmp_path: Path) -> None:
+    for name in ("s/a.png", "t/a.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    with pytest.raises(UserError) as caught:
+        read(tmp_path, "a.png 1\n")
+    (problem,) = caught.value.problems
+    assert all(part in problem for part in ("labels.txt:1:", "s/a.png", "t/a.png"))
+
+
 @pytest.mark.skipif(not (AIMONK / "labels.txt").exists(), reason="the Aimonk set is not here")
 def test_the_aimonk_set() -> None:
     loaded = label_file.load(config(AIMONK / "labels.txt", images=AIMONK / "images"))

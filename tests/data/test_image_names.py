@@ -126,6 +126,9 @@ def test_the_suffix_completes_names_and_no_others(tmp_path: Path) -> None:
     root = folder(tmp_path, "a.jpg", "b.jpg", "s/c.jpg", "d.png")
     result = resolved(root, "a", "b.jpg", "C", "d", suffix=".jpg")
     assert result.paths == ["a.jpg", "b.jpg", "s/c.jpg", "d"]
+    result = resolved(root, "b.png", "d.png", "s/C.tif", "e.png", "b.txt", suffix=".jpg")
+    assert result.paths == ["b.jpg", "d.png", "s/c.jpg", "e.png", "b.txt"]
+    assert "1 in suffix (b.png is b.jpg)" in result.notes[0]
     assert "data.suffix" in resolved(root, "a.jpg", suffix=".jpg").notes[0]
 
 

@@ -178,14 +178,47 @@ def test_cmyk_is_converted_and_named(colours: Image.Image) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "photometric", "message"),
-    [((8, 8, 2), 1, "2 bands"), ((8, 8, 5), 2, "5 bands"), ((8, 8, 4), 5, "CMYK"), ((8, 8, 3), 8, "CIELAB")],
+    ("shape", "depth", "photometric", "message"),
+    [
+        ((8, 8, 2), "u2", 1, "2 bands.* save it with one band"),
+        ((8, 8, 3), "u1", 1, "3 bands.* three of them as RGB"),
+        ((8, 8, 4), "u1", 0, "4 bands.* three of them as RGB"),
+        ((8, 8, 5), "u2", 2, "5 bands"),
+        ((8, 8, 4), "u2", 5, "CMYK"),
+        ((8, 8, 3), "u2", 8, "CIELAB"),
+        ((8, 8, 1), "u2", 0, "0 is white"),
+        ((8, 8, 1), "f4", 0, "0 is white"),
+    ],
 )
-def test_deep_tiffs_that_opencv_would_misread_are_named(
-    shape: tuple[int, int, int], photometric: int, message: str
+def test_tiffs_that_opencv_would_misread_are_named(
+    shape: tuple[int, int, int], depth: str, photometric: int, message: str
 ) -> None:
     with pytest.raises(UndecodableImage, match=message):
-        decode(tiff(np.ones(shape, np.uint16), photometric), 8, "bilinear", white=65535)
+        decode(tiff(np.ones(shape, depth), photometric), 8, "bilinear", white=65535)
+
+
+def test_a_second_band_that_is_not_declared_as_alpha_is_left_out() -> None:
+    notes: list[str] = []
+    result = decode(
+        tiff(np.dstack([np.full((8, 8), 100), np.full((8, 8), 10)]).astype("u1"), 1), 8, "bilinear", notes=notes
+    )
+    assert (result == 100).all()
+    assert len(notes) == 1
+    assert "second band" in notes[0]
+
+
+@pytest.mark.parametrize(("mask", "expected"), [(0, (200, 100, 40)), (0xFF000000, (255, 255, 255))])
+def test_the_fourth_byte_of_a_bmp_is_alpha_where_there_is_a_mask(mask: int, expected: tuple[int, int, int]) -> None:
+    body = bytes([40, 100, 200, 0]) * 64
+    info = struct.pack("<IiiHHIIiiII", 108, 8, 8, 1, 32, 3, len(body), 0, 0, 0, 0)
+    info += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, mask) + b"BGRs" + bytes(48)
+    data = b"BM" + struct.pack("<IHHI", 14 + len(info) + len(body), 0, 0, 14 + len(info)) + info + body
+    assert decode(data, 8, "bilinear").reshape(-1, 3).mean(0).tolist() == list(expected)
+
+
+def test_a_portable_float_map() -> None:
+    data = b"Pf\n8 8\n-1.0\n" + np.full(64, 0.5, "<f4").tobytes()
+    assert (decode(data, 8, "bilinear", white=1) == 128).all()
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "GIF", "PNG", "TIFF"])
@@ -228,11 +261,12 @@ def test_unreadable_exif_leaves_the_image_as_stored(colours: Image.Image) -> Non
     np.testing.assert_array_equal(decode(data, EDGE, "bilinear"), np.asarray(image))
 
 
-@pytest.mark.parametrize(("kind", "channels"), [("P5", 1), ("P6", 3)])
+@pytest.mark.parametrize(("kind", "channels"), [("P5", 1), ("P6", 3), ("P2", 1), ("P3", 3)])
 @pytest.mark.parametrize("maximum", [1, 15, 100, 254, 255])
 def test_a_ppm_file_declares_its_white(kind: str, channels: int, maximum: int) -> None:
     values = np.random.default_rng(0).integers(0, maximum + 1, (EDGE, EDGE, channels)).astype(np.uint8)
-    data = f"{kind} {EDGE} {EDGE} {maximum}\n".encode() + values.tobytes()
+    ascii_values = " ".join(map(str, values.ravel())).encode() + b"\n"
+    data = f"{kind} {EDGE} {EDGE} {maximum}\n".encode() + (ascii_values if kind in ("P2", "P3") else values.tobytes())
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     assert np.abs(decode(data, EDGE, "bilinear") - expected).max() <= 1
     assert decode(data, EDGE, "bilinear").max() == 255

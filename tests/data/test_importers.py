@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from label_files import problems, read, states
 
 from aimonk_bench.data.importers import IMPORTERS
-from aimonk_bench.data.tokens import NO_VALUE
+from aimonk_bench.data.tokens import is_missing
 from aimonk_bench.errors import UserError
 
 STATES = {1: "1", 0: "0", None: "NA"}
@@ -41,9 +41,7 @@ def tables(draw: st.DrawFn) -> Table:
     row = st.lists(st.sampled_from([1, 0, None]), min_size=len(attributes), max_size=len(attributes))
     rows = st.lists(row, min_size=len(names), max_size=len(names))
     cells = draw(rows.filter(lambda rows: any(cell is not None for row in rows for cell in row)))
-    groups = draw(
-        st.lists(word.filter(lambda text: text.casefold() not in NO_VALUE), min_size=len(names), max_size=len(names))
-    )
+    groups = draw(st.lists(word.filter(lambda text: not is_missing(text)), min_size=len(names), max_size=len(names)))
     return names, attributes, cells, groups
 
 
@@ -158,7 +156,7 @@ def test_a_short_first_line_is_blamed_alone(tmp_path: Path) -> None:
     [
         ("image,x,x\na,1,0\n", {}, "l.csv:1: column 'x' stands 2 times in the header"),
         ("image,macro\na,1\n", {}, "l.csv:1: found an attribute named 'macro'"),
-        ("image,,x\na,1,1\n", {}, "l.csv:1: found an attribute named ''"),
+        ("image,,x\na,1,1\n", {}, "l.csv:1: found an attribute without a name"),
         ("image\na\n", {}, "l.csv:1: found no attribute beside the columns image"),
         (
             "\nimage,smile\na,1\n",
@@ -254,6 +252,9 @@ def test_a_tag_that_is_absent_means_what_the_config_says(tmp_path: Path) -> None
         ("a.txt", "image;x\na;1\n", "wide_csv"),
         ("a.tsv", "image\tx\na\t1\n", "wide_csv"),
         ("a.txt", '\n{"image": "a", "labels": {"x": 1}}', "jsonl"),
+        ("a.jsonl", '{"image": "a", "x": 1}', "wide_csv"),
+        ("a.jsonl", '{"image": "a", "labels": ["x"]}', "label_list"),
+        ("a.csv", "Id,Labels,fold\na,No Finding,0\nb,Mass|No Finding,1\n", "label_list"),
         ("a.ndjson", '{"image": "a", "labels": {"x": 1}}', "jsonl"),
         ("a.csv", '"image";"tags"\na;x y\nb;x\n', "label_list"),
     ],

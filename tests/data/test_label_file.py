@@ -142,3 +142,32 @@ def test_a_file_without_any_label_is_an_error(tmp_path: Path) -> None:
         assert problems(tmp_path, text, name) == [
             f"{name}:1: found no label (every value is missing), expected at least one"
         ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "part"),
+    [
+        ("a.csv", "image;x;y\n0.png;1;0\n1.png;0;1\n", {"separator": ","}, "a.csv:1: "),
+        ("a.csv", "image,x,y\n0.png,1,0\n1.png,0,1\n", {"separator": ";"}, "a.csv:1: "),
+        ("a.csv", "image,x,y\n0.png,1,0\n1.png,0,1\n", {"id": "name"}, "a.csv:1: "),
+        ("a.csv", "image,x,y\n0.png,1,0\n1.png,0,1\n", {"attributes": ["x", "z"]}, "a.csv:1: "),
+        ("a.csv", "image,x,y\n0.png,1,0\n1.png,0,1\n", {"group": "y", "ignore": ["y"]}, "y"),
+        ("a.csv", "image,x,y\n0.png,1,0\n1.png,0,1\n", {"importer": "labels_txt"}, "a.csv:1: "),
+        ("a.txt", "0.png 1 0\n1.png 0 1\n", {"attributes": ["x", "y", "z"]}, "a.txt:1: "),
+        ("a.txt", "0.png 1 0\n1.png 0 1\n", {"separator": ","}, "a.txt:1: "),
+        (
+            "a.csv",
+            "image,tags\n0.png,red colour round shape\n1.png,red colour\n",
+            {"absent": "negative"},
+            "tag_separator",
+        ),
+    ],
+)
+def test_a_file_of_which_no_image_can_be_read_is_a_message(
+    tmp_path: Path, name: str, content: str, options: dict[str, object], part: str
+) -> None:
+    for images in ((), ("0.png", "1.png")):
+        for image in images:
+            (tmp_path / image).write_bytes(b"")
+        for on_bad_image in ("error", "skip"):
+            assert part in "\n".join(problems(tmp_path, content, name, on_bad_image=on_bad_image, **options))

@@ -37,6 +37,8 @@ def test_a_merged_image_has_one_group(tmp_path: Path) -> None:
     text = "image,g,x\na.png,p1,1\na.png,p2,0\n"
     [message] = problems(tmp_path, text, "l.csv", group="g", duplicates="any_positive")
     assert message.startswith("l.csv:3: image a.png contradicts line 2: group is 'p2', there 'p1'")
+    [message] = problems(tmp_path, text.replace("p2", "NA"), "l.csv", group="g", duplicates="any_positive")
+    assert "group is missing, there 'p1'" in message
 
 
 def test_merging_agrees_with_a_naive_loop() -> None:

@@ -149,7 +149,7 @@ def test_identical_rows_are_split_evenly() -> None:
     ("config", "groups", "message"),
     [
         (kfold(), [0, 1, 2, 3, 3, 3], "split.folds: found 5, expected at most 4"),
-        (kfold(folds=2), [0, 1, 2, 3], "no image is left for validation"),
+        (kfold(folds=2), [0, 1, 2, 3], r"no image is left for validation.*fix:.*split: \{scheme: holdout"),
         (holdout(test=0.05), [0, 1, 2, 3, 4, 5], "no image is left for test"),
         (holdout(val=0.5, test=0.45), [0, 1, 2], "no image is left for training"),
     ],
@@ -219,6 +219,21 @@ def test_tokens_that_make_no_official_split(keys: dict[str, object], tokens: lis
     with pytest.raises(UserError) as error:
         split(official(**keys), all_positive(len(tokens)), np.arange(len(tokens)), {"part": tokens})
     assert [text for text in messages if text not in str(error.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("tokens", "fix"),
+    [
+        (["TRAIN", "VAL", "TEST"], 'train: ["TRAIN"], val: ["VAL"], test: ["TEST"]'),
+        (["train", "valid", "test"], 'train: ["train"], val: ["valid"], test: ["test"]'),
+        (["Training", "train", "dev", "Testing"], 'train: ["train", "Training"], val: ["dev"], test: ["Testing"]'),
+    ],
+)
+def test_lists_that_would_do_are_one_message(tokens: list[str], fix: str) -> None:
+    with pytest.raises(UserError) as error:
+        split(official(), all_positive(len(tokens)), np.arange(len(tokens)), {"part": tokens})
+    (message,) = error.value.problems
+    assert message.endswith(f"write `split: {{{fix}}}`")
 
 
 def test_numbers_as_tokens_are_compared_by_value() -> None:

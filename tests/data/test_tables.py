@@ -64,6 +64,13 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("a.png,NA,NA\nb.png,1,0\n", ["image", "attr1", "attr2"], 2),
         ("image,tags\na.png,cat\n", ["image", "tags"], [["a.png", "cat"]]),
         ("a.png,cat\nb.png,dog\n", ["image", "attr1"], 2),
+        ("2\nsmile\n1.jpg 1\n2.jpg -1\n", ["", "smile"], [["1.jpg", "1"], ["2.jpg", "-1"]]),
+        ("2\nx\ty\n1.jpg\t1\t0\n2.jpg\t0\t1\n", ["", "x", "y"], 2),
+        ('"image" "x y"\n"1" "a b.png" 1\n"2" "c.png" NA\n', ["image", "x y"], [["a b.png", "1"], ["c.png", "NA"]]),
+        ('"image","x"\n"1","a.png",1\n"2","b.png",0\n', ["image", "x"], [["a.png", "1"], ["b.png", "0"]]),
+        ("My labels, of 2024\nimage;x;y\na.png;1;0\n", ["image", "x", "y"], [["a.png", "1", "0"]]),
+        ("My labels;;\n\n% more\nimage;x;y\na.png;1;0\n", ["image", "x", "y"], [["a.png", "1", "0"]]),
+        ("my cat;;\nmy dog;1;0\nmy cow;0;1\n", ["image", "attr1", "attr2"], 3),
         ("2\nsmile old\n1.jpg -1  1\n2.jpg  1 -1\n", ["", "smile", "old"], 2),
         # comments, which a name may look like
         ("# made by me, 2024\nimage,x\na.png,1\n", ["image", "x"], [["a.png", "1"]]),
@@ -79,6 +86,8 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (",image,x\n0,a.png,1\n1,b.png,0\n", ["image", "x"], [["a.png", "1"], ["b.png", "0"]]),
         (",image,x\n7,a.png,1\n3,b.png,0\n", ["image", "x"], 2),
         ("Unnamed: 0,image,x\n0,a,1\n1,b,0\n", ["image", "x"], [["a", "1"], ["b", "0"]]),
+        (",Unnamed: 0,image,x\n0,5,a.png,1\n1,7,b.png,0\n", ["image", "x"], 2),
+        ("Unnamed: 0.1,Unnamed: 0,id,x\n0,0,7,1\n1,1,8,0\n", ["id", "x"], [["7", "1"], ["8", "0"]]),
         (",x,y\na.png,0,1\nb.png,1,1\n", ["", "x", "y"], [["a.png", "0", "1"], ["b.png", "1", "1"]]),
         (",x,y\n0,0,1\n1,1,1\n", ["", "x", "y"], [["0", "0", "1"], ["1", "1", "1"]]),
         # cells
@@ -105,6 +114,8 @@ def test_the_dialect_of_a_table_is_found(
         ("# mine\nimage,x\na.png,1\n", "1 comment line above the table"),
         ("image,x\n# mine\na.png,1\n", "1 comment line left out (line 2)"),
         ("1\nsmile old\n1.jpg -1 1\n", "line 1 is a number of rows: 1"),
+        ("smile old\n1.jpg -1 1\n", "the header has 2 names for 3 columns"),
+        ("Labels of 2024\nimage;x\na.png;1\n", "line 1 is a title, left out: 'Labels of 2024'"),
         ("sep=;\nimage;x\na.png;1\n", "line 1 declares the separator semicolon"),
     ],
 )
@@ -129,6 +140,13 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
     [
         ("image,x\na.png,1,0\nb.png,1\n", {2: "found 3 columns (separator comma), expected 2"}),
         ("a.png 1 0\nb.png 1\nc.png 1\nd.png 0 0\ne.png 0 1\n", {2: "found a name and 1 token, expected 2 (and 1 "}),
+        (
+            "image,x,\na.png,1,0\nb.png,1,\n",
+            {2: "found 3 columns (separator comma), expected 2; column 3 has no name in the header"},
+        ),
+        ("image x\na.png 1 0\nb.png 0 1\n", {2: "found a name and 2 tokens, expected 1"}),
+        ("case,x\na.png,1,0\nb.png,0,1\n", {2: "found 3 columns (separator comma), expected 2"}),
+        ("image,x\na.png,1,0\nb.png,0,1\n", {2: "found 3 columns (separator comma), expected 2"}),
         ('image,x\n"a"b,1\nc,2\n', {2: "malformed record"}),
         ('image,x\na,1\n"b,1\nc,1\n', {3: "malformed record"}),
     ],

@@ -114,6 +114,7 @@ def test_declared_attributes_settle_a_doubt(cells: list[str], attributes: list[s
         (["x", "y", "x/y"], {}, 2, ["'x/y'", 'tag_separator: "/"', 'tag_separator: "|"']),
         (["x", "y", "x，y"], {}, 2, ["'x，y'", 'tag_separator: "，"']),
         (["x|z", "y", "x+y"], {}, 2, ["'x+y'", 'tag_separator: "+"', 'tag_separator: "|"']),
+        (["x & y", "x", "y"], {}, 0, ["'&'", 'tag_separator: "&"', 'tag_separator: " "']),
         (["['x']", "y"], {}, 1, ["'y'", "['x']"]),
         (["['x']", "['y'"], {}, 1, ["['y'"]),
         (["['x' ... 'y']"], {}, 0, ["..."]),

@@ -22,6 +22,30 @@ def test_marked_text_and_utf8_are_read(tmp_path: Path, encoding: str) -> None:
     assert (loaded.ids, loaded.labels.attributes) == (("café.png",), ("größe",))
 
 
+@pytest.mark.parametrize(
+    ("content", "kind", "fix"),
+    [
+        (b"PK\x03\x04\x14\x00\x06\x00\xe9", "Excel", ".xlsx"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "Excel", ".csv"),
+        (b"PAR1\x15\x04", "Parquet", ".parquet"),
+        (b"\x1f\x8b\x08\x00", "gzip", "unpack"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS pointer", "git lfs pull"),
+        (b"<!DOCTYPE html><html></html>", "HTML", "download"),
+    ],
+)
+def test_files_of_other_formats_are_named(tmp_path: Path, content: bytes, kind: str, fix: str) -> None:
+    [message] = problems(tmp_path, content, "l.csv")
+    assert message.startswith("l.csv:1: found ")
+    assert kind in message
+    assert fix in message
+
+
+def test_a_damaged_line_is_no_reason_for_another_encoding(tmp_path: Path) -> None:
+    [message] = problems(tmp_path, TEXT.encode() + b"\xff.png,0\n", "l.csv")
+    assert message.startswith("l.csv:3:1: found the byte 0xff, expected text in UTF-8, as the text before it is")
+    assert "encoding:" not in message
+
+
 @pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff"])
 def test_both_byte_orders_are_read(tmp_path: Path, mark: bytes) -> None:
     content = TEXT.encode("utf-16-le" if mark == b"\xff\xfe" else "utf-16-be")
@@ -51,9 +75,7 @@ def test_a_mark_that_contradicts_the_config_is_an_error(tmp_path: Path) -> None:
     assert message.startswith("l.csv:1:1: found a byte order mark of utf-8, but data.encoding is cp1252")
 
 
-@pytest.mark.parametrize(
-    "content", [b"\x89PNG\r\n\x1a\n\x00\x00", b"PK\x03\x04\x14\x00\x06\x00\xe9", b"a\x00b\xff\x01"]
-)
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\x00\x00", b"\x03\x04\x14\x00\x06\x00\xe9", b"a\x00b\xff\x01"])
 def test_files_that_are_no_text_are_named_so(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "l.csv"
     file.write_bytes(content)

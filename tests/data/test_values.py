@@ -11,7 +11,6 @@ import yaml
 from label_files import problems, read, states
 
 from aimonk_bench.config.fields import Values
-from aimonk_bench.errors import UserError
 
 
 def proposed(message: str) -> dict[str, Any]:
@@ -48,6 +47,8 @@ def test_a_number_has_one_meaning() -> None:
         (["positive", "negative", "None"], ["positive"], ["negative"], ["None"]),
         (["1", "-1"], [], ["-1"], []),
         (["1,0", "0,0"], ["1,0"], ["0,0"], []),
+        (["1,0", "0,0", "-1,0", "n.a."], ["1,0"], ["0,0"], ["-1,0", "n.a."]),
+        (["0,25", "0,75", "1"], ["0,75"], ["0,25"], []),
         (["+1", "-1.0"], [], ["-1.0"], []),
         (["1", "0", "-1"], [], [], ["-1"]),
         (["1.0", "0.0", "-1.0", ""], [], [], ["-1.0"]),
@@ -88,6 +89,8 @@ def test_columns_with_different_tokens_have_the_same_line_to_paste(tmp_path: Pat
         "positive": ["1", "yes"], "negative": ["0", "no"], "missing": ["NA", "", "-1"]
     }  # fmt: skip
     assert "declare 'maybe' in data.values" in first
+    assert "swap" not in first
+    assert "if -1 means negative and 0 missing, swap them" in second
     assert second.startswith("l.csv:2: attribute y: found '-1' (1 row)")
 
 
@@ -120,10 +123,12 @@ def test_a_million_wrong_cells_are_one_short_message(tmp_path: Path) -> None:
     assert len(message) < 500
 
 
-@pytest.mark.parametrize("token", ["NA", "nan", "NaN", "none", "null", "Empty", "", "?"])
+@pytest.mark.parametrize(
+    "token", ["NA", "nan", "NaN", "none", "null", "Empty", "", "?", "N/A", "#N/A", "<NA>", "-", "Unknown", "-9", "-9.0"]
+)
 def test_a_missing_token_is_no_group(tmp_path: Path, token: str) -> None:
     text = f"image,g,x\na.png,{token},1\nb.png,{token},0\nc.png,p1,0\n"
-    values = Values(missing=["NA", "", "?"])
+    values = Values(missing=["NA", "", "-9"])
     assert read(tmp_path, text, "l.csv", group="g", values=values).groups == (None, None, "p1")
 
 
@@ -139,12 +144,22 @@ def test_columns_that_are_rarely_attributes_are_doubted(tmp_path: Path, caplog: 
     assert not caplog.records
 
 
-def test_the_column_with_the_images_is_looked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    text = "row,file,x\nr1,a.png,1\nr2,b.png,0\n"
-    with pytest.raises(UserError, match=r"attribute file: found 'a\.png'"):
-        read(tmp_path, text, "l.csv")
-    [line] = re.findall(r"`(id: .*?)`", caplog.text)
-    assert read(tmp_path, text, "l.csv", attributes=["x"], **yaml.safe_load(line)).ids == ("a.png", "b.png")
+@pytest.mark.parametrize(
+    ("header", "options"),
+    [
+        ("row,file,x", {"ignore": ["row"]}),
+        ("row,file,x", {"attributes": ["x"]}),
+        ("row,mask,x,file", {"ignore": ["row", "mask"]}),
+        ("mask,image,x", {"ignore": ["mask"]}),
+        ("row,g,image,x", {"group": "g", "ignore": ["row"]}),
+    ],
+)
+def test_the_column_with_the_images_is_looked_for(tmp_path: Path, header: str, options: dict[str, Any]) -> None:
+    cells = {"row": "r", "file": ".png", "mask": "m.png", "x": "", "g": "g.png", "image": ".png"}
+    rows = [",".join(("01"[n] if name == "x" else f"{n}{cells[name]}") for name in header.split(",")) for n in (0, 1)]
+    loaded = read(tmp_path, "\n".join([header, *rows]), "l.csv", **options)
+    assert loaded.ids == ("0.png", "1.png")
+    assert (loaded.labels.attributes, states(loaded.labels)) == (("x",), [[0], [1]])
 
 
 def test_one_line_says_what_was_understood(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -94,6 +96,19 @@ def test_the_white_is_said_with_the_line_that_saves_the_search(
     white_of([saved(tmp_path, "dim.png", grey(10)), saved(tmp_path, "bright.png", grey(3000))], None)
     (record,) = caplog.records
     assert all(part in record.getMessage() for part in ("2 images", "3000", "bright.png", "data: {white: 4095}"))
+
+
+def test_library_messages_are_left_to_the_encoding(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = saved(tmp_path, "a.png", grey(3000))
+    data, profile = file.path.read_bytes(), b"iCCPx\0\0" + zlib.compress(b"no profile")
+    chunk = struct.pack(">I", len(profile) - 4) + profile + struct.pack(">I", zlib.crc32(profile))
+    file.path.write_bytes(data[:33] + chunk + data[33:])
+    assert decode(file.path.read_bytes(), 8, "bilinear", white=4095).shape == (8, 8, 3)
+    assert "libpng" in capfd.readouterr().err
+    assert white_of([file], None) == 4095
+    assert "libpng" not in caplog.text + capfd.readouterr().err
 
 
 def test_images_of_equal_noise_stay_equal_whatever_their_brightest_pixel_is(tmp_path: Path) -> None:

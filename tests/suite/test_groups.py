@@ -83,9 +83,11 @@ def test_keeping_near_duplicates_together_is_another_run(sources: Path) -> None:
 def test_an_official_split_is_used_as_it_is(sources: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = sources.parent / "official"
     overrides = ["--set", f"split={OFFICIAL}", "--set", 'data.group={regex: "^(.*?)_"}', "--out", str(folder)]
+    assert cli.main(["validate", str(sources), *overrides[:-2]]) == 0
+    assert capsys.readouterr().out.count("cuts 40 duplicate groups") == 1
     assert cli.main(["run", str(sources), *overrides]) == 0
     told = capsys.readouterr().err
-    assert "cuts 40 duplicate groups" in told
+    assert told.count("cuts 40 duplicate groups") == 1
     assert "s00_0.png (training) and s00_2.png (test)" in told
     arrays = np.load(folder / "predictions.npz")
     tokens = {row["image"]: row["part"] for row in rows_of(sources.parent / "labels.csv")}
