@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from aimonk_bench import registry
 from aimonk_bench.config import rules
-from aimonk_bench.config.faults import Fault, fault
+from aimonk_bench.config.faults import Fault, fault, placed
 from aimonk_bench.config.fields import (
     ENTRIES,
     SECTIONS,
@@ -30,28 +30,27 @@ from aimonk_bench.registry import Problem, Spec
 
 NATIVE = "native"  # a value of transform.size
 MAKERS = ("elpv", "synthetic")  # data sets under .data that `aimonk-bench data` makes
-ELSEWHERE = {  # what others call a key -> the key
-    **{
-        key: f"{section}.{key}"
-        for section, model in SECTIONS.items()
-        if section in Config.model_fields
-        for key in model.model_fields
-    },
-    "seed": "train.seeds",
-    **dict.fromkeys(("learning_rate", "learningrate"), "train.lr"),
-    **dict.fromkeys(("model", "network", "architecture", "arch", "encoder"), "backbone"),
-    **dict.fromkeys(("augment", "augmentation", "augmentations"), "transform"),
-    "wd": "train.weight_decay",
+ELSEWHERE = {  # a key of a section, or what others call a key -> the key
+    **{key: f"{part}.{key}" for part in SECTIONS.keys() & Config.model_fields for key in SECTIONS[part].model_fields},
+    **{"learning_rate": "train.lr", "seed": "train.seeds", "model": "backbone", "augment": "transform"},
 }
 
 
-def read(tree: Node, tables: Tables) -> tuple[Config | None, list[Fault]]:
-    """A merged tree as a config: `check`, with relative paths resolved and every problem at its place."""
+def read(
+    tree: Node, tables: Tables, written_at: Callable[[registry.Path], registry.Path] = lambda path: path
+) -> tuple[Config | None, list[Fault]]:
+    """A merged tree as a config: `check`, with relative paths resolved and every problem at its place.
+
+    Args:
+        written_at: the key under which the user wrote what the tree has under a key.
+    """
     data = tree.plain()
     for section, key, _, path in _paths(tree):
         data[section][key] = path
     config, problems = check(data, tables)
-    return config, [locate(tree, problem) for problem in problems]
+    return config, [
+        placed(locate(tree, problem).at, replace(problem, path=written_at(problem.path))) for problem in problems
+    ]
 
 
 def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Problem]]:
