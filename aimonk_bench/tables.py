@@ -76,11 +76,10 @@ def describe(kind: str) -> Group:
         for name, entry in CATALOG.items():
             warning = " (non-commercial)" if entry.non_commercial else ""
             licence = (entry.licence or "not stated") + warning
-            mark = " *" if weights.local(entry) else ""
-            grid.add_row(f"{name}{mark}\n  {entry.timm}\n  {_span(entry.stages)}", str(entry.features), licence)
+            here = " *" if weights.local(entry) else ""
+            grid.add_row(f"{name}{here}\n  {entry.timm}\n  {_span(entry.stages)}", str(entry.features), licence)
         grid.caption = (
-            "* These weights are on this machine.\nAny other timm name works too.\n"
-            "Stages are where backbone.freeze may cut."
+            "*: weights on this machine\nAny other timm name works too.\nStages: where backbone.freeze may cut"
         )
     else:
         _add_columns(grid, "name", "options", "what it does")

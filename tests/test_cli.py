@@ -348,7 +348,7 @@ def test_list_marks_the_backbones_whose_weights_are_here(
     assert run("list", "backbones") == 0
     lines = capsys.readouterr().out.splitlines()
     assert tuple(line.split()[0] for line in lines if line.split()[1:2] == ["*"]) == here
-    assert any(line.startswith("* These weights are on this machine.") for line in lines)
+    assert any(line.startswith("*: weights on this machine") for line in lines)
 
 
 def test_doctor_suggests_the_nearest_backbone(capsys: pytest.CaptureFixture[str]) -> None:

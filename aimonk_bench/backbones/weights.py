@@ -188,13 +188,7 @@ def _sources(kind: str, entry: Entry) -> dict[Source, Search]:
         }
     if kind.startswith("package:"):
         return {"package": lambda: _packaged(kind.removeprefix("package:"), entry)}
-    return {"path": lambda: (_present(Path(kind)), None)}
-
-
-def _present(file: Path) -> Path:
-    if not file.is_file():
-        raise _Absent(f"{file} is a folder" if file.is_dir() else f"{file}: no such file")
-    return file
+    return {"path": lambda: (Path(kind), None)}
 
 
 def _torch_file(url: str) -> Path:

@@ -31,7 +31,11 @@ from aimonk_bench.registry import Problem, Spec
 NATIVE = "native"  # a value of transform.size
 MAKERS = ("elpv", "synthetic")  # data sets under .data that `aimonk-bench data` makes
 ELSEWHERE = {  # a key of a section, or what others call a key -> the key
-    **{key: f"{part}.{key}" for part in SECTIONS.keys() & Config.model_fields for key in SECTIONS[part].model_fields},
+    **{
+        key: f"{part}.{key}"
+        for part in ("hide", "data", "backbone", "transform", "train", "plot", "run")
+        for key in SECTIONS[part].model_fields
+    },
     **{"learning_rate": "train.lr", "seed": "train.seeds", "model": "backbone", "augment": "transform"},
 }
 

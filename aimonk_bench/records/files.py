@@ -54,11 +54,7 @@ def contents(folder: Path) -> list[str]:
 
 
 def refuse_folders(folder: Path, names: Iterable[str]) -> None:
-    """Check that no folder stands in the place of a file that is to be written or read.
-
-    Raises:
-        UserError: with every such folder.
-    """
+    """Raise a UserError with every folder that stands in the place of a file that is to be written or read."""
     if wrong := [folder / name for name in names if (folder / name).is_dir()]:
         fix = "move it away, or name another folder with --out"
         raise UserError([f"{path}: is a folder, expected a file; {fix}" for path in wrong])

@@ -105,7 +105,7 @@ def test_the_message_lists_what_was_tried_and_the_choices(tmp_path: Path):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("nowhere.pth", "tried resnet18, path: .*nowhere.pth: no such file"),
+        ("nowhere.pth", "tried resnet18, path: .*No such file .*nowhere.pth"),
         ("package:no-such-thing", "no-such-thing is not installed"),
         ("package:numpy", "numpy must hold one weight file .*, found none"),
     ],
