@@ -3,12 +3,64 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Mapping
 
 from aimonk_bench.config.fields import number_of
 
-SPELLINGS = {  # lower case; a token that only looks like a label is never read as one: `data.values` declares it
-    "positive": ("yes", "y", "true", "t", "present", "positive", "pos"),
-    "negative": ("no", "n", "false", "f", "absent", "negative", "neg"),
+UNKNOWN = (  # lower case, as the other spellings; what says in a few languages that nothing is known
+    *(
+        "unknown",
+        "undefined",
+        "unbekannt",
+        "unklar",
+        "keine angabe",
+        "k.a.",
+        "k. a.",
+        "inconnu",
+        "inconnue",
+        "indéfini",
+    ),
+    *("desconocido", "desconhecido", "sconosciuto", "onbekend", "nieznane", "неизвестно", "未知", "不明"),
+)
+SPELLINGS = {  # a token that only looks like a label is never read as one: `data.values` declares it
+    "positive": (
+        *(
+            "yes",
+            "y",
+            "true",
+            "t",
+            "present",
+            "positive",
+            "pos",
+            "ja",
+            "j",
+            "wahr",
+            "vorhanden",
+            "positiv",
+            "oui",
+            "vrai",
+        ),
+        *("présent", "positif", "si", "sí", "sì", "verdadero", "vero", "presente", "positivo", "sim", "verdadeiro"),
+        *("waar", "tak", "да", "是", "はい"),
+    ),
+    "negative": (
+        *(
+            "no",
+            "n",
+            "false",
+            "f",
+            "absent",
+            "negative",
+            "neg",
+            "nein",
+            "falsch",
+            "nicht vorhanden",
+            "fehlt",
+            "negativ",
+        ),
+        *("non", "faux", "négatif", "falso", "ausente", "assente", "negativo", "não", "nao", "nee", "nej", "nei"),
+        *("onwaar", "nie", "нет", "否", "いいえ"),
+    ),
     "missing": (
         *(
             "",
@@ -27,9 +79,11 @@ SPELLINGS = {  # lower case; a token that only looks like a label is never read 
             "-",
             "--",
         ),
-        *("?", "unknown", "unk", "undefined", "uncertain", "not mentioned", "not available"),
+        *("?", "unk", "uncertain", "not mentioned", "not available", *UNKNOWN),
     ),
 }
+MARKS = ("x", "✓", "✔", "•", "*", "+")  # lower case; a cell that is marked, beside empty ones
+UNKNOWN_CODES = (-999.0, -99.0, -9.0, -2.0, 9.0, 99.0, 999.0)  # numbers that stand for "not known" beside 0 and 1
 STATE_OF_SPELLING = {spelling: state for state, spellings in SPELLINGS.items() for spelling in spellings}
 # Of files that an image name without suffix may mean; a text file or a mask as .npy of the same stem is none of them.
 IMAGE_SUFFIX = re.compile(
@@ -48,6 +102,45 @@ def spelling_of(token: str) -> str | None:
     if number is None:
         return STATE_OF_SPELLING.get(token.casefold())
     return {1.0: "positive", 0.0: "negative"}.get(number)
+
+
+def state_of(token: str, minus_one: str) -> str | None:
+    """The state that a token of a column of labels means, a mark or a code for not known too; None if not known.
+
+    Args:
+        minus_one: the state that -1 means.
+    """
+    number = decimal_of(token)
+    if number == -1:
+        return minus_one
+    return "missing" if number in UNKNOWN_CODES else "positive" if token.casefold() in MARKS else spelling_of(token)
+
+
+def guessed_states(
+    columns: Iterable[Collection[str]], counts: Mapping[str, int], states: Mapping[str, str]
+) -> dict[str, str]:
+    """The likely states of tokens that are no common spelling: of such words, the most frequent means no.
+
+    Where other tokens of a column mean yes and no, the word is a label that is not known.
+
+    Args:
+        columns: the tokens of each column; a token has one state in all of them.
+        counts: token -> rows.
+        states: those of the tokens that are understood.
+    """
+    guessed: dict[str, str] = {}
+    for tokens in columns:
+        known = {**states, **guessed}
+        words = sorted((token for token in tokens if token not in known), key=lambda token: -counts[token])
+        present = {known[token] for token in tokens if token in known} - {"missing"}
+        if len(present) == 2:
+            guessed |= dict.fromkeys(words, "missing")
+        elif present == {"positive"}:
+            guessed |= dict.fromkeys(words, "negative")
+        else:
+            guessed |= dict.fromkeys(words, "positive")
+            guessed |= {words[0]: "negative"} if not present and len(words) > 1 else {}
+    return guessed
 
 
 def is_value(token: str) -> bool:
