@@ -17,14 +17,13 @@ from aimonk_bench.data.importers import ODD_ATTRIBUTES
 from aimonk_bench.data.sheets import TAG_COLUMNS
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tags import SEPARATORS
-from aimonk_bench.data.tokens import UNKNOWN_CODES, is_image_file, is_missing, spelling_of, state_of
+from aimonk_bench.data.tokens import MOST_WORDS, UNKNOWN_CODES, is_image_file, is_missing, spelling_of, state_of
 
 Kind = Literal["labels", "soft labels", "numbers", "text", "empty"]
 
 FEWEST_GROUPS, LARGEST_GROUP = 20, 50  # a column with fewer values groups images only if its groups are small
 PROSE_WORDS = 5  # in the cells of a column of free text, on average
 MOST_OTHER_TOKENS = 3  # that may stand beside yes and no in a column of labels
-MOST_WORDS = 5  # in a column of labels that are neither yes nor no
 
 _UNITS = (  # what images are of: many images of one are alike
     "patient|subject|participant|specimen|case|study|series|video|clip|scene|sequence|session|slide|burst|camera|lesion|"

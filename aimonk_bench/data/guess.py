@@ -204,10 +204,10 @@ def _values(draft: Draft, sheet: Sheet) -> None:
 
 def _doubtful_tokens(counts: Mapping[str, int], minus_one: str, guessed: Mapping[str, str]) -> Iterator[str]:
     """What may be wrong about the states of tokens."""
-    for state in dict.fromkeys(guessed.values()):
-        tokens = listed([repr(token) for token in guessed if guessed[token] == state])
-        reason = ": of unknown words, the most frequent is taken for no" if state != "missing" else ""
-        yield f"{tokens} is read as {'a missing label' if state == 'missing' else state}{reason}"
+    if guessed:
+        reads = [f"{token!r} is read as {'a missing label' if s == 'missing' else s}" for token, s in guessed.items()]
+        reason = ": of words that are neither yes nor no, the most frequent is taken for no; if it is not, swap them"
+        yield f"{listed(reads)}{reason if 'negative' in guessed.values() else ''}"
     for token in counts:
         number = number_of(token)
         if number == -1 and minus_one == "missing":

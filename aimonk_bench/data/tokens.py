@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
-from aimonk_bench.config.fields import number_of
+from aimonk_bench.config.fields import number_of, value_of
 
 UNKNOWN = (  # lower case, as the other spellings; what says in a few languages that nothing is known
     *(
@@ -82,6 +83,7 @@ SPELLINGS = {  # a token that only looks like a label is never read as one: `dat
         *("?", "unk", "uncertain", "not mentioned", "not available", *UNKNOWN),
     ),
 }
+MOST_WORDS = 5  # in a column of labels that are no common spelling
 MARKS = ("x", "✓", "✔", "•", "*", "+")  # lower case; a cell that is marked, beside empty ones
 UNKNOWN_CODES = (-999.0, -99.0, -9.0, -2.0, 9.0, 99.0, 999.0)  # numbers that stand for "not known" beside 0 and 1
 STATE_OF_SPELLING = {spelling: state for state, spellings in SPELLINGS.items() for spelling in spellings}
@@ -124,23 +126,32 @@ def guessed_states(
     Where other tokens of a column mean yes and no, the word is a label that is not known.
 
     Args:
-        columns: the tokens of each column; a token has one state in all of them.
+        columns: the tokens of each column; a token has one state in all of them, in upper and lower case.
         counts: token -> rows.
         states: those of the tokens that are understood.
     """
-    guessed: dict[str, str] = {}
+    known = {_plain(token): state for token, state in states.items()}
+    rows: Counter[str | float] = Counter()
+    for token, count in counts.items():
+        rows[_plain(token)] += count
+    columns = [*map(list, columns)]
     for tokens in columns:
-        known = {**states, **guessed}
-        words = sorted((token for token in tokens if token not in known), key=lambda token: -counts[token])
-        present = {known[token] for token in tokens if token in known} - {"missing"}
+        distinct = dict.fromkeys(map(_plain, tokens))
+        words = sorted((word for word in distinct if word not in known), key=lambda word: -rows[word])
+        present = {known[word] for word in distinct if word in known} - {"missing"}
         if len(present) == 2:
-            guessed |= dict.fromkeys(words, "missing")
+            known |= dict.fromkeys(words, "missing")
         elif present == {"positive"}:
-            guessed |= dict.fromkeys(words, "negative")
+            known |= dict.fromkeys(words, "negative")
         else:
-            guessed |= dict.fromkeys(words, "positive")
-            guessed |= {words[0]: "negative"} if not present and len(words) > 1 else {}
-    return guessed
+            known |= dict.fromkeys(words, "positive")
+            known |= {words[0]: "negative"} if not present and len(words) > 1 else {}
+    return {token: known[_plain(token)] for tokens in columns for token in tokens if token not in states}
+
+
+def _plain(token: str) -> str | float:
+    """What tokens are alike by: numbers by value, words without regard to case."""
+    return value_of(token.casefold())
 
 
 def is_value(token: str) -> bool:
