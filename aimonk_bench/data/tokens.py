@@ -123,7 +123,7 @@ def guessed_states(
 ) -> dict[str, str]:
     """The likely states of tokens that are no common spelling: of such words, the most frequent means no.
 
-    Where other tokens of a column mean yes and no, the word is a label that is not known.
+    Where other tokens mean yes and no, and the column has some of them, the word is a label that is not known.
 
     Args:
         columns: the tokens of each column; a token has one state in all of them, in upper and lower case.
@@ -135,10 +135,12 @@ def guessed_states(
     for token, count in counts.items():
         rows[_plain(token)] += count
     columns = [*map(list, columns)]
+    everywhere = {*states.values()} - {"missing"}
     for tokens in columns:
         distinct = dict.fromkeys(map(_plain, tokens))
         words = sorted((word for word in distinct if word not in known), key=lambda word: -rows[word])
         present = {known[word] for word in distinct if word in known} - {"missing"}
+        present |= everywhere if present else set()
         if len(present) == 2:
             known |= dict.fromkeys(words, "missing")
         elif present == {"positive"}:

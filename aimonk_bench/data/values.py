@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from aimonk_bench.data.tokens import MOST_WORDS, decimal_of, guessed_states, is_
 
 STATES = {"positive": True, "negative": False, "missing": None}
 MOST_TOKENS = 12  # tokens that a message lists, or proposes to declare
+MOST_GUESSES = 50  # words of a file that a message proposes to declare
 LONGEST_TOKEN = 60
 
 
@@ -36,6 +38,11 @@ class Undeclared:
     rows: NDArray[np.bool_]
     first_rows: dict[str, int]
     nothing_declared: bool
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The tokens that are neither a common spelling nor a soft label."""
+        return [token for token in self.counts if not _is_soft(token) and state_of(token, "missing") is None]
 
 
 def read_labels(
@@ -89,8 +96,9 @@ def problems(
     unread = {item.attribute for item in undeclared}
     others = {token for name, column in columns.items() if name not in unread for token in column.categories}
     understood = not all(map(is_missing, map(str, others))) or not all(map(_is_strange, rest))
-    uses = Counter(word for item in rest for word in _words(item))
-    few = [item for item in rest if _is_few(item, uses)] or [item for item in rest if len(_words(item)) <= MOST_WORDS]
+    uses = Counter(word for item in rest for word in item.words)
+    few = [item for item in rest if _is_few(item, uses)] or [item for item in rest if len(item.words) <= MOST_WORDS]
+    few = few if len({word for item in few for word in item.words}) <= MOST_GUESSES else []
     likely = [item for item in few if not (understood and _is_strange(item))]
     likely_names = {item.attribute for item in likely}
     hardly = [item for item in rest if item.attribute not in likely_names]
@@ -100,7 +108,7 @@ def problems(
         parts.append(_found(likely or hardly, values))
         labels = {name: column for name, column in columns.items() if name not in doubtful}
         parts += _template(few, labels, values, lines)
-        parts += _case_variants({token for item in rest for token in columns[item.attribute].categories})
+        parts += _case_variants({token for item in few for token in columns[item.attribute].categories})
     if soft:
         names = json.dumps([item.attribute for item in soft], ensure_ascii=False)
         parts.append(
@@ -108,7 +116,7 @@ def problems(
             f"round them, in pandas by `table[{names}] = table[{names}].round()`"
         )
     if doubtful:
-        shown = listed([f"{item.attribute} ({listed([*map(_quoted, item.counts)][:3])})" for item in hardly])
+        shown = listed([f"{item.attribute} ({listed([*map(_quoted, [*item.counts][:3])])})" for item in hardly])
         parts.append(
             f"if {shown if likely and hardly else 'these'} are no labels, write under data: "
             f"`ignore: {json.dumps(doubtful, ensure_ascii=False)}`, or name the column in data.group, or the others in "
@@ -234,7 +242,7 @@ def _likely(token: str, minus_one: str) -> str | None:
 
 
 def _place(token: str, items: Sequence[Undeclared], lines: NDArray[np.int64]) -> str:
-    """Where a token stands that only one attribute has, in one row."""
+    """Where a token that only one attribute has stands first."""
     found = [item for item in items if token in item.counts]
     return f" ({found[0].attribute}, line {lines[found[0].first_rows[token]]})" if len(found) == 1 else ""
 
@@ -254,19 +262,14 @@ def listed(texts: Sequence[str]) -> str:
     return ", ".join(texts) if more <= 0 else f"{', '.join(texts[:MOST_TOKENS])} and {more} more"
 
 
-def _words(item: Undeclared) -> list[str]:
-    """The tokens that are neither a common spelling nor a soft label."""
-    return [token for token in item.counts if not _is_soft(token) and state_of(token, "missing") is None]
-
-
 def _is_strange(item: Undeclared) -> bool:
     """Whether no token is declared, and half of them are no common spelling."""
-    return item.nothing_declared and 2 * len(_words(item)) >= len(item.counts)
+    return item.nothing_declared and 2 * len(item.words) >= len(item.counts)
 
 
 def _is_few(item: Undeclared, uses: Mapping[str, int]) -> bool:
     """Whether an attribute has two words, or a few beside declared tokens, or a few that others use too."""
-    words = _words(item)
+    words = item.words
     shared = not _is_strange(item) or all(uses[word] > 1 for word in words)
     return len(words) <= 2 or (len(words) <= MOST_WORDS and shared)
 

@@ -259,3 +259,11 @@ def test_columns_that_hold_no_labels_have_one_line_to_paste(tmp_path: Path) -> N
 def test_labels_without_a_header_are_named_by_the_config(tmp_path: Path) -> None:
     loaded = read(tmp_path, "a.png,1,0\nb.png,0,1\n", "l.csv", attributes=["x", "y"])
     assert (loaded.labels.attributes, states(loaded.labels)) == (("x", "y"), [[1, 0], [0, 1]])
+
+
+def test_too_many_words_are_not_guessed(tmp_path: Path) -> None:
+    header = ",".join(f"a{n}" for n in range(60))
+    rows = [f"{row}.png," + ",".join(f"{'pq'[row % 2]}{n}" for n in range(60)) for row in range(4)]
+    [message] = problems(tmp_path, "\n".join([f"image,{header}", *rows]), "l.csv", importer="wide_csv")
+    assert "values: {" not in message
+    assert "declare each token in data.values" in message
