@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import argparse
 import collections
+import pathlib
 import pickle
 import re
+import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -35,8 +40,27 @@ FOREIGN = {  # first bytes -> what the file is, and what to do
     b"<": "HTML or XML, such as the page of a failed download; fix: download the file again",
     b"\x89HDF": "an HDF5 file, such as Keras writes; expected tensors of torch or safetensors",
     b"\x1f\x8b": "compressed by gzip; fix: gunzip it",
+    b"{": "JSON, such as the index of a file in several parts; expected tensors of torch or safetensors",
     b"GGUF": "a GGUF file; expected tensors of torch or safetensors",
 }
+# What training scripts store beside tensors and no code needs to be executed for: arguments, paths, figures of NumPy.
+# A path of another system cannot be made here, but a pure one can; NumPy 2 and Python 3.13 renamed modules.
+HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    argparse.Namespace,
+    *(
+        (getattr(pathlib, f"Pure{kind}"), f"{module}.{kind}")
+        for kind in ("PosixPath", "WindowsPath")
+        for module in ("pathlib", "pathlib._local")
+    ),
+    *(
+        (cast(Any, value.__reduce__()[0]), f"numpy.{core}.multiarray.{name}")
+        for value, name in ((np.float64(0), "scalar"), (np.zeros(1), "_reconstruct"))
+        for core in ("core", "_core")
+    ),
+    *(np.ndarray, np.dtype),
+    *(type(np.dtype(name)) for name in ("?", "i1", "u1", "i2", "i4", "i8", "f2", "f4", "f8", "U1")),
+]
+INCOMPLETE = "the file is incomplete, such as a download that broke off; fix: download or copy it again"
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -64,30 +88,39 @@ def read(file: Path) -> object:
         OSError: it cannot be read.
     """
     with file.open("rb") as opened:
-        start = opened.read(64)
+        start = opened.read(512)
     if not start:
         raise ValueError("the file is empty")
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < file.stat().st_size:
-        return load_file(file)
+        try:
+            return load_file(file)
+        except SafetensorError as error:
+            raise ValueError(f"{INCOMPLETE} ({error})") from error
     for signature, kind in FOREIGN.items():
-        if start.startswith(signature):
+        if start.lstrip().startswith(signature):
             raise ValueError(kind)
+    if start[257:262] == b"ustar":
+        raise ValueError("a tar archive; fix: unpack it, and name the weight file in it")
     if start.startswith(b"PK") and not zipfile.is_zipfile(file):
-        raise ValueError("the file is incomplete, such as a download that broke off; fix: download or copy it again")
+        raise ValueError(INCOMPLETE)
     names = zipfile.ZipFile(file).namelist() if zipfile.is_zipfile(file) else []
+    if names and not any(name.endswith("/data.pkl") for name in names):
+        raise ValueError(f"a ZIP archive of {_listed(names)}; fix: unpack it, and name the weight file in it")
     if any(name.endswith("/constants.pkl") for name in names):
         raise ValueError("a TorchScript archive; fix: torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE)")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # the arguments of a training script
+        with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings(action="ignore"):
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not names:
             raise ValueError("it is neither a safetensors file nor one that torch saved as tensors") from error
-        blocked = ", ".join(torch.serialization.get_unsafe_globals_in_checkpoint(str(file)))
+        blocked = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(file)))
+        whole = any(name.startswith("torch.nn.modules.") for name in blocked)
+        tensors = "MODEL.state_dict()" if whole else "torch.load(FILE, weights_only=False)[KEY]"
+        key = ", in the code that made it" if whole else ", where KEY is the key under which the tensors stand"
         raise ValueError(
-            f"beside tensors it holds Python objects ({blocked}), which are never executed; fix, if you trust the "
-            "file: torch.save(torch.load(FILE, weights_only=False)[KEY], NEW_FILE), where KEY is the key under which "
-            "the tensors stand"
+            f"beside tensors it holds Python objects ({_listed(blocked)}), which are never executed; "
+            f"fix, if you trust the file: torch.save({tensors}, NEW_FILE){key}"
         ) from error
 
 
@@ -146,6 +179,8 @@ def differences(tensors: Mapping[str, Tensor], shapes: Shapes) -> str:
 
 def _state_dicts(content: object, place: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Every dict that holds tensors under names, with the dotted keys that lead to it."""
+    if isinstance(content, list | tuple):  # as of a script that saves (model, epoch)
+        content = dict(enumerate(content))
     if not isinstance(content, Mapping):
         return
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}

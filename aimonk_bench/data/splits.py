@@ -143,7 +143,11 @@ def _shares(scheme: Holdout | KFold) -> NDArray[np.float64]:
 def _refuse_empty(filled: Sequence[bool], groups: int) -> None:
     for part, name in zip(filled, PARTS, strict=False):
         if not part:
-            raise UserError(f"split: no image is left for {name}: {groups} groups of images are too few")
+            raise UserError(
+                f"split: no image is left for {name}: {groups} groups of images (equal bytes, or equal group values) "
+                "are too few for these shares; fix: label more images, or "
+                "split: {scheme: holdout, val: 0.3, test: 0.3}"
+            )
 
 
 def split(

@@ -26,7 +26,17 @@ from aimonk_bench.evaluation.association import BeforeTraining
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
-from aimonk_bench.records.files import PARTIAL, checked, contents, read_as, read_json, write_csv, write_json, write_text
+from aimonk_bench.records.files import (
+    PARTIAL,
+    checked,
+    contents,
+    dumps,
+    read_as,
+    read_json,
+    write_csv,
+    write_json,
+    write_text,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,9 +213,13 @@ class RunRecord:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of the files from which every statistic derives: predictions and thresholds."""
-        paths = (self.folder / name for name in (PREDICTIONS, THRESHOLDS))
-        return hashlib.sha256(b"".join(path.read_bytes() for path in paths if path.exists())).hexdigest()
+        """SHA-256 (hex) of what every statistic derives from: predictions and thresholds."""
+        path = self.folder / PREDICTIONS
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        return hashlib.sha256(content + dumps(self.thresholds.to_json()).encode()).hexdigest()
 
     def restore(self) -> None:
         """Write the derived files that are missing or cannot be used; delete what a killed process left."""

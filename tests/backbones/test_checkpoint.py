@@ -6,15 +6,17 @@ import argparse
 import collections
 import gzip
 import io
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from aimonk_bench.backbones import checkpoint, network, weights
 from aimonk_bench.backbones.weights import Weights
@@ -105,6 +107,18 @@ WRAPPED: dict[str, tuple[Callable[[State], object], list[str]]] = {
         ["prefix 'encoder_q.'", "encoder_k."],
     ),
     "arguments of a script": (lambda s: {"model": _body(s), "args": argparse.Namespace(lr=0.1)}, ["under 'model'"]),
+    "paths and figures of a script": (
+        lambda s: {"model": _body(s), "args": argparse.Namespace(out=Path("/x")), "best": np.float64(0.3)},
+        ["under 'model'"],
+    ),
+    "arrays of a script": (lambda s: {"model": _body(s), "weights": np.ones(4)}, ["under 'model'"]),
+    "a list of network and optimizer": (lambda s: [_body(s), OPTIMIZER], ["under '0'", "left out the tensors under 1"]),
+    "a tuple of network and epoch": (lambda s: (_body(s), 3), ["under '0'"]),
+    "compiled after parallel": (lambda s: _prefixed("_orig_mod.module.", _body(s)), ["removed the prefix 'module.'"]),
+    "averaged by torch": (
+        lambda s: {**_prefixed("module.", _body(s)), "n_averaged": torch.tensor(3)},
+        ["removed the prefix 'module.'", "n_averaged"],
+    ),
     "old batch normalisation": (
         lambda s: {name: tensor for name, tensor in _body(s).items() if "num_batches_tracked" not in name},
         [],
@@ -152,11 +166,30 @@ def _script(file: Path) -> None:
             archive.writestr(f"mine/{name}", b"")
 
 
+def _arrays(file: Path) -> None:
+    with file.open("wb") as opened:
+        np.savez(opened, a=np.ones(2))
+
+
+def _tar(file: Path) -> None:
+    with tarfile.open(file, "w") as archive:
+        archive.addfile(tarfile.TarInfo("weights.pth"))
+
+
 FOREIGN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (lambda file: file.touch(), "the file is empty"),
     "pointer": (lambda file: file.write_text("version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
     "page": (lambda file: file.write_text("<!doctype html>"), "HTML"),
     "keras": (lambda file: file.write_bytes(b"\x89HDF\r\n\x1a\n"), "HDF5"),
+    "page after blank lines": (lambda file: file.write_text("\n\n<html>"), "HTML"),
+    "index": (lambda file: file.write_text('{"weight_map": {}}'), "JSON"),
+    "tar": (_tar, "a tar archive; fix: unpack"),
+    "zip": (_arrays, "a ZIP archive of a.npy; fix: unpack"),
+    "half a safetensors file": (
+        lambda file: file.write_bytes(save({"fc.weight": torch.ones(99)})[:-4]),
+        "incomplete.*download or copy",
+    ),
+    "a whole network": (lambda file: torch.save({"model": torch.nn.Linear(2, 2)}, file), r"fix.*MODEL.state_dict\(\)"),
     "gzip": (lambda file: file.write_bytes(gzip.compress(b"tensors")), "gunzip"),
     "text": (lambda file: file.write_text("image_0.jpg 1 0 NA 1\n" * 9), "neither a safetensors file nor"),
     "half a file": (lambda file: file.write_bytes(_half()), "incomplete, such as a download"),

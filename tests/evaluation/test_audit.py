@@ -429,7 +429,7 @@ def test_audit_refuses_what_run_refuses(workplace: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out == ""
 
 
-def test_audit_of_the_aimonk_pictures(aimonk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_audit_of_the_aimonk_images(aimonk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = Path(__file__).parents[2] / "configs" / "suites" / "aimonk.yaml"
     place = ["--set", f"data.labels={aimonk / 'labels.txt'}", "--set", f"data.images={aimonk / 'images'}"]
     small = ["--set", "transform.size=32"]  # to encode them costs most of the time

@@ -127,6 +127,23 @@ def test_a_damaged_run_is_executed_again_and_only_it(
     assert files_of_runs(suite) == before
 
 
+def test_a_file_that_cannot_be_read_costs_its_run_and_not_the_table(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = suite / "runs" / files.read_json(suite / "suite.json")["ids"][2] / run.PREDICTIONS
+    path.unlink()
+    path.mkdir()
+    assert cli.main(["table", str(suite)]) == 0
+    assert "damaged" in capsys.readouterr().out
+
+
+def test_a_failure_that_cannot_be_recorded_is_no_success(suite: Path, pair: Path) -> None:
+    path = suite / "runs" / files.read_json(suite / "suite.json")["ids"][2] / run.CONFIG
+    path.unlink()
+    path.mkdir()  # so that it cannot be written either
+    assert execute(pair, suite) == 3
+
+
 def test_a_derived_file_that_cannot_be_written_again_costs_nothing(
     suite: Path, pair: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
