@@ -8,85 +8,24 @@ from collections.abc import Collection, Iterable, Mapping
 
 from aimonk_bench.config.fields import number_of, value_of
 
-UNKNOWN = (  # lower case, as the other spellings; what says in a few languages that nothing is known
-    *(
-        "unknown",
-        "undefined",
-        "unbekannt",
-        "unklar",
-        "keine angabe",
-        "k.a.",
-        "k. a.",
-        "inconnu",
-        "inconnue",
-        "indéfini",
-    ),
-    *("desconocido", "desconhecido", "sconosciuto", "onbekend", "nieznane", "неизвестно", "未知", "不明"),
+# Lower case, in a few languages. A token that only looks like a label is never read as one: `data.values` declares it.
+_UNKNOWN = (
+    "unknown|undefined|unbekannt|unklar|keine angabe|k.a.|k. a.|inconnu|inconnue|indéfini|desconocido|desconhecido|"
+    "sconosciuto|onbekend|nieznane|неизвестно|未知|不明"
 )
-SPELLINGS = {  # a token that only looks like a label is never read as one: `data.values` declares it
-    "positive": (
-        *(
-            "yes",
-            "y",
-            "true",
-            "t",
-            "present",
-            "positive",
-            "pos",
-            "ja",
-            "j",
-            "wahr",
-            "vorhanden",
-            "positiv",
-            "oui",
-            "vrai",
-        ),
-        *("présent", "positif", "si", "sí", "sì", "verdadero", "vero", "presente", "positivo", "sim", "verdadeiro"),
-        *("waar", "tak", "да", "是", "はい"),
-    ),
-    "negative": (
-        *(
-            "no",
-            "n",
-            "false",
-            "f",
-            "absent",
-            "negative",
-            "neg",
-            "nein",
-            "falsch",
-            "nicht vorhanden",
-            "fehlt",
-            "negativ",
-        ),
-        *("non", "faux", "négatif", "falso", "ausente", "assente", "negativo", "não", "nao", "nee", "nej", "nei"),
-        *("onwaar", "nie", "нет", "否", "いいえ"),
-    ),
-    "missing": (
-        *(
-            "",
-            "na",
-            "n/a",
-            "n.a.",
-            "#n/a",
-            "<na>",
-            "nan",
-            "none",
-            "null",
-            "nil",
-            "missing",
-            "empty",
-            "blank",
-            "-",
-            "--",
-        ),
-        *("?", "unk", "uncertain", "not mentioned", "not available", *UNKNOWN),
-    ),
+_SPELLINGS = {
+    "positive": "yes|y|true|t|present|positive|pos|ja|j|wahr|vorhanden|positiv|oui|vrai|présent|positif|si|sí|sì|"
+    "verdadero|vero|presente|positivo|sim|verdadeiro|waar|tak|да|是|はい",
+    "negative": "no|n|false|f|absent|negative|neg|nein|falsch|nicht vorhanden|fehlt|negativ|non|faux|négatif|falso|"
+    "ausente|assente|negativo|não|nao|nee|nej|nei|onwaar|nie|нет|否|いいえ",
+    "missing": "|na|n/a|n.a.|#n/a|<na>|nan|none|null|nil|missing|empty|blank|-|--|?|unk|uncertain|not mentioned|"
+    f"not available|{_UNKNOWN}",
 }
+UNKNOWN = tuple(_UNKNOWN.split("|"))
 MOST_WORDS = 5  # in a column of labels that are no common spelling
 MARKS = ("x", "✓", "✔", "•", "*", "+")  # lower case; a cell that is marked, beside empty ones
 UNKNOWN_CODES = (-999.0, -99.0, -9.0, -2.0, 9.0, 99.0, 999.0)  # numbers that stand for "not known" beside 0 and 1
-STATE_OF_SPELLING = {spelling: state for state, spellings in SPELLINGS.items() for spelling in spellings}
+STATE_OF_SPELLING = {word: state for state, words in _SPELLINGS.items() for word in words.split("|")}
 # Of files that an image name without suffix may mean; a text file or a mask as .npy of the same stem is none of them.
 IMAGE_SUFFIX = re.compile(
     r"\.(jpe?g?|jfif|png|bmp|dib|gif|tiff?|webp|jp2|j2k|p[gpbn]m|pfm|hdr|exr|avif|heic|heif|dcm)$", re.IGNORECASE

@@ -54,7 +54,9 @@ DATA_PROBLEMS = {
     "labels: l, images: i, attributes: [a, macro]": [
         "data.attributes: found ['a', 'macro'], expected no attribute named"
     ],
-    "labels: l, images: i, attributes: [a, '']": ["data.attributes: found ['a', ''], expected no attribute without a name"],
+    "labels: l, images: i, attributes: [a, '']": [
+        "data.attributes: found ['a', ''], expected no attribute without a name"
+    ],
     "labels: l, images: i, attributes: [a, a]": ["data.attributes: found ['a', 'a'], expected no value twice"],
     "labels: l, images: i, values: {positive: [1]}": ["data.values.positive[0]: found 1, expected text (in quotes"],
     "labels: l, images: i, values: {positve: ['1']}": ["data.values.positve: found unknown key"],
