@@ -16,6 +16,8 @@ from aimonk_bench import cli
 from aimonk_bench.config import loader
 from aimonk_bench.config.fields import DataConfig
 from aimonk_bench.reporting.columns import BELOW, NA_RANGE
+from aimonk_bench.reporting.summary import COLUMNS
+from aimonk_bench.suite.clock import Clock
 from aimonk_bench.tables import TABLES
 
 ROOT = Path(__file__).parent.parent
@@ -171,6 +173,15 @@ def test_the_legend_explains_every_row_below_the_runs() -> None:
     assert explained == ["runs", *BELOW]
     table = text_of(ROOT / "README.md").split("```")[1]
     assert [row for row in BELOW if f"\n{row}  " not in table] == [NA_RANGE]  # left out for brevity
+
+
+def test_every_column_of_the_summary_and_every_phase_is_explained() -> None:
+    page = ROOT / "experiments" / "README.md"
+    columns = {name for row in rows(page, "column") for name in re.findall(r"`(\w+)`", row[0])}
+    bounds = {f"{name}{end}" for name in ("f1_default", "f1_tuned") for end in ("_low", "_high")}
+    assert set(COLUMNS) - bounds <= columns
+    phases = {name for row in rows(page, "phase") for name in re.findall(r"`(\w+)`", row[0])}
+    assert phases == set(Clock().itemised()) - {"total"}
 
 
 def test_the_tree_names_every_module_and_no_other() -> None:

@@ -7,21 +7,23 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from aimonk_bench import registry
 from aimonk_bench.config import reader
-from aimonk_bench.config.faults import Fault, fault
+from aimonk_bench.config.faults import Fault, dotted, fault
 from aimonk_bench.config.fields import ENTRIES, Config, DataConfig, SuiteSection, Tables, is_weight_file
 from aimonk_bench.config.nodes import Node, locate, merge, wrap
 from aimonk_bench.registry import Problem, Spec
 
 MAX_RUNS = 10_000
 Cell = tuple[dict[str, Node], Config]  # one combination: the value of every axis, and the config that they make
+BASELINE: registry.Path = ("suite", "baseline")
 PIXEL_KEYS = {"white"}  # of data
 FIXED = ("data", "name", "plot", "run", "suite", "extends")  # sections that no axis may vary
 
@@ -118,10 +120,22 @@ class _Grid:
     tables: Tables
     faults: list[Fault]
 
-    def read(self, values: Mapping[str, Node]) -> tuple[Config | None, list[Fault]]:
-        """The base with values laid over it as one, every one at its dotted key; the axes have no order."""
+    def read(
+        self, values: Mapping[str, Node], place: registry.Path = (), pattern: Collection[str] = ()
+    ) -> tuple[Config | None, list[Fault]]:
+        """The base with values laid over it as one, every one at its dotted key; the axes have no order.
+
+        Args:
+            place: of the map that has the values of the keys ``pattern``.
+        """
+
+        def written_at(path: registry.Path) -> registry.Path:
+            inside = any(f"{dotted(path)}.".startswith((f"{key}.", f"{key}[")) for key in pattern)
+            return (*place, *path) if inside else path
+
         layers = [wrap(key.split("."), value, value.key or value.at) for key, value in values.items()]
-        return reader.read(merge(self.base, functools.reduce(merge, layers, Node({}, self.base.at))), self.tables)
+        tree = merge(self.base, functools.reduce(merge, layers, Node({}, self.base.at)))
+        return reader.read(tree, self.tables, written_at)
 
     def cells(self) -> list[Cell]:
         """Every combination, checked as a whole, so that faults of two axes together are reported too."""
@@ -145,9 +159,9 @@ class _Grid:
                 self.faults.append(fault(values[key].at, ("suite", "axes", key), actual, "values that differ"))
         return cells
 
-    def matching(self, cells: list[Cell], pattern: Node) -> set[int] | None:
+    def matching(self, cells: list[Cell], pattern: Node, place: registry.Path) -> set[int] | None:
         """The numbers of the cells whose config the pattern's values leave as it is; None if they are valid in none."""
-        results = [self.read({**values, **pattern.children}) for values, _ in cells]
+        results = [self.read({**values, **pattern.children}, place, pattern.children) for values, _ in cells]
         if all(faults for _, faults in results):
             self.faults += results[0][1]
             return None
@@ -157,8 +171,8 @@ class _Grid:
         """The numbers of the cells that no pattern matches."""
         left = list(range(len(cells)))
         for number, pattern in enumerate(patterns):
-            path = ("suite", "exclude", number)
-            matches = self.matching(cells, pattern)
+            path: registry.Path = ("suite", "exclude", number)
+            matches = self.matching(cells, pattern, path)
             if matches == set():
                 self.faults.append(fault(pattern.at, path, "a pattern that matches no run", "values of the axes"))
             left = [cell for cell in left if cell not in (matches or ())]
@@ -169,12 +183,39 @@ class _Grid:
 
     def baseline(self, cells: list[Cell], left: list[int], pattern: Node) -> int:
         """The number of the one cell that is left and matches; 0 if there is no such cell."""
-        matches = self.matching(cells, pattern)
+        matches = self.matching(cells, pattern, BASELINE)
         matching = [cell for cell in left if cell in (matches or ())]
         if left and len(matching) != 1 and matches is not None:
             actual = "a run that `exclude` removes" if matches and not matching else f"{len(matching)} runs that match"
-            self.faults.append(fault(pattern.at, ("suite", "baseline"), actual, "exactly one"))
+            expected = "exactly one" + (f": {self._unnamed(cells, matching)}" if matching else "")
+            absent = [] if matches else self._absent(cells, pattern)
+            self.faults += absent or [fault(pattern.at, BASELINE, actual, expected)]
         return (matching or [0])[0]
+
+    def _unnamed(self, cells: list[Cell], matching: list[int]) -> str:
+        """What the pattern of several cells has to name too: each axis in which they differ, with its values."""
+        alternatives = {
+            key: dict.fromkeys(_flow({key: cells[number][0][key].plain()}) for number in matching) for key in self.axes
+        }
+        return "name also " + ", and ".join(" or ".join(lines) for lines in alternatives.values() if len(lines) > 1)
+
+    def _absent(self, cells: list[Cell], pattern: Node) -> list[Fault]:
+        """The values of a pattern that are none of their axis."""
+        return [
+            fault(
+                value.at,
+                (*BASELINE, key),
+                registry.show(value.plain()),
+                "a value of this axis: " + ", ".join(registry.show(item.plain()) for item in self.axes[key].items),
+            )
+            for key, value in pattern.children.items()
+            if not self.matching(cells, replace(pattern, value={key: value}), BASELINE)
+        ]
+
+
+def _flow(value: Mapping[str, Any]) -> str:
+    """A map of one key on one line of YAML, without its braces."""
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf).strip()[1:-1]
 
 
 def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
@@ -191,8 +232,11 @@ def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
     excluded = exclude.items if exclude else []
     cells = grid.cells()
     if base is None or faults:
-        for pattern in (baseline, *excluded):
-            faults += grid.read({key: node for key, node in pattern.children.items() if key in grid.axes})[1]
+        patterns: list[tuple[registry.Path, Node]] = [(BASELINE, baseline)]
+        patterns += [(("suite", "exclude", number), pattern) for number, pattern in enumerate(excluded)]
+        for place, pattern in patterns:
+            values = {key: node for key, node in pattern.children.items() if key in grid.axes}
+            faults += grid.read(values, place, values)[1]
         return None, faults
     left = grid.without(cells, excluded)
     reference = grid.baseline(cells, left, baseline)

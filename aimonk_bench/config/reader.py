@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from aimonk_bench import registry
 from aimonk_bench.config import rules
-from aimonk_bench.config.faults import Fault, fault
+from aimonk_bench.config.faults import Fault, fault, placed
 from aimonk_bench.config.fields import (
     ENTRIES,
     SECTIONS,
@@ -30,13 +30,21 @@ from aimonk_bench.registry import Problem, Spec
 NATIVE = "native"  # a value of transform.size
 
 
-def read(tree: Node, tables: Tables) -> tuple[Config | None, list[Fault]]:
-    """A merged tree as a config: `check`, with relative paths resolved and every problem at its place."""
+def read(
+    tree: Node, tables: Tables, written_at: Callable[[registry.Path], registry.Path] = lambda path: path
+) -> tuple[Config | None, list[Fault]]:
+    """A merged tree as a config: `check`, with relative paths resolved and every problem at its place.
+
+    Args:
+        written_at: the key under which the user wrote what the tree has under a key.
+    """
     data = tree.plain()
     for section, key, _, path in _paths(tree):
         data[section][key] = path
     config, problems = check(data, tables)
-    return config, [locate(tree, problem) for problem in problems]
+    return config, [
+        placed(locate(tree, problem).at, replace(problem, path=written_at(problem.path))) for problem in problems
+    ]
 
 
 def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Problem]]:

@@ -135,7 +135,8 @@ def statistics(
         after_training(predictions, seed=SEED),
         gain(Decisions.of(predictions, thresholds), seed=SEED),
     )
-    auc_low, auc_high, *_ = sure["roc_auc"].macro(row.value["roc_auc"], np.array(tests.ranked))
+    ranked = np.array(tests.ranked)
+    auc_low, auc_high, *_ = sure["roc_auc"].macro(row.value["roc_auc"], ranked)
     return Statistics(
         revision=REVISION,
         key=dict(key),
@@ -145,7 +146,14 @@ def statistics(
         against_winner=against_winner,
         chosen=row,
         signal=tests,
-        verdict=_verdict(candidates, winner, against_winner, tests, row, (auc_low, auc_high)),
+        verdict=_verdict(
+            candidates,
+            winner,
+            against_winner,
+            tests,
+            row,
+            (macro(row.value["roc_auc"], ranked).item(), auc_low, auc_high),
+        ),
     )
 
 
@@ -155,9 +163,9 @@ def _verdict(
     against_winner: Mapping[str, Delta],
     tests: Signal,
     row: Chosen,
-    auc: tuple[float, float],
+    auc: tuple[float, float, float],
 ) -> Verdict:
-    """The verdict; auc: 95 % interval of the mean AUC of the ranked attributes."""
+    """The verdict; auc: the mean AUC of the ranked attributes, and its 95 % interval."""
     names = candidates[winner].predictions.labels.attributes
     f1, f1_low, f1_high = row.macro["f1_tuned"].tolist()
     equals = [run_id for run_id in candidates if against_winner[run_id].mark not in ("", "worse")]
@@ -169,8 +177,10 @@ def _verdict(
         with_gain=list(compress(names, tests.gains)),
         smallest_p=float(np.fmin.reduce(tests.adjusted)),
         detectable_auc=dict(zip(names, tests.detectable_auc.tolist(), strict=True)),
-        auc_low=auc[0],
-        auc_high=auc[1],
+        ranked_p=float(np.fmax.reduce(tests.after_adjusted[tests.ranked], initial=np.nan)),
+        auc=auc[0],
+        auc_low=auc[1],
+        auc_high=auc[2],
         largest_gain=float(np.fmax.reduce(tests.largest_gain[tests.ranked], initial=np.nan)),
         run=winner,
         folds=len(row.runs),

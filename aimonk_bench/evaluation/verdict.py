@@ -32,6 +32,7 @@ class Signal:
         adjusted: the smaller p of the two tests, adjusted for their number and, by Holm, for that of the attributes;
             signal is claimed up to 0.05.
         found: bool, whether signal is claimed.
+        after_adjusted: p of the test after training alone, adjusted likewise.
         ranked: bool, whether the test after training alone claims it: the one before does not see the scores.
         detectable_auc: the AUC that the tests would have found, see `detectable_auc`.
         gain: tuned F1 minus that of the all-positive baseline; ``gain_low`` its one-sided lower 95 % bound.
@@ -46,6 +47,7 @@ class Signal:
     auc: Numbers
     adjusted: Numbers
     found: list[bool]
+    after_adjusted: Numbers
     ranked: list[bool]
     detectable_auc: Numbers
     gain: Numbers
@@ -70,7 +72,10 @@ class Verdict:
             signal by the test after training, and a gain are claimed.
         smallest_p: the smallest adjusted p of signal; NaN where no attribute can be tested.
         detectable_auc: attribute -> the AUC that the tests find with 80 % probability; NaN without both classes.
-        auc_low, auc_high: 95 % interval of the mean AUC of the ranked attributes; NaN without any.
+        ranked_p: the largest adjusted p of the test after training that claims signal; NaN where none does.
+        auc: mean ROC AUC of the ranked attributes; NaN without any.
+        auc_low, auc_high: its 95 % interval. It may contain 0.5: it also covers what other training images would
+            change, which the test does not.
         largest_gain: the largest that any ranked attribute allows; NaN without any.
         run: id of the winner, see `statistics.Statistics`.
         folds: their number, and ``folds_of_run`` that of the folds in which the nested selection selects ``run``.
@@ -88,6 +93,8 @@ class Verdict:
     with_gain: list[str]
     smallest_p: Number
     detectable_auc: dict[str, Number]
+    ranked_p: Number
+    auc: Number
     auc_low: Number
     auc_high: Number
     largest_gain: Number
@@ -129,6 +136,7 @@ def signal(before: BeforeTraining | None, after: AfterTraining, gain: Gain) -> S
         auc=after.auc,
         adjusted=adjusted,
         found=has_signal.tolist(),
+        after_adjusted=trained,
         ranked=(trained <= ALPHA).tolist(),
         detectable_auc=detectable_auc(counts.n_positive, counts.n_negative, len(adjusted)),
         gain=gain.value,

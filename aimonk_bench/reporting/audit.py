@@ -42,6 +42,10 @@ LABELS |= {"groups": "n_groups", **{f"{part}\n+/-": part for part in PARTS}, "p"
 LABELS_SPARE = ("train\n+/-", "groups", "share\nNA", "val\n+/-", "share\n+", "AUC", "test\n+/-", "p")
 PAIRS = {"both\nobserved": "n_observed", "both\n+": "n_both", "phi": "phi", "b if a": "b_if_a"}
 PAIRS |= {"b if\nnot a": "b_if_not_a", "both\nNA": "n_both_missing", "phi\nof NA": "missing_phi"}
+PAIRS_LEGEND = (
+    "phi: correlation; b if a, b if not a: share with b among the images with a, and without; both NA: images in which "
+    "both labels are missing; phi of NA: correlation of what is missing"
+)
 PAIRS_SPARE = ("phi\nof NA", "both\nNA", "b if\nnot a", "b if a", "both\n+")
 
 Row = Mapping[str, Any]
@@ -253,7 +257,7 @@ def _pair_lines(pairs: Sequence[Row], width: int) -> Iterator[Table | Text]:
     smaller, constant = len(correlated) - len(rows), len(pairs) - len(correlated)
     more = [f"{count(smaller, 'more pair')} with a smaller one: --format json"] if smaller else []
     more += [f"{count(constant, 'pair')} without one: a label is constant, or no image has both"] if constant else []
-    yield Text("; ".join(["phi: correlation", *more]), style="dim")
+    yield Text("; ".join([PAIRS_LEGEND, *more]), style="dim")
 
 
 def _missing_lines(audit: Audit) -> Iterator[Text]:
@@ -261,9 +265,11 @@ def _missing_lines(audit: Audit) -> Iterator[Text]:
         yield Text("no label is NA")
         return
     tested = {on: tests for family, on in DEPENDS_ON.items() if (tests := by_p(audit, family))}
-    for on, tests in tested.items():
-        style = "yellow" if tests[0].adjusted < LEVEL else ""
-        yield Text(f"{on}, {count(len(tests), 'test')}: {describe(tests[0])}", style=style)
+    rejected = {on: tests for on, tests in tested.items() if tests[0].adjusted < LEVEL}
+    for on, tests in rejected.items():
+        yield Text(f"{on}, {count(len(tests), 'test')}: {describe(tests[0])}", style="yellow")
+    if others := [f"{on} ({p_value(tests[0].adjusted)})" for on, tests in tested.items() if on not in rejected]:
+        yield Text(f"no dependence found, smallest adjusted p in brackets: {', '.join(others)}")
     if untested := [on for on in DEPENDS_ON.values() if on not in tested]:
         yield Text(f"nothing to test (all equal, or under {FEWEST} rows on one side): {', '.join(untested)}")
     if tested:
@@ -290,8 +296,8 @@ def _duplicate_lines(data: Row, width: int) -> Iterator[Text]:
     )
     if total:
         cut, by_chance = duplicates["near_pairs_cut_by_this_split"], duplicates["near_pairs_cut_by_a_naive_split"]
-        text = f"  this split separates {cut} of {count(total, 'pair')} (*), "
-        text += f"one that ignores duplicates {by_chance:.1f} on average"
+        text = f"  *: this split puts the two images into different parts: {cut} of {count(total, 'pair')}. "
+        text += f"A split that ignores duplicates does so with {by_chance:.1f} on average"
         text += f"; {len(pairs)} of them: --format json" if total > SHOWN_PAIRS else ""
         yield Text(text, style="dim")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import compress
 
 import numpy as np
 
@@ -139,8 +140,9 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     if summary.covered["f1_tuned"].any():
         yield f"{detail.plus_minus}: {interval}{few}"
     if summary.nested:
+        order = f"sorted by cross-fitted validation F1{' (val F1)' if detail.validation else ''}"
         selected = f"; {SELECTED_MARK}: selected on validation rows" if summary.selected else ""
-        yield f"sorted by cross-fitted validation F1{selected}; {SELECTED}: nested model selection, the F1 to report"
+        yield f"{order}{selected}; {SELECTED}: nested model selection, the F1 to report"
     finished, compared = summary.collection.finished, summary.collection.comparable
     if others := sum(record.status.revision != REVISION for record in finished):
         apart = "; not compared with the others, and last" if len(compared) < len(finished) else ""
@@ -153,7 +155,7 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
         yield f"{UNDEFINED}: undefined; F1 and AP need a positive test row, ROC AUC and {ASSOCIATION} both classes"
     if SPREAD in marks:
         yield f"{SPREAD}: lowest and highest of the runs, whose splits or labels differ"
-    if stats and detail.default and stats.baseline:
+    if stats and detail.versus and stats.baseline:
         equivalent = f"equivalent: 95 % interval within {detail.plus_minus}{number(MARGIN)}"
         if any(versus.mark for versus in stats.baseline.values()):
             yield f"vs baseline: paired test of macro F1 at .05, Holm-adjusted over the runs; {equivalent}"
@@ -163,10 +165,15 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
         yield f"{ASSOCIATION}: the smaller of the tests before and after training, Bonferroni- and Holm-adjusted"
     yield from _one_class(summary)
     yield from _coverage(summary, layout)
-    more = [] if detail.default else ["F1 at 0.5 from 120 columns on"]
-    more += [] if detail.macro_ranking else ["AP and ROC AUC from 200 columns on"]
+    further = {
+        "vs baseline": not detail.versus and bool(stats and stats.baseline),
+        "F1 at 0.5": not detail.default,
+        "val F1": not detail.validation and summary.nested is not None,
+        "AP and ROC AUC": not detail.macro_ranking,
+    }
+    more = [f"wider terminals also show {', '.join(compress(further, further.values()))}"]
     file = "summary.csv or " if summary.collection.baseline else ""
-    yield "; ".join([*more, f"every figure: {file}--format csv"])
+    yield "; ".join([*(more if any(further.values()) else []), f"every figure: {file}--format csv"])
 
 
 def _population(summary: Summary) -> str:
@@ -198,4 +205,5 @@ def _coverage(summary: Summary, layout: Layout) -> Iterator[str]:
         yield f"macro: over {numbers} of {count(total, 'attribute')}, those that every finished run defines"
     if layout.hidden:
         which = "those in which the runs differ least" if len(summary.ranking) > 1 else "the last ones"
-        yield f"{layout.hidden} of {count(total, 'attribute')} not shown, {which}: a wider terminal shows more"
+        hidden = f"{len(layout.hidden)} of {count(total, 'attribute')} not shown, {which}"
+        yield f"{hidden} (a wider terminal shows more): {', '.join(layout.hidden)}"

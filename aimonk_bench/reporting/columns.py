@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.cells import cell_len
 from rich.text import Text
 
 from aimonk_bench.reporting.summary import MACRO, Array, Summary
-from aimonk_bench.reporting.words import UNDEFINED, number, number_range, p_value, span, wrap
+from aimonk_bench.reporting.words import UNDEFINED, number, number_range, p_value, span, unbroken, wrap
 
 # the rows below the runs
 SELECTED, NA_RANGE = "selected per fold", "range over NA fillings"
@@ -24,9 +24,9 @@ BELOW = (SELECTED, NA_RANGE, ALL_POSITIVE, PREVALENCE, ASSOCIATION)
 
 FEW, SPREAD = "~", "a to b"  # marks of cells; `UNDEFINED` and `NA_RANGE` are marks, too
 GAP = 2  # cells between columns
-NARROW_NAME = 16  # a name may be wrapped to this, or to a third of the terminal, whichever is wider
+NARROW_NAME = 16  # a name may be wrapped to this, or to a quarter of the terminal, whichever is wider
 NARROWEST_NAME = 4  # where even the macro average hardly fits
-NARROW_HEAD = 10  # to which the head of a column may be wrapped
+WIDE_HEAD, NARROW_HEAD, NARROWEST_HEAD = 16, 10, 7  # to which the head of a column may be wrapped, see `Column.of`
 
 
 class Cell(NamedTuple):
@@ -52,10 +52,14 @@ class Column:
     cells: Mapping[str, Cell]
 
     @classmethod
-    def of(cls, head: str, cells: Mapping[str, Cell]) -> Column:
-        """A column whose head is wrapped to `NARROW_HEAD` or to the widest cell."""
+    def of(cls, head: str, cells: Mapping[str, Cell], limit: int) -> Column:
+        """A column whose head is wrapped to ``limit`` or to the widest cell.
+
+        Words of up to `WIDE_HEAD` cells stay whole unless the limit is `NARROWEST_HEAD`.
+        """
         widest = max(cell.text.cell_len for cell in cells.values())
-        lines = wrap(head, max(NARROW_HEAD, widest))
+        word = min(unbroken(head), WIDE_HEAD) if limit > NARROWEST_HEAD else 0
+        lines = wrap(head, max(limit, widest, word))
         return cls(head, lines, max(widest, *map(cell_len, lines)), cells)
 
 
@@ -64,13 +68,17 @@ class Detail:
     """How much the table says.
 
     Attributes:
-        default: F1 at threshold 0.5, and the comparison with the baseline.
+        versus: the comparison with the baseline.
+        default: F1 at threshold 0.5, and the range of tuned F1 over the fillings of NA.
+        validation: cross-fitted validation F1 of the macro average, which sorts the table.
         macro_ranking: AP and ROC AUC of the macro average.
         ranking: AP and ROC AUC of each attribute.
         plus_minus: the sign before half of a confidence interval.
     """
 
+    versus: bool = True
     default: bool = True
+    validation: bool = True
     macro_ranking: bool = False
     ranking: bool = False
     plus_minus: str = "±"
@@ -82,51 +90,70 @@ class Layout:
 
     Attributes:
         name: width of the names.
-        hidden: number of attributes that do not fit.
+        hidden: the attributes that do not fit, in order.
     """
 
     detail: Detail
     columns: Sequence[Column]
     name: int = 0
-    hidden: int = 0
+    hidden: Sequence[str] = ()
 
     def texts(self, row: str) -> list[Text]:
         """The cells of a row, a run id or one of `BELOW`."""
         return [column.cells[row].text if row in column.cells else Text() for column in self.columns]
 
 
+# what is shown where it costs no attribute, the first of these first -> from which width on
+EXTRAS = {"versus": 0, "default": 120, "macro_ranking": 200, "ranking": 200, "validation": 120}
+Head = tuple[str, Mapping[str, Cell]]  # of a column and its cells
+
+
 def everything(summary: Summary, detail: Detail) -> Layout:
     """The columns of the macro average and of every attribute, whatever their width; none if no run finished."""
     blocks = [_block(summary, detail, a) for a in (-1, *range(len(summary.attributes)))] if summary.ranking else []
-    return Layout(detail, [column for columns in blocks for column in columns])
+    return Layout(detail, [Column.of(head, cells, WIDE_HEAD) for block in blocks for head, cells in block])
 
 
 def fit(summary: Summary, names: Collection[str], width: int, plus_minus: str = "±") -> Layout:
     """Choose what fits into ``width`` cells beside the names of the runs, which may have to be wrapped.
 
-    F1 at threshold 0.5 is shown from 120 cells on, AP and ROC AUC of the macro average from 200 on, and those of the
-    attributes if then all attributes fit. If the attributes do not all fit, those are shown in which the runs differ
-    most.
+    Tuned F1 of the attributes comes first; if they do not all fit, those are shown in which the runs differ most. What
+    `EXTRAS` names is added if no attribute is lost by it; below 120 cells no name is wrapped for it either.
     """
-    detail = Detail(default=width >= 120, macro_ranking=width >= 200, ranking=width >= 200, plus_minus=plus_minus)
+    detail = Detail(versus=False, default=False, validation=False, plus_minus=plus_minus)
     layout = _fit(summary, names, width, detail)
-    if detail.ranking and layout.hidden:
-        return _fit(summary, names, width, Detail(macro_ranking=True, plus_minus=plus_minus))
+    longest = max(map(cell_len, (*names, *BELOW)))
+    for extra in (extra for extra, least in EXTRAS.items() if width >= least and summary.ranking):
+        switched: dict[str, Any] = {extra: True}
+        more = _fit(summary, names, width, replace(layout.detail, **switched), narrowest=NARROW_HEAD)
+        if len(more.hidden) <= len(layout.hidden) and (width >= 120 or more.name == longest):
+            layout = more
     return layout
 
 
-def _fit(summary: Summary, names: Collection[str], width: int, detail: Detail) -> Layout:
+def _fit(
+    summary: Summary, names: Collection[str], width: int, detail: Detail, narrowest: int = NARROWEST_HEAD
+) -> Layout:
+    """The layout with the widest heads, down to ``narrowest``, with which all attributes fit."""
     longest = max(map(cell_len, (*names, *BELOW)))
-    narrow = min(longest, max(NARROW_NAME, width // 3))
+    narrow = min(longest, max(NARROW_NAME, width // 4))
     if not summary.ranking:
         return Layout(detail, [], narrow)
-    macro, blocks = _block(summary, detail, -1), {a: _block(summary, detail, a) for a in _most_differing(summary)}
-    room = width - narrow - _width(macro)
-    fitting = int((np.cumsum([_width(block) for block in blocks.values()]) <= room).sum())
-    hidden = len(blocks) - fitting
-    shown = list(blocks)[:fitting] if hidden else sorted(blocks)
-    columns = [*macro, *(column for a in shown for column in blocks[a])]
-    return Layout(detail, columns, max(NARROWEST_NAME, min(longest, width - _width(columns))), hidden)
+    in_order = _most_differing(summary)
+    blocks = {a: _block(summary, detail, a) for a in (-1, *in_order)}
+
+    def wrapped(limit: int) -> Layout:
+        columns = {a: [Column.of(head, cells, limit) for head, cells in block] for a, block in blocks.items()}
+        ends = np.cumsum([_width(columns[a]) for a in (-1, *in_order)])
+        fitting = int((ends[1:] <= width - narrow).sum())
+        shown = in_order[:fitting] if fitting < len(in_order) else sorted(in_order)
+        chosen = [column for a in (-1, *shown) for column in columns[a]]
+        hidden = [summary.attributes[a] for a in sorted(in_order[fitting:])]
+        return Layout(detail, chosen, max(NARROWEST_NAME, min(longest, width - _width(chosen))), hidden)
+
+    limits = [limit for limit in (WIDE_HEAD, NARROW_HEAD, NARROWEST_HEAD) if limit >= narrowest]
+    layouts = {limit: wrapped(limit) for limit in limits}
+    return next((layout for layout in layouts.values() if not layout.hidden), layouts[NARROW_HEAD])
 
 
 def _width(columns: Sequence[Column]) -> int:
@@ -140,18 +167,20 @@ def _most_differing(summary: Summary) -> list[int]:
     return [int(a) for a in np.argsort(-spread, kind="stable")]
 
 
-def _block(summary: Summary, detail: Detail, a: int) -> list[Column]:
+def _block(summary: Summary, detail: Detail, a: int) -> list[Head]:
     """The columns of attribute ``a``, or of the macro average where ``a`` is -1."""
-    macro, stats = a == -1, summary.statistics
+    macro, stats, rows = a == -1, summary.statistics, _rows(summary)
     name = MACRO if macro else summary.attributes[a]
-    columns = [Column.of("macro F1" if macro else name, _f1(summary, detail, a))]
+    columns: list[Head] = [("macro F1" if macro else name, _f1(summary, detail, a))]
     if macro:
-        columns.append(Column.of("gain", {row: gain(v["f1_tuned"][a] - v["floor_f1"][a]) for row, v in _rows(summary)}))
-    if macro and detail.default and stats and stats.baseline:
-        columns.append(Column.of("vs baseline", {run_id: Cell(Text(v.mark)) for run_id, v in stats.baseline.items()}))
+        columns.append(("gain", {row: gain(v["f1_tuned"][a] - v["floor_f1"][a]) for row, v in rows}))
+    if macro and detail.versus and stats and stats.baseline:
+        columns.append(("vs baseline", {run_id: Cell(Text(v.mark)) for run_id, v in stats.baseline.items()}))
+    if macro and detail.validation and summary.nested:
+        columns.append(("val F1", {run_id: score(v["f1_validation"][a]) for run_id, v in summary.values.items()}))
     if detail.macro_ranking if macro else detail.ranking:
         for head, figure in (("AP", "average_precision"), ("ROC AUC", "roc_auc")):
-            columns.append(Column.of(f"{name} {head}", {row: score(v[figure][a]) for row, v in _rows(summary)}))
+            columns.append((f"{name} {head}", {row: score(v[figure][a]) for row, v in rows}))
     return columns
 
 

@@ -144,7 +144,7 @@ def group_findings(scheme: Split, checks: GroupChecks, near: Near | None, ids: S
         other = "scheme: kfold, " if official else ""
         advice = (
             f"{official}`split: {{{other}near_duplicates: keep_together}}` never separates them. Where a column or the "
-            "file name says which images have one source, data.group does so better."
+            "file name says which images have one source, name it in data.group: that is surer than hashes of images."
         )
         yield Finding("warning", "near_duplicates_cut", text, advice)
     if cut := checks.cut:
@@ -209,12 +209,13 @@ def describe(test: Dependence) -> str:
 def _few(audit: Audit) -> Iterator[Finding]:
     counts = audit.counts
     fewest, test = counts.smallest[1:].min(axis=0), counts.smallest[2]  # [2, A]
-    rare = [
-        f"{name} {count(fewest[state, a], word)} ({test[state, a]} to test on)"
+    cases = [
+        (fewest[state, a], test[state, a], f"{name} {count(fewest[state, a], word)} ({test[state, a]} to test on)")
         for a, name in enumerate(audit.attributes)
         for state, word in enumerate(("positive", "negative"))
         if fewest[state, a] < FEW and counts.positive[a] and counts.negative[a]
     ]
+    rare = [text for *_, text in sorted(cases, key=lambda case: case[:2])]  # the fewest first
     if rare:
         text = f"Thresholds and figures rest on few labels; fewest of a fold's validation or test rows: {listed(rare)}."
         yield Finding("warning", "few", text, "Label more of the rare class, or use fewer folds or a larger split.val.")

@@ -48,9 +48,7 @@ def render(summary: Summary, console: Console, top: int = 20) -> None:
     if lines := caption(summary, layout):
         console.print("", *(Text(line, style="dim") for line in lines), sep="\n")
     if summary.statistics:
-        # in a file on one line, so that who reads the last line has all of the verdict
-        verdict = Text(sentence(summary.statistics.verdict, summary.collection.names), style="bold")
-        console.print("", verdict, sep="\n", soft_wrap=not console.is_terminal)
+        console.print("", Text(sentence(summary.statistics.verdict, summary.collection.names), style="bold"), sep="\n")
 
 
 def markdown(summary: Summary) -> str:

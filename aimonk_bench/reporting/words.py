@@ -75,6 +75,18 @@ def listed(items: Sequence[str], separator: str = ", ") -> str:
     return separator.join([*items[:SHOWN], *more]) or "none"
 
 
+def which(names: Sequence[str], everything: Sequence[str]) -> str:
+    """Which of all names are meant: the names, or the exceptions where these are fewer; nothing for all.
+
+    >>> which("ab", "abcde"), which("abcd", "abcde"), which("ab", "ab")
+    ('a, b', 'all but e', '')
+    """
+    rest = [name for name in everything if name not in names]
+    if not rest:
+        return ""
+    return f"all but {listed(rest)}" if len(rest) < len(names) else listed(names)
+
+
 def one_class(attributes: Sequence[str], positive: Array, negative: Array) -> str:
     """The attributes without both classes, from bool [A] whether there is a positive, and a negative; "" for none.
 
@@ -108,10 +120,23 @@ def wrap(text: str, width: int) -> list[str]:
     """
     pieces: list[str] = []
     for word in re.findall(r"\S+\s*", text):
-        fits = cell_len(word.rstrip()) <= width
-        for part in [word] if fits else re.findall(r"[^_,./()=-]*[_,./()=-]+\s*|.+$", word):
+        for part in [word] if cell_len(word.rstrip()) <= width else _word_parts(word):
             pieces += [part] if cell_len(part.rstrip()) <= width else chop_cells(part, width)
     return fill(pieces, width)
+
+
+def unbroken(text: str) -> int:
+    """The fewest cells into which `wrap` breaks a text without a break inside a word or a part of one.
+
+    >>> unbroken("Streifenmuster sichtbar"), unbroken("wearing_hat")
+    (14, 8)
+    """
+    return max((cell_len(part.rstrip()) for part in _word_parts(text)), default=0)
+
+
+def _word_parts(text: str) -> list[str]:
+    """Words, and what stands between punctuation in them, each with what follows it."""
+    return re.findall(r"[^\s_,./()=-]*[_,./()=-]+\s*|[^\s_,./()=-]+\s*", text)
 
 
 def fill(pieces: Iterable[str], width: int, indent: str = "") -> list[str]:

@@ -174,11 +174,11 @@ class Driver:
         self.failures: dict[str, Exception] = {}
         self._said: set[Finding] = set()
 
-    def _say(self, findings: Sequence[Finding]) -> None:
-        """Warn of what is doubtful about a split, once for all runs."""
+    def _say(self, path: Path, findings: Sequence[Finding]) -> None:
+        """Warn of what is doubtful about a split of this label file, once for all runs."""
         for finding in findings:
             if finding not in self._said:
-                logger.warning("%s %s", finding.text, finding.advice)
+                logger.warning("%s: %s %s", path, finding.text, finding.advice)
         self._said.update(findings)
 
     def execute(
@@ -205,7 +205,7 @@ class Driver:
             with self._clock("plan"):
                 labels = dataset.split_labels(config.split, config.hide)
                 findings = dataset.split_findings(config.split)
-            self._say(findings)
+            self._say(dataset.listed.path, findings)
             for warning in absent_values(labels.train, labels.folds):
                 logger.warning("%s: %s", dataset.listed.path, warning)
             with self._clock("statistics"):
@@ -222,7 +222,7 @@ class Driver:
             del training  # its logits are in the predictions now
             scoring: ScoringResult = yield from _timed(Task("score", planned.name, score), seconds)
             for note in threshold_notes(scoring.thresholds):
-                logger.info("%s", note)
+                logger.info("note: %s", note)
             with self._clock("files"):
                 for name, content in scoring.files.items():
                     write_bytes(folder / name, content)
@@ -235,7 +235,7 @@ class Driver:
     ) -> Predictions:
         """Write the files that do not depend on scoring."""
         for note in trained.notes:
-            logger.info("%s", note)
+            logger.info("note: %s", note)
         predictions = artefacts.predictions(trained, dataset, labels, planned.config.train.seeds)
         with self._clock("files"):
             write_json(folder / run.ENVIRONMENT, artefacts.environment_json(planned, dataset.stored.engine))

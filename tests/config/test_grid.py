@@ -152,9 +152,34 @@ SUITE_PROBLEMS = [
         ":2:30: suite.axes.train.lr: found the axis 'train.lr' and `tune` of the same key, expected one of the two",
     ),
     ("suite: {baseline: {}, axes: {loss: [focal, {name: focal}]}}", ":1:44: suite.axes.loss: found .* a second time"),
-    ("suite: {baseline: {}, axes: {loss: [focal, masked_bce]}}", "suite.baseline: found 2 runs that match"),
-    ("suite: {baseline: {loss: pos_weight}, axes: {loss: [focal]}}", "suite.baseline: found 0 runs that match"),
-    ("suite: {baseline: {loss: foacl}, axes: {loss: [focal]}}", ":1:26: loss: found unknown loss 'foacl'"),
+    (
+        "suite: {baseline: {}, axes: {loss: [focal, masked_bce]}}",
+        "suite.baseline: found 2 runs that match, .* name also loss: focal or loss: masked_bce$",
+    ),
+    (
+        "suite: {baseline: {loss: focal}, axes: {loss: [focal], tune: [{}, {train.lr: [0.1, 1.0]}]}}",
+        ":1:19: suite.baseline: found 2 runs .* name also tune: {} or tune: {train.lr: \\[0.1, 1.0\\]}$",
+    ),
+    (
+        "suite: {baseline: {}, axes: {loss: [focal, masked_bce], train.lr: [0.1, 1]}}",
+        "name also loss: focal or loss: masked_bce, and train.lr: 0.1 or train.lr: 1$",
+    ),
+    (
+        "suite: {baseline: {loss: pos_weight}, axes: {loss: [focal]}}",
+        ":1:26: suite.baseline.loss: found 'pos_weight', .*: 'focal'$",
+    ),
+    (
+        "suite: {baseline: {train.lr: 0.2, loss: focal}, axes: {loss: [focal], train.lr: [0.1, 1]}}",
+        ":1:30: suite.baseline.train.lr: found 0.2, expected a value of this axis: 0.1, 1$",
+    ),
+    (
+        "suite: {baseline: {}, axes: {loss: [focal]}, exclude: [{loss: foacl}]}",
+        ":1:63: suite.exclude\\[0\\].loss: found un",
+    ),
+    (
+        "suite: {baseline: {loss: foacl}, axes: {loss: [focal]}}",
+        ":1:26: suite.baseline.loss: found unknown loss 'foacl'",
+    ),
     ("suite: {baseline: {los: focal}, axes: {loss: [focal]}}", "suite.baseline.los: found unknown axis .* mean loss"),
     ("suite: {baseline: {}, axes: {loss: [focal]}, exclude: [{}]}", "suite.exclude.0.: found {}, expected at least 1"),
     ("suite: {baseline: {}, axes: {loss: [focal]}, exclude: [{loss: masked_bce}]}", "a pattern that matches no run"),
@@ -204,12 +229,12 @@ def test_all_errors_of_a_suite_are_reported_at_once(write):
     assert [": ".join(line.split(": ")[:2]) for line in lines] == [
         "--set train.lr: train.lr",
         "s.yaml:1:7: loss",
-        "s.yaml:4:20: loss",
+        "s.yaml:4:20: suite.baseline.loss",
         "s.yaml:5:29: loss",
         "s.yaml:5:37: losss",
         "s.yaml:5:60: train.lr",
         "s.yaml:6:14: suite.exclude[0].sampler",
-        "s.yaml:6:44: train.lr",
+        "s.yaml:6:44: suite.exclude[1].train.lr",
     ]
 
 

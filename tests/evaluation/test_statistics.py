@@ -74,7 +74,10 @@ def test_every_figure_of_the_verdict_stands_in_the_record(entries: dict[str, Ent
     assert said.smallest_p == np.nanmin(signal.adjusted)
     assert list(said.detectable_auc.values()) == signal.detectable_auc.tolist()
     assert said.largest_gain == max(signal.largest_gain[signal.ranked])
-    assert said.auc_low < signal.auc[signal.ranked].mean() < said.auc_high
+    assert said.auc == pytest.approx(result.chosen.value["roc_auc"][signal.ranked].mean())
+    assert said.auc_low < said.auc < said.auc_high
+    assert said.ranked_p == max(signal.after_adjusted[signal.ranked])
+    assert [p <= 0.05 for p in signal.after_adjusted] == signal.ranked
     assert [said.f1, said.f1_low, said.f1_high] == result.chosen.macro["f1_tuned"].tolist()
     figures = entries["base"].scores.figures
     assert said.all_positive_f1 == pytest.approx(figures.value("floor_f1").mean())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -80,7 +81,13 @@ def test_only_attributes_that_were_tested_have_an_auc() -> None:
 
 def test_few_labels_are_counted_in_the_singular_too() -> None:
     (finding,) = [finding for finding in findings(audited({"x": "110010" + "100" + "101"})) if finding.kind == "few"]
-    assert "x 1 positive (2 to test on), x 1 negative (1 to test on)" in finding.text
+    assert "x 1 negative (1 to test on), x 1 positive (2 to test on)" in finding.text
+
+
+def test_the_fewest_labels_are_named_first() -> None:
+    few = {f"a{number}": "110010" + "100" + "101" for number in range(8)}
+    (finding,) = [f for f in findings(audited(few | {"rare": "110010" + "000" + "000"})) if f.kind == "few"]
+    assert "rows: rare 0 positives (0 to test on), a0 1 " in finding.text
 
 
 @pytest.mark.parametrize(("columns", "title"), [({"x": MIXED}, "2 warnings"), ({"na": "?" * 12}, "1 warning")])
@@ -92,7 +99,10 @@ def test_pairs_without_a_correlation_are_counted() -> None:
     lines = lines_of(audited(ONE_CLASS | {"y": MIXED[::-1]}))
     assert any(line.startswith("x, y ") for line in lines)
     assert not any(line.startswith("x, one ") for line in lines)
-    assert "phi: correlation; 14 pairs without one: a label is constant, or no image has both" in lines
+    text = " ".join(lines)
+    for head in ("phi: ", "b if a, b if not a: ", "both NA: ", "phi of NA: "):
+        assert text.count(head) == 1, "the legend explains the heads of the columns"
+    assert "; 14 pairs without one: a label is constant, or no image has both" in text
     assert "Pairs of attributes" not in lines_of(audited({"x": MIXED, "one": "1" * 12}))
 
 
@@ -103,6 +113,17 @@ def test_what_was_not_tested_about_missing_labels_takes_one_line() -> None:
         "other labels, the NA of other attributes, the size of the image, the file format, the content of the image"
     )
     assert not any("Holm-adjusted over its tests" in line for line in lines)
+
+
+def test_what_missing_labels_do_not_depend_on_takes_one_line() -> None:
+    rng = np.random.default_rng(0)
+    columns = {name: "".join(rng.choice([*"10?"], 120)) for name in ("x", "y")}
+    lines = lines_of(audited(columns))
+    (line,) = [line for line in lines if line.startswith("no dependence found")]
+    assert re.fullmatch(r".* in brackets: other labels \(\.\d+\), the NA of other attributes \(\.\d+\), .*", line)
+    assert not any("NA rate" in line for line in lines)
+    depends = columns | {"z": columns["x"].replace("0", "1")}  # missing where x is
+    assert any("NA of other attributes, 3 tests: " in line for line in lines_of(audited(depends)))
 
 
 def test_what_is_doubtful_about_groups_names_images_and_the_line_to_write() -> None:

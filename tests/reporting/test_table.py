@@ -90,6 +90,12 @@ def show(folder: Path, width: int, top: int = 20) -> list[str]:
     return console.file.getvalue().splitlines()
 
 
+def body_and_verdict(lines: list[str]) -> tuple[list[str], str]:
+    """The lines above the last paragraph, and that as one line."""
+    place = len(lines) - lines[::-1].index("")
+    return lines[:place], " ".join(line.rstrip() for line in lines[place:])
+
+
 def squeezed(text: str) -> str:
     return re.sub(r"\s", "", text)
 
@@ -132,10 +138,11 @@ def test_wrapping_loses_nothing_and_fits(text: str, width: int) -> None:
 def test_nothing_is_cut_and_nothing_is_too_wide(name: str, width: int, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(name)
     made = summarized(folder)
-    *lines, verdict = show(folder, width, top=100)
+    everything = show(folder, width, top=100)
+    assert max(map(cell_len, everything)) <= width
+    lines, verdict = body_and_verdict(everything)
     assert made.statistics
-    assert verdict == sentence(made.statistics.verdict, made.collection.names)
-    assert max(map(cell_len, lines)) <= width
+    assert squeezed(verdict) == squeezed(sentence(made.statistics.verdict, made.collection.names))
     text = "\n".join(lines)
     assert not re.search(r"…|\.\.\.", text)
     names = captions.row_names(made).values()
@@ -176,11 +183,12 @@ def test_cells_at_each_width(comparison: Path) -> None:
     mark = made.statistics.baseline[rows[0]["run"]].mark
     assert mark in ("better", "unresolved")
     macro = [f1[4] + half, difference, mark]
+    validation = f"{rows[4]['f1_validation']:.2f}"[1:]
     expected = {
         80: [tuned[4] + half, difference, *tuned[:4]],
         120: [*macro, *f1[:4]],
-        200: [*macro, ap[4], auc[4], *f1[:4]],
-        240: [*macro, ap[4], auc[4], *(cell for a in range(4) for cell in (f1[a], ap[a], auc[a]))],
+        200: [*macro, validation, ap[4], auc[4], *f1[:4]],
+        240: [*macro, validation, ap[4], auc[4], *(cell for a in range(4) for cell in (f1[a], ap[a], auc[a]))],
     }
     for width, cells in expected.items():
         (line,) = [line for line in show(comparison, width) if "class_balanced + uniform" in line]
@@ -227,10 +235,10 @@ def test_colour_adds_nothing_that_is_not_in_the_text(comparison: Path) -> None:
     text = console.file.getvalue()
     assert re.search(r"\x1b\[1m\S[^\n]* \*", text), "the selected run is bold"
     lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
-    *plain, verdict = show(comparison, 80)
-    assert lines[: len(plain)] == plain
-    assert max(map(cell_len, lines)) <= 80, "on a terminal the verdict is broken between words"
-    assert " ".join(" ".join(lines[len(plain) :]).split()) == verdict
+    assert lines == show(comparison, 80), "a pipe and a terminal of the same width get the same lines"
+    made = summarized(comparison)
+    assert made.statistics
+    assert body_and_verdict(lines)[1] == sentence(made.statistics.verdict, made.collection.names)
 
 
 def test_many_runs_show_the_best_the_baseline_and_the_failed(many: Path) -> None:
@@ -257,13 +265,79 @@ def test_many_attributes_show_those_in_which_runs_differ_most(celeba: Path) -> N
     }
     widest = sorted(CELEBA, key=lambda name: -spread[name] if name != "Bald" else 1)
     plan = columns.fit(made, captions.row_names(made).values(), 120)
-    shown = [column.head for column in plan.columns[3:]]
+    shown = [column.head for column in plan.columns if column.head in CELEBA]
     assert len(shown) >= 3
     assert shown == widest[: len(shown)]
-    assert plan.hidden == 40 - len(shown)
+    assert plan.hidden == [name for name in CELEBA if name not in shown]
     text = " ".join(show(celeba, 120))
-    assert f"{plan.hidden} of 40 attributes not shown" in text
+    assert f"{len(plan.hidden)} of 40 attributes not shown" in text
+    assert squeezed(", ".join(plan.hidden)) in squeezed(text)
     assert "over 39 of 40 attributes" in text
+
+
+def layout_of(made: Summary, width: int) -> columns.Layout:
+    return columns.fit(made, captions.row_names(made).values(), width)
+
+
+def heads(made: Summary, width: int) -> list[str]:
+    return [column.head for column in layout_of(made, width).columns]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs with short names, on twelve attributes whose names have two words."""
+    folder = tmp_path_factory.mktemp("suites") / "pair"
+    attributes = ["Streifenmuster sichtbar", *(f"kratzer_ti{number:02}" for number in range(11))]
+    for number, place in enumerate(fake_suite.write_suite(folder, ["masked_bce + ignore", "focal + weak_negative"])):
+        fake_suite.write_run(place, place.name, fake_suite.predictions(attributes=attributes, noise=number))
+    return folder
+
+
+def test_a_wider_terminal_never_shows_fewer_attributes(pair: Path) -> None:
+    made = summarized(pair)
+    fitting = [
+        len(set(made.attributes) & set(heads(made, width))) for width in (*range(60, 116, 5), *range(116, 240, 3))
+    ]
+    assert fitting == sorted(fitting)
+    assert (0 < fitting[0] < 12, fitting[-1]) == (True, 12)
+    assert "attributes not shown" in " ".join(captions.caption(made, layout_of(made, 60)))
+
+
+def test_eight_attributes_of_twelve_letters_fit_at_120_columns(tmp_path: Path) -> None:
+    attributes = [f"reifenprof{number:02}" for number in range(8)]
+    names = ["asymmetric + class_aware", "masked_bce + repeat_factor"]
+    for number, place in enumerate(fake_suite.write_suite(tmp_path, names)):
+        fake_suite.write_run(place, place.name, fake_suite.predictions(attributes=attributes, noise=number))
+    assert heads(summarized(tmp_path), 120)[-8:] == attributes
+
+
+def test_what_the_table_leaves_out_is_named(comparison: Path) -> None:
+    made = summarized(comparison)
+    for width in range(60, 260, 14):
+        layout = layout_of(made, width)
+        shown, last = [column.head for column in layout.columns], captions.caption(made, layout)[-1]
+        for head in ("vs baseline", "val F1"):
+            assert (head in shown) != (head in last)
+        assert ("macro AP" in shown) != ("AP and ROC AUC" in last)
+        assert layout.detail.default != ("F1 at 0.5" in last)
+
+
+def test_the_comparison_is_shown_where_it_fits(comparison: Path) -> None:
+    made = summarized(comparison)
+    least = min(width for width in range(70, 100) if "vs baseline" in heads(made, width))
+    layout = layout_of(made, least)
+    assert layout.name + sum(column.width + columns.GAP for column in layout.columns) == least
+    assert all("vs baseline" in heads(made, width) for width in (100, 119, 120, 121, 160, 200))
+
+
+def test_heads_are_broken_between_words_and_only_where_space_is_short(pair: Path, comparison: Path) -> None:
+    assert all(list(column.lines) == [column.head] for column in layout_of(summarized(comparison), 160).columns)
+    made = summarized(pair)
+    for width in (90, 200):
+        lines = [list(column.lines) for column in layout_of(made, width).columns if column.head.startswith("Streifen")]
+        assert lines in ([], [["Streifenmuster", "sichtbar"]])
+    column = columns.Column.of("Streifenmuster sichtbar", {"a": score(0.5)}, columns.NARROW_HEAD)
+    assert list(column.lines) == ["Streifenmuster", "sichtbar"]
 
 
 def test_undefined_is_a_dash_explained_only_where_it_occurs(tmp_path: Path, comparison: Path) -> None:
@@ -335,7 +409,9 @@ def test_without_any_figure_the_table_explains_no_interval(tmp_path: Path) -> No
     lines = show(tmp_path, 150)
     assert not any("±" in line for line in lines)
     assert "macro: over 0 of 4 attributes, those that every finished run defines" in lines
-    assert lines[-1].startswith("No configuration is distinguishable from guessing: nothing could be tested")
+    assert body_and_verdict(lines)[1].startswith(
+        "No configuration is distinguishable from guessing: nothing could be tested"
+    )
 
 
 def test_folders_that_are_no_part_of_the_suite_are_named_and_counted(tmp_path: Path) -> None:
@@ -471,12 +547,12 @@ def test_markdown_has_every_run_and_attribute(celeba: Path) -> None:
     made = summarized(celeba)
     text = table.markdown(made)
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
-    assert {len(row) for row in rows} == {1 + 5 + len(CELEBA)}
-    assert [cell.strip().replace("\\|", "|") for cell in rows[0][6:]] == CELEBA
+    assert {len(row) for row in rows} == {1 + 6 + len(CELEBA)}
+    assert [cell.strip().replace("\\|", "|") for cell in rows[0][7:]] == CELEBA
     names = [row[0].strip().removeprefix("**").removesuffix("**").removesuffix(" \\*") for row in rows[2:]]
     expected = [run_name(parts) for parts in made.collection.names.values()]
     assert sorted(name.removesuffix(" (base)") for name in names) == sorted([*expected, *BELOW])
     assert [row[0].strip().startswith("**") for row in rows[2:]] == [True] + [False] * (len(names) - 1)
     assert made.statistics
     assert text.endswith(f"\n\n**{sentence(made.statistics.verdict, made.collection.names)}**\n")
-    assert len(columns.everything(made, Detail()).columns) == 3 + len(CELEBA)
+    assert len(columns.everything(made, Detail()).columns) == 4 + len(CELEBA)

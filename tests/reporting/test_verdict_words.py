@@ -20,6 +20,8 @@ GAIN = Verdict(
     with_gain=["x"],
     smallest_p=0.001,
     detectable_auc={"x": 0.8, "y": 0.81, "z": 0.9},
+    ranked_p=0.0131,
+    auc=0.75,
     auc_low=0.6,
     auc_high=0.8,
     largest_gain=0.0123,
@@ -42,44 +44,88 @@ GUESSING = "No configuration is distinguishable from guessing (smallest adjusted
 CHECK = " Check labels, disagreeing duplicates, the join of labels and images."
 
 
+BEATS = "beats the all-positive baseline on 1 of 3 attributes (x)."
+BY_FOLD = f"Selecting the run on the validation rows of each fold (row selected per fold) {BEATS} "
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "run a beats the all-positive baseline on 1 of 3 attributes (x)."),
+        ({}, f"run a {BEATS}"),
+        ({"attributes": ["x"]}, "run a beats the all-positive baseline on 1 of 1 attribute."),
+        ({"with_gain": ["x", "z"]}, "run a beats the all-positive baseline on 2 of 3 attributes (all but y)."),
         (
-            {"attributes": ["x"], "with_gain": ["x"]},
-            "run a beats the all-positive baseline on 1 of 1 attribute.",
-        ),
-        (
-            {"indistinguishable": ["b", "c"], "simplest": "c", "worse": ["d"], "with_gain": ["x", "y", "z"]},
-            "run a beats the all-positive baseline on 3 of 3 attributes; runs not distinguishable from the winner: "
-            "run b, run c; simplest of these: run c.",
-        ),
-        (
-            {"indistinguishable": ["b"]},
-            "run a beats the all-positive baseline on 1 of 3 attributes (x); runs not distinguishable from the winner: "
-            "run b; simplest of these: the winner.",
-        ),
-        ({"worse": ["b"]}, "run a beats the all-positive baseline on 1 of 3 attributes (x); 1 other run is worse."),
-        (
-            {"worse": ["b", "c"], "untested": ["d"]},
-            "run a beats the all-positive baseline on 1 of 3 attributes (x); 2 other runs are worse; 1 run could not "
-            "be compared with the winner.",
+            {"attributes": list("abcdefghijkl"), "with_gain": list("abcdefghijk")},
+            "run a beats the all-positive baseline on 11 of 12 attributes (all but l).",
         ),
         (
             {"folds_of_run": 2},
-            "run a (selected in 2 of 5 folds; in the others the run selected there) beats the all-positive baseline "
-            "on 1 of 3 attributes (x).",
+            f"{BY_FOLD}On those of all folds run a (*) is the best run; 2 of 5 folds select it.",
         ),
         (
-            {"indistinguishable": list("bcdefghijklm"), "simplest": "m"},
-            "run a beats the all-positive baseline on 1 of 3 attributes (x); runs not distinguishable from the winner: "
-            "run b, run c, run d, run e, run f, run g, ... and 6 more; simplest of these: run m.",
+            {"folds_of_run": 0, "worse": ["b"]},
+            f"{BY_FOLD}On those of all folds run a (*) is the best run; 0 of 5 folds select it. 1 other run is worse.",
+        ),
+        (
+            {"folds_of_run": 1, "folds": 2},
+            f"{BY_FOLD}On those of all folds run a (*) is the best run; 1 of 2 folds selects it.",
         ),
     ],
 )
-def test_a_gain(changes: dict[str, Any], words: str) -> None:
+def test_a_gain_is_that_of_what_was_tested(changes: dict[str, Any], words: str) -> None:
     assert sentence(dataclasses.replace(GAIN, **changes), NAMES) == words
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"worse": ["b"]}, ["1 other run is worse."]),
+        (
+            {"worse": ["b", "c"], "untested": ["d"]},
+            ["2 other runs are worse.", "1 run could not be compared with it."],
+        ),
+        (
+            {"indistinguishable": ["b"]},
+            ["The other run, run b, is not distinguishable from it; it is the simpler one."],
+        ),
+        (
+            {"indistinguishable": ["b"], "simplest": "b", "worse": ["c"]},
+            [
+                "1 of 2 other runs (run b) is not distinguishable from it; run b is the simpler one.",
+                "1 other run is worse.",
+            ],
+        ),
+        (
+            {"indistinguishable": ["b", "c"], "simplest": "c", "worse": ["d"]},
+            [
+                "2 of 3 other runs (all but run d) are not distinguishable from it; run c is the simplest of them.",
+                "1 other run is worse.",
+            ],
+        ),
+        (
+            {"indistinguishable": list("bcdefghijklm")},
+            ["None of the 12 other runs is distinguishable from it; it is the simplest of them."],
+        ),
+        (
+            {"indistinguishable": list("bcdefghijkl"), "simplest": "l", "untested": ["m"]},
+            [
+                "11 of 12 other runs (all but run m) are not distinguishable from it; run l is the simplest of them.",
+                "1 run could not be compared with it.",
+            ],
+        ),
+    ],
+)
+def test_the_other_runs_are_compared_with_the_best_one(changes: dict[str, Any], words: list[str]) -> None:
+    assert sentence(dataclasses.replace(GAIN, **changes), NAMES) == " ".join([f"run a {BEATS}", *words])
+
+
+LARGEST = (
+    "but no F1 above the all-positive baseline is shown; at this prevalence and AUC the largest possible gain is 0.012."
+)
+TRAIN_LONGER = (
+    "(test before training), but the trained scores are not shown to rank better than chance there: train longer or at "
+    "a higher learning rate, and look at the loss curve."
+)
 
 
 @pytest.mark.parametrize(
@@ -87,14 +133,17 @@ def test_a_gain(changes: dict[str, Any], words: str) -> None:
     [
         (
             {},
-            "Scores rank better than chance on 2 of 3 attributes (AUC [0.60, 0.80]), but no F1 above the all-positive "
-            "baseline is shown; at this prevalence and AUC the largest possible gain is 0.012.",
+            "Scores rank better than chance on 2 of 3 attributes (all but z; mean AUC 0.75, largest adjusted p .013), "
+            + LARGEST,
+        ),
+        (
+            {"ranked": ["y"], "auc_low": 0.31, "auc_high": 0.97},
+            "Scores rank better than chance on 1 of 3 attributes (y; AUC 0.75, adjusted p .013), "
+            f"{LARGEST} The features are associated with 1 of 3 attributes (x) {TRAIN_LONGER}",
         ),
         (
             {"ranked": []},
-            "The features are associated with 2 of 3 attributes (test before training), but the trained scores are "
-            "not shown to rank better than chance: train longer or at a higher learning rate, and look at the loss "
-            "curve.",
+            f"The features are associated with 2 of 3 attributes (all but z) {TRAIN_LONGER}",
         ),
     ],
 )
