@@ -116,9 +116,16 @@ def merge(old: Node, new: Node, *, top: bool = True) -> Node:
             return new
     merged = dict(old.value)
     for key, node in new.value.items():
+        if key == "values" and key in merged and _is_nested(merged[key]) != _is_nested(node):
+            merged[key] = node
+            continue
         merged[key] = merge(merged[key], node, top=False) if key in merged else node
     written = new if new.at.line or not old.children else old  # a map that --set adds to still stands in its file
     return replace(written, value=merged)
+
+
+def _is_nested(node: Node) -> bool:
+    return any(isinstance(child.value, dict) for child in node.children.values())
 
 
 def wrap(keys: Sequence[str], node: Node, key_at: Place) -> Node:

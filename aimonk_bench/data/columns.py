@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,12 +17,10 @@ from aimonk_bench.data.importers import ODD_ATTRIBUTES
 from aimonk_bench.data.sheets import TAG_COLUMNS
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tags import SEPARATORS
-from aimonk_bench.data.tokens import is_image_file, is_missing, spelling_of
+from aimonk_bench.data.tokens import MOST_WORDS, UNKNOWN_CODES, is_image_file, is_missing, spelling_of, state_of
 
 Kind = Literal["labels", "soft labels", "numbers", "text", "empty"]
 
-MARKS = ("x", "✓", "✔", "•", "*", "+")  # lower case; a cell that is marked, beside empty ones
-UNKNOWN_CODES = (-999.0, -99.0, -9.0, -2.0, 9.0, 99.0, 999.0)  # numbers that stand for "not known" beside 0 and 1
 FEWEST_GROUPS, LARGEST_GROUP = 20, 50  # a column with fewer values groups images only if its groups are small
 PROSE_WORDS = 5  # in the cells of a column of free text, on average
 MOST_OTHER_TOKENS = 3  # that may stand beside yes and no in a column of labels
@@ -125,7 +124,7 @@ def kind_of(counts: Mapping[str, int]) -> Kind:
         if plain and plain <= {-1.0, 0.0, 1.0} and (plain == numbers or plain >= {0.0, 1.0}):
             return "labels"
         return "soft labels" if all(0 <= number <= 1 for number in numbers) else "numbers"
-    states = {token: _spelling(token) for token in tokens}
+    states = {token: state_of(token, "missing") for token in tokens}
     others = [token for token, state in states.items() if state is None]
     if not others:
         return "labels"
@@ -133,25 +132,18 @@ def kind_of(counts: Mapping[str, int]) -> Kind:
     return "labels" if few and {"positive", "negative"} <= {*states.values()} else "text"
 
 
-def _spelling(token: str) -> str | None:
-    return "positive" if token.casefold() in MARKS else "missing" if number_of(token) == -1 else spelling_of(token)
-
-
-def state_of(token: str, minus_one: str) -> str | None:
-    """The state that a token of a column of labels means; None where that cannot be known.
-
-    Args:
-        minus_one: the state that -1 means.
-    """
-    number = number_of(token)
-    if number == -1:
-        return minus_one
-    return "missing" if number in UNKNOWN_CODES else _spelling(token)
-
-
 def label_columns(columns: Sequence[Column]) -> list[Column]:
-    """The columns with labels, without those whose name says that they are none."""
-    return [item for item in columns if item.kind == "labels" and not item.is_odd]
+    """The columns with labels, without those whose name says that they are none; if there are none, those of words.
+
+    Columns of words have two of them, or share a few. Those that are called labels, objects and the like hold tags.
+    """
+    labels = [item for item in columns if item.kind == "labels" and not item.is_odd]
+    few = [
+        item for item in columns if 2 <= len(item.tokens) <= MOST_WORDS and _has_name(item) and not _names_labels(item)
+    ]
+    few = [item for item in few if item.kind == "text" and not item.is_odd and item.repeats and not is_tagged(item)]
+    uses = Counter(token for item in few for token in item.tokens)
+    return labels or [item for item in few if len(item.tokens) == 2 or all(uses[token] > 1 for token in item.tokens)]
 
 
 def group_column(columns: Sequence[Column], images: Column) -> Column | None:
@@ -271,10 +263,13 @@ def tag_columns(columns: Sequence[Column], images: Column) -> Iterator[Column]:
     texts = [item for item in free if item.kind == "text" and not item.is_odd]
     labels = label_columns(free)
     usual = [item for item in texts if item.name.lower() in TAG_COLUMNS]
-    yield from (item for item in usual if not labels or is_tagged(item))
-    if labels:
+    certain = any(item.kind == "labels" for item in labels)
+    yield from (item for item in usual if not certain or is_tagged(item))
+    if certain:
         return
     yield from (item for item in texts if _names_labels(item) and item not in usual)
+    if labels:
+        return
     others = [item for item in texts if not _names_labels(item) and not _is_prose(item)]
     yield from (item for item in others if is_tagged(item) or item.repeats)
     yield from (item for item in free if item.kind == "numbers" and _names_labels(item) and item.repeats)

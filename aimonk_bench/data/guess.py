@@ -16,7 +16,7 @@ import pandas as pd
 from aimonk_bench import registry
 from aimonk_bench.config.fields import DataConfig, KFold, Values, number_of, value_of
 from aimonk_bench.data import frames, image_files, importers, label_file, merging, splits
-from aimonk_bench.data.columns import UNKNOWN_CODES, column, counts_of, parts_of, state_of
+from aimonk_bench.data.columns import column, counts_of, label_columns, parts_of
 from aimonk_bench.data.draft import Draft, Note, Role
 from aimonk_bench.data.group_checks import common_stem, groups_by_name
 from aimonk_bench.data.guess_images import fit
@@ -27,7 +27,7 @@ from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.data.merging import Rows
 from aimonk_bench.data.sheets import Sheet, Source
 from aimonk_bench.data.text import likely_encoding, read_text
-from aimonk_bench.data.tokens import is_missing
+from aimonk_bench.data.tokens import UNKNOWN_CODES, guessed_states, is_missing, state_of
 from aimonk_bench.data.values import listed, read_labels
 from aimonk_bench.errors import UserError
 
@@ -167,17 +167,20 @@ def _values(draft: Draft, sheet: Sheet) -> None:
         for name, cells in zip(sheet.attributes, sheet.columns, strict=True)
         if True not in cells.categories
     ]
+    words = label_columns(columns)
     if problems := [
         f"{draft.labels}: attribute {item.name!r}: found {item.kind}, such as {listed([*map(repr, item.tokens[:3])])}, "
         "expected yes, no and missing, such as 1, 0 and NA"
         for item in columns
-        if item.kind not in ("labels", "empty")
+        if item.kind not in ("labels", "empty") and item not in words
     ]:
         raise UserError(problems, limit=SHOWN)
     counts = sum((Counter(item.counts) for item in columns), Counter[str]())
     negative = any(state_of(token, "missing") == "negative" for token in counts)
     minus_one = "missing" if negative else "negative"
-    states = {token: state_of(token, minus_one) or "missing" for token in counts}
+    states = {token: state for token in counts if (state := state_of(token, minus_one)) is not None}
+    guessed = guessed_states([item.counts for item in columns], counts, states)
+    states |= guessed
     if "negative" not in states.values() and states.get("") == "missing" and draft.data["importer"] != "long_csv":
         states[""] = "negative"
         draft.doubt("data.values", 'no token means no, so an empty cell is negative; else move "" to missing')
@@ -195,12 +198,16 @@ def _values(draft: Draft, sheet: Sheet) -> None:
         if not lists[state] or state == "missing":
             lists[state] += [token for token in tokens if token not in states and token not in lists[state]]
     draft.set("values", lists)
-    for text in _doubtful_tokens(counts, minus_one):
+    for text in _doubtful_tokens(counts, minus_one, guessed):
         draft.doubt("data.values", text)
 
 
-def _doubtful_tokens(counts: Mapping[str, int], minus_one: str) -> Iterator[str]:
+def _doubtful_tokens(counts: Mapping[str, int], minus_one: str, guessed: Mapping[str, str]) -> Iterator[str]:
     """What may be wrong about the states of tokens."""
+    if guessed:
+        reads = [f"{token!r} is read as {'a missing label' if s == 'missing' else s}" for token, s in guessed.items()]
+        reason = ": of words that are neither yes nor no, the most frequent is taken for no; if it is not, swap them"
+        yield f"{listed(reads)}{reason if 'negative' in guessed.values() else ''}"
     for token in counts:
         number = number_of(token)
         if number == -1 and minus_one == "missing":
@@ -209,8 +216,6 @@ def _doubtful_tokens(counts: Mapping[str, int], minus_one: str) -> Iterator[str]
             yield f"{token} is read as negative, because no other token is"
         elif number in UNKNOWN_CODES:
             yield f"{token} is read as a code for not known, a missing label"
-        elif state_of(token, minus_one) is None:
-            yield f"{token!r} is read as a missing label"
 
 
 def _images(draft: Draft, sheet: Sheet) -> None:

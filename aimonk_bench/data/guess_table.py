@@ -22,7 +22,6 @@ from aimonk_bench.data.columns import (
     label_columns,
     long_columns,
     split_column,
-    state_of,
     tag_columns,
 )
 from aimonk_bench.data.dialects import NAMES, WHITE_SPACE
@@ -32,7 +31,7 @@ from aimonk_bench.data.sheets import Source, image_column
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tag_choice import MISSING_SPELLINGS
 from aimonk_bench.data.tags import LIST, SEPARATORS, UNUSUAL_SEPARATORS, split_tags
-from aimonk_bench.data.tokens import is_image_file
+from aimonk_bench.data.tokens import is_image_file, state_of
 from aimonk_bench.data.values import listed
 from aimonk_bench.errors import UserError
 

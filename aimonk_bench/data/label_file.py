@@ -21,8 +21,8 @@ from aimonk_bench.data.importers import IMPORTERS, Sheet, Source, guess
 from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.data.merging import Rows, merge
 from aimonk_bench.data.tokens import is_missing
+from aimonk_bench.data.values import blank_as_no, read_labels
 from aimonk_bench.data.values import problems as value_problems
-from aimonk_bench.data.values import read_labels
 from aimonk_bench.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -72,6 +72,8 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
             logger.warning("%s: %s", data.labels, warning)
         raise _error(data, sheet, located, images, unmapped)
     labels, groups = labels[images], groups[images]
+    if not labels.negative.any() and (text := blank_as_no(sheet.columns, data.values)):
+        sheet.warnings.append(text)
     for warning in sheet.warnings:
         logger.warning("%s: %s", data.labels, warning)
     grouped = data.group is not None or any(groups)

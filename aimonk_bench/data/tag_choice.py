@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from aimonk_bench.data.tokens import UNKNOWN
 from aimonk_bench.registry import hint
 
-MISSING_SPELLINGS = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "nat", "none", "null", "unknown", "?", "-"})
+MISSING_SPELLINGS = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "nat", "none", "null", "?", "-", *UNKNOWN})
 MOST_TAGS = 10_000  # more are free text; labels are dense arrays
 SHOWN = 10
 

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 
-from aimonk_bench.config.fields import number_of
+from aimonk_bench.config.fields import number_of, value_of
 
-SPELLINGS = {  # lower case; a token that only looks like a label is never read as one: `data.values` declares it
-    "positive": ("yes", "y", "true", "t", "present", "positive", "pos"),
-    "negative": ("no", "n", "false", "f", "absent", "negative", "neg"),
-    "missing": (
-        *(
-            "",
-            "na",
-            "n/a",
-            "n.a.",
-            "#n/a",
-            "<na>",
-            "nan",
-            "none",
-            "null",
-            "nil",
-            "missing",
-            "empty",
-            "blank",
-            "-",
-            "--",
-        ),
-        *("?", "unknown", "unk", "undefined", "uncertain", "not mentioned", "not available"),
-    ),
+# Lower case, in a few languages. A token that only looks like a label is never read as one: `data.values` declares it.
+_UNKNOWN = (
+    "unknown|undefined|unbekannt|unklar|keine angabe|k.a.|k. a.|inconnu|inconnue|indéfini|desconocido|desconhecido|"
+    "sconosciuto|onbekend|nieznane|неизвестно|未知|不明"
+)
+_SPELLINGS = {
+    "positive": "yes|y|true|t|present|positive|pos|ja|j|wahr|vorhanden|positiv|oui|vrai|présent|positif|si|sí|sì|"
+    "verdadero|vero|presente|positivo|sim|verdadeiro|waar|tak|да|是|はい",
+    "negative": "no|n|false|f|absent|negative|neg|nein|falsch|nicht vorhanden|fehlt|negativ|non|faux|négatif|falso|"
+    "ausente|assente|negativo|não|nao|nee|nej|nei|onwaar|nie|нет|否|いいえ",
+    "missing": "|na|n/a|n.a.|#n/a|<na>|nan|none|null|nil|missing|empty|blank|-|--|?|unk|uncertain|not mentioned|"
+    f"not available|{_UNKNOWN}",
 }
-STATE_OF_SPELLING = {spelling: state for state, spellings in SPELLINGS.items() for spelling in spellings}
+UNKNOWN = tuple(_UNKNOWN.split("|"))
+MOST_WORDS = 5  # in a column of labels that are no common spelling
+MARKS = ("x", "✓", "✔", "•", "*", "+")  # lower case; a cell that is marked, beside empty ones
+UNKNOWN_CODES = (-999.0, -99.0, -9.0, -2.0, 9.0, 99.0, 999.0)  # numbers that stand for "not known" beside 0 and 1
+STATE_OF_SPELLING = {word: state for state, words in _SPELLINGS.items() for word in words.split("|")}
 # Of files that an image name without suffix may mean; a text file or a mask as .npy of the same stem is none of them.
 IMAGE_SUFFIX = re.compile(
     r"\.(jpe?g?|jfif|png|bmp|dib|gif|tiff?|webp|jp2|j2k|p[gpbn]m|pfm|hdr|exr|avif|heic|heif|dcm)$", re.IGNORECASE
@@ -48,6 +43,56 @@ def spelling_of(token: str) -> str | None:
     if number is None:
         return STATE_OF_SPELLING.get(token.casefold())
     return {1.0: "positive", 0.0: "negative"}.get(number)
+
+
+def state_of(token: str, minus_one: str) -> str | None:
+    """The state that a token of a column of labels means, a mark or a code for not known too; None if not known.
+
+    Args:
+        minus_one: the state that -1 means.
+    """
+    number = decimal_of(token)
+    if number == -1:
+        return minus_one
+    return "missing" if number in UNKNOWN_CODES else "positive" if token.casefold() in MARKS else spelling_of(token)
+
+
+def guessed_states(
+    columns: Iterable[Collection[str]], counts: Mapping[str, int], states: Mapping[str, str]
+) -> dict[str, str]:
+    """The likely states of tokens that are no common spelling: of such words, the most frequent means no.
+
+    Where other tokens mean yes and no, and the column has some of them, the word is a label that is not known.
+
+    Args:
+        columns: the tokens of each column; a token has one state in all of them, in upper and lower case.
+        counts: token -> rows.
+        states: those of the tokens that are understood.
+    """
+    known = {_plain(token): state for token, state in states.items()}
+    rows: Counter[str | float] = Counter()
+    for token, count in counts.items():
+        rows[_plain(token)] += count
+    columns = [*map(list, columns)]
+    everywhere = {*states.values()} - {"missing"}
+    for tokens in columns:
+        distinct = dict.fromkeys(map(_plain, tokens))
+        words = sorted((word for word in distinct if word not in known), key=lambda word: -rows[word])
+        present = {known[word] for word in distinct if word in known} - {"missing"}
+        present |= everywhere if present else set()
+        if len(present) == 2:
+            known |= dict.fromkeys(words, "missing")
+        elif present == {"positive"}:
+            known |= dict.fromkeys(words, "negative")
+        else:
+            known |= dict.fromkeys(words, "positive")
+            known |= {words[0]: "negative"} if not present and len(words) > 1 else {}
+    return {token: known[_plain(token)] for tokens in columns for token in tokens if token not in states}
+
+
+def _plain(token: str) -> str | float:
+    """What tokens are alike by: numbers by value, words without regard to case."""
+    return value_of(token.casefold())
 
 
 def is_value(token: str) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 
 from aimonk_bench.config.fields import Values, value_of
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.data.tokens import decimal_of, spelling_of
+from aimonk_bench.data.tokens import MOST_WORDS, decimal_of, guessed_states, is_missing, state_of
 
 STATES = {"positive": True, "negative": False, "missing": None}
 MOST_TOKENS = 12  # tokens that a message lists, or proposes to declare
+MOST_GUESSES = 50  # words of a file that a message proposes to declare
 LONGEST_TOKEN = 60
 
 
@@ -27,13 +29,20 @@ class Undeclared:
     Attributes:
         counts: token -> rows, in the order of the file.
         rows: [R] where they stand.
-        nothing_declared: no token of the column is declared.
+        first_rows: token -> the first row where it stands.
+        nothing_declared: no token of the column is declared as positive or negative.
     """
 
     attribute: str
     counts: dict[str, int]
     rows: NDArray[np.bool_]
+    first_rows: dict[str, int]
     nothing_declared: bool
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The tokens that are neither a common spelling nor a soft label."""
+        return [token for token in self.counts if not _is_soft(token) and state_of(token, "missing") is None]
 
 
 def read_labels(
@@ -58,8 +67,11 @@ def read_labels(
         if any(unknown):
             counts = np.bincount(codes[codes >= 0], minlength=len(tokens))
             undeclared_counts = {token: int(counts[n]) for n, token in enumerate(tokens) if unknown[n]}
-            nothing_declared = all(unknown) and int(counts.sum()) > 1
-            undeclared.append(Undeclared(name, undeclared_counts, np.array([*unknown, False])[codes], nothing_declared))
+            nothing_declared = not any(isinstance(state, bool) for state in states) and int(counts.sum()) > 1
+            first = dict(zip(*(array.tolist() for array in np.unique(codes, return_index=True)), strict=True))
+            first_rows = {token: first[n] for n, token in enumerate(tokens) if unknown[n] and n in first}
+            undeclared_rows = np.array([*unknown, False])[codes]
+            undeclared.append(Undeclared(name, undeclared_counts, undeclared_rows, first_rows, nothing_declared))
     return Labels.of(targets, observed, tuple(columns)), undeclared
 
 
@@ -70,31 +82,50 @@ def problems(
     lines: NDArray[np.int64],
     attribute_lines: Mapping[str, int],
 ) -> list[tuple[int, str]]:
-    """(line, message): one for all attributes with the same undeclared tokens, with the YAML line that declares them.
+    """(line, message): one for the file, with the YAML line that declares its tokens; none where all are declared.
 
     Args:
         columns: the A columns [R] of the file.
         lines: [R].
         attribute_lines: where an attribute is named; a column without a declared token is reported there.
     """
-    alike: dict[tuple[tuple[str, ...], bool], list[Undeclared]] = {}
-    for item in undeclared:
-        alike.setdefault((tuple(sorted(item.counts)), item.nothing_declared), []).append(item)
-    doubtful = [item.attribute for item in undeclared if _is_doubtful(item)]
-    texts = {str(token) for name, column in columns.items() if name not in doubtful for token in column.categories}
-    sure = [item for item in undeclared if item.attribute not in doubtful]
-    minus_one: Literal["missing", "negative"] = "missing" if 0.0 in map(decimal_of, texts) else "negative"
-    fix = _fix(sure, values, minus_one=minus_one)
-    messages = []
-    for (_, nothing_declared), items in alike.items():
-        line = min(int(lines[item.rows][0]) for item in items)
-        if nothing_declared:
-            line = attribute_lines[items[0].attribute] or line
-        text = _message(items, values, fix, doubtful)
-        if fix is not None and minus_one == "missing" and -1 in map(decimal_of, items[0].counts):
-            text += "; if -1 means negative and 0 missing, swap them in that line"
-        messages.append((line, text))
-    return messages
+    if not undeclared:
+        return []
+    soft = [item for item in undeclared if sum(map(_is_soft, item.counts)) > MOST_TOKENS]
+    rest = [item for item in undeclared if item not in soft]
+    unread = {item.attribute for item in undeclared}
+    others = {token for name, column in columns.items() if name not in unread for token in column.categories}
+    understood = not all(map(is_missing, map(str, others))) or not all(map(_is_strange, rest))
+    uses = Counter(word for item in rest for word in item.words)
+    few = [item for item in rest if _is_few(item, uses)] or [item for item in rest if len(item.words) <= MOST_WORDS]
+    few = few if len({word for item in few for word in item.words}) <= MOST_GUESSES else []
+    likely = [item for item in few if not (understood and _is_strange(item))]
+    likely_names = {item.attribute for item in likely}
+    hardly = [item for item in rest if item.attribute not in likely_names]
+    doubtful = [item.attribute for item in undeclared if item.attribute not in likely_names]
+    parts = []
+    if rest:
+        parts.append(_found(likely or hardly, values))
+        labels = {name: column for name, column in columns.items() if name not in doubtful}
+        parts += _template(few, labels, values, lines)
+        parts += _case_variants({token for item in few for token in columns[item.attribute].categories})
+    if soft:
+        names = json.dumps([item.attribute for item in soft], ensure_ascii=False)
+        parts.append(
+            f"{_attributes(soft)}: soft labels such as {next(filter(_is_soft, soft[0].counts))} are not supported: "
+            f"round them, in pandas by `table[{names}] = table[{names}].round()`"
+        )
+    if doubtful:
+        shown = listed([f"{item.attribute} ({listed([*map(_quoted, [*item.counts][:3])])})" for item in hardly])
+        parts.append(
+            f"if {shown if likely and hardly else 'these'} are no labels, write under data: "
+            f"`ignore: {json.dumps(doubtful, ensure_ascii=False)}`, or name the column in data.group, or the others in "
+            "data.attributes"
+        )
+    reported = likely or hardly or soft
+    named = [attribute_lines[item.attribute] for item in reported if item.nothing_declared]
+    line = next(filter(None, named), min(int(lines[item.rows].min()) for item in reported))
+    return [(line, "; ".join(parts))]
 
 
 def _meaning(declared: Values) -> dict[str | float, bool | None]:
@@ -103,39 +134,126 @@ def _meaning(declared: Values) -> dict[str | float, bool | None]:
     return {value_of(token): STATES[word] for word, tokens in lists.items() for token in tokens}
 
 
-def _message(
-    items: Sequence[Undeclared], values: Values | Mapping[str, Values], fix: str | None, doubtful: Sequence[str]
-) -> str:
-    """The message about attributes with the same undeclared tokens.
+def _found(items: Sequence[Undeclared], values: Values | Mapping[str, Values]) -> str:
+    """Which tokens were found in which attributes, and which were expected."""
+    counts = sum((Counter(item.counts) for item in items), Counter[str]())
+    found = [
+        f"{_quoted(token)} ({number} {'row' if number == 1 else 'rows'})" for token, number in counts.most_common()
+    ]
+    declared = (values if isinstance(values, Values) else values[items[0].attribute]).model_dump()
+    expected = ", ".join(f"{word} {' '.join(map(repr, tokens))}" for word, tokens in declared.items() if tokens)
+    return f"{_attributes(items)}: found {listed(found)}, expected one of the declared values ({expected})"
+
+
+def _attributes(items: Sequence[Undeclared]) -> str:
+    names = [item.attribute for item in items]
+    return f"attribute {names[0]}" if len(names) == 1 else f"{len(names)} attributes ({listed(names)})"
+
+
+def _template(
+    items: Sequence[Undeclared],
+    columns: Mapping[str, pd.Categorical],
+    values: Values | Mapping[str, Values],
+    lines: NDArray[np.int64],
+) -> Iterator[str]:
+    """The YAML line that declares the tokens of attributes, then what is doubtful about it.
 
     Args:
-        fix: the YAML line that declares the tokens of all attributes, as far as they are commonly understood.
-        doubtful: the attributes that are hardly any.
+        columns: of all attributes that are probably labels: what else stands there says what a token means.
     """
-    names = [item.attribute for item in items]
-    where = f"attribute {names[0]}" if len(names) == 1 else f"{len(names)} attributes ({listed(names)})"
-    counts = {token: sum(item.counts[token] for item in items) for token in items[0].counts}
-    tokens = sorted(counts, key=lambda token: -counts[token])
-    declared = (values if isinstance(values, Values) else values[names[0]]).model_dump()
-    words = ", ".join(f"{word} {' '.join(map(repr, known))}" for word, known in declared.items() if known)
-    shown = listed(
-        [f"{_quoted(token)} ({counts[token]} {'row' if counts[token] == 1 else 'rows'})" for token in tokens]
-    )
-    parts = [f"{where}: found {shown}, expected one of the declared values ({words})"]
-    if soft := [token for token in tokens if _is_soft(token)]:
-        parts.append(f"soft labels such as {soft[0]} are not supported: each number has to mean yes, no or missing")
-    strange = [_quoted(token) for token in tokens if not _is_common(token) and not _is_soft(token)]
-    if fix is not None and names[0] not in doubtful and len(strange) < len(tokens):
-        parts.append(f"write under data: `{fix}`")
-    if strange:
-        parts.append(f"declare {listed(strange)} in data.values as positive, negative or missing")
-    if names[0] in doubtful:
-        ignored = json.dumps(doubtful, ensure_ascii=False)
-        parts.append(
-            f"if these are no labels, write under data: `ignore: {ignored}`, or name the column in data.group, "
-            "or the others in data.attributes"
+    if not items:
+        yield "if they are labels, declare each token in data.values as positive, negative or missing"
+    elif isinstance(values, Values):
+        lists, doubts = _declared(items, columns, values, lines)
+        yield f"write under data: `values: {lists}`"
+        yield from doubts
+    else:
+        maps, doubts = [], []
+        for name, declared in values.items():
+            of_name = [item for item in items if item.attribute == name]
+            lists, more = _declared(of_name, {key: columns[key] for key in columns if key == name}, declared, lines)
+            maps.append(f"{json.dumps(name, ensure_ascii=False)}: {lists}")
+            doubts += more
+        yield f"write under data: `values: {{{', '.join(maps)}}}`"
+        yield from dict.fromkeys(doubts)
+
+
+def _declared(
+    items: Sequence[Undeclared], columns: Mapping[str, pd.Categorical], declared: Values, lines: NDArray[np.int64]
+) -> tuple[str, list[str]]:
+    """The map of `data.values` that declares the tokens of attributes too, as YAML; and what is doubtful about it."""
+    lists = declared.model_dump()
+    meaning = {value_of(token): state for state, tokens in lists.items() for token in tokens}
+    counts = sum((Counter(item.counts) for item in items), Counter[str]())
+    present = dict.fromkeys(token for column in columns.values() for token in column.categories)
+    texts = dict.fromkeys([*map(str, present), *counts])
+    minus_one = "missing" if 0.0 in map(decimal_of, map(str, present)) else "negative"
+    likely = ((token, meaning.get(value_of(token)) or _likely(token, minus_one)) for token in texts)
+    states = {token: state for token, state in likely if state is not None}
+    of_columns = [
+        [*columns[item.attribute].categories] if item.attribute in columns else [*item.counts] for item in items
+    ]
+    guessed = guessed_states(of_columns, counts, states)
+    states |= guessed
+    for token in counts:
+        lists[states[token]].append(token)
+    doubts = []
+    if guessed:
+        shown = [f"{_quoted(token)} {guessed[token]}{_place(token, items, lines)}" for token in guessed]
+        doubts.append(f"in that line, what is guessed has to be checked: {listed(shown)}")
+    if minus_one == "missing" and -1 in map(decimal_of, counts):
+        doubts.append("if -1 means negative and 0 missing, swap them in that line")
+    if soft := [token for token in counts if _is_soft(token)]:
+        doubts.append(
+            f"soft labels such as {soft[0]} are not supported: that line takes 1 for more than 0.5, 0 for less"
         )
-    return "; ".join(parts)
+    if "negative" not in states.values() and "" in texts and "missing" not in declared.model_fields_set:
+        lists = _with_blank_as_no(lists)
+        doubts.append('no token means no, so an empty cell does in that line; else move "" to missing')
+    return _yaml(lists), doubts
+
+
+def blank_as_no(columns: Iterable[pd.Categorical], values: Values | Mapping[str, Values]) -> str | None:
+    """What to write where an empty cell may mean no; None where none is empty, or the config says what it means."""
+    if not isinstance(values, Values) or "missing" in values.model_fields_set:
+        return None
+    if "" in values.negative or not any("" in column.categories for column in columns):
+        return None
+    return (
+        "no label is negative; if an empty cell means no, write under data: "
+        f"`values: {_yaml(_with_blank_as_no(values.model_dump()))}`"
+    )
+
+
+def _with_blank_as_no(lists: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {**lists, "negative": [*lists["negative"], ""], "missing": [text for text in lists["missing"] if text]}
+
+
+def _yaml(lists: Mapping[str, Sequence[str]]) -> str:
+    return f"{{{', '.join(f'{word}: {json.dumps(tokens, ensure_ascii=False)}' for word, tokens in lists.items())}}}"
+
+
+def _likely(token: str, minus_one: str) -> str | None:
+    """The state of a token that is a common spelling or a soft label."""
+    if _is_soft(token):
+        number = decimal_of(token) or 0.0
+        return "missing" if number == 0.5 else "positive" if number > 0.5 else "negative"
+    return state_of(token, minus_one)
+
+
+def _place(token: str, items: Sequence[Undeclared], lines: NDArray[np.int64]) -> str:
+    """Where a token that only one attribute has stands first."""
+    found = [item for item in items if token in item.counts]
+    return f" ({found[0].attribute}, line {lines[found[0].first_rows[token]]})" if len(found) == 1 else ""
+
+
+def _case_variants(tokens: Collection[str | bool]) -> Iterator[str]:
+    """The tokens that differ only in case."""
+    alike: dict[str, list[str]] = {}
+    for token in tokens:
+        alike.setdefault(str(token).casefold(), []).append(str(token))
+    if variants := [" and ".join(map(repr, sorted(words))) for words in alike.values() if len(words) > 1]:
+        yield f"{listed(sorted(variants))} differ only in case: each spelling has to be declared"
 
 
 def listed(texts: Sequence[str]) -> str:
@@ -144,11 +262,16 @@ def listed(texts: Sequence[str]) -> str:
     return ", ".join(texts) if more <= 0 else f"{', '.join(texts[:MOST_TOKENS])} and {more} more"
 
 
-def _is_doubtful(item: Undeclared) -> bool:
-    """Whether the tokens of an attribute are hardly labels: most of them, or several, are not commonly understood."""
-    strange = sum(not _is_common(token) and not _is_soft(token) for token in item.counts)
-    soft = sum(map(_is_soft, item.counts))
-    return soft > MOST_TOKENS or strange > 3 or (item.nothing_declared and 2 * strange >= len(item.counts))
+def _is_strange(item: Undeclared) -> bool:
+    """Whether no token is declared, and half of them are no common spelling."""
+    return item.nothing_declared and 2 * len(item.words) >= len(item.counts)
+
+
+def _is_few(item: Undeclared, uses: Mapping[str, int]) -> bool:
+    """Whether an attribute has two words, or a few beside declared tokens, or a few that others use too."""
+    words = item.words
+    shared = not _is_strange(item) or all(uses[word] > 1 for word in words)
+    return len(words) <= 2 or (len(words) <= MOST_WORDS and shared)
 
 
 def _quoted(token: str) -> str:
@@ -158,43 +281,3 @@ def _quoted(token: str) -> str:
 def _is_soft(token: str) -> bool:
     number = decimal_of(token)
     return number is not None and 0 < number < 1
-
-
-def _is_common(token: str) -> bool:
-    """Whether a token commonly spells a state; of -1 the other tokens of the file say which."""
-    return spelling_of(token) is not None or decimal_of(token) == -1
-
-
-def _fix(
-    undeclared: Sequence[Undeclared],
-    values: Values | Mapping[str, Values],
-    *,
-    minus_one: Literal["missing", "negative"],
-) -> str | None:
-    """The YAML line that declares every token that is commonly understood; None if there is none.
-
-    Args:
-        minus_one: missing where 0 occurs too (an uncertain label of CheXpert), else negative.
-    """
-
-    def extended(declared: Values, tokens: Collection[str]) -> str:
-        lists = declared.model_dump()
-        soft = [token for token in tokens if _is_soft(token)]
-        for token in tokens:
-            state = minus_one if decimal_of(token) == -1 else spelling_of(token)
-            if _is_soft(token) and len(soft) <= MOST_TOKENS:
-                number = decimal_of(token) or 0.0
-                state = "missing" if number == 0.5 else "positive" if number > 0.5 else "negative"
-            if state is not None:
-                lists[state].append(token)
-        return ", ".join(f"{word}: {json.dumps(tokens, ensure_ascii=False)}" for word, tokens in lists.items())
-
-    if isinstance(values, Values):
-        proposal = extended(values, dict.fromkeys(token for item in undeclared for token in item.counts))
-        return f"values: {{{proposal}}}" if proposal != extended(values, ()) else None
-    tokens_of = {item.attribute: item.counts for item in undeclared}
-    proposals = {name: extended(declared, tokens_of.get(name, ())) for name, declared in values.items()}
-    if all(proposal == extended(values[name], ()) for name, proposal in proposals.items()):
-        return None
-    maps = (f"{json.dumps(name, ensure_ascii=False)}: {{{proposal}}}" for name, proposal in proposals.items())
-    return f"values: {{{', '.join(maps)}}}"

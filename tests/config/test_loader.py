@@ -37,6 +37,24 @@ def test_paths_start_from_the_file_they_are_written_in(write, tmp_path):
     assert load(path, ["backbone.weights=package:some.pt"]).backbone.weights == "package:some.pt"
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("{positive: [j]}", "{Rot: {positive: [ja]}}", {"Rot": fields.Values(positive=["ja"])}),
+        ("{Rot: {positive: [ja]}}", "{positive: [j]}", fields.Values(positive=["j"])),
+        ("{positive: [j]}", "{negative: [n]}", fields.Values(positive=["j"], negative=["n"])),
+        (
+            "{Rot: {positive: [ja]}}",
+            "{Rot: {negative: [n]}, Blau: {}}",
+            {"Rot": fields.Values(positive=["ja"], negative=["n"]), "Blau": fields.Values()},
+        ),
+    ],
+)
+def test_values_of_each_attribute_replace_those_of_all(write, first: str, second: str, expected: object):
+    path = write("x.yaml", f"data: {{labels: l, images: i, values: {first}}}\n")
+    assert load(path, [f"data.values={second}"]).data.values == expected
+
+
 def test_maps_merge_lists_replace_and_another_name_replaces(write):
     write(
         "a.yaml",

@@ -70,6 +70,8 @@ def rows(header: str, *tails: str, names: Iterable[str] = A_TO_F, separator: str
 X, Y = [1, 0, 1, 0, 1, 0], [0, 0, 1, 1, 0, None]
 XY = {"x": X, "y": Y}
 PAIRS = ["1,0", "0,0", "1,1", "0,1", "1,0", "0,NA"]
+GERMAN = [("ja", "nein", "train"), ("nein", "nein", "train"), ("ja", "ja", "val")]
+GERMAN += [("nein", "ja", "val"), ("ja", "nein", "test"), ("nein", "", "test")]
 
 CASES = {
     "a header, 1, 0 and NA": Case(rows("image,x,y", *PAIRS), "wide_csv", {}, XY),
@@ -92,6 +94,42 @@ CASES = {
         "wide_csv",
         {"values": {"positive": ["yes"], "negative": ["no"], "missing": ["unknown", "NA", ""]}},
         XY,
+    ),
+    "words of another language, a name with a comma": Case(
+        rows(
+            'Datei;Patient;Kratzer;"Riss, fein";Alter;Split',
+            *(f"P{n};{x};{y};{30 + n};{s}" for n, (x, y, s) in enumerate(GERMAN)),
+            separator=";",
+        ),
+        "wide_csv",
+        {
+            "attributes": ["Kratzer", "Riss, fein"],
+            "values": {"positive": ["ja"], "negative": ["nein"], "missing": ["", "NA"]},
+        },
+        {"Kratzer": X, "Riss, fein": Y},
+        split={"scheme": "column", "column": "Split", "train": ["train"], "val": ["val"], "test": ["test"]},
+        doubts={"split"},
+    ),
+    "two unknown words": Case(
+        rows("image,seam", "defekt", "ganz", "ganz", "ganz", "defekt", "unklar"),
+        "wide_csv",
+        {"values": {"positive": ["defekt"], "negative": ["ganz"], "missing": ["unklar", "NA", ""]}},
+        {"seam": [1, 0, 0, 0, 1, None]},
+        doubts={"data.values"},
+    ),
+    "columns that share a few unknown words": Case(
+        rows("image,x,y", "kein,kein", "leicht,kein", "kein,kein", "kein,schwer", "leicht,kein", "schwer,leicht"),
+        "wide_csv",
+        {"values": {"positive": ["leicht", "schwer"], "negative": ["kein"], "missing": ["NA", ""]}},
+        {"x": [0, 1, 0, 0, 1, 1], "y": [0, 0, 0, 1, 0, 1]},
+        doubts={"data.values"},
+    ),
+    "a column of words beside columns of labels is left out": Case(
+        rows("image,x,side", "1,L", "0,R", "1,L", "0,R", "1,L", "0,R"),
+        "wide_csv",
+        {"attributes": ["x"]},
+        {"x": X},
+        doubts={"data.attributes"},
     ),
     "true and false": Case(
         rows("image,x,y", "True,False", "False,False", "True,True", "False,True", "True,False", "False,"),

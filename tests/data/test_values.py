@@ -53,26 +53,37 @@ def test_a_number_has_one_meaning() -> None:
         (["1", "0", "-1"], [], [], ["-1"]),
         (["1.0", "0.0", "-1.0", ""], [], [], ["-1.0"]),
         (["0.33", "0.67", "0.5", "1"], ["0.67"], ["0.33"], ["0.5"]),
-        (["yes", 'o"k', "no"], ["yes"], ["no"], []),
+        (["yes", 'o"k', "no"], ["yes"], ["no"], ['o"k']),
+        (["ja", "nein", "unbekannt", "k.A."], ["ja"], ["nein"], ["unbekannt", "k.A."]),
+        (["Oui", "Non", "inconnu"], ["Oui"], ["Non"], ["inconnu"]),
+        (["sì", "no"], ["sì"], ["no"], []),
+        (["si", "no", "desconocido"], ["si"], ["no"], ["desconocido"]),
+        (["sim", "não"], ["sim"], ["não"], []),
+        (["WAHR", "FALSCH"], ["WAHR"], ["FALSCH"], []),
+        (["vrai", "faux"], ["vrai"], ["faux"], []),
+        (["verdadero", "falso"], ["verdadero"], ["falso"], []),
+        (["gut", "schlecht", "schlecht"], ["gut"], ["schlecht"], []),
+        (["kein", "leicht", "kein", "schwer"], ["leicht", "schwer"], ["kein"], []),
+        (["ja", "keinesfalls"], ["ja"], ["keinesfalls"], []),
+        (["Kratzer", "nein"], ["Kratzer"], ["nein"], []),
+        (["OK", "ok", "Defekt", "ok", "Defekt"], ["Defekt"], ["OK", "ok"], []),
         (["yes", "no", "#N/A"], ["yes"], ["no"], ["#N/A"]),
     ],
 )
-def test_common_spellings_are_proposed_and_never_guessed(
+def test_every_token_is_proposed_and_none_is_read(
     tmp_path: Path, tokens: list[str], positive: list[str], negative: list[str], missing: list[str]
 ) -> None:
     text = "image\tx\n" + "".join(f"{n}.png\t{token}\n" for n, token in enumerate(tokens * 2))
-    [message] = problems(tmp_path, text, "l.tsv")
+    [message] = problems(tmp_path, text, "l.tsv", importer="wide_csv")
     proposal = proposed(message)
-    assert proposal == {
-        "positive": ["1", *positive],
-        "negative": ["0", *negative],
-        "missing": ["NA", "", *missing],
+    lists = {"positive": ["1", *positive], "negative": ["0", *negative], "missing": ["NA", "", *missing]}
+    assert {state: sorted(words) for state, words in proposal.items()} == {
+        state: sorted(words) for state, words in lists.items()
     }
     for token in (*positive, *negative, *missing):
-        assert f"{token!r} (2 rows)" in message
-    if 'o"k' not in tokens:
-        labels = read(tmp_path, text, "l.tsv", values=Values(**proposal)).labels
-        assert labels.observed.sum() == 2 * sum(token not in ("", *missing) for token in tokens)
+        assert f"{token!r} ({2 * tokens.count(token)} rows)" in message
+    labels = read(tmp_path, text, "l.tsv", importer="wide_csv", values=Values(**proposal)).labels
+    assert labels.observed.sum() == 2 * sum(token not in ("", *missing) for token in tokens)
 
 
 def test_columns_with_the_same_tokens_are_one_problem(tmp_path: Path) -> None:
@@ -82,16 +93,64 @@ def test_columns_with_the_same_tokens_are_one_problem(tmp_path: Path) -> None:
     assert states(read(tmp_path, text, "l.csv", values=Values(**proposed(message))).labels)[1] == [0, 0, 1]
 
 
-def test_columns_with_different_tokens_have_the_same_line_to_paste(tmp_path: Path) -> None:
+def test_columns_with_different_tokens_are_one_problem(tmp_path: Path) -> None:
     text = "image,x,y\na.png,yes,-1\nb.png,no,0\nc.png,maybe,1\n"
-    first, second = problems(tmp_path, text, "l.csv")
-    assert proposed(first) == proposed(second) == {
-        "positive": ["1", "yes"], "negative": ["0", "no"], "missing": ["NA", "", "-1"]
+    [message] = problems(tmp_path, text, "l.csv")
+    assert message.startswith("l.csv:1: 2 attributes (x, y): found 'yes' (1 row), ")
+    assert proposed(message) == {
+        "positive": ["1", "yes"], "negative": ["0", "no"], "missing": ["NA", "", "maybe", "-1"]
     }  # fmt: skip
-    assert "declare 'maybe' in data.values" in first
-    assert "swap" not in first
-    assert "if -1 means negative and 0 missing, swap them" in second
-    assert second.startswith("l.csv:2: attribute y: found '-1' (1 row)")
+    assert "checked: 'maybe' missing (x, line 4)" in message
+    assert "if -1 means negative and 0 missing, swap them" in message
+    assert "ignore" not in message
+
+
+def test_columns_of_other_words_are_the_only_ones_to_ignore(tmp_path: Path) -> None:
+    states = ["ja", "nein", "unbekannt", "nein"]
+    graders, cases = ["Meier", "Huber", "Kunz", "Lang"], ["Ja", "nein", "k.A.", "ja"]
+    lines = [f"{n}.png;{states[n % 4]};{cases[n % 4]};{graders[n % 4]};{30 + n}" for n in range(16)]
+    header = 'Datei;Rot;"Groß, gestreift";Prüfer;Alter'
+    text = "\n".join([header, *lines])
+    [message] = problems(tmp_path, text, "l.csv")
+    assert message.startswith("l.csv:1: 2 attributes (Rot, Gro\u00df, gestreift): found 'nein' (12 rows), ")
+    assert proposed(message) == {
+        "positive": ["1", "ja", "Ja"], "negative": ["0", "nein"], "missing": ["NA", "", "unbekannt", "k.A."]
+    }  # fmt: skip
+    assert "'Ja' and 'ja' differ only in case" in message
+    [line] = re.findall(r"`(ignore: .*?)`", message)
+    assert line == 'ignore: ["Pr\u00fcfer", "Alter"]'
+    assert message.index("values: {") < message.index("ignore: [")
+    loaded = read(tmp_path, text, "l.csv", values=Values(**proposed(message)), **yaml.safe_load(line))
+    assert loaded.labels.attributes == ("Rot", "Gro\u00df, gestreift")
+    assert loaded.labels.observed.mean() == 0.75
+
+
+@pytest.mark.parametrize(
+    ("cells", "options", "negative", "missing"),
+    [
+        (["x", "", "x", "?"], {}, ["0", ""], ["NA", "?"]),
+        (["\u2713", "", "", ""], {}, ["0", ""], ["NA"]),
+        (["defekt", "", "", ""], {}, ["0", ""], ["NA"]),
+        (["x", "", "n", ""], {}, ["0", "n"], ["NA", ""]),
+        (["x", "", "0", ""], {}, ["0"], ["NA", ""]),
+        (["x", "", "x", "?"], {"values": Values(missing=[""])}, ["0"], ["", "?"]),
+    ],
+)
+def test_a_blank_means_no_where_no_token_does(
+    tmp_path: Path, cells: list[str], options: dict[str, Any], negative: list[str], missing: list[str]
+) -> None:
+    text = "image,a\n" + "".join(f"{n}.png,{cell}\n" for n, cell in enumerate(cells))
+    [message] = problems(tmp_path, text, "l.csv", importer="wide_csv", **options)
+    assert (proposed(message)["negative"], proposed(message)["missing"]) == (negative, missing)
+    assert ('move "" to missing' in message) == ("" in negative)
+
+
+def test_a_file_without_a_negative_label_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = "image,a\n0.png,x\n1.png,\n2.png,?\n"
+    read(tmp_path, text, "l.csv", importer="wide_csv", values=Values(positive=["x"], missing=["", "?"]))
+    assert "no label is negative" not in caplog.text
+    read(tmp_path, text.replace("x", "1").replace("?", "NA"), "l.csv")
+    assert proposed(caplog.text) == {"positive": ["1"], "negative": ["0", ""], "missing": ["NA"]}
 
 
 def test_a_map_per_attribute_is_extended_and_complete(tmp_path: Path) -> None:
@@ -106,9 +165,9 @@ def test_a_map_per_attribute_is_extended_and_complete(tmp_path: Path) -> None:
 def test_soft_labels_are_named_as_what_they_are(tmp_path: Path) -> None:
     text = "image,x\n" + "".join(f"{n}.png,0.{n + 10}\n" for n in range(50))
     [message] = problems(tmp_path, text, "l.csv")
-    assert message.startswith("l.csv:1: attribute x: found '0.10' (1 row), ")
-    assert "and 38 more" in message
-    assert "soft labels such as 0.10 are not supported" in message
+    assert message.startswith("l.csv:1: attribute x: soft labels such as 0.10 are not supported: ")
+    assert 'table[["x"]].round()' in message
+    assert len(message) < 300
     assert "values:" not in message
     assert '`ignore: ["x"]`' in message
 
@@ -200,3 +259,11 @@ def test_columns_that_hold_no_labels_have_one_line_to_paste(tmp_path: Path) -> N
 def test_labels_without_a_header_are_named_by_the_config(tmp_path: Path) -> None:
     loaded = read(tmp_path, "a.png,1,0\nb.png,0,1\n", "l.csv", attributes=["x", "y"])
     assert (loaded.labels.attributes, states(loaded.labels)) == (("x", "y"), [[1, 0], [0, 1]])
+
+
+def test_too_many_words_are_not_guessed(tmp_path: Path) -> None:
+    header = ",".join(f"a{n}" for n in range(60))
+    rows = [f"{row}.png," + ",".join(f"{'pq'[row % 2]}{n}" for n in range(60)) for row in range(4)]
+    [message] = problems(tmp_path, "\n".join([f"image,{header}", *rows]), "l.csv", importer="wide_csv")
+    assert "values: {" not in message
+    assert "declare each token in data.values" in message
