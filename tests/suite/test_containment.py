@@ -137,11 +137,27 @@ def test_a_file_that_cannot_be_read_costs_its_run_and_not_the_table(
     assert "damaged" in capsys.readouterr().out
 
 
-def test_a_failure_that_cannot_be_recorded_is_no_success(suite: Path, pair: Path) -> None:
+def test_a_failure_that_cannot_be_recorded_is_no_success(
+    suite: Path, pair: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (suite / "runs" / files.read_json(suite / "suite.json")["ids"][2] / run.STATUS).unlink()
+
+    def full(folder: Path, config: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+
+    monkeypatch.setattr(run, "begin", full)
+    assert execute(pair, suite) == 3
+    assert "cannot be recorded" in capsys.readouterr().err
+
+
+def test_a_folder_in_the_place_of_a_file_is_named_before_anything_starts(
+    suite: Path, pair: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = suite / "runs" / files.read_json(suite / "suite.json")["ids"][2] / run.CONFIG
     path.unlink()
-    path.mkdir()  # so that it cannot be written either
-    assert execute(pair, suite) == 3
+    path.mkdir()
+    assert execute(pair, suite) == 2
+    assert f"{path}: is a folder" in capsys.readouterr().err
 
 
 def test_a_derived_file_that_cannot_be_written_again_costs_nothing(
