@@ -69,7 +69,7 @@ def test_validate_says_what_the_network_is_and_what_was_undone(
     assert f"{SMALL}: 32 x 32 pixels, 96 features; weights: path, {weight_file}" in lines
     assert f"  {weight_file}: took the tensors under 'state_dict'" in lines
     assert f"  {weight_file}: removed the prefix 'module.' from the names of the tensors" in lines
-    assert f"  {weight_file}: left out 2 tensors that are no part of it: head.0.weight, head.2.weight" in lines
+    assert f"  {weight_file}: left out 2 tensors beside the network: head.0.weight, head.2.weight" in lines
     planned = plan.plan_run(plan.load(workplace / "small.yaml", TABLES, [override]).base)
     assert planned.baseline.encoder.weights.file == weight_file
 
