@@ -59,8 +59,11 @@ def perceptual_hashes(
             stored |= _by_image(entries)
             if progress:
                 progress("hash", start + len(entries), len(todo))
-    found = [stored[image.sha256.encode()] for image in images]
-    return Hashes(np.array([bits for _, bits in found], np.uint64), np.array([usable for usable, _ in found], bool))
+    entries_of_images = [stored[image.sha256.encode()] for image in images]
+    return Hashes(
+        np.array([bits for _, bits in entries_of_images], np.uint64),
+        np.array([usable for usable, _ in entries_of_images], bool),
+    )
 
 
 def _by_image(entries: np.ndarray) -> dict[bytes, tuple[bool, int]]:

@@ -338,9 +338,9 @@ def _document(text: str, sheet: Sheet) -> dict[str, Any]:
         sheet.problems.append((1, "found JSON that is nested too deeply"))
         return {}
     if not isinstance(document, dict) or not all(isinstance(document.get(section), list) for section in COCO_SECTIONS):
-        found = listed([*document]) if isinstance(document, dict) else f"a {type(document).__name__}"
+        content = listed([*document]) if isinstance(document, dict) else f"a {type(document).__name__}"
         sheet.problems.append(
-            (1, f"found {found or 'no key'}, expected the lists {', '.join(COCO_SECTIONS)} of a COCO file")
+            (1, f"found {content or 'no key'}, expected the lists {', '.join(COCO_SECTIONS)} of a COCO file")
         )
         return {}
     return document

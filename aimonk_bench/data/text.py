@@ -67,8 +67,8 @@ def _undecodable(path: Path, data: bytes, encoding: str, byte: int) -> str:
     """The message about the first byte that is no text, with the encoding that is likely."""
     start = data.rfind(b"\n", 0, byte) + 1
     place = f"{path}:{data.count(bytes([10]), 0, byte) + 1}:{byte - start + 1}"
-    found = f"the byte 0x{data[byte]:02x}" if data[byte : byte + 1] != b"\0" else "a NUL byte"
-    message = f"{place}: found {found}, expected text in {encoding.upper()}"
+    byte_text = f"the byte 0x{data[byte]:02x}" if data[byte : byte + 1] != b"\0" else "a NUL byte"
+    message = f"{place}: found {byte_text}, expected text in {encoding.upper()}"
     if encoding == "utf-8" and not data[:byte].isascii() and b"\0" not in data:
         return f"{message}, as the text before it is; correct the line, or write the file again in UTF-8"
     likely = likely_encoding(data)

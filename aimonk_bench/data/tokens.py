@@ -69,7 +69,7 @@ def guessed_states(
         counts: token -> rows.
         states: those of the tokens that are understood.
     """
-    known = {_plain(token): state for token, state in states.items()}
+    state_of_word = {_plain(token): state for token, state in states.items()}
     rows: Counter[str | float] = Counter()
     for token, count in counts.items():
         rows[_plain(token)] += count
@@ -77,17 +77,17 @@ def guessed_states(
     everywhere = {*states.values()} - {"missing"}
     for tokens in columns:
         distinct = dict.fromkeys(map(_plain, tokens))
-        words = sorted((word for word in distinct if word not in known), key=lambda word: -rows[word])
-        present = {known[word] for word in distinct if word in known} - {"missing"}
+        words = sorted((word for word in distinct if word not in state_of_word), key=lambda word: -rows[word])
+        present = {state_of_word[word] for word in distinct if word in state_of_word} - {"missing"}
         present |= everywhere if present else set()
         if len(present) == 2:
-            known |= dict.fromkeys(words, "missing")
+            state_of_word |= dict.fromkeys(words, "missing")
         elif present == {"positive"}:
-            known |= dict.fromkeys(words, "negative")
+            state_of_word |= dict.fromkeys(words, "negative")
         else:
-            known |= dict.fromkeys(words, "positive")
-            known |= {words[0]: "negative"} if not present and len(words) > 1 else {}
-    return {token: known[_plain(token)] for tokens in columns for token in tokens if token not in states}
+            state_of_word |= dict.fromkeys(words, "positive")
+            state_of_word |= {words[0]: "negative"} if not present and len(words) > 1 else {}
+    return {token: state_of_word[_plain(token)] for tokens in columns for token in tokens if token not in states}
 
 
 def _plain(token: str) -> str | float:

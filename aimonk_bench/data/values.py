@@ -137,12 +137,12 @@ def _meaning(declared: Values) -> dict[str | float, bool | None]:
 def _found(items: Sequence[Undeclared], values: Values | Mapping[str, Values]) -> str:
     """Which tokens were found in which attributes, and which were expected."""
     counts = sum((Counter(item.counts) for item in items), Counter[str]())
-    found = [
+    counted = [
         f"{_quoted(token)} ({number} {'row' if number == 1 else 'rows'})" for token, number in counts.most_common()
     ]
     declared = (values if isinstance(values, Values) else values[items[0].attribute]).model_dump()
     expected = ", ".join(f"{word} {' '.join(map(repr, tokens))}" for word, tokens in declared.items() if tokens)
-    return f"{_attributes(items)}: found {listed(found)}, expected one of the declared values ({expected})"
+    return f"{_attributes(items)}: found {listed(counted)}, expected one of the declared values ({expected})"
 
 
 def _attributes(items: Sequence[Undeclared]) -> str:
@@ -243,8 +243,8 @@ def _likely(token: str, minus_one: str) -> str | None:
 
 def _place(token: str, items: Sequence[Undeclared], lines: NDArray[np.int64]) -> str:
     """Where a token that only one attribute has stands first."""
-    found = [item for item in items if token in item.counts]
-    return f" ({found[0].attribute}, line {lines[found[0].first_rows[token]]})" if len(found) == 1 else ""
+    holders = [item for item in items if token in item.counts]
+    return f" ({holders[0].attribute}, line {lines[holders[0].first_rows[token]]})" if len(holders) == 1 else ""
 
 
 def _case_variants(tokens: Collection[str | bool]) -> Iterator[str]:

@@ -52,13 +52,13 @@ LAST_UNDERSCORE, LAST_DASH, LAST_NUMBER = STEM_PATTERNS
     ],
 )
 def test_a_common_stem_of_file_names_is_found(names: list[str], pattern: str, stem: str) -> None:
-    found = common_stem(names)
-    assert found is not None
-    assert (found.pattern, found.stem) == (pattern, stem)
-    assert found.examples[0] != found.examples[1]
-    assert groups_by_name(pattern, found.examples) == (stem, stem)
+    hint = common_stem(names)
+    assert hint is not None
+    assert (hint.pattern, hint.stem) == (pattern, stem)
+    assert hint.examples[0] != hint.examples[1]
+    assert groups_by_name(pattern, hint.examples) == (stem, stem)
     sizes = [groups_by_name(pattern, names).count(group) for group in {*groups_by_name(pattern, names)} - {None}]
-    assert (found.stems, found.images) == (len(sizes), sum(sizes))
+    assert (hint.stems, hint.images) == (len(sizes), sum(sizes))
 
 
 @pytest.mark.parametrize(

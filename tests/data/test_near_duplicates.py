@@ -113,13 +113,13 @@ def test_the_search_against_brute_force(described: list[tuple[int, list[int]]]) 
             value ^= 1 << bit
         hashes.append(value)
     expected = brute_force(hashes)
-    found = [
+    pairs = [
         pair
         for chunk in close_pairs(np.array(hashes, np.uint64))
         for pair in zip(*(part.tolist() for part in chunk), strict=True)
     ]
-    assert len(found) == len(set(found))
-    assert set(found) == expected
+    assert len(pairs) == len(set(pairs))
+    assert set(pairs) == expected
 
     usable = np.arange(len(hashes)) % 5 != 4
     group = look_alike(Hashes(np.array(hashes, np.uint64), usable))

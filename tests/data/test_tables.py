@@ -154,9 +154,9 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
 def test_rows_that_cannot_be_read_are_one_problem_for_each_width(
     tmp_path: Path, content: str, problems: dict[int, str]
 ) -> None:
-    found = read(tmp_path, content).problems
-    assert [line for line, _ in found] == [*problems]
-    assert all(text.startswith(problems[line]) for line, text in found), found
+    reported = read(tmp_path, content).problems
+    assert [line for line, _ in reported] == [*problems]
+    assert all(text.startswith(problems[line]) for line, text in reported), reported
 
 
 Written = tuple[list[str], list[list[str]], bytes]  # names, cells, the file

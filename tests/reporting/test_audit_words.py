@@ -135,16 +135,16 @@ def test_what_is_doubtful_about_groups_names_images_and_the_line_to_write() -> N
         fold=20,
         cut=CutGroups(2, 5, [("s0.png", "training", "s1.png", "test")]),
     )
-    found = {finding.kind: finding for finding in group_findings(KFold(), checks, near, ids)}
+    by_kind = {finding.kind: finding for finding in group_findings(KFold(), checks, near, ids)}
     expected = {
         "near_duplicates_cut": ["2 of 4 pairs", "s0.png ~ s1.png; s2.png ~ s3.png:", "near_duplicates: keep_together"],
         "groups_cut": ["2 duplicate groups", "5 images", "s0.png (training) and s1.png (test)", "scheme: kfold"],
         "large_group": ["2 groups", "20 images", "'NA' (60 images)", "that of s4.png (1 image)", "data.values.missing"],
         "common_stem": ["7 images", "s1_a.png and s1_b.png", '`data: {group: {regex: "^(.*)_"}}`'],
     }
-    assert [*found] == [*expected]
+    assert [*by_kind] == [*expected]
     for kind, parts in expected.items():
-        text = f"{found[kind].text} {found[kind].advice}"
+        text = f"{by_kind[kind].text} {by_kind[kind].advice}"
         assert [part for part in parts if part not in text] == []
     official = OfficialSplit(column="part")
     advice = next(iter(group_findings(official, GroupChecks(None, [], 0), near, ids))).advice
