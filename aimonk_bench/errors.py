@@ -22,6 +22,15 @@ FIXES = {  # errno -> what the user can do
 OUT_OF_MEMORY = "a smaller train.batch_size, transform.size or backbone, or run.executor: serial"
 
 
+def count(n: int, noun: str) -> str:
+    """A number and its noun.
+
+    >>> count(1, "seed"), count(5, "seed")
+    ('1 seed', '5 seeds')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 class UserError(Exception):
     """Config, data or usage is wrong: the command prints every problem and exits 2.
 

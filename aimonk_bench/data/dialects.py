@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from aimonk_bench.config.fields import number_of
 from aimonk_bench.data.tokens import is_image_file, is_missing, is_value, spelling_of
+from aimonk_bench.errors import count
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -101,7 +102,7 @@ def recognise(
             rows, marked = [cells, *below], marked[:place]
             break
     if marked:
-        notes.append(f"{len(marked)} comment line{'' if len(marked) == 1 else 's'} above the table left out")
+        notes.append(f"{count(len(marked), 'comment line')} above the table left out")
     skipped += len(marked)
     while _is_title(rows, separator):
         skipped += next(place for place, line in enumerate(lines[skipped:], 1) if line.strip())
@@ -269,8 +270,8 @@ def _leaves_names_whole(lines: Sequence[str], separator: str) -> bool:
 def _equal_share(lines: Sequence[str], separator: str) -> float:
     """The share of lines that have the usual width, if that is at least two; else 0."""
     widths = Counter(map(len, split(lines, separator)))
-    width, count = max(widths.items(), key=lambda item: item[1], default=(0, 0))
-    return count / len(lines) if width > 1 else 0.0
+    width, lines_of_width = max(widths.items(), key=lambda item: item[1], default=(0, 0))
+    return lines_of_width / len(lines) if width > 1 else 0.0
 
 
 def _inner_separator(lines: Sequence[str], outer: str) -> str | None:

@@ -29,7 +29,7 @@ from aimonk_bench.data.sheets import Sheet, Source
 from aimonk_bench.data.text import likely_encoding, read_text
 from aimonk_bench.data.tokens import UNKNOWN_CODES, guessed_states, is_missing, state_of
 from aimonk_bench.data.values import listed, read_labels
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, count
 
 DOCUMENTS = ("coco", "mat", "jsonl")  # importers of files that are no tables
 NO_TEXT = (*frames.SUFFIXES, ".mat")  # suffixes of label files that are no text
@@ -279,7 +279,7 @@ def _folds(draft: Draft, there: LabelFile) -> None:
     if groups < KFold().folds:
         draft.split = {"scheme": "holdout", "val": 0.25, "test": 0.25}
         enough = "too few for folds" if groups >= FEWEST_GROUPS else f"too few: at least {FEWEST_GROUPS} are needed"
-        number = f"{groups} group{'' if groups == 1 else 's'} of images (equal bytes, or equal group values)"
+        number = f"{count(groups, 'group')} of images (equal bytes, or equal group values)"
         draft.doubt("split", f"found {number}: {enough}")
 
 

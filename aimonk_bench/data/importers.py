@@ -33,6 +33,7 @@ from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tags import LIST, split_tags
 from aimonk_bench.data.tokens import decimal_of, is_value, spelling_of
 from aimonk_bench.data.values import listed
+from aimonk_bench.errors import count
 from aimonk_bench.registry import hint
 
 TABLE_SUFFIXES = (".csv", ".tsv", *json_lines.SUFFIXES, *frames.SUFFIXES)
@@ -97,8 +98,9 @@ def _wide(
     if attributes is not None and not table.dialect.header:
         column_of = dict(zip(attributes, free, strict=False))
         if len(free) != len(attributes):
-            count = f"{len(free)} column{'' if len(free) == 1 else 's'} of labels"
-            unsound.append(f"found {count} ({table.dialect}), expected {len(attributes)} (data.attributes)")
+            unsound.append(
+                f"found {count(len(free), 'column')} of labels ({table.dialect}), expected {len(attributes)} (data.attributes)"
+            )
     unsound += column_problems(table, [*reserved, *(("data.attributes", name) for name in column_of.values())])
     if not column_of:
         unsound.append(

@@ -23,7 +23,7 @@ from aimonk_bench.data.merging import Rows, merge
 from aimonk_bench.data.tokens import is_missing
 from aimonk_bench.data.values import blank_as_no, read_labels
 from aimonk_bench.data.values import problems as value_problems
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, count
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +220,7 @@ def _more(lines: Sequence[int]) -> str:
     if len(lines) == 1:
         return ""
     shown = ", ".join(map(str, lines[1:4])) + (", ..." if len(lines) > 4 else "")
-    return f" (and in {len(lines) - 1} more line{'' if len(lines) == 2 else 's'}: {shown})"
+    return f" (and in {count(len(lines) - 1, 'more line')}: {shown})"
 
 
 def _group_notes(groups: NDArray[np.object_], named: str | GroupRegex | None, *, grouped: bool) -> Iterator[str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aimonk_bench.data.image_names import EXAMPLES
 from aimonk_bench.data.labels import Labels
+from aimonk_bench.errors import count
 
 Policy = Literal["error", "any_positive", "agree_or_missing"]
 
@@ -78,7 +79,7 @@ def merge(rows: Rows, first_rows: NDArray[np.intp], policy: Policy) -> tuple[Lab
     images = np.unique(first[other_labels])
     rows_of_images = int(np.isin(first_rows, images).sum())
     notes.append(
-        f"{len(images)} image{'' if len(images) == 1 else 's'} with different labels in {rows_of_images} rows, "
+        f"{count(len(images), 'image')} with different labels in {rows_of_images} rows, "
         f"merged by data.duplicates: {policy}"
     )
     return _merged(labels, first_rows, policy), problems, notes

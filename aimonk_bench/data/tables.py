@@ -17,7 +17,7 @@ from aimonk_bench.data import dialects, frames, json_lines
 from aimonk_bench.data.dialects import WHITE_SPACE, Dialect
 from aimonk_bench.data.text import read_text
 from aimonk_bench.data.tokens import is_image_file, is_value
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, count
 from aimonk_bench.registry import show
 
 NO_OPTIONS = {  # suffix -> what such a file says itself
@@ -137,7 +137,7 @@ def _assemble(records: Iterator[tuple[int, list[str]]], dialect: Dialect, findin
             width = max((place for place, name in enumerate(header, 1) if name), default=1)
             if surplus := len(header) - width:
                 findings.nameless = surplus
-                findings.notes.append(f"{surplus} nameless column{'' if surplus == 1 else 's'} at the end left out")
+                findings.notes.append(f"{count(surplus, 'nameless column')} at the end left out")
             del header[width:]
         else:
             records = itertools.chain([first], records)
@@ -149,7 +149,7 @@ def _assemble(records: Iterator[tuple[int, list[str]]], dialect: Dialect, findin
     filled = ~np.all([_empty_cells(column) for column in columns], axis=0)
     if not filled.all():
         rows = lines[~filled]
-        findings.notes.append(f"{_count(rows, 'empty row')} left out ({_places(rows)})")
+        findings.notes.append(f"{count(len(rows), 'empty row')} left out ({_places(rows)})")
         columns, lines = [column[filled].remove_unused_categories() for column in columns], lines[filled]
     kept_names, kept_columns = _without_surplus(header, columns, findings.notes)
     return Table(kept_names, kept_columns, lines, header_line, dialect, tuple(findings.notes), tuple(findings.problems))
@@ -191,10 +191,10 @@ def _columns(
         for cells, number_of_text, parts in zip(zip(*chunk, strict=True), numbers, codes, strict=True):
             parts.append(np.fromiter(map(number_of_text.__getitem__, cells), np.int32, len(cells)))
     if comments:
-        findings.notes.append(f"{_count(comments, 'comment line')} left out ({_places(comments)})")
+        findings.notes.append(f"{count(len(comments), 'comment line')} left out ({_places(comments)})")
     for found, places in unequal.items():
         hint = f"; column {found} has no name in the header" if width < found <= width + findings.nameless else ""
-        more = f" (and {_count(places[1:], 'more line')}: {_places(places[1:])})" if len(places) > 1 else ""
+        more = f" (and {count(len(places) - 1, 'more line')}: {_places(places[1:])})" if len(places) > 1 else ""
         findings.problems.append((places[0], f"{_width_problem(found, width, dialect)}{hint}{more}"))
     empty = np.empty(0, np.int32)
     return [
@@ -202,14 +202,13 @@ def _columns(
     ], np.array(lines, np.int64)
 
 
-def _width_problem(found: int, expected: int, dialect: Dialect) -> str:
+def _width_problem(width: int, expected: int, dialect: Dialect) -> str:
     if dialect.separator == WHITE_SPACE:
-        tokens = f"{found - 1} token{'' if found == 2 else 's'}"
-        return f"found a name and {tokens}, expected {expected - 1 or 'some'}"
+        return f"found a name and {count(width - 1, 'token')}, expected {expected - 1 or 'some'}"
     separator = f" (separator {dialects.NAMES.get(dialect.separator, repr(dialect.separator))})" * bool(
         dialect.separator
     )
-    return f"found {found} column{'' if found == 1 else 's'}{separator}, expected {expected}"
+    return f"found {count(width, 'column')}{separator}, expected {expected}"
 
 
 def _stripped(texts: Sequence[str], codes: NDArray[np.int32]) -> pd.Categorical:
@@ -236,7 +235,7 @@ def _without_surplus(
     surplus = {place for place, name in numbered if not name and _is_empty(columns[place])}
     if surplus:
         places = ", ".join(str(place + 1) for place in sorted(surplus))
-        notes.append(f"{_count(surplus, 'nameless empty column')} left out ({places})")
+        notes.append(f"{count(len(surplus), 'nameless empty column')} left out ({places})")
     for place, name in reversed(numbered):
         following = next((right for right, _ in numbered[place + 1 :] if right not in surplus), None)
         unnamed = place == 0 if not name else name.startswith("Unnamed: ")
@@ -256,10 +255,6 @@ def _numbers_rows(column: pd.Categorical, next_name: str, following: pd.Categori
         return True
     images = next_name.lower() in dialects.ID_NAMES or not all(map(is_value, following.categories))
     return images and texts == [str(number) for number in range(len(texts))]
-
-
-def _count(items: Sequence[object] | NDArray[np.int64] | set[int], noun: str) -> str:
-    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
 
 
 def _places(lines: Sequence[int] | NDArray[np.int64]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aimonk_bench.data.tokens import UNKNOWN
+from aimonk_bench.errors import count
 from aimonk_bench.registry import hint
 
 MISSING_SPELLINGS = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "nat", "none", "null", "?", "-", *UNKNOWN})
@@ -63,18 +64,13 @@ def choose(
     if not others:
         return Choice(names, warnings=tuple(warnings))
     frequent = sorted(others, key=lambda tag: -counts[tag])[:SHOWN]
-    listed = ", ".join(f"{tag!r} ({count_rows(counts[tag])}){hint(tag, names)}" for tag in frequent)
+    listed = ", ".join(f"{tag!r} ({count(counts[tag], 'row')}){hint(tag, names)}" for tag in frequent)
     listed += f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
     if other_tags == "ignore":
         return Choice(names, others, (f"data.other_tags: ignored {listed}",), tuple(warnings))
     text = f"found tags that data.attributes does not name: {listed}; name them there, or write under data: "
     text += "`other_tags: ignore`"
     return Choice(names, others, (), tuple(warnings), text)
-
-
-def count_rows(count: int) -> str:
-    """A number of rows, in words."""
-    return f"{count} row{'' if count == 1 else 's'}"
 
 
 def _alike(counts: Mapping[str, int]) -> Iterator[str]:
@@ -85,7 +81,7 @@ def _alike(counts: Mapping[str, int]) -> Iterator[str]:
         spellings.setdefault(re.sub(r"[\s_-]", "", plain) or tag, []).append(tag)
     for alike in spellings.values():
         if len(alike) > 1:
-            listed = ", ".join(f"{tag!r} ({count_rows(counts[tag])})" for tag in alike)
+            listed = ", ".join(f"{tag!r} ({count(counts[tag], 'row')})" for tag in alike)
             yield f"tags {listed} differ only in case, blanks, _ or -; they are read as different tags"
 
 
@@ -97,10 +93,10 @@ def unread_missing(counts: Mapping[str, int], missing: Collection[str], attribut
         missing: ``data.values.missing``.
         attributes: ``data.attributes``.
     """
-    unread = {tag: count for tag, count in counts.items() if is_unread_missing(tag, missing, attributes)}
+    unread = {tag: rows for tag, rows in counts.items() if is_unread_missing(tag, missing, attributes)}
     if not unread:
         return None
-    listed = ", ".join(f"{tag!r} ({count_rows(count)})" for tag, count in unread.items())
+    listed = ", ".join(f"{tag!r} ({count(rows, 'row')})" for tag, rows in unread.items())
     values = json.dumps(list(dict.fromkeys(["", *sorted(missing), *unread])), ensure_ascii=False)
     return (
         f"found {listed} where tags are expected; if that means that nothing is known of the image, write "

@@ -30,7 +30,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aimonk_bench.data.tag_choice import choose, count_rows, is_unread_missing, unread_missing
+from aimonk_bench.data.tag_choice import choose, is_unread_missing, unread_missing
+from aimonk_bench.errors import count
 
 LIST = "list"  # `Tags.separator` of list literals
 SEPARATORS = ("|", ";", ",", "\t", "\n")
@@ -97,7 +98,7 @@ class _Column:
 
     def count(self, cells: Sequence[int]) -> str:
         """How many rows have these distinct cells, in words."""
-        return count_rows(int(self.counts[cells].sum()))
+        return count(int(self.counts[cells].sum()), "row")
 
     def where(self, cells: Sequence[int]) -> str:
         """The same, and the text of the first one: ``in 3 rows, such as 'cat|dog'``."""
@@ -146,9 +147,9 @@ def split_tags(
         if separator is None:
             _check_separator(column, cells_of, understood, declared)
     except _Unclear as unclear:
-        rows, count = len(column.codes), len(declared)
-        absent, unread = np.zeros((rows, count), bool), np.zeros(rows, bool)
-        return Tags(declared, np.full(count, -1), absent, unread, separator, problems=(unclear.problem,))
+        rows = len(column.codes)
+        absent, unread = np.zeros((rows, len(declared)), bool), np.zeros(rows, bool)
+        return Tags(declared, np.full(len(declared), -1), absent, unread, separator, problems=(unclear.problem,))
     is_missing = np.array([bool(cell) and tokens.issuperset(cell) for cell in words], bool)
     tags = {tag: where for tag, where in cells_of.items() if tag not in tokens}
     choice = choose({tag: int(column.counts[where].sum()) for tag, where in tags.items()}, attributes, other_tags)

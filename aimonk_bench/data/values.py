@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from aimonk_bench.config.fields import Values, value_of
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.tokens import MOST_WORDS, decimal_of, guessed_states, is_missing, state_of
+from aimonk_bench.errors import count
 
 STATES = {"positive": True, "negative": False, "missing": None}
 MOST_TOKENS = 12  # tokens that a message lists, or proposes to declare
@@ -137,9 +138,7 @@ def _meaning(declared: Values) -> dict[str | float, bool | None]:
 def _found(items: Sequence[Undeclared], values: Values | Mapping[str, Values]) -> str:
     """Which tokens were found in which attributes, and which were expected."""
     counts = sum((Counter(item.counts) for item in items), Counter[str]())
-    counted = [
-        f"{_quoted(token)} ({number} {'row' if number == 1 else 'rows'})" for token, number in counts.most_common()
-    ]
+    counted = [f"{_quoted(token)} ({count(number, 'row')})" for token, number in counts.most_common()]
     declared = (values if isinstance(values, Values) else values[items[0].attribute]).model_dump()
     expected = ", ".join(f"{word} {' '.join(map(repr, tokens))}" for word, tokens in declared.items() if tokens)
     return f"{_attributes(items)}: found {listed(counted)}, expected one of the declared values ({expected})"

@@ -19,13 +19,14 @@ from rich.table import Table
 from rich.text import Text
 
 from aimonk_bench.data.near_duplicates import MOST_BITS
+from aimonk_bench.errors import count
 from aimonk_bench.evaluation.audit import SUSPECTS, Audit, ratio
 from aimonk_bench.evaluation.duplicates import copies, cut_chance
 from aimonk_bench.evaluation.missing_dependence import FEWEST, LEVEL
 from aimonk_bench.reporting.captions import images
 from aimonk_bench.reporting.columns import GAP, NARROW_NAME
 from aimonk_bench.reporting.findings import DEPENDS_ON, Finding, by_p, describe, findings, n_pairs
-from aimonk_bench.reporting.words import count, fill, listed, number, p_value
+from aimonk_bench.reporting.words import fill, listed, number, p_value
 
 SHOWN_PAIRS = 15  # of attributes, or of near duplicates, before the rest is only counted
 PARTS = ("train", "val", "test")

@@ -7,11 +7,12 @@ from itertools import compress
 
 import numpy as np
 
+from aimonk_bench.errors import count
 from aimonk_bench.evaluation.comparison import MARGIN, Untestable
 from aimonk_bench.records.run import REVISION, RunRecord
 from aimonk_bench.reporting.columns import ALL_POSITIVE, ASSOCIATION, FEW, NA_RANGE, SELECTED, SPREAD, Layout
 from aimonk_bench.reporting.summary import Summary
-from aimonk_bench.reporting.words import UNDEFINED, count, listed, number, one_class, run_name
+from aimonk_bench.reporting.words import UNDEFINED, listed, number, one_class, run_name
 
 SELECTED_MARK = "*"
 UNTESTED: dict[Untestable, str] = {

@@ -12,10 +12,11 @@ import numpy as np
 from aimonk_bench.config.split_fields import OfficialSplit, Split
 from aimonk_bench.data.group_checks import GroupChecks, LargeGroup
 from aimonk_bench.data.near_duplicates import MOST_BITS
+from aimonk_bench.errors import count
 from aimonk_bench.evaluation.audit import Audit, conflicts
 from aimonk_bench.evaluation.duplicates import FEWEST_PAIRS, Near, copies, cut_chance
 from aimonk_bench.evaluation.missing_dependence import LEVEL, Dependence
-from aimonk_bench.reporting.words import count, listed, number, one_class, p_value
+from aimonk_bench.reporting.words import listed, number, one_class, p_value
 
 FEW = 10  # positives or negatives of a fold's validation or test rows; figures that rest on fewer get a warning
 

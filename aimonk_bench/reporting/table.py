@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from aimonk_bench.errors import count
 from aimonk_bench.reporting.captions import caption, heading, row_names
 from aimonk_bench.reporting.columns import BELOW, GAP, SELECTED, Detail, Layout, everything, fit
 from aimonk_bench.reporting.summary import Summary
 from aimonk_bench.reporting.verdict import sentence
-from aimonk_bench.reporting.words import count, number_range, span, wrap
+from aimonk_bench.reporting.words import number_range, span, wrap
 
 
 def render(summary: Summary, console: Console, top: int = 20) -> None:

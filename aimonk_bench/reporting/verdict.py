@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from aimonk_bench.errors import count
 from aimonk_bench.evaluation.verdict import Verdict
-from aimonk_bench.reporting.words import count, listed, p_value, run_name, which
+from aimonk_bench.reporting.words import listed, p_value, run_name, which
 
 
 def sentence(verdict: Verdict, parts: Mapping[str, Sequence[str]]) -> str:

@@ -56,15 +56,6 @@ def number_range(low: float, high: float) -> str:
     return " to ".join(dict.fromkeys([number(low), number(high)]))
 
 
-def count(n: int, noun: str) -> str:
-    """A number and its noun.
-
-    >>> count(1, "seed"), count(5, "seed")
-    ('1 seed', '5 seeds')
-    """
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
 def listed(items: Sequence[str], separator: str = ", ") -> str:
     """The first `SHOWN` of a list, and how many more there are; of none, ``none``.
 

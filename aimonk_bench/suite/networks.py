@@ -11,8 +11,7 @@ from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.backbones.trial import Trial
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config.fields import BackboneConfig, Config
-from aimonk_bench.errors import UserError, sentence, write_traceback
-from aimonk_bench.reporting.words import count
+from aimonk_bench.errors import UserError, count, sentence, write_traceback
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,11 +31,11 @@ from aimonk_bench.config.grid import Suite, SuiteRun
 from aimonk_bench.config.split_fields import KFold, OfficialSplit
 from aimonk_bench.data import group_checks, image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
-from aimonk_bench.errors import UserError, check_all
+from aimonk_bench.errors import UserError, check_all, count
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
 from aimonk_bench.records.run import REVISION, Complexity
 from aimonk_bench.reporting.findings import Finding, group_findings
-from aimonk_bench.reporting.words import count, run_name
+from aimonk_bench.reporting.words import run_name
 from aimonk_bench.suite import networks
 from aimonk_bench.suite.dataset import Dataset, locate
 from aimonk_bench.suite.networks import Network
