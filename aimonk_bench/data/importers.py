@@ -98,8 +98,8 @@ def _wide(
     if attributes is not None and not table.dialect.header:
         column_of = dict(zip(attributes, free, strict=False))
         if len(free) != len(attributes):
-            columns = count(len(free), "column")
-            unsound.append(f"found {columns} of labels ({table.dialect}), expected {len(attributes)} (data.attributes)")
+            unnamed = count(len(free), "column")
+            unsound.append(f"found {unnamed} of labels ({table.dialect}), expected {len(attributes)} (data.attributes)")
     unsound += column_problems(table, [*reserved, *(("data.attributes", name) for name in column_of.values())])
     if not column_of:
         unsound.append(
