@@ -26,6 +26,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from aimonk_bench.data.foreign import placeholder
+
 EXAMPLES = 3  # names that a message shows
 INSIDE = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")  # may stand anywhere in a name
 # Modules around a network whose tensors have other names than timm's, which timm converts later.
@@ -36,8 +38,7 @@ HEAD = re.compile(
     re.IGNORECASE,
 )
 FOREIGN = {  # first bytes -> what the file is, and what to do
-    b"version https://git-lfs": "a Git LFS pointer, not the file itself; fix: git lfs pull",
-    b"<": "HTML or XML, such as the page of a failed download; fix: download the file again",
+    b"<": "XML, such as the error of a failed download; fix: download the file again",
     b"\x89HDF": "an HDF5 file, such as Keras writes; expected tensors of torch or safetensors",
     b"\x1f\x8b": "compressed by gzip; fix: gunzip it",
     b"{": "JSON, such as the index of a file in several parts; expected tensors of torch or safetensors",
@@ -96,6 +97,8 @@ def read(file: Path) -> object:
             return load_file(file)
         except SafetensorError as error:
             raise ValueError(f"{INCOMPLETE} ({error})") from error
+    if (kind_and_fix := placeholder(start)) is not None:
+        raise ValueError(kind_and_fix)
     for signature, kind in FOREIGN.items():
         if start.lstrip().startswith(signature):
             raise ValueError(kind)

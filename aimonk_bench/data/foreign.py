@@ -1,15 +1,24 @@
-"""Files that are no image, or one of a format that is not decoded: what they are, and what to do about it."""
+"""Files that are not what their name says, or images of a format that is not decoded: what they are, and what to do."""
 
 from __future__ import annotations
+
+import codecs
 
 CONVERT = "convert it to PNG or JPEG"
 AGAIN = "download it again"
 ARCHIVE = "unpack it and list the images inside"
 
+PLACEHOLDERS = (  # beginnings without case and leading blanks, what the file is, what to do
+    ((b"version https://git-lfs",), "a Git LFS pointer, not the file itself", "run `git lfs pull` in its folder"),
+    ((b"/annex/objects/",), "a git-annex pointer, not the file itself", "run `git annex get` in its folder"),
+    (
+        (b"<!doctype html", b"<html", b"<head", b"<body"),
+        "an HTML page, perhaps an error page of a server",
+        AGAIN,
+    ),
+)
 # (first byte of the signature, signature, what the file is, what to do)
 SIGNATURES = (
-    (0, b"version https://git-lfs.github.com", "a Git LFS pointer, not the image", "run `git lfs pull` in its folder"),
-    (0, b"/annex/objects/", "a git-annex pointer, not the image", "run `git annex get` in its folder"),
     (128, b"DICM", "a DICOM file", "convert it to 16-bit PNG, for example with pydicom, and see data.white"),
     (0, b"SIMPLE  =", "a FITS file", "save its images as 16-bit PNG"),
     (0, b"%PDF", "a PDF file", CONVERT),
@@ -33,17 +42,28 @@ SIGNATURES = (
 )
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 TEXTS = (  # the beginning of a text, without case and leading blanks
-    (("<!doctype html", "<html", "<head", "<body"), "an HTML page, perhaps an error page of a server", AGAIN),
     (("<svg",), "an SVG drawing", "render it as PNG"),
     (("<?xml", "<error"), "an XML document, perhaps the error of a server", AGAIN),
     (("{", "["), "JSON text, perhaps the error of a server", AGAIN),
 )
 
 
+def placeholder(data: bytes) -> str | None:
+    """What stands in the place of a file of any kind, with what to do; None if nothing says so.
+
+    Args:
+        data: the file, or its first bytes.
+    """
+    begin = data[:400].removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    return next((f"{kind}: {fix}" for starts, kind, fix in PLACEHOLDERS if begin.startswith(starts)), None)
+
+
 def foreign(data: bytes) -> str | None:
     """What the content of a file is, if that is not an image, with what to do; None if nothing says so."""
     if not data:
         return f"the file is empty: {AGAIN}"
+    if (kind_and_fix := placeholder(data)) is not None:
+        return kind_and_fix
     for start, signature, kind, fix in SIGNATURES:
         if data.startswith(signature, start):
             return f"{kind}: {fix}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
+from aimonk_bench.data.foreign import placeholder
 from aimonk_bench.errors import UserError
 
 BYTE_ORDER_MARKS = {  # the mark of UTF-32 begins with that of UTF-16: it comes first
@@ -20,9 +21,6 @@ FOREIGN = {  # beginning of a file -> what it is, and what to do
     b"PAR1": "a Parquet file: give it the extension .parquet",
     b"\x1f\x8b": "a gzip file: unpack it",
     b"SQLite format 3": "an SQLite database: export the table as .csv",
-    b"version https://git-lfs": "a Git LFS pointer: run `git lfs pull` in its folder",
-    b"<!doctype html": "an HTML page, perhaps an error page of a server: download the file again",
-    b"<html": "an HTML page, perhaps an error page of a server: download the file again",
     b"<?xml": "an XML file: write a table of images and labels, such as .csv",
 }
 
@@ -41,8 +39,7 @@ def read_text(path: Path, encoding: str | None = None) -> tuple[str, str]:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    begin = data[:40].lower()
-    if kind := next((kind for start, kind in FOREIGN.items() if begin.startswith(start.lower())), None):
+    if kind := placeholder(data) or next((kind for start, kind in FOREIGN.items() if data.startswith(start)), None):
         raise UserError(f"{path}:1: found {kind}")
     mark = next((mark for mark in BYTE_ORDER_MARKS if data.startswith(mark)), b"")
     marked = BYTE_ORDER_MARKS.get(mark)
