@@ -89,17 +89,14 @@ def long_csv(
     id_column, tags_column = str(roles["data.id"]), str(roles["data.tags"])
     images = _renamed(table, id_column, image_names, "image", sheet)
     labels = _renamed(table, tags_column, tag_names, "label", sheet)
-    tokens = source.missing - {*(attributes or ())}
-    if (text := unread_missing(_counts(labels), tokens, attributes or ())) is not None:
-        unread = [tag for tag in labels.categories if is_unread_missing(tag, tokens, attributes or ())]
-        sheet.problems.append((int(table.lines[np.flatnonzero(labels.isin(unread))[0]]), text))
+    labels, is_unknown = _without_missing(labels, source.missing - {*(attributes or ())}, attributes, table, sheet)
     codes = np.asarray(images.codes, np.intp)
     first = np.unique(codes, return_index=True)[1]
     unknown = np.zeros(len(first), bool)
-    unknown[codes[labels.isin([*(tokens - {""})])]] = True
+    unknown[codes[is_unknown]] = True
     records = _Records(
         codes,
-        labels.remove_categories([tag for tag in labels.categories if tag in tokens or tag == ""]),
+        labels,
         _states(table, value, certainty, sheet),
         table.lines,
         np.array([*images.categories], object),
@@ -116,6 +113,21 @@ def long_csv(
     where = f"{id_column!r}, labels in {tags_column!r}, {values}"
     sheet.understood = understood(table, sheet, where, group, [*unused, *(ignore or ())])
     return sheet
+
+
+def _without_missing(
+    labels: pd.Categorical, tokens: frozenset[str], attributes: list[str] | None, table: Table, sheet: Sheet
+) -> tuple[pd.Categorical, NDArray[np.bool_]]:
+    """The labels [R] without missing tokens, and the rows [R] that say so of their image: none of its labels is known.
+
+    Args:
+        tokens: that mean missing.
+    """
+    if (text := unread_missing(_counts(labels), tokens, attributes or ())) is not None:
+        unread = [tag for tag in labels.categories if is_unread_missing(tag, tokens, attributes or ())]
+        sheet.problems.append((int(table.lines[np.flatnonzero(labels.isin(unread))[0]]), text))
+    is_unknown = labels.isin([*(tokens - {""})])
+    return labels.remove_categories([tag for tag in labels.categories if tag in tokens or tag == ""]), is_unknown
 
 
 def _states(table: Table, value: str | None, certainty: Certainty | None, sheet: Sheet) -> pd.Categorical:

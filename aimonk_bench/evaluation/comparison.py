@@ -129,35 +129,13 @@ def paired(
         for name, variance in zip(tested, image_variances, strict=True)
     }
     adjusted = dict(zip(tested, holm([differences[name].p[-1] for name in tested]).tolist(), strict=True))
-
-    def delta(name: str) -> Delta:
+    deltas, undefined = {}, np.full(len(covered), np.nan)
+    for name, run in runs.items():
         difference = differences.get(name) or _untested(f1[name], f1[reference])
-        value, p = difference.value, difference.p
-        low, high = difference.bounds(ALPHA)
-        family = ALPHA / max(len(tested), 1)
-        simultaneous_low, simultaneous_high = difference.bounds(family)
-        macro_p = adjusted.get(name, math.nan)
-        fillings = delta_bounds(runs[name], base) if runs[name].same_rows(base) else np.full((2, len(covered)), np.nan)
-        return Delta(
-            value=value[-1].item(),
-            low=low[-1].item(),
-            high=high[-1].item(),
-            p=macro_p,
-            p_unadjusted=p[-1].item(),
-            simultaneous_low=simultaneous_low[-1].item(),
-            simultaneous_high=simultaneous_high[-1].item(),
-            detectable=difference.detectable(family)[-1].item(),
-            mark=_mark(value[-1], low[-1], high[-1], macro_p, margin) if name in differences else "",
-            reason=reasons.get(name),
-            attribute_value=value[:-1],
-            attribute_low=low[:-1],
-            attribute_high=high[:-1],
-            attribute_p=p[:-1],
-            na_low=fillings[0],
-            na_high=fillings[1],
-        )
-
-    return {name: delta(name) for name in runs}
+        fillings = delta_bounds(run, base) if run.same_rows(base) else (undefined, undefined)
+        delta = _delta(difference, adjusted.get(name, math.nan), ALPHA / max(len(tested), 1), margin, fillings)
+        deltas[name] = delta if name in differences else replace(delta, mark="", reason=reasons.get(name))
+    return deltas
 
 
 def chosen(runs: Mapping[str, Run], validation: Array) -> tuple[Predictions, Thresholds, list[str]] | None:
@@ -203,6 +181,41 @@ def _untestable(run: Decisions, reference: Decisions, covered: Array) -> Untesta
     if min(len(run.accepted), len(reference.accepted)) < 2:
         return "one_seed"
     return None if covered.any() else "no_f1"
+
+
+def _delta(
+    difference: Difference, macro_p: float, family: float, margin: float, fillings: tuple[Array, Array]
+) -> Delta:
+    """A tested difference as a record.
+
+    Args:
+        difference: of the A attributes and, last, of the macro.
+        macro_p: of the macro, Holm-adjusted.
+        family: level at which each run of the suite is tested so that all intervals hold together.
+        margin: of macro F1, for "equivalent".
+        fillings: lower and upper bound [A] over all fillings of the missing test labels.
+    """
+    value, p = difference.value, difference.p
+    low, high = difference.bounds(ALPHA)
+    simultaneous_low, simultaneous_high = difference.bounds(family)
+    return Delta(
+        value=value[-1].item(),
+        low=low[-1].item(),
+        high=high[-1].item(),
+        p=macro_p,
+        p_unadjusted=p[-1].item(),
+        simultaneous_low=simultaneous_low[-1].item(),
+        simultaneous_high=simultaneous_high[-1].item(),
+        detectable=difference.detectable(family)[-1].item(),
+        mark=_mark(value[-1], low[-1], high[-1], macro_p, margin),
+        reason=None,
+        attribute_value=value[:-1],
+        attribute_low=low[:-1],
+        attribute_high=high[:-1],
+        attribute_p=p[:-1],
+        na_low=fillings[0],
+        na_high=fillings[1],
+    )
 
 
 def _mark(value: float, low: float, high: float, p: float, margin: float) -> Mark:
