@@ -29,6 +29,8 @@ def read_records(path: Path, *, header: bool | None = None) -> tuple[Iterator[tu
             frame = pd.read_excel(path, header=None, dtype=object, keep_default_na=False)
         else:
             frame = pd.read_parquet(path)
+            if any(frame.index.names) or not pd.api.types.is_numeric_dtype(frame.index):
+                frame = frame.reset_index()  # a named index is a column, such as the images; numbers alone are rows
     except ImportError as error:
         extra = EXTRAS[suffix]
         raise UserError(

@@ -247,6 +247,11 @@ def test_frames_are_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     frame = pd.DataFrame({"image": ["a", "b"], "x": [True, False], "tags": [["cat", "dog"], []]})
     monkeypatch.setattr(pd, "read_parquet", lambda path: frame)
     assert rows(read_table(tmp_path / "l.parquet")) == [["a", "1", '["cat", "dog"]'], ["b", "0", "[]"]]
+    for index in (pd.Index(["a", "b"], name="image"), pd.Index(["a", "b"])):
+        monkeypatch.setattr(pd, "read_parquet", lambda path, index=index: pd.DataFrame({"x": [1, 0]}, index))
+        assert rows(read_table(tmp_path / "l.parquet")) == [["a", "1"], ["b", "0"]]
+    monkeypatch.setattr(pd, "read_parquet", lambda path: frame.loc[[1]])  # a part of a table keeps its row numbers
+    assert rows(read_table(tmp_path / "l.parquet")) == [["b", "0", "[]"]]
     with pytest.raises(UserError, match=r"data\.separator: found ',', expected null for a \.parquet file"):
         read_table(tmp_path / "l.parquet", separator=",")
 
