@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ def read_records(path: Path, *, header: bool | None = None) -> tuple[Iterator[tu
     Raises:
         UserError: the file cannot be read, or the packages that read it are not installed.
     """
-    suffix = path.suffix.lower()
+    suffix, notes = path.suffix.lower(), tuple[str, ...]()
     try:
         if suffix == ".xlsx":
-            frame = pd.read_excel(path, header=None, dtype=object, keep_default_na=False)
+            with pd.ExcelFile(path, engine="openpyxl") as workbook:
+                first, *others = map(str, workbook.sheet_names)
+                frame = pd.read_excel(workbook, header=None, dtype=object, keep_default_na=False)
+            notes = (f"sheet {first!r} is read, not {', '.join(map(repr, others))}",) if others else ()
         else:
             frame = pd.read_parquet(path)
             if any(frame.index.names) or not pd.api.types.is_numeric_dtype(frame.index):
@@ -41,7 +45,8 @@ def read_records(path: Path, *, header: bool | None = None) -> tuple[Iterator[tu
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # the readers raise what the parts of a damaged file make them raise
         raise UserError(f"{path}: cannot be read as a {suffix} file: {error}; if it is text, name it .csv") from error
-    return records_of(frame, named=suffix != ".xlsx", header=header)
+    records, dialect = records_of(frame, named=suffix != ".xlsx", header=header)
+    return records, replace(dialect, notes=notes)
 
 
 def records_of(

@@ -84,7 +84,7 @@ def read_table(
         dialect = Dialect(encoding, "", header=True, width=len(rows[0][1]))
         return _assemble(iter(rows), dialect, _Findings(problems=problems))
     dialect = dialects.recognise(text, encoding, separator=separator, header=header, suffix=suffix)
-    findings = _Findings(notes=[*dialect.notes])
+    findings = _Findings()
     return _assemble(_records(text, dialect, findings), dialect, findings)
 
 
@@ -151,8 +151,9 @@ def _assemble(records: Iterator[tuple[int, list[str]]], dialect: Dialect, findin
         rows = lines[~filled]
         findings.notes.append(f"{count(len(rows), 'empty row')} left out ({_places(rows)})")
         columns, lines = [column[filled].remove_unused_categories() for column in columns], lines[filled]
-    kept_names, kept_columns = _without_surplus(header, columns, findings.notes)
-    return Table(kept_names, kept_columns, lines, header_line, dialect, tuple(findings.notes), tuple(findings.problems))
+    table_columns = _without_surplus(header, columns, findings.notes)
+    notes = (*dialect.notes, *findings.notes)
+    return Table(*table_columns, lines, header_line, dialect, notes, tuple(findings.problems))
 
 
 class _Numbers(dict[str, int]):

@@ -587,16 +587,12 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["--labels", "--images"]
 
 
-def test_an_excel_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its reader is an optional dependency."""
-    table = [
-        ["image", "x", "y"],
-        *([name, x, y] for name, x, y in zip(A_TO_F, X, [0.0, 0.0, 1.0, 1.0, 0.0, None], strict=True)),
-    ]
-    monkeypatch.setattr("pandas.read_excel", lambda *_, **__: pd.DataFrame(table, dtype=object))
-    result = guessed(tmp_path, "not looked at", "labels.xlsx")
+def test_an_excel_file(tmp_path: Path) -> None:
+    file = tmp_path / "labels.xlsx"
+    pd.DataFrame({"image": A_TO_F, "x": X, "y": [0.0, 0.0, 1.0, 1.0, 0.0, None]}).to_excel(file, index=False)
+    result = guessed(tmp_path, file.read_bytes(), file.name)
     assert result.data == {"importer": "wide_csv"}
-    assert result.states["y"] == {"0.0": ("negative", 3), "1.0": ("positive", 2), "": ("missing", 1)}
+    assert result.states["y"] == {"0": ("negative", 3), "1": ("positive", 2), "": ("missing", 1)}
 
 
 TOKENS = st.sampled_from(

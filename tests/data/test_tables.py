@@ -236,14 +236,19 @@ def test_any_bytes_give_a_table_or_a_user_error(
 
 
 def test_frames_are_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sheet = pd.DataFrame([["image", "x", None], ["a.png", 1.0, None], ["b.png", np.nan, None]], dtype=object)
-    monkeypatch.setattr(pd, "read_excel", lambda path, **options: sheet)
+    sheet = pd.DataFrame([["image", "x", "seen"], ["a.png", 1.0, True], ["b.png", None, False]])
+    with pd.ExcelWriter(tmp_path / "l.xlsx") as workbook:
+        sheet.to_excel(workbook, sheet_name="labels", header=False, index=False)
+        sheet.to_excel(workbook, sheet_name="old", header=False, index=False)
     excel = read_table(tmp_path / "l.xlsx")
-    assert (excel.names, rows(excel), excel.lines.tolist()) == (
-        ("image", "x"),
-        [["a.png", "1.0"], ["b.png", ""]],
+    assert (excel.names, rows(excel), excel.lines.tolist(), excel.notes) == (
+        ("image", "x", "seen"),
+        [["a.png", "1", "1"], ["b.png", "", "0"]],
         [2, 3],
+        ("sheet 'labels' is read, not 'old'",),
     )
+    sheet.iloc[1:].to_excel(tmp_path / "l.xlsx", header=["image", "x", "seen"])
+    assert read_table(tmp_path / "l.xlsx").names == ("image", "x", "seen")  # without the index
     frame = pd.DataFrame({"image": ["a", "b"], "x": [True, False], "tags": [["cat", "dog"], []]})
     monkeypatch.setattr(pd, "read_parquet", lambda path: frame)
     assert rows(read_table(tmp_path / "l.parquet")) == [["a", "1", '["cat", "dog"]'], ["b", "0", "[]"]]
@@ -256,11 +261,18 @@ def test_frames_are_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         read_table(tmp_path / "l.parquet", separator=",")
 
 
+def test_parquet_files_are_tables(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    frame = pd.DataFrame({"x": [1.0, None], "seen": [True, False]}, pd.Index(["a", "b"], name="image"))
+    frame.to_parquet(tmp_path / "l.parquet")
+    assert rows(read_table(tmp_path / "l.parquet")) == [["a", "1.0", "1"], ["b", "", "0"]]
+
+
 def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(path: Path, **options: object) -> None:
         raise ImportError("no openpyxl", name="openpyxl")
 
-    monkeypatch.setattr(pd, "read_excel", missing)
+    monkeypatch.setattr(pd, "ExcelFile", missing)
     with pytest.raises(UserError, match=r"l\.xlsx: .*openpyxl.*aimonk_bench\[excel\]"):
         read_table(tmp_path / "l.xlsx")
 
