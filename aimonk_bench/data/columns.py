@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from aimonk_bench.config.fields import number_of
+from aimonk_bench.data.cells import counts_of
 from aimonk_bench.data.importers import ODD_ATTRIBUTES
 from aimonk_bench.data.sheets import TAG_COLUMNS
 from aimonk_bench.data.tables import Table
@@ -100,13 +100,6 @@ def column(name: str, cells: pd.Categorical) -> Column:
     """A column of text, with the counts of its tokens."""
     counts = counts_of(cells)
     return Column(name, cells, counts, kind_of(counts))
-
-
-def counts_of(cells: pd.Categorical) -> dict[Any, int]:
-    """Token -> rows, in the order of the file; a cell without a category is not counted."""
-    codes = np.asarray(cells.codes)
-    numbers = np.bincount(codes[codes >= 0], minlength=len(cells.categories)).tolist()
-    return {token: number for token, number in zip(cells.categories, numbers, strict=True) if number}
 
 
 def kind_of(counts: Mapping[str, int]) -> Kind:

@@ -16,7 +16,8 @@ import pandas as pd
 from aimonk_bench import registry
 from aimonk_bench.config.fields import DataConfig, KFold, Values, number_of, value_of
 from aimonk_bench.data import frames, image_files, importers, label_file, merging, splits
-from aimonk_bench.data.columns import column, counts_of, label_columns, parts_of
+from aimonk_bench.data.cells import counts_of
+from aimonk_bench.data.columns import column, label_columns, parts_of
 from aimonk_bench.data.draft import Draft, Note, Role
 from aimonk_bench.data.group_checks import common_stem, groups_by_name
 from aimonk_bench.data.guess_images import fit
@@ -27,8 +28,8 @@ from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.data.merging import Rows
 from aimonk_bench.data.sheets import Sheet, Source
 from aimonk_bench.data.text import likely_encoding, read_text
-from aimonk_bench.data.tokens import UNKNOWN_CODES, guessed_states, is_missing, state_of
-from aimonk_bench.data.values import listed, read_labels
+from aimonk_bench.data.tokens import UNKNOWN_CODES, is_missing
+from aimonk_bench.data.values import STATES, likely_states, listed, meaning_of, read_labels
 from aimonk_bench.errors import UserError, count
 
 DOCUMENTS = ("coco", "mat", "jsonl")  # importers of files that are no tables
@@ -93,7 +94,8 @@ def guess(labels: Path, images: Path) -> Guess:
     present = [row for row, path in enumerate(read.paths) if (images / path).is_file()]
     _folds(draft, read.subset(present))
     columns = zip(sheet.attributes, sheet.columns, strict=True)
-    states = {name: _states(cells, _config(draft).values) for name, cells in columns}
+    meaning = meaning_of(Values(**draft.data.get("values", {})))
+    states = {name: _states(cells, meaning) for name, cells in columns}
     return Guess(
         sheet.understood,
         draft.data,
@@ -176,17 +178,14 @@ def _values(draft: Draft, sheet: Sheet) -> None:
     ]:
         raise UserError(problems, limit=SHOWN)
     counts = sum((Counter(item.counts) for item in columns), Counter[str]())
-    negative = any(state_of(token, "missing") == "negative" for token in counts)
-    minus_one = "missing" if negative else "negative"
-    states = {token: state for token in counts if (state := state_of(token, minus_one)) is not None}
-    guessed = guessed_states([item.counts for item in columns], counts, states)
-    states |= guessed
-    if "negative" not in states.values() and states.get("") == "missing" and draft.data["importer"] != "long_csv":
+    states, guessed, minus_one = likely_states(counts, [item.counts for item in columns], counts, {})
+    no_negative = "negative" not in states.values() and draft.data["importer"] != "long_csv"
+    if no_negative and states.get("") == "missing":
         states[""] = "negative"
         draft.doubt("data.values", 'no token means no, so an empty cell is negative; else move "" to missing')
-    elif "negative" not in states.values() and states and draft.data["importer"] != "long_csv":
+    elif no_negative and states:
         draft.doubt("data.values", "no token means no: every label is positive or missing, and nothing can be learned")
-    defaults = {value_of(token): state for state, tokens in Values().model_dump().items() for token in tokens}
+    defaults = meaning_of(Values())
     if all(defaults.get(value_of(token)) == state for token, state in states.items()):
         return
     lists: dict[str, list[str]] = {"positive": [], "negative": [], "missing": []}
@@ -305,14 +304,10 @@ def _listed_tokens(part: list[str] | float, tokens: set[str | None]) -> set[str 
     return {*part} if isinstance(part, list) else tokens
 
 
-def _states(cells: pd.Categorical, values: Values | Mapping[str, Values]) -> dict[Token | None, tuple[str, int]]:
+def _states(cells: pd.Categorical, meaning: Mapping[str | float, str]) -> dict[Token | None, tuple[str, int]]:
     """Token -> (state, rows) of an attribute; a cell without a category is the token None."""
-    lists = values.model_dump() if isinstance(values, Values) else {}
-    meaning = {value_of(token): state for state, tokens in lists.items() for token in tokens}
-    states: dict[Token | None, tuple[str, int]] = {}
-    for token, rows in counts_of(cells).items():
-        plain = ("positive" if token else "negative") if isinstance(token, bool) else meaning[value_of(token)]
-        states[token] = plain, rows
-    if empty := int((cells.codes < 0).sum()):
-        states[None] = "missing", empty
-    return states
+    states: dict[Token | None, tuple[str, int]] = {
+        token: (meaning[value_of(token)] if isinstance(token, str) else STATES[token], rows)
+        for token, rows in counts_of(cells).items()
+    }
+    return states | ({None: ("missing", empty)} if (empty := int((cells.codes < 0).sum())) else {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from aimonk_bench.config.fields import number_of, value_of
 
@@ -58,7 +58,7 @@ def state_of(token: str, minus_one: str) -> str | None:
 
 
 def guessed_states(
-    columns: Iterable[Collection[str]], counts: Mapping[str, int], states: Mapping[str, str]
+    columns: Iterable[Iterable[str]], counts: Mapping[str, int], states: Mapping[str, str]
 ) -> dict[str, str]:
     """The likely states of tokens that are no common spelling: of such words, the most frequent means no.
 
