@@ -93,9 +93,8 @@ def guess(labels: Path, images: Path) -> Guess:
     read = label_file.load(_config(draft), source.columns)
     present = [row for row, path in enumerate(read.paths) if (images / path).is_file()]
     _folds(draft, read.subset(present))
-    columns = zip(sheet.attributes, sheet.columns, strict=True)
     meaning = meaning_of(Values(**draft.data.get("values", {})))
-    states = {name: _states(cells, meaning) for name, cells in columns}
+    states = {name: _states(cells, meaning) for name, cells in sheet.columns.items()}
     return Guess(
         sheet.understood,
         draft.data,
@@ -166,7 +165,7 @@ def _values(draft: Draft, sheet: Sheet) -> None:
     """What the tokens mean, where `data.values` does not know them by itself."""
     columns = [
         column(name, cells.remove_categories(False) if False in cells.categories else cells)  # no row of a long table
-        for name, cells in zip(sheet.attributes, sheet.columns, strict=True)
+        for name, cells in sheet.columns.items()
         if True not in cells.categories
     ]
     words = label_columns(columns)
@@ -233,7 +232,7 @@ def _images(draft: Draft, sheet: Sheet) -> None:
     if absent:
         text = f"{len(absent)} of {len(names)} listed images are not in the folder: {', '.join(absent[:3])}"
         draft.set("on_bad_image", "skip", text, doubt=True)
-    labels, _ = read_labels(dict(zip(sheet.attributes, sheet.columns, strict=True)), _config(draft).values)
+    labels, _ = read_labels(sheet.columns, _config(draft).values)
     first = merging.first_rows(located.paths)
     label_rows = Rows(sheet.names, sheet.lines, labels, {}, np.ones(len(names), bool))
     if merging.merge(label_rows, first, "error")[1]:

@@ -14,6 +14,7 @@ from aimonk_bench.config import rules
 from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute, value_of
 from aimonk_bench.config.split_fields import GroupRegex
 from aimonk_bench.data import image_files, image_names, merging
+from aimonk_bench.data.cells import each_row
 from aimonk_bench.data.group_checks import groups_by_name
 from aimonk_bench.data.image_files import SHOWN
 from aimonk_bench.data.image_names import ImagePaths
@@ -56,9 +57,8 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     groups, unmatched = _groups(data, sheet, missing)
     unmapped = [*_unmapped(data.values, sheet), *unmatched]
     if not unmapped:
-        label_columns = dict(zip(sheet.attributes, sheet.columns, strict=False))
-        labels, undeclared = read_labels(label_columns, data.values)
-        sheet.problems += value_problems(undeclared, label_columns, data.values, sheet.lines, sheet.attributes)
+        labels, undeclared = read_labels(sheet.columns, data.values)
+        sheet.problems += value_problems(undeclared, sheet.columns, data.values, sheet.lines, sheet.attributes)
         legible = ~np.any([item.rows for item in undeclared], axis=0) if undeclared else np.ones(len(first_rows), bool)
         rows = Rows(sheet.names, sheet.lines, labels, {"group": groups, **others}, legible)
         labels, contradictions, merged = merge(rows, first_rows, data.duplicates)
@@ -72,7 +72,7 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
             logger.warning("%s: %s", data.labels, warning)
         raise _error(data, sheet, located, images, unmapped)
     labels, groups = labels[images], groups[images]
-    if not labels.negative.any() and (text := blank_as_no(sheet.columns, data.values)):
+    if not labels.negative.any() and (text := blank_as_no(sheet.columns.values(), data.values)):
         sheet.warnings.append(text)
     for warning in sheet.warnings:
         logger.warning("%s: %s", data.labels, warning)
@@ -182,7 +182,7 @@ def _texts(column: pd.Categorical | None, missing: frozenset[str], rows: int) ->
         return np.full(rows, None, object)
     declared = {value_of(token) for token in missing}
     texts = [None if is_missing(text) or value_of(text) in declared else text for text in column.categories]
-    return np.array([*texts, None], object)[np.asarray(column.codes)]  # no category is -1, the last
+    return each_row(column, texts, None)
 
 
 def _unmapped(values: Values | Mapping[str, Values], sheet: Sheet) -> list[str]:

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aimonk_bench.data import dialects, frames, json_lines
+from aimonk_bench.data.cells import coded
 from aimonk_bench.data.dialects import WHITE_SPACE, Dialect
 from aimonk_bench.data.text import read_text
 from aimonk_bench.data.tokens import is_image_file, is_value
@@ -214,9 +215,8 @@ def _width_problem(width: int, expected: int, dialect: Dialect) -> str:
 
 def _stripped(texts: Sequence[str], codes: NDArray[np.int32]) -> pd.Categorical:
     """A column of stripped text; ``codes`` number the texts as they were written."""
-    numbers = _Numbers()
-    new = np.array([numbers[text.strip()] for text in texts], np.int32)
-    return pd.Categorical.from_codes(new[codes] if len(texts) else codes, categories=pd.Index([*numbers], dtype=object))
+    numbers, distinct = pd.factorize(np.array([text.strip() for text in texts], object))
+    return coded(numbers[codes], distinct)
 
 
 def _empty_cells(column: pd.Categorical) -> NDArray[np.bool_]:

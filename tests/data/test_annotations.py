@@ -179,7 +179,7 @@ def test_problems_of_a_file_of_names(tmp_path: Path, content: str, line: int, to
         (LONG + "d.jpg,nan\n", {}, 6, ["'nan' (1 row)", '`values: {missing: ["", "NA", "nan"]}`']),
         (LONG, {"attributes": ["cat", "dgo"]}, 2, ["'dog' (2 rows)", "did you mean dgo?", "`other_tags: ignore`"]),
         (VALUED, {"value": "value", "values": Values(missing=[])}, 4, ["'NA'", "cat"]),
-        (WORDS, {"value": "value", "absent": "negative"}, 2, ["'nein'", 'negative: ["0", "nein"]', "'fraglich' missing (cat, line 4)"]),
+        (WORDS, {"value": "value", "absent": "negative"}, 2, ['negative: ["0", "nein"]', "'fraglich' missing (cat"]),
         (TWICE, {"value": "value"}, 4, ["a.jpg", "line 2", "cat is negative, there positive", "duplicates"]),
         ("image,label,g\na.jpg,x,1\na.jpg,y,2\n", {"group": "g"}, 3, ["a.jpg", "'2'"]),
     ],
