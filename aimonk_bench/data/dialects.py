@@ -9,14 +9,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from aimonk_bench.config.fields import number_of
 from aimonk_bench.data.tokens import is_image_file, is_missing, is_value, spelling_of
 from aimonk_bench.errors import count
-
-if TYPE_CHECKING:
-    from _csv import Reader
 
 WHITE_SPACE = " "
 CHARACTERS = (",", ";", "\t")  # separators that are tried; where none of them separates, white space does
@@ -94,9 +90,9 @@ def recognise(
         table, marked = lines[skipped:], []
     if separator is None:
         separator = _separator(table, suffix)
-    rows = [*split(table, separator)]
+    rows = split(table, separator)
     for place, line in enumerate(marked):
-        cells = next(split([line], separator), [])
+        cells = split_line(line, separator)
         below = [*split(marked[place + 1 :], separator), *rows]
         if _begins_table(cells, below, separator):
             rows, marked = [cells, *below], marked[:place]
@@ -127,26 +123,35 @@ def recognise(
     )
 
 
-def reader(lines: Iterable[str], separator: str) -> Reader:
-    """The csv reader of all tables; it knows its ``line_num``."""
-    return csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
-
-
-def split(lines: Sequence[str], separator: str) -> Iterator[list[str]]:
-    """The rows of a few lines; blank and malformed ones are left out."""
+def read_records(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str] | str]]:
+    """(line from 1 on which it begins, its cells, or why they cannot be read) of every record that is not blank."""
     if separator == WHITE_SPACE:
-        yield from filter(None, map(split_words, lines))
+        yield from ((line, cells) for line, text in enumerate(lines, 1) if (cells := split_words(text)))
         return
-    records = reader((line + "\n" for line in lines), separator)
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     while True:
+        line = reader.line_num + 1
         try:
-            cells = next(records)
+            cells = next(reader)
         except StopIteration:
             return
-        except csv.Error:
+        except csv.Error as error:
+            hint = "; a quote that begins a cell is never closed" if str(error) == "unexpected end of data" else ""
+            yield line, f"malformed record: {error}{hint}"
             continue
         if len(cells) > 1 or "".join(cells).strip():
-            yield [cell.strip() for cell in cells]
+            yield line, cells
+
+
+def split(lines: Iterable[str], separator: str) -> list[list[str]]:
+    """The rows of a few lines; blank and malformed ones are left out."""
+    records = read_records((line + "\n" for line in lines), separator)
+    return [[cell.strip() for cell in cells] for _, cells in records if isinstance(cells, list)]
+
+
+def split_line(line: str, separator: str) -> list[str]:
+    """The cells of one line; none if it is blank or malformed."""
+    return next(iter(split([line], separator)), [])
 
 
 def split_words(line: str) -> list[str]:
@@ -261,7 +266,7 @@ def _separator(lines: Sequence[str], suffix: str) -> str:
 
 def _leaves_names_whole(lines: Sequence[str], separator: str) -> bool:
     """Whether a column holds the names of image files."""
-    rows = [*split(lines, separator)]
+    rows = split(lines, separator)
     width = usual_width(rows)
     columns = zip(*(row for row in rows if len(row) == width), strict=True)
     return width > 1 and any(_most(map(is_image_file, cells)) for cells in columns)
@@ -276,11 +281,11 @@ def _equal_share(lines: Sequence[str], separator: str) -> float:
 
 def _inner_separator(lines: Sequence[str], outer: str) -> str | None:
     """What separates the labels where tab or blank separates only the name: ``a.jpg<TAB>1 0 1``, ``a.jpg 1,0,1``."""
-    rows = [*split(lines, outer)]
+    rows = split(lines, outer)
     if max(map(len, rows), default=0) != 2:
         return None
     for character in (WHITE_SPACE, ",", ";"):
-        cells = [next(split([row[-1]], character), []) for row in rows]
+        cells = [split_line(row[-1], character) for row in rows]
         labels = all(spelling_of(label) or number_of(label) == -1 for words in cells for label in words)
         if labels and usual_width(cells) > 1:
             return character

@@ -11,6 +11,7 @@ import pandas as pd
 from aimonk_bench.data.cells import coded, column_of
 from aimonk_bench.data.dialects import Dialect
 from aimonk_bench.data.tables import Table
+from aimonk_bench.data.text import readable
 from aimonk_bench.data.tokens import is_image_file
 from aimonk_bench.data.values import listed
 from aimonk_bench.errors import UserError, count
@@ -75,17 +76,14 @@ def _read(path: Path) -> dict[str, Any]:
     """
     from scipy.io import loadmat
 
-    try:
-        return {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
-    except NotImplementedError as error:
-        raise UserError(
-            f"{path}: found a MATLAB 7.3 file, expected version 7: write it again in MATLAB with "
-            "save('annotation.mat', '-v7')"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # loadmat raises what the parts of a damaged file make it raise
-        raise UserError(f"{path}: cannot be read as a MATLAB file: {error}") from error
+    with readable(path, "a MATLAB file"):
+        try:
+            return {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
+        except NotImplementedError as error:
+            raise UserError(
+                f"{path}: found a MATLAB 7.3 file, expected version 7: write it again in MATLAB with "
+                "save('annotation.mat', '-v7')"
+            ) from error
 
 
 def _texts(value: Any) -> list[str] | None:
