@@ -29,7 +29,7 @@ from aimonk_bench.config.nodes import Node, locate
 from aimonk_bench.registry import Problem, Spec
 
 NATIVE = "native"  # a value of transform.size
-MAKERS = ("elpv", "synthetic")  # data sets under .data that `aimonk-bench data` makes
+MADE = re.compile(r".*[/\\]\.data[/\\](elpv|synthetic)(?=[/\\])")  # data sets that `aimonk-bench data` makes
 ELSEWHERE = {  # a key of a section, or what others call a key -> the key
     **{
         key: f"{part}.{key}"
@@ -149,16 +149,11 @@ def absent(tree: Node) -> list[Fault]:
     for section, key, node, path in _paths(tree):
         kind, exists = ("folder", os.path.isdir) if key == "images" else ("file", os.path.isfile)
         if not exists(path) and not (section == "backbone" and replaceable):
-            faults.append(fault(node.at, (section, key), path, f"a {kind} that exists{_remedy(section, path)}"))
+            remedy = ", `weights: imagenet`, package:NAME, or none (untrained)" if section == "backbone" else ""
+            if made := MADE.match(path):
+                remedy = f"; `aimonk-bench data {made[1]} {os.path.relpath(made[0])}` makes it"
+            faults.append(fault(node.at, (section, key), path, f"a {kind} that exists{remedy}"))
     return faults
-
-
-def _remedy(section: str, path: str) -> str:
-    """What else to write where a path leads nowhere; nothing if only the user knows."""
-    if section == "backbone":
-        return ", `weights: imagenet`, package:NAME, or none (untrained)"
-    made = re.search(rf".*[/\\]\.data[/\\]({'|'.join(MAKERS)})(?=[/\\])", path)
-    return f"; `aimonk-bench data {made[1]} {os.path.relpath(made[0])}` makes it" if made else ""
 
 
 def _paths(tree: Node) -> Iterator[tuple[str, str, Node, str]]:

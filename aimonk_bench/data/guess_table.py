@@ -25,11 +25,11 @@ from aimonk_bench.data.columns import (
     tag_columns,
 )
 from aimonk_bench.data.dialects import NAMES, WHITE_SPACE
-from aimonk_bench.data.draft import Draft, Note, Role
+from aimonk_bench.data.draft import Guess, Note, Role
 from aimonk_bench.data.guess_images import named_images, names_file, no_images, numbered_images
 from aimonk_bench.data.sheets import Source, image_column
 from aimonk_bench.data.tables import Table
-from aimonk_bench.data.tag_choice import MISSING_SPELLINGS
+from aimonk_bench.data.tag_choice import is_unread_missing
 from aimonk_bench.data.tags import LIST, SEPARATORS, UNUSUAL_SEPARATORS, split_tags
 from aimonk_bench.data.tokens import is_image_file, state_of
 from aimonk_bench.data.values import listed
@@ -44,7 +44,7 @@ RARE_SEPARATORS = ("|", "^", "~", "§", "¦")
 OPAQUE = re.compile(r"\d+|/[mgt]/\w+|n\d{8}|Q\d+")  # ids of labels whose names stand in another file
 
 
-def guess_table(source: Source, draft: Draft) -> None:
+def guess_table(source: Source, draft: Guess) -> None:
     """Guess how a table is to be read.
 
     Raises:
@@ -79,7 +79,7 @@ def guess_table(source: Source, draft: Draft) -> None:
         draft.set("id", images.name)
 
 
-def _group(draft: Draft, columns: list[Column], images: Column, group: Column) -> None:
+def _group(draft: Guess, columns: list[Column], images: Column, group: Column) -> None:
     """A column whose equal values belong together, unless there are too few of them."""
     text = f"{len(group.tokens)} values for {len(images.counts)} images"
     if is_coarse(group, images):
@@ -97,7 +97,7 @@ def _has_labels(columns: Sequence[Column], images: Column) -> bool:
     return bool(long_columns(columns, images) or label_columns(columns) or next(tag_columns(columns, images), None))
 
 
-def guess_parts(draft: Draft, column: str, parts: Mapping[str, list[str]]) -> None:
+def guess_parts(draft: Guess, column: str, parts: Mapping[str, list[str]]) -> None:
     """Guess the official split that a column states.
 
     Args:
@@ -113,7 +113,7 @@ def guess_parts(draft: Draft, column: str, parts: Mapping[str, list[str]]) -> No
         draft.notes.append(Note("split.val", "no part is left for validation: this share of the training images"))
 
 
-def _table(source: Source, draft: Draft) -> Table:
+def _table(source: Source, draft: Guess) -> Table:
     """The label file as a table, with an unusual separator where the usual ones do not cut it."""
     encoding = draft.data.get("encoding")
     table = source.table(None, None, encoding)
@@ -129,7 +129,7 @@ def _table(source: Source, draft: Draft) -> Table:
     return table
 
 
-def _wide(draft: Draft, table: Table, columns: Sequence[Column], images: Column) -> None:
+def _wide(draft: Guess, table: Table, columns: Sequence[Column], images: Column) -> None:
     """A column for each attribute."""
     free = [item for item in columns if item is not images]
     chosen = [item for item in label_columns(free) if unusable_attribute(item.name) is None]
@@ -158,7 +158,7 @@ def _wide(draft: Draft, table: Table, columns: Sequence[Column], images: Column)
         draft.set("attributes", [item.name for item in chosen])
 
 
-def _leave_out(draft: Draft, columns: Sequence[Column]) -> None:
+def _leave_out(draft: Guess, columns: Sequence[Column]) -> None:
     """Columns that are no attributes. Those that might be some are doubts, one for each reason."""
     doubtful: dict[str, list[str]] = {}
     for item in columns:
@@ -197,7 +197,7 @@ def _left_out(item: Column) -> tuple[str, str]:
     return f"{item.kind}, such as {shown}", ""
 
 
-def _no_labels(draft: Draft, table: Table, columns: Sequence[Column]) -> str:
+def _no_labels(draft: Guess, table: Table, columns: Sequence[Column]) -> str:
     """The message about a table without a column of labels."""
     shown = [f"{item.name!r} ({item.kind}: {listed([*map(repr, item.tokens[:3])])})" for item in columns]
     soft = [item.name for item in columns if item.kind == "soft labels"]
@@ -217,7 +217,7 @@ def _no_labels(draft: Draft, table: Table, columns: Sequence[Column]) -> str:
     )
 
 
-def _tags(draft: Draft, columns: Sequence[Column], images: Column, tags: Column) -> None:
+def _tags(draft: Guess, columns: Sequence[Column], images: Column, tags: Column) -> None:
     """A column of tags."""
     draft.set("importer", "label_list", f"column {tags.name!r} holds tags")
     draft.set("tags", tags.name)
@@ -232,16 +232,16 @@ def _tags(draft: Draft, columns: Sequence[Column], images: Column, tags: Column)
     _choose(draft, names)
 
 
-def _missing_tokens(draft: Draft, counts: Mapping[str, int]) -> frozenset[str]:
+def _missing_tokens(draft: Guess, counts: Mapping[str, int]) -> frozenset[str]:
     """The tokens of a column of tags that mean that nothing is known of an image."""
-    tokens = [tag for tag in counts if tag.casefold() in MISSING_SPELLINGS and tag not in MISSING]
+    tokens = [tag for tag in counts if is_unread_missing(tag, MISSING, ())]
     if tokens:
         text = f"{listed([*map(repr, tokens)])} is no tag: nothing is known of the image"
         draft.set("values", {"missing": [*MISSING, *tokens]}, text, doubt=True)
     return frozenset([*MISSING, *tokens])
 
 
-def _separated(draft: Draft, tags: Column, missing: frozenset[str]) -> tuple[str | None, dict[str, int]]:
+def _separated(draft: Guess, tags: Column, missing: frozenset[str]) -> tuple[str | None, dict[str, int]]:
     """What to write as separator of tags, None for lists and single tags; and tag -> rows."""
     blanks = any(" " in token for token in tags.tokens)
     marks = [mark for mark in SEPARATORS if any(mark in token for token in tags.tokens)]
@@ -275,7 +275,7 @@ def _blanks_separate(tags: Column) -> bool:
     return any(len(numbers) > 1 for numbers in places.values())
 
 
-def _choose(draft: Draft, counts: Mapping[str, int]) -> None:
+def _choose(draft: Guess, counts: Mapping[str, int]) -> None:
     """The tags that are attributes: all of them, but for words that mean that there is nothing, and for rare tags."""
     words = [tag for tag in counts if tag.casefold() in NOTHING or unusable_attribute(tag)]
     names = sorted((tag for tag in counts if tag not in words), key=lambda tag: -counts[tag])
@@ -288,7 +288,7 @@ def _choose(draft: Draft, counts: Mapping[str, int]) -> None:
         draft.set("other_tags", "ignore")
 
 
-def _long(draft: Draft, columns: Sequence[Column], images: Column, tags: Column, value: Column | None) -> None:
+def _long(draft: Guess, columns: Sequence[Column], images: Column, tags: Column, value: Column | None) -> None:
     """A row for each image and label."""
     draft.set("importer", "long_csv", f"images stand in several rows, each with a label in column {tags.name!r}")
     draft.set("tags", tags.name)
@@ -324,7 +324,7 @@ def _long(draft: Draft, columns: Sequence[Column], images: Column, tags: Column,
     _choose(draft, counts)
 
 
-def _certainty(draft: Draft, columns: Sequence[Column]) -> None:
+def _certainty(draft: Guess, columns: Sequence[Column]) -> None:
     """A column of whole numbers from 1 on may say how sure a label is; without a header it probably does (CUB)."""
     for item in columns:
         if item.kind != "numbers" or not all(1 <= float(token) <= MOST_LEVELS for token in item.tokens):

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from aimonk_bench.config.fields import DataConfig
+from aimonk_bench.config.split_fields import GroupRegex
 from aimonk_bench.data import frames, json_lines
 from aimonk_bench.data.annotations import COCO_SECTIONS, coco, long_csv
 from aimonk_bench.data.cells import coded, column_of
@@ -36,7 +37,7 @@ from aimonk_bench.data.tags import LIST, split_tags
 from aimonk_bench.data.tokens import decimal_of, is_value, spelling_of
 from aimonk_bench.data.values import listed
 from aimonk_bench.errors import count
-from aimonk_bench.registry import hint
+from aimonk_bench.registry import hint, options_model
 
 TABLE_SUFFIXES = (".csv", ".tsv", *json_lines.SUFFIXES, *frames.SUFFIXES)
 ODD_ATTRIBUTES = re.compile(  # names of columns that are rarely attributes of an image
@@ -267,6 +268,15 @@ def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str
     if table.dialect.separator in (WHITE_SPACE, "\t") and not table.dialect.header and suffix not in TABLE_SUFFIXES:
         return "labels_txt", "the first line is separated by white space"
     return "wide_csv", f"extension {suffix}" if suffix in TABLE_SUFFIXES else "a table with a column for each attribute"
+
+
+def read_sheet(source: Source, data: DataConfig) -> Sheet:
+    """The label file as the importer of the config reads it."""
+    importer = IMPORTERS[data.importer]
+    options = {key: getattr(data, key) for key in options_model(importer).model_fields}
+    if isinstance(data.group, GroupRegex) and "group" in options:
+        options["group"] = None  # groups come from the names of images
+    return importer(source, data.attributes, **options)
 
 
 IMPORTERS: dict[str, Importer] = {

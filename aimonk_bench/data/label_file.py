@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aimonk_bench import registry
 from aimonk_bench.config import rules
 from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute, value_of
 from aimonk_bench.config.split_fields import GroupRegex
@@ -18,7 +17,7 @@ from aimonk_bench.data.cells import each_row
 from aimonk_bench.data.group_checks import groups_by_name
 from aimonk_bench.data.image_files import SHOWN
 from aimonk_bench.data.image_names import ImagePaths
-from aimonk_bench.data.importers import IMPORTERS, Sheet, Source, guess
+from aimonk_bench.data.importers import IMPORTERS, Sheet, Source, guess, read_sheet
 from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.data.merging import Rows, merge
 from aimonk_bench.data.tokens import is_missing
@@ -140,17 +139,14 @@ def _import(data: DataConfig, source: Source) -> tuple[Sheet, str]:
     Raises:
         UserError: the file cannot be read, or the config has keys that the importer does not read.
     """
-    group = data.group if isinstance(data.group, str) else None
-    name, understood = data.importer, f"importer: {data.importer}"
-    if name == "auto":
-        name, reason = guess(source, data, group)
+    understood, chosen = f"importer: {data.importer}", ""
+    if data.importer == "auto":
+        name, reason = guess(source, data, data.group if isinstance(data.group, str) else None)
         understood = f"importer: {name} (auto: {reason})"
-    if misuse := [*rules.importer_options(data, name, IMPORTERS)]:
-        chosen = f"; {understood}" if data.importer == "auto" else ""
+        data, chosen = data.model_copy(update={"importer": name}), f"; {understood}"
+    if misuse := [*rules.importer_options(data, data.importer, IMPORTERS)]:
         raise UserError([f"data.{problem.path[0]}: {problem}{chosen}" for problem in misuse])
-    options = {key: getattr(data, key) for key in registry.options_model(IMPORTERS[name]).model_fields}
-    options |= {"group": group} if "group" in options else {}
-    sheet = IMPORTERS[name](source, data.attributes, **options)
+    sheet = read_sheet(source, data)
     unusable = ((line, unusable_attribute(name)) for name, line in sheet.attributes.items())
     sheet.problems += [(max(line, 1), f"found an attribute {problem}") for line, problem in unusable if problem]
     return sheet, "; ".join(filter(None, [understood, sheet.understood]))
