@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from aimonk_bench.config.fields import Certainty, value_of
 from aimonk_bench.data.cells import coded, column_of, counts_of, each_row
+from aimonk_bench.data.merging import text_problem
 from aimonk_bench.data.sheets import (
     Sheet,
     Source,
@@ -79,8 +80,11 @@ def long_csv(
     records["state"] = _states(table, value, certainty, sheet)
     names = np.asarray(images.categories)
     per_image = {name: table.column(name) for name in (group, *source.columns) if name is not None}
+    first = _first_rows(records)[records["image"]]
     for name, column in per_image.items():
-        sheet.problems += _unequal(name, column, records, names)
+        if len(later := np.flatnonzero(column.codes != column.codes[first])):
+            texts, image_of_row = np.asarray(column), names[records["image"]]
+            sheet.problems.append(text_problem(name, texts, image_of_row, table.lines, later, first[later]))
     rows = _write(sheet, records, names, attributes, absent=absent, other_tags=other_tags)
     sheet.others = {name: column[_first_rows(records)[rows]] for name, column in per_image.items()}
     sheet.groups = sheet.others.pop(group) if group is not None else None
@@ -170,22 +174,6 @@ def names_of(path: Path) -> dict[str, str]:
     if problems:
         raise UserError(problems)
     return names
-
-
-def _unequal(
-    name: str, column: pd.Categorical, records: pd.DataFrame, names: NDArray[np.object_]
-) -> Iterator[tuple[int, str]]:
-    """The problem that rows of one image differ in a column that has one value for each image."""
-    images, lines = records["image"].to_numpy(), records["line"].to_numpy()
-    first = _first_rows(records)[images]
-    unequal = np.flatnonzero(column.codes != column.codes[first])
-    if len(unequal):
-        row = int(unequal[0])
-        yield (
-            int(lines[row]),
-            f"image {names[images[row]]} contradicts line {lines[first[row]]}: {name} is {column[row]!r}, there "
-            f"{column[first[row]]!r} (rows that differ: {len(unequal)}); an image has one {name}",
-        )
 
 
 def _first_rows(records: pd.DataFrame) -> NDArray[np.intp]:

@@ -6,7 +6,7 @@ value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,13 @@ def counts_of(column: pd.Categorical) -> dict[Any, int]:
     codes = np.asarray(column.codes)
     numbers = np.bincount(codes[codes >= 0], minlength=len(column.categories)).tolist()
     return {token: number for token, number in zip(column.categories, numbers, strict=True) if number}
+
+
+def first_rows(values: Sequence[Hashable | None]) -> NDArray[np.intp]:
+    """The first row with the value of each row [R]; a row without a value is the first of its own."""
+    first: dict[Hashable, int] = {}
+    rows = (row if value is None else first.setdefault(value, row) for row, value in enumerate(values))
+    return np.fromiter(rows, np.intp, len(values))
 
 
 def first_row(column: pd.Categorical, token: Any) -> int:

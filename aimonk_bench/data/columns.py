@@ -15,6 +15,7 @@ from aimonk_bench.config.fields import number_of
 from aimonk_bench.data.cells import counts_of
 from aimonk_bench.data.importers import ODD_ATTRIBUTES
 from aimonk_bench.data.sheets import TAG_COLUMNS
+from aimonk_bench.data.splits import part_of
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tags import SEPARATORS
 from aimonk_bench.data.tokens import MOST_WORDS, UNKNOWN_CODES, is_image_file, is_missing, spelling_of, state_of
@@ -43,11 +44,6 @@ LABEL_NAMES = re.compile(
 )
 VALUES = re.compile(r".*(value|confidence|present|presence|state|positive|verified|target|is_?true|label).*", re.I)
 SPLITS = re.compile(r".*(split|subset|partition|phase|fold|usage)|data_?set|set|is_?(valid|train|test|val)", re.I)
-PART_OF_TOKEN = {
-    **dict.fromkeys(("train", "training", "trn", "tr"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development", "tune"), "val"),
-    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "holdout", "hold-out"), "test"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +187,7 @@ def _part(item: Column, token: str) -> str:
     numbers = {number_of(text) for text in item.counts}
     if numbers == {0.0, 1.0, 2.0} and "fold" not in name:
         return ("train", "val", "test")[int(float(token))]
-    return PART_OF_TOKEN.get(token.casefold(), "")
+    return part_of(token) or ""
 
 
 def long_columns(columns: Sequence[Column], images: Column) -> tuple[Column, Column | None] | None:

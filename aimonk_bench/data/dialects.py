@@ -253,8 +253,9 @@ def _separator(lines: Sequence[str], suffix: str) -> str:
     where no character does, or where only white space leaves those names whole.
     """
     sample = [line for line in lines if line.strip()]
-    shares = {character: _equal_share(sample, character) for character in (*CHARACTERS, WHITE_SPACE)}
-    whole = {character: _leaves_names_whole(sample, character) for character in shares}
+    of_separator = {character: _equal_share(sample, character) for character in (*CHARACTERS, WHITE_SPACE)}
+    shares = {character: share for character, (share, _) in of_separator.items()}
+    whole = {character: is_whole for character, (_, is_whole) in of_separator.items()}
     first = sample[0]
     best = max(CHARACTERS, key=lambda c: (shares[c], whole[c], -(first.find(c) % (len(first) + 1))))
     if not shares[WHITE_SPACE] and not shares[best]:
@@ -264,19 +265,20 @@ def _separator(lines: Sequence[str], suffix: str) -> str:
     return (_inner_separator(sample, separator) or separator) if separator in ("\t", WHITE_SPACE) else separator
 
 
-def _leaves_names_whole(lines: Sequence[str], separator: str) -> bool:
-    """Whether a column holds the names of image files."""
+def _equal_share(lines: Sequence[str], separator: str) -> tuple[float, bool]:
+    """The share of lines that have the usual width, and whether a column holds the names of image files.
+
+    Both say nothing where the usual width is less than two.
+    """
     rows = split(lines, separator)
     width = usual_width(rows)
-    columns = zip(*(row for row in rows if len(row) == width), strict=True)
-    return width > 1 and any(_most(map(is_image_file, cells)) for cells in columns)
-
-
-def _equal_share(lines: Sequence[str], separator: str) -> float:
-    """The share of lines that have the usual width, if that is at least two; else 0."""
-    widths = Counter(map(len, split(lines, separator)))
-    width, lines_of_width = max(widths.items(), key=lambda item: item[1], default=(0, 0))
-    return lines_of_width / len(lines) if width > 1 else 0.0
+    usual = [row for row in rows if len(row) == width]
+    columns = zip(*usual, strict=True)
+    return (
+        (len(usual) / len(lines), any(_most(map(is_image_file, cells)) for cells in columns))
+        if width > 1
+        else (0, False)
+    )
 
 
 def _inner_separator(lines: Sequence[str], outer: str) -> str | None:

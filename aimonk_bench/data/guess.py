@@ -14,13 +14,13 @@ import pandas as pd
 from aimonk_bench import registry
 from aimonk_bench.config.fields import KFold, Values, number_of, value_of
 from aimonk_bench.data import frames, image_files, importers, label_file, merging, splits
-from aimonk_bench.data.cells import counts_of
+from aimonk_bench.data.cells import counts_of, first_rows
 from aimonk_bench.data.columns import column, label_columns, parts_of
 from aimonk_bench.data.draft import Guess
 from aimonk_bench.data.group_checks import common_stem, groups_by_name
 from aimonk_bench.data.guess_images import fit
 from aimonk_bench.data.guess_table import guess_parts, guess_table
-from aimonk_bench.data.image_files import SHOWN
+from aimonk_bench.data.image_files import SHOWN, problems_in
 from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.data.merging import Rows
@@ -109,11 +109,10 @@ def _sheet(draft: Guess, source: Source) -> Sheet:
         UserError: the importer finds problems.
     """
     sheet = importers.read_sheet(source, draft.config)
-    problems = list(sheet.problems)
-    if not problems and not len(sheet.names):
-        problems = [(1, "found no image, expected at least one")]
-    if problems:
-        raise UserError([f"{draft.labels}:{line}: {text}" for line, text in problems], limit=SHOWN)
+    if not sheet.problems and not len(sheet.names):
+        sheet.problems.append((1, "found no image, expected at least one"))
+    if sheet.problems:
+        raise problems_in(draft.labels, sheet.problems)
     return sheet
 
 
@@ -177,19 +176,18 @@ def _images(draft: Guess, sheet: Sheet) -> None:
     names, lines = sheet.names.tolist(), sheet.lines.tolist()
     located, there, suffix = fit(names, lines, draft.images)
     if located.problems:
-        raise UserError([f"{draft.labels}:{line}: {text}" for line, text in located.problems], limit=SHOWN)
+        raise problems_in(draft.labels, located.problems)
     if suffix is not None:
         draft.set("suffix", suffix, f"names lack it: {names[0]} is {located.paths[0]}")
     if not any(there):
         rows = zip(names, map(str, located.paths), lines, strict=True)
-        problems = image_files.unreadable(rows, draft.images)
-        raise UserError([f"{draft.labels}:{line}: {text}" for line, text in problems], limit=SHOWN)
+        raise problems_in(draft.labels, image_files.unreadable(rows, draft.images))
     absent = [name for name, present in zip(names, there, strict=True) if not present]
     if absent:
         text = f"{len(absent)} of {len(names)} listed images are not in the folder: {', '.join(absent[:3])}"
         draft.set("on_bad_image", "skip", text, doubt=True)
     labels, _ = read_labels(sheet.columns, draft.values)
-    first = merging.first_rows(located.paths)
+    first = first_rows(located.paths)
     label_rows = Rows(sheet.names, sheet.lines, labels, {}, np.ones(len(names), bool))
     if merging.merge(label_rows, first, "error")[1]:
         repeated = np.isin(first, first[first != np.arange(len(first))])  # rows of images that stand in several rows
@@ -240,7 +238,8 @@ def _folds(draft: Guess, there: LabelFile) -> None:
 def _drop_split(draft: Guess, there: LabelFile) -> bool:
     """Drop an official split of which a part has no image in the folder; and whether it is dropped."""
     tokens = {*there.columns[draft.split["column"]]}
-    empty = [part for part in ("train", "val", "test") if tokens.isdisjoint(_listed_tokens(draft.split[part], tokens))]
+    lists = {part: listed for part, listed in draft.split.items() if isinstance(listed, list)}  # a share is no list
+    empty = [part for part in ("train", "val", "test") if part in lists and tokens.isdisjoint(lists[part])]
     if not empty:
         return False
     draft.notes[:] = [note for note in draft.notes if note.key.partition(".")[0] != "split"]
@@ -252,11 +251,6 @@ def _drop_split(draft: Guess, there: LabelFile) -> bool:
         draft.data["ignore"] = [*draft.data.get("ignore", []), name]
     draft.split = {}
     return True
-
-
-def _listed_tokens(part: list[str] | float, tokens: set[str | None]) -> set[str | None]:
-    """The tokens of a part; a share of the training images names none, and is never empty."""
-    return {*part} if isinstance(part, list) else tokens
 
 
 def _states(cells: pd.Categorical, meaning: Mapping[str | float, str]) -> dict[str | bool | None, tuple[str, int]]:

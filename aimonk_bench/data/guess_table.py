@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from aimonk_bench.config.fields import number_of, unusable_attribute
+from aimonk_bench.config.fields import Values, number_of, unusable_attribute
 from aimonk_bench.data import importers
 from aimonk_bench.data.annotations import names_of
 from aimonk_bench.data.columns import (
@@ -35,7 +35,7 @@ from aimonk_bench.data.tokens import is_image_file, state_of
 from aimonk_bench.data.values import listed
 from aimonk_bench.errors import UserError
 
-MISSING = ("NA", "")  # the default of `data.values.missing`
+MISSING = Values().missing
 MOST_ATTRIBUTES = 100  # of a file with many tags, the most frequent
 MOST_LEVELS = 5  # of certainty
 CERTAINTY = re.compile(r".*(certain|sure|confidence|visib).*", re.IGNORECASE)

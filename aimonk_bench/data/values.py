@@ -199,16 +199,13 @@ def _declared(
     return _yaml(lists), doubts
 
 
-def blank_as_no(columns: Iterable[pd.Categorical], values: Values | Mapping[str, Values]) -> str | None:
-    """What to write where an empty cell may mean no; None where none is empty, or the config says what it means."""
-    if not isinstance(values, Values) or "missing" in values.model_fields_set:
-        return None
-    if "" in values.negative or not any("" in column.categories for column in columns):
-        return None
-    return (
-        "no label is negative; if an empty cell means no, write under data: "
-        f"`values: {_yaml(_with_blank_as_no(values.model_dump()))}`"
-    )
+def blank_as_no(columns: Iterable[pd.Categorical], values: Values | Mapping[str, Values]) -> Iterator[str]:
+    """What to write where an empty cell may mean no; nothing where none is empty, or the config says what it means."""
+    if not isinstance(values, Values) or "missing" in values.model_fields_set or "" in values.negative:
+        return
+    if any("" in column.categories for column in columns):
+        lists = _yaml(_with_blank_as_no(values.model_dump()))
+        yield f"no label is negative; if an empty cell means no, write under data: `values: {lists}`"
 
 
 def _with_blank_as_no(lists: Mapping[str, list[str]]) -> dict[str, list[str]]:
