@@ -22,6 +22,7 @@ from aimonk_bench.data.sheets import (
     first_row,
     image_column,
     reserved,
+    sheet_of,
     tag_column,
     understood,
 )
@@ -57,7 +58,6 @@ def long_csv(
 ) -> Sheet:
     """One row per image and label: a column of images, one of labels, and perhaps one of values (Open Images, CUB)."""
     table = source.table(separator, header, encoding)
-    sheet = Sheet(problems=[*table.problems], notes=[*table.notes])
     others = reserved(source, ignore)
     roles = {"data.id": id if id is not None else image_column(table), "data.group": group, "data.value": value}
     roles["data.certainty.column"] = certainty.column if certainty is not None else None
@@ -69,8 +69,8 @@ def long_csv(
         unsound.append(f"found the columns {listed(table.names)}, expected to know which holds the labels (data.tags)")
     if value is None and not unsound:
         unsound += _unread_values(table, read)
+    sheet = sheet_of(table, unsound)
     if unsound:
-        sheet.problems += [(table.header_line, text) for text in unsound]
         return sheet
     id_column, tags_column = str(roles["data.id"]), str(roles["data.tags"])
     images = _renamed(table, id_column, image_names, "image", sheet)

@@ -125,7 +125,7 @@ def _values(draft: Guess, sheet: Sheet) -> None:
     ]
     words = label_columns(columns)
     if problems := [
-        f"{draft.labels}: attribute {item.name!r}: found {item.kind}, such as {listed([*map(repr, item.tokens[:3])])}, "
+        f"{draft.labels}: attribute {item.name!r}: found {item.kind}, such as {item.examples}, "
         "expected yes, no and missing, such as 1, 0 and NA"
         for item in columns
         if item.kind not in ("labels", "empty") and item not in words

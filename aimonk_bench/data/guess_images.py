@@ -77,15 +77,15 @@ def fit(names: Sequence[str], lines: Sequence[int], folder: Path) -> tuple[Image
 
 def numbered_images(columns: Sequence[Column], draft: Guess) -> Column | None:
     """The column of numbers of images whose names stand in another file, which only long tables have."""
+
+    def names_images(names: Sequence[str]) -> bool:
+        return _share_there(names, draft.images) > 0
+
     for item in columns:
-        if item.tokens and long_columns(columns, item):
-
-            def names_images(names: Sequence[str]) -> bool:
-                return _share_there(names, draft.images) > 0
-
-            if file := names_file(draft, item.tokens, names_images):
-                draft.set("image_names", file, f"it names the images whose numbers column {item.name!r} holds")
-                return item
+        is_long = item.tokens and long_columns([other for other in columns if other is not item], item)
+        if is_long and (file := names_file(draft, item.tokens, names_images)):
+            draft.set("image_names", file, f"it names the images whose numbers column {item.name!r} holds")
+            return item
     return None
 
 
@@ -110,7 +110,7 @@ def names_file(draft: Guess, ids: Sequence[str], accept: Callable[[Sequence[str]
 
 def no_images(draft: Guess, table: Table, columns: Sequence[Column]) -> str:
     """The message about a table none of whose columns names an image of the folder."""
-    shown = [f"{item.name!r} ({listed([*map(repr, item.tokens[:3])])})" for item in columns]
+    shown = [f"{item.name!r} ({item.examples})" for item in columns]
     files = [*itertools.islice(image_names.files_below(draft.images), 3)]
     holds = f"files such as {', '.join(files)}" if files else "no file"
     return (

@@ -58,6 +58,7 @@ def guess_table(source: Source, draft: Guess) -> None:
     if images is None:
         raise UserError(no_images(draft, table, columns))
     draft.roles.append(Role(images.name, "images"))
+    columns.remove(images)
     if split := split_column(columns, images):
         columns.remove(split[0])
         draft.roles.append(Role(split[0].name, "split"))
@@ -70,9 +71,9 @@ def guess_table(source: Source, draft: Guess) -> None:
     if group and _has_labels([item for item in columns if item is not group], images):
         _group(draft, columns, images, group)
     if long := long_columns(columns, images):
-        _long(draft, columns, images, *long)
-    elif (tags := next(tag_columns(columns, images), None)) is not None:
-        _tags(draft, columns, images, tags)
+        _long(draft, columns, *long)
+    elif (tags := next(tag_columns(columns), None)) is not None:
+        _tags(draft, columns, tags)
     else:
         _wide(draft, table, columns, images)
     if {images.name} != {table.names[0], image_column(table)} and draft.data["importer"] != "labels_txt":
@@ -94,7 +95,7 @@ def _group(draft: Guess, columns: list[Column], images: Column, group: Column) -
 
 def _has_labels(columns: Sequence[Column], images: Column) -> bool:
     """Whether these columns hold labels or tags."""
-    return bool(long_columns(columns, images) or label_columns(columns) or next(tag_columns(columns, images), None))
+    return bool(long_columns(columns, images) or label_columns(columns) or next(tag_columns(columns), None))
 
 
 def guess_parts(draft: Guess, column: str, parts: Mapping[str, list[str]]) -> None:
@@ -131,15 +132,14 @@ def _table(source: Source, draft: Guess) -> Table:
 
 def _wide(draft: Guess, table: Table, columns: Sequence[Column], images: Column) -> None:
     """A column for each attribute."""
-    free = [item for item in columns if item is not images]
-    chosen = [item for item in label_columns(free) if unusable_attribute(item.name) is None]
-    odd = [item for item in free if item.kind == "labels" and item not in chosen]
+    chosen = [item for item in label_columns(columns) if unusable_attribute(item.name) is None]
+    odd = [item for item in columns if item.kind == "labels" and item not in chosen]
     if not chosen:
         chosen = [item for item in odd if unusable_attribute(item.name) is None]
         for item in chosen:
             draft.doubt("data.attributes", f"column {item.name!r} has labels, but its name is unusual for an attribute")
     if not chosen:
-        raise UserError(_no_labels(draft, table, free))
+        raise UserError(_no_labels(draft, table, columns))
     separated = table.dialect.separator in (WHITE_SPACE, "\t") and "separator" not in draft.data
     plain = separated and not table.dialect.header and draft.labels.suffix.lower() not in importers.TABLE_SUFFIXES
     text_only = plain and images.name == table.names[0] and "group" not in draft.data
@@ -148,7 +148,7 @@ def _wide(draft: Guess, table: Table, columns: Sequence[Column], images: Column)
         draft.data.pop("header")
         draft.notes[:] = [note for note in draft.notes if note.key != "data.header"]
     draft.set("importer", importer, f"{len(chosen)} column{'s' * (len(chosen) > 1)} of labels ({table.dialect})")
-    left = [item for item in free if item not in chosen]
+    left = [item for item in columns if item not in chosen]
     _leave_out(draft, left)
     if not table.dialect.header:
         draft.notes.append(Note("data", "the file has no header: `attributes: [...]` names the columns in their order"))
@@ -175,7 +175,7 @@ def _leave_out(draft: Guess, columns: Sequence[Column]) -> None:
 
 def _left_out(item: Column) -> tuple[str, str]:
     """Why a column is no attribute, and what to do if it is one; empty where that is out of the question."""
-    shown = listed([*map(repr, item.tokens[:3])])
+    shown = item.examples
     add = "add it to data.attributes"
     if item.kind == "empty":
         return "it is empty", ""
@@ -199,7 +199,7 @@ def _left_out(item: Column) -> tuple[str, str]:
 
 def _no_labels(draft: Guess, table: Table, columns: Sequence[Column]) -> str:
     """The message about a table without a column of labels."""
-    shown = [f"{item.name!r} ({item.kind}: {listed([*map(repr, item.tokens[:3])])})" for item in columns]
+    shown = [f"{item.name!r} ({item.kind}: {item.examples})" for item in columns]
     soft = [item.name for item in columns if item.kind == "soft labels"]
     unusable = [f"{item.name!r} cannot be {problem}" for item in columns if (problem := unusable_attribute(item.name))]
     fix = f"; soft labels are not supported: make 1, 0 and NA of {listed(soft)}" if soft else ""
@@ -217,12 +217,12 @@ def _no_labels(draft: Guess, table: Table, columns: Sequence[Column]) -> str:
     )
 
 
-def _tags(draft: Guess, columns: Sequence[Column], images: Column, tags: Column) -> None:
+def _tags(draft: Guess, columns: Sequence[Column], tags: Column) -> None:
     """A column of tags."""
     draft.set("importer", "label_list", f"column {tags.name!r} holds tags")
     draft.set("tags", tags.name)
     draft.roles.append(Role(tags.name, "tags"))
-    _leave_out(draft, [item for item in columns if item not in (images, tags)])
+    _leave_out(draft, [item for item in columns if item is not tags])
     missing = _missing_tokens(draft, tags.counts)
     separator, names = _separated(draft, tags, missing)
     if separator is not None:
@@ -288,7 +288,7 @@ def _choose(draft: Guess, counts: Mapping[str, int]) -> None:
         draft.set("other_tags", "ignore")
 
 
-def _long(draft: Guess, columns: Sequence[Column], images: Column, tags: Column, value: Column | None) -> None:
+def _long(draft: Guess, columns: Sequence[Column], tags: Column, value: Column | None) -> None:
     """A row for each image and label."""
     draft.set("importer", "long_csv", f"images stand in several rows, each with a label in column {tags.name!r}")
     draft.set("tags", tags.name)
@@ -296,12 +296,12 @@ def _long(draft: Guess, columns: Sequence[Column], images: Column, tags: Column,
     if value is not None:
         draft.set("value", value.name, "it says whether the image has the label", doubt=True)
         draft.roles.append(Role(value.name, "values"))
-    _leave_out(draft, [item for item in columns if item not in (images, tags, value)])
-    unread = [item.name for item in columns if item.kind == "labels" and item not in (images, tags, value)]
-    if unread:
+    others = [item for item in columns if item not in (tags, value)]
+    _leave_out(draft, others)
+    if unread := [item.name for item in others if item.kind == "labels"]:
         draft.set("ignore", unread)
     if value is not None:
-        _certainty(draft, [item for item in columns if item not in (images, tags, value)])
+        _certainty(draft, others)
     missing = _missing_tokens(draft, tags.counts)
     counts = {tag: count for tag, count in tags.counts.items() if tag not in missing}
     if all(map(OPAQUE.fullmatch, counts)):
@@ -327,9 +327,8 @@ def _long(draft: Guess, columns: Sequence[Column], images: Column, tags: Column,
 def _certainty(draft: Guess, columns: Sequence[Column]) -> None:
     """A column of whole numbers from 1 on may say how sure a label is; without a header it probably does (CUB)."""
     for item in columns:
-        if item.kind != "numbers" or not all(1 <= float(token) <= MOST_LEVELS for token in item.tokens):
-            continue
-        if not all(float(token).is_integer() for token in item.tokens):
+        levels = map(float, item.tokens if item.kind == "numbers" else ())
+        if item.kind != "numbers" or not all(level.is_integer() and 1 <= level <= MOST_LEVELS for level in levels):
             continue
         key = {"column": item.name, "missing": [min(item.tokens, key=float)]}
         if "header" in draft.data or CERTAINTY.fullmatch(item.name):

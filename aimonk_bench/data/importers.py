@@ -29,6 +29,7 @@ from aimonk_bench.data.sheets import (
     first_row,
     image_column,
     reserved,
+    sheet_of,
     tag_column,
     understood,
 )
@@ -97,7 +98,6 @@ def _wide(
         attributes: with a header those of its names that are attributes, else names for all columns that are left.
         columns: key of the config -> column that it names.
     """
-    sheet = Sheet(problems=[*table.problems], notes=[*table.notes])
     named = [*columns.items(), *reserved(source, ignore)]
     taken = dict.fromkeys(name for _, name in named if name is not None)
     free = [name for name in table.names if name not in taken]
@@ -115,9 +115,9 @@ def _wide(
             f"found no attribute beside the columns {', '.join(filter(None, taken))} ({table.dialect}); "
             'if another character separates the columns, write under data: `separator: "|"`'
         )
+    sheet = sheet_of(table, unsound)
     sheet.attributes = dict.fromkeys(column_of_attribute, table.header_line if table.dialect.header else 0)
     if unsound:  # nothing can be said about the cells
-        sheet.problems += [(table.header_line, text) for text in unsound]
         return sheet
     sheet.columns = {name: table.column(column) for name, column in column_of_attribute.items()}
     fill(sheet, source, table, columns)
@@ -148,14 +148,14 @@ def label_list(
 ) -> Sheet:
     """A column of image names and one of tags, such as cat|dog; `data.absent` says what an absent tag means."""
     table = source.table(separator, header, encoding)
-    sheet = Sheet(dict.fromkeys(attributes or (), 0), problems=[*table.problems], notes=[*table.notes])
     columns = {"data.id": id if id is not None else image_column(table), "data.group": group}
     columns["data.tags"] = tags if tags is not None else tag_column(table, [*columns.values(), *source.columns])
     unsound = [*column_problems(table, [*columns.items(), *reserved(source)])]
     if columns["data.tags"] is None:
         unsound.append(f"found the columns {listed(table.names)}, expected to know which holds the tags (data.tags)")
+    sheet = sheet_of(table, unsound)
+    sheet.attributes = dict.fromkeys(attributes or (), 0)
     if unsound:
-        sheet.problems += [(table.header_line, text) for text in unsound]
         return sheet
     tags_column = str(columns["data.tags"])
     read = split_tags(

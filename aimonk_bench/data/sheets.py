@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,12 @@ class Sheet:
     understood: str = ""
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+
+def sheet_of(table: Table, unsound: Iterable[str]) -> Sheet:
+    """An empty sheet with the notes and problems of a table, and with these problems of its header."""
+    problems = [*table.problems, *((table.header_line, text) for text in unsound)]
+    return Sheet(problems=problems, notes=[*table.notes])
 
 
 def fill(sheet: Sheet, source: Source, table: Table, columns: Mapping[str, str | None]) -> None:
