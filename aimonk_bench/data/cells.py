@@ -6,6 +6,7 @@ value.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,19 @@ from numpy.typing import NDArray
 def coded(codes: NDArray[Any], categories: Iterable[Any]) -> pd.Categorical:
     """The column [R] whose cells are these numbers of the categories, -1 for no value."""
     return pd.Categorical.from_codes(codes, categories=pd.Index([*categories], dtype=object))
+
+
+def text_of(value: Any) -> str:
+    """The text of a value of JSON, Excel or Parquet: yes and no are 1 and 0, lists are JSON, no value is empty."""
+    if isinstance(value, str):
+        return str(value)
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays
+        value = value.tolist()
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, bool):
+        return str(int(value))
+    return "" if value is None or pd.isna(value) else str(value)
 
 
 def column_of(texts: Iterable[str | None]) -> pd.Categorical:

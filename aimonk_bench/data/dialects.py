@@ -41,6 +41,11 @@ NAME_WITH_LABEL = re.compile(r"(.*\.\w{2,5})\s+(\S+)", re.DOTALL)  # "a.jpg 0" o
 QUOTED_OR_WORD = re.compile(r'"((?:[^"]|"")*)"(?!\S)|(\S+)')
 
 
+def name_of(separator: str) -> str:
+    """What messages call a separator."""
+    return NAMES.get(separator, repr(separator))
+
+
 @dataclass(frozen=True)
 class Dialect:
     """How a table is written.
@@ -67,7 +72,7 @@ class Dialect:
 
     def __str__(self) -> str:
         """For users: ``semicolon, utf-8, header``."""
-        separator = NAMES.get(self.separator, repr(self.separator)) if self.separator else ""
+        separator = name_of(self.separator) if self.separator else ""
         return ", ".join(filter(None, [separator, self.encoding, "header" if self.header else "no header"]))
 
 
@@ -237,7 +242,7 @@ def _lines_above(lines: Sequence[str]) -> tuple[int, str | None, list[str]]:
         below = itertools.islice((text for text in lines[place + 1 :] if text.strip()), 2)
         if match := re.fullmatch(r'"?sep=(.)"?', line.strip(" "), re.IGNORECASE):
             separator = match[1]
-            notes.append(f"line {place + 1} declares the separator {NAMES.get(separator, repr(separator))}")
+            notes.append(f"line {place + 1} declares the separator {name_of(separator)}")
         elif line.strip().isdecimal() and any(len(re.split(r"[\s,;]+", text.strip())) > 1 for text in below):
             notes.append(f"line {place + 1} is a number of rows: {line.strip()}")
         elif line.strip():

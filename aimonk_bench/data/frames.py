@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from aimonk_bench.data.cells import text_of
 from aimonk_bench.data.dialects import SAMPLE, Dialect, has_header
 from aimonk_bench.data.text import readable
 from aimonk_bench.errors import UserError
@@ -53,16 +52,4 @@ def read_records(path: Path, *, header: bool | None = None) -> tuple[Iterator[tu
 def _texts(frame: pd.DataFrame) -> Iterator[list[str]]:
     """The rows as text: yes and no are 1 and 0, lists are JSON, no value is empty."""
     for row in frame.itertuples(index=False, name=None):
-        yield [_text(cell) for cell in row]
-
-
-def _text(cell: Any) -> str:
-    if isinstance(cell, str):
-        return cell
-    if hasattr(cell, "tolist"):  # NumPy's scalars and arrays
-        cell = cell.tolist()
-    if isinstance(cell, list | tuple | dict):
-        return json.dumps(cell, ensure_ascii=False, default=str)
-    if isinstance(cell, bool):
-        return str(int(cell))
-    return "" if cell is None or pd.isna(cell) else str(cell)
+        yield [text_of(cell) for cell in row]

@@ -24,7 +24,7 @@ from aimonk_bench.data.columns import (
     split_column,
     tag_columns,
 )
-from aimonk_bench.data.dialects import NAMES, WHITE_SPACE
+from aimonk_bench.data.dialects import WHITE_SPACE, name_of
 from aimonk_bench.data.draft import Guess, Note, Role
 from aimonk_bench.data.guess_images import named_images, names_file, no_images, numbered_images
 from aimonk_bench.data.sheets import Source, image_column
@@ -257,7 +257,7 @@ def _separated(draft: Guess, tags: Column, missing: frozenset[str]) -> tuple[str
         counts = dict(zip(read.names, read.present.sum(axis=0).tolist(), strict=True))
         if read.separator == LIST or (read.separator is None and separator is None):
             return None, counts
-        shown = NAMES.get(str(read.separator), repr(read.separator))
+        shown = name_of(str(read.separator))
         text = f"{shown} separates tags, such as {listed([*map(repr, read.names[:3])])}"
         if separator == "|" and not any("|" in token for token in tags.tokens):
             text = f'each cell is one tag, such as {tags.tokens[0]!r}; write " " if blanks separate tags'

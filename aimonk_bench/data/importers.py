@@ -18,8 +18,8 @@ from aimonk_bench.config.fields import DataConfig
 from aimonk_bench.config.split_fields import GroupRegex
 from aimonk_bench.data import frames, json_lines
 from aimonk_bench.data.annotations import COCO_SECTIONS, coco, long_csv
-from aimonk_bench.data.cells import coded, column_of
-from aimonk_bench.data.dialects import NAMES, WHITE_SPACE
+from aimonk_bench.data.cells import coded, column_of, text_of
+from aimonk_bench.data.dialects import WHITE_SPACE, name_of
 from aimonk_bench.data.matlab import read_matlab
 from aimonk_bench.data.sheets import (
     Sheet,
@@ -178,7 +178,7 @@ def label_list(
     sheet.columns = {name: coded(column, [False, True]) for name, column in zip(read.names, codes.T, strict=True)}
     fill(sheet, source, table, columns)
     separated = {None: "one tag in each cell", LIST: "lists of tags"}.get(
-        read.separator, f"tags separated by {NAMES.get(str(read.separator), repr(read.separator))}"
+        read.separator, f"tags separated by {name_of(str(read.separator))}"
     )
     images = f"{columns['data.id']!r}, tags in {tags_column!r} ({separated})"
     sheet.understood = understood(table, sheet, images, group, {*columns.values(), *source.columns})
@@ -218,8 +218,8 @@ def jsonl(
 
 
 def _token(value: str | bool | None) -> str | None:
-    """The token of a JSON value: true and false are 1 and 0."""
-    return str(int(value)) if isinstance(value, bool) else value.strip() if value is not None else None
+    """The token of a JSON value; null has none."""
+    return None if value is None else text_of(value).strip()
 
 
 def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from aimonk_bench.data.cells import text_of
 from aimonk_bench.data.dialects import Dialect
 from aimonk_bench.registry import hint
 
@@ -58,16 +59,10 @@ def read_records(text: str, encoding: str) -> tuple[Iterator[tuple[int, list[str
     header = [*dict.fromkeys(key for _, record in objects if isinstance(record, dict) for key in record)] or ["image"]
     first = next((line for line, record in objects if isinstance(record, dict)), 1)
     rows = (
-        (line, record if isinstance(record, str) else [_cell(record.get(key)) for key in header])
+        (line, record if isinstance(record, str) else [text_of(record.get(key)) for key in header])
         for line, record in objects
     )
     return itertools.chain([(first, header)], rows), Dialect(encoding, "", header=True, width=len(header))
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False)
-    return "" if value is None else str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def _document(text: str) -> str | None:

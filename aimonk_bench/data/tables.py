@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ NO_OPTIONS = {  # suffix -> what such a file says itself
     **dict.fromkeys(json_lines.SUFFIXES, ("separator", "header")),
 }
 Record = tuple[int, list[str] | str]  # the line on which it begins, its cells or why they cannot be read
+COMMENT = 0  # in the place of the width of a row
 CHUNK = 1 << 10  # rows that are held as text at once: more do not fit into the cache of a processor
 csv.field_size_limit(2**31 - 1)  # a cell may hold the outline of an object: the reader's own limit is 128 KiB
 
@@ -126,12 +127,11 @@ def _assemble(records: Iterable[Record], dialect: Dialect) -> Table:
             del header[width:]
         else:
             rows = itertools.chain([first], rows)
-    fitting = _Fitting(rows, width)
-    columns = _columns(fitting, width)
-    lines = np.array(fitting.lines, np.int64)
-    if fitting.comments:
-        notes.append(f"{count(len(fitting.comments), 'comment line')} left out ({_places(fitting.comments)})")
-    for cells, places in fitting.unequal.items():
+    others: dict[int, list[int]] = {}
+    columns, lines = _columns(_fitting(rows, width, others), width)
+    if comments := others.pop(COMMENT, []):
+        notes.append(f"{count(len(comments), 'comment line')} left out ({_places(comments)})")
+    for cells, places in others.items():
         hint = f"; column {cells} has no name in the header" if width < cells <= width + surplus else ""
         more = f" (and {count(len(places) - 1, 'more line')}: {_places(places[1:])})" if len(places) > 1 else ""
         problems.append((places[0], f"{_width_problem(cells, width, dialect)}{hint}{more}"))
@@ -147,32 +147,19 @@ def _assemble(records: Iterable[Record], dialect: Dialect) -> Table:
     return Table(*_without_surplus(header, columns, notes), lines, header_line, dialect, (*notes,), (*problems,))
 
 
-@dataclass
-class _Fitting:
-    """The cells of the rows that are as wide as a table; empty cells beyond its last column are dropped.
+def _fitting(
+    rows: Iterable[tuple[int, list[str]]], width: int, others: dict[int, list[int]]
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are as wide as a table; empty cells beyond its last column are dropped.
 
-    Attributes:
-        lines: of the rows.
-        comments: lines of comments.
-        unequal: width of other rows -> their lines.
+    Args:
+        others: gets the lines of the other rows under their width, and those of comments under `COMMENT`.
     """
-
-    rows: Iterator[tuple[int, list[str]]]
-    width: int
-    lines: list[int] = field(default_factory=list)
-    comments: list[int] = field(default_factory=list)
-    unequal: dict[int, list[int]] = field(default_factory=dict)
-
-    def __iter__(self) -> Iterator[list[str]]:
-        for line, cells in self.rows:
-            if len(cells) != self.width:
-                if len(cells) < self.width or "".join(cells[self.width :]).strip():
-                    places = self.comments if cells[0].startswith("#") else self.unequal.setdefault(len(cells), [])
-                    places.append(line)
-                    continue
-                del cells[self.width :]
-            self.lines.append(line)
-            yield cells
+    for line, cells in rows:
+        if len(cells) == width or (len(cells) > width and not "".join(cells[width:]).strip()):
+            yield line, cells[:width]
+        else:
+            others.setdefault(COMMENT if cells[0].startswith("#") else len(cells), []).append(line)
 
 
 class _Numbers(dict[str, int]):
@@ -182,23 +169,24 @@ class _Numbers(dict[str, int]):
         return self.setdefault(text, len(self))
 
 
-def _columns(rows: Iterable[list[str]], width: int) -> list[pd.Categorical]:
-    """The columns [C] of [R] of rows of this width."""
+def _columns(rows: Iterator[tuple[int, list[str]]], width: int) -> tuple[list[pd.Categorical], NDArray[np.int64]]:
+    """The columns [C] of [R] of rows of this width, and their lines [R]."""
     numbers = [_Numbers() for _ in range(width)]  # of the texts of each column
     codes: list[list[NDArray[np.int32]]] = [[np.empty(0, np.int32)] for _ in range(width)]
-    rows = iter(rows)
+    lines: list[int] = []
     while chunk := [*itertools.islice(rows, CHUNK)]:
-        for cells, number_of_text, parts in zip(zip(*chunk, strict=True), numbers, codes, strict=True):
+        lines += (line for line, _ in chunk)
+        cells_of_columns = zip(*(cells for _, cells in chunk), strict=True)
+        for cells, number_of_text, parts in zip(cells_of_columns, numbers, codes, strict=True):
             parts.append(np.fromiter(map(number_of_text.__getitem__, cells), np.int32, len(cells)))
-    return [_stripped([*texts], np.concatenate(parts)) for texts, parts in zip(numbers, codes, strict=True)]
+    columns = [_stripped([*texts], np.concatenate(parts)) for texts, parts in zip(numbers, codes, strict=True)]
+    return columns, np.array(lines, np.int64)
 
 
 def _width_problem(width: int, expected: int, dialect: Dialect) -> str:
     if dialect.separator == WHITE_SPACE:
         return f"found a name and {count(width - 1, 'token')}, expected {expected - 1 or 'some'}"
-    separator = f" (separator {dialects.NAMES.get(dialect.separator, repr(dialect.separator))})" * bool(
-        dialect.separator
-    )
+    separator = f" (separator {dialects.name_of(dialect.separator)})" if dialect.separator else ""
     return f"found {count(width, 'column')}{separator}, expected {expected}"
 
 
