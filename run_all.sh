@@ -77,7 +77,7 @@ if [ "$extras" = dev ]; then
   ruff check .
   mypy
   lint-imports
-  exec python -m pytest --cov "$@"
+  exec python -m pytest --cov --numprocesses auto --maxprocesses 4 --dist loadfile "$@"
 fi
 
 # or the comparison on the embedded data; of two --out the last one holds.

@@ -31,6 +31,15 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def printable(text: str) -> str:
+    r"""Text of a user's file with control characters and lone surrogates as escapes, as a terminal can show it.
+
+    >>> printable("a\x1b[31m \ud800 \xf6")
+    'a\\x1b[31m \\ud800 \xf6'
+    """
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
 class UserError(Exception):
     """Config, data or usage is wrong: the command prints every problem and exits 2.
 

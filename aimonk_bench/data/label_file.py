@@ -23,7 +23,7 @@ from aimonk_bench.data.merging import Rows, merge
 from aimonk_bench.data.tokens import is_missing
 from aimonk_bench.data.values import blank_as_no, read_labels
 from aimonk_bench.data.values import problems as value_problems
-from aimonk_bench.errors import UserError, count
+from aimonk_bench.errors import UserError, count, printable
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def _import(data: DataConfig, source: Source) -> tuple[Sheet, str]:
     sheet = read_sheet(source, data)
     unusable = ((line, unusable_attribute(name)) for name, line in sheet.attributes.items())
     sheet.problems += [(max(line, 1), f"found an attribute {problem}") for line, problem in unusable if problem]
-    return sheet, "; ".join(filter(None, [understood, sheet.understood]))
+    return sheet, printable("; ".join(filter(None, [understood, sheet.understood])))
 
 
 def _groups(data: DataConfig, sheet: Sheet, missing: frozenset[str]) -> tuple[NDArray[np.object_], list[str]]:

@@ -53,7 +53,7 @@ def archive(file: io.BytesIO) -> None:
         (b"\xff\x0a" + b"\x7f" * 99, "JPEG XL", "PNG or JPEG"),
         (saved(lambda file: np.save(file, np.zeros((4, 4)))), "NumPy array", "PNG or TIFF"),
         (saved(archive), "ZIP archive", "unpack"),
-        (gzip.compress(b"volume"), "gzip", "unpack"),
+        (gzip.compress(b"volume", mtime=0), "gzip", "unpack"),
         (b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(99), "macOS", "._"),
         (b"8BPS\0\1" + bytes(99), "Photoshop", "PNG or JPEG"),
     ],

@@ -221,9 +221,10 @@ def test_line_numbers_after_a_quoted_line_break(tmp_path: Path) -> None:
         ('{"image": "a", "labels": {"x": 1}, "group": {}}', "'group' must be a string"),
     ],
 )
-def test_problems_of_jsonl(tmp_path: Path, line: str, message: str) -> None:
+def test_problems_of_jsonl(tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str, message: str) -> None:
     messages = problems(tmp_path, '{"image": "ok", "labels": {"x": 0}}\n' + line, "l.jsonl")
     assert messages[0].startswith(f"l.jsonl:2: {message}"), messages
+    assert all(record.getMessage().isprintable() for record in caplog.records)
 
 
 def test_jsonl_reads_true_and_false_null_numbers_and_absent_keys(tmp_path: Path) -> None:
