@@ -80,13 +80,15 @@ def long_csv(
     records["state"] = _states(table, value, certainty, sheet)
     names = np.asarray(images.categories)
     per_image = {name: table.column(name) for name in (group, *source.columns) if name is not None}
-    first = _first_rows(records)[records["image"]]
+    first = _first_rows(records)
     for name, column in per_image.items():
-        if len(later := np.flatnonzero(column.codes != column.codes[first])):
-            texts, image_of_row = np.asarray(column), names[records["image"]]
-            sheet.problems.append(text_problem(name, texts, image_of_row, table.lines, later, first[later]))
+        first_of_row = first[images.codes]
+        if len(later := np.flatnonzero(column.codes != column.codes[first_of_row])):
+            texts = np.asarray(column)
+            problem = text_problem(name, texts, names[images.codes], table.lines, later, first_of_row[later])
+            sheet.problems.append(problem)
     rows = _write(sheet, records, names, attributes, absent=absent, other_tags=other_tags)
-    sheet.others = {name: column[_first_rows(records)[rows]] for name, column in per_image.items()}
+    sheet.others = {name: column[first[rows]] for name, column in per_image.items()}
     sheet.groups = sheet.others.pop(group) if group is not None else None
     values = f"values in {value!r}" if value is not None else "all of them positive"
     where = f"{id_column!r}, labels in {tags_column!r}, {values}"

@@ -255,8 +255,9 @@ def _drop_split(draft: Guess, there: LabelFile) -> bool:
 
 def _states(cells: pd.Categorical, meaning: Mapping[str | float, str]) -> dict[str | bool | None, tuple[str, int]]:
     """Token -> (state, rows) of an attribute; a cell without a category is the token None."""
-    states: dict[str | bool | None, tuple[str, int]] = {
-        token: (meaning[value_of(token)] if isinstance(token, str) else STATES[token], rows)
-        for token, rows in counts_of(cells).items()
-    }
-    return states | ({None: ("missing", empty)} if (empty := int((cells.codes < 0).sum())) else {})
+    states: dict[str | bool | None, tuple[str, int]] = {}
+    for token, rows in counts_of(cells).items():
+        states[token] = (meaning[value_of(token)] if isinstance(token, str) else STATES[token]), rows
+    if empty := int((cells.codes < 0).sum()):
+        states[None] = "missing", empty
+    return states

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ from aimonk_bench.errors import UserError
 
 Rows = NDArray[np.intp]
 PARTS = ("training", "validation", "test")
-PART_OF_BEGINNING = {  # of tokens such as valid, dev, tune, Testing, eval and hold-out
-    **{"tr": "train", "va": "val", "de": "val", "tu": "val"},
-    **{"te": "test", "ts": "test", "ev": "test", "ho": "test"},
+PART_NAMES = {  # of tokens such as Training, tr, valid, dev and hold-out
+    "train": r"tr|tra?i?n.*",
+    "val": r"va|(val|dev|tune).*",
+    "test": r"te|(te?st|eval|hold).*",
 }
 
 
@@ -133,7 +135,7 @@ def _completed(there: Iterable[str | None], scheme: OfficialSplit) -> dict[str, 
 
 def part_of(token: str) -> str | None:
     """The part of a split that a token probably names, by its beginning."""
-    return PART_OF_BEGINNING.get(token.casefold()[:2])
+    return next((part for part, names in PART_NAMES.items() if re.fullmatch(names, token.casefold())), None)
 
 
 def _shown(token: str | None) -> str:
