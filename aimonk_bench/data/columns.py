@@ -18,11 +18,20 @@ from aimonk_bench.data.sheets import TAG_COLUMNS
 from aimonk_bench.data.splits import part_of
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tags import SEPARATORS
-from aimonk_bench.data.tokens import MOST_WORDS, UNKNOWN_CODES, is_image_file, is_missing, spelling_of, state_of
+from aimonk_bench.data.tokens import (
+    MOST_WORDS,
+    UNKNOWN_CODES,
+    is_image_file,
+    is_missing,
+    likely_state,
+    spelling_of,
+    state_of,
+)
 
 Kind = Literal["labels", "soft labels", "numbers", "text", "empty"]
 
 FEWEST_GROUPS, LARGEST_GROUP = 20, 50  # a column with fewer values groups images only if its groups are small
+MOST_COUNTS = 12  # different ones in a column of labels
 PROSE_WORDS = 5  # in the cells of a column of free text, on average
 MOST_OTHER_TOKENS = 3  # that may stand beside yes and no in a column of labels
 
@@ -118,7 +127,7 @@ def kind_of(counts: Mapping[str, int]) -> Kind:
         if plain and plain <= {-1.0, 0.0, 1.0} and (plain == numbers or plain >= {0.0, 1.0}):
             return "labels"
         return "soft labels" if all(0 <= number <= 1 for number in numbers) else "numbers"
-    states = {token: state_of(token, "missing") for token in tokens}
+    states = {token: state_of(token) for token in tokens}
     others = [token for token, state in states.items() if state is None]
     if not others:
         return "labels"
@@ -127,17 +136,32 @@ def kind_of(counts: Mapping[str, int]) -> Kind:
 
 
 def label_columns(columns: Sequence[Column]) -> list[Column]:
-    """The columns with labels, without those whose name says that they are none; if there are none, those of words.
+    """The columns with labels, without those whose name says that they are none; if there are none, counts or words.
 
     Columns of words have two of them, or share a few. Those that are called labels, objects and the like hold tags.
     """
     labels = [item for item in columns if item.kind == "labels" and not item.is_odd]
+    counts = [item for item in columns if _is_count(item) and not item.is_odd]
+    if any(state_of(token) == "positive" for item in labels for token in item.tokens) or (labels and not counts):
+        return labels
+    if counts:
+        return [item for item in columns if item in labels or item in counts]
     few = [
         item for item in columns if 2 <= len(item.tokens) <= MOST_WORDS and _has_name(item) and not _names_labels(item)
     ]
     few = [item for item in few if item.kind == "text" and not item.is_odd and item.repeats and not is_tagged(item)]
     uses = Counter(token for item in few for token in item.tokens)
-    return labels or [item for item in few if len(item.tokens) == 2 or all(uses[token] > 1 for token in item.tokens)]
+    words_of = {item.name: [token for token in item.tokens if likely_state(token) != "missing"] for item in few}
+    return [
+        item for item in few if len(words_of[item.name]) == 2 or all(uses[token] > 1 for token in words_of[item.name])
+    ]
+
+
+def _is_count(item: Column) -> bool:
+    """Whether a column has 0 beside a few whole numbers above it: counts, grades, or the 0 and 255 of a mask."""
+    numbers = {number_of(token) for token in item.tokens} if item.kind == "numbers" else set()
+    few = 2 <= len(item.tokens) <= (2 if _names_labels(item) else MOST_COUNTS)
+    return few and item.repeats and 0 in numbers and all(n is not None and n >= 0 and n.is_integer() for n in numbers)
 
 
 def group_column(columns: Sequence[Column], images: Column) -> Column | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from aimonk_bench import registry
-from aimonk_bench.config.fields import KFold, Values, number_of, value_of
+from aimonk_bench.config.fields import KFold, Values, value_of
 from aimonk_bench.data import frames, image_files, importers, label_file, merging, splits
 from aimonk_bench.data.cells import counts_of, first_rows
 from aimonk_bench.data.columns import column, label_columns, parts_of
@@ -26,8 +25,8 @@ from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.data.merging import Rows
 from aimonk_bench.data.sheets import Sheet, Source
 from aimonk_bench.data.text import likely_encoding, read_text
-from aimonk_bench.data.tokens import UNKNOWN_CODES, is_missing
-from aimonk_bench.data.values import STATES, likely_states, listed, meaning_of, read_labels
+from aimonk_bench.data.tokens import UNKNOWN_CODES, decimal_of, is_missing
+from aimonk_bench.data.values import STATES, likely_states, listed, meaning_of, no_token_means_no, read_labels
 from aimonk_bench.errors import UserError, count
 
 DOCUMENTS = ("coco", "mat", "jsonl")  # importers of files that are no tables
@@ -131,14 +130,13 @@ def _values(draft: Guess, sheet: Sheet) -> None:
         if item.kind not in ("labels", "empty") and item not in words
     ]:
         raise UserError(problems, limit=SHOWN)
-    counts = sum((Counter(item.counts) for item in columns), Counter[str]())
-    states, guessed, minus_one = likely_states(counts, [item.counts for item in columns], counts, {})
-    no_negative = "negative" not in states.values() and draft.data["importer"] != "long_csv"
-    if no_negative and states.get("") == "missing":
-        states[""] = "negative"
-        draft.doubt("data.values", 'no token means no, so an empty cell is negative; else move "" to missing')
-    elif no_negative and states:
-        draft.doubt("data.values", "no token means no: every label is positive or missing, and nothing can be learned")
+    states, guessed, blank = likely_states([item.counts for item in columns], {})
+    if "negative" not in states.values() and states and draft.data["importer"] != "long_csv":
+        text = "no token means no: every label is positive or missing, and nothing can be learned"
+        if blank is not None:
+            states[blank] = "negative"
+            text = f"{no_token_means_no(blank)}; else move {json.dumps(blank)} to missing"
+        draft.doubt("data.values", text)
     defaults = meaning_of(Values())
     if all(defaults.get(value_of(token)) == state for token, state in states.items()):
         return
@@ -151,23 +149,28 @@ def _values(draft: Guess, sheet: Sheet) -> None:
         if not lists[state] or state == "missing":
             lists[state] += [token for token in tokens if token not in states and token not in lists[state]]
     draft.set("values", lists)
-    for text in _doubtful_tokens(counts, minus_one, guessed):
+    for text in _doubtful_tokens(states, guessed):
         draft.doubt("data.values", text)
 
 
-def _doubtful_tokens(counts: Mapping[str, int], minus_one: str, guessed: Mapping[str, str]) -> Iterator[str]:
+def _doubtful_tokens(states: Mapping[str, str], guessed: Mapping[str, str]) -> Iterator[str]:
     """What may be wrong about the states of tokens."""
     if guessed:
         reads = [f"{token!r} is read as {'a missing label' if s == 'missing' else s}" for token, s in guessed.items()]
-        reason = ": of words that are neither yes nor no, the most frequent is taken for no; if it is not, swap them"
-        yield f"{listed(reads)}{reason if 'negative' in guessed.values() else ''}"
-    for token in counts:
-        number = number_of(token)
-        if number == -1 and minus_one == "missing":
-            yield f"{token} is read as uncertain, a missing label, because other tokens are negative"
+        yield (
+            f"{listed(reads)}: of words that are neither yes nor no, the most frequent is taken for no, the others for "
+            "yes, and a number above 0 for yes; swap them where that is wrong, and move what means not known to missing"
+        )
+    for token in states.keys() - guessed.keys():
+        number = decimal_of(token)
+        if number == -1 and states[token] == "missing":
+            yield (
+                f"{token} is read as uncertain, a missing label, because other tokens are negative; if it means "
+                "negative and 0 missing, swap them"
+            )
         elif number == -1:
-            yield f"{token} is read as negative, because no other token is"
-        elif number in UNKNOWN_CODES:
+            yield f"{token} is read as negative, because no other token beside it is; else move it to missing"
+        elif number in UNKNOWN_CODES and states[token] == "missing":
             yield f"{token} is read as a code for not known, a missing label"
 
 

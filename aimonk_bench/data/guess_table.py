@@ -203,12 +203,16 @@ def _no_labels(draft: Guess, table: Table, columns: Sequence[Column]) -> str:
     soft = [item.name for item in columns if item.kind == "soft labels"]
     unusable = [f"{item.name!r} cannot be {problem}" for item in columns if (problem := unusable_attribute(item.name))]
     fix = f"; soft labels are not supported: make 1, 0 and NA of {listed(soft)}" if soft else ""
-    few = [item for item in columns if item.kind == "numbers" and len(item.tokens) in (2, 3) and item.repeats]
-    if few:
-        tokens = zip(("positive", "negative", "missing"), few[0].tokens, strict=False)
+    numbers = [item for item in columns if item.kind == "numbers" and not item.is_odd]
+    if few := [item for item in numbers if len(item.tokens) in (2, 3) and item.repeats]:
+        tokens = zip(("positive", "negative", "missing"), sorted(few[0].tokens, key=float), strict=False)
         values = ", ".join(f"{state}: [{json.dumps(token)}]" for state, token in tokens)
-        fix += f"; if {few[0].name!r} holds labels, say in a config of your own what its numbers mean, such as under "
+        fix += f"; if {few[0].name!r} holds labels, say in a config of your own which number means yes, such as under "
         fix += f"data: `values: {{{values}}}`"
+    elif counts := [item.name for item in numbers if "0" in item.tokens]:
+        names = json.dumps(counts, ensure_ascii=False)
+        fix += f"; if {listed(counts)} hold counts, write 1 for more than 0, in pandas by "
+        fix += f"`table[{names}] = (table[{names}] > 0).astype(int)`"
     fix += f"; rename the column: the attribute {listed(unusable)}" if unusable else ""
     return (
         f"{draft.labels}:{table.header_line}: found no labels in the columns {listed(shown) or 'beside the images'} "
@@ -313,7 +317,7 @@ def _long(draft: Guess, columns: Sequence[Column], tags: Column, value: Column |
             draft.set("tag_names", file, f"it names the labels whose ids column {tags.name!r} holds")
             name_of = names_of(file)
             counts = Counter({name_of[tag]: count for tag, count in counts.items()})
-    states = {state_of(token, "missing") for token in value.tokens} if value is not None else set()
+    states = {state_of(token) for token in value.tokens} if value is not None else set()
     if "negative" in states:
         draft.set(
             "absent", "missing", "a label without a row is not known: other rows say what is negative", doubt=True
