@@ -13,7 +13,7 @@ import pandas as pd
 
 from aimonk_bench.config.fields import number_of
 from aimonk_bench.data.cells import counts_of
-from aimonk_bench.data.importers import ODD_ATTRIBUTES
+from aimonk_bench.data.importers import ODD_ATTRIBUTES, PART_FLAG
 from aimonk_bench.data.sheets import TAG_COLUMNS
 from aimonk_bench.data.splits import part_of
 from aimonk_bench.data.tables import Table
@@ -52,7 +52,8 @@ LABEL_NAMES = re.compile(
     r".*(label|class|categor|attribut|finding|disease|diagnos|concept|object|species|tag).*", re.IGNORECASE
 )
 VALUES = re.compile(r".*(value|confidence|present|presence|state|positive|verified|target|is_?true|label).*", re.I)
-SPLITS = re.compile(r".*(split|subset|partition|phase|fold|usage)|data_?set|set|is_?(valid|train|test|val)", re.I)
+FLAGS = re.compile(PART_FLAG, re.IGNORECASE)
+SPLITS = re.compile(rf".*(split|subset|partition|phase|fold|usage)|data_?set|set|{PART_FLAG}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,21 +199,27 @@ def is_split(item: Column) -> bool:
 
 
 def parts_of(item: Column) -> dict[str, list[str]]:
-    """The tokens of each part that a column names; empty unless every token names one, and one names training."""
+    """The tokens of each part that a column names; empty unless every token names one, and one names training.
+
+    A column such as ``train`` may be an attribute: it says the parts only where most images are for training.
+    """
     parts: dict[str, list[str]] = {}
     for token in item.counts:
         parts.setdefault(_part(item, token), []).append(token)
-    return parts if "" not in parts and {"train"} < {*parts} else {}
+    if "" in parts or not {"train"} < {*parts}:
+        return {}
+    trained = sum(item.counts[token] for token in parts["train"])
+    return {} if FLAGS.fullmatch(item.name) and 2 * trained < sum(item.counts.values()) else parts
 
 
 def _part(item: Column, token: str) -> str:
     """The part that a token names; empty if it names none."""
-    name, state = item.name.lower().replace("_", ""), spelling_of(token)
-    if name in ("isvalid", "isval", "istest", "istrain") and state in ("positive", "negative"):
-        other = "test" if name == "istrain" else name.removeprefix("is").removesuffix("id")
-        return other if (state == "positive") != (name == "istrain") else "train"
+    state = spelling_of(token)
+    if (flag := FLAGS.fullmatch(item.name)) and state in ("positive", "negative"):
+        part = part_of(flag["part"].lower().replace(" ", "").replace("_", "")) or "test"  # held out
+        return part if state == "positive" else "test" if part == "train" else "train"
     numbers = {number_of(text) for text in item.counts}
-    if numbers == {0.0, 1.0, 2.0} and "fold" not in name:
+    if numbers == {0.0, 1.0, 2.0} and "fold" not in item.name.lower():
         return ("train", "val", "test")[int(float(token))]
     return part_of(token) or ""
 

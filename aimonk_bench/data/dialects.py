@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from aimonk_bench.config.fields import number_of
+from aimonk_bench.data.cells import bare
 from aimonk_bench.data.tokens import is_image_file, is_missing, is_value, spelling_of
 from aimonk_bench.errors import count
 
@@ -151,7 +152,7 @@ def read_records(lines: Iterable[str], separator: str) -> Iterator[tuple[int, li
 def split(lines: Iterable[str], separator: str) -> list[list[str]]:
     """The rows of a few lines; blank and malformed ones are left out."""
     records = read_records((line + "\n" for line in lines), separator)
-    return [[cell.strip() for cell in cells] for _, cells in records if isinstance(cells, list)]
+    return [[*map(bare, cells)] for _, cells in records if isinstance(cells, list)]
 
 
 def split_line(line: str, separator: str) -> list[str]:

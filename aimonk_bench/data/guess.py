@@ -25,7 +25,7 @@ from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.data.merging import Rows
 from aimonk_bench.data.sheets import Sheet, Source
 from aimonk_bench.data.text import likely_encoding, read_text
-from aimonk_bench.data.tokens import UNKNOWN_CODES, decimal_of, is_missing
+from aimonk_bench.data.tokens import UNKNOWN_CODES, decimal_of, is_image_file, is_missing
 from aimonk_bench.data.values import STATES, likely_states, listed, meaning_of, no_token_means_no, read_labels
 from aimonk_bench.errors import UserError, count
 
@@ -181,7 +181,9 @@ def _images(draft: Guess, sheet: Sheet) -> None:
     if located.problems:
         raise problems_in(draft.labels, located.problems)
     if suffix is not None:
-        draft.set("suffix", suffix, f"names lack it: {names[0]} is {located.paths[0]}")
+        other = any(map(is_image_file, names))
+        text = "names have another one" if other else "names lack it"
+        draft.set("suffix", suffix, f"{text}: {names[0]} is {located.paths[0]}", doubt=other)
     if not any(there):
         rows = zip(names, map(str, located.paths), lines, strict=True)
         raise problems_in(draft.labels, image_files.unreadable(rows, draft.images))
@@ -233,9 +235,14 @@ def _folds(draft: Guess, there: LabelFile) -> None:
     groups = int(splits.components(hashes, there.groups).max()) + 1
     if groups < KFold().folds:
         draft.split = {"scheme": "holdout", "val": 0.25, "test": 0.25}
-        enough = "too few for folds" if groups >= FEWEST_GROUPS else f"too few: at least {FEWEST_GROUPS} are needed"
         number = f"{count(groups, 'group')} of images (equal bytes, or equal group values)"
-        draft.doubt("split", f"found {number}: {enough}")
+        text = f"found {number}: too few for folds"
+        if groups < FEWEST_GROUPS:
+            text = (
+                f"found {number} in {count(len(there.ids), 'image')}: they cannot be split, and `validate` refuses "
+                f"them, until there are at least {FEWEST_GROUPS}, for training, validation and test rows"
+            )
+        draft.doubt("split", text)
 
 
 def _drop_split(draft: Guess, there: LabelFile) -> bool:

@@ -27,6 +27,7 @@ from aimonk_bench.data.columns import (
 from aimonk_bench.data.dialects import WHITE_SPACE, name_of
 from aimonk_bench.data.draft import Guess, Note, Role
 from aimonk_bench.data.guess_images import named_images, names_file, no_images, numbered_images
+from aimonk_bench.data.image_files import problems_in
 from aimonk_bench.data.sheets import Source, image_column
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tag_choice import is_unread_missing
@@ -64,9 +65,7 @@ def guess_table(source: Source, draft: Guess) -> None:
         draft.roles.append(Role(split[0].name, "split"))
         guess_parts(draft, split[0].name, split[1])
     elif others := [repr(item.name) for item in columns if is_split(item)]:
-        draft.doubt(
-            "split", f"{listed(others)} may be a split, but not every token is called train, val or test; left out"
-        )
+        draft.doubt("split", f"{listed(others)} may be a split, but not every token names train, val or test; left out")
     group = group_column(columns, images)
     if group and _has_labels([item for item in columns if item is not group], images):
         _group(draft, columns, images, group)
@@ -119,8 +118,8 @@ def _table(source: Source, draft: Guess) -> Table:
     encoding = draft.data.get("encoding")
     table = source.table(None, None, encoding)
     if not len(table.lines):
-        problems = [f"{source.path}:{line}: {text}" for line, text in table.problems]
-        raise UserError(problems or f"{source.path}:{table.header_line}: found no row, expected one for each image")
+        no_row = (table.header_line, "found no row, expected one for each image")
+        raise problems_in(source.path, table.problems or [no_row])
     if len(table.names) == 1 and table.dialect.encoding:
         for separator in RARE_SEPARATORS:
             other = source.table(separator, None, encoding)

@@ -41,8 +41,9 @@ from aimonk_bench.errors import count
 from aimonk_bench.registry import hint, options_model
 
 TABLE_SUFFIXES = (".csv", ".tsv", *json_lines.SUFFIXES, *frames.SUFFIXES)
+PART_FLAG = r"((is|in|for)[ _]?)?(?P<part>train|val|test|hold[ _]?out)(ing|id|idation)?([ _]?(set|flag))?"
 ODD_ATTRIBUTES = re.compile(  # names of columns that are rarely attributes of an image
-    r"(folds?|split|subset|partition|is_?(valid|train|test|val)|index|idx|id|width|height|size|channels|.*_(id|index|width|height))",
+    rf"(folds?|split|subset|partition|{PART_FLAG}|index|idx|id|width|height|size|channels|.*_(id|index|width|height))",
     re.IGNORECASE,
 )
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aimonk_bench.data import dialects, frames, json_lines
-from aimonk_bench.data.cells import coded
+from aimonk_bench.data.cells import bare, coded
 from aimonk_bench.data.dialects import WHITE_SPACE, Dialect
 from aimonk_bench.data.text import read_text
 from aimonk_bench.data.tokens import is_image_file, is_value
@@ -117,7 +117,7 @@ def _assemble(records: Iterable[Record], dialect: Dialect) -> Table:
     if first is not None:
         header_line = first[0]
         if dialect.header:
-            header = [name.strip() for name in first[1]]
+            header = [*map(bare, first[1])]
             header[0] = header[0].lstrip("# ")  # a header may be written as a comment
             if dialect.nameless_first:
                 header.insert(0, "")
@@ -192,7 +192,7 @@ def _width_problem(width: int, expected: int, dialect: Dialect) -> str:
 
 def _stripped(texts: Sequence[str], codes: NDArray[np.int32]) -> pd.Categorical:
     """A column of stripped text; ``codes`` number the texts as they were written."""
-    numbers, distinct = pd.factorize(np.array([text.strip() for text in texts], object))
+    numbers, distinct = pd.factorize(np.array([*map(bare, texts)], object))
     return coded(numbers[codes], distinct)
 
 

@@ -261,6 +261,21 @@ CASES = {
         XY,
     ),
     "ids without suffix": Case(rows("id,x,y", *PAIRS, names="abcdef"), "wide_csv", {"suffix": ".png"}, XY),
+    "names with another suffix": Case(
+        rows("id,x,y", *PAIRS, names=[f"{letter}.dcm" for letter in "abcdef"]),
+        "wide_csv",
+        {"suffix": ".png"},
+        XY,
+        doubts={"data.suffix"},
+    ),
+    "names with other suffixes in other folders": Case(
+        rows("id,x,y", *PAIRS, names=[f"old/{n}.{'jpg' if n % 2 else 'tif'}" for n in range(6)]),
+        "wide_csv",
+        {"suffix": ".png"},
+        XY,
+        files=[f"new/{n}.png" for n in range(6)],
+        doubts={"data.suffix"},
+    ),
     "ids that are numbers": Case(
         rows("id,x,y", *PAIRS, names="012345"),
         "wide_csv",
@@ -463,6 +478,35 @@ CASES = {
         split={"scheme": "column", "column": "is_valid", "train": ["False"], "val": 0.15, "test": ["True"]},
         doubts={"split", "split.test"},
     ),
+    "a column called train": Case(
+        rows("image,train,x,y", *(f"{int(n < 4)},{p}" for n, p in enumerate(PAIRS))),
+        "wide_csv",
+        {},
+        XY,
+        split={"scheme": "column", "column": "train", "train": ["1"], "val": 0.15, "test": ["0"]},
+        doubts={"split"},
+    ),
+    "a column called holdout": Case(
+        rows("image,x,y,Hold out", *(f"{p},{'no' if n < 4 else 'yes'}" for n, p in enumerate(PAIRS))),
+        "wide_csv",
+        {},
+        XY,
+        split={"scheme": "column", "column": "Hold out", "train": ["no"], "val": 0.15, "test": ["yes"]},
+        doubts={"split"},
+    ),
+    "trains, which few images show": Case(
+        rows("image,train,x,y", *(f"{int(n == 4)},{p}" for n, p in enumerate(PAIRS))),
+        "wide_csv",
+        {"attributes": ["x", "y"]},
+        XY,
+        doubts={"data.attributes", "split"},
+    ),
+    "single quotes": Case(
+        rows("'image','x','y'", *(f"'{p[0]}','{p[2:]}'" for p in PAIRS), names=[f"'{name}'" for name in A_TO_F]),
+        "wide_csv",
+        {},
+        XY,
+    ),
     "no token means no": Case(
         rows("image,x", "1", "NA", "1", "NA", "1", "NA"),
         "wide_csv",
@@ -635,6 +679,23 @@ def test_nothing_usable(content: str | bytes, name: str, words: list[str], tmp_p
     with pytest.raises(UserError) as caught:
         guessed(tmp_path, content, name, files)
     assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_too_few_images_for_any_split(images: int, tmp_path: Path) -> None:
+    result = guessed(tmp_path, rows("image,x", *"10"[:images]), files=A_TO_F[:images])
+    [text] = [note.text for note in result.notes if note.key == "split"]
+    assert f"in {images} image{'s' * (images > 1)}: they cannot be split" in text
+    assert "at least 3" in text
+
+
+def test_a_problem_of_many_rows_is_one_message(tmp_path: Path) -> None:
+    lines = [json.dumps({"image": name, "labels": {"x": [1]}}) for name in A_TO_F]
+    with pytest.raises(UserError) as caught:
+        guessed(tmp_path, "\n".join(lines), "labels.jsonl")
+    [message] = caught.value.problems
+    assert "labels.jsonl:1: attribute 'x': found a list" in message
+    assert "5 more lines: 2, 3, 4, ..." in message
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

@@ -282,3 +282,17 @@ def test_chunks_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     table = read(tmp_path, "".join(f"{n}.png {n % 2}\n" for n in range(5)))
     assert rows(table) == [[f"{n}.png", str(n % 2)] for n in range(5)]
     assert frames.SUFFIXES == (".xlsx", ".parquet")
+
+
+@pytest.mark.parametrize("pair", ["''", '""', "\u2018\u2019", "\u201c\u201d", '=""'])
+def test_quotes_around_a_cell_are_no_part_of_it(tmp_path: Path, pair: str) -> None:
+    begin, end = pair[:-1], pair[-1]
+    lines = [[f"{begin}{cell}{end}" for cell in row] for row in (["image", "x"], ["a.png", "1"], ["b.png", ""])]
+    table = read(tmp_path, "".join("\t".join(row) + "\n" for row in lines), "l.tsv")
+    assert (table.names, rows(table)) == (("image", "x"), [["a.png", "1"], ["b.png", ""]])
+    headless = read(tmp_path, "".join("\t".join(row) + "\n" for row in lines[1:]), "l.tsv")
+    assert (headless.dialect.header, rows(headless)) == (False, [["a.png", "1"], ["b.png", ""]])
+
+
+def test_a_quote_inside_a_cell_stays(tmp_path: Path) -> None:
+    assert rows(read(tmp_path, "image,x\na.png,it's\nb.png,'a' 'b'\n", "l.csv"))[1] == ["b.png", "'a' 'b'"]
