@@ -82,14 +82,14 @@ def long_csv(
     per_image = {name: table.column(name) for name in (group, *source.columns) if name is not None}
     first = _first_rows(records)
     first_of_row = first[images.codes]
-    others = {}
+    texts_of = {}
     for name, column in per_image.items():
-        texts = others[name] = texts_of_images(column, source.missing if name == group else (), first_of_row)
+        texts = texts_of[name] = texts_of_images(column, source.missing if name == group else (), first_of_row)
         if len(later := np.flatnonzero(texts != texts[first_of_row])):
             problem = text_problem(name, texts, names[images.codes], table.lines, later, first_of_row[later])
             sheet.problems.append(problem)
     rows = _write(sheet, records, names, attributes, absent=absent, other_tags=other_tags)
-    sheet.others = {name: column_of(texts[first[rows]]) for name, texts in others.items()}
+    sheet.others = {name: column_of(texts[first[rows]]) for name, texts in texts_of.items()}
     sheet.groups = sheet.others.pop(group) if group is not None else None
     values = f"values in {value!r}" if value is not None else "all of them positive"
     where = f"{id_column!r}, labels in {tags_column!r}, {values}"

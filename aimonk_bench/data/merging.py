@@ -100,7 +100,7 @@ def texts_of_images(
         [None if is_missing(text) or value_of(text) in declared else text for text in column.categories],
         None,
     )
-    empty = np.equal(texts, None)
+    empty = np.array([text is None for text in texts], bool)
     text_of_image = dict(zip(first_rows[~empty][::-1].tolist(), texts[~empty][::-1], strict=True))
     texts[empty] = [text_of_image.get(image) for image in first_rows[empty].tolist()]
     return texts

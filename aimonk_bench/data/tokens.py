@@ -70,7 +70,7 @@ def states_in_context(columns: Sequence[Collection[str]], states: Mapping[str, s
     |---|---|
     | `-` or a cross | no beside a tick: `+` and `-` |
     | a tick, a cross or another mark | yes; beside other tokens for yes and for no it is a guess, not known |
-    | -1 | no; not known where a column has another token for no |
+    | -1 | no; not known where a column has another token for no, or an empty cell and other columns such a token |
     | 9, -99 and the like | not known; 9 is a number where 8 stands beside it, or no other number means yes |
     | a number above 1 beside 0 | yes, a guess: a count, or 255 of a mask |
 
@@ -94,7 +94,8 @@ def states_in_context(columns: Sequence[Collection[str]], states: Mapping[str, s
                 any(present - {None, "missing"} for present in of_columns),
             )
         elif number == -1:
-            yield token, "missing" if any("negative" in present for present in of_columns) else "negative", False
+            other_no = {"negative", "missing"} if "negative" in states.values() else {"negative"}
+            yield token, "missing" if any(present & other_no for present in of_columns) else "negative", False
         elif number in UNKNOWN_CODES and (number < 0 or _is_code(number, numbers)):
             yield token, "missing", False
         elif number is not None and number > 1 and any(0 in values for values in numbers):
