@@ -31,7 +31,7 @@ from aimonk_bench.data.image_files import problems_in
 from aimonk_bench.data.sheets import Source, image_column
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tag_choice import is_unread_missing
-from aimonk_bench.data.tags import LIST, SEPARATORS, UNUSUAL_SEPARATORS, split_tags
+from aimonk_bench.data.tags import LIST, split_tags
 from aimonk_bench.data.tokens import is_image_file, state_of
 from aimonk_bench.data.values import listed
 from aimonk_bench.errors import UserError
@@ -246,36 +246,19 @@ def _missing_tokens(draft: Guess, counts: Mapping[str, int]) -> frozenset[str]:
 
 def _separated(draft: Guess, tags: Column, missing: frozenset[str]) -> tuple[str | None, dict[str, int]]:
     """What to write as separator of tags, None for lists and single tags; and tag -> rows."""
-    blanks = any(" " in token for token in tags.tokens)
-    marks = [mark for mark in SEPARATORS if any(mark in token for token in tags.tokens)]
-    if not blanks:
-        marks += [mark for mark in UNUSUAL_SEPARATORS if any(mark in token for token in tags.tokens)]
-    words = (" ", "|") if _blanks_separate(tags) else ("|", " ")
-    problems: list[str] = []
-    for separator in (None, *marks, *words):
-        read = split_tags(pd.Series(tags.cells), separator=separator, missing=missing)
-        problems += [text for _, text in read.problems]
-        if read.problems:
-            continue
-        counts = dict(zip(read.names, read.present.sum(axis=0).tolist(), strict=True))
-        if read.separator == LIST or (read.separator is None and separator is None):
-            return None, counts
-        shown = name_of(str(read.separator))
-        text = f"{shown} separates tags, such as {listed([*map(repr, read.names[:3])])}"
-        if separator == "|" and not any("|" in token for token in tags.tokens):
-            text = f'each cell is one tag, such as {tags.tokens[0]!r}; write " " if blanks separate tags'
-        draft.doubt("data.tag_separator", text)
-        return read.separator or separator, counts
-    raise UserError([f"column {tags.name!r}: {text}" for text in problems[:1]])
-
-
-def _blanks_separate(tags: Column) -> bool:
-    """Whether blanks rather separate tags than belong to them: a word stands at different places, or cells are long."""
-    places: dict[str, set[int]] = {}
-    for token in tags.tokens:
-        for place, word in enumerate(token.split()):
-            places.setdefault(word, set()).add(place)
-    return any(len(numbers) > 1 for numbers in places.values())
+    cells, doubt = pd.Series(tags.cells), ""
+    read = split_tags(cells, missing=missing)
+    if read.choices:
+        [(_, doubt)] = read.problems
+        read = split_tags(cells, separator=read.choices[0], missing=missing)
+    if read.problems:
+        raise UserError([f"column {tags.name!r}: {text}" for _, text in read.problems])
+    counts = dict(zip(read.names, read.present.sum(axis=0).tolist(), strict=True))
+    if read.separator in (LIST, None):
+        return None, counts
+    text = f"{name_of(str(read.separator))} separates tags, such as {listed([*map(repr, read.names[:3])])}"
+    draft.doubt("data.tag_separator", doubt or text)
+    return read.separator, counts
 
 
 def _choose(draft: Guess, counts: Mapping[str, int]) -> None:

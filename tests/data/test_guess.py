@@ -350,6 +350,27 @@ CASES = {
         {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
         doubts={"data.absent", "data.tag_separator"},
     ),
+    "tags between full-width commas": Case(
+        rows("image,tags", "x", "z", "x，y", "y、z", "x", "z"),
+        "label_list",
+        {"tags": "tags", "tag_separator": ",", "absent": "negative"},
+        {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
+        doubts={"data.absent", "data.tag_separator"},
+    ),
+    "tags between slashes": Case(
+        rows("image,tags", "x", "z", "x/y", "y/z", "x", "z"),
+        "label_list",
+        {"tags": "tags", "tag_separator": "/", "absent": "negative"},
+        {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
+        doubts={"data.absent", "data.tag_separator"},
+    ),
+    "tags between dashes": Case(
+        rows("image,tags", "x", "z", "x - y", "y - z", "x", "z"),
+        "label_list",
+        {"tags": "tags", "tag_separator": " - ", "absent": "negative"},
+        {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
+        doubts={"data.absent", "data.tag_separator"},
+    ),
     "tags with blanks, and a word for none": Case(
         rows("image,finding", "Big Mass", "No Finding", "Big Mass", "No Finding", "Big Mass", "Effusion"),
         "label_list",
