@@ -120,7 +120,7 @@ def _table(source: Source, draft: Guess) -> Table:
     if not len(table.lines):
         no_row = (table.header_line, "found no row, expected one for each image")
         raise problems_in(source.path, table.problems or [no_row])
-    if len(table.names) == 1 and table.dialect.encoding:
+    if len(table.names) == 1 and table.dialect.separator:
         for separator in RARE_SEPARATORS:
             other = source.table(separator, None, encoding)
             if len(other.names) > 1 and len(other.lines):

@@ -234,12 +234,11 @@ def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str
         return "mat", f"extension {suffix}"
     if suffix == ".json" and all(f'"{section}"' in source.text(data.encoding) for section in COCO_SECTIONS):
         return "coco", f"a JSON file with {', '.join(COCO_SECTIONS)}"
-    if suffix == ".json" or (suffix in json_lines.SUFFIXES and not json_lines.is_table(source.text(data.encoding))):
-        return "jsonl", f"extension {suffix}"
-    if suffix not in (*frames.SUFFIXES, *json_lines.SUFFIXES) and (
-        start := re.match(r"\s*(\{|\[\s*\{)", source.text(data.encoding))
-    ):
-        return "jsonl", f"the text begins with {start[1][0]}"
+    if suffix not in frames.SUFFIXES:
+        text = source.text(data.encoding)
+        is_json = suffix in (".json", *json_lines.SUFFIXES)
+        if (is_json or json_lines.begins(text)) and not json_lines.is_table(text):
+            return "jsonl", f"extension {suffix}" if is_json else f"the text begins with {text.lstrip()[0]}"
     table = source.table(data.separator, data.header, data.encoding)
     if long_keys := [
         key for key in ("value", "certainty", "image_names", "tag_names") if getattr(data, key) is not None
@@ -260,6 +259,7 @@ def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str
         if tags and repeated and not any(re.search(r"[|;,]", text) for text in texts) and data.duplicates == "error":
             return "long_csv", f"images stand in several rows, each with a label in column {column!r}"
         asked = data.tags is not None or data.absent is not None
+        tags |= data.absent is not None and not labels  # classes that are numbers
         if tags and (asked or column == "tags" or not labels or several):
             return "label_list", f"column {column!r} holds tags"
     free = [name for name in table.names if name not in (images, group, *source.columns)]

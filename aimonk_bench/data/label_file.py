@@ -137,7 +137,8 @@ def _import(data: DataConfig, source: Source) -> tuple[Sheet, str]:
     if data.importer == "auto":
         name, reason = guess(source, data, data.group if isinstance(data.group, str) else None)
         understood = f"importer: {name} (auto: {reason})"
-        data, chosen = data.model_copy(update={"importer": name}), f"; {understood}"
+        data = data.model_copy(update={"importer": name})
+        chosen = f"; {understood}; set data.importer if that is wrong"
     if misuse := [*rules.importer_options(data, data.importer, IMPORTERS)]:
         raise UserError([f"data.{problem.path[0]}: {problem}{chosen}" for problem in misuse])
     sheet = read_sheet(source, data)

@@ -68,6 +68,7 @@ def rows(header: str, *tails: str, names: Iterable[str] = A_TO_F, separator: str
     return "\n".join([*lines, *(f"{name}{separator}{tail}" for name, tail in zip(names, tails, strict=False))]) + "\n"
 
 
+TAGS = [["x"], ["z"], ["x", "y"], ["y", "z"], ["x"], ["z"]]
 X, Y = [1, 0, 1, 0, 1, 0], [0, 0, 1, 1, 0, None]
 XY = {"x": X, "y": Y}
 PAIRS = ["1,0", "0,0", "1,1", "0,1", "1,0", "0,NA"]
@@ -450,6 +451,29 @@ CASES = {
         {"values": {"positive": ["yes", "1"], "negative": ["no", "0"], "missing": ["NA", ""]}},
         XY,
         name="labels.jsonl",
+    ),
+    "JSON lines with lists of tags in a file called .txt": Case(
+        "".join(f'{{"image": "{n}", "labels": {json.dumps(t)}}}\n' for n, t in zip(A_TO_F, TAGS, strict=True)),
+        "label_list",
+        {"tags": "labels", "absent": "negative"},
+        {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
+        name="labels.txt",
+        doubts={"data.absent"},
+    ),
+    "names and tags between blanks": Case(
+        "".join(f"{n} {' '.join(t)}\n" for n, t in zip(A_TO_F, TAGS, strict=True)),
+        "label_list",
+        {"header": False, "tags": "attr1", "tag_separator": " ", "absent": "negative"},
+        {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
+        name="labels.txt",
+        doubts={"data.absent", "data.header", "data.tag_separator"},
+    ),
+    "names and tags between commas": Case(
+        "image,tags\n" + "".join(f"{n},{','.join(t)}\n" for n, t in zip(A_TO_F, TAGS, strict=True)),
+        "label_list",
+        {"tags": "tags", "tag_separator": ",", "absent": "negative"},
+        {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
+        doubts={"data.absent", "data.tag_separator"},
     ),
     "an index column of pandas": Case(
         ",image,x,y\n" + "".join(f"{n},{name},{p}\n" for n, (name, p) in enumerate(zip(A_TO_F, PAIRS, strict=True))),

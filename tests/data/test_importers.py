@@ -313,3 +313,13 @@ def test_the_same_problem_in_every_line_is_told_once(tmp_path: Path) -> None:
     [message] = problems(tmp_path, text, "l.jsonl")
     assert message.startswith("l.jsonl:1: unknown key 'fold'")
     assert message.endswith("(and in 49 more lines: 2, 3, 4, ...)")
+
+
+def test_classes_that_are_numbers_are_tags_where_absent_is_set(tmp_path: Path) -> None:
+    text = "image,class\n" + "".join(f"{n}.png,{n % 4}\n" for n in range(8))
+    loaded = read(tmp_path, text, "l.csv", absent="negative")
+    assert loaded.labels.attributes == ("0", "1", "2", "3")
+    assert states(loaded.labels)[2] == [0, 0, 1, 0]
+    [message] = problems(tmp_path, "image,class\n0.png,0\n1.png,1\n", "l.csv", absent="negative")
+    assert "importers that do: label_list" in message
+    assert "set data.importer if that is wrong" in message

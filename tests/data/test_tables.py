@@ -296,3 +296,23 @@ def test_quotes_around_a_cell_are_no_part_of_it(tmp_path: Path, pair: str) -> No
 
 def test_a_quote_inside_a_cell_stays(tmp_path: Path) -> None:
     assert rows(read(tmp_path, "image,x\na.png,it's\nb.png,'a' 'b'\n", "l.csv"))[1] == ["b.png", "'a' 'b'"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ("a.png rust dent\nb.png rust\nc.png\n", ["rust dent", "rust", ""]),
+        ("a.png,rust, dent\nb.png,rust\n", ["rust,dent", "rust"]),
+        ("image,tags\na.png,rust,dent,hole\nb.png,rust\nc.png,hole\n", ["rust,dent,hole", "rust", "hole"]),
+        ("a.png 3 17\nb.png 5\nc.png 17 1 4\n", ["3 17", "5", "17 1 4"]),
+    ],
+)
+def test_rows_of_different_lengths_are_names_with_tags(tmp_path: Path, text: str, cells: list[str]) -> None:
+    assert [row[1].replace(", ", ",") for row in rows(read(tmp_path, text))] == cells
+
+
+@pytest.mark.parametrize(
+    "text", ["a.png 1 0\nb.png 1\n", "a.png yes no\nb.png no\n", "image,x,y\na.png,p,q\nb.png,p\n"]
+)
+def test_a_row_that_lacks_a_label_is_a_problem(tmp_path: Path, text: str) -> None:
+    assert len(read(tmp_path, text).problems) == 1
