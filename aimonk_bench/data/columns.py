@@ -17,7 +17,7 @@ from aimonk_bench.data.importers import ODD_ATTRIBUTES, PART_FLAG
 from aimonk_bench.data.sheets import TAG_COLUMNS
 from aimonk_bench.data.splits import part_of
 from aimonk_bench.data.tables import Table
-from aimonk_bench.data.tags import SEPARATORS
+from aimonk_bench.data.tags import SEPARATORS, holds
 from aimonk_bench.data.tokens import (
     MOST_WORDS,
     UNKNOWN_CODES,
@@ -265,7 +265,7 @@ def _different(item: Column, images: Column) -> bool:
 
 def is_tagged(item: Column) -> bool:
     """Whether the cells of a column hold several tags, or lists."""
-    return any(mark in token for token in item.tokens for mark in SEPARATORS) or (
+    return any(holds(token, mark) for token in item.tokens for mark in SEPARATORS) or (
         bool(item.tokens) and all(token[:1] in "[({" and token[-1:] in "])}" for token in item.tokens)
     )
 
@@ -289,7 +289,14 @@ def tag_columns(columns: Sequence[Column]) -> Iterator[Column]:
     others = [item for item in texts if not _names_labels(item) and not _is_prose(item)]
     yield from (item for item in others if is_tagged(item) or item.repeats)
     yield from (item for item in free if item.kind == "numbers" and _names_labels(item) and item.repeats)
-    yield from (item for item in free if item.kind == "text" and len(free) == 1 and item.repeats)
+    alone = [item for item in free if item.kind == "text" and len(free) == 1]
+    yield from (item for item in alone if item.repeats or (_repeats_words(item) and not _is_prose(item)))
+
+
+def _repeats_words(item: Column) -> bool:
+    """Whether the words of its cells are mostly the same ones."""
+    words = [word for token in item.tokens for word in token.split()]
+    return len(words) >= 2 * len({*words})
 
 
 def _is_prose(item: Column) -> bool:

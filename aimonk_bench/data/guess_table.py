@@ -13,6 +13,7 @@ from aimonk_bench.config.fields import Values, number_of, unusable_attribute
 from aimonk_bench.data import importers
 from aimonk_bench.data.annotations import names_of
 from aimonk_bench.data.columns import (
+    MOST_COUNTS,
     Column,
     columns_of,
     group_column,
@@ -28,12 +29,12 @@ from aimonk_bench.data.dialects import WHITE_SPACE, name_of
 from aimonk_bench.data.draft import Guess, Note, Role
 from aimonk_bench.data.guess_images import named_images, names_file, no_images, numbered_images
 from aimonk_bench.data.image_files import problems_in
-from aimonk_bench.data.sheets import Source, image_column
+from aimonk_bench.data.sheets import Source, image_column, unread_tags
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tag_choice import is_unread_missing
 from aimonk_bench.data.tags import LIST, split_tags
-from aimonk_bench.data.tokens import is_image_file, state_of
-from aimonk_bench.data.values import listed
+from aimonk_bench.data.tokens import is_image_file
+from aimonk_bench.data.values import likely_states, listed
 from aimonk_bench.errors import UserError
 
 MISSING = Values().missing
@@ -203,9 +204,12 @@ def _no_labels(draft: Guess, table: Table, columns: Sequence[Column]) -> str:
     unusable = [f"{item.name!r} cannot be {problem}" for item in columns if (problem := unusable_attribute(item.name))]
     fix = f"; soft labels are not supported: make 1, 0 and NA of {listed(soft)}" if soft else ""
     numbers = [item for item in columns if item.kind == "numbers" and not item.is_odd]
-    if few := [item for item in numbers if len(item.tokens) in (2, 3) and item.repeats]:
-        tokens = zip(("positive", "negative", "missing"), sorted(few[0].tokens, key=float), strict=False)
-        values = ", ".join(f"{state}: [{json.dumps(token)}]" for state, token in tokens)
+    if few := [item for item in numbers if 2 <= len(item.tokens) <= MOST_COUNTS and item.repeats]:
+        tokens = sorted(few[0].tokens, key=float)
+        lists = [tokens[:1], tokens[1:2], tokens[2:]] if len(tokens) <= 3 else [tokens[1:], tokens[:1]]
+        values = ", ".join(
+            f"{state}: {json.dumps(part)}" for state, part in zip(Values.model_fields, lists, strict=False) if part
+        )
         fix += f"; if {few[0].name!r} holds labels, say in a config of your own which number means yes, such as under "
         fix += f"data: `values: {{{values}}}`"
     elif counts := [item.name for item in numbers if "0" in item.tokens]:
@@ -226,6 +230,8 @@ def _tags(draft: Guess, columns: Sequence[Column], tags: Column) -> None:
     draft.set("tags", tags.name)
     draft.roles.append(Role(tags.name, "tags"))
     _leave_out(draft, [item for item in columns if item is not tags])
+    if (unread := unread_tags(tags.name, {item.name: item.tokens for item in columns})) is not None:
+        draft.doubt("data.tags", unread)
     missing = _missing_tokens(draft, tags.counts)
     separator, names = _separated(draft, tags, missing)
     if separator is not None:
@@ -252,7 +258,7 @@ def _separated(draft: Guess, tags: Column, missing: frozenset[str]) -> tuple[str
         [(_, doubt)] = read.problems
         read = split_tags(cells, separator=read.choices[0], missing=missing)
     if read.problems:
-        raise UserError([f"column {tags.name!r}: {text}" for _, text in read.problems])
+        raise UserError([f"{draft.labels}: column {tags.name!r}: {text}" for _, text in read.problems])
     counts = dict(zip(read.names, read.present.sum(axis=0).tolist(), strict=True))
     if read.separator in (LIST, None):
         return None, counts
@@ -299,8 +305,7 @@ def _long(draft: Guess, columns: Sequence[Column], tags: Column, value: Column |
             draft.set("tag_names", file, f"it names the labels whose ids column {tags.name!r} holds")
             name_of = names_of(file)
             counts = Counter({name_of[tag]: count for tag, count in counts.items()})
-    states = {state_of(token) for token in value.tokens} if value is not None else set()
-    if "negative" in states:
+    if value is not None and "negative" in likely_states([value.counts], {})[0].values():
         draft.set(
             "absent", "missing", "a label without a row is not known: other rows say what is negative", doubt=True
         )

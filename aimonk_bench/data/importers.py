@@ -32,9 +32,10 @@ from aimonk_bench.data.sheets import (
     sheet_of,
     tag_column,
     understood,
+    unread_tags,
 )
 from aimonk_bench.data.tables import Table
-from aimonk_bench.data.tags import LIST, split_tags
+from aimonk_bench.data.tags import LIST, holds, split_tags
 from aimonk_bench.data.tokens import decimal_of, is_value, spelling_of
 from aimonk_bench.data.values import listed
 from aimonk_bench.errors import count
@@ -169,6 +170,10 @@ def label_list(
     sheet.problems += [(int(table.lines[row]) if len(table.lines) else 1, text) for row, text in read.problems]
     sheet.warnings += read.warnings
     sheet.notes += read.notes
+    read_otherwise = {columns["data.id"], group, *source.columns}
+    texts_of = {name: table.column(name).categories for name in table.names if name not in read_otherwise}
+    if (unread := unread_tags(tags_column, texts_of)) is not None:
+        sheet.warnings.append(unread)
     if read.problems:
         return sheet
     sheet.attributes = {
@@ -237,7 +242,8 @@ def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str
     if suffix not in frames.SUFFIXES:
         text = source.text(data.encoding)
         is_json = suffix in (".json", *json_lines.SUFFIXES)
-        if (is_json or json_lines.begins(text)) and not json_lines.is_table(text):
+        is_document = suffix == ".json" and "\n" not in text.strip()
+        if (is_json or json_lines.begins(text)) and (is_document or not json_lines.is_table(text)):
             return "jsonl", f"extension {suffix}" if is_json else f"the text begins with {text.lstrip()[0]}"
     table = source.table(data.separator, data.header, data.encoding)
     if long_keys := [
@@ -251,12 +257,17 @@ def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str
         labels = [name for name in table.names if all(map(spelling_of, table.column(name).categories))]
         between = [-1 <= number <= 1 for text in texts if (number := decimal_of(text)) is not None]  # 0,5 is no list
         several = len(between) < len(texts) or not all(between)
-        several = several and any(len(re.findall(r"[^\s|;,]+", text)) > 1 for text in texts)
+        several = several and any(len(re.findall(r"[^\s|;,，、；｜]+", text)) > 1 for text in texts)
         tags = (
             data.tags is not None or column == "tags" or several or (len(texts) > 0 and not any(map(is_value, texts)))
         )
         repeated = len(table.column(images).categories) < len(table.lines)
-        if tags and repeated and not any(re.search(r"[|;,]", text) for text in texts) and data.duplicates == "error":
+        if (
+            tags
+            and repeated
+            and not any(holds(text, mark) for text in texts for mark in "|;,")
+            and data.duplicates == "error"
+        ):
             return "long_csv", f"images stand in several rows, each with a label in column {column!r}"
         asked = data.tags is not None or data.absent is not None
         tags |= data.absent is not None and not labels  # classes that are numbers

@@ -270,7 +270,7 @@ def _separator(column: _Column, tagged: Mapping[int, str], reserved: str) -> str
     using = {
         mark: cells
         for mark in SEPARATORS
-        if (cells := [cell for cell, text in tagged.items() if _holds(text, mark, reserved)])
+        if (cells := [cell for cell, text in tagged.items() if holds(text, mark, reserved)])
     }
     if len(using) > 1:
         text = " and ".join(f"{mark!r} {column.where(cells)}" for mark, cells in using.items())
@@ -283,7 +283,7 @@ def _separator(column: _Column, tagged: Mapping[int, str], reserved: str) -> str
     return " " if " " not in reserved and any(len(text.split()) > 1 for text in tagged.values()) else None
 
 
-def _holds(text: str, mark: str, reserved: str = "") -> bool:
+def holds(text: str, mark: str, reserved: str = "") -> bool:
     """Whether a text has a separator, or its full-width form, that is no part of a tag."""
     return any(sign in text and sign not in reserved for sign in (mark, *FULL_WIDTH.get(mark, "")))
 
@@ -325,7 +325,7 @@ def _check_separator(column: _Column, cells_of: CellsOf, understood: str | None,
             raise _Unclear(column, cells, text, (" ", "|") if _blanks_separate(column) else ("|", " "))
     for mark in UNUSUAL_SEPARATORS if understood != LIST else ():
         parts_of = {
-            word: _parts(word, mark) for word in words if _holds(word, mark) and not is_unread_missing(word, (), ())
+            word: _parts(word, mark) for word in words if holds(word, mark) and not is_unread_missing(word, (), ())
         }
         uses = Counter(part for parts in parts_of.values() for part in {*parts} if mark in RECURRING)
         for word, parts in parts_of.items():

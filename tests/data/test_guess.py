@@ -431,6 +431,24 @@ CASES = {
         {"cat": X, "dog": Y},
         doubts={"data.absent", "data.value"},
     ),
+    "a row for each label, with plus and minus": Case(
+        "file,attribute,result\n"
+        + "".join(
+            f"{name},{a},{'-+'[v]}\n"
+            for name, x, y in zip(A_TO_F, X, Y, strict=True)
+            for a, v in (("cat", x), ("dog", y))
+            if v is not None
+        ),
+        "long_csv",
+        {
+            "tags": "attribute",
+            "value": "result",
+            "absent": "missing",
+            "values": {"positive": ["+"], "negative": ["-"], "missing": ["NA", ""]},
+        },
+        {"cat": X, "dog": Y},
+        doubts={"data.absent", "data.value"},
+    ),
     "flat JSON lines": Case(
         "".join(
             f'{{"file_name": "{n}", "x": {x}, "y": {"null" if y is None else y}}}\n'
@@ -468,12 +486,27 @@ CASES = {
         name="labels.txt",
         doubts={"data.absent", "data.header", "data.tag_separator"},
     ),
+    "names and tags between blanks, no two rows alike": Case(
+        rows("", "x y", "z", "x y z", "y z", "x", "y", separator=" "),
+        "label_list",
+        {"header": False, "tags": "attr1", "tag_separator": " ", "absent": "negative"},
+        {"x": X, "y": [1, 0, 1, 1, 0, 1], "z": [0, 1, 1, 1, 0, 0]},
+        name="labels.txt",
+        doubts={"data.absent", "data.header", "data.tag_separator"},
+    ),
     "names and tags between commas": Case(
         "image,tags\n" + "".join(f"{n},{','.join(t)}\n" for n, t in zip(A_TO_F, TAGS, strict=True)),
         "label_list",
         {"tags": "tags", "tag_separator": ",", "absent": "negative"},
         {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
         doubts={"data.absent", "data.tag_separator"},
+    ),
+    "tags in several columns": Case(
+        rows("image,tag1,tag2", *(f"{t[0]},{t[1] if t[1:] else ''}" for t in TAGS)),
+        "label_list",
+        {"tags": "tag1", "absent": "negative"},
+        {"x": X, "y": [0, 0, 0, 1, 0, 0], "z": [0, 1, 0, 0, 0, 1]},
+        doubts={"data.absent", "data.tags"},
     ),
     "an index column of pandas": Case(
         ",image,x,y\n" + "".join(f"{n},{name},{p}\n" for n, (name, p) in enumerate(zip(A_TO_F, PAIRS, strict=True))),
@@ -701,6 +734,16 @@ def test_a_guess(name: str, tmp_path: Path) -> None:
             rows("image,x", "1", "2", "1", "2"),
             "labels.csv",
             ["labels.csv:1:", "'x'", 'positive: ["1"], negative: ["2"]'],
+        ),
+        (
+            rows("image,x", *"123412"),
+            "labels.csv",
+            ["labels.csv:1:", "'x'", 'positive: ["2", "3", "4"], negative: ["1"]'],
+        ),
+        (
+            rows("image,x,y", *(f"{n},{n * n}" for n in range(14)), names=[*A_TO_F, *A_TO_F, *A_TO_F]),
+            "labels.csv",
+            ["labels.csv:1:", "if x, y hold counts", 'table[["x", "y"]] > 0'],
         ),
         (rows("image,note", *(f"seen by me on day {n}" for n in range(6))), "labels.csv", ["'note'", "text", "tags"]),
         (rows("image,x", *"10"), "labels.csv", ["labels.csv:2:", "a.png", "u/a.png", "t/a.png"]),
