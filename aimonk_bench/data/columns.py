@@ -19,10 +19,12 @@ from aimonk_bench.data.splits import part_of
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tags import SEPARATORS, holds
 from aimonk_bench.data.tokens import (
+    CROSSES,
     MOST_WORDS,
     UNKNOWN_CODES,
     is_image_file,
     is_missing,
+    is_tick,
     likely_state,
     spelling_of,
     state_of,
@@ -133,7 +135,9 @@ def kind_of(counts: Mapping[str, int]) -> Kind:
     if not others:
         return "labels"
     few = len(others) <= MOST_OTHER_TOKENS and 2 * sum(counts[token] for token in others) < sum(counts.values())
-    return "labels" if few and {"positive", "negative"} <= {*states.values()} else "text"
+    crossed = any(map(is_tick, tokens)) and any(token in counts for token in CROSSES)  # a dash beside a tick means no
+    present = {*states.values(), "negative" if crossed else None}
+    return "labels" if few and {"positive", "negative"} <= present else "text"
 
 
 def label_columns(columns: Sequence[Column]) -> list[Column]:

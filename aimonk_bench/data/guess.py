@@ -25,7 +25,7 @@ from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.data.merging import Rows
 from aimonk_bench.data.sheets import Sheet, Source
 from aimonk_bench.data.text import likely_encoding, read_text
-from aimonk_bench.data.tokens import UNKNOWN_CODES, decimal_of, is_image_file, is_missing
+from aimonk_bench.data.tokens import decimal_of, is_image_file, is_missing
 from aimonk_bench.data.values import STATES, likely_states, listed, meaning_of, no_token_means_no, read_labels
 from aimonk_bench.errors import UserError, count
 
@@ -151,6 +151,14 @@ def _values(draft: Guess, sheet: Sheet) -> None:
     draft.set("values", lists)
     for text in _doubtful_tokens(states, guessed):
         draft.doubt("data.values", text)
+    uncertain = {token for token, state in states.items() if decimal_of(token) == -1 and state == "missing"}
+    if lacking := [
+        item.name
+        for item in columns
+        if not uncertain.isdisjoint(item.counts) and "negative" not in {states[token] for token in item.counts}
+    ]:
+        text = "no negative label is left where -1 is missing; to read it as negative there, write a map per attribute"
+        draft.doubt("data.values", f"{listed(lacking)}: {text}")
 
 
 def _doubtful_tokens(states: Mapping[str, str], guessed: Mapping[str, str]) -> Iterator[str]:
@@ -158,8 +166,8 @@ def _doubtful_tokens(states: Mapping[str, str], guessed: Mapping[str, str]) -> I
     if guessed:
         reads = [f"{token!r} is read as {'a missing label' if s == 'missing' else s}" for token, s in guessed.items()]
         yield (
-            f"{listed(reads)}: of words that are neither yes nor no, the most frequent is taken for no, the others for "
-            "yes, and a number above 0 for yes; swap them where that is wrong, and move what means not known to missing"
+            f"{listed(reads)}, by what stands beside it and how often; move what is wrong to another list, to missing "
+            "if the label is not known"
         )
     for token in states.keys() - guessed.keys():
         number = decimal_of(token)
@@ -170,8 +178,6 @@ def _doubtful_tokens(states: Mapping[str, str], guessed: Mapping[str, str]) -> I
             )
         elif number == -1:
             yield f"{token} is read as negative, because no other token beside it is; else move it to missing"
-        elif number in UNKNOWN_CODES and states[token] == "missing":
-            yield f"{token} is read as a code for not known, a missing label"
 
 
 def _images(draft: Guess, sheet: Sheet) -> None:

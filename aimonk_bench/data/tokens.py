@@ -71,7 +71,7 @@ def states_in_context(columns: Sequence[Collection[str]], states: Mapping[str, s
     | `-` or a cross | no beside a tick: `+` and `-` |
     | a tick, a cross or another mark | yes; beside other tokens for yes and for no it is a guess, not known |
     | -1 | no; not known where a column has another token for no, or an empty cell and other columns such a token |
-    | 9, -99 and the like | not known; 9 is a number where 8 stands beside it, or no other number means yes |
+    | 9, -99 and the like | not known, a guess; 9 is a number where 8 stands beside it, or no other number means yes |
     | a number above 1 beside 0 | yes, a guess: a count, or 255 of a mask |
 
     Args:
@@ -83,7 +83,7 @@ def states_in_context(columns: Sequence[Collection[str]], states: Mapping[str, s
         beside = [[other for other in column if other != token] for column in columns if token in column]
         of_columns = [{states.get(other) for other in column} for column in beside]
         numbers = [{decimal_of(other) for other in column} for column in beside]
-        ticked = any(_is_tick(other) for column in beside for other in column)
+        ticked = any(is_tick(other) for column in beside for other in column)
         if word in CROSSES and ticked:
             yield token, "negative", word == "x"
         elif _is_mark(token):
@@ -97,7 +97,7 @@ def states_in_context(columns: Sequence[Collection[str]], states: Mapping[str, s
             other_no = {"negative", "missing"} if "negative" in states.values() else {"negative"}
             yield token, "missing" if any(present & other_no for present in of_columns) else "negative", False
         elif number in UNKNOWN_CODES and (number < 0 or _is_code(number, numbers)):
-            yield token, "missing", False
+            yield token, "missing", True
         elif number is not None and number > 1 and any(0 in values for values in numbers):
             yield token, "positive", True
 
@@ -108,10 +108,11 @@ def _is_code(number: float, numbers: Iterable[Collection[float | None]]) -> bool
 
 
 def _is_mark(token: str) -> bool:
-    return token.casefold() in MARKS or _is_tick(token)
+    return token.casefold() in MARKS or is_tick(token)
 
 
-def _is_tick(token: str) -> bool:
+def is_tick(token: str) -> bool:
+    """Whether a token is a tick or a plus: beside it, a cross or a dash means no."""
     return token in TICKS or (token != "" and not token.strip("+"))  # "++" is more than "+"
 
 

@@ -21,6 +21,7 @@ from aimonk_bench.data.tokens import (
     decimal_of,
     guessed_states,
     is_missing,
+    likely_state,
     spelling_of,
     state_of,
     states_in_context,
@@ -297,6 +298,7 @@ def _is_strange(item: Undeclared) -> bool:
 def _is_few(item: Undeclared, uses: Mapping[str, int]) -> bool:
     """Whether an attribute has two words, or a few beside declared tokens, or a few that others use too, or counts."""
     words = [word for word in item.words if decimal_of(word) is None or not _holds_counts(item)]
+    words = [word for word in words if likely_state(word) != "missing"]
     if len(item.words) > MOST_TOKENS:
         return False
     shared = not _is_strange(item) or all(uses[word] > 1 for word in words)

@@ -169,6 +169,13 @@ CASES = {
         {"values": {"positive": ["+"], "negative": ["-"], "missing": ["", "NA"]}},
         XY,
     ),
+    "plus and minus, and a word": Case(
+        rows("image,x,y", "+,-", "-,-", "+,+", "-,+", "+,-", "-,nd"),
+        "wide_csv",
+        {"values": {"positive": ["+"], "negative": ["-"], "missing": ["nd", "NA", ""]}},
+        XY,
+        doubts={"data.values"},
+    ),
     "crosses and dashes": Case(
         rows("image,x,y", "x,-", "-,-", "x,x", "-,x", "x,-", "-,"),
         "wide_csv",
