@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from aimonk_bench.config.fields import number_of
@@ -99,9 +100,10 @@ class Column:
         return 2 * sum(count for count in self.counts.values() if count > 1) >= sum(self.counts.values())
 
     def varies_within(self, images: Column) -> bool:
-        """Whether rows of one image differ in this column."""
+        """Whether rows of one image differ in this column, but for cells in which nothing is known."""
         pairs = pd.DataFrame({"image": images.cells.codes, "code": self.cells.codes}).drop_duplicates()
-        return len(pairs) > len(images.counts)
+        missing = np.flatnonzero([is_missing(token) for token in self.cells.categories])
+        return bool(pairs["image"][~pairs["code"].isin(missing)].duplicated().any())
 
 
 def columns_of(table: Table) -> list[Column]:

@@ -323,13 +323,20 @@ def _names_hold_labels(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _are_ragged_tags(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether behind names of images stand words that are no labels, in many rows another number of them."""
+    """Whether behind names of images stand words that are no labels, in many rows another number of them.
+
+    Names without the suffix of an image are different ones, before words that repeat.
+    """
     widths = Counter(map(len, rows))
-    words = [word for row in rows if is_image_file(row[0]) for word in row[1:]]
     if len(widths) < 2 or max(widths) < 3 or max(widths.values()) > MOST_EQUAL * len(rows):
         return False
-    headed = is_image_file(rows[0][0]) or len(rows[0]) == 2
-    return headed and _most(is_image_file(row[0]) for row in rows) and _most(not _is_label(word) for word in words)
+    if not is_image_file(rows[0][0]) and len(rows[0]) > 2 and any(is_image_file(row[0]) for row in rows):
+        return False  # a header
+    names = [row[0] for row in rows]
+    below = [row[1:] for row in rows if is_image_file(row[0])] or [row[1:] for row in rows]
+    words = [word for cells in below for word in cells]
+    repeated = len({*names}) == len(names) and len(words) >= 2 * len({*words})
+    return (_most(map(is_image_file, names)) or repeated) and _most(not _is_label(word) for word in words)
 
 
 def _is_title(rows: Sequence[Sequence[str]], separator: str) -> bool:

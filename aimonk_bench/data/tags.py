@@ -39,10 +39,18 @@ from aimonk_bench.errors import count
 
 LIST = "list"  # `Tags.separator` of list literals
 SEPARATORS = ("|", ";", ",", "\t", "\n")
-FULL_WIDTH = {",": "，、", ";": "；", "|": "｜", "/": "／", "+": "＋", "&": "＆"}  # signs that separate as the key does
+FULL_WIDTH = {
+    ",": "，、",
+    ";": "；",
+    "|": "｜",
+    "/": "／",
+    "+": "＋",
+    "&": "＆",
+    "·": "・",
+}  # signs that separate as the key does
 # They often stand inside a tag, so they separate only where the config says so. Parts beside the first ones may recur.
-UNUSUAL_SEPARATORS = ("/", "+", "&", " - ", " – ", " and ", " und ", " et ", "#", ":", "~")
-RECURRING = UNUSUAL_SEPARATORS[:8]
+UNUSUAL_SEPARATORS = ("/", "\\", "+", "&", "·", " - ", " – ", " and ", " und ", " et ", "#", ":", "~")
+RECURRING = UNUSUAL_SEPARATORS[:-3]
 EXAMPLE = "one kind of cell, such as ['x', 'y'] or x|y"
 SHOWN = 10
 

@@ -301,6 +301,13 @@ CASES = {
         XY,
         doubts={"data.group"},
     ),
+    "a patient who stands in one of two rows of an image": Case(
+        rows("image,patient_id,x,y", *(f"{n // 2 + 10},{p}" for n, p in enumerate(PAIRS))) + "a.png,NA,1,0\n",
+        "wide_csv",
+        {"group": "patient_id"},
+        XY,
+        doubts={"data.group"},
+    ),
     "an official split": Case(
         rows(
             "image,x,y,split",

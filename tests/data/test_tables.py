@@ -304,6 +304,7 @@ def test_a_quote_inside_a_cell_stays(tmp_path: Path) -> None:
         ("a.png rust dent\nb.png rust\nc.png\n", ["rust dent", "rust", ""]),
         ("a.png,rust, dent\nb.png,rust\n", ["rust,dent", "rust"]),
         ("image,tags\na.png,rust,dent,hole\nb.png,rust\nc.png,hole\n", ["rust,dent,hole", "rust", "hole"]),
+        ("a rust dent\nb rust\nc dent rust hole\nd hole\n", ["rust dent", "rust", "dent rust hole", "hole"]),
         ("a.png 3 17\nb.png 5\nc.png 17 1 4\n", ["3 17", "5", "17 1 4"]),
     ],
 )

@@ -125,6 +125,8 @@ def test_declared_attributes_settle_a_doubt(cells: list[str], attributes: list[s
         (["x", "x/y", "y/z", "z/q"], {}, 1, ["'x/y' beside 'x'", 'tag_separator: "/"', 'tag_separator: "|"']),
         (["x+y", "y+z", "z+x"], {}, 0, ["'x+y' beside", 'tag_separator: "+"']),
         (["x & y", "z", "x&q"], {}, 0, ["'&'", 'tag_separator: "&"']),
+        (["x\\y", "x"], {}, 0, ["beside 'x'", r'tag_separator: "\\"']),
+        (["x·y", "x"], {}, 0, ["'x·y' beside 'x'", 'tag_separator: "·"']),
         (["x／y", "x"], {}, 0, ["'x／y' beside 'x'", 'tag_separator: "/"']),
         (["x - y", "y - z", "x", "z", "y"], {}, 0, ["'-' between blanks", 'tag_separator: " - "']),
         (["big x - y|q", "big x"], {}, 0, ["'big x - y' beside 'big x'", 'tag_separator: " - "']),
