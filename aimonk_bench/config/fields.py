@@ -288,7 +288,7 @@ TRAINABLE_OPTIONS = ("backbone_lr", "accumulate", "precision")  # of train, for 
 
 Tune = dict[str, Annotated[list[float], Field(min_length=1), AfterValidator(distinct)]]
 TUNED_TRAIN_OPTIONS = ("train.lr", "train.weight_decay")  # keys of tune; the others are numeric options of the loss
-DEFAULT_GRID = {"train.lr": [3e-3, 1e-2, 3e-2], "train.weight_decay": [0.0, 1e-3]}  # see experiments/published/budget
+DEFAULT_GRID = {"train.lr": [3e-3, 1e-2, 3e-2], "train.weight_decay": [0.0, 1e-3]}
 
 
 class HideConfig(Section):
@@ -345,7 +345,7 @@ class Config(Section):
             "the same key of train, or, with a key such as `loss.gamma`, that option of the loss. `default` is a grid "
             "of learning rates and weight decays, and no grid unless backbone.freeze is all."
         ),
-    ] = DEFAULT_GRID
+    ] = {}
     threshold: Entry = Spec("per_attribute_f1")
     calibration: Literal["none", "platt"] = "none"
     plot: PlotConfig = PlotConfig()

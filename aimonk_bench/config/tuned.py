@@ -52,7 +52,7 @@ def _tunable(layer: Node) -> Iterator[tuple[str, Node]]:
 
 def grid_in_force(data: Mapping[str, Any]) -> Any:
     """The grid that plain data of a config asks for, before settled keys leave it; as written if it is no grid."""
-    tune = data.get("tune", DEFAULT)
+    tune = data.get("tune", {})
     if tune != DEFAULT:
         return tune
     backbone = data.get("backbone")

@@ -20,13 +20,12 @@ def test_base_yaml_states_exactly_the_defaults(write):
     tree = nodes.parse(base.read_text(), Place("base.yaml", 1, 1, base.parent), [])
     assert {*tree.children} == {*Config.model_fields} - {"name", "data"}
     for section in ("split", "backbone", "transform", "train", "plot", "run"):
-        tuned = {key.split(".")[1] for key in fields.DEFAULT_GRID} if section == "train" else set()
-        assert {*tree.children[section].children} == {*type(Config.model_fields[section].default).model_fields} - tuned
+        assert {*tree.children[section].children} == {*type(Config.model_fields[section].default).model_fields}
     stated = load(write("x.yaml", f"extends: {base}\n{DATA}"))
     assert stated == load(write("x.yaml", DATA))
     for section in ("split", "backbone", "transform", "plot", "run"):
         assert getattr(stated, section) == Config.model_fields[section].default
-    assert (stated.train, stated.tune) == (fields.TrainConfig(), fields.DEFAULT_GRID)
+    assert (stated.train, stated.tune) == (fields.TrainConfig(), {})
 
 
 def test_the_defaults_of_the_contract(write):

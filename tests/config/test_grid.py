@@ -27,11 +27,11 @@ def test_what_is_hidden_tuned_or_calibrated_enters_the_id(write):
     path = write("x.yaml", DATA)
     usual = grid.public(load(path))
     assert {*usual} == {*Config.model_fields} - {"name", "plot", "run"}
-    same = ["hide=null", "calibration=none", "tune=default", "run.executor=serial", "data.truth=t.csv"]
+    same = ["hide=null", "calibration=none", "tune={}", "run.executor=serial", "data.truth=t.csv"]
     assert grid.public(load(path, same)) == usual
     for override in (
         *("hide={mechanism: random}", "hide={mechanism: random, seed: 1}", "hide={mechanism: random, rows: train}"),
-        *("calibration=platt", "tune={train.lr: [0.1]}", "tune={}"),
+        *("calibration=platt", "tune={train.lr: [0.1]}", "tune=default"),
     ):
         assert grid.public(load(path, [override])) != usual
 

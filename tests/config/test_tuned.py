@@ -12,30 +12,32 @@ from aimonk_bench.config.fields import DEFAULT_GRID, TrainConfig
 from aimonk_bench.registry import Spec
 
 RATES, DECAYS = (DEFAULT_GRID[key] for key in ("train.lr", "train.weight_decay"))
+TUNED = DATA + "tune: default\n"
 AXES = "suite: {{baseline: {{}}, axes: {{{}}}}}\n"
 
 
 @pytest.mark.parametrize(
     ("base", "text", "overrides", "tune"),
     [
-        ("", "", [], DEFAULT_GRID),
+        ("", "", [], {}),
+        ("tune: default\n", "", [], DEFAULT_GRID),
         ("", "tune: default\n", [], DEFAULT_GRID),
         ("", "tune: {}\n", [], {}),
         ("tune: {train.lr: [0.1]}\n", "", [], {"train.lr": [0.1]}),
         ("tune: {train.lr: [0.1]}\n", "tune: {train.weight_decay: [0.5]}\n", [], {"train.weight_decay": [0.5]}),
         ("tune: {train.lr: [0.1]}\n", "tune: default\n", [], DEFAULT_GRID),
-        ("", "train: {lr: 0.1}\n", [], {"train.weight_decay": DECAYS}),
+        ("tune: default\n", "train: {lr: 0.1}\n", [], {"train.weight_decay": DECAYS}),
         ("", "tune: default\ntrain: {lr: 0.1}\n", [], {"train.weight_decay": DECAYS}),
         ("train: {lr: 0.1}\n", "tune: default\n", [], DEFAULT_GRID),
-        ("train: {lr: 0.1}\n", "", [], {"train.weight_decay": DECAYS}),
-        ("", "", ["train.lr=0.1"], {"train.weight_decay": DECAYS}),
-        ("", "train: {lr: 0.1}\n", ["train.weight_decay=0.5"], {}),
+        ("train: {lr: 0.1}\ntune: default\n", "", [], {"train.weight_decay": DECAYS}),
+        ("tune: default\n", "", ["train.lr=0.1"], {"train.weight_decay": DECAYS}),
+        ("tune: default\n", "train: {lr: 0.1}\n", ["train.weight_decay=0.5"], {}),
         ("", "train: {lr: 0.1}\n", ["tune=default"], DEFAULT_GRID),
-        ("", "train: {epochs: 3}\n", [], DEFAULT_GRID),
+        ("tune: default\n", "train: {epochs: 3}\n", [], DEFAULT_GRID),
         ("loss: focal\ntune: {loss.gamma: [1.0, 2.0]}\n", "loss: {gamma: 3.0}\n", [], {}),
         ("loss: focal\ntune: {loss.gamma: [1.0, 2.0]}\n", "", ["loss.gamma=3.0"], {}),
         ("loss: focal\ntune: {loss.gamma: [1.0, 2.0]}\n", "loss: {alpha: 0.5}\n", [], {"loss.gamma": [1.0, 2.0]}),
-        ("", "backbone: {freeze: none}\n", [], {}),
+        ("", "tune: default\nbackbone: {freeze: none}\n", [], {}),
         ("tune: default\n", "backbone: {freeze: layer4}\n", [], {}),
     ],
 )
@@ -51,18 +53,18 @@ def test_a_key_that_is_set_leaves_an_inherited_grid(write, base, text, overrides
 
 def test_what_leaves_the_grid_is_said(write, caplog):
     caplog.set_level(logging.INFO)
-    load(write("x.yaml", DATA + "train:\n  lr: 0.1\n"))
-    assert caplog.messages == ["x.yaml:3:3: train.lr is set, so it is not tuned (tune: train.weight_decay)"]
+    load(write("x.yaml", DATA + "tune: default\ntrain:\n  lr: 0.1\n"))
+    assert caplog.messages == ["x.yaml:4:3: train.lr is set, so it is not tuned (tune: train.weight_decay)"]
     caplog.clear()
-    load(write("x.yaml", DATA), ["train.weight_decay=0"])
+    load(write("x.yaml", DATA + "tune: default\n"), ["train.weight_decay=0"])
     assert caplog.messages == [
         "--set train.weight_decay: train.weight_decay is set, so it is not tuned (tune: train.lr)"
     ]
     caplog.clear()
     load(write("x.yaml", DATA + "tune: {}\ntrain: {lr: 0.1}\n"))
     assert caplog.messages == []
-    load_suite(write("s.yaml", DATA + AXES.format("train.lr: [0.1], loss: [focal]")))
-    assert caplog.messages == ["s.yaml:2:30: train.lr is set, so it is not tuned (tune: train.weight_decay)"]
+    load_suite(write("s.yaml", TUNED + AXES.format("train.lr: [0.1], loss: [focal]")))
+    assert caplog.messages == ["s.yaml:3:30: train.lr is set, so it is not tuned (tune: train.weight_decay)"]
 
 
 @pytest.mark.parametrize(
@@ -79,12 +81,12 @@ def test_one_file_cannot_set_and_tune_a_key(write, text, place):
 
 
 def test_axes_leave_an_inherited_grid_and_can_replace_it(write):
-    tunes = [run.config.tune for run in load_suite(write("s.yaml", DATA + AXES.format("train.lr: [0.1]"))).runs]
+    tunes = [run.config.tune for run in load_suite(write("s.yaml", TUNED + AXES.format("train.lr: [0.1]"))).runs]
     assert tunes == [{"train.weight_decay": DECAYS}]
     text = DATA + "suite: {baseline: {tune: {}}, axes: {tune: [default, {}, {train.lr: [0.1]}]}}\n"
     tunes = [run.config.tune for run in load_suite(write("s.yaml", text)).runs]
     assert tunes == [DEFAULT_GRID, {}, {"train.lr": [0.1]}]
-    text = DATA + "suite: {baseline: {backbone.freeze: all}, axes: {backbone.freeze: [all, layer4]}}\n"
+    text = TUNED + "suite: {baseline: {backbone.freeze: all}, axes: {backbone.freeze: [all, layer4]}}\n"
     assert [run.config.tune for run in load_suite(write("s.yaml", text)).runs] == [DEFAULT_GRID, {}]
     text = "suite: {baseline: {loss: focal}, axes: {loss: [focal, {name: focal, gamma: 3.0}]}}\n"
     text = "extends: f.yaml\n" + text
@@ -95,5 +97,5 @@ def test_axes_leave_an_inherited_grid_and_can_replace_it(write):
 def test_a_value_that_is_tuned_away_is_not_in_the_id(write):
     write("base.yaml", DATA + "train: {lr: 0.5}\n")
     one = load(write("x.yaml", "extends: base.yaml\ntune: default\n"))
-    assert grid.public(one) == grid.public(load(write("y.yaml", DATA)))
+    assert grid.public(one) == grid.public(load(write("y.yaml", TUNED)))
     assert one.loss == Spec("masked_bce")
