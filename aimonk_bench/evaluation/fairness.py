@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from aimonk_bench.evaluation.numbers import Array
+from aimonk_bench.evaluation.numbers import Array, Number
 
 Kind = Literal["budgets", "one_rate", "edge", "improving"]
 
@@ -56,8 +56,8 @@ class Training:
     budget: Budget
     varied: tuple[str, ...]
     ends: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    late_gain: float = float("nan")
-    late_gain_se: float = float("nan")
+    late_gain: Number = float("nan")
+    late_gain_se: Number = float("nan")
 
 
 @dataclass(frozen=True)
