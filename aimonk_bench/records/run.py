@@ -322,6 +322,15 @@ def _status(folder: Path) -> Status | None:
         return None
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether the folder holds a run of this `REVISION` that is done; one without a readable status is not."""
+    try:
+        status = read_as(Status, folder / STATUS)
+    except UserError:
+        return False
+    return status.state == "done" and status.revision == REVISION
+
+
 def _is_complete(folder: Path) -> bool:
     """Whether every file of a finished run that is not derived from others can be read; why not is logged."""
     try:

@@ -214,12 +214,23 @@ def test_a_mistake_that_only_one_run_meets_is_its_own_failure(workplace: Path) -
 
 
 def test_a_split_that_is_impossible_leaves_the_folder_alone(
+    pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "suite.json").write_text("{")
+    assert execute(pair, tmp_path, "split={scheme: kfold, folds: 81}") == 2
+    assert "split.folds: found 81" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["suite.json"]
+
+
+def test_a_suite_with_other_options_needs_another_folder(
     pair: Path, suite: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = (suite / "suite.json").read_bytes()
-    assert execute(pair, suite, "split={scheme: kfold, folds: 81}") == 2
-    assert "split.folds: found 81" in capsys.readouterr().err
-    assert (suite / "suite.json").read_bytes() == before
+    before = {path: path.read_bytes() for path in suite.glob("*.*")}
+    assert execute(pair, suite, "train.epochs=3") == 2
+    printed = capsys.readouterr().err
+    assert f"{suite}: holds results of another config: 4 finished runs of the suite pair" in printed
+    assert "--out" in printed
+    assert {path: path.read_bytes() for path in suite.glob("*.*")} == before
 
 
 def test_two_processes_do_not_write_into_one_folder(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
