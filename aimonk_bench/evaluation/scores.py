@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -107,12 +107,12 @@ class Scores:
             aimed = {
                 name for row in content["attribute"].values() for name in thresholds.TARGETS if "target" in row[name]
             }
-            targets = {name: column(name, "target") for name in thresholds.TARGETS if name in aimed}
+            goals = {name: column(name, "target") for name in thresholds.TARGETS if name in aimed}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{source}: found content that cannot be used ({error!r})") from error
         read = ("revision", "attribute", "macro", "coverage", "validation")
         remarks = {name: part for name, part in content.items() if name not in read}
-        return cls(figures, sure, validation, remarks, targets)
+        return cls(figures, sure, validation, remarks, goals)
 
 
 def _by_attribute(attributes: Sequence[str], columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,8 +153,21 @@ def score(
         intervals=intervals.intervals(predictions, tuned),
         validation=_by_fold(predictions, cross_fitted),
         remarks=remarks,
-        targets=thresholds.targets(policy, predictions.labels.attributes),
+        targets=targets(policy, predictions.labels.attributes),
     )
+
+
+def targets(policy: registry.Spec, attributes: Sequence[str]) -> dict[str, Array]:
+    """Figure of `thresholds.TARGETS` -> the value [A] that the policy of each attribute aims at, NaN for none.
+
+    Figures at which no policy aims are left out.
+    """
+    rules = [policy.attributes.get(name, replace(policy, attributes={})) for name in attributes]
+    options = [registry.build("threshold", thresholds.THRESHOLDS, rule).keywords for rule in rules]
+    values = {
+        figure: np.array([rule.get(figure, np.nan) for rule in options], np.float64) for figure in thresholds.TARGETS
+    }
+    return {figure: value for figure, value in values.items() if np.isfinite(value).any()}
 
 
 def threshold_checks(predictions: Predictions, tuned: Thresholds, scored: Figures) -> dict[str, Array]:

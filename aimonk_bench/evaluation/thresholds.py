@@ -313,6 +313,8 @@ def _chooser(policy: registry.Spec, attributes: Sequence[str]) -> Callable[[Arra
             rules.append(rule)
         rule_of[list(attributes).index(name)] = rules.index(rule)
     policies = [registry.build("threshold", THRESHOLDS, rule) for rule in rules]
+    if len(policies) == 1:
+        return policies[0]
 
     def choose(scores: Array, labels: Labels) -> Tuned:
         tuned = [policy(scores, labels) for policy in policies]
@@ -320,17 +322,6 @@ def _chooser(policy: registry.Spec, attributes: Sequence[str]) -> Callable[[Arra
         return np.stack(thresholds)[rule_of, np.arange(len(rule_of))], [notes[r][a] for a, r in enumerate(rule_of)]
 
     return choose
-
-
-def targets(policy: registry.Spec, attributes: Sequence[str]) -> dict[str, Array]:
-    """Figure of `TARGETS` -> the value [A] that the policy of each attribute aims at, NaN for none.
-
-    Figures at which no policy aims are left out.
-    """
-    rules = [policy.attributes.get(name, replace(policy, attributes={})) for name in attributes]
-    options = [registry.build("threshold", THRESHOLDS, rule).keywords for rule in rules]
-    values = {figure: np.array([rule.get(figure, np.nan) for rule in options], np.float64) for figure in TARGETS}
-    return {figure: value for figure, value in values.items() if np.isfinite(value).any()}
 
 
 def tune(predictions: Predictions, policy: registry.Spec) -> Thresholds:

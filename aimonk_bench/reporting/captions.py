@@ -10,7 +10,7 @@ import numpy as np
 from aimonk_bench.errors import count
 from aimonk_bench.evaluation.comparison import MARGIN, Untestable
 from aimonk_bench.records.run import REVISION, RunRecord
-from aimonk_bench.reporting.columns import ALL_POSITIVE, ASSOCIATION, FEW, NA_RANGE, SELECTED, SPREAD, Layout
+from aimonk_bench.reporting.columns import ALL_POSITIVE, ASSOCIATION, FEW, MISSED, NA_RANGE, SELECTED, SPREAD, Layout
 from aimonk_bench.reporting.summary import Summary
 from aimonk_bench.reporting.words import UNDEFINED, listed, number, one_class, run_name
 
@@ -156,6 +156,10 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
         yield f"{UNDEFINED}: undefined; F1 and AP need a positive test row, ROC AUC and {ASSOCIATION} both classes"
     if SPREAD in marks:
         yield f"{SPREAD}: lowest and highest of the runs, whose splits or labels differ"
+    if layout.targets:
+        missed = any(cell.mark == MISSED for column in layout.targets for cell in column.cells.values())
+        mark = f"; {MISSED}: the target is missed, it lies above the interval" if missed else ""
+        yield f"targets: the figure on test rows at tuned thresholds (95 % confidence interval){mark}"
     if stats and detail.versus and stats.baseline:
         equivalent = f"equivalent: 95 % interval within {detail.plus_minus}{number(MARGIN)}"
         if any(versus.mark for versus in stats.baseline.values()):

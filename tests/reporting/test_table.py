@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import json
 import math
@@ -57,12 +58,12 @@ def celeba(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """64 runs with long names, 7 of them failed, one not run."""
+    """32 runs with long names, 3 of them failed, one not run."""
     folder = tmp_path_factory.mktemp("suites") / "many"
     losses = [
         f"asymmetric(gamma_neg={n}.0, gamma_pos={p}.0, clip=0.0{c})"
         for n in range(4)
-        for p in range(4)
+        for p in range(2)
         for c in range(4)
     ]
     names = [f"{loss} + repeat_factor" for loss in losses]
@@ -79,7 +80,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@functools.cache
 def summarized(folder: Path) -> Summary:
+    """The summary of a suite; a test writes all of a suite before it asks for this, because it is read only once."""
     return summary.summarize(suite.collect(folder))
 
 
@@ -133,7 +136,7 @@ def test_wrapping_loses_nothing_and_fits(text: str, width: int) -> None:
 # The terminal --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", [24, 40, 80, 100, 119, 120, 160, 200, 300])
+@pytest.mark.parametrize("width", [24, 80, 119, 120, 200, 300])
 @pytest.mark.parametrize("name", ["comparison", "celeba", "many"])
 def test_nothing_is_cut_and_nothing_is_too_wide(name: str, width: int, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(name)
@@ -246,9 +249,9 @@ def test_many_runs_show_the_best_the_baseline_and_the_failed(many: Path) -> None
     rows = [line for line in lines if " -> " in line and "asymmetric" in line]
     assert len(rows) == 21
     assert "(base)" in rows[-1]
-    assert sum("failed:" in line for line in lines) == 7
-    assert any(re.fullmatch(r"35 more runs, validation macro F1 \S+ to \S+: --top 56", line.strip()) for line in lines)
-    assert not any("more run" in line for line in show(many, 200, top=56))
+    assert sum("failed:" in line for line in lines) == 3
+    assert any(re.fullmatch(r"7 more runs, validation macro F1 \S+ to \S+: --top 28", line.strip()) for line in lines)
+    assert not any("more run" in line for line in show(many, 200, top=28))
 
 
 def test_many_missing_runs_are_counted(tmp_path: Path) -> None:
