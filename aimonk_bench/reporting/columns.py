@@ -131,14 +131,17 @@ def fit(summary: Summary, names: Collection[str], width: int, plus_minus: str = 
     """Choose what fits into ``width`` cells beside the names of the runs, which may have to be wrapped.
 
     Tuned F1 of the attributes comes first; if they do not all fit, those are shown in which the runs differ most. What
-    `EXTRAS` names is added if no attribute is lost by it; below 120 cells no name is wrapped for it either.
+    `EXTRAS` names is added if no attribute is lost by it; below 120 cells no name is wrapped for it either, and no head
+    is broken for it that was whole before.
     """
     detail = Detail(versus=False, default=False, validation=False, plus_minus=plus_minus)
     layout = _fit(summary, names, width, detail)
+    broken = len(layout.hidden) < len(_fit(summary, names, width, detail, NARROW_HEAD).hidden)
+    narrowest = NARROWEST_HEAD if broken else NARROW_HEAD
     longest = max(map(cell_len, (*names, *BELOW)))
     for extra in (extra for extra, least in EXTRAS.items() if width >= least and summary.ranking):
         switched: dict[str, Any] = {extra: True}
-        more = _fit(summary, names, width, replace(layout.detail, **switched), narrowest=NARROW_HEAD)
+        more = _fit(summary, names, width, replace(layout.detail, **switched), narrowest)
         if len(more.hidden) <= len(layout.hidden) and (width >= 120 or more.name == longest):
             layout = more
     return replace(layout, targets=_targets(summary, NARROW_HEAD))

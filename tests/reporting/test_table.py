@@ -24,8 +24,9 @@ from rich.console import Console
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.records import files, run, suite
+from aimonk_bench.registry import Spec
 from aimonk_bench.reporting import captions, columns, summary, table
-from aimonk_bench.reporting.columns import BELOW, FEW, Cell, Detail, gain, score
+from aimonk_bench.reporting.columns import BELOW, FEW, MISSED, Cell, Detail, aimed, gain, score
 from aimonk_bench.reporting.summary import MACRO, Summary
 from aimonk_bench.reporting.verdict import sentence
 from aimonk_bench.reporting.words import UNDEFINED, run_name, wrap
@@ -306,12 +307,36 @@ def test_a_wider_terminal_never_shows_fewer_attributes(pair: Path) -> None:
     assert "attributes not shown" in " ".join(captions.caption(made, layout_of(made, 60)))
 
 
-def test_eight_attributes_of_twelve_letters_fit_at_120_columns(tmp_path: Path) -> None:
-    attributes = [f"reifenprof{number:02}" for number in range(8)]
-    names = ["asymmetric + class_aware", "masked_bce + repeat_factor"]
+EIGHT = [f"reifenprof{number:02}" for number in range(8)]
+
+
+def test_heads_that_are_broken_leave_room_for_the_comparison(tmp_path: Path) -> None:
+    for number, place in enumerate(fake_suite.write_suite(tmp_path, ["hill", "focal"])):
+        fake_suite.write_run(place, place.name, fake_suite.predictions(attributes=EIGHT[1:], noise=number))
+    assert heads(summarized(tmp_path), 120) == ["macro F1", "gain", "vs baseline", *EIGHT[1:]]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["asymmetric + class_aware", "masked_bce + repeat_factor"],
+        ["hill", "focal"],
+        [f"asymmetric(gamma_neg={n}.0, gamma_pos=1.0) + {n} + class_aware" for n in range(2)],
+    ],
+)
+def test_eight_attributes_of_twelve_letters_fit_at_120_columns(tmp_path: Path, names: list[str]) -> None:
     for number, place in enumerate(fake_suite.write_suite(tmp_path, names)):
-        fake_suite.write_run(place, place.name, fake_suite.predictions(attributes=attributes, noise=number))
-    assert heads(summarized(tmp_path), 120)[-8:] == attributes
+        fake_suite.write_run(place, place.name, fake_suite.predictions(attributes=EIGHT, noise=number))
+    made = summarized(tmp_path)
+    for plus_minus in ("±", "+-"):
+        layout = columns.fit(made, captions.row_names(made).values(), 120, plus_minus)
+        assert [column.head for column in layout.columns][-8:] == EIGHT
+        assert not layout.hidden
+    narrow = layout_of(made, 80)
+    listed = captions.caption(made, narrow)[-2]
+    assert sorted(narrow.hidden) == [name for name in EIGHT if name not in heads(made, 80)]
+    assert all(name in listed for name in narrow.hidden)
+    assert f"{len(narrow.hidden)} of 8 attributes not shown" in listed
 
 
 def test_what_the_table_leaves_out_is_named(comparison: Path) -> None:
@@ -467,6 +492,94 @@ def test_the_table_starts_without_anything_heavy(comparison: Path) -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", code, comparison], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# Targets -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cell", "text", "mark"),
+    [
+        (aimed(0.69, 0.55, 0.80, 0.9), ".69 (.55 to .80) !", MISSED),
+        (aimed(0.85, 0.70, 0.93, 0.9), ".85 (.70 to .93)", ""),
+        (aimed(0.85, 0.70, 0.90, 0.9), ".85 (.70 to .90)", ""),
+        (aimed(0.85, 0.70, 0.899, 0.9), ".85 (.70 to <.90) !", MISSED),
+        (aimed(0.97, 0.95, 0.9984, 0.999), ".970 (.950 to .998) !", MISSED),
+        (aimed(0.97, 0.95, 0.99, 0.9), ".97 (.95 to .99)", ""),
+        (aimed(math.nan, math.nan, math.nan, 0.9), "-", UNDEFINED),
+    ],
+)
+def test_a_target_above_the_interval_is_marked(cell: Cell, text: str, mark: str) -> None:
+    assert (cell.text.plain, cell.mark) == (text, mark)
+
+
+def policy_of(**goals: float) -> Spec:
+    """A policy that aims at a precision for some attributes."""
+    rules = {name: Spec("target_precision", {"precision": goal}) for name, goal in goals.items()}
+    return Spec("per_attribute_f1", attributes=rules)
+
+
+@pytest.fixture(scope="module")
+def aiming(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three runs with targets for two attributes, and one with another target for a third."""
+    folder = tmp_path_factory.mktemp("suites") / "aiming"
+    names = ["masked_bce", "focal", "hill", "asymmetric"]
+    for number, place in enumerate(fake_suite.write_suite(folder, names)):
+        policy = policy_of(attr3=0.75) if number == 3 else policy_of(attr2=0.9, attr4=0.95)
+        made = fake_suite.predictions(signal=0.3 + 0.2 * (number % 3), noise=number)
+        fake_suite.write_run(place, place.name, made, policy=policy)
+    return folder
+
+
+@pytest.mark.parametrize("width", [120, 80, 60, 24])
+def test_every_target_has_a_column_with_the_figures_of_the_metrics(aiming: Path, width: int) -> None:
+    made, lines = summarized(aiming), show(aiming, width)
+    assert max(map(cell_len, lines)) <= width
+    assert any(line.startswith("targets: ") for line in lines)
+    if width == 24:  # names and cells are wrapped beside one another
+        return
+    text = squeezed("".join(lines))
+    for run_id in made.ranking:
+        attributes = files.read_json(aiming / "runs" / run_id / run.METRICS)["attribute"].values()
+        aims = [row["precision"] for row in attributes if row["precision"]["target"] is not None]
+        assert len(aims) == (1 if run_id.startswith("3") else 2)
+        for precision in aims:
+            cell = aimed(*(precision[key] for key in ("value", "low", "high", "target")))
+            assert squeezed(cell.text.plain) in text
+    for name, goal in (("attr2", ".90"), ("attr4", ".95"), ("attr3", ".75")):
+        assert f"target{goal}" in text
+        assert f"{name}precision" in text
+
+
+def test_a_missed_target_is_explained_only_where_there_is_one(tmp_path: Path, aiming: Path) -> None:
+    made = fake_suite.predictions(signal=3.0)
+    fake_suite.write_run(tmp_path, "a", made, policy=policy_of(attr1=0.5))
+    for folder, missed in ((aiming, True), (tmp_path, False)):
+        lines = show(folder, 150)
+        (legend,) = [line for line in lines if line.startswith("targets: ")]
+        assert ("!: the target is missed" in legend, any(line.endswith(" !") for line in lines)) == (missed, missed)
+
+
+def test_a_target_that_all_runs_of_the_selection_share_stands_in_its_row(aiming: Path) -> None:
+    made = summarized(aiming)
+    assert made.statistics
+    assert made.nested
+    goals = {run_id: made.values[run_id].get("precision_target") for run_id in made.statistics.chosen.runs}
+    expected = np.array(list(goals.values()))
+    shared = np.where((expected == expected[0]).all(axis=0), expected[0], np.nan)
+    np.testing.assert_array_equal(made.nested["precision_target"], shared)
+    np.testing.assert_array_equal(made.nested["precision_low"][:-1], made.statistics.chosen.low["precision"])
+
+
+def test_markdown_has_the_targets_behind_the_attributes(aiming: Path) -> None:
+    text = table.markdown(summarized(aiming))
+    (head,) = [line for line in text.splitlines() if line.startswith("| run ")]
+    assert [cell.strip() for cell in head.split("|")[-4:-1]] == [
+        "attr3 precision, target .75",
+        "attr2 precision, target .90",
+        "attr4 precision, target .95",
+    ]
+    assert len({line.count("|") for line in text.splitlines() if line.startswith("| ")}) == 1
 
 
 # The heading ---------------------------------------------------------------------------------------------------------
