@@ -24,7 +24,7 @@ def json_schema(tables: Tables) -> dict[str, Any]:
         "additionalProperties": False,
     }
     definitions["SuiteSection"] = _relaxed(SuiteSection.model_json_schema())
-    properties["suite"] = {"$ref": "#/$defs/SuiteSection"}
+    properties["suite"] = {"anyOf": [{"$ref": "#/$defs/SuiteSection"}, {"type": "null"}]}
     text = {"type": "string"}
     properties["extends"] = {"anyOf": [text, {"type": "array", "items": text}]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "aimonk-bench config"}

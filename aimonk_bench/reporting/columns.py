@@ -248,7 +248,12 @@ def _targets(summary: Summary, limit: int) -> list[Column]:
 
 
 def _goal(target: float) -> str:
-    return f"{target:g}".removeprefix("0") if len(f"{target:g}") > 3 else number(target)
+    """A target with two decimals, or with all that it has.
+
+    >>> _goal(0.9), _goal(0.995), _goal(1.0)
+    ('.90', '.995', '1.00')
+    """
+    return number(target, places=max(2, len(str(target).partition(".")[2])))
 
 
 def aimed(value: float, low: float, high: float, target: float) -> Cell:
@@ -262,9 +267,8 @@ def aimed(value: float, low: float, high: float, target: float) -> Cell:
     if math.isnan(value):
         return Cell(Text(UNDEFINED), UNDEFINED)
     goal, missed = _goal(target), high < target
-    value_text, low_text, high_text = (number(x, places=len(goal) - 1) for x in (value, low, high))
-    high_text = f"<{goal}" if missed and high_text == number(target, places=len(goal) - 1) else high_text
-    text = f"{value_text} ({low_text} to {high_text})"
+    figure, lower, upper = (number(x, places=len(goal.partition(".")[2])) for x in (value, low, high))
+    text = f"{figure} ({lower} to {f'<{goal}' if missed and upper == goal else upper})"
     return Cell(Text(f"{text} {MISSED}", style="red"), MISSED) if missed else Cell(Text(text))
 
 

@@ -506,6 +506,8 @@ def test_the_table_starts_without_anything_heavy(comparison: Path) -> None:
         (aimed(0.85, 0.70, 0.899, 0.9), ".85 (.70 to <.90) !", MISSED),
         (aimed(0.97, 0.95, 0.9984, 0.999), ".970 (.950 to .998) !", MISSED),
         (aimed(0.97, 0.95, 0.99, 0.9), ".97 (.95 to .99)", ""),
+        (aimed(0.97, 0.95, 0.999, 1.0), ".97 (.95 to <1.00) !", MISSED),
+        (aimed(0.9041, 0.8, 0.9043, 0.904), ".904 (.800 to .904)", ""),
         (aimed(math.nan, math.nan, math.nan, 0.9), "-", UNDEFINED),
     ],
 )

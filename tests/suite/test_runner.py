@@ -222,6 +222,20 @@ def test_a_split_that_is_impossible_leaves_the_folder_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["suite.json"]
 
 
+def test_a_run_with_a_target_for_one_attribute(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = "threshold={name: per_attribute_f1, for: {attr2: {name: target_precision, precision: 0.99}}}"
+    arguments = ["--set", policy, "--set", "suite=null", "--out", str(tmp_path)]
+    assert cli.main(["run", str(workplace / "small.yaml"), *arguments]) == 0
+    assert "attr2 precision," in capsys.readouterr().out
+    attributes = json.loads((tmp_path / "metrics.json").read_text())["attribute"]
+    assert [row["precision"]["target"] for row in attributes.values()] == [None, 0.99, None, None]
+    assert json.loads((tmp_path / "thresholds.json").read_text())["policy"] == (
+        "per_attribute_f1(attr2: target_precision(precision=0.99))"
+    )
+
+
 def test_a_suite_with_other_options_needs_another_folder(
     pair: Path, suite: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
