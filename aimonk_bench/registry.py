@@ -227,5 +227,9 @@ def label(table: Table, spec: Spec) -> str:
     """The name plus what differs from the defaults: ``focal(gamma=1.0)``, ``pooled(smile: target_precision)``."""
     fields = options_model(table[spec.name]).model_fields
     differing = [f"{key}={value}" for key, value in spec.options.items() if value != fields[key].default]
-    differing += [f"{attribute}: {label(table, entry)}" for attribute, entry in spec.attributes.items()]
-    return f"{spec.name}({', '.join(differing)})" if differing else spec.name
+    attributes: dict[str, list[str]] = {}  # label of another entry -> the attributes that have it
+    for attribute, entry in spec.attributes.items():
+        attributes.setdefault(label(table, entry), []).append(attribute)
+    parts = [", ".join(differing)] if differing else []
+    parts += [f"{', '.join(names)}: {other}" for other, names in attributes.items()]
+    return f"{spec.name}({'; '.join(parts)})" if parts else spec.name

@@ -124,7 +124,7 @@ def everything(summary: Summary, detail: Detail) -> Layout:
     """The columns of the macro average and of every attribute, whatever their width; none if no run finished."""
     blocks = [_block(summary, detail, a) for a in (-1, *range(len(summary.attributes)))] if summary.ranking else []
     columns = [Column.of(head, cells, WIDE_HEAD) for block in blocks for head, cells in block]
-    return Layout(detail, columns, targets=_targets(summary, WIDE_HEAD))
+    return Layout(detail, columns, targets=_targets(summary))
 
 
 def fit(summary: Summary, names: Collection[str], width: int, plus_minus: str = "±") -> Layout:
@@ -144,7 +144,7 @@ def fit(summary: Summary, names: Collection[str], width: int, plus_minus: str = 
         more = _fit(summary, names, width, replace(layout.detail, **switched), narrowest)
         if len(more.hidden) <= len(layout.hidden) and (width >= 120 or more.name == longest):
             layout = more
-    return replace(layout, targets=_targets(summary, NARROW_HEAD))
+    return replace(layout, targets=_targets(summary))
 
 
 def _fit(
@@ -230,21 +230,22 @@ def _f1(summary: Summary, detail: Detail, a: int) -> dict[str, Cell]:
     return cells
 
 
-def _targets(summary: Summary, limit: int) -> list[Column]:
+def _targets(summary: Summary) -> list[Column]:
     """A column for each attribute, figure and target of a threshold policy: the figure on test rows, its interval."""
-    columns: dict[tuple[str, float, int], dict[str, Cell]] = {}
+    cells: dict[tuple[str, float, int], dict[str, Cell]] = {}
     for row, values in _rows(summary):
         for figure in TARGETS:
             goals = values.get(f"{figure}_target", np.array([]))
             for a in np.flatnonzero(np.isfinite(goals)).tolist():
                 low, high = values[f"{figure}_low"][a], values[f"{figure}_high"][a]
-                columns.setdefault((figure, goals[a].item(), a), {})[row] = aimed(
-                    values[figure][a], low, high, goals[a]
-                )
-    return [
-        Column.of(f"{summary.attributes[a]} {figure}, target {_goal(goal)}", columns[figure, goal, a], limit)
-        for figure, goal, a in sorted(columns)
-    ]
+                cell = aimed(values[figure][a], low, high, goals[a])
+                cells.setdefault((figure, goals[a].item(), a), {})[row] = cell
+    columns = []
+    for (figure, goal, a), of_rows in sorted(cells.items()):
+        parts = f"{summary.attributes[a]} {figure},", f"target {_goal(goal)}"
+        width = max(cell_len(parts[1]), *(cell.text.cell_len for cell in of_rows.values()))
+        columns.append(Column(" ".join(parts), [*wrap(parts[0], width), parts[1]], width, of_rows))
+    return columns
 
 
 def _goal(target: float) -> str:

@@ -296,6 +296,11 @@ def test_the_policies_of_attributes_merge_and_come_from_everywhere(write: Any) -
         "b": "base.yaml:2:42: threshold.for.b",
         "c": "x.yaml:2:19: threshold.for.c",
     }
+    named = write("named.yaml", DATA + "threshold: {name: fixed, for: {name: fixed, values: fixed, b: fixed}}\n")
+    changed = load(
+        named, ["threshold.for={name: per_attribute_f1, values: {name: per_attribute_f1}}"]
+    ).threshold.plain()
+    assert changed == {"name": "fixed", "for": dict.fromkeys(["name", "values"], "per_attribute_f1") | {"b": "fixed"}}
     dumped = loader.dump(load(path))
     again = load(write("again.yaml", dumped)).threshold
     assert again.plain() == load(path).threshold.plain()

@@ -108,7 +108,7 @@ def test_parts_of_hide_can_be_axes(write):
 def test_policies_of_attributes_can_be_axes(write):
     write("base.yaml", DATA + "threshold: {name: fixed, for: {a: fixed}}\n")
     for axis, values, expected in (
-        ("threshold", ["fixed", "{name: fixed, for: {b: fixed}}"], ["fixed", "fixed(a: fixed, b: fixed)"]),
+        ("threshold", ["fixed", "{name: fixed, for: {b: fixed}}"], ["fixed", "fixed(a, b: fixed)"]),
         ("threshold.name", ["fixed", "per_attribute_f1"], ["fixed", "per_attribute_f1"]),
         ("threshold.for", ["{a: per_attribute_f1, b: fixed}"], ["for(a: per_attribute_f1, b: fixed)"]),
         ("threshold.for.a", ["fixed", "per_attribute_f1"], ["a: fixed", "a: per_attribute_f1"]),

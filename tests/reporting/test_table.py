@@ -562,6 +562,14 @@ def test_a_missed_target_is_explained_only_where_there_is_one(tmp_path: Path, ai
         assert ("!: the target is missed" in legend, any(line.endswith(" !") for line in lines)) == (missed, missed)
 
 
+def test_an_undefined_figure_with_a_target_is_explained(tmp_path: Path) -> None:
+    made = fake_suite.predictions(without_positives=["attr2"])
+    fake_suite.write_run(tmp_path, "a", made, policy=policy_of(attr2=0.5))
+    lines = show(tmp_path, 150)
+    assert any(re.fullmatch(r"a +-", line) for line in lines)
+    assert any(line.startswith("-: undefined") and line.endswith("precision a positive decision") for line in lines)
+
+
 def test_a_target_that_all_runs_of_the_selection_share_stands_in_its_row(aiming: Path) -> None:
     made = summarized(aiming)
     assert made.statistics
