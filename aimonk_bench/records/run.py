@@ -23,6 +23,7 @@ from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import scores as scoring
 from aimonk_bench.evaluation import thresholds as policies
 from aimonk_bench.evaluation.association import BeforeTraining
+from aimonk_bench.evaluation.fairness import Training
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
@@ -212,6 +213,12 @@ class RunRecord:
         content = self.data.get("signal")
         return None if content is None else checked(BeforeTraining, content, self.folder / DATA)
 
+    @property
+    def training(self) -> Training | None:
+        """How the heads were trained, from ``data.json``; None where the run has no such record."""
+        content = self.data.get("training")
+        return None if content is None else checked(Training, content, self.folder / DATA)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of what every statistic derives from: predictions and thresholds."""
@@ -320,15 +327,6 @@ def _status(folder: Path) -> Status | None:
     except UserError as error:
         logger.warning("the run begins again, because its status cannot be read: %s", error.problems[0])
         return None
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the folder holds a run of this `REVISION` that is done; one without a readable status is not."""
-    try:
-        status = read_as(Status, folder / STATUS)
-    except UserError:
-        return False
-    return status.state == "done" and status.revision == REVISION
 
 
 def _is_complete(folder: Path) -> bool:

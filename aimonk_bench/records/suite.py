@@ -109,8 +109,8 @@ def claim(folder: Path, suite: SuiteRecord) -> None:
     """Check that a suite may write into ``folder``: it is new, empty, or holds a suite whose results this one keeps.
 
     Every finished run of the suite there must be a run of this one too: a suite may go on, and may gain runs. Not so
-    the runs of another `REVISION`, whose ids differ from those of the same config now. Where ``suite.json`` is lost,
-    that is logged and the runs that ended are taken up.
+    the runs of another `run.REVISION`, whose ids differ from those of the same config now. Where ``suite.json`` is
+    lost, that is logged and the runs that ended are taken up.
 
     Raises:
         UserError: the folder holds results of another config or anything else, or folders in the place of files.
@@ -134,13 +134,22 @@ def _refuse_other(folder: Path, suite: SuiteRecord) -> None:
         return  # `write` logs it
     names = dict(zip(earlier.ids, earlier.names, strict=True))
     left_out = [run_id for run_id in earlier.ids if run_id not in suite.ids]
-    if finished := [" + ".join(names[run_id]) for run_id in left_out if run.is_finished(folder / RUNS / run_id)]:
+    if finished := [" + ".join(names[run_id]) for run_id in left_out if _is_finished(folder / RUNS / run_id)]:
         other = "another config" if earlier.fingerprint == suite.fingerprint else "another data set"
         raise UserError(
             f"{folder}: holds results of {other}: {count(len(finished), 'finished run')} of the suite {earlier.name} "
             f"that this suite does not have ({'; '.join(finished[:SHOWN])}{'; ...' if len(finished) > SHOWN else ''}), "
             "and its summary.* would be replaced; name another folder with --out"
         )
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether the folder holds a run of this `run.REVISION` that is done; one without a readable status is not."""
+    try:
+        status = read_as(run.Status, folder / run.STATUS)
+    except UserError:
+        return False
+    return status.state == "done" and status.revision == run.REVISION
 
 
 def _has_runs(folder: Path) -> bool:
