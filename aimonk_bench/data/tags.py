@@ -302,17 +302,19 @@ def _line(separator: str) -> str:
 
 
 def _check_vectors(column: _Column, words: Words, declared: Sequence[str]) -> None:
-    """Raise where the cells hold a 0 or 1 for each attribute, such as ``0,1,0``, instead of tags."""
-    lists = {cell: tags for cell, tags in enumerate(words) if len(tags) > 1}
+    """Raise where the cells hold values instead of tags, such as ``0,1,0`` or ``rust=1,dent=0``."""
     values = {tag for tags in words for tag in tags}
-    if lists and values <= {"0", "1"} and any(len({*tags}) < len(tags) for tags in lists.values()) and not declared:
-        text = f"found a 0 or 1 for each attribute, {column.where([*lists])}, expected tags: write these values into "
-        raise _Unclear(column, [*lists], f"{text}columns of their own, and data.importer: wide_csv")
-    matches = [_WITH_VALUE.fullmatch(tag) for tag in sorted(values)]
-    if matches and all(match is not None and spelling_of(match[1].strip()) for match in matches) and not declared:
-        cells = [cell for cell, tags in enumerate(words) if tags]
-        text = f"found a value beside each tag, {column.where(cells)}, expected tags alone: write these values into "
-        raise _Unclear(column, cells, f"{text}columns of their own, and data.importer: wide_csv")
+    lists = [cell for cell, tags in enumerate(words) if len(tags) > 1]
+    is_vector = bool(lists) and values <= {"0", "1"} and any(len({*words[cell]}) < len(words[cell]) for cell in lists)
+    matches = [_WITH_VALUE.fullmatch(tag) for tag in values]
+    has_values = bool(values) and all(match is not None and spelling_of(match[1].strip()) for match in matches)
+    if (is_vector or has_values) and not declared:
+        cells = lists if is_vector else [cell for cell, tags in enumerate(words) if tags]
+        text = (
+            f"found a {'0 or 1 for each attribute' if is_vector else 'value beside each tag'}, {column.where(cells)}, "
+        )
+        text += "expected tags: write these values into columns of their own, and data.importer: wide_csv"
+        raise _Unclear(column, cells, text)
 
 
 def _check_separator(column: _Column, cells_of: CellsOf, understood: str | None, declared: Sequence[str]) -> None:
@@ -358,11 +360,8 @@ def _is_joint(word: str, column: _Column, cells: Sequence[int]) -> bool:
 
 def _blanks_separate(column: _Column) -> bool:
     """Whether blanks rather separate tags than belong to them: a word stands at different places."""
-    places: dict[str, set[int]] = {}
-    for text in column.texts:
-        for place, word in enumerate(text.split()):
-            places.setdefault(word, set()).add(place)
-    return any(len(numbers) > 1 for numbers in places.values())
+    places = {(word, place) for text in column.texts for place, word in enumerate(text.split())}
+    return len(places) > len({word for word, _ in places})
 
 
 def _doubtful(column: _Column, words: Words, tokens: set[str], declared: Sequence[str]) -> Iterator[tuple[int, str]]:
