@@ -169,7 +169,7 @@ def _doubtful_tokens(states: Mapping[str, str], guessed: Mapping[str, str]) -> I
             f"{listed(reads)}, by what stands beside it and how often; move what is wrong to another list, to missing "
             "if the label is not known"
         )
-    for token in states.keys() - guessed.keys():
+    for token in (token for token in states if token not in guessed):
         number = decimal_of(token)
         if number == -1 and states[token] == "missing":
             yield (
