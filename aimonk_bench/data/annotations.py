@@ -69,6 +69,8 @@ def long_csv(
         unsound.append(f"found the columns {listed(table.names)}, expected to know which holds the labels (data.tags)")
     if value is None and not unsound:
         unsound += _unread_values(table, read)
+    if table.problems and value is not None and not table.dialect.header and table.names[-1] not in read:
+        table = source.table(separator, header, encoding, cut=True)  # as the numbers to spare in some lines of CUB
     sheet = sheet_of(table, unsound)
     if unsound:
         return sheet
@@ -91,8 +93,8 @@ def long_csv(
     sheet.others = {name: column[first[rows]] for name, column in per_image.items()}
     sheet.groups = sheet.others.pop(group) if group is not None else None
     values = f"values in {value!r}" if value is not None else "all of them positive"
-    where = f"{id_column!r}, labels in {tags_column!r}, {values}"
-    sheet.understood = understood(table, sheet, where, group, read.difference(ignore or ()))
+    where = f", labels in {tags_column!r}, {values}"
+    sheet.understood = understood(table, sheet, id_column, where, group, read.difference(ignore or ()))
     return sheet
 
 

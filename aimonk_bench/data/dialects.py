@@ -57,7 +57,9 @@ class Dialect:
         width: usual number of columns.
         skipped_lines: lines above the table.
         name_with_label: the first cell holds the image and the first label, as in ``a.jpg 0,1,0``.
+        holds_tags: all beyond the name are tags, which the separator separates too, as in ``a.jpg cat dog``.
         nameless_first: the header has no name for the first column, as in CelebA and in tables of R.
+        sheet: of an Excel file that is read, if it has several, and the others.
         notes: what the lines above the table are.
     """
 
@@ -67,13 +69,15 @@ class Dialect:
     width: int
     skipped_lines: int = 0
     name_with_label: bool = False
+    holds_tags: bool = False
     nameless_first: bool = False
+    sheet: str = ""
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """For users: ``semicolon, utf-8, header``."""
         separator = name_of(self.separator) if self.separator else ""
-        return ", ".join(filter(None, [separator, self.encoding, "header" if self.header else "no header"]))
+        return ", ".join(filter(None, [self.sheet, separator, self.encoding, "header" if self.header else "no header"]))
 
 
 def recognise(
@@ -89,29 +93,26 @@ def recognise(
     lines = [line.rstrip("\n") for line in itertools.islice(io.StringIO(text), SAMPLE)]
     skipped, declared, notes = _lines_above(lines)
     separator = separator or declared
-    marked = list(itertools.takewhile(lambda line: line.startswith("#"), lines[skipped:]))
-    table = lines[skipped + len(marked) :]
-    if not any(line.strip() for line in table):  # names that begin with #, or nothing but comments
-        table, marked = lines[skipped:], []
+    comments = list(itertools.takewhile(lambda line: line.startswith("#"), lines[skipped:]))
+    table = lines[skipped + len(comments) :]
     if separator is None:
-        separator = _separator(table, suffix)
-    rows = split(table, separator)
-    for place, line in enumerate(marked):
-        cells = split_line(line, separator)
-        below = [*split(marked[place + 1 :], separator), *rows]
-        if _begins_table(cells, below, separator):
-            rows, marked = [cells, *below], marked[:place]
-            break
-    if marked:
-        notes.append(f"{count(len(marked), 'comment line')} above the table left out")
-    skipped += len(marked)
-    while _is_title(rows, separator):
-        skipped += next(place for place, line in enumerate(lines[skipped:], 1) if line.strip())
-        notes.append(f"line {skipped} is a title, left out: {rows[0][0][:60]!r}")
-        rows = rows[1:]
+        separator = _separator(table if any(map(str.strip, table)) else comments, suffix)
+    first = skipped + len(comments)
+    records = [(skipped + place, split_line(line, separator)) for place, line in enumerate(comments, 1)]
+    records += [(first + line, cells) for line, cells in _readable(table, separator)]
+    above, more = rows_above(records, separator)
+    rows = [cells for _, cells in records[above:]]
+    if above:
+        skipped = records[above][0] - 1
+    rows[:1] = [unmarked(cells, usual_width(rows[1:])) for cells in rows[:1]]
+    notes += more
     name_with_label = separator in (",", ";") and _names_hold_labels(rows)
     if name_with_label:
         rows = [split_name(cells) for cells in rows]
+    holds_tags = header is not True and _are_names_and_tags(rows, separator)
+    if holds_tags:
+        rows = [join_tags(cells, separator) for cells in rows]
+        notes.append("rows of different widths and no labels in them: each is read as a name and its tags")
     counted = any(line.strip().isdecimal() for line in lines[:skipped])
     nameless_first = header is not False and _lacks_first_name(rows, separator, counted=counted)
     if nameless_first:
@@ -123,6 +124,7 @@ def recognise(
         width=usual_width(rows),
         skipped_lines=skipped,
         name_with_label=name_with_label,
+        holds_tags=holds_tags,
         nameless_first=nameless_first,
         notes=tuple(notes),
     )
@@ -150,8 +152,14 @@ def read_records(lines: Iterable[str], separator: str) -> Iterator[tuple[int, li
 
 def split(lines: Iterable[str], separator: str) -> list[list[str]]:
     """The rows of a few lines; blank and malformed ones are left out."""
-    records = read_records((line + "\n" for line in lines), separator)
-    return [[cell.strip() for cell in cells] for _, cells in records if isinstance(cells, list)]
+    return [cells for _, cells in _readable(lines, separator)]
+
+
+def _readable(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    """(line from 1 on, stripped cells) of a few lines; blank and malformed ones are left out."""
+    for line, cells in read_records((line + "\n" for line in lines), separator):
+        if isinstance(cells, list):
+            yield line, [cell.strip() for cell in cells]
 
 
 def split_line(line: str, separator: str) -> list[str]:
@@ -170,6 +178,16 @@ def split_name(cells: list[str]) -> list[str]:
     """The cells of ``a.jpg 0,1,0``: the image and the first label stand in the first cell."""
     match = NAME_WITH_LABEL.fullmatch(cells[0])
     return [*match.groups(), *cells[1:]] if match else cells
+
+
+def join_tags(cells: list[str], separator: str) -> list[str]:
+    """The cells of ``a.jpg cat dog``: the image, and all of its tags in one cell."""
+    return [cells[0], separator.join(cells[1:]).rstrip(separator)]
+
+
+def unmarked(header: list[str], width: int) -> list[str]:
+    """A header without the # before it, where white space cuts that from the first name: ``# image x y``."""
+    return header[1:] if header[0] == "#" and len(header) == width + 1 else header
 
 
 def usual_width(rows: Sequence[Sequence[str]]) -> int:
@@ -199,7 +217,7 @@ def has_header(rows: Sequence[Sequence[str]], separator: str) -> bool:
     values = [(name, cells) for name, cells in pairs if _most(map(is_value, cells))]
     alike = [_is_like(name, cells) for name, cells in values if not is_missing(name)]
     if any(alike):
-        return first[0].lower() in ID_NAMES
+        return _names_images(first[0]) or _are_numbered(first, columns)
     return bool(alike) or (not values and separator != WHITE_SPACE)
 
 
@@ -216,7 +234,7 @@ def _lacks_first_name(rows: Sequence[Sequence[str]], separator: str, *, counted:
     columns = [*zip(*(row for row in below if len(row) == width), strict=True)]
     if len(header) != width - 1 or any(map(is_image_file, header)) or not any(columns[-1]):
         return False
-    of_images = header[0].lstrip("# ").lower() in ID_NAMES
+    of_images = _names_images(header[0])
     files = [all(map(is_image_file, cells)) for cells in columns[:2]]
     if any(files[1:]):
         return not files[0]
@@ -305,20 +323,88 @@ def _names_hold_labels(rows: Sequence[Sequence[str]]) -> bool:
     return bool(rows) and all(match is not None and is_value(match[2]) for match in matches)
 
 
+def _are_names_and_tags(rows: Sequence[Sequence[str]], separator: str) -> bool:
+    """Whether rows hold a name and different numbers of words, none of them a label, below a header of two or none.
+
+    Names without the suffix of an image file are none of these words, which repeat. A few wide rows are faults.
+    """
+    has_names = bool(rows) and _names_images(rows[0][0])
+    below = rows[1:] if has_names else rows
+    if len(below) < 2 or (has_names and len(rows[0]) > 2):
+        return False
+    names, cells = [row[0] for row in below], [[*filter(None, row[1:])] for row in below]
+    words = [word for row in cells for word in row]
+    usual = sum(len(row) == usual_width(cells) for row in cells)
+    if 10 * usual > 9 * len(below) or any(map(is_value, words)) or any(map(is_image_file, words)):
+        return False
+    repeat = separator == WHITE_SPACE and 2 * len({*words}) <= len(words) and {*words}.isdisjoint(names)
+    return all(map(is_image_file, names)) or (repeat and len({*names}) == len(names))
+
+
+def rows_above(records: Sequence[tuple[int, list[str]]], separator: str) -> tuple[int, list[str]]:
+    """How many rows stand above a table: comments, and titles above a header; and notes on them.
+
+    Args:
+        records: (line, stripped cells) of the first rows, without blank ones.
+    """
+    rows, notes = [cells for _, cells in records], list[str]()
+    above = comments = 0
+    while above < len(rows):
+        if _is_comment(rows[above:], separator):
+            comments += 1
+        elif _is_title(rows[above:], separator):
+            title = next(filter(None, rows[above]))
+            notes.append(f"line {records[above][0]} is a title, left out: {title[:60]!r}")
+        else:
+            break
+        above += 1
+    if above == len(rows):  # names that begin with #, or nothing but comments
+        return 0, []
+    return above, [f"{count(comments, 'comment line')} above the table left out"] * bool(comments) + notes
+
+
 def _is_title(rows: Sequence[Sequence[str]], separator: str) -> bool:
-    """Whether the first row is one text in words, or a comment of another language, above a table with a header."""
-    if separator == WHITE_SPACE or len(rows) < 3 or any(rows[0][1:]) or usual_width(rows[1:]) < 2:
+    """Whether the first row is one text, or a comment of another language, above a table with a header.
+
+    A text of one word, or in another column than the first, is a title only where names of image files tell the header.
+    """
+    texts = [*filter(None, rows[0])]
+    table = [*itertools.dropwhile(lambda row: len([*filter(None, row)]) < 2, rows)]
+    if separator == WHITE_SPACE or len(texts) != 1 or len(table) < 2 or usual_width(rows[1:]) < 2:
         return False
-    text = rows[0][0]
-    is_text = text.startswith(("%", "//")) or (" " in text and not is_image_file(text))
-    return is_text and (has_header(rows[1:], separator) or _is_title(rows[1:], separator))
+    in_words, is_sure = " " in rows[0][0], any(map(is_image_file, table[1]))
+    is_text = texts[0].startswith(("%", "//")) or ((in_words or is_sure) and not is_image_file(texts[0]))
+    return is_text and has_header(table, separator)
 
 
-def _begins_table(cells: Sequence[str], below: Sequence[Sequence[str]], separator: str) -> bool:
-    """Whether a line that begins with # belongs to the table: as wide as it, and its header or like its rows."""
-    if len(cells) < 2 or len(cells) != usual_width(below):
-        return False
-    if not has_header([cells, *below], separator):
+def _is_comment(rows: Sequence[list[str]], separator: str) -> bool:
+    """Whether the first row begins with # and does not belong to the table: its header, or like its rows."""
+    cells, below = rows[0], rows[1:]
+    if not cells or not cells[0].startswith("#"):
+        return not cells
+    words = unmarked(cells, usual_width(below))
+    if len(words) < 2 or len(words) != usual_width(below):
         return True
-    named = cells[0].lstrip("# ").lower() in ID_NAMES or not cells[0][1:2].isspace()
-    return named and not has_header(below, separator) and not any(map(is_value, cells))
+    is_apart = words is not cells or cells[0][1:2].isspace()
+    if not any(words[1:]):
+        return not _most(row[0].startswith("#") for row in below if any(row[1:]))
+    if not has_header([words, *below], separator):
+        return is_apart
+    named = _names_images(words[0]) or not (is_apart or all(map(is_value, words[1:])))
+    return not named or has_header(below, separator)
+
+
+def _names_images(name: str) -> bool:
+    """Whether a column of this name usually names images; a header may be written as a comment."""
+    return name.lstrip("# ").lower() in ID_NAMES
+
+
+def _are_numbered(first: Sequence[str], columns: Sequence[Sequence[str]]) -> bool:
+    """Whether a row names columns by different whole numbers, and its first word is none of the ids below it.
+
+    These ids differ in their digits alone, as ``ab0`` and ``ab1`` below ``sample``.
+    """
+    name, numbers = first[0], first[1:]
+    stem, *others = {re.sub(r"\d+", "#", text) for text in columns[0]}
+    is_id = others or "#" not in stem or any(map(str.isdigit, name)) or (name and stem.startswith(name))
+    return not is_id and len({*numbers}) == len(numbers) > 1 and all(map(str.isdecimal, numbers))

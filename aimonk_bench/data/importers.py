@@ -111,10 +111,9 @@ def _wide(
     label_columns = [*column_of_attribute.values()]
     unsound += column_problems(table, [*named, *(("data.attributes", name) for name in label_columns)])
     if not label_columns:
-        unsound.append(
-            f"found no attribute beside the columns {', '.join(filter(None, taken))} ({table.dialect}); "
-            'if another character separates the columns, write under data: `separator: "|"`'
-        )
+        text = f"found no attribute beside the columns {', '.join(filter(None, taken))} ({table.dialect})"
+        other = '; if another character separates the columns, write under data: `separator: "|"`'
+        unsound.append(f"{text}{other if table.dialect.separator else ''}")
     sheet = sheet_of(table, unsound)
     sheet.attributes = dict.fromkeys(column_of_attribute, table.header_line if table.dialect.header else 0)
     if unsound:  # nothing can be said about the cells
@@ -122,7 +121,7 @@ def _wide(
     sheet.columns = {name: table.column(column) for name, column in column_of_attribute.items()}
     fill(sheet, source, table, columns)
     read = {*taken, *label_columns}.difference(ignore)
-    sheet.understood = understood(table, sheet, repr(columns["data.id"]), columns.get("data.group"), read)
+    sheet.understood = understood(table, sheet, columns["data.id"], "", columns.get("data.group"), read)
     odd = [name for name in label_columns if ODD_ATTRIBUTES.fullmatch(name)]
     if odd and attributes is None:
         sheet.warnings.append(
@@ -180,8 +179,9 @@ def label_list(
     separated = {None: "one tag in each cell", LIST: "lists of tags"}.get(
         read.separator, f"tags separated by {name_of(str(read.separator))}"
     )
-    images = f"{columns['data.id']!r}, tags in {tags_column!r} ({separated})"
-    sheet.understood = understood(table, sheet, images, group, {*columns.values(), *source.columns})
+    tags_text = f", tags in {tags_column!r} ({separated})"
+    read_columns = {*columns.values(), *source.columns}
+    sheet.understood = understood(table, sheet, columns["data.id"], tags_text, group, read_columns)
     return sheet
 
 
@@ -231,14 +231,8 @@ def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str
     suffix = source.path.suffix.lower()
     if suffix == ".mat":
         return "mat", f"extension {suffix}"
-    if suffix == ".json" and all(f'"{section}"' in source.text(data.encoding) for section in COCO_SECTIONS):
-        return "coco", f"a JSON file with {', '.join(COCO_SECTIONS)}"
-    if suffix == ".json" or (suffix in json_lines.SUFFIXES and not json_lines.is_table(source.text(data.encoding))):
-        return "jsonl", f"extension {suffix}"
-    if suffix not in (*frames.SUFFIXES, *json_lines.SUFFIXES) and (
-        start := re.match(r"\s*(\{|\[\s*\{)", source.text(data.encoding))
-    ):
-        return "jsonl", f"the text begins with {start[1][0]}"
+    if suffix not in frames.SUFFIXES and (document := _document(suffix, source.text(data.encoding))) is not None:
+        return document
     table = source.table(data.separator, data.header, data.encoding)
     if long_keys := [
         key for key in ("value", "certainty", "image_names", "tag_names") if getattr(data, key) is not None
@@ -268,6 +262,17 @@ def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str
     if table.dialect.separator in (WHITE_SPACE, "\t") and not table.dialect.header and suffix not in TABLE_SUFFIXES:
         return "labels_txt", "the first line is separated by white space"
     return "wide_csv", f"extension {suffix}" if suffix in TABLE_SUFFIXES else "a table with a column for each attribute"
+
+
+def _document(suffix: str, text: str) -> tuple[str, str] | None:
+    """The importer of a JSON text, and the reason; None for other texts, and for JSON lines that are a table."""
+    sections = [key for key in COCO_SECTIONS if re.search(rf'"{key}"\s*:\s*\[', text)] if suffix == ".json" else []
+    if len(sections) > 1:
+        return "coco", f"a JSON file with {', '.join(sections)}"
+    is_named, start = suffix in (".json", *json_lines.SUFFIXES), re.match(r"\s*(\{|\[\s*\{)", text)
+    if json_lines.is_table(text) or not (is_named or start):
+        return None
+    return "jsonl", f"extension {suffix}" if start is None or is_named else f"the text begins with {start[1][0]}"
 
 
 def read_sheet(source: Source, data: DataConfig) -> Sheet:
