@@ -25,7 +25,7 @@ from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.data.merging import Rows
 from aimonk_bench.data.sheets import Sheet, Source
-from aimonk_bench.data.text import likely_encoding, read_text
+from aimonk_bench.data.text import likely_encodings, line_in, read_text
 from aimonk_bench.data.tokens import UNKNOWN_CODES, is_missing
 from aimonk_bench.data.values import STATES, likely_states, listed, meaning_of, read_labels
 from aimonk_bench.errors import UserError, count
@@ -84,11 +84,14 @@ def _encoding(draft: Guess) -> None:
     try:
         read_text(draft.labels)
     except UserError:
-        encoding = likely_encoding(draft.labels.read_bytes())
-        if encoding is None:
+        content = draft.labels.read_bytes()
+        likely = likely_encodings(content)
+        if not likely:
             raise
-        read_text(draft.labels, encoding)
-        draft.set("encoding", encoding, "the file is no UTF-8; if letters are wrong, try another encoding", doubt=True)
+        read_text(draft.labels, likely[0])
+        lines = [f"{name} as {line_in(content, name)!r}" for name in likely]
+        text = f"the file is no UTF-8; the first line with other letters reads in {', in '.join(lines)}"
+        draft.set("encoding", likely[0], f"{text}; if the letters are wrong, write another encoding", doubt=True)
 
 
 def _document(draft: Guess, source: Source) -> None:
