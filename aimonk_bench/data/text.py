@@ -42,7 +42,7 @@ ENCODINGS = {  # beside UTF-8 -> the script of an alphabet, or the first bytes o
 }
 WIDER = {"gb2312": "gb18030"}  # encodings that have further characters
 SAMPLE = 1 << 16  # bytes by which an encoding is recognised
-LIKELY = 0.75  # share of letters that an encoding makes sense of
+LIKELY, MARGIN = 0.85, 0.1  # share of letters that an encoding makes sense of, and how much less another one may have
 
 
 @contextlib.contextmanager
@@ -141,7 +141,8 @@ def likely_encodings(data: bytes) -> list[str]:
         return [wide]
     lines = b"\n".join(line for line in data.split(b"\n") if not line.isascii())[:SAMPLE]
     shares = {name: _share(lines, name) for name in ENCODINGS if _decodes(data, WIDER.get(name, name))}
-    likely = sorted((name for name in shares if shares[name] >= LIKELY), key=lambda name: -shares[name])
+    least = max(LIKELY, *shares.values()) - MARGIN
+    likely = sorted((name for name in shares if shares[name] >= least), key=lambda name: -shares[name])
     return [WIDER.get(name, name) for name in likely]
 
 
@@ -166,7 +167,7 @@ def _share(data: bytes, encoding: str) -> float:
     if common == "LATIN":
         signs = [sign for sign in signs if unicodedata.category(sign)[0] != "S"]  # such as degrees
     if not signs:
-        return LIKELY if common == "LATIN" else 0.0
+        return LIKELY - MARGIN if common == "LATIN" else 0.0
     if isinstance(common, str):
         words = [word for word in re.findall(r"[^\W\d_]+", text) if _is_word(word, common)]
         return sum(not sign.isascii() for word in words for sign in word) / len(signs)
