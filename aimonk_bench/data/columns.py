@@ -174,9 +174,9 @@ def is_split(item: Column) -> bool:
 
 
 def parts_of(item: Column) -> dict[str, list[str]]:
-    """The tokens of each part that a column names; empty unless every token names one, and one names training."""
+    """The tokens of each part that a column names; empty unless all but missing ones name one, and one training."""
     parts: dict[str, list[str]] = {}
-    for token in item.counts:
+    for token in item.tokens:
         parts.setdefault(_part(item, token), []).append(token)
     return parts if "" not in parts and {"train"} < {*parts} else {}
 
@@ -187,7 +187,7 @@ def _part(item: Column, token: str) -> str:
     if name in ("isvalid", "isval", "istest", "istrain") and state in ("positive", "negative"):
         other = "test" if name == "istrain" else name.removeprefix("is").removesuffix("id")
         return other if (state == "positive") != (name == "istrain") else "train"
-    numbers = {number_of(text) for text in item.counts}
+    numbers = {number_of(text) for text in item.tokens}
     if numbers == {0.0, 1.0, 2.0} and "fold" not in name:
         return ("train", "val", "test")[int(float(token))]
     return part_of(token) or ""

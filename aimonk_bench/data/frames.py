@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from aimonk_bench.data.cells import text_of
-from aimonk_bench.data.dialects import SAMPLE, Dialect, has_header, rows_above
+from aimonk_bench.data.dialects import SAMPLE, Dialect
 from aimonk_bench.data.text import readable
+from aimonk_bench.data.top_rows import has_header, rows_above
 from aimonk_bench.errors import UserError, count
 
 PACKAGES = {

@@ -26,7 +26,7 @@ from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.data.merging import Rows
 from aimonk_bench.data.sheets import Sheet, Source
 from aimonk_bench.data.text import likely_encodings, line_in, read_text
-from aimonk_bench.data.tokens import UNKNOWN_CODES, is_missing
+from aimonk_bench.data.tokens import UNKNOWN_CODES, is_image_file, is_missing
 from aimonk_bench.data.values import STATES, likely_states, listed, meaning_of, read_labels
 from aimonk_bench.errors import UserError, count
 
@@ -181,10 +181,17 @@ def _images(draft: Guess, sheet: Sheet) -> None:
     if located.problems:
         raise problems_in(draft.labels, located.problems)
     if suffix is not None:
-        draft.set("suffix", suffix, f"names lack it: {names[0]} is {located.paths[0]}")
+        name, path = next(pair for pair in zip(names, located.paths, strict=True) if pair[1] is not None)
+        other = is_image_file(name)
+        text = (
+            f"the files have another suffix than their names: {name} is {path}"
+            if other
+            else f"names lack it: {name} is {path}"
+        )
+        draft.set("suffix", suffix, text, doubt=other)
     if not any(there):
         rows = zip(names, map(str, located.paths), lines, strict=True)
-        raise problems_in(draft.labels, image_files.unreadable(rows, draft.images))
+        raise problems_in(draft.labels, image_files.unreadable(rows, draft.images, skip=False))
     absent = [name for name, present in zip(names, there, strict=True) if not present]
     if absent:
         text = f"{len(absent)} of {len(names)} listed images are not in the folder: {', '.join(absent[:3])}"
@@ -231,11 +238,13 @@ def _folds(draft: Guess, there: LabelFile) -> None:
     if few:
         hashes = [file.sha256 if file else None for file in image_files.locate(there, draft.images, "skip")[0]]
     groups = int(splits.components(hashes, there.groups).max()) + 1
+    number = f"found {count(len(there.ids), 'image')} in {count(groups, 'group')} (equal bytes, or equal group values)"
+    if groups < FEWEST_GROUPS:
+        text = f"expected at least {FEWEST_GROUPS}: training, validation and test need one each; label more images"
+        raise UserError(f"{draft.labels}: {number}, {text}")
     if groups < KFold().folds:
         draft.split = {"scheme": "holdout", "val": 0.25, "test": 0.25}
-        enough = "too few for folds" if groups >= FEWEST_GROUPS else f"too few: at least {FEWEST_GROUPS} are needed"
-        number = f"{count(groups, 'group')} of images (equal bytes, or equal group values)"
-        draft.doubt("split", f"found {number}: {enough}")
+        draft.doubt("split", f"{number}: too few for folds")
 
 
 def _drop_split(draft: Guess, there: LabelFile) -> bool:

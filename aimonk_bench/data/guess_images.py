@@ -11,11 +11,11 @@ from pathlib import Path
 from aimonk_bench.data import image_names
 from aimonk_bench.data.annotations import names_of
 from aimonk_bench.data.columns import Column, long_columns
-from aimonk_bench.data.dialects import ID_NAMES
 from aimonk_bench.data.draft import Guess
 from aimonk_bench.data.image_names import ImagePaths
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tokens import is_image_file
+from aimonk_bench.data.top_rows import ID_NAMES
 from aimonk_bench.data.values import listed
 from aimonk_bench.errors import UserError
 
@@ -56,8 +56,8 @@ def _share_there(names: Sequence[str], folder: Path) -> float:
 def fit(names: Sequence[str], lines: Sequence[int], folder: Path) -> tuple[ImagePaths, list[bool], str | None]:
     """The files that N names mean, which of them are there [N], and the suffix that the names lack.
 
-    The suffix is the most frequent one of the folder that completes all names; None where names have one, or lack
-    different ones.
+    The suffix is the most frequent one of the folder that completes all names, or replaces the one of names of which
+    no file is there; None where names have one, or lack different ones.
     """
 
     def are_there(located: ImagePaths) -> list[bool]:
@@ -65,7 +65,8 @@ def fit(names: Sequence[str], lines: Sequence[int], folder: Path) -> tuple[Image
 
     located = image_names.resolve(names, lines, folder)
     there = are_there(located)
-    if any(map(is_image_file, names)) or not (any(there) or located.problems):
+    fitting = any(there) or bool(located.problems)
+    if fitting if any(map(is_image_file, names)) else not fitting:
         return located, there, None
     files = (posixpath.splitext(path)[1] for path in image_names.files_below(folder))
     for suffix, _ in Counter(filter(is_image_file, files)).most_common(MOST_SUFFIXES):

@@ -24,7 +24,7 @@ from aimonk_bench.data.columns import (
     split_column,
     tag_columns,
 )
-from aimonk_bench.data.dialects import WHITE_SPACE, name_of
+from aimonk_bench.data.dialects import name_of
 from aimonk_bench.data.draft import Guess, Note, Role
 from aimonk_bench.data.guess_images import named_images, names_file, no_images, numbered_images
 from aimonk_bench.data.sheets import Source, image_column
@@ -32,8 +32,9 @@ from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tag_choice import is_unread_missing
 from aimonk_bench.data.tags import LIST, SEPARATORS, UNUSUAL_SEPARATORS, split_tags
 from aimonk_bench.data.tokens import is_image_file, state_of
+from aimonk_bench.data.top_rows import WHITE_SPACE
 from aimonk_bench.data.values import listed
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, count
 
 MISSING = Values().missing
 MOST_ATTRIBUTES = 100  # of a file with many tags, the most frequent
@@ -63,6 +64,8 @@ def guess_table(source: Source, draft: Guess) -> None:
         columns.remove(split[0])
         draft.roles.append(Role(split[0].name, "split"))
         guess_parts(draft, split[0].name, split[1])
+        if rows := sum(number for token, number in split[0].counts.items() if token not in split[0].tokens):
+            draft.doubt("split", f"{count(rows, 'row')} without a token in column {split[0].name!r} left out")
     elif others := [repr(item.name) for item in columns if is_split(item)]:
         draft.doubt(
             "split", f"{listed(others)} may be a split, but not every token is called train, val or test; left out"

@@ -19,7 +19,7 @@ from aimonk_bench.config.split_fields import GroupRegex
 from aimonk_bench.data import frames, json_lines
 from aimonk_bench.data.annotations import COCO_SECTIONS, coco, long_csv
 from aimonk_bench.data.cells import coded, column_of, text_of
-from aimonk_bench.data.dialects import WHITE_SPACE, name_of
+from aimonk_bench.data.dialects import name_of
 from aimonk_bench.data.matlab import read_matlab
 from aimonk_bench.data.sheets import (
     Sheet,
@@ -36,6 +36,7 @@ from aimonk_bench.data.sheets import (
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tags import LIST, split_tags
 from aimonk_bench.data.tokens import decimal_of, is_value, spelling_of
+from aimonk_bench.data.top_rows import WHITE_SPACE
 from aimonk_bench.data.values import listed
 from aimonk_bench.errors import count
 from aimonk_bench.registry import hint, options_model

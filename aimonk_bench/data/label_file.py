@@ -49,7 +49,7 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     first = first_rows(located.paths)
     is_image = np.array([path is not None for path in located.paths], bool)
     images = np.flatnonzero(is_image & (first == np.arange(len(first))))
-    others = {name: _texts(column, frozenset(), len(sheet.names)) for name, column in sheet.others.items()}
+    others = {name: each_row(column, column.categories, None) for name, column in sheet.others.items()}
     groups, unmatched = _groups(data, sheet, missing)
     unmapped = [*_unmapped(data.values, sheet), *unmatched]
     if not unmapped:
@@ -197,7 +197,7 @@ def _error(
     problems = list(sheet.problems)
     if data.on_bad_image == "error":
         listed = [(str(sheet.names[row]), str(located.paths[row]), int(sheet.lines[row])) for row in images]
-        problems += image_files.unreadable(listed, data.images)
+        problems += image_files.unreadable(listed, data.images, skip=False)
     problems.sort(key=lambda problem: problem[0])
     lines_of: dict[str, list[int]] = {}
     for line, text in problems:

@@ -17,10 +17,12 @@ from aimonk_bench.config.split_fields import Holdout, KFold, OfficialSplit, Spli
 from aimonk_bench.data.cells import first_rows
 from aimonk_bench.data.image_files import SHOWN
 from aimonk_bench.data.labels import Labels
+from aimonk_bench.data.tokens import is_missing
 from aimonk_bench.errors import UserError
 
 Rows = NDArray[np.intp]
 PARTS = ("training", "validation", "test")
+NO_PART = -1
 PART_NAMES = {  # of tokens such as Training, tr, valid, dev and hold-out
     "train": r"tr|tra?i?n.*",
     "val": r"va|(val|dev|tune).*",
@@ -30,7 +32,7 @@ PART_NAMES = {  # of tokens such as Training, tr, valid, dev and hold-out
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """Sorted row numbers of the three parts; together they are all N rows."""
+    """Sorted row numbers of the three parts; together they are all rows that an official split does not leave out."""
 
     train: Rows
     val: Rows
@@ -89,12 +91,16 @@ def check(scheme: Split, groups: int) -> None:
 def official_parts(scheme: OfficialSplit, tokens: Sequence[str | None]) -> NDArray[np.intp]:
     """The part of each image by the column of an official split, [N] numbers in PARTS.
 
+    An image whose token is a missing one, and stands in no list, is in no part: `NO_PART`.
+
     Raises:
         UserError: tokens that stand in no list, or a part without an image.
     """
     lists, counts = scheme.lists(), Counter(tokens)
     part_of = {value_of(token): part for part, listed in enumerate(lists.values()) for token in listed}
-    stated = {token: None if token is None else part_of.get(value_of(token)) for token in counts}
+    stated = {
+        token: part_of.get(value_of(token or ""), NO_PART if is_missing(token or "") else None) for token in counts
+    }
     column = f"split.column {scheme.column!r}"
     unlisted = {token: count for token, count in counts.most_common() if stated[token] is None}
     completed = _completed(counts, scheme)
@@ -125,11 +131,11 @@ def _completed(there: Iterable[str | None], scheme: OfficialSplit) -> dict[str, 
     """The lists for the tokens that are there, if each other token begins as the name of a part; else empty."""
     lists = {key: [token for token in listed if token in there] for key, listed in scheme.lists().items()}
     for token in there:
-        if all(token not in listed for listed in lists.values()):
-            key = part_of(token or "")
+        if token and not is_missing(token) and all(token not in listed for listed in lists.values()):
+            key = part_of(token)
             if key is None:
                 return {}
-            lists[key].append(token or "")
+            lists[key].append(token)
     return lists
 
 
@@ -201,8 +207,8 @@ def split(
 
 def within_parts(groups: NDArray[np.integer], fold: Fold) -> NDArray[np.int32]:
     """[N] group numbers, where a group that an official split cuts is one group in each part."""
-    part = np.zeros(len(groups), np.intp)
-    part[fold.val], part[fold.test] = 1, 2
+    part = np.full(len(groups), NO_PART)
+    part[fold.train], part[fold.val], part[fold.test] = range(3)
     numbers: NDArray[np.intp] = np.unique(np.stack([groups, part]), axis=1, return_inverse=True)[1]
     return numbers.astype(np.int32)
 

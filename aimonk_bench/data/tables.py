@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aimonk_bench.data import dialects, frames, json_lines
+from aimonk_bench.data import dialects, frames, json_lines, top_rows
 from aimonk_bench.data.cells import coded
-from aimonk_bench.data.dialects import WHITE_SPACE, Dialect
+from aimonk_bench.data.dialects import Dialect
 from aimonk_bench.data.text import read_text
 from aimonk_bench.data.tokens import is_image_file, is_value
+from aimonk_bench.data.top_rows import WHITE_SPACE
 from aimonk_bench.errors import UserError, count
 from aimonk_bench.registry import show
 
@@ -126,7 +127,7 @@ def _assemble(records: Iterable[Record], dialect: Dialect, *, cut: bool) -> Tabl
     if first is not None:
         header_line = first[0]
         if dialect.header:
-            header = dialects.unmarked([name.strip() for name in first[1]], width)
+            header = top_rows.unmarked([name.strip() for name in first[1]], width)
             header[0] = header[0].lstrip("# ")  # a header may be written as a comment
             if dialect.nameless_first:
                 header.insert(0, "")
@@ -245,7 +246,7 @@ def _numbers_rows(column: pd.Categorical, next_name: str, following: pd.Categori
         return False
     if all(map(is_image_file, following.categories)):
         return True
-    images = next_name.lower() in dialects.ID_NAMES or not all(map(is_value, following.categories))
+    images = next_name.lower() in top_rows.ID_NAMES or not all(map(is_value, following.categories))
     return images and texts == [str(number) for number in range(len(texts))]
 
 

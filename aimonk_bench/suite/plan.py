@@ -203,7 +203,7 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     config, configs = suite.base, [run.config for run in suite.runs]
     listed = checked_labels(configs)
     rows = zip(listed.ids, listed.paths, listed.lines.tolist(), strict=True)
-    unreadable = image_files.unreadable(rows, config.data.images)
+    unreadable = image_files.unreadable(rows, config.data.images, skip=config.data.on_bad_image == "skip")
     absent = [f"{listed.path}:{line}: {text}" for line, text in unreadable]
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=image_files.SHOWN)
@@ -278,7 +278,18 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
             *(partial(splits.official_parts, split, listed.columns[split.column]) for split in official),
         ]
     )
-    return listed
+    texts = [text for split in official if (text := _in_no_part(split, listed.columns[split.column]))]
+    return replace(listed, notes=(*listed.notes, *texts))
+
+
+def _in_no_part(split: OfficialSplit, tokens: Sequence[str | None]) -> str | None:
+    """How many images an official split leaves out, because their token is missing; None if there are none."""
+    left_out = [token for token, part in zip(tokens, splits.official_parts(split, tokens), strict=True) if part < 0]
+    if not left_out:
+        return None
+    shown = ", ".join(repr(token or "") for token in dict.fromkeys(left_out))
+    number = count(len(left_out), "image")
+    return f"split.column {split.column!r}: {number} of {len(tokens)} left out, in no part of the split ({shown})"
 
 
 def _group_findings(configs: Sequence[Config], listed: LabelFile, *, cut: bool = False) -> list[Finding]:

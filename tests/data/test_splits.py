@@ -206,7 +206,8 @@ def test_validation_rows_that_the_column_does_not_name_are_drawn_from_the_traini
 @pytest.mark.parametrize(
     ("keys", "tokens", "messages"),
     [
-        ({}, ["train", "val", "test", "extra", "extra", None], ["3 of 6", "'extra' (2)", "no token (1)"]),
+        ({}, ["train", "val", "test", "extra", "extra", None], ["2 of 6", "'extra' (2)"]),
+        ({"test": ["?"]}, ["train", "val", None], ["split.test", "'?'", "no token (1)"]),
         ({}, ["train", "test"], ["split.val", "'val'", "'train', 'test'", "`split: {val: 0.15}`"]),
         ({}, ["Train", "valid", "dev", "test"], ['`split: {train: ["Train"], val: ["valid", "dev"], test: ["test"]}`']),
         ({"train": ["0"], "val": ["1"], "test": ["2"]}, ["0.0", "1", "2.00", "3"], ["1 of 4", "add each token"]),
@@ -234,6 +235,24 @@ def test_lists_that_would_do_are_one_message(tokens: list[str], fix: str) -> Non
         split(official(), all_positive(len(tokens)), np.arange(len(tokens)), {"part": tokens})
     (message,) = error.value.problems
     assert message.endswith(f"write `split: {{{fix}}}`")
+
+
+def test_images_with_a_missing_token_are_in_no_part() -> None:
+    tokens = ["train", "NA", "val", None, "test", "", "train"]
+    (fold,) = split(official(), all_positive(7), np.arange(7), {"part": tokens})
+    assert [part.tolist() for part in parts(fold)] == [[0, 6], [2], [4]]
+    (fold,) = split(
+        official(train=["train", "NA"]), all_positive(7), np.arange(7), {"part": tokens}
+    )  # which is declared
+    assert [part.tolist() for part in parts(fold)] == [[0, 1, 6], [2], [4]]
+    (fold,) = split(
+        official(val=0.3, test=["test"], train=["train"]),
+        all_positive(7),
+        np.arange(7),
+        {"part": [*tokens[:2], "train", *tokens[3:]]},
+    )
+    assert sorted(np.concatenate(parts(fold)).tolist()) == [0, 2, 4, 6]
+    assert within_parts(np.zeros(7, int), fold)[[1, 3, 5]].tolist() == [0] * 3  # a group apart from the three parts
 
 
 def test_numbers_as_tokens_are_compared_by_value() -> None:
