@@ -75,16 +75,16 @@ def check(scheme: Split, groups: int) -> None:
     """
     if isinstance(scheme, OfficialSplit):
         return
-    left = groups
+    left, shares = groups, _shares(scheme)
     if isinstance(scheme, KFold):
         if groups < scheme.folds:
+            fits = groups > 1 and min(_sizes(shares, groups - 1, shares)) > 0
             raise UserError(
                 f"split.folds: found {scheme.folds}, expected at most {groups}: "
                 "that is the number of groups of images (equal bytes, or equal group values); "
-                + (f"write `split: {{folds: {groups}}}`" if groups > 1 else "check data.group, or list more images")
+                + (f"write `split: {{folds: {groups}}}`" if fits else f"fix: {_more_groups(groups)}")
             )
         left -= -(-groups // scheme.folds)  # the largest test fold
-    shares = _shares(scheme)
     _refuse_empty([size > 0 for size in _sizes(shares, left, shares)], groups)
 
 
@@ -159,9 +159,15 @@ def _refuse_empty(filled: Sequence[bool], groups: int) -> None:
         if not part:
             raise UserError(
                 f"split: no image is left for {name}: {groups} groups of images (equal bytes, or equal group values) "
-                "are too few for these shares; fix: label more images, or "
-                "split: {scheme: holdout, val: 0.3, test: 0.3}"
+                f"are too few for these shares; fix: {_more_groups(groups)}"
             )
+
+
+def _more_groups(groups: int) -> str:
+    """What to do about too few groups."""
+    if groups < len(PARTS):
+        return "label more images, or check data.group: training, validation and test rows need a group each"
+    return "label more images, or write `split: {scheme: holdout, val: 0.3, test: 0.3}`"
 
 
 def split(

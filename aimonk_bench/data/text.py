@@ -125,9 +125,9 @@ def is_text(data: bytes) -> bool:
 
 
 def line_in(data: bytes, encoding: str) -> str:
-    """The first line that is not ASCII, in this encoding; its beginning."""
-    lines = data.split(b"\n") if not encoding.startswith("utf-16") else [data]
-    return next(line for line in lines if not line.isascii())[:60].decode(encoding, "ignore").strip()
+    """The beginning of the first line in this encoding that is not ASCII; of the first one, if all are."""
+    lines = data.decode(encoding, "ignore").split("\n")
+    return next((line for line in lines if not line.isascii()), lines[0])[:60].strip()
 
 
 def likely_encodings(data: bytes) -> list[str]:
