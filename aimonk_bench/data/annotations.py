@@ -30,7 +30,7 @@ from aimonk_bench.data.tables import Table, read_table
 from aimonk_bench.data.tag_choice import choose, is_unread_missing, unread_missing
 from aimonk_bench.data.tokens import spelling_of
 from aimonk_bench.data.values import listed
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, count
 
 Absent = Literal["negative", "missing"]
 OtherTags = Literal["error", "ignore"]
@@ -266,6 +266,8 @@ def coco(
             item = annotations[strangers[0]]
             text = f"annotations[{strangers[0]}] has the {key} {item[key]!r}, which is no id of {section}"
             sheet.problems.append((1, f"{text} ({len(strangers)} of {len(annotations)} annotations)"))
+    if not tags and not sheet.problems:
+        sheet.problems.append((1, "found no category in categories, expected one for each attribute"))
     if sheet.problems:
         return sheet
     listing = [*range(len(names))]  # a record without a tag for each image
@@ -284,7 +286,10 @@ def coco(
         texts_of = {key: ["" if item.get(key) is None else str(item[key]) for item in items] for key in keys}
         sheet.others = {key: column_of(texts)[rows] for key, texts in texts_of.items()}
         sheet.groups = sheet.others.pop(group) if group is not None else None
-    parts = [f"{len(names)} images and {len(annotations)} annotations", f"attributes {listed([*sheet.attributes])}"]
+    parts = [
+        f"{count(len(names), 'image')} and {count(len(annotations), 'annotation')}",
+        f"attributes {listed([*sheet.attributes])}",
+    ]
     sheet.understood = "; ".join([*parts, *first_row(sheet)])
     return sheet
 

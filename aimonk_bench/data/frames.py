@@ -63,12 +63,13 @@ def _excel(path: Path, header: bool | None) -> tuple[Iterator[tuple[int, list[st
     others = [repr(other) for other in names if other != name]
     texts = ([*map(str.strip, cells)] for cells in _texts(frame.head(SAMPLE)))
     sample = [(row, cells) for row, cells in enumerate(texts, 1) if any(cells)]
+    if not sample:
+        raise UserError(f"{path}:1: found no row in {', '.join(map(repr, names))}, expected a sheet with a table")
     above, notes = rows_above(sample, ",")
     if header is None:
         header = has_header([cells for _, cells in sample[above:]], ",")
     sheet = f"sheet {name!r} is read, not {', '.join(others)} (to read another, move it to the front)" if others else ""
-    first = sample[above][0] if sample else 1
-    rows = itertools.islice(enumerate(_texts(frame), 1), first - 1, None)
+    rows = itertools.islice(enumerate(_texts(frame), 1), sample[above][0] - 1, None)
     return rows, Dialect("", "", header, frame.shape[1], sheet=sheet, notes=tuple(notes))
 
 

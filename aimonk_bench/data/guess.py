@@ -238,13 +238,11 @@ def _folds(draft: Guess, there: LabelFile) -> None:
     if few:
         hashes = [file.sha256 if file else None for file in image_files.locate(there, draft.images, "skip")[0]]
     groups = int(splits.components(hashes, there.groups).max()) + 1
-    number = f"found {count(len(there.ids), 'image')} in {count(groups, 'group')} (equal bytes, or equal group values)"
-    if groups < FEWEST_GROUPS:
-        text = f"expected at least {FEWEST_GROUPS}: training, validation and test need one each; label more images"
-        raise UserError(f"{draft.labels}: {number}, {text}")
     if groups < KFold().folds:
         draft.split = {"scheme": "holdout", "val": 0.25, "test": 0.25}
-        draft.doubt("split", f"{number}: too few for folds")
+        number = f"{count(len(there.ids), 'image')} in {count(groups, 'group')} (equal bytes, or equal group values)"
+        cannot = f"cannot be split, so no run is possible: label images of at least {FEWEST_GROUPS} groups"
+        draft.doubt("split", f"{number} {'are too few for folds' if groups >= FEWEST_GROUPS else cannot}")
 
 
 def _drop_split(draft: Guess, there: LabelFile) -> bool:

@@ -49,7 +49,10 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     first = first_rows(located.paths)
     is_image = np.array([path is not None for path in located.paths], bool)
     images = np.flatnonzero(is_image & (first == np.arange(len(first))))
-    others = {name: each_row(column, column.categories, None) for name, column in sheet.others.items()}
+    others = {
+        name: each_row(column, (text or None for text in column.categories), None)
+        for name, column in sheet.others.items()
+    }
     groups, unmatched = _groups(data, sheet, missing)
     unmapped = [*_unmapped(data.values, sheet), *unmatched]
     if not unmapped:

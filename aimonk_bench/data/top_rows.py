@@ -45,7 +45,7 @@ def rows_above(records: Sequence[tuple[int, list[str]]], separator: str) -> tupl
         if _is_comment(rows[above:], separator):
             comments += 1
         elif _is_title(rows[above:], separator):
-            title = next(filter(None, rows[above]))
+            title = " ".join(filter(None, rows[above]))
             notes.append(f"line {records[above][0]} is a title, left out: {title[:60]!r}")
         else:
             break
@@ -56,17 +56,24 @@ def rows_above(records: Sequence[tuple[int, list[str]]], separator: str) -> tupl
 
 
 def _is_title(rows: Sequence[Sequence[str]], separator: str) -> bool:
-    """Whether the first row is one text, or a comment of another language, above a table with a header.
+    """Whether the first row is a text in words, or a comment of another language, above a table with a header.
 
-    A text of one word, or in another column than the first, is a title only where names of image files tell the header.
+    Above a header that names of image files tell, any row with fewer cells than the header is a title.
     """
-    texts = [*filter(None, rows[0])]
-    table = [*itertools.dropwhile(lambda row: len([*filter(None, row)]) < 2, rows)]
-    if separator == WHITE_SPACE or len(texts) != 1 or len(table) < 2 or usual_width(rows[1:]) < 2:
+    if separator == WHITE_SPACE or usual_width(rows[1:]) < 2:
         return False
-    in_words, is_sure = " " in rows[0][0], any(map(is_image_file, table[1]))
-    is_text = texts[0].startswith(("%", "//")) or ((in_words or is_sure) and not is_image_file(texts[0]))
-    return is_text and has_header(table, separator)
+    header = next((place for place, row in enumerate(rows) if any(map(is_image_file, row))), 0) - 1
+    if header > 0 and max(map(_filled, rows[:header])) < _filled(rows[header]) and has_header(rows[header:], separator):
+        return True
+    table = [*itertools.dropwhile(lambda row: _filled(row) < 2, rows)]
+    text = rows[0][0]
+    is_text = text.startswith(("%", "//")) or (" " in text and not is_image_file(text))
+    return _filled(rows[0]) == 1 and is_text and len(table) > 1 and has_header(table, separator)
+
+
+def _filled(row: Sequence[str]) -> int:
+    """The number of cells that are not empty."""
+    return sum(map(bool, row))
 
 
 def _is_comment(rows: Sequence[list[str]], separator: str) -> bool:

@@ -44,6 +44,7 @@ def cells(table: Table) -> list[list[str]]:
         ([["Plant 7"]], ["line 1 is a title"]),
         ([["Plant"], []], ["line 1 is a title"]),
         ([[None, "Plant 7, line 3"], [], ["in 2024"]], ["line 1 is a title", "line 3 is a title"]),
+        ([["Plant", "7"], ["Date", 2024], []], ["line 1 is a title, left out: 'Plant 7'", "line 2 is a title"]),
         ([["# made by me"]], ["1 comment line above"]),
         ([["#mine"], ["My plant"], []], ["1 comment line above", "line 2 is a title"]),
     ],
@@ -79,6 +80,11 @@ def test_a_sheet_without_labels_names_the_others_and_no_separator(tmp_path: Path
     assert "l.xlsx:1: found no attribute" in message
     assert "sheet 'info' is read, not 'empty'" in message
     assert "separator" not in message
+
+
+def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"l\.xlsx:1: found no row in 's', expected"):
+        read_table(write(tmp_path / "l.xlsx", {"s": []}))
 
 
 def test_formulas_that_nobody_has_computed_are_an_error(tmp_path: Path) -> None:

@@ -611,11 +611,6 @@ def test_a_guess(name: str, tmp_path: Path) -> None:
         ),
         (rows("image,x,y", "1,0", "1", "0,1"), "labels.csv", ["labels.csv:3:", "2 columns", "expected 3"]),
         ('{"image": "a.png", "labels": {"x": 0.3}}\n', "labels.jsonl", ["'x'", "soft labels", "0.3", "1, 0 and NA"]),
-        (
-            rows("image,x", "1", "0", names=A_TO_F[:2]),
-            "labels.csv",
-            ["2 images in 2 groups", "at least 3", "label more"],
-        ),
         ("ภาพ,รอยแตก\na.png,1\n".encode("cp874"), "labels.csv", ["labels.csv:1:", "`encoding: NAME`"]),
         (b"\x00\x01\x02\x03\xff\xfe\x99", "labels.csv", ["labels.csv:1", "no text"]),
     ],
@@ -631,6 +626,13 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         guess(tmp_path / "no.csv", tmp_path / "nowhere")
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["--labels", "--images"]
+
+
+def test_two_images_cannot_be_split(tmp_path: Path) -> None:
+    result = guessed(tmp_path, rows("image,x", "1", "0", names=A_TO_F[:2]), files=A_TO_F[:2])
+    [doubt] = [note.text for note in result.notes if note.key == "split"]
+    assert doubt.startswith("2 images in 2 groups")
+    assert "cannot be split" in doubt
 
 
 def test_an_excel_file(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("# a.png 1 0\nb.png 0 1\nc.png 1 1\n", ["image", "attr1", "attr2"], 2),
         ("#v2,2019\na.png,1\nb.png,0\n", ["image", "attr1"], 2),
         ("Labels\n# 2024\n\nimage,x\na.png,1\nb.png,0\n", ["image", "x"], 2),
+        ("Plant,7\nDate,2024\n\nimage,x,y\na.png,1,0\nb.png,0,1\nc.png,1,1\n", ["image", "x", "y"], 3),
         ("标签;;\nimage;x;y\na.png;1;0\n", ["image", "x", "y"], [["a.png", "1", "0"]]),
         (";Labels;\nimage;x;y\na.png;1;0\n", ["image", "x", "y"], [["a.png", "1", "0"]]),
         # numbers as names
