@@ -69,7 +69,8 @@ def long_csv(
         unsound.append(f"found the columns {listed(table.names)}, expected to know which holds the labels (data.tags)")
     if value is None and not unsound:
         unsound += _unread_values(table, read)
-    if table.problems and value is not None and not table.dialect.header and table.names[-1] not in read:
+    is_read = table.names[-1] in read.difference(ignore or ())
+    if table.problems and value is not None and not table.dialect.header and not is_read:
         table = source.table(separator, header, encoding, cut=True)  # as the numbers to spare in some lines of CUB
     sheet = sheet_of(table, unsound)
     if unsound:

@@ -271,7 +271,7 @@ def _document(suffix: str, text: str) -> tuple[str, str] | None:
     if len(sections) > 1:
         return "coco", f"a JSON file with {', '.join(sections)}"
     is_named, start = suffix in (".json", *json_lines.SUFFIXES), re.match(r"\s*(\{|\[\s*\{)", text)
-    if json_lines.is_table(text) or not (is_named or start):
+    if not (is_named or start) or json_lines.is_table(text):
         return None
     return "jsonl", f"extension {suffix}" if start is None or is_named else f"the text begins with {start[1][0]}"
 

@@ -18,7 +18,7 @@ from aimonk_bench.data.cells import first_rows
 from aimonk_bench.data.image_files import SHOWN
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.tokens import is_missing
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, count
 
 Rows = NDArray[np.intp]
 PARTS = ("training", "validation", "test")
@@ -125,6 +125,16 @@ def official_parts(scheme: OfficialSplit, tokens: Sequence[str | None]) -> NDArr
     if problems:
         raise UserError(problems)
     return np.array([stated[token] for token in tokens], np.intp)
+
+
+def left_out(scheme: OfficialSplit, tokens: Sequence[str | None]) -> str | None:
+    """How many images an official split leaves out, because their token is missing; None if there are none."""
+    tokens_left_out = [token for token, part in zip(tokens, official_parts(scheme, tokens), strict=True) if part < 0]
+    if not tokens_left_out:
+        return None
+    shown = ", ".join(repr(token or "") for token in dict.fromkeys(tokens_left_out))
+    number = count(len(tokens_left_out), "image")
+    return f"split.column {scheme.column!r}: {number} of {len(tokens)} left out, in no part of the split ({shown})"
 
 
 def _completed(there: Iterable[str | None], scheme: OfficialSplit) -> dict[str, list[str]]:

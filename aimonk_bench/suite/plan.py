@@ -290,18 +290,8 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
             *(partial(splits.official_parts, split, listed.columns[split.column]) for split in official),
         ]
     )
-    texts = [text for split in official if (text := _in_no_part(split, listed.columns[split.column]))]
-    return replace(listed, notes=(*listed.notes, *texts))
-
-
-def _in_no_part(split: OfficialSplit, tokens: Sequence[str | None]) -> str | None:
-    """How many images an official split leaves out, because their token is missing; None if there are none."""
-    left_out = [token for token, part in zip(tokens, splits.official_parts(split, tokens), strict=True) if part < 0]
-    if not left_out:
-        return None
-    shown = ", ".join(repr(token or "") for token in dict.fromkeys(left_out))
-    number = count(len(left_out), "image")
-    return f"split.column {split.column!r}: {number} of {len(tokens)} left out, in no part of the split ({shown})"
+    left_out = (splits.left_out(split, listed.columns[split.column]) for split in official)
+    return replace(listed, notes=(*listed.notes, *filter(None, left_out)))
 
 
 def _group_findings(configs: Sequence[Config], listed: LabelFile, *, cut: bool = False) -> list[Finding]:

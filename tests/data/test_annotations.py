@@ -148,6 +148,7 @@ def test_lines_with_numbers_to_spare_are_cut(tmp_path: Path) -> None:
     loaded = read(tmp_path, spare, "l.txt", **options)
     assert states(loaded.labels) == states(read(tmp_path, content, "l.txt", **options).labels) == [[1, 0, 1]] * 4
     assert "2 rows with more than 5 columns cut there (lines 4, 8)" in loaded.notes
+    assert states(read(tmp_path, spare, "l.txt", ignore=["attr4"], **options).labels) == [[1, 0, 1]] * 4
     # nobody knows which number is to spare where the last column is read
     certain = {**options, "certainty": {"column": "attr4", "missing": ["2.5"]}}
     assert problems(tmp_path, spare, "l.txt", **certain)[0].startswith("l.txt:4: found a name and 5 tokens, expected 4")
