@@ -88,7 +88,7 @@ def show(value: object) -> str:
     """A value as an error message quotes it: YAML-like, at most 60 characters."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    text = repr(value)
+    text = repr([*value] if isinstance(value, tuple) else value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

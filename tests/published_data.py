@@ -160,7 +160,7 @@ PUBLISHED = {
             "CUB_200_2011/images.txt": "1 001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg\n"
             "2 002.Laysan_Albatross/Laysan_Albatross_0002_1027.jpg\n",
             "CUB_200_2011/attributes/image_attribute_labels.txt": "1 1 0 3 27.7080\n1 2 1 4 27.7080\n"
-            "2 1 0 1 1.0000\n2 2 0 2 1.0000\n",
+            "2 1 0 1 1.0000\n2 2 0 2 0 4 1.0000\n",
         },
         labels="CUB_200_2011/attributes/image_attribute_labels.txt",
         images="CUB_200_2011/images",

@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from aimonk_bench.data.foreign import placeholder
+from aimonk_bench.errors import count
 
 EXAMPLES = 3  # names that a message shows
 INSIDE = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")  # may stand anywhere in a name
@@ -137,7 +138,7 @@ def unwrap(content: object, shapes: Shapes) -> Checkpoint:
         shapes: of the network's tensors by name, without its classifier.
 
     Raises:
-        ValueError: there is no tensor.
+        ValueError: there is no tensor, or one of the network holds values that are not finite.
     """
     candidates = [(place, *_strip(tensors, shapes)) for place, tensors in _state_dicts(content)]
     if not candidates:
@@ -149,6 +150,12 @@ def unwrap(content: object, shapes: Shapes) -> Checkpoint:
         return len(tensors.keys() & shapes.keys()), averaged, len(tensors)
 
     place, prefix, tensors = max(candidates, key=rank)  # the first of several that are equal
+    broken = [name for name in shapes if name in tensors and not tensors[name].isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"{count(len(broken), 'tensor')} with NaN or infinite values ({_listed(broken)}), as of a training that "
+            "diverged; fix: an earlier checkpoint, or backbone: {weights: imagenet}"
+        )
     names = list(dict(_state_dicts(content))[place])
     inside = sorted({match.group() for name in names for match in INSIDE.finditer(name)})
     notes = [f"took the tensors under {place!r}"] if place else []

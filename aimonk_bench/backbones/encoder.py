@@ -282,7 +282,10 @@ def _choose_engine(
 
     expected = by_torch(images)
     if not np.isfinite(expected).all():
-        raise RunFailed(f"{spec.weights.name}: features of the first images are not finite")
+        raise RunFailed(
+            f"{spec.weights.name}: features of the first images are not finite with the weights {spec.weights.place}; "
+            "fix: other weights, such as backbone: {weights: imagenet}"
+        )
     if spec.preferred_engine == "torch":
         return Record(spec.identity, "torch", expected.shape[1], None, None)
     parity = reason = None

@@ -30,7 +30,7 @@ from aimonk_bench.data.tables import Table, read_table
 from aimonk_bench.data.tag_choice import choose, is_unread_missing, unread_missing
 from aimonk_bench.data.tokens import spelling_of
 from aimonk_bench.data.values import listed
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, count
 
 Absent = Literal["negative", "missing"]
 OtherTags = Literal["error", "ignore"]
@@ -69,6 +69,9 @@ def long_csv(
         unsound.append(f"found the columns {listed(table.names)}, expected to know which holds the labels (data.tags)")
     if value is None and not unsound:
         unsound += _unread_values(table, read)
+    is_read = table.names[-1] in read.difference(ignore or ())
+    if table.problems and value is not None and not table.dialect.header and not is_read:
+        table = source.table(separator, header, encoding, cut=True)  # as the numbers to spare in some lines of CUB
     sheet = sheet_of(table, unsound)
     if unsound:
         return sheet
@@ -92,8 +95,8 @@ def long_csv(
     sheet.others = {name: column_of(texts[first[rows]]) for name, texts in texts_of.items()}
     sheet.groups = sheet.others.pop(group) if group is not None else None
     values = f"values in {value!r}" if value is not None else "all of them positive"
-    where = f"{id_column!r}, labels in {tags_column!r}, {values}"
-    sheet.understood = understood(table, sheet, where, group, read.difference(ignore or ()))
+    where = f", labels in {tags_column!r}, {values}"
+    sheet.understood = understood(table, sheet, id_column, where, group, read.difference(ignore or ()))
     return sheet
 
 
@@ -265,6 +268,8 @@ def coco(
             item = annotations[strangers[0]]
             text = f"annotations[{strangers[0]}] has the {key} {item[key]!r}, which is no id of {section}"
             sheet.problems.append((1, f"{text} ({len(strangers)} of {len(annotations)} annotations)"))
+    if not tags and not sheet.problems:
+        sheet.problems.append((1, "found no category in categories, expected one for each attribute"))
     if sheet.problems:
         return sheet
     listing = [*range(len(names))]  # a record without a tag for each image
@@ -283,7 +288,10 @@ def coco(
         texts_of = {key: ["" if item.get(key) is None else str(item[key]) for item in items] for key in keys}
         sheet.others = {key: column_of(texts)[rows] for key, texts in texts_of.items()}
         sheet.groups = sheet.others.pop(group) if group is not None else None
-    parts = [f"{len(names)} images and {len(annotations)} annotations", f"attributes {listed([*sheet.attributes])}"]
+    parts = [
+        f"{count(len(names), 'image')} and {count(len(annotations), 'annotation')}",
+        f"attributes {listed([*sheet.attributes])}",
+    ]
     sheet.understood = "; ".join([*parts, *first_row(sheet)])
     return sheet
 

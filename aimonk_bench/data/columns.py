@@ -205,12 +205,12 @@ def is_split(item: Column) -> bool:
 
 
 def parts_of(item: Column) -> dict[str, list[str]]:
-    """The tokens of each part that a column names; empty unless every token names one, and one names training.
+    """The tokens of each part that a column names; empty unless all but missing ones name one, and one names training.
 
     A column such as ``train`` may be an attribute: it says the parts only where most images are for training.
     """
     parts: dict[str, list[str]] = {}
-    for token in item.counts:
+    for token in item.tokens:
         parts.setdefault(_part(item, token), []).append(token)
     if "" in parts or not {"train"} < {*parts}:
         return {}

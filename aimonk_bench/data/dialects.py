@@ -12,33 +12,21 @@ from dataclasses import dataclass
 
 from aimonk_bench.config.fields import number_of
 from aimonk_bench.data.cells import bare
-from aimonk_bench.data.tokens import is_image_file, is_missing, is_value, spelling_of
-from aimonk_bench.errors import count
+from aimonk_bench.data.tokens import is_image_file, is_value, spelling_of
+from aimonk_bench.data.top_rows import (
+    WHITE_SPACE,
+    has_header,
+    lacks_first_name,
+    most,
+    rows_above,
+    unmarked,
+    usual_width,
+)
 
-WHITE_SPACE = " "
 CHARACTERS = (",", ";", "\t")  # separators that are tried; where none of them separates, white space does
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", WHITE_SPACE: "white space"}
 MOST_EQUAL = 0.9  # share of rows of equal length in a list of tags
 SAMPLE = 1000  # lines by which a dialect is recognised
-ID_NAMES = (
-    "image",
-    "images",
-    "id",
-    "image_id",
-    "imageid",
-    "file",
-    "filename",
-    "file_name",
-    "name",
-    "path",
-    "img",
-    "pic",
-    "photo",
-    "image_name",
-    "image_path",
-    "filepath",
-    "file_path",
-)
 NAME_WITH_LABEL = re.compile(r"(.*\.\w{2,5})\s+(\S+)", re.DOTALL)  # "a.jpg 0" of the line "a.jpg 0,1,0"
 QUOTED_OR_WORD = re.compile(r'"((?:[^"]|"")*)"(?!\S)|(\S+)')
 
@@ -59,8 +47,9 @@ class Dialect:
         width: usual number of columns.
         skipped_lines: lines above the table.
         name_with_label: the first cell holds the image and the first label, as in ``a.jpg 0,1,0``.
-        ragged_tags: after the name stand tags, in each row another number: ``a.png rust dent``.
+        holds_tags: all beyond the name are tags, which the separator separates too, as in ``a.jpg cat dog``.
         nameless_first: the header has no name for the first column, as in CelebA and in tables of R.
+        sheet: of an Excel file that is read, if it has several, and the others.
         notes: what the lines above the table are.
     """
 
@@ -70,14 +59,15 @@ class Dialect:
     width: int
     skipped_lines: int = 0
     name_with_label: bool = False
-    ragged_tags: bool = False
+    holds_tags: bool = False
     nameless_first: bool = False
+    sheet: str = ""
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """For users: ``semicolon, utf-8, header``."""
         separator = name_of(self.separator) if self.separator else ""
-        return ", ".join(filter(None, [separator, self.encoding, "header" if self.header else "no header"]))
+        return ", ".join(filter(None, [self.sheet, separator, self.encoding, "header" if self.header else "no header"]))
 
 
 def recognise(
@@ -93,35 +83,28 @@ def recognise(
     lines = [line.rstrip("\n") for line in itertools.islice(io.StringIO(text), SAMPLE)]
     skipped, declared, notes = _lines_above(lines)
     separator = separator or declared
-    marked = list(itertools.takewhile(lambda line: line.startswith("#"), lines[skipped:]))
-    table = lines[skipped + len(marked) :]
-    if not any(line.strip() for line in table):  # names that begin with #, or nothing but comments
-        table, marked = lines[skipped:], []
+    comments = list(itertools.takewhile(lambda line: line.startswith("#"), lines[skipped:]))
+    table = lines[skipped + len(comments) :]
     if separator is None:
-        separator = _separator(table, suffix)
-    rows = split(table, separator)
-    for place, line in enumerate(marked):
-        cells = split_line(line, separator)
-        below = [*split(marked[place + 1 :], separator), *rows]
-        if _begins_table(cells, below, separator):
-            rows, marked = [cells, *below], marked[:place]
-            break
-    if marked:
-        notes.append(f"{count(len(marked), 'comment line')} above the table left out")
-    skipped += len(marked)
-    while _is_title(rows, separator):
-        skipped += next(place for place, line in enumerate(lines[skipped:], 1) if line.strip())
-        notes.append(f"line {skipped} is a title, left out: {rows[0][0][:60]!r}")
-        rows = rows[1:]
+        separator = _separator(table if any(map(str.strip, table)) else comments, suffix)
+    first = skipped + len(comments)
+    records = [(skipped + place, split_line(line, separator)) for place, line in enumerate(comments, 1)]
+    records += [(first + line, cells) for line, cells in _readable(table, separator)]
+    above, more = rows_above(records, separator)
+    rows = [cells for _, cells in records[above:]]
+    if above:
+        skipped = records[above][0] - 1
+    rows[:1] = [unmarked(cells, usual_width(rows[1:])) for cells in rows[:1]]
+    notes += more
     name_with_label = separator in (",", ";") and _names_hold_labels(rows)
     if name_with_label:
         rows = [split_name(cells) for cells in rows]
-    ragged_tags = _are_ragged_tags(rows)
-    if ragged_tags:
+    holds_tags = header is not True and _are_names_and_tags(rows)
+    if holds_tags:
         rows = [join_tags(cells, separator) for cells in rows]
-        notes.append("rows of different lengths: what stands behind a name is read as its tags")
+        notes.append("rows of different widths and no labels in them: each is read as a name and its tags")
     counted = any(line.strip().isdecimal() for line in lines[:skipped])
-    nameless_first = header is not False and _lacks_first_name(rows, separator, counted=counted)
+    nameless_first = header is not False and lacks_first_name(rows, separator, counted=counted)
     if nameless_first:
         notes.append(f"the header has {len(rows[0])} names for {len(rows[0]) + 1} columns: the first one has none")
     return Dialect(
@@ -131,7 +114,7 @@ def recognise(
         width=usual_width(rows),
         skipped_lines=skipped,
         name_with_label=name_with_label,
-        ragged_tags=ragged_tags,
+        holds_tags=holds_tags,
         nameless_first=nameless_first,
         notes=tuple(notes),
     )
@@ -159,8 +142,14 @@ def read_records(lines: Iterable[str], separator: str) -> Iterator[tuple[int, li
 
 def split(lines: Iterable[str], separator: str) -> list[list[str]]:
     """The rows of a few lines; blank and malformed ones are left out."""
-    records = read_records((line + "\n" for line in lines), separator)
-    return [[*map(bare, cells)] for _, cells in records if isinstance(cells, list)]
+    return [cells for _, cells in _readable(lines, separator)]
+
+
+def _readable(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    """(line from 1 on, bare cells) of a few lines; blank and malformed ones are left out."""
+    for line, cells in read_records((line + "\n" for line in lines), separator):
+        if isinstance(cells, list):
+            yield line, [*map(bare, cells)]
 
 
 def split_line(line: str, separator: str) -> list[str]:
@@ -182,71 +171,8 @@ def split_name(cells: list[str]) -> list[str]:
 
 
 def join_tags(cells: list[str], separator: str) -> list[str]:
-    """The name and the tags of ``a.png,rust,dent``, as two cells."""
-    return [cells[0], separator.join(cells[1:])]
-
-
-def usual_width(rows: Sequence[Sequence[str]]) -> int:
-    """The most frequent number of cells; of two, that which comes first."""
-    return Counter(map(len, rows)).most_common(1)[0][0] if rows else 1
-
-
-def has_header(rows: Sequence[Sequence[str]], separator: str) -> bool:
-    """Whether the first row names the columns; a row whose cells look like those below is data.
-
-    Names of image files decide, then columns of numbers and other values. Where neither is there, a table has a header
-    unless white space separates it.
-    """
-    if not rows:
-        return False
-    first, *below = rows
-    width = usual_width(below)
-    if not below:
-        return not is_image_file(first[0]) and not (len(first) > 1 and all(map(is_value, first[1:])))
-    columns = [*zip(*(row for row in below if len(row) == width), strict=True)]
-    pairs = [(name, cells) for name, cells in zip(first, columns, strict=False) if name and any(cells)]
-    images = [name for name, cells in pairs if _most(map(is_image_file, cells))]
-    if images:
-        return not any(map(is_image_file, images))
-    if width > 1 and not any(first[1:]):
-        return False  # one name for several columns: a row without labels
-    values = [(name, cells) for name, cells in pairs if _most(map(is_value, cells))]
-    alike = [_is_like(name, cells) for name, cells in values if not is_missing(name)]
-    if any(alike):
-        return first[0].lower() in ID_NAMES
-    return bool(alike) or (not values and separator != WHITE_SPACE)
-
-
-def _lacks_first_name(rows: Sequence[Sequence[str]], separator: str, *, counted: bool) -> bool:
-    """Whether the first row has a cell less than the others: the column of names or of row numbers has no name.
-
-    Args:
-        counted: whether the number of rows stands above the table, as in CelebA.
-    """
-    if len(rows) < 2:
-        return False
-    header, below = rows[0], rows[1:]
-    width = usual_width(below)
-    columns = [*zip(*(row for row in below if len(row) == width), strict=True)]
-    if len(header) != width - 1 or any(map(is_image_file, header)) or not any(columns[-1]):
-        return False
-    of_images = header[0].lstrip("# ").lower() in ID_NAMES
-    files = [all(map(is_image_file, cells)) for cells in columns[:2]]
-    if any(files[1:]):
-        return not files[0]
-    return (counted or separator == WHITE_SPACE) and not of_images and all(number_of(name) is None for name in header)
-
-
-def _most(answers: Iterable[bool]) -> bool:
-    counts = Counter(answers)
-    return counts[True] > counts[False]
-
-
-def _is_like(name: str, cells: Sequence[str]) -> bool:
-    """Whether a text is one of the values of a column: a number among numbers, or a word that is there."""
-    if number_of(name) is not None:
-        return _most(number_of(cell) is not None for cell in cells if not is_missing(cell))
-    return name in cells
+    """The cells of ``a.jpg cat dog``: the image, and all of its tags in one cell."""
+    return [cells[0], separator.join(cells[1:]).rstrip(separator)]
 
 
 def _lines_above(lines: Sequence[str]) -> tuple[int, str | None, list[str]]:
@@ -294,7 +220,7 @@ def _equal_share(lines: Sequence[str], separator: str) -> tuple[float, bool]:
     usual = [row for row in rows if len(row) == width]
     columns = zip(*usual, strict=True)
     return (
-        (len(usual) / len(lines), any(_most(map(is_image_file, cells)) for cells in columns))
+        (len(usual) / len(lines), any(most(map(is_image_file, cells)) for cells in columns))
         if width > 1
         else (0, False)
     )
@@ -307,7 +233,8 @@ def _inner_separator(lines: Sequence[str], outer: str) -> str | None:
         return None
     for character in (WHITE_SPACE, ",", ";"):
         cells = [split_line(row[-1], character) for row in rows]
-        if all(_is_label(label) for words in cells for label in words) and usual_width(cells) > 1:
+        labels = all(_is_label(label) for words in cells for label in words)
+        if labels and usual_width(cells) > 1:
             return character
     return None
 
@@ -322,7 +249,7 @@ def _names_hold_labels(rows: Sequence[Sequence[str]]) -> bool:
     return bool(rows) and all(match is not None and is_value(match[2]) for match in matches)
 
 
-def _are_ragged_tags(rows: Sequence[Sequence[str]]) -> bool:
+def _are_names_and_tags(rows: Sequence[Sequence[str]]) -> bool:
     """Whether behind names of images stand words that are no labels, in many rows another number of them.
 
     Names without the suffix of an image are different ones, before words that repeat.
@@ -336,23 +263,4 @@ def _are_ragged_tags(rows: Sequence[Sequence[str]]) -> bool:
     below = [row[1:] for row in rows if is_image_file(row[0])] or [row[1:] for row in rows]
     words = [word for cells in below for word in cells]
     repeated = len({*names}) == len(names) and len(words) >= 2 * len({*words})
-    return (_most(map(is_image_file, names)) or repeated) and _most(not _is_label(word) for word in words)
-
-
-def _is_title(rows: Sequence[Sequence[str]], separator: str) -> bool:
-    """Whether the first row is one text in words, or a comment of another language, above a table with a header."""
-    if separator == WHITE_SPACE or len(rows) < 3 or any(rows[0][1:]) or usual_width(rows[1:]) < 2:
-        return False
-    text = rows[0][0]
-    is_text = text.startswith(("%", "//")) or (" " in text and not is_image_file(text))
-    return is_text and (has_header(rows[1:], separator) or _is_title(rows[1:], separator))
-
-
-def _begins_table(cells: Sequence[str], below: Sequence[Sequence[str]], separator: str) -> bool:
-    """Whether a line that begins with # belongs to the table: as wide as it, and its header or like its rows."""
-    if len(cells) < 2 or len(cells) != usual_width(below):
-        return False
-    if not has_header([cells, *below], separator):
-        return True
-    named = cells[0].lstrip("# ").lower() in ID_NAMES or not cells[0][1:2].isspace()
-    return named and not has_header(below, separator) and not any(map(is_value, cells))
+    return (most(map(is_image_file, names)) or repeated) and most(not _is_label(word) for word in words)

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aimonk_bench.config.split_fields import KFold, OfficialSplit, Split
-from aimonk_bench.data.splits import PARTS, Fold
+from aimonk_bench.data.splits import NO_PART, PARTS, Fold
 
 Groups = Sequence[str | None]
 # Where file names are cut in search of a common stem: at the last _, at the last -, before the last number.
@@ -142,10 +142,11 @@ def _large(names: Sequence[str], values: Groups | None, member: NDArray[np.bool_
 
 
 def _cut(names: Sequence[str], groups: NDArray[np.integer], fold: Fold) -> CutGroups | None:
-    part = np.zeros(len(names), np.intp)
+    part = np.full(len(names), NO_PART)
     for number, rows in enumerate((fold.train, fold.val, fold.test)):
         part[rows] = number
-    parts = pd.Series(part).groupby(groups).agg(["min", "max"])
+    in_part = part != NO_PART
+    parts = pd.Series(part[in_part]).groupby(groups[in_part]).agg(["min", "max"])
     cut = parts[parts["min"] != parts["max"]]
     if cut.empty:
         return None
@@ -153,4 +154,4 @@ def _cut(names: Sequence[str], groups: NDArray[np.integer], fold: Fold) -> CutGr
     for group, lowest, highest in cut.head(3).itertuples():
         one, other = (np.flatnonzero((groups == group) & (part == number))[0] for number in (lowest, highest))
         examples.append((names[one], PARTS[lowest], names[other], PARTS[highest]))
-    return CutGroups(len(cut), int(np.isin(groups, cut.index).sum()), examples)
+    return CutGroups(len(cut), int(np.isin(groups[in_part], cut.index).sum()), examples)

@@ -24,7 +24,7 @@ from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.data.merging import Rows
 from aimonk_bench.data.sheets import Sheet, Source
-from aimonk_bench.data.text import likely_encoding, read_text
+from aimonk_bench.data.text import likely_encodings, line_in, read_text
 from aimonk_bench.data.tokens import decimal_of, is_image_file, is_missing
 from aimonk_bench.data.values import STATES, likely_states, listed, meaning_of, no_token_means_no, read_labels
 from aimonk_bench.errors import UserError, count
@@ -83,11 +83,14 @@ def _encoding(draft: Guess) -> None:
     try:
         read_text(draft.labels)
     except UserError:
-        encoding = likely_encoding(draft.labels.read_bytes())
-        if encoding is None:
+        content = draft.labels.read_bytes()
+        likely = likely_encodings(content)
+        if not likely:
             raise
-        read_text(draft.labels, encoding)
-        draft.set("encoding", encoding, "the file is no UTF-8; if letters are wrong, try another encoding", doubt=True)
+        read_text(draft.labels, likely[0])
+        lines = [f"{name} as {line_in(content, name)!r}" for name in likely]
+        text = f"the file is no UTF-8; the first line with other letters reads in {', in '.join(lines)}"
+        draft.set("encoding", likely[0], f"{text}; if the letters are wrong, write another encoding", doubt=True)
 
 
 def _document(draft: Guess, source: Source) -> None:
@@ -187,12 +190,17 @@ def _images(draft: Guess, sheet: Sheet) -> None:
     if located.problems:
         raise problems_in(draft.labels, located.problems)
     if suffix is not None:
-        other = any(map(is_image_file, names))
-        text = "names have another one" if other else "names lack it"
-        draft.set("suffix", suffix, f"{text}: {names[0]} is {located.paths[0]}", doubt=other)
+        name, path = next(pair for pair in zip(names, located.paths, strict=True) if pair[1] is not None)
+        other = is_image_file(name)
+        text = (
+            f"the files have another suffix than their names: {name} is {path}"
+            if other
+            else f"names lack it: {name} is {path}"
+        )
+        draft.set("suffix", suffix, text, doubt=other)
     if not any(there):
         rows = zip(names, map(str, located.paths), lines, strict=True)
-        raise problems_in(draft.labels, image_files.unreadable(rows, draft.images))
+        raise problems_in(draft.labels, image_files.unreadable(rows, draft.images, skip=False))
     absent = [name for name, present in zip(names, there, strict=True) if not present]
     if absent:
         text = f"{len(absent)} of {len(names)} listed images are not in the folder: {', '.join(absent[:3])}"

@@ -11,11 +11,11 @@ from pathlib import Path
 from aimonk_bench.data import image_names
 from aimonk_bench.data.annotations import names_of
 from aimonk_bench.data.columns import Column, long_columns
-from aimonk_bench.data.dialects import ID_NAMES
 from aimonk_bench.data.draft import Guess
 from aimonk_bench.data.image_names import ImagePaths
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tokens import is_image_file
+from aimonk_bench.data.top_rows import ID_NAMES
 from aimonk_bench.data.values import listed
 from aimonk_bench.errors import UserError
 

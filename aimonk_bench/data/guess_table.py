@@ -25,7 +25,7 @@ from aimonk_bench.data.columns import (
     split_column,
     tag_columns,
 )
-from aimonk_bench.data.dialects import WHITE_SPACE, name_of
+from aimonk_bench.data.dialects import name_of
 from aimonk_bench.data.draft import Guess, Note, Role
 from aimonk_bench.data.guess_images import named_images, names_file, no_images, numbered_images
 from aimonk_bench.data.image_files import problems_in
@@ -34,8 +34,9 @@ from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tag_choice import is_unread_missing
 from aimonk_bench.data.tags import LIST, split_tags
 from aimonk_bench.data.tokens import is_image_file
+from aimonk_bench.data.top_rows import WHITE_SPACE
 from aimonk_bench.data.values import likely_states, listed
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, count
 
 MISSING = Values().missing
 MOST_ATTRIBUTES = 100  # of a file with many tags, the most frequent
@@ -65,6 +66,8 @@ def guess_table(source: Source, draft: Guess) -> None:
         columns.remove(split[0])
         draft.roles.append(Role(split[0].name, "split"))
         guess_parts(draft, split[0].name, split[1])
+        if rows := sum(number for token, number in split[0].counts.items() if token not in split[0].tokens):
+            draft.doubt("split", f"{count(rows, 'row')} without a token in column {split[0].name!r} left out")
     elif others := [repr(item.name) for item in columns if is_split(item)]:
         draft.doubt("split", f"{listed(others)} may be a split, but not every token names train, val or test; left out")
     group = group_column(columns, images)
@@ -72,7 +75,7 @@ def guess_table(source: Source, draft: Guess) -> None:
         _group(draft, columns, images, group)
     if long := long_columns(columns, images):
         _long(draft, columns, *long)
-    elif (tags := next(tag_columns(columns), None)) is not None:
+    elif (tags := columns[0] if table.dialect.holds_tags else next(tag_columns(columns), None)) is not None:
         _tags(draft, columns, tags)
     else:
         _wide(draft, table, columns, images)

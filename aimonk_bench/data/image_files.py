@@ -80,7 +80,7 @@ def locate(
     files = _examine(rows, folder, _sha256)
     skipped = [file for file in files if isinstance(file, Skipped)]
     if skipped and (on_bad_image == "error" or len(skipped) == len(files)):
-        raise problems_in(listed.path, _problems(skipped, len(files), folder))
+        raise problems_in(listed.path, _problems(skipped, len(files), folder, skip=on_bad_image == "skip"))
     return [file if isinstance(file, ImageFile) else None for file in files], skipped
 
 
@@ -96,27 +96,39 @@ def by_reason(skipped: Iterable[Skipped]) -> list[list[Skipped]]:
     return sorted(itertools.chain.from_iterable(parts), key=lambda items: items[0].line)
 
 
-def unreadable(listed: Iterable[tuple[str, str, int]], folder: Path) -> list[tuple[int, str]]:
-    """(line, message) of the images that are missing or no regular files; nothing is opened.
+def unreadable(listed: Iterable[tuple[str, str, int]], folder: Path, *, skip: bool) -> list[tuple[int, str]]:
+    """(line, message) of the images that are missing or no regular files, see `by_reason`; nothing is opened.
 
     Args:
         listed: (name, path below the folder, line) of each image.
         folder: the image folder.
+        skip: they are left out anyway (``data.on_bad_image``).
 
     Raises:
         UserError: the folder does not exist.
     """
     files = _examine(listed, folder, lambda path: "")
-    return _problems([file for file in files if isinstance(file, Skipped)], len(files), folder)
+    return _problems([file for file in files if isinstance(file, Skipped)], len(files), folder, skip=skip)
 
 
-def _problems(skipped: Sequence[Skipped], listed: int, folder: Path) -> list[tuple[int, str]]:
-    """(line, message) of each image that cannot be read; one message if that is every image that is listed."""
+def others(items: Sequence[Skipped]) -> str:
+    """Which further images share the reason of the first."""
+    if len(items) == 1:
+        return ""
+    examples = ", ".join(f"line {item.line} ({item.image_id})" for item in items[1:EXAMPLES])
+    return f" (and {len(items) - 1} further images, such as {examples})"
+
+
+def _problems(skipped: Sequence[Skipped], listed: int, folder: Path, *, skip: bool) -> list[tuple[int, str]]:
+    """(line, message) of the images that cannot be read, by reason; one message if that is every image listed."""
     hint = _suffix_hint(skipped, folder)
     if len(skipped) < max(listed, 2):
-        first = next((item for item in skipped if item.reason == "missing"), None)
-        texts = (f"image {item.image_id} is {item.reason} (looked in {folder})" for item in skipped)
-        return [(item.line, text + hint * (item is first)) for item, text in zip(skipped, texts, strict=True)]
+        groups = by_reason(skipped)
+        texts = [f"image {i[0].image_id} is {i[0].reason} (looked in {folder}){others(i)}" for i in groups]
+        fix = "" if skip else "; copy such files there, or leave them out: write under data: `on_bad_image: skip`"
+        place = next((n for n, items in enumerate(groups) if hint and items[0].reason == "missing"), 0)
+        texts[place : place + 1] = [text + (hint or fix) for text in texts[place : place + 1]]
+        return [(items[0].line, text) for items, text in zip(groups, texts, strict=True)]
     names = ", ".join(item.image_id for item in skipped[:EXAMPLES])
     files = ", ".join(itertools.islice(files_below(folder), EXAMPLES))
     text = (

@@ -19,7 +19,7 @@ from aimonk_bench.config.split_fields import GroupRegex
 from aimonk_bench.data import frames, json_lines
 from aimonk_bench.data.annotations import COCO_SECTIONS, coco, long_csv
 from aimonk_bench.data.cells import coded, column_of, text_of
-from aimonk_bench.data.dialects import WHITE_SPACE, name_of
+from aimonk_bench.data.dialects import name_of
 from aimonk_bench.data.matlab import read_matlab
 from aimonk_bench.data.sheets import (
     Sheet,
@@ -37,6 +37,7 @@ from aimonk_bench.data.sheets import (
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tags import LIST, holds, split_tags
 from aimonk_bench.data.tokens import decimal_of, is_value, spelling_of
+from aimonk_bench.data.top_rows import WHITE_SPACE
 from aimonk_bench.data.values import listed
 from aimonk_bench.errors import count
 from aimonk_bench.registry import hint, options_model
@@ -113,10 +114,9 @@ def _wide(
     label_columns = [*column_of_attribute.values()]
     unsound += column_problems(table, [*named, *(("data.attributes", name) for name in label_columns)])
     if not label_columns:
-        unsound.append(
-            f"found no attribute beside the columns {', '.join(filter(None, taken))} ({table.dialect}); "
-            'if another character separates the columns, write under data: `separator: "|"`'
-        )
+        text = f"found no attribute beside the columns {', '.join(filter(None, taken))} ({table.dialect})"
+        other = '; if another character separates the columns, write under data: `separator: "|"`'
+        unsound.append(f"{text}{other if table.dialect.separator else ''}")
     sheet = sheet_of(table, unsound)
     sheet.attributes = dict.fromkeys(column_of_attribute, table.header_line if table.dialect.header else 0)
     if unsound:  # nothing can be said about the cells
@@ -124,7 +124,7 @@ def _wide(
     sheet.columns = {name: table.column(column) for name, column in column_of_attribute.items()}
     fill(sheet, source, table, columns)
     read = {*taken, *label_columns}.difference(ignore)
-    sheet.understood = understood(table, sheet, repr(columns["data.id"]), columns.get("data.group"), read)
+    sheet.understood = understood(table, sheet, columns["data.id"], "", columns.get("data.group"), read)
     odd = [name for name in label_columns if ODD_ATTRIBUTES.fullmatch(name)]
     if odd and attributes is None:
         sheet.warnings.append(
@@ -186,8 +186,9 @@ def label_list(
     separated = {None: "one tag in each cell", LIST: "lists of tags"}.get(
         read.separator, f"tags separated by {name_of(str(read.separator))}"
     )
-    images = f"{columns['data.id']!r}, tags in {tags_column!r} ({separated})"
-    sheet.understood = understood(table, sheet, images, group, {*columns.values(), *source.columns})
+    tags_text = f", tags in {tags_column!r} ({separated})"
+    read_columns = {*columns.values(), *source.columns}
+    sheet.understood = understood(table, sheet, columns["data.id"], tags_text, group, read_columns)
     return sheet
 
 
@@ -237,14 +238,8 @@ def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str
     suffix = source.path.suffix.lower()
     if suffix == ".mat":
         return "mat", f"extension {suffix}"
-    if suffix == ".json" and all(f'"{section}"' in source.text(data.encoding) for section in COCO_SECTIONS):
-        return "coco", f"a JSON file with {', '.join(COCO_SECTIONS)}"
-    if suffix not in frames.SUFFIXES:
-        text = source.text(data.encoding)
-        is_json = suffix in (".json", *json_lines.SUFFIXES)
-        is_document = suffix == ".json" and "\n" not in text.strip()
-        if (is_json or json_lines.begins(text)) and (is_document or not json_lines.is_table(text)):
-            return "jsonl", f"extension {suffix}" if is_json else f"the text begins with {text.lstrip()[0]}"
+    if suffix not in frames.SUFFIXES and (document := _document(suffix, source.text(data.encoding))) is not None:
+        return document
     table = source.table(data.separator, data.header, data.encoding)
     if long_keys := [
         key for key in ("value", "certainty", "image_names", "tag_names") if getattr(data, key) is not None
@@ -280,6 +275,17 @@ def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str
     if table.dialect.separator in (WHITE_SPACE, "\t") and not table.dialect.header and suffix not in TABLE_SUFFIXES:
         return "labels_txt", "the first line is separated by white space"
     return "wide_csv", f"extension {suffix}" if suffix in TABLE_SUFFIXES else "a table with a column for each attribute"
+
+
+def _document(suffix: str, text: str) -> tuple[str, str] | None:
+    """The importer of a JSON text, and the reason; None for other texts, and for JSON lines that are a table."""
+    sections = [key for key in COCO_SECTIONS if re.search(rf'"{key}"\s*:\s*\[', text)] if suffix == ".json" else []
+    if len(sections) > 1:
+        return "coco", f"a JSON file with {', '.join(sections)}"
+    is_named, start = suffix in (".json", *json_lines.SUFFIXES), re.match(r"\s*(\{|\[\s*\{)", text)
+    if not (is_named or start) or json_lines.is_table(text):
+        return None
+    return "jsonl", f"extension {suffix}" if start is None or is_named else f"the text begins with {start[1][0]}"
 
 
 def read_sheet(source: Source, data: DataConfig) -> Sheet:

@@ -12,7 +12,7 @@ from aimonk_bench.config import rules
 from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute
 from aimonk_bench.config.split_fields import GroupRegex
 from aimonk_bench.data import image_files, image_names
-from aimonk_bench.data.cells import first_rows
+from aimonk_bench.data.cells import each_row, first_rows
 from aimonk_bench.data.group_checks import groups_by_name
 from aimonk_bench.data.image_files import SHOWN
 from aimonk_bench.data.image_names import ImagePaths
@@ -47,7 +47,11 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     first = first_rows(located.paths)
     is_image = np.array([path is not None for path in located.paths], bool)
     images = np.flatnonzero(is_image & (first == np.arange(len(first))))
-    others = {name: texts_of_images(column, (), first) for name, column in sheet.others.items()}
+    others = {}
+    for name, column in sheet.others.items():
+        stated = texts_of_images(column, (), first)  # an official split may name a token such as NA, which is none here
+        written = each_row(column, (text or None for text in column.categories), None)
+        others[name] = np.where([text is None for text in stated], written, stated)
     groups, unmatched = _groups(data, sheet, missing, first)
     unmapped = [*_unmapped(data.values, sheet), *unmatched]
     if not unmapped:
@@ -191,7 +195,7 @@ def _error(
     problems = list(sheet.problems)
     if data.on_bad_image == "error":
         listed = [(str(sheet.names[row]), str(located.paths[row]), int(sheet.lines[row])) for row in images]
-        problems += image_files.unreadable(listed, data.images)
+        problems += image_files.unreadable(listed, data.images, skip=False)
     return image_files.problems_in(data.labels, problems, others)
 
 

@@ -34,12 +34,19 @@ def read_matlab(path: Path) -> Table:
     pairs, problems = {}, []
     for name, lines in images.items():
         beside = [matrix for matrix in matrices if len(matrices[matrix]) == len(lines)]
-        alike = [matrix for matrix in beside if _word(matrix) == _word(name)] or beside
+        of_others = {_word(other) for other in images if other != name}
+        alike = [matrix for matrix in beside if _word(matrix) == _word(name)]
+        alike = alike or [matrix for matrix in beside if _word(matrix) not in of_others]
         if len(alike) == 1:
             pairs[name] = alike[0]
         else:
-            matrix = listed(alike) or "no matrix"
-            problems.append(f"found {matrix} for the images of {name}, expected one matrix of labels")
+            shapes = [f"{matrix} {np.shape(matrices[matrix])}" for matrix in alike or matrices]
+            turned = [matrix for matrix in matrices if not alike and matrices[matrix].shape[1] == len(lines)]
+            fix = f"; {listed(turned)} is transposed: in MATLAB write {turned[0]} = {turned[0]}'" if turned else ""
+            problems.append(
+                f"found {'' if alike else 'no matrix beside '}{listed(shapes) or 'other variables'} for the "
+                f"{len(lines)} images of {name}, expected one matrix of {len(lines)} rows of labels{fix}"
+            )
     widths = {matrices[matrix].shape[1] for matrix in pairs.values()}
     named = [name for name, lines in texts.items() if name not in images and {len(lines)} == widths]
     if not problems and len(named) != 1:

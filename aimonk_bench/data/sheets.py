@@ -38,11 +38,18 @@ class Source:
     _tables: dict[tuple[Any, ...], Table] = field(default_factory=dict)
     _texts: dict[str | None, str] = field(default_factory=dict)
 
-    def table(self, separator: str | None = None, header: bool | None = None, encoding: str | None = None) -> Table:
+    def table(
+        self,
+        separator: str | None = None,
+        header: bool | None = None,
+        encoding: str | None = None,
+        *,
+        cut: bool = False,
+    ) -> Table:
         """The file as a table; see `read_table`."""
-        key = separator, header, encoding
+        key = separator, header, encoding, cut
         if key not in self._tables:
-            self._tables[key] = read_table(self.path, separator=separator, header=header, encoding=encoding)
+            self._tables[key] = read_table(self.path, separator=separator, header=header, encoding=encoding, cut=cut)
         return self._tables[key]
 
     def text(self, encoding: str | None = None) -> str:
@@ -100,14 +107,18 @@ def fill(sheet: Sheet, source: Source, table: Table, columns: Mapping[str, str |
     sheet.others = {name: table.column(name) for name in source.columns}
 
 
-def understood(table: Table, sheet: Sheet, images: str, group: str | None, read: Collection[str | None]) -> str:
+def understood(
+    table: Table, sheet: Sheet, images: str | None, labels: str, group: str | None, read: Collection[str | None]
+) -> str:
     """One line about how a table was read, with its first row.
 
     Args:
-        images: which column names them.
+        images: the column that names them.
+        labels: where the labels are, beside columns of attributes.
         read: the columns that are read; the others are ignored.
     """
-    parts = [str(table.dialect), f"images in column {images}", f"attributes {listed([*sheet.attributes])}"]
+    column = f"column {images!r}" if images else "the column without a name"
+    parts = [str(table.dialect), f"images in {column}{labels}", f"attributes {listed([*sheet.attributes])}"]
     if group is not None:
         parts.append(f"groups in column {group!r}")
     if unused := [name for name in table.names if name not in read]:

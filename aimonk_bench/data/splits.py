@@ -17,10 +17,12 @@ from aimonk_bench.config.split_fields import Holdout, KFold, OfficialSplit, Spli
 from aimonk_bench.data.cells import first_rows
 from aimonk_bench.data.image_files import SHOWN
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.errors import UserError
+from aimonk_bench.data.tokens import is_missing
+from aimonk_bench.errors import UserError, count
 
 Rows = NDArray[np.intp]
 PARTS = ("training", "validation", "test")
+NO_PART = -1
 PART_NAMES = {  # of tokens such as Training, tr, valid, dev and hold-out
     "train": r"tr|tra?i?n.*",
     "val": r"va|(val|dev|tune).*",
@@ -30,7 +32,7 @@ PART_NAMES = {  # of tokens such as Training, tr, valid, dev and hold-out
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """Sorted row numbers of the three parts; together they are all N rows."""
+    """Sorted row numbers of the three parts; together they are all rows that an official split does not leave out."""
 
     train: Rows
     val: Rows
@@ -73,28 +75,32 @@ def check(scheme: Split, groups: int) -> None:
     """
     if isinstance(scheme, OfficialSplit):
         return
-    left = groups
+    left, shares = groups, _shares(scheme)
     if isinstance(scheme, KFold):
         if groups < scheme.folds:
+            fits = groups > 1 and min(_sizes(shares, groups - 1, shares)) > 0
             raise UserError(
                 f"split.folds: found {scheme.folds}, expected at most {groups}: "
                 "that is the number of groups of images (equal bytes, or equal group values); "
-                + (f"write `split: {{folds: {groups}}}`" if groups > 1 else "check data.group, or list more images")
+                + (f"write `split: {{folds: {groups}}}`" if fits else f"fix: {_more_groups(groups)}")
             )
         left -= -(-groups // scheme.folds)  # the largest test fold
-    shares = _shares(scheme)
     _refuse_empty([size > 0 for size in _sizes(shares, left, shares)], groups)
 
 
 def official_parts(scheme: OfficialSplit, tokens: Sequence[str | None]) -> NDArray[np.intp]:
     """The part of each image by the column of an official split, [N] numbers in PARTS.
 
+    An image whose token is a missing one, and stands in no list, is in no part: `NO_PART`.
+
     Raises:
         UserError: tokens that stand in no list, or a part without an image.
     """
     lists, counts = scheme.lists(), Counter(tokens)
     part_of = {value_of(token): part for part, listed in enumerate(lists.values()) for token in listed}
-    stated = {token: None if token is None else part_of.get(value_of(token)) for token in counts}
+    stated = {
+        token: part_of.get(value_of(token or ""), NO_PART if is_missing(token or "") else None) for token in counts
+    }
     column = f"split.column {scheme.column!r}"
     unlisted = {token: count for token, count in counts.most_common() if stated[token] is None}
     completed = _completed(counts, scheme)
@@ -121,15 +127,25 @@ def official_parts(scheme: OfficialSplit, tokens: Sequence[str | None]) -> NDArr
     return np.array([stated[token] for token in tokens], np.intp)
 
 
+def left_out(scheme: OfficialSplit, tokens: Sequence[str | None]) -> str | None:
+    """How many images an official split leaves out, because their token is missing; None if there are none."""
+    tokens_left_out = [token for token, part in zip(tokens, official_parts(scheme, tokens), strict=True) if part < 0]
+    if not tokens_left_out:
+        return None
+    shown = ", ".join(repr(token or "") for token in dict.fromkeys(tokens_left_out))
+    number = count(len(tokens_left_out), "image")
+    return f"split.column {scheme.column!r}: {number} of {len(tokens)} left out, in no part of the split ({shown})"
+
+
 def _completed(there: Iterable[str | None], scheme: OfficialSplit) -> dict[str, list[str]]:
     """The lists for the tokens that are there, if each other token begins as the name of a part; else empty."""
     lists = {key: [token for token in listed if token in there] for key, listed in scheme.lists().items()}
     for token in there:
-        if all(token not in listed for listed in lists.values()):
-            key = part_of(token or "")
+        if token and not is_missing(token) and all(token not in listed for listed in lists.values()):
+            key = part_of(token)
             if key is None:
                 return {}
-            lists[key].append(token or "")
+            lists[key].append(token)
     return lists
 
 
@@ -153,9 +169,15 @@ def _refuse_empty(filled: Sequence[bool], groups: int) -> None:
         if not part:
             raise UserError(
                 f"split: no image is left for {name}: {groups} groups of images (equal bytes, or equal group values) "
-                "are too few for these shares; fix: label more images, or "
-                "split: {scheme: holdout, val: 0.3, test: 0.3}"
+                f"are too few for these shares; fix: {_more_groups(groups)}"
             )
+
+
+def _more_groups(groups: int) -> str:
+    """What to do about too few groups."""
+    if groups < len(PARTS):
+        return "label more images, or check data.group: training, validation and test rows need a group each"
+    return "label more images, or write `split: {scheme: holdout, val: 0.3, test: 0.3}`"
 
 
 def split(
@@ -201,8 +223,8 @@ def split(
 
 def within_parts(groups: NDArray[np.integer], fold: Fold) -> NDArray[np.int32]:
     """[N] group numbers, where a group that an official split cuts is one group in each part."""
-    part = np.zeros(len(groups), np.intp)
-    part[fold.val], part[fold.test] = 1, 2
+    part = np.full(len(groups), NO_PART)
+    part[fold.train], part[fold.val], part[fold.test] = range(3)
     numbers: NDArray[np.intp] = np.unique(np.stack([groups, part]), axis=1, return_inverse=True)[1]
     return numbers.astype(np.int32)
 

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aimonk_bench.data import dialects, frames, json_lines
+from aimonk_bench.data import dialects, frames, json_lines, top_rows
 from aimonk_bench.data.cells import bare, coded
-from aimonk_bench.data.dialects import WHITE_SPACE, Dialect
+from aimonk_bench.data.dialects import Dialect
 from aimonk_bench.data.text import read_text
 from aimonk_bench.data.tokens import is_image_file, is_value
+from aimonk_bench.data.top_rows import WHITE_SPACE
 from aimonk_bench.errors import UserError, count
 from aimonk_bench.registry import show
 
@@ -27,7 +28,7 @@ NO_OPTIONS = {  # suffix -> what such a file says itself
     json_lines.SUFFIXES[0]: ("separator", "header"),
 }
 Record = tuple[int, list[str] | str]  # the line on which it begins, its cells or why they cannot be read
-COMMENT = 0  # in the place of the width of a row
+COMMENT, EMPTY = 0, -1  # in the place of the width of a row
 CHUNK = 1 << 10  # rows that are held as text at once: more do not fit into the cache of a processor
 csv.field_size_limit(2**31 - 1)  # a cell may hold the outline of an object: the reader's own limit is 128 KiB
 
@@ -60,7 +61,12 @@ class Table:
 
 
 def read_table(
-    path: Path, *, separator: str | None = None, header: bool | None = None, encoding: str | None = None
+    path: Path,
+    *,
+    separator: str | None = None,
+    header: bool | None = None,
+    encoding: str | None = None,
+    cut: bool = False,
 ) -> Table:
     """Read comma-, semicolon-, tab- or white-space-separated text, JSON lines, an Excel sheet or a Parquet file.
 
@@ -68,6 +74,7 @@ def read_table(
         separator: one character; " " is any white space; None is the one that gives rows of equal width.
         header: whether the first row names the columns; None decides by what the cells look like.
         encoding: None is UTF-8, or what the byte order mark says.
+        cut: rows that are wider than the table end with its last column; else they are problems.
 
     Raises:
         UserError: the file cannot be read as text, or is empty. Rows that cannot be read are `Table.problems`.
@@ -76,13 +83,13 @@ def read_table(
     options = {"separator": separator, "header": header, "encoding": encoding}
     if suffix in frames.SUFFIXES:
         _refuse_unread(options, suffix)
-        return _assemble(*frames.read_records(path, header=header))
+        return _assemble(*frames.read_records(path, header=header), cut=cut)
     text, encoding = read_text(path, encoding)
     if suffix in json_lines.SUFFIXES or (json_lines.begins(text) and json_lines.is_table(text)):
         _refuse_unread(options, json_lines.SUFFIXES[0])
-        return _assemble(*json_lines.read_records(text, encoding))
+        return _assemble(*json_lines.read_records(text, encoding), cut=cut)
     dialect = dialects.recognise(text, encoding, separator=separator, header=header, suffix=suffix)
-    return _assemble(_records(text, dialect), dialect)
+    return _assemble(_records(text, dialect), dialect, cut=cut)
 
 
 def _refuse_unread(options: Mapping[str, str | bool | None], suffix: str) -> None:
@@ -101,7 +108,7 @@ def _records(text: str, dialect: Dialect) -> Iterator[Record]:
     for line, cells in dialects.read_records(stream, dialect.separator):
         if dialect.name_with_label and isinstance(cells, list):
             cells = dialects.split_name(cells)
-        if dialect.ragged_tags and isinstance(cells, list):
+        if dialect.holds_tags and isinstance(cells, list):
             cells = dialects.join_tags(cells, dialect.separator)
         yield dialect.skipped_lines + line, cells
 
@@ -115,7 +122,7 @@ def _readable(records: Iterable[Record], problems: list[tuple[int, str]]) -> Ite
             yield line, cells
 
 
-def _assemble(records: Iterable[Record], dialect: Dialect) -> Table:
+def _assemble(records: Iterable[Record], dialect: Dialect, *, cut: bool) -> Table:
     """The table of these records, the header among them."""
     notes, problems = [*dialect.notes], list[tuple[int, str]]()
     rows = _readable(records, problems)
@@ -125,7 +132,7 @@ def _assemble(records: Iterable[Record], dialect: Dialect) -> Table:
     if first is not None:
         header_line = first[0]
         if dialect.header:
-            header = [*map(bare, first[1])]
+            header = top_rows.unmarked([*map(bare, first[1])], width)
             header[0] = header[0].lstrip("# ")  # a header may be written as a comment
             if dialect.nameless_first:
                 header.insert(0, "")
@@ -136,9 +143,12 @@ def _assemble(records: Iterable[Record], dialect: Dialect) -> Table:
         else:
             rows = itertools.chain([first], rows)
     others: dict[int, list[int]] = {}
-    columns, lines = _columns(_fitting(rows, width, others), width)
+    columns, lines = _columns(_fitting(rows, width, others, cut=cut), width)
+    empty_lines = others.pop(EMPTY, [])
     if comments := others.pop(COMMENT, []):
         notes.append(f"{count(len(comments), 'comment line')} left out ({_places(comments)})")
+    if wider := sorted(line for cells in [*others] if cut and cells > width for line in others.pop(cells)):
+        notes.append(f"{count(len(wider), 'row')} with more than {width} columns cut there ({_places(wider)})")
     for cells, places in others.items():
         hint = f"; column {cells} has no name in the header" if width < cells <= width + surplus else ""
         more = f" (and {count(len(places) - 1, 'more line')}: {_places(places[1:])})" if len(places) > 1 else ""
@@ -148,26 +158,33 @@ def _assemble(records: Iterable[Record], dialect: Dialect) -> Table:
             columns.pop()
         header = ["image", *(f"attr{number}" for number in range(1, len(columns)))]
     filled = ~np.all([np.asarray(column == "") for column in columns], axis=0)
-    if not filled.all():
-        empty = lines[~filled]
-        notes.append(f"{count(len(empty), 'empty row')} left out ({_places(empty)})")
+    if empty_lines or not filled.all():
+        empty_lines = sorted([*empty_lines, *lines[~filled].tolist()])
+        notes.append(f"{count(len(empty_lines), 'empty row')} left out ({_places(empty_lines)})")
         columns, lines = [column[filled].remove_unused_categories() for column in columns], lines[filled]
     return Table(*_without_surplus(header, columns, notes), lines, header_line, dialect, (*notes,), (*problems,))
 
 
 def _fitting(
-    rows: Iterable[tuple[int, list[str]]], width: int, others: dict[int, list[int]]
+    rows: Iterable[tuple[int, list[str]]], width: int, others: dict[int, list[int]], *, cut: bool
 ) -> Iterator[tuple[int, list[str]]]:
     """The rows that are as wide as a table; empty cells beyond its last column are dropped.
 
     Args:
-        others: gets the lines of the other rows under their width, and those of comments under `COMMENT`.
+        others: gets the lines of the other rows under their width, of comments under `COMMENT`, of rows of nothing but
+            separators under `EMPTY`.
+        cut: wider rows end with the last column; they are in ``others`` too.
     """
     for line, cells in rows:
-        if len(cells) == width or (len(cells) > width and not "".join(cells[width:]).strip()):
+        is_comment = cells[0].startswith("# ") and not "".join(cells[1:]).strip()  # in a sheet, all rows are as wide
+        if not is_comment and (len(cells) == width or (len(cells) > width and not "".join(cells[width:]).strip())):
             yield line, cells[:width]
-        else:
-            others.setdefault(COMMENT if cells[0].startswith("#") else len(cells), []).append(line)
+            continue
+        is_empty = not "".join(cells).strip()
+        kind = EMPTY if is_empty else COMMENT if cells[0].startswith("#") else len(cells)
+        others.setdefault(kind, []).append(line)
+        if cut and kind > width:
+            yield line, cells[:width]
 
 
 class _Numbers(dict[str, int]):
@@ -234,7 +251,7 @@ def _numbers_rows(column: pd.Categorical, next_name: str, following: pd.Categori
         return False
     if all(map(is_image_file, following.categories)):
         return True
-    images = next_name.lower() in dialects.ID_NAMES or not all(map(is_value, following.categories))
+    images = next_name.lower() in top_rows.ID_NAMES or not all(map(is_value, following.categories))
     return images and texts == [str(number) for number in range(len(texts))]
 
 

@@ -206,7 +206,7 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     config, configs = suite.base, [run.config for run in suite.runs]
     listed = checked_labels(configs)
     rows = zip(listed.ids, listed.paths, listed.lines.tolist(), strict=True)
-    unreadable = image_files.unreadable(rows, config.data.images)
+    unreadable = image_files.unreadable(rows, config.data.images, skip=config.data.on_bad_image == "skip")
     absent = [f"{listed.path}:{line}: {text}" for line, text in unreadable]
     if absent and config.data.on_bad_image == "error":
         raise UserError(absent, limit=image_files.SHOWN)
@@ -290,7 +290,8 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
             *(partial(splits.official_parts, split, listed.columns[split.column]) for split in official),
         ]
     )
-    return listed
+    left_out = (splits.left_out(split, listed.columns[split.column]) for split in official)
+    return replace(listed, notes=(*listed.notes, *filter(None, left_out)))
 
 
 def _group_findings(configs: Sequence[Config], listed: LabelFile, *, cut: bool = False) -> list[Finding]:

@@ -7,7 +7,7 @@ checkpoints in its scratch folder, and nothing else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from aimonk_bench.backbones.features import FeatureMatrix, FeatureStore
 from aimonk_bench.backbones.hash_store import perceptual_hashes
 from aimonk_bench.config.fields import Config
 from aimonk_bench.data import splits, transforms
-from aimonk_bench.data.image_files import SHOWN, Skipped, by_reason
+from aimonk_bench.data.image_files import SHOWN, Skipped, by_reason, others
 from aimonk_bench.data.near_duplicates import look_alike
 from aimonk_bench.data.transforms import UNAUGMENTED
 from aimonk_bench.errors import UserError
@@ -61,14 +61,14 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
     bad = [Skipped(dataset.listed.ids[n], lines[n], reason) for n, reason in stored.bad]
     if bad and (config.data.on_bad_image == "error" or len(bad) == len(dataset.images)):
         problems = (
-            (items[0], f"image {items[0].image_id} cannot be decoded: {items[0].reason}{_others(items)}")
+            (items[0], f"image {items[0].image_id} cannot be decoded: {items[0].reason}{others(items)}")
             for items in by_reason(bad)
         )
         raise BadImages([f"{labels}:{item.line}: {text}" for item, text in problems], limit=SHOWN)
     skipped = sorted([*dataset.skipped, *bad], key=lambda item: item.line)
     for items in by_reason(skipped):
         name, reason = items[0].image_id, items[0].reason
-        logger.warning("%s:%d: skipped %s: %s%s", labels, items[0].line, name, reason, _others(items))
+        logger.warning("%s:%d: skipped %s: %s%s", labels, items[0].line, name, reason, others(items))
     decoded = np.delete(np.arange(len(dataset.images)), [n for n, _ in stored.bad])
     images, listed = [dataset.images[n] for n in decoded], dataset.listed.subset(decoded)
     stored = replace(stored, index=stored.index[:, decoded], bad=[])
@@ -89,14 +89,6 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
         stored=stored,
         pooled=pooled,
     )
-
-
-def _others(items: Sequence[Skipped]) -> str:
-    """Which further images share the reason of the first."""
-    if len(items) == 1:
-        return ""
-    examples = ", ".join(f"line {item.line} ({item.image_id})" for item in items[1:3])
-    return f" (and {len(items) - 1} further images, such as {examples})"
 
 
 def stored_views(config: Config) -> transforms.Views:

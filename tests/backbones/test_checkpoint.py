@@ -177,6 +177,11 @@ def _tar(file: Path) -> None:
         archive.addfile(tarfile.TarInfo("weights.pth"))
 
 
+def _diverged(file: Path) -> None:
+    state = timm.create_model(SMALL, num_classes=0).state_dict()
+    torch.save({name: torch.full_like(t, np.nan) if "conv1.0" in name else t for name, t in state.items()}, file)
+
+
 FOREIGN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (lambda file: file.touch(), "the file is empty"),
     "pointer": (lambda file: file.write_text("version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
@@ -197,6 +202,7 @@ FOREIGN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "objects": (lambda file: torch.save({"model": {}, "config": _Setting()}, file), r"_Setting\), which are never"),
     "script": (_script, "TorchScript"),
     "numbers": (lambda file: torch.save({"epoch": 3}, file), "holds no tensors"),
+    "diverged": (_diverged, r"\d+ tensors? with NaN or infinite values \(conv1.*fix: an earlier checkpoint"),
     "list": (lambda file: torch.save([torch.ones(2)], file), "holds no tensors"),
 }
 

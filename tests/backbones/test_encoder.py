@@ -141,7 +141,7 @@ def test_a_small_difference_is_recorded(images: np.ndarray, tmp_path: Path, monk
 
 def test_features_that_are_not_finite_fail_the_run(images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(encoders, "torch_run", lambda *_: lambda images: np.full((len(images), 2), np.nan, np.float32))
-    with pytest.raises(RunFailed, match="not finite"):
+    with pytest.raises(RunFailed, match=r"not finite with the weights .*; fix: other weights"):
         open_encoder(_spec(engine="torch"), tmp_path, images)
 
 

@@ -140,15 +140,18 @@ def test_ids_of_one_name_are_one_attribute_with_a_warning(tmp_path: Path, caplog
     assert "'Tree'" in caplog.text
 
 
-def test_lines_with_numbers_to_spare_are_one_problem(tmp_path: Path) -> None:
+def test_lines_with_numbers_to_spare_are_cut(tmp_path: Path) -> None:
     """As in the published attributes of CUB."""
-    content = "".join(f"{image} {label} 1 4 2.5\n" for image in range(1, 5) for label in range(1, 4))
-    options = {"header": False, "tags": "attr1", "value": "attr2", "absent": "missing"}
-    content = content.replace("2 1 1 4", "2 1 0 1 4 0").replace("3 2 1 4", "3 2 0 1 4 0")
-    messages = problems(tmp_path, content, "l.txt", importer="long_csv", **options)
-    assert len(messages) == 1
-    assert messages[0].startswith("l.txt:4: ")
-    assert "1 more line: line 8" in messages[0]
+    content = "".join(f"{image} {label} {label % 2} 4 2.5\n" for image in range(1, 5) for label in range(1, 4))
+    options = {"header": False, "tags": "attr1", "value": "attr2", "absent": "missing", "importer": "long_csv"}
+    spare = content.replace("2 1 1 4", "2 1 1 4 0").replace("3 2 0 4", "3 2 0 4 0 7")
+    loaded = read(tmp_path, spare, "l.txt", **options)
+    assert states(loaded.labels) == states(read(tmp_path, content, "l.txt", **options).labels) == [[1, 0, 1]] * 4
+    assert "2 rows with more than 5 columns cut there (lines 4, 8)" in loaded.notes
+    assert states(read(tmp_path, spare, "l.txt", ignore=["attr4"], **options).labels) == [[1, 0, 1]] * 4
+    # nobody knows which number is to spare where the last column is read
+    certain = {**options, "certainty": {"column": "attr4", "missing": ["2.5"]}}
+    assert problems(tmp_path, spare, "l.txt", **certain)[0].startswith("l.txt:4: found a name and 5 tokens, expected 4")
 
 
 def test_a_certainty_that_no_row_has_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -702,6 +702,45 @@ CASES = {
         files=A_TO_F[:5],
         doubts={"data.on_bad_image", "split"},
     ),
+    "files of another suffix": Case(
+        rows("id,x,y", *PAIRS, names=[f"{letter}.dcm" for letter in "abcdef"]),
+        "wide_csv",
+        {"suffix": ".png"},
+        XY,
+        doubts={"data.suffix"},
+    ),
+    "an official split without some images": Case(
+        rows(
+            "image,x,y,split", *(f"{p},{s}" for p, s in zip(PAIRS, [*["train"] * 3, "NA", "val", "test"], strict=True))
+        ),
+        "wide_csv",
+        {},
+        XY,
+        split={"scheme": "column", "column": "split", "train": ["train"], "val": ["val"], "test": ["test"]},
+        doubts={"split"},
+    ),
+    "lines of a name and its tags": Case(
+        "".join(
+            f"{name}{' rust' * a}{' dent' * b}{' hole' * (n == 5)}\n"
+            for n, (name, a, b) in enumerate(zip(A_TO_F, X, [0, 0, 1, 1, 0, 1], strict=True))
+        ),
+        "label_list",
+        {"header": False, "tags": "attr1", "tag_separator": " ", "absent": "negative"},
+        {"rust": X, "dent": [0, 0, 1, 1, 0, 1], "hole": [0, 0, 0, 0, 0, 1]},
+        name="labels.txt",
+        doubts={"data.header", "data.tag_separator", "data.absent"},
+    ),
+    "JSON lines with lists of labels, in a text file": Case(
+        "".join(
+            json.dumps({"image": name, "labels": ["dent"] if x else []}) + "\n"
+            for name, x in zip(A_TO_F, X, strict=True)
+        ),
+        "label_list",
+        {"tags": "labels", "absent": "negative"},
+        {"dent": X},
+        name="labels.txt",
+        doubts={"data.absent"},
+    ),
     "patients in the names": Case(
         rows("Path,x,y", *PAIRS, names=[f"patient{n // 2}/view{n}.jpg" for n in range(6)]),
         "wide_csv",
@@ -773,6 +812,7 @@ def test_a_guess(name: str, tmp_path: Path) -> None:
         ),
         (rows("image,x,y", "1,0", "1", "0,1"), "labels.csv", ["labels.csv:3:", "2 columns", "expected 3"]),
         ('{"image": "a.png", "labels": {"x": 0.3}}\n', "labels.jsonl", ["'x'", "soft labels", "0.3", "1, 0 and NA"]),
+        ("ภาพ,รอยแตก\na.png,1\n".encode("cp874"), "labels.csv", ["labels.csv:1:", "`encoding: NAME`"]),
         (b"\x00\x01\x02\x03\xff\xfe\x99", "labels.csv", ["labels.csv:1", "no text"]),
     ],
 )
@@ -804,6 +844,13 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         guess(tmp_path / "no.csv", tmp_path / "nowhere")
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["--labels", "--images"]
+
+
+def test_two_images_cannot_be_split(tmp_path: Path) -> None:
+    result = guessed(tmp_path, rows("image,x", "1", "0", names=A_TO_F[:2]), files=A_TO_F[:2])
+    [doubt] = [note.text for note in result.notes if note.key == "split"]
+    assert doubt.startswith("found 2 groups of images")
+    assert "in 2 images: they cannot be split" in doubt
 
 
 def test_an_excel_file(tmp_path: Path) -> None:

@@ -49,9 +49,11 @@ def test_unreadable_images_are_an_error_with_their_lines(listed: LabelFile, tmp_
     assert caught.value.limit == 20
     assert caught.value.problems[1] == f"{listed.path}:5: image none.jpg is missing (looked in {images})"
     rows = [*zip(listed.ids, listed.paths, listed.lines.tolist(), strict=True)]
-    unreadable = image_files.unreadable(rows, images)
+    unreadable = image_files.unreadable(rows, images, skip=False)
     assert [f"{listed.path}:{line}: {text}" for line, text in unreadable] == caught.value.problems
-    assert image_files.unreadable(rows[:3], images) == []
+    assert ["on_bad_image" in text for _, text in unreadable] == [True, False, False, False]
+    assert not any("on_bad_image" in text for _, text in image_files.unreadable(rows, images, skip=True))
+    assert image_files.unreadable(rows[:3], images, skip=False) == []
 
 
 def test_a_missing_folder_and_no_readable_image_are_errors(listed: LabelFile, tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_images_that_are_all_missing_are_one_problem(tmp_path: Path) -> None:
         assert all(part in problem for part in ("0.png, 1.png, 2.png", "deep/IMG", str(tmp_path), "data.images"))
     (tmp_path / "empty").mkdir()
     rows = [*zip(listed.ids, listed.paths, listed.lines.tolist(), strict=True)]
-    ((line, text),) = image_files.unreadable(rows, tmp_path / "empty")
+    ((line, text),) = image_files.unreadable(rows, tmp_path / "empty", skip=False)
     assert line == 1
     assert "the folder holds no file" in text
 
@@ -120,6 +122,17 @@ def test_images_that_are_there_under_another_suffix_are_named(tmp_path: Path, na
     assert problem.startswith(f"{listed.path}:{line}: ")
     assert problem.endswith('write `data: {suffix: ".png"}`')
     assert image_files.locate(read(tmp_path, f"{names[-1]} 1\n", suffix=".png"), tmp_path, "error")[1] == []
+
+
+def test_many_missing_images_are_one_problem_with_examples(tmp_path: Path) -> None:
+    (tmp_path / "a0.jpg").touch()
+    listed = read(tmp_path, "".join(f"a{n}.jpg 1\n" for n in range(31)))
+    with pytest.raises(UserError) as caught:
+        image_files.locate(listed, tmp_path, "error")
+    [problem] = caught.value.problems
+    assert problem.startswith(f"{listed.path}:2: image a1.jpg is missing (looked in {tmp_path}) (and 29 further images")
+    for part in ("line 3 (a2.jpg)", "`on_bad_image: skip`"):
+        assert part in problem
 
 
 def test_reasons_that_differ_in_numbers_are_one_message() -> None:

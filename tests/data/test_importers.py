@@ -258,6 +258,8 @@ def test_a_tag_that_is_absent_means_what_the_config_says(tmp_path: Path) -> None
         ("a.jsonl", '{"image": "a", "x": 1}', "wide_csv"),
         ("a.jsonl", '{"image": "a", "labels": ["x"]}', "label_list"),
         ("a.csv", "Id,Labels,fold\na,No Finding,0\nb,Mass|No Finding,1\n", "label_list"),
+        ("a.txt", '{"image": "a", "labels": ["x"]}', "label_list"),
+        ("a.json", '{"image": "a", "x": 1}', "wide_csv"),
         ("a.ndjson", '{"image": "a", "labels": {"x": 1}}', "jsonl"),
         ("a.csv", '"image";"tags"\na;x y\nb;x\n', "label_list"),
     ],
@@ -267,6 +269,20 @@ def test_auto_names_its_decision(tmp_path: Path, name: str, content: str, import
     assert read(tmp_path, content, name, absent=absent).notes[0].startswith(f"importer: {importer} (auto: ")
     assert (
         read(tmp_path, content, name, absent=absent, importer=importer).notes[0].startswith(f"importer: {importer}; ")
+    )
+
+
+def test_a_column_of_images_without_a_name_is_told_so(tmp_path: Path) -> None:
+    loaded = read(tmp_path, "2\nsmile old\na.png 1 0\nb.png 0 1\n")
+    assert "images in the column without a name; attributes smile, old" in loaded.notes[0]
+
+
+def test_a_coco_file_without_a_section_is_told_so(tmp_path: Path) -> None:
+    text = '{"images": [{"id": 1, "file_name": "a.png"}], "categories": []}'
+    [message] = problems(tmp_path, text, "l.json", absent="negative")
+    assert (
+        message
+        == "l.json:1: found images, categories, expected the lists images, annotations, categories of a COCO file"
     )
 
 
@@ -347,11 +363,6 @@ def test_tags_in_other_columns_are_warned_about(
     ).labels
     assert (labels.attributes, states(labels)) == (("dent", "hole", "rust"), [[1, 0, 1], [1, 0, 0], [0, 1, 1]])
     assert not caplog.records
-
-
-def test_a_json_document_is_no_table(tmp_path: Path) -> None:
-    text = '{"images": [{"id": 1, "file_name": "a.png"}], "categories": []}'
-    assert "l.json:1: 'labels' must be an object with a value per attribute" in problems(tmp_path, text, "l.json")
 
 
 def test_other_columns_hold_no_tags(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

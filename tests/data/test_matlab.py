@@ -62,6 +62,11 @@ def test_one_list_needs_no_common_word(tmp_path: Path) -> None:
     ("variables", "options", "tokens"),
     [
         (pa100k(test_label=None), {}, ["test_images_name", "no matrix"]),
+        (
+            pa100k(train_label=np.ones((3, 2)), attributes=cells("a", "b", "c")),
+            {},
+            ["no matrix beside train_label (3, 2)", "the 2 images of train_images_name", "train_label = train_label'"],
+        ),
         (pa100k(attributes=None), {}, ["train_label (2, 2)", "names of attributes"]),
         (pa100k(attributes=cells("Hat", "Hat")), {}, ["'Hat'", "2 times"]),
         (pa100k(), {"attributes": ["Hut"]}, ["'Hut'", "did you mean Hat?"]),

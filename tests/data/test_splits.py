@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -148,7 +150,9 @@ def test_identical_rows_are_split_evenly() -> None:
 @pytest.mark.parametrize(
     ("config", "groups", "message"),
     [
-        (kfold(), [0, 1, 2, 3, 3, 3], "split.folds: found 5, expected at most 4"),
+        (kfold(), [0, 1, 2, 3, 3, 3], r"split.folds: found 5, expected at most 4.*split: \{scheme: holdout"),
+        (kfold(val=0.3), [0, 1, 2, 3], r"split.folds: found 5, expected at most 4.*write `split: \{folds: 4\}`"),
+        (kfold(), [0, 1, 1], "expected at most 2.*label more images.*need a group each"),
         (kfold(folds=2), [0, 1, 2, 3], r"no image is left for validation.*fix:.*split: \{scheme: holdout"),
         (holdout(test=0.05), [0, 1, 2, 3, 4, 5], "no image is left for test"),
         (holdout(val=0.5, test=0.45), [0, 1, 2], "no image is left for training"),
@@ -161,6 +165,18 @@ def test_a_scheme_that_leaves_a_part_empty_is_an_error(
         split(config, all_positive(len(groups)), np.array(groups))
     with pytest.raises(UserError, match=message):
         check(config, len(set(groups)))
+
+
+@pytest.mark.parametrize(("groups", "val"), [(3, 0.15), (4, 0.15), (4, 0.3), (6, 0.15)])
+def test_the_split_that_a_message_proposes_can_be_used(groups: int, val: float) -> None:
+    with pytest.raises(UserError) as error:
+        check(kfold(folds=7, val=val), groups)
+    [line] = re.findall("`split: ({.*?})`", str(error.value))
+    proposed = yaml.safe_load(line)
+    config = (
+        holdout(**{k: proposed[k] for k in ("val", "test")}) if "scheme" in proposed else kfold(val=val, **proposed)
+    )
+    assert split(config, all_positive(groups), np.arange(groups))
 
 
 @pytest.mark.parametrize("config", [kfold(folds=2), kfold(folds=3, val=0.5), holdout(), holdout(val=0.5, test=0.25)])
@@ -206,7 +222,8 @@ def test_validation_rows_that_the_column_does_not_name_are_drawn_from_the_traini
 @pytest.mark.parametrize(
     ("keys", "tokens", "messages"),
     [
-        ({}, ["train", "val", "test", "extra", "extra", None], ["3 of 6", "'extra' (2)", "no token (1)"]),
+        ({}, ["train", "val", "test", "extra", "extra", None], ["2 of 6", "'extra' (2)"]),
+        ({"test": ["?"]}, ["train", "val", None], ["split.test", "'?'", "no token"]),
         ({}, ["train", "test"], ["split.val", "'val'", "'train', 'test'", "`split: {val: 0.15}`"]),
         ({}, ["Train", "valid", "dev", "test"], ['`split: {train: ["Train"], val: ["valid", "dev"], test: ["test"]}`']),
         ({"train": ["0"], "val": ["1"], "test": ["2"]}, ["0.0", "1", "2.00", "3"], ["1 of 4", "add each token"]),
@@ -234,6 +251,24 @@ def test_lists_that_would_do_are_one_message(tokens: list[str], fix: str) -> Non
         split(official(), all_positive(len(tokens)), np.arange(len(tokens)), {"part": tokens})
     (message,) = error.value.problems
     assert message.endswith(f"write `split: {{{fix}}}`")
+
+
+def test_images_with_a_missing_token_are_in_no_part() -> None:
+    tokens = ["train", "NA", "val", None, "test", "", "train"]
+    (fold,) = split(official(), all_positive(7), np.arange(7), {"part": tokens})
+    assert [part.tolist() for part in parts(fold)] == [[0, 6], [2], [4]]
+    (fold,) = split(
+        official(train=["train", "NA"]), all_positive(7), np.arange(7), {"part": tokens}
+    )  # which is declared
+    assert [part.tolist() for part in parts(fold)] == [[0, 1, 6], [2], [4]]
+    (fold,) = split(
+        official(val=0.3, test=["test"], train=["train"]),
+        all_positive(7),
+        np.arange(7),
+        {"part": [*tokens[:2], "train", *tokens[3:]]},
+    )
+    assert sorted(np.concatenate(parts(fold)).tolist()) == [0, 2, 4, 6]
+    assert within_parts(np.zeros(7, int), fold)[[1, 3, 5]].tolist() == [0] * 3  # a group apart from the three parts
 
 
 def test_numbers_as_tokens_are_compared_by_value() -> None:

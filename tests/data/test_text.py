@@ -10,7 +10,8 @@ import yaml
 from label_files import problems, read
 
 from aimonk_bench.config.fields import DataConfig
-from aimonk_bench.data.text import read_text
+from aimonk_bench.data.tables import read_table
+from aimonk_bench.data.text import likely_encodings, read_text
 from aimonk_bench.errors import UserError
 
 TEXT = "image,größe\ncafé.png,1\n"
@@ -27,6 +28,11 @@ def test_marked_text_and_utf8_are_read(tmp_path: Path, encoding: str) -> None:
     [
         (b"PK\x03\x04\x14\x00\x06\x00\xe9", "Excel", ".xlsx"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1", "Excel", ".csv"),
+        (
+            b"PK\x03\x04" + bytes(26) + b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet",
+            "OpenDocument",
+            ".xlsx",
+        ),
         (b"PAR1\x15\x04", "Parquet", ".parquet"),
         (b"\x1f\x8b\x08\x00", "gzip", "unpack"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS pointer", "git lfs pull"),
@@ -62,6 +68,52 @@ def test_the_likely_encoding_is_named_and_works(tmp_path: Path, encoding: str, p
     [line] = re.findall(r"`(encoding: .*?)`", message)
     assert yaml.safe_load(line) == {"encoding": proposed}
     assert read(tmp_path, TEXT.encode(encoding), "l.csv", encoding=proposed).labels.attributes == ("größe",)
+
+
+CHINESE = "图片,裂纹,划痕\n样品1.png,1,0\n样品2.png,0,1\n"
+SAMPLES = {
+    "cp1252": "image,Größe,à côté\ncafé_1.png,1,0\n",
+    "cp1251": "Фото,рост,ЦВЕТ\nкадр1.png,1,0\n",
+    "cp1253": "εικόνα,ρωγμή\na.png,1\n",
+    "gb18030": CHINESE,
+    "big5": "圖片,裂紋,刮傷\n樣品1.png,1,0\n",
+    "shift_jis": "画像,ひび割れ,サビ\n写真1.png,1,0\n",
+    "euc_kr": "사진,균열,긁힘\n시료1.png,1,0\n",
+    "euc_jp": "画像,ひび割れ,サビ\n写真1.png,1,0\n",
+}
+
+
+@pytest.mark.parametrize("encoding", SAMPLES)
+def test_the_encoding_of_a_script_is_named_and_shows_its_letters(tmp_path: Path, encoding: str) -> None:
+    content = SAMPLES[encoding].encode(encoding)
+    assert likely_encodings(content)[0] == encoding
+    [message] = problems(tmp_path, content, "l.csv")
+    assert message.startswith("l.csv:1:")
+    assert f"`encoding: {encoding}`" in message
+    assert f"in {encoding} as {SAMPLES[encoding].splitlines()[0]!r}" in message
+    assert "as the text before it is" not in message
+    header = SAMPLES[encoding].splitlines()[0].split(",")
+    assert read_table(tmp_path / "l.csv", encoding=encoding).names == tuple(header)
+
+
+@pytest.mark.parametrize("text", ["图片,裂纹\na.png,1\nb.png,0\n", "image,标签\na.png,1\n"])
+def test_a_few_chinese_letters_are_no_utf8_and_gb18030_is_named(tmp_path: Path, text: str) -> None:
+    [message] = problems(tmp_path, text.encode("gbk"), "l.csv")
+    line = text.splitlines()[0]
+    assert f"in gb18030 as {line!r}" in message
+
+
+@pytest.mark.parametrize(("text", "encoding"), [("image,heat in °C\na.png,1\n", "cp1252"), ("image,größe\n\xff", None)])
+def test_what_has_no_letters_or_is_damaged(text: str, encoding: str | None) -> None:
+    content = text.encode("cp1252") if encoding else text.replace("\xff", "").encode() + b"\xff" * text.count("\xff")
+    assert likely_encodings(content)[:1] == [encoding] * bool(encoding)
+
+
+def test_an_unknown_script_is_not_called_latin(tmp_path: Path) -> None:
+    [message] = problems(tmp_path, "ภาพ,รอยแตก\na.png,1\n".encode("cp874"), "l.csv")
+    assert "cp1252" in message
+    assert "probably" not in message
+    assert "`encoding: NAME`" in message
 
 
 def test_any_declared_encoding_is_read(tmp_path: Path) -> None:

@@ -98,6 +98,20 @@ def test_an_official_split_is_used_as_it_is(sources: Path, capsys: pytest.Captur
     assert arrays["attribute"].tolist() == ["x", "y"]
 
 
+def test_images_without_a_part_are_left_out_and_counted(
+    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header, *rows = (sources.parent / "labels.csv").read_text().splitlines()
+    # the third copy of each source is in no part
+    copies = [row[:-1] + ("NA" if "_2.png" in row else "0" if row < "s3" else "12"[row > "s35"]) for row in rows]
+    (tmp_path / "labels.csv").write_text("\n".join([header, *copies]))
+    sets = [f"data.labels={tmp_path / 'labels.csv'}", f"split={OFFICIAL}", 'data.group={regex: "^(.*?)_"}']
+    assert cli.main(["validate", str(sources), *(word for text in sets for word in ("--set", text))]) == 0
+    printed = capsys.readouterr().out
+    assert "split.column 'part': 40 images of 120 left out, in no part of the split ('NA')" in printed
+    assert "duplicate groups" not in printed  # what is left out is in no part that a split could cut
+
+
 def test_the_tokens_of_an_official_split_enter_the_id_of_its_runs_alone(sources: Path, tmp_path: Path) -> None:
     text = (sources.parent / "labels.csv").read_text()
     assert text.count("s00_0.png,") == 1
