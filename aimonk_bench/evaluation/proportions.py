@@ -64,7 +64,7 @@ def mover(values: Array, low: Array, high: Array, correlation: Array) -> tuple[A
 
     def distance(place: Array) -> Array:
         share = (place - low) / width
-        return spread(np.sqrt((1 - share) * below**2 + share * above**2)) / values.shape[-1]
+        return np.asarray(spread(np.sqrt((1 - share) * below**2 + share * above**2)) / values.shape[-1])
 
     mean = values.mean(axis=-1)
     down, up = distance(values - moves * below), distance(values + moves * above)

@@ -26,6 +26,7 @@ from aimonk_bench.evaluation.association import BeforeTraining
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
+from aimonk_bench.evaluation.verdict import Doubts
 from aimonk_bench.records.files import (
     PARTIAL,
     checked,
@@ -211,6 +212,12 @@ class RunRecord:
         """The association test before training, from ``data.json``; None where the run has none."""
         content = self.data.get("signal")
         return None if content is None else checked(BeforeTraining, content, self.folder / DATA)
+
+    @property
+    def doubts(self) -> Doubts | None:
+        """What of the data bears on a verdict, from ``data.json``; None where the run has none."""
+        content = self.data.get("doubts")
+        return None if content is None else checked(Doubts, content, self.folder / DATA)
 
     @cached_property
     def digest(self) -> str:

@@ -71,6 +71,7 @@ def data_json(planned: PlannedRun, dataset: EncodedDataset, labels: SplitLabels,
         "tune": None if trained.tuning is None else asdict(trained.tuning),
         "notes": [*dataset.listed.notes, *doubts, *absent_values(labels.train, labels.folds), *trained.notes],
         "signal": vars(dataset.association),
+        "doubts": asdict(dataset.doubts(planned.config.split)),
     }
 
 

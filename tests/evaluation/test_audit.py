@@ -227,12 +227,17 @@ def test_near_duplicates_and_those_that_a_split_cuts(monkeypatch: pytest.MonkeyP
     bits = np.array([0, 0b11, 0b11, 0xFF00, 0xFF00, 0, 0], np.uint64)
     usable = np.array([True, True, True, True, True, True, False])
     content, part = np.array([0, 1, 2, 3, 4, 0, 6]), np.array([0, 0, 1, 1, 1, 1, 0])
-    result = duplicates.near_duplicates(Hashes(bits, usable), content, part)
+    targets = np.array([[1, 0], [1, 0], [1, 1], [0, 0], [0, 0], [1, 1], [1, 1]], np.int8)
+    labels = Labels.of(targets, [[1, 1], [1, 1], [1, 1], [1, 1], [1, 1], [1, 1], [1, 1]], ("a", "b"))
+    result = duplicates.near_duplicates(Hashes(bits, usable), content, part, labels)
     pairs = [*zip(result.first.tolist(), result.second.tolist(), result.distance.tolist(), strict=True)]
     assert pairs == [(1, 2, 0), (0, 2, 2), (3, 4, 0), (0, 1, 2)]  # row 5 has the bytes of row 0; cut pairs first
     assert (result.total, result.cut) == (4, 2)
+    assert result.alike.tolist() == [2, 0], "of the cut pairs (1, 2) and (0, 2)"
+    unknown = Labels.of(targets, np.arange(7)[:, None] != [0, 0], ("a", "b"))
+    assert duplicates.near_duplicates(Hashes(bits, usable), content, part, unknown).alike.tolist() == [1, 0]
     monkeypatch.setattr(duplicates, "LISTED_PAIRS", 1)
-    fewer = duplicates.near_duplicates(Hashes(bits, usable), content, part)
+    fewer = duplicates.near_duplicates(Hashes(bits, usable), content, part, labels)
     assert (fewer.first.tolist(), fewer.total, fewer.cut) == ([1], 4, 2)
 
 
