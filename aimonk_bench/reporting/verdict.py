@@ -20,7 +20,7 @@ def sentence(verdict: Verdict, parts: Mapping[str, Sequence[str]]) -> str:
     if verdict.outcome == "no_signal":
         return _no_signal(verdict)
     if verdict.outcome == "no_gain":
-        return " ".join([_no_gain(verdict), *_doubts(verdict, verdict.with_signal)])
+        return " ".join([_no_gain(verdict), *_doubts(verdict, verdict.with_signal), *_to_report(verdict)])
     doubts = _doubts(verdict, verdict.with_gain)
     return " ".join([_gain(verdict, names), *_sizes(verdict), *doubts, *_to_report(verdict), *_others(verdict, names)])
 

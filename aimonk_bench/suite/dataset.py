@@ -21,7 +21,7 @@ from aimonk_bench.data.white import white_of
 from aimonk_bench.evaluation import duplicates
 from aimonk_bench.evaluation.association import BeforeTraining, before_training
 from aimonk_bench.evaluation.duplicates import Near
-from aimonk_bench.evaluation.missing_dependence import LEVEL, missing_dependence
+from aimonk_bench.evaluation.missing_dependence import dependent, missing_dependence
 from aimonk_bench.evaluation.probe import probe
 from aimonk_bench.evaluation.verdict import Doubts
 from aimonk_bench.reporting.findings import Finding, group_findings
@@ -157,15 +157,11 @@ class EncodedDataset(Dataset):
 
     @cached_property
     def _missing_depends(self) -> dict[str, list[str]]:
-        """Attribute -> on what its missing labels depend: families of `missing_dependence`, of these two reasons that
-        bear on labels: other labels, missing or not, and the content of the image.
+        """Attribute -> the families of `missing_dependence`, "labels" or "missing", on which its missing labels depend.
+
+        The other families take longer; `audit` has them.
         """
-        tests = missing_dependence(self.labels, self.groups, sizes={}, traits={}, features=self.features(), seed=0)
-        depends: dict[str, list[str]] = {}
-        for test in tests:
-            if test.adjusted < LEVEL and test.family not in depends.setdefault(test.attribute, []):
-                depends[test.attribute].append(test.family)
-        return {attribute: families for attribute, families in depends.items() if families}
+        return dependent(missing_dependence(self.labels, self.groups, sizes={}, traits={}, features=None, seed=0))
 
     def split_labels(self, scheme: Split, hiding: HideConfig | None) -> SplitLabels:
         """The folds of a split, and the labels that each of its parts shows.

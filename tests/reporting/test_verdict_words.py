@@ -168,6 +168,8 @@ def test_what_of_the_data_speaks_against_a_claim(missing: dict[str, float], doub
     assert sentence(verdict, NAMES) == " ".join(filter(None, [f"run a {BEATS}", SIZE, words]))
     without = dataclasses.replace(NO_GAIN, missing=missing, doubts=doubts, with_signal=["x"], ranked=["x"])
     assert sentence(without, NAMES).endswith(words or "0.012.")
+    several = dataclasses.replace(without, indistinguishable=["b"])
+    assert sentence(several, NAMES).endswith(f"{REPORT}.")
     assert sentence(dataclasses.replace(NO_SIGNAL, missing=missing, doubts=doubts), NAMES).endswith(CHECK)
 
 
