@@ -229,9 +229,9 @@ def test_attributes_whose_missing_labels_depend_on_something_are_named_with_the_
     observed[:, 0] = ~targets[:, 1] | (rng.random(400) < 0.6)  # a is missing only where b is positive
     observed[:, 2] = observed[:, 3] = rng.random(400) < 0.8  # c and d are missing together
     labels = Labels.of(targets, observed, tuple("abcd"))
-    tests = missing_dependence(labels, np.arange(400), sizes={}, traits={}, features=None, seed=0)
+    tests = missing_dependence.missing_dependence(labels, np.arange(400), sizes={}, traits={}, features=None, seed=0)
     assert {test.family for test in tests} == {"labels", "missing"}
-    assert dependent(tests) == {"a": ["labels"], "c": ["missing"], "d": ["missing"]}
+    assert missing_dependence.dependent(tests) == {"a": ["labels"], "c": ["missing"], "d": ["missing"]}
 
 
 def test_near_duplicates_and_those_that_a_split_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
