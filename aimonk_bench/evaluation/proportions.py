@@ -157,11 +157,10 @@ class Estimate:
                 math.sqrt(factor) * image_variance + seed_variance,
             )
         )
+        fixed = np.minimum(fixed, recipe)  # fewer degrees of freedom may outweigh a smaller variance
         return Intervals(
             *self._bounds(recipe, factor),
-            *self._bounds(
-                np.minimum(fixed, recipe), math.sqrt(factor)
-            ),  # fewer degrees of freedom may outweigh a smaller variance
+            *self._bounds(fixed, math.sqrt(factor)),
             few=self.rows < FEW,
             seed_sd=np.sqrt(np.diagonal(between)) if seeds > 1 else np.full(len(self.rows), np.nan),
             fold_sd=_fold_sd(self.per_fold),
