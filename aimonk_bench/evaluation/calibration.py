@@ -16,6 +16,7 @@ from aimonk_bench.evaluation.metrics import prevalence, ratio
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
 from aimonk_bench.evaluation.proportions import wilson
+from aimonk_bench.evaluation.resampling import by_group
 
 BINS = 15  # of equal width
 DRAWS = 100  # sets of labels drawn from the head's own probabilities
@@ -35,7 +36,8 @@ class Calibration:
             of each row's fold; NaN where that is perfect.
         ece: sum over bins of (rows / n) |mean probability - share of positives| (Guo et al. 2017, arXiv 1706.04599).
         ece_reference: the same for labels drawn from the head's own probabilities: what a perfectly calibrated head
-            with these probabilities shows at this number of rows.
+            with these probabilities shows at this number of rows. The rows of a duplicate group whose labels agree get
+            one draw, as they have one label; drawn apart, they would look like more rows than they are.
         bins: the reliability diagram, {column: [A, BINS]}; `rows` says which columns.
     """
 
@@ -55,7 +57,7 @@ class Calibration:
 
         Columns: attribute; from (excluded, but 0 is in the first bin) and to; n, test rows per seed; probability, their
         mean; positive, the share of positives; low and high, its 95 % confidence interval (Wilson), in which an image
-        counts once and not for every seed.
+        counts once and not for every seed, and images of a duplicate group whose labels agree count as one.
         """
         return [
             {"attribute": name, "from": b / BINS, "to": (b + 1) / BINS}
@@ -77,6 +79,7 @@ def calibration(predictions: Predictions, probabilities: Array, *, draws: int = 
     scores, labels = probabilities[:, observed], rows.labels.targets[observed].astype(np.float64)  # [S, C], [C]
     constant = prevalence(predictions)[rows.fold][observed]
     attribute, shape = np.nonzero(observed)[1], (len(scores), observed.shape[1], BINS)
+    unit = _units(rows.labels, rows.group)
     n = np.where(observed.any(axis=0), observed.sum(axis=0), np.nan)  # NaN makes every mean undefined
 
     def mean(values: Array) -> Array:
@@ -95,20 +98,37 @@ def calibration(predictions: Predictions, probabilities: Array, *, draws: int = 
         return np.asarray(np.abs(total - positive).sum(axis=2).mean(axis=0) / n)
 
     rng = np.random.default_rng(seed)
-    reference = [error(binned(rng.random(labels.shape) < scores)) for _ in range(draws)] or [np.full(shape[1], np.nan)]
+    reference = [error(binned(rng.random(len(unit))[unit] < scores)) for _ in range(draws)]
     per_seed = number.mean(axis=0)
     filled = np.where(per_seed > 0, per_seed, np.nan)
     probability, share = total.mean(axis=0) / filled, positive.mean(axis=0) / filled
-    low, high = wilson(share, filled)
+    together, sizes = np.unique(place * len(unit) + np.tile(unit, len(scores)), return_counts=True)
+    squares = np.bincount(together // len(unit), sizes**2, minlength=number.size).reshape(shape)
+    independent = ratio(number**2, squares, number > 0)  # Kish (1965), as `proportions.effective_rows`
+    low, high = wilson(share, np.nan_to_num(independent).mean(axis=0) + 0 * filled)
     brier, constant_brier = mean(((scores - labels) ** 2).mean(axis=0)), mean((constant - labels) ** 2)
     return Calibration(
         attribute=list(rows.labels.attributes),
         brier=brier,
         brier_skill=1 - ratio(brier, constant_brier),
         ece=error(positive),
-        ece_reference=np.mean(reference, axis=0),
+        ece_reference=np.mean(reference, axis=0) if draws else np.full(shape[1], np.nan),
         bins={"n": per_seed, "probability": probability, "positive": share, "low": low, "high": high},
     )
+
+
+def _units(labels: Labels, group: Array) -> Array:
+    """Which observed labels are one draw: [C] of the C observed labels, row by row, a number below C for each.
+
+    The labels that a duplicate group has of an attribute are one draw if they agree. If they differ, as within a source
+    of many images, each is its own.
+    """
+    positive, observed = by_group(labels.positive, group), by_group(labels.observed, group)
+    agree = (positive == 0) | (positive == observed)  # [G, A]
+    member = np.unique(group, return_inverse=True)[1]
+    row, attribute = np.nonzero(labels.observed)
+    number = np.where(agree[member[row], attribute], member[row], len(agree) + row)
+    return np.unique(number * labels.shape[1] + attribute, return_inverse=True)[1]
 
 
 def calibrate(predictions: Predictions) -> tuple[Array, Array]:

@@ -44,6 +44,7 @@ class Near:
         distance: [P] bits in which their perceptual hashes differ.
         total: of all pairs.
         cut: of all pairs, those of which a fold tests exactly one image.
+        alike: [A] of these, the pairs of which both images have the same observed label.
     """
 
     first: Array
@@ -51,6 +52,7 @@ class Near:
     distance: Array
     total: int
     cut: int
+    alike: Array
 
 
 def tested_part(folds: Sequence[Fold], rows: int) -> Array:
@@ -102,22 +104,27 @@ def disagreement(content: Array, labels: Labels) -> Disagreement:
     return Disagreement(pairs, differing, low, high, 2 * prevalence * (1 - prevalence))
 
 
-def near_duplicates(hashes: Hashes, content: Array, part: Array) -> Near:
+def near_duplicates(hashes: Hashes, content: Array, part: Array, labels: Labels) -> Near:
     """Pairs of images of different bytes whose perceptual hashes differ in at most `MOST_BITS` bits.
 
     Args:
         hashes: [N].
         content: [N]; of equal bytes the first image stands for all.
         part: [N] see `tested_part`.
+        labels: [N, A].
     """
     row = np.sort(np.unique(content, return_index=True)[1])
     row = row[hashes.usable[row]]
     listed, total, cut = np.zeros((4, 0), np.intp), 0, 0
+    alike = np.zeros(labels.shape[1], np.int64)
     for first, second, distance in close_pairs(hashes.bits[row]):
         one, other = row[first], row[second]
         separated = part[one] != part[other]
         total += len(one)
         cut += int(separated.sum())
+        states = [(labels.positive[rows[separated]], labels.observed[rows[separated]]) for rows in (one, other)]
+        (positive, observed), (its_positive, its_observed) = states
+        alike += (observed & its_observed & (positive == its_positive)).sum(axis=0)
         listed = np.concatenate([listed, np.stack([one, other, distance, separated])], axis=1)
         listed = listed[:, np.lexsort((listed[1], listed[0], listed[2], -listed[3]))[:LISTED_PAIRS]]
-    return Near(listed[0], listed[1], listed[2], total, cut)
+    return Near(listed[0], listed[1], listed[2], total, cut, alike)

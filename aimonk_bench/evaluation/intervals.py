@@ -34,7 +34,7 @@ from aimonk_bench.evaluation.resampling import by_group
 from aimonk_bench.evaluation.thresholds import Thresholds
 
 COUNTED_PRIOR = 1.0  # rows that plain trials weigh against the rarer outcome of a proportion; by simulation
-RANKED_PRIOR = 5.0  # rows that plain trials weigh against the few rows of the rarer class; by simulation
+RANKED_PRIOR = 20.0  # rows that plain trials weigh against the few rows of the rarer class; by simulation
 
 
 def intervals(predictions: Predictions, thresholds: Thresholds) -> dict[str, Intervals]:
@@ -125,6 +125,7 @@ def _estimate(counts: GroupCounts, success: Array, trials: Array, needed: Array,
         per_seed=per_seed,
         per_fold=np.stack([figure(counts.fold == fold) for fold in np.unique(counts.fold)]),
         influence=(above - per_seed[:, None] * below) / total[:, None],
+        labels=_centred(counts.positive, counts.observed),
         trials=positive_or_nan(independent),
         rarer=rarer * independent / np.maximum(rows, 1),
         prior=COUNTED_PRIOR,
@@ -210,7 +211,8 @@ class FoldRanks:
     def _estimate(self, per_seed: Array, influence: Array, trials: Array, rarer: Array) -> Estimate:
         """The estimate of this fold alone, with an influence [S, R, A] for each row."""
         rows = np.minimum(self.positive.sum(axis=0), self.negative.sum(axis=0))
-        return Estimate(per_seed, per_seed[None], influence, trials, rarer, RANKED_PRIOR, rows)
+        labels = _centred(self.positive, self.positive | self.negative)
+        return Estimate(per_seed, per_seed[None], influence, labels, trials, rarer, RANKED_PRIOR, rows)
 
 
 def _over_folds(folds: Sequence[Estimate], group: Array) -> Estimate:
@@ -223,17 +225,26 @@ def _over_folds(folds: Sequence[Estimate], group: Array) -> Estimate:
         values = np.stack([getattr(fold, name) for fold in folds])
         return np.asarray(np.where(defined, values, 0).sum(axis=0))
 
-    influence = np.concatenate([np.nan_to_num(fold.influence) for fold in folds], axis=1) / np.maximum(number, 1)
+    def summed(name: str, axis: int) -> Array:
+        rows = np.concatenate([np.nan_to_num(getattr(fold, name)) for fold in folds], axis=axis)
+        return np.moveaxis(by_group(np.moveaxis(rows, axis, 0), group), 0, axis)
+
     inverse = np.where(defined, 1 / np.stack([fold.trials for fold in folds]), 0).sum(axis=0)
     return Estimate(
         per_seed=macro(np.moveaxis(per_fold, 0, -1), defined.T),
         per_fold=per_fold,
-        influence=np.moveaxis(by_group(np.moveaxis(influence, 1, 0), group), 0, 1),
+        influence=summed("influence", 1) / np.maximum(number, 1),
+        labels=summed("labels", 0),
         trials=ratio(number**2, inverse),
         rarer=np.maximum(total("rarer") - number, 0),
         prior=RANKED_PRIOR,
         rows=ratio(total("rows"), number),
     )
+
+
+def _centred(positive: Array, observed: Array) -> Array:
+    """[G, A] numbers of positive labels of each group, less those expected from all groups together."""
+    return np.asarray(positive - observed * (positive.sum(axis=0) / np.maximum(observed.sum(axis=0), 1)))
 
 
 def _unbiased(count: Array) -> Array:

@@ -5,7 +5,7 @@ Every test treats a group of duplicates as one row, with the majority of its sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +52,7 @@ def missing_dependence(
     *,
     sizes: Mapping[str, Array],
     traits: Mapping[str, Array],
-    features: Array,
+    features: Array | None,
     seed: int,
 ) -> list[Dependence]:
     """Five families of tests, in each of which p is adjusted by Holm.
@@ -66,7 +66,7 @@ def missing_dependence(
         groups: [N] duplicates are one row.
         sizes: name -> [N] numbers.
         traits: name -> [N] bool.
-        features: [N, D].
+        features: [N, D]; None for no test against them, which takes as long as the association test before training.
         seed: of the permutations.
 
     Returns:
@@ -83,13 +83,26 @@ def missing_dependence(
         "missing": list(_fisher(missing, missing, a < b)),  # each pair once
         "size": list(_ranked(missing, {name: by_group(values, groups) / images for name, values in sizes.items()})),
         "format": list(_fisher(missing, properties, np.ones((len(a), len(traits)), bool))),
-        "features": list(_predicted(missing, absent, features, groups, seed)),
+        "features": [] if features is None else list(_predicted(missing, absent, features, groups, seed)),
     }
     return [
         Dependence(family, *row, adjusted=adjusted)
         for family, rows in families.items()
         for row, adjusted in zip(rows, holm([row[-1] for row in rows]).tolist(), strict=True)
     ]
+
+
+def dependent(tests: Iterable[Dependence]) -> dict[str, list[str]]:
+    """Attribute -> the families of tests that find that its missing labels depend on something; only where one does.
+
+    That two attributes are missing together is a dependence of both.
+    """
+    families: dict[str, list[str]] = {}
+    for test in tests:
+        if test.adjusted < LEVEL:
+            for attribute in (test.attribute, test.on) if test.family == "missing" else (test.attribute,):
+                families.setdefault(attribute, []).append(test.family)
+    return {attribute: list(dict.fromkeys(names)) for attribute, names in families.items()}
 
 
 def _fisher(missing: Labels, other: Labels, tested: Array) -> Iterator[Row]:

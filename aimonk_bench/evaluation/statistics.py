@@ -26,7 +26,7 @@ from aimonk_bench.evaluation.predictions import ROWS, Predictions, agree
 from aimonk_bench.evaluation.proportions import Intervals
 from aimonk_bench.evaluation.scores import REVISION, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
-from aimonk_bench.evaluation.verdict import Signal, Verdict, signal
+from aimonk_bench.evaluation.verdict import Doubts, Signal, Verdict, signal
 
 SEED = 0  # of every resample and permutation: the same for every run and every call
 
@@ -39,6 +39,7 @@ class Entry:
         validation: macro of the cross-fitted validation F1, which chooses; NaN never wins.
         complexity: place in the declared order of complexity, compared from the left.
         before: the association test before training, None where the run has none.
+        doubts: what of the data bears on the verdict, likewise.
         training: how its heads were trained, None where the run has no such record.
     """
 
@@ -48,6 +49,7 @@ class Entry:
     validation: float
     complexity: Sequence[int]
     before: BeforeTraining | None
+    doubts: Doubts | None = None
     training: Training | None = None
 
 
@@ -158,6 +160,7 @@ def statistics(
             tests,
             row,
             (macro(row.value["roc_auc"], ranked).item(), auc_low, auc_high),
+            first.doubts,
         ),
         fairness=_fairness(entries),
     )
@@ -176,9 +179,14 @@ def _verdict(
     tests: Signal,
     row: Chosen,
     auc: tuple[float, float, float],
+    doubts: Doubts | None,
 ) -> Verdict:
     """The verdict; auc: the mean AUC of the ranked attributes, and its 95 % interval."""
     names = candidates[winner].predictions.labels.attributes
+    observed = candidates[winner].predictions.part("test").labels.observed
+    gains, gain_lows = (
+        dict(compress(zip(names, values.tolist(), strict=True), tests.gains)) for values in (tests.gain, tests.gain_low)
+    )
     f1, f1_low, f1_high = row.macro["f1_tuned"].tolist()
     equals = [run_id for run_id in candidates if against_winner[run_id].mark not in ("", "worse")]
     return Verdict(
@@ -194,6 +202,10 @@ def _verdict(
         auc_low=auc[1],
         auc_high=auc[2],
         largest_gain=float(np.fmax.reduce(tests.largest_gain[tests.ranked], initial=np.nan)),
+        gain=gains,
+        gain_low=gain_lows,
+        missing=dict(zip(names, (1 - observed.mean(axis=0)).tolist(), strict=True)),
+        doubts=doubts,
         run=winner,
         folds=len(row.runs),
         folds_of_run=row.runs.count(winner),

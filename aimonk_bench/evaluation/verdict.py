@@ -21,6 +21,22 @@ _FACTOR = 1.41  # between the spread of an AUC of fixed scores and that of an ou
 _NORMAL = NormalDist()
 
 
+@dataclass(frozen=True)
+class Doubts:
+    """What of a data set and its split bears on a verdict.
+
+    Attributes:
+        near_cut: pairs of near duplicates of which a fold tests exactly one image; heads may know it by the other.
+        near_alike: attribute -> of these, the pairs with the same observed label.
+        missing_depends: attribute -> families of `missing_dependence` by which its missing labels depend on something
+            else; only attributes with such a dependence.
+    """
+
+    near_cut: int
+    near_alike: dict[str, int]
+    missing_depends: dict[str, list[str]]
+
+
 @dataclass(frozen=True, eq=False)
 class Signal:
     """Association of the images with each attribute, and gain over all-positive, [A] each; NaN is undefined.
@@ -37,7 +53,7 @@ class Signal:
         detectable_auc: the AUC that the tests would have found, see `detectable_auc`.
         gain: tuned F1 minus that of the all-positive baseline; ``gain_low`` its one-sided lower 95 % bound.
         gain_adjusted: p of the gain, adjusted by Holm over the attributes with signal; NaN for the others.
-        gains: bool, whether a gain is claimed.
+        gains: bool, whether a gain is claimed: its adjusted p is at most 0.05, and its lower bound is above 0.
         largest_gain: the largest gain that prevalence and AUC allow, see `gain.largest_gain`.
     """
 
@@ -77,6 +93,9 @@ class Verdict:
         auc_low, auc_high: its 95 % interval. It may contain 0.5: it also covers what other training images would
             change, which the test does not.
         largest_gain: the largest that any ranked attribute allows; NaN without any.
+        gain: attribute with a gain -> tuned F1 minus that of all-positive; ``gain_low`` its one-sided lower 95 % bound.
+        missing: attribute -> share of the test labels that are missing; F1 is over the others.
+        doubts: of the data; None where they are not known.
         run: id of the winner, see `statistics.Statistics`.
         folds: their number, and ``folds_of_run`` that of the folds in which the nested selection selects ``run``.
         f1: macro F1 of the nested selection, ``f1_low`` and ``f1_high`` its 95 % interval.
@@ -98,6 +117,10 @@ class Verdict:
     auc_low: Number
     auc_high: Number
     largest_gain: Number
+    gain: dict[str, Number]
+    gain_low: dict[str, Number]
+    missing: dict[str, Number]
+    doubts: Doubts | None
     run: str
     folds: int
     folds_of_run: int
@@ -142,7 +165,7 @@ def signal(before: BeforeTraining | None, after: AfterTraining, gain: Gain) -> S
         gain=gain.value,
         gain_low=gain.low,
         gain_adjusted=gain_adjusted,
-        gains=(gain_adjusted <= ALPHA).tolist(),
+        gains=((gain_adjusted <= ALPHA) & (gain.low > 0)).tolist(),
         largest_gain=largest_gain(prevalence, after.auc),
     )
 

@@ -27,6 +27,7 @@ from aimonk_bench.evaluation.fairness import Training
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
+from aimonk_bench.evaluation.verdict import Doubts
 from aimonk_bench.records.files import (
     PARTIAL,
     checked,
@@ -210,14 +211,20 @@ class RunRecord:
     @property
     def before(self) -> BeforeTraining | None:
         """The association test before training, from ``data.json``; None where the run has none."""
-        content = self.data.get("signal")
-        return None if content is None else checked(BeforeTraining, content, self.folder / DATA)
+        return self._recorded(BeforeTraining, "signal")
+
+    @property
+    def doubts(self) -> Doubts | None:
+        """What of the data bears on a verdict, from ``data.json``; None where the run has none."""
+        return self._recorded(Doubts, "doubts")
 
     @property
     def training(self) -> Training | None:
         """How the heads were trained, from ``data.json``; None where the run has no such record."""
-        content = self.data.get("training")
-        return None if content is None else checked(Training, content, self.folder / DATA)
+        return self._recorded(Training, "training")
+
+    def _recorded(self, kind: type[T], name: str) -> T | None:
+        return None if self.data.get(name) is None else checked(kind, self.data[name], self.folder / DATA)
 
     @cached_property
     def digest(self) -> str:
@@ -297,8 +304,7 @@ def claim(folder: Path, run_id: str, config: str) -> bool:
     Raises:
         UserError: the folder holds another run, or something that is no run.
     """
-    names = contents(folder)
-    if not names:
+    if not (names := contents(folder)):
         return False
     refuse_folders(folder, FILES)
     if (status := _status(folder)) is not None:

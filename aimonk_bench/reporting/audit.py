@@ -25,8 +25,8 @@ from aimonk_bench.evaluation.duplicates import copies, cut_chance
 from aimonk_bench.evaluation.missing_dependence import FEWEST, LEVEL
 from aimonk_bench.reporting.captions import images
 from aimonk_bench.reporting.columns import GAP, NARROW_NAME
-from aimonk_bench.reporting.findings import DEPENDS_ON, Finding, by_p, describe, findings, n_pairs
-from aimonk_bench.reporting.words import fill, listed, number, p_value
+from aimonk_bench.reporting.findings import Finding, by_p, describe, findings, n_pairs
+from aimonk_bench.reporting.words import DEPENDS_ON, fill, listed, number, p_value
 
 SHOWN_PAIRS = 15  # of attributes, or of near duplicates, before the rest is only counted
 PARTS = ("train", "val", "test")

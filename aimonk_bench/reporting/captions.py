@@ -134,7 +134,9 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     seeds = [len(record.thresholds.seed) for record in summary.collection.finished]
     f1 = "F1 at threshold 0.5 -> at tuned thresholds" if detail.default else "F1 at tuned thresholds"
     mean = ", mean over seeds" if max(seeds) > 1 else ""
-    yield f"{f1}, test rows{mean}; gain: macro F1 minus that of {ALL_POSITIVE}"
+    folds = max(len(record.data["folds"]) for record in summary.collection.finished)
+    pooled = ", pooled over the folds" if folds > 1 else ""
+    yield f"{f1}, test rows{pooled}{mean}; gain: macro F1 minus that of {ALL_POSITIVE}"
     resampled = "images and seeds" if min(seeds) > 1 else "images"
     few = f"; {FEW}: few test rows (TP or FP + FN below 5)" if FEW in marks else ""
     interval = f"half of the 95 % confidence interval over {resampled}, for {_population(summary)}"
@@ -142,7 +144,8 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
         yield f"{detail.plus_minus}: {interval}{few}"
     if summary.nested:
         order = f"sorted by cross-fitted validation F1{' (val F1)' if detail.validation else ''}"
-        selected = f"; {SELECTED_MARK}: selected on validation rows" if summary.selected else ""
+        biased = " of all folds, which test other folds: its test F1 is a little too high" if folds > 1 else ""
+        selected = f"; {SELECTED_MARK}: selected on validation rows{biased}" if summary.selected else ""
         yield f"{order}{selected}; {SELECTED}: nested model selection, the F1 to report"
     finished, compared = summary.collection.finished, summary.collection.comparable
     if others := sum(record.status.revision != REVISION for record in finished):

@@ -16,17 +16,10 @@ from aimonk_bench.errors import count
 from aimonk_bench.evaluation.audit import Audit, conflicts
 from aimonk_bench.evaluation.duplicates import FEWEST_PAIRS, Near, copies, cut_chance
 from aimonk_bench.evaluation.missing_dependence import LEVEL, Dependence
-from aimonk_bench.reporting.words import listed, number, one_class, p_value
+from aimonk_bench.reporting.words import DEPENDS_ON, listed, number, one_class, p_value
 
 FEW = 10  # positives or negatives of a fold's validation or test rows; figures that rest on fewer get a warning
 
-DEPENDS_ON = {  # family of tests -> on what the missing labels (NA) of an attribute may depend
-    "labels": "other labels",
-    "missing": "the NA of other attributes",
-    "size": "the size of the image",
-    "format": "the file format",
-    "features": "the content of the image",
-}
 _FROM_SOURCES = "Some sources have more NA than others: find out which, and group by source (data.group)."
 ADVICE = {
     "labels": "`ignore` assumes that labels are missing at random: compare policies (suite axis `missing`), and read "

@@ -100,6 +100,7 @@ def summarize(collection: Collection) -> Summary:
                 validation=validation[run_id],
                 complexity=_complexity(record),
                 before=record.before,
+                doubts=record.doubts,
                 training=record.training,
             )
             for run_id, record in compared.items()
@@ -127,7 +128,7 @@ def _damaged(collection: Collection, stats: Statistics | None) -> dict[str, str]
     for record in collection.finished:
         run_id = record.status.id
         try:
-            _ = record.thresholds, record.scores, record.before
+            _ = record.thresholds, record.scores, record.before, record.doubts
             if stats is None or stats.key.get(run_id) != _key(record):
                 _ = record.predictions
         except UserError as error:
@@ -144,7 +145,11 @@ def _complexity(record: RunRecord) -> tuple[int, ...]:
 
 def _key(record: RunRecord) -> str:
     """SHA-256 (hex) of everything that the statistics read of a run."""
-    content = [record.digest, _complexity(record), record.data.get("signal"), record.data.get("training")]
+    content = [
+        record.digest,
+        _complexity(record),
+        *(record.data.get(name) for name in ("signal", "training", "doubts")),
+    ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from aimonk_bench.errors import count
 from aimonk_bench.evaluation.verdict import Verdict
-from aimonk_bench.reporting.words import listed, p_value, run_name, which
+from aimonk_bench.reporting.words import DEPENDS_ON, listed, number, p_value, run_name, small_gain, which
 
 
 def sentence(verdict: Verdict, parts: Mapping[str, Sequence[str]]) -> str:
@@ -16,10 +16,13 @@ def sentence(verdict: Verdict, parts: Mapping[str, Sequence[str]]) -> str:
     Args:
         parts: run id -> the parts of its name.
     """
-    if verdict.outcome == "gain":
-        names = {run_id: run_name(name) for run_id, name in parts.items()}
-        return " ".join([_gain(verdict, names), *_others(verdict, names)])
-    return _no_signal(verdict) if verdict.outcome == "no_signal" else _no_gain(verdict)
+    names = {run_id: run_name(name) for run_id, name in parts.items()}
+    if verdict.outcome == "no_signal":
+        return _no_signal(verdict)
+    if verdict.outcome == "no_gain":
+        return " ".join([_no_gain(verdict), *_doubts(verdict, verdict.with_signal), *_to_report(verdict)])
+    doubts = _doubts(verdict, verdict.with_gain)
+    return " ".join([_gain(verdict, names), *_sizes(verdict), *doubts, *_to_report(verdict), *_others(verdict, names)])
 
 
 def _no_signal(verdict: Verdict) -> str:
@@ -79,6 +82,47 @@ def _gain(verdict: Verdict, names: Mapping[str, str]) -> str:
         f"{names[verdict.run]} (*) is the best run; {verdict.folds_of_run} of {count(verdict.folds, 'fold')} "
         f"{'selects' if verdict.folds_of_run == 1 else 'select'} it."
     )
+
+
+def _sizes(verdict: Verdict) -> list[str]:
+    """How much each attribute gains."""
+    sizes = [f"{name} {small_gain(gain)} ({small_gain(verdict.gain_low[name])})" for name, gain in verdict.gain.items()]
+    return [f"Gain in F1 (lower 95 % bound): {listed(sizes)}."]
+
+
+def _doubts(verdict: Verdict, names: Sequence[str]) -> list[str]:
+    """What of the data speaks against a claim about these attributes."""
+    doubts, sentences = verdict.doubts, []
+    depends = doubts.missing_depends if doubts else {}
+    missing = []
+    for name in names:
+        if share := verdict.missing[name]:
+            families = [DEPENDS_ON[family] for family in depends.get(name, [])]
+            on = f", depending on {' and '.join(families)}" if families else ""
+            missing.append(f"{name} ({100 * share:.3g} % missing{on})")
+    if missing:
+        sentences.append(f"This is about observed labels: {listed(missing)}.")
+    alike = [f"{name} {pairs}" for name in names if doubts and (pairs := doubts.near_alike[name])]
+    if doubts and alike:
+        sentences.append(
+            f"The split separates {count(doubts.near_cut, 'pair')} of near duplicates, and these have equal labels: "
+            f"{listed(alike)}. Heads may know images instead of attributes: "
+            "`split: {near_duplicates: keep_together}`."
+        )
+    return sentences
+
+
+def _to_report(verdict: Verdict) -> list[str]:
+    """The F1 of the nested selection, where there is anything to select from."""
+    if not (verdict.indistinguishable or verdict.worse or verdict.untested):
+        return []
+    interval = f"[{number(verdict.f1_low)}, {number(verdict.f1_high)}]"
+    biased = (
+        "; that of the row * is a little too high, because validation rows of a fold are test rows of others"
+        if verdict.folds_of_run < verdict.folds
+        else ""
+    )
+    return [f"Macro F1 to report: {number(verdict.f1)} {interval} (row selected per fold){biased}."]
 
 
 def _others(verdict: Verdict, names: Mapping[str, str]) -> list[str]:

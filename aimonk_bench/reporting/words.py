@@ -13,6 +13,13 @@ from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.thresholds import Thresholds
 
 UNDEFINED = "-"
+DEPENDS_ON = {  # family of tests -> on what the missing labels (NA) of an attribute may depend
+    "labels": "other labels",
+    "missing": "the NA of other attributes",
+    "size": "the size of the image",
+    "format": "the file format",
+    "features": "the content of the image",
+}
 SHOWN = 6  # names or figures of a list that are printed before the rest is only counted
 
 
@@ -26,6 +33,16 @@ def number(value: float, signed: bool = False, places: int = 2) -> str:
         return UNDEFINED
     text = f"{value:+.{places}f}" if signed else f"{value:.{places}f}"
     return ".00" if text in ("+0.00", "-0.00") else text.replace("0.", ".", 1)
+
+
+def small_gain(value: float) -> str:
+    """A difference of F1 that may be small: three decimals and a sign.
+
+    >>> small_gain(0.0084), small_gain(-0.0001)
+    ('+.008', '.000')
+    """
+    text = f"{value:+.3f}"
+    return ".000" if text in ("+0.000", "-0.000") else text.replace("0.", ".", 1)
 
 
 def p_value(p: float) -> str:

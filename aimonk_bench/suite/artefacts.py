@@ -73,6 +73,7 @@ def data_json(planned: PlannedRun, dataset: EncodedDataset, labels: SplitLabels,
         "training": asdict(_training(planned, trained)),
         "notes": [*dataset.listed.notes, *doubts, *absent_values(labels.train, labels.folds), *trained.notes],
         "signal": vars(dataset.association),
+        "doubts": asdict(dataset.doubts(planned.config.split)),
     }
 
 

@@ -21,7 +21,9 @@ from aimonk_bench.data.white import white_of
 from aimonk_bench.evaluation import duplicates
 from aimonk_bench.evaluation.association import BeforeTraining, before_training
 from aimonk_bench.evaluation.duplicates import Near
+from aimonk_bench.evaluation.missing_dependence import dependent, missing_dependence
 from aimonk_bench.evaluation.probe import probe
+from aimonk_bench.evaluation.verdict import Doubts
 from aimonk_bench.reporting.findings import Finding, group_findings
 
 HIDING = 0x4849  # second word of the seed of hiding: other random numbers than those of a split or of synthetic data
@@ -106,7 +108,7 @@ class EncodedDataset(Dataset):
     stored: FeatureMatrix
     pooled: FeatureMatrix
     _splits: dict[Split, list[Fold]] = field(default_factory=dict)
-    _findings: dict[Split, list[Finding]] = field(default_factory=dict)
+    _near: dict[Split, Near] = field(default_factory=dict)
     _probes: dict[tuple[int, bytes], np.ndarray] = field(default_factory=dict)
 
     @cached_property
@@ -130,20 +132,36 @@ class EncodedDataset(Dataset):
         return group_checks.check_groups(scheme, self.listed.ids, self.listed.groups, self.groups, self.folds(scheme))
 
     def near_duplicates(self, scheme: Split) -> Near:
-        """Near duplicates, and how many of them the split cuts."""
+        """Near duplicates, and how many of them the split cuts, computed once."""
+        if scheme not in self._near:
+            self._near[scheme] = self._near_duplicates(scheme)
+        return self._near[scheme]
+
+    def _near_duplicates(self, scheme: Split) -> Near:
         part = duplicates.tested_part(self.folds(scheme), len(self.labels))
-        return duplicates.near_duplicates(self.hashes, self.content, part)
+        return duplicates.near_duplicates(self.hashes, self.content, part, self.labels)
 
     def split_findings(self, scheme: Split) -> list[Finding]:
-        """What is doubtful about a split and can be told only when images are decoded, computed once."""
-        if scheme in self._findings:
-            return self._findings[scheme]
+        """What is doubtful about a split and can be told only when images are decoded."""
         checks = self.group_checks(scheme)
         if scheme.near_duplicates == "report":  # groups are those that the plan has checked, but for equal bytes
             checks = replace(checks, large=[])
         near = self.near_duplicates(scheme)
-        self._findings[scheme] = [*group_findings(scheme, replace(checks, stem=None), near, self.listed.ids)]
-        return self._findings[scheme]
+        return [*group_findings(scheme, replace(checks, stem=None), near, self.listed.ids)]
+
+    def doubts(self, scheme: Split) -> Doubts:
+        """What of the data and its split bears on a verdict."""
+        near, depends = self.near_duplicates(scheme), self._missing_depends
+        alike = dict(zip(self.labels.attributes, near.alike.tolist(), strict=True))
+        return Doubts(near_cut=near.cut, near_alike=alike, missing_depends=depends)
+
+    @cached_property
+    def _missing_depends(self) -> dict[str, list[str]]:
+        """Attribute -> the families of `missing_dependence`, "labels" or "missing", on which its missing labels depend.
+
+        The other families take longer; `audit` has them.
+        """
+        return dependent(missing_dependence(self.labels, self.groups, sizes={}, traits={}, features=None, seed=0))
 
     def split_labels(self, scheme: Split, hiding: HideConfig | None) -> SplitLabels:
         """The folds of a split, and the labels that each of its parts shows.

@@ -1,11 +1,13 @@
 """Two Gaussian worlds in which the population figures of every head are known.
 
-`Heads`: fixed heads on many test sets. Head s scores image i by d_s y + sqrt(.8) w + sqrt(.2) e_s + b_s. All heads
+`Heads`: fixed heads on many test sets. Head s scores image i by d_s y + sqrt(h) w + sqrt(1 - h) e_s + b_s. All heads
 share w; e_s belongs to one head; d_s and b_s differ between seeds, so that the seeds are a random sample. Labels and w
 are correlated between the attributes of a set.
 
-`Sample`: heads trained on drawn images in five folds, thresholds tuned on validation rows. The score of a head and the
-latent variable behind a label are bivariate normal, which gives the population figures of the head.
+`Sample`: heads trained on drawn images in folds or a hold-out, thresholds tuned on validation rows. The score of a head
+and the latent variable behind a label are bivariate normal, which gives the population figures of the head.
+
+In both, images may come in groups of duplicates: they have one label, and one w or the same features.
 """
 
 from __future__ import annotations
@@ -25,11 +27,9 @@ Array = np.ndarray[Any, Any]
 
 SEEDS = 5
 ATTRIBUTES = 3  # of one set
-SHARED = 0.8  # share of the variance of a score, given the label, that is common to all heads
 SEED_SLOPE, SEED_SHIFT = 0.03, 0.1  # SD over seeds of d_s / d, and of b_s
 
-FOLDS = 5
-VALIDATION = 0.15  # share of the rows outside the test fold
+VALIDATION = 0.15  # share of the rows outside the test fold; in a hold-out of all rows, as the share of test rows
 FEATURES = 16
 PREVALENCES = (0.1, 0.45, 0.88)  # of the attributes of retrained heads
 # [D, A] of the latents, of length 1; the first half of the features holds nine tenths of them
@@ -39,12 +39,23 @@ STEEPNESS = 2.0  # of logits over ridge scores of labels -1 and 1, right where t
 
 @dataclass(frozen=True)
 class Heads:
-    """A world of fixed heads: prevalence, ROC AUC of the average head, n images, share of missing labels."""
+    """A world of fixed heads.
+
+    Attributes:
+        auc: ROC AUC of the average head.
+        n: number of images.
+        missing: share of missing labels.
+        copies: images of a group of duplicates.
+        shared: h, the share of the variance of a score, given the label, that is common to all heads; near 1 for
+            frozen heads, whose seeds differ little.
+    """
 
     prevalence: float
     auc: float
     n: int
     missing: float
+    copies: int = 1
+    shared: float = 0.8
 
     @property
     def distance(self) -> float:
@@ -84,17 +95,20 @@ class Heads:
 def fixed(cell: Heads, sets: int, rng: np.random.Generator) -> tuple[Predictions, Thresholds]:
     """Draw ``sets`` test sets side by side: the attributes of set k begin at column k x ATTRIBUTES."""
     size = (cell.n, sets, ATTRIBUTES)
+    group = np.arange(cell.n) // cell.copies
+    groups = int(group[-1]) + 1
 
     def noise(*shape: int) -> Array:
         return rng.standard_normal(shape, dtype=np.float32)
 
     def between(share: float) -> Array:
-        return np.sqrt(share) * noise(cell.n, sets, 1) + np.sqrt(1 - share) * noise(*size)
+        shared, apart = noise(groups, sets, 1), noise(groups, sets, ATTRIBUTES)
+        return (np.sqrt(share) * shared + np.sqrt(1 - share) * apart)[group]
 
     positive = between(0.3) < ndtri(cell.prevalence)
     observed = rng.random(size, dtype=np.float32) >= cell.missing
     slope = cell.distance * (1 + SEED_SLOPE * noise(SEEDS, 1, sets, ATTRIBUTES))
-    scores = slope * positive + np.sqrt(SHARED) * between(0.5) + np.sqrt(1 - SHARED) * noise(SEEDS, *size)
+    scores = slope * positive + np.sqrt(cell.shared) * between(0.5) + np.sqrt(1 - cell.shared) * noise(SEEDS, *size)
     scores += SEED_SHIFT * noise(SEEDS, 1, sets, ATTRIBUTES)
     columns = sets * ATTRIBUTES
     rows = np.arange(-1, cell.n)  # predictions need a validation row; the first one is it
@@ -109,7 +123,7 @@ def fixed(cell: Heads, sets: int, rng: np.random.Generator) -> tuple[Predictions
         labels=Labels.of(with_validation(positive, 0), with_validation(observed, 0), names),
         split=np.where(rows < 0, "val", "test"),
         fold=np.zeros(len(rows), dtype=np.int16),
-        group=rows.astype(np.int32),
+        group=np.append(-1, group).astype(np.int32),
         image_id=rows.astype(str),
         seed=np.arange(SEEDS),
         train_positive=np.zeros((1, columns), dtype=np.int32),
@@ -121,10 +135,21 @@ def fixed(cell: Heads, sets: int, rng: np.random.Generator) -> tuple[Predictions
 
 @dataclass(frozen=True)
 class World:
-    """A world of retrained heads: latent = rho x'b + noise; the best score has this ROC AUC at prevalence .5."""
+    """A world of retrained heads: latent = rho x'b + noise.
+
+    Attributes:
+        auc: ROC AUC of the best score at prevalence .5.
+        n: number of images.
+        folds: 1 is a hold-out.
+        prevalences: of the attributes.
+        copies: images of a group of duplicates.
+    """
 
     auc: float
     n: int
+    folds: int = 5
+    prevalences: tuple[float, ...] = PREVALENCES
+    copies: int = 1
 
     @property
     def rho(self) -> float:
@@ -155,28 +180,35 @@ class Sample:
     """A drawn sample of images.
 
     Attributes:
+        world: from which it is drawn.
         features: [N, 1 + D], the first is 1.
         labels: [N, A] -1 or 1.
-        fold: [N] the fold in which each image is a test row.
-        training: [F, N] bool; validation rows are neither training nor test rows.
+        group: [N] of duplicates, never parted.
+        test, training: [F, N] bool; the other rows are validation rows.
     """
 
+    world: World
     features: Array
     labels: Array
-    fold: Array
+    group: Array
+    test: Array
     training: Array
 
     @classmethod
     def draw(cls, world: World, rng: np.random.Generator) -> Sample:
-        features = rng.standard_normal((world.n, FEATURES))
-        noise = rng.standard_normal((world.n, ATTRIBUTES))
+        group = np.arange(world.n) // world.copies
+        groups, folds = int(group[-1]) + 1, np.arange(world.folds)[:, None]
+        features = rng.standard_normal((groups, FEATURES))
+        noise = rng.standard_normal((groups, ATTRIBUTES))
         latent = world.rho * features @ DIRECTIONS + np.sqrt(1 - world.rho**2) * noise
-        fold = rng.permutation(world.n) % FOLDS
-        drawn = np.where(fold == np.arange(FOLDS)[:, None], np.inf, rng.random((FOLDS, world.n)))
-        share = np.quantile(drawn, VALIDATION * (1 - 1 / FOLDS), axis=1, keepdims=True)
-        training = (drawn > share) & np.isfinite(drawn)
-        labels = np.where(latent > ndtri(1 - np.array(PREVALENCES)), 1, -1)
-        return cls(np.c_[np.ones(world.n), features], labels, fold, training)
+        labels = np.where(latent > ndtri(1 - np.array(world.prevalences)), 1, -1)
+        order = rng.permutation(groups)
+        test = order % world.folds == folds if world.folds > 1 else order[None] < VALIDATION * groups
+        drawn = np.where(test, np.inf, rng.random(test.shape))
+        validation = VALIDATION * (1 - 1 / world.folds) if world.folds > 1 else VALIDATION
+        training = (drawn > np.quantile(drawn, validation, axis=1, keepdims=True)) & ~test
+        design = np.c_[np.ones(groups), features]
+        return cls(world, design[group], labels[group], group, test[:, group], training[:, group])
 
     def heads(self, ridge: float, features: int, rng: np.random.Generator) -> Array:
         """Ridge heads [S, F, 1 + D, A], each on a bootstrap sample of its training rows."""
@@ -190,40 +222,40 @@ class Sample:
         targets = (counts @ (x[:, :, None] * self.labels[:, None]).reshape(len(x), -1)).reshape(-1, width, ATTRIBUTES)
         weights = np.zeros((len(counts), FEATURES + 1, ATTRIBUTES))
         weights[:, :width] = np.linalg.solve(squares + ridge * np.diag(np.arange(width) > 0), targets)
-        return weights.reshape(SEEDS, FOLDS, FEATURES + 1, ATTRIBUTES)
+        return weights.reshape(SEEDS, self.world.folds, FEATURES + 1, ATTRIBUTES)
 
     def predictions(self, heads: Array) -> Predictions:
         logits = STEEPNESS * np.einsum("nd,sfda->sfna", self.features, heads, optimize=True)
         parts = []
-        for fold in range(FOLDS):
-            test = self.fold == fold
-            parts += [(fold, "val", np.flatnonzero(~test & ~self.training[fold])), (fold, "test", np.flatnonzero(test))]
+        for fold, (test, training) in enumerate(zip(self.test, self.training, strict=True)):
+            parts += [(fold, "val", np.flatnonzero(~test & ~training)), (fold, "test", np.flatnonzero(test))]
         rows = np.concatenate([part[2] for part in parts])
         repeats = [len(part[2]) for part in parts]
+        names = tuple(map(str, self.world.prevalences))
         fold = np.repeat(np.array([part[0] for part in parts], dtype=np.int16), repeats)
         return Predictions(
             logits=logits[:, fold, rows].astype(np.float32),
-            labels=Labels.of(self.labels[rows] > 0, np.ones((len(rows), ATTRIBUTES)), tuple(map(str, PREVALENCES))),
+            labels=Labels.of(self.labels[rows] > 0, np.ones((len(rows), ATTRIBUTES)), names),
             split=np.repeat([part[1] for part in parts], repeats),
             fold=fold,
-            group=rows.astype(np.int32),
+            group=self.group[rows].astype(np.int32),
             image_id=rows.astype(str),
             seed=np.arange(SEEDS),
             train_positive=(self.training.astype(np.int32) @ (self.labels > 0)).astype(np.int32),
             train_observed=np.repeat(self.training.sum(axis=1, keepdims=True), ATTRIBUTES, axis=1).astype(np.int32),
         )
 
-    def population(self, heads: Array, limits: Array, rho: float) -> dict[str, Array]:
+    def population(self, heads: Array, limits: Array) -> dict[str, Array]:
         """The population figures of the heads at their limits (probabilities), [S, F, A] each."""
         weights = heads[:, :, 1:]
         norm = np.linalg.norm(weights, axis=2)
-        correlation = rho * (weights * DIRECTIONS).sum(axis=2) / norm
-        prevalence = np.array(PREVALENCES)
+        correlation = self.world.rho * (weights * DIRECTIONS).sum(axis=2) / norm
+        prevalence = np.array(self.world.prevalences)
 
         def f1(limits: Array) -> Array:
             above = (logit(limits) / STEEPNESS - heads[:, :, 0]) / norm
             hits = _both_above(above, ndtri(1 - prevalence), correlation)
             return np.asarray(2 * hits / (ndtr(-above) + prevalence))
 
-        auc = [np.interp(correlation[..., a], *_curve(p)) for a, p in enumerate(PREVALENCES)]
+        auc = [np.interp(correlation[..., a], *_curve(p)) for a, p in enumerate(self.world.prevalences)]
         return {"f1_default": f1(np.full(norm.shape, 0.5)), "f1_tuned": f1(limits), "roc_auc": np.stack(auc, axis=-1)}

@@ -223,16 +223,32 @@ def test_each_copy_is_in_one_pair_and_few_pairs_give_no_rate() -> None:
     assert [rows.tolist() for rows in duplicates.copies(content)] == [[0, 1, 2, 3, 4], [5, 6]]
 
 
+def test_attributes_whose_missing_labels_depend_on_something_are_named_with_the_kind_of_it() -> None:
+    rng = np.random.default_rng(0)
+    targets, observed = rng.random((400, 4)) < 0.5, np.ones((400, 4), bool)
+    observed[:, 0] = ~targets[:, 1] | (rng.random(400) < 0.6)  # a is missing only where b is positive
+    observed[:, 2] = observed[:, 3] = rng.random(400) < 0.8  # c and d are missing together
+    labels = Labels.of(targets, observed, tuple("abcd"))
+    tests = missing_dependence.missing_dependence(labels, np.arange(400), sizes={}, traits={}, features=None, seed=0)
+    assert {test.family for test in tests} == {"labels", "missing"}
+    assert missing_dependence.dependent(tests) == {"a": ["labels"], "c": ["missing"], "d": ["missing"]}
+
+
 def test_near_duplicates_and_those_that_a_split_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
     bits = np.array([0, 0b11, 0b11, 0xFF00, 0xFF00, 0, 0], np.uint64)
     usable = np.array([True, True, True, True, True, True, False])
     content, part = np.array([0, 1, 2, 3, 4, 0, 6]), np.array([0, 0, 1, 1, 1, 1, 0])
-    result = duplicates.near_duplicates(Hashes(bits, usable), content, part)
+    targets = np.array([[1, 0], [1, 0], [1, 1], [0, 0], [0, 0], [1, 1], [1, 1]], np.int8)
+    labels = Labels.of(targets, [[1, 1], [1, 1], [1, 1], [1, 1], [1, 1], [1, 1], [1, 1]], ("a", "b"))
+    result = duplicates.near_duplicates(Hashes(bits, usable), content, part, labels)
     pairs = [*zip(result.first.tolist(), result.second.tolist(), result.distance.tolist(), strict=True)]
     assert pairs == [(1, 2, 0), (0, 2, 2), (3, 4, 0), (0, 1, 2)]  # row 5 has the bytes of row 0; cut pairs first
     assert (result.total, result.cut) == (4, 2)
+    assert result.alike.tolist() == [2, 0], "of the cut pairs (1, 2) and (0, 2)"
+    unknown = Labels.of(targets, np.arange(7)[:, None] != [0, 0], ("a", "b"))
+    assert duplicates.near_duplicates(Hashes(bits, usable), content, part, unknown).alike.tolist() == [1, 0]
     monkeypatch.setattr(duplicates, "LISTED_PAIRS", 1)
-    fewer = duplicates.near_duplicates(Hashes(bits, usable), content, part)
+    fewer = duplicates.near_duplicates(Hashes(bits, usable), content, part, labels)
     assert (fewer.first.tolist(), fewer.total, fewer.cut) == ([1], 4, 2)
 
 

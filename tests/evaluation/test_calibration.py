@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,17 +65,22 @@ def test_figures_are_means_over_the_seeds_and_a_picture_counts_once_in_the_diagr
     assert repeated.rows() == alone[0].rows()
 
 
-def many(rng: np.random.Generator, rows: int, shift: float = 0.0) -> Predictions:
-    """A hold-out of calibrated logits, moved by `shift`; half of the rows are validation rows."""
-    logits = rng.normal(size=(1, rows, 2)) * (1.5, 0.5) + (0, -1)
-    targets = (rng.random((rows, 2)) < sigmoid(logits[0])).astype(np.int8)
+def many(rng: np.random.Generator, rows: int, shift: float = 0.0, copies: int = 1) -> Predictions:
+    """A hold-out of calibrated logits, moved by `shift`; half of the rows are validation rows.
+
+    Args:
+        copies: rows of each duplicate group, which have the same logits and label.
+    """
+    group = np.arange(rows) // copies
+    logits = (rng.normal(size=(1, rows // copies, 2)) * (1.5, 0.5) + (0, -1))[:, group]
+    targets = (rng.random((rows // copies, 2))[group] < sigmoid(logits[0])).astype(np.int8)
     val = np.arange(rows) < rows // 2
     return Predictions(
         logits=(logits + shift).astype(np.float32),
         labels=Labels.of(targets, np.ones_like(targets, dtype=bool), ("wide", "narrow")),
         split=np.where(val, "val", "test"),
         fold=np.zeros(rows, dtype=np.int16),
-        group=np.arange(rows, dtype=np.int32),
+        group=group.astype(np.int32),
         image_id=np.arange(rows).astype(str),
         seed=np.array([0]),
         train_positive=np.full((1, 2), 40, dtype=np.int32),
@@ -94,6 +100,38 @@ def test_the_reference_is_what_a_calibrated_head_shows() -> None:
     run = many(rng, 600, shift=1.0)
     off = calibration(run, run.part("test").probabilities, draws=50, seed=1)
     assert (off.ece > 2 * off.ece_reference).all()
+
+
+@pytest.mark.parametrize("copies", [1, 4])
+def test_duplicates_of_a_calibrated_head_show_what_the_reference_says(copies: int) -> None:
+    rng = np.random.default_rng(2)
+    result = [
+        calibration(run, run.part("test").probabilities, draws=40, seed=1)
+        for run in (many(rng, 800, copies=copies) for _ in range(60))
+    ]
+    shown, reference = (np.array([getattr(one, name) for one in result]) for name in ("ece", "ece_reference"))
+    np.testing.assert_allclose(reference.mean(axis=0), shown.mean(axis=0), rtol=0.08)
+    exceeded = (shown > reference).mean(axis=0)
+    assert (exceeded > 0.3).all()
+    assert (exceeded < 0.65).all()  # drawn row by row, the reference of groups of four was exceeded in 60 of 60
+    diagram = [row for one in result for row in one.rows() if row["n"] >= 20]
+    covered = np.mean([row["low"] <= row["probability"] <= row["high"] for row in diagram])
+    assert 0.92 < covered < 0.99
+
+
+def test_a_group_is_one_draw_only_where_its_labels_agree() -> None:
+    run = many(np.random.default_rng(3), 80, copies=4)
+    once = calibration(run, run.part("test").probabilities, draws=0, seed=0).rows()
+    alone = replace(run, group=np.arange(80, dtype=np.int32))
+    apart = calibration(alone, run.part("test").probabilities, draws=0, seed=0).rows()
+    for row, other in zip(once, apart, strict=True):
+        np.testing.assert_allclose((other["low"], other["high"]), wilson(row["positive"], row["n"]))
+        np.testing.assert_allclose((row["low"], row["high"]), wilson(row["positive"], row["n"] / 4))
+    labels = run.labels.targets.copy()
+    labels[::4] = 1 - labels[::4]
+    mixed = replace(run, labels=Labels.of(labels, run.labels.observed, run.labels.attributes))
+    for row in calibration(mixed, run.part("test").probabilities, draws=0, seed=0).rows():
+        np.testing.assert_allclose((row["low"], row["high"]), wilson(row["positive"], row["n"]))
 
 
 def test_the_reference_depends_on_its_seed_alone() -> None:

@@ -17,7 +17,8 @@ from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.metrics import AVERAGED
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.statistics import Entry, Statistics
-from aimonk_bench.records import files, suite
+from aimonk_bench.evaluation.verdict import Doubts
+from aimonk_bench.records import files, run, suite
 from aimonk_bench.reporting import summary
 from aimonk_bench.reporting.verdict import sentence
 
@@ -71,6 +72,17 @@ def test_every_figure_of_the_verdict_stands_in_the_record(entries: dict[str, Ent
         (said.with_gain, signal.gains),
     ):
         assert names == [name for name, flag in zip(said.attributes, flags, strict=True) if flag]
+    gains = dict(zip(said.attributes, zip(signal.gain, signal.gain_low, strict=True), strict=True))
+    assert said.with_gain
+    assert [*zip(said.gain.values(), said.gain_low.values(), strict=True)] == [gains[name] for name in said.with_gain]
+    assert list(said.gain) == list(said.gain_low) == said.with_gain
+    assert min(said.gain_low.values()) > 0, "no gain is claimed whose lower bound is not above 0"
+    observed = entries["base"].predictions.part("test").labels.observed
+    np.testing.assert_allclose([*said.missing.values()], 1 - observed.mean(axis=0))
+    assert said.doubts is None
+    doubts = Doubts(2, dict.fromkeys(said.attributes, 1), {"attr1": ["labels"]})
+    doubted = stated({**entries, "base": dataclasses.replace(entries["base"], doubts=doubts)})
+    assert doubted.verdict.doubts == doubts
     assert said.smallest_p == np.nanmin(signal.adjusted)
     assert list(said.detectable_auc.values()) == signal.detectable_auc.tolist()
     assert said.largest_gain == max(signal.largest_gain[signal.ranked])
@@ -181,9 +193,14 @@ def test_the_file_reads_back_and_is_made_again_only_when_a_run_changed(tmp_path:
     suite.write_statistics(tmp_path, marked)
     assert content_of(summary.summarize(suite.collect(tmp_path)).statistics) == content_of(marked)
     fake_suite.write_run(places[1], "b", fake_suite.predictions(noise=7))
+    doubts = {"near_cut": 3, "near_alike": dict.fromkeys(made.verdict.attributes, 2), "missing_depends": {}}
+    data = files.read_json(places[0] / run.DATA)
+    files.write_json(places[0] / run.DATA, data | {"doubts": doubts})
     again = summary.summarize(suite.collect(tmp_path)).statistics
     assert again
     assert again.verdict.f1 != 0.123
+    assert again.verdict.doubts == Doubts(**doubts)
+    assert again.key["0-a"] != made.key["0-a"], "the data is read, too"
     assert again.key["1-b"] != made.key["1-b"]
     older = files.read_json(tmp_path / suite.STATISTICS) | {"revision": scores.REVISION - 1}
     files.write_json(tmp_path / suite.STATISTICS, older)

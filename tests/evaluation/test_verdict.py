@@ -109,6 +109,12 @@ def weigh(p: list[float], gain_p: list[float], before: association.BeforeTrainin
     return verdict.signal(before, after, gain.Gain(np.full(n, 0.1), np.full(n, 0.01), np.array(gain_p)))
 
 
+def test_no_gain_is_claimed_whose_lower_bound_is_not_above_0() -> None:
+    after = association.AfterTraining(np.full(2, 0.75), np.full(2, 0.001), np.full(2, 88), np.full(2, 12))
+    gained = gain.Gain(np.full(2, 0.01), np.array([0.001, -0.001]), np.full(2, 0.01))
+    assert verdict.signal(None, after, gained).gains == [True, False]
+
+
 def before(*p: float) -> association.BeforeTraining:
     n = len(p)
     return association.BeforeTraining(np.array(p), np.full(n, 0.7), np.array([5, 0]), np.array([7, 9]), [""] * n)

@@ -50,7 +50,7 @@ def audited(columns: dict[str, str]) -> Audit:
         together=audit.together(labels),
         dependence=missing_dependence(labels, groups, sizes={}, traits={}, features=features, seed=0),
         disagreement=duplicates.disagreement(rows, labels),
-        near=duplicates.near_duplicates(Hashes(np.zeros(n, np.uint64), flags), rows, part),
+        near=duplicates.near_duplicates(Hashes(np.zeros(n, np.uint64), flags), rows, part, labels),
         before=before,
         suspects=audit.suspects(probe.calibrated(scores, labels, groups, seed=0), labels, audit.has_signal(before)),
     )
@@ -128,7 +128,7 @@ def test_what_missing_labels_do_not_depend_on_takes_one_line() -> None:
 
 def test_what_is_doubtful_about_groups_names_images_and_the_line_to_write() -> None:
     ids = [f"s{row}.png" for row in range(8)]
-    near = Near(np.array([0, 2, 4, 6]), np.array([1, 3, 5, 7]), np.array([0, 2, 2, 0]), total=4, cut=2)
+    near = Near(np.array([0, 2, 4, 6]), np.array([1, 3, 5, 7]), np.array([0, 2, 2, 0]), 4, 2, np.array([2]))
     checks = GroupChecks(
         stem=Stem("^(.*)_", "s1", ("s1_a.png", "s1_b.png"), stems=3, images=7),
         large=[LargeGroup("NA", "s0.png", 60), LargeGroup(None, "s4.png", 1)],

@@ -390,6 +390,18 @@ def test_a_run_below_the_all_positive_baseline_has_a_negative_gain(tmp_path: Pat
     assert any(re.match(r"worse +\.\d\d ±\.\d\d +-\.\d\d ", line) for line in show(tmp_path, 80))
 
 
+@pytest.mark.parametrize(("folds", "occurs"), [(3, True), (1, False)])
+def test_the_caption_says_what_folds_pool_and_that_their_selected_run_looks_too_good(
+    tmp_path: Path, folds: int, occurs: bool
+) -> None:
+    for number, place in enumerate(fake_suite.write_suite(tmp_path, ["a", "b"])):
+        fake_suite.write_run(place, place.name, fake_suite.predictions(noise=number, folds=folds))
+    text = " ".join(show(tmp_path, 150))
+    for words in ("test rows, pooled over the folds", "which test other folds: its test F1 is a little too high"):
+        assert (words in text) == occurs
+    assert "selected per fold: nested model selection, the F1 to report" in text
+
+
 @pytest.mark.parametrize(
     ("other", "reason"),
     [({"folds": 1}, "other test rows than the baseline"), ({"seeds": 1}, "one seed"), ({"noise": 1}, "")],

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aimonk_bench.evaluation.verdict import Verdict
+from aimonk_bench.evaluation.verdict import Doubts, Verdict
 from aimonk_bench.reporting.verdict import sentence
 
 NAMES = {name: (f"run {name}",) for name in "abcdefghijklm"}
@@ -25,6 +25,10 @@ GAIN = Verdict(
     auc_low=0.6,
     auc_high=0.8,
     largest_gain=0.0123,
+    gain={"x": 0.0084},
+    gain_low={"x": 0.0021},
+    missing=dict.fromkeys("xyz", 0.0),
+    doubts=None,
     run="a",
     folds=5,
     folds_of_run=5,
@@ -38,37 +42,52 @@ GAIN = Verdict(
     untested=[],
     simplest="a",
 )
-NO_GAIN = dataclasses.replace(GAIN, outcome="no_gain", with_gain=[])
+NO_GAIN = dataclasses.replace(GAIN, outcome="no_gain", with_gain=[], gain={}, gain_low={})
 NO_SIGNAL = dataclasses.replace(NO_GAIN, outcome="no_signal", with_signal=[], ranked=[], smallest_p=0.0523)
 GUESSING = "No configuration is distinguishable from guessing (smallest adjusted p = 0.052). "
 CHECK = " Check labels, disagreeing duplicates, the join of labels and images."
 
 
 BEATS = "beats the all-positive baseline on 1 of 3 attributes (x)."
+SIZE = "Gain in F1 (lower 95 % bound): x +.008 (+.002)."
+REPORT = "Macro F1 to report: .70 [.60, .80] (row selected per fold)"
+BIASED = "; that of the row * is a little too high, because validation rows of a fold are test rows of others"
 BY_FOLD = f"Selecting the run on the validation rows of each fold (row selected per fold) {BEATS} "
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, f"run a {BEATS}"),
-        ({"attributes": ["x"]}, "run a beats the all-positive baseline on 1 of 1 attribute."),
-        ({"with_gain": ["x", "z"]}, "run a beats the all-positive baseline on 2 of 3 attributes (all but y)."),
+        ({}, f"run a {BEATS} {SIZE}"),
+        ({"attributes": ["x"]}, f"run a beats the all-positive baseline on 1 of 1 attribute. {SIZE}"),
         (
-            {"attributes": list("abcdefghijkl"), "with_gain": list("abcdefghijk")},
-            "run a beats the all-positive baseline on 11 of 12 attributes (all but l).",
+            {"with_gain": ["x", "z"], "gain": {"x": 0.3, "z": 0.05}, "gain_low": {"x": 0.0304, "z": 0.0004}},
+            "run a beats the all-positive baseline on 2 of 3 attributes (all but y). "
+            "Gain in F1 (lower 95 % bound): x +.300 (+.030), z +.050 (.000).",
+        ),
+        (
+            {
+                "attributes": list("abcdefghijkl"),
+                "with_gain": list("abcdefghijk"),
+                "gain": dict.fromkeys("abcdefghijk", 0.1),
+                "gain_low": dict.fromkeys("abcdefghijk", 0.05),
+                "missing": dict.fromkeys("abcdefghijkl", 0.0),
+            },
+            "run a beats the all-positive baseline on 11 of 12 attributes (all but l). Gain in F1 (lower 95 % bound): "
+            f"{', '.join(f'{name} +.100 (+.050)' for name in 'abcdef')}, ... and 5 more.",
         ),
         (
             {"folds_of_run": 2},
-            f"{BY_FOLD}On those of all folds run a (*) is the best run; 2 of 5 folds select it.",
+            f"{BY_FOLD}On those of all folds run a (*) is the best run; 2 of 5 folds select it. {SIZE}",
         ),
         (
             {"folds_of_run": 0, "worse": ["b"]},
-            f"{BY_FOLD}On those of all folds run a (*) is the best run; 0 of 5 folds select it. 1 other run is worse.",
+            f"{BY_FOLD}On those of all folds run a (*) is the best run; 0 of 5 folds select it. {SIZE} "
+            f"{REPORT}{BIASED}. 1 other run is worse.",
         ),
         (
             {"folds_of_run": 1, "folds": 2},
-            f"{BY_FOLD}On those of all folds run a (*) is the best run; 1 of 2 folds selects it.",
+            f"{BY_FOLD}On those of all folds run a (*) is the best run; 1 of 2 folds selects it. {SIZE}",
         ),
     ],
 )
@@ -116,7 +135,42 @@ def test_a_gain_is_that_of_what_was_tested(changes: dict[str, Any], words: str) 
     ],
 )
 def test_the_other_runs_are_compared_with_the_best_one(changes: dict[str, Any], words: list[str]) -> None:
-    assert sentence(dataclasses.replace(GAIN, **changes), NAMES) == " ".join([f"run a {BEATS}", *words])
+    assert sentence(dataclasses.replace(GAIN, **changes), NAMES) == " ".join(
+        [f"run a {BEATS}", SIZE, f"{REPORT}.", *words]
+    )
+
+
+def test_a_single_run_is_compared_with_nothing() -> None:
+    words = sentence(GAIN, {"a": ("run a",)})
+    assert "distinguishable" not in words
+    assert "to report" not in words
+
+
+DOUBTS = Doubts(14, {"x": 12, "y": 0, "z": 14}, {"x": ["labels", "features"], "z": ["missing"]})
+
+
+@pytest.mark.parametrize(
+    ("missing", "doubts", "words"),
+    [
+        ({"x": 0.2, "y": 0.3, "z": 0.0}, None, "This is about observed labels: x (20 % missing)."),
+        (
+            {"x": 0.2, "y": 0.0, "z": 0.5},
+            DOUBTS,
+            "This is about observed labels: x (20 % missing, depending on other labels and the content of the image). "
+            "The split separates 14 pairs of near duplicates, and these have equal labels: x 12. Heads may know images "
+            "instead of attributes: `split: {near_duplicates: keep_together}`.",
+        ),
+        (dict.fromkeys("xyz", 0.0), dataclasses.replace(DOUBTS, near_alike=dict.fromkeys("xyz", 0)), ""),
+    ],
+)
+def test_what_of_the_data_speaks_against_a_claim(missing: dict[str, float], doubts: Doubts | None, words: str) -> None:
+    verdict = dataclasses.replace(GAIN, missing=missing, doubts=doubts)
+    assert sentence(verdict, NAMES) == " ".join(filter(None, [f"run a {BEATS}", SIZE, words]))
+    without = dataclasses.replace(NO_GAIN, missing=missing, doubts=doubts, with_signal=["x"], ranked=["x"])
+    assert sentence(without, NAMES).endswith(words or "0.012.")
+    several = dataclasses.replace(without, indistinguishable=["b"])
+    assert sentence(several, NAMES).endswith(f"{REPORT}.")
+    assert sentence(dataclasses.replace(NO_SIGNAL, missing=missing, doubts=doubts), NAMES).endswith(CHECK)
 
 
 LARGEST = (

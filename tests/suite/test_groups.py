@@ -13,6 +13,9 @@ import pytest
 from small_suite import planned, rows_of
 
 from aimonk_bench import cli
+from aimonk_bench.records.suite import collect
+from aimonk_bench.reporting.summary import summarize
+from aimonk_bench.reporting.verdict import sentence
 
 CONFIG = """\
 data: {labels: labels.csv, images: images}
@@ -62,10 +65,20 @@ def test_near_duplicates_that_a_split_cuts_are_named_and_can_be_kept_together(
     assert told.count('`data: {group: {regex: "^(.*)_"}}`') == 1
     assert data["n_groups"] == 120
     assert any("pairs of near duplicates" in note for note in data["notes"])
+    doubts = data["doubts"]  # three images of each source have one label
+    assert doubts["near_alike"] == dict.fromkeys("xy", doubts["near_cut"])
+    assert 60 < doubts["near_cut"] < 120
+    made = summarize(collect(sources.parent / "report")).statistics
+    assert made
+    verdict = made.verdict
+    assert verdict.doubts
+    assert verdict.doubts.near_alike == doubts["near_alike"]
+    assert f"The split separates {doubts['near_cut']} pairs" in sentence(verdict, {verdict.run: ("run",)})
 
     honest, data = macro_f1(sources, "together", "split.near_duplicates=keep_together")
     assert "of near duplicates" not in capsys.readouterr().err
     assert data["n_groups"] == 40
+    assert data["doubts"] == {"near_cut": 0, "near_alike": {"x": 0, "y": 0}, "missing_depends": {}}
     named, data = macro_f1(sources, "named", 'data.group={regex: "^(.*?)_"}')
     told = capsys.readouterr().err
     assert "of near duplicates" not in told
