@@ -9,8 +9,18 @@ import numpy as np
 
 from aimonk_bench.errors import count
 from aimonk_bench.evaluation.comparison import MARGIN, Untestable
+from aimonk_bench.evaluation.differences import POWER
 from aimonk_bench.records.run import REVISION, RunRecord
-from aimonk_bench.reporting.columns import ALL_POSITIVE, ASSOCIATION, FEW, NA_RANGE, SELECTED, SPREAD, Layout
+from aimonk_bench.reporting.columns import (
+    ALL_POSITIVE,
+    ASSOCIATION,
+    FEW,
+    NA_RANGE,
+    SELECTED,
+    SPREAD,
+    UNRESOLVED,
+    Layout,
+)
 from aimonk_bench.reporting.summary import Summary
 from aimonk_bench.reporting.words import UNDEFINED, listed, number, one_class, run_name
 
@@ -157,9 +167,8 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     if SPREAD in marks:
         yield f"{SPREAD}: lowest and highest of the runs, whose splits or labels differ"
     if stats and detail.versus and stats.baseline:
-        equivalent = f"equivalent: 95 % interval within {detail.plus_minus}{number(MARGIN)}"
         if any(versus.mark for versus in stats.baseline.values()):
-            yield f"vs baseline: paired test of macro F1 at .05, Holm-adjusted over the runs; {equivalent}"
+            yield from _comparison(stats.planned, layout, UNRESOLVED in marks)
         if reasons := dict.fromkeys(UNTESTED[versus.reason] for versus in stats.baseline.values() if versus.reason):
             yield f"vs baseline is empty where nothing was tested: {'; '.join(reasons)}"
     if stats:
@@ -175,6 +184,26 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     more = [f"wider terminals also show {', '.join(compress(further, further.values()))}"]
     file = "summary.csv or " if summary.collection.baseline else ""
     yield "; ".join([*(more if any(further.values()) else []), f"every figure: {file}--format csv"])
+
+
+def _comparison(planned: int, layout: Layout, undecided: bool) -> Iterator[str]:
+    """What the marks against the baseline mean.
+
+    Args:
+        planned: number of comparisons.
+        undecided: whether any is unresolved.
+    """
+    interval = "simultaneous 95 % interval"
+    equivalent = f"equivalent: {interval} within {layout.detail.plus_minus}{number(MARGIN)}"
+    adjusted = f"Holm-adjusted over {count(planned, 'planned comparison')}"
+    yield f"vs baseline: paired test of macro F1 at .05, {adjusted}; {equivalent}"
+    if layout.detail.difference:
+        yield f"difference: macro F1 minus that of the baseline ({interval}: outside 0 where better or worse)"
+    if undecided:
+        yield (
+            f"{UNRESOLVED} (d): not decided; a true difference of d from the baseline would be found with "
+            f"{100 * POWER:.0f} % probability"
+        )
 
 
 def _population(summary: Summary) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from rich.cells import cell_len
 from rich.text import Text
 
+from aimonk_bench.evaluation.comparison import Delta, Mark
 from aimonk_bench.reporting.summary import MACRO, Array, Summary
 from aimonk_bench.reporting.words import UNDEFINED, number, number_range, p_value, span, unbroken, wrap
 
@@ -22,6 +23,7 @@ SELECTED, NA_RANGE = "selected per fold", "range over NA fillings"
 ALL_POSITIVE, PREVALENCE, ASSOCIATION = "all positive", "prevalence", "association p"
 BELOW = (SELECTED, NA_RANGE, ALL_POSITIVE, PREVALENCE, ASSOCIATION)
 
+UNRESOLVED: Mark = "unresolved"
 FEW, SPREAD = "~", "a to b"  # marks of cells; `UNDEFINED` and `NA_RANGE` are marks, too
 GAP = 2  # cells between columns
 NARROW_NAME = 16  # a name may be wrapped to this, or to a quarter of the terminal, whichever is wider
@@ -69,6 +71,7 @@ class Detail:
 
     Attributes:
         versus: the comparison with the baseline.
+        difference: from the baseline, with its simultaneous interval.
         default: F1 at threshold 0.5, and the range of tuned F1 over the fillings of NA.
         validation: cross-fitted validation F1 of the macro average, which sorts the table.
         macro_ranking: AP and ROC AUC of the macro average.
@@ -77,6 +80,7 @@ class Detail:
     """
 
     versus: bool = True
+    difference: bool = True
     default: bool = True
     validation: bool = True
     macro_ranking: bool = False
@@ -104,7 +108,7 @@ class Layout:
 
 
 # what is shown where it costs no attribute, the first of these first -> from which width on
-EXTRAS = {"versus": 0, "default": 120, "macro_ranking": 200, "ranking": 200, "validation": 120}
+EXTRAS = {"versus": 0, "default": 120, "difference": 160, "macro_ranking": 200, "ranking": 200, "validation": 120}
 Head = tuple[str, Mapping[str, Cell]]  # of a column and its cells
 
 
@@ -120,7 +124,7 @@ def fit(summary: Summary, names: Collection[str], width: int, plus_minus: str = 
     Tuned F1 of the attributes comes first; if they do not all fit, those are shown in which the runs differ most. What
     `EXTRAS` names is added if no attribute is lost by it; below 120 cells no name is wrapped for it either.
     """
-    detail = Detail(versus=False, default=False, validation=False, plus_minus=plus_minus)
+    detail = Detail(versus=False, difference=False, default=False, validation=False, plus_minus=plus_minus)
     layout = _fit(summary, names, width, detail)
     longest = max(map(cell_len, (*names, *BELOW)))
     for extra in (extra for extra, least in EXTRAS.items() if width >= least and summary.ranking):
@@ -175,7 +179,9 @@ def _block(summary: Summary, detail: Detail, a: int) -> list[Head]:
     if macro:
         columns.append(("gain", {row: gain(v["f1_tuned"][a] - v["floor_f1"][a]) for row, v in rows}))
     if macro and detail.versus and stats and stats.baseline:
-        columns.append(("vs baseline", {run_id: Cell(Text(v.mark)) for run_id, v in stats.baseline.items()}))
+        columns.append(("vs baseline", {run_id: versus(v) for run_id, v in stats.baseline.items()}))
+    if macro and detail.difference and stats and stats.baseline:
+        columns.append(("difference", {run_id: difference(v) for run_id, v in stats.baseline.items() if v.mark}))
     if macro and detail.validation and summary.nested:
         columns.append(("val F1", {run_id: score(v["f1_validation"][a]) for run_id, v in summary.values.items()}))
     if detail.macro_ranking if macro else detail.ranking:
@@ -228,6 +234,21 @@ def score(
     default = "" if math.isnan(before + value) else f"{number(before)} -> "
     interval = "" if math.isnan(half_width) else f" {plus_minus}{number(half_width)}"
     return Cell(Text.assemble((default, "dim"), (FEW if mark == FEW else "") + number(value), interval), mark)
+
+
+def versus(delta: Delta) -> Cell:
+    """The mark of a run against the baseline; beside ``unresolved`` the difference that would have been found."""
+    if delta.mark != UNRESOLVED:
+        return Cell(Text(delta.mark))
+    return Cell(Text(f"{delta.mark} ({number(delta.detectable)})"), UNRESOLVED)
+
+
+def difference(delta: Delta) -> Cell:
+    """A difference of macro F1 and its simultaneous interval; three decimals, because its sign decides the mark."""
+    value, low, high = (
+        number(bound, signed=True, places=3) for bound in (delta.value, delta.simultaneous_low, delta.simultaneous_high)
+    )
+    return Cell(Text(f"{value} ({low} to {high})"))
 
 
 def gain(value: float) -> Cell:
