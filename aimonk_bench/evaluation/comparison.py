@@ -35,7 +35,8 @@ class Delta:
         p: two-sided, adjusted by Holm over all planned comparisons, ``p_unadjusted`` without; NaN without a test.
         simultaneous_low, simultaneous_high: a wider interval, see `simultaneous_levels`: those of all runs hold at
             once. It excludes 0 exactly where p is at most 0.05.
-        detectable: the true difference that the test finds with 80 % probability; NaN without a test.
+        detectable: the true difference that the test finds with 80 % probability. It may exceed 1: then none is found
+            so often. NaN without a test.
         mark: "better" or "worse" where the simultaneous interval excludes 0; else "equivalent" where it lies within the
             margin, else "unresolved"; "" where nothing was tested.
         reason: why nothing was tested: "other_rows", the test rows of the runs differ; "one_seed", so what another seed

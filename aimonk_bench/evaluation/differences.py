@@ -79,10 +79,12 @@ class Spread:
     @classmethod
     def of(cls, run: Decisions, covered: Array) -> Spread:
         """The spread of the figures of a run; the macro is over the covered attributes."""
-        influence, folds = _with_macro(f1_estimate(run.by_group()).influence, covered), int(run.fold.max()) + 1
-        seeds = len(influence)
+        counts, folds = run.by_group(), int(run.fold.max()) + 1
+        influence = _with_macro(f1_estimate(counts).influence, covered)
+        sums = np.stack([counts.true_positive.sum(axis=1), counts.accepted.sum(axis=1)], axis=1)  # [S, 2, A]
+        figures, seeds = _with_macro(_f1(sums, counts.positive.sum(axis=0)), covered), len(influence)
         of_seeds = influence.var(axis=0, ddof=1).sum(axis=0) / seeds if min(folds, seeds) > 1 else 0 * influence[0, 0]
-        return cls(seed_figures(run, covered), influence.mean(axis=0), of_seeds, folds)
+        return cls(figures, influence.mean(axis=0), of_seeds, folds)
 
 
 def welch(run: Spread, reference: Spread, images: Array) -> Difference:
@@ -136,11 +138,6 @@ def untested(run: Array, reference: Array) -> Difference:
     """The difference of the figures [S, C] of two runs that are not tested."""
     value = run.mean(axis=0) - reference.mean(axis=0)
     return Difference(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
-
-
-def seed_figures(run: Decisions, covered: Array) -> Array:
-    """F1 of every seed on the test rows: [S, A + 1], the macro over the covered attributes last."""
-    return _with_macro(_f1(_by_group(run).sum(axis=0), run.labels.positive.sum(axis=0)), covered)
 
 
 def _with_macro(values: Array, covered: Array) -> Array:

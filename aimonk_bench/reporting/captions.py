@@ -10,6 +10,7 @@ import numpy as np
 from aimonk_bench.errors import count
 from aimonk_bench.evaluation.comparison import MARGIN, Untestable
 from aimonk_bench.evaluation.differences import POWER
+from aimonk_bench.evaluation.statistics import Statistics
 from aimonk_bench.records.run import REVISION, RunRecord
 from aimonk_bench.reporting.columns import (
     ALL_POSITIVE,
@@ -19,7 +20,9 @@ from aimonk_bench.reporting.columns import (
     SELECTED,
     SPREAD,
     UNRESOLVED,
+    Detail,
     Layout,
+    detectable,
 )
 from aimonk_bench.reporting.summary import Summary
 from aimonk_bench.reporting.words import UNDEFINED, listed, number, one_class, run_name
@@ -168,7 +171,7 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
         yield f"{SPREAD}: lowest and highest of the runs, whose splits or labels differ"
     if stats and detail.versus and stats.baseline:
         if any(versus.mark for versus in stats.baseline.values()):
-            yield from _comparison(stats.planned, layout, UNRESOLVED in marks)
+            yield _comparison(stats, detail)
         if reasons := dict.fromkeys(UNTESTED[versus.reason] for versus in stats.baseline.values() if versus.reason):
             yield f"vs baseline is empty where nothing was tested: {'; '.join(reasons)}"
     if stats:
@@ -186,24 +189,18 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     yield "; ".join([*(more if any(further.values()) else []), f"every figure: {file}--format csv"])
 
 
-def _comparison(planned: int, layout: Layout, undecided: bool) -> Iterator[str]:
-    """What the marks against the baseline mean.
-
-    Args:
-        planned: number of comparisons.
-        undecided: whether any is unresolved.
-    """
-    interval = "simultaneous 95 % interval"
-    equivalent = f"equivalent: {interval} within {layout.detail.plus_minus}{number(MARGIN)}"
-    adjusted = f"Holm-adjusted over {count(planned, 'planned comparison')}"
-    yield f"vs baseline: paired test of macro F1 at .05, {adjusted}; {equivalent}"
-    if layout.detail.difference:
-        yield f"difference: macro F1 minus that of the baseline ({interval}: outside 0 where better or worse)"
-    if undecided:
-        yield (
-            f"{UNRESOLVED} (d): not decided; a true difference of d from the baseline would be found with "
-            f"{100 * POWER:.0f} % probability"
-        )
+def _comparison(stats: Statistics, detail: Detail) -> str:
+    """What the marks against the baseline mean."""
+    adjusted = f"Holm-adjusted over {count(stats.planned, 'planned comparison')}"
+    equivalent = f"equivalent: simultaneous 95 % interval within {detail.plus_minus}{number(MARGIN)}"
+    parts = [f"vs baseline: paired test of macro F1 at .05, {adjusted}", equivalent]
+    if unresolved := [delta.detectable for delta in stats.baseline.values() if delta.mark == UNRESOLVED]:
+        found = " to ".join(dict.fromkeys([detectable(min(unresolved)), detectable(max(unresolved))]))
+        each = " (beside each)" if detail.difference else ""
+        parts.append(f"{UNRESOLVED}: a true difference of {found}{each} is found with {100 * POWER:.0f} % probability")
+    if detail.difference:
+        parts.append("difference: of macro F1 from the baseline (simultaneous interval)")
+    return "; ".join(parts)
 
 
 def _population(summary: Summary) -> str:

@@ -71,7 +71,7 @@ class Detail:
 
     Attributes:
         versus: the comparison with the baseline.
-        difference: from the baseline, with its simultaneous interval.
+        difference: from the baseline, with its simultaneous interval, and the detectable difference.
         default: F1 at threshold 0.5, and the range of tuned F1 over the fillings of NA.
         validation: cross-fitted validation F1 of the macro average, which sorts the table.
         macro_ranking: AP and ROC AUC of the macro average.
@@ -108,7 +108,7 @@ class Layout:
 
 
 # what is shown where it costs no attribute, the first of these first -> from which width on
-EXTRAS = {"versus": 0, "default": 120, "difference": 160, "macro_ranking": 200, "ranking": 200, "validation": 120}
+EXTRAS = {"versus": 0, "default": 120, "macro_ranking": 200, "ranking": 200, "validation": 120, "difference": 160}
 Head = tuple[str, Mapping[str, Cell]]  # of a column and its cells
 
 
@@ -122,7 +122,8 @@ def fit(summary: Summary, names: Collection[str], width: int, plus_minus: str = 
     """Choose what fits into ``width`` cells beside the names of the runs, which may have to be wrapped.
 
     Tuned F1 of the attributes comes first; if they do not all fit, those are shown in which the runs differ most. What
-    `EXTRAS` names is added if no attribute is lost by it; below 120 cells no name is wrapped for it either.
+    `EXTRAS` names is added if no attribute is lost by it; below 120 cells, and for ``difference``, no name
+    is wrapped for it either.
     """
     detail = Detail(versus=False, difference=False, default=False, validation=False, plus_minus=plus_minus)
     layout = _fit(summary, names, width, detail)
@@ -130,7 +131,8 @@ def fit(summary: Summary, names: Collection[str], width: int, plus_minus: str = 
     for extra in (extra for extra, least in EXTRAS.items() if width >= least and summary.ranking):
         switched: dict[str, Any] = {extra: True}
         more = _fit(summary, names, width, replace(layout.detail, **switched), narrowest=NARROW_HEAD)
-        if len(more.hidden) <= len(layout.hidden) and (width >= 120 or more.name == longest):
+        may_wrap = width >= 120 and extra != "difference"
+        if len(more.hidden) <= len(layout.hidden) and (may_wrap or more.name == longest):
             layout = more
     return layout
 
@@ -179,9 +181,10 @@ def _block(summary: Summary, detail: Detail, a: int) -> list[Head]:
     if macro:
         columns.append(("gain", {row: gain(v["f1_tuned"][a] - v["floor_f1"][a]) for row, v in rows}))
     if macro and detail.versus and stats and stats.baseline:
-        columns.append(("vs baseline", {run_id: versus(v) for run_id, v in stats.baseline.items()}))
-    if macro and detail.difference and stats and stats.baseline:
-        columns.append(("difference", {run_id: difference(v) for run_id, v in stats.baseline.items() if v.mark}))
+        columns.append(("vs baseline", {run_id: versus(v, detail) for run_id, v in stats.baseline.items()}))
+    tested = {run_id: v for run_id, v in stats.baseline.items() if v.mark} if stats else {}
+    if macro and detail.difference and tested:
+        columns.append(("difference", {run_id: difference(v) for run_id, v in tested.items()}))
     if macro and detail.validation and summary.nested:
         columns.append(("val F1", {run_id: score(v["f1_validation"][a]) for run_id, v in summary.values.items()}))
     if detail.macro_ranking if macro else detail.ranking:
@@ -236,11 +239,22 @@ def score(
     return Cell(Text.assemble((default, "dim"), (FEW if mark == FEW else "") + number(value), interval), mark)
 
 
-def versus(delta: Delta) -> Cell:
-    """The mark of a run against the baseline; beside ``unresolved`` the difference that would have been found."""
-    if delta.mark != UNRESOLVED:
-        return Cell(Text(delta.mark))
-    return Cell(Text(f"{delta.mark} ({number(delta.detectable)})"), UNRESOLVED)
+def versus(delta: Delta, detail: Detail) -> Cell:
+    """The mark of a run against the baseline; beside ``unresolved`` the difference that would have been found.
+
+    Where the table shows no differences it is too narrow for it, and the caption names it.
+    """
+    beside = delta.mark == UNRESOLVED and detail.difference
+    return Cell(Text(f"{delta.mark} ({detectable(delta.detectable)})" if beside else delta.mark))
+
+
+def detectable(difference: float) -> str:
+    """A difference of F1 that a test would find; it may have to be larger than any.
+
+    >>> detectable(0.0581), detectable(2.7)
+    ('.06', '>1')
+    """
+    return number(difference) if difference < 1 else ">1"
 
 
 def difference(delta: Delta) -> Cell:

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.comparison import paired
 from aimonk_bench.evaluation.decisions import Decisions
-from aimonk_bench.evaluation.differences import seed_figures
+from aimonk_bench.evaluation.differences import Spread
 from aimonk_bench.evaluation.thresholds import best_f1
 
 Array = npt.NDArray[Any]
@@ -247,7 +247,7 @@ def simulate(setting: Setting, suites: int, seed: int, draws: int = 500) -> Outc
         parts = drawn.validation.argmax(axis=0)
         accepted = np.stack([run.accepted for run in drawn.decisions.values()])
         selected = np.moveaxis(accepted[parts[base.fold], :, np.arange(len(base.fold))], 0, 1)
-        figures = [seed_figures(run, covered)[:, -1] for run in drawn.decisions.values()]
+        figures = [Spread.of(run, covered).figures[:, -1] for run in drawn.decisions.values()]
         results.append(
             [
                 *([getattr(delta, name) for delta in deltas] for name in ("value", "low", "high")),
@@ -255,7 +255,7 @@ def simulate(setting: Setting, suites: int, seed: int, draws: int = 500) -> Outc
                 *([getattr(delta, name) for delta in deltas] for name in ("detectable", "mark")),
                 drawn.fresh[1:] - drawn.fresh[0],
                 [figure.mean() for figure in figures],
-                seed_figures(replace(base, accepted=selected), covered)[:, -1].mean(),
+                Spread.of(replace(base, accepted=selected), covered).figures[:, -1].mean(),
                 parts,
             ]
         )

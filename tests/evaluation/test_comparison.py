@@ -447,21 +447,23 @@ def test_a_fold_in_which_nothing_chooses_gives_no_chosen() -> None:
     assert chosen({"a": run(0)}, np.array([[0.5, np.nan, 0.5]])) is None
 
 
-def test_equal_runs_are_seldom_called_better_and_true_differences_are_found() -> None:
+def test_equal_runs_are_seldom_called_different_and_true_differences_are_found() -> None:
     """A small version of `python -m experiments.simulations comparison`."""
-    one_recipe, equal, better = (simulation.SETTINGS[number] for number in (1, 3, 9))
     false = []
-    for setting in (one_recipe, equal):
-        outcome = simulation.simulate(setting, 16, 0, draws=500)
-        assert outcome.disagree > 0.05
-        assert (
-            0.25 < outcome.value.std() / (outcome.high - outcome.low).mean() * 4 < 1.25
-        )  # the error against its estimate
-        assert ((outcome.low <= 0) & (outcome.high >= 0)).mean() >= 0.9
-        false.append((outcome.mark == "better").any(axis=1))
+    for setting in (simulation.ONE, simulation.UNLIKE):
+        outcome = simulation.simulate(setting, 16, 0, draws=300)
+        assert outcome.disagree > 0.02
+        error = (outcome.high - outcome.low).mean() / 2 / stats.norm.ppf(0.975)
+        assert 0.6 < outcome.value.std() / error < 1.25  # the spread against its estimate
+        assert ((outcome.low <= 0) & (outcome.high >= 0)).mean() >= 0.88
+        marked = np.isin(outcome.mark, ("better", "worse"))
+        assert (marked == ((outcome.simultaneous[..., 0] > 0) | (outcome.simultaneous[..., 1] < 0))).all()
+        false.append(marked.any(axis=1))
     assert np.sum(false) <= 5  # of 32; 5 % gives more in one of 250 cases
 
-    outcome = simulation.simulate(better, 4, 0, draws=500)
-    strongest = np.array(better.strength[1:]) == max(better.strength)
-    assert (outcome.mark[:, strongest] == "better").mean() > 0.15
-    assert (outcome.mark[:, ~strongest] == "better").mean() < 0.15
+    outcome = simulation.simulate(simulation.BETTER, 6, 0, draws=300)
+    strongest = np.array(simulation.MIXED[1:]) == max(simulation.MIXED)
+    better = outcome.mark == "better"
+    assert better[:, strongest].mean() > 0.15
+    assert better[:, np.array(simulation.MIXED[1:]) == 1].mean() < 0.15
+    assert 0.03 < outcome.detectable.mean() < 0.1
