@@ -23,6 +23,7 @@ from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import scores as scoring
 from aimonk_bench.evaluation import thresholds as policies
 from aimonk_bench.evaluation.association import BeforeTraining
+from aimonk_bench.evaluation.fairness import Training
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
@@ -212,6 +213,12 @@ class RunRecord:
         content = self.data.get("signal")
         return None if content is None else checked(BeforeTraining, content, self.folder / DATA)
 
+    @property
+    def training(self) -> Training | None:
+        """How the heads were trained, from ``data.json``; None where the run has no such record."""
+        content = self.data.get("training")
+        return None if content is None else checked(Training, content, self.folder / DATA)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of what every statistic derives from: predictions and thresholds."""
@@ -257,7 +264,7 @@ class RunRecord:
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise UserError(f"{path}: cannot be read: {error}") from error
         config = checked(_Config, content, path)
-        policy, problems = registry.check("threshold", policies.THRESHOLDS, config.threshold)
+        policy, problems = registry.check_by_attribute("threshold", policies.THRESHOLDS, config.threshold)
         if policy is None:
             raise UserError([f"{path}: threshold: {problem}" for problem in problems])
         return policy, config.calibration

@@ -16,6 +16,7 @@ from aimonk_bench.reporting.columns import (
     ALL_POSITIVE,
     ASSOCIATION,
     FEW,
+    MISSED,
     NA_RANGE,
     SELECTED,
     SPREAD,
@@ -143,7 +144,7 @@ def caption(summary: Summary, layout: Layout) -> list[str]:
 def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     """What the figures, marks and rows mean, what is left out, and where to see it."""
     detail, stats = layout.detail, summary.statistics
-    marks = {cell.mark for column in layout.columns for cell in column.cells.values()}
+    marks = {cell.mark for column in (*layout.columns, *layout.targets) for cell in column.cells.values()}
     seeds = [len(record.thresholds.seed) for record in summary.collection.finished]
     f1 = "F1 at threshold 0.5 -> at tuned thresholds" if detail.default else "F1 at tuned thresholds"
     mean = ", mean over seeds" if max(seeds) > 1 else ""
@@ -166,9 +167,14 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     if NA_RANGE in marks:
         yield f"{NA_RANGE}: lowest and highest F1 of the row above for any labels in place of NA"
     if UNDEFINED in marks:
-        yield f"{UNDEFINED}: undefined; F1 and AP need a positive test row, ROC AUC and {ASSOCIATION} both classes"
+        decision = ", precision a positive decision" if layout.targets else ""
+        needs = f"F1 and AP need a positive test row, ROC AUC and {ASSOCIATION} both classes{decision}"
+        yield f"{UNDEFINED}: undefined; {needs}"
     if SPREAD in marks:
         yield f"{SPREAD}: lowest and highest of the runs, whose splits or labels differ"
+    if layout.targets:
+        mark = f"; {MISSED}: the target is missed, it lies above the interval" if MISSED in marks else ""
+        yield f"targets: the figure on test rows at tuned thresholds (95 % confidence interval){mark}"
     if stats and detail.versus and stats.baseline:
         if any(versus.mark for versus in stats.baseline.values()):
             yield _comparison(stats, detail)

@@ -32,8 +32,11 @@ from aimonk_bench.config.split_fields import KFold, OfficialSplit
 from aimonk_bench.data import group_checks, image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, check_all, count
-from aimonk_bench.evaluation.thresholds import THRESHOLDS
+from aimonk_bench.evaluation import fairness
+from aimonk_bench.evaluation.fairness import Budget, Training
+from aimonk_bench.evaluation.thresholds import THRESHOLDS, check_attributes
 from aimonk_bench.records.run import REVISION, Complexity
+from aimonk_bench.reporting import fairness as unfair
 from aimonk_bench.reporting.findings import Finding, group_findings
 from aimonk_bench.reporting.words import run_name
 from aimonk_bench.suite import networks
@@ -181,7 +184,7 @@ def load(path: Path, tables: Tables, overrides: Sequence[str]) -> Suite:
     Raises:
         UserError: the file is wrong.
     """
-    if loader.is_suite(path):
+    if loader.is_suite(path, overrides):
         return loader.load_suite(path, tables, overrides)
     return _single(loader.load(path, tables, overrides))
 
@@ -229,10 +232,18 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         *(f"will be skipped: {problem}" for problem in absent),
         *dict.fromkeys(line for network in usable for line in network.describe()),
         *networks.failures([run_name(run.parts) for run in suite.runs], prepared),
+        *(f"warning: {line}" for line in _unfair(suite)),
         f"{count(len(configs), 'run')}, {count(heads, 'head')}:",
         *(f"  {run_name(run.parts)}" for run in suite.runs),
     ]
     return "\n".join(lines)
+
+
+def _unfair(suite: Suite) -> list[str]:
+    """What makes the comparison unfair, as far as the configs say it."""
+    names = [run_name(run.parts) for run in suite.runs]
+    trainings = {name: training_of(run.config) for name, run in zip(names, suite.runs, strict=True)}
+    return [unfair.sentence(item, names, str) for item in fairness.planned(trainings)]
 
 
 def _absent_values(listed: LabelFile, configs: Sequence[Config]) -> list[str]:
@@ -274,6 +285,7 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
     check_all(
         [
             *(partial(check, recipe, len(listed.labels.attributes)) for recipe in recipes),
+            *(partial(check_attributes, config.threshold, listed.labels.attributes) for config in configs),
             *(partial(splits.check, split, count_of_groups) for split in dict.fromkeys(c.split for c in configs)),
             *(partial(splits.official_parts, split, listed.columns[split.column]) for split in official),
         ]
@@ -333,6 +345,21 @@ def _folds(config: Config) -> int:
 def _labels(config: Config) -> dict[str, str]:
     """The value at each key of `ENTRIES`, with the options that differ from their defaults."""
     return {key: registry.label(table, getattr(config, key)) for key, table in ENTRIES.items()}
+
+
+def training_of(config: Config) -> Training:
+    """How the heads of a run are trained, as far as the config says it."""
+    train = config.train
+    budget = Budget(
+        epochs=train.epochs,
+        batch_size=train.batch_size,
+        optimizer=registry.label(OPTIMIZERS, train.optimizer),
+        schedule=registry.label(SCHEDULES, train.schedule),
+        settings=math.prod(map(len, config.tune.values())),
+        lr=None if "train.lr" in config.tune else train.lr,
+    )
+    labels = _labels(config)
+    return Training(budget, (labels["loss"], labels["sampler"]))
 
 
 def complexity(config: Config, features: int) -> Complexity:

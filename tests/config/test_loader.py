@@ -334,7 +334,7 @@ def configs(draw) -> dict[str, Any]:
 @given(data=configs())
 @settings(max_examples=100, deadline=None)
 def test_loading_a_dump_gives_the_config_back(data):
-    config, wrong = reader.check(copy.deepcopy(data), TABLES)
+    config, wrong = reader.check(copy.deepcopy(data), TABLES, {})
     assert config is not None, wrong
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "other.yaml"
@@ -352,6 +352,22 @@ def test_a_suite_is_told_from_an_experiment(write):
     assert "found no suite" in problems(load_suite, Path("x.yaml"))[0]
     with pytest.raises(UserError):
         loader.is_suite(Path("no.yaml"))
+
+
+def test_a_suite_that_is_null_is_no_suite(write):
+    write("s.yaml", SUITE)
+    alone = load(write("x.yaml", DATA))
+    for text, overrides in ((f"suite: null\n{DATA}", []), ("extends: s.yaml\nsuite:\n", []), (SUITE, ["suite=null"])):
+        path = write("x.yaml", text)
+        assert not loader.is_suite(path, overrides)
+        assert load(path, overrides) == alone
+        assert any("suite: found null, expected a map" in line for line in problems(load_suite, path, overrides))
+    assert loader.is_suite(path)
+
+
+def test_a_weight_file_may_be_absent_in_a_suite_only(write):
+    path = write("x.yaml", "suite: null\nbackbone: {weights: w.pt, name: resnet50}\n" + DATA)
+    assert any("backbone.weights" in line for line in problems(loader.load, path, TABLES))
 
 
 WRONG_FILES = {
