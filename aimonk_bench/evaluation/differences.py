@@ -93,8 +93,8 @@ def welch(run: Spread, reference: Spread, images: Array) -> Difference:
     SE^2 = I + T + X_r + X_b. I is the variance over images. T = (c^2 - 1) (1 - r^2) (I - E) is what other training
     images would change: as much as for a single run (`decisions.variance_factor` is c^2), but only of what the runs do
     not share, r the correlation of their influences, and only of what does not come from the seeds anyway, E the sum of
-    `of_seeds`, at most I. It rests on K training sets of each run. X is what is left of the variance of F1 over the S
-    seeds of a run, divided by S, without its part of E.
+    `of_seeds`, at most I. It rests on K training sets, which both runs share. X is what is left of the variance of F1
+    over the S seeds of a run, divided by S, without its part of E.
 
     Args:
         images: [A + 1] I, over groups of images.
@@ -104,7 +104,7 @@ def welch(run: Spread, reference: Spread, images: Array) -> Difference:
     of_seeds = np.minimum(both, images)
     share = np.divide(of_seeds, both, out=np.zeros_like(images), where=both > 0)
     training = (variance_factor(run.folds) - 1) * _not_shared(run.influence, reference.influence) * (images - of_seeds)
-    parts = [(images, freedom), (training, max(2 * (run.folds - 1), 1))]
+    parts = [(images, freedom), (training, max(run.folds - 1, 1))]
     for one in (run, reference):
         seeds = len(one.figures)
         parts.append((np.maximum(one.figures.var(axis=0, ddof=1) / seeds - share * one.of_seeds, 0), seeds - 1))

@@ -213,7 +213,7 @@ def test_welch_by_hand(
     variance = 4 + training + sum(over_seeds)
     squares = (RAMP - other)[:, 0] ** 2
     images_freedom = min(2 * squares.sum() ** 2 / ((squares**2).sum() - squares.sum() ** 2 / 11), 10)
-    parts = 16 / images_freedom + training**2 / max(2 * (folds - 1), 1) + over_seeds[0] ** 2 + over_seeds[1] ** 2
+    parts = 16 / images_freedom + training**2 / max(folds - 1, 1) + over_seeds[0] ** 2 + over_seeds[1] ** 2
     freedom = variance**2 / parts
     half = np.sqrt(variance) * stats.t.ppf(0.975, freedom)
     assert np.concatenate(difference.bounds(0.05)) == pytest.approx((2 - half, 2 + half))
