@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from aimonk_bench.evaluation.bounds import delta_bounds
 from aimonk_bench.evaluation.decisions import Decisions
-from aimonk_bench.evaluation.metrics import macro
+from aimonk_bench.evaluation.differences import Difference, Spread, permutation_variances, untested, welch
 from aimonk_bench.evaluation.numbers import Array, Number, Numbers
 from aimonk_bench.evaluation.predictions import ROWS, Predictions, agree
-from aimonk_bench.evaluation.resampling import DRAWS, exchanged_sums
+from aimonk_bench.evaluation.resampling import DRAWS
 from aimonk_bench.evaluation.thresholds import Thresholds
 
 Run = tuple[Predictions, Thresholds]
@@ -24,9 +24,6 @@ Untestable = Literal["other_rows", "one_seed", "no_f1"]
 
 MARGIN = 0.02  # of macro F1: two runs are called equivalent where the whole interval lies within it
 ALPHA = 0.05  # family-wise, and one minus the level of the intervals
-POWER = 0.8  # with which a difference is called detectable
-_SUMS_AT_ONCE = 1 << 25
-_NOTHING = 1e-18  # a variance of F1 below it is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +32,13 @@ class Delta:
 
     Attributes:
         value: of the macro over the covered attributes; ``low`` and ``high`` its 95 % interval, NaN without a test.
-        p: two-sided, adjusted by Holm over all tested runs, ``p_unadjusted`` without; NaN without a test.
-        simultaneous_low, simultaneous_high: a wider interval: with 95 % probability those of all tested runs hold at
-            once (Bonferroni). Holm's test may reject where it still holds 0.
-        detectable: the true difference that the test would find with 80 % probability if none of the other runs
-            differed; NaN without a test.
-        mark: "better" or "worse" where p is below 0.05; else "equivalent" where the interval lies within the margin,
-            else "unresolved"; "" where nothing was tested.
+        p: two-sided, adjusted by Holm over all planned comparisons, ``p_unadjusted`` without; NaN without a test.
+        simultaneous_low, simultaneous_high: a wider interval, see `simultaneous_levels`: those of all runs hold at
+            once. It excludes 0 exactly where p is at most 0.05.
+        detectable: the true difference that the test finds with 80 % probability. It may exceed 1: then none is found
+            so often. NaN without a test.
+        mark: "better" or "worse" where the simultaneous interval excludes 0; else "equivalent" where it lies within the
+            margin, else "unresolved"; "" where nothing was tested.
         reason: why nothing was tested: "other_rows", the test rows of the runs differ; "one_seed", so what another seed
             would change is unknown; "no_f1", no attribute has an F1 in every run. None for a tested run, and for the
             reference.
@@ -69,23 +66,44 @@ class Delta:
     na_high: Numbers
 
 
-def holm(p: npt.ArrayLike) -> Array:
+def holm(p: npt.ArrayLike, planned: int | None = None) -> Array:
     """p-values adjusted so that rejecting those below alpha errs in at most a share alpha of families.
 
-    The i-th smallest of m becomes max over j <= i of min(1, (m - j + 1) p_j). Any shape; NaN is no test, counts for
-    nothing and stays NaN. Source: Holm (1979).
+    The i-th smallest of m becomes max over j <= i of min(1, (m - j + 1) p_j). Any shape; NaN is no test and stays NaN.
+    Source: Holm (1979).
 
-    >>> holm([0.04, 0.01, np.nan]).tolist()
-    [0.04, 0.02, nan]
+    Args:
+        planned: m, by default the number of tests. Tests that were planned but not made count as the largest p, so that
+            they make no other p smaller.
+
+    >>> holm([0.04, 0.01, np.nan]).tolist(), holm([0.04, 0.01, np.nan], 3).tolist()
+    ([0.04, 0.02, nan], [0.08, 0.03, nan])
     """
     adjusted = np.array(p, dtype=np.float64)
     tested = ~np.isnan(adjusted)
     values = adjusted[tested]
     order = np.argsort(values)
-    steps = np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))
-    values[order] = np.minimum(steps, 1)
+    factors = (values.size if planned is None else planned) - np.arange(values.size)
+    values[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1)
     adjusted[tested] = values
     return adjusted
+
+
+def simultaneous_levels(p: Array, planned: int) -> Array:
+    """The level of the interval of each comparison, [C]: it excludes 0 exactly where Holm's test rejects.
+
+    alpha / m (Bonferroni), with which all intervals hold at once with probability 1 - alpha; for a comparison that only
+    a later step of Holm rejects, the level of this step, alpha / (m - j + 1). Holm's test has no intervals that both
+    hold at once with exactly this probability and say how large a rejected difference is (Strassburger and Bretz 2008,
+    Statistics in Medicine 27): these miss one in at most a share 2 alpha of families, and in the simulations in alpha.
+
+    Args:
+        p: of the comparisons that were made.
+        planned: their number m as it was planned.
+    """
+    bonferroni = ALPHA / max(planned, 1)
+    by_rank = ALPHA / np.maximum(planned - np.argsort(np.argsort(p)), 1)
+    return np.where((p > bonferroni) & (holm(p, planned) <= ALPHA), by_rank, bonferroni)
 
 
 def paired(
@@ -93,24 +111,26 @@ def paired(
     reference: str,
     covered: Array,
     *,
+    planned: int | None = None,
     margin: float = MARGIN,
     draws: int = DRAWS,
     seed: int,
 ) -> dict[str, Delta]:
     """Every run against the reference, whose difference from itself is 0 and is not tested.
 
-    SE^2 = c^2 SE_image^2 + v_r / S_r + v_b / S_b. SE_image is the standard deviation of the difference when each group
-    of images exchanges its decisions between the two runs by a fair coin, for all seeds and attributes together; v is
-    the variance of F1 over the S seeds of a run; c^2 is `Decisions.variance_factor`. A t test with Welch's degrees of
-    freedom. With one seed v is unknown and nothing is tested; nor where the test rows are others.
+    A t test, see `differences.welch`. The variance over images is the mean square of the difference when each group of
+    images exchanges its decisions between the two runs by a fair coin, for all seeds and attributes together. With one
+    seed the variance over seeds is unknown and nothing is tested; nor where the test rows are others.
 
-    Over folds the interval is of the two recipes, and wide (it covers 97 to 100 % in the simulations); in a hold-out it
-    is of these trained heads, and as an interval of the recipes it covers 93 to 96 %, where seeds matter little.
+    Over folds the interval is of the two recipes; in a hold-out it is of these trained heads.
+    experiments/simulations/comparison.py shows how often it covers.
 
     Args:
         runs: the decisions of the runs of one suite, at tuned thresholds; the runs have the same attributes.
         reference: the name of one of them.
         covered: [A] bool, the attributes of the macro.
+        planned: number of comparisons that the suite planned, by default of the other runs; those of runs that failed
+            count, too.
         margin: of macro F1, for "equivalent".
         draws: number of permutations.
         seed: of the permutations, which are the same for every run.
@@ -118,22 +138,20 @@ def paired(
     base = runs[reference]
     reasons = {name: _untestable(run, base, covered) for name, run in runs.items() if name != reference}
     tested = [name for name, reason in reasons.items() if not reason]
-    f1 = {
-        name: _with_macro(_f1(_by_group(run).sum(axis=0), run.labels.positive.sum(axis=0)), covered)
-        for name, run in runs.items()
-    }
-    image_variances = _permutation_variances([runs[name] for name in tested], base, covered, draws, seed)
-    freedom = max(len(np.unique(base.group)) - 1, 1)
+    spreads = {name: Spread.of(run, covered) for name, run in runs.items()}
+    variances = permutation_variances([runs[name] for name in tested], base, covered, draws, seed)
     differences = {
-        name: _welch(f1[name], f1[reference], base.variance_factor * variance, freedom)
-        for name, variance in zip(tested, image_variances, strict=True)
+        name: welch(spreads[name], spreads[reference], variance)
+        for name, variance in zip(tested, variances, strict=True)
     }
-    adjusted = dict(zip(tested, holm([differences[name].p[-1] for name in tested]).tolist(), strict=True))
+    p = np.array([difference.p[-1] for difference in differences.values()])
+    planned = len(reasons) if planned is None else planned
+    adjusted = dict(zip(tested, zip(holm(p, planned), simultaneous_levels(p, planned), strict=True), strict=True))
     deltas, undefined = {}, np.full(len(covered), np.nan)
     for name, run in runs.items():
-        difference = differences.get(name) or _untested(f1[name], f1[reference])
+        difference = differences.get(name) or untested(spreads[name].figures, spreads[reference].figures)
         fillings = delta_bounds(run, base) if run.same_rows(base) else (undefined, undefined)
-        delta = _delta(difference, adjusted.get(name, math.nan), ALPHA / max(len(tested), 1), margin, fillings)
+        delta = _delta(difference, *adjusted.get(name, (math.nan, ALPHA)), margin, fillings)
         deltas[name] = delta if name in differences else replace(delta, mark="", reason=reasons.get(name))
     return deltas
 
@@ -183,31 +201,29 @@ def _untestable(run: Decisions, reference: Decisions, covered: Array) -> Untesta
     return None if covered.any() else "no_f1"
 
 
-def _delta(
-    difference: Difference, macro_p: float, family: float, margin: float, fillings: tuple[Array, Array]
-) -> Delta:
+def _delta(difference: Difference, macro_p: float, level: float, margin: float, fillings: tuple[Array, Array]) -> Delta:
     """A tested difference as a record.
 
     Args:
         difference: of the A attributes and, last, of the macro.
         macro_p: of the macro, Holm-adjusted.
-        family: level at which each run of the suite is tested so that all intervals hold together.
+        level: of the simultaneous interval of the macro.
         margin: of macro F1, for "equivalent".
         fillings: lower and upper bound [A] over all fillings of the missing test labels.
     """
     value, p = difference.value, difference.p
     low, high = difference.bounds(ALPHA)
-    simultaneous_low, simultaneous_high = difference.bounds(family)
+    simultaneous_low, simultaneous_high = (bound[-1].item() for bound in difference.bounds(level))
     return Delta(
         value=value[-1].item(),
         low=low[-1].item(),
         high=high[-1].item(),
-        p=macro_p,
+        p=float(macro_p),
         p_unadjusted=p[-1].item(),
-        simultaneous_low=simultaneous_low[-1].item(),
-        simultaneous_high=simultaneous_high[-1].item(),
-        detectable=difference.detectable(family)[-1].item(),
-        mark=_mark(value[-1], low[-1], high[-1], macro_p, margin),
+        simultaneous_low=simultaneous_low,
+        simultaneous_high=simultaneous_high,
+        detectable=difference.detectable(level)[-1].item(),
+        mark=_mark(simultaneous_low, simultaneous_high, margin),
         reason=None,
         attribute_value=value[:-1],
         attribute_low=low[:-1],
@@ -218,122 +234,8 @@ def _delta(
     )
 
 
-def _mark(value: float, low: float, high: float, p: float, margin: float) -> Mark:
-    if p < ALPHA:
-        return "better" if value > 0 else "worse"
+def _mark(low: float, high: float, margin: float) -> Mark:
+    """What a simultaneous interval says."""
+    if low > 0 or high < 0:
+        return "better" if low > 0 else "worse"
     return "equivalent" if -margin <= low and high <= margin else "unresolved"
-
-
-def _with_macro(values: Array, covered: Array) -> Array:
-    """[..., A] with the macro behind it: [..., A + 1]."""
-    return np.append(values, macro(values, covered)[..., None], axis=-1)
-
-
-def _f1(counts: Array, positive: Array) -> Array:
-    """2 TP / (accepted + positive) of the numbers of true positives and accepted [..., 2, A]; NaN without positives."""
-    return 2 * counts[..., 0, :] / np.where(positive > 0, counts[..., 1, :] + positive, np.nan)
-
-
-def _by_group(run: Decisions) -> Array:
-    """True positives and accepted of every group: [G, S, 2, A]."""
-    counts = run.by_group()
-    return np.stack([counts.true_positive, counts.accepted], axis=2).swapaxes(0, 1)
-
-
-def _permutation_variances(
-    runs: Sequence[Decisions], reference: Decisions, covered: Array, draws: int, seed: int
-) -> Iterator[Array]:
-    """For each run the mean square, over permutations, of the differences of each attribute and of the macro: [A + 1].
-
-    A permutation exchanges the decisions of the two runs on some duplicate groups. The mean difference over all
-    permutations is 0, because each has its opposite. Seed i of a run exchanges with seed i of the reference; if they
-    have different numbers of seeds, both are repeated up to the least common multiple.
-    """
-    base, positive = _by_group(reference), reference.labels.positive.sum(axis=0)
-    seeds, attributes = len(reference.accepted), len(covered)
-    widest = 2 * attributes * max((math.lcm(seeds, len(run.accepted)) for run in runs), default=1)
-    step = max(1, _SUMS_AT_ONCE // (widest * max(draws, len(base))))
-    for start in range(0, len(runs), step):
-        pairs = [_aligned(_by_group(run), base) for run in runs[start : start + step]]
-        differences = [(one - other).reshape(len(base), -1) for one, other in pairs]
-        ends = np.cumsum([columns.shape[1] for columns in differences])
-        moved = np.split(exchanged_sums(np.concatenate(differences, axis=1), draws, seed), ends[:-1], axis=1)
-        for (one, other), counts in zip(pairs, moved, strict=True):
-            exchanged = _exchanged(one.sum(axis=0), other.sum(axis=0), counts, positive)
-            yield np.square(_with_macro(exchanged, covered)).mean(axis=0)
-
-
-def _aligned(one: Array, other: Array) -> tuple[Array, Array]:
-    """Both [G, S, 2, A] repeated to the same number of seeds, so that each keeps equal shares."""
-    seeds = np.arange(math.lcm(one.shape[1], other.shape[1]))
-    return one[:, seeds % one.shape[1]], other[:, seeds % other.shape[1]]
-
-
-def _exchanged(one: Array, other: Array, moved: Array, positive: Array) -> Array:
-    """The difference of F1, mean over seeds, once some counts moved from one run to the other: [draws, A].
-
-    Args:
-        one: [S, 2, A] counts of the one run; ``other`` of the other.
-        moved: [draws, S * 2 * A] what the one loses and the other gains.
-        positive: [A] observed positives.
-    """
-    moved = moved.reshape(-1, *one.shape)
-    return np.asarray((_f1(one - moved, positive) - _f1(other + moved, positive)).mean(axis=1))
-
-
-@dataclass(frozen=True, eq=False)
-class Difference:
-    """Differences of F1 and what Student's t needs to test them, [C] each; NaN where nothing is tested.
-
-    Attributes:
-        value: mean over the seeds of one run minus that of the other.
-        error: its standard error; 0 where nothing varies, because the two decide alike.
-        freedom: degrees of freedom of the error.
-    """
-
-    value: Array
-    error: Array
-    freedom: Array
-
-    def bounds(self, alpha: float) -> tuple[Array, Array]:
-        """The confidence interval of level 1 - alpha."""
-        half = self._quantile(1 - alpha / 2) * self.error
-        return self.value - half, self.value + half
-
-    def detectable(self, alpha: float) -> Array:
-        """The true difference that a two-sided test at level alpha finds with probability `POWER`."""
-        return np.asarray((self._quantile(1 - alpha / 2) + self._quantile(POWER)) * self.error)
-
-    @property
-    def p(self) -> Array:
-        """Two-sided p of a difference of 0; 1 where nothing varies."""
-        from scipy import special
-
-        varies = self.error != 0
-        statistic = np.abs(self.value) / np.where(varies, self.error, 1)
-        return np.where(varies, 2 * special.stdtr(self.freedom, -statistic), 1)
-
-    def _quantile(self, level: float) -> Array:
-        from scipy import special
-
-        return np.asarray(special.stdtrit(self.freedom, level))
-
-
-def _welch(run: Array, reference: Array, images: Array, freedom: int) -> Difference:
-    """The difference of two runs, with degrees of freedom SE^4 / sum_i (part_i^2 / df_i), by Welch and Satterthwaite.
-
-    Args:
-        run: [S, C] figures of the seeds; ``reference`` likewise with its seeds, two or more.
-        images: [C] variance over images, with ``freedom`` degrees of freedom.
-    """
-    parts = [(images, freedom), *((x.var(axis=0, ddof=1) / len(x), len(x) - 1) for x in (run, reference))]
-    variance = np.sum([part for part, _ in parts], axis=0)
-    varies = ~(variance < _NOTHING)
-    freedoms = variance**2 / np.where(varies, np.sum([part**2 / df for part, df in parts], axis=0), 1)
-    value = run.mean(axis=0) - reference.mean(axis=0)
-    return Difference(value, np.where(varies, np.sqrt(variance), 0), np.where(varies, freedoms, 1))
-
-
-def _untested(run: Array, reference: Array) -> Difference:
-    value = run.mean(axis=0) - reference.mean(axis=0)
-    return Difference(value, np.full_like(value, np.nan), np.full_like(value, np.nan))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import compress
 from typing import Any
 
@@ -84,6 +85,7 @@ class Statistics:
         revision: of the methods.
         key: run id -> digest of what the statistics read of it, in the order of the suite.
         reference: id of the baseline run, None without one that finished.
+        planned: number of other runs that the suite planned, for which the paired tests are adjusted.
         candidates: the runs to select from: those with the validation labels and the seeds of the baseline. Others, as
             under ``hide``, are judged by other labels.
         baseline: run id -> the run against the baseline; empty without one.
@@ -94,6 +96,7 @@ class Statistics:
     revision: int
     key: dict[str, str]
     reference: str | None
+    planned: int
     candidates: list[str]
     baseline: dict[str, Delta]
     against_winner: dict[str, Delta]
@@ -115,7 +118,11 @@ class Statistics:
 
 
 def statistics(
-    entries: Mapping[str, Entry], key: Mapping[str, str], reference: str | None, covered: Mapping[str, Array]
+    entries: Mapping[str, Entry],
+    key: Mapping[str, str],
+    reference: str | None,
+    covered: Mapping[str, Array],
+    planned: int | None = None,
 ) -> Statistics:
     """The statistics of the finished runs of a suite, or of a single run.
 
@@ -124,12 +131,15 @@ def statistics(
         key: id -> digest.
         reference: id of the baseline.
         covered: figure -> [A] bool, the attributes of its macro average.
+        planned: number of other runs that the suite planned, those without an entry too; by default there are none.
     """
+    planned = len(entries) - 1 if planned is None else planned
     first = entries[reference if reference is not None else next(iter(entries))]
     candidates = {run_id: entry for run_id, entry in entries.items() if _alike(entry.predictions, first.predictions)}
     winner = max(candidates, key=lambda run_id: np.nan_to_num(candidates[run_id].validation, nan=-1.0))
     decisions = {run_id: Decisions.of(entry.predictions, entry.thresholds) for run_id, entry in entries.items()}
-    against_winner = comparison.paired(decisions, winner, covered["f1_tuned"], seed=SEED)
+    compare = partial(comparison.paired, decisions, covered=covered["f1_tuned"], planned=planned, seed=SEED)
+    against_winner = compare(reference=winner)
     predictions, thresholds, runs = _nested(candidates, covered["f1_tuned"]) or (
         entries[winner].predictions,
         entries[winner].thresholds,
@@ -148,8 +158,9 @@ def statistics(
         revision=REVISION,
         key=dict(key),
         reference=reference,
+        planned=planned,
         candidates=list(candidates),
-        baseline={} if reference is None else comparison.paired(decisions, reference, covered["f1_tuned"], seed=SEED),
+        baseline={} if reference is None else compare(reference=reference),
         against_winner=against_winner,
         chosen=row,
         signal=tests,

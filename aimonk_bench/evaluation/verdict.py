@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from aimonk_bench.evaluation.association import AfterTraining, BeforeTraining
-from aimonk_bench.evaluation.comparison import POWER, holm
+from aimonk_bench.evaluation.comparison import holm
+from aimonk_bench.evaluation.differences import POWER
 from aimonk_bench.evaluation.gain import Gain, largest_gain
 from aimonk_bench.evaluation.metrics import ratio
 from aimonk_bench.evaluation.numbers import Array, Number, Numbers

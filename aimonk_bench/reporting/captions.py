@@ -9,8 +9,22 @@ import numpy as np
 
 from aimonk_bench.errors import count
 from aimonk_bench.evaluation.comparison import MARGIN, Untestable
+from aimonk_bench.evaluation.differences import POWER
+from aimonk_bench.evaluation.statistics import Statistics
 from aimonk_bench.records.run import REVISION, RunRecord
-from aimonk_bench.reporting.columns import ALL_POSITIVE, ASSOCIATION, FEW, MISSED, NA_RANGE, SELECTED, SPREAD, Layout
+from aimonk_bench.reporting.columns import (
+    ALL_POSITIVE,
+    ASSOCIATION,
+    FEW,
+    MISSED,
+    NA_RANGE,
+    SELECTED,
+    SPREAD,
+    UNRESOLVED,
+    Detail,
+    Layout,
+    detectable,
+)
 from aimonk_bench.reporting.summary import Summary
 from aimonk_bench.reporting.words import UNDEFINED, listed, number, one_class, run_name
 
@@ -165,9 +179,8 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
         mark = f"; {MISSED}: the target is missed, it lies above the interval" if MISSED in marks else ""
         yield f"targets: the figure on test rows at tuned thresholds (95 % confidence interval){mark}"
     if stats and detail.versus and stats.baseline:
-        equivalent = f"equivalent: 95 % interval within {detail.plus_minus}{number(MARGIN)}"
         if any(versus.mark for versus in stats.baseline.values()):
-            yield f"vs baseline: paired test of macro F1 at .05, Holm-adjusted over the runs; {equivalent}"
+            yield _comparison(stats, detail)
         if reasons := dict.fromkeys(UNTESTED[versus.reason] for versus in stats.baseline.values() if versus.reason):
             yield f"vs baseline is empty where nothing was tested: {'; '.join(reasons)}"
     if stats:
@@ -183,6 +196,20 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     more = [f"wider terminals also show {', '.join(compress(further, further.values()))}"]
     file = "summary.csv or " if summary.collection.baseline else ""
     yield "; ".join([*(more if any(further.values()) else []), f"every figure: {file}--format csv"])
+
+
+def _comparison(stats: Statistics, detail: Detail) -> str:
+    """What the marks against the baseline mean."""
+    adjusted = f"Holm-adjusted over {count(stats.planned, 'planned comparison')}"
+    equivalent = f"equivalent: simultaneous 95 % interval within {detail.plus_minus}{number(MARGIN)}"
+    parts = [f"vs baseline: paired test of macro F1 at .05, {adjusted}", equivalent]
+    if unresolved := [delta.detectable for delta in stats.baseline.values() if delta.mark == UNRESOLVED]:
+        found = " to ".join(dict.fromkeys([detectable(min(unresolved)), detectable(max(unresolved))]))
+        each = " (beside each)" if detail.difference else ""
+        parts.append(f"{UNRESOLVED}: a true difference of {found}{each} is found with {100 * POWER:.0f} % probability")
+    if detail.difference:
+        parts.append("difference: of macro F1 from the baseline (simultaneous interval)")
+    return "; ".join(parts)
 
 
 def _population(summary: Summary) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from rich.cells import cell_len
 from rich.text import Text
 
+from aimonk_bench.evaluation.comparison import Delta, Mark
 from aimonk_bench.evaluation.thresholds import TARGETS
 from aimonk_bench.reporting.summary import MACRO, Array, Summary
 from aimonk_bench.reporting.words import UNDEFINED, number, number_range, p_value, span, unbroken, wrap
@@ -23,6 +24,7 @@ SELECTED, NA_RANGE = "selected per fold", "range over NA fillings"
 ALL_POSITIVE, PREVALENCE, ASSOCIATION = "all positive", "prevalence", "association p"
 BELOW = (SELECTED, NA_RANGE, ALL_POSITIVE, PREVALENCE, ASSOCIATION)
 
+UNRESOLVED: Mark = "unresolved"
 FEW, SPREAD, MISSED = "~", "a to b", "!"  # marks of cells; `UNDEFINED` and `NA_RANGE` are marks, too
 GAP = 2  # cells between columns
 NARROW_NAME = 16  # a name may be wrapped to this, or to a quarter of the terminal, whichever is wider
@@ -79,6 +81,7 @@ class Detail:
 
     Attributes:
         versus: the comparison with the baseline.
+        difference: from the baseline, with its simultaneous interval, and the detectable difference.
         default: F1 at threshold 0.5, and the range of tuned F1 over the fillings of NA.
         validation: cross-fitted validation F1 of the macro average, which sorts the table.
         macro_ranking: AP and ROC AUC of the macro average.
@@ -87,6 +90,7 @@ class Detail:
     """
 
     versus: bool = True
+    difference: bool = True
     default: bool = True
     validation: bool = True
     macro_ranking: bool = False
@@ -116,7 +120,7 @@ class Layout:
 
 
 # what is shown where it costs no attribute, the first of these first -> from which width on
-EXTRAS = {"versus": 0, "default": 120, "macro_ranking": 200, "ranking": 200, "validation": 120}
+EXTRAS = {"versus": 0, "default": 120, "macro_ranking": 200, "ranking": 200, "validation": 120, "difference": 160}
 Head = tuple[str, Mapping[str, Cell]]  # of a column and its cells
 
 
@@ -131,10 +135,10 @@ def fit(summary: Summary, names: Collection[str], width: int, plus_minus: str = 
     """Choose what fits into ``width`` cells beside the names of the runs, which may have to be wrapped.
 
     Tuned F1 of the attributes comes first; if they do not all fit, those are shown in which the runs differ most. What
-    `EXTRAS` names is added if no attribute is lost by it; below 120 cells no name is wrapped for it either, and no head
-    is broken for it that was whole before.
+    `EXTRAS` names is added if no attribute is lost by it; below 120 cells, and for ``difference``, no name is wrapped
+    for it either, and no head is broken for it that was whole before.
     """
-    detail = Detail(versus=False, default=False, validation=False, plus_minus=plus_minus)
+    detail = Detail(versus=False, difference=False, default=False, validation=False, plus_minus=plus_minus)
     layout = _fit(summary, names, width, detail)
     broken = len(layout.hidden) < len(_fit(summary, names, width, detail, NARROW_HEAD).hidden)
     narrowest = NARROWEST_HEAD if broken else NARROW_HEAD
@@ -142,7 +146,8 @@ def fit(summary: Summary, names: Collection[str], width: int, plus_minus: str = 
     for extra in (extra for extra, least in EXTRAS.items() if width >= least and summary.ranking):
         switched: dict[str, Any] = {extra: True}
         more = _fit(summary, names, width, replace(layout.detail, **switched), narrowest)
-        if len(more.hidden) <= len(layout.hidden) and (width >= 120 or more.name == longest):
+        may_wrap = width >= 120 and extra != "difference"
+        if len(more.hidden) <= len(layout.hidden) and (may_wrap or more.name == longest):
             layout = more
     return replace(layout, targets=_targets(summary))
 
@@ -196,7 +201,10 @@ def _block(summary: Summary, detail: Detail, a: int) -> list[Head]:
     if macro:
         columns.append(("gain", {row: gain(v["f1_tuned"][a] - v["floor_f1"][a]) for row, v in rows}))
     if macro and detail.versus and stats and stats.baseline:
-        columns.append(("vs baseline", {run_id: Cell(Text(v.mark)) for run_id, v in stats.baseline.items()}))
+        columns.append(("vs baseline", {run_id: versus(v, detail) for run_id, v in stats.baseline.items()}))
+    tested = {run_id: v for run_id, v in stats.baseline.items() if v.mark} if stats else {}
+    if macro and detail.difference and tested:
+        columns.append(("difference", {run_id: difference(v) for run_id, v in tested.items()}))
     if macro and detail.validation and summary.nested:
         columns.append(("val F1", {run_id: score(v["f1_validation"][a]) for run_id, v in summary.values.items()}))
     if detail.macro_ranking if macro else detail.ranking:
@@ -292,6 +300,32 @@ def score(
     default = "" if math.isnan(before + value) else f"{number(before)} -> "
     interval = "" if math.isnan(half_width) else f" {plus_minus}{number(half_width)}"
     return Cell(Text.assemble((default, "dim"), (FEW if mark == FEW else "") + number(value), interval), mark)
+
+
+def versus(delta: Delta, detail: Detail) -> Cell:
+    """The mark of a run against the baseline; beside ``unresolved`` the difference that would have been found.
+
+    Where the table shows no differences it is too narrow for it, and the caption names it.
+    """
+    beside = delta.mark == UNRESOLVED and detail.difference
+    return Cell(Text(f"{delta.mark} ({detectable(delta.detectable)})" if beside else delta.mark))
+
+
+def detectable(difference: float) -> str:
+    """A difference of F1 that a test would find; it may have to be larger than any.
+
+    >>> detectable(0.0581), detectable(2.7)
+    ('.06', '>1')
+    """
+    return number(difference) if difference < 1 else ">1"
+
+
+def difference(delta: Delta) -> Cell:
+    """A difference of macro F1 and its simultaneous interval; three decimals, because its sign decides the mark."""
+    value, low, high = (
+        number(bound, signed=True, places=3) for bound in (delta.value, delta.simultaneous_low, delta.simultaneous_high)
+    )
+    return Cell(Text(f"{value} ({low} to {high})"))
 
 
 def gain(value: float) -> Cell:

@@ -91,7 +91,12 @@ def summarize(collection: Collection) -> Summary:
 
     key = {run_id: _key(record) for run_id, record in compared.items()}
     baseline = collection.baseline if collection.baseline in key else None
-    if stats is None or (list(stats.key.items()), stats.reference) != (list(key.items()), baseline):
+    planned = len(collection.names) - 1
+    if stats is None or (list(stats.key.items()), stats.reference, stats.planned) != (
+        list(key.items()),
+        baseline,
+        planned,
+    ):
         entries = {
             run_id: Entry(
                 predictions=record.predictions,
@@ -105,7 +110,7 @@ def summarize(collection: Collection) -> Summary:
             )
             for run_id, record in compared.items()
         }
-        stats = statistics.statistics(entries, key, baseline, covered) if entries else None
+        stats = statistics.statistics(entries, key, baseline, covered, planned) if entries else None
 
     def order(run_id: str) -> tuple[bool, bool, float]:
         no_candidate = stats is not None and run_id not in stats.candidates

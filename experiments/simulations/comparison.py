@@ -1,15 +1,16 @@
 """Paired comparison of runs: how often equal runs are called better, and the power to find a true difference.
 
-Every suite draws its own data and trains its own heads, 24 runs x 5 seeds: weighted ridge regression on Gaussian
-features, four attributes with skewed prevalences, a tenth of the labels missing, one image in twelve a copy of another,
-thresholds tuned on validation rows. The features of a run are class means plus noise, a part of which all runs share.
-Runs with the same class means are therefore equally good by symmetry, whatever the training size. A seed draws the
-weights of the training rows. All that follows the decisions is `comparison.paired`.
+Every suite draws its own data and trains its own heads: weighted ridge regression on Gaussian features, four attributes
+with skewed prevalences, a tenth of the labels missing, thresholds tuned on validation rows. The features of a run are
+class means plus noise, a part of which all runs share. Runs with the same class means are therefore equally good by
+symmetry, whatever the training size. A seed draws the weights of the training rows. All that follows the decisions is
+`comparison.paired`.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -23,46 +24,69 @@ import numpy.typing as npt
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.comparison import paired
 from aimonk_bench.evaluation.decisions import Decisions
+from aimonk_bench.evaluation.differences import Spread
 from aimonk_bench.evaluation.thresholds import best_f1
 
 Array = npt.NDArray[Any]
 
-IMAGES, RUNS, SEEDS, FEATURES = 972, 24, 5, 12
-PREVALENCE = np.array([0.88, 0.8, 0.53, 0.08])
-LISTED = ", ".join(map(str, PREVALENCE))
+RUNS = 8
+PREVALENCE, RARE = (0.88, 0.8, 0.53, 0.08), (0.03, 0.03, 0.1, 0.5)
 SEPARATION = np.array([1.0, 0.8, 1.0, 1.2])  # of the class means, in noise deviations
-EQUAL = (1.0,) * RUNS
-MIXED = (1.0,) * 6 + (1.1,) * 6 + (1.2,) * 6 + (1.45,) * 6  # about 0, 0.01, 0.02 and 0.05 in macro F1
+EQUAL, NOISE = (1.0,) * RUNS, (0.0,) * RUNS
+MIXED = (1.0,) * 4 + (1.25,) * 2 + (1.5,) * 2  # about 0, 0.03 and 0.056 in macro F1
 NAMES = [f"run {r}" for r in range(RUNS)]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The runs of a suite.
+    """The data and the runs of a suite.
 
     Attributes:
-        recipes: name of the setting.
+        recipes: name of the runs.
+        data: name of the data.
         folds: 1 is a hold-out.
         strength: of the class means of each run; the first run is the baseline.
         shared: share of the noise variance that is common to all runs; 1 means one recipe.
         jitter: SD of the weights that a seed gives to the training rows; 1 is the Bayesian bootstrap.
+        penalty: of the ridge regression, of the runs in turn.
+        images: number of images; ``group`` images form a group with equal labels and half of their noise in common,
+            and where it is 1, one image in thirteen is a copy of another.
+        prevalence: of the attributes.
+        features: number of features.
+        seeds: number of seeds.
     """
 
     recipes: str
-    folds: int
-    strength: tuple[float, ...]
-    shared: float
-    jitter: float
+    data: str = "400 images"
+    folds: int = 5
+    strength: tuple[float, ...] = EQUAL
+    shared: float = 0.3
+    jitter: float = 0.3
+    penalty: tuple[float, ...] = (1.0,)
+    images: int = 400
+    group: int = 1
+    prevalence: tuple[float, ...] = PREVALENCE
+    features: int = 12
+    seeds: int = 3
 
 
-RECIPES = [
-    ("one recipe, seeds matter little", EQUAL, 1.0, 0.3),
-    ("one recipe, seeds matter much", EQUAL, 1.0, 1.0),
-    ("equally good recipes, alike", EQUAL, 0.9, 0.3),
-    ("equally good recipes, unlike", EQUAL, 0.3, 0.3),
-    ("better and equal recipes", MIXED, 0.7, 0.3),
+ONE = Setting("one recipe", shared=1.0)
+NEAR = Setting("nearly one recipe", shared=1.0, penalty=(1.0, 30.0))
+ALIKE = Setting("equally good, alike", shared=0.9)
+UNLIKE = Setting("equally good, unlike")
+BETTER = Setting("better and equal", shared=0.7, strength=MIXED)
+SETTINGS = [
+    *(ONE, replace(ONE, recipes="one recipe, seeds matter much", jitter=1.0), NEAR, ALIKE, UNLIKE, BETTER),
+    *(replace(one, folds=2) for one in (ONE, ALIKE, UNLIKE)),
+    *(replace(one, folds=10) for one in (ONE, UNLIKE)),
+    *(replace(one, data="200 images", images=200) for one in (ONE, UNLIKE)),
+    *(replace(one, data="groups of four", group=4) for one in (ALIKE, UNLIKE)),
+    *(replace(one, data="prevalence .03", prevalence=RARE) for one in (ONE, UNLIKE)),
+    *(replace(one, data="noise", strength=NOISE) for one in (ONE, UNLIKE)),
+    *(replace(one, data="64 features", features=64) for one in (NEAR, UNLIKE)),
+    *(replace(one, data="300 images", images=300, folds=1) for one in (ONE, ALIKE, UNLIKE)),
+    *(replace(one, data="972 images", images=972, folds=1, seeds=5) for one in (ONE, UNLIKE, BETTER)),
 ]
-SETTINGS = [Setting(name, folds, *rest) for folds in (1, 5) for name, *rest in RECIPES]
 
 
 @dataclass(frozen=True)
@@ -81,17 +105,22 @@ class Data:
     fresh: Array
 
 
-def draw(folds: int, rng: np.random.Generator, fresh: int = 0) -> Data:
-    """Draw labels and a split that keeps copies together: 15 % test rows (or a fold), 15 % of the rest validation."""
-    single = IMAGES * 12 // 13
-    group = np.append(np.arange(single), rng.choice(single, IMAGES - single, replace=False))
-    labels = (rng.random((single, len(PREVALENCE))) < PREVALENCE)[group]
+def draw(setting: Setting, rng: np.random.Generator, fresh: int = 0) -> Data:
+    """Draw labels and a split that keeps groups together: 15 % test rows (or a fold), 15 % of the rest validation."""
+    images, folds, attributes = setting.images, setting.folds, len(setting.prevalence)
+    if setting.group == 1:
+        single = images * 12 // 13
+        group = np.append(np.arange(single), rng.choice(single, images - single, replace=False))
+    else:
+        single = images // setting.group
+        group = np.repeat(np.arange(single), setting.group)
+    labels = (rng.random((single, attributes)) < setting.prevalence)[group]
     observed = rng.random(labels.shape) < 0.9
     order = rng.permutation(single)
     test = order % folds == np.arange(folds)[:, None] if folds > 1 else order[None] < 0.15 * single
     val = (rng.random((folds, single)) < (0.15 if folds > 1 else 0.15 / 0.85)) & ~test
     parts = [np.pad(part[:, group], ((0, 0), (0, fresh))) for part in (~test & ~val, val, test)]
-    fresh_labels = rng.random((fresh, len(PREVALENCE))) < PREVALENCE
+    fresh_labels = rng.random((fresh, attributes)) < setting.prevalence
     return Data(
         np.concatenate([labels, fresh_labels]),
         np.concatenate([observed, np.ones_like(fresh_labels)]),
@@ -103,19 +132,21 @@ def draw(folds: int, rng: np.random.Generator, fresh: int = 0) -> Data:
 
 def scores(data: Data, setting: Setting, rng: np.random.Generator, seeds: int) -> Array:
     """Train heads for every run, seed, fold and attribute; their probabilities, float32 [runs, S, F, A, N]."""
-    common, individual = np.sqrt(setting.shared), np.sqrt(1 - setting.shared)
-    groups = data.group.max() + 1
-    noise = common * rng.normal(size=(groups, FEATURES))
-    probabilities = []
-    for strength in setting.strength:
-        x = noise + individual * rng.normal(size=noise.shape) if individual else noise
-        x = x[data.group]
-        x[:, : len(PREVALENCE)] += strength * SEPARATION * data.labels
-        probabilities.append(_ridge(x, data, setting.jitter, rng, seeds))
+    within = 0.0 if setting.group == 1 else 0.5
+
+    def noise() -> Array:
+        of_group = rng.normal(size=(data.group.max() + 1, setting.features))[data.group]
+        return np.sqrt(1 - within) * of_group + np.sqrt(within) * rng.normal(size=of_group.shape)
+
+    common, probabilities = np.sqrt(setting.shared) * noise(), []
+    for strength, penalty in zip(setting.strength, itertools.cycle(setting.penalty)):
+        x = common + np.sqrt(1 - setting.shared) * noise()
+        x[:, : len(SEPARATION)] += strength * SEPARATION * data.labels
+        probabilities.append(_ridge(x, data, setting.jitter, penalty, rng, seeds))
     return np.stack(probabilities)
 
 
-def _ridge(x: Array, data: Data, jitter: float, rng: np.random.Generator, seeds: int) -> Array:
+def _ridge(x: Array, data: Data, jitter: float, penalty: float, rng: np.random.Generator, seeds: int) -> Array:
     """Ridge regressions of the labels, mapped to (0, 1): [S, F, A, N]. Every head weighs the rows differently."""
     design = np.column_stack([x, np.ones(len(x))]).astype(np.float32)
     width = design.shape[1]
@@ -125,7 +156,7 @@ def _ridge(x: Array, data: Data, jitter: float, rng: np.random.Generator, seeds:
     flat, rows = weights[..., used].reshape(-1, used.sum()), design[used]
     gram = (flat @ (rows[:, :, None] * rows[:, None]).reshape(len(rows), -1)).reshape(-1, width, width)
     target = ((weights * data.labels.T)[..., used].reshape(-1, len(rows)) @ rows)[..., None]
-    heads = np.linalg.solve(gram + np.eye(width, dtype=np.float32), target)[..., 0]
+    heads = np.linalg.solve(gram + penalty * np.eye(width, dtype=np.float32), target)[..., 0]
     return 1 / (1 + np.exp(2 - 4 * (heads @ design.T).reshape(weights.shape)))
 
 
@@ -146,17 +177,17 @@ class Suite:
 
 def suite(setting: Setting, rng: np.random.Generator, fresh: int = 0, fresh_seeds: int = 0) -> Suite:
     """Draw the data and train the heads."""
-    data = draw(setting.folds, rng, fresh)
-    values = scores(data, setting, rng, SEEDS + fresh_seeds)
+    data, seeds = draw(setting, rng, fresh), setting.seeds
+    values = scores(data, setting, rng, seeds + fresh_seeds)
     rows, accepted, validation, on_fresh = [], [], [], []
     for fold in range(setting.folds):
         val, test, more = (np.flatnonzero(part[fold]) for part in (data.val, data.test, data.fresh))
         limits = best_f1(values[:, :, fold][..., val].swapaxes(-1, -2), Labels(data.labels[val], data.observed[val]))
         decided = values[:, :, fold] > limits[..., None]
-        accepted.append(decided[:, :SEEDS, ..., test])
-        validation.append(f1(decided[:, :SEEDS, ..., val], data, val).mean(axis=(1, 2)))
+        accepted.append(decided[:, :seeds, ..., test])
+        validation.append(f1(decided[:, :seeds, ..., val], data, val).mean(axis=(1, 2)))
         on_fresh.append(
-            f1(decided[:, SEEDS:, ..., more], data, more).mean(axis=(1, 2)) if fresh else np.full(RUNS, np.nan)
+            f1(decided[:, seeds:, ..., more], data, more).mean(axis=(1, 2)) if fresh else np.full(RUNS, np.nan)
         )
         rows.append(test)
     at = np.concatenate(rows)
@@ -177,18 +208,12 @@ def f1(accepted: Array, data: Data, rows: Array) -> Array:
     return 2 * (accepted & positive).sum(-1) / np.maximum((accepted & observed).sum(-1) + positive.sum(-1), 1)
 
 
-def macro_f1(run: Decisions) -> Array:
-    """Macro F1 [S] on the test rows of all folds."""
-    positive, observed = run.labels.positive, run.labels.observed
-    right, accepted = ((run.accepted & kind).sum(axis=1) for kind in (positive, observed))
-    return np.asarray((2 * right / (accepted + positive.sum(axis=0))).mean(axis=1))
-
-
 @dataclass(frozen=True)
 class Outcome:
-    """The results of many suites; value, low, high and mark are [suites, runs - 1].
+    """The results of many suites; value, low, high, simultaneous, detectable and mark are [suites, runs - 1].
 
     Attributes:
+        simultaneous: lower and upper bound, [suites, runs - 1, 2].
         fresh: [suites, runs - 1] difference on fresh rows, NaN where none were drawn.
         figure: [suites, runs] macro F1 of every run.
         selected: [suites] macro F1 of the nested selection; ``parts`` [suites, F] are the runs that the folds selected.
@@ -199,6 +224,8 @@ class Outcome:
     value: Array
     low: Array
     high: Array
+    simultaneous: Array
+    detectable: Array
     mark: Array
     fresh: Array
     figure: Array
@@ -208,29 +235,32 @@ class Outcome:
     seed_sd: float
 
 
-def simulate(setting: Setting, suites: int, seed: int, draws: int = 1000) -> Outcome:
+def simulate(setting: Setting, suites: int, seed: int, draws: int = 500) -> Outcome:
     """Compare every run of every suite with its first; in a hold-out of unequal runs also on fresh rows and seeds."""
-    covered = np.ones(len(PREVALENCE), dtype=bool)
     fresh = (4000, 15) if setting.folds == 1 and setting.strength == MIXED else (0, 0)
     results, disagree, variance = [], [], []
     for number in range(suites):
         drawn = suite(setting, np.random.default_rng([seed, number]), *fresh)
         base, *others = drawn.decisions.values()
+        covered = base.labels.positive.any(axis=0)
         deltas = list(paired(drawn.decisions, NAMES[0], covered, draws=draws, seed=number).values())[1:]
         parts = drawn.validation.argmax(axis=0)
         accepted = np.stack([run.accepted for run in drawn.decisions.values()])
         selected = np.moveaxis(accepted[parts[base.fold], :, np.arange(len(base.fold))], 0, 1)
+        figures = [Spread.of(run, covered).figures[:, -1] for run in drawn.decisions.values()]
         results.append(
             [
-                *([getattr(delta, name) for delta in deltas] for name in ("value", "low", "high", "mark")),
+                *([getattr(delta, name) for delta in deltas] for name in ("value", "low", "high")),
+                [(delta.simultaneous_low, delta.simultaneous_high) for delta in deltas],
+                *([getattr(delta, name) for delta in deltas] for name in ("detectable", "mark")),
                 drawn.fresh[1:] - drawn.fresh[0],
-                [macro_f1(run).mean() for run in drawn.decisions.values()],
-                macro_f1(replace(base, accepted=selected)).mean(),
+                [figure.mean() for figure in figures],
+                Spread.of(replace(base, accepted=selected), covered).figures[:, -1].mean(),
                 parts,
             ]
         )
         disagree.append(np.mean([(run.accepted != base.accepted)[:, base.labels.observed].mean() for run in others]))
-        variance.append(macro_f1(base).var(ddof=1))
+        variance.append(figures[0].var(ddof=1))
     columns = (np.array(column) for column in zip(*results, strict=True))
     return Outcome(*columns, disagree=float(np.mean(disagree)), seed_sd=math.sqrt(np.mean(variance)))
 
@@ -238,35 +268,40 @@ def simulate(setting: Setting, suites: int, seed: int, draws: int = 1000) -> Out
 def rows(setting: Setting, outcome: Outcome) -> Iterator[dict[str, str | float]]:
     """The rows of a setting: one for each strength of its runs, the equal ones first.
 
-    The true difference of equal runs is 0; that of others is estimated by the mean over all suites.
+    The true difference of equal runs is 0; that of others is estimated by the mean over all suites, and so is that of
+    recipes with different penalties.
     """
     every = np.array(setting.strength)
     figure = np.array([outcome.figure[:, every == value].mean() for value in every])
-    strength = every[1:]
+    strength, same = every[1:], len(set(setting.penalty)) == 1
+    means = np.where(same & (strength == every[0]), 0.0, outcome.value.mean(axis=0))
+    inside = (outcome.simultaneous[..., 0] <= means) & (means <= outcome.simultaneous[..., 1])
     for value in np.unique(strength):
         columns = strength == value
         equal = value == setting.strength[0]
         mark, low, high = outcome.mark[:, columns], outcome.low[:, columns], outcome.high[:, columns]
-        true = 0.0 if equal else float(outcome.value[:, columns].mean())
-        covered = ((low <= true) & (true <= high)).mean(axis=1)
+        true = float(outcome.value[:, columns].mean()) if not equal else 0.0
+        covered = ((low <= means[columns]) & (means[columns] <= high)).mean(axis=1)
         heads = outcome.fresh[:, columns]
         yield {
             "runs": setting.recipes,
+            "data": setting.data,
             "split": "hold-out" if setting.folds == 1 else f"{setting.folds} folds",
             "suites": len(mark),
             "decisions that differ": outcome.disagree,
             "SD over seeds": outcome.seed_sd,
             "true delta": true,
-            "SD of delta": float((outcome.value[:, columns] - true).std()),
-            "any better": float((mark == "better").any(axis=1).mean()),
-            "any worse": float((mark == "worse").any(axis=1).mean()),
+            "SD of delta": float((outcome.value[:, columns] - means[columns]).std()),
+            "any mark": float(((mark == "better") | (mark == "worse")).any(axis=1).mean()),
             "better": float((mark == "better").mean()),
             "worse": float((mark == "worse").mean()),
             "equivalent": float((mark == "equivalent").mean()),
             "coverage": float(covered.mean()),
             "SE of coverage": float(covered.std() / math.sqrt(len(covered))),
+            "simultaneous coverage": float(inside.all(axis=1).mean()),
             "these heads": float(((low <= heads) & (heads <= high)).mean()) if np.isfinite(heads).all() else math.nan,
             "width": float((high - low).mean()),
+            "detectable": float(outcome.detectable[:, columns].mean()),
             "bias of selected per fold": float((outcome.selected - figure[outcome.parts].mean(axis=1)).mean()),
             "bias of best": float((outcome.figure.max(axis=1) - figure[outcome.figure.argmax(axis=1)]).mean()),
         }
@@ -274,7 +309,7 @@ def rows(setting: Setting, outcome: Outcome) -> Iterator[dict[str, str | float]]
 
 def main(out: Path, full: bool) -> None:
     """Print the table, row by row, and write it to ``comparison.md`` and ``comparison.csv``."""
-    suites = 500 if full else 12
+    suites = 500 if full else 40
     start = time.process_time()
     table: list[dict[str, str | float]] = []
     lines: list[str] = []
@@ -294,18 +329,22 @@ def main(out: Path, full: bool) -> None:
     text = f"""# Paired comparison: how often equal runs are called better, and the power to find a true difference
 
 `python -m experiments.simulations comparison{" --full" if full else ""}`: {seconds:.0f} s of one core.
-{RUNS} runs x {SEEDS} seeds, {IMAGES} images, {len(PREVALENCE)} attributes of prevalences {LISTED},
-10 % of the labels missing, heads retrained in every suite. Macro tuned F1 against the first run, Holm over the others.
+{suites} suites in each cell, {RUNS} runs x 3 seeds (972 images: 5), {len(PREVALENCE)} attributes of prevalences
+{", ".join(map(str, PREVALENCE))} (or {", ".join(map(str, RARE))}),
+10 % of the labels missing, heads retrained in every suite. Macro tuned F1 of each run against the first.
 
 {chr(10).join(lines)}
 
-`any better`, `any worse`: share of suites with at least one such mark. Where the true delta is 0 the mark is false, and
-the share should be at most 5 % + 2 SE ({0.05 + 2 * math.sqrt(0.05 * 0.95 / suites):.3f}). `better`, `worse`,
-`equivalent`: share of runs; where the true delta is above 0, `better` is the power. `coverage`: how often the 95 %
-confidence interval covers the true delta of the recipes; `these heads`: how often it covers the delta of these trained
-heads, measured on 4,000 other images with 15 other seeds; `width`: its mean width. `bias of selected per fold`: macro
-F1 of the row `selected per fold` minus that of the recipes it consists of, mean over all suites; `bias of best`: the
-same for the run with the best test score.
+Mean coverage: {100 * np.mean([float(row["coverage"]) for row in table]):.1f} %.
+
+`any mark`: share of suites with at least one `better` or `worse` among these runs. Where the true delta is 0 the mark
+is false, and the share should be at most 5 % + 2 SE ({0.05 + 2 * math.sqrt(0.05 * 0.95 / suites):.3f}). `better`,
+`worse`, `equivalent`: share of runs; where the true delta is above 0, `better` is the power. `coverage`: how often the
+95 % confidence interval covers the true delta of the recipes; `simultaneous coverage`: how often the simultaneous
+intervals of all runs do; `these heads`: how often it covers the delta of these trained heads, measured on 4,000 other
+images with 15 other seeds; `width`: its mean width; `detectable`: mean of the true difference that is said to be found
+with 80 % probability. `bias of selected per fold`: macro F1 of the row `selected per fold` minus that of the recipes it
+consists of, mean over all suites; `bias of best`: the same for the run with the best test score.
 """
     (out / "comparison.md").write_text(text, encoding="utf-8")
     with (out / "comparison.csv").open("w", encoding="utf-8", newline="") as file:

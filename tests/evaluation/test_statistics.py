@@ -62,6 +62,20 @@ def test_the_winner_is_the_best_on_validation_and_the_simplest_of_its_equals_is_
     assert said.folds_of_run == result.chosen.runs.count(result.winner)
 
 
+def test_runs_that_failed_make_no_p_smaller(entries: dict[str, Entry]) -> None:
+    """A suite of six runs, of which two never finished, and of which one more fails."""
+    digests = dict.fromkeys(entries, "digest")
+    whole = statistics.statistics(entries, digests, "base", ALL, planned=5)
+    for lost in ("one", "two", "three"):
+        rest = {name: one for name, one in entries.items() if name != lost}
+        some = statistics.statistics(rest, dict.fromkeys(rest, "digest"), "base", ALL, planned=5)
+        assert some.planned == whole.planned == 5
+        for name in set(rest) - {"base"}:
+            assert some.baseline[name].p >= whole.baseline[name].p
+    assert whole.baseline["one"].p >= stated(entries).baseline["one"].p
+    assert stated(entries).planned == 3
+
+
 def test_every_figure_of_the_verdict_stands_in_the_record(entries: dict[str, Entry]) -> None:
     result = stated(entries)
     said, signal = result.verdict, result.signal

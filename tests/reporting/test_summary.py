@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 
 import fake_suite
@@ -155,6 +156,29 @@ def four(tmp_path: Path) -> list[Path]:
     for number, (place, name) in enumerate(zip(places, names, strict=True)):
         fake_suite.write_run(place, name, fake_suite.predictions(noise=number, signal=0.5 + number))
     return places
+
+
+def test_a_run_that_fails_makes_no_p_smaller_and_statistics_of_another_plan_are_made_again(
+    tmp_path: Path, four: list[Path]
+) -> None:
+    whole = summary.summarize(suite.collect(tmp_path)).statistics
+    assert whole
+    assert whole.planned == 3
+    shutil.rmtree(four[3])
+    fake_suite.write_failed(four[3], "d", "it broke")
+    some = summary.summarize(suite.collect(tmp_path)).statistics
+    assert some
+    assert some.planned == 3
+    for run_id in ("1-b", "2-c"):
+        assert some.baseline[run_id].p >= whole.baseline[run_id].p
+        assert some.baseline[run_id].p_unadjusted == pytest.approx(whole.baseline[run_id].p_unadjusted, rel=1e-4)
+    suite.write_statistics(tmp_path, dataclasses.replace(some, planned=2))
+    again = summary.summarize(suite.collect(tmp_path)).statistics
+    assert again
+    assert again.baseline["1-b"].p == some.baseline["1-b"].p
+    content = files.read_json(tmp_path / suite.STATISTICS)
+    assert content["planned"] == 2
+    assert {"low", "high", "simultaneous_low", "simultaneous_high", "detectable"} <= set(content["baseline"]["1-b"])
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK"])

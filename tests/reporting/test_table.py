@@ -22,11 +22,23 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from aimonk_bench.data.labels import Labels
+from aimonk_bench.evaluation.comparison import Delta
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.records import files, run, suite
 from aimonk_bench.registry import Spec
 from aimonk_bench.reporting import captions, columns, summary, table
-from aimonk_bench.reporting.columns import BELOW, FEW, MISSED, Cell, Detail, aimed, gain, score
+from aimonk_bench.reporting.columns import (
+    BELOW,
+    FEW,
+    MISSED,
+    Cell,
+    Detail,
+    aimed,
+    difference,
+    gain,
+    score,
+    versus,
+)
 from aimonk_bench.reporting.summary import MACRO, Summary
 from aimonk_bench.reporting.verdict import sentence
 from aimonk_bench.reporting.words import UNDEFINED, run_name, wrap
@@ -178,25 +190,72 @@ def test_cells_at_each_width(comparison: Path) -> None:
     rows = summary.frame([made])[60:65].to_dict("records")  # class_balanced + uniform
     default, tuned = ([f"{row[name]:.2f}"[1:] for row in rows] for name in ("f1_default", "f1_tuned"))
     ap, auc = ([f"{row[name]:.2f}"[1:] for row in rows] for name in ("average_precision", "roc_auc"))
-    difference = f"{rows[4]['f1_tuned'] - rows[4]['floor_f1']:+.2f}".replace("0.", ".")
+    gained = f"{rows[4]['f1_tuned'] - rows[4]['floor_f1']:+.2f}".replace("0.", ".")
     half = f" ±{(rows[4]['f1_tuned_high'] - rows[4]['f1_tuned_low']) / 2:.2f}".replace("0.", ".")
     few = few_rows(comparison, rows[0]["run"])
     tuned[:4] = ["~" * few[a] + tuned[a] for a in range(4)]
     f1 = [f"{a} -> {b}" for a, b in zip(default, tuned, strict=True)]
     assert made.statistics
-    mark = made.statistics.baseline[rows[0]["run"]].mark
-    assert mark in ("better", "unresolved")
-    macro = [f1[4] + half, difference, mark]
+    delta = made.statistics.baseline[rows[0]["run"]]
+    assert delta.mark in ("better", "unresolved")
+    macro = [f1[4] + half, gained, delta.mark]
+    wide = [f1[4] + half, gained, versus(delta, Detail()).text.plain, difference(delta).text.plain]
     validation = f"{rows[4]['f1_validation']:.2f}"[1:]
     expected = {
-        80: [tuned[4] + half, difference, *tuned[:4]],
+        80: [tuned[4] + half, gained, *tuned[:4]],
         120: [*macro, *f1[:4]],
-        200: [*macro, validation, ap[4], auc[4], *f1[:4]],
+        200: [*wide, validation, ap[4], auc[4], *f1[:4]],
         240: [*macro, validation, ap[4], auc[4], *(cell for a in range(4) for cell in (f1[a], ap[a], auc[a]))],
     }
     for width, cells in expected.items():
         (line,) = [line for line in show(comparison, width) if "class_balanced + uniform" in line]
         assert cells_of(line) == ["class_balanced + uniform", *cells]
+
+
+DELTA = Delta(
+    value=0.031,
+    low=0.01,
+    high=0.05,
+    p=0.2,
+    p_unadjusted=0.01,
+    simultaneous_low=-0.0114,
+    simultaneous_high=0.0734,
+    detectable=0.0581,
+    mark="unresolved",
+    reason=None,
+    **dict.fromkeys(("attribute_value", "attribute_low", "attribute_high", "attribute_p"), np.zeros(4)),
+    **dict.fromkeys(("na_low", "na_high"), np.zeros(4)),
+)
+
+
+def test_beside_unresolved_stands_what_would_have_been_found() -> None:
+    narrow, wide = Detail(difference=False), Detail()
+    for mark, text in (("unresolved", "unresolved (.06)"), ("better", "better"), ("", "")):
+        delta = dataclasses.replace(DELTA, mark=mark)
+        assert (versus(delta, narrow).text.plain, versus(delta, wide).text.plain) == (mark, text)
+    assert difference(DELTA).text.plain == "+.031 (-.011 to +.073)"
+
+
+@pytest.mark.parametrize("width", [120, 200])
+def test_every_mark_agrees_with_the_interval_beside_it_and_is_explained(comparison: Path, width: int) -> None:
+    made, lines = summarized(comparison), show(comparison, width)
+    assert made.statistics
+    names, marks = captions.row_names(made), set()
+    for run_id, delta in made.statistics.baseline.items():
+        line = next(line for line in lines if line.startswith(names[run_id] + "  "))
+        excludes = delta.simultaneous_low > 0 or delta.simultaneous_high < 0
+        assert (delta.mark in ("better", "worse")) == excludes
+        assert versus(delta, Detail(difference=width == 200)).text.plain in cells_of(line) or not delta.mark
+        assert (difference(delta).text.plain in cells_of(line)) == (width == 200 and delta.mark != "")
+        marks.add(delta.mark)
+    assert {"better", "unresolved"} <= marks, "the caption is tested with both"
+    text = re.sub(r"\s+", " ", " ".join(lines))
+    assert "Holm-adjusted over 14 planned comparisons" in text, "of 15 runs, one failed and one not run"
+    found = [delta.detectable for delta in made.statistics.baseline.values() if delta.mark == "unresolved"]
+    limits = [columns.detectable(limit) for limit in (min(found), max(found))]
+    beside = " (beside each)" if width == 200 else ""
+    assert f"unresolved: a true difference of {limits[0]} to {limits[1]}{beside} is found with 80 % prob" in text
+    assert ("difference: of macro F1 from the baseline" in text) == (width == 200)
 
 
 def test_the_baselines_have_rows_and_leave_the_gain_empty(comparison: Path) -> None:
@@ -211,11 +270,11 @@ def test_the_row_of_nested_selection_is_that_of_the_statistics(comparison: Path)
     assert made.statistics
     chosen = made.statistics.chosen
     tuned, low, high = (float(x) for x in chosen.macro["f1_tuned"] if x is not None)
-    difference = tuned - made.values[chosen.runs[0]]["floor_f1"][-1]
+    gained = tuned - made.values[chosen.runs[0]]["floor_f1"][-1]
     (line,) = [line for line in show(comparison, 80) if line.startswith("selected per fold")]
     assert cells_of(line)[1:3] == [
         score(tuned, half_width=(high - low) / 2).text.plain,
-        gain(difference).text.plain,
+        gain(gained).text.plain,
     ]
 
 
@@ -685,12 +744,12 @@ def test_markdown_has_every_run_and_attribute(celeba: Path) -> None:
     made = summarized(celeba)
     text = table.markdown(made)
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
-    assert {len(row) for row in rows} == {1 + 6 + len(CELEBA)}
-    assert [cell.strip().replace("\\|", "|") for cell in rows[0][7:]] == CELEBA
+    assert {len(row) for row in rows} == {1 + 7 + len(CELEBA)}
+    assert [cell.strip().replace("\\|", "|") for cell in rows[0][8:]] == CELEBA
     names = [row[0].strip().removeprefix("**").removesuffix("**").removesuffix(" \\*") for row in rows[2:]]
     expected = [run_name(parts) for parts in made.collection.names.values()]
     assert sorted(name.removesuffix(" (base)") for name in names) == sorted([*expected, *BELOW])
     assert [row[0].strip().startswith("**") for row in rows[2:]] == [True] + [False] * (len(names) - 1)
     assert made.statistics
     assert text.endswith(f"\n\n**{sentence(made.statistics.verdict, made.collection.names)}**\n")
-    assert len(columns.everything(made, Detail()).columns) == 4 + len(CELEBA)
+    assert len(columns.everything(made, Detail()).columns) == 5 + len(CELEBA)
