@@ -91,7 +91,7 @@ def suite(
 ) -> None:
     """Run every combination of a suite and print the table; finished runs are not run again."""
     collection = _execute(context.obj, "suite", config, overrides, out, top)
-    if len(collection.finished) < len(collection.names):
+    if len(collection.finished) + len(collection.skipped) < len(collection.names):
         raise typer.Exit(SOME_FAILED if collection.finished else FAILED)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from aimonk_bench import registry
+from aimonk_bench.backbones.catalog import Cost
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.config import grid, loader
 from aimonk_bench.config.fields import (
@@ -72,6 +73,8 @@ class PlannedRun:
         columns: backbone, weights, loss, missing, sampler as ``summary.csv`` shows them.
         encoder: what makes its features.
         reason: why that encoder cannot be had; None if it can.
+        skip: it is not executed, because its weights cannot be had and the suite skips such runs.
+        cost: of an image in its backbone; None where the encoder cannot be had.
     """
 
     id: str
@@ -80,6 +83,8 @@ class PlannedRun:
     columns: dict[str, str]
     encoder: EncoderSpec
     reason: str | None = None
+    skip: bool = False
+    cost: Cost | None = None
 
     @property
     def name(self) -> str:
@@ -105,6 +110,11 @@ class Plan:
     runs: tuple[PlannedRun, ...]
     baseline: PlannedRun
 
+    @property
+    def executed(self) -> tuple[PlannedRun, ...]:
+        """The runs that are not skipped."""
+        return tuple(planned for planned in self.runs if not planned.skip)
+
 
 def plan_run(config: Config) -> Plan:
     """Plan a single run.
@@ -116,12 +126,12 @@ def plan_run(config: Config) -> Plan:
 
 
 def plan_suite(suite: Suite) -> Plan:
-    """Plan every run of a suite; a run whose network or weights cannot be used is planned to fail.
+    """Plan every run of a suite; a run whose network or weights cannot be used is planned to fail or to be skipped.
 
     The config of each run is named after suite and id, so that its ``config.yaml`` can be run by itself.
 
     Raises:
-        UserError: labels, images or options are wrong.
+        UserError: labels, images or options are wrong, or every run would be skipped.
     """
     plan = _plan(suite, network_required=False)
     named = [run.config.model_copy(update={"name": _config_name(suite.name, run.id)}) for run in plan.runs]
@@ -136,10 +146,12 @@ def _plan(suite: Suite, *, network_required: bool) -> Plan:
     for finding in _group_findings([run.config for run in suite.runs], listed):
         level = logging.WARNING if finding.level == "warning" else logging.INFO
         logger.log(level, "%s: %s %s", listed.path, finding.text, finding.advice)
-    prepared = networks.prepare([run.config for run in suite.runs])
+    prepared = networks.prepare([run.config for run in suite.runs], skip=suite.unavailable == "skip")
     for network in prepared:
         if network_required and isinstance(network.outcome, UserError):
             raise network.outcome
+    for line in networks.skips([run_name(run.parts) for run in suite.runs], prepared, suite.baseline):
+        logger.warning("%s", line)
     notes = dict.fromkeys(note for network in prepared for note in network.notes)
     for note in notes:
         logger.info("%s", note)
@@ -210,11 +222,13 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
     truths = []
     if (truth := label_file.load_truth(config.data, listed)) is not None:
         truths = [f"{config.data.truth}: states {truth.observed.sum()} of {truth.observed.size} labels"]
-    prepared = networks.prepare(configs, download=False)
+    prepared = networks.prepare(configs, download=False, skip=suite.unavailable == "skip")
+    names = [run_name(run.parts) for run in suite.runs]
     usable = [network for network in prepared if network.reason is None]
     if not usable:
         raise UserError(list(dict.fromkeys(line for network in prepared for line in network.describe())))
-    heads = sum(trainings(run) * len(run.train.seeds) * _folds(run) for run in configs)
+    left = [number for number, network in enumerate(prepared) if not network.skip]
+    heads = sum(trainings(run) * len(run.train.seeds) * _folds(run) for run in (configs[number] for number in left))
     lines = [
         f"{path} is valid.",
         f"{config.name}: {len(listed.ids)} listed images, attributes {', '.join(listed.labels.attributes)}",
@@ -228,9 +242,10 @@ def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         ),
         *(f"will be skipped: {problem}" for problem in absent),
         *dict.fromkeys(line for network in usable for line in network.describe()),
-        *networks.failures([run_name(run.parts) for run in suite.runs], prepared),
-        f"{count(len(configs), 'run')}, {count(heads, 'head')}:",
-        *(f"  {run_name(run.parts)}" for run in suite.runs),
+        *networks.failures(names, prepared),
+        *(f"warning: {line}" for line in networks.skips(names, prepared, suite.baseline)),
+        f"{count(len(left), 'run')}, {count(heads, 'head')}:",
+        *(f"  {names[number]}" for number in left),
     ]
     return "\n".join(lines)
 
@@ -318,6 +333,8 @@ def _planned(run: SuiteRun, dataset: Dataset, stated: str, network: Network) -> 
         },
         encoder=encoder,
         reason=network.reason,
+        skip=network.skip,
+        cost=None if isinstance(network.outcome, UserError) else network.outcome.cost,
     )
 
 

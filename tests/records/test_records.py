@@ -357,7 +357,7 @@ def test_a_history_of_unequal_columns_is_a_bug(tmp_path: Path) -> None:
 
 
 def test_environment_names_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = environment(fake_suite.WEIGHTS, "torch", "cpu")
+    content = environment(fake_suite.WEIGHTS, fake_suite.COST, "torch", "cpu")
     assert content["packages"]["numpy"] == np.__version__
     assert content["processor"]
     assert (content["engine"], content["weights"]["licence"]) == ("torch", "apache-2.0")
