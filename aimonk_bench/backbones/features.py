@@ -16,7 +16,6 @@ import math
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -253,14 +252,15 @@ def _encoded(
         return
     encoder = encoders.open_encoder(spec, folder, np.stack(batch.pixels))
     _check_room(todo, spec, folder)
+    now = speed.clock(spec)
     turn = contextlib.nullcontext() if spec.device_type == "cpu" else threading.Lock()
 
     def encoded(batch: _Batch) -> _Batch:
         if batch.pixels:
             with turn:
-                begun = time.perf_counter()
+                begun = now()
                 batch.features = encoder(np.stack(batch.pixels))
-                batch.seconds = time.perf_counter() - begun
+                batch.seconds = now() - begun
             batch.pixels = []
         return batch
 

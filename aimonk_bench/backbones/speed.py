@@ -1,13 +1,15 @@
 """How many images a second an encoder encodes on this machine: measured once, while it encodes, and kept in the store.
 
-The time of decoding and resizing is left out, so that the figure depends on the network and the machine alone.
+The time of decoding and resizing is left out, and on a CPU the time in which other processes had the core, so that the
+figure depends on the network and the machine alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,6 +21,14 @@ from aimonk_bench.records.files import write_json
 TIMED = 4  # full batches of each thread that give a speed
 
 Timed = tuple[int, float]  # images of a batch, and the seconds in which one thread encoded them
+
+
+def clock(spec: EncoderSpec) -> Callable[[], float]:
+    """The clock by which a thread times a batch: its own CPU seconds, since an engine on a CPU computes in its thread.
+
+    Of a GPU these would be the seconds of waiting for it, so there it is the clock on the wall.
+    """
+    return time.thread_time if spec.device_type == "cpu" else time.perf_counter
 
 
 def keep(folder: Path, spec: EncoderSpec, timed: Sequence[Timed]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -71,6 +72,12 @@ def test_on_a_gpu_one_thread_encodes_at_a_time(tmp_path: Path) -> None:
     folder = _store(tmp_path, spec)
     speed.keep(folder, spec, [(spec.batch_size, 0.5)] * 5)
     assert read_record(folder).images_per_second == spec.batch_size / 0.5
+
+
+def test_on_a_cpu_other_processes_do_not_count() -> None:
+    assert speed.clock(_spec()) is time.thread_time
+    assert speed.clock(replace(_spec(), device="cuda:0")) is time.perf_counter
+    assert speed.clock(replace(_spec(), engine="torch")) is time.thread_time
 
 
 def test_the_store_knows_the_speed_of_whole_networks_at_each_size(tmp_path: Path) -> None:
