@@ -182,6 +182,7 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
         "F1 at 0.5": not detail.default,
         "val F1": not detail.validation and summary.nested is not None,
         "AP and ROC AUC": not detail.macro_ranking,
+        "what the backbones cost": not detail.cost and bool(costs(summary)),
     }
     more = [f"wider terminals also show {', '.join(compress(further, further.values()))}"]
     file = "summary.csv or " if summary.collection.baseline else ""

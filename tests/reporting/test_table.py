@@ -527,6 +527,7 @@ def test_from_120_columns_on_the_cost_of_backbones_that_differ_is_shown(tmp_path
         text = table.markdown(summarized(tmp_path)) if markdown else "\n".join(show(tmp_path, width))
         lines = text.splitlines()
         shown = width != 119
+        assert ("what the backbones cost" in " ".join(text.split())) == (not shown)
         assert ("MACs" in text, "images/s" in text, "params, MACs: of the backbone without" in text) == (shown,) * 3
         for name, cells in (("net0", ["3.37", "0.384", "1234"]), ("net1", ["92.9", "17.7"]), ("net2", [])):
             line = next(line for line in lines if line.startswith((name, f"| {name}", f"| **{name}")))
