@@ -180,10 +180,10 @@ def init(
 @app.command()
 def validate(config: ConfigFile, overrides: Overrides = None) -> None:
     """Check the config, the labels, that every listed image exists and that the networks work; print what would run."""
-    from aimonk_bench.suite import plan
+    from aimonk_bench.suite import preview
     from aimonk_bench.tables import TABLES
 
-    print(plan.preview(config, TABLES, overrides or ()))
+    print(preview.describe(config, TABLES, overrides or ()))
 
 
 @app.command()

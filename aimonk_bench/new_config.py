@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from aimonk_bench.config.fields import DataConfig, KFold
-from aimonk_bench.data.draft import Note
-from aimonk_bench.data.guess import Guess, guess
+from aimonk_bench.data.draft import Guess, Note
+from aimonk_bench.data.guess import guess
 from aimonk_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,25 +62,15 @@ def render(understood: Guess, console: Console) -> None:
     """Print what was understood of each column, what the tokens mean, and what is doubtful."""
     table = Table("column", "read as", "", title=f"{understood.present} of {understood.listed} listed images found")
     table.columns[2].overflow = "fold"
-    for cells in (*_roles(understood), *_attributes(understood), *_left_out(understood)):
+    roles = [(role.column, role.role, role.reason) for role in understood.roles]
+    named = [cells for cells in roles if cells[1] != "left out"]
+    for cells in (*named, *_attributes(understood), *(cells for cells in roles if cells not in named)):
         table.add_row(*map(Text, cells))
     table.add_section()
     for note in understood.notes:
         if note.doubt:
             table.add_row(Text(note.key), Text("check", "bold"), Text(note.text))
     console.print(table)
-
-
-def _roles(understood: Guess) -> Iterator[tuple[str, str, str]]:
-    for role in understood.roles:
-        if role.role != "left out":
-            yield role.column, role.role, role.reason
-
-
-def _left_out(understood: Guess) -> Iterator[tuple[str, str, str]]:
-    for role in understood.roles:
-        if role.role == "left out":
-            yield role.column, role.role, role.reason
 
 
 def _attributes(understood: Guess) -> Iterator[tuple[str, str, str]]:
@@ -119,10 +109,10 @@ def _lines(understood: Guess, places: Mapping[str, Path], folder: Path | None) -
     for key in (key for key in DataConfig.model_fields if key in values):
         yield from _notes(notes, f"data.{key}", "  ")
         yield from _item(key, _plain(values[key], folder), "  ")
-    keys = dict.fromkeys(note.key for note in notes if note.key.partition(".")[0] == "data")
-    for key in [key for key in keys if key.partition(".")[2] not in values]:
+    others = dict.fromkeys(note.key for note in notes if note.key.removeprefix("data.") not in values)
+    for key in (key for key in others if key.startswith("data")):
         yield from _notes(notes, key, "  ")
-    for key in dict.fromkeys(note.key for note in notes if note.key.partition(".")[0] == "split"):
+    for key in (key for key in others if key.startswith("split")):
         yield from _notes(notes, key, "")
     yield from _item("split", understood.split or PLAIN_SPLIT, "")
     yield from _notes(notes, "backbone", "")

@@ -84,6 +84,12 @@ def _size(value: Any) -> Any:
     raise ValueError(f"native, or a whole number of pixels from 1 to {MAX_SIZE}")
 
 
+def _grid(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value
+    raise ValueError("default, {}, or a map of keys and lists of values")
+
+
 def unusable_attribute(name: str) -> str | None:
     """Why an attribute cannot have this name; None if it can."""
     if name == "macro":
@@ -283,6 +289,7 @@ TRAINABLE_OPTIONS = ("backbone_lr", "accumulate", "precision")  # of train, for 
 
 Tune = dict[str, Annotated[list[float], Field(min_length=1), AfterValidator(distinct)]]
 TUNED_TRAIN_OPTIONS = ("train.lr", "train.weight_decay")  # keys of tune; the others are numeric options of the loss
+DEFAULT_GRID = {"train.lr": [3e-3, 1e-2, 3e-2], "train.weight_decay": [0.0, 1e-3]}
 
 
 class HideConfig(Section):
@@ -333,9 +340,11 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     tune: Annotated[
         Tune,
+        BeforeValidator(_grid, json_schema_input_type=Literal["default"] | Tune),
         Field(
             description="Values among which every head chooses on its own validation rows. They replace the value of "
-            "the same key of train, or, with a key such as `loss.gamma`, that option of the loss."
+            "the same key of train, or, with a key such as `loss.gamma`, that option of the loss. `default` is a grid "
+            "of learning rates and weight decays, and no grid unless backbone.freeze is all."
         ),
     ] = {}
     threshold: Entry = Spec("per_attribute_f1")

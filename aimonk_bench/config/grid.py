@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from aimonk_bench import registry
-from aimonk_bench.config import reader
+from aimonk_bench.config import reader, tuned
 from aimonk_bench.config.faults import Fault, dotted, fault
 from aimonk_bench.config.fields import ENTRIES, Config, DataConfig, SuiteSection, Tables, Unavailable, is_weight_file
 from aimonk_bench.config.nodes import Node, locate, merge, wrap
@@ -115,11 +115,15 @@ def axis_fault(override: Node, axes: Sequence[str]) -> Fault | None:
 
 @dataclass
 class _Grid:
-    """The tree without ``suite``, the axes (key -> list of values), and the problems that were met in them."""
+    """The tree without ``suite``, the axes (key -> list of values), and the problems that were met in them.
+
+    ``settled`` are the keys that leave an inherited grid of ``tune`` whatever the axes set.
+    """
 
     base: Node
     axes: dict[str, Node]
     tables: Tables
+    settled: tuned.Settled
     faults: list[Fault]
 
     def read(
@@ -136,8 +140,11 @@ class _Grid:
             return (*place, *path) if inside else path
 
         layers = [wrap(key.split("."), value, value.key or value.at) for key, value in values.items()]
-        tree = merge(self.base, functools.reduce(merge, layers, Node({}, self.base.at)))
-        return reader.read(tree, self.tables, written_at)
+        layer = functools.reduce(merge, layers, Node({}, self.base.at))
+        settled = tuned.settle(self.settled, layer)
+        config, faults = reader.read(merge(self.base, layer), self.tables, settled, written_at)
+        conflicts = tuned.conflicts(layer)
+        return (None if conflicts else config), [*faults, *conflicts]
 
     def cells(self) -> list[Cell]:
         """Every combination, checked as a whole, so that faults of two axes together are reported too."""
@@ -150,9 +157,6 @@ class _Grid:
             self.faults += problems
             if config is None:
                 continue
-            for key in set(self.axes) & set(config.tune):
-                at, actual = self.axes[key].key or self.axes[key].at, f"the axis {key!r} and `tune` of the same key"
-                self.faults.append(fault(at, ("suite", "axes", key), actual, "one of the two"))
             cells.append((values, config))
             twin = first.setdefault(json.dumps(config.model_dump(mode="json")), values)
             if twin is not values:
@@ -220,16 +224,21 @@ def _flow(value: Mapping[str, Any]) -> str:
     return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf).strip()[1:-1]
 
 
-def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
-    """The suite that a merged tree describes, or every problem of its base, axes, baseline and exclusions."""
+def expand(tree: Node, tables: Tables, settled: tuned.Settled) -> tuple[Suite | None, list[Fault]]:
+    """The suite that a merged tree describes, or every problem of its base, axes, baseline and exclusions.
+
+    Args:
+        settled: the keys that leave an inherited grid of ``tune`` whatever the axes set.
+    """
     section = tree.children["suite"]
     base_tree = tree.without("suite")
-    base, faults = reader.read(base_tree, tables)
+    base, faults = reader.read(base_tree, tables, settled)
     structure, sound = _structure(tree)
     faults += structure
     if not sound:
         return None, faults
-    grid = _Grid(base_tree, section.children["axes"].children, tables, faults)
+    grid = _Grid(base_tree, section.children["axes"].children, tables, settled, faults)
+    faults += _tuned_axes(tree)
     baseline, exclude = section.children["baseline"], section.child("exclude")
     excluded = exclude.items if exclude else []
     cells = grid.cells()
@@ -248,6 +257,15 @@ def expand(tree: Node, tables: Tables) -> tuple[Suite | None, list[Fault]]:
     runs = tuple(SuiteRun(tuple(label(config, key, tables) for key in grid.axes), config) for config in configs)
     unavailable = SuiteSection.model_validate(section.plain()).unavailable
     return Suite(base.name, base, runs, left.index(reference), unavailable), []
+
+
+def _tuned_axes(tree: Node) -> Iterator[Fault]:
+    """Axes that the same file tunes; one that it inherits leaves the grid."""
+    tune = tree.child("tune")
+    for key, axis in tree.children["suite"].children["axes"].children.items():
+        at = axis.key or axis.at
+        if tune and key in tune.children and at.source == (tune.key or tune.at).source:
+            yield fault(at, ("suite", "axes", key), f"the axis {key!r} and `tune` of the same key", "one of the two")
 
 
 def _structure(tree: Node) -> tuple[list[Fault], bool]:

@@ -17,12 +17,10 @@ def json_schema(tables: Tables) -> dict[str, Any]:
         section = definitions["TrainConfig"]["properties"] if path[0] == "train" else properties
         section[path[-1]] = _entry(getattr(tables, table))
     definitions["DataConfig"]["properties"]["importer"] = {"enum": ["auto", *tables.importers]}
-    values = properties["tune"].pop("additionalProperties")
+    grid = next(form for form in properties["tune"]["anyOf"] if form.get("type") == "object")
     options = sorted({f"loss.{key}" for loss in tables.losses.values() for key in registry.numeric_options(loss)})
-    properties["tune"] |= {
-        "properties": dict.fromkeys([*TUNED_TRAIN_OPTIONS, *options], values),
-        "additionalProperties": False,
-    }
+    values = grid["additionalProperties"]
+    grid |= {"properties": dict.fromkeys([*TUNED_TRAIN_OPTIONS, *options], values), "additionalProperties": False}
     definitions["SuiteSection"] = _relaxed(SuiteSection.model_json_schema())
     properties["suite"] = {"$ref": "#/$defs/SuiteSection"}
     text = {"type": "string"}

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TypeVar
@@ -19,7 +19,7 @@ from typing import TypeVar
 import yaml
 
 from aimonk_bench import registry
-from aimonk_bench.config import grid, reader
+from aimonk_bench.config import grid, reader, tuned
 from aimonk_bench.config.faults import Fault, Place, decode, fault, user_error
 from aimonk_bench.config.fields import BackboneConfig, Config, Tables
 from aimonk_bench.config.nodes import Node, merge, parse, scalar, wrap
@@ -51,7 +51,7 @@ def load(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_pat
         expected = "one experiment; `aimonk-bench suite` runs suites"
         sources.faults.append(fault(suite.key or suite.at, ("suite",), "a suite", expected))
     sources.faults += reader.absent(tree) if check_paths else []
-    config, faults = reader.read(tree.without("suite"), tables)
+    config, faults = reader.read(tree.without("suite"), tables, sources.settle(sources.overrides))
     return _checked(config, faults, sources)
 
 
@@ -66,13 +66,14 @@ def load_suite(path: Path, tables: Tables, overrides: Sequence[str] = (), *, che
     sources.faults += reader.absent(tree) if check_paths else []
     if "suite" not in tree.children:
         missing = fault(tree.at, (), "no suite", "the key 'suite'; `aimonk-bench run` runs one experiment")
-        raise user_error([*sources.faults, missing, *reader.read(tree, tables)[1]])
+        raise user_error([*sources.faults, missing, *reader.read(tree, tables, {})[1]])
     axes = tree.children["suite"].child("axes")
     undone = [grid.axis_fault(layer, list(axes.children) if axes else []) for layer in sources.overrides]
     sources.faults += filter(None, undone)
     # an override that an axis undoes is reported as such alone: an axis value may lack the option it sets
-    tree = sources.tree([layer for layer, conflict in zip(sources.overrides, undone, strict=True) if conflict is None])
-    suite, faults = grid.expand(tree, tables)
+    layers = [layer for layer, conflict in zip(sources.overrides, undone, strict=True) if conflict is None]
+    tree = sources.tree(layers)
+    suite, faults = grid.expand(tree, tables, sources.settle(layers, axes.children if axes else {}))
     return _checked(suite, faults, sources)
 
 
@@ -101,6 +102,9 @@ def is_suite(path: Path) -> bool:
 def dump(config: Config) -> str:
     """The complete YAML of a config; loading it gives an equal one."""
     data = config.model_dump(mode="json")
+    for key in config.tune:  # a tuned key has no value of its own
+        section, _, option = key.partition(".")
+        del data[section][option]
     # leaves on one line: short, and still one key per line where it matters
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
 
@@ -150,8 +154,29 @@ class Sources:
 
     def tree(self, overrides: Sequence[Node]) -> Node:
         """The files with these overrides laid over them as one: a new name among them does not undo the others."""
-        layers = [*self.files, functools.reduce(merge, overrides)] if overrides else self.files
-        return functools.reduce(self._over, layers)
+        return functools.reduce(self._over, self._layers(overrides))
+
+    def _layers(self, overrides: Sequence[Node]) -> list[Node]:
+        return [*self.files, functools.reduce(merge, overrides)] if overrides else self.files
+
+    def settle(self, overrides: Sequence[Node], axes: Mapping[str, Node] | None = None) -> tuned.Settled:
+        """The keys that leave an inherited grid because a later layer sets them; a note says which.
+
+        Args:
+            axes: of a suite; a key that is an axis is set by it.
+        """
+        layers = self._layers(overrides)
+        for layer in layers:
+            self.faults += tuned.conflicts(layer)
+        settled: tuned.Settled = functools.reduce(tuned.settle, layers, {})
+        inherited = tuned.grid_in_force(functools.reduce(merge, layers).plain())
+        varied = {} if axes is None or "tune" in axes else {key: axis.key or axis.at for key, axis in axes.items()}
+        places = {**settled, **varied}
+        left = {key: at for key, at in places.items() if isinstance(inherited, dict) and key in inherited}
+        for key, at in left.items():
+            others = ", ".join(other for other in inherited if other not in left) or "nothing"
+            self.notes.append((logging.INFO, f"{at}: {key} is set, so it is not tuned (tune: {others})"))
+        return settled
 
     def _read(self, shown: str, above: tuple[str, ...], named_at: Place | None) -> list[Node]:
         """The trees of a file and of all that it extends; what cannot be read is left out, and a fault says so.

@@ -99,7 +99,7 @@ def scalar(text: str) -> bool | int | float | str | None:
 
 
 def merge(old: Node, new: Node, *, top: bool = True) -> Node:
-    """Lay ``new`` over ``old``: maps merge, anything else replaces.
+    """Lay ``new`` over ``old``: maps merge, anything else replaces, and so does ``tune``.
 
     Below the top level a map with ``name`` (or ``scheme``) replaces one of another name, and a map without one goes on
     from a bare name.
@@ -116,7 +116,9 @@ def merge(old: Node, new: Node, *, top: bool = True) -> Node:
             return new
     merged = dict(old.value)
     for key, node in new.value.items():
-        if key == "values" and key in merged and _is_nested(merged[key]) != _is_nested(node):
+        if (top and key == "tune") or (
+            key == "values" and key in merged and _is_nested(merged[key]) != _is_nested(node)
+        ):
             merged[key] = node
             continue
         merged[key] = merge(merged[key], node, top=False) if key in merged else node

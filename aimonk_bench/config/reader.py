@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from aimonk_bench import registry
-from aimonk_bench.config import rules
+from aimonk_bench.config import rules, tuned
 from aimonk_bench.config.faults import Fault, fault, placed
 from aimonk_bench.config.fields import (
     ENTRIES,
@@ -29,7 +29,7 @@ from aimonk_bench.config.nodes import Node, locate
 from aimonk_bench.registry import Problem, Spec
 
 NATIVE = "native"  # a value of transform.size
-MAKERS = ("elpv", "synthetic")  # data sets under .data that `aimonk-bench data` makes
+MADE = re.compile(r".*[/\\]\.data[/\\](elpv|synthetic)(?=[/\\])")  # data sets that `aimonk-bench data` makes
 ELSEWHERE = {  # a key of a section, or what others call a key -> the key
     **{
         key: f"{part}.{key}"
@@ -41,32 +41,38 @@ ELSEWHERE = {  # a key of a section, or what others call a key -> the key
 
 
 def read(
-    tree: Node, tables: Tables, written_at: Callable[[registry.Path], registry.Path] = lambda path: path
+    tree: Node,
+    tables: Tables,
+    settled: tuned.Settled,
+    written_at: Callable[[registry.Path], registry.Path] = lambda path: path,
 ) -> tuple[Config | None, list[Fault]]:
     """A merged tree as a config: `check`, with relative paths resolved and every problem at its place.
 
     Args:
+        settled: the keys that leave an inherited grid.
         written_at: the key under which the user wrote what the tree has under a key.
     """
     data = tree.plain()
     for section, key, _, path in _paths(tree):
         data[section][key] = path
-    config, problems = check(data, tables)
+    config, problems = check(data, tables, settled)
     return config, [
         placed(locate(tree, problem).at, replace(problem, path=written_at(problem.path))) for problem in problems
     ]
 
 
-def check(data: dict[str, Any], tables: Tables) -> tuple[Config | None, list[Problem]]:
+def check(data: dict[str, Any], tables: Tables, settled: tuned.Settled) -> tuple[Config | None, list[Problem]]:
     """Plain data as a config.
 
     Args:
         data: as the YAML has it, paths absolute; it is changed.
+        settled: the keys that leave an inherited grid.
 
     Returns:
         The config and no problem; or None and every problem of the fields, or, if they are valid, of the rules.
     """
     problems = _unknown_names(data, tables)
+    tuned.fill(data, settled)
     problems += _fill_native_size(data, tables, backbone_exists=not problems) + _fill_entries(data, tables)
     data.setdefault("data", {})  # so that each of its required keys is named
     try:
@@ -149,16 +155,11 @@ def absent(tree: Node) -> list[Fault]:
     for section, key, node, path in _paths(tree):
         kind, exists = ("folder", os.path.isdir) if key == "images" else ("file", os.path.isfile)
         if not exists(path) and not (section == "backbone" and replaceable):
-            faults.append(fault(node.at, (section, key), path, f"a {kind} that exists{_remedy(section, path)}"))
+            remedy = ", `weights: imagenet`, package:NAME, or none (untrained)" if section == "backbone" else ""
+            if made := MADE.match(path):
+                remedy = f"; `aimonk-bench data {made[1]} {os.path.relpath(made[0])}` makes it"
+            faults.append(fault(node.at, (section, key), path, f"a {kind} that exists{remedy}"))
     return faults
-
-
-def _remedy(section: str, path: str) -> str:
-    """What else to write where a path leads nowhere; nothing if only the user knows."""
-    if section == "backbone":
-        return ", `weights: imagenet`, package:NAME, or none (untrained)"
-    made = re.search(rf".*[/\\]\.data[/\\]({'|'.join(MAKERS)})(?=[/\\])", path)
-    return f"; `aimonk-bench data {made[1]} {os.path.relpath(made[0])}` makes it" if made else ""
 
 
 def _paths(tree: Node) -> Iterator[tuple[str, str, Node, str]]:

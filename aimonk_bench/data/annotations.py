@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aimonk_bench.config.fields import Certainty, value_of
-from aimonk_bench.data.sheets import Sheet, Source, column_problems, first_row, image_column, tag_column, understood
+from aimonk_bench.data.cells import coded, column_of, counts_of, each_row
+from aimonk_bench.data.merging import text_problem
+from aimonk_bench.data.sheets import (
+    Sheet,
+    Source,
+    column_problems,
+    first_row,
+    image_column,
+    reserved,
+    sheet_of,
+    tag_column,
+    understood,
+)
 from aimonk_bench.data.tables import Table, read_table
 from aimonk_bench.data.tag_choice import choose, is_unread_missing, unread_missing
 from aimonk_bench.data.tokens import spelling_of
@@ -25,29 +36,6 @@ Absent = Literal["negative", "missing"]
 OtherTags = Literal["error", "ignore"]
 NOT_KNOWN = -1  # code of a cell without a category, in pandas
 COCO_SECTIONS = ("images", "annotations", "categories")
-
-
-@dataclass(frozen=True, eq=False)
-class _Records:
-    """L labels of N images, one record for each image and tag.
-
-    Attributes:
-        images: [L] number of the image.
-        tags: [L]; a record without a category only lists its image.
-        states: [L]; a category is a token or the label itself, True; without a category the label is missing.
-        lines: [L].
-        names: [N] images.
-        image_lines: [N] line on which each image stands first.
-        unknown: bool [N], images of which only the records are known, whatever `data.absent` says.
-    """
-
-    images: NDArray[np.intp]
-    tags: pd.Categorical
-    states: pd.Categorical
-    lines: NDArray[np.int64]
-    names: NDArray[np.object_]
-    image_lines: NDArray[np.int64]
-    unknown: NDArray[np.bool_]
 
 
 def long_csv(
@@ -70,48 +58,41 @@ def long_csv(
 ) -> Sheet:
     """One row per image and label: a column of images, one of labels, and perhaps one of values (Open Images, CUB)."""
     table = source.table(separator, header, encoding)
-    sheet = Sheet(problems=[*table.problems], notes=[*table.notes])
-    others = [("split.column", name) for name in source.columns] + [("data.ignore", name) for name in ignore or ()]
+    others = reserved(source, ignore)
     roles = {"data.id": id if id is not None else image_column(table), "data.group": group, "data.value": value}
     roles["data.certainty.column"] = certainty.column if certainty is not None else None
-    roles["data.tags"] = (
-        tags if tags is not None else tag_column(table, [*roles.values(), *(name for _, name in others)])
-    )
+    named = [*roles.values(), *(name for _, name in others)]
+    roles["data.tags"] = tags if tags is not None else tag_column(table, named)
+    read = {*named, roles["data.tags"]}
     unsound = [*column_problems(table, [*roles.items(), *others])]
     if roles["data.tags"] is None:
         unsound.append(f"found the columns {listed(table.names)}, expected to know which holds the labels (data.tags)")
-    unused = [name for name in table.names if name not in {*roles.values(), *(name for _, name in others)}]
     if value is None and not unsound:
-        unsound += _unread_values(table, unused)
+        unsound += _unread_values(table, read)
+    sheet = sheet_of(table, unsound)
     if unsound:
-        sheet.problems += [(table.header_line, text) for text in unsound]
         return sheet
     id_column, tags_column = str(roles["data.id"]), str(roles["data.tags"])
     images = _renamed(table, id_column, image_names, "image", sheet)
     labels = _renamed(table, tags_column, tag_names, "label", sheet)
     labels, is_unknown = _without_missing(labels, source.missing - {*(attributes or ())}, attributes, table, sheet)
-    codes = np.asarray(images.codes, np.intp)
-    first = np.unique(codes, return_index=True)[1]
-    unknown = np.zeros(len(first), bool)
-    unknown[codes[is_unknown]] = True
-    records = _Records(
-        codes,
-        labels,
-        _states(table, value, certainty, sheet),
-        table.lines,
-        np.array([*images.categories], object),
-        table.lines[first],
-        unknown,
-    )
+    records = pd.DataFrame({"image": images.codes, "tag": labels, "line": table.lines, "unknown": is_unknown})
+    records["state"] = _states(table, value, certainty, sheet)
+    names = np.asarray(images.categories)
     per_image = {name: table.column(name) for name in (group, *source.columns) if name is not None}
+    first = _first_rows(records)
     for name, column in per_image.items():
-        sheet.problems += _unequal(name, column, first, records)
-    per_image = {name: column[first] for name, column in per_image.items()}
-    _write(sheet, records, per_image, attributes, absent=absent, other_tags=other_tags)
+        first_of_row = first[images.codes]
+        if len(later := np.flatnonzero(column.codes != column.codes[first_of_row])):
+            texts = np.asarray(column)
+            problem = text_problem(name, texts, names[images.codes], table.lines, later, first_of_row[later])
+            sheet.problems.append(problem)
+    rows = _write(sheet, records, names, attributes, absent=absent, other_tags=other_tags)
+    sheet.others = {name: column[first[rows]] for name, column in per_image.items()}
     sheet.groups = sheet.others.pop(group) if group is not None else None
     values = f"values in {value!r}" if value is not None else "all of them positive"
     where = f"{id_column!r}, labels in {tags_column!r}, {values}"
-    sheet.understood = understood(table, sheet, where, group, [*unused, *(ignore or ())])
+    sheet.understood = understood(table, sheet, where, group, read.difference(ignore or ()))
     return sheet
 
 
@@ -123,7 +104,7 @@ def _without_missing(
     Args:
         tokens: that mean missing.
     """
-    if (text := unread_missing(_counts(labels), tokens, attributes or ())) is not None:
+    if (text := unread_missing(counts_of(labels), tokens, attributes or ())) is not None:
         unread = [tag for tag in labels.categories if is_unread_missing(tag, tokens, attributes or ())]
         sheet.problems.append((int(table.lines[np.flatnonzero(labels.isin(unread))[0]]), text))
     is_unknown = labels.isin([*(tokens - {""})])
@@ -132,10 +113,7 @@ def _without_missing(
 
 def _states(table: Table, value: str | None, certainty: Certainty | None, sheet: Sheet) -> pd.Categorical:
     """What each row says of its label [R]: a token, or True without a column of values; no category is missing."""
-    if value is None:
-        states = pd.Categorical.from_codes(np.zeros(len(table.lines), np.int8), pd.Index([True], dtype=object))
-    else:
-        states = table.column(value)
+    states = coded(np.zeros(len(table.lines), np.int8), [True]) if value is None else table.column(value)
     if certainty is None:
         return states
     unsure = {value_of(token) for token in certainty.missing}
@@ -144,20 +122,13 @@ def _states(table: Table, value: str | None, certainty: Certainty | None, sheet:
     if lacking := [token for token in certainty.missing if value_of(token) not in tokens]:
         text = f"data.certainty.missing: no row has {listed([*map(repr, lacking)])} in column {certainty.column!r}"
         sheet.warnings.append(text)
-    hidden = np.array([value_of(token) in unsure for token in column.categories], bool)[column.codes]
-    return pd.Categorical.from_codes(np.where(hidden, NOT_KNOWN, states.codes), categories=states.categories)
+    hidden = each_row(column, (value_of(token) in unsure for token in column.categories), False)
+    return coded(np.where(hidden, NOT_KNOWN, states.codes), states.categories)
 
 
-def _counts(column: pd.Categorical) -> dict[str, int]:
-    """Rows of each category, in the order of the file."""
-    codes = np.asarray(column.codes)
-    counts = np.bincount(codes[codes >= 0], minlength=len(column.categories))
-    return dict(zip(column.categories, counts.tolist(), strict=True))
-
-
-def _unread_values(table: Table, unused: Sequence[str]) -> Iterator[str]:
+def _unread_values(table: Table, read: Collection[str | None]) -> Iterator[str]:
     """The problem that a table has columns of labels, and none of them is read."""
-    for name in unused:
+    for name in (name for name in table.names if name not in read):
         states = {spelling_of(token) for token in table.column(name).categories}
         if "negative" in states and None not in states:
             quoted = json.dumps(name, ensure_ascii=False)
@@ -183,7 +154,7 @@ def _renamed(table: Table, column: str, names: Path | None, kind: str, sheet: Sh
         sheet.warnings.append(
             f"{names} has several ids for the {kind} {listed([*map(repr, shared)])}; read as one {kind}"
         )
-    return pd.Categorical.from_codes(codes[ids.codes], categories=pd.Index(distinct, dtype=object))
+    return coded(codes[ids.codes], distinct)
 
 
 def names_of(path: Path) -> dict[str, str]:
@@ -207,75 +178,62 @@ def names_of(path: Path) -> dict[str, str]:
     return names
 
 
-def _unequal(
-    name: str, column: pd.Categorical, first: NDArray[np.intp], records: _Records
-) -> Iterator[tuple[int, str]]:
-    """The problem that rows of one image differ in a column that has one value for each image."""
-    unequal = np.flatnonzero(column.codes != column.codes[first][records.images])
-    if len(unequal):
-        row = int(unequal[0])
-        other = first[records.images[row]]
-        yield (
-            int(records.lines[row]),
-            f"image {records.names[records.images[row]]} contradicts line {records.lines[other]}: {name} is "
-            f"{column[row]!r}, there {column[other]!r} (rows that differ: {len(unequal)}); an image has one {name}",
-        )
+def _first_rows(records: pd.DataFrame) -> NDArray[np.intp]:
+    """The first record of each image [N]."""
+    return np.unique(records["image"], return_index=True)[1]
 
 
 def _write(
     sheet: Sheet,
-    records: _Records,
-    per_image: Mapping[str, pd.Categorical],
+    records: pd.DataFrame,
+    names: NDArray[np.object_],
     attributes: list[str] | None,
     *,
     absent: Absent,
     other_tags: OtherTags,
-) -> None:
-    """Write the records into a sheet, a row for each image.
+) -> NDArray[np.intp]:
+    """Write L records into a sheet, a row for each image; the number of each row's image.
 
     A label that an image has twice with different values opens a further row of the image, in which all else is
     missing: `data.duplicates` decides about rows of one image.
 
     Args:
-        per_image: name -> [N], further columns.
+        records: of one image and one label each. ``image``: its number; ``tag``: without one a record only lists its
+            image; ``state``: a token, or the label itself, without one the label is missing; ``line``; ``unknown``:
+            of the image only the records are known, whatever `data.absent` says.
+        names: [N] images; each has a record.
     """
-    choice = choose(_counts(records.tags), attributes, other_tags)
+    tags, states = records["tag"].array, records["state"].array
+    choice = choose(dict.fromkeys(tags.categories, 0) | counts_of(tags), attributes, other_tags)
     if choice.problem is not None:
-        first = np.flatnonzero(records.tags.isin(choice.others[:1]))
-        sheet.problems.append((int(records.lines[first[0]]) if len(first) else 1, choice.problem))
+        first = np.flatnonzero(tags.isin(choice.others[:1]))
+        sheet.problems.append((int(records["line"].iloc[first[0]]) if len(first) else 1, choice.problem))
     sheet.notes += choice.notes
     sheet.warnings += choice.warnings
     number_of = {name: number for number, name in enumerate(choice.names)}
-    numbers = np.array([*(number_of.get(tag, -1) for tag in records.tags.categories), -1])[records.tags.codes]
-    categories = [False, *dict.fromkeys(map(_canonical, records.states.categories))]
-    codes = np.array([*(categories.index(_canonical(token)) for token in records.states.categories), NOT_KNOWN])
-    labels = pd.DataFrame({"image": records.images, "number": numbers, "code": codes[records.states.codes]})
-    labels["line"] = records.lines
-    labels = labels[numbers >= 0]
-    sheet.attributes = dict.fromkeys(choice.names, 0)
-    sheet.attributes |= {choice.names[n]: int(line) for n, line in labels.groupby("number")["line"].first().items()}
+    categories = [False, *dict.fromkeys(map(_canonical, states.categories))]
+    labels = records[["image", "line"]].copy()
+    labels["number"] = each_row(tags, (number_of.get(tag, -1) for tag in tags.categories), -1)
+    labels["code"] = each_row(states, (categories.index(_canonical(token)) for token in states.categories), NOT_KNOWN)
+    labels = labels[labels["number"] >= 0]
+    lines_of = labels.groupby("number")["line"].first()
+    sheet.attributes = {name: int(lines_of.get(number, 0)) for name, number in number_of.items()}
     labels = labels.drop_duplicates(["image", "number", "code"])
     repeat = labels.groupby(["image", "number"]).cumcount()
-    further = pd.MultiIndex.from_arrays([labels["image"], repeat])[repeat > 0]
-    further_rows, further_images = pd.factorize(further)
-    rows = labels["image"].to_numpy().copy()
-    rows[repeat > 0] = len(records.names) + further_rows
-    images = np.array([*range(len(records.names)), *(image for image, _ in further_images)], np.intp)
-    dtype = np.int8 if len(categories) < 127 else np.int32
-    cells = np.full((len(images), len(choice.names)), NOT_KNOWN, dtype)
+    keys = np.concatenate([np.arange(len(names)), repeat * len(names) + labels["image"]])  # of rows of the sheet
+    rows, distinct = pd.factorize(keys)
+    rows, images = rows[len(names) :], distinct % len(names)
+    cells = np.full((len(images), len(choice.names)), NOT_KNOWN, np.int8 if len(categories) < 127 else np.int32)
     if absent == "negative":
-        cells[np.flatnonzero(~records.unknown)] = 0  # the category False
+        cells[: len(names)] = 0  # the category False
+        cells[records.loc[records["unknown"], "image"]] = NOT_KNOWN
     cells[rows, labels["number"]] = labels["code"]
-    index = pd.Index(categories, dtype=object)
-    sheet.columns = [
-        pd.Categorical.from_codes(column, categories=index).remove_unused_categories() for column in cells.T
-    ]
-    sheet.names = records.names[images]
-    lines = np.zeros(len(images), np.int64)
-    lines[: len(records.names)] = records.image_lines
-    lines[rows[repeat > 0]] = labels["line"][repeat > 0]
-    sheet.lines = lines
-    sheet.others = {name: column[images] for name, column in per_image.items()}
+    columns = (coded(column, categories).remove_unused_categories() for column in cells.T)
+    sheet.columns = dict(zip(choice.names, columns, strict=True))
+    sheet.names, sheet.lines = names[images], np.zeros(len(images), np.int64)
+    sheet.lines[rows] = labels["line"]
+    sheet.lines[: len(names)] = records["line"].iloc[_first_rows(records)]
+    return images
 
 
 def _canonical(token: str | bool) -> str | bool:
@@ -308,31 +266,25 @@ def coco(
             sheet.problems.append((1, f"{text} ({len(strangers)} of {len(annotations)} annotations)"))
     if sheet.problems:
         return sheet
-    records = _Records(
-        np.array([image_numbers[item["image_id"]] for item in annotations.values()], np.intp),
-        _column([tags[item["category_id"]] for item in annotations.values()], [*tags.values()]),
-        pd.Categorical.from_codes(np.zeros(len(annotations), np.int8), categories=pd.Index([True], dtype=object)),
-        np.ones(len(annotations), np.int64),
-        np.array([*names.values()], object),
-        np.ones(len(names), np.int64),
-        np.zeros(len(names), bool),
-    )
+    listing = [*range(len(names))]  # a record without a tag for each image
+    images = [*listing, *(image_numbers[item["image_id"]] for item in annotations.values())]
+    records = pd.DataFrame({"image": np.array(images, np.intp), "line": 1, "unknown": False})
+    texts = [*(None for _ in listing), *(tags[item["category_id"]] for item in annotations.values())]
+    records["tag"] = pd.Categorical(texts, categories=pd.Index([*tags.values()], dtype=object))
+    records["state"] = coded(np.zeros(len(records), np.int8), [True])
     keys = [key for key in (group, *source.columns) if key is not None]
-    images = document["images"]
-    sheet.problems += [(1, f"no image has {key!r}") for key in keys if all(item.get(key) is None for item in images)]
-    per_image = {key: _column(["" if item.get(key) is None else str(item[key]) for item in images]) for key in keys}
+    items = document["images"]
+    sheet.problems += [(1, f"no image has {key!r}") for key in keys if all(item.get(key) is None for item in items)]
     if not sheet.problems:
-        _write(sheet, records, per_image, attributes, absent=absent, other_tags=other_tags)
+        rows = _write(
+            sheet, records, np.array([*names.values()], object), attributes, absent=absent, other_tags=other_tags
+        )
+        texts_of = {key: ["" if item.get(key) is None else str(item[key]) for item in items] for key in keys}
+        sheet.others = {key: column_of(texts)[rows] for key, texts in texts_of.items()}
         sheet.groups = sheet.others.pop(group) if group is not None else None
     parts = [f"{len(names)} images and {len(annotations)} annotations", f"attributes {listed([*sheet.attributes])}"]
     sheet.understood = "; ".join([*parts, *first_row(sheet)])
     return sheet
-
-
-def _column(texts: Sequence[str], categories: Sequence[str] | None = None) -> pd.Categorical:
-    """Texts as a column; its categories are by default in the order of the texts."""
-    index = pd.Index([*dict.fromkeys(categories or texts)], dtype=object)
-    return pd.Categorical.from_codes(index.get_indexer(pd.Index(texts, dtype=object)), categories=index)
 
 
 def _document(text: str, sheet: Sheet) -> dict[str, Any]:

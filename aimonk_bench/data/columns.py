@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from aimonk_bench.config.fields import number_of
+from aimonk_bench.data.cells import counts_of
 from aimonk_bench.data.importers import ODD_ATTRIBUTES
 from aimonk_bench.data.sheets import TAG_COLUMNS
+from aimonk_bench.data.splits import part_of
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tags import SEPARATORS
 from aimonk_bench.data.tokens import MOST_WORDS, UNKNOWN_CODES, is_image_file, is_missing, spelling_of, state_of
@@ -43,11 +44,6 @@ LABEL_NAMES = re.compile(
 )
 VALUES = re.compile(r".*(value|confidence|present|presence|state|positive|verified|target|is_?true|label).*", re.I)
 SPLITS = re.compile(r".*(split|subset|partition|phase|fold|usage)|data_?set|set|is_?(valid|train|test|val)", re.I)
-PART_OF_TOKEN = {
-    **dict.fromkeys(("train", "training", "trn", "tr"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development", "tune"), "val"),
-    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "holdout", "hold-out"), "test"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +72,11 @@ class Column:
         return bool(self.tokens) and all(map(is_image_file, self.tokens))
 
     @property
+    def examples(self) -> str:
+        """The first tokens, for messages."""
+        return ", ".join(map(repr, self.tokens[:3]))
+
+    @property
     def is_odd(self) -> bool:
         """Whether a column with this name is rarely an attribute."""
         return NO_LABELS.fullmatch(self.name) is not None
@@ -100,13 +101,6 @@ def column(name: str, cells: pd.Categorical) -> Column:
     """A column of text, with the counts of its tokens."""
     counts = counts_of(cells)
     return Column(name, cells, counts, kind_of(counts))
-
-
-def counts_of(cells: pd.Categorical) -> dict[Any, int]:
-    """Token -> rows, in the order of the file; a cell without a category is not counted."""
-    codes = np.asarray(cells.codes)
-    numbers = np.bincount(codes[codes >= 0], minlength=len(cells.categories)).tolist()
-    return {token: number for token, number in zip(cells.categories, numbers, strict=True) if number}
 
 
 def kind_of(counts: Mapping[str, int]) -> Kind:
@@ -153,7 +147,7 @@ def group_column(columns: Sequence[Column], images: Column) -> Column | None:
         distinct = len(item.tokens)
         return 2 <= distinct < len(images.counts) and not item.varies_within(images)
 
-    free = [item for item in columns if item is not images and item.kind in ("text", "numbers") and repeats(item)]
+    free = [item for item in columns if item.kind in ("text", "numbers") and repeats(item)]
     free = [item for item in free if not _names_labels(item)]
     named = [item for item in free if GROUPS.fullmatch(item.name)]
     exact = [item for item in named if IDS.fullmatch(item.name)]
@@ -169,9 +163,7 @@ def is_coarse(group: Column, images: Column) -> bool:
 def split_column(columns: Sequence[Column], images: Column) -> tuple[Column, dict[str, list[str]]] | None:
     """The column that names the parts of an official split, and the tokens of each part."""
     for item in columns:
-        if item is images or not is_split(item) or item.varies_within(images):
-            continue
-        if parts := parts_of(item):
+        if is_split(item) and not item.varies_within(images) and (parts := parts_of(item)):
             return item, parts
     return None
 
@@ -198,7 +190,7 @@ def _part(item: Column, token: str) -> str:
     numbers = {number_of(text) for text in item.counts}
     if numbers == {0.0, 1.0, 2.0} and "fold" not in name:
         return ("train", "val", "test")[int(float(token))]
-    return PART_OF_TOKEN.get(token.casefold(), "")
+    return part_of(token) or ""
 
 
 def long_columns(columns: Sequence[Column], images: Column) -> tuple[Column, Column | None] | None:
@@ -208,20 +200,13 @@ def long_columns(columns: Sequence[Column], images: Column) -> tuple[Column, Col
     """
     if len(images.cells) <= len(images.counts):
         return None
-    names = [
-        item
-        for item in columns
-        if item is not images and item.kind in ("text", "numbers") and not item.holds_images and not is_tagged(item)
-    ]
+    names = [item for item in columns if item.kind in ("text", "numbers") and item.varies_within(images)]
+    names = [item for item in names if not item.holds_images and not is_tagged(item)]
     names = [item for item in names if not is_split(item) and not RATERS.fullmatch(item.name)]
-    names = [item for item in names if item.varies_within(images)]
     usual = [item for item in names if item.kind == "text" and _names_labels(item)]
-    unique = [
-        item
-        for item in names
-        if _different(item, images) and (item.kind == "text" or _names_labels(item) or not _has_name(item))
-    ]
-    values = [item for item in columns if item is not images and item.kind == "labels" and not item.is_odd]
+    unique = [item for item in names if _different(item, images)]
+    unique = [item for item in unique if item.kind == "text" or _names_labels(item) or not _has_name(item)]
+    values = [item for item in columns if item.kind == "labels" and not item.is_odd]
     if not usual and len(values) > 1 and any(map(_has_name, columns)):
         return None  # a table with a column for each attribute, whose images stand in several rows
     choice = next(iter([*usual, *sorted(unique, key=lambda item: item.kind != "text")]), None)
@@ -254,12 +239,12 @@ def is_tagged(item: Column) -> bool:
     )
 
 
-def tag_columns(columns: Sequence[Column], images: Column) -> Iterator[Column]:
+def tag_columns(columns: Sequence[Column]) -> Iterator[Column]:
     """The columns that may hold the tags of a table with a row for each image, the likeliest first.
 
     Where there are columns of labels, only a column with a usual name is likely.
     """
-    free = [item for item in columns if item is not images and not item.holds_images]
+    free = [item for item in columns if not item.holds_images]
     texts = [item for item in free if item.kind == "text" and not item.is_odd]
     labels = label_columns(free)
     usual = [item for item in texts if item.name.lower() in TAG_COLUMNS]

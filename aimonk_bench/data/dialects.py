@@ -9,14 +9,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from aimonk_bench.config.fields import number_of
 from aimonk_bench.data.tokens import is_image_file, is_missing, is_value, spelling_of
 from aimonk_bench.errors import count
-
-if TYPE_CHECKING:
-    from _csv import Reader
 
 WHITE_SPACE = " "
 CHARACTERS = (",", ";", "\t")  # separators that are tried; where none of them separates, white space does
@@ -45,6 +41,11 @@ NAME_WITH_LABEL = re.compile(r"(.*\.\w{2,5})\s+(\S+)", re.DOTALL)  # "a.jpg 0" o
 QUOTED_OR_WORD = re.compile(r'"((?:[^"]|"")*)"(?!\S)|(\S+)')
 
 
+def name_of(separator: str) -> str:
+    """What messages call a separator."""
+    return NAMES.get(separator, repr(separator))
+
+
 @dataclass(frozen=True)
 class Dialect:
     """How a table is written.
@@ -71,7 +72,7 @@ class Dialect:
 
     def __str__(self) -> str:
         """For users: ``semicolon, utf-8, header``."""
-        separator = NAMES.get(self.separator, repr(self.separator)) if self.separator else ""
+        separator = name_of(self.separator) if self.separator else ""
         return ", ".join(filter(None, [separator, self.encoding, "header" if self.header else "no header"]))
 
 
@@ -94,9 +95,9 @@ def recognise(
         table, marked = lines[skipped:], []
     if separator is None:
         separator = _separator(table, suffix)
-    rows = [*split(table, separator)]
+    rows = split(table, separator)
     for place, line in enumerate(marked):
-        cells = next(split([line], separator), [])
+        cells = split_line(line, separator)
         below = [*split(marked[place + 1 :], separator), *rows]
         if _begins_table(cells, below, separator):
             rows, marked = [cells, *below], marked[:place]
@@ -127,26 +128,35 @@ def recognise(
     )
 
 
-def reader(lines: Iterable[str], separator: str) -> Reader:
-    """The csv reader of all tables; it knows its ``line_num``."""
-    return csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
-
-
-def split(lines: Sequence[str], separator: str) -> Iterator[list[str]]:
-    """The rows of a few lines; blank and malformed ones are left out."""
+def read_records(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str] | str]]:
+    """(line from 1 on which it begins, its cells, or why they cannot be read) of every record that is not blank."""
     if separator == WHITE_SPACE:
-        yield from filter(None, map(split_words, lines))
+        yield from ((line, cells) for line, text in enumerate(lines, 1) if (cells := split_words(text)))
         return
-    records = reader((line + "\n" for line in lines), separator)
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     while True:
+        line = reader.line_num + 1
         try:
-            cells = next(records)
+            cells = next(reader)
         except StopIteration:
             return
-        except csv.Error:
+        except csv.Error as error:
+            hint = "; a quote that begins a cell is never closed" if str(error) == "unexpected end of data" else ""
+            yield line, f"malformed record: {error}{hint}"
             continue
         if len(cells) > 1 or "".join(cells).strip():
-            yield [cell.strip() for cell in cells]
+            yield line, cells
+
+
+def split(lines: Iterable[str], separator: str) -> list[list[str]]:
+    """The rows of a few lines; blank and malformed ones are left out."""
+    records = read_records((line + "\n" for line in lines), separator)
+    return [[cell.strip() for cell in cells] for _, cells in records if isinstance(cells, list)]
+
+
+def split_line(line: str, separator: str) -> list[str]:
+    """The cells of one line; none if it is blank or malformed."""
+    return next(iter(split([line], separator)), [])
 
 
 def split_words(line: str) -> list[str]:
@@ -232,7 +242,7 @@ def _lines_above(lines: Sequence[str]) -> tuple[int, str | None, list[str]]:
         below = itertools.islice((text for text in lines[place + 1 :] if text.strip()), 2)
         if match := re.fullmatch(r'"?sep=(.)"?', line.strip(" "), re.IGNORECASE):
             separator = match[1]
-            notes.append(f"line {place + 1} declares the separator {NAMES.get(separator, repr(separator))}")
+            notes.append(f"line {place + 1} declares the separator {name_of(separator)}")
         elif line.strip().isdecimal() and any(len(re.split(r"[\s,;]+", text.strip())) > 1 for text in below):
             notes.append(f"line {place + 1} is a number of rows: {line.strip()}")
         elif line.strip():
@@ -248,8 +258,9 @@ def _separator(lines: Sequence[str], suffix: str) -> str:
     where no character does, or where only white space leaves those names whole.
     """
     sample = [line for line in lines if line.strip()]
-    shares = {character: _equal_share(sample, character) for character in (*CHARACTERS, WHITE_SPACE)}
-    whole = {character: _leaves_names_whole(sample, character) for character in shares}
+    of_separator = {character: _equal_share(sample, character) for character in (*CHARACTERS, WHITE_SPACE)}
+    shares = {character: share for character, (share, _) in of_separator.items()}
+    whole = {character: is_whole for character, (_, is_whole) in of_separator.items()}
     first = sample[0]
     best = max(CHARACTERS, key=lambda c: (shares[c], whole[c], -(first.find(c) % (len(first) + 1))))
     if not shares[WHITE_SPACE] and not shares[best]:
@@ -259,28 +270,29 @@ def _separator(lines: Sequence[str], suffix: str) -> str:
     return (_inner_separator(sample, separator) or separator) if separator in ("\t", WHITE_SPACE) else separator
 
 
-def _leaves_names_whole(lines: Sequence[str], separator: str) -> bool:
-    """Whether a column holds the names of image files."""
-    rows = [*split(lines, separator)]
+def _equal_share(lines: Sequence[str], separator: str) -> tuple[float, bool]:
+    """The share of lines that have the usual width, and whether a column holds the names of image files.
+
+    Both say nothing where the usual width is less than two.
+    """
+    rows = split(lines, separator)
     width = usual_width(rows)
-    columns = zip(*(row for row in rows if len(row) == width), strict=True)
-    return width > 1 and any(_most(map(is_image_file, cells)) for cells in columns)
-
-
-def _equal_share(lines: Sequence[str], separator: str) -> float:
-    """The share of lines that have the usual width, if that is at least two; else 0."""
-    widths = Counter(map(len, split(lines, separator)))
-    width, lines_of_width = max(widths.items(), key=lambda item: item[1], default=(0, 0))
-    return lines_of_width / len(lines) if width > 1 else 0.0
+    usual = [row for row in rows if len(row) == width]
+    columns = zip(*usual, strict=True)
+    return (
+        (len(usual) / len(lines), any(_most(map(is_image_file, cells)) for cells in columns))
+        if width > 1
+        else (0, False)
+    )
 
 
 def _inner_separator(lines: Sequence[str], outer: str) -> str | None:
     """What separates the labels where tab or blank separates only the name: ``a.jpg<TAB>1 0 1``, ``a.jpg 1,0,1``."""
-    rows = [*split(lines, outer)]
+    rows = split(lines, outer)
     if max(map(len, rows), default=0) != 2:
         return None
     for character in (WHITE_SPACE, ",", ";"):
-        cells = [next(split([row[-1]], character), []) for row in rows]
+        cells = [split_line(row[-1], character) for row in rows]
         labels = all(spelling_of(label) or number_of(label) == -1 for words in cells for label in words)
         if labels and usual_width(cells) > 1:
             return character

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from aimonk_bench.config.fields import DataConfig, Values
+
 
 @dataclass(frozen=True)
 class Note:
@@ -31,14 +33,19 @@ class Role:
 
 
 @dataclass
-class Draft:
-    """What is guessed so far about a label file and an image folder.
+class Guess:
+    """How a label file and its image folder are probably to be read, as far as it is known.
 
     Attributes:
+        labels, images: where they are.
         data: keys of the section, without ``labels`` and ``images``.
         split: keys of the section; empty for the default.
-        notes: in the order in which they are found.
+        notes: reasons and doubts, each with the key that it is about, in the order in which they are found.
         roles: of the columns of a table.
+        understood: one line on the file, with its first row.
+        states: attribute -> token -> (its state, rows). A token may be the label itself, True or False, or None.
+        listed: number of images that the file names.
+        present: those of them that are in the folder.
     """
 
     labels: Path
@@ -47,6 +54,20 @@ class Draft:
     split: dict[str, Any] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     roles: list[Role] = field(default_factory=list)
+    understood: str = ""
+    states: dict[str, dict[str | bool | None, tuple[str, int]]] = field(default_factory=dict)
+    listed: int = 0
+    present: int = 0
+
+    @property
+    def config(self) -> DataConfig:
+        """The section `data` that is guessed so far."""
+        return DataConfig(labels=self.labels, images=self.images, **self.data)
+
+    @property
+    def values(self) -> Values:
+        """The tokens of all attributes, as far as they are guessed."""
+        return Values(**self.data.get("values", {}))
 
     def set(self, key: str, value: Any, reason: str = "", *, doubt: bool = False) -> None:
         """Guess the value of a key of `data`."""

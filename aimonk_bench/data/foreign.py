@@ -17,6 +17,7 @@ PLACEHOLDERS = (  # beginnings without case and leading blanks, what the file is
         AGAIN,
     ),
 )
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # (first byte of the signature, signature, what the file is, what to do)
 SIGNATURES = (
     (128, b"DICM", "a DICOM file", "convert it to 16-bit PNG, for example with pydicom, and see data.white"),
@@ -24,6 +25,9 @@ SIGNATURES = (
     (0, b"%PDF", "a PDF file", CONVERT),
     (0, b"%!PS", "a PostScript file", CONVERT),
     (4, b"ftypcrx ", "a camera's raw file", "convert it to TIFF or JPEG"),
+    *((4, b"ftyp" + brand, "a HEIC image", CONVERT) for brand in HEIF_BRANDS),
+    (4, b"ftypavi", "an AVIF image that OpenCV does not read", CONVERT),
+    (4, b"ftyp", "a video", "save its frames as JPEG"),
     (0, b"8BPS", "a Photoshop file", CONVERT),
     (0, b"\xff\x0a", "a JPEG XL image", CONVERT),
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL image", CONVERT),
@@ -40,7 +44,6 @@ SIGNATURES = (
     (8, b"AVI ", "a video (AVI)", "save its frames as JPEG"),
     (0, b"\0\5\x16\7", "the resource fork that macOS stores beside a file", "take the file without ._ in its name"),
 )
-HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 TEXTS = (  # the beginning of a text, without case and leading blanks
     (("<svg",), "an SVG drawing", "render it as PNG"),
     (("<?xml", "<error"), "an XML document, perhaps the error of a server", AGAIN),
@@ -67,14 +70,6 @@ def foreign(data: bytes) -> str | None:
     for start, signature, kind, fix in SIGNATURES:
         if data.startswith(signature, start):
             return f"{kind}: {fix}"
-    if data[4:8] == b"ftyp":
-        if data[8:12] in HEIF_BRANDS:
-            return f"a HEIC image: {CONVERT}"
-        return (
-            f"an AVIF image that OpenCV does not read: {CONVERT}"
-            if data[8:11] == b"avi"
-            else "a video: save its frames as JPEG"
-        )
     if not data.strip(b"\0"):
         return f"nothing but {len(data)} zero bytes: {AGAIN}"
     return _text(data[:4000])

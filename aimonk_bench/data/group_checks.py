@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from aimonk_bench.config.split_fields import KFold, OfficialSplit, Split
@@ -144,17 +145,12 @@ def _cut(names: Sequence[str], groups: NDArray[np.integer], fold: Fold) -> CutGr
     part = np.zeros(len(names), np.intp)
     for number, rows in enumerate((fold.train, fold.val, fold.test)):
         part[rows] = number
-    place = np.unique(groups, return_inverse=True)[1]
-    lowest, highest = np.full((2, place.max() + 1), -1)
-    for number in range(len(PARTS)):
-        highest[place[part == number]] = number
-        lowest[place[part == len(PARTS) - 1 - number]] = len(PARTS) - 1 - number
-    cut = np.flatnonzero(lowest != highest)
-    if not len(cut):
+    parts = pd.Series(part).groupby(groups).agg(["min", "max"])
+    cut = parts[parts["min"] != parts["max"]]
+    if cut.empty:
         return None
     examples = []
-    for group in cut[:3]:
-        rows = np.flatnonzero(place == group)
-        one, other = rows[part[rows] == lowest[group]][0], rows[part[rows] == highest[group]][0]
-        examples.append((names[one], PARTS[lowest[group]], names[other], PARTS[highest[group]]))
-    return CutGroups(len(cut), int(np.isin(place, cut).sum()), examples)
+    for group, lowest, highest in cut.head(3).itertuples():
+        one, other = (np.flatnonzero((groups == group) & (part == number))[0] for number in (lowest, highest))
+        examples.append((names[one], PARTS[lowest], names[other], PARTS[highest]))
+    return CutGroups(len(cut), int(np.isin(groups, cut.index).sum()), examples)

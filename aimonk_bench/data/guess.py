@@ -6,29 +6,28 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from aimonk_bench import registry
-from aimonk_bench.config.fields import DataConfig, KFold, Values, number_of, value_of
+from aimonk_bench.config.fields import KFold, Values, number_of, value_of
 from aimonk_bench.data import frames, image_files, importers, label_file, merging, splits
-from aimonk_bench.data.columns import column, counts_of, label_columns, parts_of
-from aimonk_bench.data.draft import Draft, Note, Role
+from aimonk_bench.data.cells import counts_of, first_rows
+from aimonk_bench.data.columns import column, label_columns, parts_of
+from aimonk_bench.data.draft import Guess
 from aimonk_bench.data.group_checks import common_stem, groups_by_name
 from aimonk_bench.data.guess_images import fit
 from aimonk_bench.data.guess_table import guess_parts, guess_table
-from aimonk_bench.data.image_files import SHOWN
+from aimonk_bench.data.image_files import SHOWN, problems_in
 from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.data.merging import Rows
 from aimonk_bench.data.sheets import Sheet, Source
 from aimonk_bench.data.text import likely_encoding, read_text
-from aimonk_bench.data.tokens import UNKNOWN_CODES, guessed_states, is_missing, state_of
-from aimonk_bench.data.values import listed, read_labels
+from aimonk_bench.data.tokens import UNKNOWN_CODES, is_missing
+from aimonk_bench.data.values import STATES, likely_states, listed, meaning_of, read_labels
 from aimonk_bench.errors import UserError, count
 
 DOCUMENTS = ("coco", "mat", "jsonl")  # importers of files that are no tables
@@ -38,33 +37,6 @@ FEWEST_GROUPS = 3  # for training, validation and test rows
 OTHER_POLICY = {"any_positive": "agree_or_missing", "agree_or_missing": "any_positive"}
 PATIENT = re.compile(r"(^|[/_-])((?:patient|subject|person|participant|case|video)[_-]?)\d+([/_-])", re.IGNORECASE)
 
-Token = str | bool  # a token of the file, or the label itself
-
-
-@dataclass(frozen=True)
-class Guess:
-    """How a label file is probably to be read.
-
-    Attributes:
-        understood: one line on the file, with its first row.
-        data: keys of the section, without ``labels`` and ``images``.
-        split: keys of the section; empty for the default.
-        roles: of the columns of a table.
-        states: attribute -> token -> (its state, rows). A token may be the label itself, True or False, or None.
-        listed: number of images that the file names.
-        present: those of them that are in the folder.
-        notes: reasons and doubts, each with the key that it is about.
-    """
-
-    understood: str
-    data: Mapping[str, Any]
-    split: Mapping[str, Any]
-    roles: tuple[Role, ...]
-    states: Mapping[str, Mapping[Token | None, tuple[str, int]]]
-    listed: int
-    present: int
-    notes: tuple[Note, ...]
-
 
 def guess(labels: Path, images: Path) -> Guess:
     """Guess how a label file is to be read, and read it that way.
@@ -73,37 +45,29 @@ def guess(labels: Path, images: Path) -> Guess:
         UserError: the file or the folder does not exist, cannot be read, or holds no images with labels.
     """
     _check_places(labels, images)
-    draft = Draft(labels, images)
+    draft = Guess(labels, images)
     if labels.suffix.lower() not in NO_TEXT:
         _encoding(draft)
     source = Source(labels)
-    importer, reason = importers.guess(source, _config(draft), None)
+    importer, reason = importers.guess(source, draft.config, None)
     if importer in DOCUMENTS:
         draft.set("importer", importer, reason)
         _document(draft, source)
     else:
         guess_table(source, draft)
     source.columns = (draft.split["column"],) if draft.split else ()
-    source.missing = frozenset(draft.data.get("values", {}).get("missing", source.missing))
+    source.missing = frozenset(draft.values.missing)
     sheet = _sheet(draft, source)
     _values(draft, sheet)
     _images(draft, sheet)
     _group_in_names(draft, sheet)
-    read = label_file.load(_config(draft), source.columns)
+    read = label_file.load(draft.config, source.columns)
     present = [row for row, path in enumerate(read.paths) if (images / path).is_file()]
     _folds(draft, read.subset(present))
-    columns = zip(sheet.attributes, sheet.columns, strict=True)
-    states = {name: _states(cells, _config(draft).values) for name, cells in columns}
-    return Guess(
-        sheet.understood,
-        draft.data,
-        draft.split,
-        tuple(draft.roles),
-        states,
-        len(read.ids),
-        len(present),
-        tuple(draft.notes),
-    )
+    meaning = meaning_of(draft.values)
+    draft.understood, draft.listed, draft.present = sheet.understood, len(read.ids), len(present)
+    draft.states = {name: _states(cells, meaning) for name, cells in sheet.columns.items()}
+    return draft
 
 
 def _check_places(labels: Path, images: Path) -> None:
@@ -115,11 +79,7 @@ def _check_places(labels: Path, images: Path) -> None:
         raise UserError(problems)
 
 
-def _config(draft: Draft) -> DataConfig:
-    return DataConfig(labels=draft.labels, images=draft.images, **draft.data)
-
-
-def _encoding(draft: Draft) -> None:
+def _encoding(draft: Guess) -> None:
     """The encoding, where the file is neither UTF-8 nor has a byte order mark."""
     try:
         read_text(draft.labels)
@@ -131,7 +91,7 @@ def _encoding(draft: Draft) -> None:
         draft.set("encoding", encoding, "the file is no UTF-8; if letters are wrong, try another encoding", doubt=True)
 
 
-def _document(draft: Draft, source: Source) -> None:
+def _document(draft: Guess, source: Source) -> None:
     """What is guessed of a file that is no table, before it is read."""
     if draft.data["importer"] == "coco":
         text = "a category without an annotation is negative; write missing if not every image was searched for it"
@@ -142,51 +102,44 @@ def _document(draft: Draft, source: Source) -> None:
             guess_parts(draft, "split", parts)
 
 
-def _sheet(draft: Draft, source: Source) -> Sheet:
+def _sheet(draft: Guess, source: Source) -> Sheet:
     """The label file as its importer reads it.
 
     Raises:
         UserError: the importer finds problems.
     """
-    data = _config(draft)
-    importer = IMPORTERS[data.importer]
-    options = {key: getattr(data, key) for key in registry.options_model(importer).model_fields}
-    sheet = importer(source, data.attributes, **options)
-    problems = list(sheet.problems)
-    if not problems and not len(sheet.names):
-        problems = [(1, "found no image, expected at least one")]
-    if problems:
-        raise UserError([f"{draft.labels}:{line}: {text}" for line, text in problems], limit=SHOWN)
+    sheet = importers.read_sheet(source, draft.config)
+    if not sheet.problems and not len(sheet.names):
+        sheet.problems.append((1, "found no image, expected at least one"))
+    if sheet.problems:
+        raise problems_in(draft.labels, sheet.problems)
     return sheet
 
 
-def _values(draft: Draft, sheet: Sheet) -> None:
+def _values(draft: Guess, sheet: Sheet) -> None:
     """What the tokens mean, where `data.values` does not know them by itself."""
     columns = [
         column(name, cells.remove_categories(False) if False in cells.categories else cells)  # no row of a long table
-        for name, cells in zip(sheet.attributes, sheet.columns, strict=True)
+        for name, cells in sheet.columns.items()
         if True not in cells.categories
     ]
     words = label_columns(columns)
     if problems := [
-        f"{draft.labels}: attribute {item.name!r}: found {item.kind}, such as {listed([*map(repr, item.tokens[:3])])}, "
+        f"{draft.labels}: attribute {item.name!r}: found {item.kind}, such as {item.examples}, "
         "expected yes, no and missing, such as 1, 0 and NA"
         for item in columns
         if item.kind not in ("labels", "empty") and item not in words
     ]:
         raise UserError(problems, limit=SHOWN)
     counts = sum((Counter(item.counts) for item in columns), Counter[str]())
-    negative = any(state_of(token, "missing") == "negative" for token in counts)
-    minus_one = "missing" if negative else "negative"
-    states = {token: state for token in counts if (state := state_of(token, minus_one)) is not None}
-    guessed = guessed_states([item.counts for item in columns], counts, states)
-    states |= guessed
-    if "negative" not in states.values() and states.get("") == "missing" and draft.data["importer"] != "long_csv":
+    states, guessed, minus_one = likely_states(counts, [item.counts for item in columns], counts, {})
+    no_negative = "negative" not in states.values() and draft.data["importer"] != "long_csv"
+    if no_negative and states.get("") == "missing":
         states[""] = "negative"
         draft.doubt("data.values", 'no token means no, so an empty cell is negative; else move "" to missing')
-    elif "negative" not in states.values() and states and draft.data["importer"] != "long_csv":
+    elif no_negative and states:
         draft.doubt("data.values", "no token means no: every label is positive or missing, and nothing can be learned")
-    defaults = {value_of(token): state for state, tokens in Values().model_dump().items() for token in tokens}
+    defaults = meaning_of(Values())
     if all(defaults.get(value_of(token)) == state for token, state in states.items()):
         return
     lists: dict[str, list[str]] = {"positive": [], "negative": [], "missing": []}
@@ -218,24 +171,23 @@ def _doubtful_tokens(counts: Mapping[str, int], minus_one: str, guessed: Mapping
             yield f"{token} is read as a code for not known, a missing label"
 
 
-def _images(draft: Draft, sheet: Sheet) -> None:
+def _images(draft: Guess, sheet: Sheet) -> None:
     """What is to be written about names without suffix, images that are not there, and images in several rows."""
     names, lines = sheet.names.tolist(), sheet.lines.tolist()
     located, there, suffix = fit(names, lines, draft.images)
     if located.problems:
-        raise UserError([f"{draft.labels}:{line}: {text}" for line, text in located.problems], limit=SHOWN)
+        raise problems_in(draft.labels, located.problems)
     if suffix is not None:
         draft.set("suffix", suffix, f"names lack it: {names[0]} is {located.paths[0]}")
     if not any(there):
         rows = zip(names, map(str, located.paths), lines, strict=True)
-        problems = image_files.unreadable(rows, draft.images)
-        raise UserError([f"{draft.labels}:{line}: {text}" for line, text in problems], limit=SHOWN)
+        raise problems_in(draft.labels, image_files.unreadable(rows, draft.images))
     absent = [name for name, present in zip(names, there, strict=True) if not present]
     if absent:
         text = f"{len(absent)} of {len(names)} listed images are not in the folder: {', '.join(absent[:3])}"
         draft.set("on_bad_image", "skip", text, doubt=True)
-    labels, _ = read_labels(dict(zip(sheet.attributes, sheet.columns, strict=True)), _config(draft).values)
-    first = merging.first_rows(located.paths)
+    labels, _ = read_labels(sheet.columns, draft.values)
+    first = first_rows(located.paths)
     label_rows = Rows(sheet.names, sheet.lines, labels, {}, np.ones(len(names), bool))
     if merging.merge(label_rows, first, "error")[1]:
         repeated = np.isin(first, first[first != np.arange(len(first))])  # rows of images that stand in several rows
@@ -246,7 +198,7 @@ def _images(draft: Draft, sheet: Sheet) -> None:
         draft.set("duplicates", policy, f"{text}; the other choice is {OTHER_POLICY[policy]}", doubt=True)
 
 
-def _group_in_names(draft: Draft, sheet: Sheet) -> None:
+def _group_in_names(draft: Guess, sheet: Sheet) -> None:
     """Patients, videos and the like in the names of images, where no column has them."""
     has_groups = sheet.groups is not None and not all(map(is_missing, sheet.groups.categories))
     if "group" in draft.data or has_groups:
@@ -265,7 +217,7 @@ def _group_in_names(draft: Draft, sheet: Sheet) -> None:
         draft.doubt("data.group", f"{text}thing, write `group: {{regex: {json.dumps(stem.pattern)}}}`")
 
 
-def _folds(draft: Draft, there: LabelFile) -> None:
+def _folds(draft: Guess, there: LabelFile) -> None:
     """The split that the images in the folder allow."""
     if draft.split and not _drop_split(draft, there):
         return
@@ -283,10 +235,11 @@ def _folds(draft: Draft, there: LabelFile) -> None:
         draft.doubt("split", f"found {number}: {enough}")
 
 
-def _drop_split(draft: Draft, there: LabelFile) -> bool:
+def _drop_split(draft: Guess, there: LabelFile) -> bool:
     """Drop an official split of which a part has no image in the folder; and whether it is dropped."""
     tokens = {*there.columns[draft.split["column"]]}
-    empty = [part for part in ("train", "val", "test") if tokens.isdisjoint(_listed_tokens(draft.split[part], tokens))]
+    lists = {part: listed for part, listed in draft.split.items() if isinstance(listed, list)}  # a share is no list
+    empty = [part for part in ("train", "val", "test") if part in lists and tokens.isdisjoint(lists[part])]
     if not empty:
         return False
     draft.notes[:] = [note for note in draft.notes if note.key.partition(".")[0] != "split"]
@@ -300,19 +253,11 @@ def _drop_split(draft: Draft, there: LabelFile) -> bool:
     return True
 
 
-def _listed_tokens(part: list[str] | float, tokens: set[str | None]) -> set[str | None]:
-    """The tokens of a part; a share of the training images names none, and is never empty."""
-    return {*part} if isinstance(part, list) else tokens
-
-
-def _states(cells: pd.Categorical, values: Values | Mapping[str, Values]) -> dict[Token | None, tuple[str, int]]:
+def _states(cells: pd.Categorical, meaning: Mapping[str | float, str]) -> dict[str | bool | None, tuple[str, int]]:
     """Token -> (state, rows) of an attribute; a cell without a category is the token None."""
-    lists = values.model_dump() if isinstance(values, Values) else {}
-    meaning = {value_of(token): state for state, tokens in lists.items() for token in tokens}
-    states: dict[Token | None, tuple[str, int]] = {}
+    states: dict[str | bool | None, tuple[str, int]] = {}
     for token, rows in counts_of(cells).items():
-        plain = ("positive" if token else "negative") if isinstance(token, bool) else meaning[value_of(token)]
-        states[token] = plain, rows
+        states[token] = (meaning[value_of(token)] if isinstance(token, str) else STATES[token]), rows
     if empty := int((cells.codes < 0).sum()):
         states[None] = "missing", empty
     return states

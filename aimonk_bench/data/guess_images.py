@@ -12,7 +12,7 @@ from aimonk_bench.data import image_names
 from aimonk_bench.data.annotations import names_of
 from aimonk_bench.data.columns import Column, long_columns
 from aimonk_bench.data.dialects import ID_NAMES
-from aimonk_bench.data.draft import Draft
+from aimonk_bench.data.draft import Guess
 from aimonk_bench.data.image_names import ImagePaths
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tokens import is_image_file
@@ -75,21 +75,21 @@ def fit(names: Sequence[str], lines: Sequence[int], folder: Path) -> tuple[Image
     return located, there, None
 
 
-def numbered_images(columns: Sequence[Column], draft: Draft) -> Column | None:
+def numbered_images(columns: Sequence[Column], draft: Guess) -> Column | None:
     """The column of numbers of images whose names stand in another file, which only long tables have."""
+
+    def names_images(names: Sequence[str]) -> bool:
+        return _share_there(names, draft.images) > 0
+
     for item in columns:
-        if item.tokens and long_columns(columns, item):
-
-            def names_images(names: Sequence[str]) -> bool:
-                return _share_there(names, draft.images) > 0
-
-            if file := names_file(draft, item.tokens, names_images):
-                draft.set("image_names", file, f"it names the images whose numbers column {item.name!r} holds")
-                return item
+        is_long = item.tokens and long_columns([other for other in columns if other is not item], item)
+        if is_long and (file := names_file(draft, item.tokens, names_images)):
+            draft.set("image_names", file, f"it names the images whose numbers column {item.name!r} holds")
+            return item
     return None
 
 
-def names_file(draft: Draft, ids: Sequence[str], accept: Callable[[Sequence[str]], bool]) -> Path | None:
+def names_file(draft: Guess, ids: Sequence[str], accept: Callable[[Sequence[str]], bool]) -> Path | None:
     """A table of id and name near the label file with a name for each of these ids, and the fewest others."""
     labels, folder = draft.labels, draft.images
     places = dict.fromkeys([labels.parent, *labels.parent.parents[:2], folder, folder.parent])
@@ -108,9 +108,9 @@ def names_file(draft: Draft, ids: Sequence[str], accept: Callable[[Sequence[str]
     return min(fitting)[1] if fitting else None
 
 
-def no_images(draft: Draft, table: Table, columns: Sequence[Column]) -> str:
+def no_images(draft: Guess, table: Table, columns: Sequence[Column]) -> str:
     """The message about a table none of whose columns names an image of the folder."""
-    shown = [f"{item.name!r} ({listed([*map(repr, item.tokens[:3])])})" for item in columns]
+    shown = [f"{item.name!r} ({item.examples})" for item in columns]
     files = [*itertools.islice(image_names.files_below(draft.images), 3)]
     holds = f"files such as {', '.join(files)}" if files else "no file"
     return (

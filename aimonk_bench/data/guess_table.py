@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from aimonk_bench.config.fields import number_of, unusable_attribute
+from aimonk_bench.config.fields import Values, number_of, unusable_attribute
 from aimonk_bench.data import importers
 from aimonk_bench.data.annotations import names_of
 from aimonk_bench.data.columns import (
@@ -24,18 +24,18 @@ from aimonk_bench.data.columns import (
     split_column,
     tag_columns,
 )
-from aimonk_bench.data.dialects import NAMES, WHITE_SPACE
-from aimonk_bench.data.draft import Draft, Note, Role
+from aimonk_bench.data.dialects import WHITE_SPACE, name_of
+from aimonk_bench.data.draft import Guess, Note, Role
 from aimonk_bench.data.guess_images import named_images, names_file, no_images, numbered_images
 from aimonk_bench.data.sheets import Source, image_column
 from aimonk_bench.data.tables import Table
-from aimonk_bench.data.tag_choice import MISSING_SPELLINGS
+from aimonk_bench.data.tag_choice import is_unread_missing
 from aimonk_bench.data.tags import LIST, SEPARATORS, UNUSUAL_SEPARATORS, split_tags
 from aimonk_bench.data.tokens import is_image_file, state_of
 from aimonk_bench.data.values import listed
 from aimonk_bench.errors import UserError
 
-MISSING = ("NA", "")  # the default of `data.values.missing`
+MISSING = Values().missing
 MOST_ATTRIBUTES = 100  # of a file with many tags, the most frequent
 MOST_LEVELS = 5  # of certainty
 CERTAINTY = re.compile(r".*(certain|sure|confidence|visib).*", re.IGNORECASE)
@@ -44,7 +44,7 @@ RARE_SEPARATORS = ("|", "^", "~", "§", "¦")
 OPAQUE = re.compile(r"\d+|/[mgt]/\w+|n\d{8}|Q\d+")  # ids of labels whose names stand in another file
 
 
-def guess_table(source: Source, draft: Draft) -> None:
+def guess_table(source: Source, draft: Guess) -> None:
     """Guess how a table is to be read.
 
     Raises:
@@ -58,6 +58,7 @@ def guess_table(source: Source, draft: Draft) -> None:
     if images is None:
         raise UserError(no_images(draft, table, columns))
     draft.roles.append(Role(images.name, "images"))
+    columns.remove(images)
     if split := split_column(columns, images):
         columns.remove(split[0])
         draft.roles.append(Role(split[0].name, "split"))
@@ -70,16 +71,16 @@ def guess_table(source: Source, draft: Draft) -> None:
     if group and _has_labels([item for item in columns if item is not group], images):
         _group(draft, columns, images, group)
     if long := long_columns(columns, images):
-        _long(draft, columns, images, *long)
-    elif (tags := next(tag_columns(columns, images), None)) is not None:
-        _tags(draft, columns, images, tags)
+        _long(draft, columns, *long)
+    elif (tags := next(tag_columns(columns), None)) is not None:
+        _tags(draft, columns, tags)
     else:
         _wide(draft, table, columns, images)
     if {images.name} != {table.names[0], image_column(table)} and draft.data["importer"] != "labels_txt":
         draft.set("id", images.name)
 
 
-def _group(draft: Draft, columns: list[Column], images: Column, group: Column) -> None:
+def _group(draft: Guess, columns: list[Column], images: Column, group: Column) -> None:
     """A column whose equal values belong together, unless there are too few of them."""
     text = f"{len(group.tokens)} values for {len(images.counts)} images"
     if is_coarse(group, images):
@@ -94,10 +95,10 @@ def _group(draft: Draft, columns: list[Column], images: Column, group: Column) -
 
 def _has_labels(columns: Sequence[Column], images: Column) -> bool:
     """Whether these columns hold labels or tags."""
-    return bool(long_columns(columns, images) or label_columns(columns) or next(tag_columns(columns, images), None))
+    return bool(long_columns(columns, images) or label_columns(columns) or next(tag_columns(columns), None))
 
 
-def guess_parts(draft: Draft, column: str, parts: Mapping[str, list[str]]) -> None:
+def guess_parts(draft: Guess, column: str, parts: Mapping[str, list[str]]) -> None:
     """Guess the official split that a column states.
 
     Args:
@@ -113,7 +114,7 @@ def guess_parts(draft: Draft, column: str, parts: Mapping[str, list[str]]) -> No
         draft.notes.append(Note("split.val", "no part is left for validation: this share of the training images"))
 
 
-def _table(source: Source, draft: Draft) -> Table:
+def _table(source: Source, draft: Guess) -> Table:
     """The label file as a table, with an unusual separator where the usual ones do not cut it."""
     encoding = draft.data.get("encoding")
     table = source.table(None, None, encoding)
@@ -129,17 +130,16 @@ def _table(source: Source, draft: Draft) -> Table:
     return table
 
 
-def _wide(draft: Draft, table: Table, columns: Sequence[Column], images: Column) -> None:
+def _wide(draft: Guess, table: Table, columns: Sequence[Column], images: Column) -> None:
     """A column for each attribute."""
-    free = [item for item in columns if item is not images]
-    chosen = [item for item in label_columns(free) if unusable_attribute(item.name) is None]
-    odd = [item for item in free if item.kind == "labels" and item not in chosen]
+    chosen = [item for item in label_columns(columns) if unusable_attribute(item.name) is None]
+    odd = [item for item in columns if item.kind == "labels" and item not in chosen]
     if not chosen:
         chosen = [item for item in odd if unusable_attribute(item.name) is None]
         for item in chosen:
             draft.doubt("data.attributes", f"column {item.name!r} has labels, but its name is unusual for an attribute")
     if not chosen:
-        raise UserError(_no_labels(draft, table, free))
+        raise UserError(_no_labels(draft, table, columns))
     separated = table.dialect.separator in (WHITE_SPACE, "\t") and "separator" not in draft.data
     plain = separated and not table.dialect.header and draft.labels.suffix.lower() not in importers.TABLE_SUFFIXES
     text_only = plain and images.name == table.names[0] and "group" not in draft.data
@@ -148,7 +148,7 @@ def _wide(draft: Draft, table: Table, columns: Sequence[Column], images: Column)
         draft.data.pop("header")
         draft.notes[:] = [note for note in draft.notes if note.key != "data.header"]
     draft.set("importer", importer, f"{len(chosen)} column{'s' * (len(chosen) > 1)} of labels ({table.dialect})")
-    left = [item for item in free if item not in chosen]
+    left = [item for item in columns if item not in chosen]
     _leave_out(draft, left)
     if not table.dialect.header:
         draft.notes.append(Note("data", "the file has no header: `attributes: [...]` names the columns in their order"))
@@ -158,7 +158,7 @@ def _wide(draft: Draft, table: Table, columns: Sequence[Column], images: Column)
         draft.set("attributes", [item.name for item in chosen])
 
 
-def _leave_out(draft: Draft, columns: Sequence[Column]) -> None:
+def _leave_out(draft: Guess, columns: Sequence[Column]) -> None:
     """Columns that are no attributes. Those that might be some are doubts, one for each reason."""
     doubtful: dict[str, list[str]] = {}
     for item in columns:
@@ -175,7 +175,7 @@ def _leave_out(draft: Draft, columns: Sequence[Column]) -> None:
 
 def _left_out(item: Column) -> tuple[str, str]:
     """Why a column is no attribute, and what to do if it is one; empty where that is out of the question."""
-    shown = listed([*map(repr, item.tokens[:3])])
+    shown = item.examples
     add = "add it to data.attributes"
     if item.kind == "empty":
         return "it is empty", ""
@@ -197,9 +197,9 @@ def _left_out(item: Column) -> tuple[str, str]:
     return f"{item.kind}, such as {shown}", ""
 
 
-def _no_labels(draft: Draft, table: Table, columns: Sequence[Column]) -> str:
+def _no_labels(draft: Guess, table: Table, columns: Sequence[Column]) -> str:
     """The message about a table without a column of labels."""
-    shown = [f"{item.name!r} ({item.kind}: {listed([*map(repr, item.tokens[:3])])})" for item in columns]
+    shown = [f"{item.name!r} ({item.kind}: {item.examples})" for item in columns]
     soft = [item.name for item in columns if item.kind == "soft labels"]
     unusable = [f"{item.name!r} cannot be {problem}" for item in columns if (problem := unusable_attribute(item.name))]
     fix = f"; soft labels are not supported: make 1, 0 and NA of {listed(soft)}" if soft else ""
@@ -217,12 +217,12 @@ def _no_labels(draft: Draft, table: Table, columns: Sequence[Column]) -> str:
     )
 
 
-def _tags(draft: Draft, columns: Sequence[Column], images: Column, tags: Column) -> None:
+def _tags(draft: Guess, columns: Sequence[Column], tags: Column) -> None:
     """A column of tags."""
     draft.set("importer", "label_list", f"column {tags.name!r} holds tags")
     draft.set("tags", tags.name)
     draft.roles.append(Role(tags.name, "tags"))
-    _leave_out(draft, [item for item in columns if item not in (images, tags)])
+    _leave_out(draft, [item for item in columns if item is not tags])
     missing = _missing_tokens(draft, tags.counts)
     separator, names = _separated(draft, tags, missing)
     if separator is not None:
@@ -232,16 +232,16 @@ def _tags(draft: Draft, columns: Sequence[Column], images: Column, tags: Column)
     _choose(draft, names)
 
 
-def _missing_tokens(draft: Draft, counts: Mapping[str, int]) -> frozenset[str]:
+def _missing_tokens(draft: Guess, counts: Mapping[str, int]) -> frozenset[str]:
     """The tokens of a column of tags that mean that nothing is known of an image."""
-    tokens = [tag for tag in counts if tag.casefold() in MISSING_SPELLINGS and tag not in MISSING]
+    tokens = [tag for tag in counts if is_unread_missing(tag, MISSING, ())]
     if tokens:
         text = f"{listed([*map(repr, tokens)])} is no tag: nothing is known of the image"
         draft.set("values", {"missing": [*MISSING, *tokens]}, text, doubt=True)
     return frozenset([*MISSING, *tokens])
 
 
-def _separated(draft: Draft, tags: Column, missing: frozenset[str]) -> tuple[str | None, dict[str, int]]:
+def _separated(draft: Guess, tags: Column, missing: frozenset[str]) -> tuple[str | None, dict[str, int]]:
     """What to write as separator of tags, None for lists and single tags; and tag -> rows."""
     blanks = any(" " in token for token in tags.tokens)
     marks = [mark for mark in SEPARATORS if any(mark in token for token in tags.tokens)]
@@ -257,7 +257,7 @@ def _separated(draft: Draft, tags: Column, missing: frozenset[str]) -> tuple[str
         counts = dict(zip(read.names, read.present.sum(axis=0).tolist(), strict=True))
         if read.separator == LIST or (read.separator is None and separator is None):
             return None, counts
-        shown = NAMES.get(str(read.separator), repr(read.separator))
+        shown = name_of(str(read.separator))
         text = f"{shown} separates tags, such as {listed([*map(repr, read.names[:3])])}"
         if separator == "|" and not any("|" in token for token in tags.tokens):
             text = f'each cell is one tag, such as {tags.tokens[0]!r}; write " " if blanks separate tags'
@@ -275,7 +275,7 @@ def _blanks_separate(tags: Column) -> bool:
     return any(len(numbers) > 1 for numbers in places.values())
 
 
-def _choose(draft: Draft, counts: Mapping[str, int]) -> None:
+def _choose(draft: Guess, counts: Mapping[str, int]) -> None:
     """The tags that are attributes: all of them, but for words that mean that there is nothing, and for rare tags."""
     words = [tag for tag in counts if tag.casefold() in NOTHING or unusable_attribute(tag)]
     names = sorted((tag for tag in counts if tag not in words), key=lambda tag: -counts[tag])
@@ -288,7 +288,7 @@ def _choose(draft: Draft, counts: Mapping[str, int]) -> None:
         draft.set("other_tags", "ignore")
 
 
-def _long(draft: Draft, columns: Sequence[Column], images: Column, tags: Column, value: Column | None) -> None:
+def _long(draft: Guess, columns: Sequence[Column], tags: Column, value: Column | None) -> None:
     """A row for each image and label."""
     draft.set("importer", "long_csv", f"images stand in several rows, each with a label in column {tags.name!r}")
     draft.set("tags", tags.name)
@@ -296,12 +296,12 @@ def _long(draft: Draft, columns: Sequence[Column], images: Column, tags: Column,
     if value is not None:
         draft.set("value", value.name, "it says whether the image has the label", doubt=True)
         draft.roles.append(Role(value.name, "values"))
-    _leave_out(draft, [item for item in columns if item not in (images, tags, value)])
-    unread = [item.name for item in columns if item.kind == "labels" and item not in (images, tags, value)]
-    if unread:
+    others = [item for item in columns if item not in (tags, value)]
+    _leave_out(draft, others)
+    if unread := [item.name for item in others if item.kind == "labels"]:
         draft.set("ignore", unread)
     if value is not None:
-        _certainty(draft, [item for item in columns if item not in (images, tags, value)])
+        _certainty(draft, others)
     missing = _missing_tokens(draft, tags.counts)
     counts = {tag: count for tag, count in tags.counts.items() if tag not in missing}
     if all(map(OPAQUE.fullmatch, counts)):
@@ -324,12 +324,11 @@ def _long(draft: Draft, columns: Sequence[Column], images: Column, tags: Column,
     _choose(draft, counts)
 
 
-def _certainty(draft: Draft, columns: Sequence[Column]) -> None:
+def _certainty(draft: Guess, columns: Sequence[Column]) -> None:
     """A column of whole numbers from 1 on may say how sure a label is; without a header it probably does (CUB)."""
     for item in columns:
-        if item.kind != "numbers" or not all(1 <= float(token) <= MOST_LEVELS for token in item.tokens):
-            continue
-        if not all(float(token).is_integer() for token in item.tokens):
+        levels = map(float, item.tokens if item.kind == "numbers" else ())
+        if item.kind != "numbers" or not all(level.is_integer() and 1 <= level <= MOST_LEVELS for level in levels):
             continue
         key = {"column": item.name, "missing": [min(item.tokens, key=float)]}
         if "header" in draft.data or CERTAINTY.fullmatch(item.name):

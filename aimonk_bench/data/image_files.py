@@ -43,6 +43,11 @@ class Skipped:
     reason: str
 
 
+def problems_in(path: Path, problems: Iterable[tuple[int, str]]) -> UserError:
+    """The error about (line, message) of a label file."""
+    return UserError([f"{path}:{line}: {text}" for line, text in problems], limit=SHOWN)
+
+
 def locate(
     listed: LabelFile, folder: Path, on_bad_image: Literal["error", "skip"]
 ) -> tuple[list[ImageFile | None], list[Skipped]]:
@@ -59,8 +64,7 @@ def locate(
     files = _examine(rows, folder, _sha256)
     skipped = [file for file in files if isinstance(file, Skipped)]
     if skipped and (on_bad_image == "error" or len(skipped) == len(files)):
-        problems = _problems(skipped, len(files), folder)
-        raise UserError([f"{listed.path}:{line}: {text}" for line, text in problems], limit=SHOWN)
+        raise problems_in(listed.path, _problems(skipped, len(files), folder))
     return [file if isinstance(file, ImageFile) else None for file in files], skipped
 
 

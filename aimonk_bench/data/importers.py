@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from aimonk_bench.config.fields import DataConfig
+from aimonk_bench.config.split_fields import GroupRegex
 from aimonk_bench.data import frames, json_lines
 from aimonk_bench.data.annotations import COCO_SECTIONS, coco, long_csv
-from aimonk_bench.data.dialects import NAMES, WHITE_SPACE
-from aimonk_bench.data.matlab import mat
+from aimonk_bench.data.cells import coded, column_of, text_of
+from aimonk_bench.data.dialects import WHITE_SPACE, name_of
+from aimonk_bench.data.matlab import read_matlab
 from aimonk_bench.data.sheets import (
     Sheet,
     Source,
@@ -26,6 +28,8 @@ from aimonk_bench.data.sheets import (
     fill,
     first_row,
     image_column,
+    reserved,
+    sheet_of,
     tag_column,
     understood,
 )
@@ -34,7 +38,7 @@ from aimonk_bench.data.tags import LIST, split_tags
 from aimonk_bench.data.tokens import decimal_of, is_value, spelling_of
 from aimonk_bench.data.values import listed
 from aimonk_bench.errors import count
-from aimonk_bench.registry import hint
+from aimonk_bench.registry import hint, options_model
 
 TABLE_SUFFIXES = (".csv", ".tsv", *json_lines.SUFFIXES, *frames.SUFFIXES)
 ODD_ATTRIBUTES = re.compile(  # names of columns that are rarely attributes of an image
@@ -79,6 +83,12 @@ def wide_csv(
     return _wide(source, table, attributes, {"data.id": images, "data.group": group}, ignore or [])
 
 
+def mat(source: Source, attributes: list[str] | None) -> Sheet:
+    """A MATLAB file: lists of image names, a matrix of labels beside each, and names of the attributes (PA-100K)."""
+    ignore = [] if "split" in source.columns else ["split"]
+    return _wide(source, read_matlab(source.path), attributes, {"data.id": "image"}, ignore)
+
+
 def _wide(
     source: Source, table: Table, attributes: list[str] | None, columns: Mapping[str, str | None], ignore: list[str]
 ) -> Sheet:
@@ -88,35 +98,32 @@ def _wide(
         attributes: with a header those of its names that are attributes, else names for all columns that are left.
         columns: key of the config -> column that it names.
     """
-    sheet = Sheet(problems=[*table.problems])
-    reserved = [*columns.items(), *(("split.column", name) for name in source.columns)]
-    reserved += [("data.ignore", name) for name in ignore]
-    taken = {name for _, name in reserved}
+    named = [*columns.items(), *reserved(source, ignore)]
+    taken = dict.fromkeys(name for _, name in named if name is not None)
     free = [name for name in table.names if name not in taken]
-    column_of = {name: name for name in (attributes or free)}
+    column_of_attribute = {name: name for name in (attributes or free)}
     unsound = []
     if attributes is not None and not table.dialect.header:
-        column_of = dict(zip(attributes, free, strict=False))
+        column_of_attribute = dict(zip(attributes, free, strict=False))
         if len(free) != len(attributes):
             unnamed = count(len(free), "column")
             unsound.append(f"found {unnamed} of labels ({table.dialect}), expected {len(attributes)} (data.attributes)")
-    unsound += column_problems(table, [*reserved, *(("data.attributes", name) for name in column_of.values())])
-    if not column_of:
+    label_columns = [*column_of_attribute.values()]
+    unsound += column_problems(table, [*named, *(("data.attributes", name) for name in label_columns)])
+    if not label_columns:
         unsound.append(
             f"found no attribute beside the columns {', '.join(filter(None, taken))} ({table.dialect}); "
             'if another character separates the columns, write under data: `separator: "|"`'
         )
-    sheet.attributes = dict.fromkeys(column_of, table.header_line if table.dialect.header else 0)
+    sheet = sheet_of(table, unsound)
+    sheet.attributes = dict.fromkeys(column_of_attribute, table.header_line if table.dialect.header else 0)
     if unsound:  # nothing can be said about the cells
-        sheet.problems += [(table.header_line, text) for text in unsound]
         return sheet
-    sheet.columns = [table.column(name) for name in column_of.values()]
+    sheet.columns = {name: table.column(column) for name, column in column_of_attribute.items()}
     fill(sheet, source, table, columns)
-    id_column = str(columns["data.id"])
-    unused = [name for name in table.names if name not in {*taken, *column_of.values()} or name in ignore]
-    sheet.understood = understood(table, sheet, repr(id_column), columns.get("data.group"), unused)
-    sheet.notes += table.notes
-    odd = [name for name in column_of if ODD_ATTRIBUTES.fullmatch(name)]
+    read = {*taken, *label_columns}.difference(ignore)
+    sheet.understood = understood(table, sheet, repr(columns["data.id"]), columns.get("data.group"), read)
+    odd = [name for name in label_columns if ODD_ATTRIBUTES.fullmatch(name)]
     if odd and attributes is None:
         sheet.warnings.append(
             f"read as {'attributes' if len(odd) > 1 else 'an attribute'}: {listed(odd)}; "
@@ -141,17 +148,16 @@ def label_list(
 ) -> Sheet:
     """A column of image names and one of tags, such as cat|dog; `data.absent` says what an absent tag means."""
     table = source.table(separator, header, encoding)
-    sheet = Sheet(dict.fromkeys(attributes or (), 0), problems=[*table.problems])
     columns = {"data.id": id if id is not None else image_column(table), "data.group": group}
     columns["data.tags"] = tags if tags is not None else tag_column(table, [*columns.values(), *source.columns])
-    others = [("split.column", name) for name in source.columns]
-    unsound = [*column_problems(table, [*columns.items(), *others])]
+    unsound = [*column_problems(table, [*columns.items(), *reserved(source)])]
     if columns["data.tags"] is None:
         unsound.append(f"found the columns {listed(table.names)}, expected to know which holds the tags (data.tags)")
+    sheet = sheet_of(table, unsound)
+    sheet.attributes = dict.fromkeys(attributes or (), 0)
     if unsound:
-        sheet.problems += [(table.header_line, text) for text in unsound]
         return sheet
-    id_column, tags_column = str(columns["data.id"]), str(columns["data.tags"])
+    tags_column = str(columns["data.tags"])
     read = split_tags(
         pd.Series(table.column(tags_column)),
         separator=tag_separator,
@@ -161,24 +167,21 @@ def label_list(
     )
     sheet.problems += [(int(table.lines[row]) if len(table.lines) else 1, text) for row, text in read.problems]
     sheet.warnings += read.warnings
+    sheet.notes += read.notes
     if read.problems:
         return sheet
     sheet.attributes = {
         name: int(table.lines[row]) if row >= 0 else 0 for name, row in zip(read.names, read.first_rows, strict=True)
     }
-    fill(sheet, source, table, columns)
     unknown = read.missing[:, None] | (~read.present & (absent == "missing"))
     codes = np.where(unknown, -1, read.present).astype(np.int8)
-    sheet.columns = [
-        pd.Categorical.from_codes(column, categories=pd.Index([False, True], dtype=object)) for column in codes.T
-    ]
+    sheet.columns = {name: coded(column, [False, True]) for name, column in zip(read.names, codes.T, strict=True)}
+    fill(sheet, source, table, columns)
     separated = {None: "one tag in each cell", LIST: "lists of tags"}.get(
-        read.separator, f"tags separated by {NAMES.get(str(read.separator), repr(read.separator))}"
+        read.separator, f"tags separated by {name_of(str(read.separator))}"
     )
-    unused = [name for name in table.names if name not in (*columns.values(), *source.columns)]
-    images = f"{id_column!r}, tags in {tags_column!r} ({separated})"
-    sheet.understood = understood(table, sheet, images, group, unused)
-    sheet.notes += [*table.notes, *read.notes]
+    images = f"{columns['data.id']!r}, tags in {tags_column!r} ({separated})"
+    sheet.understood = understood(table, sheet, images, group, {*columns.values(), *source.columns})
     return sheet
 
 
@@ -205,24 +208,18 @@ def jsonl(
             sheet.attributes.setdefault(attribute, line)
     sheet.names = np.array([record["image"] for record in records], object)
     sheet.lines = np.array(lines, np.int64)
-    sheet.columns = [
-        _categorical(_token(record["labels"].get(name)) for record in records) for name in sheet.attributes
-    ]
-    sheet.groups = _categorical(record.get(group_key) for record in records)
-    sheet.others = {key: _categorical(record.get(key) for record in records) for key in source.columns}
+    sheet.columns = {
+        name: column_of(_token(record["labels"].get(name)) for record in records) for name in sheet.attributes
+    }
+    sheet.groups = column_of(_token(record.get(group_key)) for record in records)
+    sheet.others = {key: column_of(_token(record.get(key)) for record in records) for key in source.columns}
     sheet.understood = "; ".join(["one JSON object per line", *first_row(sheet)])
     return sheet
 
 
 def _token(value: str | bool | None) -> str | None:
-    """The token of a JSON value: true and false are 1 and 0."""
-    return str(int(value)) if isinstance(value, bool) else value
-
-
-def _categorical(texts: Iterable[str | None]) -> pd.Categorical:
-    """Texts [R] as a column; None has no category."""
-    codes, categories = pd.factorize(np.array([None if text is None else text.strip() for text in texts], object))
-    return pd.Categorical.from_codes(codes, categories=pd.Index(categories, dtype=object))
+    """The token of a JSON value; null has none."""
+    return None if value is None else text_of(value).strip()
 
 
 def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str]:
@@ -271,6 +268,15 @@ def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str
     if table.dialect.separator in (WHITE_SPACE, "\t") and not table.dialect.header and suffix not in TABLE_SUFFIXES:
         return "labels_txt", "the first line is separated by white space"
     return "wide_csv", f"extension {suffix}" if suffix in TABLE_SUFFIXES else "a table with a column for each attribute"
+
+
+def read_sheet(source: Source, data: DataConfig) -> Sheet:
+    """The label file as the importer of the config reads it."""
+    importer = IMPORTERS[data.importer]
+    options = {key: getattr(data, key) for key in options_model(importer).model_fields}
+    if isinstance(data.group, GroupRegex) and "group" in options:
+        options["group"] = None  # groups come from the names of images
+    return importer(source, data.attributes, **options)
 
 
 IMPORTERS: dict[str, Importer] = {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from aimonk_bench.data.cells import text_of
+from aimonk_bench.data.dialects import Dialect
 from aimonk_bench.registry import hint
 
 SUFFIXES = (".jsonl", ".ndjson")
@@ -15,7 +18,7 @@ EXAMPLE = '{"image": "a.jpg", "labels": {"smile": 1}}'
 
 
 def records(text: str, text_keys: Sequence[str]) -> Iterator[tuple[int, dict[str, Any], list[str]]]:
-    """(line, object, problems) of every line that is not blank; the object is empty if there are problems.
+    """(line, object, problems) of every line that is not blank.
 
     A text that is one JSON document, such as an array, is one problem.
 
@@ -26,52 +29,40 @@ def records(text: str, text_keys: Sequence[str]) -> Iterator[tuple[int, dict[str
         fix = "; `jq -c '.[]'` writes an array so" if whole == ARRAY else ""
         yield 1, {}, [f"found {whole}, expected one object per line, such as `{EXAMPLE}`{fix}"]
         return
+    for line, record in _objects(text):
+        yield (line, {}, [record]) if isinstance(record, str) else (line, record, _record_problems(record, text_keys))
+
+
+def _objects(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """(line, its object, or why it has none) of every line that is not blank."""
     for line, content in enumerate(text.split("\n"), 1):
-        if not content.strip():
-            continue
-        try:
-            record = _json_object(content)
-            problems = _record_problems(record, text_keys)
-        except ValueError as error:
-            record, problems = {}, [f"not a JSON object: {error}"]
-        yield line, {} if problems else record, problems
+        if content.strip():
+            try:
+                yield line, _json_object(content)
+            except ValueError as error:
+                yield line, f"not a JSON object: {error}"
 
 
 def is_table(text: str) -> bool:
     """Whether the first line is a row of a table: an object without the key ``labels`` for an object of labels."""
-    first = next((line for line in text.split("\n") if line.strip()), "")
-    try:
-        record = _json_object(first)
-    except ValueError:
-        return False
-    return not isinstance(record.get("labels"), dict) and record.keys() != {"image"}
+    _, record = next(_objects(text), (1, ""))
+    return isinstance(record, dict) and not isinstance(record.get("labels"), dict) and record.keys() != {"image"}
 
 
-def rows(text: str) -> tuple[list[tuple[int, list[str]]], list[tuple[int, str]]]:
-    """(line, cells) of the header and of every line that is not blank, and (line, problem).
+def read_records(text: str, encoding: str) -> tuple[Iterator[tuple[int, list[str] | str]], Dialect]:
+    """(line, cells or what is wrong) of the header and of every line that is not blank; and the dialect.
 
     The header has every key, in the order of the file; a key that a line lacks, and null, is an empty cell. true and
     false are 1 and 0, lists and objects are cells of JSON.
     """
-    objects, problems = [], []
-    for line, content in enumerate(text.split("\n"), 1):
-        if content.strip():
-            try:
-                objects.append((line, _json_object(content)))
-            except ValueError as error:
-                problems.append((line, f"not a JSON object: {error}"))
-    header = [*dict.fromkeys(key for _, record in objects for key in record)] or ["image"]
-    first = objects[0][0] if objects else 1
-    return [
-        (first, header),
-        *((line, [_cell(record.get(key)) for key in header]) for line, record in objects),
-    ], problems
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False)
-    return "" if value is None else str(int(value)) if isinstance(value, bool) else str(value)
+    objects = [*_objects(text)]
+    header = [*dict.fromkeys(key for _, record in objects if isinstance(record, dict) for key in record)] or ["image"]
+    first = next((line for line, record in objects if isinstance(record, dict)), 1)
+    rows = (
+        (line, record if isinstance(record, str) else [text_of(record.get(key)) for key in header])
+        for line, record in objects
+    )
+    return itertools.chain([(first, header)], rows), Dialect(encoding, "", header=True, width=len(header))
 
 
 def _document(text: str) -> str | None:

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aimonk_bench import registry
 from aimonk_bench.config import rules
 from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute, value_of
 from aimonk_bench.config.split_fields import GroupRegex
-from aimonk_bench.data import image_files, image_names, merging
+from aimonk_bench.data import image_files, image_names
+from aimonk_bench.data.cells import each_row, first_rows
 from aimonk_bench.data.group_checks import groups_by_name
 from aimonk_bench.data.image_files import SHOWN
 from aimonk_bench.data.image_names import ImagePaths
-from aimonk_bench.data.importers import IMPORTERS, Sheet, Source, guess
+from aimonk_bench.data.importers import IMPORTERS, Sheet, Source, guess, read_sheet
 from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.data.merging import Rows, merge
 from aimonk_bench.data.tokens import is_missing
@@ -46,36 +46,31 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     sheet.problems += located.problems
     if not len(sheet.names) and not sheet.problems:
         sheet.problems.append((1, "found no image, expected at least one"))
-    first_rows = merging.first_rows(located.paths)
-    is_image = [
-        path is not None and first == row
-        for row, (path, first) in enumerate(zip(located.paths, first_rows, strict=True))
-    ]
-    images = np.flatnonzero(is_image)
+    first = first_rows(located.paths)
+    is_image = np.array([path is not None for path in located.paths], bool)
+    images = np.flatnonzero(is_image & (first == np.arange(len(first))))
     others = {name: _texts(column, frozenset(), len(sheet.names)) for name, column in sheet.others.items()}
     groups, unmatched = _groups(data, sheet, missing)
     unmapped = [*_unmapped(data.values, sheet), *unmatched]
     if not unmapped:
-        label_columns = dict(zip(sheet.attributes, sheet.columns, strict=False))
-        labels, undeclared = read_labels(label_columns, data.values)
-        sheet.problems += value_problems(undeclared, label_columns, data.values, sheet.lines, sheet.attributes)
-        legible = ~np.any([item.rows for item in undeclared], axis=0) if undeclared else np.ones(len(first_rows), bool)
+        labels, undeclared = read_labels(sheet.columns, data.values)
+        sheet.problems += value_problems(undeclared, sheet.columns, data.values, sheet.lines, sheet.attributes)
+        legible = ~np.any([item.rows for item in undeclared], axis=0) if undeclared else np.ones(len(first), bool)
         rows = Rows(sheet.names, sheet.lines, labels, {"group": groups, **others}, legible)
-        labels, contradictions, merged = merge(rows, first_rows, data.duplicates)
+        labels, contradictions, merged = merge(rows, first, data.duplicates)
         sheet.problems += contradictions
         if not sheet.problems and not labels.observed.any():
             sheet.problems.append((1, "found no label (every value is missing), expected at least one"))
-    if unmapped or sheet.problems:
-        if data.importer == "auto":
-            logger.warning("%s: %s; set data.importer if that is wrong", data.labels, understood)
-        for warning in sheet.warnings:
-            logger.warning("%s: %s", data.labels, warning)
-        raise _error(data, sheet, located, images, unmapped)
-    labels, groups = labels[images], groups[images]
-    if not labels.negative.any() and (text := blank_as_no(sheet.columns, data.values)):
-        sheet.warnings.append(text)
+    failed = bool(unmapped or sheet.problems)
+    if failed and data.importer == "auto":
+        sheet.warnings.insert(0, f"{understood}; set data.importer if that is wrong")
+    if not failed and not labels[images].negative.any():
+        sheet.warnings += blank_as_no(sheet.columns.values(), data.values)
     for warning in sheet.warnings:
         logger.warning("%s: %s", data.labels, warning)
+    if failed:
+        raise _error(data, sheet, located, images, unmapped)
+    labels, groups = labels[images], groups[images]
     grouped = data.group is not None or any(groups)
     return LabelFile(
         path=data.labels,
@@ -140,17 +135,14 @@ def _import(data: DataConfig, source: Source) -> tuple[Sheet, str]:
     Raises:
         UserError: the file cannot be read, or the config has keys that the importer does not read.
     """
-    group = data.group if isinstance(data.group, str) else None
-    name, understood = data.importer, f"importer: {data.importer}"
-    if name == "auto":
-        name, reason = guess(source, data, group)
+    understood, chosen = f"importer: {data.importer}", ""
+    if data.importer == "auto":
+        name, reason = guess(source, data, data.group if isinstance(data.group, str) else None)
         understood = f"importer: {name} (auto: {reason})"
-    if misuse := [*rules.importer_options(data, name, IMPORTERS)]:
-        chosen = f"; {understood}" if data.importer == "auto" else ""
+        data, chosen = data.model_copy(update={"importer": name}), f"; {understood}"
+    if misuse := [*rules.importer_options(data, data.importer, IMPORTERS)]:
         raise UserError([f"data.{problem.path[0]}: {problem}{chosen}" for problem in misuse])
-    options = {key: getattr(data, key) for key in registry.options_model(IMPORTERS[name]).model_fields}
-    options |= {"group": group} if "group" in options else {}
-    sheet = IMPORTERS[name](source, data.attributes, **options)
+    sheet = read_sheet(source, data)
     unusable = ((line, unusable_attribute(name)) for name, line in sheet.attributes.items())
     sheet.problems += [(max(line, 1), f"found an attribute {problem}") for line, problem in unusable if problem]
     return sheet, printable("; ".join(filter(None, [understood, sheet.understood])))
@@ -182,7 +174,7 @@ def _texts(column: pd.Categorical | None, missing: frozenset[str], rows: int) ->
         return np.full(rows, None, object)
     declared = {value_of(token) for token in missing}
     texts = [None if is_missing(text) or value_of(text) in declared else text for text in column.categories]
-    return np.array([*texts, None], object)[np.asarray(column.codes)]  # no category is -1, the last
+    return each_row(column, texts, None)
 
 
 def _unmapped(values: Values | Mapping[str, Values], sheet: Sheet) -> list[str]:

@@ -8,73 +8,59 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aimonk_bench.data.sheets import Sheet, Source, first_row
+from aimonk_bench.data.cells import coded, column_of
+from aimonk_bench.data.dialects import Dialect
+from aimonk_bench.data.tables import Table
+from aimonk_bench.data.text import readable
 from aimonk_bench.data.tokens import is_image_file
 from aimonk_bench.data.values import listed
-from aimonk_bench.errors import UserError
-from aimonk_bench.registry import hint
+from aimonk_bench.errors import UserError, count
 
 
-def mat(source: Source, attributes: list[str] | None) -> Sheet:
-    """A MATLAB file: lists of image names, a matrix of labels beside each, and the names of the attributes (PA-100K).
+def read_matlab(path: Path) -> Table:
+    """A MATLAB file as a table: the columns ``image`` and ``split``, and one for each attribute.
 
-    A list and its matrix begin with the same word, such as train_images_name and train_label; this word is the column
-    ``split``. A NaN is a missing label. Lines are counted over all lists.
+    The file has lists of image names, a matrix of labels beside each, and one list of the names of attributes. A list
+    and its matrix begin with the same word, such as train_images_name and train_label; this word is the ``split``. A
+    NaN is a missing label. Lines are counted over all lists.
+
+    Raises:
+        UserError: the file cannot be read, or does not hold these lists and matrices.
     """
-    variables = _read(source.path)
+    variables = _read(path)
     texts = {name: lines for name, value in variables.items() if (lines := _texts(value)) is not None}
     matrices = {name: value for name, value in variables.items() if _is_matrix(value)}
     images = {name: lines for name, lines in texts.items() if lines and all(map(is_image_file, lines))}
-    sheet = Sheet()
-    pairs = []
+    pairs, problems = {}, []
     for name, lines in images.items():
         beside = [matrix for matrix in matrices if len(matrices[matrix]) == len(lines)]
         alike = [matrix for matrix in beside if _word(matrix) == _word(name)] or beside
-        if len(alike) != 1:
-            text = f"found {listed(alike) or 'no matrix'} for the images of {name}, "
-            sheet.problems.append((1, f"{text}expected one matrix of labels"))
+        if len(alike) == 1:
+            pairs[name] = alike[0]
         else:
-            pairs.append((name, alike[0]))
-    widths = {matrices[matrix].shape[1] for _, matrix in pairs}
+            matrix = listed(alike) or "no matrix"
+            problems.append(f"found {matrix} for the images of {name}, expected one matrix of labels")
+    widths = {matrices[matrix].shape[1] for matrix in pairs.values()}
     named = [name for name, lines in texts.items() if name not in images and {len(lines)} == widths]
-    if not sheet.problems and len(named) != 1:
-        shapes = listed([f"{name} {np.shape(value)}" for name, value in variables.items()])
-        sheet.problems.append(
-            (
-                1,
-                f"found the variables {shapes}, expected names of images, a matrix of labels for each list of them, "
-                "and one list of the names of attributes",
-            )
+    if not problems and len(named) != 1:
+        problems.append(
+            f"found the variables {listed([f'{name} {np.shape(value)}' for name, value in variables.items()])}, "
+            "expected names of images, a matrix of labels for each list of them, and one list of names of attributes"
         )
-    sheet.problems += [
-        (1, f"no column {column!r} (split.column), expected 'split'") for column in source.columns if column != "split"
-    ]
-    if sheet.problems:
-        return sheet
-    names = texts[named[0]]
-    chosen = attributes if attributes is not None else names
-    sheet.problems += [
-        (1, f"no attribute {name!r} in {named[0]} (data.attributes){hint(name, names)}")
-        for name in chosen
-        if name not in names
-    ]
-    sheet.problems += [
-        (1, f"attribute {name!r} stands {names.count(name)} times in {named[0]}")
-        for name in dict.fromkeys(names)
-        if names.count(name) > 1
-    ]
-    if sheet.problems:
-        return sheet
-    labels = np.concatenate([matrices[matrix] for _, matrix in pairs])
-    sheet.attributes = dict.fromkeys(chosen, 1)
-    sheet.names = np.array([name for images_name, _ in pairs for name in texts[images_name]], object)
-    sheet.lines = np.arange(1, len(sheet.names) + 1)
-    sheet.columns = [_column(labels[:, names.index(name)]) for name in chosen]
-    words = np.repeat([_word(name) for name, _ in pairs], [len(texts[name]) for name, _ in pairs])
-    sheet.others = {column: pd.Categorical(words.astype(object)) for column in source.columns}
-    parts = ", ".join(f"{name} and {matrix} ({len(texts[name])} images)" for name, matrix in pairs)
-    sheet.understood = "; ".join([parts, f"attributes {listed(chosen)}", *first_row(sheet)])
-    return sheet
+    if problems:
+        raise UserError([f"{path}:1: {text}" for text in problems])
+    labels = np.concatenate([matrices[matrix] for matrix in pairs.values()])
+    names = [name for lines in pairs for name in texts[lines]]
+    parts = [_word(lines) for lines in pairs for _ in texts[lines]]
+    attributes = texts[named[0]]
+    return Table(
+        ("image", "split", *attributes),
+        (column_of(names), column_of(parts), *map(_column, labels.T)),
+        np.arange(1, len(names) + 1),
+        header_line=1,
+        dialect=Dialect("", "", header=True, width=2 + len(attributes)),
+        notes=tuple(f"{name} and {matrix} ({count(len(texts[name]), 'image')})" for name, matrix in pairs.items()),
+    )
 
 
 def _word(variable: str) -> str:
@@ -90,17 +76,14 @@ def _read(path: Path) -> dict[str, Any]:
     """
     from scipy.io import loadmat
 
-    try:
-        return {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
-    except NotImplementedError as error:
-        raise UserError(
-            f"{path}: found a MATLAB 7.3 file, expected version 7: write it again in MATLAB with "
-            "save('annotation.mat', '-v7')"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # loadmat raises what the parts of a damaged file make it raise
-        raise UserError(f"{path}: cannot be read as a MATLAB file: {error}") from error
+    with readable(path, "a MATLAB file"):
+        try:
+            return {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
+        except NotImplementedError as error:
+            raise UserError(
+                f"{path}: found a MATLAB 7.3 file, expected version 7: write it again in MATLAB with "
+                "save('annotation.mat', '-v7')"
+            ) from error
 
 
 def _texts(value: Any) -> list[str] | None:
@@ -122,4 +105,4 @@ def _is_matrix(value: Any) -> bool:
 def _column(labels: np.ndarray) -> pd.Categorical:
     """Numbers [R] as tokens; NaN is a missing label."""
     codes, numbers = pd.factorize(labels.astype(float))
-    return pd.Categorical.from_codes(codes, categories=pd.Index([f"{number:g}" for number in numbers], dtype=object))
+    return coded(codes, (f"{number:g}" for number in numbers))

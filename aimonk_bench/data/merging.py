@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,13 +35,6 @@ class Rows:
     legible: NDArray[np.bool_]
 
 
-def first_rows(paths: Sequence[str | None]) -> NDArray[np.intp]:
-    """The first row of each row's image [R]; a row without a path is an image of its own."""
-    first: dict[str, int] = {}
-    rows = (row if path is None else first.setdefault(path, row) for row, path in enumerate(paths))
-    return np.fromiter(rows, np.intp, len(paths))
-
-
 def merge(rows: Rows, first_rows: NDArray[np.intp], policy: Policy) -> tuple[Labels, list[tuple[int, str]], list[str]]:
     """The labels of the rows [R, A], where the first row of each image has the labels of all its rows.
 
@@ -61,7 +54,8 @@ def merge(rows: Rows, first_rows: NDArray[np.intp], policy: Policy) -> tuple[Lab
     for name, texts in rows.texts.items():
         other = texts[later] != texts[first]
         other_text |= other
-        problems += _text_problems(rows, name, later[other], first[other])
+        if other.any():
+            problems.append(text_problem(name, texts, rows.names, rows.lines, later[other], first[other]))
     notes = []
     same = later[~other_labels & ~other_text]
     if len(same):
@@ -109,20 +103,27 @@ def _contradiction(rows: Rows, later: NDArray[np.intp], first: NDArray[np.intp])
     )
 
 
-def _text_problems(
-    rows: Rows, name: str, later: NDArray[np.intp], first: NDArray[np.intp]
-) -> Iterator[tuple[int, str]]:
-    """(line, message) about the rows with another text of this name than the first row of the same image."""
-    if len(later):
-        row, other, texts = later[0], first[0], rows.texts[name]
-        more = f"; {len(later)} rows in all differ" if len(later) > 1 else ""
-        yield (
-            int(rows.lines[row]),
-            (
-                f"image {rows.names[row]} contradicts line {rows.lines[other]}: {name} is {_shown(texts[row])}, "
-                f"there {_shown(texts[other])}{more}; an image has one {name}: correct the file"
-            ),
-        )
+def text_problem(
+    name: str,
+    texts: NDArray[np.object_],
+    images: NDArray[np.object_],
+    lines: NDArray[np.int64],
+    later: NDArray[np.intp],
+    first: NDArray[np.intp],
+) -> tuple[int, str]:
+    """(line, message) about the rows with another text of this name than the first row of the same image.
+
+    Args:
+        texts, images, lines: [R].
+        later: those rows, at least one.
+        first: the first row of the image of each.
+    """
+    row, other = later[0], first[0]
+    more = f"; {len(later)} rows in all differ" if len(later) > 1 else ""
+    return int(lines[row]), (
+        f"image {images[row]} contradicts line {lines[other]}: {name} is {_shown(texts[row])}, there "
+        f"{_shown(texts[other])}{more}; an image has one {name}: correct the file"
+    )
 
 
 def _shown(text: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,8 @@ class Sheet:
     Attributes:
         attributes: A names -> the line that has it, 0 if it comes from the config.
         names: [R] images as the file writes them.
-        columns: [A] of [R]. A category is a token, which `data.values` explains, or the label itself: True or False. No
-            category: missing.
+        columns: attribute -> [R]. A category is a token, which `data.values` explains, or the label itself: True or
+            False. No category: missing.
         lines: [R] from 1.
         groups: [R] values of the group column; None without such a column.
         others: [R] each of the columns that the source is asked for.
@@ -70,7 +70,7 @@ class Sheet:
 
     attributes: dict[str, int] = field(default_factory=dict)
     names: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, object))
-    columns: list[pd.Categorical] = field(default_factory=list)
+    columns: dict[str, pd.Categorical] = field(default_factory=dict)
     lines: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     groups: pd.Categorical | None = None
     others: dict[str, pd.Categorical] = field(default_factory=dict)
@@ -80,20 +80,35 @@ class Sheet:
     warnings: list[str] = field(default_factory=list)
 
 
+def sheet_of(table: Table, unsound: Iterable[str]) -> Sheet:
+    """An empty sheet with the notes and problems of a table, and with these problems of its header."""
+    problems = [*table.problems, *((table.header_line, text) for text in unsound)]
+    return Sheet(problems=problems, notes=[*table.notes])
+
+
 def fill(sheet: Sheet, source: Source, table: Table, columns: Mapping[str, str | None]) -> None:
-    """What every table has beside its labels: names of images, lines, groups and other columns."""
+    """What every table with a row for each image has beside its labels: names, lines, groups and other columns.
+
+    Args:
+        columns: key of the config -> the column that it names.
+    """
     sheet.names, sheet.lines = np.asarray(table.column(str(columns["data.id"])), object), table.lines
     group = columns.get("data.group")
     sheet.groups = None if group is None else table.column(group)
     sheet.others = {name: table.column(name) for name in source.columns}
 
 
-def understood(table: Table, sheet: Sheet, images: str, group: str | None, unused: Sequence[str]) -> str:
-    """One line about how a file was read, with its first row."""
+def understood(table: Table, sheet: Sheet, images: str, group: str | None, read: Collection[str | None]) -> str:
+    """One line about how a table was read, with its first row.
+
+    Args:
+        images: which column names them.
+        read: the columns that are read; the others are ignored.
+    """
     parts = [str(table.dialect), f"images in column {images}", f"attributes {listed([*sheet.attributes])}"]
     if group is not None:
         parts.append(f"groups in column {group!r}")
-    if unused:
+    if unused := [name for name in table.names if name not in read]:
         parts.append(f"ignored columns {listed(unused)}")
     return "; ".join([*parts, *first_row(sheet)])
 
@@ -101,7 +116,7 @@ def understood(table: Table, sheet: Sheet, images: str, group: str | None, unuse
 def first_row(sheet: Sheet) -> Iterator[str]:
     """The first row as it was read."""
     if len(sheet.names):
-        row = [f"{name}={_shown(column)}" for name, column in zip(sheet.attributes, sheet.columns, strict=True)]
+        row = [f"{name}={_shown(column)}" for name, column in sheet.columns.items()]
         yield f"first row: {sheet.names[0]} {listed(row)}"
 
 
@@ -132,6 +147,11 @@ def tag_column(table: Table, others: Sequence[str | None] = ()) -> str | None:
     free = [name for name in table.names if name not in (others or table.names[:1])]
     usual = [name for name in free if name.strip().lower() in TAG_COLUMNS]
     return free[0] if len(free) == 1 else usual[0] if len(usual) == 1 else None
+
+
+def reserved(source: Source, ignore: Sequence[str] | None = None) -> list[tuple[str, str]]:
+    """(key, column) of the columns that the config names, but not for images and their labels."""
+    return [*(("split.column", name) for name in source.columns), *(("data.ignore", name) for name in ignore or ())]
 
 
 def column_problems(table: Table, named: Sequence[tuple[str, str | None]]) -> Iterator[str]:

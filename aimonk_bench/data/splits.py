@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,18 @@ from numpy.typing import NDArray
 
 from aimonk_bench.config.fields import value_of
 from aimonk_bench.config.split_fields import Holdout, KFold, OfficialSplit, Split
+from aimonk_bench.data.cells import first_rows
 from aimonk_bench.data.image_files import SHOWN
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
 
 Rows = NDArray[np.intp]
 PARTS = ("training", "validation", "test")
-PART_OF_BEGINNING = {"tr": "train", "va": "val", "de": "val", "te": "test"}  # of tokens such as valid, dev and Testing
+PART_NAMES = {  # of tokens such as Training, tr, valid, dev and hold-out
+    "train": r"tr|tra?i?n.*",
+    "val": r"va|(val|dev|tune).*",
+    "test": r"te|(te?st|eval|hold).*",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +54,10 @@ def components(*attributes: Sequence[Hashable | None] | None) -> NDArray[np.int3
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    edges = []
-    for values in attributes:
-        first: dict[Hashable, int] = {}
-        edges += [row if value is None else first.setdefault(value, row) for row, value in enumerate(values or ())]
+    edges = [first_rows(values) for values in attributes if values]
     count = len(attributes[0] or ())
-    rows = np.resize(np.arange(count), len(edges))
-    graph = coo_array((np.ones(len(edges), bool), (rows, np.array(edges, np.intp))), shape=(count, count))
+    rows = np.resize(np.arange(count), count * len(edges))
+    graph = coo_array((np.ones(len(rows), bool), (rows, np.array(edges, np.intp).ravel())), shape=(count, count))
     component: NDArray[np.intp] = pd.factorize(connected_components(graph, directed=False)[1])[0]
     return component.astype(np.int32)
 
@@ -123,11 +126,16 @@ def _completed(there: Iterable[str | None], scheme: OfficialSplit) -> dict[str, 
     lists = {key: [token for token in listed if token in there] for key, listed in scheme.lists().items()}
     for token in there:
         if all(token not in listed for listed in lists.values()):
-            key = PART_OF_BEGINNING.get((token or "").casefold()[:2])
+            key = part_of(token or "")
             if key is None:
                 return {}
             lists[key].append(token or "")
     return lists
+
+
+def part_of(token: str) -> str | None:
+    """The part of a split that a token probably names, by its beginning."""
+    return next((part for part, names in PART_NAMES.items() if re.fullmatch(names, token.casefold())), None)
 
 
 def _shown(token: str | None) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aimonk_bench.data import dialects, frames, json_lines
+from aimonk_bench.data.cells import coded
 from aimonk_bench.data.dialects import WHITE_SPACE, Dialect
 from aimonk_bench.data.text import read_text
 from aimonk_bench.data.tokens import is_image_file, is_value
@@ -25,6 +26,8 @@ NO_OPTIONS = {  # suffix -> what such a file says itself
     ".parquet": ("separator", "header", "encoding"),
     **dict.fromkeys(json_lines.SUFFIXES, ("separator", "header")),
 }
+Record = tuple[int, list[str] | str]  # the line on which it begins, its cells or why they cannot be read
+COMMENT = 0  # in the place of the width of a row
 CHUNK = 1 << 10  # rows that are held as text at once: more do not fit into the cache of a processor
 csv.field_size_limit(2**31 - 1)  # a cell may hold the outline of an object: the reader's own limit is 128 KiB
 
@@ -76,56 +79,40 @@ def read_table(
             [f"data.{key}: found {show(options[key])}, expected null for a {suffix} file" for key in unused]
         )
     if suffix in frames.SUFFIXES:
-        records, dialect = frames.read_records(path, header=header)
-        return _assemble(records, dialect, _Findings())
+        return _assemble(*frames.read_records(path, header=header))
     text, encoding = read_text(path, encoding)
     if suffix in json_lines.SUFFIXES:
-        rows, problems = json_lines.rows(text)
-        dialect = Dialect(encoding, "", header=True, width=len(rows[0][1]))
-        return _assemble(iter(rows), dialect, _Findings(problems=problems))
+        return _assemble(*json_lines.read_records(text, encoding))
     dialect = dialects.recognise(text, encoding, separator=separator, header=header, suffix=suffix)
-    findings = _Findings()
-    return _assemble(_records(text, dialect, findings), dialect, findings)
+    return _assemble(_records(text, dialect), dialect)
 
 
-@dataclass
-class _Findings:
-    """What is said about a file while it is read."""
-
-    notes: list[str] = field(default_factory=list)
-    problems: list[tuple[int, str]] = field(default_factory=list)
-    nameless: int = 0  # columns at the end
-
-
-def _records(text: str, dialect: Dialect, findings: _Findings) -> Iterator[tuple[int, list[str]]]:
-    """(line on which it begins, cells) of every record that is not blank, the header among them."""
+def _records(text: str, dialect: Dialect) -> Iterator[Record]:
+    """Every record of a text that is not blank, the header among them."""
     stream = io.StringIO(text)
     for _ in range(dialect.skipped_lines):
         stream.readline()
-    if dialect.separator == WHITE_SPACE:
-        for line, content in enumerate(stream, dialect.skipped_lines + 1):
-            if cells := dialects.split_words(content):
-                yield line, cells
-        return
-    reader = dialects.reader(stream, dialect.separator)
-    while True:
-        line = dialect.skipped_lines + reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            hint = "; a quote that begins a cell is never closed" if str(error) == "unexpected end of data" else ""
-            findings.problems.append((line, f"malformed record: {error}{hint}"))
-            continue
-        if len(cells) > 1 or "".join(cells).strip():
-            yield line, dialects.split_name(cells) if dialect.name_with_label else cells
+    for line, cells in dialects.read_records(stream, dialect.separator):
+        if dialect.name_with_label and isinstance(cells, list):
+            cells = dialects.split_name(cells)
+        yield dialect.skipped_lines + line, cells
 
 
-def _assemble(records: Iterator[tuple[int, list[str]]], dialect: Dialect, findings: _Findings) -> Table:
+def _readable(records: Iterable[Record], problems: list[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
+    """The records that can be read; the others become problems."""
+    for line, cells in records:
+        if isinstance(cells, str):
+            problems.append((line, cells))
+        else:
+            yield line, cells
+
+
+def _assemble(records: Iterable[Record], dialect: Dialect) -> Table:
     """The table of these records, the header among them."""
-    header_line, header = 1, list[str]()
-    first = next(records, None)
+    notes, problems = [*dialect.notes], list[tuple[int, str]]()
+    rows = _readable(records, problems)
+    header_line, header, surplus = 1, list[str](), 0
+    first = next(rows, None)
     width = dialect.width
     if first is not None:
         header_line = first[0]
@@ -136,24 +123,43 @@ def _assemble(records: Iterator[tuple[int, list[str]]], dialect: Dialect, findin
                 header.insert(0, "")
             width = max((place for place, name in enumerate(header, 1) if name), default=1)
             if surplus := len(header) - width:
-                findings.nameless = surplus
-                findings.notes.append(f"{count(surplus, 'nameless column')} at the end left out")
+                notes.append(f"{count(surplus, 'nameless column')} at the end left out")
             del header[width:]
         else:
-            records = itertools.chain([first], records)
-    columns, lines = _columns(records, width, dialect, findings)
+            rows = itertools.chain([first], rows)
+    others: dict[int, list[int]] = {}
+    columns, lines = _columns(_fitting(rows, width, others), width)
+    if comments := others.pop(COMMENT, []):
+        notes.append(f"{count(len(comments), 'comment line')} left out ({_places(comments)})")
+    for cells, places in others.items():
+        hint = f"; column {cells} has no name in the header" if width < cells <= width + surplus else ""
+        more = f" (and {count(len(places) - 1, 'more line')}: {_places(places[1:])})" if len(places) > 1 else ""
+        problems.append((places[0], f"{_width_problem(cells, width, dialect)}{hint}{more}"))
     if not header:
         while len(columns) > 1 and _is_empty(columns[-1]):
             columns.pop()
         header = ["image", *(f"attr{number}" for number in range(1, len(columns)))]
-    filled = ~np.all([_empty_cells(column) for column in columns], axis=0)
+    filled = ~np.all([np.asarray(column == "") for column in columns], axis=0)
     if not filled.all():
-        rows = lines[~filled]
-        findings.notes.append(f"{count(len(rows), 'empty row')} left out ({_places(rows)})")
+        empty = lines[~filled]
+        notes.append(f"{count(len(empty), 'empty row')} left out ({_places(empty)})")
         columns, lines = [column[filled].remove_unused_categories() for column in columns], lines[filled]
-    table_columns = _without_surplus(header, columns, findings.notes)
-    notes = (*dialect.notes, *findings.notes)
-    return Table(*table_columns, lines, header_line, dialect, notes, tuple(findings.problems))
+    return Table(*_without_surplus(header, columns, notes), lines, header_line, dialect, (*notes,), (*problems,))
+
+
+def _fitting(
+    rows: Iterable[tuple[int, list[str]]], width: int, others: dict[int, list[int]]
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are as wide as a table; empty cells beyond its last column are dropped.
+
+    Args:
+        others: gets the lines of the other rows under their width, and those of comments under `COMMENT`.
+    """
+    for line, cells in rows:
+        if len(cells) == width or (len(cells) > width and not "".join(cells[width:]).strip()):
+            yield line, cells[:width]
+        else:
+            others.setdefault(COMMENT if cells[0].startswith("#") else len(cells), []).append(line)
 
 
 class _Numbers(dict[str, int]):
@@ -163,65 +169,31 @@ class _Numbers(dict[str, int]):
         return self.setdefault(text, len(self))
 
 
-def _columns(
-    records: Iterator[tuple[int, list[str]]], width: int, dialect: Dialect, findings: _Findings
-) -> tuple[list[pd.Categorical], NDArray[np.int64]]:
-    """The columns [C] of [R] of all records that are as wide as the table, and their lines [R].
-
-    Empty cells beyond the last column are dropped. A record of another width goes to the problems, one for each width.
-    """
+def _columns(rows: Iterator[tuple[int, list[str]]], width: int) -> tuple[list[pd.Categorical], NDArray[np.int64]]:
+    """The columns [C] of [R] of rows of this width, and their lines [R]."""
     numbers = [_Numbers() for _ in range(width)]  # of the texts of each column
-    codes: list[list[NDArray[np.int32]]] = [[] for _ in range(width)]
+    codes: list[list[NDArray[np.int32]]] = [[np.empty(0, np.int32)] for _ in range(width)]
     lines: list[int] = []
-    unequal: dict[int, list[int]] = {}
-    comments: list[int] = []
-
-    def fitting() -> Iterator[list[str]]:
-        for line, cells in records:
-            if len(cells) != width:
-                if len(cells) < width or "".join(cells[width:]).strip():
-                    places = comments if cells[0].startswith("#") else unequal.setdefault(len(cells), [])
-                    places.append(line)
-                    continue
-                del cells[width:]
-            lines.append(line)
-            yield cells
-
-    rows = fitting()
-    while chunk := list(itertools.islice(rows, CHUNK)):
-        for cells, number_of_text, parts in zip(zip(*chunk, strict=True), numbers, codes, strict=True):
+    while chunk := [*itertools.islice(rows, CHUNK)]:
+        lines += (line for line, _ in chunk)
+        cells_of_columns = zip(*(cells for _, cells in chunk), strict=True)
+        for cells, number_of_text, parts in zip(cells_of_columns, numbers, codes, strict=True):
             parts.append(np.fromiter(map(number_of_text.__getitem__, cells), np.int32, len(cells)))
-    if comments:
-        findings.notes.append(f"{count(len(comments), 'comment line')} left out ({_places(comments)})")
-    for found, places in unequal.items():
-        hint = f"; column {found} has no name in the header" if width < found <= width + findings.nameless else ""
-        more = f" (and {count(len(places) - 1, 'more line')}: {_places(places[1:])})" if len(places) > 1 else ""
-        findings.problems.append((places[0], f"{_width_problem(found, width, dialect)}{hint}{more}"))
-    empty = np.empty(0, np.int32)
-    return [
-        _stripped(list(texts), np.concatenate(parts or [empty])) for texts, parts in zip(numbers, codes, strict=True)
-    ], np.array(lines, np.int64)
+    columns = [_stripped([*texts], np.concatenate(parts)) for texts, parts in zip(numbers, codes, strict=True)]
+    return columns, np.array(lines, np.int64)
 
 
 def _width_problem(width: int, expected: int, dialect: Dialect) -> str:
     if dialect.separator == WHITE_SPACE:
         return f"found a name and {count(width - 1, 'token')}, expected {expected - 1 or 'some'}"
-    separator = f" (separator {dialects.NAMES.get(dialect.separator, repr(dialect.separator))})" * bool(
-        dialect.separator
-    )
+    separator = f" (separator {dialects.name_of(dialect.separator)})" if dialect.separator else ""
     return f"found {count(width, 'column')}{separator}, expected {expected}"
 
 
 def _stripped(texts: Sequence[str], codes: NDArray[np.int32]) -> pd.Categorical:
     """A column of stripped text; ``codes`` number the texts as they were written."""
-    numbers = _Numbers()
-    new = np.array([numbers[text.strip()] for text in texts], np.int32)
-    return pd.Categorical.from_codes(new[codes] if len(texts) else codes, categories=pd.Index([*numbers], dtype=object))
-
-
-def _empty_cells(column: pd.Categorical) -> NDArray[np.bool_]:
-    """Which cells are empty [R]."""
-    return np.asarray(column == "", bool) if "" in column.categories else np.zeros(len(column), bool)
+    numbers, distinct = pd.factorize(np.array([text.strip() for text in texts], object))
+    return coded(numbers[codes], distinct)
 
 
 def _is_empty(column: pd.Categorical) -> bool:

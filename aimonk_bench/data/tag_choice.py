@@ -9,11 +9,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from aimonk_bench.data.tokens import UNKNOWN
+from aimonk_bench.data.tokens import NO_TAGS
 from aimonk_bench.errors import count
 from aimonk_bench.registry import hint
 
-MISSING_SPELLINGS = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "nat", "none", "null", "?", "-", *UNKNOWN})
 MOST_TAGS = 10_000  # more are free text; labels are dense arrays
 SHOWN = 10
 
@@ -106,4 +105,4 @@ def unread_missing(counts: Mapping[str, int], missing: Collection[str], attribut
 
 def is_unread_missing(tag: str, missing: Collection[str], attributes: Sequence[str]) -> bool:
     """Whether a tag commonly means that nothing is known, and neither `data.values` nor `data.attributes` has it."""
-    return tag.casefold() in MISSING_SPELLINGS and tag not in missing and tag not in attributes
+    return tag.casefold() in NO_TAGS and tag not in missing and tag not in attributes

@@ -96,13 +96,9 @@ class _Column:
         rows = np.unique(codes, return_index=True)[1]
         return cls(list(distinct), codes, rows, np.bincount(codes, minlength=len(rows)))
 
-    def count(self, cells: Sequence[int]) -> str:
-        """How many rows have these distinct cells, in words."""
-        return count(int(self.counts[cells].sum()), "row")
-
     def where(self, cells: Sequence[int]) -> str:
-        """The same, and the text of the first one: ``in 3 rows, such as 'cat|dog'``."""
-        return f"in {self.count(cells)}, such as {self.texts[cells[0]][:60]!r}"
+        """How many rows have these distinct cells, and the text of the first: ``in 3 rows, such as 'cat|dog'``."""
+        return f"in {count(int(self.counts[cells].sum()), 'row')}, such as {self.texts[cells[0]][:60]!r}"
 
     def problem(self, cells: Sequence[int], text: str) -> tuple[int, str]:
         """(row, message) of a problem in these distinct cells."""
@@ -110,11 +106,11 @@ class _Column:
 
 
 class _Unclear(Exception):
-    """Nobody can tell what the tags of a column are; ``problem`` is (row, message)."""
+    """Nobody can tell what the tags of a column are; the problem is (row, message)."""
 
-    def __init__(self, problem: tuple[int, str]) -> None:
-        self.problem = problem
-        super().__init__(problem)
+    def __init__(self, column: _Column, cells: Sequence[int], text: str) -> None:
+        self.problem = column.problem(cells, text)
+        super().__init__(self.problem)
 
 
 def split_tags(
@@ -191,12 +187,12 @@ def _split(
     if quoted:
         if separator is not None:
             text = f"found lists {column.where(quoted)}, which need no separator: remove data.tag_separator"
-            raise _Unclear(column.problem(quoted, text))
+            raise _Unclear(column, quoted, text)
         items = {cell: _items(lists[cell]) if cell in lists else None for cell in tagged}
         if broken := [cell for cell, tags in items.items() if tags is None]:
             example = next((column.texts[cell][:60] for cell in quoted if items[cell] is not None), "['x', 'y']")
             text = f"found no list {column.where(broken)}, expected one such as {example}"
-            raise _Unclear(column.problem(broken, text))
+            raise _Unclear(column, broken, text)
         return [items.get(cell) or words for cell, words in enumerate(whole)], LIST
     if len(lists) == len(tagged):
         tagged = lists
@@ -244,11 +240,8 @@ def _separator(column: _Column, tagged: Mapping[int, str], reserved: str) -> str
         text = " and ".join(f"{mark!r} {column.where(cells)}" for mark, cells in using.items())
         lines = " or ".join(map(_line, using))
         rarest = min(using.values(), key=lambda cells: int(column.counts[cells].sum()))
-        raise _Unclear(
-            column.problem(
-                rarest, f"found {text}; data.tag_separator has to say which separates: write under data: {lines}"
-            )
-        )
+        text = f"found {text}; data.tag_separator has to say which separates: write under data: {lines}"
+        raise _Unclear(column, rarest, text)
     if using:
         return next(iter(using))
     return " " if " " not in reserved and any(len(text.split()) > 1 for text in tagged.values()) else None
@@ -265,7 +258,7 @@ def _check_vectors(column: _Column, words: Words, declared: Sequence[str]) -> No
     values = {tag for tags in words for tag in tags}
     if lists and values <= {"0", "1"} and any(len({*tags}) < len(tags) for tags in lists.values()) and not declared:
         text = f"found a 0 or 1 for each attribute, {column.where([*lists])}, expected tags: write these values into "
-        raise _Unclear(column.problem([*lists], f"{text}columns of their own, and data.importer: wide_csv"))
+        raise _Unclear(column, [*lists], f"{text}columns of their own, and data.importer: wide_csv")
 
 
 def _check_separator(column: _Column, cells_of: CellsOf, understood: str | None, declared: Sequence[str]) -> None:
@@ -277,11 +270,10 @@ def _check_separator(column: _Column, cells_of: CellsOf, understood: str | None,
             together.setdefault(tuple(cells), []).append(word)
         for alike in (alike for alike in together.values() if len(alike) > 1):
             cells, tag = words[alike[0]], " ".join(alike)
-            text = (
-                f"found {' and '.join(map(repr, alike))} only together, {column.where(cells)}; data.tag_separator has "
-            )
-            text += f"to say whether {tag!r} is one tag: write under data: {_line('|')} if it is, {_line(' ')} if not"
-            raise _Unclear(column.problem(cells, text))
+            text = f"found {' and '.join(map(repr, alike))} only together, {column.where(cells)}; "
+            text += f"data.tag_separator has to say whether {tag!r} is one tag: write under data: {_line('|')} if it "
+            text += f"is, {_line(' ')} if not"
+            raise _Unclear(column, cells, text)
     if understood != LIST:
         for word, mark in ((word, mark) for word in words for mark in UNUSUAL_SEPARATORS if mark in word):
             parts = [part for part in map(str.strip, word.split(mark)) if part]
@@ -290,7 +282,7 @@ def _check_separator(column: _Column, cells_of: CellsOf, understood: str | None,
                 text = f"found {word!r}{beside}, {column.where(words[word])}; "
                 text += f"data.tag_separator has to say whether {mark!r} separates: write under data: {_line(mark)} "
                 text += f"if it does, {_line(understood or '|')} if not"
-                raise _Unclear(column.problem(words[word], text))
+                raise _Unclear(column, words[word], text)
 
 
 def _doubtful(column: _Column, words: Words, tokens: set[str], declared: Sequence[str]) -> Iterator[tuple[int, str]]:

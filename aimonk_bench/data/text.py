@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from aimonk_bench.data.foreign import placeholder
@@ -25,6 +27,23 @@ FOREIGN = {  # beginning of a file -> what it is, and what to do
 }
 
 
+@contextlib.contextmanager
+def readable(path: Path, kind: str, otherwise: str = "") -> Iterator[None]:
+    """A block that reads a file of this kind with a library.
+
+    Raises:
+        UserError: the file cannot be read, with the reason, and with what to do if it is of another kind.
+    """
+    try:
+        yield
+    except (UserError, ImportError):
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # libraries raise what the parts of a damaged file make them raise
+        raise UserError(f"{path}: cannot be read as {kind}: {error}{otherwise}") from error
+
+
 def read_text(path: Path, encoding: str | None = None) -> tuple[str, str]:
     """The text of a file and its encoding; every line ends with a line feed.
 
@@ -35,10 +54,8 @@ def read_text(path: Path, encoding: str | None = None) -> tuple[str, str]:
         UserError: the file cannot be read, is empty, or is no text in this encoding. The message names the encoding
             that is likely.
     """
-    try:
+    with readable(path, "text"):
         data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if kind := placeholder(data) or next((kind for start, kind in FOREIGN.items() if data.startswith(start)), None):
         raise UserError(f"{path}:1: found {kind}")
     mark = next((mark for mark in BYTE_ORDER_MARKS if data.startswith(mark)), b"")

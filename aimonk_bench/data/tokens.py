@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from aimonk_bench.config.fields import number_of, value_of
 
 # Lower case, in a few languages. A token that only looks like a label is never read as one: `data.values` declares it.
-_UNKNOWN = (
-    "unknown|undefined|unbekannt|unklar|keine angabe|k.a.|k. a.|inconnu|inconnue|indéfini|desconocido|desconhecido|"
+_NOT_KNOWN = (  # no tag has such a name
+    "na|n/a|#n/a|<na>|nan|nat|none|null|?|-|unknown|undefined|unbekannt|unklar|keine angabe|k.a.|k. a.|inconnu|"
+    "inconnue|indéfini|desconocido|desconhecido|"
     "sconosciuto|onbekend|nieznane|неизвестно|未知|不明"
 )
 _SPELLINGS = {
@@ -18,10 +19,9 @@ _SPELLINGS = {
     "verdadero|vero|presente|positivo|sim|verdadeiro|waar|tak|да|是|はい",
     "negative": "no|n|false|f|absent|negative|neg|nein|falsch|nicht vorhanden|fehlt|negativ|non|faux|négatif|falso|"
     "ausente|assente|negativo|não|nao|nee|nej|nei|onwaar|nie|нет|否|いいえ",
-    "missing": "|na|n/a|n.a.|#n/a|<na>|nan|none|null|nil|missing|empty|blank|-|--|?|unk|uncertain|not mentioned|"
-    f"not available|{_UNKNOWN}",
+    "missing": f"|n.a.|nil|missing|empty|blank|--|unk|uncertain|not mentioned|not available|{_NOT_KNOWN}",
 }
-UNKNOWN = tuple(_UNKNOWN.split("|"))
+NO_TAGS = frozenset(_NOT_KNOWN.split("|"))
 MOST_WORDS = 5  # in a column of labels that are no common spelling
 MARKS = ("x", "✓", "✔", "•", "*", "+")  # lower case; a cell that is marked, beside empty ones
 UNKNOWN_CODES = (-999.0, -99.0, -9.0, -2.0, 9.0, 99.0, 999.0)  # numbers that stand for "not known" beside 0 and 1
@@ -58,7 +58,7 @@ def state_of(token: str, minus_one: str) -> str | None:
 
 
 def guessed_states(
-    columns: Iterable[Collection[str]], counts: Mapping[str, int], states: Mapping[str, str]
+    columns: Iterable[Iterable[str]], counts: Mapping[str, int], states: Mapping[str, str]
 ) -> dict[str, str]:
     """The likely states of tokens that are no common spelling: of such words, the most frequent means no.
 

@@ -13,11 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aimonk_bench.config.fields import Values, value_of
+from aimonk_bench.data.cells import counts_of, each_row, first_row
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.tokens import MOST_WORDS, decimal_of, guessed_states, is_missing, state_of
 from aimonk_bench.errors import count
 
-STATES = {"positive": True, "negative": False, "missing": None}
+STATES = {True: "positive", False: "negative"}  # of labels that an importer knows
 MOST_TOKENS = 12  # tokens that a message lists, or proposes to declare
 MOST_GUESSES = 50  # words of a file that a message proposes to declare
 LONGEST_TOKEN = 60
@@ -28,22 +29,25 @@ class Undeclared:
     """The tokens of one attribute that `data.values` does not declare.
 
     Attributes:
+        column: [R] of the attribute.
         counts: token -> rows, in the order of the file.
-        rows: [R] where they stand.
-        first_rows: token -> the first row where it stands.
         nothing_declared: no token of the column is declared as positive or negative.
     """
 
     attribute: str
+    column: pd.Categorical
     counts: dict[str, int]
-    rows: NDArray[np.bool_]
-    first_rows: dict[str, int]
     nothing_declared: bool
+
+    @cached_property
+    def rows(self) -> NDArray[np.bool_]:
+        """Where the tokens stand [R]."""
+        return np.asarray(self.column.isin([*self.counts]))
 
     @cached_property
     def words(self) -> list[str]:
         """The tokens that are neither a common spelling nor a soft label."""
-        return [token for token in self.counts if not _is_soft(token) and state_of(token, "missing") is None]
+        return [token for token in self.counts if _likely(token, "missing") is None]
 
 
 def read_labels(
@@ -57,22 +61,15 @@ def read_labels(
     targets, observed = np.zeros((2, rows, len(columns)), bool)
     undeclared = []
     for place, (name, column) in enumerate(columns.items()):
-        declared = values if isinstance(values, Values) else values[name]
-        meaning = _meaning(declared)
-        tokens = [*column.categories]
-        unknown = [isinstance(token, str) and value_of(token) not in meaning for token in tokens]
-        states = [meaning.get(value_of(token)) if isinstance(token, str) else token for token in tokens]
-        codes = np.asarray(column.codes)  # no category is -1, the last entry of these lists
-        targets[:, place] = np.array([*(state is True for state in states), False])[codes]
-        observed[:, place] = np.array([*(state is not None for state in states), False])[codes]
-        if any(unknown):
-            counts = np.bincount(codes[codes >= 0], minlength=len(tokens))
-            undeclared_counts = {token: int(counts[n]) for n, token in enumerate(tokens) if unknown[n]}
-            nothing_declared = not any(isinstance(state, bool) for state in states) and int(counts.sum()) > 1
-            first = dict(zip(*(array.tolist() for array in np.unique(codes, return_index=True)), strict=True))
-            first_rows = {token: first[n] for n, token in enumerate(tokens) if unknown[n] and n in first}
-            undeclared_rows = np.array([*unknown, False])[codes]
-            undeclared.append(Undeclared(name, undeclared_counts, undeclared_rows, first_rows, nothing_declared))
+        meaning = meaning_of(values if isinstance(values, Values) else values[name])
+        states = [meaning.get(value_of(cell)) if isinstance(cell, str) else STATES[cell] for cell in column.categories]
+        targets[:, place] = each_row(column, (state == "positive" for state in states), False)
+        observed[:, place] = each_row(column, (state in STATES.values() for state in states), False)
+        counts = counts_of(column)
+        unknown = {cell: n for cell, n in counts.items() if isinstance(cell, str) and value_of(cell) not in meaning}
+        if unknown:
+            nothing_declared = not {*states}.intersection(STATES.values()) and sum(counts.values()) > 1
+            undeclared.append(Undeclared(name, column, unknown, nothing_declared))
     return Labels.of(targets, observed, tuple(columns)), undeclared
 
 
@@ -101,9 +98,8 @@ def problems(
     few = [item for item in rest if _is_few(item, uses)] or [item for item in rest if len(item.words) <= MOST_WORDS]
     few = few if len({word for item in few for word in item.words}) <= MOST_GUESSES else []
     likely = [item for item in few if not (understood and _is_strange(item))]
-    likely_names = {item.attribute for item in likely}
-    hardly = [item for item in rest if item.attribute not in likely_names]
-    doubtful = [item.attribute for item in undeclared if item.attribute not in likely_names]
+    hardly = [item for item in rest if item not in likely]
+    doubtful = [item.attribute for item in undeclared if item not in likely]
     parts = []
     if rest:
         parts.append(_found(likely or hardly, values))
@@ -129,10 +125,9 @@ def problems(
     return [(line, "; ".join(parts))]
 
 
-def _meaning(declared: Values) -> dict[str | float, bool | None]:
-    """The state of each declared token."""
-    lists = declared.model_dump()
-    return {value_of(token): STATES[word] for word, tokens in lists.items() for token in tokens}
+def meaning_of(declared: Values) -> dict[str | float, str]:
+    """The state of each declared token, by what tokens are compared by."""
+    return {value_of(token): state for state, tokens in declared.model_dump().items() for token in tokens}
 
 
 def _found(items: Sequence[Undeclared], values: Values | Mapping[str, Values]) -> str:
@@ -181,24 +176,16 @@ def _declared(
     items: Sequence[Undeclared], columns: Mapping[str, pd.Categorical], declared: Values, lines: NDArray[np.int64]
 ) -> tuple[str, list[str]]:
     """The map of `data.values` that declares the tokens of attributes too, as YAML; and what is doubtful about it."""
-    lists = declared.model_dump()
-    meaning = {value_of(token): state for state, tokens in lists.items() for token in tokens}
     counts = sum((Counter(item.counts) for item in items), Counter[str]())
-    present = dict.fromkeys(token for column in columns.values() for token in column.categories)
-    texts = dict.fromkeys([*map(str, present), *counts])
-    minus_one = "missing" if 0.0 in map(decimal_of, map(str, present)) else "negative"
-    likely = ((token, meaning.get(value_of(token)) or _likely(token, minus_one)) for token in texts)
-    states = {token: state for token, state in likely if state is not None}
-    of_columns = [
-        [*columns[item.attribute].categories] if item.attribute in columns else [*item.counts] for item in items
-    ]
-    guessed = guessed_states(of_columns, counts, states)
-    states |= guessed
+    tokens = dict.fromkeys(str(token) for column in columns.values() for token in column.categories)
+    of_columns = [map(str, item.column.categories) if item.attribute in columns else item.counts for item in items]
+    states, guessed, minus_one = likely_states([*tokens, *counts], of_columns, counts, meaning_of(declared))
+    lists = declared.model_dump()
     for token in counts:
         lists[states[token]].append(token)
     doubts = []
     if guessed:
-        shown = [f"{_quoted(token)} {guessed[token]}{_place(token, items, lines)}" for token in guessed]
+        shown = [f"{_quoted(token)} {state}{_place(token, items, lines)}" for token, state in guessed.items()]
         doubts.append(f"in that line, what is guessed has to be checked: {listed(shown)}")
     if minus_one == "missing" and -1 in map(decimal_of, counts):
         doubts.append("if -1 means negative and 0 missing, swap them in that line")
@@ -206,22 +193,19 @@ def _declared(
         doubts.append(
             f"soft labels such as {soft[0]} are not supported: that line takes 1 for more than 0.5, 0 for less"
         )
-    if "negative" not in states.values() and "" in texts and "missing" not in declared.model_fields_set:
+    if "negative" not in states.values() and "" in states and "missing" not in declared.model_fields_set:
         lists = _with_blank_as_no(lists)
         doubts.append('no token means no, so an empty cell does in that line; else move "" to missing')
     return _yaml(lists), doubts
 
 
-def blank_as_no(columns: Iterable[pd.Categorical], values: Values | Mapping[str, Values]) -> str | None:
-    """What to write where an empty cell may mean no; None where none is empty, or the config says what it means."""
-    if not isinstance(values, Values) or "missing" in values.model_fields_set:
-        return None
-    if "" in values.negative or not any("" in column.categories for column in columns):
-        return None
-    return (
-        "no label is negative; if an empty cell means no, write under data: "
-        f"`values: {_yaml(_with_blank_as_no(values.model_dump()))}`"
-    )
+def blank_as_no(columns: Iterable[pd.Categorical], values: Values | Mapping[str, Values]) -> Iterator[str]:
+    """What to write where an empty cell may mean no; nothing where none is empty, or the config says what it means."""
+    if not isinstance(values, Values) or "missing" in values.model_fields_set or "" in values.negative:
+        return
+    if any("" in column.categories for column in columns):
+        lists = _yaml(_with_blank_as_no(values.model_dump()))
+        yield f"no label is negative; if an empty cell means no, write under data: `values: {lists}`"
 
 
 def _with_blank_as_no(lists: Mapping[str, list[str]]) -> dict[str, list[str]]:
@@ -230,6 +214,27 @@ def _with_blank_as_no(lists: Mapping[str, list[str]]) -> dict[str, list[str]]:
 
 def _yaml(lists: Mapping[str, Sequence[str]]) -> str:
     return f"{{{', '.join(f'{word}: {json.dumps(tokens, ensure_ascii=False)}' for word, tokens in lists.items())}}}"
+
+
+def likely_states(
+    tokens: Collection[str],
+    columns: Iterable[Iterable[str]],
+    counts: Mapping[str, int],
+    declared: Mapping[str | float, str],
+) -> tuple[dict[str, str], dict[str, str], str]:
+    """What tokens probably mean: their states; those of them that are only guessed; and the state that -1 means.
+
+    Args:
+        tokens: of all columns that are probably labels: what else stands there says what a token means.
+        columns: the tokens of each column whose words are guessed.
+        counts: token -> rows.
+        declared: the states of declared tokens, as `meaning_of` gives them.
+    """
+    minus_one = "missing" if any(state_of(token, "missing") == "negative" for token in tokens) else "negative"
+    likely = {token: declared.get(value_of(token)) or _likely(token, minus_one) for token in tokens}
+    states = {token: state for token, state in likely.items() if state is not None}
+    guessed = guessed_states(columns, counts, states)
+    return states | guessed, guessed, minus_one
 
 
 def _likely(token: str, minus_one: str) -> str | None:
@@ -243,7 +248,7 @@ def _likely(token: str, minus_one: str) -> str | None:
 def _place(token: str, items: Sequence[Undeclared], lines: NDArray[np.int64]) -> str:
     """Where a token that only one attribute has stands first."""
     holders = [item for item in items if token in item.counts]
-    return f" ({holders[0].attribute}, line {lines[holders[0].first_rows[token]]})" if len(holders) == 1 else ""
+    return f" ({holders[0].attribute}, line {lines[first_row(holders[0].column, token)]})" if len(holders) == 1 else ""
 
 
 def _case_variants(tokens: Collection[str | bool]) -> Iterator[str]:

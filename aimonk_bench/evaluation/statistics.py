@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from aimonk_bench.evaluation import bounds, comparison
+from aimonk_bench.evaluation import bounds, comparison, fairness
 from aimonk_bench.evaluation.association import BeforeTraining, after_training
 from aimonk_bench.evaluation.comparison import Delta
 from aimonk_bench.evaluation.decisions import Decisions
+from aimonk_bench.evaluation.fairness import Training, Unfair
 from aimonk_bench.evaluation.gain import gain
 from aimonk_bench.evaluation.intervals import intervals
 from aimonk_bench.evaluation.metrics import BASELINES, figures, macro
@@ -38,6 +39,7 @@ class Entry:
         validation: macro of the cross-fitted validation F1, which chooses; NaN never wins.
         complexity: place in the declared order of complexity, compared from the left.
         before: the association test before training, None where the run has none.
+        training: how its heads were trained, None where the run has no such record.
     """
 
     predictions: Predictions
@@ -46,6 +48,7 @@ class Entry:
     validation: float
     complexity: Sequence[int]
     before: BeforeTraining | None
+    training: Training | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +86,7 @@ class Statistics:
             under ``hide``, are judged by other labels.
         baseline: run id -> the run against the baseline; empty without one.
         against_winner: run id -> the run against the winner.
+        fairness: what makes the comparison unfair.
     """
 
     revision: int
@@ -94,6 +98,7 @@ class Statistics:
     chosen: Chosen
     signal: Signal
     verdict: Verdict
+    fairness: list[Unfair]
 
     @property
     def winner(self) -> str:
@@ -154,7 +159,14 @@ def statistics(
             row,
             (macro(row.value["roc_auc"], ranked).item(), auc_low, auc_high),
         ),
+        fairness=_fairness(entries),
     )
+
+
+def _fairness(entries: Mapping[str, Entry]) -> list[Unfair]:
+    """What is unfair among the runs whose training is on record."""
+    trainings = {run_id: entry.training for run_id, entry in entries.items() if entry.training is not None}
+    return [*fairness.planned(trainings), *fairness.measured(trainings)]
 
 
 def _verdict(

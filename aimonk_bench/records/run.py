@@ -23,6 +23,7 @@ from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import scores as scoring
 from aimonk_bench.evaluation import thresholds as policies
 from aimonk_bench.evaluation.association import BeforeTraining
+from aimonk_bench.evaluation.fairness import Training
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
@@ -200,6 +201,12 @@ class RunRecord:
         """The association test before training, from ``data.json``; None where the run has none."""
         content = self.data.get("signal")
         return None if content is None else checked(BeforeTraining, content, self.folder / DATA)
+
+    @property
+    def training(self) -> Training | None:
+        """How the heads were trained, from ``data.json``; None where the run has no such record."""
+        content = self.data.get("training")
+        return None if content is None else checked(Training, content, self.folder / DATA)
 
     @cached_property
     def digest(self) -> str:

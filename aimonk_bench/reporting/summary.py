@@ -103,6 +103,7 @@ def summarize(collection: Collection) -> Summary:
                 validation=validation[run_id],
                 complexity=_complexity(record),
                 before=record.before,
+                training=record.training,
             )
             for run_id, record in compared.items()
         }
@@ -153,7 +154,7 @@ def _complexity(record: RunRecord) -> tuple[int, ...]:
 
 def _key(record: RunRecord) -> str:
     """SHA-256 (hex) of everything that the statistics read of a run."""
-    content = [record.digest, _complexity(record), record.data.get("signal")]
+    content = [record.digest, _complexity(record), record.data.get("signal"), record.data.get("training")]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -11,11 +11,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from aimonk_bench.errors import count
+from aimonk_bench.reporting import fairness
 from aimonk_bench.reporting.captions import caption, heading, row_names
 from aimonk_bench.reporting.columns import BELOW, GAP, SELECTED, Detail, Layout, everything, fit
 from aimonk_bench.reporting.summary import Summary
 from aimonk_bench.reporting.verdict import sentence
-from aimonk_bench.reporting.words import number_range, span, wrap
+from aimonk_bench.reporting.words import number_range, run_name, span, wrap
 
 
 def render(summary: Summary, console: Console, top: int = 20) -> None:
@@ -48,6 +49,8 @@ def render(summary: Summary, console: Console, top: int = 20) -> None:
         console.print(_grid(layout.name, columns, below))
     if lines := caption(summary, layout):
         console.print("", *(Text(line, style="dim") for line in lines), sep="\n")
+    for line in _unfair(summary):
+        console.print(Text(line, style="yellow"))
     if summary.statistics:
         console.print("", Text(sentence(summary.statistics.verdict, summary.collection.names), style="bold"), sep="\n")
 
@@ -71,7 +74,16 @@ def markdown(summary: Summary) -> str:
     table += [row(key, figures(key)) for key in _below(layout)]
     stats = summary.statistics
     verdict = [f"**{sentence(stats.verdict, summary.collection.names)}**"] if stats else []
-    return "\n\n".join([f"# {title}", *lines, "\n".join(table), *caption(summary, layout), *verdict]) + "\n"
+    legend = [*caption(summary, layout), *_unfair(summary)]
+    return "\n\n".join([f"# {title}", *lines, "\n".join(table), *legend, *verdict]) + "\n"
+
+
+def _unfair(summary: Summary) -> list[str]:
+    """What makes the comparison unfair, a line each."""
+    names, stats = summary.collection.names, summary.statistics
+    if stats is None:
+        return []
+    return [fairness.sentence(item, stats.key, lambda run_id: run_name(names[run_id])) for item in stats.fairness]
 
 
 def _column(width: int, head: str = "run", justify: Literal["left", "right"] = "left") -> Column:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.evaluation import metrics
+from aimonk_bench.evaluation import fairness, metrics
+from aimonk_bench.evaluation.fairness import Training
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import environment
 from aimonk_bench.records.run import REVISION, Status
 from aimonk_bench.suite.dataset import EncodedDataset, SplitLabels
-from aimonk_bench.suite.plan import PlannedRun, complexity
+from aimonk_bench.suite.plan import PlannedRun, complexity, training_of
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.recipe import absent_values
 
@@ -69,9 +70,21 @@ def data_json(planned: PlannedRun, dataset: EncodedDataset, labels: SplitLabels,
         **{name: dict(zip(attributes, values, strict=True)) for name, values in by_attribute.items()},
         "chosen_epoch": trained.chosen_epoch,
         "tune": None if trained.tuning is None else asdict(trained.tuning),
+        "training": asdict(_training(planned, trained)),
         "notes": [*dataset.listed.notes, *doubts, *absent_values(labels.train, labels.folds), *trained.notes],
         "signal": vars(dataset.association),
     }
+
+
+def _training(planned: PlannedRun, trained: Trained) -> Training:
+    """How the heads were trained, what they chose, and whether they still improved at the end."""
+    import pandas as pd
+
+    history = pd.DataFrame({name: trained.history[name] for name in ("seed", "fold", "epoch", "val_average_precision")})
+    by_epoch = history.groupby(["seed", "fold", "epoch"])["val_average_precision"].last().unstack("epoch")
+    gain, error = fairness.late_gain(by_epoch.reindex(columns=range(1, planned.config.train.epochs + 1)).to_numpy())
+    ends = {} if trained.tuning is None else fairness.ends(trained.tuning.points, trained.tuning.chosen)
+    return replace(training_of(planned.config), ends=ends, late_gain=gain, late_gain_se=error)
 
 
 def environment_json(planned: PlannedRun, dataset: EncodedDataset) -> dict[str, Any]:

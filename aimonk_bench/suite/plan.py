@@ -29,10 +29,11 @@ from aimonk_bench.config.fields import (
     TrainConfig,
 )
 from aimonk_bench.config.grid import Suite, SuiteRun
-from aimonk_bench.config.split_fields import KFold, OfficialSplit
+from aimonk_bench.config.split_fields import OfficialSplit
 from aimonk_bench.data import group_checks, image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
-from aimonk_bench.errors import UserError, check_all, count
+from aimonk_bench.errors import UserError, check_all
+from aimonk_bench.evaluation.fairness import Budget, Training
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
 from aimonk_bench.records.run import REVISION, Complexity
 from aimonk_bench.reporting.findings import Finding, group_findings
@@ -43,7 +44,7 @@ from aimonk_bench.suite.networks import Network
 from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.missing import MISSING, wants_teacher
 from aimonk_bench.training.optimizers import OPTIMIZERS
-from aimonk_bench.training.recipe import Recipe, absent_values, check
+from aimonk_bench.training.recipe import Recipe, check
 from aimonk_bench.training.samplers import SAMPLERS
 from aimonk_bench.training.schedules import SCHEDULES
 from aimonk_bench.training.set_losses import SET_LOSSES
@@ -58,7 +59,6 @@ ENTRIES: dict[str, registry.Table] = {  # key of a config -> the table of what i
 }
 REFERENCE = {key: Config.model_fields[key].default.name for key in ENTRIES}
 SCALARS = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")  # of an id
-RARE = 100  # groups of images: stratified training rows have a part of so many, and a split of a million rows is slow
 HASH_LENGTH = 6  # hex digits; with the readable part enough for any suite
 LONGEST_ID = 120  # characters, all ASCII; a file system allows names of 255 bytes
 
@@ -143,7 +143,7 @@ def _plan(suite: Suite, *, network_required: bool) -> Plan:
     listed = checked_labels([run.config for run in suite.runs])
     for note in listed.notes:
         logger.info("%s: %s", listed.path, note)
-    for finding in _group_findings([run.config for run in suite.runs], listed):
+    for finding in label_findings([run.config for run in suite.runs], listed):
         level = logging.WARNING if finding.level == "warning" else logging.INFO
         logger.log(level, "%s: %s %s", listed.path, finding.text, finding.advice)
     prepared = networks.prepare([run.config for run in suite.runs], skip=suite.unavailable == "skip")
@@ -202,79 +202,6 @@ def _single(config: Config) -> Suite:
     return Suite(config.name, config, (SuiteRun((config.name,), config),), baseline=0)
 
 
-def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
-    """What `run` or `suite` would do with a file: its runs, images, networks and heads.
-
-    Networks are tried. No image is hashed or decoded, and nothing is downloaded.
-
-    Raises:
-        UserError: config or labels are wrong, listed images do not exist and are not to be skipped, or no run has a
-            network that can be used.
-    """
-    suite = load(path, tables, overrides)
-    config, configs = suite.base, [run.config for run in suite.runs]
-    listed = checked_labels(configs)
-    rows = zip(listed.ids, listed.paths, listed.lines.tolist(), strict=True)
-    unreadable = image_files.unreadable(rows, config.data.images)
-    absent = [f"{listed.path}:{line}: {text}" for line, text in unreadable]
-    if absent and config.data.on_bad_image == "error":
-        raise UserError(absent, limit=image_files.SHOWN)
-    truths = []
-    if (truth := label_file.load_truth(config.data, listed)) is not None:
-        truths = [f"{config.data.truth}: states {truth.observed.sum()} of {truth.observed.size} labels"]
-    prepared = networks.prepare(configs, download=False, skip=suite.unavailable == "skip")
-    names = [run_name(run.parts) for run in suite.runs]
-    usable = [network for network in prepared if network.reason is None]
-    if not usable:
-        raise UserError(list(dict.fromkeys(line for network in prepared for line in network.describe())))
-    left = [number for number, network in enumerate(prepared) if not network.skip]
-    heads = sum(trainings(run) * len(run.train.seeds) * _folds(run) for run in (configs[number] for number in left))
-    lines = [
-        f"{path} is valid.",
-        f"{config.name}: {len(listed.ids)} listed images, attributes {', '.join(listed.labels.attributes)}",
-        *truths,
-        *listed.notes,
-        *(f"warning: {listed.path}: {text}" for text in _absent_values(listed, configs)),
-        *(f"split: {split}" for split in dict.fromkeys(_describe_split(run) for run in configs)),
-        *(
-            f"{finding.level}: {finding.text} {finding.advice}"
-            for finding in _group_findings(configs, listed, cut=True)
-        ),
-        *(f"will be skipped: {problem}" for problem in absent),
-        *dict.fromkeys(line for network in usable for line in network.describe()),
-        *networks.failures(names, prepared),
-        *(f"warning: {line}" for line in networks.skips(names, prepared, suite.baseline)),
-        f"{count(len(left), 'run')}, {count(heads, 'head')}:",
-        *(f"  {names[number]}" for number in left),
-    ]
-    return "\n".join(lines)
-
-
-def _absent_values(listed: LabelFile, configs: Sequence[Config]) -> list[str]:
-    """Warnings about values that no training row has; the run may have other folds, as it groups equal images."""
-    groups = splits.components(listed.ids, listed.groups)
-    first = np.unique(groups, return_index=True)[1]
-    is_rare = np.min(listed.labels[first].counts()) < RARE
-    folds = [
-        splits.split(scheme, listed.labels, groups, listed.columns)
-        for scheme in dict.fromkeys(run.split for run in configs)
-        if is_rare or isinstance(scheme, OfficialSplit)  # which is not stratified
-    ]
-    return list(dict.fromkeys(text for of_split in folds for text in absent_values(listed.labels, of_split)))
-
-
-def _describe_split(config: Config) -> str:
-    split = config.split
-    if isinstance(split, OfficialSplit):
-        parts = ", ".join(f"{key} {' '.join(map(repr, tokens))}" for key, tokens in split.lists().items() if tokens)
-        drawn = isinstance(split.val, float)
-        val = f", val {split.val} of the training images, seed {split.seed}" if drawn else ""
-        return f"column {split.column!r}: {parts}{val}"
-    if isinstance(split, KFold):
-        return f"{split.folds} folds, {split.val:g} of the rest of a fold for validation, seed {split.seed}"
-    return f"hold-out, {split.val:g} for validation and {split.test:g} for test, seed {split.seed}"
-
-
 def checked_labels(configs: Sequence[Config]) -> LabelFile:
     """The label file that the configs share.
 
@@ -296,7 +223,7 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
     return listed
 
 
-def _group_findings(configs: Sequence[Config], listed: LabelFile, *, cut: bool = False) -> list[Finding]:
+def label_findings(configs: Sequence[Config], listed: LabelFile, *, cut: bool = False) -> list[Finding]:
     """What is doubtful about the groups that the label file states, each finding once.
 
     Args:
@@ -343,13 +270,24 @@ def trainings(config: Config) -> int:
     return (1 + wants_teacher(config.missing)) * math.prod(map(len, config.tune.values()))
 
 
-def _folds(config: Config) -> int:
-    return config.split.folds if isinstance(config.split, KFold) else 1
-
-
 def _labels(config: Config) -> dict[str, str]:
     """The value at each key of `ENTRIES`, with the options that differ from their defaults."""
     return {key: registry.label(table, getattr(config, key)) for key, table in ENTRIES.items()}
+
+
+def training_of(config: Config) -> Training:
+    """How the heads of a run are trained, as far as the config says it."""
+    train = config.train
+    budget = Budget(
+        epochs=train.epochs,
+        batch_size=train.batch_size,
+        optimizer=registry.label(OPTIMIZERS, train.optimizer),
+        schedule=registry.label(SCHEDULES, train.schedule),
+        settings=math.prod(map(len, config.tune.values())),
+        lr=None if "train.lr" in config.tune else train.lr,
+    )
+    labels = _labels(config)
+    return Training(budget, (labels["loss"], labels["sampler"]))
 
 
 def complexity(config: Config, features: int) -> Complexity:

@@ -25,7 +25,7 @@ def test_base_yaml_states_exactly_the_defaults(write):
     assert stated == load(write("x.yaml", DATA))
     for section in ("split", "backbone", "transform", "plot", "run"):
         assert getattr(stated, section) == Config.model_fields[section].default
-    assert stated.train == fields.TrainConfig()
+    assert (stated.train, stated.tune) == (fields.TrainConfig(), {})
 
 
 def test_the_defaults_of_the_contract(write):
@@ -200,7 +200,7 @@ BAD_FIELDS = {
         "hide: {mechanism: score, frac: 1}\n",
         ["x.yaml:1:26: hide.frac: found unknown key", "(did you mean fraction?)"],
     ),
-    "tune": ("tune: 3\n", ["x.yaml:1:7: tune: found 3, expected a map"]),
+    "tune": ("tune: 3\n", ["x.yaml:1:7: tune: found 3, expected default, {}, or a map"]),
     "no value to tune": ("tune: {train.lr: []}\n", ["x.yaml:1:18: tune.train.lr: found [], expected at least 1 item"]),
     "tuned twice": (
         "tune: {train.weight_decay: [0.1, 1e-1]}\n",

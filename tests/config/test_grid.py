@@ -31,7 +31,7 @@ def test_what_is_hidden_tuned_or_calibrated_enters_the_id(write):
     assert grid.public(load(path, same)) == usual
     for override in (
         *("hide={mechanism: random}", "hide={mechanism: random, seed: 1}", "hide={mechanism: random, rows: train}"),
-        *("calibration=platt", "tune={train.lr: [0.1]}"),
+        *("calibration=platt", "tune={train.lr: [0.1]}", "tune=default"),
     ):
         assert grid.public(load(path, [override])) != usual
 

@@ -334,7 +334,7 @@ def configs(draw) -> dict[str, Any]:
 @given(data=configs())
 @settings(max_examples=100, deadline=None)
 def test_loading_a_dump_gives_the_config_back(data):
-    config, wrong = reader.check(copy.deepcopy(data), TABLES)
+    config, wrong = reader.check(copy.deepcopy(data), TABLES, {})
     assert config is not None, wrong
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "other.yaml"

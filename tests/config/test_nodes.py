@@ -44,7 +44,7 @@ def test_not_a_number_is_read_as_such():
     "content",
     [
         b"\xef\xbb\xbf" + DATA.encode(),
-        DATA.encode() + b"train:\r\n  lr: 1e-3\r\n",
+        DATA.encode() + b"train:\r\n  clip: null\r\n",
         DATA.encode().rstrip(),
         b"%YAML 1.2\n---\n" + DATA.encode() + b"...\n",
         b"data: &d {labels: l.txt, images: i}\n",

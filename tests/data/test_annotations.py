@@ -18,6 +18,7 @@ LONG = "image,label\na.jpg,dog\na.jpg,cat\nb.jpg,\nc.jpg,dog\n"
 LONG_NA = LONG.replace("b.jpg,", "b.jpg,NA")
 VALUED = "image,label,value\na.jpg,cat,1\na.jpg,dog,0\nb.jpg,cat,NA\nc.jpg,dog,1.0\n"
 CERTAIN = "image,label,value,sure\na.jpg,cat,1,4\na.jpg,dog,0,1\nb.jpg,cat,0,3\n"
+WORDS = "image,label,value\na.jpg,cat,ja\na.jpg,dog,nein\nb.jpg,cat,fraglich\n"
 TWICE = "image,label,value\na.jpg,cat,1\nb.jpg,dog,1\na.jpg,cat,0\na.jpg,cat,1.0\n"
 
 
@@ -178,6 +179,7 @@ def test_problems_of_a_file_of_names(tmp_path: Path, content: str, line: int, to
         (LONG + "d.jpg,nan\n", {}, 6, ["'nan' (1 row)", '`values: {missing: ["", "NA", "nan"]}`']),
         (LONG, {"attributes": ["cat", "dgo"]}, 2, ["'dog' (2 rows)", "did you mean dgo?", "`other_tags: ignore`"]),
         (VALUED, {"value": "value", "values": Values(missing=[])}, 4, ["'NA'", "cat"]),
+        (WORDS, {"value": "value", "absent": "negative"}, 2, ['negative: ["0", "nein"]', "'fraglich' missing (cat"]),
         (TWICE, {"value": "value"}, 4, ["a.jpg", "line 2", "cat is negative, there positive", "duplicates"]),
         ("image,label,g\na.jpg,x,1\na.jpg,y,2\n", {"group": "g"}, 3, ["a.jpg", "'2'"]),
     ],

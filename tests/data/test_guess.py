@@ -19,7 +19,8 @@ from label_files import states
 
 from aimonk_bench.config.fields import DataConfig
 from aimonk_bench.data import label_file
-from aimonk_bench.data.guess import Guess, guess
+from aimonk_bench.data.draft import Guess
+from aimonk_bench.data.guess import guess
 from aimonk_bench.errors import UserError
 
 EXAMPLES = 2000 if os.environ.get("AIMONK_BENCH_FULL") else 100

@@ -9,6 +9,7 @@ import pytest
 from label_files import problems, read, states
 
 from aimonk_bench.data import merging
+from aimonk_bench.data.cells import first_rows
 from aimonk_bench.data.labels import Labels
 
 TEXT = "image,x,y,z\na.png,1,0,NA\nb.png,0,0,1\n./a.png,0,NA,NA\na.png,NA,0,1\n"
@@ -45,11 +46,11 @@ def test_merging_agrees_with_a_naive_loop() -> None:
     rng = np.random.default_rng(0)
     numbers, cells = rng.integers(0, 8, 60), rng.choice([1.0, 0.0, np.nan], (60, 3), p=[0.3, 0.3, 0.4])
     labels = Labels.of(cells, ~np.isnan(cells), ("x", "y", "z"))
-    first_rows = merging.first_rows([str(number) for number in numbers])
+    rows_of_images = first_rows([str(number) for number in numbers])
     names = numbers.astype(str).astype(object)
     rows = merging.Rows(names, np.arange(60), labels, {}, np.ones(60, bool))
     for policy in ("any_positive", "agree_or_missing"):
-        merged, problems, notes = merging.merge(rows, first_rows, policy)  # type: ignore[arg-type]
+        merged, problems, notes = merging.merge(rows, rows_of_images, policy)  # type: ignore[arg-type]
         assert problems == []
         assert notes[-1].endswith(f"merged by data.duplicates: {policy}")
         for number in range(8):

@@ -1,0 +1,72 @@
+"""The grid of `tune`, and the keys that leave it because they are set explicitly.
+
+A layer is what is written in one place: a file that `extends` names, the file itself, all `--set` together, or the axes
+of a suite. `tune` in a layer replaces an inherited grid as a whole. A tunable key that a later layer sets leaves the
+inherited grid. One layer cannot both set a key and list values for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from aimonk_bench.config.faults import Fault, Place, fault
+from aimonk_bench.config.fields import DEFAULT_GRID, TUNED_TRAIN_OPTIONS
+from aimonk_bench.config.nodes import Node
+
+DEFAULT = "default"  # a value of tune
+Settled = Mapping[str, Place]  # tunable keys that are set, and where
+
+
+def settle(before: Settled, layer: Node) -> dict[str, Place]:
+    """The keys that the grid in force cannot tune, once a layer is laid over others.
+
+    Args:
+        before: what the layers below settle.
+        layer: a tree of config keys.
+    """
+    inherited = {} if "tune" in layer.children else before
+    return {**inherited, **{key: node.key or node.at for key, node in _tunable(layer)}}
+
+
+def conflicts(layer: Node) -> list[Fault]:
+    """The keys that one layer both sets and tunes."""
+    tune = layer.child("tune")
+    tuned = tune.children if tune else {}
+    return [
+        fault(node.key or node.at, key.split("."), "a value, and a list of values in `tune`", "one of the two")
+        for key, node in _tunable(layer)
+        if key in tuned
+    ]
+
+
+def _tunable(layer: Node) -> Iterator[tuple[str, Node]]:
+    """The options of training and of the loss that a layer sets, by the names that they have in `tune`."""
+    loss = layer.child("loss")
+    keys = [*TUNED_TRAIN_OPTIONS, *(f"loss.{option}" for option in (loss.children if loss else {}) if option != "name")]
+    for key in keys:
+        node = layer.find(key.split("."))
+        if node is not None:
+            yield key, node
+
+
+def grid_in_force(data: Mapping[str, Any]) -> Any:
+    """The grid that plain data of a config asks for, before settled keys leave it; as written if it is no grid."""
+    tune = data.get("tune", {})
+    if tune != DEFAULT:
+        return tune
+    backbone = data.get("backbone")
+    freeze = backbone.get("freeze", "all") if isinstance(backbone, dict) else "all"
+    return dict(DEFAULT_GRID) if freeze == "all" else {}
+
+
+def fill(data: dict[str, Any], settled: Settled) -> None:
+    """Put the grid into plain data of a config; a tuned key has no value of its own, so that what is inherited goes."""
+    grid = grid_in_force(data)
+    if isinstance(grid, dict):
+        grid = {key: values for key, values in grid.items() if key not in settled}
+        for key in grid:
+            section, _, option = str(key).partition(".")
+            if isinstance(values := data.get(section), dict) and option != "name":
+                data[section] = {name: value for name, value in values.items() if name != option}
+    data["tune"] = grid

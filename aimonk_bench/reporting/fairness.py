@@ -1,0 +1,47 @@
+"""What is not fair in a comparison, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from aimonk_bench.evaluation.fairness import Unfair
+from aimonk_bench.reporting.words import listed
+
+WORDS = {  # field of a budget -> what it is called
+    "epochs": "epochs",
+    "batch_size": "batch size",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "settings": "tuned settings",
+}
+
+
+def sentence(item: Unfair, names: Collection[str], name_of: Callable[[str], str]) -> str:
+    """One line on a finding, with the fix.
+
+    Args:
+        names: ids of all runs.
+        name_of: the name of a run.
+    """
+    runs = "every run" if len(item.runs) == len(names) else listed([name_of(run_id) for run_id in item.runs])
+    match item.kind:
+        case "budgets":
+            return (
+                f"budgets differ ({', '.join(WORDS[name] for name in item.differs)}): {runs} against the others, so "
+                "part of the difference may be the budget; fix: the same `train` and `tune` in every run"
+            )
+        case "one_rate":
+            return (
+                f"one learning rate for different losses or samplers ({runs}): each suits another rate; "
+                "fix: `tune: default`"
+            )
+        case "edge":
+            return (
+                f"most heads chose the {item.end} {item.key} of the grid ({runs}): a value beyond it may be better; "
+                f"fix: a longer list in `tune`"
+            )
+        case "improving":
+            return (
+                f"validation average precision still rose in the last quarter of the epochs ({runs}); "
+                "fix: a larger train.epochs"
+            )

@@ -1,0 +1,101 @@
+"""The grid of `tune`: inherited as a whole, and left by the keys that are set explicitly."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from small_tables import DATA, load, load_suite, problems
+
+from aimonk_bench.config import grid, loader
+from aimonk_bench.config.fields import DEFAULT_GRID, TrainConfig
+from aimonk_bench.registry import Spec
+
+RATES, DECAYS = (DEFAULT_GRID[key] for key in ("train.lr", "train.weight_decay"))
+TUNED = DATA + "tune: default\n"
+AXES = "suite: {{baseline: {{}}, axes: {{{}}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("base", "text", "overrides", "tune"),
+    [
+        ("", "", [], {}),
+        ("tune: default\n", "", [], DEFAULT_GRID),
+        ("", "tune: default\n", [], DEFAULT_GRID),
+        ("", "tune: {}\n", [], {}),
+        ("tune: {train.lr: [0.1]}\n", "", [], {"train.lr": [0.1]}),
+        ("tune: {train.lr: [0.1]}\n", "tune: {train.weight_decay: [0.5]}\n", [], {"train.weight_decay": [0.5]}),
+        ("tune: {train.lr: [0.1]}\n", "tune: default\n", [], DEFAULT_GRID),
+        ("tune: default\n", "train: {lr: 0.1}\n", [], {"train.weight_decay": DECAYS}),
+        ("", "tune: default\ntrain: {lr: 0.1}\n", [], {"train.weight_decay": DECAYS}),
+        ("train: {lr: 0.1}\n", "tune: default\n", [], DEFAULT_GRID),
+        ("train: {lr: 0.1}\ntune: default\n", "", [], {"train.weight_decay": DECAYS}),
+        ("tune: default\n", "", ["train.lr=0.1"], {"train.weight_decay": DECAYS}),
+        ("tune: default\n", "train: {lr: 0.1}\n", ["train.weight_decay=0.5"], {}),
+        ("", "train: {lr: 0.1}\n", ["tune=default"], DEFAULT_GRID),
+        ("tune: default\n", "train: {epochs: 3}\n", [], DEFAULT_GRID),
+        ("loss: focal\ntune: {loss.gamma: [1.0, 2.0]}\n", "loss: {gamma: 3.0}\n", [], {}),
+        ("loss: focal\ntune: {loss.gamma: [1.0, 2.0]}\n", "", ["loss.gamma=3.0"], {}),
+        ("loss: focal\ntune: {loss.gamma: [1.0, 2.0]}\n", "loss: {alpha: 0.5}\n", [], {"loss.gamma": [1.0, 2.0]}),
+        ("", "tune: default\nbackbone: {freeze: none}\n", [], {}),
+        ("tune: default\n", "backbone: {freeze: layer4}\n", [], {}),
+    ],
+)
+def test_a_key_that_is_set_leaves_an_inherited_grid(write, base, text, overrides, tune):
+    write("base.yaml", DATA + base)
+    config = load(write("x.yaml", f"extends: base.yaml\n{text}"), overrides)
+    assert config.tune == tune
+    values = {"train.lr": config.train.lr, "train.weight_decay": config.train.weight_decay}
+    unset = {"train.lr": TrainConfig().lr, "train.weight_decay": TrainConfig().weight_decay}
+    assert all(values[key] == unset[key] for key in values if key in tune)
+    assert load(write("again.yaml", loader.dump(config))) == config
+
+
+def test_what_leaves_the_grid_is_said(write, caplog):
+    caplog.set_level(logging.INFO)
+    load(write("x.yaml", DATA + "tune: default\ntrain:\n  lr: 0.1\n"))
+    assert caplog.messages == ["x.yaml:4:3: train.lr is set, so it is not tuned (tune: train.weight_decay)"]
+    caplog.clear()
+    load(write("x.yaml", DATA + "tune: default\n"), ["train.weight_decay=0"])
+    assert caplog.messages == [
+        "--set train.weight_decay: train.weight_decay is set, so it is not tuned (tune: train.lr)"
+    ]
+    caplog.clear()
+    load(write("x.yaml", DATA + "tune: {}\ntrain: {lr: 0.1}\n"))
+    assert caplog.messages == []
+    load_suite(write("s.yaml", TUNED + AXES.format("train.lr: [0.1], loss: [focal]")))
+    assert caplog.messages == ["s.yaml:3:30: train.lr is set, so it is not tuned (tune: train.weight_decay)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("tune: {train.lr: [0.1]}\ntrain: {lr: 0.5}\n", "x.yaml:3:9: train.lr"),
+        ("train: {weight_decay: 0}\ntune: {train.weight_decay: [0.1]}\n", "x.yaml:2:9: train.weight_decay"),
+        ("loss: {name: focal, gamma: 3.0}\ntune: {loss.gamma: [1.0]}\n", "x.yaml:2:21: loss.gamma"),
+    ],
+)
+def test_one_file_cannot_set_and_tune_a_key(write, text, place):
+    expected = "found a value, and a list of values in `tune`, expected one of the two"
+    assert problems(load, write("x.yaml", DATA + text)) == [f"{place}: {expected}"]
+
+
+def test_axes_leave_an_inherited_grid_and_can_replace_it(write):
+    tunes = [run.config.tune for run in load_suite(write("s.yaml", TUNED + AXES.format("train.lr: [0.1]"))).runs]
+    assert tunes == [{"train.weight_decay": DECAYS}]
+    text = DATA + "suite: {baseline: {tune: {}}, axes: {tune: [default, {}, {train.lr: [0.1]}]}}\n"
+    tunes = [run.config.tune for run in load_suite(write("s.yaml", text)).runs]
+    assert tunes == [DEFAULT_GRID, {}, {"train.lr": [0.1]}]
+    text = TUNED + "suite: {baseline: {backbone.freeze: all}, axes: {backbone.freeze: [all, layer4]}}\n"
+    assert [run.config.tune for run in load_suite(write("s.yaml", text)).runs] == [DEFAULT_GRID, {}]
+    text = "suite: {baseline: {loss: focal}, axes: {loss: [focal, {name: focal, gamma: 3.0}]}}\n"
+    text = "extends: f.yaml\n" + text
+    write("f.yaml", DATA + "loss: focal\ntune: {loss.gamma: [1.0, 2.0]}\n")
+    assert [run.config.tune for run in load_suite(write("s.yaml", text)).runs] == [{"loss.gamma": [1.0, 2.0]}, {}]
+
+
+def test_a_value_that_is_tuned_away_is_not_in_the_id(write):
+    write("base.yaml", DATA + "train: {lr: 0.5}\n")
+    one = load(write("x.yaml", "extends: base.yaml\ntune: default\n"))
+    assert grid.public(one) == grid.public(load(write("y.yaml", TUNED)))
+    assert one.loss == Spec("masked_bce")

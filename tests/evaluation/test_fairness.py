@@ -1,0 +1,71 @@
+"""What makes a comparison unfair: budgets, one learning rate, ends of the grid, unfinished training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aimonk_bench.evaluation.fairness import Budget, Training, Unfair, ends, late_gain, measured, planned
+
+TUNED = Training(Budget(20, 64, "adam", "constant", 6, None), ("masked_bce", "uniform"))
+
+
+def budget(training: Training, **changes: object) -> Training:
+    return replace(training, budget=replace(training.budget, **changes))
+
+
+def test_equal_budgets_with_tuned_rates_are_fair():
+    runs = {"a": TUNED, "b": replace(TUNED, varied=("focal", "uniform"))}
+    assert planned(runs) == measured(runs) == []
+    assert planned({}) == measured({}) == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"epochs": 10}, {"settings": 1, "lr": 1e-3}, {"batch_size": 16}, {"optimizer": "sgd"}]
+)
+def test_the_runs_with_the_rarer_budget_are_named(change):
+    runs = {"a": TUNED, "b": budget(TUNED, **change), "c": TUNED}
+    differs = tuple(name for name in change if name != "lr")
+    assert planned(runs) == [Unfair("budgets", ("b",), differs=differs)]
+
+
+def test_one_rate_for_several_losses_is_named_and_for_one_loss_it_is_not():
+    plain = budget(TUNED, settings=1, lr=1e-3)
+    other = replace(plain, varied=("masked_bce", "balanced"))
+    assert planned({"a": plain, "b": other}) == [Unfair("one_rate", ("a", "b"))]
+    assert planned({"a": plain, "b": plain}) == []
+    faster = budget(other, lr=1e-2)  # each has a rate of its own: somebody chose
+    assert planned({"a": plain, "b": faster}) == []
+
+
+def test_ends_are_shares_of_heads_and_zero_is_no_end():
+    points = {"train.lr": np.array([0.1, 0.1, 1.0, 1.0]), "train.weight_decay": np.array([0.0, 0.5, 0.0, 0.5])}
+    chosen = {"train.lr": np.array([[0.1, 1.0], [1.0, 1.0]]), "train.weight_decay": np.zeros((2, 2))}
+    assert ends(points, chosen) == {"train.lr": (0.25, 0.75), "train.weight_decay": (0.0, 0.0)}
+    assert ends({"train.lr": np.array([0.1])}, {"train.lr": np.array([[0.1]])}) == {}
+
+
+def test_heads_at_an_end_of_the_grid_are_named():
+    runs = {
+        "a": replace(TUNED, ends={"train.lr": (0.0, 0.75), "train.weight_decay": (0.0, 0.74)}),
+        "b": replace(TUNED, ends={"train.lr": (1.0, 0.0)}),
+    }
+    edges = [Unfair("edge", ("b",), "train.lr", "smallest"), Unfair("edge", ("a",), "train.lr", "largest")]
+    assert measured(runs) == edges
+
+
+def test_the_late_gain_is_that_of_the_last_quarter():
+    rising = np.tile(np.linspace(0.1, 0.8, 8), (3, 1))
+    assert late_gain(rising) == pytest.approx((0.2, 0.0))
+    stopped = np.array([[0.1, 0.2, 0.3, np.nan], [0.1, 0.2, 0.3, 0.5]])
+    assert late_gain(stopped) == pytest.approx((0.2, 0.0))
+    assert np.isnan(late_gain(stopped[:1])).all()
+    assert np.isnan(late_gain(np.array([[0.5], [0.6]]))).all()  # one epoch has no quarter
+
+
+@pytest.mark.parametrize(("gain", "error", "named"), [(0.02, 0.001, True), (0.02, 0.02, False), (0.004, 0.0, False)])
+def test_training_that_still_improves_is_named_when_it_is_clear(gain, error, named):
+    runs = {"a": replace(TUNED, late_gain=gain, late_gain_se=error), "b": TUNED}
+    assert measured(runs) == ([Unfair("improving", ("a",))] if named else [])
