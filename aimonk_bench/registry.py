@@ -14,7 +14,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -24,17 +24,29 @@ from aimonk_bench.errors import UserError
 Table = Mapping[str, Callable[..., Any]]
 Path = tuple[str | int, ...]
 
+FOR = "for"  # the key beside `name` that has the entries of single attributes
+
 
 @dataclass(frozen=True)
 class Spec:
-    """A name from a table and the options written beside it."""
+    """A name from a table and the options written beside it.
+
+    Attributes:
+        attributes: attribute -> the entry that it has instead of this one.
+        places: attribute -> where that is written, as a message begins; empty where nobody knows.
+    """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Spec] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def plain(self) -> str | dict[str, Any]:
-        """The YAML form: the bare name, or ``{name: ..., option: ...}``."""
-        return {"name": self.name, **self.options} if self.options else self.name
+        """The YAML form: the bare name, or ``{name: ..., option: ..., for: {attribute: ...}}``."""
+        content = {"name": self.name, **self.options}
+        if self.attributes:
+            content[FOR] = {attribute: entry.plain() for attribute, entry in self.attributes.items()}
+        return content if len(content) > 1 else self.name
 
 
 @dataclass(frozen=True)
@@ -151,11 +163,12 @@ def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]
     return problems
 
 
-def check(kind: str, table: Table, value: object) -> tuple[Spec | None, list[Problem]]:
+def check(kind: str, table: Table, value: object, further: Iterable[str] = ()) -> tuple[Spec | None, list[Problem]]:
     """Read ``value`` (a name, or a map with ``name`` and options) as an entry of ``table``.
 
     Args:
         kind: what an entry is called in messages, such as "loss".
+        further: keys that may stand beside the options; the caller has read them.
 
     Returns:
         The entry with *all* its options, defaults filled in, and no problem; or None and every problem of ``value``.
@@ -176,8 +189,26 @@ def check(kind: str, table: Table, value: object) -> tuple[Spec | None, list[Pro
     try:
         checked = model.model_validate(options)
     except ValidationError as error:
-        return None, problems_of(error, lambda _: model.model_fields)
+        return None, problems_of(error, lambda _: [*model.model_fields, *further])
     return Spec(name, {key: getattr(checked, key) for key in model.model_fields}), []
+
+
+def check_by_attribute(kind: str, table: Table, value: object) -> tuple[Spec | None, list[Problem]]:
+    """`check` of an entry that single attributes may replace: ``{name: ..., for: {attribute: entry}}``."""
+    if not isinstance(value, Mapping) or FOR not in value:
+        return check(kind, table, value, (FOR,))
+    spec, problems = check(kind, table, {key: item for key, item in value.items() if key != FOR}, (FOR,))
+    listed = value[FOR]
+    if not isinstance(listed, Mapping):
+        expected = f"a map: the name of an attribute, then its {kind}, as in {{name: ..., for: {{smile: ...}}}}"
+        return None, [*problems, Problem((FOR,), show(listed), expected)]
+    entries = {}
+    for attribute, item in listed.items():
+        entries[attribute], wrong = check(kind, table, item)
+        problems += [replace(problem, path=(FOR, attribute, *problem.path)) for problem in wrong]
+    if spec is None or problems:
+        return None, problems
+    return replace(spec, attributes={attribute: entry for attribute, entry in entries.items() if entry}), []
 
 
 def build(kind: str, table: Table, spec: Spec | str) -> functools.partial[Any]:
@@ -193,7 +224,12 @@ def build(kind: str, table: Table, spec: Spec | str) -> functools.partial[Any]:
 
 
 def label(table: Table, spec: Spec) -> str:
-    """The name plus the options that differ from the defaults: ``focal(gamma=1.0)``."""
+    """The name plus what differs from the defaults: ``focal(gamma=1.0)``, ``pooled(smile: target_precision)``."""
     fields = options_model(table[spec.name]).model_fields
     differing = [f"{key}={value}" for key, value in spec.options.items() if value != fields[key].default]
-    return f"{spec.name}({', '.join(differing)})" if differing else spec.name
+    attributes: dict[str, list[str]] = {}  # label of another entry -> the attributes that have it
+    for attribute, entry in spec.attributes.items():
+        attributes.setdefault(label(table, entry), []).append(attribute)
+    parts = [", ".join(differing)] if differing else []
+    parts += [f"{', '.join(names)}: {other}" for other, names in attributes.items()]
+    return f"{spec.name}({'; '.join(parts)})" if parts else spec.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import files, run, suite
 from aimonk_bench.records.run import Complexity, Status
 
+POLICY = registry.Spec("per_attribute_f1")
 CONFIG = "name: fake\nthreshold: {name: per_attribute_f1}\n"
 SIMPLE = Complexity(trained=0, trainings=1, features=1280, departures=0)
 WEIGHTS = {
@@ -63,15 +65,15 @@ def write_run(
     cost: Mapping[str, object] | None = COST,
     n_listed: int = 60,
     revision: int | None = run.REVISION,
+    policy: registry.Spec = POLICY,
 ) -> None:
     """A finished run with every file that the table reads."""
-    run.begin(folder, CONFIG)
+    run.begin(folder, f"name: fake\nthreshold: {json.dumps(policy.plain())}\n")
     environment = {"engine": "onnxruntime", "weights": weights} | ({} if cost is None else {"cost": cost})
     files.write_json(folder / run.ENVIRONMENT, environment)
     parts = [{"train": 30, "val": 10, "test": 20}] * made.folds
     data = {"n_listed": n_listed, "n_used": 60, "skipped": [], "folds": parts}
     files.write_json(folder / run.DATA, data)
-    policy = registry.Spec("per_attribute_f1")
     tuned = thresholds.tune(made, policy)
     made.save(folder / run.PREDICTIONS)
     files.write_json(folder / run.THRESHOLDS, tuned.to_json())

@@ -98,6 +98,8 @@ def test_a_label_shows_what_differs_from_the_defaults():
     assert registry.label(TABLE, Spec("scale", {"factor": 2.0, "mode": "down"})) == "scale(mode=down)"
     assert registry.label(TABLE, Spec("scale", {"factor": 2.0, "mode": "up"})) == "scale"
     assert registry.label(TABLE, Spec("needy", {"k": 2})) == "needy(k=2)"
+    others = {"a": Spec("bare"), "b": Spec("needy", {"k": 1}), "c": Spec("bare")}
+    assert registry.label(TABLE, Spec("needy", {"k": 2}, others)) == "needy(k=2; a, c: bare; b: needy(k=1))"
 
 
 def test_long_values_are_cut_in_messages():

@@ -373,5 +373,6 @@ ENTRIES: dict[tuple[str, ...], tuple[str, str]] = {  # key that names an entry -
     ("train", "optimizer"): ("optimizer", "optimizers"),
     ("train", "schedule"): ("schedule", "schedules"),
 }
+BY_ATTRIBUTE = {("threshold",)}  # entries that may be others for single attributes
 UNION_TAGS = {"Values", "PerAttribute", *SPLIT_TAGS}  # pydantic puts them into the paths of its errors
 SECTIONS = {model.__name__.removesuffix("Config").lower(): model for model in Section.__subclasses__()}  # by key

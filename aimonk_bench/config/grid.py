@@ -75,11 +75,13 @@ def public(config: Config) -> dict[str, Any]:
 def label(config: Config, key: str, tables: Tables) -> str:
     """The value at an axis as a run's name shows it: ``focal(gamma=1.0)``, ``lr=0.01``, ``resnet50``."""
     path = tuple(key.split("."))
-    value: Any = config
-    for part in path:
-        value = value.options[part] if isinstance(value, Spec) and part != "name" else getattr(value, part)
+    value: Any = functools.reduce(_part, path, config)
+    if isinstance(value, Spec) and path not in ENTRIES:
+        return f"{path[-1]}: {registry.label(getattr(tables, ENTRIES[path[:-2]][1]), value)}"
     if isinstance(value, Spec):
         return registry.label(getattr(tables, ENTRIES[path][1]), value)
+    if path[-1] == registry.FOR:
+        return f"for({', '.join(label(config, f'{key}.{name}', tables) for name in value)})"
     if key == "hide":
         return f"hide {value}" if value else "nothing hidden"
     if key == "tune":
@@ -95,6 +97,13 @@ def label(config: Config, key: str, tables: Tables) -> str:
             differing.append(shown)
     name = getattr(value, identity) if identity else key
     return f"{name}({', '.join(differing)})" if differing else name
+
+
+def _part(value: Any, key: str) -> Any:
+    """What stands in a config, an entry or a map under a key."""
+    if isinstance(value, Spec):
+        return {"name": value.name, registry.FOR: value.attributes, **value.options}[key]
+    return value[key] if isinstance(value, Mapping) else getattr(value, key)
 
 
 def _shown(value: object) -> str:

@@ -47,7 +47,9 @@ def load(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_pat
     sources = Sources(path, overrides)
     tree = sources.tree(sources.overrides)
     suite = tree.child("suite")
-    if suite is not None:
+    if suite is None or suite.value is None:
+        tree = tree.without("suite")
+    else:
         expected = "one experiment; `aimonk-bench suite` runs suites"
         sources.faults.append(fault(suite.key or suite.at, ("suite",), "a suite", expected))
     sources.faults += reader.absent(tree) if check_paths else []
@@ -90,13 +92,15 @@ def _checked(loaded: Loaded | None, faults: list[Fault], sources: Sources) -> Lo
     return loaded
 
 
-def is_suite(path: Path) -> bool:
-    """Whether the file, with all it extends, has the key ``suite``.
+def is_suite(path: Path, overrides: Sequence[str] = ()) -> bool:
+    """Whether the file, with all it extends and the overrides, has a ``suite`` that is not null.
 
     Raises:
         UserError: it cannot be read as YAML.
     """
-    return any("suite" in tree.children for tree in Sources(path).files)
+    sources = Sources(path, overrides)
+    suite = sources.tree(sources.overrides).child("suite")
+    return suite is not None and suite.value is not None
 
 
 def dump(config: Config) -> str:

@@ -14,8 +14,9 @@ from typing import Any
 import yaml
 
 from aimonk_bench.config.faults import Fault, Place, fault, placed
-from aimonk_bench.registry import Problem
+from aimonk_bench.registry import FOR, Problem
 
+BY_ATTRIBUTE = ("values", FOR)  # keys of maps whose keys may be attributes
 MAX_DEPTH = 50
 MAX_NODES = 100_000  # after the expansion of aliases
 
@@ -102,7 +103,7 @@ def merge(old: Node, new: Node, *, top: bool = True) -> Node:
     """Lay ``new`` over ``old``: maps merge, anything else replaces, and so does ``tune``.
 
     Below the top level a map with ``name`` (or ``scheme``) replaces one of another name, and a map without one goes on
-    from a bare name.
+    from a bare name. Not so the maps whose keys are attributes, of which one may be called ``name``.
     """
     if not isinstance(new.value, dict):
         return new
@@ -121,7 +122,7 @@ def merge(old: Node, new: Node, *, top: bool = True) -> Node:
         ):
             merged[key] = node
             continue
-        merged[key] = merge(merged[key], node, top=False) if key in merged else node
+        merged[key] = merge(merged[key], node, top=key in BY_ATTRIBUTE) if key in merged else node
     written = new if new.at.line or not old.children else old  # a map that --set adds to still stands in its file
     return replace(written, value=merged)
 

@@ -14,6 +14,7 @@ from aimonk_bench import registry
 from aimonk_bench.config import rules, tuned
 from aimonk_bench.config.faults import Fault, fault, placed
 from aimonk_bench.config.fields import (
+    BY_ATTRIBUTE,
     ENTRIES,
     SECTIONS,
     UNION_TAGS,
@@ -56,9 +57,23 @@ def read(
     for section, key, _, path in _paths(tree):
         data[section][key] = path
     config, problems = check(data, tables, settled)
+    if config is not None and config.threshold.attributes:  # their names are checked when the labels are read
+        threshold = replace(config.threshold, places=_places(tree, config.threshold))
+        config = config.model_copy(update={"threshold": threshold})
     return config, [
         placed(locate(tree, problem).at, replace(problem, path=written_at(problem.path))) for problem in problems
     ]
+
+
+def _places(tree: Node, threshold: Spec) -> dict[str, str]:
+    """Attribute with a threshold policy of its own -> where that is written, as a message begins."""
+    places = {}
+    for attribute in threshold.attributes:
+        node = tree.find(("threshold", registry.FOR, attribute))
+        assert node is not None
+        at = node.key or node.at
+        places[attribute] = f"{at}: threshold.{registry.FOR}.{attribute}" if at.line else str(at)
+    return places
 
 
 def check(data: dict[str, Any], tables: Tables, settled: tuned.Settled) -> tuple[Config | None, list[Problem]]:
@@ -101,7 +116,8 @@ def _fill_entries(data: dict[str, Any], tables: Tables) -> list[Problem]:
         if not isinstance(section, dict):
             continue  # pydantic reports it
         default: Spec = fields.model_fields[key].default
-        spec, wrong = registry.check(kind, getattr(tables, table), section.get(key, default.name))
+        check = registry.check_by_attribute if (*parents, key) in BY_ATTRIBUTE else registry.check
+        spec, wrong = check(kind, getattr(tables, table), section.get(key, default.name))
         problems += [replace(problem, path=(*parents, key, *problem.path)) for problem in wrong]
         section[key] = spec or default
     return problems

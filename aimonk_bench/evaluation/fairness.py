@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from aimonk_bench.evaluation.numbers import Array
+from aimonk_bench.evaluation.numbers import Array, Number
 
 Kind = Literal["budgets", "one_rate", "edge", "improving"]
 
@@ -56,8 +56,8 @@ class Training:
     budget: Budget
     varied: tuple[str, ...]
     ends: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    late_gain: float = float("nan")
-    late_gain_se: float = float("nan")
+    late_gain: Number = float("nan")
+    late_gain_se: Number = float("nan")
 
 
 @dataclass(frozen=True)
@@ -106,24 +106,24 @@ def late_gain(validation: Array) -> tuple[float, float]:
 
 def planned(runs: Mapping[str, Training]) -> list[Unfair]:
     """What is unfair by the configs alone, before anything is trained: budgets, and one learning rate for all."""
-    found: list[Unfair] = []
+    items: list[Unfair] = []
     if others := _minority({run_id: replace(training.budget, lr=None) for run_id, training in runs.items()}):
         budgets = [asdict(replace(training.budget, lr=None)) for training in runs.values()]
         differs = tuple(name for name in budgets[0] if len({str(budget[name]) for budget in budgets}) > 1)
-        found.append(Unfair("budgets", others, differs=differs))
+        items.append(Unfair("budgets", others, differs=differs))
     by_rate: dict[float, list[str]] = {}
     for run_id, training in runs.items():
         if training.budget.lr is not None:
             by_rate.setdefault(training.budget.lr, []).append(run_id)
     for untuned in by_rate.values():
         if len({runs[run_id].varied for run_id in untuned}) > 1:
-            found.append(Unfair("one_rate", tuple(untuned)))
-    return found
+            items.append(Unfair("one_rate", tuple(untuned)))
+    return items
 
 
 def measured(runs: Mapping[str, Training]) -> list[Unfair]:
     """What is unfair by what the runs chose and how they ended."""
-    found = []
+    items = []
     keys = dict.fromkeys(key for training in runs.values() for key in training.ends)
     sides: Sequence[Literal["smallest", "largest"]] = ("smallest", "largest")
     for key in keys:
@@ -134,13 +134,13 @@ def measured(runs: Mapping[str, Training]) -> list[Unfair]:
                 if key in training.ends and training.ends[key][place] >= EDGE_SHARE
             ]
             if concerned:
-                found.append(Unfair("edge", tuple(concerned), key, end))
+                items.append(Unfair("edge", tuple(concerned), key, end))
     improving = [
         run_id
         for run_id, training in runs.items()
         if training.late_gain > LATE_GAIN and training.late_gain > 2 * training.late_gain_se
     ]
-    return [*found, Unfair("improving", tuple(improving))] if improving else found
+    return [*items, Unfair("improving", tuple(improving))] if improving else items
 
 
 def _minority(budgets: Mapping[str, Budget]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ from aimonk_bench.evaluation.thresholds import ThresholdCandidates, Thresholds
 
 Calibrator = Literal["none", "platt"]
 
-REVISION = 7  # raised by hand when a method changes a number, or a file its layout: stored ones are then made again
+REVISION = 8  # raised by hand when a method changes a number, or a file its layout: stored ones are then made again
 SEED = 0  # of the labels drawn for the calibration of reference: the same for every run
 _OF_ATTRIBUTE = ("low", "high", "fixed_low", "fixed_high", "few", "seed_sd", "fold_sd")
 
@@ -36,12 +36,14 @@ class Scores:
         validation: [S, F, A] cross-fitted F1 on the validation rows of each fold; it chooses between runs.
         remarks: what no table reads back: thresholds and their optimism, bounds over all fillings of the missing
             labels, calibration, and, where there is a truth, the figures against it. Plain data.
+        targets: figure -> the value [A] at which the threshold policy of each attribute aims, NaN for none.
     """
 
     figures: Figures
     intervals: Mapping[str, Intervals]
     validation: Array
     remarks: Mapping[str, Any]
+    targets: Mapping[str, Array] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data. The macro average is over the attributes that define a figure; coverage is their number."""
@@ -53,6 +55,8 @@ class Scores:
                 columns[name]["seeds"] = scored.per_seed[name]
             if name in self.intervals:
                 columns[name] |= {field: getattr(self.intervals[name], field) for field in _OF_ATTRIBUTE}
+        for name, target in self.targets.items():
+            columns[name]["target"] = target
         averages: dict[str, dict[str, Any]] = {}
         for name, mask in defined.items():
             means = [field for field in ("value", "seeds") if field in columns[name]]
@@ -100,10 +104,15 @@ class Scores:
                 if "correlation" in average
             }
             validation = np.array(content["validation"], np.float64)
+            aimed = {
+                name for row in content["attribute"].values() for name in thresholds.TARGETS if "target" in row[name]
+            }
+            goals = {name: column(name, "target") for name in thresholds.TARGETS if name in aimed}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{source}: found content that cannot be used ({error!r})") from error
         read = ("revision", "attribute", "macro", "coverage", "validation")
-        return cls(figures, sure, validation, {name: part for name, part in content.items() if name not in read})
+        remarks = {name: part for name, part in content.items() if name not in read}
+        return cls(figures, sure, validation, remarks, goals)
 
 
 def _by_attribute(attributes: Sequence[str], columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +153,21 @@ def score(
         intervals=intervals.intervals(predictions, tuned),
         validation=_by_fold(predictions, cross_fitted),
         remarks=remarks,
+        targets=targets(policy, predictions.labels.attributes),
     )
+
+
+def targets(policy: registry.Spec, attributes: Sequence[str]) -> dict[str, Array]:
+    """Figure of `thresholds.TARGETS` -> the value [A] that the policy of each attribute aims at, NaN for none.
+
+    Figures at which no policy aims are left out.
+    """
+    rules = [policy.attributes.get(name, replace(policy, attributes={})) for name in attributes]
+    options = [registry.build("threshold", thresholds.THRESHOLDS, rule).keywords for rule in rules]
+    values = {
+        figure: np.array([rule.get(figure, np.nan) for rule in options], np.float64) for figure in thresholds.TARGETS
+    }
+    return {figure: value for figure, value in values.items() if np.isfinite(value).any()}
 
 
 def threshold_checks(predictions: Predictions, tuned: Thresholds, scored: Figures) -> dict[str, Array]:

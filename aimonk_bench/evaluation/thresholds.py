@@ -3,12 +3,15 @@
 A policy is ``(scores [R, A], labels [R, A], **options) -> (thresholds [A], notes [A])``: probabilities in; out come a
 threshold and a note for each attribute. A note says where the policy could not follow its own rule and what it did
 instead; it is empty elsewhere. A row is positive where ``probability > threshold``.
+
+An option that is named after a figure of `TARGETS` is what the policy aims at: the table shows that figure on the test
+rows beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,11 +21,13 @@ from pydantic import BeforeValidator, Field
 
 from aimonk_bench import registry
 from aimonk_bench.data.labels import Labels
+from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.numbers import Array, Numbers
 from aimonk_bench.evaluation.predictions import Predictions
 
 Tuned = tuple[npt.NDArray[np.float64], list[str]]
 
+TARGETS = ("precision", "recall")
 PARTS = 5  # of the validation rows of a fold, for a figure on rows that the threshold has not seen
 
 
@@ -278,14 +283,55 @@ class Thresholds:
         }
 
 
+def check_attributes(policy: registry.Spec, attributes: Sequence[str]) -> None:
+    """Check that every attribute with a policy of its own exists.
+
+    Raises:
+        UserError: some do not.
+    """
+    problems = []
+    for name in policy.attributes:
+        if name not in attributes:
+            unknown = registry.Problem((), f"unknown attribute {name!r}", f"one of {', '.join(attributes)}")
+            problem = replace(unknown, suggestion=registry.nearest(name, attributes))
+            problems.append(f"{policy.places.get(name, f'threshold.{registry.FOR}.{name}')}: {problem}")
+    if problems:
+        raise UserError(problems)
+
+
+def _chooser(policy: registry.Spec, attributes: Sequence[str]) -> Callable[[Array, Labels], Tuned]:
+    """The policy; each attribute with another one gets the threshold that this gives it among all attributes.
+
+    Raises:
+        UserError: unknown name, attribute or bad option.
+    """
+    check_attributes(policy, attributes)
+    rules = [replace(policy, attributes={})]
+    rule_of = np.zeros(len(attributes), dtype=np.int64)
+    for name, rule in policy.attributes.items():
+        if rule not in rules:
+            rules.append(rule)
+        rule_of[list(attributes).index(name)] = rules.index(rule)
+    policies = [registry.build("threshold", THRESHOLDS, rule) for rule in rules]
+    if len(policies) == 1:
+        return policies[0]
+
+    def choose(scores: Array, labels: Labels) -> Tuned:
+        tuned = [policy(scores, labels) for policy in policies]
+        thresholds, notes = (list(column) for column in zip(*tuned, strict=True))
+        return np.stack(thresholds)[rule_of, np.arange(len(rule_of))], [notes[r][a] for a, r in enumerate(rule_of)]
+
+    return choose
+
+
 def tune(predictions: Predictions, policy: registry.Spec) -> Thresholds:
     """Apply a policy to the validation rows of every seed and fold; it is handed nothing else.
 
     Raises:
         UserError: unknown policy or bad option.
     """
-    choose = registry.build("threshold", THRESHOLDS, policy)
     names, seeds = predictions.labels.attributes, predictions.seed.tolist()
+    choose = _chooser(policy, names)
     values = np.empty((len(seeds), predictions.folds, len(names)))
     seeds_of: dict[tuple[int, str, str], list[int]] = {}  # (fold, attribute, reason) -> seeds
     for fold in range(predictions.folds):
@@ -309,7 +355,7 @@ def cross_fitted(predictions: Predictions, policy: registry.Spec) -> Array:
     Raises:
         UserError: unknown policy or bad option.
     """
-    choose = registry.build("threshold", THRESHOLDS, policy)
+    choose = _chooser(policy, predictions.labels.attributes)
     thresholds = []
     for fold in range(predictions.folds):
         val = predictions.part("val", fold)

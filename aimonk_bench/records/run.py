@@ -253,7 +253,7 @@ class RunRecord:
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise UserError(f"{path}: cannot be read: {error}") from error
         config = checked(_Config, content, path)
-        policy, problems = registry.check("threshold", policies.THRESHOLDS, config.threshold)
+        policy, problems = registry.check_by_attribute("threshold", policies.THRESHOLDS, config.threshold)
         if policy is None:
             raise UserError([f"{path}: threshold: {problem}" for problem in problems])
         return policy, config.calibration

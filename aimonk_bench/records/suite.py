@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, count
 from aimonk_bench.evaluation.scores import REVISION
 from aimonk_bench.evaluation.statistics import Statistics
 from aimonk_bench.records import run
@@ -21,6 +21,7 @@ FILE = run.SUITE
 STATISTICS = "statistics.json"
 DERIVED = (STATISTICS, "summary.csv", "summary.md", "missingness.png", "seconds.json")  # beside ``suite.json``
 RUNS = "runs"
+SHOWN = 6  # runs that a message names
 
 
 @dataclass(frozen=True)
@@ -111,13 +112,15 @@ class Collection:
         )
 
 
-def claim(folder: Path) -> None:
-    """Check that a suite may write into ``folder``: it is new, empty, or holds a suite, which the new one replaces.
+def claim(folder: Path, suite: SuiteRecord) -> None:
+    """Check that a suite may write into ``folder``: it is new, empty, or holds a suite whose results this one keeps.
 
-    Where ``suite.json`` is lost, that is logged and the runs that ended are taken up.
+    Every finished run of the suite there must be a run of this one too: a suite may go on, and may gain runs. Not so
+    the runs of another `run.REVISION`, whose ids differ from those of the same config now. Where ``suite.json`` is
+    lost, that is logged and the runs that ended are taken up.
 
     Raises:
-        UserError: the folder holds anything else, or folders in the place of files.
+        UserError: the folder holds results of another config or anything else, or folders in the place of files.
     """
     names = contents(folder)
     refuse_folders(folder, (FILE, *DERIVED))
@@ -126,6 +129,34 @@ def claim(folder: Path) -> None:
         logger.warning("%s: %s is lost and written again; the runs under %s/ are taken up", folder, FILE, RUNS)
     elif names and FILE not in names:
         raise UserError(f"{folder}: holds {names[0]} but no {FILE}; name another folder with --out")
+    if FILE in names:
+        _refuse_other(folder, suite)
+
+
+def _refuse_other(folder: Path, suite: SuiteRecord) -> None:
+    """Refuse a suite that leaves out finished runs of the suite in ``folder``; a damaged list of those is replaced."""
+    try:
+        earlier = read_as(SuiteRecord, folder / FILE)
+    except UserError:
+        return  # `write` logs it
+    names = dict(zip(earlier.ids, earlier.names, strict=True))
+    left_out = [run_id for run_id in earlier.ids if run_id not in suite.ids]
+    if finished := [" + ".join(names[run_id]) for run_id in left_out if _is_finished(folder / RUNS / run_id)]:
+        other = "another config" if earlier.fingerprint == suite.fingerprint else "another data set"
+        raise UserError(
+            f"{folder}: holds results of {other}: {count(len(finished), 'finished run')} of the suite {earlier.name} "
+            f"that this suite does not have ({'; '.join(finished[:SHOWN])}{'; ...' if len(finished) > SHOWN else ''}), "
+            "and its summary.* would be replaced; name another folder with --out"
+        )
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether the folder holds a run of this `run.REVISION` that is done; one without a readable status is not."""
+    try:
+        status = read_as(run.Status, folder / run.STATUS)
+    except UserError:
+        return False
+    return status.state == "done" and status.revision == run.REVISION
 
 
 def _has_runs(folder: Path) -> bool:

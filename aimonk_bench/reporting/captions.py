@@ -10,7 +10,17 @@ import numpy as np
 from aimonk_bench.errors import count
 from aimonk_bench.evaluation.comparison import MARGIN, Untestable
 from aimonk_bench.records.run import REVISION, RunRecord
-from aimonk_bench.reporting.columns import ALL_POSITIVE, ASSOCIATION, FEW, NA_RANGE, SELECTED, SPREAD, Layout, costs
+from aimonk_bench.reporting.columns import (
+    ALL_POSITIVE,
+    ASSOCIATION,
+    FEW,
+    MISSED,
+    NA_RANGE,
+    SELECTED,
+    SPREAD,
+    Layout,
+    costs,
+)
 from aimonk_bench.reporting.summary import Summary
 from aimonk_bench.reporting.words import UNDEFINED, listed, number, one_class, run_name
 
@@ -138,7 +148,7 @@ def caption(summary: Summary, layout: Layout) -> list[str]:
 def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     """What the figures, marks and rows mean, what is left out, and where to see it."""
     detail, stats = layout.detail, summary.statistics
-    marks = {cell.mark for column in layout.columns for cell in column.cells.values()}
+    marks = {cell.mark for column in (*layout.columns, *layout.targets) for cell in column.cells.values()}
     seeds = [len(record.thresholds.seed) for record in summary.collection.finished]
     f1 = "F1 at threshold 0.5 -> at tuned thresholds" if detail.default else "F1 at tuned thresholds"
     mean = ", mean over seeds" if max(seeds) > 1 else ""
@@ -161,9 +171,14 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     if NA_RANGE in marks:
         yield f"{NA_RANGE}: lowest and highest F1 of the row above for any labels in place of NA"
     if UNDEFINED in marks:
-        yield f"{UNDEFINED}: undefined; F1 and AP need a positive test row, ROC AUC and {ASSOCIATION} both classes"
+        decision = ", precision a positive decision" if layout.targets else ""
+        needs = f"F1 and AP need a positive test row, ROC AUC and {ASSOCIATION} both classes{decision}"
+        yield f"{UNDEFINED}: undefined; {needs}"
     if SPREAD in marks:
         yield f"{SPREAD}: lowest and highest of the runs, whose splits or labels differ"
+    if layout.targets:
+        mark = f"; {MISSED}: the target is missed, it lies above the interval" if MISSED in marks else ""
+        yield f"targets: the figure on test rows at tuned thresholds (95 % confidence interval){mark}"
     if stats and detail.versus and stats.baseline:
         equivalent = f"equivalent: 95 % interval within {detail.plus_minus}{number(MARGIN)}"
         if any(versus.mark for versus in stats.baseline.values()):

@@ -14,6 +14,7 @@ import numpy as np
 from rich.cells import cell_len
 from rich.text import Text
 
+from aimonk_bench.evaluation.thresholds import TARGETS
 from aimonk_bench.reporting.summary import MACRO, Array, Summary
 from aimonk_bench.reporting.words import UNDEFINED, number, number_range, p_value, span, three_digits, unbroken, wrap
 
@@ -22,7 +23,7 @@ SELECTED, NA_RANGE = "selected per fold", "range over NA fillings"
 ALL_POSITIVE, PREVALENCE, ASSOCIATION = "all positive", "prevalence", "association p"
 BELOW = (SELECTED, NA_RANGE, ALL_POSITIVE, PREVALENCE, ASSOCIATION)
 
-FEW, SPREAD = "~", "a to b"  # marks of cells; `UNDEFINED` and `NA_RANGE` are marks, too
+FEW, SPREAD, MISSED = "~", "a to b", "!"  # marks of cells; `UNDEFINED` and `NA_RANGE` are marks, too
 GAP = 2  # cells between columns
 NARROW_NAME = 16  # a name may be wrapped to this, or to a quarter of the terminal, whichever is wider
 NARROWEST_NAME = 4  # where even the macro average hardly fits
@@ -62,6 +63,15 @@ class Column:
         lines = wrap(head, max(limit, widest, word))
         return cls(head, lines, max(widest, *map(cell_len, lines)), cells)
 
+    def wrapped(self, width: int) -> Column:
+        """The same with head and cells wrapped to a smaller width."""
+
+        def text(cell: Cell) -> Text:
+            return Text("\n".join(wrap(cell.text.plain, width)), style=cell.text.style)
+
+        cells = {row: cell._replace(text=text(cell)) for row, cell in self.cells.items()}
+        return Column(self.head, wrap(self.head, width), width, cells)
+
 
 @dataclass(frozen=True)
 class Detail:
@@ -93,12 +103,14 @@ class Layout:
     Attributes:
         name: width of the names.
         hidden: the attributes that do not fit, in order.
+        targets: further columns, of the attributes whose threshold policies aim at a figure; all of them are shown.
     """
 
     detail: Detail
     columns: Sequence[Column]
     name: int = 0
     hidden: Sequence[str] = ()
+    targets: Sequence[Column] = ()
 
     def texts(self, row: str) -> list[Text]:
         """The cells of a row, a run id or one of `BELOW`."""
@@ -113,24 +125,28 @@ Head = tuple[str, Mapping[str, Cell]]  # of a column and its cells
 def everything(summary: Summary, detail: Detail) -> Layout:
     """The columns of the macro average and of every attribute, whatever their width; none if no run finished."""
     blocks = [_block(summary, detail, a) for a in (-1, *range(len(summary.attributes)))] if summary.ranking else []
-    return Layout(detail, [Column.of(head, cells, WIDE_HEAD) for block in blocks for head, cells in block])
+    columns = [Column.of(head, cells, WIDE_HEAD) for block in blocks for head, cells in block]
+    return Layout(detail, columns, targets=_targets(summary))
 
 
 def fit(summary: Summary, names: Collection[str], width: int, plus_minus: str = "±") -> Layout:
     """Choose what fits into ``width`` cells beside the names of the runs, which may have to be wrapped.
 
     Tuned F1 of the attributes comes first; if they do not all fit, those are shown in which the runs differ most. What
-    `EXTRAS` names is added if no attribute is lost by it; below 120 cells no name is wrapped for it either.
+    `EXTRAS` names is added if no attribute is lost by it; below 120 cells no name is wrapped for it either, and no head
+    is broken for it that was whole before.
     """
     detail = Detail(versus=False, default=False, validation=False, plus_minus=plus_minus)
     layout = _fit(summary, names, width, detail)
+    broken = len(layout.hidden) < len(_fit(summary, names, width, detail, NARROW_HEAD).hidden)
+    narrowest = NARROWEST_HEAD if broken else NARROW_HEAD
     longest = max(map(cell_len, (*names, *BELOW)))
     for extra in (extra for extra, least in EXTRAS.items() if width >= least and summary.ranking):
         switched: dict[str, Any] = {extra: True}
-        more = _fit(summary, names, width, replace(layout.detail, **switched), narrowest=NARROW_HEAD)
+        more = _fit(summary, names, width, replace(layout.detail, **switched), narrowest)
         if len(more.hidden) <= len(layout.hidden) and (width >= 120 or more.name == longest):
             layout = more
-    return layout
+    return replace(layout, targets=_targets(summary))
 
 
 def _fit(
@@ -138,7 +154,7 @@ def _fit(
 ) -> Layout:
     """The layout with the widest heads, down to ``narrowest``, with which all attributes fit."""
     longest = max(map(cell_len, (*names, *BELOW)))
-    narrow = min(longest, max(NARROW_NAME, width // 4))
+    narrow = narrow_name(longest, width)
     if not summary.ranking:
         return Layout(detail, [], narrow)
     in_order = _most_differing(summary)
@@ -156,6 +172,11 @@ def _fit(
     limits = [limit for limit in (WIDE_HEAD, NARROW_HEAD, NARROWEST_HEAD) if limit >= narrowest]
     layouts = {limit: wrapped(limit) for limit in limits}
     return next((layout for layout in layouts.values() if not layout.hidden), layouts[NARROW_HEAD])
+
+
+def narrow_name(longest: int, width: int) -> int:
+    """The width to which names may be wrapped, where they take room from columns."""
+    return min(longest, max(NARROW_NAME, width // 4))
 
 
 def _width(columns: Sequence[Column]) -> int:
@@ -224,6 +245,49 @@ def _f1(summary: Summary, detail: Detail, a: int) -> dict[str, Cell]:
         if detail.default and low < high:
             cells[NA_RANGE] = Cell(Text(number_range(low, high)), NA_RANGE)
     return cells
+
+
+def _targets(summary: Summary) -> list[Column]:
+    """A column for each attribute, figure and target of a threshold policy: the figure on test rows, its interval."""
+    cells: dict[tuple[str, float, int], dict[str, Cell]] = {}
+    for row, values in _rows(summary):
+        for figure in TARGETS:
+            goals = values.get(f"{figure}_target", np.array([]))
+            for a in np.flatnonzero(np.isfinite(goals)).tolist():
+                low, high = values[f"{figure}_low"][a], values[f"{figure}_high"][a]
+                cell = aimed(values[figure][a], low, high, goals[a])
+                cells.setdefault((figure, goals[a].item(), a), {})[row] = cell
+    columns = []
+    for (figure, goal, a), of_rows in sorted(cells.items()):
+        parts = f"{summary.attributes[a]} {figure},", f"target {_goal(goal)}"
+        width = max(cell_len(parts[1]), *(cell.text.cell_len for cell in of_rows.values()))
+        columns.append(Column(" ".join(parts), [*wrap(parts[0], width), parts[1]], width, of_rows))
+    return columns
+
+
+def _goal(target: float) -> str:
+    """A target with two decimals, or with all that it has.
+
+    >>> _goal(0.9), _goal(0.995), _goal(1.0)
+    ('.90', '.995', '1.00')
+    """
+    return number(target, places=max(2, len(str(target).partition(".")[2])))
+
+
+def aimed(value: float, low: float, high: float, target: float) -> Cell:
+    """A figure at which a threshold policy aims, and its 95 % interval; NaN is undefined.
+
+    A target above the interval is marked as missed. It is not shown as a bound that rounds to it.
+
+    >>> aimed(0.69, 0.55, 0.801, 0.9).text.plain, aimed(0.85, 0.7, 0.899, 0.9).text.plain
+    ('.69 (.55 to .80) !', '.85 (.70 to <.90) !')
+    """
+    if math.isnan(value):
+        return Cell(Text(UNDEFINED), UNDEFINED)
+    goal, missed = _goal(target), high < target
+    figure, lower, upper = (number(x, places=len(goal.partition(".")[2])) for x in (value, low, high))
+    text = f"{figure} ({lower} to {f'<{goal}' if missed and upper == goal else upper})"
+    return Cell(Text(f"{text} {MISSED}", style="red"), MISSED) if missed else Cell(Text(text))
 
 
 def score(

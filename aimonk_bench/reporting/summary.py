@@ -18,6 +18,7 @@ from aimonk_bench.evaluation import statistics
 from aimonk_bench.evaluation.metrics import AVERAGED, COUNTS, macro
 from aimonk_bench.evaluation.scores import Scores
 from aimonk_bench.evaluation.statistics import Chosen, Entry, Statistics
+from aimonk_bench.evaluation.thresholds import TARGETS
 from aimonk_bench.records import files, suite
 from aimonk_bench.records.environment import BackboneCost
 from aimonk_bench.records.run import RunRecord
@@ -46,7 +47,8 @@ class Summary:
     Attributes:
         attributes: [A] names, the same for all runs; empty if no run finished.
         values: run id -> numeric column of ``summary.csv`` -> [A + 1], the macro average last; NaN is undefined. Also
-            ``few`` [A + 1], whether tuned F1 rests on few test rows.
+            ``few`` [A + 1], whether tuned F1 rests on few test rows, and, of a figure at which threshold policies aim,
+            ``precision_target``, ``precision_low`` and ``precision_high``.
         nested: the same figures of the nested model selection, as far as it has them; None where there are not two
             finished runs to select from.
         covered: figure -> [A] bool, the attributes for which every comparable run defines the figure; the macro average
@@ -117,7 +119,7 @@ def summarize(collection: Collection) -> Summary:
         collection=collection,
         attributes=attributes.pop(),
         values={run_id: numbers | _comparison(run_id, values, stats) for run_id, numbers in values.items()},
-        nested=_nested(stats.chosen) if stats and len(stats.key) > 1 else None,
+        nested=_nested(stats.chosen, finished) if stats and len(stats.key) > 1 else None,
         covered=covered,
         ranking=tuple(sorted(values, key=order)),
         statistics=stats,
@@ -168,7 +170,15 @@ def _values(scores: Scores, covered: Mapping[str, Array]) -> dict[str, Array]:
         interval = scores.intervals[name]
         low, high, *_ = interval.macro(figures.value(name), covered[name])
         values |= {f"{name}_low": np.append(interval.low, low), f"{name}_high": np.append(interval.high, high)}
+    for name, target in scores.targets.items():
+        values |= _aimed(name, target, scores.intervals[name].low, scores.intervals[name].high)
     return values | {"few": np.append(scores.intervals["f1_tuned"].few, False)}
+
+
+def _aimed(name: str, target: Array, low: Array, high: Array) -> dict[str, Array]:
+    """The columns of a figure at which the threshold policies of some attributes aim: the target [A], NaN for none."""
+    columns = {f"{name}_target": target, f"{name}_low": low, f"{name}_high": high}
+    return {key: np.append(column, math.nan) for key, column in columns.items()}
 
 
 def _comparison(run_id: str, values: Mapping[str, Mapping[str, Array]], stats: Statistics | None) -> dict[str, Array]:
@@ -183,10 +193,16 @@ def _comparison(run_id: str, values: Mapping[str, Mapping[str, Array]], stats: S
     return columns
 
 
-def _nested(chosen: Chosen) -> dict[str, Array]:
-    """The figures of the nested model selection, column -> [A + 1]."""
+def _nested(chosen: Chosen, records: Mapping[str, RunRecord]) -> dict[str, Array]:
+    """The figures of the nested model selection, column -> [A + 1]; targets are those that its runs share."""
     _, low, high = chosen.macro["f1_tuned"]
-    return {name: np.append(column, chosen.macro[name][0]) for name, column in chosen.value.items()} | {
+    values = {name: np.append(column, chosen.macro[name][0]) for name, column in chosen.value.items()}
+    for name in TARGETS:
+        none = np.full(len(chosen.low[name]), math.nan)
+        targets = np.array([records[run_id].scores.targets.get(name, none) for run_id in chosen.runs])
+        shared = np.where((targets == targets[0]).all(axis=0), targets[0], math.nan)
+        values |= _aimed(name, shared, chosen.low[name], chosen.high[name])
+    return values | {
         "f1_tuned_low": np.append(chosen.low["f1_tuned"], low),
         "f1_tuned_high": np.append(chosen.high["f1_tuned"], high),
         "few": np.append(chosen.few["f1_tuned"], False),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -13,7 +16,7 @@ from rich.text import Text
 from aimonk_bench.errors import count
 from aimonk_bench.reporting import fairness
 from aimonk_bench.reporting.captions import caption, heading, row_names
-from aimonk_bench.reporting.columns import BELOW, GAP, SELECTED, Detail, Layout, everything, fit
+from aimonk_bench.reporting.columns import BELOW, GAP, SELECTED, Detail, Layout, everything, fit, narrow_name
 from aimonk_bench.reporting.summary import Summary
 from aimonk_bench.reporting.verdict import sentence
 from aimonk_bench.reporting.words import number_range, run_name, span, wrap
@@ -35,9 +38,10 @@ def render(summary: Summary, console: Console, top: int = 20) -> None:
     console.print(Text(title, style="bold"), *map(Text, lines), "", sep="\n")
 
     columns = [_column(column.width, "\n".join(column.lines), "right") for column in layout.columns]
+    runs = [(run_id, names[run_id], "bold" if run_id == summary.selected else "") for run_id in shown]
     if shown:
-        runs = [(names[run_id], layout.texts(run_id), "bold" if run_id == summary.selected else "") for run_id in shown]
-        console.print(_grid(layout.name, columns, runs, show_header=True))
+        rows = [(name, layout.texts(run_id), style) for run_id, name, style in runs]
+        console.print(_grid(layout.name, columns, rows, show_header=True))
     for line in _not_shown(summary, shown, top):
         console.print(Text(line, style="dim"))
     if remarks := _remarks(summary, top):
@@ -47,6 +51,8 @@ def render(summary: Summary, console: Console, top: int = 20) -> None:
     if shown:
         below = [(row, layout.texts(row), "bold" if row == SELECTED else "dim") for row in _below(layout)]
         console.print(_grid(layout.name, columns, below))
+    for grid in _targets(layout, [*runs, (SELECTED, SELECTED, "bold")], console.width):
+        console.print("", grid)
     if lines := caption(summary, layout):
         console.print("", *(Text(line, style="dim") for line in lines), sep="\n")
     for line in _unfair(summary):
@@ -63,6 +69,8 @@ def markdown(summary: Summary) -> str:
     def row(name: str, cells: Sequence[str], bold: bool = False) -> str:
         first, *rest = (cell.replace("|", "\\|").replace("*", "\\*") for cell in (name, *cells))
         return " | ".join([f"| **{first}**" if bold else f"| {first}", *rest]) + " |"
+
+    layout = replace(layout, columns=[*layout.columns, *layout.targets])
 
     def figures(key: str) -> list[str]:
         return [text.plain for text in layout.texts(key)]
@@ -84,6 +92,32 @@ def _unfair(summary: Summary) -> list[str]:
     if stats is None:
         return []
     return [fairness.sentence(item, stats.key, lambda run_id: run_name(names[run_id])) for item in stats.fairness]
+
+
+def _targets(layout: Layout, rows: Sequence[tuple[str, str, str]], width: int) -> Iterator[Table]:
+    """The columns of targets, in as many tables as the width needs.
+
+    Args:
+        rows: key, name and style of the rows that are shown.
+    """
+    columns = list(layout.targets)
+    labels = [name for key, name, _ in rows if any(key in column.cells for column in columns)]
+    longest, widest = max(map(cell_len, labels), default=0), max((column.width for column in columns), default=0)
+    name = longest if longest + GAP + widest <= width else narrow_name(longest, width)
+    room = max(GAP + 1, width - name)
+    columns = [column if column.width + GAP <= room else column.wrapped(room - GAP) for column in columns]
+    while columns:
+        fitting = max(1, int((np.cumsum([column.width + GAP for column in columns]) <= room).sum()))
+        block = Layout(layout.detail, columns[:fitting])
+        columns = columns[fitting:]
+        cells = [
+            (label, block.texts(key), style)
+            for key, label, style in rows
+            if any(key in column.cells for column in block.columns)
+        ]
+        yield _grid(
+            name, [_column(c.width, "\n".join(c.lines), "right") for c in block.columns], cells, show_header=True
+        )
 
 
 def _column(width: int, head: str = "run", justify: Literal["left", "right"] = "left") -> Column:

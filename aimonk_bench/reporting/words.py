@@ -16,15 +16,15 @@ UNDEFINED = "-"
 SHOWN = 6  # names or figures of a list that are printed before the rest is only counted
 
 
-def number(value: float, signed: bool = False) -> str:
-    """Two decimals without the leading zero.
+def number(value: float, signed: bool = False, places: int = 2) -> str:
+    """Two decimals, or more, without the leading zero.
 
     >>> number(0.947), number(1.0), number(-0.012, signed=True), number(math.nan)
     ('.95', '1.00', '-.01', '-')
     """
     if math.isnan(value):
         return UNDEFINED
-    text = f"{value:+.2f}" if signed else f"{value:.2f}"
+    text = f"{value:+.{places}f}" if signed else f"{value:.{places}f}"
     return ".00" if text in ("+0.00", "-0.00") else text.replace("0.", ".", 1)
 
 

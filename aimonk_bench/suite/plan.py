@@ -34,7 +34,7 @@ from aimonk_bench.data import group_checks, image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, check_all
 from aimonk_bench.evaluation.fairness import Budget, Training
-from aimonk_bench.evaluation.thresholds import THRESHOLDS
+from aimonk_bench.evaluation.thresholds import THRESHOLDS, check_attributes
 from aimonk_bench.records.run import REVISION, Complexity
 from aimonk_bench.reporting.findings import Finding, group_findings
 from aimonk_bench.reporting.words import run_name
@@ -193,7 +193,7 @@ def load(path: Path, tables: Tables, overrides: Sequence[str]) -> Suite:
     Raises:
         UserError: the file is wrong.
     """
-    if loader.is_suite(path):
+    if loader.is_suite(path, overrides):
         return loader.load_suite(path, tables, overrides)
     return _single(loader.load(path, tables, overrides))
 
@@ -216,6 +216,7 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
     check_all(
         [
             *(partial(check, recipe, len(listed.labels.attributes)) for recipe in recipes),
+            *(partial(check_attributes, config.threshold, listed.labels.attributes) for config in configs),
             *(partial(splits.check, split, count_of_groups) for split in dict.fromkeys(c.split for c in configs)),
             *(partial(splits.official_parts, split, listed.columns[split.column]) for split in official),
         ]

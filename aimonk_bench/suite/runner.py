@@ -75,24 +75,25 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
     trained are scored; the others have no status and begin again with the next call.
 
     Raises:
-        UserError: the folder holds something else, or an image cannot be decoded; nothing is written.
+        UserError: the folder holds something else or results of another config, or an image cannot be decoded; nothing
+            is written.
     """
+    record = suite.SuiteRecord(
+        name=plan.name,
+        fingerprint=plan.dataset.fingerprint,
+        baseline=plan.baseline.id,
+        ids=tuple(planned.id for planned in plan.runs),
+        names=tuple(planned.parts for planned in plan.runs),
+        skipped={planned.id: planned.reason or "" for planned in plan.runs if planned.skip},
+    )
     with alone(folder):
-        suite.claim(folder)
+        suite.claim(folder, record)
         folders = {planned.id: folder / suite.RUNS / planned.id for planned in plan.executed}
         with clock("files"):
             pending = [p for p in plan.executed if not run.claim(folders[p.id], p.id, p.text)]
         frozen = sum(planned.config.backbone.freeze == "all" for planned in pending)
         with executors.opened(plan.baseline.config.run.executor, frozen, clock) as queue:
             encodings = encode(plan.dataset, pending, clock, progress)
-            record = suite.SuiteRecord(
-                name=plan.name,
-                fingerprint=plan.dataset.fingerprint,
-                baseline=plan.baseline.id,
-                ids=tuple(planned.id for planned in plan.runs),
-                names=tuple(planned.parts for planned in plan.runs),
-                skipped={planned.id: planned.reason or "" for planned in plan.runs if planned.skip},
-            )
             suite.write(folder, record)
             for planned in plan.executed:
                 if planned not in pending:

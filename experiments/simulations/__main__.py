@@ -9,7 +9,7 @@ import argparse
 import importlib
 from pathlib import Path
 
-NAMES = ("coverage", "comparison", "signal")
+NAMES = ("coverage", "comparison", "signal", "budget")
 
 
 def main() -> None:

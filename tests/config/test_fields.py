@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_tables import DATA, load, problems
 
-from aimonk_bench.config import fields, nodes, split_fields
+from aimonk_bench.config import fields, loader, nodes, split_fields
 from aimonk_bench.config.faults import Place
 from aimonk_bench.config.fields import Config
 from aimonk_bench.registry import Spec
@@ -249,3 +250,58 @@ def test_a_file_of_weights_may_have_any_suffix(write, weights, is_file):
     assert fields.is_weight_file(weights) == is_file
     config = load(write("x.yaml", f"{DATA}backbone: {{weights: '{weights}'}}\n"))
     assert (config.backbone.weights == weights) != is_file  # a path is made absolute
+
+
+FOR_PROBLEMS = [
+    ("{name: fixed, for: {a: pooled}}", "x.yaml:1:35: threshold.for.a: found unknown threshold policy 'pooled'", ""),
+    ("{name: fixed, for: {a: {name: fixd}}}", "x.yaml:1:42: threshold.for.a.name: found unknown", "mean fixed?"),
+    ("{name: fixed, for: {a: {name: fixed, k: 1}}}", "x.yaml:1:49: threshold.for.a.k: found unknown key 'k'", ""),
+    ("{name: fixed, for: {a: {k: 1}}}", "x.yaml:1:35: threshold.for.a: found a map without 'name'", ""),
+    ("{name: fixed, for: {a: {name: fixed, for: {}}}}", "x.yaml:1:49: threshold.for.a.for: found unknown key", ""),
+    ("{name: fixed, for: {a: null}}", "x.yaml:1:35: threshold.for.a: found null, expected the name", ""),
+    ("{name: fixed, for: [a]}", "x.yaml:1:31: threshold.for: found ['a'], expected a map", ""),
+    ("{name: fixed, for: null}", "x.yaml:1:31: threshold.for: found null, expected a map", ""),
+    ("{name: fixed, fr: {}}", "x.yaml:1:26: threshold.fr: found unknown key 'fr'", "mean for?"),
+    ("{for: {a: fixed}}", "x.yaml:1:12: threshold: found a map without 'name'", ""),
+    ("{name: fixed, for: {a: x, b: y}}", "x.yaml:1:35: threshold.for.a: found unknown threshold policy 'x'", ""),
+]
+
+
+@pytest.mark.parametrize(("value", "expected", "fix"), FOR_PROBLEMS)
+def test_what_is_wrong_with_the_policy_of_an_attribute_is_named_where_it_stands(
+    write: Any, value: str, expected: str, fix: str
+) -> None:
+    lines = problems(load, write("x.yaml", f"threshold: {value}\n" + DATA))
+    assert lines[0].startswith(expected)
+    assert fix in lines[0]
+    assert len(lines) == value.count("x, b: y") + 1
+
+
+def test_only_thresholds_differ_by_attribute(write: Any) -> None:
+    [line] = problems(load, write("x.yaml", "loss: {name: focal, for: {a: focal}}\n" + DATA))
+    assert line.startswith("x.yaml:1:21: loss.for: found unknown key 'for'")
+
+
+def test_the_policies_of_attributes_merge_and_come_from_everywhere(write: Any) -> None:
+    write("base.yaml", DATA + "threshold: {name: fixed, for: {a: fixed, b: per_attribute_f1}}\n")
+    path = write("x.yaml", "extends: base.yaml\nthreshold: {for: {c: fixed}}\n")
+    threshold = load(path, ["threshold.for.a=per_attribute_f1"]).threshold
+    assert {name: entry.name for name, entry in threshold.attributes.items()} == {
+        "a": "per_attribute_f1",
+        "b": "per_attribute_f1",
+        "c": "fixed",
+    }
+    assert threshold.places == {
+        "a": "--set threshold.for.a",
+        "b": "base.yaml:2:42: threshold.for.b",
+        "c": "x.yaml:2:19: threshold.for.c",
+    }
+    named = write("named.yaml", DATA + "threshold: {name: fixed, for: {name: fixed, values: fixed, b: fixed}}\n")
+    changed = load(
+        named, ["threshold.for={name: per_attribute_f1, values: {name: per_attribute_f1}}"]
+    ).threshold.plain()
+    assert changed == {"name": "fixed", "for": dict.fromkeys(["name", "values"], "per_attribute_f1") | {"b": "fixed"}}
+    dumped = loader.dump(load(path))
+    again = load(write("again.yaml", dumped)).threshold
+    assert again.plain() == load(path).threshold.plain()
+    assert not load(path, ["threshold=fixed"]).threshold.attributes

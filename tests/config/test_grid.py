@@ -124,6 +124,19 @@ def test_parts_of_hide_can_be_axes(write):
     assert "hide.mechanism: found nothing" in line
 
 
+def test_policies_of_attributes_can_be_axes(write):
+    write("base.yaml", DATA + "threshold: {name: fixed, for: {a: fixed}}\n")
+    for axis, values, expected in (
+        ("threshold", ["fixed", "{name: fixed, for: {b: fixed}}"], ["fixed", "fixed(a, b: fixed)"]),
+        ("threshold.name", ["fixed", "per_attribute_f1"], ["fixed", "per_attribute_f1"]),
+        ("threshold.for", ["{a: per_attribute_f1, b: fixed}"], ["for(a: per_attribute_f1, b: fixed)"]),
+        ("threshold.for.a", ["fixed", "per_attribute_f1"], ["a: fixed", "a: per_attribute_f1"]),
+    ):
+        axes = f"{{baseline: {{{axis}: {values[0]}}}, axes: {{{axis}: [{', '.join(values)}], loss: [focal]}}}}"
+        runs = load_suite(write("s.yaml", f"extends: base.yaml\nsuite: {axes}\n")).runs
+        assert [run.parts for run in runs] == [(name, "focal") for name in expected]
+
+
 def test_whole_sections_have_readable_names(write):
     axes = "{split: [{folds: 3}, {scheme: holdout}], train: [{epochs: 3, optimizer: sgd}]}"
     suite = load_suite(write("s.yaml", DATA + f"suite: {{baseline: {{split: {{folds: 3}}}}, axes: {axes}}}\n"))

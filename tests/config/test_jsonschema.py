@@ -55,6 +55,24 @@ def test_the_json_schema_knows_every_key_of_the_shipped_configs(file):
     assert accepts(rules, data, rules)
 
 
+def test_a_suite_may_be_null_in_the_json_schema():
+    rules = json_schema(TABLES)
+    assert accepts(rules, {"suite": None}, rules)
+    assert not accepts(rules, {"suite": 1}, rules)
+
+
+def test_the_json_schema_knows_the_policies_of_attributes():
+    rules = json_schema(TABLES)
+    for entry, right in (
+        ("fixed", True),
+        ({"name": "fixed"}, True),
+        ("fixd", False),
+        ({"name": "fixed", "k": 1}, False),
+    ):
+        assert accepts(rules, {"threshold": {"name": "fixed", "for": {"a": entry}}}, rules) == right
+        assert not accepts(rules, {"loss": {"name": "masked_bce", "for": {"a": entry}}}, rules)
+
+
 def test_the_json_schema_refuses_what_the_loader_refuses(write):
     rules = json_schema(TABLES)
     json.dumps(rules)

@@ -354,6 +354,22 @@ def test_a_suite_is_told_from_an_experiment(write):
         loader.is_suite(Path("no.yaml"))
 
 
+def test_a_suite_that_is_null_is_no_suite(write):
+    write("s.yaml", SUITE)
+    alone = load(write("x.yaml", DATA))
+    for text, overrides in ((f"suite: null\n{DATA}", []), ("extends: s.yaml\nsuite:\n", []), (SUITE, ["suite=null"])):
+        path = write("x.yaml", text)
+        assert not loader.is_suite(path, overrides)
+        assert load(path, overrides) == alone
+        assert any("suite: found null, expected a map" in line for line in problems(load_suite, path, overrides))
+    assert loader.is_suite(path)
+
+
+def test_a_weight_file_may_be_absent_in_a_suite_only(write):
+    path = write("x.yaml", "suite: null\nbackbone: {weights: w.pt, name: resnet50}\n" + DATA)
+    assert any("backbone.weights" in line for line in problems(loader.load, path, TABLES))
+
+
 WRONG_FILES = {
     "suite in run": ("suite: {}\n", ["x.yaml:1:1: suite: found a suite, expected one experiment"]),
     "extends a number": ("extends: 3\n", ["x.yaml:1:10: extends: found 3, expected a path"]),

@@ -226,6 +226,23 @@ def test_nothing_under_na_enters_a_figure() -> None:
         np.testing.assert_array_equal(other.value(name), result.value(name))
 
 
+def test_metrics_json_has_the_targets_of_the_threshold_policies() -> None:
+    run = predictions()
+    aims = Spec("target_precision", {"precision": 0.8}, {"hat": POLICY})
+    made = scores.score(run, tune(run, aims), aims)
+    file = json.loads(json.dumps(plain(made.to_json())))
+    goals = {name: row["precision"]["target"] for name, row in file["attribute"].items()}
+    assert goals == dict.fromkeys(run.labels.attributes, 0.8) | {"hat": None}
+    interval = made.intervals["precision"]
+    for a, row in enumerate(file["attribute"].values()):
+        assert (row["precision"]["low"], row["precision"]["high"]) == (interval.low[a], interval.high[a])
+        assert "target" not in row["recall"]
+    read = Scores.from_json(file)
+    assert list(read.targets) == ["precision"]
+    np.testing.assert_array_equal(read.targets["precision"], made.targets["precision"])
+    assert json.loads(json.dumps(plain(read.to_json()))) == file
+
+
 @pytest.mark.parametrize("content", [arrays(1), hostile(3, 3)])
 def test_metrics_json_is_the_one_of_the_contract_and_survives(content: dict[str, Any]) -> None:
     run, thresholds, _ = scored(content)

@@ -27,6 +27,7 @@ from oracles import (
 from aimonk_bench import registry
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
+from aimonk_bench.evaluation.scores import targets
 from aimonk_bench.evaluation.thresholds import (
     THRESHOLDS,
     ThresholdNote,
@@ -424,3 +425,69 @@ def test_a_thresholds_file_of_another_layout_is_refused(old: str, new: str) -> N
     assert checked(Thresholds, json.loads(VALID), FILE).values.tolist() == [[[0.5]]]
     with pytest.raises(UserError, match=r"^thresholds\.json: "):
         checked(Thresholds, json.loads(VALID.replace(old, new)), FILE)
+
+
+# Policies of single attributes ----------------------------------------------------------------------------------------
+
+MIXED = Spec("per_attribute_f1", attributes={"smile": Spec("target_precision", {"precision": 0.8})})
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_an_attribute_gets_the_threshold_that_its_own_policy_gives_it(folds: int) -> None:
+    run = predictions(folds=folds, seeds=2, without_positives=["rare"])
+    mixed = tune(run, MIXED)
+    usual, other = tune(run, Spec("per_attribute_f1")), tune(run, MIXED.attributes["smile"])
+    column = run.labels.attributes.index("smile")
+    expected = usual.values.copy()
+    expected[..., column] = other.values[..., column]
+    assert (other.values[..., column] != usual.values[..., column]).any()
+    assert np.array_equal(mixed.values, expected)
+    assert mixed.policy == "per_attribute_f1(smile: target_precision(precision=0.8))"
+    notes = [
+        note
+        for made, chosen in ((usual, False), (other, True))
+        for note in made.notes
+        if (note.attribute == "smile") == chosen
+    ]
+    assert sorted(map(str, mixed.notes)) == sorted(map(str, notes))
+    judged = cross_fitted(run, MIXED)
+    expected = cross_fitted(run, Spec("per_attribute_f1"))
+    expected[..., column] = cross_fitted(run, MIXED.attributes["smile"])[..., column]
+    assert np.array_equal(judged, expected)
+
+
+def test_an_unknown_attribute_is_refused_with_the_nearest_name() -> None:
+    policy = Spec("pooled", attributes={"rar": Spec("fixed"), "hat": Spec("fixed"), "x": Spec("fixed")})
+    for function in (tune, cross_fitted):
+        with pytest.raises(UserError) as error:
+            function(predictions(), policy)
+        first, second = error.value.problems
+        assert first.startswith("threshold.for.rar: found unknown attribute 'rar', expected one of smile, hat")
+        assert first.endswith("(did you mean rare?)")
+        assert second.startswith("threshold.for.x: ")
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (Spec("pooled"), {}),
+        (Spec("target_precision"), {"precision": [0.9, 0.9]}),
+        (Spec("target_precision", {"precision": 0.5}, {"b": Spec("fixed")}), {"precision": [0.5, np.nan]}),
+        (Spec("fixed", attributes={"b": Spec("target_precision")}), {"precision": [np.nan, 0.9]}),
+        (
+            Spec("target_precision", attributes={"b": Spec("wanted")}),
+            {"precision": [0.9, np.nan], "recall": [np.nan, 0.7]},
+        ),
+    ],
+)
+def test_an_option_that_is_named_after_a_figure_is_its_target(
+    policy: Spec, expected: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wanted(scores: Any, labels: Any, *, recall: float = 0.7) -> Any:
+        """Some recall."""
+
+    monkeypatch.setitem(THRESHOLDS, "wanted", wanted)
+    found = targets(policy, ["a", "b"])
+    assert list(found) == list(expected)
+    for figure, values in expected.items():
+        np.testing.assert_array_equal(found[figure], values)

@@ -25,6 +25,7 @@ from aimonk_bench.records.environment import _commit, environment
 from aimonk_bench.records.run import Status
 
 POLICY = registry.Spec("per_attribute_f1")
+OTHER = suite.SuiteRecord("other", "f" * 64, "0-x", ("0-x",), (("x",),))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
@@ -177,7 +178,7 @@ def test_claim_refuses_what_is_no_run(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=problem):
             run.claim(place, "a-1", "")
         with pytest.raises(UserError, match=problem):
-            suite.claim(place)
+            suite.claim(place, OTHER)
 
 
 @pytest.mark.parametrize("name", run.FILES)
@@ -197,7 +198,7 @@ def test_a_folder_in_the_place_of_a_file_of_a_suite_is_refused(tmp_path: Path, n
     (tmp_path / name).unlink(missing_ok=True)
     (tmp_path / name).mkdir()
     with pytest.raises(UserError, match=rf"{re.escape(name)}: is a folder, expected a file; move it away"):
-        suite.claim(tmp_path)
+        suite.claim(tmp_path, OTHER)
 
 
 def test_a_lost_list_of_runs_is_written_again_and_the_runs_are_taken_up(
@@ -206,11 +207,11 @@ def test_a_lost_list_of_runs_is_written_again_and_the_runs_are_taken_up(
     first, _ = fake_suite.write_suite(tmp_path, ["a", "b"])
     (tmp_path / suite.FILE).unlink()
     with pytest.raises(UserError, match="holds runs but no suite"):  # none of them ended
-        suite.claim(tmp_path)
+        suite.claim(tmp_path, OTHER)
     fake_suite.write_run(first, "a", fake_suite.predictions())
     with pytest.raises(UserError, match=r"suite\.json is lost: the same `aimonk-bench suite` command"):
         suite.collect(tmp_path)
-    suite.claim(tmp_path)
+    suite.claim(tmp_path, OTHER)
     assert "suite.json is lost" in caplog.messages[-1]
     fake_suite.write_suite(tmp_path, ["a", "b"])
     assert list(suite.collect(tmp_path).records) == ["0-a"]
@@ -404,10 +405,10 @@ def test_the_commit_is_that_of_the_package(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_suite_replaces_the_list_but_never_the_runs(tmp_path: Path) -> None:
-    suite.claim(tmp_path / "new")
+    suite.claim(tmp_path / "new", OTHER)
     first, _ = fake_suite.write_suite(tmp_path, ["a", "b"])
     fake_suite.write_failed(first, "a", "it broke")
-    suite.claim(tmp_path)
+    suite.claim(tmp_path, OTHER)
     fake_suite.write_suite(tmp_path, ["c"])
     assert run.read(first).status.reason == "it broke"
     assert list(suite.collect(tmp_path).names.values()) == [("c",)]
@@ -481,6 +482,43 @@ def test_collect_does_not_take_one_run_for_another(tmp_path: Path) -> None:
     fake_suite.write_run(places[0], "a", fake_suite.predictions())
     shutil.copytree(places[0], places[1])
     assert "found the status of 0-a" in suite.collect(tmp_path).damaged["1-b"]
+
+
+@pytest.mark.parametrize(
+    ("names", "fingerprint", "revision", "refused"),
+    [
+        (["a", "b"], "f", run.REVISION, ""),  # the same suite
+        (["a", "b", "c"], "f", run.REVISION, ""),  # it gained a run
+        (["a", "c"], "f", run.REVISION, ""),  # the run that it lost had failed
+        (["c", "b"], "f", run.REVISION, "another config: 1 finished run of the suite comparison "),
+        (["b"], "f", run.REVISION, "another config"),
+        (["c"], "e", run.REVISION, "another data set"),
+        (["c"], "f", run.REVISION - 1, ""),
+    ],
+)
+def test_a_suite_leaves_out_no_finished_run_of_another_config(
+    tmp_path: Path, names: list[str], fingerprint: str, revision: int, refused: str
+) -> None:
+    first, second = fake_suite.write_suite(tmp_path, ["a", "b"])
+    fake_suite.write_run(first, "a", fake_suite.predictions(), revision=revision)
+    fake_suite.write_failed(second, "b", "it broke")
+    ids = tuple({"a": "0-a", "b": "1-b"}.get(name, f"9-{name}") for name in names)
+    record = suite.SuiteRecord("s", fingerprint * 64, ids[0], ids, tuple((name,) for name in names))
+    if not refused:
+        suite.claim(tmp_path, record)
+        return
+    with pytest.raises(UserError) as error:
+        suite.claim(tmp_path, record)
+    assert str(error.value).startswith(f"{tmp_path}: holds results of {refused}")
+    assert "(a)" in str(error.value)
+    assert str(error.value).endswith("--out")
+
+
+def test_a_damaged_list_of_runs_refuses_no_suite(tmp_path: Path) -> None:
+    (place,) = fake_suite.write_suite(tmp_path, ["a"])
+    fake_suite.write_run(place, "a", fake_suite.predictions())
+    (tmp_path / suite.FILE).write_text("{")
+    suite.claim(tmp_path, OTHER)
 
 
 def test_a_suite_that_takes_the_folder_of_another_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

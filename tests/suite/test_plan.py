@@ -42,6 +42,29 @@ def test_what_changes_a_result_changes_the_id(workplace: Path) -> None:
     assert len(ids | {planned(workplace / "small.yaml").baseline.id}) == len(overrides) + 1
 
 
+def test_a_policy_of_an_attribute_enters_the_id(workplace: Path) -> None:
+    config, policy = workplace / "small.yaml", "threshold={name: pooled, for: {%s: {name: target_precision}}}"
+    first, second = (planned(config, policy % name).baseline.id for name in ("attr1", "attr2"))
+    assert first != second
+
+
+def test_an_unknown_attribute_with_a_policy_is_refused_where_it_stands(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = workplace / "policies.yaml"
+    path.write_text("extends: small.yaml\nthreshold: {name: pooled, for: {atr1: fixed, attr2: fixed, x: fixed}}\n")
+    for verb in ("validate", "run"):
+        assert cli.main([verb, str(path)]) == 2
+        first, second = capsys.readouterr().err.splitlines()
+        assert (
+            f"{path}:2:33: threshold.for.atr1: found unknown attribute 'atr1', expected one of attr1, attr2," in first
+        )
+        assert first.endswith("(did you mean attr1?)")
+        assert f"{path}:2:60: threshold.for.x: " in second
+    assert cli.main(["validate", str(path), "--set", "threshold.for={atr1: fixed}"]) == 2
+    assert capsys.readouterr().err
+
+
 def test_runs_are_ordered_by_complexity(workplace: Path) -> None:
     """More of the backbone trained, more trainings of a head, more departures from the reference recipe."""
     orders = [

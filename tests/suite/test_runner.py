@@ -214,12 +214,37 @@ def test_a_mistake_that_only_one_run_meets_is_its_own_failure(workplace: Path) -
 
 
 def test_a_split_that_is_impossible_leaves_the_folder_alone(
+    pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "suite.json").write_text("{")
+    assert execute(pair, tmp_path, "split={scheme: kfold, folds: 81}") == 2
+    assert "split.folds: found 81" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["suite.json"]
+
+
+def test_a_run_with_a_target_for_one_attribute(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = "threshold={name: per_attribute_f1, for: {attr2: {name: target_precision, precision: 0.99}}}"
+    arguments = ["--set", policy, "--set", "suite=null", "--out", str(tmp_path)]
+    assert cli.main(["run", str(workplace / "small.yaml"), *arguments]) == 0
+    assert "attr2 precision," in capsys.readouterr().out
+    attributes = json.loads((tmp_path / "metrics.json").read_text())["attribute"]
+    assert [row["precision"]["target"] for row in attributes.values()] == [None, 0.99, None, None]
+    assert json.loads((tmp_path / "thresholds.json").read_text())["policy"] == (
+        "per_attribute_f1(attr2: target_precision(precision=0.99))"
+    )
+
+
+def test_a_suite_with_other_options_needs_another_folder(
     pair: Path, suite: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = (suite / "suite.json").read_bytes()
-    assert execute(pair, suite, "split={scheme: kfold, folds: 81}") == 2
-    assert "split.folds: found 81" in capsys.readouterr().err
-    assert (suite / "suite.json").read_bytes() == before
+    before = {path: path.read_bytes() for path in suite.glob("*.*")}
+    assert execute(pair, suite, "train.epochs=3") == 2
+    printed = capsys.readouterr().err
+    assert f"{suite}: holds results of another config: 4 finished runs of the suite pair" in printed
+    assert "--out" in printed
+    assert {path: path.read_bytes() for path in suite.glob("*.*")} == before
 
 
 def test_two_processes_do_not_write_into_one_folder(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
