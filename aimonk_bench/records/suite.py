@@ -34,7 +34,7 @@ class SuiteRecord:
         baseline: id of the baseline run.
         ids: of all runs in the order of the axes; each is a folder name under ``runs/``.
         names: the parts of the name of each run, in the same order: ``("focal(gamma=1.0)", "repeat_factor")``.
-        skipped: id -> why, of the runs that are not executed, because their weights cannot be had.
+        skipped: id -> why, in one line, of the runs that are not executed, because their weights cannot be had.
 
     Raises:
         ValueError: there are more or fewer names than ids, or the baseline or a skipped run is not among the ids.

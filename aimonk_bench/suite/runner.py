@@ -84,7 +84,8 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
         baseline=plan.baseline.id,
         ids=tuple(planned.id for planned in plan.runs),
         names=tuple(planned.parts for planned in plan.runs),
-        skipped={planned.id: planned.reason or "" for planned in plan.runs if planned.skip},
+        # the further lines of a reason, places that were looked into, are this machine's: `doctor` prints them
+        skipped={planned.id: str(planned.reason).partition("\n")[0] for planned in plan.runs if planned.skip},
     )
     with alone(folder):
         suite.claim(folder, record)
