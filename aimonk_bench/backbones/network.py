@@ -166,10 +166,9 @@ def examine(weights: Weights, size: int) -> tuple[int, Cost]:
             output, cost = _measure(_whole(replace(weights, file=None), size).network, torch.zeros(1, 3, size, size))
         except Exception as error:  # a network raises nearly anything for a size that it was not made for
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            sizes = f"native ({entry.size})" if entry.size else "another size"
+            fix = f"`transform: {{size: native}}` ({entry.size} pixels)" if entry.size else "write another number"
             raise UserError(
-                f"transform.size: {weights.name} cannot take images of {size} x {size} pixels ({reason}); "
-                f"fix: transform: {{size: {sizes}}}"
+                f"transform.size: {weights.name} cannot take images of {size} x {size} pixels ({reason}); fix: {fix}"
             ) from error
     if not isinstance(output, Tensor):
         raise UserError(f"backbone.name: {weights.name} gives a {type(output).__name__}, expected one feature vector")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aimonk_bench.config.fields import Certainty, value_of
 from aimonk_bench.data.cells import coded, column_of, counts_of, each_row
-from aimonk_bench.data.merging import text_problem
+from aimonk_bench.data.merging import text_problem, texts_of_images
 from aimonk_bench.data.sheets import (
     Sheet,
     Source,
@@ -81,14 +81,15 @@ def long_csv(
     names = np.asarray(images.categories)
     per_image = {name: table.column(name) for name in (group, *source.columns) if name is not None}
     first = _first_rows(records)
+    first_of_row = first[images.codes]
+    texts_of = {}
     for name, column in per_image.items():
-        first_of_row = first[images.codes]
-        if len(later := np.flatnonzero(column.codes != column.codes[first_of_row])):
-            texts = np.asarray(column)
+        texts = texts_of[name] = texts_of_images(column, source.missing if name == group else (), first_of_row)
+        if len(later := np.flatnonzero(texts != texts[first_of_row])):
             problem = text_problem(name, texts, names[images.codes], table.lines, later, first_of_row[later])
             sheet.problems.append(problem)
     rows = _write(sheet, records, names, attributes, absent=absent, other_tags=other_tags)
-    sheet.others = {name: column[first[rows]] for name, column in per_image.items()}
+    sheet.others = {name: column_of(texts[first[rows]]) for name, texts in texts_of.items()}
     sheet.groups = sheet.others.pop(group) if group is not None else None
     values = f"values in {value!r}" if value is not None else "all of them positive"
     where = f"{id_column!r}, labels in {tags_column!r}, {values}"

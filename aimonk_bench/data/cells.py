@@ -7,6 +7,7 @@ value.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
@@ -14,10 +15,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+QUOTED = re.compile(r"""=?(?:'([^']*)'|"([^"]*)"|“([^”]*)”|‘([^’]*)’)""", re.DOTALL)
+
 
 def coded(codes: NDArray[Any], categories: Iterable[Any]) -> pd.Categorical:
     """The column [R] whose cells are these numbers of the categories, -1 for no value."""
     return pd.Categorical.from_codes(codes, categories=pd.Index([*categories], dtype=object))
+
+
+def bare(text: str) -> str:
+    """The text of a cell without blanks and without quotes around it, also Excel's ``="1"``.
+
+    >>> bare(" '1' "), bare("it's")
+    ('1', "it's")
+    """
+    text = text.strip()
+    match = QUOTED.fullmatch(text) if text[-1:] in "'\"”’" else None
+    return next(inside for inside in match.groups() if inside is not None).strip() if match else text
 
 
 def text_of(value: Any) -> str:

@@ -9,20 +9,32 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from aimonk_bench.config.fields import number_of
 from aimonk_bench.data.cells import counts_of
-from aimonk_bench.data.importers import ODD_ATTRIBUTES
+from aimonk_bench.data.importers import ODD_ATTRIBUTES, PART_FLAG
 from aimonk_bench.data.sheets import TAG_COLUMNS
 from aimonk_bench.data.splits import part_of
 from aimonk_bench.data.tables import Table
-from aimonk_bench.data.tags import SEPARATORS
-from aimonk_bench.data.tokens import MOST_WORDS, UNKNOWN_CODES, is_image_file, is_missing, spelling_of, state_of
+from aimonk_bench.data.tags import SEPARATORS, holds
+from aimonk_bench.data.tokens import (
+    CROSSES,
+    MOST_WORDS,
+    UNKNOWN_CODES,
+    is_image_file,
+    is_missing,
+    is_tick,
+    likely_state,
+    spelling_of,
+    state_of,
+)
 
 Kind = Literal["labels", "soft labels", "numbers", "text", "empty"]
 
 FEWEST_GROUPS, LARGEST_GROUP = 20, 50  # a column with fewer values groups images only if its groups are small
+MOST_COUNTS = 12  # different ones in a column of labels
 PROSE_WORDS = 5  # in the cells of a column of free text, on average
 MOST_OTHER_TOKENS = 3  # that may stand beside yes and no in a column of labels
 
@@ -43,7 +55,8 @@ LABEL_NAMES = re.compile(
     r".*(label|class|categor|attribut|finding|disease|diagnos|concept|object|species|tag).*", re.IGNORECASE
 )
 VALUES = re.compile(r".*(value|confidence|present|presence|state|positive|verified|target|is_?true|label).*", re.I)
-SPLITS = re.compile(r".*(split|subset|partition|phase|fold|usage)|data_?set|set|is_?(valid|train|test|val)", re.I)
+FLAGS = re.compile(PART_FLAG, re.IGNORECASE)
+SPLITS = re.compile(rf".*(split|subset|partition|phase|fold|usage)|data_?set|set|{PART_FLAG}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +100,10 @@ class Column:
         return 2 * sum(count for count in self.counts.values() if count > 1) >= sum(self.counts.values())
 
     def varies_within(self, images: Column) -> bool:
-        """Whether rows of one image differ in this column."""
+        """Whether rows of one image differ in this column, but for cells in which nothing is known."""
         pairs = pd.DataFrame({"image": images.cells.codes, "code": self.cells.codes}).drop_duplicates()
-        return len(pairs) > len(images.counts)
+        missing = np.flatnonzero([is_missing(token) for token in self.cells.categories])
+        return bool(pairs["image"][~pairs["code"].isin(missing)].duplicated().any())
 
 
 def columns_of(table: Table) -> list[Column]:
@@ -118,26 +132,43 @@ def kind_of(counts: Mapping[str, int]) -> Kind:
         if plain and plain <= {-1.0, 0.0, 1.0} and (plain == numbers or plain >= {0.0, 1.0}):
             return "labels"
         return "soft labels" if all(0 <= number <= 1 for number in numbers) else "numbers"
-    states = {token: state_of(token, "missing") for token in tokens}
+    states = {token: state_of(token) for token in tokens}
     others = [token for token, state in states.items() if state is None]
     if not others:
         return "labels"
     few = len(others) <= MOST_OTHER_TOKENS and 2 * sum(counts[token] for token in others) < sum(counts.values())
-    return "labels" if few and {"positive", "negative"} <= {*states.values()} else "text"
+    crossed = any(map(is_tick, tokens)) and any(token in counts for token in CROSSES)  # a dash beside a tick means no
+    present = {*states.values(), "negative" if crossed else None}
+    return "labels" if few and {"positive", "negative"} <= present else "text"
 
 
 def label_columns(columns: Sequence[Column]) -> list[Column]:
-    """The columns with labels, without those whose name says that they are none; if there are none, those of words.
+    """The columns with labels, without those whose name says that they are none; if there are none, counts or words.
 
     Columns of words have two of them, or share a few. Those that are called labels, objects and the like hold tags.
     """
     labels = [item for item in columns if item.kind == "labels" and not item.is_odd]
+    counts = [item for item in columns if _is_count(item) and not item.is_odd]
+    if any(state_of(token) == "positive" for item in labels for token in item.tokens) or (labels and not counts):
+        return labels
+    if counts:
+        return [item for item in columns if item in labels or item in counts]
     few = [
         item for item in columns if 2 <= len(item.tokens) <= MOST_WORDS and _has_name(item) and not _names_labels(item)
     ]
     few = [item for item in few if item.kind == "text" and not item.is_odd and item.repeats and not is_tagged(item)]
     uses = Counter(token for item in few for token in item.tokens)
-    return labels or [item for item in few if len(item.tokens) == 2 or all(uses[token] > 1 for token in item.tokens)]
+    words_of = {item.name: [token for token in item.tokens if likely_state(token) != "missing"] for item in few}
+    return [
+        item for item in few if len(words_of[item.name]) == 2 or all(uses[token] > 1 for token in words_of[item.name])
+    ]
+
+
+def _is_count(item: Column) -> bool:
+    """Whether a column has 0 beside a few whole numbers above it: counts, grades, or the 0 and 255 of a mask."""
+    numbers = {number_of(token) for token in item.tokens} if item.kind == "numbers" else set()
+    few = 2 <= len(item.tokens) <= (2 if _names_labels(item) else MOST_COUNTS)
+    return few and item.repeats and 0 in numbers and all(n is not None and n >= 0 and n.is_integer() for n in numbers)
 
 
 def group_column(columns: Sequence[Column], images: Column) -> Column | None:
@@ -174,21 +205,27 @@ def is_split(item: Column) -> bool:
 
 
 def parts_of(item: Column) -> dict[str, list[str]]:
-    """The tokens of each part that a column names; empty unless every token names one, and one names training."""
+    """The tokens of each part that a column names; empty unless every token names one, and one names training.
+
+    A column such as ``train`` may be an attribute: it says the parts only where most images are for training.
+    """
     parts: dict[str, list[str]] = {}
     for token in item.counts:
         parts.setdefault(_part(item, token), []).append(token)
-    return parts if "" not in parts and {"train"} < {*parts} else {}
+    if "" in parts or not {"train"} < {*parts}:
+        return {}
+    trained = sum(item.counts[token] for token in parts["train"])
+    return {} if FLAGS.fullmatch(item.name) and 2 * trained < sum(item.counts.values()) else parts
 
 
 def _part(item: Column, token: str) -> str:
     """The part that a token names; empty if it names none."""
-    name, state = item.name.lower().replace("_", ""), spelling_of(token)
-    if name in ("isvalid", "isval", "istest", "istrain") and state in ("positive", "negative"):
-        other = "test" if name == "istrain" else name.removeprefix("is").removesuffix("id")
-        return other if (state == "positive") != (name == "istrain") else "train"
+    state = spelling_of(token)
+    if (flag := FLAGS.fullmatch(item.name)) and state in ("positive", "negative"):
+        part = part_of(flag["part"].lower().replace(" ", "").replace("_", "")) or "test"  # held out
+        return part if state == "positive" else "test" if part == "train" else "train"
     numbers = {number_of(text) for text in item.counts}
-    if numbers == {0.0, 1.0, 2.0} and "fold" not in name:
+    if numbers == {0.0, 1.0, 2.0} and "fold" not in item.name.lower():
         return ("train", "val", "test")[int(float(token))]
     return part_of(token) or ""
 
@@ -234,7 +271,7 @@ def _different(item: Column, images: Column) -> bool:
 
 def is_tagged(item: Column) -> bool:
     """Whether the cells of a column hold several tags, or lists."""
-    return any(mark in token for token in item.tokens for mark in SEPARATORS) or (
+    return any(holds(token, mark) for token in item.tokens for mark in SEPARATORS) or (
         bool(item.tokens) and all(token[:1] in "[({" and token[-1:] in "])}" for token in item.tokens)
     )
 
@@ -258,7 +295,14 @@ def tag_columns(columns: Sequence[Column]) -> Iterator[Column]:
     others = [item for item in texts if not _names_labels(item) and not _is_prose(item)]
     yield from (item for item in others if is_tagged(item) or item.repeats)
     yield from (item for item in free if item.kind == "numbers" and _names_labels(item) and item.repeats)
-    yield from (item for item in free if item.kind == "text" and len(free) == 1 and item.repeats)
+    alone = [item for item in free if item.kind == "text" and len(free) == 1]
+    yield from (item for item in alone if item.repeats or (_repeats_words(item) and not _is_prose(item)))
+
+
+def _repeats_words(item: Column) -> bool:
+    """Whether the words of its cells are mostly the same ones."""
+    words = [word for token in item.tokens for word in token.split()]
+    return len(words) >= 2 * len({*words})
 
 
 def _is_prose(item: Column) -> bool:

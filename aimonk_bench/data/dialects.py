@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from aimonk_bench.config.fields import number_of
+from aimonk_bench.data.cells import bare
 from aimonk_bench.data.tokens import is_image_file, is_missing, is_value, spelling_of
 from aimonk_bench.errors import count
 
 WHITE_SPACE = " "
 CHARACTERS = (",", ";", "\t")  # separators that are tried; where none of them separates, white space does
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", WHITE_SPACE: "white space"}
+MOST_EQUAL = 0.9  # share of rows of equal length in a list of tags
 SAMPLE = 1000  # lines by which a dialect is recognised
 ID_NAMES = (
     "image",
@@ -57,6 +59,7 @@ class Dialect:
         width: usual number of columns.
         skipped_lines: lines above the table.
         name_with_label: the first cell holds the image and the first label, as in ``a.jpg 0,1,0``.
+        ragged_tags: after the name stand tags, in each row another number: ``a.png rust dent``.
         nameless_first: the header has no name for the first column, as in CelebA and in tables of R.
         notes: what the lines above the table are.
     """
@@ -67,6 +70,7 @@ class Dialect:
     width: int
     skipped_lines: int = 0
     name_with_label: bool = False
+    ragged_tags: bool = False
     nameless_first: bool = False
     notes: tuple[str, ...] = ()
 
@@ -112,6 +116,10 @@ def recognise(
     name_with_label = separator in (",", ";") and _names_hold_labels(rows)
     if name_with_label:
         rows = [split_name(cells) for cells in rows]
+    ragged_tags = _are_ragged_tags(rows)
+    if ragged_tags:
+        rows = [join_tags(cells, separator) for cells in rows]
+        notes.append("rows of different lengths: what stands behind a name is read as its tags")
     counted = any(line.strip().isdecimal() for line in lines[:skipped])
     nameless_first = header is not False and _lacks_first_name(rows, separator, counted=counted)
     if nameless_first:
@@ -123,6 +131,7 @@ def recognise(
         width=usual_width(rows),
         skipped_lines=skipped,
         name_with_label=name_with_label,
+        ragged_tags=ragged_tags,
         nameless_first=nameless_first,
         notes=tuple(notes),
     )
@@ -151,7 +160,7 @@ def read_records(lines: Iterable[str], separator: str) -> Iterator[tuple[int, li
 def split(lines: Iterable[str], separator: str) -> list[list[str]]:
     """The rows of a few lines; blank and malformed ones are left out."""
     records = read_records((line + "\n" for line in lines), separator)
-    return [[cell.strip() for cell in cells] for _, cells in records if isinstance(cells, list)]
+    return [[*map(bare, cells)] for _, cells in records if isinstance(cells, list)]
 
 
 def split_line(line: str, separator: str) -> list[str]:
@@ -170,6 +179,11 @@ def split_name(cells: list[str]) -> list[str]:
     """The cells of ``a.jpg 0,1,0``: the image and the first label stand in the first cell."""
     match = NAME_WITH_LABEL.fullmatch(cells[0])
     return [*match.groups(), *cells[1:]] if match else cells
+
+
+def join_tags(cells: list[str], separator: str) -> list[str]:
+    """The name and the tags of ``a.png,rust,dent``, as two cells."""
+    return [cells[0], separator.join(cells[1:])]
 
 
 def usual_width(rows: Sequence[Sequence[str]]) -> int:
@@ -265,7 +279,7 @@ def _separator(lines: Sequence[str], suffix: str) -> str:
     best = max(CHARACTERS, key=lambda c: (shares[c], whole[c], -(first.find(c) % (len(first) + 1))))
     if not shares[WHITE_SPACE] and not shares[best]:
         return {".csv": ",", ".tsv": "\t"}.get(suffix, WHITE_SPACE)
-    rather = whole[WHITE_SPACE] and not whole[best] if shares[best] > 0.5 else True
+    rather = whole[WHITE_SPACE] and not whole[best] if shares[best] > 0.5 else whole[WHITE_SPACE] or not whole[best]
     separator = WHITE_SPACE if rather and shares[WHITE_SPACE] >= shares[best] else best
     return (_inner_separator(sample, separator) or separator) if separator in ("\t", WHITE_SPACE) else separator
 
@@ -293,16 +307,36 @@ def _inner_separator(lines: Sequence[str], outer: str) -> str | None:
         return None
     for character in (WHITE_SPACE, ",", ";"):
         cells = [split_line(row[-1], character) for row in rows]
-        labels = all(spelling_of(label) or number_of(label) == -1 for words in cells for label in words)
-        if labels and usual_width(cells) > 1:
+        if all(_is_label(label) for words in cells for label in words) and usual_width(cells) > 1:
             return character
     return None
+
+
+def _is_label(word: str) -> bool:
+    return spelling_of(word) is not None or number_of(word) == -1
 
 
 def _names_hold_labels(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first cells are ``a.jpg 0``, which the rest of the line continues: ``a.jpg 0,1,0``."""
     matches = [NAME_WITH_LABEL.fullmatch(row[0]) for row in rows]
     return bool(rows) and all(match is not None and is_value(match[2]) for match in matches)
+
+
+def _are_ragged_tags(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether behind names of images stand words that are no labels, in many rows another number of them.
+
+    Names without the suffix of an image are different ones, before words that repeat.
+    """
+    widths = Counter(map(len, rows))
+    if len(widths) < 2 or max(widths) < 3 or max(widths.values()) > MOST_EQUAL * len(rows):
+        return False
+    if not is_image_file(rows[0][0]) and len(rows[0]) > 2 and any(is_image_file(row[0]) for row in rows):
+        return False  # a header
+    names = [row[0] for row in rows]
+    below = [row[1:] for row in rows if is_image_file(row[0])] or [row[1:] for row in rows]
+    words = [word for cells in below for word in cells]
+    repeated = len({*names}) == len(names) and len(words) >= 2 * len({*words})
+    return (_most(map(is_image_file, names)) or repeated) and _most(not _is_label(word) for word in words)
 
 
 def _is_title(rows: Sequence[Sequence[str]], separator: str) -> bool:

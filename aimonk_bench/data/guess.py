@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from aimonk_bench import registry
-from aimonk_bench.config.fields import KFold, Values, number_of, value_of
+from aimonk_bench.config.fields import KFold, Values, value_of
 from aimonk_bench.data import frames, image_files, importers, label_file, merging, splits
 from aimonk_bench.data.cells import counts_of, first_rows
 from aimonk_bench.data.columns import column, label_columns, parts_of
@@ -26,8 +25,8 @@ from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.data.merging import Rows
 from aimonk_bench.data.sheets import Sheet, Source
 from aimonk_bench.data.text import likely_encoding, read_text
-from aimonk_bench.data.tokens import UNKNOWN_CODES, is_missing
-from aimonk_bench.data.values import STATES, likely_states, listed, meaning_of, read_labels
+from aimonk_bench.data.tokens import decimal_of, is_image_file, is_missing
+from aimonk_bench.data.values import STATES, likely_states, listed, meaning_of, no_token_means_no, read_labels
 from aimonk_bench.errors import UserError, count
 
 DOCUMENTS = ("coco", "mat", "jsonl")  # importers of files that are no tables
@@ -131,14 +130,13 @@ def _values(draft: Guess, sheet: Sheet) -> None:
         if item.kind not in ("labels", "empty") and item not in words
     ]:
         raise UserError(problems, limit=SHOWN)
-    counts = sum((Counter(item.counts) for item in columns), Counter[str]())
-    states, guessed, minus_one = likely_states(counts, [item.counts for item in columns], counts, {})
-    no_negative = "negative" not in states.values() and draft.data["importer"] != "long_csv"
-    if no_negative and states.get("") == "missing":
-        states[""] = "negative"
-        draft.doubt("data.values", 'no token means no, so an empty cell is negative; else move "" to missing')
-    elif no_negative and states:
-        draft.doubt("data.values", "no token means no: every label is positive or missing, and nothing can be learned")
+    states, guessed, blank = likely_states([item.counts for item in columns], {})
+    if "negative" not in states.values() and states and draft.data["importer"] != "long_csv":
+        text = "no token means no: every label is positive or missing, and nothing can be learned"
+        if blank is not None:
+            states[blank] = "negative"
+            text = f"{no_token_means_no(blank)}; else move {json.dumps(blank)} to missing"
+        draft.doubt("data.values", text)
     defaults = meaning_of(Values())
     if all(defaults.get(value_of(token)) == state for token, state in states.items()):
         return
@@ -151,24 +149,35 @@ def _values(draft: Guess, sheet: Sheet) -> None:
         if not lists[state] or state == "missing":
             lists[state] += [token for token in tokens if token not in states and token not in lists[state]]
     draft.set("values", lists)
-    for text in _doubtful_tokens(counts, minus_one, guessed):
+    for text in _doubtful_tokens(states, guessed):
         draft.doubt("data.values", text)
+    uncertain = {token for token, state in states.items() if decimal_of(token) == -1 and state == "missing"}
+    if lacking := [
+        item.name
+        for item in columns
+        if not uncertain.isdisjoint(item.counts) and "negative" not in {states[token] for token in item.counts}
+    ]:
+        text = "no negative label is left where -1 is missing; to read it as negative there, write a map per attribute"
+        draft.doubt("data.values", f"{listed(lacking)}: {text}")
 
 
-def _doubtful_tokens(counts: Mapping[str, int], minus_one: str, guessed: Mapping[str, str]) -> Iterator[str]:
+def _doubtful_tokens(states: Mapping[str, str], guessed: Mapping[str, str]) -> Iterator[str]:
     """What may be wrong about the states of tokens."""
     if guessed:
         reads = [f"{token!r} is read as {'a missing label' if s == 'missing' else s}" for token, s in guessed.items()]
-        reason = ": of words that are neither yes nor no, the most frequent is taken for no; if it is not, swap them"
-        yield f"{listed(reads)}{reason if 'negative' in guessed.values() else ''}"
-    for token in counts:
-        number = number_of(token)
-        if number == -1 and minus_one == "missing":
-            yield f"{token} is read as uncertain, a missing label, because other tokens are negative"
+        yield (
+            f"{listed(reads)}, by what stands beside it and how often; move what is wrong to another list, to missing "
+            "if the label is not known"
+        )
+    for token in (token for token in states if token not in guessed):
+        number = decimal_of(token)
+        if number == -1 and states[token] == "missing":
+            yield (
+                f"{token} is read as uncertain, a missing label, because other tokens are negative; if it means "
+                "negative and 0 missing, swap them"
+            )
         elif number == -1:
-            yield f"{token} is read as negative, because no other token is"
-        elif number in UNKNOWN_CODES:
-            yield f"{token} is read as a code for not known, a missing label"
+            yield f"{token} is read as negative, because no other token beside it is; else move it to missing"
 
 
 def _images(draft: Guess, sheet: Sheet) -> None:
@@ -178,7 +187,9 @@ def _images(draft: Guess, sheet: Sheet) -> None:
     if located.problems:
         raise problems_in(draft.labels, located.problems)
     if suffix is not None:
-        draft.set("suffix", suffix, f"names lack it: {names[0]} is {located.paths[0]}")
+        other = any(map(is_image_file, names))
+        text = "names have another one" if other else "names lack it"
+        draft.set("suffix", suffix, f"{text}: {names[0]} is {located.paths[0]}", doubt=other)
     if not any(there):
         rows = zip(names, map(str, located.paths), lines, strict=True)
         raise problems_in(draft.labels, image_files.unreadable(rows, draft.images))
@@ -230,9 +241,14 @@ def _folds(draft: Guess, there: LabelFile) -> None:
     groups = int(splits.components(hashes, there.groups).max()) + 1
     if groups < KFold().folds:
         draft.split = {"scheme": "holdout", "val": 0.25, "test": 0.25}
-        enough = "too few for folds" if groups >= FEWEST_GROUPS else f"too few: at least {FEWEST_GROUPS} are needed"
         number = f"{count(groups, 'group')} of images (equal bytes, or equal group values)"
-        draft.doubt("split", f"found {number}: {enough}")
+        text = f"found {number}: too few for folds"
+        if groups < FEWEST_GROUPS:
+            text = (
+                f"found {number} in {count(len(there.ids), 'image')}: they cannot be split, and `validate` refuses "
+                f"them, until there are at least {FEWEST_GROUPS}, for training, validation and test rows"
+            )
+        draft.doubt("split", text)
 
 
 def _drop_split(draft: Guess, there: LabelFile) -> bool:

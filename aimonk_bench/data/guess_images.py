@@ -54,10 +54,10 @@ def _share_there(names: Sequence[str], folder: Path) -> float:
 
 
 def fit(names: Sequence[str], lines: Sequence[int], folder: Path) -> tuple[ImagePaths, list[bool], str | None]:
-    """The files that N names mean, which of them are there [N], and the suffix that the names lack.
+    """The files that N names mean, which of them are there [N], and the suffix of the files that the names lack.
 
-    The suffix is the most frequent one of the folder that completes all names; None where names have one, or lack
-    different ones.
+    The suffix is the most frequent one of the folder that completes all names, or that files have whose names have
+    another one; None where names are files, or lack different ones.
     """
 
     def are_there(located: ImagePaths) -> list[bool]:
@@ -65,7 +65,8 @@ def fit(names: Sequence[str], lines: Sequence[int], folder: Path) -> tuple[Image
 
     located = image_names.resolve(names, lines, folder)
     there = are_there(located)
-    if any(map(is_image_file, names)) or not (any(there) or located.problems):
+    have_suffixes = any(map(is_image_file, names))
+    if have_suffixes == (any(there) or bool(located.problems)):
         return located, there, None
     files = (posixpath.splitext(path)[1] for path in image_names.files_below(folder))
     for suffix, _ in Counter(filter(is_image_file, files)).most_common(MOST_SUFFIXES):

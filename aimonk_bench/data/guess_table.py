@@ -13,6 +13,7 @@ from aimonk_bench.config.fields import Values, number_of, unusable_attribute
 from aimonk_bench.data import importers
 from aimonk_bench.data.annotations import names_of
 from aimonk_bench.data.columns import (
+    MOST_COUNTS,
     Column,
     columns_of,
     group_column,
@@ -27,12 +28,13 @@ from aimonk_bench.data.columns import (
 from aimonk_bench.data.dialects import WHITE_SPACE, name_of
 from aimonk_bench.data.draft import Guess, Note, Role
 from aimonk_bench.data.guess_images import named_images, names_file, no_images, numbered_images
-from aimonk_bench.data.sheets import Source, image_column
+from aimonk_bench.data.image_files import problems_in
+from aimonk_bench.data.sheets import Source, image_column, unread_tags
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.tag_choice import is_unread_missing
-from aimonk_bench.data.tags import LIST, SEPARATORS, UNUSUAL_SEPARATORS, split_tags
-from aimonk_bench.data.tokens import is_image_file, state_of
-from aimonk_bench.data.values import listed
+from aimonk_bench.data.tags import LIST, split_tags
+from aimonk_bench.data.tokens import is_image_file
+from aimonk_bench.data.values import likely_states, listed
 from aimonk_bench.errors import UserError
 
 MISSING = Values().missing
@@ -64,9 +66,7 @@ def guess_table(source: Source, draft: Guess) -> None:
         draft.roles.append(Role(split[0].name, "split"))
         guess_parts(draft, split[0].name, split[1])
     elif others := [repr(item.name) for item in columns if is_split(item)]:
-        draft.doubt(
-            "split", f"{listed(others)} may be a split, but not every token is called train, val or test; left out"
-        )
+        draft.doubt("split", f"{listed(others)} may be a split, but not every token names train, val or test; left out")
     group = group_column(columns, images)
     if group and _has_labels([item for item in columns if item is not group], images):
         _group(draft, columns, images, group)
@@ -119,9 +119,9 @@ def _table(source: Source, draft: Guess) -> Table:
     encoding = draft.data.get("encoding")
     table = source.table(None, None, encoding)
     if not len(table.lines):
-        problems = [f"{source.path}:{line}: {text}" for line, text in table.problems]
-        raise UserError(problems or f"{source.path}:{table.header_line}: found no row, expected one for each image")
-    if len(table.names) == 1 and table.dialect.encoding:
+        no_row = (table.header_line, "found no row, expected one for each image")
+        raise problems_in(source.path, table.problems or [no_row])
+    if len(table.names) == 1 and table.dialect.separator:
         for separator in RARE_SEPARATORS:
             other = source.table(separator, None, encoding)
             if len(other.names) > 1 and len(other.lines):
@@ -203,12 +203,19 @@ def _no_labels(draft: Guess, table: Table, columns: Sequence[Column]) -> str:
     soft = [item.name for item in columns if item.kind == "soft labels"]
     unusable = [f"{item.name!r} cannot be {problem}" for item in columns if (problem := unusable_attribute(item.name))]
     fix = f"; soft labels are not supported: make 1, 0 and NA of {listed(soft)}" if soft else ""
-    few = [item for item in columns if item.kind == "numbers" and len(item.tokens) in (2, 3) and item.repeats]
-    if few:
-        tokens = zip(("positive", "negative", "missing"), few[0].tokens, strict=False)
-        values = ", ".join(f"{state}: [{json.dumps(token)}]" for state, token in tokens)
-        fix += f"; if {few[0].name!r} holds labels, say in a config of your own what its numbers mean, such as under "
+    numbers = [item for item in columns if item.kind == "numbers" and not item.is_odd]
+    if few := [item for item in numbers if 2 <= len(item.tokens) <= MOST_COUNTS and item.repeats]:
+        tokens = sorted(few[0].tokens, key=float)
+        lists = [tokens[:1], tokens[1:2], tokens[2:]] if len(tokens) <= 3 else [tokens[1:], tokens[:1]]
+        values = ", ".join(
+            f"{state}: {json.dumps(part)}" for state, part in zip(Values.model_fields, lists, strict=False) if part
+        )
+        fix += f"; if {few[0].name!r} holds labels, say in a config of your own which number means yes, such as under "
         fix += f"data: `values: {{{values}}}`"
+    elif counts := [item.name for item in numbers if "0" in item.tokens]:
+        names = json.dumps(counts, ensure_ascii=False)
+        fix += f"; if {listed(counts)} hold counts, write 1 for more than 0, in pandas by "
+        fix += f"`table[{names}] = (table[{names}] > 0).astype(int)`"
     fix += f"; rename the column: the attribute {listed(unusable)}" if unusable else ""
     return (
         f"{draft.labels}:{table.header_line}: found no labels in the columns {listed(shown) or 'beside the images'} "
@@ -223,6 +230,8 @@ def _tags(draft: Guess, columns: Sequence[Column], tags: Column) -> None:
     draft.set("tags", tags.name)
     draft.roles.append(Role(tags.name, "tags"))
     _leave_out(draft, [item for item in columns if item is not tags])
+    if (unread := unread_tags(tags.name, {item.name: item.tokens for item in columns})) is not None:
+        draft.doubt("data.tags", unread)
     missing = _missing_tokens(draft, tags.counts)
     separator, names = _separated(draft, tags, missing)
     if separator is not None:
@@ -243,36 +252,19 @@ def _missing_tokens(draft: Guess, counts: Mapping[str, int]) -> frozenset[str]:
 
 def _separated(draft: Guess, tags: Column, missing: frozenset[str]) -> tuple[str | None, dict[str, int]]:
     """What to write as separator of tags, None for lists and single tags; and tag -> rows."""
-    blanks = any(" " in token for token in tags.tokens)
-    marks = [mark for mark in SEPARATORS if any(mark in token for token in tags.tokens)]
-    if not blanks:
-        marks += [mark for mark in UNUSUAL_SEPARATORS if any(mark in token for token in tags.tokens)]
-    words = (" ", "|") if _blanks_separate(tags) else ("|", " ")
-    problems: list[str] = []
-    for separator in (None, *marks, *words):
-        read = split_tags(pd.Series(tags.cells), separator=separator, missing=missing)
-        problems += [text for _, text in read.problems]
-        if read.problems:
-            continue
-        counts = dict(zip(read.names, read.present.sum(axis=0).tolist(), strict=True))
-        if read.separator == LIST or (read.separator is None and separator is None):
-            return None, counts
-        shown = name_of(str(read.separator))
-        text = f"{shown} separates tags, such as {listed([*map(repr, read.names[:3])])}"
-        if separator == "|" and not any("|" in token for token in tags.tokens):
-            text = f'each cell is one tag, such as {tags.tokens[0]!r}; write " " if blanks separate tags'
-        draft.doubt("data.tag_separator", text)
-        return read.separator or separator, counts
-    raise UserError([f"column {tags.name!r}: {text}" for text in problems[:1]])
-
-
-def _blanks_separate(tags: Column) -> bool:
-    """Whether blanks rather separate tags than belong to them: a word stands at different places, or cells are long."""
-    places: dict[str, set[int]] = {}
-    for token in tags.tokens:
-        for place, word in enumerate(token.split()):
-            places.setdefault(word, set()).add(place)
-    return any(len(numbers) > 1 for numbers in places.values())
+    cells, doubt = pd.Series(tags.cells), ""
+    read = split_tags(cells, missing=missing)
+    if read.choices:
+        [(_, doubt)] = read.problems
+        read = split_tags(cells, separator=read.choices[0], missing=missing)
+    if read.problems:
+        raise UserError([f"{draft.labels}: column {tags.name!r}: {text}" for _, text in read.problems])
+    counts = dict(zip(read.names, read.present.sum(axis=0).tolist(), strict=True))
+    if read.separator in (LIST, None):
+        return None, counts
+    text = f"{name_of(str(read.separator))} separates tags, such as {listed([*map(repr, read.names[:3])])}"
+    draft.doubt("data.tag_separator", doubt or text)
+    return read.separator, counts
 
 
 def _choose(draft: Guess, counts: Mapping[str, int]) -> None:
@@ -313,8 +305,7 @@ def _long(draft: Guess, columns: Sequence[Column], tags: Column, value: Column |
             draft.set("tag_names", file, f"it names the labels whose ids column {tags.name!r} holds")
             name_of = names_of(file)
             counts = Counter({name_of[tag]: count for tag, count in counts.items()})
-    states = {state_of(token, "missing") for token in value.tokens} if value is not None else set()
-    if "negative" in states:
+    if value is not None and "negative" in likely_states([value.counts], {})[0].values():
         draft.set(
             "absent", "missing", "a label without a row is not known: other rows say what is negative", doubt=True
         )

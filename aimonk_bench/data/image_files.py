@@ -19,7 +19,7 @@ import numpy as np
 from aimonk_bench.data.image_names import EXAMPLES, files_below
 from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.data.tokens import is_image_file
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, count
 
 SHOWN = 20  # problems of a label file, or items of a note, that are printed; the rest is counted
 
@@ -43,9 +43,25 @@ class Skipped:
     reason: str
 
 
-def problems_in(path: Path, problems: Iterable[tuple[int, str]]) -> UserError:
-    """The error about (line, message) of a label file."""
-    return UserError([f"{path}:{line}: {text}" for line, text in problems], limit=SHOWN)
+def problems_in(path: Path, problems: Iterable[tuple[int, str]], others: Sequence[str] = ()) -> UserError:
+    """The error about (line, message) of a label file in the order of the lines, one for each message.
+
+    Args:
+        others: messages without a line.
+    """
+    lines_of: dict[str, list[int]] = {}
+    for line, text in sorted(problems, key=lambda problem: problem[0]):
+        lines_of.setdefault(text, []).append(line)
+    texts = (f"{path}:{lines[0]}: {text}{_more(lines)}" for text, lines in lines_of.items())
+    return UserError([*others, *texts], limit=SHOWN)
+
+
+def _more(lines: Sequence[int]) -> str:
+    """Where the same problem stands too."""
+    if len(lines) == 1:
+        return ""
+    shown = ", ".join(map(str, lines[1:4])) + (", ..." if len(lines) > 4 else "")
+    return f" (and in {count(len(lines) - 1, 'more line')}: {shown})"
 
 
 def locate(
@@ -110,7 +126,7 @@ def _problems(skipped: Sequence[Skipped], listed: int, folder: Path) -> list[tup
     )
     reasons = collections.Counter(item.reason for item in skipped)
     if set(reasons) != {"missing"}:
-        text += f" ({', '.join(f'{count} {reason}' for reason, count in reasons.items())})"
+        text += f" ({', '.join(f'{number} {reason}' for reason, number in reasons.items())})"
     return [(skipped[0].line, text)]
 
 
@@ -122,8 +138,8 @@ def _suffix_hint(skipped: Iterable[Skipped], folder: Path) -> str:
     suffixes = collections.Counter(path.suffix for path in paths if path.stem in stems and is_image_file(path.name))
     if not suffixes:
         return ""
-    suffix, count = suffixes.most_common(1)[0]
-    names_there = "one of these names is" if count == 1 else f"{count} of these names are"
+    suffix, number = suffixes.most_common(1)[0]
+    names_there = "one of these names is" if number == 1 else f"{number} of these names are"
     return f'; {names_there} there as {suffix}: if those are the images, write `data: {{suffix: "{suffix}"}}`'
 
 

@@ -32,17 +32,19 @@ from aimonk_bench.data.sheets import (
     sheet_of,
     tag_column,
     understood,
+    unread_tags,
 )
 from aimonk_bench.data.tables import Table
-from aimonk_bench.data.tags import LIST, split_tags
+from aimonk_bench.data.tags import LIST, holds, split_tags
 from aimonk_bench.data.tokens import decimal_of, is_value, spelling_of
 from aimonk_bench.data.values import listed
 from aimonk_bench.errors import count
 from aimonk_bench.registry import hint, options_model
 
 TABLE_SUFFIXES = (".csv", ".tsv", *json_lines.SUFFIXES, *frames.SUFFIXES)
+PART_FLAG = r"((is|in|for)[ _]?)?(?P<part>train|val|test|hold[ _]?out)(ing|id|idation)?([ _]?(set|flag))?"
 ODD_ATTRIBUTES = re.compile(  # names of columns that are rarely attributes of an image
-    r"(folds?|split|subset|partition|is_?(valid|train|test|val)|index|idx|id|width|height|size|channels|.*_(id|index|width|height))",
+    rf"(folds?|split|subset|partition|{PART_FLAG}|index|idx|id|width|height|size|channels|.*_(id|index|width|height))",
     re.IGNORECASE,
 )
 
@@ -168,6 +170,10 @@ def label_list(
     sheet.problems += [(int(table.lines[row]) if len(table.lines) else 1, text) for row, text in read.problems]
     sheet.warnings += read.warnings
     sheet.notes += read.notes
+    read_otherwise = {columns["data.id"], group, *source.columns}
+    texts_of = {name: table.column(name).categories for name in table.names if name not in read_otherwise}
+    if (unread := unread_tags(tags_column, texts_of)) is not None:
+        sheet.warnings.append(unread)
     if read.problems:
         return sheet
     sheet.attributes = {
@@ -233,12 +239,12 @@ def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str
         return "mat", f"extension {suffix}"
     if suffix == ".json" and all(f'"{section}"' in source.text(data.encoding) for section in COCO_SECTIONS):
         return "coco", f"a JSON file with {', '.join(COCO_SECTIONS)}"
-    if suffix == ".json" or (suffix in json_lines.SUFFIXES and not json_lines.is_table(source.text(data.encoding))):
-        return "jsonl", f"extension {suffix}"
-    if suffix not in (*frames.SUFFIXES, *json_lines.SUFFIXES) and (
-        start := re.match(r"\s*(\{|\[\s*\{)", source.text(data.encoding))
-    ):
-        return "jsonl", f"the text begins with {start[1][0]}"
+    if suffix not in frames.SUFFIXES:
+        text = source.text(data.encoding)
+        is_json = suffix in (".json", *json_lines.SUFFIXES)
+        is_document = suffix == ".json" and "\n" not in text.strip()
+        if (is_json or json_lines.begins(text)) and (is_document or not json_lines.is_table(text)):
+            return "jsonl", f"extension {suffix}" if is_json else f"the text begins with {text.lstrip()[0]}"
     table = source.table(data.separator, data.header, data.encoding)
     if long_keys := [
         key for key in ("value", "certainty", "image_names", "tag_names") if getattr(data, key) is not None
@@ -251,14 +257,20 @@ def guess(source: Source, data: DataConfig, group: str | None) -> tuple[str, str
         labels = [name for name in table.names if all(map(spelling_of, table.column(name).categories))]
         between = [-1 <= number <= 1 for text in texts if (number := decimal_of(text)) is not None]  # 0,5 is no list
         several = len(between) < len(texts) or not all(between)
-        several = several and any(len(re.findall(r"[^\s|;,]+", text)) > 1 for text in texts)
+        several = several and any(len(re.findall(r"[^\s|;,，、；｜]+", text)) > 1 for text in texts)
         tags = (
             data.tags is not None or column == "tags" or several or (len(texts) > 0 and not any(map(is_value, texts)))
         )
         repeated = len(table.column(images).categories) < len(table.lines)
-        if tags and repeated and not any(re.search(r"[|;,]", text) for text in texts) and data.duplicates == "error":
+        if (
+            tags
+            and repeated
+            and not any(holds(text, mark) for text in texts for mark in "|;,")
+            and data.duplicates == "error"
+        ):
             return "long_csv", f"images stand in several rows, each with a label in column {column!r}"
         asked = data.tags is not None or data.absent is not None
+        tags |= data.absent is not None and not labels  # classes that are numbers
         if tags and (asked or column == "tags" or not labels or several):
             return "label_list", f"column {column!r} holds tags"
     free = [name for name in table.names if name not in (images, group, *source.columns)]

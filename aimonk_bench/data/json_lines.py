@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -41,6 +42,11 @@ def _objects(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
                 yield line, _json_object(content)
             except ValueError as error:
                 yield line, f"not a JSON object: {error}"
+
+
+def begins(text: str) -> bool:
+    """Whether a text begins as JSON does, whatever its file is called: with an object, or with an array of them."""
+    return re.match(r"\s*(\{|\[\s*\{)", text) is not None
 
 
 def is_table(text: str) -> bool:

@@ -6,24 +6,22 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from aimonk_bench.config import rules
-from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute, value_of
+from aimonk_bench.config.fields import DataConfig, Values, unusable_attribute
 from aimonk_bench.config.split_fields import GroupRegex
 from aimonk_bench.data import image_files, image_names
-from aimonk_bench.data.cells import each_row, first_rows
+from aimonk_bench.data.cells import first_rows
 from aimonk_bench.data.group_checks import groups_by_name
 from aimonk_bench.data.image_files import SHOWN
 from aimonk_bench.data.image_names import ImagePaths
 from aimonk_bench.data.importers import IMPORTERS, Sheet, Source, guess, read_sheet
 from aimonk_bench.data.labels import LabelFile, Labels
-from aimonk_bench.data.merging import Rows, merge
-from aimonk_bench.data.tokens import is_missing
+from aimonk_bench.data.merging import Rows, merge, texts_of_images
 from aimonk_bench.data.values import blank_as_no, read_labels
 from aimonk_bench.data.values import problems as value_problems
-from aimonk_bench.errors import UserError, count, printable
+from aimonk_bench.errors import UserError, printable
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +47,8 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
     first = first_rows(located.paths)
     is_image = np.array([path is not None for path in located.paths], bool)
     images = np.flatnonzero(is_image & (first == np.arange(len(first))))
-    others = {name: _texts(column, frozenset(), len(sheet.names)) for name, column in sheet.others.items()}
-    groups, unmatched = _groups(data, sheet, missing)
+    others = {name: texts_of_images(column, (), first) for name, column in sheet.others.items()}
+    groups, unmatched = _groups(data, sheet, missing, first)
     unmapped = [*_unmapped(data.values, sheet), *unmatched]
     if not unmapped:
         labels, undeclared = read_labels(sheet.columns, data.values)
@@ -139,7 +137,8 @@ def _import(data: DataConfig, source: Source) -> tuple[Sheet, str]:
     if data.importer == "auto":
         name, reason = guess(source, data, data.group if isinstance(data.group, str) else None)
         understood = f"importer: {name} (auto: {reason})"
-        data, chosen = data.model_copy(update={"importer": name}), f"; {understood}"
+        data = data.model_copy(update={"importer": name})
+        chosen = f"; {understood}; set data.importer if that is wrong"
     if misuse := [*rules.importer_options(data, data.importer, IMPORTERS)]:
         raise UserError([f"data.{problem.path[0]}: {problem}{chosen}" for problem in misuse])
     sheet = read_sheet(source, data)
@@ -148,9 +147,13 @@ def _import(data: DataConfig, source: Source) -> tuple[Sheet, str]:
     return sheet, printable("; ".join(filter(None, [understood, sheet.understood])))
 
 
-def _groups(data: DataConfig, sheet: Sheet, missing: frozenset[str]) -> tuple[NDArray[np.object_], list[str]]:
+def _groups(
+    data: DataConfig, sheet: Sheet, missing: frozenset[str], first: NDArray[np.intp]
+) -> tuple[NDArray[np.object_], list[str]]:
     """The group of each row [R], None where it has none; and what is wrong with the pattern of `data.group`."""
-    groups = _texts(sheet.groups, missing, len(sheet.names))
+    groups = np.full(len(first), None, object)
+    if sheet.groups is not None:
+        groups = texts_of_images(sheet.groups, missing, first)
     if not isinstance(data.group, GroupRegex) or not len(sheet.names):
         return groups, []
     if any(groups):
@@ -166,15 +169,6 @@ def _missing_tokens(values: Values | Mapping[str, Values]) -> frozenset[str]:
     """The tokens that mean missing for any attribute."""
     maps = [values] if isinstance(values, Values) else values.values()
     return frozenset(token for declared in maps for token in declared.missing)
-
-
-def _texts(column: pd.Categorical | None, missing: frozenset[str], rows: int) -> NDArray[np.object_]:
-    """The texts of a column [R] that holds no labels, such as groups; None where it has a missing token."""
-    if column is None:
-        return np.full(rows, None, object)
-    declared = {value_of(token) for token in missing}
-    texts = [None if is_missing(text) or value_of(text) in declared else text for text in column.categories]
-    return each_row(column, texts, None)
 
 
 def _unmapped(values: Values | Mapping[str, Values], sheet: Sheet) -> list[str]:
@@ -198,21 +192,7 @@ def _error(
     if data.on_bad_image == "error":
         listed = [(str(sheet.names[row]), str(located.paths[row]), int(sheet.lines[row])) for row in images]
         problems += image_files.unreadable(listed, data.images)
-    problems.sort(key=lambda problem: problem[0])
-    lines_of: dict[str, list[int]] = {}
-    for line, text in problems:
-        lines_of.setdefault(text, []).append(line)
-    return UserError(
-        [*others, *(f"{data.labels}:{lines[0]}: {text}{_more(lines)}" for text, lines in lines_of.items())], limit=SHOWN
-    )
-
-
-def _more(lines: Sequence[int]) -> str:
-    """Where the same problem stands too."""
-    if len(lines) == 1:
-        return ""
-    shown = ", ".join(map(str, lines[1:4])) + (", ..." if len(lines) > 4 else "")
-    return f" (and in {count(len(lines) - 1, 'more line')}: {shown})"
+    return image_files.problems_in(data.labels, problems, others)
 
 
 def _group_notes(groups: NDArray[np.object_], named: str | GroupRegex | None, *, grouped: bool) -> Iterator[str]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from aimonk_bench.config.fields import value_of
+from aimonk_bench.data.cells import each_row
 from aimonk_bench.data.image_names import EXAMPLES
 from aimonk_bench.data.labels import Labels
+from aimonk_bench.data.tokens import is_missing
 from aimonk_bench.errors import count
 
 Policy = Literal["error", "any_positive", "agree_or_missing"]
@@ -79,6 +83,29 @@ def merge(rows: Rows, first_rows: NDArray[np.intp], policy: Policy) -> tuple[Lab
     return _merged(labels, first_rows, policy), problems, notes
 
 
+def texts_of_images(
+    column: pd.Categorical, missing: Collection[str], first_rows: NDArray[np.intp]
+) -> NDArray[np.object_]:
+    """The texts [R] of a column that holds no labels, such as groups; None where no row of the image has one.
+
+    A row without a text, or with a missing token, has that of the first row of its image that has one.
+
+    Args:
+        missing: tokens that mean missing, beside the usual ones.
+        first_rows: [R] the first row of each row's image.
+    """
+    declared = {value_of(token) for token in missing}
+    texts = each_row(
+        column,
+        [None if is_missing(text) or value_of(text) in declared else text for text in column.categories],
+        None,
+    )
+    empty = np.array([text is None for text in texts], bool)
+    text_of_image = dict(zip(first_rows[~empty][::-1].tolist(), texts[~empty][::-1], strict=True))
+    texts[empty] = [text_of_image.get(image) for image in first_rows[empty].tolist()]
+    return texts
+
+
 def _merged(labels: Labels, first_rows: NDArray[np.intp], policy: Policy) -> Labels:
     """The labels [R, A]; in the first row of each image those of all its rows."""
     positive, negative = np.zeros((2, *labels.shape), bool)
@@ -121,13 +148,9 @@ def text_problem(
     row, other = later[0], first[0]
     more = f"; {len(later)} rows in all differ" if len(later) > 1 else ""
     return int(lines[row]), (
-        f"image {images[row]} contradicts line {lines[other]}: {name} is {_shown(texts[row])}, there "
-        f"{_shown(texts[other])}{more}; an image has one {name}: correct the file"
+        f"image {images[row]} contradicts line {lines[other]}: {name} is {texts[row]!r}, there "
+        f"{texts[other]!r}{more}; an image has one {name}: correct the file"
     )
-
-
-def _shown(text: str | None) -> str:
-    return "missing" if text is None else repr(text)
 
 
 def _words(labels: Labels, row: int) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from aimonk_bench.data.tables import Table, read_table
 from aimonk_bench.data.text import read_text
-from aimonk_bench.data.tokens import is_image_file, spelling_of
+from aimonk_bench.data.tokens import decimal_of, is_image_file, is_missing, spelling_of
 from aimonk_bench.data.values import listed
 from aimonk_bench.registry import hint
 
@@ -147,6 +149,33 @@ def tag_column(table: Table, others: Sequence[str | None] = ()) -> str | None:
     free = [name for name in table.names if name not in (others or table.names[:1])]
     usual = [name for name in free if name.strip().lower() in TAG_COLUMNS]
     return free[0] if len(free) == 1 else usual[0] if len(usual) == 1 else None
+
+
+def unread_tags(tags: str, texts_of: Mapping[str, Iterable[str]]) -> str | None:
+    """The message about columns that hold tags beside the one that is read, such as tag2 beside tag1; None without.
+
+    Args:
+        texts_of: the texts of each column, without that of the images.
+    """
+
+    def stem(name: str) -> str:
+        return re.sub(r"[\W_]*\d+$", "", name.casefold())
+
+    words_of = {name: {text for text in texts if not is_missing(text)} for name, texts in texts_of.items()}
+    others = []
+    for name, words in words_of.items():
+        common = {word for word in words & words_of[tags] if decimal_of(word) is None}
+        alike = stem(name) == stem(tags) or 2 * len(common) >= min(len(words), len(words_of[tags]))
+        if name != tags and not all(map(spelling_of, words)) and alike:
+            others.append(name)
+    if not others:
+        return None
+    names = json.dumps([tags, *others], ensure_ascii=False)
+    return (
+        f"only {tags!r} is read, but tags stand in {listed([*map(repr, others)])} too; to read all, join them, "
+        f'in pandas by `table["tags"] = table[{names}].fillna("").agg("|".join, axis=1)`, and write under data: '
+        '`tags: "tags"`'
+    )
 
 
 def reserved(source: Source, ignore: Sequence[str] | None = None) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aimonk_bench.data import dialects, frames, json_lines
-from aimonk_bench.data.cells import coded
+from aimonk_bench.data.cells import bare, coded
 from aimonk_bench.data.dialects import WHITE_SPACE, Dialect
 from aimonk_bench.data.text import read_text
 from aimonk_bench.data.tokens import is_image_file, is_value
@@ -24,7 +24,7 @@ from aimonk_bench.registry import show
 NO_OPTIONS = {  # suffix -> what such a file says itself
     ".xlsx": ("separator", "encoding"),
     ".parquet": ("separator", "header", "encoding"),
-    **dict.fromkeys(json_lines.SUFFIXES, ("separator", "header")),
+    json_lines.SUFFIXES[0]: ("separator", "header"),
 }
 Record = tuple[int, list[str] | str]  # the line on which it begins, its cells or why they cannot be read
 COMMENT = 0  # in the place of the width of a row
@@ -74,17 +74,23 @@ def read_table(
     """
     suffix = path.suffix.lower()
     options = {"separator": separator, "header": header, "encoding": encoding}
-    if unused := [key for key in NO_OPTIONS.get(suffix, ()) if options[key] is not None]:
-        raise UserError(
-            [f"data.{key}: found {show(options[key])}, expected null for a {suffix} file" for key in unused]
-        )
     if suffix in frames.SUFFIXES:
+        _refuse_unread(options, suffix)
         return _assemble(*frames.read_records(path, header=header))
     text, encoding = read_text(path, encoding)
-    if suffix in json_lines.SUFFIXES:
+    if suffix in json_lines.SUFFIXES or (json_lines.begins(text) and json_lines.is_table(text)):
+        _refuse_unread(options, json_lines.SUFFIXES[0])
         return _assemble(*json_lines.read_records(text, encoding))
     dialect = dialects.recognise(text, encoding, separator=separator, header=header, suffix=suffix)
     return _assemble(_records(text, dialect), dialect)
+
+
+def _refuse_unread(options: Mapping[str, str | bool | None], suffix: str) -> None:
+    """Raise `UserError` for keys of the config about what a file with this suffix says itself."""
+    if unused := [key for key in NO_OPTIONS[suffix] if options[key] is not None]:
+        raise UserError(
+            [f"data.{key}: found {show(options[key])}, expected null for a {suffix} file" for key in unused]
+        )
 
 
 def _records(text: str, dialect: Dialect) -> Iterator[Record]:
@@ -95,6 +101,8 @@ def _records(text: str, dialect: Dialect) -> Iterator[Record]:
     for line, cells in dialects.read_records(stream, dialect.separator):
         if dialect.name_with_label and isinstance(cells, list):
             cells = dialects.split_name(cells)
+        if dialect.ragged_tags and isinstance(cells, list):
+            cells = dialects.join_tags(cells, dialect.separator)
         yield dialect.skipped_lines + line, cells
 
 
@@ -117,7 +125,7 @@ def _assemble(records: Iterable[Record], dialect: Dialect) -> Table:
     if first is not None:
         header_line = first[0]
         if dialect.header:
-            header = [name.strip() for name in first[1]]
+            header = [*map(bare, first[1])]
             header[0] = header[0].lstrip("# ")  # a header may be written as a comment
             if dialect.nameless_first:
                 header.insert(0, "")
@@ -192,7 +200,7 @@ def _width_problem(width: int, expected: int, dialect: Dialect) -> str:
 
 def _stripped(texts: Sequence[str], codes: NDArray[np.int32]) -> pd.Categorical:
     """A column of stripped text; ``codes`` number the texts as they were written."""
-    numbers, distinct = pd.factorize(np.array([text.strip() for text in texts], object))
+    numbers, distinct = pd.factorize(np.array([*map(bare, texts)], object))
     return coded(numbers[codes], distinct)
 
 

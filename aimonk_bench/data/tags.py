@@ -4,11 +4,12 @@ The column as a whole decides what separates its tags:
 
 | the cells | the tags |
 |---|---|
-| lists: ``['cat', 'dog']``, ``["cat"]``, ``{'cat'}``, NumPy's ``['cat' 'dog']`` | their items |
+| lists: ``['cat', 'dog']``, ``["cat"]``, ``{'cat'}``, ``set()``, NumPy's ``['cat' 'dog']`` | their items |
 | any, where ``data.tag_separator`` is set | split there and nowhere else; a blank stands for any white space |
-| one of ``|`` ``;`` ``,`` tab, line break occurs | it alone separates: ``No Finding|Mass`` is two tags |
+| one of ``|`` ``;`` ``,`` tab, line break occurs | it alone, or its full-width form, separates: ``No Finding|Mass`` |
 | two of these occur | refused: `data.tag_separator` must say which one separates |
-| blanks, and two words that occur only together (``No Finding``) | refused for the same reason |
+| blanks, and two words that occur only together (``No Finding``), or ``-`` or ``and`` between blanks | refused, too |
+| ``/`` ``+`` ``&`` or `` - `` in a tag, of which a part stands alone or recurs | refused for the same reason |
 | blanks otherwise | a blank separates |
 | none of these | a cell is one tag |
 
@@ -21,7 +22,9 @@ from __future__ import annotations
 import ast
 import json
 import re
+import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -31,16 +34,31 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aimonk_bench.data.tag_choice import choose, is_unread_missing, unread_missing
+from aimonk_bench.data.tokens import spelling_of
 from aimonk_bench.errors import count
 
 LIST = "list"  # `Tags.separator` of list literals
 SEPARATORS = ("|", ";", ",", "\t", "\n")
-UNUSUAL_SEPARATORS = "/+&:#~，、；"  # they often stand inside a tag, so they separate only where the config says so
+FULL_WIDTH = {
+    ",": "，、",
+    ";": "；",
+    "|": "｜",
+    "/": "／",
+    "+": "＋",
+    "&": "＆",
+    "·": "・",
+}  # signs that separate as the key does
+# They often stand inside a tag, so they separate only where the config says so. Parts beside the first ones may recur.
+UNUSUAL_SEPARATORS = ("/", "\\", "+", "&", "·", " - ", " – ", " and ", " und ", " et ", "#", ":", "~")
+RECURRING = UNUSUAL_SEPARATORS[:-3]
+EXAMPLE = "one kind of cell, such as ['x', 'y'] or x|y"
 SHOWN = 10
 
 Words = list[list[str]]  # of each distinct cell of a column
 CellsOf = Mapping[str, list[int]]  # tag -> the distinct cells that have it, in the order of the file
 
+_CONSTRUCTED = re.compile(r"(?:frozenset|set|list|tuple|(?:np\.)?array)\((.*?)(?:,\s*dtype=.*)?\)", re.DOTALL)
+_WITH_VALUE = re.compile(r".*?[^=:]\s*[=:]\s*([^=:]+)", re.DOTALL)  # "rust=1"
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
 _ITEM = r"""(?:'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|\w[\w.+-]*+)"""
 _ITEMS = re.compile(rf"(?:{_ITEM}(?:(?:\s*+,\s*+|\s++){_ITEM})*+\s*+,?)?", re.DOTALL)
@@ -60,6 +78,7 @@ class Tags:
         notes: what the user should know.
         warnings: what is probably wrong.
         problems: (row, message); where there are any, the arrays are not to be used.
+        choices: separators of which `data.tag_separator` has to name one, the likeliest first; empty without a doubt.
     """
 
     names: tuple[str, ...]
@@ -70,6 +89,7 @@ class Tags:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     problems: tuple[tuple[int, str], ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +111,7 @@ class _Column:
     @classmethod
     def of(cls, cells: Sequence[str] | pd.Series) -> _Column:
         """The distinct cells of [R] cells."""
-        stripped = pd.Series(cells, dtype=object).map(str.strip)
+        stripped = pd.Series(cells, dtype=object).map(_unwrapped)
         codes, distinct = pd.factorize(stripped)
         rows = np.unique(codes, return_index=True)[1]
         return cls(list(distinct), codes, rows, np.bincount(codes, minlength=len(rows)))
@@ -106,10 +126,10 @@ class _Column:
 
 
 class _Unclear(Exception):
-    """Nobody can tell what the tags of a column are; the problem is (row, message)."""
+    """Nobody can tell what the tags of a column are; the problem is (row, message), the choices are separators."""
 
-    def __init__(self, column: _Column, cells: Sequence[int], text: str) -> None:
-        self.problem = column.problem(cells, text)
+    def __init__(self, column: _Column, cells: Sequence[int], text: str, choices: Sequence[str] = ()) -> None:
+        self.problem, self.choices = column.problem(cells, text), tuple(choices)
         super().__init__(self.problem)
 
 
@@ -145,17 +165,18 @@ def split_tags(
     except _Unclear as unclear:
         rows = len(column.codes)
         absent, unread = np.zeros((rows, len(declared)), bool), np.zeros(rows, bool)
-        return Tags(declared, np.full(len(declared), -1), absent, unread, separator, problems=(unclear.problem,))
+        problems, choices = (unclear.problem,), unclear.choices
+        return Tags(declared, np.full(len(declared), -1), absent, unread, separator, problems=problems, choices=choices)
     is_missing = np.array([bool(cell) and tokens.issuperset(cell) for cell in words], bool)
     tags = {tag: where for tag, where in cells_of.items() if tag not in tokens}
     choice = choose({tag: int(column.counts[where].sum()) for tag, where in tags.items()}, attributes, other_tags)
     present = np.zeros((len(words), len(choice.names)), bool)
     for number, name in enumerate(choice.names):
         present[tags.get(name, []), number] = True
-    problems = [*_doubtful(column, words, tokens, declared)]
+    doubtful = [*_doubtful(column, words, tokens, declared)]
     if choice.problem is not None:
         row = int(column.rows[tags[choice.others[0]][0]]) if choice.others else 0
-        problems.append((row, choice.problem))
+        doubtful.append((row, choice.problem))
     return Tags(
         choice.names,
         np.array([column.rows[tags[name][0]] if name in tags else -1 for name in choice.names], np.intp),
@@ -164,8 +185,15 @@ def split_tags(
         understood,
         choice.notes,
         (*choice.warnings, *_tied(words, understood, separator)),
-        tuple(problems),
+        tuple(doubtful),
     )
+
+
+def _unwrapped(text: str) -> str:
+    """A cell without blanks around it; ``set()`` is an empty list, ``array(['cat'])`` is ``['cat']``."""
+    text = text.strip()
+    match = _CONSTRUCTED.fullmatch(text)
+    return (match[1] or "[]") if match else text
 
 
 def _cells_of(words: Words) -> CellsOf:
@@ -180,9 +208,12 @@ def _split(
     column: _Column, separator: str | None, tokens: set[str], declared: Sequence[str]
 ) -> tuple[Words, str | None]:
     """The words of each distinct cell [U], and what separates them; a missing token is one word."""
-    tagged = {cell: text for cell, text in enumerate(column.texts) if text and text not in tokens}
-    whole: Words = [[text] if text in tokens else [] for text in column.texts]
+    alone = {text for text in column.texts if text in tokens or is_unread_missing(text, tokens, declared)}
+    tagged = {cell: text for cell, text in enumerate(column.texts) if text and text not in alone}
+    whole: Words = [[text] if text in alone else [] for text in column.texts]
     lists = {cell: text[1:-1].strip() for cell, text in tagged.items() if _CLOSING.get(text[0]) == text[-1]}
+    if nested := [cell for cell, inside in lists.items() if inside[:1] in ("{", "[")]:
+        raise _Unclear(column, nested, f"found a list of objects or lists {column.where(nested)}, expected {EXAMPLE}")
     quoted = [cell for cell, inside in lists.items() if inside[:1] in ("'", '"')]
     if quoted:
         if separator is not None:
@@ -196,15 +227,28 @@ def _split(
         return [items.get(cell) or words for cell, words in enumerate(whole)], LIST
     if len(lists) == len(tagged):
         tagged = lists
+    elif separator is None and (several := [cell for cell, inside in lists.items() if "," in inside]):
+        others = [cell for cell in tagged if cell not in lists]
+        raise _Unclear(
+            column,
+            others,
+            f"found no list {column.where(others)}, but lists {column.where(several)}, expected {EXAMPLE}",
+        )
     if separator is None:
         separator = _separator(column, tagged, "".join(declared))
     for cell, text in tagged.items():
         if separator is None:
             whole[cell] = [text] if text else []
         else:
-            parts = text.split() if separator == " " else text.split(separator)
-            whole[cell] = [part for part in map(str.strip, parts) if part]
+            whole[cell] = text.split() if separator == " " else _parts(text, separator)
     return whole, separator
+
+
+def _parts(text: str, separator: str) -> list[str]:
+    """What stands between the separators of a text, full-width ones too."""
+    for sign in FULL_WIDTH.get(separator, ""):
+        text = text.replace(sign, separator)
+    return [part for part in map(str.strip, text.split(separator)) if part]
 
 
 def _items(inside: str) -> list[str] | None:
@@ -234,17 +278,22 @@ def _separator(column: _Column, tagged: Mapping[int, str], reserved: str) -> str
     using = {
         mark: cells
         for mark in SEPARATORS
-        if mark not in reserved and (cells := [cell for cell, text in tagged.items() if mark in text])
+        if (cells := [cell for cell, text in tagged.items() if holds(text, mark, reserved)])
     }
     if len(using) > 1:
         text = " and ".join(f"{mark!r} {column.where(cells)}" for mark, cells in using.items())
         lines = " or ".join(map(_line, using))
         rarest = min(using.values(), key=lambda cells: int(column.counts[cells].sum()))
         text = f"found {text}; data.tag_separator has to say which separates: write under data: {lines}"
-        raise _Unclear(column, rarest, text)
+        raise _Unclear(column, rarest, text, [*using])
     if using:
         return next(iter(using))
     return " " if " " not in reserved and any(len(text.split()) > 1 for text in tagged.values()) else None
+
+
+def holds(text: str, mark: str, reserved: str = "") -> bool:
+    """Whether a text has a separator, or its full-width form, that is no part of a tag."""
+    return any(sign in text and sign not in reserved for sign in (mark, *FULL_WIDTH.get(mark, "")))
 
 
 def _line(separator: str) -> str:
@@ -253,17 +302,27 @@ def _line(separator: str) -> str:
 
 
 def _check_vectors(column: _Column, words: Words, declared: Sequence[str]) -> None:
-    """Raise where the cells hold a 0 or 1 for each attribute, such as ``0,1,0``, instead of tags."""
-    lists = {cell: tags for cell, tags in enumerate(words) if len(tags) > 1}
+    """Raise where the cells hold values instead of tags, such as ``0,1,0`` or ``rust=1,dent=0``."""
     values = {tag for tags in words for tag in tags}
-    if lists and values <= {"0", "1"} and any(len({*tags}) < len(tags) for tags in lists.values()) and not declared:
-        text = f"found a 0 or 1 for each attribute, {column.where([*lists])}, expected tags: write these values into "
-        raise _Unclear(column, [*lists], f"{text}columns of their own, and data.importer: wide_csv")
+    lists = [cell for cell, tags in enumerate(words) if len(tags) > 1]
+    is_vector = bool(lists) and values <= {"0", "1"} and any(len({*words[cell]}) < len(words[cell]) for cell in lists)
+    matches = [_WITH_VALUE.fullmatch(tag) for tag in values]
+    has_values = bool(values) and all(match is not None and spelling_of(match[1].strip()) for match in matches)
+    if (is_vector or has_values) and not declared:
+        cells = lists if is_vector else [cell for cell, tags in enumerate(words) if tags]
+        text = (
+            f"found a {'0 or 1 for each attribute' if is_vector else 'value beside each tag'}, {column.where(cells)}, "
+        )
+        text += "expected tags: write these values into columns of their own, and data.importer: wide_csv"
+        raise _Unclear(column, cells, text)
 
 
 def _check_separator(column: _Column, cells_of: CellsOf, understood: str | None, declared: Sequence[str]) -> None:
     """Raise where a separator that the column decided leaves a doubt what its tags are."""
     words = {word: cells for word, cells in cells_of.items() if word not in declared}
+    for word in (word for word, cells in words.items() if understood == " " and _is_joint(word, column, cells)):
+        mark = word if word in UNUSUAL_SEPARATORS else f" {word} "
+        raise _unclear_mark(column, words[word], f"found {word!r} between blanks", mark, understood)
     if understood == " ":
         together: dict[tuple[int, ...], list[str]] = {}
         for word, cells in words.items():
@@ -273,16 +332,36 @@ def _check_separator(column: _Column, cells_of: CellsOf, understood: str | None,
             text = f"found {' and '.join(map(repr, alike))} only together, {column.where(cells)}; "
             text += f"data.tag_separator has to say whether {tag!r} is one tag: write under data: {_line('|')} if it "
             text += f"is, {_line(' ')} if not"
-            raise _Unclear(column, cells, text)
-    if understood != LIST:
-        for word, mark in ((word, mark) for word in words for mark in UNUSUAL_SEPARATORS if mark in word):
-            parts = [part for part in map(str.strip, word.split(mark)) if part]
-            if all(part in cells_of for part in parts):  # a word that is nothing but the mark has no parts
-                beside = f" beside {' and '.join(map(repr, parts))}" if parts else " between blanks"
-                text = f"found {word!r}{beside}, {column.where(words[word])}; "
-                text += f"data.tag_separator has to say whether {mark!r} separates: write under data: {_line(mark)} "
-                text += f"if it does, {_line(understood or '|')} if not"
-                raise _Unclear(column, words[word], text)
+            raise _Unclear(column, cells, text, (" ", "|") if _blanks_separate(column) else ("|", " "))
+    for mark in UNUSUAL_SEPARATORS if understood != LIST else ():
+        parts_of = {
+            word: _parts(word, mark) for word in words if holds(word, mark) and not is_unread_missing(word, (), ())
+        }
+        uses = Counter(part for parts in parts_of.values() for part in {*parts} if mark in RECURRING)
+        for word, parts in parts_of.items():
+            if alone := [part for part in parts if part in cells_of or uses[part] > 1]:
+                text = f"found {word!r} beside {' and '.join(map(repr, alone))}"
+                raise _unclear_mark(column, words[word], text, mark, understood)
+
+
+def _unclear_mark(column: _Column, cells: Sequence[int], text: str, mark: str, understood: str | None) -> _Unclear:
+    """The doubt whether a sign inside tags separates; beside a usual separator it rather does not."""
+    text += f", {column.where(cells)}; data.tag_separator has to say whether {mark!r} separates: write under data: "
+    text += f"{_line(mark)} if it does, {_line(understood or '|')} if not"
+    rather = understood in (None, " ")
+    return _Unclear(column, cells, text, (mark, "|") if rather else (str(understood), mark))
+
+
+def _is_joint(word: str, column: _Column, cells: Sequence[int]) -> bool:
+    """Whether a word that stands between blanks only joins tags: a dash or another sign, or "and"."""
+    signs = all(unicodedata.category(sign) in ("Pd", "Po", "Sm") for sign in word)
+    return (signs or f" {word.casefold()} " in UNUSUAL_SEPARATORS) and any(column.texts[cell] != word for cell in cells)
+
+
+def _blanks_separate(column: _Column) -> bool:
+    """Whether blanks rather separate tags than belong to them: a word stands at different places."""
+    places = {(word, place) for text in column.texts for place, word in enumerate(text.split())}
+    return len(places) > len({word for word, _ in places})
 
 
 def _doubtful(column: _Column, words: Words, tokens: set[str], declared: Sequence[str]) -> Iterator[tuple[int, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from aimonk_bench.config.fields import number_of, value_of
 
@@ -23,8 +23,19 @@ _SPELLINGS = {
 }
 NO_TAGS = frozenset(_NOT_KNOWN.split("|"))
 MOST_WORDS = 5  # in a column of labels that are no common spelling
-MARKS = ("x", "✓", "✔", "•", "*", "+")  # lower case; a cell that is marked, beside empty ones
+TICKS = ("+", "✓", "✔", "√", "☑", "✅")
+CROSSES = ("-", "−", "–", "x", "×", "✗", "✘", "❌")  # beside a tick they mean no
+MARKS = (*TICKS, *CROSSES[3:], "•", "●", "*")  # lower case; a cell that is marked, beside empty ones
 UNKNOWN_CODES = (-999.0, -99.0, -9.0, -2.0, 9.0, 99.0, 999.0)  # numbers that stand for "not known" beside 0 and 1
+_EXAMINED = (  # how "not assessed", "unlabelled" and the like begin
+    "assess|evaluat|exam|test|done|determin|known|avail|applic|mention|record|rated|label|annotat|grade|report|sure|"
+    "certain|clear|collect|perform|scor|check|review|decid|beurteil|bewert|untersucht|geprüft|bekannt|sicher"
+)
+_GUESSES = (  # pattern of a word that is no common spelling -> what it probably means
+    (rf"(not|non|nicht|un)[ _-]?({_EXAMINED}).*|in(determin|conclus).*|equivocal|ambiguous|pending|maybe|u", "missing"),
+    (r"(no|not|non|without|nicht|ohne|sans|sin|sem|senza|geen)[ _-].+|kein.*|[无無没].+|normal|ok", "negative"),
+    (r"p|abnormal|nok", "positive"),
+)
 STATE_OF_SPELLING = {word: state for state, words in _SPELLINGS.items() for word in words.split("|")}
 # Of files that an image name without suffix may mean; a text file or a mask as .npy of the same stem is none of them.
 IMAGE_SUFFIX = re.compile(
@@ -45,35 +56,84 @@ def spelling_of(token: str) -> str | None:
     return {1.0: "positive", 0.0: "negative"}.get(number)
 
 
-def state_of(token: str, minus_one: str) -> str | None:
-    """The state that a token of a column of labels means, a mark or a code for not known too; None if not known.
+def state_of(token: str) -> str | None:
+    """The state that a token of a column of labels may mean, a mark or a code for not known too; None if not known."""
+    if decimal_of(token) in (-1, *UNKNOWN_CODES):
+        return "missing"
+    return "positive" if _is_mark(token) else spelling_of(token)
+
+
+def states_in_context(columns: Sequence[Collection[str]], states: Mapping[str, str]) -> Iterator[tuple[str, str, bool]]:
+    """(token, state, whether it is a guess) of the tokens whose meaning depends on what their columns hold beside them.
+
+    | token | means |
+    |---|---|
+    | `-` or a cross | no beside a tick: `+` and `-` |
+    | a tick, a cross or another mark | yes; beside other tokens for yes and for no it is a guess, not known |
+    | -1 | no; not known where a column has another token for no, or an empty cell and other columns such a token |
+    | 9, -99 and the like | not known, a guess; 9 is a number where 8 stands beside it, or no other number means yes |
+    | a number above 1 beside 0 | yes, a guess: a count, or 255 of a mask |
 
     Args:
-        minus_one: the state that -1 means.
+        columns: the tokens of each.
+        states: of the tokens that mean the same everywhere.
     """
-    number = decimal_of(token)
-    if number == -1:
-        return minus_one
-    return "missing" if number in UNKNOWN_CODES else "positive" if token.casefold() in MARKS else spelling_of(token)
+    for token in dict.fromkeys(token for column in columns for token in column):
+        number, word = decimal_of(token), token.casefold()
+        beside = [[other for other in column if other != token] for column in columns if token in column]
+        of_columns = [{states.get(other) for other in column} for column in beside]
+        numbers = [{decimal_of(other) for other in column} for column in beside]
+        ticked = any(is_tick(other) for column in beside for other in column)
+        if word in CROSSES and ticked:
+            yield token, "negative", word == "x"
+        elif _is_mark(token):
+            unclear = any({"positive", "negative"} <= present for present in of_columns)
+            yield (
+                token,
+                "missing" if unclear else "positive",
+                any(present - {None, "missing"} for present in of_columns),
+            )
+        elif number == -1:
+            other_no = {"negative", "missing"} if "negative" in states.values() else {"negative"}
+            yield token, "missing" if any(present & other_no for present in of_columns) else "negative", False
+        elif number in UNKNOWN_CODES and (number < 0 or _is_code(number, numbers)):
+            yield token, "missing", True
+        elif number is not None and number > 1 and any(0 in values for values in numbers):
+            yield token, "positive", True
 
 
-def guessed_states(
-    columns: Iterable[Iterable[str]], counts: Mapping[str, int], states: Mapping[str, str]
-) -> dict[str, str]:
+def _is_code(number: float, numbers: Iterable[Collection[float | None]]) -> bool:
+    """Whether a number is no count: the one below it is not there, and others mean yes."""
+    return all(number - 1 not in values and any(value and value > 0 for value in values) for values in numbers)
+
+
+def _is_mark(token: str) -> bool:
+    return token.casefold() in MARKS or is_tick(token)
+
+
+def is_tick(token: str) -> bool:
+    """Whether a token is a tick or a plus: beside it, a cross or a dash means no."""
+    return token in TICKS or (token != "" and not token.strip("+"))  # "++" is more than "+"
+
+
+def guessed_states(columns: Sequence[Mapping[str, int]], states: Mapping[str, str]) -> dict[str, str]:
     """The likely states of tokens that are no common spelling: of such words, the most frequent means no.
 
-    Where other tokens mean yes and no, and the column has some of them, the word is a label that is not known.
+    Where other tokens mean yes and no, and the column has some of them, the word is a label that is not known. Words
+    such as ``not assessed`` say what they probably mean.
 
     Args:
-        columns: the tokens of each column; a token has one state in all of them, in upper and lower case.
-        counts: token -> rows.
+        columns: token -> rows of each column; a token has one state in all of them, in upper and lower case.
         states: those of the tokens that are understood.
     """
     state_of_word = {_plain(token): state for token, state in states.items()}
     rows: Counter[str | float] = Counter()
-    for token, count in counts.items():
-        rows[_plain(token)] += count
-    columns = [*map(list, columns)]
+    for tokens in columns:
+        for token, count in tokens.items():
+            rows[_plain(token)] += count
+    for word in rows.keys() - state_of_word.keys():
+        if (state := likely_state(str(word))) is not None:
+            state_of_word[word] = state
     everywhere = {*states.values()} - {"missing"}
     for tokens in columns:
         distinct = dict.fromkeys(map(_plain, tokens))
@@ -88,6 +148,11 @@ def guessed_states(
             state_of_word |= dict.fromkeys(words, "positive")
             state_of_word |= {words[0]: "negative"} if not present and len(words) > 1 else {}
     return {token: state_of_word[_plain(token)] for tokens in columns for token in tokens if token not in states}
+
+
+def likely_state(word: str) -> str | None:
+    """The state that a word probably means although it is no common spelling: ``not assessed`` is missing."""
+    return next((state for pattern, state in _GUESSES if re.fullmatch(pattern, word.casefold(), re.DOTALL)), None)
 
 
 def _plain(token: str) -> str | float:

@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from aimonk_bench.config.fields import Values, value_of
 from aimonk_bench.data.cells import counts_of, each_row, first_row
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.data.tokens import MOST_WORDS, decimal_of, guessed_states, is_missing, state_of
+from aimonk_bench.data.tokens import (
+    CROSSES,
+    MOST_WORDS,
+    decimal_of,
+    guessed_states,
+    is_missing,
+    likely_state,
+    spelling_of,
+    state_of,
+    states_in_context,
+)
 from aimonk_bench.errors import count
 
 STATES = {True: "positive", False: "negative"}  # of labels that an importer knows
@@ -47,7 +57,7 @@ class Undeclared:
     @cached_property
     def words(self) -> list[str]:
         """The tokens that are neither a common spelling nor a soft label."""
-        return [token for token in self.counts if _likely(token, "missing") is None]
+        return [token for token in self.counts if state_of(token) is None and not _is_soft(token)]
 
 
 def read_labels(
@@ -177,25 +187,28 @@ def _declared(
 ) -> tuple[str, list[str]]:
     """The map of `data.values` that declares the tokens of attributes too, as YAML; and what is doubtful about it."""
     counts = sum((Counter(item.counts) for item in items), Counter[str]())
-    tokens = dict.fromkeys(str(token) for column in columns.values() for token in column.categories)
-    of_columns = [map(str, item.column.categories) if item.attribute in columns else item.counts for item in items]
-    states, guessed, minus_one = likely_states([*tokens, *counts], of_columns, counts, meaning_of(declared))
+    of_columns = [{str(token): rows for token, rows in counts_of(column).items()} for column in columns.values()]
+    of_columns += [item.counts for item in items if item.attribute not in columns]
+    states, guessed, blank = likely_states(of_columns, meaning_of(declared))
     lists = declared.model_dump()
     for token in counts:
         lists[states[token]].append(token)
     doubts = []
-    if guessed:
+    if guessed := {token: state for token, state in guessed.items() if token in counts}:
         shown = [f"{_quoted(token)} {state}{_place(token, items, lines)}" for token, state in guessed.items()]
         doubts.append(f"in that line, what is guessed has to be checked: {listed(shown)}")
-    if minus_one == "missing" and -1 in map(decimal_of, counts):
+    minus_one = {states[token] for token in counts if decimal_of(token) == -1}
+    if minus_one == {"missing"}:
         doubts.append("if -1 means negative and 0 missing, swap them in that line")
+    elif minus_one and any(decimal_of(token) == 0 for token in states):
+        doubts.append("if -1 means that a label is not known, move it to missing in that line")
     if soft := [token for token in counts if _is_soft(token)]:
         doubts.append(
             f"soft labels such as {soft[0]} are not supported: that line takes 1 for more than 0.5, 0 for less"
         )
-    if "negative" not in states.values() and "" in states and "missing" not in declared.model_fields_set:
-        lists = _with_blank_as_no(lists)
-        doubts.append('no token means no, so an empty cell does in that line; else move "" to missing')
+    if blank is not None and "missing" not in declared.model_fields_set:
+        lists = _with_token_as_no(lists, blank)
+        doubts.append(f"{no_token_means_no(blank)} in that line; else move {json.dumps(blank)} to missing")
     return _yaml(lists), doubts
 
 
@@ -204,12 +217,18 @@ def blank_as_no(columns: Iterable[pd.Categorical], values: Values | Mapping[str,
     if not isinstance(values, Values) or "missing" in values.model_fields_set or "" in values.negative:
         return
     if any("" in column.categories for column in columns):
-        lists = _yaml(_with_blank_as_no(values.model_dump()))
+        lists = _yaml(_with_token_as_no(values.model_dump(), ""))
         yield f"no label is negative; if an empty cell means no, write under data: `values: {lists}`"
 
 
-def _with_blank_as_no(lists: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    return {**lists, "negative": [*lists["negative"], ""], "missing": [text for text in lists["missing"] if text]}
+def no_token_means_no(blank: str) -> str:
+    """What is said about a column of which no token means no, but this one may."""
+    return f"no token means no, so {repr(blank) if blank else 'an empty cell'} is negative"
+
+
+def _with_token_as_no(lists: Mapping[str, list[str]], blank: str) -> dict[str, list[str]]:
+    missing = [token for token in lists["missing"] if token != blank]
+    return {**lists, "negative": [*lists["negative"], blank], "missing": missing}
 
 
 def _yaml(lists: Mapping[str, Sequence[str]]) -> str:
@@ -217,32 +236,37 @@ def _yaml(lists: Mapping[str, Sequence[str]]) -> str:
 
 
 def likely_states(
-    tokens: Collection[str],
-    columns: Iterable[Iterable[str]],
-    counts: Mapping[str, int],
-    declared: Mapping[str | float, str],
-) -> tuple[dict[str, str], dict[str, str], str]:
-    """What tokens probably mean: their states; those of them that are only guessed; and the state that -1 means.
+    columns: Sequence[Mapping[str, int]], declared: Mapping[str | float, str]
+) -> tuple[dict[str, str], dict[str, str], str | None]:
+    """What tokens probably mean: their states; those of them that are only guessed; and a missing token.
+
+    The last is the one that may mean no, a dash or an empty cell; None where other tokens mean no.
 
     Args:
-        tokens: of all columns that are probably labels: what else stands there says what a token means.
-        columns: the tokens of each column whose words are guessed.
-        counts: token -> rows.
+        columns: token -> rows of all columns that are probably labels: what else stands there says what a token means.
         declared: the states of declared tokens, as `meaning_of` gives them.
     """
-    minus_one = "missing" if any(state_of(token, "missing") == "negative" for token in tokens) else "negative"
-    likely = {token: declared.get(value_of(token)) or _likely(token, minus_one) for token in tokens}
+    likely = {token: _likely(token, declared) for tokens in columns for token in tokens}
     states = {token: state for token, state in likely.items() if state is not None}
-    guessed = guessed_states(columns, counts, states)
-    return states | guessed, guessed, minus_one
+    guessed: dict[str, str] = {}
+    for token, state, is_guess in [*states_in_context(columns, states)]:
+        if value_of(token) not in declared:
+            states[token] = state
+            guessed |= {token: state} if is_guess else {}
+    guessed |= guessed_states(columns, states)
+    states |= guessed
+    blanks = () if "negative" in states.values() else (*CROSSES, "--", "")
+    return states, guessed, next((token for token in blanks if states.get(token) == "missing"), None)
 
 
-def _likely(token: str, minus_one: str) -> str | None:
-    """The state of a token that is a common spelling or a soft label."""
+def _likely(token: str, declared: Mapping[str | float, str]) -> str | None:
+    """The state of a token that is declared, a common spelling or a soft label."""
+    if (state := declared.get(value_of(token))) is not None:
+        return state
     if _is_soft(token):
         number = decimal_of(token) or 0.0
         return "missing" if number == 0.5 else "positive" if number > 0.5 else "negative"
-    return state_of(token, minus_one)
+    return spelling_of(token)
 
 
 def _place(token: str, items: Sequence[Undeclared], lines: NDArray[np.int64]) -> str:
@@ -272,10 +296,19 @@ def _is_strange(item: Undeclared) -> bool:
 
 
 def _is_few(item: Undeclared, uses: Mapping[str, int]) -> bool:
-    """Whether an attribute has two words, or a few beside declared tokens, or a few that others use too."""
-    words = item.words
+    """Whether an attribute has two words, or a few beside declared tokens, or a few that others use too, or counts."""
+    words = [word for word in item.words if decimal_of(word) is None or not _holds_counts(item)]
+    words = [word for word in words if likely_state(word) != "missing"]
+    if len(item.words) > MOST_TOKENS:
+        return False
     shared = not _is_strange(item) or all(uses[word] > 1 for word in words)
     return len(words) <= 2 or (len(words) <= MOST_WORDS and shared)
+
+
+def _holds_counts(item: Undeclared) -> bool:
+    """Whether a column repeats a few numbers, 0 among them."""
+    numbers = [decimal_of(str(token)) for token in item.column.categories]
+    return 0 in numbers and len(item.column) >= 2 * len(numbers)
 
 
 def _quoted(token: str) -> str:

@@ -78,7 +78,7 @@ def test_a_size_that_a_network_cannot_take_is_said_with_the_fix(name: str, size:
     ) as error:
         trial.attempt(_spec(name, size=size), tmp_path)
     assert error.match(reason)
-    assert error.match(r"fix: transform: \{size: native \(\d+\)\}")
+    assert error.match(r"fix: `transform: \{size: native\}` \(\d+ pixels\)")
     assert not list(tmp_path.rglob("*.json"))  # a failure is not kept
 
 

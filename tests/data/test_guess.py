@@ -68,6 +68,7 @@ def rows(header: str, *tails: str, names: Iterable[str] = A_TO_F, separator: str
     return "\n".join([*lines, *(f"{name}{separator}{tail}" for name, tail in zip(names, tails, strict=False))]) + "\n"
 
 
+TAGS = [["x"], ["z"], ["x", "y"], ["y", "z"], ["x"], ["z"]]
 X, Y = [1, 0, 1, 0, 1, 0], [0, 0, 1, 1, 0, None]
 XY = {"x": X, "y": Y}
 PAIRS = ["1,0", "0,0", "1,1", "0,1", "1,0", "0,NA"]
@@ -162,6 +163,68 @@ CASES = {
         XY,
         doubts={"data.values"},
     ),
+    "plus and minus": Case(
+        rows("image,x,y", "+,-", "-,-", "+,+", "-,+", "+,-", "-,"),
+        "wide_csv",
+        {"values": {"positive": ["+"], "negative": ["-"], "missing": ["", "NA"]}},
+        XY,
+    ),
+    "plus and minus, and a word": Case(
+        rows("image,x,y", "+,-", "-,-", "+,+", "-,+", "+,-", "-,nd"),
+        "wide_csv",
+        {"values": {"positive": ["+"], "negative": ["-"], "missing": ["nd", "NA", ""]}},
+        XY,
+        doubts={"data.values"},
+    ),
+    "crosses and dashes": Case(
+        rows("image,x,y", "x,-", "-,-", "x,x", "-,x", "x,-", "-,"),
+        "wide_csv",
+        {"values": {"positive": ["x"], "negative": ["-"], "missing": ["", "NA"]}},
+        XY,
+        doubts={"data.values"},
+    ),
+    "a cross beside 1 and 0": Case(
+        rows("image,x,y", "1,0", "0,0", "1,1", "0,1", "1,0", "0,X"),
+        "wide_csv",
+        {"values": {"positive": ["1"], "negative": ["0"], "missing": ["X", "NA", ""]}},
+        XY,
+        doubts={"data.values"},
+    ),
+    "-1 in one column, 0 in another": Case(
+        rows("image,x,y", "1,0", "-1,0", "1,1", "-1,1", "1,0", "-1,"),
+        "wide_csv",
+        {"values": {"positive": ["1"], "negative": ["0", "-1"], "missing": ["", "NA"]}},
+        XY,
+        doubts={"data.values"},
+    ),
+    "the 0 and 255 of a mask": Case(
+        rows("image,x,y", "255,0", "0,0", "255,255", "0,255", "255,0", "0,NA"),
+        "wide_csv",
+        {"values": {"positive": ["255"], "negative": ["0"], "missing": ["NA", ""]}},
+        XY,
+        doubts={"data.values"},
+    ),
+    "counts": Case(
+        rows("image,x,y", "1,0", "0,0", "2,5", "0,4", "2,0", "0,NA"),
+        "wide_csv",
+        {"values": {"positive": ["1", "2", "5", "4"], "negative": ["0"], "missing": ["NA", ""]}},
+        XY,
+        doubts={"data.values"},
+    ),
+    "words of which one means not known": Case(
+        rows("image,x", "abnormal", "normal", "abnormal", "normal", "abnormal", "not assessed"),
+        "wide_csv",
+        {"values": {"positive": ["abnormal"], "negative": ["normal"], "missing": ["not assessed", "NA", ""]}},
+        {"x": [1, 0, 1, 0, 1, None]},
+        doubts={"data.values"},
+    ),
+    "letters of which one means not known": Case(
+        rows("image,x,y", "P,N", "N,N", "P,P", "N,P", "P,N", "N,U"),
+        "wide_csv",
+        {"values": {"positive": ["P"], "negative": ["N"], "missing": ["U", "NA", ""]}},
+        XY,
+        doubts={"data.values"},
+    ),
     "a word beside yes and no": Case(
         rows("image,x,y", "yes,no", "no,no", "yes,yes", "no,yes", "yes,no", "no,maybe"),
         "wide_csv",
@@ -206,6 +269,21 @@ CASES = {
         XY,
     ),
     "ids without suffix": Case(rows("id,x,y", *PAIRS, names="abcdef"), "wide_csv", {"suffix": ".png"}, XY),
+    "names with another suffix": Case(
+        rows("id,x,y", *PAIRS, names=[f"{letter}.dcm" for letter in "abcdef"]),
+        "wide_csv",
+        {"suffix": ".png"},
+        XY,
+        doubts={"data.suffix"},
+    ),
+    "names with other suffixes in other folders": Case(
+        rows("id,x,y", *PAIRS, names=[f"old/{n}.{'jpg' if n % 2 else 'tif'}" for n in range(6)]),
+        "wide_csv",
+        {"suffix": ".png"},
+        XY,
+        files=[f"new/{n}.png" for n in range(6)],
+        doubts={"data.suffix"},
+    ),
     "ids that are numbers": Case(
         rows("id,x,y", *PAIRS, names="012345"),
         "wide_csv",
@@ -218,6 +296,13 @@ CASES = {
     ),
     "patients": Case(
         rows("image,patient_id,x,y", *(f"{n // 2 + 10},{p}" for n, p in enumerate(PAIRS))),
+        "wide_csv",
+        {"group": "patient_id"},
+        XY,
+        doubts={"data.group"},
+    ),
+    "a patient who stands in one of two rows of an image": Case(
+        rows("image,patient_id,x,y", *(f"{n // 2 + 10},{p}" for n, p in enumerate(PAIRS))) + "a.png,NA,1,0\n",
         "wide_csv",
         {"group": "patient_id"},
         XY,
@@ -280,6 +365,27 @@ CASES = {
         {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
         doubts={"data.absent", "data.tag_separator"},
     ),
+    "tags between full-width commas": Case(
+        rows("image,tags", "x", "z", "x，y", "y、z", "x", "z"),
+        "label_list",
+        {"tags": "tags", "tag_separator": ",", "absent": "negative"},
+        {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
+        doubts={"data.absent", "data.tag_separator"},
+    ),
+    "tags between slashes": Case(
+        rows("image,tags", "x", "z", "x/y", "y/z", "x", "z"),
+        "label_list",
+        {"tags": "tags", "tag_separator": "/", "absent": "negative"},
+        {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
+        doubts={"data.absent", "data.tag_separator"},
+    ),
+    "tags between dashes": Case(
+        rows("image,tags", "x", "z", "x - y", "y - z", "x", "z"),
+        "label_list",
+        {"tags": "tags", "tag_separator": " - ", "absent": "negative"},
+        {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
+        doubts={"data.absent", "data.tag_separator"},
+    ),
     "tags with blanks, and a word for none": Case(
         rows("image,finding", "Big Mass", "No Finding", "Big Mass", "No Finding", "Big Mass", "Effusion"),
         "label_list",
@@ -339,6 +445,24 @@ CASES = {
         {"cat": X, "dog": Y},
         doubts={"data.absent", "data.value"},
     ),
+    "a row for each label, with plus and minus": Case(
+        "file,attribute,result\n"
+        + "".join(
+            f"{name},{a},{'-+'[v]}\n"
+            for name, x, y in zip(A_TO_F, X, Y, strict=True)
+            for a, v in (("cat", x), ("dog", y))
+            if v is not None
+        ),
+        "long_csv",
+        {
+            "tags": "attribute",
+            "value": "result",
+            "absent": "missing",
+            "values": {"positive": ["+"], "negative": ["-"], "missing": ["NA", ""]},
+        },
+        {"cat": X, "dog": Y},
+        doubts={"data.absent", "data.value"},
+    ),
     "flat JSON lines": Case(
         "".join(
             f'{{"file_name": "{n}", "x": {x}, "y": {"null" if y is None else y}}}\n'
@@ -359,6 +483,44 @@ CASES = {
         {"values": {"positive": ["yes", "1"], "negative": ["no", "0"], "missing": ["NA", ""]}},
         XY,
         name="labels.jsonl",
+    ),
+    "JSON lines with lists of tags in a file called .txt": Case(
+        "".join(f'{{"image": "{n}", "labels": {json.dumps(t)}}}\n' for n, t in zip(A_TO_F, TAGS, strict=True)),
+        "label_list",
+        {"tags": "labels", "absent": "negative"},
+        {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
+        name="labels.txt",
+        doubts={"data.absent"},
+    ),
+    "names and tags between blanks": Case(
+        "".join(f"{n} {' '.join(t)}\n" for n, t in zip(A_TO_F, TAGS, strict=True)),
+        "label_list",
+        {"header": False, "tags": "attr1", "tag_separator": " ", "absent": "negative"},
+        {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
+        name="labels.txt",
+        doubts={"data.absent", "data.header", "data.tag_separator"},
+    ),
+    "names and tags between blanks, no two rows alike": Case(
+        rows("", "x y", "z", "x y z", "y z", "x", "y", separator=" "),
+        "label_list",
+        {"header": False, "tags": "attr1", "tag_separator": " ", "absent": "negative"},
+        {"x": X, "y": [1, 0, 1, 1, 0, 1], "z": [0, 1, 1, 1, 0, 0]},
+        name="labels.txt",
+        doubts={"data.absent", "data.header", "data.tag_separator"},
+    ),
+    "names and tags between commas": Case(
+        "image,tags\n" + "".join(f"{n},{','.join(t)}\n" for n, t in zip(A_TO_F, TAGS, strict=True)),
+        "label_list",
+        {"tags": "tags", "tag_separator": ",", "absent": "negative"},
+        {"x": X, "y": [0, 0, 1, 1, 0, 0], "z": [0, 1, 0, 1, 0, 1]},
+        doubts={"data.absent", "data.tag_separator"},
+    ),
+    "tags in several columns": Case(
+        rows("image,tag1,tag2", *(f"{t[0]},{t[1] if t[1:] else ''}" for t in TAGS)),
+        "label_list",
+        {"tags": "tag1", "absent": "negative"},
+        {"x": X, "y": [0, 0, 0, 1, 0, 0], "z": [0, 1, 0, 0, 0, 1]},
+        doubts={"data.absent", "data.tags"},
     ),
     "an index column of pandas": Case(
         ",image,x,y\n" + "".join(f"{n},{name},{p}\n" for n, (name, p) in enumerate(zip(A_TO_F, PAIRS, strict=True))),
@@ -407,6 +569,35 @@ CASES = {
         XY,
         split={"scheme": "column", "column": "is_valid", "train": ["False"], "val": 0.15, "test": ["True"]},
         doubts={"split", "split.test"},
+    ),
+    "a column called train": Case(
+        rows("image,train,x,y", *(f"{int(n < 4)},{p}" for n, p in enumerate(PAIRS))),
+        "wide_csv",
+        {},
+        XY,
+        split={"scheme": "column", "column": "train", "train": ["1"], "val": 0.15, "test": ["0"]},
+        doubts={"split"},
+    ),
+    "a column called holdout": Case(
+        rows("image,x,y,Hold out", *(f"{p},{'no' if n < 4 else 'yes'}" for n, p in enumerate(PAIRS))),
+        "wide_csv",
+        {},
+        XY,
+        split={"scheme": "column", "column": "Hold out", "train": ["no"], "val": 0.15, "test": ["yes"]},
+        doubts={"split"},
+    ),
+    "trains, which few images show": Case(
+        rows("image,train,x,y", *(f"{int(n == 4)},{p}" for n, p in enumerate(PAIRS))),
+        "wide_csv",
+        {"attributes": ["x", "y"]},
+        XY,
+        doubts={"data.attributes", "split"},
+    ),
+    "single quotes": Case(
+        rows("'image','x','y'", *(f"'{p[0]}','{p[2:]}'" for p in PAIRS), names=[f"'{name}'" for name in A_TO_F]),
+        "wide_csv",
+        {},
+        XY,
     ),
     "no token means no": Case(
         rows("image,x", "1", "NA", "1", "NA", "1", "NA"),
@@ -558,6 +749,16 @@ def test_a_guess(name: str, tmp_path: Path) -> None:
             "labels.csv",
             ["labels.csv:1:", "'x'", 'positive: ["1"], negative: ["2"]'],
         ),
+        (
+            rows("image,x", *"123412"),
+            "labels.csv",
+            ["labels.csv:1:", "'x'", 'positive: ["2", "3", "4"], negative: ["1"]'],
+        ),
+        (
+            rows("image,x,y", *(f"{n},{n * n}" for n in range(14)), names=[*A_TO_F, *A_TO_F, *A_TO_F]),
+            "labels.csv",
+            ["labels.csv:1:", "if x, y hold counts", 'table[["x", "y"]] > 0'],
+        ),
         (rows("image,note", *(f"seen by me on day {n}" for n in range(6))), "labels.csv", ["'note'", "text", "tags"]),
         (rows("image,x", *"10"), "labels.csv", ["labels.csv:2:", "a.png", "u/a.png", "t/a.png"]),
         (rows("image,macro", *"10"), "labels.csv", ["labels.csv:1:", "rename", "'macro'"]),
@@ -580,6 +781,23 @@ def test_nothing_usable(content: str | bytes, name: str, words: list[str], tmp_p
     with pytest.raises(UserError) as caught:
         guessed(tmp_path, content, name, files)
     assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_too_few_images_for_any_split(images: int, tmp_path: Path) -> None:
+    result = guessed(tmp_path, rows("image,x", *"10"[:images]), files=A_TO_F[:images])
+    [text] = [note.text for note in result.notes if note.key == "split"]
+    assert f"in {images} image{'s' * (images > 1)}: they cannot be split" in text
+    assert "at least 3" in text
+
+
+def test_a_problem_of_many_rows_is_one_message(tmp_path: Path) -> None:
+    lines = [json.dumps({"image": name, "labels": {"x": [1]}}) for name in A_TO_F]
+    with pytest.raises(UserError) as caught:
+        guessed(tmp_path, "\n".join(lines), "labels.jsonl")
+    [message] = caught.value.problems
+    assert "labels.jsonl:1: attribute 'x': found a list" in message
+    assert "5 more lines: 2, 3, 4, ..." in message
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -313,3 +315,46 @@ def test_the_same_problem_in_every_line_is_told_once(tmp_path: Path) -> None:
     [message] = problems(tmp_path, text, "l.jsonl")
     assert message.startswith("l.jsonl:1: unknown key 'fold'")
     assert message.endswith("(and in 49 more lines: 2, 3, 4, ...)")
+
+
+def test_classes_that_are_numbers_are_tags_where_absent_is_set(tmp_path: Path) -> None:
+    text = "image,class\n" + "".join(f"{n}.png,{n % 4}\n" for n in range(8))
+    loaded = read(tmp_path, text, "l.csv", absent="negative")
+    assert loaded.labels.attributes == ("0", "1", "2", "3")
+    assert states(loaded.labels)[2] == [0, 0, 1, 0]
+    [message] = problems(tmp_path, "image,class\n0.png,0\n1.png,1\n", "l.csv", absent="negative")
+    assert "importers that do: label_list" in message
+    assert "set data.importer if that is wrong" in message
+
+
+@pytest.mark.parametrize(
+    ("header", "others"),
+    [("image,tag1,tag2", ["tag2"]), ("image,label,label.1", ["label.1"]), ("image,main,second", ["second"])],
+)
+def test_tags_in_other_columns_are_warned_about(
+    header: str, others: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = header.split(",")[1]
+    text = f"{header}\na.png,rust,dent\nb.png,dent,\nc.png,hole,rust\n"
+    read(tmp_path, text, "l.csv", tags=first, absent="negative")
+    assert f"only {first!r} is read, but tags stand in {', '.join(map(repr, others))} too" in caplog.text
+    table = pd.read_csv(tmp_path / "l.csv")
+    [line] = re.findall(r"`(table.*?)`", caplog.text)
+    exec(line, {"table": table})
+    caplog.clear()
+    labels = read(
+        tmp_path, table[["image", "tags"]].to_csv(index=False), "l.csv", tags="tags", absent="negative"
+    ).labels
+    assert (labels.attributes, states(labels)) == (("dent", "hole", "rust"), [[1, 0, 1], [1, 0, 0], [0, 1, 1]])
+    assert not caplog.records
+
+
+def test_a_json_document_is_no_table(tmp_path: Path) -> None:
+    text = '{"images": [{"id": 1, "file_name": "a.png"}], "categories": []}'
+    assert "l.json:1: 'labels' must be an object with a value per attribute" in problems(tmp_path, text, "l.json")
+
+
+def test_other_columns_hold_no_tags(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = "image,tags,site,x,caption\na.png,rust,north,1,a rusty door\nb.png,dent,south,0,a wall\n"
+    read(tmp_path, text, "l.csv", tags="tags", absent="negative")
+    assert not caplog.records

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from label_files import problems, read, states
 
+from aimonk_bench.config.fields import Values
 from aimonk_bench.data import merging
 from aimonk_bench.data.cells import first_rows
 from aimonk_bench.data.labels import Labels
@@ -38,8 +39,12 @@ def test_a_merged_image_has_one_group(tmp_path: Path) -> None:
     text = "image,g,x\na.png,p1,1\na.png,p2,0\n"
     [message] = problems(tmp_path, text, "l.csv", group="g", duplicates="any_positive")
     assert message.startswith("l.csv:3: image a.png contradicts line 2: group is 'p2', there 'p1'")
-    [message] = problems(tmp_path, text.replace("p2", "NA"), "l.csv", group="g", duplicates="any_positive")
-    assert "group is missing, there 'p1'" in message
+    for groups in (["p1", "NA", ""], ["", "NA", "p1"], ["-9", "p1", "p1"]):
+        text = "image,g,x\n" + "".join(f"a.png,{group},1\n" for group in groups) + "b.png,NA,0\n"
+        values = Values(missing=["NA", "", "-9"])
+        assert read(tmp_path, text, "l.csv", group="g", values=values).groups == ("p1", None)
+        long = read(tmp_path, text, "l.csv", group="g", tags="x", importer="long_csv", absent="negative", values=values)
+        assert long.groups == ("p1", None)
 
 
 def test_merging_agrees_with_a_naive_loop() -> None:

@@ -282,3 +282,38 @@ def test_chunks_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     table = read(tmp_path, "".join(f"{n}.png {n % 2}\n" for n in range(5)))
     assert rows(table) == [[f"{n}.png", str(n % 2)] for n in range(5)]
     assert frames.SUFFIXES == (".xlsx", ".parquet")
+
+
+@pytest.mark.parametrize("pair", ["''", '""', "\u2018\u2019", "\u201c\u201d", '=""'])
+def test_quotes_around_a_cell_are_no_part_of_it(tmp_path: Path, pair: str) -> None:
+    begin, end = pair[:-1], pair[-1]
+    lines = [[f"{begin}{cell}{end}" for cell in row] for row in (["image", "x"], ["a.png", "1"], ["b.png", ""])]
+    table = read(tmp_path, "".join("\t".join(row) + "\n" for row in lines), "l.tsv")
+    assert (table.names, rows(table)) == (("image", "x"), [["a.png", "1"], ["b.png", ""]])
+    headless = read(tmp_path, "".join("\t".join(row) + "\n" for row in lines[1:]), "l.tsv")
+    assert (headless.dialect.header, rows(headless)) == (False, [["a.png", "1"], ["b.png", ""]])
+
+
+def test_a_quote_inside_a_cell_stays(tmp_path: Path) -> None:
+    assert rows(read(tmp_path, "image,x\na.png,it's\nb.png,'a' 'b'\n", "l.csv"))[1] == ["b.png", "'a' 'b'"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ("a.png rust dent\nb.png rust\nc.png\n", ["rust dent", "rust", ""]),
+        ("a.png,rust, dent\nb.png,rust\n", ["rust,dent", "rust"]),
+        ("image,tags\na.png,rust,dent,hole\nb.png,rust\nc.png,hole\n", ["rust,dent,hole", "rust", "hole"]),
+        ("a rust dent\nb rust\nc dent rust hole\nd hole\n", ["rust dent", "rust", "dent rust hole", "hole"]),
+        ("a.png 3 17\nb.png 5\nc.png 17 1 4\n", ["3 17", "5", "17 1 4"]),
+    ],
+)
+def test_rows_of_different_lengths_are_names_with_tags(tmp_path: Path, text: str, cells: list[str]) -> None:
+    assert [row[1].replace(", ", ",") for row in rows(read(tmp_path, text))] == cells
+
+
+@pytest.mark.parametrize(
+    "text", ["a.png 1 0\nb.png 1\n", "a.png yes no\nb.png no\n", "image,x,y\na.png,p,q\nb.png,p\n"]
+)
+def test_a_row_that_lacks_a_label_is_a_problem(tmp_path: Path, text: str) -> None:
+    assert len(read(tmp_path, text).problems) == 1

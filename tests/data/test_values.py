@@ -68,6 +68,24 @@ def test_a_number_has_one_meaning() -> None:
         (["Kratzer", "nein"], ["Kratzer"], ["nein"], []),
         (["OK", "ok", "Defekt", "ok", "Defekt"], ["Defekt"], ["OK", "ok"], []),
         (["yes", "no", "#N/A"], ["yes"], ["no"], ["#N/A"]),
+        (["+", "-", ""], ["+"], ["-"], []),
+        (["++", "+", "-", "+/-"], ["++", "+"], ["-"], ["+/-"]),
+        (["\u2713", "\u2717"], ["\u2713"], ["\u2717"], []),
+        (["\u2713", "x", ""], ["\u2713"], ["x"], []),
+        (["1", "0", "X"], [], [], ["X"]),
+        (["1", "0", "*", ""], [], [], ["*"]),
+        (["yes", "no", "x"], ["yes"], ["no"], ["x"]),
+        (["0", "255"], ["255"], [], []),
+        (["0", "1", "2", "3"], ["2", "3"], [], []),
+        (["0", "1", "2", "9"], ["2"], [], ["9"]),
+        (["0", "0", "1", "2", "3", "4", "5", "6", "7"], ["2", "3", "4", "5", "6", "7"], [], []),
+        ([*map(str, range(10))], [*map(str, range(2, 10))], [], []),
+        (["0", "1", "-99"], [], [], ["-99"]),
+        (["normal", "abnormal", "abnormal", "not assessed"], ["abnormal"], ["normal"], ["not assessed"]),
+        (["P", "P", "N", "U"], ["P"], ["N"], ["U"]),
+        (["crack", "crack", "no crack"], ["crack"], ["no crack"], []),
+        (["visible", "visible", "not visible", "ungraded"], ["visible"], ["not visible"], ["ungraded"]),
+        (["OK", "NOK", "NOK", "indeterminate"], ["NOK"], ["OK"], ["indeterminate"]),
     ],
 )
 def test_every_token_is_proposed_and_none_is_read(
@@ -84,6 +102,22 @@ def test_every_token_is_proposed_and_none_is_read(
         assert f"{token!r} ({2 * tokens.count(token)} rows)" in message
     labels = read(tmp_path, text, "l.tsv", importer="wide_csv", values=Values(**proposal)).labels
     assert labels.observed.sum() == 2 * sum(token not in ("", *missing) for token in tokens)
+
+
+def test_minus_one_is_judged_by_its_columns(tmp_path: Path) -> None:
+    text = "image,x,y\n" + "".join(f"{n}.png,{1 - 2 * (n % 2)},{n // 2 % 2}\n" for n in range(8))
+    [message] = problems(tmp_path, text, "l.csv")
+    assert proposed(message) == {"positive": ["1"], "negative": ["0", "-1"], "missing": ["NA", ""]}
+    assert "if -1 means that a label is not known, move it to missing" in message
+    [message] = problems(tmp_path, text + "8.png,0,0\n", "l.csv")
+    assert proposed(message)["missing"] == ["NA", "", "-1"]
+
+
+@pytest.mark.parametrize("token", ["X", "*", "2", "not assessed", "\u2713"])
+def test_what_depends_on_the_column_is_a_guess_to_check(tmp_path: Path, token: str) -> None:
+    text = "image,x\n" + "".join(f"{n}.png,{cell}\n" for n, cell in enumerate(["1", "0", token] * 2))
+    [message] = problems(tmp_path, text, "l.csv", importer="wide_csv")
+    assert f"has to be checked: {token!r} {'positive' if token == '2' else 'missing'}" in message
 
 
 def test_columns_with_the_same_tokens_are_one_problem(tmp_path: Path) -> None:
@@ -133,6 +167,8 @@ def test_columns_of_other_words_are_the_only_ones_to_ignore(tmp_path: Path) -> N
         (["defekt", "", "", ""], {}, ["0", ""], ["NA"]),
         (["x", "", "n", ""], {}, ["0", "n"], ["NA", ""]),
         (["x", "", "0", ""], {}, ["0"], ["NA", ""]),
+        (["x", "-", "x", ""], {}, ["0", "-"], ["NA", ""]),
+        (["yes", "-", "yes", ""], {}, ["0", "-"], ["NA", ""]),
         (["x", "", "x", "?"], {"values": Values(missing=[""])}, ["0"], ["", "?"]),
     ],
 )
@@ -142,7 +178,7 @@ def test_a_blank_means_no_where_no_token_does(
     text = "image,a\n" + "".join(f"{n}.png,{cell}\n" for n, cell in enumerate(cells))
     [message] = problems(tmp_path, text, "l.csv", importer="wide_csv", **options)
     assert (proposed(message)["negative"], proposed(message)["missing"]) == (negative, missing)
-    assert ('move "" to missing' in message) == ("" in negative)
+    assert ("no token means no" in message) == (not {"", "-"}.isdisjoint(negative))
 
 
 def test_a_file_without_a_negative_label_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
