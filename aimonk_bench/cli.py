@@ -91,7 +91,7 @@ def suite(
 ) -> None:
     """Run every combination of a suite and print the table; finished runs are not run again."""
     collection = _execute(context.obj, "suite", config, overrides, out, top)
-    if len(collection.finished) < len(collection.names):
+    if len(collection.finished) + len(collection.skipped) < len(collection.names):
         raise typer.Exit(SOME_FAILED if collection.finished else FAILED)
 
 
@@ -180,10 +180,10 @@ def init(
 @app.command()
 def validate(config: ConfigFile, overrides: Overrides = None) -> None:
     """Check the config, the labels, that every listed image exists and that the networks work; print what would run."""
-    from aimonk_bench.suite import plan
+    from aimonk_bench.suite import preview
     from aimonk_bench.tables import TABLES
 
-    print(plan.preview(config, TABLES, overrides or ()))
+    print(preview.describe(config, TABLES, overrides or ()))
 
 
 @app.command()

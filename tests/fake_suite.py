@@ -28,6 +28,7 @@ WEIGHTS = {
     "licence": "apache-2.0",
     "non_commercial": False,
 }
+COST = {"parameters": 3_371_008, "macs": 383_907_552, "images_per_second": None}
 
 
 def predictions(
@@ -61,13 +62,15 @@ def write_run(
     *,
     run_columns: Mapping[str, str] | None = None,
     weights: Mapping[str, object] = WEIGHTS,
+    cost: Mapping[str, object] | None = COST,
     n_listed: int = 60,
     revision: int | None = run.REVISION,
     policy: registry.Spec = POLICY,
 ) -> None:
     """A finished run with every file that the table reads."""
     run.begin(folder, f"name: fake\nthreshold: {json.dumps(policy.plain())}\n")
-    files.write_json(folder / run.ENVIRONMENT, {"engine": "onnxruntime", "weights": weights})
+    environment = {"engine": "onnxruntime", "weights": weights} | ({} if cost is None else {"cost": cost})
+    files.write_json(folder / run.ENVIRONMENT, environment)
     parts = [{"train": 30, "val": 10, "test": 20}] * made.folds
     data = {"n_listed": n_listed, "n_used": 60, "skipped": [], "folds": parts}
     files.write_json(folder / run.DATA, data)
@@ -98,11 +101,14 @@ def write_failed(folder: Path, name: str, reason: str) -> None:
     run.end(folder, Status(folder.name, "failed", {"encode": 0.5}, reason, (name,), columns("hill")))
 
 
-def write_suite(folder: Path, names: Sequence[str], baseline: int = 0, *, name: str = "comparison") -> list[Path]:
+def write_suite(
+    folder: Path, names: Sequence[str], baseline: int = 0, *, name: str = "comparison", skipped: Sequence[int] = ()
+) -> list[Path]:
     """``suite.json`` for runs of these names; the folders of the runs are returned, yet to be written."""
     ids = [f"{i}-" + "".join(c if c.isalnum() else "-" for c in run_name)[:20] for i, run_name in enumerate(names)]
     parts = tuple(tuple(run_name.split(" + ")) for run_name in names)
-    record = suite.SuiteRecord(name, "f" * 64, ids[baseline], tuple(ids), parts)
+    reasons = {ids[i]: "the weights cannot be had\ntried the hub" for i in skipped}
+    record = suite.SuiteRecord(name, "f" * 64, ids[baseline], tuple(ids), parts, reasons)
     suite.write(folder, record)
     return [folder / suite.RUNS / run_id for run_id in ids]
 

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 PARITY = 1e-3  # largest accepted difference between the engines, relative to the largest feature
 BATCH_SIZE = {"cpu": 8, "cuda": 64}  # larger batches do not fit the caches of a CPU
+POOLED = "global pooling"  # the boundary of an encoder of all layers
 DRIVERS = ("cuda", "nvcuda", "amdhip64")  # of NVIDIA on Linux and Windows, of AMD
 Engine = Literal["torch", "onnxruntime"]
 Run = Callable[[np.ndarray], np.ndarray]  # one batch, uint8 [B, H, W, 3] -> float32 [B, D]
@@ -87,7 +88,7 @@ class EncoderSpec:
     @property
     def boundary(self) -> str:
         """Where the frozen layers end."""
-        return {"all": "global pooling", "none": "pixels"}.get(self.freeze, f"before {self.freeze}")
+        return {"all": POOLED, "none": "pixels"}.get(self.freeze, f"before {self.freeze}")
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
@@ -184,6 +185,7 @@ class Record:
         features: D.
         parity: max|a - b| / max|a| of onnxruntime against torch on the first batch; None if they were not compared.
         reason: why the engine is not the preferred one, else None.
+        images_per_second: that all threads together encoded, without decoding; None while it is not measured.
     """
 
     identity: dict[str, Any]
@@ -191,6 +193,7 @@ class Record:
     features: int
     parity: float | None
     reason: str | None
+    images_per_second: float | None = None
 
 
 def read_record(folder: Path) -> Record | None:

@@ -27,6 +27,7 @@ import filelock
 import numpy as np
 
 from aimonk_bench.backbones import encoder as encoders
+from aimonk_bench.backbones import speed
 from aimonk_bench.backbones.encoder import EncoderSpec, Engine, Record, read_record
 from aimonk_bench.backbones.feature_table import FeatureTable, Todo, open_table
 from aimonk_bench.config.fields import TransformConfig
@@ -57,12 +58,14 @@ class FeatureMatrix:
         index: [V, N] int64, the row of each view and image; -1 throughout the column of an image in ``bad``.
         bad: (n, reason) of each image that cannot be decoded.
         engine: that encoded all rows.
+        images_per_second: of the encoder on this machine, see `Record`; None where it was never measured.
     """
 
     rows: np.ndarray
     index: np.ndarray
     bad: list[tuple[int, str]]
     engine: Engine
+    images_per_second: float | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: it maps the file of rows again, which is never copied."""
@@ -132,7 +135,8 @@ class FeatureStore:
                         reasons = _encode(table, todo, transform, spec, progress)
             rows, index = table.rows(), table.index(images, views.keys)
         bad = [(n, reasons[image.sha256]) for n, image in enumerate(images) if image.sha256 in reasons]
-        return FeatureMatrix(rows, index, bad, _engine(spec, read_record(folder)))
+        record = read_record(folder)
+        return FeatureMatrix(rows, index, bad, _engine(spec, record), record.images_per_second if record else None)
 
 
 def _engine(spec: EncoderSpec, record: Record | None) -> Engine:
@@ -173,6 +177,7 @@ class _Batch:
         pixels: uint8 [H, W, 3] of each name; emptied once they are encoded.
         features: [n, D] of the names.
         reasons: {SHA-256: reason} of each image that cannot be decoded.
+        seconds: that encoding them took.
     """
 
     count: int
@@ -180,6 +185,7 @@ class _Batch:
     pixels: list[np.ndarray] = field(default_factory=list)
     features: np.ndarray | None = None
     reasons: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def _encode(
@@ -190,6 +196,7 @@ def _encode(
     names: list[tuple[str, str]] = []
     features: list[np.ndarray] = []
     done = 0
+    timed: list[speed.Timed] = []
     with (
         LibraryMessages() as messages,
         contextlib.closing(_encoded(todo, transform, spec, table.folder, messages)) as batches,
@@ -200,11 +207,13 @@ def _encode(
             if batch.features is not None:
                 names += batch.names
                 features.append(batch.features)
+                timed.append((len(batch.names), batch.seconds))
             if len(names) >= CHUNK or (names and done == len(todo)):
                 table.append(names, _stored(np.concatenate(features), spec))
                 names, features = [], []
             if progress:
                 progress("encode", done, len(todo))
+    speed.keep(table.folder, spec, timed)
     return reasons
 
 
@@ -243,12 +252,15 @@ def _encoded(
         return
     encoder = encoders.open_encoder(spec, folder, np.stack(batch.pixels))
     _check_room(todo, spec, folder)
+    now = speed.clock(spec)
     turn = contextlib.nullcontext() if spec.device_type == "cpu" else threading.Lock()
 
     def encoded(batch: _Batch) -> _Batch:
         if batch.pixels:
             with turn:
+                begun = now()
                 batch.features = encoder(np.stack(batch.pixels))
+                batch.seconds = now() - begun
             batch.pixels = []
         return batch
 

@@ -17,9 +17,10 @@ from typing import Any, cast
 import timm
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from aimonk_bench.backbones import checkpoint
-from aimonk_bench.backbones.catalog import Entry
+from aimonk_bench.backbones.catalog import Cost, Entry
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.errors import UserError
 from aimonk_bench.records.files import atomic
@@ -146,8 +147,8 @@ def _options(entry: Entry, size: int) -> dict[str, Any]:
     return {"img_size": size} if entry.fixed else {}
 
 
-def width(weights: Weights, size: int) -> int:
-    """F, the number of pooled features of an image, by one forward pass at this size.
+def examine(weights: Weights, size: int) -> tuple[int, Cost]:
+    """F, the number of pooled features of an image, and what an image costs, by one forward pass at this size.
 
     The network is built without its tensors (on torch's meta device), which takes no memory and little time. Where
     that fails, which says nothing about the network, it is built with tensors.
@@ -157,13 +158,12 @@ def width(weights: Weights, size: int) -> int:
     """
     entry = weights.entry
     try:
-        with torch.device("meta"), torch.inference_mode():
+        with torch.device("meta"):
             network = timm.create_model(entry.timm, pretrained=False, num_classes=0, **_options(entry, size)).eval()
-            output = network(torch.zeros(1, 3, size, size))
+            output, cost = _measure(network, torch.zeros(1, 3, size, size))
     except Exception:
         try:
-            with torch.inference_mode():
-                output = _whole(replace(weights, file=None), size).unflattened(torch.zeros(1, size, size, 3))
+            output, cost = _measure(_whole(replace(weights, file=None), size).network, torch.zeros(1, 3, size, size))
         except Exception as error:  # a network raises nearly anything for a size that it was not made for
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             fix = f"`transform: {{size: native}}` ({entry.size} pixels)" if entry.size else "write another number"
@@ -172,7 +172,16 @@ def width(weights: Weights, size: int) -> int:
             ) from error
     if not isinstance(output, Tensor):
         raise UserError(f"backbone.name: {weights.name} gives a {type(output).__name__}, expected one feature vector")
-    return output.flatten(1).shape[1]
+    return output.flatten(1).shape[1], cost
+
+
+def _measure(network: nn.Module, images: Tensor) -> tuple[object, Cost]:
+    """The output of a network for one image, and its cost."""
+    network.requires_grad_(False)  # torch's counter follows gradients, which a tensor without values may lack
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        output = network(images)
+    # a multiply-accumulate is two floating-point operations
+    return output, Cost(sum(tensor.numel() for tensor in network.parameters()), counter.get_total_flops() // 2)
 
 
 @functools.cache

@@ -13,13 +13,14 @@ import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from aimonk_bench.backbones.catalog import Cost
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.errors import UserError
 from aimonk_bench.records.files import read_as, write_json
 
 logger = logging.getLogger(__name__)
 
-REVISION = 2  # raise it when the check finds more than before
+REVISION = 3  # raise it when the check finds more than before
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,12 @@ class Trial:
 
     Attributes:
         features: F, the number of pooled features of an image.
+        cost: of an image of that size in the whole network, trainable layers included.
         notes: what was undone in the weight file, and what was left out; one sentence each.
     """
 
     features: int
+    cost: Cost
     notes: tuple[str, ...] = ()
 
 
@@ -52,11 +55,11 @@ def attempt(spec: EncoderSpec, cache: Path) -> Trial:
         return stored
     from aimonk_bench.backbones import network  # imports torch and timm
 
-    features = network.width(spec.weights, spec.size)
+    features, cost = network.examine(spec.weights, spec.size)
     notes: tuple[str, ...] = ()
     if spec.weights.file is not None or spec.freeze not in ("all", "none"):
         notes = network.build(spec.weights, spec.size, "all" if spec.freeze == "none" else spec.freeze).notes
-    trial = Trial(features, notes)
+    trial = Trial(features, cost, notes)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, asdict(trial))

@@ -108,6 +108,14 @@ def resolve(backbone: BackboneConfig, *, download: bool = True) -> Weights:
     if weights.entry.non_commercial:
         licence = weights.entry.licence
         logger.warning("%s: the licence of these weights, %s, forbids commercial use", weights.name, licence)
+    if weights.entry.own_terms:
+        terms = f"https://huggingface.co/{weights.entry.hub}"
+        logger.warning(
+            "%s: these weights have a licence of their own, %s: read its terms (%s)",
+            weights.name,
+            weights.entry.licence,
+            terms,
+        )
     return weights
 
 

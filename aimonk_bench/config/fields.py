@@ -156,6 +156,7 @@ def _values_form(value: Any) -> str:
 Natural = Annotated[int, Field(ge=1)]
 PathField = Annotated[Path, Field(strict=False)]
 DistinctTexts = Annotated[list[str], AfterValidator(distinct)]
+Unavailable = Literal["fail", "skip"]
 Pixels = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 Mechanism = Literal["random", "per_class", "positives", "score"]
 Weights = matching(
@@ -353,11 +354,15 @@ class Config(Section):
 
 
 class SuiteSection(Section):
-    """The ``suite`` map: what varies, which run the others are compared with, and which combinations are left out."""
+    """The ``suite`` map: what varies, which run the others are compared with, and which combinations are left out.
+
+    ``unavailable`` is what becomes of a run whose weights cannot be had: it fails, or is skipped, which is no failure.
+    """
 
     baseline: dict[str, Any]
     axes: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
     exclude: list[Annotated[dict[str, Any], Field(min_length=1)]] = []
+    unavailable: Unavailable = "fail"
 
 
 ENTRIES: dict[tuple[str, ...], tuple[str, str]] = {  # key that names an entry -> (what messages call it, its table)

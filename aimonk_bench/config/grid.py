@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from aimonk_bench import registry
 from aimonk_bench.config import reader, tuned
 from aimonk_bench.config.faults import Fault, dotted, fault
-from aimonk_bench.config.fields import ENTRIES, Config, DataConfig, SuiteSection, Tables, is_weight_file
+from aimonk_bench.config.fields import ENTRIES, Config, DataConfig, SuiteSection, Tables, Unavailable, is_weight_file
 from aimonk_bench.config.nodes import Node, locate, merge, wrap
 from aimonk_bench.registry import Problem, Spec
 
@@ -48,12 +48,14 @@ class Suite:
         name: the suite's name.
         base: the config without the axes.
         baseline: index of the baseline in ``runs``.
+        unavailable: what becomes of a run whose weights cannot be had.
     """
 
     name: str
     base: Config
     runs: tuple[SuiteRun, ...]
     baseline: int
+    unavailable: Unavailable = "fail"
 
 
 def public(config: Config) -> dict[str, Any]:
@@ -262,7 +264,8 @@ def expand(tree: Node, tables: Tables, settled: tuned.Settled) -> tuple[Suite | 
         return None, faults
     configs = [cells[cell][1] for cell in left]
     runs = tuple(SuiteRun(tuple(label(config, key, tables) for key in grid.axes), config) for config in configs)
-    return Suite(base.name, base, runs, left.index(reference)), []
+    unavailable = SuiteSection.model_validate(section.plain()).unavailable
+    return Suite(base.name, base, runs, left.index(reference), unavailable), []
 
 
 def _tuned_axes(tree: Node) -> Iterator[Fault]:

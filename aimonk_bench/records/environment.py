@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import platform
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,17 +29,52 @@ PACKAGES = (
 )
 
 
-def environment(weights: Mapping[str, Any], engine: str, device: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Weights:
+    """What a table needs of the weights in ``environment.json``."""
+
+    name: str
+    requested: str
+    licence: str | None
+    non_commercial: bool
+    own_terms: bool = False
+
+
+@dataclass(frozen=True)
+class BackboneCost:
+    """What the backbone of a run costs.
+
+    Attributes:
+        parameters, macs: of one image without classifier; NaN of a run that is older than these figures.
+        images_per_second: that the machine of the run encoded; None where it was never measured.
+    """
+
+    parameters: float = math.nan
+    macs: float = math.nan
+    images_per_second: float | None = None
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a table needs of ``environment.json``."""
+
+    weights: Weights
+    cost: BackboneCost = BackboneCost()
+
+
+def environment(weights: Mapping[str, Any], cost: Mapping[str, Any], engine: str, device: str) -> dict[str, Any]:
     """The content of ``environment.json``.
 
     Args:
         weights: facts about the weights. The table reads ``name`` (the backbone used), ``requested`` (the backbone
-            asked for), ``freeze``, ``licence`` and ``non_commercial``; ``source``, ``file`` and ``sha256`` are stored
-            only.
+            asked for), ``freeze``, ``licence``, ``non_commercial`` and ``own_terms``; ``source``, ``file`` and
+            ``sha256`` are stored only.
+        cost: of the backbone: ``parameters`` and ``macs`` of an image, without classifier, and ``images_per_second``
+            of its encoder on this machine, None where it was never measured.
         engine: that encoded the images, "onnxruntime" or "torch".
         device: on which the heads were trained, such as "cpu".
     """
-    return {**_machine(), "engine": engine, "device": device, "weights": dict(weights)}
+    return {**_machine(), "engine": engine, "device": device, "weights": dict(weights), "cost": dict(cost)}
 
 
 def cores() -> int:

@@ -28,6 +28,7 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.evaluation.verdict import Doubts
+from aimonk_bench.records.environment import BackboneCost, Environment
 from aimonk_bench.records.files import (
     PARTIAL,
     checked,
@@ -134,23 +135,6 @@ class _Data:
 
 
 @dataclass(frozen=True)
-class _Weights:
-    """What a table needs of the weights in ``environment.json``."""
-
-    name: str
-    requested: str
-    licence: str | None
-    non_commercial: bool
-
-
-@dataclass(frozen=True)
-class _Environment:
-    """What a table needs of ``environment.json``."""
-
-    weights: _Weights
-
-
-@dataclass(frozen=True)
 class _Config:
     """What tuning and scoring need of ``config.yaml``."""
 
@@ -190,6 +174,11 @@ class RunRecord:
         """
         _ = self.predictions, self._scoring
         read_history(self.folder)
+
+    @property
+    def cost(self) -> BackboneCost:
+        """What the backbone costs, from ``environment.json``."""
+        return checked(Environment, self.environment, self.folder / ENVIRONMENT).cost
 
     @cached_property
     def predictions(self) -> Predictions:
@@ -396,5 +385,5 @@ def read(folder: Path) -> RunRecord:
         return RunRecord(folder, status, {}, {})
     data, environment = (read_json(folder / name) for name in (DATA, ENVIRONMENT))
     checked(_Data, data, folder / DATA)
-    checked(_Environment, environment, folder / ENVIRONMENT)
+    checked(Environment, environment, folder / ENVIRONMENT)
     return RunRecord(folder, status, data, environment)

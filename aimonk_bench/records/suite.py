@@ -34,9 +34,10 @@ class SuiteRecord:
         baseline: id of the baseline run.
         ids: of all runs in the order of the axes; each is a folder name under ``runs/``.
         names: the parts of the name of each run, in the same order: ``("focal(gamma=1.0)", "repeat_factor")``.
+        skipped: id -> why, in one line, of the runs that are not executed, because their weights cannot be had.
 
     Raises:
-        ValueError: there are more or fewer names than ids, or the baseline is not among the ids.
+        ValueError: there are more or fewer names than ids, or the baseline or a skipped run is not among the ids.
     """
 
     name: str
@@ -44,12 +45,15 @@ class SuiteRecord:
     baseline: str
     ids: tuple[str, ...]
     names: tuple[tuple[str, ...], ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.ids):
             raise ValueError(f"found {len(self.names)} names, expected one for each of {len(self.ids)} ids")
         if self.baseline not in self.ids:
             raise ValueError(f"found the baseline {self.baseline}, expected one of the ids")
+        if strange := sorted(self.skipped.keys() - set(self.ids)):
+            raise ValueError(f"found the skipped runs {', '.join(strange)}, expected some of the ids")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +67,7 @@ class Collection:
         names: run id -> the parts of its name, for every run of the suite, in order.
         records: run id -> the run, for those that ended, in the same order.
         damaged: run id -> why a run that ended cannot be shown, in the same order.
+        skipped: run id -> why it is not executed: its weights cannot be had.
         left_out: names of folders under ``runs/`` that belong to no run of this suite, sorted.
     """
 
@@ -72,6 +77,7 @@ class Collection:
     names: Mapping[str, tuple[str, ...]]
     records: Mapping[str, RunRecord]
     damaged: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
     @property
@@ -92,8 +98,9 @@ class Collection:
 
     @property
     def missing(self) -> list[str]:
-        """Ids of the runs that have not ended, in order."""
-        return [run_id for run_id in self.names if run_id not in self.records and run_id not in self.damaged]
+        """Ids of the runs that have not ended and are not skipped, in order."""
+        there = {*self.records, *self.damaged, *self.skipped}
+        return [run_id for run_id in self.names if run_id not in there]
 
     def without(self, damaged: Mapping[str, str]) -> Collection:
         """The same runs; these, id -> why, are found to be damaged."""
@@ -180,7 +187,7 @@ def _log_replaced(path: Path, suite: SuiteRecord) -> None:
     except UserError as error:
         logger.warning("suite.json is replaced: %s", error)
         return
-    if left_out := [run_id for run_id in earlier.ids if run_id not in suite.ids]:
+    if left_out := [run_id for run_id in earlier.ids if run_id not in {*suite.ids, *earlier.skipped}]:
         logger.warning(
             "%s: %s: %d of its %d runs are no longer in the table; their folders stay under %s/. "
             "To keep both suites, name another folder with --out",
@@ -203,7 +210,7 @@ def collect(folder: Path) -> Collection:
         suite, runs = read_as(SuiteRecord, folder / FILE), folder / RUNS
         records, damaged = {}, {}
         for run_id in suite.ids:
-            if not (runs / run_id / run.STATUS).exists():
+            if run_id in suite.skipped or not (runs / run_id / run.STATUS).exists():
                 continue
             try:
                 record = run.read(runs / run_id)
@@ -220,6 +227,7 @@ def collect(folder: Path) -> Collection:
             names=dict(zip(suite.ids, suite.names, strict=True)),
             records=records,
             damaged=damaged,
+            skipped=suite.skipped,
             left_out=tuple(name for name in folders if name not in suite.ids),
         )
     if (folder / run.STATUS).exists():
@@ -232,9 +240,9 @@ def collect(folder: Path) -> Collection:
     raise UserError(f"{folder}: expected a folder with {FILE} or {run.STATUS}{unfinished}")
 
 
-def write_statistics(folder: Path, statistics: Statistics) -> None:
-    """Write ``statistics.json``."""
-    write_json(folder / STATISTICS, statistics.to_json())
+def write_statistics(folder: Path, statistics: Statistics, skipped: Mapping[str, str] | None = None) -> None:
+    """Write ``statistics.json``, with the runs that were skipped: id -> why."""
+    write_json(folder / STATISTICS, statistics.to_json() | {"skipped": dict(skipped or {})})
 
 
 def read_statistics(folder: Path) -> Statistics | None:

@@ -23,6 +23,7 @@ from aimonk_bench.reporting.columns import (
     UNRESOLVED,
     Detail,
     Layout,
+    costs,
     detectable,
 )
 from aimonk_bench.reporting.summary import Summary
@@ -95,11 +96,12 @@ def _freeze(record: RunRecord) -> str:
 
 
 def _backbone(record: RunRecord) -> tuple[str, str, str, str]:
-    """Of a finished run: name, "" or for what it is a fallback, weights, and "" or a non-commercial licence."""
+    """Of a finished run: name, "" or for what it is a fallback, weights, and "" or a licence to beware of."""
     facts, weights = record.environment["weights"], record.status.columns["weights"]
     fallback = "" if facts["name"] == facts["requested"] else f" (fallback for {facts['requested']})"
     words = {"imagenet": "ImageNet weights", "none": "untrained (weights none)"}
-    licence = f", NON-COMMERCIAL ({facts['licence']})" if facts["non_commercial"] else ""
+    warning = "NON-COMMERCIAL" if facts["non_commercial"] else "OWN TERMS" if facts.get("own_terms") else ""
+    licence = f", {warning} ({facts['licence']})" if warning else ""
     return facts["name"], fallback, words.get(weights, f"weights {weights}"), licence
 
 
@@ -136,6 +138,13 @@ def caption(summary: Summary, layout: Layout) -> list[str]:
         lines.append("the whole reason of a failed run: status.json in its folder")
     if summary.collection.damaged:
         lines.append("a damaged run: the command that made it makes it again")
+    if skipped := summary.collection.skipped:
+        names = ", ".join(run_name(summary.collection.names[run_id]) for run_id in skipped)
+        without = ", the baseline included, so that nothing is compared with it"
+        lines.append(
+            f"skipped, because their weights could not be had (suite.unavailable: skip): {names}"
+            + without * (summary.collection.baseline in skipped)
+        )
     if folders := [f"runs/{name}" for name in summary.collection.left_out]:
         lines.append(f"left out, not part of this suite: {listed(folders)}")
     return lines
@@ -183,6 +192,9 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
             yield _comparison(stats, detail)
         if reasons := dict.fromkeys(UNTESTED[versus.reason] for versus in stats.baseline.values() if versus.reason):
             yield f"vs baseline is empty where nothing was tested: {'; '.join(reasons)}"
+    if detail.cost and (heads := [head for head, _ in costs(summary)]):
+        speed = "; images/s: encoding by the backbone, on the machine of the run" * (len(heads) > 2)
+        yield f"params, MACs: of the backbone without classifier, for one image{speed}"
     if stats:
         yield f"{ASSOCIATION}: the smaller of the tests before and after training, Bonferroni- and Holm-adjusted"
     yield from _one_class(summary)
@@ -192,6 +204,7 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
         "F1 at 0.5": not detail.default,
         "val F1": not detail.validation and summary.nested is not None,
         "AP and ROC AUC": not detail.macro_ranking,
+        "what the backbones cost": not detail.cost and bool(costs(summary)),
     }
     more = [f"wider terminals also show {', '.join(compress(further, further.values()))}"]
     file = "summary.csv or " if summary.collection.baseline else ""

@@ -17,7 +17,7 @@ from rich.text import Text
 from aimonk_bench.evaluation.comparison import Delta, Mark
 from aimonk_bench.evaluation.thresholds import TARGETS
 from aimonk_bench.reporting.summary import MACRO, Array, Summary
-from aimonk_bench.reporting.words import UNDEFINED, number, number_range, p_value, span, unbroken, wrap
+from aimonk_bench.reporting.words import UNDEFINED, number, number_range, p_value, span, three_digits, unbroken, wrap
 
 # the rows below the runs
 SELECTED, NA_RANGE = "selected per fold", "range over NA fillings"
@@ -86,6 +86,7 @@ class Detail:
         validation: cross-fitted validation F1 of the macro average, which sorts the table.
         macro_ranking: AP and ROC AUC of the macro average.
         ranking: AP and ROC AUC of each attribute.
+        cost: parameters, multiply-accumulates and speed of the backbones, where they differ.
         plus_minus: the sign before half of a confidence interval.
     """
 
@@ -95,6 +96,7 @@ class Detail:
     validation: bool = True
     macro_ranking: bool = False
     ranking: bool = False
+    cost: bool = False
     plus_minus: str = "±"
 
 
@@ -120,7 +122,15 @@ class Layout:
 
 
 # what is shown where it costs no attribute, the first of these first -> from which width on
-EXTRAS = {"versus": 0, "default": 120, "macro_ranking": 200, "ranking": 200, "validation": 120, "difference": 160}
+EXTRAS = {
+    "versus": 0,
+    "cost": 120,
+    "default": 120,
+    "macro_ranking": 200,
+    "ranking": 200,
+    "validation": 120,
+    "difference": 160,
+}
 Head = tuple[str, Mapping[str, Cell]]  # of a column and its cells
 
 
@@ -207,10 +217,25 @@ def _block(summary: Summary, detail: Detail, a: int) -> list[Head]:
         columns.append(("difference", {run_id: difference(v) for run_id, v in tested.items()}))
     if macro and detail.validation and summary.nested:
         columns.append(("val F1", {run_id: score(v["f1_validation"][a]) for run_id, v in summary.values.items()}))
+    if macro and detail.cost:
+        columns += costs(summary)
     if detail.macro_ranking if macro else detail.ranking:
         for head, figure in (("AP", "average_precision"), ("ROC AUC", "roc_auc")):
             columns.append((f"{name} {head}", {row: score(v[figure][a]) for row, v in rows}))
     return columns
+
+
+def costs(summary: Summary) -> list[Head]:
+    """The columns about the backbones; none where all runs have the same, and none that is empty."""
+    distinct = {(cost["parameters"], cost["macs"]) for cost in summary.costs.values() if not math.isnan(cost["macs"])}
+    if len(distinct) < 2:
+        return []
+    heads = {"parameters": "params (M)", "macs": "MACs (G)", "images_per_second": "images/s"}
+    return [
+        (head, {run_id: Cell(Text(three_digits(cost[name]))) for run_id, cost in summary.costs.items()})
+        for name, head in heads.items()
+        if not all(math.isnan(cost[name]) for cost in summary.costs.values())
+    ]
 
 
 def _rows(summary: Summary) -> list[tuple[str, Mapping[str, Array]]]:

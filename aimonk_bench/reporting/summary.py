@@ -20,6 +20,7 @@ from aimonk_bench.evaluation.scores import Scores
 from aimonk_bench.evaluation.statistics import Chosen, Entry, Statistics
 from aimonk_bench.evaluation.thresholds import TARGETS
 from aimonk_bench.records import files, suite
+from aimonk_bench.records.environment import BackboneCost
 from aimonk_bench.records.run import RunRecord
 from aimonk_bench.records.suite import Collection
 
@@ -33,6 +34,7 @@ COLUMNS = (
     *("f1_default", "f1_default_low", "f1_default_high", "f1_tuned", "f1_tuned_low", "f1_tuned_high", "f1_validation"),
     *("threshold", "precision", "recall", "accuracy_default", "accuracy_tuned", "average_precision", "roc_auc"),
     *("floor_f1", "prior_f1", "delta", "delta_low", "delta_high", "p_value", "seeds", "seconds"),
+    *("parameters", "macs", "images_per_second"),
 )
 WHOLE = (*COUNTS, "seeds")  # columns of whole numbers
 MACRO = "macro"
@@ -54,6 +56,8 @@ class Summary:
         ranking: run ids from the best macro f1_validation to the worst. Undefined ones come last; runs that are no
             candidates of the selection stand behind all others; equal runs keep their order.
         statistics: comparisons, selection and verdict; None if no run finished.
+        costs: run id -> ``parameters`` (millions), ``macs`` (billions) and ``images_per_second`` of its backbone; NaN
+            where they were not measured.
     """
 
     collection: Collection
@@ -63,6 +67,7 @@ class Summary:
     covered: Mapping[str, Array]
     ranking: tuple[str, ...]
     statistics: Statistics | None
+    costs: Mapping[str, Mapping[str, float]]
 
     @property
     def selected(self) -> str | None:
@@ -124,7 +129,14 @@ def summarize(collection: Collection) -> Summary:
         covered=covered,
         ranking=tuple(sorted(values, key=order)),
         statistics=stats,
+        costs={run_id: _cost(record.cost) for run_id, record in finished.items()},
     )
+
+
+def _cost(cost: BackboneCost) -> dict[str, float]:
+    """The columns of a run about its backbone."""
+    speed = math.nan if cost.images_per_second is None else cost.images_per_second
+    return {"parameters": cost.parameters / 1e6, "macs": cost.macs / 1e9, "images_per_second": speed}
 
 
 def _damaged(collection: Collection, stats: Statistics | None) -> dict[str, str]:
@@ -212,8 +224,8 @@ def frame(summaries: Sequence[Summary]) -> pd.DataFrame:
 
     The columns are `COLUMNS`; undefined numbers are NaN or NA. ``delta`` is 0 for the baseline itself and undefined
     where no baseline finished. ``p_value`` of the macro is adjusted by Holm over the runs; the p-value of an attribute
-    is not adjusted. A run without figures has its state ("failed", "damaged" or "not run") and
-    no numbers.
+    is not adjusted. A run without figures has its state ("failed", "damaged", "skipped" or "not run")
+    and no numbers.
     """
     import pandas as pd  # takes half a second, and the table on a terminal does not need it
 
@@ -229,11 +241,14 @@ def _block(summary: Summary, run_id: str) -> dict[str, Any]:
     columns: dict[str, Any] = {"run": run_id, "state": "not run", "attribute": [*summary.attributes, MACRO]}
     if run_id in summary.collection.damaged:
         columns["state"] = "damaged"
+    if run_id in summary.collection.skipped:
+        columns["state"] = "skipped"
     if record:
         columns |= {"state": record.status.state, **record.status.columns}
     if record and record.done:
         columns |= summary.values[run_id]
         columns |= {"seeds": len(record.thresholds.seed), "seconds": record.status.seconds["train"]}
+        columns |= summary.costs[run_id]
     return columns
 
 

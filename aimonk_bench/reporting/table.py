@@ -63,7 +63,7 @@ def render(summary: Summary, console: Console, top: int = 20) -> None:
 
 def markdown(summary: Summary) -> str:
     """The table as Markdown, for ``summary.md``: all runs, all attributes, the verdict last."""
-    names, layout = row_names(summary), everything(summary, Detail(macro_ranking=True))
+    names, layout = row_names(summary), everything(summary, Detail(macro_ranking=True, cost=True))
     title, *lines = heading(summary)
 
     def row(name: str, cells: Sequence[str], bold: bool = False) -> str:

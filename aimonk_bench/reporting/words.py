@@ -58,6 +58,15 @@ def p_value(p: float) -> str:
     return (f"{p:.2f}" if p >= 0.0995 else f"{p:.3f}").replace("0.", ".", 1)
 
 
+def three_digits(value: float) -> str:
+    """Three significant digits, and all digits before the point; NaN is empty.
+
+    >>> three_digits(11.1765), three_digits(0.05549), three_digits(1234.5), three_digits(math.nan)
+    ('11.2', '0.0555', '1234', '')
+    """
+    return "" if math.isnan(value) else f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+
+
 def span(values: Iterable[float]) -> tuple[float, float]:
     """The lowest and the highest of the values that are defined; NaN twice if none is."""
     defined = [value for value in values if not math.isnan(value)] or [math.nan]

@@ -88,12 +88,8 @@ def _training(planned: PlannedRun, trained: Trained) -> Training:
     return replace(training_of(planned.config), ends=ends, late_gain=gain, late_gain_se=error)
 
 
-def environment_json(planned: PlannedRun, engine: str) -> dict[str, Any]:
-    """The content of ``environment.json``.
-
-    Args:
-        engine: which encoded the images.
-    """
+def environment_json(planned: PlannedRun, dataset: EncodedDataset) -> dict[str, Any]:
+    """The content of ``environment.json``."""
     weights = planned.encoder.weights
     facts = {
         "name": weights.name,
@@ -103,9 +99,13 @@ def environment_json(planned: PlannedRun, engine: str) -> dict[str, Any]:
         "sha256": weights.sha256,
         "licence": weights.entry.licence,
         "non_commercial": weights.entry.non_commercial,
+        "own_terms": weights.entry.own_terms,
         "freeze": planned.encoder.freeze,
     }
-    return environment.environment(facts, engine, pick_device(planned.config.train.device))
+    assert planned.cost is not None  # the network of a run that is trained was tried
+    cost = {**asdict(planned.cost), "images_per_second": dataset.pooled.images_per_second}
+    device = pick_device(planned.config.train.device)
+    return environment.environment(facts, cost, dataset.stored.engine, device)
 
 
 def status(

@@ -21,10 +21,12 @@ class Network:
     Attributes:
         encoder: its frozen layers; where the weights cannot be had, with a placeholder for them.
         outcome: what was found when it was tried, or why it cannot be used.
+        skip: the run is left out, because the weights cannot be had.
     """
 
     encoder: EncoderSpec
     outcome: Trial | UserError
+    skip: bool = False
 
     @property
     def reason(self) -> str | None:
@@ -48,15 +50,17 @@ class Network:
         return [head, *(f"  tried {line}" for line in weights.tried), *(f"  {note}" for note in self.notes)]
 
 
-def prepare(configs: Sequence[Config], *, download: bool = True) -> list[Network]:
+def prepare(configs: Sequence[Config], *, download: bool = True, skip: bool = False) -> list[Network]:
     """Find the weights of every config's backbone and try each network once.
 
     Args:
         configs: complete ones.
         download: False asks the hub only whether it has the weights; they are not compared with the network then.
+        skip: leave out the runs whose weights cannot be had.
 
     Raises:
-        UserError: a backbone or a device does not exist. What else is wrong with a network is its outcome.
+        UserError: a backbone or a device does not exist, or no run is left. What else is wrong with a network is its
+            outcome.
     """
     resolved: dict[BackboneConfig, Weights | UserError] = {}
     tried: dict[tuple[Weights, int, str], Trial | UserError] = {}
@@ -70,7 +74,7 @@ def prepare(configs: Sequence[Config], *, download: bool = True) -> list[Network
                 resolved[backbone] = error
         outcome = resolved[backbone]
         if isinstance(outcome, WeightsUnavailable):
-            networks.append(Network(encoder_of(config, outcome.weights), outcome))
+            networks.append(Network(encoder_of(config, outcome.weights), outcome, skip))
             continue
         assert isinstance(outcome, Weights)
         encoder = encoder_of(config, outcome)
@@ -84,14 +88,31 @@ def prepare(configs: Sequence[Config], *, download: bool = True) -> list[Network
                 where = f"{outcome.name} at transform.size {encoder.size}"
                 tried[key] = UserError(f"{where} cannot be built: {sentence(error)}; {write_traceback(error)}")
         networks.append(Network(encoder, tried[key]))
+    if all(network.skip for network in networks):
+        raise UserError(list(dict.fromkeys(line for network in networks for line in network.describe())))
     return networks
+
+
+def skips(names: Sequence[str], prepared: Sequence[Network], baseline: int) -> list[str]:
+    """A line with the names of the runs that are skipped, and one about the baseline, if it is among them."""
+    skipped = [name for name, network in zip(names, prepared, strict=True) if network.skip]
+    if not skipped:
+        return []
+    why = "their weights cannot be had here, and suite.unavailable is skip; `aimonk-bench doctor BACKBONE` says why"
+    lines = [f"skipped ({why}): {', '.join(skipped)}"]
+    if prepared[baseline].skip:
+        lines.append(
+            f"suite.baseline: {names[baseline]} is skipped, so no run is compared with a baseline; "
+            "fix: a baseline whose weights are here"
+        )
+    return lines
 
 
 def failures(names: Sequence[str], prepared: Sequence[Network]) -> list[str]:
     """The runs, by name, whose network cannot be used: one line for each reason."""
     by_reason: dict[str, list[str]] = {}
     for name, network in zip(names, prepared, strict=True):
-        if network.reason is not None:
+        if network.reason is not None and not network.skip:
             by_reason.setdefault(network.reason, []).append(name)
     return [
         f"{count(len(failing), 'run')} will fail ({', '.join(failing)}): {reason}"

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from aimonk_bench import registry
+from aimonk_bench.backbones.catalog import Cost
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.config import grid, loader
 from aimonk_bench.config.fields import (
@@ -28,15 +29,13 @@ from aimonk_bench.config.fields import (
     TrainConfig,
 )
 from aimonk_bench.config.grid import Suite, SuiteRun
-from aimonk_bench.config.split_fields import KFold, OfficialSplit
+from aimonk_bench.config.split_fields import OfficialSplit
 from aimonk_bench.data import group_checks, image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
-from aimonk_bench.errors import UserError, check_all, count
-from aimonk_bench.evaluation import fairness
+from aimonk_bench.errors import UserError, check_all
 from aimonk_bench.evaluation.fairness import Budget, Training
 from aimonk_bench.evaluation.thresholds import THRESHOLDS, check_attributes
 from aimonk_bench.records.run import REVISION, Complexity
-from aimonk_bench.reporting import fairness as unfair
 from aimonk_bench.reporting.findings import Finding, group_findings
 from aimonk_bench.reporting.words import run_name
 from aimonk_bench.suite import networks
@@ -45,7 +44,7 @@ from aimonk_bench.suite.networks import Network
 from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.missing import MISSING, wants_teacher
 from aimonk_bench.training.optimizers import OPTIMIZERS
-from aimonk_bench.training.recipe import Recipe, absent_values, check
+from aimonk_bench.training.recipe import Recipe, check
 from aimonk_bench.training.samplers import SAMPLERS
 from aimonk_bench.training.schedules import SCHEDULES
 from aimonk_bench.training.set_losses import SET_LOSSES
@@ -60,7 +59,6 @@ ENTRIES: dict[str, registry.Table] = {  # key of a config -> the table of what i
 }
 REFERENCE = {key: Config.model_fields[key].default.name for key in ENTRIES}
 SCALARS = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")  # of an id
-RARE = 100  # groups of images: stratified training rows have a part of so many, and a split of a million rows is slow
 HASH_LENGTH = 6  # hex digits; with the readable part enough for any suite
 LONGEST_ID = 120  # characters, all ASCII; a file system allows names of 255 bytes
 
@@ -75,6 +73,8 @@ class PlannedRun:
         columns: backbone, weights, loss, missing, sampler as ``summary.csv`` shows them.
         encoder: what makes its features.
         reason: why that encoder cannot be had; None if it can.
+        skip: it is not executed, because its weights cannot be had and the suite skips such runs.
+        cost: of an image in its backbone; None where the encoder cannot be had.
     """
 
     id: str
@@ -83,6 +83,8 @@ class PlannedRun:
     columns: dict[str, str]
     encoder: EncoderSpec
     reason: str | None = None
+    skip: bool = False
+    cost: Cost | None = None
 
     @property
     def name(self) -> str:
@@ -108,6 +110,11 @@ class Plan:
     runs: tuple[PlannedRun, ...]
     baseline: PlannedRun
 
+    @property
+    def executed(self) -> tuple[PlannedRun, ...]:
+        """The runs that are not skipped."""
+        return tuple(planned for planned in self.runs if not planned.skip)
+
 
 def plan_run(config: Config) -> Plan:
     """Plan a single run.
@@ -119,12 +126,12 @@ def plan_run(config: Config) -> Plan:
 
 
 def plan_suite(suite: Suite) -> Plan:
-    """Plan every run of a suite; a run whose network or weights cannot be used is planned to fail.
+    """Plan every run of a suite; a run whose network or weights cannot be used is planned to fail or to be skipped.
 
     The config of each run is named after suite and id, so that its ``config.yaml`` can be run by itself.
 
     Raises:
-        UserError: labels, images or options are wrong.
+        UserError: labels, images or options are wrong, or every run would be skipped.
     """
     plan = _plan(suite, network_required=False)
     named = [run.config.model_copy(update={"name": _config_name(suite.name, run.id)}) for run in plan.runs]
@@ -136,13 +143,15 @@ def _plan(suite: Suite, *, network_required: bool) -> Plan:
     listed = checked_labels([run.config for run in suite.runs])
     for note in listed.notes:
         logger.info("%s: %s", listed.path, note)
-    for finding in _group_findings([run.config for run in suite.runs], listed):
+    for finding in label_findings([run.config for run in suite.runs], listed):
         level = logging.WARNING if finding.level == "warning" else logging.INFO
         logger.log(level, "%s: %s %s", listed.path, finding.text, finding.advice)
-    prepared = networks.prepare([run.config for run in suite.runs])
+    prepared = networks.prepare([run.config for run in suite.runs], skip=suite.unavailable == "skip")
     for network in prepared:
         if network_required and isinstance(network.outcome, UserError):
             raise network.outcome
+    for line in networks.skips([run_name(run.parts) for run in suite.runs], prepared, suite.baseline):
+        logger.warning("%s", line)
     notes = dict.fromkeys(note for network in prepared for note in network.notes)
     for note in notes:
         logger.info("%s", note)
@@ -193,84 +202,6 @@ def _single(config: Config) -> Suite:
     return Suite(config.name, config, (SuiteRun((config.name,), config),), baseline=0)
 
 
-def preview(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
-    """What `run` or `suite` would do with a file: its runs, images, networks and heads.
-
-    Networks are tried. No image is hashed or decoded, and nothing is downloaded.
-
-    Raises:
-        UserError: config or labels are wrong, listed images do not exist and are not to be skipped, or no run has a
-            network that can be used.
-    """
-    suite = load(path, tables, overrides)
-    config, configs = suite.base, [run.config for run in suite.runs]
-    listed = checked_labels(configs)
-    rows = zip(listed.ids, listed.paths, listed.lines.tolist(), strict=True)
-    unreadable = image_files.unreadable(rows, config.data.images, skip=config.data.on_bad_image == "skip")
-    absent = [f"{listed.path}:{line}: {text}" for line, text in unreadable]
-    if absent and config.data.on_bad_image == "error":
-        raise UserError(absent, limit=image_files.SHOWN)
-    truths = []
-    if (truth := label_file.load_truth(config.data, listed)) is not None:
-        truths = [f"{config.data.truth}: states {truth.observed.sum()} of {truth.observed.size} labels"]
-    prepared = networks.prepare(configs, download=False)
-    usable = [network for network in prepared if network.reason is None]
-    if not usable:
-        raise UserError(list(dict.fromkeys(line for network in prepared for line in network.describe())))
-    heads = sum(trainings(run) * len(run.train.seeds) * _folds(run) for run in configs)
-    lines = [
-        f"{path} is valid.",
-        f"{config.name}: {len(listed.ids)} listed images, attributes {', '.join(listed.labels.attributes)}",
-        *truths,
-        *listed.notes,
-        *(f"warning: {listed.path}: {text}" for text in _absent_values(listed, configs)),
-        *(f"split: {split}" for split in dict.fromkeys(_describe_split(run) for run in configs)),
-        *(
-            f"{finding.level}: {finding.text} {finding.advice}"
-            for finding in _group_findings(configs, listed, cut=True)
-        ),
-        *(f"will be skipped: {problem}" for problem in absent),
-        *dict.fromkeys(line for network in usable for line in network.describe()),
-        *networks.failures([run_name(run.parts) for run in suite.runs], prepared),
-        *(f"warning: {line}" for line in _unfair(suite)),
-        f"{count(len(configs), 'run')}, {count(heads, 'head')}:",
-        *(f"  {run_name(run.parts)}" for run in suite.runs),
-    ]
-    return "\n".join(lines)
-
-
-def _unfair(suite: Suite) -> list[str]:
-    """What makes the comparison unfair, as far as the configs say it."""
-    names = [run_name(run.parts) for run in suite.runs]
-    trainings = {name: training_of(run.config) for name, run in zip(names, suite.runs, strict=True)}
-    return [unfair.sentence(item, names, str) for item in fairness.planned(trainings)]
-
-
-def _absent_values(listed: LabelFile, configs: Sequence[Config]) -> list[str]:
-    """Warnings about values that no training row has; the run may have other folds, as it groups equal images."""
-    groups = splits.components(listed.ids, listed.groups)
-    first = np.unique(groups, return_index=True)[1]
-    is_rare = np.min(listed.labels[first].counts()) < RARE
-    folds = [
-        splits.split(scheme, listed.labels, groups, listed.columns)
-        for scheme in dict.fromkeys(run.split for run in configs)
-        if is_rare or isinstance(scheme, OfficialSplit)  # which is not stratified
-    ]
-    return list(dict.fromkeys(text for of_split in folds for text in absent_values(listed.labels, of_split)))
-
-
-def _describe_split(config: Config) -> str:
-    split = config.split
-    if isinstance(split, OfficialSplit):
-        parts = ", ".join(f"{key} {' '.join(map(repr, tokens))}" for key, tokens in split.lists().items() if tokens)
-        drawn = isinstance(split.val, float)
-        val = f", val {split.val} of the training images, seed {split.seed}" if drawn else ""
-        return f"column {split.column!r}: {parts}{val}"
-    if isinstance(split, KFold):
-        return f"{split.folds} folds, {split.val:g} of the rest of a fold for validation, seed {split.seed}"
-    return f"hold-out, {split.val:g} for validation and {split.test:g} for test, seed {split.seed}"
-
-
 def checked_labels(configs: Sequence[Config]) -> LabelFile:
     """The label file that the configs share.
 
@@ -294,7 +225,7 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
     return replace(listed, notes=(*listed.notes, *filter(None, left_out)))
 
 
-def _group_findings(configs: Sequence[Config], listed: LabelFile, *, cut: bool = False) -> list[Finding]:
+def label_findings(configs: Sequence[Config], listed: LabelFile, *, cut: bool = False) -> list[Finding]:
     """What is doubtful about the groups that the label file states, each finding once.
 
     Args:
@@ -331,16 +262,14 @@ def _planned(run: SuiteRun, dataset: Dataset, stated: str, network: Network) -> 
         },
         encoder=encoder,
         reason=network.reason,
+        skip=network.skip,
+        cost=None if isinstance(network.outcome, UserError) else network.outcome.cost,
     )
 
 
 def trainings(config: Config) -> int:
     """How many times a head of each fold and seed is trained: stages x tuned settings."""
     return (1 + wants_teacher(config.missing)) * math.prod(map(len, config.tune.values()))
-
-
-def _folds(config: Config) -> int:
-    return config.split.folds if isinstance(config.split, KFold) else 1
 
 
 def _labels(config: Config) -> dict[str, str]:

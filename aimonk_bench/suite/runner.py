@@ -84,29 +84,31 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
         baseline=plan.baseline.id,
         ids=tuple(planned.id for planned in plan.runs),
         names=tuple(planned.parts for planned in plan.runs),
+        # the further lines of a reason, places that were looked into, are this machine's: `doctor` prints them
+        skipped={planned.id: str(planned.reason).partition("\n")[0] for planned in plan.runs if planned.skip},
     )
     with alone(folder):
         suite.claim(folder, record)
-        folders = {planned.id: folder / suite.RUNS / planned.id for planned in plan.runs}
+        folders = {planned.id: folder / suite.RUNS / planned.id for planned in plan.executed}
         with clock("files"):
-            pending = [p for p in plan.runs if not run.claim(folders[p.id], p.id, p.text)]
+            pending = [p for p in plan.executed if not run.claim(folders[p.id], p.id, p.text)]
         frozen = sum(planned.config.backbone.freeze == "all" for planned in pending)
         with executors.opened(plan.baseline.config.run.executor, frozen, clock) as queue:
             encodings = encode(plan.dataset, pending, clock, progress)
             suite.write(folder, record)
-            for planned in plan.runs:
+            for planned in plan.executed:
                 if planned not in pending:
                     restore(planned, folders[planned.id], clock)
             try:
-                places = {planned.id: number for number, planned in enumerate(plan.runs, start=1)}
+                places = {planned.id: number for number, planned in enumerate(plan.executed, start=1)}
                 Driver(queue, clock, progress, places).execute(pending, folders, encodings)
             finally:
                 with clock("statistics"):
                     collection = write_summaries(suite.collect(folder))
                 with clock("plots"):
                     _draw_missingness(plan, collection)
-    if len(pending) < len(plan.runs):
-        logger.info("%d of %d runs were already done", len(plan.runs) - len(pending), len(plan.runs))
+    if done := len(plan.executed) - len(pending):
+        logger.info("%d of %d runs were already done", done, len(plan.executed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +241,7 @@ class Driver:
             logger.info("note: %s", note)
         predictions = artefacts.predictions(trained, dataset, labels, planned.config.train.seeds)
         with self._clock("files"):
-            write_json(folder / run.ENVIRONMENT, artefacts.environment_json(planned, dataset.stored.engine))
+            write_json(folder / run.ENVIRONMENT, artefacts.environment_json(planned, dataset))
             write_json(folder / run.DATA, artefacts.data_json(planned, dataset, labels, trained))
             with atomic(folder / run.PREDICTIONS) as partial_file:
                 predictions.save(partial_file)
@@ -297,7 +299,7 @@ def write_summaries(collection: Collection) -> Collection:
     """
     summarized = summary.summarize(collection)
     if summarized.statistics:
-        suite.write_statistics(collection.folder, summarized.statistics)
+        suite.write_statistics(collection.folder, summarized.statistics, collection.skipped)
     write_text(collection.folder / "summary.csv", summary.to_csv(summary.frame([summarized])))
     write_text(collection.folder / "summary.md", table.markdown(summarized))
     return summarized.collection

@@ -5,15 +5,15 @@ import sys
 
 import pytest
 
-from aimonk_bench.backbones import catalog
+from aimonk_bench.backbones import catalog, weights
 from aimonk_bench.backbones.catalog import CATALOG, Entry
-from aimonk_bench.config.fields import TransformConfig
+from aimonk_bench.config.fields import BackboneConfig, TransformConfig
 from aimonk_bench.config.reader import check
 from aimonk_bench.errors import UserError
 from aimonk_bench.tables import TABLES
 
 FAMILIES = ("resnet18", "resnet34", "resnet50", "efficientnet", "lite0", "mobilenetv3", "convnext", "regnet", "vit_")
-FAMILIES += ("deit", "swin", "dinov2")
+FAMILIES += ("deit", "swin", "dinov2", "dinov3", "pe_core", "siglip2", "mobilenetv4_conv_small")
 
 
 def test_the_catalog_has_every_family_and_resnet18_first():
@@ -45,6 +45,15 @@ def test_an_entry_says_what_timm_says(name: str):
     assert patches is None or entry.multiple == patches.patch_size[0]
 
 
+@pytest.mark.parametrize("name", CATALOG)
+def test_an_entry_states_features_and_cost_at_the_native_size(name: str):
+    from aimonk_bench.backbones import network
+
+    entry = CATALOG[name]
+    resolved = weights.resolve(BackboneConfig(name=name, weights="none"))
+    assert network.examine(resolved, entry.size) == (entry.features, entry.cost)
+
+
 def test_names_of_timm_are_accepted_with_and_without_tag():
     assert catalog.entry("resnet18.tv_in1k") is CATALOG["resnet18"]
     assert catalog.entry("resnet26").timm == "resnet26.bt_in1k"
@@ -69,6 +78,19 @@ def test_weights_that_forbid_commercial_use_are_flagged():
     assert catalog.entry("resnet50.fb_swsl_ig1b_ft_in1k").non_commercial
     assert not any(entry.non_commercial for entry in CATALOG.values())
     assert not Entry("x", None, None, None).non_commercial
+
+
+def test_weights_with_terms_of_their_own_are_flagged():
+    flagged = {name for name, entry in CATALOG.items() if entry.own_terms}
+    assert flagged == {name for name in CATALOG if name.startswith("dinov3")} != set()
+    assert catalog.entry("vit_7b_patch16_dinov3.sat493m").own_terms
+    assert not Entry("x", None, None, None).own_terms
+
+
+def test_a_network_that_cannot_be_cut_has_no_stages():
+    data = {"name": "x", "data": {"labels": "/l.txt", "images": "/i"}}
+    [problem] = check({**data, "backbone": {"name": "pe_core_tiny", "freeze": "blocks.3"}}, TABLES)[1]
+    assert str(problem) == "found 'blocks.3', expected all or none, because pe_core_tiny has no stages"
 
 
 def test_planning_imports_neither_torch_nor_timm():

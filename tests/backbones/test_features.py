@@ -4,8 +4,10 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
+import pickle
 import shutil
 import signal
 import sqlite3
@@ -230,6 +232,10 @@ def test_an_interruption_between_rows_and_index_leaves_nothing_behind(
     assert counting.encoded - before == 200 - CHUNK
 
 
+def _halve(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
 def _cut(file: Path) -> None:
     os.truncate(file, file.stat().st_size - 1)
 
@@ -248,7 +254,7 @@ def _lacks_a_field(file: Path) -> None:
         ("rows.f32", _cut, "200 rows of 12 features are indexed, rows.f32 has 9599 bytes"),
         ("rows.f32", Path.unlink, "200 rows of 12 features are indexed, rows.f32 has 0 bytes"),
         ("encoder.json", Path.unlink, "200 rows of 0 features are indexed, rows.f32 has 9600 bytes"),
-        ("encoder.json", _cut, "encoder.json is not one of this version"),
+        ("encoder.json", _halve, "encoder.json is not one of this version"),
         ("encoder.json", _overwrite, "encoder.json is not one of this version"),
         ("encoder.json", _lacks_a_field, "encoder.json is not one of this version"),
         ("index.sqlite", _overwrite, "index.sqlite: file is not a database"),
@@ -603,3 +609,23 @@ def test_pixels_are_stored_as_they_are_decoded(images: list[ImageFile], spec: En
     for n, image in enumerate(images):
         pixels = decode(image.path.read_bytes(), SIZE, "bilinear")
         np.testing.assert_array_equal(matrix.rows[matrix.index[0, n]].reshape(pixels.shape), pixels)
+
+
+def test_a_long_encoding_measures_the_encoder_once(
+    spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(features.speed, "cores", lambda: 2)
+    ticks = itertools.count()
+    monkeypatch.setattr(features.speed, "clock", lambda spec: lambda: float(next(ticks)))
+    many = [_image(tmp_path / f"{n}.png", _noise(n)) for n in range(44)]
+    store = FeatureStore(tmp_path / "store")
+    few = store.features(many[:32], views(FLIP), FLIP, spec)  # eight batches, of which one warms up
+    assert few.images_per_second is None
+    monkeypatch.setattr(features, "cores", lambda: 1)  # every batch takes a tick
+    [folder] = (tmp_path / "store" / "features").iterdir()
+    shutil.rmtree(folder)
+    first = store.features(many, views(FLIP), FLIP, spec)
+    assert first.images_per_second == 2 * spec.batch_size
+    again = store.features(many, UNAUGMENTED, FLIP, spec)
+    assert again.images_per_second == first.images_per_second
+    assert pickle.loads(pickle.dumps(again)).images_per_second == first.images_per_second

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import torchvision
 
 from aimonk_bench.backbones import network, trial, weights
 from aimonk_bench.backbones.encoder import EncoderSpec
@@ -28,14 +29,43 @@ def test_a_network_without_tensors_tells_the_number_of_features(
     assert trial.attempt(_spec(name, size=size), tmp_path).features == features
 
 
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("resnet18", "ResNet18_Weights"),
+        ("resnet34", "ResNet34_Weights"),
+        ("resnet50", "ResNet50_Weights"),
+        ("efficientnet_b0", "EfficientNet_B0_Weights"),
+        ("mobilenetv3_small", "MobileNet_V3_Small_Weights"),
+        ("convnext_tiny", "ConvNeXt_Tiny_Weights"),
+        ("regnety_004", "RegNet_Y_400MF_Weights"),
+        ("regnety_016", "RegNet_Y_1_6GF_Weights"),
+        ("vit_base_patch16_224", "ViT_B_16_Weights"),
+    ],
+)
+def test_cost_is_what_torchvision_publishes_without_the_classifier(name: str, published: str):
+    features, cost = network.examine(_spec(name, size=224).weights, 224)
+    meta = getattr(torchvision.models, published).IMAGENET1K_V1.meta
+    assert cost.parameters + 1000 * (features + 1) == pytest.approx(meta["num_params"], rel=0.001)
+    assert (cost.macs + 1000 * features) / 1e9 == pytest.approx(meta["_ops"], rel=0.01)
+
+
+def test_a_larger_image_costs_more_operations_and_the_same_parameters():
+    small, large = (network.examine(_spec(size=size).weights, size)[1] for size in (64, 128))
+    assert small.parameters == large.parameters
+    assert large.macs == 4 * small.macs
+
+
 def test_a_network_that_needs_tensors_is_built_with_them(monkeypatch: pytest.MonkeyPatch):
     forward = timm.models.ResNet.forward
 
     def reads_a_value(self, images):
         return forward(self, images) * (1 if images.sum().item() < 1e9 else 0)  # tensors without values have no item
 
+    expected = network.examine(_spec().weights, 64)
     monkeypatch.setattr(timm.models.ResNet, "forward", reads_a_value)
-    assert network.width(_spec().weights, 64) == 96
+    assert network.examine(_spec().weights, 64) == expected
+    assert expected[0] == 96
 
 
 @pytest.mark.parametrize(
@@ -58,7 +88,7 @@ def test_weights_are_compared_and_the_notes_are_kept(tmp_path: Path, monkeypatch
     torch.save({"net": model.state_dict()}, file)
     first = trial.attempt(_spec(kind=file), tmp_path)
     assert first.notes == ("took the tensors under 'net'",)
-    monkeypatch.setattr(network, "width", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr(network, "examine", lambda *_: pytest.fail("tried again"))
     assert trial.attempt(_spec(kind=file), tmp_path) == first
     monkeypatch.undo()
     torch.save({"net": {**model.state_dict(), "layer9": torch.ones(1)}}, file)

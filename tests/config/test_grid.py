@@ -52,6 +52,25 @@ def test_a_suite_expands_in_the_order_of_its_axes(write):
     assert suite.base == load(write("s2.yaml", DATA + "name: s\n"))
 
 
+@pytest.mark.parametrize("axis", ["backbone", "backbone.name"])
+def test_a_native_size_is_that_of_the_backbone_of_each_run(write, axis):
+    head = f"{DATA}transform: {{size: native}}\nsuite:\n  baseline: {{{axis}: resnet18, loss: focal}}\n  axes: "
+    losses = "loss: [masked_bce, focal]"
+    suite = load_suite(write("s.yaml", f"{head}{{{axis}: [some_timm_model, resnet18], {losses}}}\n"))
+    sizes = [(run.config.backbone.name, run.config.transform.size) for run in suite.runs]
+    assert sizes == [("some_timm_model", 518)] * 2 + [("resnet18", 224)] * 2
+    assert suite.baseline == 3
+    [line] = problems(load_suite, write("t.yaml", f"{head}{{{axis}: [resnet18, resnet50], loss: [focal]}}\n"))
+    assert "transform.size: found native, expected a number of pixels, because resnet50 was not trained on" in line
+
+
+def test_a_suite_says_what_becomes_of_runs_without_weights(write):
+    assert load_suite(write("s.yaml", SUITE)).unavailable == "fail"
+    assert load_suite(Path("s.yaml"), ["suite.unavailable=skip"]).unavailable == "skip"
+    [line] = problems(load_suite, Path("s.yaml"), ["suite.unavailable=ignore"])
+    assert "suite.unavailable: found 'ignore', expected one of fail, skip" in line
+
+
 def test_axes_may_be_any_key(write):
     text = DATA + (
         "suite:\n  baseline: {split.seed: 0, train.lr: 0.1, backbone: resnet18}\n"

@@ -357,11 +357,25 @@ def test_a_history_of_unequal_columns_is_a_bug(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_cost_of_the_backbone_reads_back_and_may_be_unknown(tmp_path: Path) -> None:
+    fake_suite.write_run(tmp_path / "new", "a", fake_suite.predictions())
+    fake_suite.write_run(tmp_path / "old", "a", fake_suite.predictions(), cost=None)
+    new, old = (run.read(tmp_path / name).cost for name in ("new", "old"))
+    assert (new.parameters, new.macs, new.images_per_second) == tuple(fake_suite.COST.values())
+    assert np.isnan([old.parameters, old.macs]).all()
+    assert old.images_per_second is None
+    content = files.read_json(tmp_path / "new" / run.ENVIRONMENT)
+    files.write_json(tmp_path / "new" / run.ENVIRONMENT, content | {"cost": {"macs": "many"}})
+    with pytest.raises(UserError, match=r"environment\.json.*cost\.macs"):
+        run.read(tmp_path / "new")
+
+
 def test_environment_names_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = environment(fake_suite.WEIGHTS, "torch", "cpu")
+    content = environment(fake_suite.WEIGHTS, fake_suite.COST, "torch", "cpu")
     assert content["packages"]["numpy"] == np.__version__
     assert content["processor"]
     assert (content["engine"], content["weights"]["licence"]) == ("torch", "apache-2.0")
+    assert content["cost"] == fake_suite.COST
     assert content["git_commit"] is None or len(content["git_commit"].removesuffix("-dirty")) == 40
 
 
@@ -401,7 +415,12 @@ def test_a_suite_replaces_the_list_but_never_the_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"ids": 3}, {"names": {}}, {"names": [["a"]]}, {"baseline": None}, {"baseline": "c"}], ids=str
+    "change",
+    [
+        *({"ids": 3}, {"names": {}}, {"names": [["a"]]}, {"baseline": None}, {"baseline": "c"}),
+        *({"skipped": ["0-a"]}, {"skipped": {"2-c": "why"}}),
+    ],
+    ids=str,
 )
 def test_a_broken_suite_is_named(tmp_path: Path, change: dict[str, object]) -> None:
     fake_suite.write_suite(tmp_path, ["a", "b"])
@@ -422,6 +441,27 @@ def test_collect_finds_done_failed_and_missing_runs_and_what_is_left_out(tmp_pat
     assert collection.missing == ["2-c", "3-d"]
     assert (collection.baseline, collection.left_out) == ("1-b", ("old",))
     assert list(collection.names.values()) == [("a",), ("b",), ("c",), ("d",)]
+
+
+def test_a_skipped_run_is_neither_missing_nor_failed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    done, failed_before, _, _ = fake_suite.write_suite(tmp_path, ["a", "b", "c", "d"], skipped=[1, 2])
+    fake_suite.write_run(done, "a", fake_suite.predictions())
+    fake_suite.write_failed(failed_before, "b", "the weights cannot be had")
+    collection = suite.collect(tmp_path)
+    assert (list(collection.skipped), collection.missing) == (["1-b", "2-c"], ["3-d"])
+    assert (list(collection.records), collection.left_out) == (["0-a"], ())
+    assert collection.skipped["2-c"].startswith("the weights cannot be had")
+    fake_suite.write_suite(tmp_path, ["a"])
+    [message] = caplog.messages  # nothing is left of a skipped run, so that none is missed
+    assert "1 of its 4 runs" in message
+
+
+def test_a_suite_of_before_skips_nothing(tmp_path: Path) -> None:
+    fake_suite.write_suite(tmp_path, ["a"])
+    content = files.read_json(tmp_path / suite.FILE)
+    del content["skipped"]
+    files.write_json(tmp_path / suite.FILE, content)
+    assert suite.collect(tmp_path).skipped == {}
 
 
 @pytest.mark.parametrize("name", [run.STATUS, run.DATA, run.ENVIRONMENT])

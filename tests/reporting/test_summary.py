@@ -100,6 +100,24 @@ def test_a_suite_without_a_finished_run_has_a_row_for_each(tmp_path: Path) -> No
     ]
 
 
+def test_the_cost_of_the_backbone_stands_last_in_millions_and_billions(tmp_path: Path) -> None:
+    names = ["a", "b", "c", "d"]
+    measured, plain, old, _ = fake_suite.write_suite(tmp_path, names, skipped=[3])
+    fake_suite.write_run(measured, "a", fake_suite.predictions(), cost=fake_suite.COST | {"images_per_second": 81.5})
+    fake_suite.write_run(plain, "b", fake_suite.predictions())
+    fake_suite.write_run(old, "c", fake_suite.predictions(), cost=None)
+    rows = list(csv.DictReader(io.StringIO(summary.to_csv(frame(tmp_path)))))
+    assert list(rows[0])[-3:] == ["parameters", "macs", "images_per_second"]
+    cost = {(row["run"], *list(row.values())[-3:]) for row in rows}
+    assert cost == {
+        ("0-a", "3.371008", "0.383907552", "81.5"),
+        ("1-b", "3.371008", "0.383907552", ""),
+        ("2-c", "", "", ""),
+        ("3-d", "", "", ""),
+    }
+    assert {row["state"] for row in rows if row["run"] == "3-d"} == {"skipped"}
+
+
 def test_undefined_is_empty_null_and_outside_the_macro(tmp_path: Path) -> None:
     fake_suite.write_run(tmp_path, "a", fake_suite.predictions(without_positives=["attr3"]))
     table = frame(tmp_path).set_index("attribute")

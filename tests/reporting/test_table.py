@@ -710,6 +710,66 @@ def test_backbones_that_differ_are_named_in_the_rows(tmp_path: Path) -> None:
     ]
 
 
+def _backbones(folder: Path, *costs: dict[str, object] | None) -> None:
+    names = [f"net{number}" for number in range(len(costs))]
+    for place, name, cost in zip(fake_suite.write_suite(folder, names), names, costs, strict=True):
+        fake_suite.write_run(place, name, fake_suite.predictions(signal=0.3), cost=cost)
+
+
+LARGE = {"parameters": 92_884_224, "macs": 17_708_292_096, "images_per_second": None}
+
+
+def test_from_120_columns_on_the_cost_of_backbones_that_differ_is_shown(tmp_path: Path) -> None:
+    fast = fake_suite.COST | {"images_per_second": 1234.4}
+    _backbones(tmp_path, fast, LARGE, None)
+    for width, markdown in ((119, False), (120, False), (200, False), (0, True)):
+        text = table.markdown(summarized(tmp_path)) if markdown else "\n".join(show(tmp_path, width))
+        lines = text.splitlines()
+        shown = width != 119
+        assert ("what the backbones cost" in " ".join(text.split())) == (not shown)
+        assert ("MACs" in text, "images/s" in text, "params, MACs: of the backbone without" in text) == (shown,) * 3
+        for name, cells in (("net0", ["3.37", "0.384", "1234"]), ("net1", ["92.9", "17.7"]), ("net2", [])):
+            line = next(line for line in lines if line.startswith((name, f"| {name}", f"| **{name}")))
+            words = [word for word in re.findall(r"[\d.]+", line) if re.fullmatch(r"[1-9]\d*\.\d+|0\.\d+|\d{4}", word)]
+            assert words == (cells if shown else []), line
+    assert any("92.9" in line and "1234" not in line for line in show(tmp_path, 120))
+
+
+@pytest.mark.parametrize("other", [fake_suite.COST, None, fake_suite.COST | {"images_per_second": 7.0}], ids=str)
+def test_equal_or_unknown_cost_has_no_column(tmp_path: Path, other: dict[str, object] | None) -> None:
+    _backbones(tmp_path, fake_suite.COST, other)
+    for width in (120, 240):
+        assert "MACs" not in "\n".join(show(tmp_path, width))
+
+
+def test_a_speed_that_was_never_measured_has_no_column(tmp_path: Path) -> None:
+    _backbones(tmp_path, fake_suite.COST, LARGE)
+    text = "\n".join(show(tmp_path, 200))
+    assert "MACs" in text
+    assert "images/s" not in text
+
+
+@pytest.mark.parametrize("baseline", [0, 2])
+def test_skipped_runs_are_named_in_one_line_under_the_table(tmp_path: Path, baseline: int) -> None:
+    names = ["a", "b", "c", "d"]
+    places = fake_suite.write_suite(tmp_path, names, baseline, skipped=[2, 3])
+    for place, name in zip(places[:2], names, strict=False):
+        fake_suite.write_run(place, name, fake_suite.predictions())
+    for lines in (show(tmp_path, 200), table.markdown(summarized(tmp_path)).splitlines()):
+        [line] = [line for line in lines if "skipped" in line]
+        assert "(suite.unavailable: skip): c, d" in line
+        assert ("the baseline included" in line) == (baseline == 2)
+        assert not any("not run" in line or "failed" in line for line in lines)
+
+
+def test_a_licence_with_terms_of_its_own_is_in_the_heading(tmp_path: Path) -> None:
+    facts = {"name": "dinov3_small", "requested": "dinov3_small", "licence": "dinov3-license", "own_terms": True}
+    fake_suite.write_run(tmp_path, "a", fake_suite.predictions(), weights=fake_suite.WEIGHTS | facts)
+    assert "dinov3_small, ImageNet weights, frozen, OWN TERMS (dinov3-license)" in captions.heading(
+        summarized(tmp_path)
+    )
+
+
 def test_the_heading_says_how_much_of_the_backbone_is_trained(tmp_path: Path) -> None:
     names = ["freeze=all", "freeze=layer4", "freeze=none"]
     for place, name in zip(fake_suite.write_suite(tmp_path, names), names, strict=True):

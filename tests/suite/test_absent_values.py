@@ -11,7 +11,7 @@ from small_suite import no_progress
 
 from aimonk_bench.config import loader
 from aimonk_bench.data import synthetic
-from aimonk_bench.suite import plan, runner
+from aimonk_bench.suite import plan, preview, runner
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.tables import TABLES
 
@@ -50,7 +50,7 @@ def test_validate_and_the_run_name_an_attribute_and_its_absent_value_once(
 ) -> None:
     path = config_file(tmp_path, "01" * 20, column)
     wanted = f"labels.txt: attr2: no observed {absent} among the training rows: "
-    (line,) = warnings(plan.preview(path, TABLES, ()))
+    (line,) = warnings(preview.describe(path, TABLES, ()))
     assert line.startswith("warning: ")
     assert wanted in line
     with caplog.at_level(logging.WARNING):
@@ -67,9 +67,9 @@ def test_validate_and_the_run_name_an_attribute_and_its_absent_value_once(
 
 def test_validate_names_the_folds_that_train_without_the_only_negative(tmp_path: Path) -> None:
     path = config_file(tmp_path, "01" * 20, "1" * 7 + "0" + "1" * 32)
-    (line,) = warnings(plan.preview(path, TABLES, ()))
+    (line,) = warnings(preview.describe(path, TABLES, ()))
     assert "attr2: no observed negative among the training rows of fold " in line
 
 
 def test_validate_is_silent_where_training_rows_have_every_value(tmp_path: Path) -> None:
-    assert warnings(plan.preview(config_file(tmp_path, "01" * 20, "0111" * 10), TABLES, ())) == []
+    assert warnings(preview.describe(config_file(tmp_path, "01" * 20, "0111" * 10), TABLES, ())) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from small_suite import statuses
+from small_suite import rows_of, statuses
 
 from aimonk_bench import cli
 from aimonk_bench.data import image_files
@@ -96,6 +96,89 @@ def test_in_a_suite_the_runs_of_that_network_fail_and_validate_says_which(
     config.write_text(config.read_text().replace(fits, refuses, 1).replace(f"{fits}, ", ""))
     assert _run("validate", config) == 2
     assert "halonet26t cannot take images" in capsys.readouterr().err
+
+
+ABSENT = "{name: test_resnet, weights: 'package:not-installed'}"
+SKIPPING = f"""\
+extends: small.yaml
+train: {{epochs: 1, seeds: 1}}
+suite:
+  baseline: {{backbone: tf_efficientnet_lite0}}
+  unavailable: skip
+  axes:
+    backbone: [tf_efficientnet_lite0, {ABSENT}, {{name: test_resnet, weights: none}}]
+"""
+
+
+def test_a_suite_skips_runs_without_weights_and_names_them(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, out = workplace / "skipping.yaml", tmp_path / "out"
+    config.write_text(SKIPPING)
+    absent = "test_resnet(weights=package:not-installed)"
+    assert _run("validate", config) == 0
+    printed = capsys.readouterr().out
+    [warning] = [line for line in printed.splitlines() if line.startswith("warning: skipped")]
+    assert warning.endswith(f": {absent}")
+    assert "2 runs, 4 heads" in printed
+    assert "will fail" not in printed
+    assert _run("suite", config, "--out", out) == 0
+    printed = capsys.readouterr()
+    assert f"(suite.unavailable: skip): {absent}" in " ".join(printed.out.split())
+    assert sum("skipped" in line for line in printed.err.splitlines()) == 1
+    assert "run 2 of 2" in printed.err
+    skipped = json.loads((out / "suite.json").read_text())["skipped"]
+    [(run_id, reason)] = skipped.items()
+    assert "test_resnet" in run_id
+    assert reason == "backbone.weights: package:not-installed cannot be had for test_resnet"
+    assert json.loads((out / "statistics.json").read_text())["skipped"] == skipped
+    assert f"skip): {absent}" in (out / "summary.md").read_text()
+    assert sorted(path.name for path in (out / "runs").iterdir()) == sorted(s["id"] for s in statuses(out))
+    rows = rows_of(out / "summary.csv")
+    assert {row["state"] for row in rows if row["run"] in skipped} == {"skipped"}
+    costs = {row["backbone"]: (row["parameters"], row["macs"]) for row in rows if row["state"] == "done"}
+    assert costs["tf_efficientnet_lite0"] == ("3.371008", "0.007834848")  # at 32 pixels a 49th of those at 224
+    assert len(set(costs.values())) == 2
+    assert _run("table", out) == 0
+    assert "skipped" in capsys.readouterr().out
+    assert _run("suite", config, "--out", out, "--quiet") == 0  # again: nothing is missed
+
+
+def test_the_same_suite_fails_where_it_is_not_told_to_skip(workplace: Path, tmp_path: Path) -> None:
+    config = workplace / "skipping.yaml"
+    config.write_text(SKIPPING)
+    assert _run("suite", config, "--out", tmp_path, "--quiet", "--set", "suite.unavailable=fail") == 3
+    assert _run("suite", config, "--out", tmp_path, "--quiet") == 0  # takes the folder up, the failed run is left out
+    assert len([status for status in statuses(tmp_path) if status["state"] == "failed"]) == 1
+
+
+def test_a_skipped_baseline_is_said_and_a_suite_of_skipped_runs_is_an_error(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = workplace / "skipping.yaml"
+    config.write_text(SKIPPING.replace("backbone: tf_efficientnet_lite0}", f"backbone: {ABSENT}}}"))
+    assert _run("validate", config) == 0
+    assert "warning: suite.baseline: test_resnet(weights=package:not-installed) is" in capsys.readouterr().out
+    assert _run("suite", config, "--out", tmp_path / "a") == 0
+    printed = capsys.readouterr()
+    assert "so no run is compared with a baseline" in printed.err
+    assert "the baseline included" in " ".join(printed.out.split())
+    config.write_text(
+        config.read_text().replace("[tf_efficientnet_lite0, ", "[").replace(", {name: test_resnet, weights: none}", "")
+    )
+    for words in (("validate",), ("suite", "--out", tmp_path / "b")):
+        assert _run(*words, config) == 2
+        assert "not-installed" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_network_that_cannot_take_the_size_fails_although_others_are_skipped(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = workplace / "skipping.yaml"
+    config.write_text(SKIPPING.replace("{name: test_resnet, weights: none}", "{name: halonet26t, weights: none}"))
+    assert _run("suite", config, "--out", tmp_path, "--set", "transform.size=36") == 3
+    assert "failed" in capsys.readouterr().out
 
 
 def test_each_network_is_found_and_tried_once(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,109 @@
+"""What `validate` prints: what `run` or `suite` would do with a file, and what is doubtful about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from aimonk_bench.config.fields import Config, Tables
+from aimonk_bench.config.grid import Suite
+from aimonk_bench.config.split_fields import KFold, OfficialSplit
+from aimonk_bench.data import image_files, label_file, splits
+from aimonk_bench.data.labels import LabelFile
+from aimonk_bench.errors import UserError, count
+from aimonk_bench.evaluation import fairness
+from aimonk_bench.reporting import fairness as unfair
+from aimonk_bench.reporting.words import run_name
+from aimonk_bench.suite import networks, plan
+from aimonk_bench.training.recipe import absent_values
+
+RARE = 100  # groups of images: stratified training rows have a part of so many, and a split of a million rows is slow
+
+
+def describe(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
+    """What `run` or `suite` would do with a file: its runs, images, networks and heads.
+
+    Networks are tried. No image is hashed or decoded, and nothing is downloaded.
+
+    Raises:
+        UserError: config or labels are wrong, listed images do not exist and are not to be skipped, or no run has a
+            network that can be used.
+    """
+    suite = plan.load(path, tables, overrides)
+    config, configs = suite.base, [run.config for run in suite.runs]
+    listed = plan.checked_labels(configs)
+    rows = zip(listed.ids, listed.paths, listed.lines.tolist(), strict=True)
+    unreadable = image_files.unreadable(rows, config.data.images, skip=config.data.on_bad_image == "skip")
+    absent = [f"{listed.path}:{line}: {text}" for line, text in unreadable]
+    if absent and config.data.on_bad_image == "error":
+        raise UserError(absent, limit=image_files.SHOWN)
+    truths = []
+    if (truth := label_file.load_truth(config.data, listed)) is not None:
+        truths = [f"{config.data.truth}: states {truth.observed.sum()} of {truth.observed.size} labels"]
+    prepared = networks.prepare(configs, download=False, skip=suite.unavailable == "skip")
+    names = [run_name(run.parts) for run in suite.runs]
+    usable = [network for network in prepared if network.reason is None]
+    if not usable:
+        raise UserError(list(dict.fromkeys(line for network in prepared for line in network.describe())))
+    left = [number for number, network in enumerate(prepared) if not network.skip]
+    heads = sum(
+        plan.trainings(run) * len(run.train.seeds) * _folds(run) for run in (configs[number] for number in left)
+    )
+    lines = [
+        f"{path} is valid.",
+        f"{config.name}: {len(listed.ids)} listed images, attributes {', '.join(listed.labels.attributes)}",
+        *truths,
+        *listed.notes,
+        *(f"warning: {listed.path}: {text}" for text in _absent_values(listed, configs)),
+        *(f"split: {split}" for split in dict.fromkeys(_describe_split(run) for run in configs)),
+        *(
+            f"{finding.level}: {finding.text} {finding.advice}"
+            for finding in plan.label_findings(configs, listed, cut=True)
+        ),
+        *(f"will be skipped: {problem}" for problem in absent),
+        *dict.fromkeys(line for network in usable for line in network.describe()),
+        *networks.failures(names, prepared),
+        *(f"warning: {line}" for line in networks.skips(names, prepared, suite.baseline)),
+        *(f"warning: {line}" for line in _unfair(suite)),
+        f"{count(len(left), 'run')}, {count(heads, 'head')}:",
+        *(f"  {names[number]}" for number in left),
+    ]
+    return "\n".join(lines)
+
+
+def _unfair(suite: Suite) -> list[str]:
+    """What makes the comparison unfair, as far as the configs say it."""
+    names = [run_name(run.parts) for run in suite.runs]
+    trainings = {name: plan.training_of(run.config) for name, run in zip(names, suite.runs, strict=True)}
+    return [unfair.sentence(item, names, str) for item in fairness.planned(trainings)]
+
+
+def _absent_values(listed: LabelFile, configs: Sequence[Config]) -> list[str]:
+    """Warnings about values that no training row has; the run may have other folds, as it groups equal images."""
+    groups = splits.components(listed.ids, listed.groups)
+    first = np.unique(groups, return_index=True)[1]
+    is_rare = np.min(listed.labels[first].counts()) < RARE
+    folds = [
+        splits.split(scheme, listed.labels, groups, listed.columns)
+        for scheme in dict.fromkeys(run.split for run in configs)
+        if is_rare or isinstance(scheme, OfficialSplit)  # which is not stratified
+    ]
+    return list(dict.fromkeys(text for of_split in folds for text in absent_values(listed.labels, of_split)))
+
+
+def _describe_split(config: Config) -> str:
+    split = config.split
+    if isinstance(split, OfficialSplit):
+        parts = ", ".join(f"{key} {' '.join(map(repr, tokens))}" for key, tokens in split.lists().items() if tokens)
+        drawn = isinstance(split.val, float)
+        val = f", val {split.val} of the training images, seed {split.seed}" if drawn else ""
+        return f"column {split.column!r}: {parts}{val}"
+    if isinstance(split, KFold):
+        return f"{split.folds} folds, {split.val:g} of the rest of a fold for validation, seed {split.seed}"
+    return f"hold-out, {split.val:g} for validation and {split.test:g} for test, seed {split.seed}"
+
+
+def _folds(config: Config) -> int:
+    return config.split.folds if isinstance(config.split, KFold) else 1
