@@ -76,7 +76,9 @@ def _places(tree: Node, threshold: Spec) -> dict[str, str]:
     return places
 
 
-def check(data: dict[str, Any], tables: Tables, settled: tuned.Settled) -> tuple[Config | None, list[Problem]]:
+def check(
+    data: dict[str, Any], tables: Tables, settled: tuned.Settled = tuned.NOTHING
+) -> tuple[Config | None, list[Problem]]:
     """Plain data as a config.
 
     Args:

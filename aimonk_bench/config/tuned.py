@@ -8,6 +8,7 @@ inherited grid. One layer cannot both set a key and list values for it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from aimonk_bench.config.faults import Fault, Place, fault
@@ -16,6 +17,7 @@ from aimonk_bench.config.nodes import Node
 
 DEFAULT = "default"  # a value of tune
 Settled = Mapping[str, Place]  # tunable keys that are set, and where
+NOTHING: Settled = MappingProxyType({})
 
 
 def settle(before: Settled, layer: Node) -> dict[str, Place]:

@@ -71,7 +71,7 @@ def run_all(out: Path, options: dict[str, Any]) -> None:
 
 def summarise(out: Path, load: str) -> None:
     """Write README.md from the results in a folder."""
-    facts = environment({}, "onnxruntime", "cpu")
+    facts = environment({}, {}, "onnxruntime", "cpu")
     versions = ", ".join(f"{package} {version}" for package, version in facts["packages"].items() if version)
     parts = [
         "# How fast it is",

@@ -52,7 +52,7 @@ def test_a_key_that_is_set_leaves_an_inherited_grid(write, base, text, overrides
 
 
 def test_what_leaves_the_grid_is_said(write, caplog):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="aimonk_bench")
     load(write("x.yaml", DATA + "tune: default\ntrain:\n  lr: 0.1\n"))
     assert caplog.messages == ["x.yaml:4:3: train.lr is set, so it is not tuned (tune: train.weight_decay)"]
     caplog.clear()

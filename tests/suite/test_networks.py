@@ -75,7 +75,7 @@ def test_validate_says_what_the_network_is_and_what_was_undone(
 
 
 def test_in_a_suite_the_runs_of_that_network_fail_and_validate_says_which(
-    workplace: Path, capsys: pytest.CaptureFixture[str]
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, fits, refuses = (
         workplace / "sizes.yaml",
@@ -90,8 +90,8 @@ def test_in_a_suite_the_runs_of_that_network_fail_and_validate_says_which(
     printed = capsys.readouterr().out
     assert "test_resnet: 100 x 100 pixels, 96 features; weights: none, untrained" in printed
     assert "1 run will fail (halonet26t(weights=none)): transform.size: halonet26t cannot take images of 100" in printed
-    assert _run("suite", config, "--out", workplace / "sizes", "--quiet") == 3
-    [failed] = [status for status in statuses(workplace / "sizes") if status["state"] == "failed"]
+    assert _run("suite", config, "--out", tmp_path / "out", "--quiet") == 3
+    [failed] = [status for status in statuses(tmp_path / "out") if status["state"] == "failed"]
     assert "halonet26t cannot take images of 100 x 100 pixels" in failed["reason"]
     config.write_text(config.read_text().replace(fits, refuses, 1).replace(f"{fits}, ", ""))
     assert _run("validate", config) == 2
