@@ -179,16 +179,24 @@ def _lines_above(lines: Sequence[str]) -> tuple[int, str | None, list[str]]:
     """How many lines stand above the table and its comments, the separator that ``sep=;`` declares, and notes."""
     skipped, separator, notes = 0, None, list[str]()
     for place, line in enumerate(lines):
-        below = itertools.islice((text for text in lines[place + 1 :] if text.strip()), 2)
+        below = [text.strip() for text in lines[place + 1 :] if text.strip()]
         if match := re.fullmatch(r'"?sep=(.)"?', line.strip(" "), re.IGNORECASE):
             separator = match[1]
             notes.append(f"line {place + 1} declares the separator {name_of(separator)}")
-        elif line.strip().isdecimal() and any(len(re.split(r"[\s,;]+", text.strip())) > 1 for text in below):
+        elif _is_count(line, below):
             notes.append(f"line {place + 1} is a number of rows: {line.strip()}")
         elif line.strip():
             break
         skipped = place + 1
     return skipped if skipped < len(lines) else 0, separator, notes
+
+
+def _is_count(line: str, below: Sequence[str]) -> bool:
+    """Whether a line is the number of rows below it; an image that is called by a number has others below it."""
+    if not line.strip(" ").isdecimal() or not any(len(re.split(r"[\s,;]+", text)) > 1 for text in below[:2]):
+        return False
+    of_numbers = any(re.match(r"\d+([\s,;]|$)", text) for text in below[:2])
+    return not of_numbers or int(line) in (len(below), len(below) - 1)  # without or with a header
 
 
 def _separator(lines: Sequence[str], suffix: str) -> str:

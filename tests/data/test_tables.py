@@ -338,3 +338,20 @@ def test_rows_of_different_lengths_are_names_with_tags(tmp_path: Path, text: str
 )
 def test_a_row_that_lacks_a_label_is_a_problem(tmp_path: Path, text: str) -> None:
     assert len(read(tmp_path, text).problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("2\n1 0\n2 1\n", ["1", "2"]),
+        ("2\nx y\na.png 1 0\nb.png 0 1\n", ["a.png", "b.png"]),
+        ("200\nx y\na.png 1 0\nb.png 0 1\n", ["a.png", "b.png"]),  # a part of the published file
+        ("17\t\n18\tcat\n19\tdog\n", ["17", "18", "19"]),
+    ],
+)
+def test_a_number_above_rows_is_their_count_or_an_image(tmp_path: Path, text: str, names: list[str]) -> None:
+    assert [row[0] for row in rows(read(tmp_path, text))] == names
+
+
+def test_an_image_without_a_cell_is_no_count_but_a_problem(tmp_path: Path) -> None:
+    assert len(read(tmp_path, "17\n18 cat\n19 dog\n").problems) == 1
