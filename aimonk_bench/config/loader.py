@@ -68,7 +68,7 @@ def load_suite(path: Path, tables: Tables, overrides: Sequence[str] = (), *, che
     sources.faults += reader.absent(tree) if check_paths else []
     if "suite" not in tree.children:
         missing = fault(tree.at, (), "no suite", "the key 'suite'; `aimonk-bench run` runs one experiment")
-        raise user_error([*sources.faults, missing, *reader.read(tree, tables, {})[1]])
+        raise user_error([*sources.faults, missing, *reader.read(tree, tables, tuned.NOTHING)[1]])
     axes = tree.children["suite"].child("axes")
     undone = [grid.axis_fault(layer, list(axes.children) if axes else []) for layer in sources.overrides]
     sources.faults += filter(None, undone)

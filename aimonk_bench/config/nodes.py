@@ -16,7 +16,7 @@ import yaml
 from aimonk_bench.config.faults import Fault, Place, fault, placed
 from aimonk_bench.registry import FOR, Problem
 
-BY_ATTRIBUTE = ("values", FOR)  # keys of maps whose keys may be attributes
+ATTRIBUTE_MAPS = ("values", FOR)  # keys of maps whose keys may be attributes
 MAX_DEPTH = 50
 MAX_NODES = 100_000  # after the expansion of aliases
 
@@ -122,7 +122,7 @@ def merge(old: Node, new: Node, *, top: bool = True) -> Node:
         ):
             merged[key] = node
             continue
-        merged[key] = merge(merged[key], node, top=key in BY_ATTRIBUTE) if key in merged else node
+        merged[key] = merge(merged[key], node, top=key in ATTRIBUTE_MAPS) if key in merged else node
     written = new if new.at.line or not old.children else old  # a map that --set adds to still stands in its file
     return replace(written, value=merged)
 

@@ -217,9 +217,11 @@ def _comparison(stats: Statistics, detail: Detail) -> str:
     equivalent = f"equivalent: simultaneous 95 % interval within {detail.plus_minus}{number(MARGIN)}"
     parts = [f"vs baseline: paired test of macro F1 at .05, {adjusted}", equivalent]
     if unresolved := [delta.detectable for delta in stats.baseline.values() if delta.mark == UNRESOLVED]:
-        found = " to ".join(dict.fromkeys([detectable(min(unresolved)), detectable(max(unresolved))]))
+        difference = " to ".join(dict.fromkeys([detectable(min(unresolved)), detectable(max(unresolved))]))
         each = " (beside each)" if detail.difference else ""
-        parts.append(f"{UNRESOLVED}: a true difference of {found}{each} is found with {100 * POWER:.0f} % probability")
+        parts.append(
+            f"{UNRESOLVED}: a true difference of {difference}{each} is found with {100 * POWER:.0f} % probability"
+        )
     if detail.difference:
         parts.append("difference: of macro F1 from the baseline (simultaneous interval)")
     return "; ".join(parts)

@@ -96,7 +96,7 @@ def summarize(collection: Collection) -> Summary:
 
     key = {run_id: _key(record) for run_id, record in compared.items()}
     baseline = collection.baseline if collection.baseline in key else None
-    planned = len(collection.names) - 1
+    planned = len(collection.names) - len(collection.skipped) - 1  # skipped runs are known before anything is trained
     if stats is None or (list(stats.key.items()), stats.reference, stats.planned) != (
         list(key.items()),
         baseline,

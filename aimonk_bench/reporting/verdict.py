@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from aimonk_bench.errors import count
 from aimonk_bench.evaluation.verdict import Verdict
-from aimonk_bench.reporting.words import DEPENDS_ON, listed, number, p_value, run_name, small_gain, which
+from aimonk_bench.reporting.words import DEPENDS_ON, listed, number, p_value, run_name, which
 
 
 def sentence(verdict: Verdict, parts: Mapping[str, Sequence[str]]) -> str:
@@ -86,7 +86,10 @@ def _gain(verdict: Verdict, names: Mapping[str, str]) -> str:
 
 def _sizes(verdict: Verdict) -> list[str]:
     """How much each attribute gains."""
-    sizes = [f"{name} {small_gain(gain)} ({small_gain(verdict.gain_low[name])})" for name, gain in verdict.gain.items()]
+    sizes = [
+        f"{name} {number(gain, signed=True, places=3)} ({number(verdict.gain_low[name], signed=True, places=3)})"
+        for name, gain in verdict.gain.items()
+    ]
     return [f"Gain in F1 (lower 95 % bound): {listed(sizes)}."]
 
 

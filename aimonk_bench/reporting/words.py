@@ -24,25 +24,17 @@ SHOWN = 6  # names or figures of a list that are printed before the rest is only
 
 
 def number(value: float, signed: bool = False, places: int = 2) -> str:
-    """Two decimals, or more, without the leading zero.
+    """Two decimals, or more, without the leading zero; a value that rounds to 0 has no sign.
 
     >>> number(0.947), number(1.0), number(-0.012, signed=True), number(math.nan)
     ('.95', '1.00', '-.01', '-')
+    >>> number(0.0084, signed=True, places=3), number(-0.0001, signed=True, places=3)
+    ('+.008', '.000')
     """
     if math.isnan(value):
         return UNDEFINED
     text = f"{value:+.{places}f}" if signed else f"{value:.{places}f}"
-    return ".00" if text in ("+0.00", "-0.00") else text.replace("0.", ".", 1)
-
-
-def small_gain(value: float) -> str:
-    """A difference of F1 that may be small: three decimals and a sign.
-
-    >>> small_gain(0.0084), small_gain(-0.0001)
-    ('+.008', '.000')
-    """
-    text = f"{value:+.3f}"
-    return ".000" if text in ("+0.000", "-0.000") else text.replace("0.", ".", 1)
+    return (text if text.strip("+-0.") else text.lstrip("+-")).replace("0.", ".", 1)
 
 
 def p_value(p: float) -> str:

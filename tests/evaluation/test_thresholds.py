@@ -487,7 +487,7 @@ def test_an_option_that_is_named_after_a_figure_is_its_target(
         """Some recall."""
 
     monkeypatch.setitem(THRESHOLDS, "wanted", wanted)
-    found = targets(policy, ["a", "b"])
-    assert list(found) == list(expected)
+    aimed = targets(policy, ["a", "b"])
+    assert list(aimed) == list(expected)
     for figure, values in expected.items():
-        np.testing.assert_array_equal(found[figure], values)
+        np.testing.assert_array_equal(aimed[figure], values)

@@ -116,6 +116,9 @@ def test_the_cost_of_the_backbone_stands_last_in_millions_and_billions(tmp_path:
         ("3-d", "", "", ""),
     }
     assert {row["state"] for row in rows if row["run"] == "3-d"} == {"skipped"}
+    made = summary.summarize(suite.collect(tmp_path)).statistics
+    assert made is not None
+    assert made.planned == 2, "a skipped run is known before anything is trained"
 
 
 def test_undefined_is_empty_null_and_outside_the_macro(tmp_path: Path) -> None:

@@ -251,8 +251,8 @@ def test_every_mark_agrees_with_the_interval_beside_it_and_is_explained(comparis
     assert {"better", "unresolved"} <= marks, "the caption is tested with both"
     text = re.sub(r"\s+", " ", " ".join(lines))
     assert "Holm-adjusted over 14 planned comparisons" in text, "of 15 runs, one failed and one not run"
-    found = [delta.detectable for delta in made.statistics.baseline.values() if delta.mark == "unresolved"]
-    limits = [columns.detectable(limit) for limit in (min(found), max(found))]
+    differences = [delta.detectable for delta in made.statistics.baseline.values() if delta.mark == "unresolved"]
+    limits = [columns.detectable(limit) for limit in (min(differences), max(differences))]
     beside = " (beside each)" if width == 200 else ""
     assert f"unresolved: a true difference of {limits[0]} to {limits[1]}{beside} is found with 80 % prob" in text
     assert ("difference: of macro F1 from the baseline" in text) == (width == 200)
