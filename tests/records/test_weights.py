@@ -13,7 +13,8 @@ def test_heads_come_back_bit_for_bit(tmp_path):
     weight, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 3, 4, 5), (2, 3, 4)))
     write_heads(tmp_path, HeadWeights(weight.transpose(1, 0, 2, 3), bias.swapaxes(0, 1)))
     heads = read_heads(tmp_path)
-    assert (heads.weight == weight.transpose(1, 0, 2, 3)).all() and heads.weight.dtype == np.float32
+    assert (heads.weight == weight.transpose(1, 0, 2, 3)).all()
+    assert heads.weight.dtype == np.float32
     assert (heads.bias == bias.swapaxes(0, 1)).all()
 
 
