@@ -23,6 +23,7 @@ from aimonk_bench.evaluation import scores, thresholds
 from aimonk_bench.records import files, run, suite
 from aimonk_bench.records.environment import _commit, environment
 from aimonk_bench.records.run import Status
+from aimonk_bench.records.weights import HEADS
 
 POLICY = registry.Spec("per_attribute_f1")
 OTHER = suite.SuiteRecord("other", "f" * 64, "0-x", ("0-x",), (("x",),))
@@ -122,7 +123,9 @@ DAMAGE = [b"", b"{", b"[]", b"{}", b"PK\x03\x04 cut off"]
 
 
 @pytest.mark.parametrize("content", [None, *DAMAGE], ids=repr)
-@pytest.mark.parametrize("name", [run.STATUS, run.PREDICTIONS, run.HISTORY, run.DATA, run.ENVIRONMENT, run.CONFIG])
+@pytest.mark.parametrize(
+    "name", [run.STATUS, run.PREDICTIONS, run.HISTORY, run.DATA, run.ENVIRONMENT, run.CONFIG, HEADS]
+)
 def test_a_finished_run_whose_file_is_lost_or_damaged_begins_again(
     tmp_path: Path, name: str, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -163,7 +166,7 @@ def test_damaged_predictions_are_never_an_internal_error(tmp_path: Path, seed: i
     content[rng.integers(0, len(content), 40)] = rng.integers(0, 256, 40)
     file.write_bytes(content.tobytes()[: rng.integers(len(content) // 2, len(content) + 1)])
     with pytest.raises(UserError, match=r"predictions\.npz: found a file that cannot be used"):
-        run.read(tmp_path).check()
+        run.read(tmp_path).check(())
 
 
 def test_the_run_of_an_earlier_version_is_named_and_left_alone(tmp_path: Path) -> None:
