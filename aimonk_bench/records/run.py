@@ -319,7 +319,7 @@ def claim(folder: Path, run_id: str, config: str, weight_files: Sequence[str] = 
 
 def _as_trained(config: str) -> str:
     """The text of a ``config.yaml`` on one line and without ``train.keep_weights``, which changes no result."""
-    return re.sub(r", keep_weights: \w+", "", " ".join(config.split()))
+    return re.sub(r",? keep_weights: \w+", "", " ".join(config.split()))
 
 
 def _status(folder: Path) -> Status | None:

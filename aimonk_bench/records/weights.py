@@ -92,7 +92,7 @@ def write_network(path: Path, network: NetworkWeights, head: str) -> None:
     tensors = {**network.layers, f"{head}.weight": network.weight, f"{head}.bias": network.bias}
     arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     with atomic(path) as partial:
-        save_file(arrays, partial, metadata={"format": "pt", "head": head})  # transformers wants a format
+        save_file(arrays, partial, metadata={"head": head})  # of several keys the order is random
 
 
 def read_network(path: Path) -> NetworkWeights:
