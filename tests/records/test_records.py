@@ -159,7 +159,8 @@ def test_a_finished_run_whose_file_is_lost_or_damaged_begins_again(
     assert run.claim(folder, "a-1", fake_suite.CONFIG) is True
     lose(folder / name, content)
     assert run.claim(folder, "a-1", fake_suite.CONFIG) is False
-    assert name in caplog.text or (name, content) == (run.STATUS, None)
+    said_elsewhere = [(run.STATUS, None), (HEADS, None)]  # the driver names all runs without weights at once
+    assert name in caplog.text or (name, content) in said_elsewhere
 
 
 @pytest.mark.parametrize("content", [None, *DAMAGE], ids=repr)

@@ -183,7 +183,10 @@ def test_a_finished_run_without_its_heads_is_trained_again(
         capsys.readouterr()
         assert execute(config, tmp_path) == 0
         messages = capsys.readouterr().err
-        assert "the run begins again" in messages
+        said = (
+            "the run begins again" if content is not None else f"1 finished run without {HEADS}, which every run on a"
+        )
+        assert said in messages
         assert HEADS in messages
         assert (tmp_path / HEADS).read_bytes() == heads
     assert execute(config, tmp_path) == 0
@@ -200,8 +203,7 @@ def test_a_finished_run_without_the_networks_that_are_wanted_is_trained_again(
     assert "already done" in capsys.readouterr().err
     assert execute(config, tmp_path, *settings, KEEP) == 0
     messages = capsys.readouterr().err
-    assert "the run begins again" in messages
-    assert "fold0-seed0.safetensors: is missing; train.keep_weights" in messages
+    assert f"1 finished run without {NETWORKS}/, which train.keep_weights asks for: trained again (small)" in messages
     assert (tmp_path / run.PREDICTIONS).read_bytes() == before
     files = sorted((tmp_path / NETWORKS).iterdir())
     assert [file.name for file in files] == [f"fold{fold}-seed{s}.safetensors" for fold in (0, 1) for s in (0, 1)]
@@ -232,6 +234,17 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
+def test_a_failed_run_is_not_said_to_lack_its_weights(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "train", lambda *_: 1 / 0)
+        assert execute(workplace / "small.yaml", tmp_path) == 1
+    capsys.readouterr()
+    assert execute(workplace / "small.yaml", tmp_path) == 0
+    assert HEADS not in capsys.readouterr().err
+
+
 def test_a_run_that_no_longer_keeps_networks_leaves_none_of_an_earlier_attempt(workplace: Path, tmp_path: Path) -> None:
     config, settings = workplace / "small.yaml", [LAYER4, HOLDOUT, "train.epochs=1"]
     assert execute(config, tmp_path, *settings) == 0
@@ -240,13 +253,19 @@ def test_a_run_that_no_longer_keeps_networks_leaves_none_of_an_earlier_attempt(w
     assert not (tmp_path / NETWORKS).exists()
 
 
-def test_a_suite_takes_up_runs_with_their_weights(pair: Path, suite: Path, tmp_path: Path) -> None:
+def test_a_suite_takes_up_runs_with_their_weights(
+    pair: Path, suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(suite, tmp_path / "suite")
-    first, second, *_ = sorted((tmp_path / "suite" / "runs").iterdir())
-    (first / HEADS).unlink()
+    first, second, third, _ = sorted((tmp_path / "suite" / "runs").iterdir())
+    for folder in (first, third):
+        (folder / HEADS).unlink()
     stamp = second / HEADS
     before = stamp.stat().st_mtime_ns
     assert cli.main(["suite", str(pair), "--out", str(tmp_path / "suite")]) == 0
+    (message,) = (line for line in capsys.readouterr().err.splitlines() if HEADS in line)  # one for all of them
+    assert "2 finished runs" in message
+    assert "focal(gamma=1.0) + " in message
     for folder in (suite / "runs").iterdir():
         assert (tmp_path / "suite" / "runs" / folder.name / HEADS).read_bytes() == (folder / HEADS).read_bytes()
     assert stamp.stat().st_mtime_ns == before
