@@ -1,0 +1,117 @@
+"""Predictions as rows: CSV, JSON lines, a data frame. The columns are those of the contract.
+
+Names that are not UTF-8 have an escape for each byte that cannot be decoded, ``\\udcff`` for 255; in JSON that is the
+text from which `os.fsencode` makes the name again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+import numpy as np
+
+from aimonk_bench.errors import UserError
+from aimonk_bench.records.files import atomic
+from aimonk_bench.serving.predict import Prediction
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Form = Literal["csv", "jsonl"]
+
+
+def header(attributes: Sequence[str]) -> list[str]:
+    """The columns: image, error, and a probability and a decision for each attribute."""
+    return ["image", "error", *(f"{name}_{what}" for name in attributes for what in ("probability", "decision"))]
+
+
+def lines(predictions: Iterable[Prediction], form: Form) -> Iterator[str]:
+    """The text of each prediction; the first of CSV begins with the header."""
+    first = form == "csv"
+    for prediction in predictions:
+        text = _csv(prediction) if form == "csv" else _json(prediction)
+        yield _csv_line(header(prediction.attributes)) + text if first else text
+        first = False
+
+
+def _csv(prediction: Prediction) -> str:
+    cells = [prediction.image, prediction.error or ""]
+    for probability, decision in _values(prediction):
+        cells += ["", ""] if prediction.error else [repr(probability), "true" if decision else "false"]
+    return _csv_line(cells)
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    # not by the module csv, which leaves a lone carriage return unquoted before Python 3.13
+    return (
+        ",".join('"' + cell.replace('"', '""') + '"' if re.search('[",\r\n]', cell) else cell for cell in cells) + "\n"
+    )
+
+
+def _json(prediction: Prediction) -> str:
+    attributes: dict[str, Any] = {}
+    thresholds = prediction.thresholds.tolist()
+    for name, threshold, (probability, decision) in zip(
+        prediction.attributes, thresholds, _values(prediction), strict=True
+    ):
+        known = {} if prediction.error else {"probability": probability, "decision": decision}
+        attributes[name] = {"probability": None, "decision": None, **known, "threshold": threshold}
+    row = {"image": prediction.image, "error": prediction.error, "attributes": attributes}
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _values(prediction: Prediction) -> list[tuple[float, bool]]:
+    return list(zip(prediction.probabilities.tolist(), prediction.decisions.tolist(), strict=True))
+
+
+def frame(predictions: Iterable[Prediction]) -> pd.DataFrame:
+    """The rows as a frame: image and error are texts, probabilities float64, decisions boolean; NA is undefined.
+
+    Of no prediction it has the columns image and error alone.
+    """
+    import pandas as pd
+
+    rows = list(predictions)
+    failed = np.array([row.error is not None for row in rows], bool)
+    columns: dict[str, Any] = {
+        "image": pd.array([row.image for row in rows], "string"),
+        "error": pd.array([row.error if row.error is not None else pd.NA for row in rows], "string"),
+    }
+    for a, name in enumerate(rows[0].attributes if rows else ()):
+        columns[f"{name}_probability"] = [row.probabilities[a] for row in rows]
+        columns[f"{name}_decision"] = pd.arrays.BooleanArray(np.array([row.decisions[a] for row in rows]), failed)
+    return pd.DataFrame(columns)
+
+
+@contextlib.contextmanager
+def output(out: Path | None) -> Iterator[TextIO]:
+    """Where to write UTF-8: a file that appears when it is complete, or standard output.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    if out is None:
+        if reconfigure := getattr(sys.stdout, "reconfigure", None):  # a stream in memory has no encoding
+            reconfigure(encoding="utf-8", errors="backslashreplace")
+        yield sys.stdout
+        return
+    path = Path(os.path.realpath(out))  # of a link, what it leads to is replaced
+    if path.is_dir():
+        raise UserError(f"-o: found the folder {out}, expected a file")
+    if not path.parent.is_dir():
+        raise UserError(f"-o: found no folder {out.parent}, expected one that exists")
+    device = path.exists() and not path.is_file()  # such as /dev/null, which nothing may replace
+    with contextlib.nullcontext(path) if device else atomic(path) as place:
+        try:
+            file = place.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        except OSError as error:
+            raise UserError(f"-o: {out} cannot be written: {error.strerror}") from error
+        with file:
+            yield file
