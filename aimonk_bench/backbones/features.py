@@ -265,8 +265,10 @@ def _encoded(
     def work(decode: Callable[[], _Batch]) -> _Batch:
         return encoded(decode())
 
-    first: list[Callable[[], _Batch]] = [lambda: batch]
-    results = threads.in_order(work, itertools.chain(first, (functools.partial(decoded, part) for part in parts)))
+    jobs: Iterator[Callable[[], _Batch]] = itertools.chain(
+        [lambda: batch], (functools.partial(decoded, part) for part in parts)
+    )
+    results = threads.in_order(work, jobs)
     with encoders.one_torch_thread(), contextlib.closing(results):
         yield from results
 

@@ -36,7 +36,7 @@ from aimonk_bench.serving.predict import Progress, reported, stream
 logger = logging.getLogger(__name__)
 
 MACRO = "macro"
-HEADS = {"f1": "F1", "precision": "precision", "recall": "recall", "average_precision": "AP", "roc_auc": "ROC\nAUC"}
+HEADS = {"f1": "F1", "precision": "preci-\nsion", "recall": "recall", "average_precision": "AP", "roc_auc": "ROC\nAUC"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,9 +211,11 @@ def table(scores: NewScores) -> Table:
     skipped = f", {scores.skipped} skipped" if scores.skipped else ""
     title = f"{images}{skipped}; F1, precision and recall at the thresholds; below each its 95 % confidence interval"
     heads = ["positive", "thres-\nhold", "all\npositive", *HEADS.values()]
-    columns = [Column("attribute", overflow="fold"), *(Column(head, justify="right", no_wrap=True) for head in heads)]
-    padding = (0, 1, 0, 0)
-    grid = Table(*columns, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=padding, title=title)
+    columns = [
+        Column("attribute", overflow="fold"),
+        *(Column(head, justify="right", overflow="fold") for head in heads),
+    ]
+    grid = Table(*columns, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, title=title)
     for row in scores.rows():
         cells = [f"{row['n_positive']} of {row['n_observed']}", number(row["threshold"], places=3)]
         cells.append(number(row["all_positive_f1"]))
