@@ -72,7 +72,7 @@ def item(image: object, number: int, classifier: Classifier) -> Item:
     try:
         return Item(name, pixels=_of_pillow(image, classifier))
     except UndecodableImage as error:
-        return Item(name, error=str(error))
+        return Item(name, error=error.reason)
 
 
 def _squashed(pixels: np.ndarray, classifier: Classifier) -> np.ndarray:

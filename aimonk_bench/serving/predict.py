@@ -154,8 +154,8 @@ def _predicted(
         if item.path is not None:
             try:
                 image = _decoded(item.name, item.path, classifier, messages)
-            except UndecodableImage as reason:
-                error = str(reason)
+            except UndecodableImage as undecodable:
+                error = undecodable.reason
         if image is not None:
             readable.append(image)
         errors.append(error)

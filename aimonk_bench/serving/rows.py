@@ -102,13 +102,13 @@ def output(out: Path | None) -> Iterator[TextIO]:
             reconfigure(encoding="utf-8", errors="backslashreplace")
         yield sys.stdout
         return
-    path = Path(os.path.realpath(out))  # of a link, what it leads to is replaced
-    if path.is_dir():
+    if out.is_dir():
         raise UserError(f"-o: found the folder {out}, expected a file")
-    if not path.parent.is_dir():
+    if not out.parent.is_dir():
         raise UserError(f"-o: found no folder {out.parent}, expected one that exists")
-    device = path.exists() and not path.is_file()  # such as /dev/null, which nothing may replace
-    with contextlib.nullcontext(path) if device else atomic(path) as place:
+    device = out.exists() and not out.is_file()  # such as /dev/null, which nothing may replace
+    # of a link, what it leads to is replaced
+    with contextlib.nullcontext(out) if device else atomic(Path(os.path.realpath(out))) as place:
         try:
             file = place.open("w", encoding="utf-8", errors="backslashreplace", newline="")
         except OSError as error:

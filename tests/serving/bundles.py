@@ -15,6 +15,7 @@ NAMES = ("animal", "hat, red", "NA")
 THRESHOLDS = (0.5, 0.4, 0.6)
 SIZE = 32
 FEATURES = 8
+SCALE, SHIFT = 1 / 64, 2.0  # of the normalisation
 
 
 def block(**changes: Any) -> dict[str, Any]:
@@ -44,25 +45,47 @@ def metadata(names: Sequence[str] = NAMES, thresholds: Sequence[float] = THRESHO
     return {key: json.dumps(value) for key, value in values.items()}
 
 
-def weights(attributes: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """The tensors of the network; logits of noise lie on both sides of 0."""
-    rng = np.random.default_rng(seed)
-    head = rng.normal(0, 3, (attributes, FEATURES)).astype(np.float32)
+def weights(attributes: int) -> dict[str, np.ndarray]:
+    """The tensors of the network; the logits of noise lie on both sides of 0."""
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(0, 0.3, (FEATURES, 3, 4, 4)).astype(np.float32)
+    head = rng.normal(0, 1, (attributes, FEATURES)).astype(np.float32)
+    middling = features(rng.integers(0, 158, (8, SIZE, SIZE, 3), np.uint8), kernel).mean(axis=0)
     return {
-        "scale": np.full((1, 3, 1, 1), 1 / 64, np.float32),
-        "shift": np.full((1, 3, 1, 1), 2, np.float32),
-        "kernel": rng.normal(0, 0.3, (FEATURES, 3, 4, 4)).astype(np.float32),
+        "scale": np.full((1, 3, 1, 1), SCALE, np.float32),
+        "shift": np.full((1, 3, 1, 1), SHIFT, np.float32),
+        "kernel": kernel,
         "head": head,
-        "bias": -head.sum(axis=1) * 0.6,
+        "bias": (-head @ middling).astype(np.float32),
     }
 
 
-def write_model(file: Path, texts: Mapping[str, str], *, attributes: int = 3, size: int = SIZE, seed: int = 0) -> Path:
-    """Write an ONNX file: normalisation, a convolution, mean pooling, a linear head, sigmoid and thresholds."""
-    tensors = weights(attributes, seed)
-    thresholds = np.full(attributes, 0.5, np.float32)
-    if "thresholds" in texts:
-        thresholds = np.array([*json.loads(texts["thresholds"]).values()], np.float32)
+def features(images: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """The pooled features [N, FEATURES] of uint8 [N, SIZE, SIZE, 3], computed by NumPy."""
+    planes = images.transpose(0, 3, 1, 2) * SCALE - SHIFT
+    n, _, height, width = planes.shape
+    patches = planes.reshape(n, 3, height // 4, 4, width // 4, 4).transpose(0, 2, 4, 1, 3, 5).reshape(n, -1, 48)
+    return np.maximum(patches @ kernel.reshape(FEATURES, 48).T, 0).mean(axis=1)
+
+
+def expected_logits(images: np.ndarray, attributes: int = 3) -> np.ndarray:
+    """The logits [N, A] of uint8 [N, SIZE, SIZE, 3], computed by NumPy."""
+    tensors = weights(attributes)
+    return features(images, tensors["kernel"]) @ tensors["head"].T + tensors["bias"]
+
+
+def write_model(
+    file: Path, texts: Mapping[str, str], *, attributes: int = 3, size: int = SIZE, bias: float = 0.0
+) -> Path:
+    """Write an ONNX file: normalisation, a convolution, mean pooling, a linear head, sigmoid and thresholds.
+
+    Args:
+        bias: is added to all logits.
+    """
+    tensors = weights(attributes)
+    tensors["bias"] = tensors["bias"] + np.float32(bias)
+    stated = [*json.loads(texts.get("thresholds", "{}")).values()]
+    thresholds = np.array(stated if len(stated) == attributes else [0.5] * attributes, np.float32)
     nodes = [
         helper.make_node("Mul", ["images", "scale"], ["scaled"]),
         helper.make_node("Sub", ["scaled", "shift"], ["normalised"]),
@@ -102,13 +125,3 @@ def write_bundle(folder: Path, **options: Any) -> Path:
     config = {key: json.loads(texts[key]) for key in ("label_names", "thresholds", "aimonk_bench")}
     (folder / "config.json").write_text(json.dumps({"architecture": "resnet18", "num_classes": len(names), **config}))
     return folder
-
-
-def expected_logits(images: np.ndarray, attributes: int = 3, seed: int = 0) -> np.ndarray:
-    """The logits [N, A] of uint8 [N, SIZE, SIZE, 3], computed by NumPy."""
-    tensors = weights(attributes, seed)
-    planes = images.transpose(0, 3, 1, 2) * tensors["scale"] - tensors["shift"]
-    n, _, height, width = planes.shape
-    patches = planes.reshape(n, 3, height // 4, 4, width // 4, 4).transpose(0, 2, 4, 1, 3, 5).reshape(n, -1, 48)
-    active = np.maximum(patches @ tensors["kernel"].reshape(FEATURES, 48).T, 0)
-    return active.mean(axis=1) @ tensors["head"].T + tensors["bias"]
