@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +15,7 @@ from aimonk_bench.console import Progress
 from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.errors import UserError, count, printable
 from aimonk_bench.serving.graph import Classifier
-from aimonk_bench.serving.images import STDIN, Listing, number_of_images
+from aimonk_bench.serving.images import STDIN, Listing, number_of_images, unreadable
 from aimonk_bench.serving.predict import Prediction, reported, stream
 from aimonk_bench.serving.rows import Form, lines, output
 
@@ -100,10 +101,9 @@ def score_files(
 
 def _stdin() -> BinaryIO:
     """Standard input, apart from `sys.stdin`, which Python would wait for at its end while a thread still reads it."""
-    try:
-        return open(0, "rb", closefd=False)
-    except OSError as error:
-        raise UserError(f"-: standard input cannot be read: {error.strerror}") from error
+    if sys.stdin is None:  # another file may have its descriptor by now
+        raise unreadable(None)
+    return open(0, "rb", closefd=False)
 
 
 @contextlib.contextmanager

@@ -149,16 +149,22 @@ def _nothing(word: str, ignored: int) -> str:
     return f"{word}: found {count(ignored, 'file')}, none of them an image file by its suffix (.jpg, .png, .tif ...)"
 
 
+def unreadable(error: OSError | None) -> UserError:
+    """The error about standard input that cannot be read; None if it is closed."""
+    return UserError(f"-: standard input cannot be read: {error.strerror if error else 'it is closed'}")
+
+
 def _arriving(stdin: BinaryIO) -> Iterator[Item | None]:
     """The names on standard input; None where the next one has not come within `PATIENCE`."""
-    lines: queue.Queue[bytes | None] = queue.Queue(maxsize=1000)
+    lines: queue.Queue[bytes | OSError | None] = queue.Queue(maxsize=1000)
 
     def read() -> None:
         try:
             for line in stdin:
                 lines.put(line)
-        finally:
             lines.put(None)
+        except OSError as error:
+            lines.put(error)
 
     # a daemon: nobody can wake a thread that waits for a line, and the process must be able to end
     threading.Thread(target=read, daemon=True).start()
@@ -168,6 +174,8 @@ def _arriving(stdin: BinaryIO) -> Iterator[Item | None]:
         except queue.Empty:
             yield None  # the results of the names so far are handed over before the wait begins
             line = lines.get()
+        if isinstance(line, OSError):
+            raise unreadable(line) from line
         if line is None:
             return
         if name := os.fsdecode(line.rstrip(b"\r\n")):
