@@ -151,3 +151,12 @@ def test_a_pause_comes_where_the_next_name_does_not() -> None:
     thread.join()
     assert [name for name in found if name] == ["a.jpg", "b.jpg", "c.jpg"]
     assert None in found[: found.index("c.jpg")]
+
+
+def test_standard_input_that_breaks_off(tree: Path) -> None:
+    class Broken(io.BytesIO):
+        def __next__(self) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(UserError, match="-: standard input cannot be read: Input/output error"):
+        list(Listing(["-"], Broken()))

@@ -218,9 +218,7 @@ def test_an_interrupted_command_leaves_no_file(
     assert [*tmp_path.iterdir()] == []
 
 
-@pytest.mark.parametrize(
-    ("source", "words"), [("&-", "it is closed"), ("/", "Is a directory"), ("/dev/null", "no name")]
-)
+@pytest.mark.parametrize(("source", "words"), [("&-", "it is closed"), ("/dev/null", "found no name")])
 def test_standard_input_without_names(bundle: Path, source: str, words: str) -> None:
     script = f'"$@" <{source}'
     done = subprocess.run(["sh", "-c", script, "sh", *command(bundle, "-")], capture_output=True, text=True)
