@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import bundles
@@ -29,3 +30,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory, noise: np.ndarray) -> Path:
     for number, image in enumerate(noise):
         cv2.imwrite(str(folder / f"{number:02}.png"), image[..., ::-1])
     return folder
+
+
+@pytest.fixture(autouse=True)
+def unprinted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages reach `caplog`, whatever command an earlier test has run."""
+    package = logging.getLogger("aimonk_bench")
+    monkeypatch.setattr(package, "handlers", [])
+    monkeypatch.setattr(package, "propagate", True)
