@@ -97,8 +97,10 @@ class Classifier:
         """Logits of images: uint8 [n, size, size, 3] -> float32 [n, A], in batches of exactly ``batch``.
 
         Raises:
-            UserError: the graph cannot be run with such images, or gives something else.
+            UserError: ``batch`` is under 1; the graph cannot be run with such images, or gives something else.
         """
+        if batch < 1:
+            raise UserError(f"batch: found {batch}, expected at least 1")
         sizes = zip(self.dimensions, (batch, 3, self.size, self.size), strict=True)
         session = onnx_session(self.model, {name: size for name, size in sizes if isinstance(name, str)})
 
@@ -224,7 +226,7 @@ def _inconsistent(names: Sequence[str], thresholds: Mapping[str, float]) -> Iter
     unusable = [f"an attribute {problem}" for problem in map(unusable_attribute, names) if problem]
     if len(set(names)) < len(names):
         unusable.append("a name twice")
-    yield from (Problem((NAMES,), found, "distinct names of attributes") for found in unusable)
+    yield from (Problem((NAMES,), text, "distinct names of attributes") for text in unusable)
     if set(names) != set(thresholds):
         yield Problem((THRESHOLDS,), ", ".join(thresholds), f"one for each of {', '.join(names)}")
 
@@ -238,7 +240,7 @@ def _misfits(session: Any, size: int) -> Iterable[str]:
     else:
         kind, shape = inputs[IMAGES].type, inputs[IMAGES].shape
         sizes = zip(shape, (None, 3, size, size), strict=False)
-        fits = len(shape) == 4 and all(found == size for found, size in sizes if isinstance(found, int))
+        fits = len(shape) == 4 and all(length == size for length, size in sizes if isinstance(length, int))
         if kind != "tensor(float)" or not fits:
             yield f"found the input {IMAGES}, {kind} {shape}, expected {wanted}"
     outputs = [item.name for item in session.get_outputs()]

@@ -60,13 +60,13 @@ def item(image: object, number: int, classifier: Classifier) -> Item:
         return Item(str(image), Path(image))
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            found = f"an array of {image.dtype} {[*image.shape]}"
-            raise UserError(f"images[{number}]: found {found}, expected uint8 [H, W, 3], the channels red, green, blue")
+            kind = f"an array of {image.dtype} {[*image.shape]}"
+            raise UserError(f"images[{number}]: found {kind}, expected uint8 [H, W, 3], the channels red, green, blue")
         return Item(f"[{number}]", pixels=_squashed(image, classifier))
     if not isinstance(image, Image.Image):
-        found = type(image).__name__
+        kind = type(image).__name__
         raise UserError(
-            f"images[{number}]: found a {found}, expected a path, a NumPy array uint8 [H, W, 3], or a Pillow image"
+            f"images[{number}]: found a {kind}, expected a path, a NumPy array uint8 [H, W, 3], or a Pillow image"
         )
     name = str(getattr(image, "filename", "") or f"[{number}]")
     try:

@@ -87,17 +87,18 @@ def predict(
     classifier = open_classifier(Path(bundle)).at(thresholds or {})
     if isinstance(images, str | Path):
         images = [images]
-    total, messages = len(images) if isinstance(images, Sized) else None, LibraryMessages()
+    # outside its block, because nothing may be redirected while the caller works
+    encoder, messages = classifier.encoder(batch), LibraryMessages()
     items = (pixels.item(image, number, classifier) for number, image in enumerate(images))
-    predictions = stream(classifier, classifier.encoder(batch), items, messages)
 
-    def told() -> Generator[Prediction]:
+    def predictions() -> Generator[Prediction]:
+        total = len(images) if isinstance(images, Sized) else None
         try:
-            yield from reported(predictions, total, progress)
+            yield from reported(stream(classifier, encoder, items, messages), total, progress)
         finally:
             messages.tell()
 
-    return told()
+    return predictions()
 
 
 def stream(

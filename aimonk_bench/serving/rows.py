@@ -61,8 +61,8 @@ def _json(prediction: Prediction) -> str:
     for name, threshold, (probability, decision) in zip(
         prediction.attributes, thresholds, _values(prediction), strict=True
     ):
-        known = {} if prediction.error else {"probability": probability, "decision": decision}
-        attributes[name] = {"probability": None, "decision": None, **known, "threshold": threshold}
+        values = (None, None) if prediction.error else (probability, decision)
+        attributes[name] = {**dict(zip(("probability", "decision"), values, strict=True)), "threshold": threshold}
     row = {"image": prediction.image, "error": prediction.error, "attributes": attributes}
     return json.dumps(row, ensure_ascii=False) + "\n"
 

@@ -142,15 +142,15 @@ def test_a_pause_comes_where_the_next_name_does_not() -> None:
 
     thread = threading.Thread(target=write)
     thread.start()
-    found: list[str | None] = []
+    arrived: list[str | None] = []
     with open(reader, "rb") as stdin:
         for item in Listing(["-"], stdin):
-            found.append(item.name if item else None)
+            arrived.append(item.name if item else None)
             if item is None:
                 paused.set()
     thread.join()
-    assert [name for name in found if name] == ["a.jpg", "b.jpg", "c.jpg"]
-    assert None in found[: found.index("c.jpg")]
+    assert [name for name in arrived if name] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert None in arrived[: arrived.index("c.jpg")]
 
 
 def test_standard_input_that_breaks_off(tree: Path) -> None:

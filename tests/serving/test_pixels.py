@@ -87,9 +87,9 @@ def test_pillow_modes_that_no_file_has_here(mode: str, classifier: Classifier) -
     assert np.abs(item.pixels.astype(int) - expected.astype(int)).max() <= 6
 
 
-@pytest.mark.parametrize(("mode", "kept"), [("La", "LA"), ("RGBa", "RGBA")])
-def test_colours_that_are_multiplied_by_alpha(mode: str, kept: str, classifier: Classifier) -> None:
-    item, expected = (pixels.item(with_alpha(kept).convert(name), 0, classifier).pixels for name in (mode, kept))
+@pytest.mark.parametrize(("mode", "plain"), [("La", "LA"), ("RGBa", "RGBA")])
+def test_colours_that_are_multiplied_by_alpha(mode: str, plain: str, classifier: Classifier) -> None:
+    item, expected = (pixels.item(with_alpha(plain).convert(name), 0, classifier).pixels for name in (mode, plain))
     assert item is not None
     assert expected is not None
     assert np.abs(item.astype(int) - expected.astype(int)).max() <= 2

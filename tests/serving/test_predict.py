@@ -31,15 +31,15 @@ def logits(predictions: Iterator[Prediction]) -> np.ndarray:
 
 
 def test_predictions_are_those_of_the_network(bundle: Path, photos: Path, noise: np.ndarray) -> None:
-    found = [*predict(bundle, paths(photos))]
+    predictions = [*predict(bundle, paths(photos))]
     expected = bundles.expected_logits(noise)
-    assert [prediction.image for prediction in found] == [str(path) for path in paths(photos)]
-    np.testing.assert_allclose(logits(iter(found)), expected, rtol=1e-4, atol=1e-4)
-    for prediction in found:
+    assert [prediction.image for prediction in predictions] == [str(path) for path in paths(photos)]
+    np.testing.assert_allclose(logits(iter(predictions)), expected, rtol=1e-4, atol=1e-4)
+    for prediction in predictions:
         assert prediction.error is None
         np.testing.assert_array_equal(prediction.probabilities, sigmoid(prediction.logits))
         np.testing.assert_array_equal(prediction.decisions, prediction.probabilities > np.array(bundles.THRESHOLDS))
-    decided = np.array([prediction.decisions for prediction in found])
+    decided = np.array([prediction.decisions for prediction in predictions])
     assert 0 < decided.sum() < decided.size
 
 
@@ -56,18 +56,18 @@ def test_batch_order_and_threads_change_nothing(
 
 def test_paths_arrays_and_pillow_images_may_be_mixed(bundle: Path, photos: Path, noise: np.ndarray) -> None:
     file = paths(photos)[7]
-    found = [*predict(bundle, [file, noise[7], Image.fromarray(noise[7]), Image.open(file), str(file)])]
-    assert [prediction.image for prediction in found] == [str(file), "[1]", "[2]", str(file), str(file)]
-    assert len({prediction.logits.tobytes() for prediction in found}) == 1
+    predictions = [*predict(bundle, [file, noise[7], Image.fromarray(noise[7]), Image.open(file), str(file)])]
+    assert [prediction.image for prediction in predictions] == [str(file), "[1]", "[2]", str(file), str(file)]
+    assert len({prediction.logits.tobytes() for prediction in predictions}) == 1
 
 
 def test_an_image_that_cannot_be_read_is_a_prediction_with_its_error(bundle: Path, photos: Path) -> None:
     files = paths(photos)
-    found = [*predict(bundle, [files[0], photos / "absent.png", files[1], photos])]
-    assert [prediction.error for prediction in found] == [None, "missing", None, "a folder, expected an image"]
-    assert np.isnan(found[1].logits).all()
-    assert np.isnan(found[1].probabilities).all()
-    np.testing.assert_array_equal(found[2].logits, next(predict(bundle, [files[1]])).logits)
+    predictions = [*predict(bundle, [files[0], photos / "absent.png", files[1], photos])]
+    assert [prediction.error for prediction in predictions] == [None, "missing", None, "a folder, expected an image"]
+    assert np.isnan(predictions[1].logits).all()
+    assert np.isnan(predictions[1].probabilities).all()
+    np.testing.assert_array_equal(predictions[2].logits, next(predict(bundle, [files[1]])).logits)
 
 
 def test_one_path_is_one_image(bundle: Path, photos: Path) -> None:
@@ -78,6 +78,8 @@ def test_one_path_is_one_image(bundle: Path, photos: Path) -> None:
 def test_what_is_wrong_is_told_before_the_first_image(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean animal"):
         predict(bundle, iter(()), thresholds={"animl": 0.5})
+    with pytest.raises(UserError, match="batch: found 0"):
+        predict(bundle, [], batch=0)
     with pytest.raises(UserError, match="found no"):
         predict(tmp_path / "absent", [])
 

@@ -180,8 +180,8 @@ print("torch" in sys.modules, file=sys.stderr)
 """
     words = [sys.executable, "-c", code, bundle, photos, tmp_path / "new.csv"]
     done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=True)
-    told = done.stderr.splitlines()
-    assert (told[0], told[-1]) == ("[]", "False")
+    printed = done.stderr.splitlines()
+    assert (printed[0], printed[-1]) == ("[]", "False")
 
 
 def test_rows_and_the_bar_do_not_mix(bundle: Path, photos: Path, tmp_path: Path) -> None:

@@ -172,13 +172,13 @@ def test_label_files_of_any_format(bundle: Path, photos: Path, tmp_path: Path, s
         tags = ["animal" if label == "1" else "" for label in listed["animal"]]
         lines = [f"{name},{tag}" for name, tag in zip(listed["image"], tags, strict=True)]
         file.write_text("\n".join(["image,tags", *lines]) + "\n")
-    found = score(bundle, file, photos)
+    scores = score(bundle, file, photos)
     if form == "tags":
-        assert found.attributes == ("animal",)
-        assert found.n_positive.tolist() == scored.n_positive[:1].tolist()
+        assert scores.attributes == ("animal",)
+        assert scores.n_positive.tolist() == scored.n_positive[:1].tolist()
     else:
-        assert found.n_observed.tolist() == scored.n_observed.tolist()
-        np.testing.assert_allclose(found.values["f1"], scored.values["f1"])
+        assert scores.n_observed.tolist() == scored.n_observed.tolist()
+        np.testing.assert_allclose(scores.values["f1"], scored.values["f1"])
 
 
 def test_images_that_cannot_be_used_are_left_out_and_told(
@@ -189,8 +189,8 @@ def test_images_that_cannot_be_used_are_left_out_and_told(
     (tmp_path / "photos" / "05.png").write_bytes(b"no image")
     file = write_csv(tmp_path / "new.csv", columns())
     with caplog.at_level(logging.WARNING):
-        found = score(bundle, file, tmp_path / "photos")
-    assert (found.images, found.skipped) == (38, 2)
+        scores = score(bundle, file, tmp_path / "photos")
+    assert (scores.images, scores.skipped) == (38, 2)
     texts = "\n".join(caplog.messages)
     assert f"{file}:5: skipped 03.png: missing" in texts
     assert f"{file}:7: skipped 05.png: " in texts
