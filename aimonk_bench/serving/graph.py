@@ -96,27 +96,29 @@ class Classifier:
     def encoder(self, batch: int) -> Encoder:
         """Logits of images: uint8 [n, size, size, 3] -> float32 [n, A], in batches of exactly ``batch``.
 
+        It raises a UserError where the graph cannot be run with such images, or gives something else.
+
         Raises:
-            UserError: ``batch`` is under 1; the graph cannot be run with such images, or gives something else.
+            UserError: ``batch`` is under 1, or the graph does not allow it.
         """
         if batch < 1:
             raise UserError(f"batch: found {batch}, expected at least 1")
         sizes = zip(self.dimensions, (batch, 3, self.size, self.size), strict=True)
-        session = onnx_session(self.model, {name: size for name, size in sizes if isinstance(name, str)})
+        session = _session(self.model, {name: size for name, size in sizes if isinstance(name, str)})
+        expected = batch, len(self.attributes)
 
         def run(images: np.ndarray) -> np.ndarray:
             planes = np.empty((len(images), 3, self.size, self.size), np.float32)
             planes[...] = images.transpose(0, 3, 1, 2)
-            logits: np.ndarray = session.run([LOGITS], {IMAGES: planes})[0]
+            try:
+                logits: np.ndarray = session.run([LOGITS], {IMAGES: planes})[0]
+            except Exception as error:  # onnxruntime raises a different exception for each kind of misfit
+                place = f"{self.model}: {batch} images of {self.size} x {self.size}"
+                raise UserError(f"{place}: {_reason(error)}; {EXPORT}") from error
+            if logits.shape != expected:
+                raise UserError(f"{self.model}: found {LOGITS} {[*logits.shape]}, expected {[*expected]}; {EXPORT}")
             return logits
 
-        expected, black = (batch, len(self.attributes)), np.zeros((batch, self.size, self.size, 3), np.uint8)
-        try:
-            shape = run(black).shape
-        except Exception as error:  # onnxruntime raises a different exception for each kind of misfit
-            raise UserError(f"{self.model}: {batch} images of {self.size} x {self.size}: {_reason(error)}") from error
-        if shape != expected:
-            raise UserError(f"{self.model}: found {LOGITS} {[*shape]}, expected {[*expected]}; {EXPORT}")
         return Encoder(run, batch)
 
 
@@ -131,10 +133,7 @@ def open_classifier(bundle: Path) -> Classifier:
             it states other attributes or thresholds.
     """
     model = _model_of(bundle)
-    try:
-        session = onnx_session(model, {}, optimize=False)
-    except Exception as error:  # onnxruntime raises a different exception for each kind of damage
-        raise UserError(f"{model}: cannot be read as an ONNX model ({_reason(error)}); {EXPORT}") from error
+    session = _session(model, {}, optimize=False)
     metadata = _metadata(model, session.get_modelmeta().custom_metadata_map)
     problems = [f"{model}: {problem}" for problem in _misfits(session, metadata.size)]
     if model != bundle and (bundle / CONFIG).exists():
@@ -255,6 +254,13 @@ def _contradictions(file: Path, metadata: _Metadata) -> Iterable[str]:
     for key, value in ((NAMES, metadata.label_names), (THRESHOLDS, metadata.thresholds)):
         if stated.get(key) != value:
             yield f"{file}: {key}: found {stated.get(key)}, but {MODEL} beside it has {value}; {fix}"
+
+
+def _session(model: Path, dimensions: Mapping[str, int], *, optimize: bool = True) -> Any:
+    try:
+        return onnx_session(model, dimensions, optimize=optimize)
+    except Exception as error:  # onnxruntime raises a different exception for each kind of damage
+        raise UserError(f"{model}: cannot be read as an ONNX model ({_reason(error)}); {EXPORT}") from error
 
 
 def _reason(error: Exception) -> str:

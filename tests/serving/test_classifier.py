@@ -10,7 +10,7 @@ import bundles
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from aimonk_bench.errors import UserError
 from aimonk_bench.serving.graph import open_classifier, parse_thresholds
@@ -119,7 +119,24 @@ def test_a_graph_of_another_form_is_named(
 def test_a_graph_that_gives_something_else_than_a_logit_for_each_attribute(tmp_path: Path) -> None:
     file = foreign(tmp_path / "model.onnx", {"images": (TensorProto.FLOAT, ["b", 3, "h", "w"])})
     with pytest.raises(UserError, match=r"found logits \[2, 3, 32, 32\], expected \[2, 3\]"):
-        open_classifier(file).encoder(2)
+        open_classifier(file).encoder(2)(np.zeros((1, bundles.SIZE, bundles.SIZE, 3), np.uint8))
+
+
+def test_a_graph_that_cannot_be_run(tmp_path: Path) -> None:
+    """It reshapes its input to another size than the metadata state."""
+    listed = [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["b", 3, "h", "w"])]
+    nodes = [helper.make_node("Reshape", ["images", "shape"], ["logits"])]
+    shape = numpy_helper.from_array(np.array([7, 3]), "shape")
+    result = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", 3])
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", listed, [result], [shape]),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    helper.set_model_props(model, bundles.metadata())
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(UserError, match="2 images of 32 x 32"):
+        open_classifier(tmp_path / "model.onnx").encoder(2)(np.zeros((1, bundles.SIZE, bundles.SIZE, 3), np.uint8))
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x07"])
