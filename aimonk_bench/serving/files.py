@@ -27,11 +27,11 @@ def predict_files(classifier: Classifier, words: Sequence[str], form: Form, out:
 
     Args:
         words: files, folders, globs, and ``-`` for names on standard input.
-        out: a file; None is standard output, whose reader may leave: then the rest is not predicted.
+        out: a file; None is standard output, whose reader may leave: then the rest is not predicted, and nobody is told.
         batch: images that the network takes at once.
 
     Returns:
-        Whether every image has a prediction.
+        Whether every image so far has a prediction, or the reader has left.
 
     Raises:
         UserError: the words mean no image, or the file cannot be written.
@@ -56,7 +56,7 @@ def predict_files(classifier: Classifier, words: Sequence[str], form: Form, out:
             if out is None:
                 file.flush()
                 if getattr(file, "ended", False):
-                    break
+                    return True
         if not listing.total:
             raise UserError(listing.empty)
     for text in listing.empty:

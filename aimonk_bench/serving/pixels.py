@@ -6,6 +6,7 @@ their pixels equal those of their file bit for bit, except where OpenCV and Pill
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -56,8 +57,8 @@ def item(image: object, number: int, classifier: Classifier) -> Item:
     Raises:
         UserError: it is something else.
     """
-    if isinstance(image, str | Path):
-        return Item(str(image), Path(image))
+    if isinstance(image, str | os.PathLike):
+        return Item(os.fspath(image), Path(image))
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             kind = f"an array of {image.dtype} {[*image.shape]}"

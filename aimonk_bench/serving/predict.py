@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ class Prediction:
 
 def predict(
     bundle: Path,
-    images: Iterable[Path | str | np.ndarray | Image],
+    images: Iterable[str | os.PathLike[str] | np.ndarray | Image] | str | os.PathLike[str],
     *,
     thresholds: Mapping[str, float] | None = None,
     batch: int = BATCH,
@@ -85,7 +86,7 @@ def predict(
         UserError: the bundle cannot be used, thresholds are wrong, or, in the iteration, an image is none of these.
     """
     classifier = open_classifier(Path(bundle)).at(thresholds or {})
-    if isinstance(images, str | Path):
+    if isinstance(images, str | os.PathLike):
         images = [images]
     # outside its block, because nothing may be redirected while the caller works
     encoder, messages = classifier.encoder(batch), LibraryMessages()

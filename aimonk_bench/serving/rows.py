@@ -1,4 +1,4 @@
-"""Predictions as rows: CSV, JSON lines, a data frame. The columns are those of the contract.
+"""Predictions as rows: CSV, JSON lines. The columns are those of the contract.
 
 Names that are not UTF-8 have an escape for each byte that cannot be decoded, ``\\udcff`` for 255; in JSON that is the
 text from which `os.fsencode` makes the name again.
@@ -13,16 +13,11 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
-
-import numpy as np
+from typing import Any, Literal, TextIO
 
 from aimonk_bench.errors import UserError
 from aimonk_bench.records.files import atomic
 from aimonk_bench.serving.predict import Prediction
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Form = Literal["csv", "jsonl"]
 
@@ -69,25 +64,6 @@ def _json(prediction: Prediction) -> str:
 
 def _values(prediction: Prediction) -> list[tuple[float, bool]]:
     return list(zip(prediction.probabilities.tolist(), prediction.decisions.tolist(), strict=True))
-
-
-def frame(predictions: Iterable[Prediction]) -> pd.DataFrame:
-    """The rows as a frame: image and error are texts, probabilities float64, decisions boolean; NA is undefined.
-
-    Of no prediction it has the columns image and error alone.
-    """
-    import pandas as pd
-
-    rows = list(predictions)
-    failed = np.array([row.error is not None for row in rows], bool)
-    columns: dict[str, Any] = {
-        "image": pd.array([row.image for row in rows], "string"),
-        "error": pd.array([row.error if row.error is not None else pd.NA for row in rows], "string"),
-    }
-    for a, name in enumerate(rows[0].attributes if rows else ()):
-        columns[f"{name}_probability"] = [row.probabilities[a] for row in rows]
-        columns[f"{name}_decision"] = pd.arrays.BooleanArray(np.array([row.decisions[a] for row in rows]), failed)
-    return pd.DataFrame(columns)
 
 
 @contextlib.contextmanager

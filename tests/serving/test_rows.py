@@ -1,4 +1,4 @@
-"""The rows of predictions: CSV, JSON lines, a data frame; names of any kind."""
+"""The rows of predictions: CSV, JSON lines; names of any kind."""
 
 from __future__ import annotations
 
@@ -66,16 +66,6 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     assert r"caf\udce9.jpg" in (tmp_path / "csv").read_text("utf-8")
     read = json.loads((tmp_path / "jsonl").read_text("utf-8"))
     assert os.fsencode(read["image"]) == b"caf\xe9.jpg"
-
-
-def test_the_frame_has_exact_types() -> None:
-    frame = rows.frame([prediction("a"), prediction("b", "missing")])
-    assert [*frame.columns] == COLUMNS
-    assert [str(dtype) for dtype in frame.dtypes] == ["string", "string", *["float64", "boolean"] * 2]
-    assert frame["error"].isna().tolist() == [True, False]
-    assert frame["hat, red_decision"].tolist() == [True, pd.NA]
-    assert np.isnan(frame["NA_probability"][1])
-    assert [*rows.frame([]).columns] == ["image", "error"]
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
