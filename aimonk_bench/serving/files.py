@@ -27,7 +27,7 @@ def predict_files(classifier: Classifier, words: Sequence[str], form: Form, out:
 
     Args:
         words: files, folders, globs, and ``-`` for names on standard input.
-        out: a file; None is standard output, whose reader may leave: then the rest is not predicted, and nobody is told.
+        out: a file; None is standard output, whose reader may leave: then the rest is not predicted.
         batch: images that the network takes at once.
 
     Returns:
