@@ -212,6 +212,41 @@ def audit(
         write_data(dumps(report.content(findings)))
 
 
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `export` wrote, or its model.onnx.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Image files, folders, globs, or - for names on standard input."),
+    ],
+    form: Annotated[
+        Literal["csv", "jsonl"] | None,
+        typer.Option("--format", help="Default csv; with --labels a table for reading."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Default standard output.")] = None,
+    thresholds: Annotated[
+        list[str] | None,
+        typer.Option("--threshold", metavar="NAME=VALUE", help="Another threshold of an attribute; repeatable."),
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, max=1024, help="Images that the network takes at once.")] = 8,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="Score the bundle on these labels of the images in PATH."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Predict new images with an exported bundle: a row each; or score it on new labels."""
+    from aimonk_bench.serving import files, graph
+
+    classifier = graph.open_classifier(bundle).at(graph.parse_thresholds(thresholds or ()))
+    if labels is None:
+        complete = files.predict_files(classifier, paths, form or "csv", out, batch)
+    else:
+        complete = files.score_files(classifier, labels, paths, form, out, batch)
+    if not complete:
+        raise typer.Exit(SOME_FAILED)
+
+
 @app.command("list")
 def list_(
     kind: Annotated[

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import Any, Self, TextIO, cast
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from aimonk_bench.data.library_messages import stderr_apart
 
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
 PACE_SECONDS = 1800.0  # over which a rate is measured: an epoch of fine-tuning can take minutes
-UNITS = {"encode": "images", "hash": "images", "train": "epochs"}
+UNITS = {"encode": "images", "hash": "images", "predict": "images", "train": "epochs"}
 
 
 class _Stream:
@@ -30,10 +31,14 @@ class _Stream:
     Args:
         stream: whose reader may leave, as `| head` does.
         optional: it may end for another reason too, such as a full disk; otherwise that is raised, once.
+
+    Attributes:
+        ended: its reader has left.
     """
 
     def __init__(self, stream: TextIO, *, optional: bool) -> None:
         self._stream, self._optional = stream, optional
+        self.ended = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -54,6 +59,7 @@ class _Stream:
         try:
             yield
         except OSError as error:
+            self.ended = True
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())  # what is buffered would raise again when the process ends
             os.close(nowhere)
@@ -116,21 +122,33 @@ class _Stderr(logging.Handler):
             print(text, file=sys.stderr)
 
 
+def _rate(task: Task) -> str:
+    """Units per second, such as ``98/s``; empty before the second report."""
+    return f"{format(task.speed, '.0f' if task.speed >= 10 else '.2g')}/s" if task.speed else ""
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        """The cell of a bar."""
+        return Text(_rate(task))
+
+
 class Progress:
     """A callback ``(phase, done, total)``: a bar on a terminal, else a line every ten seconds.
 
-    It reports nothing where information is not logged.
+    It reports nothing where information is not logged. A total of None is not known.
     """
 
     def __init__(self) -> None:
         self._quiet = not logger.isEnabledFor(logging.INFO)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
         self._bars = Bars(  # off a terminal they are not shown and only measure the pace
             *columns,
             console=Console(stderr=True),
             transient=True,
             get_time=time.monotonic,
             speed_estimate_period=PACE_SECONDS,
+            redirect_stdout=False,  # `predict` writes rows while the bar is there
         )
         self._tasks: dict[str, TaskID] = {}
         self._last_line = time.monotonic()
@@ -144,7 +162,7 @@ class Progress:
         if self._bars.live.is_started:
             self._bars.stop()
 
-    def __call__(self, phase: str, done: int, total: int) -> None:
+    def __call__(self, phase: str, done: int, total: int | None) -> None:
         """Report that ``done`` of ``total`` units of ``phase`` are finished."""
         if self._quiet:
             return
@@ -154,13 +172,13 @@ class Progress:
         self._bars.update(self._tasks[phase], completed=done, total=total)
         if not self._bars.live.is_started and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            logger.info("%s: %d of %d %s%s", phase, done, total, unit, self._pace(self._tasks[phase]))
-        if done >= total:
+            of = "" if total is None else f" of {total}"
+            logger.info("%s: %d%s %s%s", phase, done, of, unit, self._pace(self._tasks[phase]))
+        if total is not None and done >= total:
             self._bars.remove_task(self._tasks.pop(phase))
 
     def _pace(self, number: TaskID) -> str:
         """``, 98/s, 5 s left``; nothing before the second report."""
         (task,) = (task for task in self._bars.tasks if task.id == number)
-        if not task.speed:
-            return ""
-        return f", {format(task.speed, '.0f' if task.speed >= 10 else '.2g')}/s, {task.time_remaining:.0f} s left"
+        left = task.time_remaining
+        return "".join(f", {part}" for part in (_rate(task), "" if left is None else f"{left:.0f} s left") if part)
