@@ -1,0 +1,1 @@
+"""What leaves the benchmark: a bundle with one classifier, and its predictions."""
