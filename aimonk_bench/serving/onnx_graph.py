@@ -112,19 +112,28 @@ def _without_arithmetic(model: Any, size: int) -> None:
 
 
 def _decide(graph: Any, thresholds: Array) -> None:
-    """Add probabilities, thresholds and decisions; float32 cannot tell probabilities near 1 apart."""
+    """Add probabilities, thresholds and decisions.
+
+    Everything is compared as float64, because float32 cannot tell probabilities near 1 apart. For the same reason a
+    threshold that equals its default, which is rounded to float32, counts as the default before rounding.
+    """
     logits, probabilities, decisions = OUTPUTS
+    rounded = thresholds.astype(np.float32)
+    exact, default = "thresholds_exact", "thresholds_default"
     graph.node.extend(
         [
             helper.make_node("Cast", [logits], ["logits_double"], to=TensorProto.DOUBLE),
             helper.make_node("Sigmoid", ["logits_double"], ["probabilities_double"]),
             helper.make_node("Cast", ["probabilities_double"], [probabilities], to=TensorProto.FLOAT),
             helper.make_node("Cast", [THRESHOLDS], ["thresholds_double"], to=TensorProto.DOUBLE),
-            helper.make_node("Greater", ["probabilities_double", "thresholds_double"], [decisions]),
+            helper.make_node("Equal", [THRESHOLDS, default], ["is_default"]),
+            helper.make_node("Where", ["is_default", exact, "thresholds_double"], ["thresholds_applied"]),
+            helper.make_node("Greater", ["probabilities_double", "thresholds_applied"], [decisions]),
         ]
     )
+    initial = {THRESHOLDS: rounded, default: rounded, exact: thresholds}
+    graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in initial.items())
     attributes = len(thresholds)
-    graph.initializer.append(numpy_helper.from_array(thresholds.astype(np.float32), THRESHOLDS))
     graph.input.append(helper.make_tensor_value_info(THRESHOLDS, TensorProto.FLOAT, [attributes]))
     del graph.output[:]
     kinds = (TensorProto.FLOAT, TensorProto.FLOAT, TensorProto.BOOL)
