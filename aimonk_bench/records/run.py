@@ -174,8 +174,7 @@ class RunRecord:
         Raises:
             UserError: one of them is missing or damaged.
         """
-        _ = self._scoring
-        read_history(self.folder)
+        _ = self._scoring, read_history(self.folder)
         seeds, _, attributes = self.predictions.logits.shape
         weights.check(self.folder, weight_files, (seeds, self.predictions.folds, attributes))
 
@@ -292,8 +291,8 @@ def claim(folder: Path, run_id: str, config: str, weight_files: Sequence[str] = 
         weight_files: those of the run, relative to its folder.
 
     Returns:
-        Whether it is already done. If not: it is new, failed, never ended, or misses a file or has a damaged one,
-        which is logged.
+        Whether it is already done. If not: it is new, failed, never ended, lacks weights, or another file is missing or
+        damaged, which is logged.
 
     Raises:
         UserError: the folder holds another run, or something that is no run.
@@ -308,10 +307,9 @@ def claim(folder: Path, run_id: str, config: str, weight_files: Sequence[str] = 
                 f"{folder}: holds the run {status.id}{earlier}, this one is {run_id}; name another folder with --out"
             )
         return status.state == "done" and _is_complete(folder, weight_files)
-    if SUITE in names:
-        raise UserError(f"{folder}: holds a suite; name another folder with --out")
-    if CONFIG not in names:
-        raise UserError(f"{folder}: holds {names[0]} but no run; name another folder with --out")
+    if SUITE in names or CONFIG not in names:
+        content = "a suite" if SUITE in names else f"{names[0]} but no run"
+        raise UserError(f"{folder}: holds {content}; name another folder with --out")
     if folder.name != run_id and _as_trained((folder / CONFIG).read_text(encoding="utf-8")) != _as_trained(config):
         raise UserError(f"{folder}: holds an unfinished run of another config; delete it or name another with --out")
     return False
@@ -319,7 +317,7 @@ def claim(folder: Path, run_id: str, config: str, weight_files: Sequence[str] = 
 
 def _as_trained(config: str) -> str:
     """The text of a ``config.yaml`` on one line and without ``train.keep_weights``, which changes no result."""
-    return re.sub(r", keep_weights: \w+", "", " ".join(config.split()))
+    return re.sub(r",? keep_weights: \w+", "", " ".join(config.split()))
 
 
 def _status(folder: Path) -> Status | None:
@@ -338,6 +336,8 @@ def _is_complete(folder: Path, weight_files: Sequence[str]) -> bool:
     """Whether every file of a finished run that is not derived from others can be read; why not is logged."""
     try:
         read(folder).check(weight_files)
+    except weights.Missing:  # the driver names all such runs at once
+        return False
     except UserError as error:
         logger.warning("the run begins again, because one of its files cannot be used: %s", error.problems[0])
         return False

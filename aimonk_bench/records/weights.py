@@ -26,6 +26,10 @@ HEADS = "heads.safetensors"
 NETWORKS = "networks"  # a folder
 
 
+class Missing(UserError):
+    """A run lacks weights that it is to have, as runs of earlier versions do, and those of another config."""
+
+
 @dataclass(frozen=True, eq=False)
 class HeadWeights:
     """The linear heads of a run in their chosen epochs: logits = features @ weight.T + bias.
@@ -92,7 +96,7 @@ def write_network(path: Path, network: NetworkWeights, head: str) -> None:
     tensors = {**network.layers, f"{head}.weight": network.weight, f"{head}.bias": network.bias}
     arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     with atomic(path) as partial:
-        save_file(arrays, partial, metadata={"format": "pt", "head": head})  # transformers wants a format
+        save_file(arrays, partial, metadata={"head": head})  # of several keys the order is random
 
 
 def read_network(path: Path) -> NetworkWeights:
@@ -126,13 +130,14 @@ def check(folder: Path, names: Sequence[str], shape: tuple[int, int, int]) -> No
         shape: (S, F, A), as the predictions have it.
 
     Raises:
-        UserError: a file is missing, damaged, or holds heads for another number of seeds, folds or attributes.
+        Missing: a file is missing.
+        UserError: a file is damaged, or holds heads for another number of seeds, folds or attributes.
     """
     for name in names:
         path, expected = folder / name, list(shape if name == HEADS else shape[2:])
         if not path.exists():
             wanted = "every run on a frozen backbone keeps it" if name == HEADS else "train.keep_weights asks for it"
-            raise UserError(f"{path}: is missing; {wanted}")
+            raise Missing(f"{path}: is missing; {wanted}")
         if name == HEADS:
             bias_shape = list(read_heads(folder).bias.shape)
         else:

@@ -18,7 +18,7 @@ import filelock
 
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.data import transforms
-from aimonk_bench.errors import RunFailed, UserError, fix, sentence, write_traceback
+from aimonk_bench.errors import RunFailed, UserError, count, fix, sentence, write_traceback
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import run, suite, weights
 from aimonk_bench.records.files import atomic, write_bytes, write_json, write_text
@@ -55,7 +55,7 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
             logger.info("already done: %s in %s", planned.id, folder)
             restore(planned, folder, clock)
             return
-        _say_what_is_kept([planned])
+        _say_what_is_kept([planned], {planned.id: folder})
         encodings = encode(plan.dataset, [planned], clock, progress)
         outcome = encodings[planned.id].outcome
         if isinstance(outcome, UserError):
@@ -93,7 +93,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
         folders = {planned.id: folder / suite.RUNS / planned.id for planned in plan.executed}
         with clock("files"):
             pending = [p for p in plan.executed if not run.claim(folders[p.id], p.id, p.text, p.weights)]
-        _say_what_is_kept(pending)
+        _say_what_is_kept(pending, folders)
         frozen = sum(planned.config.backbone.freeze == "all" for planned in pending)
         with executors.opened(plan.baseline.config.run.executor, frozen, clock) as queue:
             encodings = encode(plan.dataset, pending, clock, progress)
@@ -113,7 +113,23 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
         logger.info("%d of %d runs were already done", done, len(plan.executed))
 
 
-def _say_what_is_kept(pending: Sequence[PlannedRun]) -> None:
+def _say_what_is_kept(pending: Sequence[PlannedRun], folders: Mapping[str, Path]) -> None:
+    """Say which finished runs are trained again for their weights, and how large the networks will be."""
+    for name, why in (
+        (weights.HEADS, "which every run on a frozen backbone keeps"),
+        (f"{weights.NETWORKS}/", "which train.keep_weights asks for"),
+    ):
+        lacking = [
+            planned.name
+            for planned in pending
+            if suite.is_finished(folder := folders[planned.id])
+            and any(file.startswith(name) and not (folder / file).exists() for file in planned.weights)
+        ]
+        if lacking:
+            names = f"{', '.join(lacking[: suite.SHOWN])}{', ...' if len(lacking) > suite.SHOWN else ''}"
+            logger.warning(
+                "%s without %s, %s: trained again (%s)", count(len(lacking), "finished run"), name, why, names
+            )
     for line in describe_networks([planned.network_bytes for planned in pending]):
         logger.info("%s", line)
 
