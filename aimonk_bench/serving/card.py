@@ -12,11 +12,9 @@ import yaml
 
 from aimonk_bench.errors import count, printable
 from aimonk_bench.evaluation.standing import MEANING
-from aimonk_bench.registry import label
 from aimonk_bench.reporting.words import DEPENDS_ON, number, run_name
 from aimonk_bench.serving.bundle import Bundle
 from aimonk_bench.serving.choice import Choice
-from aimonk_bench.tables import TABLES
 
 NO_GAIN = "no attribute is shown to do better than calling every image positive, which needs no model"
 # Licences by which the hub knows the weights of backbones; it calls the others "other".
@@ -54,6 +52,7 @@ def text(made: Bundle, chosen: Choice, folder: str, hub: str | None) -> str:
         "## How to load it\n\nPut the path of this folder in the place of `BUNDLE`.\n\n" + LOAD,
         f"The graph takes `images`, float32 [B, 3, {block['size']}, {block['size']}], RGB from 0 to 255. "
         f"`aimonk-bench predict BUNDLE IMAGE...` decodes images as training did. {_decisions(block)}",
+        "\n".join(f"- {escaped(note)}." for note in block["threshold_notes"]),
         "## How good it is\n\n" + _measured_on(block),
         _table(made),
         "\n".join(f"- *{word}*: {meaning}." for word, meaning in MEANING.items()),
@@ -197,7 +196,7 @@ def _evidence(chosen: Choice) -> str:
 def _missing(chosen: Choice) -> str:
     """How missing labels were treated, and how many there are."""
     data, config = chosen.record.data, chosen.config
-    policy = escaped(label(TABLES.missing, config.missing))
+    policy = escaped(chosen.record.status.columns["missing"])
     lines = [
         f"Training treated missing labels by the policy *{policy}*. Figures are over observed labels; thresholds were "
         "tuned on observed labels."

@@ -13,19 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from aimonk_bench import __version__
 from aimonk_bench.backbones import weights as sources
-from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.data.images import BACKGROUND
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import standing
-from aimonk_bench.records import environment
 from aimonk_bench.records.files import PARTIAL, contents, plain, write_json, write_text
 from aimonk_bench.serving import bundle, card, choice, heads, refit
 from aimonk_bench.serving.bundle import Bundle
 from aimonk_bench.serving.choice import Choice, Which
 from aimonk_bench.serving.heads import Kind, Tensors, Tuned
-from aimonk_bench.suite import networks
 
 logger = logging.getLogger(__name__)
 
@@ -84,10 +82,9 @@ def export(
     record, config = chosen.record, chosen.config
     kind, seeds = heads.kind_of(head, config, record.predictions.folds)
     weights = pretrained(chosen)
-    encoder = networks.encoder_of(config, weights)
-    tensors, tuned, facts = _head(chosen, kind, seeds, encoder, progress)
+    tensors, tuned, facts = _head(chosen, kind, seeds, progress)
     with _written(out) as partial:
-        made = _write(partial, chosen, encoder, tensors, tuned, {"kind": kind, "seeds": list(seeds), **facts})
+        made = _write(partial, chosen, weights, tensors, tuned, {"kind": kind, "seeds": list(seeds), **facts})
         write_text(partial / bundle.CARD, card.text(made, chosen, folder.resolve().name, weights.entry.hub))
     if not chosen.better_than_guessing:
         logger.warning("%s: %s", out, card.NO_GAIN)
@@ -130,7 +127,7 @@ def pretrained(chosen: Choice) -> Weights:
 
 
 def _head(
-    chosen: Choice, kind: Kind, seeds: tuple[int, ...], encoder: EncoderSpec, progress: Progress | None
+    chosen: Choice, kind: Kind, seeds: tuple[int, ...], progress: Progress | None
 ) -> tuple[Tensors, Tuned, dict[str, Any]]:
     """The weights of the head, what decides beside them, and facts about how they were made."""
     record, config = chosen.record, chosen.config
@@ -142,7 +139,7 @@ def _head(
 
 
 def _write(
-    folder: Path, chosen: Choice, encoder: EncoderSpec, tensors: Tensors, tuned: Tuned, head: dict[str, Any]
+    folder: Path, chosen: Choice, weights: Weights, tensors: Tensors, tuned: Tuned, head: dict[str, Any]
 ) -> Bundle:
     """Write everything but the card."""
     import safetensors.torch
@@ -150,13 +147,13 @@ def _write(
     from aimonk_bench.serving import classifier as classifiers
     from aimonk_bench.serving import onnx_graph, resizing
 
-    weights, size = encoder.weights, encoder.size
+    size = chosen.config.transform.size
     names = chosen.record.predictions.labels.attributes
     classifier = classifiers.build(weights, size, tensors)
     pretrained_cfg, model_args = classifiers.facts(weights, size, len(names))
     model = folder / bundle.MODEL
     onnx_graph.write(model, classifier, weights, size, tuned.thresholds)
-    images = resizing.samples(chosen.config, chosen.record.predictions.part("test").image_id.tolist(), encoder)
+    images = resizing.samples(chosen.config, chosen.record.predictions.part("test").image_id.tolist(), weights)
     pixels = [image.pixels for image in images[: max(onnx_graph.BATCHES)]]
     noise = np.random.default_rng(0).integers(0, 256, (max(onnx_graph.BATCHES) - len(pixels), size, size, 3), np.uint8)
     onnx_graph.check(model, classifier, weights, np.stack([*pixels, *noise]), tuned.thresholds)
@@ -168,7 +165,7 @@ def _write(
         num_features=tensors.weight.shape[1],
         pretrained_cfg=pretrained_cfg,
         model_args=model_args,
-        aimonk_bench=plain(_block(chosen, encoder, tuned, head) | {"timm_transform": asdict(flips)}),
+        aimonk_bench=plain(_block(chosen, weights, tuned, head) | {"timm_transform": asdict(flips)}),
     )
     onnx_graph.describe(model, made.metadata())
     tensors_of = {name: tensor.contiguous() for name, tensor in classifier.network.state_dict().items()}
@@ -177,9 +174,9 @@ def _write(
     return made
 
 
-def _block(chosen: Choice, encoder: EncoderSpec, tuned: Tuned, head: dict[str, Any]) -> dict[str, Any]:
+def _block(chosen: Choice, weights: Weights, tuned: Tuned, head: dict[str, Any]) -> dict[str, Any]:
     """Our own part of ``config.json``."""
-    record, entry = chosen.record, encoder.weights.entry
+    record, config, entry = chosen.record, chosen.config, weights.entry
     names, figures = record.predictions.labels.attributes, tuned.figures
     words = standing.words(chosen.statistics.signal)
     by_attribute = {
@@ -200,27 +197,27 @@ def _block(chosen: Choice, encoder: EncoderSpec, tuned: Tuned, head: dict[str, A
     }
     return {
         "schema_version": bundle.SCHEMA_VERSION,
-        "aimonk_bench_version": record.environment.get("aimonk_bench"),
-        "exported_by": environment.version("aimonk-bench"),
+        "aimonk_bench_version": __version__,
         "run": record.status.id,
         "name": list(record.status.name),
         "choice": chosen.reason,
         "verdict": chosen.statistics.signal.outcome,
         "head": head,
         "thresholds_chosen": record.thresholds.policy,
+        "threshold_notes": tuned.notes,
         "calibration": _calibration(names, tuned),
-        "size": encoder.size,
-        "decode": encoder.decode,
+        "size": config.transform.size,
+        "decode": config.transform.decode,
         "interpolation": entry.interpolation,
-        "white": encoder.white,
+        "white": config.data.white,
         "background": BACKGROUND,
         "data_fingerprint": record.data["fingerprint"],
         "figures_of": "recipe" if head["kind"] == "refit" else "head",
         "folds": record.predictions.folds,
         "figures": by_attribute,
         "all_positive": dict(zip(names, figures.constant["floor_f1"], strict=True)),
-        "backbone": encoder.weights.name,
-        "backbone_weights": encoder.weights.sha256,
+        "backbone": weights.name,
+        "backbone_weights": weights.sha256,
         "licence": entry.licence,
         "non_commercial": entry.non_commercial,
         "own_terms": entry.own_terms,

@@ -22,6 +22,7 @@ from aimonk_bench.evaluation.proportions import Intervals
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.records import weights
 from aimonk_bench.records.run import RunRecord
+from aimonk_bench.reporting.words import threshold_notes
 
 Kind = Literal["seed", "mean", "refit"]
 
@@ -49,12 +50,14 @@ class Tuned:
 
     Attributes:
         thresholds: [A] float64, probabilities.
+        notes: where the threshold policy could not follow its own rule, a line each.
         figures: on the test rows.
         intervals: of the figures.
         slope, intercept: [A] of the calibrator, NaN for an attribute without one; None without a calibrator.
     """
 
     thresholds: Array
+    notes: list[str]
     figures: Figures
     intervals: Mapping[str, Intervals]
     slope: Array | None = None
@@ -136,7 +139,8 @@ def tuned_seed(record: RunRecord, config: Config, seed: int) -> Tuned:
     place = record.predictions.seed.tolist().index(seed)
     one = replace(record.predictions, logits=record.predictions.logits[[place]], seed=np.array([seed], np.int64))
     of_run = record.thresholds
-    chosen = Thresholds(of_run.policy, of_run.attribute, [seed], of_run.values[[place]])
+    notes = [replace(note, seeds=[seed]) for note in of_run.notes if seed in note.seeds]
+    chosen = Thresholds(of_run.policy, of_run.attribute, [seed], of_run.values[[place]], notes)
     return _measured(one, chosen, config)
 
 
@@ -153,7 +157,7 @@ def _measured(predictions: Predictions, tuned: Thresholds, config: Config) -> Tu
     if config.calibration == "platt":
         slope, intercept = (values[0, 0] for values in calibration.scaling(predictions)[:2])
     figures, sure = metrics.figures(predictions, tuned), intervals.intervals(predictions, tuned)
-    return Tuned(tuned.values[0, 0], figures, sure, slope, intercept)
+    return Tuned(tuned.values[0, 0], threshold_notes(tuned), figures, sure, slope, intercept)
 
 
 def tuned_recipe(record: RunRecord, config: Config) -> Tuned:
@@ -166,7 +170,8 @@ def tuned_recipe(record: RunRecord, config: Config) -> Tuned:
         *parameters, fitted = calibration.scaling(record.predictions)
         where = np.broadcast_to(fitted, parameters[0].shape)
         slope, intercept = (_mean_where(values, where) for values in parameters)
-    return Tuned(mean, record.scores.figures, record.scores.intervals, slope, intercept)
+    scores, notes = record.scores, threshold_notes(record.thresholds)
+    return Tuned(mean, notes, scores.figures, scores.intervals, slope, intercept)
 
 
 def _mean_where(values: Array, where: Array) -> Array:

@@ -7,6 +7,7 @@ recipe: heads trained alike on fewer images.
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from aimonk_bench.data import transforms
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import UserError, count
 from aimonk_bench.records import weights
+from aimonk_bench.records.files import checked
 from aimonk_bench.records.run import DATA, RunRecord
 from aimonk_bench.serving.choice import Choice
 from aimonk_bench.serving.heads import Tensors, average
@@ -29,6 +31,14 @@ from aimonk_bench.suite.plan import plan_run
 from aimonk_bench.training.recipe import TrainingData
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What trains a recipe again, of ``data.json``; see `artefacts.data_json`."""
+
+    chosen_epoch: list[list[int]]
+    tune: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,8 @@ def refit(
         RunFailed: a loss is not finite, or the engine of the encoder cannot be had.
     """
     record, config = chosen.record, chosen.config
-    budget = budget_of(record.data["tune"], record.data["chosen_epoch"])
+    made = checked(_Made, record.data, record.folder / DATA)
+    budget = budget_of(made.tune, made.chosen_epoch)
     plan = plan_run(with_budget(config, budget, seeds))
     planned = plan.baseline
     if plan.dataset.fingerprint != record.data["fingerprint"]:
@@ -131,7 +142,8 @@ def refit(
 def _say(record: RunRecord, config: Config, budget: Budget, seeds: int, images: int) -> None:
     """Log what will be trained, and how long that will take by what the run took."""
     trained = sum(part["train"] for part in record.data["folds"])  # images, once for each fold
-    share = seeds * images * budget.epochs / (len(config.train.seeds) * trained * config.train.epochs)
+    heads = len(config.train.seeds) * math.prod(map(len, config.tune.values()))
+    share = seeds * images * budget.epochs / (heads * trained * config.train.epochs)
     seconds = record.status.seconds["train"] * share
     about = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{max(seconds, 1):.0f} s"
     setting = "".join(f", {key} {value:g}" for key, value in budget.setting.items())

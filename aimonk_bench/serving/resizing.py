@@ -17,7 +17,7 @@ import timm.data
 import torch
 from PIL import Image, ImageOps
 
-from aimonk_bench.backbones.encoder import EncoderSpec
+from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.config.fields import Config
 from aimonk_bench.data import label_file
 from aimonk_bench.data.headers import UndecodableImage
@@ -59,7 +59,7 @@ class Flips:
     unreadable: int
 
 
-def samples(config: Config, image_ids: Sequence[str], encoder: EncoderSpec) -> list[Sample]:
+def samples(config: Config, image_ids: Sequence[str], weights: Weights) -> list[Sample]:
     """At most `IMAGES` of these images, evenly spaced; without those that are not here any more, or not decodable.
 
     Where the labels or images of the run cannot be read any more, there are none, and a warning says why.
@@ -77,8 +77,9 @@ def samples(config: Config, image_ids: Sequence[str], encoder: EncoderSpec) -> l
         path = config.data.images / paths.get(name, name)
         try:
             data = path.read_bytes()
-            interpolation, fast = encoder.weights.entry.interpolation, encoder.decode == "fast"
-            pixels = decode(data, encoder.size, interpolation, fast=fast, white=encoder.white)
+            transform, interpolation = config.transform, weights.entry.interpolation
+            fast, white = transform.decode == "fast", config.data.white
+            pixels = decode(data, transform.size, interpolation, fast=fast, white=white)
             found.append(Sample(path, pixels))
         except OSError as error:
             reasons.append(f"{path}: {error.strerror}")

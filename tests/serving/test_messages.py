@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,14 @@ import fake_suite
 import numpy as np
 import pytest
 
-from aimonk_bench.cli import WRONG, main
+from aimonk_bench.cli import DONE, WRONG, main
 from aimonk_bench.config.fields import BackboneConfig, Config, DataConfig, TrainConfig
 from aimonk_bench.errors import UserError
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import weights
 from aimonk_bench.serving import choice
 from aimonk_bench.serving.export import export
-from aimonk_bench.serving.heads import kind_of
+from aimonk_bench.serving.heads import kind_of, tuned_seed
 
 
 def config(freeze: str = "all", seeds: tuple[int, ...] = (0, 1, 2)) -> Config:
@@ -140,11 +141,36 @@ def test_other_pretrained_weights_than_those_of_the_run(copied: Path, tmp_path: 
         export(copied, tmp_path / "bundle")
 
 
-def test_images_that_are_gone_are_said_to_be_unmeasured(copied: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_run_of_another_machine_whose_images_are_not_here(
+    copied: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """A head needs neither the images nor the device on which it was trained."""
     path = copied / runs.CONFIG
-    path.write_text(path.read_text().replace("labels.txt", "gone.txt"))
+    text = path.read_text()
+    assert "device: auto" in text
+    path.write_text(text.replace("labels.txt", "gone.txt").replace("device: auto", "device: cuda:7"))
     made = export(copied, tmp_path / "bundle", head=0)
     assert "gone.txt" in caplog.text
     assert made.bundle.aimonk_bench["timm_transform"]["images"] == 0
     assert "was not measured" in (made.folder / "README.md").read_text()
     assert np.isfinite(list(made.bundle.thresholds.values())).all()
+
+
+def test_notes_of_thresholds_stand_in_the_bundle(copied: Path, tmp_path: Path):
+    path = copied / runs.THRESHOLDS
+    content = json.loads(path.read_text())
+    note = {"fold": 0, "attribute": "attr4", "reason": "no observed validation positive: pooled threshold used"}
+    content["notes"] = [{**note, "seeds": [1]}, {**note, "attribute": "attr1", "seeds": [0, 2]}]
+    path.write_text(json.dumps(content))
+    chosen = choice.choose(copied)
+    assert tuned_seed(chosen.record, chosen.config, 1).notes == [f"attr4: {note['reason']}"]
+    assert tuned_seed(chosen.record, chosen.config, 0).notes == [f"attr1: {note['reason']}"]
+
+
+def test_the_verb_says_what_was_written(holdout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "new" / "bundle"
+    assert main(["export", str(holdout), "-o", str(out), "--head", "2"]) == DONE
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"wrote {out}: run {runs.read(holdout).status.id}, head seed" in printed.err
+    assert sorted(path.name for path in out.parent.iterdir()) == ["bundle"]
