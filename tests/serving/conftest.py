@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from aimonk_bench.config import loader
+from aimonk_bench.serving.choice import Choice, choose
 from aimonk_bench.serving.export import Exported, export
 from aimonk_bench.suite import plan, runner
 from aimonk_bench.suite.clock import Clock
@@ -71,6 +72,12 @@ def run_of(workplace: Path) -> Callable[[str, str], Path]:
 @pytest.fixture(scope="session")
 def holdout(run_of: Callable[[str, str], Path]) -> Path:
     return run_of("holdout", HOLDOUT)
+
+
+@pytest.fixture(scope="session")
+def chosen(holdout: Path) -> Choice:
+    """The hold-out with its statistics, which take seconds."""
+    return choose(holdout)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from aimonk_bench.evaluation.standing import MEANING
-from aimonk_bench.serving import bundle, card, choice
+from aimonk_bench.serving import bundle, card
+from aimonk_bench.serving.choice import Choice
 from aimonk_bench.serving.export import Exported
 
 BundleOf = Callable[..., Exported]
@@ -81,9 +82,9 @@ def renamed(made: bundle.Bundle, name: str) -> bundle.Bundle:
     return replace(made, thresholds=thresholds, aimonk_bench={**block, **changed})
 
 
-def test_names_of_a_user_are_plain_text(holdout: Path, bundle_of: BundleOf):
+def test_names_of_a_user_are_plain_text(chosen: Choice, holdout: Path, bundle_of: BundleOf):
     made = renamed(bundle_of(holdout).bundle, HOSTILE)
-    text = card.text(made, choice.choose(holdout), "a folder; `x`", None)
+    text = card.text(made, chosen, "a folder; `x`", None)
     rows = rows_of(text)
     assert [len(row) for row in rows] == [8] * 4
     assert "<script>" not in text
@@ -115,21 +116,23 @@ def test_licences(
     own_terms: bool,
     matter: dict[str, str],
     words: str,
+    chosen: Choice,
     holdout: Path,
     bundle_of: BundleOf,
 ):
     made = bundle_of(holdout).bundle
     changed = {"licence": licence, "non_commercial": non_commercial, "own_terms": own_terms}
     block = {**made.aimonk_bench, **changed}
-    text = card.text(replace(made, aimonk_bench=block), choice.choose(holdout), "run", None)
+    text = card.text(replace(made, aimonk_bench=block), chosen, "run", None)
     stated = front_matter(text)
     assert {key: stated[key] for key in ("license", "license_name") if key in stated} == matter
     assert words in text
 
 
 @pytest.mark.parametrize("gains", [True, False])
-def test_the_card_begins_with_a_warning_where_nothing_beats_guessing(gains: bool, holdout: Path, bundle_of: BundleOf):
-    chosen = choice.choose(holdout)
+def test_the_card_begins_with_a_warning_where_nothing_beats_guessing(
+    gains: bool, chosen: Choice, holdout: Path, bundle_of: BundleOf
+):
     signal = replace(chosen.statistics.signal, gains=[gains] * 4, found=[gains] * 4)
     chosen = replace(chosen, statistics=replace(chosen.statistics, signal=signal))
     text = card.text(bundle_of(holdout).bundle, chosen, "run", None)
@@ -137,11 +140,11 @@ def test_the_card_begins_with_a_warning_where_nothing_beats_guessing(gains: bool
     assert (first == f"**Warning: {card.NO_GAIN}.**") == (not gains)
 
 
-def test_an_undefined_figure_is_a_dash(holdout: Path, bundle_of: BundleOf):
+def test_an_undefined_figure_is_a_dash(chosen: Choice, holdout: Path, bundle_of: BundleOf):
     made = bundle_of(holdout).bundle
     name, figures = made.label_names[0], made.aimonk_bench["figures"]
     undefined = dict.fromkeys(("value", "low", "high"))
     row = {**figures[name], "n_observed": 0, "n_positive": 0, "f1_tuned": undefined, "precision": undefined}
     block = {**made.aimonk_bench, "figures": {**figures, name: row}}
-    cells = rows_of(card.text(replace(made, aimonk_bench=block), choice.choose(holdout), "run", None))[0]
+    cells = rows_of(card.text(replace(made, aimonk_bench=block), chosen, "run", None))[0]
     assert cells[1:4] == ["-", "- [-, -]", "-"]

@@ -17,9 +17,10 @@ from aimonk_bench.data.images import decode
 from aimonk_bench.evaluation.predictions import sigmoid
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import weights
-from aimonk_bench.serving import bundle, choice
-from aimonk_bench.serving.export import Exported, pretrained
-from aimonk_bench.suite import networks, tasks
+from aimonk_bench.serving import bundle
+from aimonk_bench.serving.choice import Choice
+from aimonk_bench.serving.export import Exported
+from aimonk_bench.suite import tasks
 from aimonk_bench.suite.plan import plan_run
 
 BundleOf = Callable[..., Exported]
@@ -42,12 +43,11 @@ def timm_logits(folder: Path, files: list[Path]) -> np.ndarray:
     return logits
 
 
-def test_timm_gives_the_logits_of_the_head_on_stored_features(holdout: Path, bundle_of: BundleOf):
-    made, chosen = bundle_of(holdout, 1), choice.choose(holdout)
+def test_timm_gives_the_logits_of_the_head_on_stored_features(holdout: Path, chosen: Choice, bundle_of: BundleOf):
+    made = bundle_of(holdout, 1)
     block = made.bundle.aimonk_bench
     plan = plan_run(chosen.config)
-    encoder = networks.encoder_of(chosen.config, pretrained(chosen))
-    dataset = tasks.encode(plan.dataset, chosen.config, encoder)
+    dataset = tasks.encode(plan.dataset, chosen.config, plan.baseline.encoder)
     heads = weights.read_heads(holdout)
     expected = dataset.features() @ heads.weight[1, 0].T + heads.bias[1, 0]
     pixels = np.stack(
