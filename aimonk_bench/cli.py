@@ -156,6 +156,41 @@ def table(
 
 
 @app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `run` or `suite` wrote.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="BUNDLE", help="A new or empty folder.")],
+    run_id: Annotated[str | None, typer.Option("--run", metavar="ID", help="A run of a suite.")] = None,
+    which: Annotated[
+        Literal["selected", "simplest"] | None,
+        typer.Option(
+            "--which",
+            help="Of a suite: the run selected on validation rows, or the simplest that is not distinguishable from it "
+            "(default).",
+        ),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head",
+            metavar="SEED|mean|refit",
+            help="Of a hold-out the head of one seed, or the mean of all (default); refit trains again on all images "
+            "(default with folds).",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write a run as a folder that timm, transformers, onnxruntime and `predict` load."""
+    from aimonk_bench.console import Progress
+    from aimonk_bench.serving.export import export as write_bundle
+
+    if run_id is not None and which is not None:
+        raise UserError("--run and --which: found both, expected one: --run names the run that --which would choose")
+    with Progress() as progress:
+        made = write_bundle(folder, out, run=run_id, which=which or "simplest", head=head, progress=progress)
+    logger.info("wrote %s: run %s, head %s; its README.md says how to load it", made.folder, made.run, made.head)
+
+
+@app.command()
 def init(
     labels: Annotated[Path, typer.Option("--labels", metavar="FILE", help="A label file in any format.")],
     images: Annotated[Path, typer.Option("--images", metavar="DIR", help="The folder of its images.")],
