@@ -51,6 +51,7 @@ TABLES = Tables(
     multiple=lambda name: 14 if name == "some_timm_model" else 1,
     native_size=lambda name: {"some_timm_model": 518, "resnet50": None}.get(name, 224),
     check_transforms=check_transforms,
+    check_backbone=lambda value: None if isinstance(value, catalog.Entry) else f"a {type(value).__name__}",
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +27,7 @@ from pydantic import (
 
 from aimonk_bench.config.section import Fraction, Section, Seed, distinct, matching
 from aimonk_bench.config.split_fields import SPLIT_TAGS, Group, KFold, SplitConfig
+from aimonk_bench.plugins import Origin, Plugin
 from aimonk_bench.registry import Problem, Spec, Table
 
 MAX_SEEDS = 1000
@@ -44,6 +45,10 @@ class Tables:
         multiple: ``transform.size`` must be a multiple of it for an existing backbone.
         native_size: the edge of the images that an existing backbone was trained on; None if they were not square.
         check_transforms: the problems of ``train``, ``views`` and ``size``, with paths relative to ``transform``.
+        check_backbone: what is wrong with a value of a plug-in's `CATALOG`; None if nothing is.
+        allow_plugins: whether a config may name plug-ins, whose code is then executed.
+        plugins: those whose entries are in the tables.
+        origins: field of this record -> name -> the plug-in that has this entry.
     """
 
     backbones: Mapping[str, object]
@@ -59,6 +64,10 @@ class Tables:
     multiple: Callable[[str], int]
     native_size: Callable[[str], int | None]
     check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact", "fresh"] | int, int], list[Problem]]
+    check_backbone: Callable[[object], str | None]
+    allow_plugins: bool = False
+    plugins: tuple[Plugin, ...] = ()
+    origins: Mapping[str, Mapping[str, Origin]] = field(default_factory=dict)
 
 
 # Users read a ValueError raised below as "found VALUE, expected MESSAGE".
@@ -167,6 +176,9 @@ Stage = matching(r"[A-Za-z_]\w*(\.\w+)*", "all, none or a stage of the backbone,
 Device = matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:N or mps")
 FolderName = matching(r"(?!\.{1,2}$)(?=.*\S)[^/\\\x00-\x1f]+", "a name that can be a folder's")
 Separator = matching(r"[^\w\"\r\n]", 'one character, such as ",", ";" or "\\t"; " " is any white space')
+PluginEntry = Annotated[
+    InstanceOf[Plugin], PlainSerializer(lambda plugin: plugin.source), WithJsonSchema({"type": "string"})
+]
 Entry = Annotated[InstanceOf[Spec], PlainSerializer(Spec.plain), WithJsonSchema({})]  # `jsonschema` fills it in
 
 
@@ -327,6 +339,7 @@ class Config(Section):
     """One experiment, complete: every path absolute, every option of every entry filled in."""
 
     name: Annotated[str, FolderName, AfterValidator(_short)]
+    plugins: list[PluginEntry] = []  # `config.plugins` reads what a file has under this key
     data: DataConfig
     hide: HideConfig | None = None
     split: SplitConfig = KFold()

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -28,6 +28,7 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.evaluation.verdict import Doubts
+from aimonk_bench.plugins import Origin, Plugin
 from aimonk_bench.records.environment import BackboneCost, Environment
 from aimonk_bench.records.files import (
     PARTIAL,
@@ -140,6 +141,7 @@ class _Config:
 
     threshold: Any
     calibration: Calibrator = "none"
+    plugins: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +153,7 @@ class RunRecord:
     Attributes:
         data: the content of ``data.json``; empty of a failed run.
         environment: the content of ``environment.json``; empty of a failed run.
+        policy: the threshold policy; None reads it from ``config.yaml``, without the code of plug-ins.
 
     Raises:
         UserError: a property needs a file that is missing or broken.
@@ -160,6 +163,7 @@ class RunRecord:
     status: Status
     data: dict[str, Any]
     environment: dict[str, Any]
+    policy: registry.Spec | None = None
 
     @property
     def done(self) -> bool:
@@ -260,10 +264,21 @@ class RunRecord:
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise UserError(f"{path}: cannot be read: {error}") from error
         config = checked(_Config, content, path)
+        if self.policy is not None:
+            return self.policy, config.calibration
         policy, problems = registry.check_by_attribute("threshold", policies.THRESHOLDS, config.threshold)
+        if policy is None and config.plugins:
+            return _unread(config), config.calibration
         if policy is None:
             raise UserError([f"{path}: threshold: {problem}" for problem in problems])
         return policy, config.calibration
+
+
+def _unread(config: _Config) -> registry.Spec:
+    """A threshold policy of a plug-in, which this command does not execute: whoever uses the policy gets an error."""
+    name = config.threshold.get("name") if isinstance(config.threshold, dict) else config.threshold
+    names = ", ".join(config.plugins)
+    return registry.Spec(str(name), origin=Origin(Plugin(names, names, sha256=None), "THRESHOLDS"))
 
 
 def derived(path: Path, load: Callable[[Path], T | None]) -> T | None:
@@ -374,16 +389,19 @@ def read_history(folder: Path) -> pd.DataFrame:
         raise UserError(f"{path}: cannot be read as a history: {error}") from error
 
 
-def read(folder: Path) -> RunRecord:
+def read(folder: Path, policy: registry.Spec | None = None) -> RunRecord:
     """Read the run in ``folder``.
+
+    Args:
+        policy: its threshold policy, where the caller has it with the code of its plug-ins.
 
     Raises:
         UserError: the run has no status, or one of its files is broken.
     """
     status = read_as(Status, folder / STATUS)
     if status.state == "failed":
-        return RunRecord(folder, status, {}, {})
+        return RunRecord(folder, status, {}, {}, policy)
     data, environment = (read_json(folder / name) for name in (DATA, ENVIRONMENT))
     checked(_Data, data, folder / DATA)
     checked(Environment, environment, folder / ENVIRONMENT)
-    return RunRecord(folder, status, data, environment)
+    return RunRecord(folder, status, data, environment, policy)
