@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from aimonk_bench.errors import UserError
 from aimonk_bench.plugins import Plugin
@@ -123,7 +123,7 @@ def problem(value: object) -> str | None:
     if not isinstance(value, Entry):
         return f"the function {value.__name__}" if inspect.isfunction(value) else f"a {type(value).__name__}"
     try:
-        TypeAdapter(Entry, config=ConfigDict(strict=True)).validate_python(vars(value))
+        TypeAdapter(Entry).validate_python(vars(value))
     except ValidationError as error:
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))} {show(first['input'])} ({first['msg']})"

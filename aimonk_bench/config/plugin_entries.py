@@ -210,11 +210,11 @@ def _value_faults(at: Place, table: str, name: str, value: object, tables: Table
         yield fault(at, (table, name), "a function with `yield` or `async`", f"a plain function, such as {example}")
         return
     line = at_line(value.__code__.co_filename, value.__code__.co_firstlineno)
-    for actual, expected in _signature_problems(value, contract):
+    for actual, expected in signature_problems(value, contract):
         yield fault(line, (table, name), actual, expected)
 
 
-def _signature_problems(function: Callable[..., Any], contract: Contract) -> Iterator[tuple[str, str]]:
+def signature_problems(function: Callable[..., Any], contract: Contract) -> Iterator[tuple[str, str]]:
     """(what was found, what was expected) for each parameter that the program cannot hand over or read."""
     parameters = list(inspect.signature(function).parameters.values())
     by_position = [p for p in parameters if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
