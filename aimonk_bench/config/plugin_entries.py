@@ -19,7 +19,6 @@ from pydantic import ValidationError
 from aimonk_bench import plugins, registry
 from aimonk_bench.config.faults import Fault, Place, fault
 from aimonk_bench.config.fields import Tables
-from aimonk_bench.errors import UserError
 from aimonk_bench.plugins import Plugin
 
 PACKAGE = Path(__file__).parents[1]
@@ -77,14 +76,14 @@ class Text:
 
         Raises:
             SyntaxError: it is no Python code.
-            UserError: it is no text.
         """
         file = Path(plugin.file)
         file = file / "__init__.py" if file.is_dir() else file
         try:
             return cls(str(file), ast.parse(file.read_bytes(), str(file)))
-        except ValueError as error:  # a NUL byte, before Python 3.12
-            raise UserError(f"{file}: {error}") from error
+        except SyntaxError as error:
+            error.filename = error.filename or str(file)  # it has none for a NUL byte
+            raise
 
     def at(self, node: ast.stmt | ast.expr) -> Place:
         """The place of a node."""
@@ -271,5 +270,7 @@ def _option_problems(function: Callable[..., Any]) -> Iterator[tuple[str, str]]:
         except ValidationError as error:
             problems = registry.problems_of(error, lambda _: ())
             for problem in problems:
-                if problem.path[:1] == (option,) and problem.found != "nothing":
-                    yield f"the option {option} with the default {registry.show(field.default)}", problem.expected
+                if problem.path[:1] == (option,):
+                    stated = "a default that YAML can state: a number, text, true, false, null, a list or a map"
+                    expected = stated if problem.expected.startswith("Input") else problem.expected
+                    yield f"the option {option} with the default {registry.show(field.default)}", expected

@@ -101,7 +101,7 @@ def extend(tables: Tables, sources: Mapping[str, Place], faults: list[Fault]) ->
             imports = [*text.forbidden_imports(is_file=plugins.is_file(source))]
             content = {} if imports else plugin.names
         except UserError as error:
-            faults += [fault(named_at, (KEY,), problem, "a plug-in that can be read") for problem in error.problems]
+            faults += [Fault(named_at, problem) for problem in error.problems]
         except (Exception, SystemExit) as error:  # whatever the code of the plug-in does
             faults.append(_raised(error, source, named_at))
         else:

@@ -14,7 +14,7 @@ def check_backbone(entry: Entry) -> None:
 
     The network gives one vector of ``features`` numbers for images of the native ``size``, at the stated ``cost``; it
     reads every pixel of sizes that are a ``multiple``; its layers have the names of its ``stages``. Facts that are None
-    are not checked. Where the entry is of a network of the plug-in's own, the plug-in registers it with timm beforehand.
+    are not checked. A network of the plug-in's own is registered with timm beforehand.
 
     Raises:
         AssertionError: what is violated, in a sentence.
