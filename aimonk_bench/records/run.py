@@ -11,12 +11,10 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-import yaml
 
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError
@@ -28,7 +26,7 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.evaluation.verdict import Doubts
-from aimonk_bench.plugins import Origin, Plugin
+from aimonk_bench.records import scoring_config
 from aimonk_bench.records.environment import BackboneCost, Environment
 from aimonk_bench.records.files import (
     PARTIAL,
@@ -135,15 +133,6 @@ class _Data:
     folds: list[dict[str, int]]
 
 
-@dataclass(frozen=True)
-class _Config:
-    """What tuning and scoring need of ``config.yaml``."""
-
-    threshold: Any
-    calibration: Calibrator = "none"
-    plugins: list[str] = field(default_factory=list)
-
-
 @dataclass(frozen=True, eq=False)
 class RunRecord:
     """A run that ended, as its files hold it.
@@ -153,7 +142,7 @@ class RunRecord:
     Attributes:
         data: the content of ``data.json``; empty of a failed run.
         environment: the content of ``environment.json``; empty of a failed run.
-        policy: the threshold policy; None reads it from ``config.yaml``, without the code of plug-ins.
+        policy: the threshold policy; None takes that of `scoring_config`.
 
     Raises:
         UserError: a property needs a file that is missing or broken.
@@ -258,27 +247,8 @@ class RunRecord:
     @cached_property
     def _scoring(self) -> tuple[registry.Spec, Calibrator]:
         """The threshold policy and the calibrator that ``config.yaml`` names."""
-        path = self.folder / CONFIG
-        try:
-            content = yaml.safe_load(path.read_bytes())
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise UserError(f"{path}: cannot be read: {error}") from error
-        config = checked(_Config, content, path)
-        if self.policy is not None:
-            return self.policy, config.calibration
-        policy, problems = registry.check_by_attribute("threshold", policies.THRESHOLDS, config.threshold)
-        if policy is None and config.plugins:
-            return _unread(config), config.calibration
-        if policy is None:
-            raise UserError([f"{path}: threshold: {problem}" for problem in problems])
-        return policy, config.calibration
-
-
-def _unread(config: _Config) -> registry.Spec:
-    """A threshold policy of a plug-in, which this command does not execute: whoever uses the policy gets an error."""
-    name = config.threshold.get("name") if isinstance(config.threshold, dict) else config.threshold
-    names = ", ".join(config.plugins)
-    return registry.Spec(str(name), origin=Origin(Plugin(names, names, sha256=None), "THRESHOLDS"))
+        policy, calibrator = scoring_config.read(self.folder / CONFIG)
+        return self.policy or policy, calibrator
 
 
 def derived(path: Path, load: Callable[[Path], T | None]) -> T | None:
