@@ -144,7 +144,8 @@ def _module(plugin: Plugin) -> types.ModuleType:
     module.__package__ = "" if is_file(plugin.source) else plugin.source.rpartition(".")[0]
     sys.modules[module.__name__] = module  # where dataclasses and pickle look for it
     try:
-        exec(compile(content, plugin.file, "exec", dont_inherit=True), module.__dict__)
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
+            exec(compile(content, plugin.file, "exec", dont_inherit=True), module.__dict__)
     except BaseException:
         del sys.modules[module.__name__]
         raise

@@ -17,8 +17,8 @@ from aimonk_bench.backbones import catalog, weights
 from aimonk_bench.backbones.catalog import CATALOG, Entry
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.backbones.speed import speeds
-from aimonk_bench.config.fields import Tables
 from aimonk_bench.config.plugins import named
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.data import transforms
 from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.evaluation.thresholds import THRESHOLDS

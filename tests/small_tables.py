@@ -10,7 +10,8 @@ from annotated_types import Ge
 
 from aimonk_bench.backbones import catalog
 from aimonk_bench.config import grid, loader
-from aimonk_bench.config.fields import Config, Tables
+from aimonk_bench.config.fields import Config
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Problem

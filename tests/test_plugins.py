@@ -40,6 +40,12 @@ def test_a_plug_in_is_executed_once_in_a_process(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "x"
 
 
+def test_what_a_plug_in_prints_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "my.py").write_text("print('hello')\n" + CODE)
+    assert plugins.read(str(tmp_path / "my.py")).tables
+    assert capsys.readouterr() == ("", "hello\n")
+
+
 def test_a_plug_in_that_raises_leaves_no_module(tmp_path: Path) -> None:
     (tmp_path / "my.py").write_text("raise ValueError('no')\n")
     before = set(sys.modules)

@@ -17,8 +17,9 @@ from pydantic import BaseModel, ValidationError
 from aimonk_bench import registry
 from aimonk_bench.config import reader, tuned
 from aimonk_bench.config.faults import Fault, dotted, fault
-from aimonk_bench.config.fields import ENTRIES, Config, DataConfig, SuiteSection, Tables, Unavailable, is_weight_file
+from aimonk_bench.config.fields import ENTRIES, Config, DataConfig, SuiteSection, Unavailable, is_weight_file
 from aimonk_bench.config.nodes import Node, locate, merge, wrap
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.registry import Problem, Spec
 
 MAX_RUNS = 10_000

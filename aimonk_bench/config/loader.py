@@ -21,9 +21,10 @@ import yaml
 from aimonk_bench import registry
 from aimonk_bench.config import grid, plugins, reader, tuned
 from aimonk_bench.config.faults import Fault, Place, decode, fault, user_error
-from aimonk_bench.config.fields import BackboneConfig, Config, Tables
+from aimonk_bench.config.fields import BackboneConfig, Config
 from aimonk_bench.config.nodes import Node, merge, parse, scalar, wrap
 from aimonk_bench.config.split_fields import KFold
+from aimonk_bench.config.tables import Tables
 
 logger = logging.getLogger(__name__)
 

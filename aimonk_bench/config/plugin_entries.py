@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from aimonk_bench import plugins, registry
 from aimonk_bench.config.faults import Fault, Place, fault
-from aimonk_bench.config.fields import Tables
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.plugins import Plugin
 
 PACKAGE = Path(__file__).parents[1]

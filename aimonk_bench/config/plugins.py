@@ -13,9 +13,9 @@ from typing import Any
 
 from aimonk_bench import plugins, registry
 from aimonk_bench.config.faults import Fault, Place, fault, user_error
-from aimonk_bench.config.fields import Tables
 from aimonk_bench.config.nodes import Node
 from aimonk_bench.config.plugin_entries import CONTRACTS, Entries, Text, at_line, entries_of, shown
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.errors import UserError, printable
 from aimonk_bench.plugins import KEY, Origin, Plugin
 

@@ -20,13 +20,13 @@ from aimonk_bench.config.fields import (
     UNION_TAGS,
     BackboneConfig,
     Config,
-    Tables,
     TrainConfig,
     TransformConfig,
     bare_name,
     is_weight_file,
 )
 from aimonk_bench.config.nodes import Node, locate
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.plugins import Origin
 from aimonk_bench.registry import Problem, Spec
 

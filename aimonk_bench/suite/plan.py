@@ -25,11 +25,11 @@ from aimonk_bench.config.fields import (
     BackboneConfig,
     Config,
     RunConfig,
-    Tables,
     TrainConfig,
 )
 from aimonk_bench.config.grid import Suite, SuiteRun
 from aimonk_bench.config.split_fields import OfficialSplit
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.data import group_checks, image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, check_all

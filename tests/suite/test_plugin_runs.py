@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -196,10 +197,20 @@ def test_entries_of_every_kind_decide(everything: Path) -> None:
     assert (columns["loss"], columns["missing"], columns["sampler"]) == ("twice", "mine", "mine")
 
 
-def test_worker_processes_give_the_same_bytes(place: Path, plugged: Path, tmp_path: Path) -> None:
-    words = ["suite", str(place / "mine.yaml"), "--out", str(tmp_path / "out"), "--quiet", "--allow-plugins"]
-    assert cli.main([*words, "--set", "run.executor=processes"]) == 0
+def test_worker_processes_give_the_same_bytes(place: Path, plugged: Path, everything: Path, tmp_path: Path) -> None:
+    words = ["--quiet", "--allow-plugins", "--set", "run.executor=processes", "--out"]
+    assert cli.main(["suite", str(place / "mine.yaml"), *words, str(tmp_path / "out")]) == 0
     assert files_of_runs(tmp_path / "out") == files_of_runs(plugged)
+    assert cli.main(["run", str(place / "everything.yaml"), *words, str(tmp_path / "run")]) == 0
+    for name in ("predictions.npz", "thresholds.json", "metrics.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (everything / name).read_bytes()
+
+
+def test_the_environment_says_which_code_it_was(place: Path, plugged: Path) -> None:
+    for path in plugged.rglob("environment.json"):
+        [plugin] = json.loads(path.read_text())["plugins"]
+        assert plugin["source"] == str(place / "my_losses.py")
+        assert plugin["sha256"] == hashlib.sha256(EXAMPLE.encode()).hexdigest()
 
 
 def test_finished_runs_are_taken_up_and_read_without_the_plug_in(

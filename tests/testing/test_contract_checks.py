@@ -160,8 +160,11 @@ def test_a_derivative_is_checked_with_its_loss(derivative, words, monkeypatch):
     with pytest.raises(AssertionError) as caught:
         check_loss(mine)
     assert words in str(caught.value)
+    monkeypatch.delitem(GRADIENTS, mine)
     derivative_of(mine)(lambda logits, targets: torch.sigmoid(wide(logits)) - targets)
     check_loss(mine)
+    with pytest.raises(ValueError, match="mine has a derivative already"):
+        derivative_of(mine)
 
 
 def set_bce(logits, targets, weights, *, scale: float = 1.0):
