@@ -32,9 +32,13 @@ from aimonk_bench.training.schedules import SCHEDULES
 from aimonk_bench.training.set_losses import SET_LOSSES
 
 
-def _stages(backbone: str) -> tuple[str, ...]:
+def _entry(backbone: str | Entry) -> Entry:
+    return backbone if isinstance(backbone, Entry) else catalog.entry(backbone)
+
+
+def _stages(backbone: str | Entry) -> tuple[str, ...]:
     """The stages before which `backbone.freeze` may cut; a network outside the catalog is built to find them."""
-    entry = catalog.entry(backbone)
+    entry = _entry(backbone)
     if entry.stages is not None:
         return entry.stages
     from aimonk_bench.backbones import network  # imports torch and timm
@@ -42,9 +46,9 @@ def _stages(backbone: str) -> tuple[str, ...]:
     return network.stages(entry.timm)
 
 
-def _multiple(backbone: str) -> int:
+def _multiple(backbone: str | Entry) -> int:
     """What `transform.size` must be a multiple of; a network outside the catalog is built to find it."""
-    entry = catalog.entry(backbone)
+    entry = _entry(backbone)
     if entry.multiple is not None:
         return entry.multiple
     from aimonk_bench.backbones import network  # imports torch and timm
@@ -64,7 +68,7 @@ TABLES = Tables(
     known_backbone=catalog.exists,
     stages=_stages,
     multiple=_multiple,
-    native_size=lambda name: catalog.entry(name).size,
+    native_size=lambda backbone: _entry(backbone).size,
     check_transforms=transforms.check,
     check_backbone=catalog.problem,
 )

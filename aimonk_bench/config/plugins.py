@@ -95,6 +95,7 @@ def extend(tables: Tables, sources: Mapping[str, Place], faults: list[Fault]) ->
     """
     taken: dict[tuple[str, str], str] = {}  # (field of tables, name) -> the place in the plug-in that has it
     for source, named_at in sources.items():
+        plugin = None
         try:
             plugin = plugins.read(source)
             text = Text.of(plugin)
@@ -103,7 +104,7 @@ def extend(tables: Tables, sources: Mapping[str, Place], faults: list[Fault]) ->
         except UserError as error:
             faults += [Fault(named_at, problem) for problem in error.problems]
         except (Exception, SystemExit) as error:  # whatever the code of the plug-in does
-            faults.append(_raised(error, source, named_at))
+            faults.append(_raised(error, plugin, source, named_at))
         else:
             entries, wrong = ({}, imports) if imports else entries_of(text, content, tables, taken)
             faults += wrong
@@ -111,19 +112,21 @@ def extend(tables: Tables, sources: Mapping[str, Place], faults: list[Fault]) ->
     return tables
 
 
-def _raised(error: BaseException, source: str, named_at: Place) -> Fault:
-    """What executing a plug-in raised, at the line of the plug-in that it came from, and the lines before that."""
+def _raised(error: BaseException, plugin: Plugin | None, source: str, named_at: Place) -> Fault:
+    """What executing a plug-in raised, at the line of the plug-in that it came from, and the lines before that.
+
+    Args:
+        plugin: None where the packages around a module raised.
+    """
     if isinstance(error, SyntaxError) and error.filename and os.path.exists(error.filename):
         at = replace(at_line(error.filename, error.lineno or 1), column=error.offset or 1)
         return Fault(at, f"found a {type(error).__name__} ({error.msg}), expected Python code")
     if isinstance(error, ModuleNotFoundError) and f"{source}.".startswith(f"{error.name}."):
         near = f"; a file is written {source}.py" if (named_at.folder / f"{source}.py").exists() else ""
         return fault(named_at, (KEY,), source, f"a module that is installed here{near}")
-    frames = traceback.extract_tb(error.__traceback__)
     ours = (str(Path(__file__).parents[1]), os.path.dirname(importlib.__file__), "<")
-    lines = [frame for frame in frames if frame.filename == source] or [
-        frame for frame in frames if not frame.filename.startswith(ours)
-    ][:1]
+    others = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    lines = (plugin.lines(error) if plugin else []) or others[:1]
     message = printable(" ".join(str(error).split()))[:300]
     actual = ": ".join(filter(None, (type(error).__name__, message)))
     way = f" (lines {', '.join(str(frame.lineno) for frame in lines)})" if len(lines) > 1 else ""
@@ -145,18 +148,11 @@ def _joined(tables: Tables, plugin: Plugin, entries: Entries) -> Tables:
 
 
 def _backbone_facts(tables: Tables, catalog: Mapping[str, Any]) -> dict[str, Any]:
-    """What tables say of backbones, with further entries of the catalog; timm's name says what an entry leaves out."""
-
-    def timm(name: str) -> str:
-        return catalog[name].timm if name in catalog else name
-
-    def fact(name: str, attribute: str) -> Any:
-        return getattr(catalog[name], attribute) if name in catalog else None
-
+    """What tables say of backbones, asked by the further entries of the catalog themselves."""
     if not catalog:
         return {}
     return {
-        "stages": lambda name: tables.stages(timm(name)) if (s := fact(name, "stages")) is None else s,
-        "multiple": lambda name: fact(name, "multiple") or tables.multiple(timm(name)),
-        "native_size": lambda name: catalog[name].size if name in catalog else tables.native_size(name),
+        "stages": lambda name: tables.stages(catalog.get(name, name)),
+        "multiple": lambda name: tables.multiple(catalog.get(name, name)),
+        "native_size": lambda name: tables.native_size(catalog.get(name, name)),
     }

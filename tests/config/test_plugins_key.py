@@ -321,3 +321,16 @@ def test_a_module_is_found_where_python_finds_it(write, tmp_path, monkeypatch):
     assert registry.build("loss", TABLES.losses, config.loss)(1.0, None) == 3
     assert config.plugins[0].source == "packed_losses.inner"
     assert config.plugins[0].sha256 == plugins.read(str(tmp_path / "packed_losses" / "inner.py")).sha256
+
+
+def test_a_module_that_raises_is_named_by_its_file_and_line(write, tmp_path, monkeypatch):
+    write("broken_losses/__init__.py", "")
+    write("broken_losses/inner.py", "def f():\n    return 1 / 0\n\n\nf()\n")
+    write("broken_around/__init__.py", "import nothing_here\n")
+    write("broken_around/inner.py", MINE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    [line] = problems(load, write("c.yaml", CONFIG.replace("my.py", "broken_losses.inner")))
+    assert line.startswith("broken_losses/inner.py:2:1: plugins: found ZeroDivisionError: division by zero at `return")
+    assert "(lines 5, 2)" in line
+    [line] = problems(load, write("c.yaml", CONFIG.replace("my.py", "broken_around.inner")))
+    assert line.startswith("broken_around/__init__.py:1:1: plugins: found ModuleNotFoundError")
