@@ -51,10 +51,28 @@ def _views(value: Any) -> Any:
     raise ValueError("exact, fresh, or a number of views of at least 1")
 
 
+def _keep_weights(value: Any) -> Any:
+    if value == "auto" or isinstance(value, bool):
+        return value
+    raise ValueError("true, false or auto")
+
+
 def _size(value: Any) -> Any:
     if type(value) is int:
         return value
     raise ValueError(f"native, or a whole number of pixels from 1 to {MAX_SIZE}")
+
+
+def _natural(value: Any) -> Any:
+    if type(value) is int:
+        return value
+    raise ValueError("auto, or a whole number of at least 1")
+
+
+def _decay(value: Any) -> Any:
+    if type(value) in (int, float):
+        return value
+    raise ValueError("auto, or a number of at least 0")
 
 
 def _grid(value: Any) -> Any:
@@ -127,6 +145,12 @@ def _values_form(value: Any) -> str:
 
 
 Natural = Annotated[int, Field(ge=1)]
+Decay = Annotated[float, Field(ge=0)]
+AutoNatural = Annotated[
+    Natural,
+    BeforeValidator(_natural, json_schema_input_type=Literal["auto"] | Natural),
+    Field(json_schema_extra={"default": "auto"}),
+]
 PathField = Annotated[Path, Field(strict=False)]
 DistinctTexts = Annotated[list[str], AfterValidator(distinct)]
 Unavailable = Literal["fail", "skip"]
@@ -236,21 +260,30 @@ class TransformConfig(Section):
 
 
 class TrainConfig(Section):
-    """How heads and trainable layers are trained.
+    """How heads and trainable layers are trained, and whether trained networks are kept.
 
-    ``order`` is how the sampler `uniform` goes through the training rows: `shuffle` draws from all rows, `blocks` from
-    a few blocks of the feature store at a time, for stores that do not fit into memory.
+    ``keep_weights`` says whether a fine-tuned run keeps a network for each fold and seed; `auto` keeps them in a
+    hold-out and not with folds. It enters no id and is no axis of a suite.
+
+    A file may say `auto` for epochs, batch size and weight decay: the defaults here, for heads on frozen layers
+    (``experiments/published/budget``), or `TRAINABLE_LAYERS`; `reader` puts in the number. ``order`` is how the sampler
+    `uniform` goes through the training rows: `shuffle` draws from all rows, `blocks` from a few blocks of the feature
+    store at a time, for stores that do not fit into memory.
     """
 
     optimizer: Entry = Spec("adam")
     lr: Annotated[float, Field(gt=0)] = 1e-3
     backbone_lr: Annotated[float, Field(gt=0)] | None = None
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    batch_size: Natural = 16
+    weight_decay: Annotated[
+        Decay,
+        BeforeValidator(_decay, json_schema_input_type=Literal["auto"] | Decay),
+        Field(json_schema_extra={"default": "auto"}),
+    ] = 1e-3
+    batch_size: AutoNatural = 64
     accumulate: Natural = 1
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     order: Literal["shuffle", "blocks"] = "shuffle"
-    epochs: Natural = 10
+    epochs: AutoNatural = 100
     schedule: Entry = Spec("constant")
     clip: Annotated[float, Field(gt=0)] | None = None
     seeds: Annotated[
@@ -259,13 +292,19 @@ class TrainConfig(Section):
     select: Literal["last", "loss", "f1_default", "average_precision", "roc_auc"] = "last"
     patience: Natural | None = None
     device: Annotated[str, Device] = "auto"
+    keep_weights: Annotated[Literal["auto"] | bool, BeforeValidator(_keep_weights)] = "auto"
 
 
 TRAINABLE_OPTIONS = ("backbone_lr", "accumulate", "precision")  # of train, for trainable layers only
 
 Tune = dict[str, Annotated[list[float], Field(min_length=1), AfterValidator(distinct)]]
 TUNED_TRAIN_OPTIONS = ("train.lr", "train.weight_decay")  # keys of tune; the others are numeric options of the loss
-DEFAULT_GRID = {"train.lr": [3e-3, 1e-2, 3e-2], "train.weight_decay": [0.0, 1e-3]}
+DEFAULT_GRID = {"train.lr": [1e-3, 3e-3, 1e-2]}
+TRAINABLE_LAYERS = {
+    "epochs": 10,
+    "batch_size": 16,
+    "weight_decay": 0.0,
+}  # what `auto` means unless backbone.freeze is `all`
 
 
 class HideConfig(Section):
@@ -321,7 +360,8 @@ class Config(Section):
         Field(
             description="Values among which every head chooses on its own validation rows. They replace the value of "
             "the same key of train, or, with a key such as `loss.gamma`, that option of the loss. `default` is a grid "
-            "of learning rates and weight decays, and no grid unless backbone.freeze is all."
+            "of learning rates, and no grid unless backbone.freeze is all.",
+            json_schema_extra={"default": "default"},
         ),
     ] = {}
     threshold: Entry = Spec("per_attribute_f1")

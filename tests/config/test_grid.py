@@ -27,11 +27,18 @@ def test_what_is_hidden_tuned_or_calibrated_enters_the_id(write):
     path = write("x.yaml", DATA)
     usual = grid.public(load(path))
     assert {*usual} == {*Config.model_fields} - {"name", "plugins", "plot", "run"}
-    same = ["hide=null", "calibration=none", "tune={}", "run.executor=serial", "data.truth=t.csv"]
+    same = [
+        "hide=null",
+        "calibration=none",
+        "tune=default",
+        "train.epochs=auto",
+        "run.executor=serial",
+        "data.truth=t.csv",
+    ]
     assert grid.public(load(path, same)) == usual
     for override in (
         *("hide={mechanism: random}", "hide={mechanism: random, seed: 1}", "hide={mechanism: random, rows: train}"),
-        *("calibration=platt", "tune={train.lr: [0.1]}", "tune=default"),
+        *("calibration=platt", "tune={train.lr: [0.1]}", "tune={}"),
     ):
         assert grid.public(load(path, [override])) != usual
 
@@ -177,6 +184,10 @@ SUITE_PROBLEMS = [
     ("suite: {baseline: {}, axes: {train.lrr: [1]}}", ":1:30: train.lrr: found unknown key .* mean lr"),
     ("suite: {baseline: {}, axes: {data.group: [a]}}", ":1:30: suite.axes.data.group: found the axis 'data.group'"),
     ("suite: {baseline: {}, axes: {name: [a]}}", ":1:30: suite.axes.name: found the axis 'name'"),
+    (
+        "suite: {baseline: {}, axes: {train.keep_weights: [true]}}",
+        ":1:30: suite.axes.train.keep_weights: found the axis 'train.keep_weights', expected a key outside",
+    ),
     ("suite: {baseline: {}, axes: {run.executor: [auto]}}", ":1:30: suite.axes.run.executor: found the axis 'run.exec"),
     ("suite: {baseline: {}, axes: {loss: [focal], loss.gamma: [1]}}", "suite.axes.loss.gamma: found an axis inside"),
     (
