@@ -49,6 +49,13 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in --set train.lr=1e-4; repeatable."),
 ]
+AllowPlugins = Annotated[
+    bool, typer.Option("--allow-plugins", help="Execute the code that the config names under `plugins`.")
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="FILE.py", help="With the entries of a plug-in, which is executed; repeatable."),
+]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write; default experiments/<name>.")]
 Top = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Show the N best runs; csv and json have all.")]
 Quiet = Annotated[bool, typer.Option("--quiet", callback=_log_to_stderr, help="Only the result, warnings and errors.")]
@@ -74,10 +81,15 @@ def program(
 
 @app.command()
 def run(
-    context: typer.Context, config: ConfigFile, overrides: Overrides = None, out: Out = None, quiet: Quiet = False
+    context: typer.Context,
+    config: ConfigFile,
+    overrides: Overrides = None,
+    out: Out = None,
+    allow_plugins: AllowPlugins = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run one experiment and print its table."""
-    _execute(context.obj, "run", config, overrides, out)
+    _execute(context.obj, "run", config, overrides, out, allow_plugins=allow_plugins)
 
 
 @app.command()
@@ -87,10 +99,11 @@ def suite(
     overrides: Overrides = None,
     out: Out = None,
     top: Top = 20,
+    allow_plugins: AllowPlugins = False,
     quiet: Quiet = False,
 ) -> None:
     """Run every combination of a suite and print the table; finished runs are not run again."""
-    collection = _execute(context.obj, "suite", config, overrides, out, top)
+    collection = _execute(context.obj, "suite", config, overrides, out, top, allow_plugins=allow_plugins)
     if len(collection.finished) + len(collection.skipped) < len(collection.names):
         raise typer.Exit(SOME_FAILED if collection.finished else FAILED)
 
@@ -102,19 +115,22 @@ def _execute(
     overrides: list[str] | None,
     out: Path | None,
     top: int = 20,
+    *,
+    allow_plugins: bool = False,
 ) -> Collection:
     """Plan and execute a YAML file, print its table, and report where the seconds went."""
     from aimonk_bench.config import loader
     from aimonk_bench.console import Progress
     from aimonk_bench.records import suite as suites
     from aimonk_bench.suite import plan, runner
-    from aimonk_bench.tables import TABLES
+    from aimonk_bench.tables import tables
 
     with clock("plan"):
+        names = tables(allow_plugins=allow_plugins)
         if verb == "run":
-            planned = plan.plan_run(loader.load(config, TABLES, overrides or ()))
+            planned = plan.plan_run(loader.load(config, names, overrides or ()))
         else:
-            planned = plan.plan_suite(loader.load_suite(config, TABLES, overrides or ()))
+            planned = plan.plan_suite(loader.load_suite(config, names, overrides or ()))
     folder = out or Path("experiments") / planned.name
     execute = runner.execute_run if verb == "run" else runner.execute_suite
     try:
@@ -213,12 +229,12 @@ def init(
 
 
 @app.command()
-def validate(config: ConfigFile, overrides: Overrides = None) -> None:
+def validate(config: ConfigFile, overrides: Overrides = None, allow_plugins: AllowPlugins = False) -> None:
     """Check the config, the labels, that every listed image exists and that the networks work; print what would run."""
     from aimonk_bench.suite import preview
-    from aimonk_bench.tables import TABLES
+    from aimonk_bench.tables import tables
 
-    print(preview.describe(config, TABLES, overrides or ()))
+    print(preview.describe(config, tables(allow_plugins=allow_plugins), overrides or ()))
 
 
 @app.command()
@@ -228,6 +244,7 @@ def audit(
     form: Annotated[
         Literal["rich", "json"], typer.Option("--format", help="rich: for reading; json: everything.")
     ] = "rich",
+    allow_plugins: AllowPlugins = False,
     quiet: Quiet = False,
 ) -> None:
     """Find problems in the labels and images of an experiment or suite, before anything is trained."""
@@ -237,10 +254,11 @@ def audit(
     from aimonk_bench.records.files import dumps
     from aimonk_bench.reporting import audit as report
     from aimonk_bench.suite import inspection
-    from aimonk_bench.tables import TABLES
+    from aimonk_bench.tables import tables
 
     with Progress() as progress:
-        findings = inspection.inspect(inspection.configured(config, TABLES, overrides or ()), progress)
+        audited = inspection.configured(config, tables(allow_plugins=allow_plugins), overrides or ())
+        findings = inspection.inspect(audited, progress)
     if form == "rich":
         report.render(findings, Console())
     else:
@@ -287,29 +305,31 @@ def list_(
     kind: Annotated[
         str | None, typer.Argument(metavar="KIND", help=f"One table, of {', '.join(KINDS)}; default all.")
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """List what a config can name, with options and defaults."""
     from rich.console import Console
 
-    from aimonk_bench import registry, tables
+    from aimonk_bench import registry
+    from aimonk_bench.tables import describe, tables
 
     if kind is not None and kind not in KINDS:
         problem = registry.Problem((), repr(kind), f"one of {', '.join(KINDS)}", registry.nearest(kind, KINDS))
         raise UserError(f"list: {problem}")
-    console = Console()
+    console, extended = Console(), tables(plugin or ())
     for name in [kind] if kind else KINDS:
-        console.print(tables.describe(name))
+        console.print(describe(name, extended))
 
 
 @app.command()
-def schema() -> None:
+def schema(plugin: Plugins = None) -> None:
     """Print the JSON Schema of the YAML files."""
     from aimonk_bench.config.jsonschema import json_schema
     from aimonk_bench.console import write_data
     from aimonk_bench.records.files import dumps
-    from aimonk_bench.tables import TABLES
+    from aimonk_bench.tables import tables
 
-    write_data(dumps(json_schema(TABLES)))
+    write_data(dumps(json_schema(tables(plugin or ()))))
 
 
 @app.command()

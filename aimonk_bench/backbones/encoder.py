@@ -112,7 +112,8 @@ class EncoderSpec:
     @property
     def _network(self) -> dict[str, Any]:
         entry = self.weights.entry
-        return {
+        code = {"plugin": entry.code} if entry.code else {}
+        return code | {
             "weights": self.weights.sha256,
             "network": f"{entry.timm}, timm {importlib.metadata.version('timm')}",
             "mean": entry.mean,

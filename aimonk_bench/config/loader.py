@@ -19,11 +19,12 @@ from typing import TypeVar
 import yaml
 
 from aimonk_bench import registry
-from aimonk_bench.config import grid, reader, tuned
+from aimonk_bench.config import grid, plugins, reader, tuned
 from aimonk_bench.config.faults import Fault, Place, decode, fault, user_error
-from aimonk_bench.config.fields import BackboneConfig, Config, Tables
+from aimonk_bench.config.fields import BackboneConfig, Config
 from aimonk_bench.config.nodes import Node, merge, parse, scalar, wrap
 from aimonk_bench.config.split_fields import KFold
+from aimonk_bench.config.tables import Tables
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def load(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_pat
 
     Args:
         path: a YAML file; where there is none, the shipped config of that name.
-        tables: the names that it may use.
+        tables: the names that it may use, and whether it may name plug-ins.
         overrides: ``key.sub=value`` each, laid over one another in this order and together over the file.
         check_paths: labels, images, a truth and a weight file without a fallback must exist.
 
@@ -52,6 +53,7 @@ def load(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_pat
     else:
         expected = "one experiment; `aimonk-bench suite` runs suites"
         sources.faults.append(fault(suite.key or suite.at, ("suite",), "a suite", expected))
+    tree, tables = plugins.plug(tree, tables, sources.faults)
     sources.faults += reader.absent(tree) if check_paths else []
     config, faults = reader.read(tree.without("suite"), tables, sources.settle(sources.overrides))
     return _checked(config, faults, sources)
@@ -64,7 +66,7 @@ def load_suite(path: Path, tables: Tables, overrides: Sequence[str] = (), *, che
         UserError: as `load`; also for a missing ``suite`` and for an override of a key that is an axis.
     """
     sources = Sources(path, overrides)
-    tree = sources.tree(sources.overrides)
+    tree, tables = plugins.plug(sources.tree(sources.overrides), tables, sources.faults)
     sources.faults += reader.absent(tree) if check_paths else []
     if "suite" not in tree.children:
         missing = fault(tree.at, (), "no suite", "the key 'suite'; `aimonk-bench run` runs one experiment")
@@ -74,7 +76,7 @@ def load_suite(path: Path, tables: Tables, overrides: Sequence[str] = (), *, che
     sources.faults += filter(None, undone)
     # an override that an axis undoes is reported as such alone: an axis value may lack the option it sets
     layers = [layer for layer, conflict in zip(sources.overrides, undone, strict=True) if conflict is None]
-    tree = sources.tree(layers)
+    tree = sources.tree(layers).without(plugins.KEY)
     suite, faults = grid.expand(tree, tables, sources.settle(layers, axes.children if axes else {}))
     return _checked(suite, faults, sources)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk_bench.config.fields import Config, Tables
+from aimonk_bench.config.fields import Config
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.data import headers
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.errors import UserError

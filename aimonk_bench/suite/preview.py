@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk_bench.config.fields import Config, Tables
+from aimonk_bench.config.fields import Config
 from aimonk_bench.config.grid import Suite
 from aimonk_bench.config.split_fields import KFold, OfficialSplit
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.data import image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, count
