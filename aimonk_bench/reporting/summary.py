@@ -223,8 +223,8 @@ def _nested(chosen: Chosen, records: Mapping[str, RunRecord]) -> dict[str, Array
 def frame(summaries: Sequence[Summary]) -> pd.DataFrame:
     """The rows of ``summary.csv``: for every run, in the order of the suite, its attributes and then `MACRO`.
 
-    The columns are `COLUMNS`: `TEXTS` of type string, NA where a run has none; `WHOLE` of type Int64, NA where undefined;
-    the others of type float64, NaN where undefined. ``delta`` is 0 for the baseline itself and undefined
+    The columns are `COLUMNS`: `TEXTS` of type string, NA where a run has none; `WHOLE` of type Int64, NA where
+    undefined; the others of type float64, NaN where undefined. ``delta`` is 0 for the baseline itself and undefined
     where no baseline finished. ``p_value`` of the macro is adjusted by Holm over the runs; the p-value of an attribute
     is not adjusted. A run without figures has its state ("failed", "damaged", "skipped" or "not run")
     and no numbers.
