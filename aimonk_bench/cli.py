@@ -1,24 +1,26 @@
-"""The verbs of `aimonk-bench`: each parses, calls and prints. Data goes to stdout, everything else to stderr.
+"""The verbs of `aimonk-bench`: each parses, calls the API and prints. Data goes to stdout, everything else to stderr.
 
 Every import of another room stands inside its verb, so that `--help` and `table` start at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from aimonk_bench import __version__
+from aimonk_bench import __version__, errors
 from aimonk_bench.errors import RunFailed, UserError, sentence, write_traceback
 from aimonk_bench.suite.clock import Clock
 
 if TYPE_CHECKING:
-    from aimonk_bench.records.suite import Collection
+    from aimonk_bench.api.results import Result
+    from aimonk_bench.console import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +79,11 @@ def run(
     context: typer.Context, config: ConfigFile, overrides: Overrides = None, out: Out = None, quiet: Quiet = False
 ) -> None:
     """Run one experiment and print its table."""
-    _execute(context.obj, "run", config, overrides, out)
+    from aimonk_bench.api import work
+
+    with _resumable() as progress:
+        result = work.run(config, overrides or (), out=out, progress=progress, clock=context.obj)
+    _print_table(result)
 
 
 @app.command()
@@ -90,46 +96,25 @@ def suite(
     quiet: Quiet = False,
 ) -> None:
     """Run every combination of a suite and print the table; finished runs are not run again."""
-    collection = _execute(context.obj, "suite", config, overrides, out, top)
-    if len(collection.finished) + len(collection.skipped) < len(collection.names):
-        raise typer.Exit(SOME_FAILED if collection.finished else FAILED)
+    from aimonk_bench.api import work
+
+    with _resumable() as progress:
+        result = work.suite(config, overrides or (), out=out, progress=progress, clock=context.obj)
+    _print_table(result, top)
+    if result.unfinished:
+        raise typer.Exit(SOME_FAILED if result.finished else FAILED)
 
 
-def _execute(
-    clock: Clock,
-    verb: Literal["run", "suite"],
-    config: Path,
-    overrides: list[str] | None,
-    out: Path | None,
-    top: int = 20,
-) -> Collection:
-    """Plan and execute a YAML file, print its table, and report where the seconds went."""
-    from aimonk_bench.config import loader
+@contextlib.contextmanager
+def _resumable() -> Iterator[Progress]:
+    """Progress of work, whose interruption is no KeyboardInterrupt where the same command goes on from it."""
     from aimonk_bench.console import Progress
-    from aimonk_bench.records import suite as suites
-    from aimonk_bench.suite import plan, runner
-    from aimonk_bench.tables import TABLES
 
-    with clock("plan"):
-        if verb == "run":
-            planned = plan.plan_run(loader.load(config, TABLES, overrides or ()))
-        else:
-            planned = plan.plan_suite(loader.load_suite(config, TABLES, overrides or ()))
-    folder = out or Path("experiments") / planned.name
-    execute = runner.execute_run if verb == "run" else runner.execute_suite
     try:
         with Progress() as progress:
-            execute(planned, folder, clock, progress)
-    except KeyboardInterrupt:
-        if suites.can_go_on(folder):
-            raise Resumable from None
-        raise
-    with clock("statistics"):
-        collection = suites.collect(folder)
-        _print_table(collection, top)
-    logger.info("results in %s", folder)
-    runner.write_seconds(folder, clock)
-    return collection
+            yield progress
+    except errors.Resumable:
+        raise Resumable from None
 
 
 @app.command()
@@ -142,17 +127,15 @@ def table(
     top: Top = 20,
 ) -> None:
     """Print the summary of finished work again, from the saved predictions."""
+    from aimonk_bench.api import results
     from aimonk_bench.console import write_data
-    from aimonk_bench.records import suite as suites
-    from aimonk_bench.reporting import summary
 
-    collections = [suites.collect(folder) for folder in folders]
+    finished = [results.load(folder) for folder in folders]
     if form == "rich":
-        for collection in collections:
-            _print_table(collection, top)
-        return
-    rows = summary.frame([summary.summarize(collection) for collection in collections])
-    write_data(summary.to_csv(rows) if form == "csv" else summary.to_json(rows))
+        for result in finished:
+            _print_table(result, top)
+    else:
+        write_data(results.as_text(finished, form))
 
 
 @app.command()
@@ -180,10 +163,9 @@ def init(
 @app.command()
 def validate(config: ConfigFile, overrides: Overrides = None) -> None:
     """Check the config, the labels, that every listed image exists and that the networks work; print what would run."""
-    from aimonk_bench.suite import preview
-    from aimonk_bench.tables import TABLES
+    from aimonk_bench.api import work
 
-    print(preview.describe(config, TABLES, overrides or ()))
+    print(work.validate(config, overrides or ()))
 
 
 @app.command()
@@ -198,18 +180,15 @@ def audit(
     """Find problems in the labels and images of an experiment or suite, before anything is trained."""
     from rich.console import Console
 
+    from aimonk_bench.api import work
     from aimonk_bench.console import Progress, write_data
-    from aimonk_bench.records.files import dumps
-    from aimonk_bench.reporting import audit as report
-    from aimonk_bench.suite import inspection
-    from aimonk_bench.tables import TABLES
 
     with Progress() as progress:
-        findings = inspection.inspect(inspection.configured(config, TABLES, overrides or ()), progress)
+        result = work.audit(config, overrides or (), progress=progress)
     if form == "rich":
-        report.render(findings, Console())
+        result.render(Console())
     else:
-        write_data(dumps(report.content(findings)))
+        write_data(result.to_json())
 
 
 @app.command("list")
@@ -234,12 +213,10 @@ def list_(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the YAML files."""
-    from aimonk_bench.config.jsonschema import json_schema
+    from aimonk_bench import tables
     from aimonk_bench.console import write_data
-    from aimonk_bench.records.files import dumps
-    from aimonk_bench.tables import TABLES
 
-    write_data(dumps(json_schema(TABLES)))
+    write_data(tables.schema())
 
 
 @app.command()
@@ -304,12 +281,10 @@ def elpv(out: NewFolder) -> None:
     importer.write(out)
 
 
-def _print_table(collection: Collection, top: int = 20) -> None:
+def _print_table(result: Result, top: int = 20) -> None:
     from rich.console import Console
 
-    from aimonk_bench.reporting import summary, table
-
-    table.render(summary.summarize(collection), Console(), top=top)
+    result.render(Console(), top)
 
 
 def main(argv: Sequence[str], began: float | None = None) -> int:

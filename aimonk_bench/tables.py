@@ -16,9 +16,11 @@ from aimonk_bench.backbones.catalog import CATALOG, Entry
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.backbones.speed import speeds
 from aimonk_bench.config.fields import Tables
+from aimonk_bench.config.jsonschema import json_schema
 from aimonk_bench.data import transforms
 from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
+from aimonk_bench.records.files import dumps
 from aimonk_bench.registry import options_model, show
 from aimonk_bench.reporting.words import three_digits
 from aimonk_bench.training.losses import LOSSES
@@ -64,6 +66,11 @@ TABLES = Tables(
     native_size=lambda name: catalog.entry(name).size,
     check_transforms=transforms.check,
 )
+
+
+def schema() -> str:
+    """The JSON Schema of the YAML files."""
+    return dumps(json_schema(TABLES))
 
 
 def describe(kind: str) -> Group:

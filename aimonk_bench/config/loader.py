@@ -100,23 +100,9 @@ def is_suite(source: Source, overrides: Overrides = ()) -> bool:
     Raises:
         UserError: it cannot be read as YAML.
     """
-    return _merged(source, overrides).get("suite") is not None
-
-
-def name(source: Source, overrides: Overrides = ()) -> str:
-    """The name that the config has, whatever else may be wrong with it.
-
-    Raises:
-        UserError: it cannot be read as YAML.
-    """
-    return str(_merged(source, overrides)["name"])
-
-
-def _merged(source: Source, overrides: Overrides) -> dict[str, Any]:
-    """The top-level keys of the merged layers as plain data."""
     sources = Sources(source, overrides)
-    merged: dict[str, Any] = sources.tree(sources.overrides).plain()
-    return merged
+    suite = sources.tree(sources.overrides).child("suite")
+    return suite is not None and suite.value is not None
 
 
 def plain(config: Config) -> dict[str, Any]:

@@ -318,11 +318,12 @@ def _draw_missingness(plan: Plan, collection: Collection) -> None:
 
 
 def write_seconds(folder: Path, clock: Clock) -> None:
-    """Log where the seconds of a command went and write ``seconds.json``, which stays as it is if nothing was done."""
+    """Log where results are and where seconds went; write ``seconds.json``, which stays where nothing was done."""
     items = clock.itemised()
     if "encode" in clock.seconds:
         write_json(folder / SECONDS, items)
     parts = [f"{phase} {seconds:.1f}" for phase, seconds in items.items() if phase != "total"]
+    logger.info("results in %s", folder)
     logger.info("%.1f s: %s", items["total"], ", ".join(parts))
 
 
