@@ -29,7 +29,7 @@ def layers(overrides: Overrides, faults: list[Fault]) -> list[Node]:
 def _value_at(key: str, value: object, faults: list[Fault]) -> Node | None:
     """The tree of an override that is a key and a value."""
     at, keys = Place("overrides", 0, 0, Path.cwd()), key.split(".")
-    if problem := _unusable_key(at, keys, repr(key)):
+    if problem := _unusable_key(at, keys, repr(key), "a key such as train.lr"):
         faults.append(problem)
         return None
     try:
@@ -39,10 +39,10 @@ def _value_at(key: str, value: object, faults: list[Fault]) -> Node | None:
         return None
 
 
-def _unusable_key(at: Place, keys: Sequence[str], written: str) -> Fault | None:
+def _unusable_key(at: Place, keys: Sequence[str], written: str, expected: str) -> Fault | None:
     """What is wrong with the key of an override."""
     if not all(keys):
-        return fault(at, (), written, "key=value, such as train.lr=1e-4")
+        return fault(at, (), written, expected)
     return fault(at, ("extends",), "a key that only a file can hold", "a config key") if keys[0] == "extends" else None
 
 
@@ -51,7 +51,7 @@ def _override(text: str, faults: list[Fault]) -> Node | None:
     key, equals, value = text.partition("=")
     at = Place(f"--set {key.strip()}".rstrip(), 0, 0, Path.cwd())
     keys = key.strip().split(".")
-    if problem := _unusable_key(at, keys if equals else [""], registry.show(text)):
+    if problem := _unusable_key(at, keys if equals else [""], registry.show(text), "key=value, such as train.lr=1e-4"):
         faults.append(problem)
         return None
     try:
