@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from aimonk_bench.api.results import Result
 from aimonk_bench.api.work import Report, shown
@@ -57,7 +59,7 @@ def predict(
 ) -> pd.DataFrame:
     """What a bundle says of images: a row for each, in their order.
 
-    Columns: image (string), its path, or its number where it is no file; error (string), NA where there is none; and
+    Columns: image (string), its path, or ``[number]`` where it is no file; error (string), NA where there is none; and
     for each attribute ``NAME_probability`` (float64) and ``NAME_decision`` (boolean), NaN and NA where there is an
     error.
 
@@ -73,7 +75,24 @@ def predict(
     """
     predictor = importlib.import_module("aimonk_bench.serving.predict")
     single = isinstance(images, str | os.PathLike) or getattr(images, "ndim", 0) == 3 or hasattr(images, "convert")
-    paths = (Path(item) if isinstance(item, str) else item for item in ([images] if single else images))
     with shown(progress) as report:
-        found = list(predictor.predict(Path(bundle), paths, thresholds=thresholds, batch=batch, progress=report))
-    raise NotImplementedError(found)
+        predicted = predictor.predict(
+            Path(bundle), [images] if single else images, thresholds=thresholds, batch=batch, progress=report
+        )
+        return _table(list(predicted))
+
+
+def _table(predictions: Sequence[Any]) -> pd.DataFrame:
+    """The columns of `predict`, of `aimonk_bench.serving.predict.Prediction`."""
+    import pandas as pd
+
+    columns: dict[str, Any] = {
+        name: pd.array([getattr(one, name) for one in predictions], dtype="string") for name in ("image", "error")
+    }
+    failed = np.array([one.error is not None for one in predictions], bool)
+    for a, attribute in enumerate(predictions[0].attributes if predictions else ()):
+        probabilities = [one.probabilities[a] for one in predictions]
+        decisions = pd.array([bool(one.decisions[a]) for one in predictions], dtype="boolean")
+        decisions[failed] = pd.NA
+        columns |= {f"{attribute}_probability": probabilities, f"{attribute}_decision": decisions}
+    return pd.DataFrame(columns)

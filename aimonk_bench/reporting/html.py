@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from aimonk_bench.errors import count
 from aimonk_bench.reporting.captions import heading, row_names
-from aimonk_bench.reporting.columns import ALL_POSITIVE, PREVALENCE, SELECTED, Detail, versus
+from aimonk_bench.reporting.columns import ALL_POSITIVE, PREVALENCE, SELECTED
 from aimonk_bench.reporting.summary import MACRO, Array, Summary
 from aimonk_bench.reporting.verdict import sentence
 from aimonk_bench.reporting.words import listed, number, number_range, span
@@ -44,7 +44,7 @@ def _runs(summary: Summary) -> Iterator[Row]:
     for place, run_id in enumerate(summary.ranking):
         if place < SHOWN or run_id == summary.collection.baseline:
             delta = summary.statistics.baseline.get(run_id) if summary.statistics else None
-            mark = versus(delta, Detail()).text.plain if delta else ""
+            mark = delta.mark if delta else ""
             yield (names[run_id], *_figures(values[run_id], -1), mark), run_id == summary.selected
     if summary.nested:
         yield (SELECTED, *_figures(summary.nested, -1), ""), True
