@@ -11,7 +11,7 @@ import types
 __version__ = "0.2.0"
 
 _MODULES = {  # name -> the module that has it; ``__init__.pyi`` says the same to type checkers
-    **dict.fromkeys(("Result", "Run", "Suite", "load"), "api.results"),
+    **dict.fromkeys(("Run", "Suite", "load"), "api.results"),
     **dict.fromkeys(("audit", "run", "suite"), "api.work"),
     "labels": "api.label_frames",
     **dict.fromkeys(("export", "predict"), "api.bundles"),

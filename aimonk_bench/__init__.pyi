@@ -1,7 +1,6 @@
 from aimonk_bench.api.bundles import export as export
 from aimonk_bench.api.bundles import predict as predict
 from aimonk_bench.api.label_frames import labels as labels
-from aimonk_bench.api.results import Result as Result
 from aimonk_bench.api.results import Run as Run
 from aimonk_bench.api.results import Suite as Suite
 from aimonk_bench.api.results import load as load
@@ -12,5 +11,5 @@ from aimonk_bench.errors import RunFailed as RunFailed
 from aimonk_bench.errors import UserError as UserError
 
 __version__: str
-__all__ = ["Result", "Run", "RunFailed", "Suite", "UserError", "__version__", "audit", "export", "labels", "load"]
+__all__ = ["Run", "RunFailed", "Suite", "UserError", "__version__", "audit", "export", "labels", "load"]
 __all__ += ["predict", "run", "suite"]

@@ -36,8 +36,8 @@ data = typer.Typer(help="Prepare a data set.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 
-class Resumable(Exception):
-    """An interrupted command left runs or checkpoints from which the same command goes on."""
+class Interrupted(Exception):
+    """`errors.Resumable` as an exception that typer does not take for an interrupt."""
 
 
 def _log_to_stderr(quiet: bool) -> None:
@@ -107,14 +107,14 @@ def suite(
 
 @contextlib.contextmanager
 def _resumable() -> Iterator[Progress]:
-    """Progress of work, whose interruption is no KeyboardInterrupt where the same command goes on from it."""
+    """The progress of work from which the same command goes on when it is interrupted."""
     from aimonk_bench.console import Progress
 
     try:
         with Progress() as progress:
             yield progress
     except errors.Resumable:
-        raise Resumable from None
+        raise Interrupted from None
 
 
 @app.command()
@@ -312,7 +312,7 @@ def _main(argv: Sequence[str], began: float | None) -> int:
         if code == INTERRUPTED:
             print("interrupted; the same command does it again", file=sys.stderr)
         return code
-    except Resumable:
+    except Interrupted:
         print("interrupted; the same command again goes on where this one stopped", file=sys.stderr)
         return INTERRUPTED
     except UserError as error:

@@ -120,6 +120,8 @@ class _Stderr(logging.Handler):
 class Progress:
     """A callback ``(phase, done, total)``: a bar on a terminal, a line of text in a notebook.
 
+    A total of None is not known.
+
     Args:
         lines: elsewhere log a line every ten seconds; and report nothing at all where information is not logged.
     """
@@ -154,7 +156,7 @@ class Progress:
         if self._bars.live.is_started:
             self._bars.stop()
 
-    def __call__(self, phase: str, done: int, total: int) -> None:
+    def __call__(self, phase: str, done: int, total: int | None) -> None:
         """Report that ``done`` of ``total`` units of ``phase`` are finished."""
         if self._quiet:
             return
@@ -165,12 +167,13 @@ class Progress:
         between = SECONDS_BETWEEN_LINES if self._cell is None else SECONDS_BETWEEN_UPDATES
         if not self._bars.live.is_started and time.monotonic() - self._last_line >= between:
             self._last_line = time.monotonic()
-            text = f"{phase}: {done} of {total} {unit}{self._pace(self._tasks[phase])}"
+            of = "" if total is None else f" of {total}"
+            text = f"{phase}: {done}{of} {unit}{self._pace(self._tasks[phase])}"
             if self._cell is not None:
                 self._cell.update(_plain(text), raw=True)
             elif self._lines:
                 logger.info("%s", text)
-        if done >= total:
+        if total is not None and done >= total:
             self._bars.remove_task(self._tasks.pop(phase))
 
     def _pace(self, number: TaskID) -> str:

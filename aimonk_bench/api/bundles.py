@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from aimonk_bench.api.results import Result
+from aimonk_bench.api.results import Run, Suite
 from aimonk_bench.api.work import Report, shown
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    source: Result | str | os.PathLike[str],
+    source: Run | Suite | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     run: str | None = None,
@@ -44,7 +44,7 @@ def export(
         RunFailed: the bundle does not give the predictions of the run.
     """
     exporter = importlib.import_module("aimonk_bench.serving.export")
-    folder = source.folder if isinstance(source, Result) else Path(source)
+    folder = source.folder if isinstance(source, Run | Suite) else Path(source)
     with shown(progress) as report:
         return exporter.export(folder, Path(out), run=run, which=which, head=head, progress=report)
 

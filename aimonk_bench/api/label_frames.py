@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ class LabelFrame:
         options: further keys of ``data``.
     """
 
-    text: str
+    text: str = field(repr=False)
     images: str
     options: Mapping[str, Any]
 

@@ -78,7 +78,9 @@ class Result:
 
         Texts are of type string, n_observed, n_positive and seeds of type Int64, all other numbers of type float64; an
         undefined number is NaN or NA. experiments/README.md explains the columns. The mean of a column would count the
-        macro rows too; see `pivot`.
+        macro rows too; see `pivot`. To read the file itself, without losing an attribute that is called NA or null:
+
+            pd.read_csv("summary.csv", dtype={"run": str, "attribute": str}, keep_default_na=False, na_values="")
         """
         return summary.frame([self._figures])
 
@@ -335,7 +337,7 @@ def load(folder: str | os.PathLike[str]) -> Run | Suite:
     Raises:
         UserError: the folder holds neither, or its first file is damaged.
     """
-    place = Path(folder)
+    place = Path(folder).absolute()  # as the working directory may change
     result = Suite(place) if (place / suites.FILE).exists() else Run(place)
     _ = result._collection  # raises where it is damaged
     return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -32,11 +31,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-logger = logging.getLogger(__name__)
-
 RESULTS = Path("experiments")  # below it stand the results of a config that names no folder
 R = TypeVar("R", Run, Suite)
-Report = bool | Callable[[str, int, int], None]
+Report = bool | Callable[..., None]
 
 
 def run(
@@ -57,7 +54,7 @@ def run(
         overrides: a dict of keys and values, such as ``{"train.lr": 1e-4, "loss": "focal"}``; or texts as for --set.
         out: the folder of the results; default ``experiments/NAME``.
         progress: True shows progress on a terminal and in a notebook, and nothing elsewhere; or a function of the
-            phase ("encode", "train", ...), of what is done and of the total.
+            phase ("encode", "train", ...), of what is done and of the total, None where it is not known.
         clock: counts the seconds of a command that began before.
 
     Returns:
@@ -122,7 +119,7 @@ def _execute(
             if suites.can_go_on(folder):
                 raise Resumable from None
             raise
-    result = kind(folder)
+    result = kind(folder.absolute())
     with clock("statistics"):
         result.read()
     runner.write_seconds(folder, clock)
@@ -154,10 +151,12 @@ def validate(config: Source, overrides: Overrides = ()) -> str:
 @contextlib.contextmanager
 def _without_folder(config: Source, overrides: Overrides) -> Iterator[tuple[Source, Overrides]]:
     """Config and overrides in which labels that are a DataFrame stand in a temporary file."""
-    with (
-        tempfile.TemporaryDirectory(prefix="aimonk-bench-") as folder,
-        placed(config, overrides, Path(folder), partial(_folder, Run)) as (source, layers, _),
-    ):
+    with contextlib.ExitStack() as stack:
+
+        def temporary(source: Source, layers: Overrides) -> Path:
+            return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aimonk-bench-")))
+
+        source, layers, _ = stack.enter_context(placed(config, overrides, None, temporary))
         yield source, layers
 
 

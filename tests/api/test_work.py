@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fake_suite
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from small_suite import files_of_runs
@@ -74,7 +76,10 @@ def test_a_suite_is_that_of_the_command_line(config: dict[str, Any], tmp_path: P
 
 
 def test_results_go_below_experiments_by_default(config, workplace: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(runner, "execute_run", lambda planned, folder, clock, progress: folder.mkdir(parents=True))
+    def nothing(planned: object, folder: Path, clock: object, progress: object) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+
+    monkeypatch.setattr(runner, "execute_run", nothing)
     monkeypatch.chdir(tmp_path)
     config["data"] = {key: workplace / path for key, path in config["data"].items()}
     unnamed = {key: value for key, value in config.items() if key != "name"}
@@ -82,6 +87,19 @@ def test_results_go_below_experiments_by_default(config, workplace: Path, tmp_pa
         with pytest.raises(ab.UserError, match=f"experiments.{name}: expected a folder with suite.json or status.json"):
             ab.run(source)
         assert (tmp_path / "experiments" / name).is_dir()
+    frame = pd.read_csv(workplace / "synthetic" / "labels.txt", sep=" ", header=None, keep_default_na=False)
+    with pytest.raises(ab.UserError, match=r"experiments.framed: expected a folder with"):
+        ab.run(config | {"name": "framed"}, {"data": ab.labels(frame, workplace / "synthetic" / "images")})
+    assert (tmp_path / "experiments" / "framed" / "labels.csv").read_text().startswith("0,1,2,3,4\nimage_0.jpg,")
+
+
+def test_results_are_read_wherever_the_working_directory_is(config, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fake_suite.write_run(Path("a"), "a", fake_suite.predictions())
+    made = ab.load("a")
+    monkeypatch.chdir("/")
+    assert isinstance(made, ab.Run)
+    assert len(made.predictions()) > 100
 
 
 QUIET = """
