@@ -82,7 +82,7 @@ def run(
     from aimonk_bench.api import work
 
     with _resumable() as progress:
-        result = work.run(config, overrides or (), out=out, progress=progress, clock=context.obj)
+        result = work.run(config, overrides, out=out, progress=progress, clock=context.obj)
     _print_table(result)
 
 
@@ -99,7 +99,7 @@ def suite(
     from aimonk_bench.api import work
 
     with _resumable() as progress:
-        result = work.suite(config, overrides or (), out=out, progress=progress, clock=context.obj)
+        result = work.suite(config, overrides, out=out, progress=progress, clock=context.obj)
     _print_table(result, top)
     if result.unfinished:
         raise typer.Exit(SOME_FAILED if result.finished else FAILED)
@@ -165,7 +165,7 @@ def validate(config: ConfigFile, overrides: Overrides = None) -> None:
     """Check the config, the labels, that every listed image exists and that the networks work; print what would run."""
     from aimonk_bench.api import work
 
-    print(work.validate(config, overrides or ()))
+    print(work.validate(config, overrides))
 
 
 @app.command()
@@ -184,7 +184,7 @@ def audit(
     from aimonk_bench.console import Progress, write_data
 
     with Progress() as progress:
-        result = work.audit(config, overrides or (), progress=progress)
+        result = work.audit(config, overrides, progress=progress)
     if form == "rich":
         result.render(Console())
     else:

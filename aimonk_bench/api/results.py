@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,13 +52,16 @@ class Result:
     """What `Run` and `Suite` share.
 
     Attributes:
-        folder: that the run or the suite wrote.
+        folder: that the run or the suite wrote, absolute.
 
     Raises:
         UserError: a property or method needs a file that is missing or damaged.
     """
 
     folder: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder).absolute())  # as the working directory may change
 
     @cached_property
     def _collection(self) -> Collection:
@@ -72,7 +75,7 @@ class Result:
         """Read the figures of all finished runs now."""
         _ = self._figures
 
-    @cached_property
+    @property
     def summary(self) -> pd.DataFrame:
         """The rows of ``summary.csv``: one for each run and attribute, and one for each run and ``macro``.
 
@@ -151,7 +154,7 @@ class Run(Result):
 
         return loader.load(self.folder / runs.CONFIG, TABLES, check_paths=False)
 
-    @cached_property
+    @property
     def history(self) -> pd.DataFrame:
         """``history.csv``: seed, fold, iteration_number, epoch (int64); training_loss and val_* (float64).
 
@@ -159,7 +162,7 @@ class Run(Result):
         """
         return runs.read_history(self._done.folder)
 
-    @cached_property
+    @property
     def reliability(self) -> pd.DataFrame:
         """``reliability.csv``: a row for each attribute and bin of probabilities that holds a test row.
 
@@ -207,7 +210,10 @@ class Run(Result):
 
 @dataclass(frozen=True)
 class Suite(Result):
-    """The runs of a suite, and what their comparison comes to. ``suite[NAME]`` is the run of that id or name."""
+    """The runs of a suite, and what their comparison comes to.
+
+    ``suite[NAME]`` is the run of that id or name; its runs are those that ended.
+    """
 
     @cached_property
     def _collection(self) -> Collection:
@@ -228,6 +234,12 @@ class Suite(Result):
 
     def __getitem__(self, name: str) -> Run:
         return self._find(name)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self.runs.values())
+
+    def __len__(self) -> int:
+        return len(self.runs)
 
     @property
     def baseline(self) -> Run | None:
@@ -337,7 +349,7 @@ def load(folder: str | os.PathLike[str]) -> Run | Suite:
     Raises:
         UserError: the folder holds neither, or its first file is damaged.
     """
-    place = Path(folder).absolute()  # as the working directory may change
+    place = Path(folder)
     result = Suite(place) if (place / suites.FILE).exists() else Run(place)
     _ = result._collection  # raises where it is damaged
     return result

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -38,7 +38,7 @@ Report = bool | Callable[..., None]
 
 def run(
     config: Source,
-    overrides: Overrides = (),
+    overrides: Overrides = None,
     *,
     out: str | os.PathLike[str] | None = None,
     progress: Report = False,
@@ -70,7 +70,7 @@ def run(
 
 def suite(
     config: Source,
-    overrides: Overrides = (),
+    overrides: Overrides = None,
     *,
     out: str | os.PathLike[str] | None = None,
     progress: Report = False,
@@ -119,7 +119,7 @@ def _execute(
             if suites.can_go_on(folder):
                 raise Resumable from None
             raise
-    result = kind(folder.absolute())
+    result = kind(folder)
     with clock("statistics"):
         result.read()
     runner.write_seconds(folder, clock)
@@ -138,7 +138,7 @@ def shown(progress: Report) -> Iterator[tasks.Progress]:
         yield lambda phase, done, total: None
 
 
-def validate(config: Source, overrides: Overrides = ()) -> str:
+def validate(config: Source, overrides: Overrides = None) -> str:
     """What `run` or `suite` would do with a config, as `aimonk-bench validate` prints it; no image is opened.
 
     Raises:
@@ -170,7 +170,7 @@ class Audit:
 
     record: AuditRecord
 
-    @cached_property
+    @property
     def labels_to_check(self) -> pd.DataFrame:
         """Labels that the images speak against, the most suspicious first; at most 50, of attributes with signal.
 
@@ -188,7 +188,7 @@ class Audit:
         }
         return pd.DataFrame(columns)
 
-    @cached_property
+    @property
     def findings(self) -> pd.DataFrame:
         """What a reader should know, warnings first; columns level, kind, text, advice (string)."""
         import pandas as pd
@@ -205,7 +205,7 @@ class Audit:
         reports.render(self.record, console)
 
 
-def audit(config: Source, overrides: Overrides = (), *, progress: Report = False) -> Audit:
+def audit(config: Source, overrides: Overrides = None, *, progress: Report = False) -> Audit:
     """Find problems in the labels and images of an experiment or suite; nothing is trained. Arguments as for `run`.
 
     Raises:

@@ -32,7 +32,7 @@ Loaded = TypeVar("Loaded", Config, grid.Suite)
 Source = str | os.PathLike[str] | Mapping[str, Any] | Config
 
 
-def load(source: Source, tables: Tables, overrides: Overrides = (), *, check_paths: bool = True) -> Config:
+def load(source: Source, tables: Tables, overrides: Overrides = None, *, check_paths: bool = True) -> Config:
     """The config of one experiment.
 
     Args:
@@ -59,7 +59,7 @@ def load(source: Source, tables: Tables, overrides: Overrides = (), *, check_pat
     return _checked(config, faults, sources)
 
 
-def load_suite(source: Source, tables: Tables, overrides: Overrides = (), *, check_paths: bool = True) -> grid.Suite:
+def load_suite(source: Source, tables: Tables, overrides: Overrides = None, *, check_paths: bool = True) -> grid.Suite:
     """The suite of a file or a dict, every run checked; a run whose weight file is absent fails when it is executed.
 
     Raises:
@@ -94,7 +94,7 @@ def _checked(loaded: Loaded | None, faults: list[Fault], sources: Sources) -> Lo
     return loaded
 
 
-def is_suite(source: Source, overrides: Overrides = ()) -> bool:
+def is_suite(source: Source, overrides: Overrides = None) -> bool:
     """Whether the file, with all it extends and the overrides, has a ``suite`` that is not null.
 
     Raises:
@@ -146,7 +146,7 @@ class Sources:
         notes: what the user should know, by the level of logging: a shipped config was taken, a truth was dropped.
     """
 
-    def __init__(self, source: Source, overrides: Overrides = ()) -> None:
+    def __init__(self, source: Source, overrides: Overrides = None) -> None:
         """Read a file, a dict or a config, all that it extends, and overrides.
 
         Raises:

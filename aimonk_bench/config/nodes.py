@@ -195,7 +195,7 @@ def build(value: object, at: Place, path: Keys = ()) -> Node:
     if value is None or isinstance(value, bool | int | float | str):
         return Node(value, at)
     expected = "text, a number, true, false or null, or a dict or a list of these"
-    raise fault(at, path, f"{show(value)}, a {type(value).__name__}", expected)
+    raise fault(at, path, f"a value of type {type(value).__name__}", expected)
 
 
 def _is_text(text: str) -> bool:

@@ -13,7 +13,7 @@ from aimonk_bench import registry
 from aimonk_bench.config.faults import Fault, Place, fault
 from aimonk_bench.config.nodes import Node, build, parse, wrap
 
-Overrides = Sequence[str] | Mapping[str, Any]
+Overrides = Sequence[str] | Mapping[str, Any] | None
 
 
 def layers(overrides: Overrides, faults: list[Fault]) -> list[Node]:
@@ -21,7 +21,7 @@ def layers(overrides: Overrides, faults: list[Fault]) -> list[Node]:
     if isinstance(overrides, Mapping):
         trees = [_value_at(str(key), value, faults) for key, value in overrides.items()]
     else:
-        texts = [overrides] if isinstance(overrides, str) else overrides
+        texts = [overrides] if isinstance(overrides, str) else overrides or ()
         trees = [_override(text, faults) for text in texts]
     return [tree for tree in trees if tree is not None]
 

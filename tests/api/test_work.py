@@ -134,7 +134,7 @@ def test_nothing_is_printed_off_a_terminal(workplace: Path, tmp_path: Path) -> N
         ({}, {"loss": {"name": "focal", "gama": 1}}, "overrides: loss.gama: found unknown key 'gama', expected one of"),
         ({}, {"train.lr": -1}, "overrides: train.lr: found -1, expected a number above 0"),
         ({}, {"train.lr": "fast"}, "overrides: train.lr: found 'fast', expected a number"),
-        ({}, {"train.lr": {0.1}}, "overrides: train.lr: found {0.1}, a set, expected text, a number,"),
+        ({}, {"train.lr": {0.1}}, "overrides: train.lr: found a value of type set, expected text, a number,"),
         ({"train": {1: 2}}, {}, "config: train: found the key 1, expected a key that is text"),
         ({"name": "a\0b"}, {}, r"config: name: found 'a\x00b', expected text without NUL"),
         ({}, {"": 1}, "overrides: found '', expected a key such as train.lr"),
