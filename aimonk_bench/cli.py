@@ -20,7 +20,6 @@ from aimonk_bench.suite.clock import Clock
 
 if TYPE_CHECKING:
     from aimonk_bench.api.results import Result
-    from aimonk_bench.console import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +79,10 @@ def run(
 ) -> None:
     """Run one experiment and print its table."""
     from aimonk_bench.api import work
+    from aimonk_bench.console import Progress
 
-    with _resumable() as progress:
-        result = work.run(config, overrides, out=out, progress=progress, clock=context.obj)
+    with _resumable():
+        result = work.run(config, overrides, out=out, progress=Progress(), clock=context.obj)
     _print_table(result)
 
 
@@ -97,22 +97,20 @@ def suite(
 ) -> None:
     """Run every combination of a suite and print the table; finished runs are not run again."""
     from aimonk_bench.api import work
+    from aimonk_bench.console import Progress
 
-    with _resumable() as progress:
-        result = work.suite(config, overrides, out=out, progress=progress, clock=context.obj)
+    with _resumable():
+        result = work.suite(config, overrides, out=out, progress=Progress(), clock=context.obj)
     _print_table(result, top)
     if result.unfinished:
         raise typer.Exit(SOME_FAILED if result.finished else FAILED)
 
 
 @contextlib.contextmanager
-def _resumable() -> Iterator[Progress]:
-    """The progress of work from which the same command goes on when it is interrupted."""
-    from aimonk_bench.console import Progress
-
+def _resumable() -> Iterator[None]:
+    """Work from which the same command may go on when it is interrupted."""
     try:
-        with Progress() as progress:
-            yield progress
+        yield
     except errors.Resumable:
         raise Interrupted from None
 
@@ -183,8 +181,7 @@ def audit(
     from aimonk_bench.api import work
     from aimonk_bench.console import Progress, write_data
 
-    with Progress() as progress:
-        result = work.audit(config, overrides, progress=progress)
+    result = work.audit(config, overrides, progress=Progress())
     if form == "rich":
         result.render(Console())
     else:

@@ -128,14 +128,14 @@ def _execute(
 
 @contextlib.contextmanager
 def shown(progress: Report) -> Iterator[tasks.Progress]:
-    """What reports progress."""
-    if callable(progress):
-        yield progress
-    elif progress:
-        with Progress(lines=False) as bars:
-            yield bars
+    """What reports progress; bars are on the screen while the block runs."""
+    if progress is True:
+        progress = Progress(lines=False)
+    if isinstance(progress, Progress):
+        with progress:
+            yield progress
     else:
-        yield lambda phase, done, total: None
+        yield progress or (lambda phase, done, total: None)
 
 
 def validate(config: Source, overrides: Overrides = None) -> str:
