@@ -18,7 +18,8 @@ data: {labels: synthetic/labels.txt, images: synthetic/images, truth: synthetic/
 split: {scheme: kfold, folds: 2, val: 0.3}
 backbone: {name: tf_efficientnet_lite0}
 transform: {size: 32}
-train: {epochs: 2, seeds: 2}
+train: {epochs: 2, batch_size: 16, seeds: 2}
+tune: {}
 """
 
 

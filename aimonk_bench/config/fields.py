@@ -84,6 +84,18 @@ def _size(value: Any) -> Any:
     raise ValueError(f"native, or a whole number of pixels from 1 to {MAX_SIZE}")
 
 
+def _natural(value: Any) -> Any:
+    if type(value) is int:
+        return value
+    raise ValueError("auto, or a whole number of at least 1")
+
+
+def _decay(value: Any) -> Any:
+    if type(value) in (int, float):
+        return value
+    raise ValueError("auto, or a number of at least 0")
+
+
 def _grid(value: Any) -> Any:
     if isinstance(value, dict):
         return value
@@ -154,6 +166,12 @@ def _values_form(value: Any) -> str:
 
 
 Natural = Annotated[int, Field(ge=1)]
+Decay = Annotated[float, Field(ge=0)]
+AutoNatural = Annotated[
+    Natural,
+    BeforeValidator(_natural, json_schema_input_type=Literal["auto"] | Natural),
+    Field(json_schema_extra={"default": "auto"}),
+]
 PathField = Annotated[Path, Field(strict=False)]
 DistinctTexts = Annotated[list[str], AfterValidator(distinct)]
 Unavailable = Literal["fail", "skip"]
@@ -262,19 +280,25 @@ class TransformConfig(Section):
 class TrainConfig(Section):
     """How heads and trainable layers are trained.
 
-    ``order`` is how the sampler `uniform` goes through the training rows: `shuffle` draws from all rows, `blocks` from
-    a few blocks of the feature store at a time, for stores that do not fit into memory.
+    A file may say `auto` for epochs, batch size and weight decay: the defaults here, for heads on frozen layers
+    (``experiments/published/budget``), or `TRAINABLE_LAYERS`; `reader` puts in the number. ``order`` is how the sampler
+    `uniform` goes through the training rows: `shuffle` draws from all rows, `blocks` from a few blocks of the feature
+    store at a time, for stores that do not fit into memory.
     """
 
     optimizer: Entry = Spec("adam")
     lr: Annotated[float, Field(gt=0)] = 1e-3
     backbone_lr: Annotated[float, Field(gt=0)] | None = None
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    batch_size: Natural = 16
+    weight_decay: Annotated[
+        Decay,
+        BeforeValidator(_decay, json_schema_input_type=Literal["auto"] | Decay),
+        Field(json_schema_extra={"default": "auto"}),
+    ] = 1e-3
+    batch_size: AutoNatural = 64
     accumulate: Natural = 1
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     order: Literal["shuffle", "blocks"] = "shuffle"
-    epochs: Natural = 10
+    epochs: AutoNatural = 100
     schedule: Entry = Spec("constant")
     clip: Annotated[float, Field(gt=0)] | None = None
     seeds: Annotated[
@@ -289,7 +313,12 @@ TRAINABLE_OPTIONS = ("backbone_lr", "accumulate", "precision")  # of train, for 
 
 Tune = dict[str, Annotated[list[float], Field(min_length=1), AfterValidator(distinct)]]
 TUNED_TRAIN_OPTIONS = ("train.lr", "train.weight_decay")  # keys of tune; the others are numeric options of the loss
-DEFAULT_GRID = {"train.lr": [3e-3, 1e-2, 3e-2], "train.weight_decay": [0.0, 1e-3]}
+DEFAULT_GRID = {"train.lr": [1e-3, 3e-3, 1e-2]}
+TRAINABLE_LAYERS = {
+    "epochs": 10,
+    "batch_size": 16,
+    "weight_decay": 0.0,
+}  # what `auto` means unless backbone.freeze is `all`
 
 
 class HideConfig(Section):
@@ -344,7 +373,8 @@ class Config(Section):
         Field(
             description="Values among which every head chooses on its own validation rows. They replace the value of "
             "the same key of train, or, with a key such as `loss.gamma`, that option of the loss. `default` is a grid "
-            "of learning rates and weight decays, and no grid unless backbone.freeze is all."
+            "of learning rates, and no grid unless backbone.freeze is all.",
+            json_schema_extra={"default": "default"},
         ),
     ] = {}
     threshold: Entry = Spec("per_attribute_f1")

@@ -17,6 +17,7 @@ from aimonk_bench.config.fields import (
     BY_ATTRIBUTE,
     ENTRIES,
     SECTIONS,
+    TRAINABLE_LAYERS,
     UNION_TAGS,
     BackboneConfig,
     Config,
@@ -30,6 +31,7 @@ from aimonk_bench.config.nodes import Node, locate
 from aimonk_bench.registry import Problem, Spec
 
 NATIVE = "native"  # a value of transform.size
+AUTO = "auto"  # a value of the keys of `TRAINABLE_LAYERS` in train
 MADE = re.compile(r".*[/\\]\.data[/\\](elpv|synthetic)(?=[/\\])")  # data sets that `aimonk-bench data` makes
 ELSEWHERE = {  # a key of a section, or what others call a key -> the key
     **{
@@ -90,6 +92,7 @@ def check(
     """
     problems = _unknown_names(data, tables)
     tuned.fill(data, settled)
+    _fill_budget(data)
     problems += _fill_native_size(data, tables, backbone_exists=not problems) + _fill_entries(data, tables)
     data.setdefault("data", {})  # so that each of its required keys is named
     try:
@@ -123,6 +126,15 @@ def _fill_entries(data: dict[str, Any], tables: Tables) -> list[Problem]:
         problems += [replace(problem, path=(*parents, key, *problem.path)) for problem in wrong]
         section[key] = spec or default
     return problems
+
+
+def _fill_budget(data: dict[str, Any]) -> None:
+    """Put in the numbers of `TRAINABLE_LAYERS`, or of heads, where the section `train` says `auto` or nothing."""
+    train, is_frozen = data.setdefault("train", {}), tuned.freeze_of(data) == "all"
+    if isinstance(train, dict):
+        for key, number in TRAINABLE_LAYERS.items():
+            if train.get(key, AUTO) == AUTO:
+                train[key] = TrainConfig.model_fields[key].default if is_frozen else number
 
 
 def _fill_native_size(data: dict[str, Any], tables: Tables, *, backbone_exists: bool) -> list[Problem]:

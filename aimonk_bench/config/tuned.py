@@ -54,12 +54,16 @@ def _tunable(layer: Node) -> Iterator[tuple[str, Node]]:
 
 def grid_in_force(data: Mapping[str, Any]) -> Any:
     """The grid that plain data of a config asks for, before settled keys leave it; as written if it is no grid."""
-    tune = data.get("tune", {})
+    tune = data.get("tune", DEFAULT)
     if tune != DEFAULT:
         return tune
+    return dict(DEFAULT_GRID) if freeze_of(data) == "all" else {}
+
+
+def freeze_of(data: Mapping[str, Any]) -> Any:
+    """``backbone.freeze`` in plain data of a config, as written."""
     backbone = data.get("backbone")
-    freeze = backbone.get("freeze", "all") if isinstance(backbone, dict) else "all"
-    return dict(DEFAULT_GRID) if freeze == "all" else {}
+    return backbone.get("freeze", "all") if isinstance(backbone, dict) else "all"
 
 
 def fill(data: dict[str, Any], settled: Settled) -> None:

@@ -10,7 +10,6 @@ of `torch.optim` that the entry declares as ``torch_name``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Annotated, TypeAlias
 
@@ -39,59 +38,45 @@ def adamw(parameters: Tensors, lr: Tensor, weight_decay: Tensor) -> Move:
 
 
 def _adam(parameters: Tensors, lr: Tensor, weight_decay: Tensor, *, decoupled: bool) -> Move:
-    """w -= lr m / (sqrt(v) + eps): running means of the gradient and of its square, each divided by 1 - beta^t.
+    """Adam in torch's fused kernel, called once for the heads of each learning rate and weight decay.
 
-    Decoupled weight decay takes lr x decay x w from the weights.
+    The kernel reads and writes everything once instead of in seven calls: 6 % of the default suite from an empty
+    feature store.
     """
-    means, squares, steps = ([torch.zeros_like(parameter) for parameter in parameters] for _ in range(3))
-    if (lr == lr[0]).all() and (weight_decay == weight_decay[0]).all():  # neither is tuned
-        return _fused_adam(parameters, means, squares, lr[0].item(), weight_decay[0].item(), decoupled=decoupled)
-    decays, count = bool(weight_decay.any()), 0
-
-    def move(gradients: Tensors, factor: float) -> None:
-        nonlocal count
-        count += 1
-        root = math.sqrt(1 - BETA2**count)  # both corrections are constant in a step: they go into rate and eps
-        rate = lr * (factor * root / (1 - BETA1**count))
-        for weight, gradient, mean, square, step in zip(parameters, gradients, means, squares, steps, strict=True):
-            if decays and decoupled:
-                weight.mul_(1 - factor * lr * weight_decay)
-            elif decays:
-                gradient.addcmul_(weight, weight_decay)
-            mean.lerp_(gradient, 1 - BETA1)
-            square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-            torch.sqrt(square, out=step).add_(EPS * root)
-            torch.div(mean, step, out=step)
-            weight.addcmul_(step, rate, value=-1)
-
-    return move
-
-
-def _fused_adam(
-    parameters: Tensors, means: Tensors, squares: Tensors, lr: float, weight_decay: float, *, decoupled: bool
-) -> Move:
-    """Adam in torch's kernel, which has one learning rate and one weight decay for all heads."""
-    # reads and writes everything once instead of in seven calls: 6 % of the default suite from an empty feature store
     kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
+    settings, numbers = torch.stack([lr.flatten(), weight_decay.flatten()], 1).unique(dim=0, return_inverse=True)
+    groups = [torch.nonzero(numbers == number).flatten().tolist() for number in range(len(settings))]
+    means, squares = ([torch.zeros_like(parameter) for parameter in parameters] for _ in range(2))
     count = torch.zeros((), device=parameters[0].device)
+
+    def of_groups(tensors: Tensors) -> list[Tensors]:
+        if len(groups) == 1:
+            return [tensors]
+        by_head = [tensor.unbind() for tensor in tensors]
+        return [[heads[head] for heads in by_head for head in group] for group in groups]
+
+    places = list(zip(settings.tolist(), *map(of_groups, (parameters, means, squares)), strict=True))
 
     def move(gradients: Tensors, factor: float) -> None:
         count.add_(1)
-        kernel(
-            parameters,
-            gradients,
-            means,
-            squares,
-            [],
-            [count] * len(parameters),
-            lr=lr * factor,
-            beta1=BETA1,
-            beta2=BETA2,
-            weight_decay=weight_decay,
-            eps=EPS,
-            amsgrad=False,
-            maximize=False,
-        )
+        for ((rate, decay), weights, of_means, of_squares), of_gradients in zip(
+            places, of_groups(gradients), strict=True
+        ):
+            kernel(
+                weights,
+                of_gradients,
+                of_means,
+                of_squares,
+                [],
+                [count] * len(weights),
+                lr=rate * factor,
+                beta1=BETA1,
+                beta2=BETA2,
+                weight_decay=decay,
+                eps=EPS,
+                amsgrad=False,
+                maximize=False,
+            )
 
     return move
 

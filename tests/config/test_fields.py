@@ -21,12 +21,14 @@ def test_base_yaml_states_exactly_the_defaults(write):
     tree = nodes.parse(base.read_text(), Place("base.yaml", 1, 1, base.parent), [])
     assert {*tree.children} == {*Config.model_fields} - {"name", "data"}
     for section in ("split", "backbone", "transform", "train", "plot", "run"):
-        assert {*tree.children[section].children} == {*type(Config.model_fields[section].default).model_fields}
+        keys = {*type(Config.model_fields[section].default).model_fields}
+        assert {*tree.children[section].children} == keys - {"lr"}  # it is tuned
     stated = load(write("x.yaml", f"extends: {base}\n{DATA}"))
     assert stated == load(write("x.yaml", DATA))
     for section in ("split", "backbone", "transform", "plot", "run"):
         assert getattr(stated, section) == Config.model_fields[section].default
-    assert (stated.train, stated.tune) == (fields.TrainConfig(), {})
+    assert stated.train == fields.TrainConfig()
+    assert stated.tune == fields.DEFAULT_GRID
 
 
 def test_the_defaults_of_the_contract(write):
@@ -111,12 +113,18 @@ BAD_FIELDS = {
     "bad option": ("loss: {name: focal, gama: 1}\n", ["x.yaml:1:21: loss.gama: found", "(did you mean gamma?)"]),
     "option range": ("loss: {name: focal, gamma: -1}\n", ["x.yaml:1:28: loss.gamma: found -1, expected a number of"]),
     "number as text": ("train: {lr: '1e-3'}\n", ["x.yaml:1:13: train.lr: found '1e-3', expected a number"]),
-    "true for one": ("train: {epochs: true}\n", ["x.yaml:1:17: train.epochs: found true, expected an integer"]),
-    "float for int": ("train: {epochs: 1.0}\n", ["x.yaml:1:17: train.epochs: found 1.0, expected an integer"]),
+    "true for one": (
+        "train: {epochs: true}\n",
+        ["x.yaml:1:17: train.epochs: found true, expected auto, or a whole number"],
+    ),
+    "float for int": (
+        "train: {epochs: 1.0}\n",
+        ["x.yaml:1:17: train.epochs: found 1.0, expected auto, or a whole number"],
+    ),
     "infinite": ("train: {lr: 1e999}\n", ["x.yaml:1:13: train.lr: found inf, expected a finite number"]),
     "huge integer": (
         "train: {epochs: " + "9" * 5000 + "}\n",
-        ["x.yaml:1:17: train.epochs: found", "expected an integer"],
+        ["x.yaml:1:17: train.epochs: found", "expected auto, or a whole number"],
     ),
     "list for map": ("train: [1]\n", ["x.yaml:1:8: train: found [1], expected a map"]),
     "empty section": ("plot:\n", ["x.yaml:1:6: plot: found null, expected a map"]),

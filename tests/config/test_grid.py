@@ -27,11 +27,18 @@ def test_what_is_hidden_tuned_or_calibrated_enters_the_id(write):
     path = write("x.yaml", DATA)
     usual = grid.public(load(path))
     assert {*usual} == {*Config.model_fields} - {"name", "plot", "run"}
-    same = ["hide=null", "calibration=none", "tune={}", "run.executor=serial", "data.truth=t.csv"]
+    same = [
+        "hide=null",
+        "calibration=none",
+        "tune=default",
+        "train.epochs=auto",
+        "run.executor=serial",
+        "data.truth=t.csv",
+    ]
     assert grid.public(load(path, same)) == usual
     for override in (
         *("hide={mechanism: random}", "hide={mechanism: random, seed: 1}", "hide={mechanism: random, rows: train}"),
-        *("calibration=platt", "tune={train.lr: [0.1]}", "tune=default"),
+        *("calibration=platt", "tune={train.lr: [0.1]}", "tune={}"),
     ):
         assert grid.public(load(path, [override])) != usual
 

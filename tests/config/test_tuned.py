@@ -8,30 +8,35 @@ import pytest
 from small_tables import DATA, load, load_suite, problems
 
 from aimonk_bench.config import grid, loader
-from aimonk_bench.config.fields import DEFAULT_GRID, TrainConfig
+from aimonk_bench.config.fields import DEFAULT_GRID, TRAINABLE_LAYERS, TrainConfig
 from aimonk_bench.registry import Spec
 
-RATES, DECAYS = (DEFAULT_GRID[key] for key in ("train.lr", "train.weight_decay"))
+BOTH = "tune: {train.lr: [0.1, 0.2], train.weight_decay: [0.5]}\n"
+DECAYS = {"train.weight_decay": [0.5]}
 TUNED = DATA + "tune: default\n"
+HEADS = {key: getattr(TrainConfig(), key) for key in TRAINABLE_LAYERS}
 AXES = "suite: {{baseline: {{}}, axes: {{{}}}}}\n"
 
 
 @pytest.mark.parametrize(
     ("base", "text", "overrides", "tune"),
     [
-        ("", "", [], {}),
+        ("", "", [], DEFAULT_GRID),
+        ("", "train: {lr: 0.1}\n", [], {}),
+        ("train: {lr: 0.1}\n", "", [], {}),
+        ("", "backbone: {freeze: none}\n", [], {}),
         ("tune: default\n", "", [], DEFAULT_GRID),
         ("", "tune: default\n", [], DEFAULT_GRID),
         ("", "tune: {}\n", [], {}),
         ("tune: {train.lr: [0.1]}\n", "", [], {"train.lr": [0.1]}),
         ("tune: {train.lr: [0.1]}\n", "tune: {train.weight_decay: [0.5]}\n", [], {"train.weight_decay": [0.5]}),
         ("tune: {train.lr: [0.1]}\n", "tune: default\n", [], DEFAULT_GRID),
-        ("tune: default\n", "train: {lr: 0.1}\n", [], {"train.weight_decay": DECAYS}),
-        ("", "tune: default\ntrain: {lr: 0.1}\n", [], {"train.weight_decay": DECAYS}),
+        (BOTH, "train: {lr: 0.1}\n", [], DECAYS),
+        ("", "tune: default\ntrain: {lr: 0.1}\n", [], {}),
         ("train: {lr: 0.1}\n", "tune: default\n", [], DEFAULT_GRID),
-        ("train: {lr: 0.1}\ntune: default\n", "", [], {"train.weight_decay": DECAYS}),
-        ("tune: default\n", "", ["train.lr=0.1"], {"train.weight_decay": DECAYS}),
-        ("tune: default\n", "train: {lr: 0.1}\n", ["train.weight_decay=0.5"], {}),
+        ("train: {lr: 0.1}\ntune: default\n", "", [], {}),
+        (BOTH, "", ["train.lr=0.1"], DECAYS),
+        (BOTH, "train: {lr: 0.1}\n", ["train.weight_decay=0.5"], {}),
         ("", "train: {lr: 0.1}\n", ["tune=default"], DEFAULT_GRID),
         ("tune: default\n", "train: {epochs: 3}\n", [], DEFAULT_GRID),
         ("loss: focal\ntune: {loss.gamma: [1.0, 2.0]}\n", "loss: {gamma: 3.0}\n", [], {}),
@@ -54,9 +59,9 @@ def test_a_key_that_is_set_leaves_an_inherited_grid(write, base, text, overrides
 def test_what_leaves_the_grid_is_said(write, caplog):
     caplog.set_level(logging.INFO, logger="aimonk_bench")
     load(write("x.yaml", DATA + "tune: default\ntrain:\n  lr: 0.1\n"))
-    assert caplog.messages == ["x.yaml:4:3: train.lr is set, so it is not tuned (tune: train.weight_decay)"]
+    assert caplog.messages == ["x.yaml:4:3: train.lr is set, so it is not tuned (tune: nothing)"]
     caplog.clear()
-    load(write("x.yaml", DATA + "tune: default\n"), ["train.weight_decay=0"])
+    load(write("x.yaml", DATA + BOTH), ["train.weight_decay=0"])
     assert caplog.messages == [
         "--set train.weight_decay: train.weight_decay is set, so it is not tuned (tune: train.lr)"
     ]
@@ -64,7 +69,7 @@ def test_what_leaves_the_grid_is_said(write, caplog):
     load(write("x.yaml", DATA + "tune: {}\ntrain: {lr: 0.1}\n"))
     assert caplog.messages == []
     load_suite(write("s.yaml", TUNED + AXES.format("train.lr: [0.1], loss: [focal]")))
-    assert caplog.messages == ["s.yaml:3:30: train.lr is set, so it is not tuned (tune: train.weight_decay)"]
+    assert caplog.messages == ["s.yaml:3:30: train.lr is set, so it is not tuned (tune: nothing)"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +87,7 @@ def test_one_file_cannot_set_and_tune_a_key(write, text, place):
 
 def test_axes_leave_an_inherited_grid_and_can_replace_it(write):
     tunes = [run.config.tune for run in load_suite(write("s.yaml", TUNED + AXES.format("train.lr: [0.1]"))).runs]
-    assert tunes == [{"train.weight_decay": DECAYS}]
+    assert tunes == [{}]
     text = DATA + "suite: {baseline: {tune: {}}, axes: {tune: [default, {}, {train.lr: [0.1]}]}}\n"
     tunes = [run.config.tune for run in load_suite(write("s.yaml", text)).runs]
     assert tunes == [DEFAULT_GRID, {}, {"train.lr": [0.1]}]
@@ -99,3 +104,28 @@ def test_a_value_that_is_tuned_away_is_not_in_the_id(write):
     one = load(write("x.yaml", "extends: base.yaml\ntune: default\n"))
     assert grid.public(one) == grid.public(load(write("y.yaml", TUNED)))
     assert one.loss == Spec("masked_bce")
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("", HEADS),
+        ("train: {epochs: auto, batch_size: auto, weight_decay: auto}\n", HEADS),
+        ("train: {epochs: 3}\n", {**HEADS, "epochs": 3}),
+        ("train: {weight_decay: 0}\n", {**HEADS, "weight_decay": 0}),
+        ("backbone: {freeze: layer4}\n", TRAINABLE_LAYERS),
+        ("backbone: {freeze: none}\ntrain: {batch_size: auto, epochs: 7}\n", {**TRAINABLE_LAYERS, "epochs": 7}),
+    ],
+)
+def test_auto_is_the_budget_of_heads_or_of_trainable_layers(write, text, budget):
+    config = load(write("x.yaml", DATA + text))
+    assert {key: getattr(config.train, key) for key in budget} == budget
+    assert load(write("again.yaml", loader.dump(config))) == config
+
+
+def test_auto_is_looked_up_for_each_run_of_a_suite(write):
+    axes = "suite: {baseline: {backbone.freeze: all}, axes: {backbone.freeze: [all, layer4, none]}}\n"
+    runs = load_suite(write("s.yaml", DATA + axes)).runs
+    short = TRAINABLE_LAYERS["epochs"]
+    assert [run.config.train.epochs for run in runs] == [TrainConfig().epochs, short, short]
+    assert [bool(run.config.tune) for run in runs] == [True, False, False]

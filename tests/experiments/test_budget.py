@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.simulations.budget import Budget, Wide, _budgets, _judge
+from experiments.simulations.budget import Budget, Wide, _budgets, _crossed, _default, _judge
 
 WIDE = Wide(rates=(0.1, 1.0), decays=(0.0, 0.5), epochs=(10, 20), splits=2)  # points: rate x decay, decay fastest
 
@@ -35,6 +35,17 @@ def test_the_shortfall_is_that_of_the_choice_of_each_split(budget, ap, f1):
     assert (row["best_lr"], row["best_decay"], row["best_epochs"]) == (1.0, 0.0, 20)
     assert row["ap_shortfall"] == pytest.approx(ap)
     assert row["f1_shortfall"] == pytest.approx(f1)
+
+
+def test_the_best_setting_of_one_half_is_scored_on_the_other():
+    scores = np.zeros((1, 4, 3))  # of the even splits the second setting is the best, of the odd ones the third
+    scores[0, ::2] = [0.1, 0.9, 0.3]
+    scores[0, 1::2] = [0.2, 0.4, 0.8]
+    assert _crossed(scores) == pytest.approx((0.4 + 0.3) / 2)
+
+
+def test_the_default_budget_is_judged():
+    assert _default(Wide()) in _budgets(Wide())
 
 
 def test_budgets_are_neighbouring_parts_of_the_grid():

@@ -28,7 +28,8 @@ data: {labels: labels.txt, images: .}
 split: {scheme: kfold, folds: 2, val: 0.3}
 backbone: {name: resnet18, weights: none, engine: torch}
 transform: {size: 32}
-train: {epochs: 2, seeds: 2, device: cpu}
+train: {epochs: 2, batch_size: 16, weight_decay: 0, seeds: 2, device: cpu}
+tune: {}
 """
 RECIPES: dict[str, list[str]] = {
     "reference": [],

@@ -24,7 +24,7 @@ def test_the_id_names_what_differs_from_the_defaults(workplace: Path) -> None:
     ).baseline
     readable, _, digest = run.id.rpartition("-")
     assert readable == (
-        "focal_gamma_1.0-uniform-pooled-cosine-hide_random_fraction_0.5-tf_efficientnet_lite0-lr0.01-epochs2"
+        "focal_gamma_1.0-uniform-pooled-cosine-hide_random_fraction_0.5-tf_efficientnet_lite0-lr0.01-batch_size16-epochs2"
     )
     assert len(digest) == 6
     assert set(digest) <= set("0123456789abcdef")
