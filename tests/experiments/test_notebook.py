@@ -28,7 +28,7 @@ def test_the_notebook_is_stored_without_outputs(notebook: nbformat.NotebookNode)
 
 @pytest.mark.filterwarnings("default")  # of the packages that start the kernel
 def test_the_notebook_runs_and_shows_its_results(notebook: nbformat.NotebookNode, tmp_path: Path) -> None:
-    client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
+    client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()
     outputs = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
     streams = [output for made in outputs.values() for output in made if output.output_type == "stream"]
