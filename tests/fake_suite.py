@@ -16,6 +16,7 @@ from aimonk_bench.evaluation import scores, thresholds
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import files, run, suite
 from aimonk_bench.records.run import Complexity, Status
+from aimonk_bench.records.weights import HeadWeights, write_heads
 
 POLICY = registry.Spec("per_attribute_f1")
 CONFIG = "name: fake\nthreshold: {name: per_attribute_f1}\n"
@@ -77,6 +78,8 @@ def write_run(
     files.write_json(folder / run.DATA, data)
     tuned = thresholds.tune(made, policy)
     made.save(folder / run.PREDICTIONS)
+    weight = np.zeros((len(made.seed), made.folds, len(made.labels.attributes), 2), np.float32)
+    write_heads(folder, HeadWeights(weight, weight[..., 0]))
     files.write_json(folder / run.THRESHOLDS, tuned.to_json())
     files.write_json(folder / run.METRICS, scores.score(made, tuned, policy).to_json())
     files.write_csv(folder / run.RELIABILITY, scores.reliability(made, "none"))

@@ -36,8 +36,9 @@ class Normalise(nn.Module):
         super().__init__()
         self.scale: Tensor
         self.shift: Tensor
-        self.register_buffer("scale", 1 / (255 * torch.tensor(std).view(1, 3, 1, 1)))
-        self.register_buffer("shift", (torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1))
+        # no weights: they are in no file of a network
+        self.register_buffer("scale", 1 / (255 * torch.tensor(std).view(1, 3, 1, 1)), persistent=False)
+        self.register_buffer("shift", (torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalise images."""
@@ -75,19 +76,20 @@ class TrainableLayers(nn.Module):
     """The network above the cut: rows [B, D] of the feature store -> pooled features [B, F].
 
     Args:
-        network: the layers above the cut; all layers, and normalisation, where none is frozen.
+        network: the layers above the cut; all layers where none is frozen.
         shape: of one row before it was flattened: (h, w, C), (tokens, C), or (H, W, 3) for pixels.
+        normalise: of pixels.
     """
 
-    def __init__(self, network: nn.Module, shape: tuple[int, ...]) -> None:
+    def __init__(self, network: nn.Module, shape: tuple[int, ...], normalise: Normalise | None = None) -> None:
         super().__init__()
-        self.network, self._shape = network, shape
+        self.normalise, self.network, self._shape = normalise or nn.Identity(), network, shape
         self.requires_grad_(True)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Pooled features of rows [B, D]."""
         inputs = rows.view(-1, *self._shape)
-        return cast(Tensor, self.network(inputs.permute(0, 3, 1, 2) if inputs.ndim == 4 else inputs))
+        return cast(Tensor, self.network(self.normalise(inputs.permute(0, 3, 1, 2) if inputs.ndim == 4 else inputs)))
 
 
 def build(weights: Weights, size: int, freeze: str = "all") -> FrozenLayers:
@@ -119,7 +121,7 @@ def build_trainable(weights: Weights, size: int, freeze: str) -> TrainableLayers
     """
     whole = _whole(weights, size)
     if freeze == "none":
-        layers = TrainableLayers(nn.Sequential(whole.normalise, whole.network), (size, size, 3))
+        layers = TrainableLayers(whole.network, (size, size, 3), whole.normalise)
     else:
         layers = cut(whole, weights, size, freeze)[1]
     for module in layers.modules():
@@ -173,6 +175,21 @@ def examine(weights: Weights, size: int) -> tuple[int, Cost]:
     if not isinstance(output, Tensor):
         raise UserError(f"backbone.name: {weights.name} gives a {type(output).__name__}, expected one feature vector")
     return output.flatten(1).shape[1], cost
+
+
+def trainable_bytes(weights: Weights, size: int, freeze: str) -> int:
+    """The size of the tensors of the trainable layers, for a stage at which the network can be cut, or "none"."""
+    entry = weights.entry
+    with torch.device("meta"):
+        network = timm.create_model(entry.timm, pretrained=False, num_classes=0, **_options(entry, size))
+    layers = network if freeze == "none" else _without(network, freeze, above=False)
+    return sum(tensor.nbytes for tensor in layers.state_dict().values())
+
+
+def classifier(name: str) -> str:
+    """What timm calls the last linear layer of a network, the first of several: ``fc``, ``classifier``, ``head.fc``."""
+    named: Any = getattr(timm.get_pretrained_cfg(name), "classifier", None) or "head"
+    return named if isinstance(named, str) else str(named[0])
 
 
 def _measure(network: nn.Module, images: Tensor) -> tuple[object, Cost]:

@@ -20,7 +20,7 @@ from aimonk_bench.records.files import read_as, write_json
 
 logger = logging.getLogger(__name__)
 
-REVISION = 3  # raise it when the check finds more than before
+REVISION = 4  # raise it when the check finds more than before
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,13 @@ class Trial:
         features: F, the number of pooled features of an image.
         cost: of an image of that size in the whole network, trainable layers included.
         notes: what was undone in the weight file, and what was left out; one sentence each.
+        trainable_bytes: the size of the tensors of the trainable layers.
     """
 
     features: int
     cost: Cost
     notes: tuple[str, ...] = ()
+    trainable_bytes: int = 0
 
 
 def attempt(spec: EncoderSpec, cache: Path) -> Trial:
@@ -59,7 +61,8 @@ def attempt(spec: EncoderSpec, cache: Path) -> Trial:
     notes: tuple[str, ...] = ()
     if spec.weights.file is not None or spec.freeze not in ("all", "none"):
         notes = network.build(spec.weights, spec.size, "all" if spec.freeze == "none" else spec.freeze).notes
-    trial = Trial(features, cost, notes)
+    trainable = 0 if spec.freeze == "all" else network.trainable_bytes(spec.weights, spec.size, spec.freeze)
+    trial = Trial(features, cost, notes, trainable)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, asdict(trial))

@@ -78,6 +78,12 @@ def _views(value: Any) -> Any:
     raise ValueError("exact, fresh, or a number of views of at least 1")
 
 
+def _keep_weights(value: Any) -> Any:
+    if value == "auto" or isinstance(value, bool):
+        return value
+    raise ValueError("true, false or auto")
+
+
 def _size(value: Any) -> Any:
     if type(value) is int:
         return value
@@ -278,7 +284,10 @@ class TransformConfig(Section):
 
 
 class TrainConfig(Section):
-    """How heads and trainable layers are trained.
+    """How heads and trainable layers are trained, and whether trained networks are kept.
+
+    ``keep_weights`` says whether a fine-tuned run keeps a network for each fold and seed; `auto` keeps them in a
+    hold-out and not with folds. It enters no id and is no axis of a suite.
 
     A file may say `auto` for epochs, batch size and weight decay: the defaults here, for heads on frozen layers
     (``experiments/published/budget``), or `TRAINABLE_LAYERS`; `reader` puts in the number. ``order`` is how the sampler
@@ -307,6 +316,7 @@ class TrainConfig(Section):
     select: Literal["last", "loss", "f1_default", "average_precision", "roc_auc"] = "last"
     patience: Natural | None = None
     device: Annotated[str, Device] = "auto"
+    keep_weights: Annotated[Literal["auto"] | bool, BeforeValidator(_keep_weights)] = "auto"
 
 
 TRAINABLE_OPTIONS = ("backbone_lr", "accumulate", "precision")  # of train, for trainable layers only

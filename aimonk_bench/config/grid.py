@@ -25,7 +25,7 @@ MAX_RUNS = 10_000
 Cell = tuple[dict[str, Node], Config]  # one combination: the value of every axis, and the config that they make
 BASELINE: registry.Path = ("suite", "baseline")
 PIXEL_KEYS = {"white"}  # of data
-FIXED = ("data", "name", "plot", "run", "suite", "extends")  # sections that no axis may vary
+FIXED = ("data", "name", "plot", "run", "suite", "extends", "train.keep_weights")  # what no axis may vary
 
 
 @dataclass(frozen=True)
@@ -295,7 +295,7 @@ def _misused_keys(suite: SuiteSection) -> Iterator[Problem]:
     """Keys that can be no axis, and keys of ``baseline`` and ``exclude`` that are none."""
     for key in suite.axes:
         path: registry.Path = ("suite", "axes", key)
-        if key.split(".")[0] in FIXED:
+        if any(f"{key}.".startswith(f"{fixed}.") for fixed in FIXED):
             yield Problem(path, f"the axis {key!r}", "a key outside " + ", ".join(FIXED))
         for outer in suite.axes:
             if key.startswith(f"{outer}."):

@@ -107,6 +107,8 @@ def _clashes(config: Config, freeze: str) -> Iterator[tuple[bool, str, str]]:
     yield freeze == "all" and train.backbone_lr is not None, "train.backbone_lr", f"null, {head}"
     yield freeze == "all" and train.accumulate != 1, "train.accumulate", f"1, {head}"
     yield freeze == "all" and train.precision != "auto", "train.precision", f"auto, {head}"
+    always = "auto or true, because under backbone.freeze: all the heads, which are small, are always kept"
+    yield freeze == "all" and train.keep_weights is False, "train.keep_weights", always
     heads = "because only heads on a frozen backbone (backbone.freeze: all)"
     yield freeze != "all" and train.order == "blocks", "train.order", f"shuffle, {heads} read the store in blocks"
     yield freeze != "all" and bool(config.tune), "tune", f"{{}}, {heads} are tuned"

@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.evaluation.verdict import Doubts
+from aimonk_bench.records import weights
 from aimonk_bench.records.environment import BackboneCost, Environment
 from aimonk_bench.records.files import (
     PARTIAL,
@@ -67,8 +69,8 @@ CHECKPOINTS = "checkpoints"  # which only an unfinished run needs
 SUITE = "suite.json"  # of a suite, whose folder no run may take
 LABELS = "labels.csv"  # of labels that came as a DataFrame; ``config.yaml`` names it
 FILES = (
-    *(CONFIG, ENVIRONMENT, DATA, HISTORY, LOSS_CURVE, PREDICTIONS, THRESHOLDS, METRICS, RELIABILITY, TRACEBACK),
-    STATUS,
+    *(CONFIG, ENVIRONMENT, DATA, HISTORY, LOSS_CURVE, PREDICTIONS, weights.HEADS),
+    *(THRESHOLDS, METRICS, RELIABILITY, TRACEBACK, STATUS),
 )
 
 COLUMNS = ("backbone", "weights", "loss", "missing", "sampler")  # of ``summary.csv``, stored in the status
@@ -167,14 +169,15 @@ class RunRecord:
         """The run did not fail, so that it has figures."""
         return self.status.state == "done"
 
-    def check(self) -> None:
-        """Read the files of a run that is done from which all others derive.
+    def check(self, weight_files: Sequence[str]) -> None:
+        """Read the files of a run that is done that derive from no other, among them these with its weights.
 
         Raises:
             UserError: one of them is missing or damaged.
         """
-        _ = self.predictions, self._scoring
-        read_history(self.folder)
+        _ = self._scoring, read_history(self.folder)
+        seeds, _, attributes = self.predictions.logits.shape
+        weights.check(self.folder, weight_files, (seeds, self.predictions.folds, attributes))
 
     @property
     def cost(self) -> BackboneCost:
@@ -282,7 +285,7 @@ def derived(path: Path, load: Callable[[Path], T | None]) -> T | None:
         return None
 
 
-def claim(folder: Path, run_id: str, config: str) -> bool:
+def claim(folder: Path, run_id: str, config: str, weight_files: Sequence[str] = (weights.HEADS,)) -> bool:
     """Check that the run ``run_id`` may write into ``folder``: it is new, empty, or was left by the same run.
 
     Args:
@@ -290,10 +293,11 @@ def claim(folder: Path, run_id: str, config: str) -> bool:
         run_id: id of the run.
         config: the text of its ``config.yaml``. It identifies an interrupted run whose folder is not named by the id;
             the id does not depend on names, titles and paths, the text does.
+        weight_files: those of the run, relative to its folder.
 
     Returns:
-        Whether the run is already done. If not, it is to be executed: it is new, failed, never ended, or one of its
-        files is missing or damaged, which is logged.
+        Whether it is already done. If not: it is new, failed, never ended, lacks weights, or another file is missing or
+        damaged, which is logged.
 
     Raises:
         UserError: the folder holds another run, or something that is no run.
@@ -307,14 +311,18 @@ def claim(folder: Path, run_id: str, config: str) -> bool:
             raise UserError(
                 f"{folder}: holds the run {status.id}{earlier}, this one is {run_id}; name another folder with --out"
             )
-        return status.state == "done" and _is_complete(folder)
-    if SUITE in names:
-        raise UserError(f"{folder}: holds a suite; name another folder with --out")
-    if CONFIG not in names:
-        raise UserError(f"{folder}: holds {names[0]} but no run; name another folder with --out")
-    if folder.name != run_id and (folder / CONFIG).read_text(encoding="utf-8") != config:
+        return status.state == "done" and _is_complete(folder, weight_files)
+    if SUITE in names or CONFIG not in names:
+        content = "a suite" if SUITE in names else f"{names[0]} but no run"
+        raise UserError(f"{folder}: holds {content}; name another folder with --out")
+    if folder.name != run_id and _as_trained((folder / CONFIG).read_text(encoding="utf-8")) != _as_trained(config):
         raise UserError(f"{folder}: holds an unfinished run of another config; delete it or name another with --out")
     return False
+
+
+def _as_trained(config: str) -> str:
+    """The text of a ``config.yaml`` on one line and without ``train.keep_weights``, which changes no result."""
+    return re.sub(r",? keep_weights: \w+", "", " ".join(config.split()))
 
 
 def _status(folder: Path) -> Status | None:
@@ -329,10 +337,12 @@ def _status(folder: Path) -> Status | None:
         return None
 
 
-def _is_complete(folder: Path) -> bool:
+def _is_complete(folder: Path, weight_files: Sequence[str]) -> bool:
     """Whether every file of a finished run that is not derived from others can be read; why not is logged."""
     try:
-        read(folder).check()
+        read(folder).check(weight_files)
+    except weights.Missing:  # the driver names all such runs at once
+        return False
     except UserError as error:
         logger.warning("the run begins again, because one of its files cannot be used: %s", error.problems[0])
         return False
@@ -344,6 +354,7 @@ def begin(folder: Path, config: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in reversed(FILES):
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / weights.NETWORKS, ignore_errors=True)
     _remove_partial(folder)
     write_text(folder / CONFIG, config)
 

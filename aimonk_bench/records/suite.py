@@ -141,7 +141,7 @@ def _refuse_other(folder: Path, suite: SuiteRecord) -> None:
         return  # `write` logs it
     names = dict(zip(earlier.ids, earlier.names, strict=True))
     left_out = [run_id for run_id in earlier.ids if run_id not in suite.ids]
-    if finished := [" + ".join(names[run_id]) for run_id in left_out if _is_finished(folder / RUNS / run_id)]:
+    if finished := [" + ".join(names[run_id]) for run_id in left_out if is_finished(folder / RUNS / run_id)]:
         other = "another config" if earlier.fingerprint == suite.fingerprint else "another data set"
         raise UserError(
             f"{folder}: holds results of {other}: {count(len(finished), 'finished run')} of the suite {earlier.name} "
@@ -150,7 +150,7 @@ def _refuse_other(folder: Path, suite: SuiteRecord) -> None:
         )
 
 
-def _is_finished(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
     """Whether the folder holds a run of this `run.REVISION` that is done; one without a readable status is not."""
     try:
         status = read_as(run.Status, folder / run.STATUS)

@@ -1,18 +1,33 @@
-"""The weights of a finished run, as safetensors: nothing is pickled."""
+"""The weights of a finished run, as safetensors: nothing is pickled.
+
+A run on a frozen backbone keeps its heads in one file. A fine-tuned run keeps a file for each fold and seed in the
+folder ``networks``, if its config wants them (``train.keep_weights``). Such a file holds the trainable layers, their
+buffers included, under timm's names (``layer4.0.conv1.weight``), and the head under the name of timm's classifier
+(``fc.weight``), which the file's metadata states under ``head``; frozen layers are not in it. With the pretrained
+weights it makes a whole network: ``model.load_state_dict(load_file(path), strict=False)``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load, save, save_file
 
 from aimonk_bench.errors import UserError
-from aimonk_bench.records.files import write_bytes
+from aimonk_bench.records.files import atomic, write_bytes
 
 HEADS = "heads.safetensors"
+NETWORKS = "networks"  # a folder
+
+
+class Missing(UserError):
+    """A run lacks weights that it is to have, as runs of earlier versions do, and those of another config."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +39,21 @@ class HeadWeights:
         bias: [S, F, A] float32.
     """
 
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkWeights:
+    """The trainable layers of a network and its linear head, of one fold and seed, in the chosen epoch.
+
+    Attributes:
+        layers: name in timm's network -> tensor.
+        weight: [A, C] of the head, on C pooled features.
+        bias: [A] of the head.
+    """
+
+    layers: Mapping[str, np.ndarray]
     weight: np.ndarray
     bias: np.ndarray
 
@@ -45,8 +75,77 @@ def read_heads(folder: Path) -> HeadWeights:
         tensors = load(path.read_bytes())
         heads = HeadWeights(tensors["weight"], tensors["bias"])
     except (OSError, SafetensorError, KeyError) as error:
-        raise UserError(f"{path}: cannot be read as the weights of a run: {error}") from error
+        raise _unreadable(path, error) from error
     if heads.weight.ndim != 4 or heads.bias.shape != heads.weight.shape[:3]:
         shapes = f"weight {list(heads.weight.shape)}, bias {list(heads.bias.shape)}"
         raise UserError(f"{path}: expected weight [S, F, A, D] and bias [S, F, A], found {shapes}")
     return heads
+
+
+def network_file(fold: int, seed: int) -> str:
+    """The name of the file with the network of a fold and seed."""
+    return f"fold{fold}-seed{seed}.safetensors"
+
+
+def write_network(path: Path, network: NetworkWeights, head: str) -> None:
+    """Write a network atomically.
+
+    Args:
+        head: the name of the head among the tensors, that of timm's classifier.
+    """
+    tensors = {**network.layers, f"{head}.weight": network.weight, f"{head}.bias": network.bias}
+    arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    with atomic(path) as partial:
+        save_file(arrays, partial, metadata={"head": head})  # of several keys the order is random
+
+
+def read_network(path: Path) -> NetworkWeights:
+    """Read a network.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    with _opened(path) as (file, head):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no map
+        weight, bias = tensors.pop(f"{head}.weight"), tensors.pop(f"{head}.bias")
+    return NetworkWeights(tensors, weight, bias)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, str]]:
+    """The file of a network, of which the header is read, and the name of the head in it."""
+    try:
+        with safe_open(path, framework="np") as file:
+            yield file, (file.metadata() or {})["head"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise _unreadable(path, error) from error
+
+
+def check(folder: Path, names: Sequence[str], shape: tuple[int, int, int]) -> None:
+    """Check that the files of weights in the folder of a run are there and can be read; of networks only the header.
+
+    Args:
+        folder: of the run.
+        names: of its files of weights, relative to the folder.
+        shape: (S, F, A), as the predictions have it.
+
+    Raises:
+        Missing: a file is missing.
+        UserError: a file is damaged, or holds heads for another number of seeds, folds or attributes.
+    """
+    for name in names:
+        path, expected = folder / name, list(shape if name == HEADS else shape[2:])
+        if not path.exists():
+            wanted = "every run on a frozen backbone keeps it" if name == HEADS else "train.keep_weights asks for it"
+            raise Missing(f"{path}: is missing; {wanted}")
+        if name == HEADS:
+            bias_shape = list(read_heads(folder).bias.shape)
+        else:
+            with _opened(path) as (file, head):
+                bias_shape = file.get_slice(f"{head}.bias").get_shape()
+        if bias_shape != expected:
+            raise UserError(f"{path}: found a bias {bias_shape}, expected {expected} as in predictions.npz")
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: cannot be read as the weights of a run: {error}")

@@ -31,13 +31,15 @@ from aimonk_bench.config.fields import (
 from aimonk_bench.config.grid import Suite, SuiteRun
 from aimonk_bench.config.loader import Source
 from aimonk_bench.config.overrides import Overrides
-from aimonk_bench.config.split_fields import OfficialSplit
+from aimonk_bench.config.split_fields import KFold, OfficialSplit
 from aimonk_bench.data import group_checks, image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
-from aimonk_bench.errors import UserError, check_all
+from aimonk_bench.errors import UserError, check_all, count
 from aimonk_bench.evaluation.fairness import Budget, Training
 from aimonk_bench.evaluation.thresholds import THRESHOLDS, check_attributes
+from aimonk_bench.records.files import bytes_text
 from aimonk_bench.records.run import REVISION, Complexity
+from aimonk_bench.records.weights import HEADS, NETWORKS, network_file
 from aimonk_bench.reporting.findings import Finding, group_findings
 from aimonk_bench.reporting.words import run_name
 from aimonk_bench.suite import networks
@@ -77,6 +79,7 @@ class PlannedRun:
         reason: why that encoder cannot be had; None if it can.
         skip: it is not executed, because its weights cannot be had and the suite skips such runs.
         cost: of an image in its backbone; None where the encoder cannot be had.
+        network_bytes: the size of all networks that it keeps.
     """
 
     id: str
@@ -87,11 +90,20 @@ class PlannedRun:
     reason: str | None = None
     skip: bool = False
     cost: Cost | None = None
+    network_bytes: int = 0
 
     @property
     def name(self) -> str:
         """The name that a reader sees."""
         return run_name(self.parts)
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The files of weights that it keeps, relative to its folder: its heads, or its networks if they are wanted."""
+        if self.config.backbone.freeze == "all":
+            return (HEADS,)
+        jobs = Recipe.of(self.config).jobs(folds(self.config)) if keeps_networks(self.config) else []
+        return tuple(f"{NETWORKS}/{network_file(fold, seed)}" for seed, fold in jobs)
 
     @cached_property
     def text(self) -> str:
@@ -266,7 +278,34 @@ def _planned(run: SuiteRun, dataset: Dataset, stated: str, network: Network) -> 
         reason=network.reason,
         skip=network.skip,
         cost=None if isinstance(network.outcome, UserError) else network.outcome.cost,
+        network_bytes=network_bytes(config, network, len(dataset.labels.attributes)),
     )
+
+
+def folds(config: Config) -> int:
+    """F; 1 in a hold-out and with an official split."""
+    return config.split.folds if isinstance(config.split, KFold) else 1
+
+
+def keeps_networks(config: Config) -> bool:
+    """Whether a run keeps the networks that it trains."""
+    wanted = config.train.keep_weights
+    return config.backbone.freeze != "all" and (folds(config) == 1 if wanted == "auto" else wanted)
+
+
+def network_bytes(config: Config, network: Network, attributes: int) -> int:
+    """The size of all networks that a run keeps; 0 where the network cannot be had."""
+    if isinstance(network.outcome, UserError) or not keeps_networks(config):
+        return 0
+    head = 4 * attributes * (network.outcome.features + 1)  # float32
+    return folds(config) * len(config.train.seeds) * (network.outcome.trainable_bytes + head)
+
+
+def describe_networks(sizes: Sequence[int]) -> list[str]:
+    """A line about the networks that runs of these `network_bytes` keep; no line if they keep none."""
+    keeping = [size for size in sizes if size]
+    runs = f"the networks of {count(len(keeping), 'run')} are kept, {bytes_text(sum(keeping))} in all"
+    return [f"train.keep_weights: {runs}"] if keeping else []
 
 
 def trainings(config: Config) -> int:

@@ -51,7 +51,7 @@ def describe(source: Source, tables: Tables, overrides: Overrides) -> str:
         raise UserError(list(dict.fromkeys(line for network in prepared for line in network.describe())))
     left = [number for number, network in enumerate(prepared) if not network.skip]
     heads = sum(
-        plan.trainings(run) * len(run.train.seeds) * _folds(run) for run in (configs[number] for number in left)
+        plan.trainings(run) * len(run.train.seeds) * plan.folds(run) for run in (configs[number] for number in left)
     )
     lines = [
         f"{source if isinstance(source, str | os.PathLike) else 'the config'} is valid.",
@@ -66,6 +66,12 @@ def describe(source: Source, tables: Tables, overrides: Overrides) -> str:
         ),
         *(f"will be skipped: {problem}" for problem in absent),
         *dict.fromkeys(line for network in usable for line in network.describe()),
+        *plan.describe_networks(
+            [
+                plan.network_bytes(config, network, len(listed.labels.attributes))
+                for config, network in zip(configs, prepared, strict=True)
+            ]
+        ),
         *networks.failures(names, prepared),
         *(f"warning: {line}" for line in networks.skips(names, prepared, suite.baseline)),
         *(f"warning: {line}" for line in _unfair(suite)),
@@ -105,7 +111,3 @@ def _describe_split(config: Config) -> str:
     if isinstance(split, KFold):
         return f"{split.folds} folds, {split.val:g} of the rest of a fold for validation, seed {split.seed}"
     return f"hold-out, {split.val:g} for validation and {split.test:g} for test, seed {split.seed}"
-
-
-def _folds(config: Config) -> int:
-    return config.split.folds if isinstance(config.split, KFold) else 1

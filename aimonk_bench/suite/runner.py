@@ -18,9 +18,9 @@ import filelock
 
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.data import transforms
-from aimonk_bench.errors import RunFailed, UserError, fix, sentence, write_traceback
+from aimonk_bench.errors import RunFailed, UserError, count, fix, sentence, write_traceback
 from aimonk_bench.evaluation.predictions import Predictions
-from aimonk_bench.records import run, suite
+from aimonk_bench.records import run, suite, weights
 from aimonk_bench.records.files import atomic, write_bytes, write_csv, write_json, write_text
 from aimonk_bench.records.suite import Collection
 from aimonk_bench.reporting import figures, summary, table
@@ -30,7 +30,7 @@ from aimonk_bench.suite import artefacts, executors, missingness, tasks
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
 from aimonk_bench.suite.executors import Run, Task, TaskQueue
-from aimonk_bench.suite.plan import Plan, PlannedRun
+from aimonk_bench.suite.plan import Plan, PlannedRun, describe_networks
 from aimonk_bench.suite.tasks import BadImages, Progress, ScoringResult, TrainingResult
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.recipe import TrainingData, absent_values
@@ -51,10 +51,11 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
     """
     planned = plan.baseline
     with alone(folder):
-        if run.claim(folder, planned.id, planned.text):
+        if run.claim(folder, planned.id, planned.text, planned.weights):
             logger.info("already done: %s in %s", planned.id, folder)
             restore(planned, folder, clock)
             return
+        _say_what_is_kept([planned], {planned.id: folder})
         encodings = encode(plan.dataset, [planned], clock, progress)
         outcome = encodings[planned.id].outcome
         if isinstance(outcome, UserError):
@@ -91,7 +92,8 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
         suite.claim(folder, record)
         folders = {planned.id: folder / suite.RUNS / planned.id for planned in plan.executed}
         with clock("files"):
-            pending = [p for p in plan.executed if not run.claim(folders[p.id], p.id, p.text)]
+            pending = [p for p in plan.executed if not run.claim(folders[p.id], p.id, p.text, p.weights)]
+        _say_what_is_kept(pending, folders)
         frozen = sum(planned.config.backbone.freeze == "all" for planned in pending)
         with executors.opened(plan.baseline.config.run.executor, frozen, clock) as queue:
             encodings = encode(plan.dataset, pending, clock, progress)
@@ -109,6 +111,27 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
                     _draw_missingness(plan, collection)
     if done := len(plan.executed) - len(pending):
         logger.info("%d of %d runs were already done", done, len(plan.executed))
+
+
+def _say_what_is_kept(pending: Sequence[PlannedRun], folders: Mapping[str, Path]) -> None:
+    """Say which finished runs are trained again for their weights, and how large the networks will be."""
+    for name, why in (
+        (weights.HEADS, "which every run on a frozen backbone keeps"),
+        (f"{weights.NETWORKS}/", "which train.keep_weights asks for"),
+    ):
+        lacking = [
+            planned.name
+            for planned in pending
+            if suite.is_finished(folder := folders[planned.id])
+            and any(file.startswith(name) and not (folder / file).exists() for file in planned.weights)
+        ]
+        if lacking:
+            names = f"{', '.join(lacking[: suite.SHOWN])}{', ...' if len(lacking) > suite.SHOWN else ''}"
+            logger.warning(
+                "%s without %s, %s: trained again (%s)", count(len(lacking), "finished run"), name, why, names
+            )
+    for line in describe_networks([planned.network_bytes for planned in pending]):
+        logger.info("%s", line)
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,6 +268,13 @@ class Driver:
             write_json(folder / run.DATA, artefacts.data_json(planned, dataset, labels, trained))
             with atomic(folder / run.PREDICTIONS) as partial_file:
                 predictions.save(partial_file)
+            if trained.heads is not None:
+                weights.write_heads(folder, trained.heads)
+            for file in trained.networks:
+                (folder / weights.NETWORKS).mkdir(exist_ok=True)
+                os.replace(file, folder / weights.NETWORKS / file.name)
+            seeds, _, attributes = predictions.logits.shape
+            weights.check(folder, planned.weights, (seeds, predictions.folds, attributes))
         return predictions
 
     def _fail(self, planned: PlannedRun, folder: Path, seconds: Mapping[str, float], error: Exception) -> None:

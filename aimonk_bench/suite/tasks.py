@@ -30,7 +30,7 @@ from aimonk_bench.records.files import csv_text, dumps
 from aimonk_bench.reporting import figures
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset
-from aimonk_bench.suite.plan import PlannedRun
+from aimonk_bench.suite.plan import PlannedRun, keeps_networks
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.recipe import Recipe, TrainingData
 
@@ -113,7 +113,7 @@ def train(
         planned: the run.
         data: its labels and folds.
         stored: output of the frozen layers.
-        scratch: a folder for checkpoints, from which an interrupted fine-tuning goes on.
+        scratch: a folder for checkpoints, from which an interrupted fine-tuning goes on, and for networks to keep.
         progress: called with ("train", epochs done, epochs).
 
     Raises:
@@ -139,8 +139,9 @@ def train(
             transform = planned.config.transform
             source = sources.Pixels(rows, index[0], transforms.views(transform).keys, transform)
         layers = network.build_trainable(encoder.weights, encoder.size, encoder.freeze)
+        keep = network.classifier(encoder.weights.entry.timm) if keeps_networks(planned.config) else None
         trained = finetune.fine_tune(
-            source, data, recipe, layers=layers, key=planned.id, checkpoints=scratch, progress=progress
+            source, data, recipe, layers=layers, key=planned.id, checkpoints=scratch, keep=keep, progress=progress
         )
     return TrainingResult(trained, clock.seconds)
 

@@ -14,7 +14,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +27,9 @@ import aimonk_bench
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.config.fields import TrainConfig
 from aimonk_bench.data.labels import Labels
+from aimonk_bench.records import weights
 from aimonk_bench.records.environment import cores
+from aimonk_bench.records.weights import NetworkWeights
 from aimonk_bench.training.batches import EpochBatches
 from aimonk_bench.training.entries import declared
 from aimonk_bench.training.fit import EpochCounter, TrainingStage, fit_stages, torch_threads
@@ -42,6 +44,7 @@ from aimonk_bench.training.state import Checkpoint
 
 BATCHES_AHEAD = 4  # that each job reads ahead
 CHUNK_ROWS = 32  # images predicted at once
+NETWORK = "network."  # timm's network among the layers; what it names is under timm's names in a saved network
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -56,6 +59,7 @@ class Shared:
         readers: the threads that read inputs.
         checkpoints: the folder of checkpoints; None writes none.
         key: of the checkpoints; one with another key is not loaded.
+        keep: the name of the head in the files of the networks; None keeps no network.
         stop: set when the jobs that still train shall end.
     """
 
@@ -65,6 +69,7 @@ class Shared:
     readers: ThreadPoolExecutor
     checkpoints: Path | None = None
     key: str = ""
+    keep: str | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -80,6 +85,7 @@ def fine_tune(
     layers: nn.Module,
     key: str = "",
     checkpoints: Path | None = None,
+    keep: str | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Trained:
     """Train the trainable layers and a linear head for every seed and fold.
@@ -91,6 +97,7 @@ def fine_tune(
         layers: the pretrained layers that are not frozen: inputs [B, D] -> pooled features [B, C].
         key: names the run: a checkpoint of another run, or of other versions of this package and torch, is not loaded.
         checkpoints: a folder for checkpoints; None writes none.
+        keep: writes each network in its chosen epoch beside its checkpoint, with this name for the head.
         progress: called with ("train", epochs done, epochs), summed over all jobs, after every epoch.
 
     Raises:
@@ -104,16 +111,25 @@ def fine_tune(
     stacks = [Stack(data, recipe, [job], device, torch.float32) for job in recipe.jobs(len(data.folds))]
     count_epochs = EpochCounter(len(stacks) * recipe.epochs, progress)
     count_epochs(0)
-    side_by_side = min(len(stacks), cores()) if device.type == "cpu" else 1
-    threads = max(1, min(torch.get_num_threads(), cores()) // side_by_side)  # the same when fewer jobs are left
+    side_by_side, threads = _parallel(len(stacks), device)
     key = f"{key}, aimonk_bench {aimonk_bench.__version__}, torch {torch.__version__}"
     with torch_threads(threads), ThreadPoolExecutor(cores()) as readers, ThreadPoolExecutor(side_by_side) as pool:
         with torch.inference_mode():
             features = layers(_inputs(source.unaugmented(np.zeros(1, np.int64)), device)).shape[-1]
-        shared = Shared(source, layers, features, readers, checkpoints, key)
+        shared = Shared(source, layers, features, readers, checkpoints, key, keep)
         futures = [pool.submit(_train_job, stack, shared, count_epochs) for stack in stacks]
         outcomes = _results(futures, shared.stop)
-    return assemble(outcomes, recipe, stacks[0].steps)
+    trained = assemble(outcomes, recipe, stacks[0].steps)
+    if keep is None or checkpoints is None:
+        return trained
+    files = (checkpoints / weights.network_file(fold, seed) for seed, fold in recipe.jobs(len(data.folds)))
+    return replace(trained, networks=tuple(files))
+
+
+def _parallel(jobs: int, device: torch.device) -> tuple[int, int]:
+    """How many of the jobs train side by side, and torch's threads for each, also when fewer jobs are left."""
+    side_by_side = min(jobs, cores()) if device.type == "cpu" else 1
+    return side_by_side, max(1, min(torch.get_num_threads(), cores()) // side_by_side)
 
 
 def _results(futures: list[Future[JobOutcome]], stop: threading.Event) -> list[JobOutcome]:
@@ -142,7 +158,11 @@ def _train_job(stack: Stack, shared: Shared, count_epochs: EpochCounter) -> JobO
         name = "-".join(filter(None, (f"fold{fold}", f"seed{seed}", stage.name)))
         return network, Checkpoint(shared.checkpoints / f"{name}.pt", shared.key, network, stack.device)
 
-    (outcome,) = fit_stages(stack, start, count_epochs).outcomes(np.zeros(1, int))
+    fitted = fit_stages(stack, start, count_epochs)
+    (outcome,) = fitted.outcomes(np.zeros(1, int))
+    if shared.keep is not None and shared.checkpoints is not None:
+        file = shared.checkpoints / weights.network_file(fold, seed)
+        weights.write_network(file, fitted.learner.weights(), shared.keep)
     return outcome
 
 
@@ -237,20 +257,20 @@ class FineTunedNetwork:
 
     def _logits(self, inputs: Tensor) -> Tensor:
         """Logits [1, B, A], float32."""
-        enabled = self._precision is not torch.float32
-        with torch.autocast(self.device.type, self._precision if enabled else None, enabled=enabled):
-            logits = self._network(inputs)
-        return cast(Tensor, logits.float()[None])
+        return _logits(self._network, inputs, self._precision, self.device)
 
     def predict(self, heads: slice | np.ndarray, rows: np.ndarray) -> Tensor:
         """Logits [1, R, A] of unaugmented images by the single head."""
-        self._network.eval()
-        with torch.inference_mode():
-            parts = [
-                self._logits(_inputs(self._shared.source.unaugmented(rows[start : start + CHUNK_ROWS]), self.device))
-                for start in range(0, len(rows), CHUNK_ROWS)
-            ]
-            return torch.cat(parts, 1)
+        return _predict(self._network, self._shared.source, rows, self._precision, self.device)
+
+    def weights(self) -> NetworkWeights:
+        """The present weights; the names of the layers are timm's."""
+        layers, head = (
+            {name: tensor.cpu().numpy() for name, tensor in self._network.get_submodule(part).state_dict().items()}
+            for part in ("layers", "head")
+        )
+        named = {name.removeprefix(NETWORK): tensor for name, tensor in layers.items()}
+        return NetworkWeights(named, head["weight"], head["bias"])
 
     def keep(self, heads: np.ndarray) -> None:
         """Copy the weights if the single head chose this epoch: ``heads`` [1]."""
@@ -279,6 +299,51 @@ class FineTunedNetwork:
             self._network.load_state_dict(state["network"])
             self._optimizer.load_state_dict(state["optimizer"])
             self._scaler.load_state_dict(state["scaler"])
+
+
+def logits_of(
+    network: NetworkWeights, layers: nn.Module, source: Source, rows: np.ndarray, train: TrainConfig, jobs: int
+) -> np.ndarray:
+    """Logits [R, A] of a saved network for unaugmented images: on the same machine, bit for bit those of its training.
+
+    Args:
+        network: as `weights.read_network` reads it.
+        layers: as `fine_tune` got them; they take the weights of the network.
+        source: reads the inputs of the layers.
+        rows: [R] numbers of images: all validation rows of the network's fold, or all its test rows.
+        train: the section of the config.
+        jobs: F x S, which decides the number of torch's threads.
+    """
+    cv2.setNumThreads(1)
+    device = torch.device(pick_device(train.device))
+    head = nn.Linear(network.weight.shape[1], len(network.bias))
+    head.load_state_dict({"weight": torch.tensor(network.weight), "bias": torch.tensor(network.bias)})
+    names = {name.removeprefix(NETWORK): name for name in layers.state_dict()}
+    layers.load_state_dict({names.get(name, name): torch.tensor(tensor) for name, tensor in network.layers.items()})
+    whole = nn.Sequential(layers.to(device).to(memory_format=torch.channels_last), head.to(device))
+    with torch_threads(_parallel(jobs, device)[1]):
+        return _predict(whole, source, rows, _precision(train.precision, device), device)[0].cpu().numpy()
+
+
+def _predict(
+    network: nn.Module, source: Source, rows: np.ndarray, precision: torch.dtype, device: torch.device
+) -> Tensor:
+    """Logits [1, R, A] of unaugmented images."""
+    network.eval()
+    with torch.inference_mode():
+        parts = [
+            _logits(network, _inputs(source.unaugmented(rows[start : start + CHUNK_ROWS]), device), precision, device)
+            for start in range(0, len(rows), CHUNK_ROWS)
+        ]
+        return torch.cat(parts, 1)
+
+
+def _logits(network: nn.Module, inputs: Tensor, precision: torch.dtype, device: torch.device) -> Tensor:
+    """Logits [1, B, A], float32."""
+    enabled = precision is not torch.float32
+    with torch.autocast(device.type, precision if enabled else None, enabled=enabled):
+        logits = network(inputs)
+    return cast(Tensor, logits.float()[None])
 
 
 def _inputs(rows: np.ndarray, device: torch.device) -> Tensor:

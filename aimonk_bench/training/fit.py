@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -45,6 +45,9 @@ class Learner(Protocol):
 
     def restore(self) -> None:
         """Set the weights of every head to its last saved copy."""
+
+
+L = TypeVar("L", bound=Learner)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,11 +133,11 @@ def fit(
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
+class Fitted(Generic[L]):
     """Heads with the weights of their chosen epochs; ``teacher_state`` is that of the first of two stages."""
 
     stack: Stack
-    learner: Learner
+    learner: L
     state: FitState
     teacher_state: FitState | None
 
@@ -172,8 +175,8 @@ def _teacher_summary(state: FitState, head: int) -> TeacherSummary:
 
 
 def fit_stages(
-    stack: Stack, start: Callable[[TrainingStage], tuple[Learner, Checkpoint | None]], count_epochs: EpochCounter
-) -> Fitted:
+    stack: Stack, start: Callable[[TrainingStage], tuple[L, Checkpoint | None]], count_epochs: EpochCounter
+) -> Fitted[L]:
     """Fit the stack in one stage, or in two if the missing-label policy learns from a teacher.
 
     Args:
@@ -182,7 +185,7 @@ def fit_stages(
         count_epochs: called after every epoch.
     """
 
-    def run(stage: TrainingStage, finite: np.ndarray | None = None) -> tuple[Learner, FitState]:
+    def run(stage: TrainingStage, finite: np.ndarray | None = None) -> tuple[L, FitState]:
         learner, checkpoint = start(stage)
         state = FitState.initial(stack, finite)
         fit(stack, learner, state, checkpoint, count_epochs)

@@ -10,6 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aimonk_bench.training.batches import Features
+
+CHUNK_BYTES = 16 << 20  # features gathered at once for validation and test rows
+
 
 @dataclass(frozen=True, eq=False)
 class Heads:
@@ -60,6 +64,14 @@ class Heads:
         # weight x features takes a third of the time of features x weight when A is small
         products = torch.bmm(self.weight.view(jobs, -1, size), features.transpose(1, 2))
         return products.view(heads, attributes, batch).transpose(1, 2) + self.bias
+
+    def predict(self, features: Features, rows: Tensor) -> Tensor:
+        """Logits [H, R, A] for rows [R] of the feature matrix.
+
+        The last bits may depend on which heads and rows one call is for.
+        """
+        size = max(1, CHUNK_BYTES // (features.size * self.weight.element_size()))
+        return torch.cat([self.logits(features.take(some)[None]) for some in rows.split(size)], 1)
 
     def gradients(self, by_logits: Tensor, features: Tensor) -> list[Tensor]:
         """Derivatives by weight [H, A, D] and by bias [H, 1, A] from the derivatives by the logits [H, B, A]."""

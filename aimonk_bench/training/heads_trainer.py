@@ -8,6 +8,7 @@ result reads it); all heads take T steps per epoch; a head's random numbers depe
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from aimonk_bench import registry
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.data.labels import Labels
+from aimonk_bench.records.weights import HeadWeights
 from aimonk_bench.training import optimizers, tuning
 from aimonk_bench.training.batches import EpochBatches, Features
 from aimonk_bench.training.fit import EpochCounter, TrainingStage, fit_stages, torch_threads
@@ -28,7 +30,6 @@ from aimonk_bench.training.stack import Stack
 from aimonk_bench.training.state import FitState
 from aimonk_bench.training.tuning import Tuning
 
-CHUNK_BYTES = 16 << 20  # features gathered at once for validation and test rows
 BLOCK_ELEMENTS = 1 << 20  # labels of consecutive batches gathered and filled at once
 
 
@@ -70,9 +71,10 @@ def train_heads(
         points = tuning.choose(
             -scores if tuning.metric_of(config) == "loss" else scores, fitted.state.finite.reshape(scores.shape)
         )
-        outcomes = fitted.outcomes(np.arange(len(jobs)) * stack.points + points)
+        chosen = np.arange(len(jobs)) * stack.points + points
+        outcomes, weights = fitted.outcomes(chosen), fitted.learner.weights(chosen)
     if not recipe.tune:
-        return assemble(outcomes, recipe, stack.steps)
+        return replace(assemble(outcomes, recipe, stack.steps), heads=weights)
     shape = len(data.folds), len(config.seeds)
     tuned = Tuning(
         metric=tuning.metric_of(config),
@@ -81,7 +83,36 @@ def train_heads(
         chosen={key: stack.settings[key][points].reshape(shape).T for key in recipe.tune},
     )
     notes = _tuning_notes(stack, fitted.state.finite, scores)
-    return assemble(outcomes, recipe, stack.steps, tuned, notes)
+    return replace(assemble(outcomes, recipe, stack.steps, tuned, notes), heads=weights)
+
+
+def logits_of(
+    heads: HeadWeights,
+    fold: int,
+    features: np.ndarray | Tensor,
+    index: np.ndarray,
+    rows: np.ndarray,
+    device: str = "cpu",
+) -> np.ndarray:
+    """Logits [S, R, A] of the saved heads of a fold for unaugmented images.
+
+    Of the heads of a run, for all validation rows or all test rows of the fold, they are bit for bit those of
+    training on the same machine and device. Other heads and rows may differ in the last bits, as a product of another
+    shape adds in another order.
+
+    Args:
+        heads: as `weights.read_heads` reads them.
+        fold: its number.
+        features: [rows, D] the feature matrix.
+        index: [V, N] the row of each image in each view; view 0 is the unaugmented image.
+        rows: [R] numbers of images.
+        device: where the heads were trained.
+    """
+    place = torch.device(pick_device(device))
+    weight, bias = (torch.tensor(array[:, fold], device=place) for array in (heads.weight, heads.bias))
+    with torch_threads(1), torch.no_grad():
+        matrix = Features(features, place, weight.dtype)
+        return Heads(weight, bias.unsqueeze(1)).predict(matrix, torch.from_numpy(index[0][rows])).cpu().numpy()
 
 
 class StackedHeads:
@@ -148,10 +179,16 @@ class StackedHeads:
 
     def predict(self, heads: slice | np.ndarray, rows: np.ndarray) -> Tensor:
         """Logits [heads, R, A] of some heads for unaugmented images."""
-        weights = self._heads[heads]
-        stored = torch.from_numpy(self._index[0][rows])
-        size = max(1, CHUNK_BYTES // (self._features.size * weights.weight.element_size()))
-        return torch.cat([weights.logits(self._features.take(some)[None]) for some in stored.split(size)], 1)
+        return self._heads[heads].predict(self._features, torch.from_numpy(self._index[0][rows]))
+
+    def weights(self, heads: np.ndarray) -> HeadWeights:
+        """The present weights of one head for each job: ``heads`` [J]."""
+        chosen, shape = self._heads[heads], (len(self._stack.folds), -1)
+        weight, bias = (
+            tensor.unflatten(0, shape).swapaxes(0, 1).cpu().numpy()
+            for tensor in (chosen.weight, chosen.bias.squeeze(1))
+        )
+        return HeadWeights(weight, bias)
 
     def keep(self, heads: np.ndarray) -> None:
         """Copy the weights of these heads, [H] bool."""

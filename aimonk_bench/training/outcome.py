@@ -1,13 +1,15 @@
-"""The result of training: logits, history, notes."""
+"""The result of training: logits, history, weights, notes."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from aimonk_bench.records.weights import HeadWeights
 from aimonk_bench.training.recipe import Recipe
 from aimonk_bench.training.tuning import Tuning
 
@@ -24,6 +26,9 @@ class Trained:
         chosen_epoch: [S, F], from 1.
         tuning: the grid and the settings chosen from it, to which all of the above belongs; None if nothing is tuned.
         notes: sentences for the user.
+        heads: the weights that gave the logits, of a run on a frozen backbone; None of a fine-tuned run.
+        networks: the files of the networks that gave the logits, of a fine-tuned run that keeps them, fold by fold and
+            seed by seed; they lie in the scratch folder.
     """
 
     logits: list[dict[str, np.ndarray]]
@@ -32,6 +37,8 @@ class Trained:
     chosen_epoch: np.ndarray
     tuning: Tuning | None
     notes: list[str]
+    heads: HeadWeights | None = None
+    networks: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -251,3 +251,23 @@ def test_stages_of_a_network_outside_the_catalog():
     assert network.stages("test_vit") == (*(f"blocks.{number}" for number in range(6)), "norm")
     assert "features.denseblock2" in network.stages("densenet121")  # all its stages are in one child
     assert network.stages("vgg11")[:2] == ("features.1", "features.2")
+
+
+@pytest.mark.parametrize("name", ONE_OF_A_FAMILY)
+def test_the_classifier_has_the_name_that_timm_gives_it(name: str):
+    timm_name = CATALOG[name].timm
+    with torch.device("meta"):
+        features = timm.create_model(timm_name, num_classes=0).num_features
+        tensors = timm.create_model(timm_name, num_classes=7).state_dict()
+    head = tensors[f"{network.classifier(timm_name)}.weight"]
+    assert head.shape[0] == 7
+    assert head.shape[1] >= features  # some networks widen their features before the classifier
+
+
+@pytest.mark.parametrize("freeze", ["layer4", "none"])
+def test_trainable_layers_weigh_what_their_tensors_do_under_names_of_timm(freeze: str):
+    resolved = _resolved(SMALL)
+    layers = network.build_trainable(resolved, 64, freeze).state_dict()
+    assert network.trainable_bytes(resolved, 64, freeze) == sum(tensor.nbytes for tensor in layers.values())
+    names = {f"network.{name}" for name in _timm(SMALL, num_classes=0).state_dict()}
+    assert layers.keys() == (names if freeze == "none" else {name for name in names if "layer4" in name})

@@ -180,6 +180,14 @@ BAD_FIELDS = {
         "transform: {views: 0}\n",
         ["x.yaml:1:20: transform.views: found 0, expected exact, fresh, or a number"],
     ),
+    "weights kept in words": (
+        "train: {keep_weights: yes}\n",
+        ["x.yaml:1:23: train.keep_weights: found 'yes', expected true, false or auto"],
+    ),
+    "weights kept by number": (
+        "train: {keep_weights: 1}\n",
+        ["x.yaml:1:23: train.keep_weights: found 1, expected true, false or auto"],
+    ),
     "views true": ("transform: {views: true}\n", ["x.yaml:1:20: transform.views: found true, expected exact"]),
     "bare transform": ("transform: {train: [HorizontalFlip]}\n", ["x.yaml:1:21: transform.train[0]: found", "a map"]),
     "two in one": ("transform: {train: [{a: {}, b: {}}]}\n", ["x.yaml:1:21: transform.train[0]: found", "at most 1"]),

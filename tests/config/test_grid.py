@@ -184,6 +184,10 @@ SUITE_PROBLEMS = [
     ("suite: {baseline: {}, axes: {train.lrr: [1]}}", ":1:30: train.lrr: found unknown key .* mean lr"),
     ("suite: {baseline: {}, axes: {data.group: [a]}}", ":1:30: suite.axes.data.group: found the axis 'data.group'"),
     ("suite: {baseline: {}, axes: {name: [a]}}", ":1:30: suite.axes.name: found the axis 'name'"),
+    (
+        "suite: {baseline: {}, axes: {train.keep_weights: [true]}}",
+        ":1:30: suite.axes.train.keep_weights: found the axis 'train.keep_weights', expected a key outside",
+    ),
     ("suite: {baseline: {}, axes: {run.executor: [auto]}}", ":1:30: suite.axes.run.executor: found the axis 'run.exec"),
     ("suite: {baseline: {}, axes: {loss: [focal], loss.gamma: [1]}}", "suite.axes.loss.gamma: found an axis inside"),
     (

@@ -40,6 +40,10 @@ BROKEN_RULES = {
         "backbone: {freeze: none, engine: torch}\n",
         ["x.yaml:1:34: backbone.engine: found 'torch', expected auto, because under freeze: none nothing is encoded"],
     ),
+    "heads that are always kept": (
+        "train: {keep_weights: false}\n",
+        ["x.yaml:1:23: train.keep_weights: found false, expected auto or true, because under backbone.freeze: all"],
+    ),
     "half a pixel": (
         "backbone: {freeze: none, dtype: float16}\n",
         [

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from small_suite import execute, files_of_runs
 
+from aimonk_bench.records.weights import HEADS
 from aimonk_bench.suite import executors
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.executors import Run, Stage, Task, TaskQueue, Workers
@@ -82,6 +83,7 @@ def interrupted_queue() -> Iterator[TaskQueue]:
 def test_every_executor_leaves_the_same_files(suite: Path, pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`suite` has four runs and was executed serially, as they are too few for a worker."""
     expected = files_of_runs(suite)
+    assert [path.name for path in expected].count(HEADS) == 4
     monkeypatch.setattr(executors, "cores", lambda: 1)
     monkeypatch.setattr(executors, "WORTHWHILE", 2)
     for name in ("auto", "processes"):
@@ -94,7 +96,7 @@ def test_fine_tuning_leaves_the_same_files_under_every_executor(
 ) -> None:
     config = workplace / "freezing.yaml"
     config.write_text(
-        "extends: small.yaml\ntransform: {train: []}\ntrain: {epochs: 1, seeds: 1}\n"
+        "extends: small.yaml\ntransform: {train: []}\ntrain: {epochs: 1, seeds: 1, keep_weights: true}\n"
         "suite: {baseline: {backbone.freeze: all}, axes: {backbone.freeze: [all, conv_head]}}\n"
     )
     monkeypatch.setattr(executors, "WORTHWHILE", 1)
@@ -102,7 +104,9 @@ def test_fine_tuning_leaves_the_same_files_under_every_executor(
     for name in ("serial", "auto", "processes"):
         assert execute(config, workplace / f"freezing-{name}", f"run.executor={name}") == 0
         left.append(files_of_runs(workplace / f"freezing-{name}"))
-    assert len({path.parent for path in left[0]}) == 2
+    assert len({path.parts[1] for path in left[0]}) == 2
+    weights = sorted(path.name for path in left[0] if path.suffix == ".safetensors")
+    assert weights == ["fold0-seed0.safetensors", "fold1-seed0.safetensors", HEADS]
     assert left[1] == left[0]
     assert left[2] == left[0]
 

@@ -22,7 +22,7 @@ from aimonk_bench.suite.tasks import TrainingResult
 
 RUN_FILES = {
     *("config.yaml", "environment.json", "data.json", "history.csv", "loss_curve.png", "predictions.npz"),
-    *("thresholds.json", "metrics.json", "reliability.csv", "status.json"),
+    *("heads.safetensors", "thresholds.json", "metrics.json", "reliability.csv", "status.json"),
 }
 
 

@@ -248,7 +248,15 @@ backbone: {name: resnet18, weights: none, freeze: layer4}
 @pytest.mark.parametrize("freeze", ["layer4", "none"])
 def test_a_run_leaves_the_same_files_and_goes_on_after_an_interruption(freeze, workplace, tmp_path, monkeypatch):
     (workplace / "fine.yaml").write_text(FINE)
-    argv = ["run", str(workplace / "fine.yaml"), "--set", f"backbone.freeze={freeze}", "--quiet", "--out"]
+    argv = [
+        "run",
+        str(workplace / "fine.yaml"),
+        "--set",
+        f"backbone.freeze={freeze}",
+        "--set",
+        "train.keep_weights=true",
+    ]
+    argv += ["--quiet", "--out"]
     assert cli.main([*argv, str(tmp_path / "whole")]) == 0
     files = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert "predictions.npz" in files
@@ -266,7 +274,9 @@ def test_a_run_leaves_the_same_files_and_goes_on_after_an_interruption(freeze, w
     monkeypatch.setattr(state.Checkpoint, "save", save)
     assert cli.main([*argv, str(tmp_path / "parts")]) == 0
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == files
-    for name in ("predictions.npz", "history.csv", "metrics.json", "thresholds.json"):
+    networks = sorted(f"networks/{path.name}" for path in (tmp_path / "whole" / "networks").iterdir())
+    assert len(networks) == 4
+    for name in ("predictions.npz", "history.csv", "metrics.json", "thresholds.json", *networks):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     status = json.loads((tmp_path / "whole" / "status.json").read_text())
     assert status["columns"]["backbone"] == f"resnet18(freeze={freeze})"

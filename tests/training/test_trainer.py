@@ -25,7 +25,7 @@ from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.registry import Spec
-from aimonk_bench.training import fit, heads_trainer, samplers
+from aimonk_bench.training import fit, heads, heads_trainer, samplers
 from aimonk_bench.training.batches import HeadRngs
 from aimonk_bench.training.heads import Heads
 from aimonk_bench.training.heads_trainer import train_heads
@@ -545,7 +545,7 @@ def test_training_does_not_import_torchs_compiler():
 
 def test_scoring_in_chunks_changes_nothing(monkeypatch):
     whole = run(problem(), recipe())
-    monkeypatch.setattr(heads_trainer, "CHUNK_BYTES", 2 * 6 * 8 * 3)  # three rows of each fold
+    monkeypatch.setattr(heads, "CHUNK_BYTES", 2 * 6 * 8 * 3)  # three rows of each fold
     for fold, other in zip(whole.logits, run(problem(), recipe()).logits, strict=True):
         np.testing.assert_allclose(fold["test"], other["test"], rtol=1e-12)
 
