@@ -50,6 +50,13 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in --set train.lr=1e-4; repeatable."),
 ]
+AllowPlugins = Annotated[
+    bool, typer.Option("--allow-plugins", help="Execute the code that the config names under `plugins`.")
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="FILE.py", help="With the entries of a plug-in, which is executed; repeatable."),
+]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write; default experiments/<name>.")]
 Top = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Show the N best runs; csv and json have all.")]
 Quiet = Annotated[bool, typer.Option("--quiet", callback=_log_to_stderr, help="Only the result, warnings and errors.")]
@@ -75,14 +82,21 @@ def program(
 
 @app.command()
 def run(
-    context: typer.Context, config: ConfigFile, overrides: Overrides = None, out: Out = None, quiet: Quiet = False
+    context: typer.Context,
+    config: ConfigFile,
+    overrides: Overrides = None,
+    out: Out = None,
+    allow_plugins: AllowPlugins = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run one experiment and print its table."""
     from aimonk_bench.api import work
     from aimonk_bench.console import Progress
 
     with _resumable():
-        result = work.run(config, overrides, out=out, progress=Progress(), clock=context.obj)
+        result = work.run(
+            config, overrides, out=out, progress=Progress(), allow_plugins=allow_plugins, clock=context.obj
+        )
     _print_table(result)
 
 
@@ -93,6 +107,7 @@ def suite(
     overrides: Overrides = None,
     out: Out = None,
     top: Top = 20,
+    allow_plugins: AllowPlugins = False,
     quiet: Quiet = False,
 ) -> None:
     """Run every combination of a suite and print the table; finished runs are not run again."""
@@ -100,7 +115,9 @@ def suite(
     from aimonk_bench.console import Progress
 
     with _resumable():
-        result = work.suite(config, overrides, out=out, progress=Progress(), clock=context.obj)
+        result = work.suite(
+            config, overrides, out=out, progress=Progress(), allow_plugins=allow_plugins, clock=context.obj
+        )
     _print_table(result, top)
     if result.unfinished:
         raise typer.Exit(SOME_FAILED if result.finished else FAILED)
@@ -137,6 +154,40 @@ def table(
 
 
 @app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `run` or `suite` wrote.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="BUNDLE", help="A new or empty folder.")],
+    run_id: Annotated[str | None, typer.Option("--run", metavar="ID", help="A run of a suite.")] = None,
+    which: Annotated[
+        Literal["selected", "simplest"] | None,
+        typer.Option(
+            "--which",
+            help="Of a suite: the run selected on validation rows, or the simplest that is not distinguishable from it "
+            "(default).",
+        ),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head",
+            metavar="SEED|mean|refit",
+            help="Of a hold-out the head of one seed, or the mean of all (default); refit trains again on all images "
+            "(default with folds).",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write a run as a folder that timm, transformers, onnxruntime and `predict` load."""
+    from aimonk_bench.api import bundles
+    from aimonk_bench.console import Progress
+
+    if run_id is not None and which is not None:
+        raise UserError("--run and --which: found both, expected one: --run names the run that --which would choose")
+    made = bundles.export(folder, out, run=run_id, which=which or "simplest", head=head, progress=Progress())
+    logger.info("wrote %s: run %s, head %s; its README.md says how to load it", made.folder, made.run, made.head)
+
+
+@app.command()
 def init(
     labels: Annotated[Path, typer.Option("--labels", metavar="FILE", help="A label file in any format.")],
     images: Annotated[Path, typer.Option("--images", metavar="DIR", help="The folder of its images.")],
@@ -159,11 +210,11 @@ def init(
 
 
 @app.command()
-def validate(config: ConfigFile, overrides: Overrides = None) -> None:
+def validate(config: ConfigFile, overrides: Overrides = None, allow_plugins: AllowPlugins = False) -> None:
     """Check the config, the labels, that every listed image exists and that the networks work; print what would run."""
     from aimonk_bench.api import work
 
-    print(work.validate(config, overrides))
+    print(work.validate(config, overrides, allow_plugins=allow_plugins))
 
 
 @app.command()
@@ -173,6 +224,7 @@ def audit(
     form: Annotated[
         Literal["rich", "json"], typer.Option("--format", help="rich: for reading; json: everything.")
     ] = "rich",
+    allow_plugins: AllowPlugins = False,
     quiet: Quiet = False,
 ) -> None:
     """Find problems in the labels and images of an experiment or suite, before anything is trained."""
@@ -181,11 +233,46 @@ def audit(
     from aimonk_bench.api import work
     from aimonk_bench.console import Progress, write_data
 
-    result = work.audit(config, overrides, progress=Progress())
+    result = work.audit(config, overrides, progress=Progress(), allow_plugins=allow_plugins)
     if form == "rich":
         result.render(Console())
     else:
         write_data(result.to_json())
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `export` wrote, or its model.onnx.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Image files, folders, globs, or - for names on standard input."),
+    ],
+    form: Annotated[
+        Literal["csv", "jsonl"] | None,
+        typer.Option("--format", help="Default csv; with --labels a table for reading."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Default standard output.")] = None,
+    thresholds: Annotated[
+        list[str] | None,
+        typer.Option("--threshold", metavar="NAME=VALUE", help="Another threshold of an attribute; repeatable."),
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, max=1024, help="Images that the network takes at once.")] = 8,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="Score the bundle on these labels of the images in PATH."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Predict new images with an exported bundle: a row each; or score it on new labels."""
+    from aimonk_bench.serving import files, graph
+
+    classifier = graph.open_classifier(bundle).at(graph.parse_thresholds(thresholds or ()))
+    if labels is None:
+        complete = files.predict_files(classifier, paths, form or "csv", out, batch)
+    else:
+        complete = files.score_files(classifier, labels, paths, form, out, batch)
+    if not complete:
+        raise typer.Exit(SOME_FAILED)
 
 
 @app.command("list")
@@ -193,27 +280,29 @@ def list_(
     kind: Annotated[
         str | None, typer.Argument(metavar="KIND", help=f"One table, of {', '.join(KINDS)}; default all.")
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """List what a config can name, with options and defaults."""
     from rich.console import Console
 
-    from aimonk_bench import registry, tables
+    from aimonk_bench import registry
+    from aimonk_bench.tables import describe, tables
 
     if kind is not None and kind not in KINDS:
         problem = registry.Problem((), repr(kind), f"one of {', '.join(KINDS)}", registry.nearest(kind, KINDS))
         raise UserError(f"list: {problem}")
-    console = Console()
+    console, extended = Console(), tables(plugin or ())
     for name in [kind] if kind else KINDS:
-        console.print(tables.describe(name))
+        console.print(describe(name, extended))
 
 
 @app.command()
-def schema() -> None:
+def schema(plugin: Plugins = None) -> None:
     """Print the JSON Schema of the YAML files."""
     from aimonk_bench import tables
     from aimonk_bench.console import write_data
 
-    write_data(tables.schema())
+    write_data(tables.schema(tables.tables(plugin or ())))
 
 
 @app.command()

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import Any, Self, TextIO, cast
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from aimonk_bench.data.library_messages import stderr_apart
 
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_UPDATES = 0.5  # in a notebook
 PACE_SECONDS = 1800.0  # over which a rate is measured: an epoch of fine-tuning can take minutes
-UNITS = {"encode": "images", "hash": "images", "train": "epochs"}
+UNITS = {"encode": "images", "hash": "images", "predict": "images", "train": "epochs"}
 
 
 class _Stream:
@@ -31,10 +32,14 @@ class _Stream:
     Args:
         stream: whose reader may leave, as `| head` does.
         optional: it may end for another reason too, such as a full disk; otherwise that is raised, once.
+
+    Attributes:
+        ended: its reader has left.
     """
 
     def __init__(self, stream: TextIO, *, optional: bool) -> None:
         self._stream, self._optional = stream, optional
+        self.ended = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -55,6 +60,7 @@ class _Stream:
         try:
             yield
         except OSError as error:
+            self.ended = True
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())  # what is buffered would raise again when the process ends
             os.close(nowhere)
@@ -117,6 +123,17 @@ class _Stderr(logging.Handler):
             print(text, file=sys.stderr)
 
 
+def _rate(task: Task) -> str:
+    """Units per second, such as ``98/s``; empty before the second report."""
+    return f"{format(task.speed, '.0f' if task.speed >= 10 else '.2g')}/s" if task.speed else ""
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        """The cell of a bar."""
+        return Text(_rate(task))
+
+
 class Progress:
     """A callback ``(phase, done, total)``: a bar on a terminal, a line of text in a notebook.
 
@@ -129,13 +146,14 @@ class Progress:
     def __init__(self, *, lines: bool = True) -> None:
         self._lines = lines
         self._quiet = lines and not logger.isEnabledFor(logging.INFO)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
         self._bars = Bars(  # off a terminal they are not shown and only measure the pace
             *columns,
             console=Console(stderr=True),
             transient=True,
             get_time=time.monotonic,
             speed_estimate_period=PACE_SECONDS,
+            redirect_stdout=False,  # `predict` writes rows while the bar is there
         )
         self._tasks: dict[str, TaskID] = {}
         self._last_line = time.monotonic()
@@ -179,9 +197,8 @@ class Progress:
     def _pace(self, number: TaskID) -> str:
         """``, 98/s, 5 s left``; nothing before the second report."""
         (task,) = (task for task in self._bars.tasks if task.id == number)
-        if not task.speed:
-            return ""
-        return f", {format(task.speed, '.0f' if task.speed >= 10 else '.2g')}/s, {task.time_remaining:.0f} s left"
+        left = task.time_remaining
+        return "".join(f", {part}" for part in (_rate(task), "" if left is None else f"{left:.0f} s left") if part)
 
 
 def _plain(text: str) -> dict[str, str]:

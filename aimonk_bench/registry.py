@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from aimonk_bench.errors import UserError
+from aimonk_bench.plugins import Origin
 
 Table = Mapping[str, Callable[..., Any]]
 Path = tuple[str | int, ...]
@@ -34,12 +35,14 @@ class Spec:
     Attributes:
         attributes: attribute -> the entry that it has instead of this one.
         places: attribute -> where that is written, as a message begins; empty where nobody knows.
+        origin: the plug-in that has the entry; None where the program's own table has it.
     """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, Spec] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict, compare=False)
+    origin: Origin | None = None
 
     def plain(self) -> str | dict[str, Any]:
         """The YAML form: the bare name, or ``{name: ..., option: ..., for: {attribute: ...}}``."""
@@ -211,12 +214,20 @@ def check_by_attribute(kind: str, table: Table, value: object) -> tuple[Spec | N
     return replace(spec, attributes={attribute: entry for attribute, entry in entries.items() if entry}), []
 
 
+def entry(table: Table, spec: Spec) -> Callable[..., Any]:
+    """The function of an entry: of a plug-in or, where that is nobody's, of the program's own table."""
+    function: Callable[..., Any] = table[spec.name] if spec.origin is None else spec.origin.entry(spec.name)
+    return function
+
+
 def build(kind: str, table: Table, spec: Spec | str) -> functools.partial[Any]:
     """The function named by ``spec`` with its checked options bound.
 
     Raises:
         UserError: unknown name or bad option.
     """
+    if isinstance(spec, Spec) and spec.origin is not None:
+        table = {spec.name: entry(table, spec)}
     checked, problems = check(kind, table, spec if isinstance(spec, str) else spec.plain())
     if checked is None:
         raise UserError([f"{kind}: {problem}" for problem in problems])
@@ -225,11 +236,11 @@ def build(kind: str, table: Table, spec: Spec | str) -> functools.partial[Any]:
 
 def label(table: Table, spec: Spec) -> str:
     """The name plus what differs from the defaults: ``focal(gamma=1.0)``, ``pooled(smile: target_precision)``."""
-    fields = options_model(table[spec.name]).model_fields
+    fields = options_model(entry(table, spec)).model_fields
     differing = [f"{key}={value}" for key, value in spec.options.items() if value != fields[key].default]
     attributes: dict[str, list[str]] = {}  # label of another entry -> the attributes that have it
-    for attribute, entry in spec.attributes.items():
-        attributes.setdefault(label(table, entry), []).append(attribute)
+    for attribute, other in spec.attributes.items():
+        attributes.setdefault(label(table, other), []).append(attribute)
     parts = [", ".join(differing)] if differing else []
-    parts += [f"{', '.join(names)}: {other}" for other, names in attributes.items()]
+    parts += [f"{', '.join(names)}: {text}" for text, names in attributes.items()]
     return f"{spec.name}({'; '.join(parts)})" if parts else spec.name

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group
@@ -15,8 +17,9 @@ from aimonk_bench.backbones import catalog, weights
 from aimonk_bench.backbones.catalog import CATALOG, Entry
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.backbones.speed import speeds
-from aimonk_bench.config.fields import Tables
 from aimonk_bench.config.jsonschema import json_schema
+from aimonk_bench.config.plugins import named
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.data import transforms
 from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
@@ -31,9 +34,13 @@ from aimonk_bench.training.schedules import SCHEDULES
 from aimonk_bench.training.set_losses import SET_LOSSES
 
 
-def _stages(backbone: str) -> tuple[str, ...]:
+def _entry(backbone: str | Entry) -> Entry:
+    return backbone if isinstance(backbone, Entry) else catalog.entry(backbone)
+
+
+def _stages(backbone: str | Entry) -> tuple[str, ...]:
     """The stages before which `backbone.freeze` may cut; a network outside the catalog is built to find them."""
-    entry = catalog.entry(backbone)
+    entry = _entry(backbone)
     if entry.stages is not None:
         return entry.stages
     from aimonk_bench.backbones import network  # imports torch and timm
@@ -41,9 +48,9 @@ def _stages(backbone: str) -> tuple[str, ...]:
     return network.stages(entry.timm)
 
 
-def _multiple(backbone: str) -> int:
+def _multiple(backbone: str | Entry) -> int:
     """What `transform.size` must be a multiple of; a network outside the catalog is built to find it."""
-    entry = catalog.entry(backbone)
+    entry = _entry(backbone)
     if entry.multiple is not None:
         return entry.multiple
     from aimonk_bench.backbones import network  # imports torch and timm
@@ -63,51 +70,77 @@ TABLES = Tables(
     known_backbone=catalog.exists,
     stages=_stages,
     multiple=_multiple,
-    native_size=lambda name: catalog.entry(name).size,
+    native_size=lambda backbone: _entry(backbone).size,
     check_transforms=transforms.check,
+    check_backbone=catalog.problem,
 )
 
 
-def schema() -> str:
+def tables(plugins: Sequence[str] = (), *, allow_plugins: bool = False) -> Tables:
+    """The tables for a command.
+
+    Args:
+        plugins: files and modules whose entries are added, as the user names them on the command line; they are
+            executed.
+        allow_plugins: whether a config may name plug-ins, whose code is then executed.
+
+    Raises:
+        UserError: all that is wrong with plug-ins.
+    """
+    return replace(named(plugins, TABLES) if plugins else TABLES, allow_plugins=allow_plugins)
+
+
+def schema(tables: Tables = TABLES) -> str:
     """The JSON Schema of the YAML files."""
-    return dumps(json_schema(TABLES))
+    return dumps(json_schema(tables))
 
 
-def describe(kind: str) -> Group:
+def describe(kind: str, tables: Tables = TABLES) -> Group:
     """One of the tables for reading, and a blank line: names, options with their defaults, and what each entry is.
 
     Args:
-        kind: a field of TABLES: backbones, losses, missing, samplers, thresholds, optimizers, schedules or importers.
+        kind: a field of the tables: backbones, losses, missing, samplers, thresholds, optimizers, schedules, importers.
+        tables: of the program, or with the entries of plug-ins, which are marked.
     """
     grid = Grid(
         title=kind, title_justify="left", caption_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
     if kind == "backbones":
-        _add_backbones(grid)
+        _add_backbones(grid, tables)
     else:
         _add_columns(grid, "name", "options", "what it does")
-        for name, function in getattr(TABLES, kind).items():
-            grid.add_row(name, _options(function), (inspect.getdoc(function) or "").partition("\n")[0])
+        for name, function in getattr(tables, kind).items():
+            summary = (inspect.getdoc(function) or "").partition("\n")[0]
+            grid.add_row(name, _options(function), f"{summary} {_plugin(tables, kind, name)}".strip())
     return Group(grid, "")
 
 
-def _add_backbones(grid: Grid) -> None:
+def _plugin(tables: Tables, kind: str, name: str) -> str:
+    """``(plug-in my_losses.py)``, or nothing for an entry of the program."""
+    origin = tables.origins.get(kind, {}).get(name)
+    return f"(plug-in {Path(origin.plugin.source).name})" if origin else ""
+
+
+def _add_backbones(grid: Grid, tables: Tables) -> None:
     heads = ("size", "fea-\ntures", "para-\nmeters", "macs", "images\nper\nsecond")
     for head in ("name, below it timm's, stages and licence", *heads):  # which all fit into 80 columns
         grid.add_column(head, no_wrap=True)
     measured = speeds(FeatureStore().root)
-    for name, entry in CATALOG.items():
-        assert entry.cost is not None  # this and the size are stated for every entry of the catalog
-        assert entry.size is not None
+    for name in tables.backbones:
+        entry = catalog.entry(name, tables.plugins)
         here = " *" if weights.local(entry) else ""
+        measurable = (entry.timm, entry.size) if entry.size else None
         licence = (entry.licence or "licence not stated") + _warning(entry)
+        stages = "stages as timm says" if entry.stages is None else _span(entry.stages)
         grid.add_row(
-            f"{name}{here}\n {entry.timm}\n {_span(entry.stages or ())}; {licence}",
-            str(entry.size),
-            str(entry.features),
-            three_digits(entry.cost.parameters / 1e6),
-            three_digits(entry.cost.macs / 1e9),
-            three_digits(measured.get((entry.timm, entry.size), math.nan)),
+            "\n ".join(
+                filter(None, (f"{name}{here}", entry.timm, f"{stages}; {licence}", _plugin(tables, "backbones", name)))
+            ),
+            str(entry.size or ""),
+            str(entry.features or ""),
+            three_digits(entry.cost.parameters / 1e6 if entry.cost else math.nan),
+            three_digits(entry.cost.macs / 1e9 if entry.cost else math.nan),
+            three_digits(measured.get(measurable, math.nan) if measurable else math.nan),
         )
     grid.caption = "\n".join(
         (

@@ -10,7 +10,8 @@ from annotated_types import Ge
 
 from aimonk_bench.backbones import catalog
 from aimonk_bench.config import grid, loader
-from aimonk_bench.config.fields import Config, Tables
+from aimonk_bench.config.fields import Config
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Problem
@@ -37,6 +38,10 @@ def check_transforms(train, views, size):
     ]
 
 
+def entry_of(backbone):
+    return backbone if isinstance(backbone, catalog.Entry) else catalog.CATALOG.get(backbone)
+
+
 TABLES = Tables(
     backbones=dict.fromkeys(["resnet18", "resnet50", "tf_efficientnet_lite0"]),
     losses={"masked_bce": plain, "pos_weight": plain, "focal": focal},
@@ -47,10 +52,11 @@ TABLES = Tables(
     schedules={"constant": plain, "cosine": plain},
     importers=IMPORTERS,
     known_backbone=lambda name: name == "some_timm_model",
-    stages=lambda name: catalog.CATALOG[name].stages if name in catalog.CATALOG else (),
-    multiple=lambda name: 14 if name == "some_timm_model" else 1,
-    native_size=lambda name: {"some_timm_model": 518, "resnet50": None}.get(name, 224),
+    stages=lambda name: entry.stages if (entry := entry_of(name)) else (),
+    multiple=lambda name: 14 if name == "some_timm_model" else getattr(name, "multiple", 1),
+    native_size=lambda name: getattr(name, "size", {"some_timm_model": 518, "resnet50": None}.get(name, 224)),
     check_transforms=check_transforms,
+    check_backbone=lambda value: None if isinstance(value, catalog.Entry) else f"a {type(value).__name__}",
 )
 
 

@@ -428,6 +428,12 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
         "train: 1 of 96 epochs",
         "train: 2 of 96 epochs, 0.022/s, 4230 s left",
     ]
+    with console.Progress() as progress:  # of names that arrive nobody knows how many there will be
+        for done in range(1, 4):
+            now += 5.0
+            progress("predict", done * 100, None)
+        progress("predict", 300, 300)
+    assert capsys.readouterr().err.splitlines() == ["predict: 200 images, 20/s"]
     console.set_up_logging(quiet=True)
     with console.Progress() as progress:
         now += 100.0

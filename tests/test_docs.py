@@ -18,7 +18,7 @@ from aimonk_bench.config.fields import DataConfig
 from aimonk_bench.reporting.columns import BELOW, NA_RANGE
 from aimonk_bench.reporting.summary import COLUMNS
 from aimonk_bench.suite.clock import Clock
-from aimonk_bench.tables import TABLES
+from aimonk_bench.tables import tables
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "aimonk_bench"
@@ -147,10 +147,12 @@ def test_the_readme_can_be_read_in_ten_minutes() -> None:
 def test_the_yaml_of_a_page_is_a_valid_suite_in_any_folder(page: Path, tmp_path: Path) -> None:
     examples = re.findall(r"^ *```yaml\n(.*?)```", text_of(page), re.MULTILINE | re.DOTALL)
     assert examples
+    for code in re.findall(r"^```python\n(.*?)```", text_of(page), re.MULTILINE | re.DOTALL):
+        (tmp_path / "my_losses.py").write_text(code)
     for example in examples:
         file = tmp_path / "mine.yaml"
         file.write_text(example)
-        suite = loader.load_suite(file, TABLES, check_paths=False)
+        suite = loader.load_suite(file, tables(allow_plugins=True), check_paths=False)
         assert suite.base.data.labels == tmp_path / "labels.txt"
 
 

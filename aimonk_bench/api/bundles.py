@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,9 @@ from aimonk_bench.api.work import Report, shown
 if TYPE_CHECKING:
     import pandas as pd
 
+    from aimonk_bench.serving.export import Exported
+    from aimonk_bench.serving.predict import Prediction
+
 
 def export(
     source: Run | Suite | str | os.PathLike[str],
@@ -25,7 +27,7 @@ def export(
     which: Literal["selected", "simplest"] = "simplest",
     head: str | int | None = None,
     progress: Report = False,
-) -> Any:
+) -> Exported:
     """Write a bundle that timm, transformers, onnxruntime and `predict` load, as `aimonk-bench export` does.
 
     Args:
@@ -37,16 +39,17 @@ def export(
         progress: as for `aimonk_bench.run`.
 
     Returns:
-        `aimonk_bench.serving.export.Exported`.
+        Where the bundle is, and of which run and head.
 
     Raises:
         UserError: the folder has no such run, its weights are missing, or ``out`` is not empty.
         RunFailed: the bundle does not give the predictions of the run.
     """
-    exporter = importlib.import_module("aimonk_bench.serving.export")
+    from aimonk_bench.serving.export import export as write_bundle
+
     folder = source.folder if isinstance(source, Run | Suite) else Path(source)
     with shown(progress) as report:
-        return exporter.export(folder, Path(out), run=run, which=which, head=head, progress=report)
+        return write_bundle(folder, Path(out), run=run, which=which, head=head, progress=report)
 
 
 def predict(
@@ -73,17 +76,17 @@ def predict(
     Raises:
         UserError: the bundle is damaged, or a threshold is no probability or names no attribute of the bundle.
     """
-    predictor = importlib.import_module("aimonk_bench.serving.predict")
+    from aimonk_bench.serving.predict import predict as predicted
+
     single = isinstance(images, str | os.PathLike) or getattr(images, "ndim", 0) == 3 or hasattr(images, "convert")
+    items: Any = [images] if single else images
     with shown(progress) as report:
-        predicted = predictor.predict(
-            Path(bundle), [images] if single else images, thresholds=thresholds, batch=batch, progress=report
-        )
-        return _table(list(predicted))
+        predictions = predicted(Path(bundle), items, thresholds=thresholds, batch=batch, progress=report)
+        return _table(list(predictions))
 
 
-def _table(predictions: Sequence[Any]) -> pd.DataFrame:
-    """The columns of `predict`, of `aimonk_bench.serving.predict.Prediction`."""
+def _table(predictions: Sequence[Prediction]) -> pd.DataFrame:
+    """The columns of `predict`."""
     import pandas as pd
 
     columns: dict[str, Any] = {

@@ -16,6 +16,7 @@ from aimonk_bench.api.results import Result, Run, Suite
 from aimonk_bench.config import loader
 from aimonk_bench.config.loader import Source
 from aimonk_bench.config.overrides import Overrides
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.console import Progress
 from aimonk_bench.errors import Resumable
 from aimonk_bench.evaluation.audit import Audit as AuditRecord
@@ -23,9 +24,9 @@ from aimonk_bench.records import suite as suites
 from aimonk_bench.records.files import dumps
 from aimonk_bench.reporting import audit as reports
 from aimonk_bench.reporting.findings import findings
-from aimonk_bench.suite import inspection, plan, preview, runner, tasks
+from aimonk_bench.suite import inspection, plan, preview, runner
 from aimonk_bench.suite.clock import Clock
-from aimonk_bench.tables import TABLES
+from aimonk_bench.tables import tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +43,7 @@ def run(
     *,
     out: str | os.PathLike[str] | None = None,
     progress: Report = False,
+    allow_plugins: bool = False,
     clock: Clock | None = None,
 ) -> Run:
     """Execute one experiment, as `aimonk-bench run` does: the same id, the same files.
@@ -55,6 +57,7 @@ def run(
         out: the folder of the results; default ``experiments/NAME``.
         progress: True shows progress on a terminal and in a notebook, and nothing elsewhere; or a function of the
             phase ("encode", "train", ...), of what is done and of the total, None where it is not known.
+        allow_plugins: the code that the config names under ``plugins`` may be executed.
         clock: counts the seconds of a command that began before.
 
     Returns:
@@ -65,7 +68,7 @@ def run(
         RunFailed: the run failed, for the reason that ``status.json`` holds too.
         Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
     """
-    return _execute(Run, config, overrides, out, progress, clock or Clock())
+    return _execute(Run, config, overrides, out, progress, tables(allow_plugins=allow_plugins), clock or Clock())
 
 
 def suite(
@@ -74,6 +77,7 @@ def suite(
     *,
     out: str | os.PathLike[str] | None = None,
     progress: Report = False,
+    allow_plugins: bool = False,
     clock: Clock | None = None,
 ) -> Suite:
     """Execute every run of a suite that is not done yet, as `aimonk-bench suite` does; arguments are those of `run`.
@@ -85,13 +89,13 @@ def suite(
         UserError: config, data or options are wrong, or the folder holds something else; nothing was written.
         Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
     """
-    return _execute(Suite, config, overrides, out, progress, clock or Clock())
+    return _execute(Suite, config, overrides, out, progress, tables(allow_plugins=allow_plugins), clock or Clock())
 
 
-def _folder(kind: type[Result], config: Source, overrides: Overrides) -> Path:
+def _folder(kind: type[Result], names: Tables, config: Source, overrides: Overrides) -> Path:
     """Where the results of a config go by default."""
     load = loader.load if kind is Run else loader.load_suite
-    return RESULTS / load(config, TABLES, overrides, check_paths=False).name
+    return RESULTS / load(config, names, overrides, check_paths=False).name
 
 
 def _execute(
@@ -100,16 +104,17 @@ def _execute(
     overrides: Overrides,
     out: str | os.PathLike[str] | None,
     progress: Report,
+    names: Tables,
     clock: Clock,
 ) -> R:
     """Plan and execute a config, read its figures, and write where the seconds went."""
     named = None if out is None else Path(out)
-    with placed(config, overrides, named, partial(_folder, kind)) as (source, layers, place):
+    with placed(config, overrides, named, partial(_folder, kind, names)) as (source, layers, place):
         with clock("plan"):
             if kind is Run:
-                planned = plan.plan_run(loader.load(source, TABLES, layers))
+                planned = plan.plan_run(loader.load(source, names, layers))
             else:
-                planned = plan.plan_suite(loader.load_suite(source, TABLES, layers))
+                planned = plan.plan_suite(loader.load_suite(source, names, layers))
         folder = RESULTS / planned.name if place is None else place
         execute = runner.execute_run if kind is Run else runner.execute_suite
         try:
@@ -127,7 +132,7 @@ def _execute(
 
 
 @contextlib.contextmanager
-def shown(progress: Report) -> Iterator[tasks.Progress]:
+def shown(progress: Report) -> Iterator[Callable[[str, int, int | None], None]]:
     """What reports progress; bars are on the screen while the block runs."""
     if progress is True:
         progress = Progress(lines=False)
@@ -138,14 +143,14 @@ def shown(progress: Report) -> Iterator[tasks.Progress]:
         yield progress or (lambda phase, done, total: None)
 
 
-def validate(config: Source, overrides: Overrides = None) -> str:
+def validate(config: Source, overrides: Overrides = None, *, allow_plugins: bool = False) -> str:
     """What `run` or `suite` would do with a config, as `aimonk-bench validate` prints it; no image is opened.
 
     Raises:
         UserError: everything that is wrong with config, labels, images and networks.
     """
     with _without_folder(config, overrides) as (source, layers):
-        return preview.describe(source, TABLES, layers)
+        return preview.describe(source, tables(allow_plugins=allow_plugins), layers)
 
 
 @contextlib.contextmanager
@@ -205,7 +210,9 @@ class Audit:
         reports.render(self.record, console)
 
 
-def audit(config: Source, overrides: Overrides = None, *, progress: Report = False) -> Audit:
+def audit(
+    config: Source, overrides: Overrides = None, *, progress: Report = False, allow_plugins: bool = False
+) -> Audit:
     """Find problems in the labels and images of an experiment or suite; nothing is trained. Arguments as for `run`.
 
     Raises:
@@ -213,4 +220,5 @@ def audit(config: Source, overrides: Overrides = None, *, progress: Report = Fal
         RunFailed: the engine cannot be had.
     """
     with _without_folder(config, overrides) as (source, layers), shown(progress) as report:
-        return Audit(inspection.inspect(inspection.configured(source, TABLES, layers), report))
+        audited = inspection.configured(source, tables(allow_plugins=allow_plugins), layers)
+        return Audit(inspection.inspect(audited, report))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from aimonk_bench.errors import UserError
-from aimonk_bench.registry import nearest
+from aimonk_bench.plugins import Plugin
+from aimonk_bench.registry import nearest, show
 
 Colour = tuple[float, float, float]
 
@@ -56,6 +61,7 @@ class Entry:
             cut, None outside the catalog, where only the built network has them
             (:func:`aimonk_bench.backbones.network.stages`).
         cost: at the native size; None outside the catalog (:func:`aimonk_bench.backbones.network.examine`).
+        code: SHA-256 (hex) of the plug-in that has the entry, on which features depend: it may define the network.
     """
 
     timm: str
@@ -72,6 +78,7 @@ class Entry:
     multiple: int | None = None
     stages: tuple[str, ...] | None = None
     cost: Cost | None = None
+    code: str | None = None
 
     @property
     def non_commercial(self) -> bool:
@@ -84,15 +91,20 @@ class Entry:
         return self.licence in OWN_TERMS
 
 
-def entry(name: str) -> Entry:
-    """The facts about a backbone, from the catalog, else from timm (imported only then).
+def entry(name: str, plugins: Sequence[Plugin] = ()) -> Entry:
+    """The facts about a backbone, from a plug-in or the catalog, else from timm (imported only then).
 
     Args:
         name: a short name of the catalog, or any name of timm, with or without a tag.
+        plugins: those of the config that names it.
 
     Raises:
-        UserError: neither the catalog nor timm has this name.
+        UserError: neither the catalogs nor timm have this name.
     """
+    for plugin in plugins:
+        further: Entry | None = plugin.tables.get("CATALOG", {}).get(name)
+        if further is not None:
+            return replace(further, code=plugin.sha256)
     by_timm_name = {facts.timm: facts for facts in CATALOG.values()}
     return CATALOG.get(name) or by_timm_name.get(name) or _ask_timm(name)
 
@@ -104,6 +116,18 @@ def exists(name: str) -> bool:
     except UserError:
         return False
     return True
+
+
+def problem(value: object) -> str | None:
+    """What is wrong with an entry of a plug-in; None if nothing is."""
+    if not isinstance(value, Entry):
+        return f"the function {value.__name__}" if inspect.isfunction(value) else f"a {type(value).__name__}"
+    try:
+        TypeAdapter(Entry).validate_python(vars(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))} {show(first['input'])} ({first['msg']})"
+    return None
 
 
 def _ask_timm(name: str) -> Entry:

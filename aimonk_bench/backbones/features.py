@@ -7,17 +7,16 @@ threads are working on.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import functools
 import hashlib
+import itertools
 import logging
 import math
 import os
 import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ import filelock
 import numpy as np
 
 from aimonk_bench.backbones import encoder as encoders
-from aimonk_bench.backbones import speed
+from aimonk_bench.backbones import speed, threads
 from aimonk_bench.backbones.encoder import EncoderSpec, Engine, Record, read_record
 from aimonk_bench.backbones.feature_table import FeatureTable, Todo, open_table
 from aimonk_bench.config.fields import TransformConfig
@@ -37,7 +36,6 @@ from aimonk_bench.data.images import decode
 from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.data.transforms import Views, render
 from aimonk_bench.errors import RunFailed, UserError
-from aimonk_bench.records.environment import cores
 from aimonk_bench.records.files import bytes_text
 
 logger = logging.getLogger(__name__)
@@ -264,25 +262,15 @@ def _encoded(
             batch.pixels = []
         return batch
 
-    waiting: collections.deque[Future[_Batch]] = collections.deque()
-    with encoders.one_torch_thread(), _pool() as pool:
-        waiting.append(pool.submit(encoded, batch))
-        for part in parts:
-            waiting.append(pool.submit(lambda part: encoded(decoded(part)), part))
-            if len(waiting) > 2 * cores():  # bounds the memory where the disk is slower than the threads
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    def work(decode: Callable[[], _Batch]) -> _Batch:
+        return encoded(decode())
 
-
-@contextlib.contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    """As many threads as cores. At an error or Ctrl-C, batches that no thread has begun are dropped."""
-    pool = ThreadPoolExecutor(cores())
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
+    jobs: Iterator[Callable[[], _Batch]] = itertools.chain(
+        [lambda: batch], (functools.partial(decoded, part) for part in parts)
+    )
+    results = threads.in_order(work, jobs)
+    with encoders.one_torch_thread(), contextlib.closing(results):
+        yield from results
 
 
 def _decoded(todo: Todo, transform: TransformConfig, spec: EncoderSpec, messages: LibraryMessages) -> _Batch:

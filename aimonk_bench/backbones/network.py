@@ -138,13 +138,13 @@ def _whole(weights: Weights, size: int) -> FrozenLayers:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if weights.file is None:
-            network = timm.create_model(entry.timm, pretrained=False, num_classes=0, **_options(entry, size))
+            network = timm.create_model(entry.timm, pretrained=False, num_classes=0, **options(entry, size))
         else:
-            network, notes = _pretrained(weights, weights.file, _options(entry, size))
+            network, notes = _pretrained(weights, weights.file, options(entry, size))
     return FrozenLayers(Normalise(entry.mean, entry.std), network, notes)
 
 
-def _options(entry: Entry, size: int) -> dict[str, Any]:
+def options(entry: Entry, size: int) -> dict[str, Any]:
     """What ``create_model`` must be given beside the name."""
     return {"img_size": size} if entry.fixed else {}
 
@@ -161,7 +161,7 @@ def examine(weights: Weights, size: int) -> tuple[int, Cost]:
     entry = weights.entry
     try:
         with torch.device("meta"):
-            network = timm.create_model(entry.timm, pretrained=False, num_classes=0, **_options(entry, size)).eval()
+            network = timm.create_model(entry.timm, pretrained=False, num_classes=0, **options(entry, size)).eval()
             output, cost = _measure(network, torch.zeros(1, 3, size, size))
     except Exception:
         try:
@@ -181,7 +181,7 @@ def trainable_bytes(weights: Weights, size: int, freeze: str) -> int:
     """The size of the tensors of the trainable layers, for a stage at which the network can be cut, or "none"."""
     entry = weights.entry
     with torch.device("meta"):
-        network = timm.create_model(entry.timm, pretrained=False, num_classes=0, **_options(entry, size))
+        network = timm.create_model(entry.timm, pretrained=False, num_classes=0, **options(entry, size))
     layers = network if freeze == "none" else _without(network, freeze, above=False)
     return sum(tensor.nbytes for tensor in layers.state_dict().values())
 

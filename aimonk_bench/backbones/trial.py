@@ -87,4 +87,5 @@ def _digest(spec: EncoderSpec) -> str:
     weights = spec.weights
     versions = [importlib.metadata.version(package) for package in ("timm", "torch")]
     facts = [REVISION, weights.entry.timm, weights.source, weights.sha256, spec.size, spec.freeze, *versions]
+    facts += [weights.entry.code] if weights.entry.code else []
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -10,7 +10,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -20,6 +20,7 @@ from aimonk_bench.backbones import catalog
 from aimonk_bench.backbones.catalog import Entry
 from aimonk_bench.config.fields import BackboneConfig
 from aimonk_bench.errors import UserError
+from aimonk_bench.plugins import Plugin
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class _Absent(Exception):
     """A source does not have the weights; the message is the reason."""
 
 
-def resolve(backbone: BackboneConfig, *, download: bool = True) -> Weights:
+def resolve(backbone: BackboneConfig, *, download: bool = True, plugins: Sequence[Plugin] = ()) -> Weights:
     """Find the weights of ``backbone``, or of the fallback that it declares.
 
     ``imagenet`` looks in the local caches of the hub and of torch, then in an installed weight package, then downloads
@@ -89,22 +90,24 @@ def resolve(backbone: BackboneConfig, *, download: bool = True) -> Weights:
     Args:
         backbone: its name, its weights and its fallback.
         download: False asks the hub only whether it has the file.
+        plugins: those of the config, which may have entries of the catalog.
 
     Raises:
         WeightsUnavailable: neither is available.
         UserError: the backbone does not exist.
     """
     tried: list[str] = []
-    weights = _find(backbone.name, backbone.weights, tried, download)
+    entries = [catalog.entry(name, plugins) for name in (backbone.name, backbone.fallback) if name]
+    weights = _find(backbone.name, entries[0], backbone.weights, tried, download)
     if weights is None and backbone.fallback is not None:
         reason = tried[0] if len(tried) == 1 else f"`aimonk-bench doctor {backbone.name}` says why"
         attempts = tuple(tried)
-        weights = _find(backbone.fallback, "imagenet", tried, download)
+        weights = _find(backbone.fallback, entries[-1], "imagenet", tried, download)
         if weights is not None:
             weights = replace(weights, requested=backbone.name, tried=attempts)
             logger.warning("using the declared fallback %s instead of %s (%s)", weights.name, backbone.name, reason)
     if weights is None:
-        raise _unavailable(backbone, tried)
+        raise _unavailable(backbone, entries[0], tried)
     if weights.entry.non_commercial:
         licence = weights.entry.licence
         logger.warning("%s: the licence of these weights, %s, forbids commercial use", weights.name, licence)
@@ -119,8 +122,7 @@ def resolve(backbone: BackboneConfig, *, download: bool = True) -> Weights:
     return weights
 
 
-def _unavailable(backbone: BackboneConfig, tried: list[str]) -> WeightsUnavailable:
-    entry = catalog.entry(backbone.name)
+def _unavailable(backbone: BackboneConfig, entry: Entry, tried: list[str]) -> WeightsUnavailable:
     choices = []
     if place := local(entry):  # what is unavailable are weights that the config names
         choices.append(f"`--set backbone.weights=imagenet`, which works here ({place})")
@@ -136,9 +138,8 @@ def _unavailable(backbone: BackboneConfig, tried: list[str]) -> WeightsUnavailab
     return WeightsUnavailable([head, *(f"tried {line}" for line in tried), text], placeholder)
 
 
-def _find(name: str, kind: str, tried: list[str], download: bool) -> Weights | None:
+def _find(name: str, entry: Entry, kind: str, tried: list[str], download: bool) -> Weights | None:
     """The weights ``kind`` of backbone ``name``; None where no source has them, after adding reasons to ``tried``."""
-    entry = catalog.entry(name)
     if kind == "none":
         return Weights(name, name, "none", None, "none, seed 0", replace(entry, licence=None))
     for source, search in _sources(kind, entry).items():

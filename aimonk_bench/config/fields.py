@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,38 +26,12 @@ from pydantic import (
 
 from aimonk_bench.config.section import Fraction, Section, Seed, distinct, matching
 from aimonk_bench.config.split_fields import SPLIT_TAGS, Group, KFold, SplitConfig
-from aimonk_bench.registry import Problem, Spec, Table
+from aimonk_bench.plugins import Plugin
+from aimonk_bench.registry import Spec
 
 MAX_SEEDS = 1000
 MAX_NAME = 240  # bytes of `name`; file systems allow names of 255
 MAX_SIZE = 4096
-
-
-@dataclass(frozen=True)
-class Tables:
-    """What a config may name. The caller hands the tables in, so that this room imports none of them.
-
-    Attributes:
-        known_backbone: whether a backbone outside ``backbones`` exists all the same.
-        stages: the stages at which an existing backbone can be cut.
-        multiple: ``transform.size`` must be a multiple of it for an existing backbone.
-        native_size: the edge of the images that an existing backbone was trained on; None if they were not square.
-        check_transforms: the problems of ``train``, ``views`` and ``size``, with paths relative to ``transform``.
-    """
-
-    backbones: Mapping[str, object]
-    losses: Table
-    missing: Table
-    samplers: Table
-    thresholds: Table
-    optimizers: Table
-    schedules: Table
-    importers: Table
-    known_backbone: Callable[[str], bool]
-    stages: Callable[[str], Sequence[str]]
-    multiple: Callable[[str], int]
-    native_size: Callable[[str], int | None]
-    check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact", "fresh"] | int, int], list[Problem]]
 
 
 # Users read a ValueError raised below as "found VALUE, expected MESSAGE".
@@ -191,6 +164,9 @@ Stage = matching(r"[A-Za-z_]\w*(\.\w+)*", "all, none or a stage of the backbone,
 Device = matching(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda, cuda:N or mps")
 FolderName = matching(r"(?!\.{1,2}$)(?=.*\S)[^/\\\x00-\x1f]+", "a name that can be a folder's")
 Separator = matching(r"[^\w\"\r\n]", 'one character, such as ",", ";" or "\\t"; " " is any white space')
+PluginEntry = Annotated[
+    InstanceOf[Plugin], PlainSerializer(lambda plugin: plugin.source), WithJsonSchema({"type": "string"})
+]
 Entry = Annotated[InstanceOf[Spec], PlainSerializer(Spec.plain), WithJsonSchema({})]  # `jsonschema` fills it in
 
 
@@ -366,6 +342,7 @@ class Config(Section):
     """One experiment, complete: every path absolute, every option of every entry filled in."""
 
     name: Annotated[str, FolderName, AfterValidator(_short)]
+    plugins: list[PluginEntry] = []  # `config.plugins` reads what a file has under this key
     data: DataConfig
     hide: HideConfig | None = None
     split: SplitConfig = KFold()

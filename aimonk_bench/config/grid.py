@@ -17,15 +17,16 @@ from pydantic import BaseModel, ValidationError
 from aimonk_bench import registry
 from aimonk_bench.config import reader, tuned
 from aimonk_bench.config.faults import Fault, dotted, fault
-from aimonk_bench.config.fields import ENTRIES, Config, DataConfig, SuiteSection, Tables, Unavailable, is_weight_file
+from aimonk_bench.config.fields import ENTRIES, Config, DataConfig, SuiteSection, Unavailable, is_weight_file
 from aimonk_bench.config.nodes import Node, locate, merge, wrap
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.registry import Problem, Spec
 
 MAX_RUNS = 10_000
 Cell = tuple[dict[str, Node], Config]  # one combination: the value of every axis, and the config that they make
 BASELINE: registry.Path = ("suite", "baseline")
 PIXEL_KEYS = {"white"}  # of data
-FIXED = ("data", "name", "plot", "run", "suite", "extends", "train.keep_weights")  # what no axis may vary
+FIXED = ("data", "name", "plugins", "plot", "run", "suite", "extends", "train.keep_weights")  # what no axis may vary
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,12 @@ class Suite:
 
 
 def public(config: Config) -> dict[str, Any]:
-    """Plain data of a config for a run's id: without paths and without what changes no result.
+    """Plain data of a config for a run's id: without paths, plug-ins (by hash) and what changes no result.
 
     The keys of ``data`` say where to look and how to read; what was read is in the fingerprint of the data. Those in
     `PIXEL_KEYS` decide what is read from an image.
     """
-    exclude: dict[str, Any] = {"name": True, "plot": True, "run": True, "train": {"keep_weights"}}
+    exclude: dict[str, Any] = {"name": True, "plugins": True, "plot": True, "run": True, "train": {"keep_weights"}}
     exclude["data"] = set(DataConfig.model_fields) - PIXEL_KEYS
     content = config.model_dump(mode="json", exclude=exclude)
     if is_weight_file(config.backbone.weights):

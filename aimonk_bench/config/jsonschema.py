@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from aimonk_bench import registry
-from aimonk_bench.config.fields import BY_ATTRIBUTE, ENTRIES, TUNED_TRAIN_OPTIONS, Config, SuiteSection, Tables
+from aimonk_bench.config.fields import BY_ATTRIBUTE, ENTRIES, TUNED_TRAIN_OPTIONS, Config, SuiteSection
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.registry import Table
 
 

@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 
 import yaml
 
-from aimonk_bench.config import grid, reader, tuned
+from aimonk_bench.config import grid, plugins, reader, tuned
 from aimonk_bench.config.faults import Fault, Place, decode, fault, user_error
-from aimonk_bench.config.fields import BackboneConfig, Config, Tables
+from aimonk_bench.config.fields import BackboneConfig, Config
 from aimonk_bench.config.nodes import Node, build, merge, parse, scalar
 from aimonk_bench.config.overrides import Overrides, layers
 from aimonk_bench.config.split_fields import KFold
+from aimonk_bench.config.tables import Tables
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def load(source: Source, tables: Tables, overrides: Overrides = None, *, check_p
     Args:
         source: a YAML file; where there is none, the shipped config of that name. Or a dict of what it would hold, or a
             config; relative paths in these are relative to the working directory.
-        tables: the names that it may use.
+        tables: the names that it may use, and whether it may name plug-ins.
         overrides: ``key.sub=value`` each, or a dict from such keys to values; laid over one another in this order and
             together over the source.
         check_paths: labels, images, a truth and a weight file without a fallback must exist.
@@ -54,6 +55,7 @@ def load(source: Source, tables: Tables, overrides: Overrides = None, *, check_p
     else:
         expected = "one experiment; `aimonk-bench suite` runs suites"
         sources.faults.append(fault(suite.key or suite.at, ("suite",), "a suite", expected))
+    tree, tables = plugins.plug(tree, tables, sources.faults)
     sources.faults += reader.absent(tree) if check_paths else []
     config, faults = reader.read(tree.without("suite"), tables, sources.settle(sources.overrides))
     return _checked(config, faults, sources)
@@ -66,7 +68,7 @@ def load_suite(source: Source, tables: Tables, overrides: Overrides = None, *, c
         UserError: as `load`; also for a missing ``suite`` and for an override of a key that is an axis.
     """
     sources = Sources(source, overrides)
-    tree = sources.tree(sources.overrides)
+    tree, tables = plugins.plug(sources.tree(sources.overrides), tables, sources.faults)
     sources.faults += reader.absent(tree) if check_paths else []
     if "suite" not in tree.children:
         missing = fault(tree.at, (), "no suite", "the key 'suite'; `aimonk-bench run` runs one experiment")
@@ -76,7 +78,7 @@ def load_suite(source: Source, tables: Tables, overrides: Overrides = None, *, c
     sources.faults += filter(None, undone)
     # an override that an axis undoes is reported as such alone: an axis value may lack the option it sets
     layers = [layer for layer, conflict in zip(sources.overrides, undone, strict=True) if conflict is None]
-    tree = sources.tree(layers)
+    tree = sources.tree(layers).without(plugins.KEY)
     suite, faults = grid.expand(tree, tables, sources.settle(layers, axes.children if axes else {}))
     return _checked(suite, faults, sources)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,13 +21,14 @@ from aimonk_bench.config.fields import (
     UNION_TAGS,
     BackboneConfig,
     Config,
-    Tables,
     TrainConfig,
     TransformConfig,
     bare_name,
     is_weight_file,
 )
 from aimonk_bench.config.nodes import Node, locate
+from aimonk_bench.config.tables import Tables
+from aimonk_bench.plugins import Origin
 from aimonk_bench.registry import Problem, Spec
 
 NATIVE = "native"  # a value of transform.size
@@ -90,6 +91,8 @@ def check(
     Returns:
         The config and no problem; or None and every problem of the fields, or, if they are valid, of the rules.
     """
+    if tables.plugins:
+        data["plugins"] = list(tables.plugins)
     problems = _unknown_names(data, tables)
     tuned.fill(data, settled)
     _fill_budget(data)
@@ -124,8 +127,16 @@ def _fill_entries(data: dict[str, Any], tables: Tables) -> list[Problem]:
         check = registry.check_by_attribute if (*parents, key) in BY_ATTRIBUTE else registry.check
         spec, wrong = check(kind, getattr(tables, table), section.get(key, default.name))
         problems += [replace(problem, path=(*parents, key, *problem.path)) for problem in wrong]
-        section[key] = spec or default
+        section[key] = _with_origin(spec or default, tables.origins.get(table, {}))
     return problems
+
+
+def _with_origin(spec: Spec, origins: Mapping[str, Origin]) -> Spec:
+    """The entry, and those of single attributes, with the plug-ins that have them."""
+    if not origins:
+        return spec
+    attributes = {attribute: _with_origin(other, origins) for attribute, other in spec.attributes.items()}
+    return replace(spec, origin=origins.get(spec.name), attributes=attributes)
 
 
 def _fill_budget(data: dict[str, Any]) -> None:

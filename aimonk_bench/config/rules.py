@@ -18,11 +18,11 @@ from aimonk_bench.config.fields import (
     TUNED_TRAIN_OPTIONS,
     Config,
     DataConfig,
-    Tables,
     TrainConfig,
     value_of,
 )
 from aimonk_bench.config.split_fields import GroupRegex, Holdout, OfficialSplit
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.registry import Problem, Table, show
 
 

@@ -23,11 +23,20 @@ ALPHA = {1, 2}  # values of EXTRA_SAMPLES: multiplied into the colours, or not
 TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0")  # the last with 64-bit offsets
 JPEG_MARK, PNG_MARK = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24  # the byte of a PNG file with the bits per sample
-SKIP = "or leave it out with `data: {on_bad_image: skip}`"
+SKIP = "make it smaller, or leave it out with `data: {on_bad_image: skip}`"
 
 
 class UndecodableImage(Exception):
-    """The bytes are no image, a damaged one, or one of unknown meaning; the message is the reason."""
+    """The bytes are no image, a damaged one, or one of unknown meaning; the message is the reason.
+
+    Args:
+        reason: what is wrong, and what can be done with the file.
+        fix: what can be done in a config.
+    """
+
+    def __init__(self, reason: str, fix: str | None = None) -> None:
+        self.reason = reason
+        super().__init__(reason if fix is None else f"{reason}: {fix}")
 
 
 @dataclass(frozen=True)
@@ -76,9 +85,7 @@ def read_header(data: bytes) -> Header:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         (pixels,) = re.findall(r"\((\d+) pixels\)", str(error))
-        raise UndecodableImage(
-            f"{pixels} pixels, at most {Image.MAX_IMAGE_PIXELS} are decoded: make it smaller, {SKIP}"
-        ) from error
+        raise UndecodableImage(f"{pixels} pixels, at most {Image.MAX_IMAGE_PIXELS} are decoded", SKIP) from error
     except Exception as error:  # hostile bytes make parsers raise exceptions of any kind
         if kind := foreign(data):
             raise UndecodableImage(kind) from error

@@ -146,9 +146,7 @@ def _required_reduction(header: Header) -> int:
         return 1
     if header.format != "JPEG" or (header.progressive and pixels > MAX_COEFFICIENTS):
         limit = MAX_COEFFICIENTS if header.progressive else MAX_PIXELS
-        raise UndecodableImage(
-            f"{header.width} x {header.height} pixels, at most {limit} in all are decoded: make it smaller, {SKIP}"
-        )
+        raise UndecodableImage(f"{header.width} x {header.height} pixels, at most {limit} in all are decoded", SKIP)
     return next(factor for factor in (2, 4, 8) if pixels / factor**2 <= MAX_PIXELS)
 
 
@@ -189,9 +187,11 @@ def eight_bit(values: np.ndarray, white: float | None) -> np.ndarray:
     if not (low >= 0 and peak <= MAX_WHITE):
         raise UndecodableImage(f"pixel values from {low} to {peak}, expected 0 to 1 (floats) or 0 to {MAX_WHITE}")
     if white is None:
-        raise UndecodableImage("more than 8 bits, and no white is known: set data.white, 65535 if all 16 bits are used")
+        raise UndecodableImage(
+            "more than 8 bits, and no white is known", "set data.white, 65535 if all 16 bits are used"
+        )
     if peak > white:
-        raise UndecodableImage(f"the value {peak} is above data.white, which is {white}: raise it, or set it to null")
+        raise UndecodableImage(f"the value {peak} is above data.white, which is {white}", "raise it, or set it to null")
     if values.dtype.kind == "f" and 0 < peak <= 1 < white:
         raise UndecodableImage(
             f"float values up to {peak} beside a data.white of {white}: save all images in one range"

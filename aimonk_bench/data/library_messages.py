@@ -20,9 +20,12 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TextIO, TypeVar
 
+from aimonk_bench.errors import printable
+
 logger = logging.getLogger(__name__)
 
 STDERR = 2
+MAX_SUSPECTS = 10_000  # images that are remembered, of a million
 MAX_TRIES = 8  # images that are decoded again for one kind of message
 # "[ WARN:0@0.032] global grfmt_tiff.cpp:123 TIFF_Warning " before a message of OpenCV
 _PREFIX = re.compile(r"^\[ *\w+:\d+@[\d.]+\] global \S+ \S+ ")
@@ -69,8 +72,13 @@ class LibraryMessages:
             self._file = None
         # `text` outlives the file
         self._explain(text, again=kind is None)
-        for message, name, count in self.told.values() if self._tell else ():
-            logger.warning("%s: %s%s", name, message, f" ({count} such messages)" if count > 1 else "")
+        if self._tell:
+            self.tell()
+
+    def tell(self) -> None:
+        """Log what is told of the images; the end of the block does it."""
+        for message, name, count in self.told.values():
+            logger.warning("%s: %s%s", printable(name), message, f" ({count} such messages)" if count > 1 else "")
 
     def of(self, name: str, decode: Callable[[], T]) -> T:
         """Decode an image; ``decode`` may be called once more, when the block ends."""
@@ -82,7 +90,7 @@ class LibraryMessages:
             return result
         finally:
             self._decoding.warnings = None
-            if (after := self._size()) > before:
+            if (after := self._size()) > before and len(self._suspects) < MAX_SUSPECTS:
                 self._suspects.append((name, decode, before, after))
 
     def add(self, name: str, message: str, number: int = 1) -> None:

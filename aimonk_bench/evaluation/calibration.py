@@ -137,18 +137,22 @@ def calibrate(predictions: Predictions) -> tuple[Array, Array]:
     Each seed, fold and attribute has a slope and an intercept fitted on its validation rows. With under `FEWEST`
     validation positives or negatives there is none, and the probability stays the raw one.
     """
-    folds, fitted = [], []
+    test, slope, intercept, fitted = predictions.part("test"), *scaling(predictions)
+    scaled = sigmoid(slope[:, test.fold] * test.logits + intercept[:, test.fold])
+    return np.where(fitted[test.fold], scaled, test.probabilities), fitted
+
+
+def scaling(predictions: Predictions) -> tuple[Array, Array, Array]:
+    """Slope and intercept of `platt`, [S, F, A] each, NaN where nothing is fitted, and where it is, [F, A] bool."""
+    shape = len(predictions.seed), predictions.folds, predictions.labels.shape[1]
+    slope, intercept, fitted = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape[1:], bool)
     for fold in range(predictions.folds):
-        val, test = predictions.part("val", fold), predictions.part("test", fold)
-        fit = np.minimum(*val.labels.counts()) >= FEWEST
-        probabilities = test.probabilities.copy()
+        val = predictions.part("val", fold)
+        fit = fitted[fold] = np.minimum(*val.labels.counts()) >= FEWEST
         if fit.any():
             labels = Labels(val.labels.targets[:, fit], val.labels.observed[:, fit])
-            slope, intercept = platt(val.logits[:, :, fit].astype(np.float64), labels)
-            probabilities[:, :, fit] = sigmoid(slope[:, None] * test.logits[:, :, fit] + intercept[:, None])
-        folds.append(probabilities)
-        fitted.append(fit)
-    return np.concatenate(folds, axis=1), np.stack(fitted)
+            slope[:, fold, fit], intercept[:, fold, fit] = platt(val.logits[:, :, fit].astype(np.float64), labels)
+    return slope, intercept, fitted
 
 
 def platt(logits: Array, labels: Labels) -> tuple[Array, Array]:

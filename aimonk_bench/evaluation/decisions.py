@@ -8,7 +8,7 @@ import numpy as np
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.numbers import Array
-from aimonk_bench.evaluation.predictions import Predictions, agree
+from aimonk_bench.evaluation.predictions import Predictions, ScoredRows, agree
 from aimonk_bench.evaluation.resampling import by_group
 from aimonk_bench.evaluation.thresholds import Thresholds
 
@@ -63,8 +63,12 @@ class Decisions:
     def of(cls, predictions: Predictions, thresholds: Thresholds | Array | float = 0.5) -> Decisions:
         """Decisions on the test rows: each by the thresholds of its fold, or by values that broadcast to [S, R, A]."""
         rows = predictions.part("test")
-        values = thresholds.values[:, rows.fold] if isinstance(thresholds, Thresholds) else thresholds
-        return cls(rows.probabilities > values, rows.labels, rows.group, rows.fold, rows.image_id)
+        return cls.of_rows(rows, thresholds.values[:, rows.fold] if isinstance(thresholds, Thresholds) else thresholds)
+
+    @classmethod
+    def of_rows(cls, rows: ScoredRows, thresholds: Array | float) -> Decisions:
+        """Decisions on these rows by thresholds that broadcast to [S, R, A]."""
+        return cls(rows.probabilities > thresholds, rows.labels, rows.group, rows.fold, rows.image_id)
 
     @property
     def variance_factor(self) -> float:

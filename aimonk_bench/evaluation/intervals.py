@@ -43,8 +43,21 @@ def intervals(predictions: Predictions, thresholds: Thresholds) -> dict[str, Int
     NaN only where there is none: for F1 without a single TP, FP or FN, for the others where they are undefined.
     """
     factor = variance_factor(predictions.folds)
-    estimates = counted(predictions, thresholds) | ranked(predictions)
+    folds = [predictions.part("test", fold) for fold in range(predictions.folds)]
+    estimates = counted(predictions, thresholds) | ranked(folds, predictions.part("test").group)
     return {name: estimate.intervals(factor) for name, estimate in estimates.items()}
+
+
+def of_heads(rows: ScoredRows, thresholds: Array) -> dict[str, Intervals]:
+    """The intervals of F1, precision, recall, average precision and ROC AUC of trained heads on rows of one fold.
+
+    Args:
+        rows: such as new images, on which nothing was trained or tuned.
+        thresholds: [A].
+    """
+    counts = Decisions.of_rows(rows, thresholds).by_group()
+    estimates = {"f1": f1(counts), "precision": precision(counts), "recall": recall(counts)}
+    return {name: estimate.intervals(1.0) for name, estimate in (estimates | ranked([rows], rows.group)).items()}
 
 
 def counted(predictions: Predictions, thresholds: Thresholds) -> dict[str, Estimate]:
@@ -134,13 +147,17 @@ def _estimate(counts: GroupCounts, success: Array, trials: Array, needed: Array,
     )
 
 
-def ranked(predictions: Predictions) -> dict[str, Estimate]:
-    """The estimates of the figures that read the order of the scores."""
-    folds = [FoldRanks.of(predictions.part("test", fold)) for fold in range(predictions.folds)]
-    group = predictions.part("test").group
+def ranked(folds: Sequence[ScoredRows], group: Array) -> dict[str, Estimate]:
+    """The estimates of the figures that read the order of the scores.
+
+    Args:
+        folds: the test rows of each fold.
+        group: [R] of all of them.
+    """
+    ranks = [FoldRanks.of(rows) for rows in folds]
     return {
-        "average_precision": _over_folds([fold.average_precision() for fold in folds], group),
-        "roc_auc": _over_folds([fold.roc_auc() for fold in folds], group),
+        "average_precision": _over_folds([fold.average_precision() for fold in ranks], group),
+        "roc_auc": _over_folds([fold.roc_auc() for fold in ranks], group),
     }
 
 

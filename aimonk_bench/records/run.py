@@ -17,8 +17,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import yaml
-
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import scores as scoring
@@ -29,7 +27,7 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.evaluation.verdict import Doubts
-from aimonk_bench.records import weights
+from aimonk_bench.records import scoring_config, weights
 from aimonk_bench.records.environment import BackboneCost, Environment
 from aimonk_bench.records.files import (
     PARTIAL,
@@ -137,14 +135,6 @@ class _Data:
     folds: list[dict[str, int]]
 
 
-@dataclass(frozen=True)
-class _Config:
-    """What tuning and scoring need of ``config.yaml``."""
-
-    threshold: Any
-    calibration: Calibrator = "none"
-
-
 @dataclass(frozen=True, eq=False)
 class RunRecord:
     """A run that ended, as its files hold it.
@@ -154,6 +144,7 @@ class RunRecord:
     Attributes:
         data: the content of ``data.json``; empty of a failed run.
         environment: the content of ``environment.json``; empty of a failed run.
+        policy: the threshold policy; None takes that of `scoring_config`.
 
     Raises:
         UserError: a property needs a file that is missing or broken.
@@ -163,6 +154,7 @@ class RunRecord:
     status: Status
     data: dict[str, Any]
     environment: dict[str, Any]
+    policy: registry.Spec | None = None
 
     @property
     def done(self) -> bool:
@@ -262,16 +254,8 @@ class RunRecord:
     @cached_property
     def _scoring(self) -> tuple[registry.Spec, Calibrator]:
         """The threshold policy and the calibrator that ``config.yaml`` names."""
-        path = self.folder / CONFIG
-        try:
-            content = yaml.safe_load(path.read_bytes())
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise UserError(f"{path}: cannot be read: {error}") from error
-        config = checked(_Config, content, path)
-        policy, problems = registry.check_by_attribute("threshold", policies.THRESHOLDS, config.threshold)
-        if policy is None:
-            raise UserError([f"{path}: threshold: {problem}" for problem in problems])
-        return policy, config.calibration
+        policy, calibrator = scoring_config.read(self.folder / CONFIG)
+        return self.policy or policy, calibrator
 
 
 def derived(path: Path, load: Callable[[Path], T | None]) -> T | None:
@@ -390,16 +374,19 @@ def read_history(folder: Path) -> pd.DataFrame:
         raise UserError(f"{path}: cannot be read as a history: {error}") from error
 
 
-def read(folder: Path) -> RunRecord:
+def read(folder: Path, policy: registry.Spec | None = None) -> RunRecord:
     """Read the run in ``folder``.
+
+    Args:
+        policy: its threshold policy, where the caller has it with the code of its plug-ins.
 
     Raises:
         UserError: the run has no status, or one of its files is broken.
     """
     status = read_as(Status, folder / STATUS)
     if status.state == "failed":
-        return RunRecord(folder, status, {}, {})
+        return RunRecord(folder, status, {}, {}, policy)
     data, environment = (read_json(folder / name) for name in (DATA, ENVIRONMENT))
     checked(_Data, data, folder / DATA)
     checked(Environment, environment, folder / ENVIRONMENT)
-    return RunRecord(folder, status, data, environment)
+    return RunRecord(folder, status, data, environment, policy)

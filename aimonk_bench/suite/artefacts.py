@@ -105,7 +105,9 @@ def environment_json(planned: PlannedRun, dataset: EncodedDataset) -> dict[str, 
     assert planned.cost is not None  # the network of a run that is trained was tried
     cost = {**asdict(planned.cost), "images_per_second": dataset.pooled.images_per_second}
     device = pick_device(planned.config.train.device)
-    return environment.environment(facts, cost, dataset.stored.engine, device)
+    plugins = [asdict(plugin) for plugin in planned.config.plugins]
+    made_with = environment.environment(facts, cost, dataset.stored.engine, device)
+    return made_with | ({"plugins": plugins} if plugins else {})
 
 
 def status(

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from aimonk_bench.config.fields import Config, Tables
+from aimonk_bench.config.fields import Config
 from aimonk_bench.config.loader import Source
 from aimonk_bench.config.overrides import Overrides
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.data import headers
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.errors import UserError

@@ -69,7 +69,7 @@ def prepare(configs: Sequence[Config], *, download: bool = True, skip: bool = Fa
         backbone = config.backbone
         if backbone not in resolved:
             try:
-                resolved[backbone] = weights.resolve(backbone, download=download)
+                resolved[backbone] = weights.resolve(backbone, download=download, plugins=config.plugins)
             except WeightsUnavailable as error:
                 resolved[backbone] = error
         outcome = resolved[backbone]

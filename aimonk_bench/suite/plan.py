@@ -25,13 +25,13 @@ from aimonk_bench.config.fields import (
     BackboneConfig,
     Config,
     RunConfig,
-    Tables,
     TrainConfig,
 )
 from aimonk_bench.config.grid import Suite, SuiteRun
 from aimonk_bench.config.loader import Source
 from aimonk_bench.config.overrides import Overrides
 from aimonk_bench.config.split_fields import KFold, OfficialSplit
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.data import group_checks, image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, check_all, count
@@ -347,7 +347,7 @@ def run_id(config: Config, fingerprint: str, encoder: str) -> str:
     """``hill-class_aware-3fa9c1``: loss, sampler, what else is not the default, and a hash of all that decides a run.
 
     Args:
-        config: whose name, title, executor and paths do not enter.
+        config: whose name, title, executor and paths do not enter; of plug-ins what they hold.
         fingerprint: of the data.
         encoder: digest of what the backbone contributes, as `EncoderSpec.run_digest` says.
     """
@@ -366,5 +366,7 @@ def run_id(config: Config, fingerprint: str, encoder: str) -> str:
     readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)
     readable = readable[: LONGEST_ID - HASH_LENGTH - 1].rstrip("-_.")
     augmented = [] if config.transform.views == "exact" else [importlib.metadata.version("albumentations")]
-    text = json.dumps([REVISION, grid.public(config), fingerprint, encoder, *augmented], sort_keys=True)
+    hashes = sorted(str(plugin.sha256) for plugin in config.plugins)
+    code = [{"plugins": hashes}] if hashes else []
+    text = json.dumps([REVISION, grid.public(config), fingerprint, encoder, *augmented, *code], sort_keys=True)
     return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]}"

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aimonk_bench.config.fields import Config, Tables
+from aimonk_bench.config.fields import Config
 from aimonk_bench.config.grid import Suite
 from aimonk_bench.config.loader import Source
 from aimonk_bench.config.overrides import Overrides
 from aimonk_bench.config.split_fields import KFold, OfficialSplit
+from aimonk_bench.config.tables import Tables
 from aimonk_bench.data import image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, count

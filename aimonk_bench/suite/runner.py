@@ -311,7 +311,7 @@ def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
     """
     try:
         with clock("files"):
-            run.read(folder).restore()
+            run.read(folder, planned.config.threshold).restore()
         if (folder / run.LOSS_CURVE).exists():
             return
         with clock("plots"):

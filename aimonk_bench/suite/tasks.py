@@ -25,6 +25,7 @@ from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import scores, thresholds
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import Thresholds
+from aimonk_bench.plugins import executed
 from aimonk_bench.records import run
 from aimonk_bench.records.files import csv_text, dumps
 from aimonk_bench.reporting import figures
@@ -120,6 +121,13 @@ def train(
         RunFailed: a loss is not finite, or the sampler finds nothing to draw.
         UserError: the network cannot be built.
     """
+    with executed(planned.config.plugins):
+        return _train(planned, data, stored, scratch, progress)
+
+
+def _train(
+    planned: PlannedRun, data: TrainingData, stored: FeatureMatrix, scratch: Path, progress: Progress | None
+) -> TrainingResult:
     clock, encoder, recipe = Clock(), planned.encoder, Recipe.of(planned.config)
     rows, index = stored.rows, stored.index
     if encoder.freeze == "all":
@@ -172,7 +180,7 @@ def score(config: Config, predictions: Predictions, history: Mapping[str, np.nda
     import pandas as pd
 
     clock, policy, calibrator = Clock(), config.threshold, config.calibration
-    with clock("score"):
+    with clock("score"), executed(config.plugins):
         tuned = thresholds.tune(predictions, policy)
         scored = scores.score(predictions, tuned, policy, calibrator)
         reliability = scores.reliability(predictions, calibrator)

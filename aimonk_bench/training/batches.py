@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aimonk_bench.data.labels import Labels
+from aimonk_bench.errors import RunFailed
 
 DEVICE_BYTES = 2 << 30  # a feature matrix up to this size is put on the device that trains
 
@@ -55,19 +56,26 @@ class EpochBatches:
         """Draw the next epoch of each job from its training rows with its generators; a single view takes no draw.
 
         Args:
-            sampler: with its options bound.
+            sampler: with its options bound; what it draws is checked, because a plug-in may have it.
             labels: [N, A].
             rows: [J] the training rows of each job.
             rngs: [J] the generators of each job.
             view_probabilities: [V].
             shape: (T, B).
+
+        Raises:
+            RunFailed: the sampler drew rows that do not exist, or too few or too many.
         """
         steps, batch_size = shape
         images = np.empty((steps, len(rows), batch_size), np.int32)
         views = np.zeros(images.shape, np.int32)
         bounds = np.cumsum(view_probabilities)[:-1]
         for job, (training, rng) in enumerate(zip(rows, rngs, strict=True)):
-            images[:, job] = training[sampler(labels[training], batch_size, steps, rng.sampler)]
+            drawn = sampler(labels[training], batch_size, steps, rng.sampler)
+            if drawn.shape != shape or drawn.min() < 0 or drawn.max() >= len(training):
+                actual = f"rows {drawn.min()} to {drawn.max()} of shape {drawn.shape}"
+                raise RunFailed(f"sampler: found {actual}, expected rows 0 to {len(training) - 1} of shape {shape}")
+            images[:, job] = training[drawn]
             if len(bounds):
                 views[:, job] = np.searchsorted(bounds, rng.views.random(shape), side="right")
         return cls(images, views)

@@ -59,6 +59,6 @@ def check_options(kind: str, table: Table, spec: Spec, **facts: Any) -> None:
         UserError: the options exclude each other, or do not fit the facts.
     """
     options = registry.build(kind, table, spec).keywords
-    check = declared(table[spec.name], "check")
+    check = declared(registry.entry(table, spec), "check")
     if check is not None:
         bind(check, **options, **facts)()

@@ -46,7 +46,13 @@ GRADIENTS: dict[Callable[..., Tensor], Callable[..., Tensor]] = {}  # loss -> it
 
 
 def derivative_of(loss: Callable[..., Tensor]) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Mark a function as d loss / d logits; it has the parameters of the loss."""
+    """Mark a function as d loss / d logits; it has the parameters of the loss.
+
+    Raises:
+        ValueError: the loss has one already, which every config would lose.
+    """
+    if loss in GRADIENTS:
+        raise ValueError(f"{loss.__name__} has a derivative already")
 
     def pair(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         GRADIENTS[loss] = function

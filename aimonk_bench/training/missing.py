@@ -41,6 +41,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from aimonk_bench import registry
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Spec
@@ -182,7 +183,7 @@ def self_trained(labels: Labels, logits: Tensor, epoch: int, teacher: Tensor) ->
 
 def wants_teacher(missing: Spec) -> bool:
     """Whether the policy has a parameter ``teacher``, so that training has two stages."""
-    return takes(MISSING[missing.name], "teacher")
+    return takes(registry.entry(MISSING, missing), "teacher")
 
 
 MISSING: dict[str, Callable[..., Filled]] = {

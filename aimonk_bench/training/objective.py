@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aimonk_bench import registry
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.registry import Spec
 from aimonk_bench.training.entries import bind, declared, takes
 from aimonk_bench.training.lazy_torch import Tensor, torch
 from aimonk_bench.training.losses import GRADIENTS, LOSSES, masked_bce
 from aimonk_bench.training.missing import MISSING, Filled
-from aimonk_bench.training.set_losses import SET_LOSSES
+from aimonk_bench.training.set_losses import SET_LOSSES, is_set_loss
 
 
 def normalise(weights: Tensor) -> Tensor:
@@ -57,14 +57,20 @@ class Objective:
         counts = {"positives": positives, "negatives": negatives}
         built = registry.build("loss", LOSSES | SET_LOSSES, loss)
         options = {**built.keywords, **(head_options or {})}
-        policy = MISSING[missing.name]
-        self.loss = bind(functools.partial(built.func, **options), **counts)
-        self._is_set_loss = loss.name in SET_LOSSES
+        policy = registry.entry(MISSING, missing)
+        self.loss: Callable[..., Tensor] = bind(functools.partial(built.func, **options), **counts)
+        self._is_set_loss = is_set_loss(loss)
         self.labels_only = declared(policy, "labels_only", False)
         self._policy = bind(registry.build("missing-label policy", MISSING, missing), **counts)
         self._wants_teacher, self._ranks_losses = takes(policy, "teacher"), takes(policy, "negative_loss")
         gradient = None if declared(policy, "overrides") else GRADIENTS.get(built.func)
-        self.gradient = gradient and bind(functools.partial(gradient, **options), **counts)
+        self.gradient: Callable[..., Tensor] | None = gradient and bind(
+            functools.partial(gradient, **options), **counts
+        )
+        if loss.origin is not None:
+            self.loss = _checked(self.loss, f"loss {loss.name}", -2 if self._is_set_loss else None)
+            self.gradient = self.gradient and _checked(self.gradient, f"derivative of loss {loss.name}")
+        self._checked_policy = missing.name if missing.origin is not None else None
 
     def fill(self, labels: Labels, logits: Tensor | None, epoch: int = 1, teacher: Tensor | None = None) -> Filled:
         """The labels as the policy fills them: (targets, weights, override or None), each [H, B, A].
@@ -77,6 +83,8 @@ class Objective:
             with torch.no_grad():
                 needs["negative_loss"] = loss(logits, torch.where(labels.observed, labels.targets, 0.0))
         filled: Filled = self._policy(labels, logits, epoch, **needs)
+        if self._checked_policy is not None:
+            _check_filled(self._checked_policy, filled, labels)
         return filled
 
     def __call__(self, logits: Tensor, labels: Labels, epoch: int = 1, teacher: Tensor | None = None) -> Tensor:
@@ -101,6 +109,35 @@ class Objective:
         targets, weights, _ = self.fill(labels, logits, epoch, teacher)
         normalised = normalise(weights)
         return (self.loss(logits, targets) * normalised).sum((-2, -1)), self.gradient(logits, targets) * normalised
+
+
+def _checked(function: Callable[..., Tensor], what: str, end: int | None = None) -> Callable[..., Tensor]:
+    """A function of a plug-in that must return a tensor of the shape of the logits, up to the axis ``end``.
+
+    Another shape would be broadcast without a message.
+    """
+
+    def call(logits: Tensor, *data: Tensor) -> Tensor:
+        value = function(logits, *data)
+        _check_shape(what, value, logits.shape[:end])
+        return value
+
+    return call
+
+
+def _check_shape(what: str, value: object, shape: Sequence[int]) -> None:
+    actual = f"shape {list(value.shape)}" if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
+    if actual != f"shape {list(shape)}":
+        raise RunFailed(f"{what}: found {actual}, expected a tensor of shape {list(shape)}")
+
+
+def _check_filled(policy: str, filled: object, labels: Labels) -> None:
+    """Refuse what a policy of a plug-in returns if it is not (targets, weights, override or None) like the labels."""
+    if not isinstance(filled, tuple) or len(filled) != 3:
+        raise RunFailed(f"missing {policy}: found a {type(filled).__name__}, expected (targets, weights, override)")
+    for part, value in zip(("targets", "weights", "override"), filled, strict=True):
+        if part != "override" or value is not None:
+            _check_shape(f"{part} of missing {policy}", value, labels.shape)
 
 
 class BlockLoss:
@@ -145,13 +182,14 @@ class BlockLoss:
         return (values * self._normalised).sum((-2, -1))
 
 
-def _conflict(loss: str, missing: str) -> str | None:
+def _conflict(loss: Spec, missing: Spec) -> str | None:
     """Why a loss cannot be combined with a policy, as the predicate of a message; None if it can."""
-    if loss not in SET_LOSSES:
+    if not is_set_loss(loss):
         return None
-    if declared(MISSING[missing], "overrides"):
+    policy = registry.entry(MISSING, missing)
+    if declared(policy, "overrides"):
         return "gives missing labels a loss of their own"
-    if declared(MISSING[missing], "soft_targets") and declared(SET_LOSSES[loss], "hard_targets"):
+    if declared(policy, "soft_targets") and declared(registry.entry(SET_LOSSES, loss), "hard_targets"):
         return "fills in soft targets"
     return None
 
@@ -163,10 +201,10 @@ def check_combination(loss: Spec, missing: Spec) -> None:
         UserError: a set loss with a policy that overrides the loss of missing labels; a set loss for hard targets with
             a policy that fills soft ones.
     """
-    reason = _conflict(loss.name, missing.name)
+    reason = _conflict(loss, missing)
     if reason is not None:
-        policies = ", ".join(name for name in MISSING if _conflict(loss.name, name) is None)
-        losses = ", ".join(name for name in SET_LOSSES if _conflict(name, missing.name) is None)
+        policies = ", ".join(name for name in MISSING if _conflict(loss, Spec(name)) is None)
+        losses = ", ".join(name for name in SET_LOSSES if _conflict(Spec(name), missing) is None)
         raise UserError(
             f"missing: {missing.name} {reason}, which the set loss {loss.name} cannot use: "
             f"use missing: {policies}; or an elementwise loss such as masked_bce{losses and ', or ' + losses} "
@@ -180,11 +218,14 @@ def check_accumulation(loss: Spec, missing: Spec, parts: int) -> None:
     Raises:
         UserError: with a set loss, or with a policy that overrides the loss or reads more than the labels.
     """
-    fitting = {
-        name for name, entry in MISSING.items() if declared(entry, "labels_only") and not declared(entry, "overrides")
-    }
-    if parts > 1 and (loss.name in SET_LOSSES or missing.name not in fitting):
+    if parts > 1 and (is_set_loss(loss) or not _of_labels_alone(missing)):
+        fitting = ", ".join(name for name in MISSING if _of_labels_alone(Spec(name)))
         raise UserError(
             f"train.accumulate: found {parts}, expected 1 for {loss.name} + {missing.name}; a batch can be cut for "
-            f"elementwise losses with missing: {', '.join(name for name in MISSING if name in fitting)}"
+            f"elementwise losses with missing: {fitting}"
         )
+
+
+def _of_labels_alone(missing: Spec) -> bool:
+    policy = registry.entry(MISSING, missing)
+    return bool(declared(policy, "labels_only")) and not declared(policy, "overrides")

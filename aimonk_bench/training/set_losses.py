@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from aimonk_bench.registry import Spec
 from aimonk_bench.training.entries import AboveZero, declares
 from aimonk_bench.training.lazy_torch import Tensor, torch
 from aimonk_bench.training.losses import logs, wide
@@ -103,6 +104,11 @@ def sigmoid_f1(logits: Tensor, targets: Tensor, weights: Tensor, *, beta: AboveZ
     true_positives, size = (weights * targets * soft).sum(-2), (weights * (targets + soft)).sum(-2)
     defined = (weights * targets).sum(-2) > 0
     return _mean(1 - 2 * true_positives / torch.where(defined, size, 1.0), defined)
+
+
+def is_set_loss(loss: Spec) -> bool:
+    """Whether a loss is a set loss, of this module or of a plug-in."""
+    return loss.name in SET_LOSSES if loss.origin is None else loss.origin.table == "SET_LOSSES"
 
 
 SET_LOSSES: dict[str, Callable[..., Tensor]] = {"two_way": two_way, "zlpr": zlpr, "sigmoid_f1": sigmoid_f1}

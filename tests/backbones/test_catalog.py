@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from aimonk_bench.backbones import catalog, weights
+from aimonk_bench.backbones import catalog
 from aimonk_bench.backbones.catalog import CATALOG, Entry
-from aimonk_bench.config.fields import BackboneConfig, TransformConfig
+from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.config.reader import check
 from aimonk_bench.errors import UserError
 from aimonk_bench.tables import TABLES
@@ -27,8 +27,6 @@ def test_an_entry_says_what_timm_says(name: str):
     import timm
     import torch
 
-    from aimonk_bench.backbones import network
-
     entry = CATALOG[name]
     facts = timm.get_pretrained_cfg(entry.timm, allow_unregistered=False)
     timms_entry = catalog._ask_timm(entry.timm)
@@ -41,17 +39,14 @@ def test_an_entry_says_what_timm_says(name: str):
         model = timm.create_model(entry.timm, num_classes=0, **({"img_size": size} if entry.fixed else {}))
         assert model.eval()(torch.zeros(1, 3, size, size)).shape == (1, entry.features)
     patches = getattr(model, "patch_embed", None)  # timm leaves out the pixels beyond the last whole patch
-    assert entry.multiple == network.multiple(entry.timm)
     assert patches is None or entry.multiple == patches.patch_size[0]
 
 
 @pytest.mark.parametrize("name", CATALOG)
-def test_an_entry_states_features_and_cost_at_the_native_size(name: str):
-    from aimonk_bench.backbones import network
+def test_an_entry_describes_its_network(name: str):
+    from aimonk_bench.testing import check_backbone
 
-    entry = CATALOG[name]
-    resolved = weights.resolve(BackboneConfig(name=name, weights="none"))
-    assert network.examine(resolved, entry.size) == (entry.features, entry.cost)
+    check_backbone(CATALOG[name])
 
 
 def test_names_of_timm_are_accepted_with_and_without_tag():

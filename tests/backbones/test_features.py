@@ -355,7 +355,7 @@ WORKER = """
         return encode(images)
     counting.encode = slowly
     t.encoders.open_encoder = counting
-    t.features.CHUNK, t.features.cores = 8, lambda: 2
+    t.features.CHUNK, t.features.threads.cores = 8, lambda: 2
     folder = Path({folder!r})
     resolved = t.weights.resolve(t.BackboneConfig(name="resnet18", weights="none"))
     files = sorted(folder.glob("*.png"), key=lambda path: int(path.stem))[{start}:{stop}]
@@ -502,8 +502,8 @@ def test_batches_that_no_thread_has_begun_are_dropped_when_encoding_ends_early(
             ending.wait()
         return np.ones((len(batch), 3), np.float32)
 
-    monkeypatch.setattr(features, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(features, "cores", lambda: 1)
+    monkeypatch.setattr(features.threads, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(features.threads, "cores", lambda: 1)
     monkeypatch.setattr(features.encoders, "open_encoder", lambda *_: encode)
     monkeypatch.setattr(features, "_check_room", lambda *_: None)
     monkeypatch.setattr(features, "_decoded", lambda part, **_: features._Batch(1, [("a", "b")], [np.zeros((2, 2, 3))]))
@@ -537,7 +537,7 @@ def test_there_are_as_many_threads_as_cores(
         inside.append(torch.get_num_threads())
         return _corners(images)
 
-    monkeypatch.setattr(features, "cores", lambda: 3)
+    monkeypatch.setattr(features.threads, "cores", lambda: 3)
     monkeypatch.setattr(features, "decode", busy(decode))
     monkeypatch.setattr(counting, "encode", busy(encode))
     threads = torch.get_num_threads()
@@ -621,7 +621,7 @@ def test_a_long_encoding_measures_the_encoder_once(
     store = FeatureStore(tmp_path / "store")
     few = store.features(many[:32], views(FLIP), FLIP, spec)  # eight batches, of which one warms up
     assert few.images_per_second is None
-    monkeypatch.setattr(features, "cores", lambda: 1)  # every batch takes a tick
+    monkeypatch.setattr(features.threads, "cores", lambda: 1)  # every batch takes a tick
     [folder] = (tmp_path / "store" / "features").iterdir()
     shutil.rmtree(folder)
     first = store.features(many, views(FLIP), FLIP, spec)

@@ -291,7 +291,7 @@ def test_weights_outside_the_hub_are_downloaded_into_the_cache_of_torch(
     server.files["/net-00000000.pth"] = local.read_bytes()
     address = huggingface_hub.constants.ENDPOINT
     outside = weights.replace(weights.catalog.entry(SMALL), hub=None, url=f"{address}/{file}")
-    monkeypatch.setattr(weights.catalog, "entry", lambda name: outside)
+    monkeypatch.setattr(weights.catalog, "entry", lambda name, plugins=(): outside)
     resolved = weights.resolve(BackboneConfig(name=SMALL))
     assert (resolved.source, resolved.file) == ("hub", tmp_path / "torch" / "hub" / "checkpoints" / file)
     assert weights.resolve(BackboneConfig(name=SMALL)).source == "cache"

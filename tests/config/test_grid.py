@@ -26,7 +26,7 @@ def test_public_leaves_out_name_plot_and_paths(write):
 def test_what_is_hidden_tuned_or_calibrated_enters_the_id(write):
     path = write("x.yaml", DATA)
     usual = grid.public(load(path))
-    assert {*usual} == {*Config.model_fields} - {"name", "plot", "run"}
+    assert {*usual} == {*Config.model_fields} - {"name", "plugins", "plot", "run"}
     same = [
         "hide=null",
         "calibration=none",

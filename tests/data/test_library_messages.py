@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aimonk_bench.data import library_messages
 from aimonk_bench.data.images import decode
 from aimonk_bench.data.library_messages import LibraryMessages
 
@@ -175,3 +176,26 @@ def test_a_process_without_stderr() -> None:
     program += "with M() as messages: print(messages.of('a.jpg', lambda: 7))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "7\n")
+
+
+def test_of_a_million_noisy_images_the_first_are_remembered(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(library_messages, "MAX_SUSPECTS", 3)
+    data = noisy_jpeg()
+    with LibraryMessages() as messages:
+        for n in range(20):
+            messages.of(f"{n}.jpg", decoding(data))
+        assert len(messages._suspects) == 3
+    [message] = caplog.messages
+    assert message.startswith("0.jpg: Corrupt JPEG data")
+    assert message.endswith("(20 such messages)")
+
+
+def test_outside_its_block_it_collects_what_is_added(caplog: pytest.LogCaptureFixture) -> None:
+    """As for predictions that a program draws one by one: nothing may be redirected between them."""
+    messages = LibraryMessages()
+    assert messages.of("a.jpg", decoding(jpeg())).shape == (16, 16, 3)
+    messages.add("a.jpg", "CMYK")
+    messages.tell()
+    assert caplog.messages == ["a.jpg: CMYK"]

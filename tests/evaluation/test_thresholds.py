@@ -24,7 +24,6 @@ from oracles import (
     run_of,
 )
 
-from aimonk_bench import registry
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.scores import targets
@@ -46,6 +45,7 @@ from aimonk_bench.evaluation.thresholds import (
 )
 from aimonk_bench.records.files import checked, dumps
 from aimonk_bench.registry import Spec
+from aimonk_bench.testing import check_threshold
 
 coarse = st.integers(0, 10).map(lambda tenth: tenth / 10)  # ties, exact 0 and 1
 probability = coarse | st.floats(0, 1) | st.floats(-40, 40).map(lambda logit: float(1 / (1 + np.exp(-logit))))
@@ -267,18 +267,7 @@ def test_without_two_classes_anywhere_the_threshold_is_one_half_and_says_so(
 
 @pytest.mark.parametrize("name", THRESHOLDS)
 def test_every_policy_keeps_the_contract(name: str) -> None:
-    policy = registry.build("threshold", THRESHOLDS, name)
-    rng = np.random.default_rng(3)
-    scores, labels = rng.random((40, 3)), Labels.of(rng.integers(0, 2, (40, 3)), rng.random((40, 3)) < 0.8)
-    thresholds, notes = policy(scores, labels)
-    assert thresholds.shape == (3,)
-    assert thresholds.dtype == np.float64
-    assert ((thresholds >= 0) & (thresholds <= 1)).all()
-    assert len(notes) == 3
-    poisoned = Labels(np.where(labels.observed, labels.targets, 9), labels.observed)
-    assert np.array_equal(policy(np.where(labels.observed, scores, np.nan), poisoned)[0], thresholds)
-    order = rng.permutation(40)
-    assert np.array_equal(policy(scores[order], labels[order])[0], thresholds)
+    check_threshold(THRESHOLDS[name])
 
 
 def test_tune_applies_the_policy_to_each_seed_and_fold() -> None:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.errors import UserError
 from aimonk_bench.registry import Spec
+from aimonk_bench.testing import check_sampler
 from aimonk_bench.training.entries import check_options
 from aimonk_bench.training.samplers import BLOCK_ROWS, BUFFER_ROWS, SAMPLERS, blocks
 
@@ -27,33 +28,8 @@ def draw(name, targets, observed, batch_size=8, steps=5, seed=0, **options):
 
 
 @each_sampler
-@given(
-    n=st.integers(1, 40),
-    steps=st.integers(1, 6),
-    attributes=st.integers(1, 4),
-    missing=st.sampled_from([0.0, 0.5, 0.95]),
-    seed=st.integers(0, 2**32),
-)
-@settings(max_examples=25, deadline=None)
-def test_exactly_t_full_batches_from_observed_labels_alone(name, n, steps, attributes, missing, seed):
-    targets, observed = labels(n, (0.1, 0.5, 0.9, 0.3)[:attributes], missing, seed)
-    nothing = not (observed & (targets == 1) if name == "class_aware" else observed).any()
-    if name in ("class_aware", "balanced") and nothing:
-        with pytest.raises(RunFailed, match=name):
-            draw(name, targets, observed)
-        return
-    before = targets.copy(), observed.copy()
-    rows = draw(name, targets, observed, 8, steps, seed)
-    assert rows.shape == (steps, 8)
-    assert rows.dtype == np.int64
-    assert rows.min() >= 0
-    assert rows.max() < n
-    junk = np.where(observed, targets, np.random.default_rng(seed).choice([-1, 1, 7], targets.shape))
-    assert np.array_equal(rows, draw(name, junk, observed, 8, steps, seed))
-    with_nan = np.where(observed, targets, np.nan)
-    assert np.array_equal(rows, draw(name, with_nan, observed, 8, steps, seed))
-    assert np.array_equal(before[0], targets)
-    assert np.array_equal(before[1], observed)
+def test_every_sampler_keeps_the_contract(name):
+    check_sampler(SAMPLERS[name])
 
 
 @given(n=st.integers(1, 50), steps=st.integers(1, 9))

@@ -1,0 +1,36 @@
+"""Work that threads share: as many threads as cores, results in the order of the work, bounded memory."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from aimonk_bench.records.environment import cores
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_order(work: Callable[[T], R], items: Iterable[T | None]) -> Generator[R]:
+    """The result of ``work`` for each item, in the order of the items.
+
+    The items are drawn in the thread of the caller, at most two for each core ahead of the result that is wanted next.
+    At an error or Ctrl-C, items that no thread has begun are dropped.
+
+    Args:
+        work: runs in any of the threads.
+        items: None says that the next item may take long: the results of all items before it come first.
+    """
+    pool, waiting = ThreadPoolExecutor(cores()), collections.deque[Future[R]]()
+    try:
+        for item in items:
+            if item is not None:
+                waiting.append(pool.submit(work, item))
+            while waiting and (item is None or len(waiting) > 2 * cores() or waiting[0].done()):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

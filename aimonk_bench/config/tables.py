@@ -1,0 +1,45 @@
+"""The tables that a config may name entries of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from aimonk_bench.plugins import Origin, Plugin
+from aimonk_bench.registry import Problem, Table
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a config may name. The caller hands the tables in, so that this room imports none of them.
+
+    Attributes:
+        known_backbone: whether a backbone outside ``backbones`` exists all the same.
+        stages: the stages at which an existing backbone, by name or as an entry of a plug-in, can be cut.
+        multiple: ``transform.size`` must be a multiple of it for an existing backbone.
+        native_size: the edge of the images that an existing backbone was trained on; None if they were not square.
+        check_transforms: the problems of ``train``, ``views`` and ``size``, with paths relative to ``transform``.
+        check_backbone: what is wrong with a value of a plug-in's `CATALOG`; None if nothing is.
+        allow_plugins: whether a config may name plug-ins, whose code is then executed.
+        plugins: those whose entries are in the tables.
+        origins: field of this record -> name -> the plug-in that has this entry.
+    """
+
+    backbones: Mapping[str, object]
+    losses: Table
+    missing: Table
+    samplers: Table
+    thresholds: Table
+    optimizers: Table
+    schedules: Table
+    importers: Table
+    known_backbone: Callable[[str], bool]
+    stages: Callable[[Any], Sequence[str]]
+    multiple: Callable[[Any], int]
+    native_size: Callable[[Any], int | None]
+    check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact", "fresh"] | int, int], list[Problem]]
+    check_backbone: Callable[[object], str | None]
+    allow_plugins: bool = False
+    plugins: tuple[Plugin, ...] = ()
+    origins: Mapping[str, Mapping[str, Origin]] = field(default_factory=dict)

@@ -1,0 +1,265 @@
+"""``README.md`` of a bundle: the model card, with the front matter of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+import shlex
+from typing import Any
+
+import yaml
+
+from aimonk_bench.errors import count, printable
+from aimonk_bench.evaluation.standing import MEANING
+from aimonk_bench.reporting.words import DEPENDS_ON, number, run_name
+from aimonk_bench.serving.bundle import Bundle
+from aimonk_bench.serving.choice import Choice
+
+NO_GAIN = "no attribute is shown to do better than calling every image positive, which needs no model"
+# Licences by which the hub knows the weights of backbones; it calls the others "other".
+ON_HUB = ("apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc0-1.0", "mit")
+
+LOAD = """\
+```python
+import timm
+model = timm.create_model("local-dir:BUNDLE", pretrained=True).eval()  # logits
+
+from transformers import pipeline
+classify = pipeline("image-classification", "BUNDLE", function_to_apply="sigmoid", top_k=None)  # probabilities
+
+import onnxruntime
+session = onnxruntime.InferenceSession("BUNDLE/model.onnx")  # logits, probabilities, decisions
+```"""
+
+
+def text(made: Bundle, chosen: Choice, folder: str, hub: str | None) -> str:
+    """The card.
+
+    Args:
+        made: the bundle.
+        chosen: its run.
+        folder: name of the folder that was exported.
+        hub: repository of the pretrained weights on the hub.
+    """
+    block = made.aimonk_bench
+    parts = [
+        _front_matter(block, hub),
+        f"# {escaped(run_name(chosen.record.status.name))}: {count(len(made.label_names), 'attribute')} of an image",
+        "" if chosen.better_than_guessing else f"**Warning: {NO_GAIN}.**",
+        _what(block, chosen),
+        f"Made by\n\n```\n{_command(block, folder)}\n```",
+        "## How to load it\n\nPut the path of this folder in the place of `BUNDLE`.\n\n" + LOAD,
+        f"The graph takes `images`, float32 [B, 3, {block['size']}, {block['size']}], RGB from 0 to 255. "
+        f"`aimonk-bench predict BUNDLE IMAGE...` decodes images as training did. {_decisions(block)}",
+        "\n".join(f"- {escaped(note)}." for note in block["threshold_notes"]),
+        "## How good it is\n\n" + _measured_on(block),
+        _table(made),
+        "\n".join(f"- *{word}*: {meaning}." for word, meaning in MEANING.items()),
+        _evidence(chosen),
+        "## Missing labels\n\n" + _missing(chosen),
+        "## Differences between libraries\n\n" + _flips(block),
+        "## What was not measured\n\n" + _not_measured(block),
+        "## Licences\n\n" + _licences(block),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escaped(name: str) -> str:
+    """A name of a user as plain text in Markdown, also in a table: no markup, no HTML, no invisible signs.
+
+    >>> escaped("a|b <i>*x*"), escaped("wearing_hat"), escaped("a\\u202eb")
+    ('a&#124;b &lt;i&gt;\\\\*x\\\\*', 'wearing\\\\_hat', 'a\\\\\\\\u202eb')
+    """
+    return re.sub(r"([\\`*_\[\]~])", r"\\\1", html.escape(printable(name), quote=False)).replace("|", "&#124;")
+
+
+def _front_matter(block: dict[str, Any], hub: str | None) -> str:
+    licence = block["licence"]
+    content: dict[str, Any] = {"license": licence if licence in ON_HUB else "other" if licence else "unknown"}
+    if content["license"] == "other":
+        content["license_name"] = licence
+    content |= {"library_name": "timm", "pipeline_tag": "image-classification", "metrics": ["f1"]}
+    content["tags"] = ["image-classification", "multi-label", "timm", "transformers", "onnx", "aimonk_bench"]
+    if hub:
+        content["base_model"] = hub
+    return f"---\n{yaml.safe_dump(content, sort_keys=False)}---"
+
+
+def _command(block: dict[str, Any], folder: str) -> str:
+    head = block["head"]
+    which = head["seeds"][0] if head["kind"] == "seed" else head["kind"]
+    return shlex.join(["aimonk-bench", "export", folder, "-o", "BUNDLE", "--run", block["run"], "--head", str(which)])
+
+
+def _what(block: dict[str, Any], chosen: Choice) -> str:
+    """The network, its recipe and its head."""
+    columns, head, config = chosen.record.status.columns, block["head"], chosen.config
+    trained = "frozen" if config.backbone.freeze == "all" else f"trained from {config.backbone.freeze} on"
+    trained = "trained as a whole" if config.backbone.freeze == "none" else trained
+    reasons = {
+        "only": "the only run of its folder",
+        "named": "named by the user",
+        "selected": "the run of its suite that was selected on validation rows",
+        "simplest": "the simplest run of its suite that is not distinguishable from the selected one",
+    }
+    seeds = f"{'seeds' if len(head['seeds']) > 1 else 'seed'} {', '.join(map(str, head['seeds']))}"
+    heads = {
+        "seed": f"the head of {seeds}, as it was trained and measured",
+        "mean": f"the mean of the heads of {seeds}, which is one linear head again",
+        "refit": f"trained again on all {head.get('images')} images for {count(head.get('epochs', 0), 'epoch')} "
+        f"({seeds}{', averaged' if len(head['seeds']) > 1 else ''})",
+    }
+    tuned = "".join(f", {key} {value:g}" for key, value in head.get("setting", {}).items())
+    return (
+        f"Which of {count(len(block['figures']), 'attribute')} an image has: {escaped(columns['backbone'])}, "
+        f"{trained}, with a linear head, on images of {block['size']} x {block['size']} pixels (the whole image, "
+        f"squashed). Loss {escaped(columns['loss'])}, missing labels {escaped(columns['missing'])}, sampler "
+        f"{escaped(columns['sampler'])}{tuned}.\n\n"
+        f"The run is `{block['run']}`, {reasons[block['choice']]}. Its head is {heads[head['kind']]}."
+    )
+
+
+def _decisions(block: dict[str, Any]) -> str:
+    """Thresholds and calibration."""
+    kinds = {
+        "seed": "tuned for this head on the validation rows",
+        "mean": "tuned on the validation rows for the averaged logits",
+        "refit": "the mean over folds and seeds of the run's thresholds, on the logit scale",
+    }
+    decided = (
+        "An attribute is present where its probability is above its threshold. The thresholds stand in `config.json`; "
+        f"they are {kinds[block['head']['kind']]} (`{block['thresholds_chosen']}`). timm and transformers do not apply "
+        "them; `model.onnx` does, and takes others as the input `thresholds`."
+    )
+    if block["calibration"] is None:
+        return decided
+    return decided + (
+        " Probabilities are those of the raw logits, which thresholds compare with. Platt scaling was fitted on "
+        "validation rows: with `slope` and `intercept` of `aimonk_bench.calibration` in `config.json`, "
+        "1 / (1 + exp(-(slope x logit + intercept))) is the calibrated probability; an attribute without a number "
+        "there had too few validation labels."
+    )
+
+
+def _measured_on(block: dict[str, Any]) -> str:
+    if block["figures_of"] == "head":
+        return (
+            "Figures of these very weights on test images that no training and no threshold has seen, with 95 % "
+            "confidence intervals. Precision and recall are at the threshold."
+        )
+    how = f"{block['folds']}-fold cross-validation" if block["folds"] > 1 else "the hold-out"
+    return (
+        f"**The figures are those of the recipe by {how}, not of these weights.** The weights were trained on all "
+        "images, so none is left to measure them on. Heads that were trained in the same way on fewer images reached "
+        "the figures below, each on images that it had not seen (95 % confidence intervals). Precision and recall are "
+        "at the thresholds of those heads."
+    )
+
+
+def _table(made: Bundle) -> str:
+    """A row for each attribute."""
+    head = ["attribute", "prevalence", "F1", "precision", "recall", "threshold", "F1 of all positive", "verdict"]
+    lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 2)} --- |"]
+    block = made.aimonk_bench
+    for name, row in block["figures"].items():
+        n, positive = row["n_observed"], row["n_positive"]
+        cells = [
+            escaped(name),
+            f"{number(positive / n)} ({positive} of {n})" if n else "-",
+            f"{_written(row['f1_tuned']['value'])} [{_written(row['f1_tuned']['low'])}, "
+            f"{_written(row['f1_tuned']['high'])}]",
+            _written(row["precision"]["value"]),
+            _written(row["recall"]["value"]),
+            f"{made.thresholds[name]:.3g}",
+            _written(block["all_positive"][name]),
+            row["word"],
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _written(value: float | None) -> str:
+    return number(math.nan if value is None else value)
+
+
+def _evidence(chosen: Choice) -> str:
+    """On which runs the words of the table rest."""
+    if not chosen.of_suite:
+        return "The words rest on the tests of this run over all its seeds, adjusted for the number of attributes."
+    return (
+        "The words rest on the tests of the suite, adjusted for the number of attributes, on the runs that the "
+        "validation rows of each fold select: this run is one of them or not distinguishable from them."
+    )
+
+
+def _missing(chosen: Choice) -> str:
+    """How missing labels were treated, and how many there are."""
+    data, config = chosen.record.data, chosen.config
+    policy = escaped(chosen.record.status.columns["missing"])
+    lines = [
+        f"Training treated missing labels by the policy *{policy}*. Figures are over observed labels; thresholds were "
+        "tuned on observed labels."
+    ]
+    absent = {name: 1 - observed / data["n_used"] for name, observed in data["n_observed"].items()}
+    depends = chosen.record.doubts.missing_depends if chosen.record.doubts else {}
+    for name, share in absent.items():
+        if share > 0:
+            on = [DEPENDS_ON[family] for family in depends.get(name, [])]
+            lines.append(
+                f"- {escaped(name)}: {100 * share:.3g} % missing{', depending on ' + ' and '.join(on) if on else ''}"
+            )
+    if config.hide is not None:
+        lines.append(f"\nOf the observed labels, `hide` kept some from training: {config.hide}.")
+    return "\n".join([lines[0], "", *lines[1:]]) if len(lines) > 1 else f"{lines[0]} None is missing."
+
+
+def _flips(block: dict[str, Any]) -> str:
+    """What timm's transform changes."""
+    flips = block["timm_transform"]
+    start = "timm and transformers resize images with Pillow, training and `aimonk-bench predict` with OpenCV."
+    if not flips["images"]:
+        return (
+            f"{start} How many decisions that changes was not measured, because the images of the run were not there."
+        )
+    unreadable = f" Pillow cannot read {flips['unreadable']} further images." if flips["unreadable"] else ""
+    white = (
+        f" Images of more than 8 bits are scaled so that {block['white']} is white, which timm and transformers do not "
+        "do."
+        if block["white"] is not None
+        else ""
+    )
+    return (
+        f"{start} On {flips['images']} images of the data set that changes {flips['flipped']} of {flips['decisions']} "
+        f"decisions.{unreadable}{white} `model.onnx` was compared with torch for batches of 1 and 7: logits agree "
+        "within 1e-4 (relative to the largest where that is above 1), decisions wherever a logit is not that close to "
+        "its threshold."
+    )
+
+
+def _not_measured(block: dict[str, Any]) -> str:
+    lines = [
+        "Images from other cameras, places, times or people than those of the data set.",
+        "Subgroups of the images.",
+        "Images whose label is missing: whether they are as easy as the labelled ones is unknown.",
+    ]
+    if block["calibration"] is None:
+        lines.append("Whether probabilities are calibrated: no calibrator was fitted.")
+    if block["head"]["kind"] == "refit":
+        lines.append("These very weights: see above.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _licences(block: dict[str, Any]) -> str:
+    licence = block["licence"]
+    stated = f"licence {escaped(licence)}" if licence else "no licence is stated"
+    terms = ""
+    if block["non_commercial"]:
+        terms = " **It forbids commercial use.**"
+    elif block["own_terms"]:
+        terms = " It is the publisher's own: read its terms."
+    return (
+        f"- The pretrained weights of {escaped(block['backbone'])}: {stated}.{terms}\n"
+        "- The images and labels that the head was trained on: theirs is not known to this program, and may bind the "
+        "head too."
+    )

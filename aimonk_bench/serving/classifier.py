@@ -1,0 +1,96 @@
+"""The whole network of a bundle: pretrained layers of timm, those that were trained, and the head as timm's classifier.
+
+This module imports torch and timm.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from aimonk_bench.backbones import network
+from aimonk_bench.backbones.network import Normalise
+from aimonk_bench.backbones.weights import Weights
+from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.serving.heads import Tensors
+
+FOLDED = 1e-5  # largest accepted difference between timm's classifier and the head, relative to the largest logit
+
+
+class Classifier(nn.Module):
+    """Images float32 [B, 3, H, W], RGB from 0 to 255 -> logits [B, A].
+
+    Attributes:
+        normalise: with mean and std of the pretrained weights.
+        network: of timm, with the head as its classifier.
+    """
+
+    def __init__(self, normalise: Normalise, network: nn.Module) -> None:
+        super().__init__()
+        self.normalise, self.network = normalise, network
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of images."""
+        return cast(Tensor, self.network(self.normalise(images)))
+
+
+def build(weights: Weights, size: int, tensors: Tensors) -> Classifier:
+    """Build the network and put the head into it.
+
+    Raises:
+        UserError: the weights do not fit the network.
+        RunFailed: timm's network has no linear classifier on its pooled features.
+    """
+    layers = network.build(weights, size)
+    whole: Any = layers.network
+    if tensors.layers:
+        trained = {name: torch.tensor(tensor) for name, tensor in tensors.layers.items()}
+        if strange := whole.load_state_dict(trained, strict=False).unexpected_keys:
+            raise UserError(f"{weights.name}: found trained tensors that it does not have: {', '.join(strange[:6])}")
+    noise = torch.rand((2, 3, size, size), generator=torch.Generator().manual_seed(0))
+    weight, bias = torch.tensor(tensors.weight), torch.tensor(tensors.bias)
+    with torch.inference_mode():
+        expected = whole(noise) @ weight.T + bias
+    with torch.random.fork_rng(devices=[]):  # the values that it draws are replaced
+        whole.reset_classifier(len(bias))
+    head = whole.get_classifier()
+    if not isinstance(head, nn.Linear) or head.weight.shape != weight.shape:
+        raise RunFailed(_refusal(weights, "its classifier is no single linear layer"))
+    head.load_state_dict({"weight": weight, "bias": bias})
+    classifier = Classifier(layers.normalise, whole)
+    with torch.inference_mode():
+        difference = (whole(noise) - expected).abs().max() / expected.abs().max().clamp(min=1.0)
+    if not difference <= FOLDED:
+        raise RunFailed(_refusal(weights, f"with a classifier its logits differ by {difference:.1e}"))
+    return classifier
+
+
+def _refusal(weights: Weights, reason: str) -> str:
+    return f"{weights.name} cannot be exported as one network of timm: {reason}; fix: another backbone"
+
+
+def facts(weights: Weights, size: int, attributes: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``pretrained_cfg`` and ``model_args`` of ``config.json``: timm's transform comes as close to ours as it can."""
+    entry = weights.entry
+    known: Any = timm.get_pretrained_cfg(entry.timm, allow_unregistered=False)
+    pretrained = {
+        "architecture": known.architecture,
+        "custom_load": False,
+        "input_size": [3, size, size],
+        "fixed_input_size": entry.fixed,
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+        "mean": list(entry.mean),
+        "std": list(entry.std),
+        "num_classes": attributes,
+        "pool_size": None,
+        "first_conv": known.first_conv,
+        "classifier": known.classifier,
+        "license": entry.licence,
+    }
+    return pretrained, network.options(entry, size)

@@ -1,0 +1,235 @@
+"""`export`: a finished run becomes a folder that timm, transformers, onnxruntime and `predict` load."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aimonk_bench import __version__
+from aimonk_bench.backbones import weights as sources
+from aimonk_bench.backbones.weights import Weights
+from aimonk_bench.data.images import BACKGROUND
+from aimonk_bench.errors import UserError
+from aimonk_bench.evaluation import standing
+from aimonk_bench.records.files import PARTIAL, contents, plain, write_json, write_text
+from aimonk_bench.serving import bundle, card, choice, heads, refit
+from aimonk_bench.serving.bundle import Bundle
+from aimonk_bench.serving.choice import Choice, Which
+from aimonk_bench.serving.heads import Kind, Tensors, Tuned
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+FIGURES = ("f1_tuned", "precision", "recall", "average_precision", "roc_auc")  # with intervals, in the bundle
+
+
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """A bundle that was written.
+
+    Attributes:
+        folder: of the bundle.
+        run: id of the run.
+        head: "seed", "mean" or "refit".
+        seeds: that took part.
+        better_than_guessing: whether any attribute is shown to gain over the all-positive baseline.
+        bundle: what it says of itself.
+    """
+
+    folder: Path
+    run: str
+    head: Kind
+    seeds: tuple[int, ...]
+    better_than_guessing: bool
+    bundle: Bundle
+
+
+def export(
+    folder: Path,
+    out: Path,
+    *,
+    run: str | None = None,
+    which: Which = "simplest",
+    head: str | int | None = None,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write a bundle of a run.
+
+    Args:
+        folder: of a run or a suite.
+        out: a new or empty folder.
+        run: id of a run; None takes the only one, or of a suite the one that ``which`` says.
+        which: "selected", the run chosen on validation rows, or "simplest", the simplest that is not distinguishable
+            from it.
+        head: of a hold-out a seed, or "mean" (default): the mean of the seeds' heads; "refit" (default with folds)
+            trains again on all labelled rows, see `refit`.
+        progress: called with (phase, done, total).
+
+    Raises:
+        UserError: there is no such run, or it has no such head; its weights are not here; ``out`` is not empty.
+        RunFailed: the network cannot be exported, or onnxruntime does not compute what torch does.
+    """
+    _check_empty(out)
+    chosen = choice.choose(folder, run, which)
+    record, config = chosen.record, chosen.config
+    kind, seeds = heads.kind_of(head, config, record.predictions.folds)
+    weights = pretrained(chosen)
+    tensors, tuned, facts = _head(chosen, kind, seeds, progress)
+    with _written(out) as partial:
+        made = _write(partial, chosen, weights, tensors, tuned, {"kind": kind, "seeds": list(seeds), **facts})
+        write_text(partial / bundle.CARD, card.text(made, chosen, folder.resolve().name, weights.entry.hub))
+    if not chosen.better_than_guessing:
+        logger.warning("%s: %s", out, card.NO_GAIN)
+    return Exported(out, record.status.id, kind, seeds, chosen.better_than_guessing, made)
+
+
+def _check_empty(out: Path) -> None:
+    if names := contents(out):
+        raise UserError(f"{out}: holds {names[0]}, expected a new or empty folder; name another with -o")
+
+
+@contextmanager
+def _written(out: Path) -> Iterator[Path]:
+    """A folder to write to, which becomes ``out`` if all goes well; nothing is left of it otherwise."""
+    target = out.absolute()
+    partial = target.with_name(f"{PARTIAL}{os.getpid()}-{target.name}")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if target.exists():
+            target.rmdir()
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def pretrained(chosen: Choice) -> Weights:
+    """The pretrained weights with which the run was made.
+
+    Raises:
+        UserError: they cannot be had here, or are others here.
+    """
+    weights, expected = sources.resolve(chosen.config.backbone), chosen.record.environment["weights"]["sha256"]
+    if weights.sha256 != expected:
+        raise UserError(
+            f"{weights.place}: found weights of {weights.name} with the SHA-256 {weights.sha256}, expected {expected}, "
+            "with which the run was made; fix: put that file there, or run again"
+        )
+    return weights
+
+
+def _head(
+    chosen: Choice, kind: Kind, seeds: tuple[int, ...], progress: Progress | None
+) -> tuple[Tensors, Tuned, dict[str, Any]]:
+    """The weights of the head, what decides beside them, and facts about how they were made."""
+    record, config = chosen.record, chosen.config
+    if kind == "refit":
+        tensors, facts = refit.refit(chosen, seeds, progress)
+        return tensors, heads.tuned_recipe(record, config), facts
+    tuned = heads.tuned_seed(record, config, seeds[0]) if kind == "seed" else heads.tuned_mean(record, config)
+    return heads.saved(record, config, seeds), tuned, {}
+
+
+def _write(
+    folder: Path, chosen: Choice, weights: Weights, tensors: Tensors, tuned: Tuned, head: dict[str, Any]
+) -> Bundle:
+    """Write everything but the card."""
+    import safetensors.torch
+
+    from aimonk_bench.serving import classifier as classifiers
+    from aimonk_bench.serving import onnx_graph, resizing
+
+    size = chosen.config.transform.size
+    names = chosen.record.predictions.labels.attributes
+    classifier = classifiers.build(weights, size, tensors)
+    pretrained_cfg, model_args = classifiers.facts(weights, size, len(names))
+    model = folder / bundle.MODEL
+    onnx_graph.write(model, classifier, weights, size, tuned.thresholds)
+    images = resizing.samples(chosen.config, chosen.record.predictions.part("test").image_id.tolist(), weights)
+    pixels = [image.pixels for image in images[: max(onnx_graph.BATCHES)]]
+    noise = np.random.default_rng(0).integers(0, 256, (max(onnx_graph.BATCHES) - len(pixels), size, size, 3), np.uint8)
+    onnx_graph.check(model, classifier, weights, np.stack([*pixels, *noise]), tuned.thresholds)
+    flips = resizing.flips(images, classifier, pretrained_cfg, tuned.thresholds)
+    made = Bundle(
+        architecture=pretrained_cfg["architecture"],
+        label_names=tuple(names),
+        thresholds=dict(zip(names, tuned.thresholds.tolist(), strict=True)),
+        num_features=tensors.weight.shape[1],
+        pretrained_cfg=pretrained_cfg,
+        model_args=model_args,
+        aimonk_bench=plain(_block(chosen, weights, tuned, head) | {"timm_transform": asdict(flips)}),
+    )
+    onnx_graph.describe(model, made.metadata())
+    tensors_of = {name: tensor.contiguous() for name, tensor in classifier.network.state_dict().items()}
+    (folder / bundle.WEIGHTS).write_bytes(safetensors.torch.save(tensors_of, metadata={"format": "pt"}))
+    write_json(folder / bundle.CONFIG, made.config())
+    return made
+
+
+def _block(chosen: Choice, weights: Weights, tuned: Tuned, head: dict[str, Any]) -> dict[str, Any]:
+    """Our own part of ``config.json``."""
+    record, config, entry = chosen.record, chosen.config, weights.entry
+    names, figures = record.predictions.labels.attributes, tuned.figures
+    words = standing.words(chosen.statistics.signal)
+    by_attribute = {
+        name: {
+            "n_observed": figures.constant["n_observed"][a],
+            "n_positive": figures.constant["n_positive"][a],
+            "word": words[a],
+            **{
+                figure: {
+                    "value": figures.value(figure)[a],
+                    "low": tuned.intervals[figure].low[a],
+                    "high": tuned.intervals[figure].high[a],
+                }
+                for figure in FIGURES
+            },
+        }
+        for a, name in enumerate(names)
+    }
+    return {
+        "schema_version": bundle.SCHEMA_VERSION,
+        "aimonk_bench_version": __version__,
+        "run": record.status.id,
+        "name": list(record.status.name),
+        "choice": chosen.reason,
+        "verdict": chosen.statistics.signal.outcome,
+        "head": head,
+        "thresholds_chosen": record.thresholds.policy,
+        "threshold_notes": tuned.notes,
+        "calibration": _calibration(names, tuned),
+        "size": config.transform.size,
+        "decode": config.transform.decode,
+        "interpolation": entry.interpolation,
+        "white": config.data.white,
+        "background": BACKGROUND,
+        "data_fingerprint": record.data["fingerprint"],
+        "figures_of": "recipe" if head["kind"] == "refit" else "head",
+        "folds": record.predictions.folds,
+        "figures": by_attribute,
+        "all_positive": dict(zip(names, figures.constant["floor_f1"], strict=True)),
+        "backbone": weights.name,
+        "backbone_weights": weights.sha256,
+        "licence": entry.licence,
+        "non_commercial": entry.non_commercial,
+        "own_terms": entry.own_terms,
+    }
+
+
+def _calibration(names: tuple[str, ...], tuned: Tuned) -> dict[str, Any] | None:
+    """The calibrator: probability = sigmoid(slope x logit + intercept); null for an attribute without one."""
+    if tuned.slope is None or tuned.intercept is None:
+        return None
+    return {
+        "method": "platt",
+        "slope": dict(zip(names, tuned.slope, strict=True)),
+        "intercept": dict(zip(names, tuned.intercept, strict=True)),
+    }

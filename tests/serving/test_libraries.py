@@ -1,0 +1,92 @@
+"""timm and transformers load a bundle, and keep what it says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+import yaml
+from PIL import Image
+
+from aimonk_bench.data.images import decode
+from aimonk_bench.evaluation.predictions import sigmoid
+from aimonk_bench.records import run as runs
+from aimonk_bench.records import weights
+from aimonk_bench.serving import bundle
+from aimonk_bench.serving.choice import Choice
+from aimonk_bench.serving.export import Exported
+from aimonk_bench.suite import tasks
+from aimonk_bench.suite.plan import plan_run
+
+BundleOf = Callable[..., Exported]
+pytestmark = pytest.mark.filterwarnings("default")  # of other libraries
+
+
+@pytest.fixture(scope="module")
+def files(holdout: Path) -> list[Path]:
+    folder = Path(yaml.safe_load((holdout / runs.CONFIG).read_text())["data"]["images"])
+    return sorted(folder.iterdir())[:7]
+
+
+def timm_logits(folder: Path, files: list[Path]) -> np.ndarray:
+    """What timm's documentation says to do."""
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    with torch.inference_mode():
+        images = torch.stack([transform(Image.open(file).convert("RGB")) for file in files])
+        logits: np.ndarray = model(images).numpy()
+    return logits
+
+
+def test_timm_gives_the_logits_of_the_head_on_stored_features(holdout: Path, chosen: Choice, bundle_of: BundleOf):
+    made = bundle_of(holdout, 1)
+    block = made.bundle.aimonk_bench
+    plan = plan_run(chosen.config)
+    dataset = tasks.encode(plan.dataset, chosen.config, plan.baseline.encoder)
+    heads = weights.read_heads(holdout)
+    expected = dataset.features() @ heads.weight[1, 0].T + heads.bias[1, 0]
+    pixels = np.stack(
+        [decode(image.path.read_bytes(), block["size"], block["interpolation"]) for image in dataset.images]
+    )
+    model = timm.create_model(f"local-dir:{made.folder}", pretrained=True).eval()
+    mean, std = (torch.tensor(made.bundle.pretrained_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
+    with torch.inference_mode():
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        logits = model((images - mean) / std).numpy()
+    assert np.abs(logits - expected).max() < 1e-5 * max(1.0, np.abs(expected).max())
+
+
+def test_transformers_gives_equal_probabilities(holdout: Path, bundle_of: BundleOf, files: list[Path]):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    made = bundle_of(holdout)
+    expected = timm_logits(made.folder, files)
+    model = transformers.AutoModelForImageClassification.from_pretrained(made.folder).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(made.folder)
+    with torch.inference_mode():
+        batch = processor([Image.open(file).convert("RGB") for file in files], return_tensors="pt")
+        assert np.array_equal(model(**batch).logits.numpy(), expected)
+    classify = transformers.pipeline("image-classification", str(made.folder), function_to_apply="sigmoid", top_k=None)
+    for file, logits in zip(files, expected, strict=True):
+        scores = {item["label"]: item["score"] for item in classify(str(file))}
+        probabilities = dict(zip(made.bundle.label_names, sigmoid(logits).tolist(), strict=True))
+        assert scores == pytest.approx(probabilities, abs=1e-5)
+
+
+def test_what_a_bundle_says_survives_transformers(
+    holdout: Path, bundle_of: BundleOf, files: list[Path], tmp_path: Path
+):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    made, saved = bundle_of(holdout), tmp_path / "saved"
+    transformers.AutoModelForImageClassification.from_pretrained(made.folder).save_pretrained(saved)
+    before, after = (json.loads((folder / bundle.CONFIG).read_text()) for folder in (made.folder, saved))
+    for key in ("label_names", "thresholds", "aimonk_bench", "architecture", "num_classes", "problem_type"):
+        assert after[key] == before[key], key
+    again = transformers.AutoConfig.from_pretrained(saved)
+    assert list(again.id2label.values()) == list(made.bundle.label_names)
+    assert again.thresholds == made.bundle.thresholds
+    assert np.array_equal(timm_logits(saved, files), timm_logits(made.folder, files))

@@ -1,0 +1,116 @@
+"""The rows of predictions: CSV, JSON lines; names of any kind."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aimonk_bench.errors import UserError
+from aimonk_bench.serving import rows
+from aimonk_bench.serving.predict import Prediction
+
+NAMES = ("hat, red", "NA")
+COLUMNS = ["image", "error", "hat, red_probability", "hat, red_decision", "NA_probability", "NA_decision"]
+AWKWARD = ["a,b.jpg", 'say "x".jpg', "line\nbreak.jpg", "carriage\rreturn.jpg", "NA", " blank ", "größe 裂缝.jpg", ""]
+
+
+def prediction(image: str, error: str | None = None) -> Prediction:
+    logits = np.array([0.25, -1.5], np.float32) if error is None else np.full(2, np.nan, np.float32)
+    return Prediction(image, error, NAMES, np.array([0.5, 0.3]), logits)
+
+
+def test_csv_reads_back_whatever_the_names() -> None:
+    text = "".join(rows.lines(map(prediction, AWKWARD), "csv"))
+    head, *body = csv.reader(io.StringIO(text, newline=""))
+    assert head == COLUMNS
+    assert [row[0] for row in body] == AWKWARD
+    assert {tuple(row[1:]) for row in body} == {("", "0.5621765008857981", "true", "0.18242552380635635", "false")}
+    frame = pd.read_csv(io.StringIO(text), dtype={"image": str}, keep_default_na=False)
+    assert frame["image"].tolist() == AWKWARD
+    assert not text.endswith("\n\n")
+
+
+def test_json_lines_read_back_whatever_the_names() -> None:
+    read = [json.loads(line) for line in rows.lines(map(prediction, AWKWARD), "jsonl")]
+    assert [row["image"] for row in read] == AWKWARD
+    assert read[0]["error"] is None
+    assert read[0]["attributes"] == {
+        "hat, red": {"probability": 0.5621765008857981, "decision": True, "threshold": 0.5},
+        "NA": {"probability": 0.18242552380635635, "decision": False, "threshold": 0.3},
+    }
+
+
+def test_an_error_is_a_row_without_numbers() -> None:
+    bad = prediction("x.jpg", 'cut, "off"')
+    [_, row] = csv.reader(rows.lines([bad], "csv").__next__().splitlines())
+    assert row == ["x.jpg", 'cut, "off"', "", "", "", ""]
+    [line] = rows.lines([bad], "jsonl")
+    read = json.loads(line)
+    assert read["error"] == 'cut, "off"'
+    assert read["attributes"]["NA"] == {"probability": None, "decision": None, "threshold": 0.3}
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    for form in ("csv", "jsonl"):
+        with rows.output(tmp_path / form) as file:
+            file.writelines(rows.lines([prediction(name)], form))
+    assert r"caf\udce9.jpg" in (tmp_path / "csv").read_text("utf-8")
+    read = json.loads((tmp_path / "jsonl").read_text("utf-8"))
+    assert os.fsencode(read["image"]) == b"caf\xe9.jpg"
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("before")
+
+    def interrupted() -> None:
+        with rows.output(out) as file:
+            file.write("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"out.csv": "before"}
+    with rows.output(out) as file:
+        file.write("whole\n")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"out.csv": b"whole\n"}
+
+
+def test_a_link_and_a_device_stay_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    with rows.output(tmp_path / "link.csv") as file:
+        file.write("x")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text() == "x"
+    reader, writer = os.pipe()
+    with rows.output(Path(f"/dev/fd/{writer}")) as file:
+        file.write("y")
+    assert os.read(reader, 10) == b"y"
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="-o: found the folder"), rows.output(tmp_path):
+        pass
+    with pytest.raises(UserError, match="-o: found no folder"), rows.output(tmp_path / "absent" / "x.csv"):
+        pass
+
+
+def test_standard_output_is_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    with rows.output(None) as file:
+        file.writelines(rows.lines([prediction("größe.jpg")], "csv"))
+        file.flush()
+    assert "größe.jpg" in raw.getvalue().decode("utf-8")
