@@ -1,24 +1,25 @@
-"""The verbs of `aimonk-bench`: each parses, calls and prints. Data goes to stdout, everything else to stderr.
+"""The verbs of `aimonk-bench`: each parses, calls the API and prints. Data goes to stdout, everything else to stderr.
 
 Every import of another room stands inside its verb, so that `--help` and `table` start at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from aimonk_bench import __version__
+from aimonk_bench import __version__, errors
 from aimonk_bench.errors import RunFailed, UserError, sentence, write_traceback
 from aimonk_bench.suite.clock import Clock
 
 if TYPE_CHECKING:
-    from aimonk_bench.records.suite import Collection
+    from aimonk_bench.api.results import Result
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +35,8 @@ data = typer.Typer(help="Prepare a data set.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 
-class Resumable(Exception):
-    """An interrupted command left runs or checkpoints from which the same command goes on."""
+class Interrupted(Exception):
+    """`errors.Resumable` as an exception that typer does not take for an interrupt."""
 
 
 def _log_to_stderr(quiet: bool) -> None:
@@ -89,7 +90,14 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run one experiment and print its table."""
-    _execute(context.obj, "run", config, overrides, out, allow_plugins=allow_plugins)
+    from aimonk_bench.api import work
+    from aimonk_bench.console import Progress
+
+    with _resumable():
+        result = work.run(
+            config, overrides, out=out, progress=Progress(), allow_plugins=allow_plugins, clock=context.obj
+        )
+    _print_table(result)
 
 
 @app.command()
@@ -103,49 +111,25 @@ def suite(
     quiet: Quiet = False,
 ) -> None:
     """Run every combination of a suite and print the table; finished runs are not run again."""
-    collection = _execute(context.obj, "suite", config, overrides, out, top, allow_plugins=allow_plugins)
-    if len(collection.finished) + len(collection.skipped) < len(collection.names):
-        raise typer.Exit(SOME_FAILED if collection.finished else FAILED)
-
-
-def _execute(
-    clock: Clock,
-    verb: Literal["run", "suite"],
-    config: Path,
-    overrides: list[str] | None,
-    out: Path | None,
-    top: int = 20,
-    *,
-    allow_plugins: bool = False,
-) -> Collection:
-    """Plan and execute a YAML file, print its table, and report where the seconds went."""
-    from aimonk_bench.config import loader
+    from aimonk_bench.api import work
     from aimonk_bench.console import Progress
-    from aimonk_bench.records import suite as suites
-    from aimonk_bench.suite import plan, runner
-    from aimonk_bench.tables import tables
 
-    with clock("plan"):
-        names = tables(allow_plugins=allow_plugins)
-        if verb == "run":
-            planned = plan.plan_run(loader.load(config, names, overrides or ()))
-        else:
-            planned = plan.plan_suite(loader.load_suite(config, names, overrides or ()))
-    folder = out or Path("experiments") / planned.name
-    execute = runner.execute_run if verb == "run" else runner.execute_suite
+    with _resumable():
+        result = work.suite(
+            config, overrides, out=out, progress=Progress(), allow_plugins=allow_plugins, clock=context.obj
+        )
+    _print_table(result, top)
+    if result.unfinished:
+        raise typer.Exit(SOME_FAILED if result.finished else FAILED)
+
+
+@contextlib.contextmanager
+def _resumable() -> Iterator[None]:
+    """Work from which the same command may go on when it is interrupted."""
     try:
-        with Progress() as progress:
-            execute(planned, folder, clock, progress)
-    except KeyboardInterrupt:
-        if suites.can_go_on(folder):
-            raise Resumable from None
-        raise
-    with clock("statistics"):
-        collection = suites.collect(folder)
-        _print_table(collection, top)
-    logger.info("results in %s", folder)
-    runner.write_seconds(folder, clock)
-    return collection
+        yield
+    except errors.Resumable:
+        raise Interrupted from None
 
 
 @app.command()
@@ -158,17 +142,15 @@ def table(
     top: Top = 20,
 ) -> None:
     """Print the summary of finished work again, from the saved predictions."""
+    from aimonk_bench.api import results
     from aimonk_bench.console import write_data
-    from aimonk_bench.records import suite as suites
-    from aimonk_bench.reporting import summary
 
-    collections = [suites.collect(folder) for folder in folders]
+    finished = [results.load(folder) for folder in folders]
     if form == "rich":
-        for collection in collections:
-            _print_table(collection, top)
-        return
-    rows = summary.frame([summary.summarize(collection) for collection in collections])
-    write_data(summary.to_csv(rows) if form == "csv" else summary.to_json(rows))
+        for result in finished:
+            _print_table(result, top)
+    else:
+        write_data(results.as_text(finished, form))
 
 
 @app.command()
@@ -196,13 +178,12 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write a run as a folder that timm, transformers, onnxruntime and `predict` load."""
+    from aimonk_bench.api import bundles
     from aimonk_bench.console import Progress
-    from aimonk_bench.serving.export import export as write_bundle
 
     if run_id is not None and which is not None:
         raise UserError("--run and --which: found both, expected one: --run names the run that --which would choose")
-    with Progress() as progress:
-        made = write_bundle(folder, out, run=run_id, which=which or "simplest", head=head, progress=progress)
+    made = bundles.export(folder, out, run=run_id, which=which or "simplest", head=head, progress=Progress())
     logger.info("wrote %s: run %s, head %s; its README.md says how to load it", made.folder, made.run, made.head)
 
 
@@ -231,10 +212,9 @@ def init(
 @app.command()
 def validate(config: ConfigFile, overrides: Overrides = None, allow_plugins: AllowPlugins = False) -> None:
     """Check the config, the labels, that every listed image exists and that the networks work; print what would run."""
-    from aimonk_bench.suite import preview
-    from aimonk_bench.tables import tables
+    from aimonk_bench.api import work
 
-    print(preview.describe(config, tables(allow_plugins=allow_plugins), overrides or ()))
+    print(work.validate(config, overrides, allow_plugins=allow_plugins))
 
 
 @app.command()
@@ -250,19 +230,14 @@ def audit(
     """Find problems in the labels and images of an experiment or suite, before anything is trained."""
     from rich.console import Console
 
+    from aimonk_bench.api import work
     from aimonk_bench.console import Progress, write_data
-    from aimonk_bench.records.files import dumps
-    from aimonk_bench.reporting import audit as report
-    from aimonk_bench.suite import inspection
-    from aimonk_bench.tables import tables
 
-    with Progress() as progress:
-        audited = inspection.configured(config, tables(allow_plugins=allow_plugins), overrides or ())
-        findings = inspection.inspect(audited, progress)
+    result = work.audit(config, overrides, progress=Progress(), allow_plugins=allow_plugins)
     if form == "rich":
-        report.render(findings, Console())
+        result.render(Console())
     else:
-        write_data(dumps(report.content(findings)))
+        write_data(result.to_json())
 
 
 @app.command()
@@ -324,12 +299,10 @@ def list_(
 @app.command()
 def schema(plugin: Plugins = None) -> None:
     """Print the JSON Schema of the YAML files."""
-    from aimonk_bench.config.jsonschema import json_schema
+    from aimonk_bench import tables
     from aimonk_bench.console import write_data
-    from aimonk_bench.records.files import dumps
-    from aimonk_bench.tables import tables
 
-    write_data(dumps(json_schema(tables(plugin or ()))))
+    write_data(tables.schema(tables.tables(plugin or ())))
 
 
 @app.command()
@@ -394,12 +367,10 @@ def elpv(out: NewFolder) -> None:
     importer.write(out)
 
 
-def _print_table(collection: Collection, top: int = 20) -> None:
+def _print_table(result: Result, top: int = 20) -> None:
     from rich.console import Console
 
-    from aimonk_bench.reporting import summary, table
-
-    table.render(summary.summarize(collection), Console(), top=top)
+    result.render(Console(), top)
 
 
 def main(argv: Sequence[str], began: float | None = None) -> int:
@@ -427,7 +398,7 @@ def _main(argv: Sequence[str], began: float | None) -> int:
         if code == INTERRUPTED:
             print("interrupted; the same command does it again", file=sys.stderr)
         return code
-    except Resumable:
+    except Interrupted:
         print("interrupted; the same command again goes on where this one stopped", file=sys.stderr)
         return INTERRUPTED
     except UserError as error:

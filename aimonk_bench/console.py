@@ -21,6 +21,7 @@ from aimonk_bench.data.library_messages import stderr_apart
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_UPDATES = 0.5  # in a notebook
 PACE_SECONDS = 1800.0  # over which a rate is measured: an epoch of fine-tuning can take minutes
 UNITS = {"encode": "images", "hash": "images", "predict": "images", "train": "epochs"}
 
@@ -134,13 +135,17 @@ class _Rate(ProgressColumn):
 
 
 class Progress:
-    """A callback ``(phase, done, total)``: a bar on a terminal, else a line every ten seconds.
+    """A callback ``(phase, done, total)``: a bar on a terminal, a line of text in a notebook.
 
-    It reports nothing where information is not logged. A total of None is not known.
+    A total of None is not known.
+
+    Args:
+        lines: elsewhere log a line every ten seconds; and report nothing at all where information is not logged.
     """
 
-    def __init__(self) -> None:
-        self._quiet = not logger.isEnabledFor(logging.INFO)
+    def __init__(self, *, lines: bool = True) -> None:
+        self._lines = lines
+        self._quiet = lines and not logger.isEnabledFor(logging.INFO)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
         self._bars = Bars(  # off a terminal they are not shown and only measure the pace
             *columns,
@@ -152,13 +157,20 @@ class Progress:
         )
         self._tasks: dict[str, TaskID] = {}
         self._last_line = time.monotonic()
+        self._cell: Any = None  # of the notebook
 
     def __enter__(self) -> Self:
-        if not self._quiet and sys.stderr.isatty():
+        if not self._lines and self._bars.console.is_jupyter:
+            from IPython.display import display  # rich would need ipywidgets
+
+            self._cell = display(_plain(""), raw=True, display_id=True)
+        elif not self._quiet and sys.stderr.isatty():
             self._bars.start()
         return self
 
     def __exit__(self, *raised: object) -> None:
+        if self._cell is not None:
+            self._cell.update(_plain(""), raw=True)
         if self._bars.live.is_started:
             self._bars.stop()
 
@@ -170,10 +182,15 @@ class Progress:
         if phase not in self._tasks:
             self._tasks[phase] = self._bars.add_task(f"{phase} {unit}", total=total)
         self._bars.update(self._tasks[phase], completed=done, total=total)
-        if not self._bars.live.is_started and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+        between = SECONDS_BETWEEN_LINES if self._cell is None else SECONDS_BETWEEN_UPDATES
+        if not self._bars.live.is_started and time.monotonic() - self._last_line >= between:
             self._last_line = time.monotonic()
             of = "" if total is None else f" of {total}"
-            logger.info("%s: %d%s %s%s", phase, done, of, unit, self._pace(self._tasks[phase]))
+            text = f"{phase}: {done}{of} {unit}{self._pace(self._tasks[phase])}"
+            if self._cell is not None:
+                self._cell.update(_plain(text), raw=True)
+            elif self._lines:
+                logger.info("%s", text)
         if total is not None and done >= total:
             self._bars.remove_task(self._tasks.pop(phase))
 
@@ -182,3 +199,8 @@ class Progress:
         (task,) = (task for task in self._bars.tasks if task.id == number)
         left = task.time_remaining
         return "".join(f", {part}" for part in (_rate(task), "" if left is None else f"{left:.0f} s left") if part)
+
+
+def _plain(text: str) -> dict[str, str]:
+    """What a cell of a notebook shows."""
+    return {"text/plain": text}

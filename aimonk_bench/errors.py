@@ -79,6 +79,10 @@ class RunFailed(Exception):
     """One run could not be finished, for the reason given: `run` exits 1, a suite records it and goes on."""
 
 
+class Resumable(KeyboardInterrupt):
+    """Interrupted, and what was done is kept: the same call goes on from there."""
+
+
 def fix(error: BaseException) -> str | None:
     """What the user can do about an exception that is no `UserError`; None where nothing is known."""
     text = str(error).lower()

@@ -17,11 +17,13 @@ from aimonk_bench.backbones import catalog, weights
 from aimonk_bench.backbones.catalog import CATALOG, Entry
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.backbones.speed import speeds
+from aimonk_bench.config.jsonschema import json_schema
 from aimonk_bench.config.plugins import named
 from aimonk_bench.config.tables import Tables
 from aimonk_bench.data import transforms
 from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
+from aimonk_bench.records.files import dumps
 from aimonk_bench.registry import options_model, show
 from aimonk_bench.reporting.words import three_digits
 from aimonk_bench.training.losses import LOSSES
@@ -86,6 +88,11 @@ def tables(plugins: Sequence[str] = (), *, allow_plugins: bool = False) -> Table
         UserError: all that is wrong with plug-ins.
     """
     return replace(named(plugins, TABLES) if plugins else TABLES, allow_plugins=allow_plugins)
+
+
+def schema(tables: Tables = TABLES) -> str:
+    """The JSON Schema of the YAML files."""
+    return dumps(json_schema(tables))
 
 
 def describe(kind: str, tables: Tables = TABLES) -> Group:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -21,6 +22,14 @@ transform: {size: 32}
 train: {epochs: 2, batch_size: 16, seeds: 2}
 tune: {}
 """
+
+
+@pytest.fixture(autouse=True)
+def _no_logging_set_up() -> None:
+    """Messages go to `caplog`, whatever a command of an earlier test set up."""
+    package = logging.getLogger("aimonk_bench")
+    package.handlers[:], package.propagate = [], True
+    package.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import oracles
+import pandas as pd
 
 from aimonk_bench import registry
 from aimonk_bench.evaluation import scores, thresholds
@@ -83,7 +84,8 @@ def write_run(
     files.write_json(folder / run.METRICS, scores.score(made, tuned, policy).to_json())
     files.write_csv(folder / run.RELIABILITY, scores.reliability(made, "none"))
     epochs = {name: [1, 2] for name in ("iteration_number", "epoch")}
-    files.write_csv(folder / run.HISTORY, {"seed": [0, 0], "fold": [0, 0], **epochs, "training_loss": [0.7, 0.6]})
+    history = {"seed": [0, 0], "fold": [0, 0], **epochs, "training_loss": [0.7, 0.6]}
+    files.write_csv(folder / run.HISTORY, pd.DataFrame(history))
     seconds = {"encode": 0.5, "train": 1.25, "score": 0.1}
     made_by = Status(
         id=folder.name,

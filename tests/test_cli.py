@@ -441,6 +441,32 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
     assert capsys.readouterr().err == ""
 
 
+def test_progress_in_a_notebook_is_a_line_that_goes_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts: list[str] = []
+
+    class Cell:
+        def update(self, data: dict[str, str], *, raw: bool) -> None:
+            texts.append(data["text/plain"])
+
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda data, **options: Cell())
+    console.set_up_logging(quiet=True)  # the functions of the package log nothing
+    with console.Progress(lines=False) as progress:
+        for done in range(1, 5):
+            now += 0.3
+            progress("encode", done * 25, 100)
+    assert texts == ["encode: 50 of 100 images, 83/s, 1 s left", "encode: 100 of 100 images, 83/s, 0 s left", ""]
+    with console.Progress(lines=False) as progress:
+        now += 1.0
+        progress("predict", 3, None)
+    assert texts[-2] == "predict: 3 "
+    assert capsys.readouterr() == ("", "")
+
+
 def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     console.set_up_logging(quiet=False)

@@ -1,4 +1,4 @@
-"""From a YAML file to a checked config, or to a suite of them, and back to YAML.
+"""From a YAML file, or a dict of its keys, to a checked config or to a suite of them, and back to YAML.
 
 What is written first is overlaid by what is written later: defaults, the files that ``extends`` names, the file, the
 overrides (``--set``), and in a suite the axes.
@@ -7,22 +7,20 @@ overrides (``--set``), and in a suite the axes.
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
-from aimonk_bench import registry
 from aimonk_bench.config import grid, plugins, reader, tuned
 from aimonk_bench.config.faults import Fault, Place, decode, fault, user_error
 from aimonk_bench.config.fields import BackboneConfig, Config
-from aimonk_bench.config.nodes import Node, merge, parse, scalar, wrap
+from aimonk_bench.config.nodes import Node, build, merge, parse, scalar
+from aimonk_bench.config.overrides import Overrides, layers
 from aimonk_bench.config.split_fields import KFold
 from aimonk_bench.config.tables import Tables
 
@@ -30,22 +28,26 @@ logger = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).parents[1]
 MAX_BYTES = 1_000_000
+UNNAMED = "experiment"  # the name of a config that is no file and has none
 Loaded = TypeVar("Loaded", Config, grid.Suite)
+Source = str | os.PathLike[str] | Mapping[str, Any] | Config
 
 
-def load(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_paths: bool = True) -> Config:
+def load(source: Source, tables: Tables, overrides: Overrides = None, *, check_paths: bool = True) -> Config:
     """The config of one experiment.
 
     Args:
-        path: a YAML file; where there is none, the shipped config of that name.
+        source: a YAML file; where there is none, the shipped config of that name. Or a dict of what it would hold, or a
+            config; relative paths in these are relative to the working directory.
         tables: the names that it may use, and whether it may name plug-ins.
-        overrides: ``key.sub=value`` each, laid over one another in this order and together over the file.
+        overrides: ``key.sub=value`` each, or a dict from such keys to values; laid over one another in this order and
+            together over the source.
         check_paths: labels, images, a truth and a weight file without a fallback must exist.
 
     Raises:
         UserError: every problem, one line each: ``file:line:column: key: found X, expected Y``.
     """
-    sources = Sources(path, overrides)
+    sources = Sources(source, overrides)
     tree = sources.tree(sources.overrides)
     suite = tree.child("suite")
     if suite is None or suite.value is None:
@@ -59,13 +61,13 @@ def load(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_pat
     return _checked(config, faults, sources)
 
 
-def load_suite(path: Path, tables: Tables, overrides: Sequence[str] = (), *, check_paths: bool = True) -> grid.Suite:
-    """The suite of a file, every run of its grid checked; a run whose weight file is absent fails when it is run.
+def load_suite(source: Source, tables: Tables, overrides: Overrides = None, *, check_paths: bool = True) -> grid.Suite:
+    """The suite of a file or a dict, every run checked; a run whose weight file is absent fails when it is executed.
 
     Raises:
         UserError: as `load`; also for a missing ``suite`` and for an override of a key that is an axis.
     """
-    sources = Sources(path, overrides)
+    sources = Sources(source, overrides)
     tree, tables = plugins.plug(sources.tree(sources.overrides), tables, sources.faults)
     sources.faults += reader.absent(tree) if check_paths else []
     if "suite" not in tree.children:
@@ -94,25 +96,32 @@ def _checked(loaded: Loaded | None, faults: list[Fault], sources: Sources) -> Lo
     return loaded
 
 
-def is_suite(path: Path, overrides: Sequence[str] = ()) -> bool:
+def is_suite(source: Source, overrides: Overrides = None) -> bool:
     """Whether the file, with all it extends and the overrides, has a ``suite`` that is not null.
 
     Raises:
         UserError: it cannot be read as YAML.
     """
-    sources = Sources(path, overrides)
+    sources = Sources(source, overrides)
     suite = sources.tree(sources.overrides).child("suite")
     return suite is not None and suite.value is not None
 
 
-def dump(config: Config) -> str:
-    """The complete YAML of a config; loading it gives an equal one."""
+def plain(config: Config) -> dict[str, Any]:
+    """All keys of a config as plain data; loading it gives an equal one."""
     data = config.model_dump(mode="json")
     for key in config.tune:  # a tuned key has no value of its own
         section, _, option = key.partition(".")
         del data[section][option]
+    return data
+
+
+def dump(config: Config) -> str:
+    """The complete YAML of a config; loading it gives an equal one."""
     # leaves on one line: short, and still one key per line where it matters
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+    return yaml.dump(
+        plain(config), Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120
+    )
 
 
 class _Dumper(yaml.SafeDumper):
@@ -139,24 +148,29 @@ class Sources:
         notes: what the user should know, by the level of logging: a shipped config was taken, a truth was dropped.
     """
 
-    def __init__(self, path: Path, overrides: Sequence[str] = ()) -> None:
-        """Read a file, all that it extends, and overrides ``key.sub=value``.
+    def __init__(self, source: Source, overrides: Overrides = None) -> None:
+        """Read a file, a dict or a config, all that it extends, and overrides.
 
         Raises:
-            UserError: a file cannot be read.
+            UserError: a file cannot be read, or a dict holds what no YAML file can.
         """
         self.faults: list[Fault] = []
         self.notes: list[tuple[int, str]] = []
         self._broken = False
-        shown = _resolved("", str(path))
-        if shown != os.path.normpath(path):
-            text = f"{path}: no such file here; the config that comes with the program is taken: {shown}"
-            self.notes.append((logging.INFO, text))
-        self.files = self._read(shown, (), None)
-        self.overrides = [layer for text in overrides if (layer := _override(text, self.faults))]
+        if isinstance(source, Mapping | Config):
+            name = UNNAMED
+            self.files = self._built(plain(source) if isinstance(source, Config) else source)
+        else:
+            path = Path(source)
+            name, shown = path.stem, _resolved("", str(path))
+            if shown != os.path.normpath(path):
+                text = f"{path}: no such file here; the config that comes with the program is taken: {shown}"
+                self.notes.append((logging.INFO, text))
+            self.files = self._read(shown, (), None)
+        self.overrides = layers(overrides, self.faults)
         if self._broken:
             raise user_error(self.faults)
-        self.files.insert(0, _defaults(path.stem, self.files[-1].at))
+        self.files.insert(0, _defaults(name, self.files[-1].at))
 
     def tree(self, overrides: Sequence[Node]) -> Node:
         """The files with these overrides laid over them as one: a new name among them does not undo the others."""
@@ -208,10 +222,22 @@ class Sources:
             self.faults.append(problem)
             self._broken = True
             return []
-        layers = []
-        for base in bases:
-            layers += self._read(_resolved(os.path.dirname(shown), str(base.value)), (*above, shown), base.at)
-        return [*layers, replace(written.without("extends"), at=origin)]
+        return [*self._extended(bases, (*above, shown)), replace(written.without("extends"), at=origin)]
+
+    def _built(self, data: Mapping[str, Any]) -> list[Node]:
+        """The trees of a dict and of all that it extends."""
+        try:
+            written = build(data, Place("config", 0, 0, Path.cwd()))
+            return [*self._extended(_bases(written), ()), written.without("extends")]
+        except Fault as problem:
+            self.faults.append(problem)
+            self._broken = True
+            return []
+
+    def _extended(self, bases: Sequence[Node], above: tuple[str, ...]) -> list[Node]:
+        """The trees of files that the last of ``above`` names, or that a dict does."""
+        folder = os.path.dirname(above[-1]) if above else ""
+        return [tree for base in bases for tree in self._read(_resolved(folder, str(base.value)), above, base.at)]
 
     def _over(self, old: Node, new: Node) -> Node:
         """Lay ``new`` over ``old``; other labels drop an inherited truth, which is about other images."""
@@ -293,23 +319,3 @@ def _bases(written: Node) -> list[Node]:
         if not isinstance(base.value, str):
             raise fault(base.at, ("extends",), repr(base.plain()), "a path, or a list of paths")
     return bases
-
-
-def _override(text: str, faults: list[Fault]) -> Node | None:
-    """``key.sub=value`` as a tree; the value is YAML, its relative paths start from the working directory."""
-    key, equals, value = text.partition("=")
-    at = Place(f"--set {key.strip()}".rstrip(), 0, 0, Path.cwd())
-    keys = key.strip().split(".")
-    if not equals or not all(keys):
-        faults.append(fault(at, (), registry.show(text), "key=value, such as train.lr=1e-4"))
-        return None
-    if keys[0] == "extends":
-        faults.append(fault(at, ("extends",), "a key that only a file can hold", "a config key"))
-        return None
-    try:
-        return wrap(keys, parse(value, at, faults), at)
-    except Fault as problem:
-        quoted = shlex.quote(f"{key.strip()}={json.dumps(value, ensure_ascii=False)}")
-        is_text = not value.lstrip().startswith(("[", "{"))
-        faults.append(replace(problem, text=f"{problem.text}; if it is text: --set {quoted}") if is_text else problem)
-        return None

@@ -6,15 +6,17 @@ tree is built from PyYAML's events: no Python object is constructed, and an alia
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import yaml
 
 from aimonk_bench.config.faults import Fault, Place, fault, placed
-from aimonk_bench.registry import FOR, Problem
+from aimonk_bench.registry import FOR, Problem, show
 
 ATTRIBUTE_MAPS = ("values", FOR)  # keys of maps whose keys may be attributes
 MAX_DEPTH = 50
@@ -166,6 +168,40 @@ def parse(text: str, origin: Place, faults: list[Fault]) -> Node:
 Keys = tuple[str | int, ...]
 
 
+def build(value: object, at: Place, path: Keys = ()) -> Node:
+    """Plain Python data as a tree, all of it written at one place.
+
+    Paths become text, tuples, ranges and arrays lists, NumPy numbers Python numbers.
+
+    Args:
+        path: keys that lead to the value.
+
+    Raises:
+        Fault: a value that YAML could not hold, a key that is no text, or too many levels.
+    """
+    if len(path) > MAX_DEPTH:
+        raise fault(at, path[:3], "a value nested too deeply", f"at most {MAX_DEPTH} levels")
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str) or not _is_text(key):
+                raise fault(at, path, f"the key {show(key)}", "a key that is text")
+        return Node({key: replace(build(item, at, (*path, key)), key=at) for key, item in value.items()}, at)
+    value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(value, list | tuple | range):
+        return Node([build(item, at, (*path, number)) for number, item in enumerate(value)], at)
+    if isinstance(value, str) and not _is_text(value):
+        raise fault(at, path, ascii(value[:40]), "text without NUL and surrogates")
+    if value is None or isinstance(value, bool | int | float | str):
+        return Node(value, at)
+    expected = "text, a number, true, false or null, or a dict or a list of these"
+    raise fault(at, path, f"a value of type {type(value).__name__}", expected)
+
+
+def _is_text(text: str) -> bool:
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 @dataclass
 class _Parser:
     """Builds nodes from the events of one text; the recursion is at most MAX_DEPTH deep."""
@@ -253,6 +289,6 @@ class _Parser:
 
     def text(self, event: Any, path: Keys) -> str:
         text: str = event.value
-        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        if not _is_text(text):
             raise self.fault(event, path, ascii(text[:40]), "text without NUL and surrogates")
         return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.proportions import Intervals
 from aimonk_bench.evaluation.thresholds import ThresholdCandidates, Thresholds
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Calibrator = Literal["none", "platt"]
 
@@ -236,13 +239,19 @@ def _by_fold(predictions: Predictions, cross_fitted: Array) -> Array:
     return np.stack(values, axis=1)
 
 
-def reliability(predictions: Predictions, calibrator: Calibrator) -> list[dict[str, Any]]:
-    """The rows of ``reliability.csv``: those of `Calibration.rows`, each with its ``probabilities``, raw or scaled."""
-    return [
+def reliability(predictions: Predictions, calibrator: Calibrator) -> pd.DataFrame:
+    """The rows of ``reliability.csv``: those of `Calibration.rows`, each with its ``probabilities``, raw or scaled.
+
+    The first two columns, ``probabilities`` and ``attribute``, are of type string, the others of type float64.
+    """
+    import pandas as pd
+
+    rows = [
         {"probabilities": name} | row
         for name, one in _calibrations(predictions, calibrator, draws=0).items()
         for row in one.rows()
     ]
+    return pd.DataFrame(rows).astype({"probabilities": "string", "attribute": "string"})
 
 
 def _calibrations(

@@ -10,12 +10,15 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from aimonk_bench.errors import UserError, sentence
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 T = TypeVar("T")
 PARTIAL = ".partial-"
@@ -35,15 +38,19 @@ def atomic(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def contents(folder: Path) -> list[str]:
+def contents(folder: Path, without: str = "") -> list[str]:
     """The names in an output folder, sorted, without temporary files; empty where the folder does not exist yet.
+
+    Args:
+        without: a name that is not listed either.
 
     Raises:
         UserError: ``folder`` is a file or cannot be read, or its parent cannot be written to.
     """
     try:
         if folder.is_dir():
-            return sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL))
+            names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL))
+            return [name for name in names if name != without]
         if folder.exists():
             raise UserError(f"{folder}: is a file, expected a folder or nothing")
         parent = next(parent for parent in folder.absolute().parents if parent.exists())
@@ -114,20 +121,17 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, dumps(value))
 
 
-def csv_text(content: Any) -> str:
-    """Columns (name -> values of one length) or rows (maps) as CSV; an undefined number is an empty field.
+def csv_text(table: pd.DataFrame) -> str:
+    """The columns of a table as CSV; a missing text and an undefined number are empty fields.
 
     Floats are written in their shortest form that reads back exactly.
     """
-    import pandas as pd  # takes half a second, and `table` does not need it
-
-    text: str = pd.DataFrame(content).to_csv(index=False, lineterminator="\n")
-    return text
+    return table.to_csv(index=False, lineterminator="\n")
 
 
-def write_csv(path: Path, content: Any) -> None:
-    """Write ``csv_text(content)``, atomically."""
-    write_text(path, csv_text(content))
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write ``csv_text(table)``, atomically."""
+    write_text(path, csv_text(table))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -65,6 +65,7 @@ STATUS = "status.json"
 TRACEBACK = "traceback.txt"  # of a run that failed by an exception that has no message for the user
 CHECKPOINTS = "checkpoints"  # which only an unfinished run needs
 SUITE = "suite.json"  # of a suite, whose folder no run may take
+LABELS = "labels.csv"  # of labels that came as a DataFrame; ``config.yaml`` names it
 FILES = (
     *(CONFIG, ENVIRONMENT, DATA, HISTORY, LOSS_CURVE, PREDICTIONS, weights.HEADS),
     *(THRESHOLDS, METRICS, RELIABILITY, TRACEBACK, STATUS),
@@ -192,6 +193,10 @@ class RunRecord:
         stored = self._scores
         return scoring.score(self.predictions, self.thresholds, *self._scoring) if stored is None else stored
 
+    def reliability(self) -> pd.DataFrame:
+        """The rows of ``reliability.csv``, see `scores.reliability`."""
+        return scoring.reliability(self.predictions, self._scoring[1])
+
     @property
     def before(self) -> BeforeTraining | None:
         """The association test before training, from ``data.json``; None where the run has none."""
@@ -229,7 +234,7 @@ class RunRecord:
         if self._scores is None:
             write_json(self.folder / METRICS, self.scores.to_json())
         if not (self.folder / RELIABILITY).exists():
-            write_csv(self.folder / RELIABILITY, scoring.reliability(self.predictions, self._scoring[1]))
+            write_csv(self.folder / RELIABILITY, self.reliability())
 
     @cached_property
     def _thresholds(self) -> Thresholds | None:
@@ -281,7 +286,7 @@ def claim(folder: Path, run_id: str, config: str, weight_files: Sequence[str] = 
     Raises:
         UserError: the folder holds another run, or something that is no run.
     """
-    if not (names := contents(folder)):
+    if not (names := contents(folder, without=LABELS)):
         return False
     refuse_folders(folder, FILES)
     if (status := _status(folder)) is not None:

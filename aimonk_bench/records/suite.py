@@ -122,7 +122,7 @@ def claim(folder: Path, suite: SuiteRecord) -> None:
     Raises:
         UserError: the folder holds results of another config or anything else, or folders in the place of files.
     """
-    names = contents(folder)
+    names = contents(folder, without=run.LABELS)
     refuse_folders(folder, (FILE, *DERIVED))
     contents(folder / RUNS)  # refuses a file in its place
     if FILE not in names and _has_runs(folder):

@@ -36,6 +36,7 @@ COLUMNS = (
     *("floor_f1", "prior_f1", "delta", "delta_low", "delta_high", "p_value", "seeds", "seconds"),
     *("parameters", "macs", "images_per_second"),
 )
+TEXTS, NUMERIC = COLUMNS[:8], COLUMNS[8:]
 WHOLE = (*COUNTS, "seeds")  # columns of whole numbers
 MACRO = "macro"
 
@@ -222,7 +223,8 @@ def _nested(chosen: Chosen, records: Mapping[str, RunRecord]) -> dict[str, Array
 def frame(summaries: Sequence[Summary]) -> pd.DataFrame:
     """The rows of ``summary.csv``: for every run, in the order of the suite, its attributes and then `MACRO`.
 
-    The columns are `COLUMNS`; undefined numbers are NaN or NA. ``delta`` is 0 for the baseline itself and undefined
+    The columns are `COLUMNS`: `TEXTS` of type string, NA where a run has none; `WHOLE` of type Int64, NA where
+    undefined; the others of type float64, NaN where undefined. ``delta`` is 0 for the baseline itself and undefined
     where no baseline finished. ``p_value`` of the macro is adjusted by Holm over the runs; the p-value of an attribute
     is not adjusted. A run without figures has its state ("failed", "damaged", "skipped" or "not run")
     and no numbers.
@@ -231,8 +233,9 @@ def frame(summaries: Sequence[Summary]) -> pd.DataFrame:
 
     blocks = [pd.DataFrame(_block(summary, run_id)) for summary in summaries for run_id in summary.collection.names]
     table = pd.concat([block.astype(object) for block in blocks], ignore_index=True).reindex(columns=list(COLUMNS))
-    numeric = COLUMNS[COLUMNS.index("attribute") + 1 :]
-    return table.astype({name: "Int64" if name in WHOLE else "float64" for name in numeric})
+    return table.astype(
+        dict.fromkeys(TEXTS, "string") | {name: "Int64" if name in WHOLE else "float64" for name in NUMERIC}
+    )
 
 
 def _block(summary: Summary, run_id: str) -> dict[str, Any]:
@@ -250,11 +253,6 @@ def _block(summary: Summary, run_id: str) -> dict[str, Any]:
         columns |= {"seeds": len(record.thresholds.seed), "seconds": record.status.seconds["train"]}
         columns |= summary.costs[run_id]
     return columns
-
-
-def to_csv(table: pd.DataFrame) -> str:
-    """The text of ``summary.csv``; floats in their shortest form that reads back exactly."""
-    return table.to_csv(index=False, lineterminator="\n")
 
 
 def to_json(table: pd.DataFrame) -> str:

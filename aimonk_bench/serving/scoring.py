@@ -201,7 +201,9 @@ def _scores(rows: ScoredRows, thresholds: Array, skipped: int) -> NewScores:
 def text(scores: NewScores, form: Literal["csv", "jsonl"]) -> str:
     """The rows as CSV or JSON lines; an undefined number is an empty cell or null."""
     if form == "csv":
-        return csv_text(scores.rows())
+        import pandas as pd
+
+        return csv_text(pd.DataFrame(scores.rows()))
     return "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in scores.rows())
 
 

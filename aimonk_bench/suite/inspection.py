@@ -5,11 +5,12 @@ from __future__ import annotations
 import collections
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from aimonk_bench.config.fields import Config
+from aimonk_bench.config.loader import Source
+from aimonk_bench.config.overrides import Overrides
 from aimonk_bench.config.tables import Tables
 from aimonk_bench.data import headers
 from aimonk_bench.data.image_files import ImageFile
@@ -24,13 +25,13 @@ SEED = 0  # of permutations and of the probe's folds, so that an audit is the sa
 ROTATED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
-def configured(path: Path, tables: Tables, overrides: Sequence[str]) -> Config:
+def configured(source: Source, tables: Tables, overrides: Overrides) -> Config:
     """The config to audit with: that of a run, or of the baseline of a suite.
 
     Raises:
-        UserError: the file is wrong.
+        UserError: it is wrong.
     """
-    suite = plan.load(path, tables, overrides)
+    suite = plan.load(source, tables, overrides)
     return suite.runs[suite.baseline].config
 
 

@@ -28,6 +28,8 @@ from aimonk_bench.config.fields import (
     TrainConfig,
 )
 from aimonk_bench.config.grid import Suite, SuiteRun
+from aimonk_bench.config.loader import Source
+from aimonk_bench.config.overrides import Overrides
 from aimonk_bench.config.split_fields import KFold, OfficialSplit
 from aimonk_bench.config.tables import Tables
 from aimonk_bench.data import group_checks, image_files, label_file, splits
@@ -199,15 +201,15 @@ def _check_ids(runs: Sequence[PlannedRun]) -> None:
         raise UserError(list(same), limit=image_files.SHOWN)
 
 
-def load(path: Path, tables: Tables, overrides: Sequence[str]) -> Suite:
-    """The runs of a YAML file; a single experiment is a suite of one run.
+def load(source: Source, tables: Tables, overrides: Overrides) -> Suite:
+    """The runs of a config; a single experiment is a suite of one run.
 
     Raises:
-        UserError: the file is wrong.
+        UserError: it is wrong.
     """
-    if loader.is_suite(path, overrides):
-        return loader.load_suite(path, tables, overrides)
-    return _single(loader.load(path, tables, overrides))
+    if loader.is_suite(source, overrides):
+        return loader.load_suite(source, tables, overrides)
+    return _single(loader.load(source, tables, overrides))
 
 
 def _single(config: Config) -> Suite:

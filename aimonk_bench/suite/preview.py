@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from aimonk_bench.config.fields import Config
 from aimonk_bench.config.grid import Suite
+from aimonk_bench.config.loader import Source
+from aimonk_bench.config.overrides import Overrides
 from aimonk_bench.config.split_fields import KFold, OfficialSplit
 from aimonk_bench.config.tables import Tables
 from aimonk_bench.data import image_files, label_file, splits
@@ -23,8 +25,8 @@ from aimonk_bench.training.recipe import absent_values
 RARE = 100  # groups of images: stratified training rows have a part of so many, and a split of a million rows is slow
 
 
-def describe(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
-    """What `run` or `suite` would do with a file: its runs, images, networks and heads.
+def describe(source: Source, tables: Tables, overrides: Overrides) -> str:
+    """What `run` or `suite` would do with a config: its runs, images, networks and heads.
 
     Networks are tried. No image is hashed or decoded, and nothing is downloaded.
 
@@ -32,7 +34,7 @@ def describe(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         UserError: config or labels are wrong, listed images do not exist and are not to be skipped, or no run has a
             network that can be used.
     """
-    suite = plan.load(path, tables, overrides)
+    suite = plan.load(source, tables, overrides)
     config, configs = suite.base, [run.config for run in suite.runs]
     listed = plan.checked_labels(configs)
     rows = zip(listed.ids, listed.paths, listed.lines.tolist(), strict=True)
@@ -53,7 +55,7 @@ def describe(path: Path, tables: Tables, overrides: Sequence[str]) -> str:
         plan.trainings(run) * len(run.train.seeds) * plan.folds(run) for run in (configs[number] for number in left)
     )
     lines = [
-        f"{path} is valid.",
+        f"{source if isinstance(source, str | os.PathLike) else 'the config'} is valid.",
         f"{config.name}: {len(listed.ids)} listed images, attributes {', '.join(listed.labels.attributes)}",
         *truths,
         *listed.notes,

@@ -21,7 +21,7 @@ from aimonk_bench.data import transforms
 from aimonk_bench.errors import RunFailed, UserError, count, fix, sentence, write_traceback
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import run, suite, weights
-from aimonk_bench.records.files import atomic, write_bytes, write_json, write_text
+from aimonk_bench.records.files import atomic, write_bytes, write_csv, write_json, write_text
 from aimonk_bench.records.suite import Collection
 from aimonk_bench.reporting import figures, summary, table
 from aimonk_bench.reporting.findings import Finding
@@ -330,7 +330,7 @@ def write_summaries(collection: Collection) -> Collection:
     summarized = summary.summarize(collection)
     if summarized.statistics:
         suite.write_statistics(collection.folder, summarized.statistics, collection.skipped)
-    write_text(collection.folder / "summary.csv", summary.to_csv(summary.frame([summarized])))
+    write_csv(collection.folder / "summary.csv", summary.frame([summarized]))
     write_text(collection.folder / "summary.md", table.markdown(summarized))
     return summarized.collection
 
@@ -348,11 +348,12 @@ def _draw_missingness(plan: Plan, collection: Collection) -> None:
 
 
 def write_seconds(folder: Path, clock: Clock) -> None:
-    """Log where the seconds of a command went and write ``seconds.json``, which stays as it is if nothing was done."""
+    """Log where results are and where seconds went; write ``seconds.json``, which stays where nothing was done."""
     items = clock.itemised()
     if "encode" in clock.seconds:
         write_json(folder / SECONDS, items)
     parts = [f"{phase} {seconds:.1f}" for phase, seconds in items.items() if phase != "total"]
+    logger.info("results in %s", folder)
     logger.info("%.1f s: %s", items["total"], ", ".join(parts))
 
 

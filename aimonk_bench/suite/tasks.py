@@ -177,6 +177,8 @@ def score(config: Config, predictions: Predictions, history: Mapping[str, np.nda
         predictions: of validation and test rows.
         history: the columns of ``history.csv``.
     """
+    import pandas as pd
+
     clock, policy, calibrator = Clock(), config.threshold, config.calibration
     with clock("score"), executed(config.plugins):
         tuned = thresholds.tune(predictions, policy)
@@ -186,7 +188,7 @@ def score(config: Config, predictions: Predictions, history: Mapping[str, np.nda
         curve = figures.loss_curve(history, config.plot.title)
     with clock("files"):
         texts = {
-            run.HISTORY: csv_text(history),
+            run.HISTORY: csv_text(pd.DataFrame(history)),
             run.THRESHOLDS: dumps(tuned.to_json()),
             run.METRICS: dumps(scored.to_json()),
             run.RELIABILITY: csv_text(reliability),

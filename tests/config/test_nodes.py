@@ -7,12 +7,14 @@ import re
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tables import DATA, load, problems
 
 from aimonk_bench.config import nodes
+from aimonk_bench.config.faults import Fault, Place
 from aimonk_bench.errors import UserError
 
 
@@ -128,3 +130,34 @@ def test_a_hostile_file_is_explained(write, case):
     for part in parts:
         assert part in line
     assert line.startswith(parts[0])
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        ({"a": {"b": [1, 2.5, "x", None, True]}}, {"a": {"b": [1, 2.5, "x", None, True]}}),
+        (Path("images") / "a", "images/a"),
+        ((1, (2,)), [1, [2]]),
+        (range(3), [0, 1, 2]),
+        (np.array([[0.5], [1.0]]), [[0.5], [1.0]]),
+        ([np.int64(3), np.float32(0.5), np.bool_(True), np.str_("x")], [3, 0.5, True, "x"]),
+    ],
+)
+def test_plain_data_are_built_as_they_would_be_written(value: object, plain: object) -> None:
+    built = nodes.build(value, Place("x", 0, 0, Path())).plain()
+    assert built == plain
+    assert repr(built) == repr(plain), "of Python's own types"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"a": {1: 2}}, "x: a: found the key 1, expected a key that is text"),
+        ({"a": [b"1"]}, "x: a[0]: found a value of type bytes, expected text, a number"),
+        ({"a": {"\ud800": 1}}, "x: a: found the key '\\ud800', expected a key that is text"),
+    ],
+)
+def test_what_yaml_cannot_hold_cannot_be_built(value: object, message: str) -> None:
+    with pytest.raises(Fault) as caught:
+        nodes.build(value, Place("x", 0, 0, Path()))
+    assert str(caught.value).startswith(message)

@@ -37,7 +37,7 @@ def frame(folder: Path) -> pd.DataFrame:
 
 
 def test_summary_csv_is_what_scikit_learn_computes_from_the_predictions(comparison: Path) -> None:
-    rows = list(csv.DictReader(io.StringIO(summary.to_csv(frame(comparison)))))
+    rows = list(csv.DictReader(io.StringIO(files.csv_text(frame(comparison)))))
     assert list(rows[0]) == list(summary.COLUMNS)
     by_run: dict[str, list[dict[str, str]]] = {}
     for row in rows:
@@ -63,7 +63,7 @@ def test_summary_csv_is_what_scikit_learn_computes_from_the_predictions(comparis
 
 def test_csv_reads_back_to_the_same_floats_and_json_holds_the_same_rows(comparison: Path) -> None:
     table = frame(comparison)
-    read = list(csv.DictReader(io.StringIO(summary.to_csv(table))))
+    read = list(csv.DictReader(io.StringIO(files.csv_text(table))))
     rows = json.loads(summary.to_json(table))
     assert [list(row) for row in rows] == [list(summary.COLUMNS)] * len(table)
     for row, fields in zip(rows, read, strict=True):
@@ -77,7 +77,7 @@ def test_csv_reads_back_to_the_same_floats_and_json_holds_the_same_rows(comparis
 @pytest.mark.parametrize("names", [["NA", "None", "null", "nan"]])
 def test_attributes_may_be_called_as_missing_values_are(tmp_path: Path, names: list[str]) -> None:
     fake_suite.write_run(tmp_path, "a", fake_suite.predictions(names))
-    assert [row["attribute"] for row in csv.DictReader(io.StringIO(summary.to_csv(frame(tmp_path))))] == [*names, MACRO]
+    assert [row["attribute"] for row in csv.DictReader(io.StringIO(files.csv_text(frame(tmp_path))))] == [*names, MACRO]
 
 
 def test_runs_without_figures_have_a_state_and_empty_numbers(comparison: Path) -> None:
@@ -93,7 +93,7 @@ def test_runs_without_figures_have_a_state_and_empty_numbers(comparison: Path) -
 def test_a_suite_without_a_finished_run_has_a_row_for_each(tmp_path: Path) -> None:
     failed, _ = fake_suite.write_suite(tmp_path, ["a", "b"])
     fake_suite.write_failed(failed, "a", "it broke")
-    rows = list(csv.DictReader(io.StringIO(summary.to_csv(frame(tmp_path)))))
+    rows = list(csv.DictReader(io.StringIO(files.csv_text(frame(tmp_path)))))
     assert [(row["state"], row["attribute"], row["seeds"]) for row in rows] == [
         ("failed", MACRO, ""),
         ("not run", MACRO, ""),
@@ -106,7 +106,7 @@ def test_the_cost_of_the_backbone_stands_last_in_millions_and_billions(tmp_path:
     fake_suite.write_run(measured, "a", fake_suite.predictions(), cost=fake_suite.COST | {"images_per_second": 81.5})
     fake_suite.write_run(plain, "b", fake_suite.predictions())
     fake_suite.write_run(old, "c", fake_suite.predictions(), cost=None)
-    rows = list(csv.DictReader(io.StringIO(summary.to_csv(frame(tmp_path)))))
+    rows = list(csv.DictReader(io.StringIO(files.csv_text(frame(tmp_path)))))
     assert list(rows[0])[-3:] == ["parameters", "macs", "images_per_second"]
     cost = {(row["run"], *list(row.values())[-3:]) for row in rows}
     assert cost == {

@@ -1,0 +1,101 @@
+"""Models to take home: a bundle of a run, and what a bundle says of images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from aimonk_bench.api.results import Run, Suite
+from aimonk_bench.api.work import Report, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from aimonk_bench.serving.export import Exported
+    from aimonk_bench.serving.predict import Prediction
+
+
+def export(
+    source: Run | Suite | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    run: str | None = None,
+    which: Literal["selected", "simplest"] = "simplest",
+    head: str | int | None = None,
+    progress: Report = False,
+) -> Exported:
+    """Write a bundle that timm, transformers, onnxruntime and `predict` load, as `aimonk-bench export` does.
+
+    Args:
+        source: a run, a suite, or the folder of one.
+        out: a new folder for the bundle.
+        run: id of a run of the suite.
+        which: where ``run`` is None: the run selected on validation rows, or the simplest that is not worse.
+        head: a seed, "mean" or "refit"; default mean for a hold-out, refit for folds.
+        progress: as for `aimonk_bench.run`.
+
+    Returns:
+        Where the bundle is, and of which run and head.
+
+    Raises:
+        UserError: the folder has no such run, its weights are missing, or ``out`` is not empty.
+        RunFailed: the bundle does not give the predictions of the run.
+    """
+    from aimonk_bench.serving.export import export as write_bundle
+
+    folder = source.folder if isinstance(source, Run | Suite) else Path(source)
+    with shown(progress) as report:
+        return write_bundle(folder, Path(out), run=run, which=which, head=head, progress=report)
+
+
+def predict(
+    bundle: str | os.PathLike[str],
+    images: Any | Iterable[Any],
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    batch: int = 16,
+    progress: Report = False,
+) -> pd.DataFrame:
+    """What a bundle says of images: a row for each, in their order.
+
+    Columns: image (string), its path, or ``[number]`` where it is no file; error (string), NA where there is none; and
+    for each attribute ``NAME_probability`` (float64) and ``NAME_decision`` (boolean), NaN and NA where there is an
+    error.
+
+    Args:
+        bundle: a folder that `export` wrote, or a single ``model.onnx``.
+        images: paths, arrays [H, W, 3] uint8 RGB, or PIL images; or one of them.
+        thresholds: attribute -> threshold instead of that of the bundle.
+        batch: images at once; it changes no result beyond rounding.
+        progress: as for `aimonk_bench.run`.
+
+    Raises:
+        UserError: the bundle is damaged, or a threshold is no probability or names no attribute of the bundle.
+    """
+    from aimonk_bench.serving.predict import predict as predicted
+
+    single = isinstance(images, str | os.PathLike) or getattr(images, "ndim", 0) == 3 or hasattr(images, "convert")
+    items: Any = [images] if single else images
+    with shown(progress) as report:
+        predictions = predicted(Path(bundle), items, thresholds=thresholds, batch=batch, progress=report)
+        return _table(list(predictions))
+
+
+def _table(predictions: Sequence[Prediction]) -> pd.DataFrame:
+    """The columns of `predict`."""
+    import pandas as pd
+
+    columns: dict[str, Any] = {
+        name: pd.array([getattr(one, name) for one in predictions], dtype="string") for name in ("image", "error")
+    }
+    failed = np.array([one.error is not None for one in predictions], bool)
+    for a, attribute in enumerate(predictions[0].attributes if predictions else ()):
+        probabilities = [one.probabilities[a] for one in predictions]
+        decisions = pd.array([bool(one.decisions[a]) for one in predictions], dtype="boolean")
+        decisions[failed] = pd.NA
+        columns |= {f"{attribute}_probability": probabilities, f"{attribute}_decision": decisions}
+    return pd.DataFrame(columns)

@@ -1,0 +1,224 @@
+"""Experiments and audits as Python functions: they raise `UserError` and `RunFailed`, and neither print nor exit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from aimonk_bench.api.label_frames import placed
+from aimonk_bench.api.results import Result, Run, Suite
+from aimonk_bench.config import loader
+from aimonk_bench.config.loader import Source
+from aimonk_bench.config.overrides import Overrides
+from aimonk_bench.config.tables import Tables
+from aimonk_bench.console import Progress
+from aimonk_bench.errors import Resumable
+from aimonk_bench.evaluation.audit import Audit as AuditRecord
+from aimonk_bench.records import suite as suites
+from aimonk_bench.records.files import dumps
+from aimonk_bench.reporting import audit as reports
+from aimonk_bench.reporting.findings import findings
+from aimonk_bench.suite import inspection, plan, preview, runner
+from aimonk_bench.suite.clock import Clock
+from aimonk_bench.tables import tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+RESULTS = Path("experiments")  # below it stand the results of a config that names no folder
+R = TypeVar("R", Run, Suite)
+Report = bool | Callable[..., None]
+
+
+def run(
+    config: Source,
+    overrides: Overrides = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    progress: Report = False,
+    allow_plugins: bool = False,
+    clock: Clock | None = None,
+) -> Run:
+    """Execute one experiment, as `aimonk-bench run` does: the same id, the same files.
+
+    A run that the folder holds already is not executed again. Messages go to the logger ``aimonk_bench``.
+
+    Args:
+        config: a YAML file, a dict of what it would hold (relative paths are relative to the working directory; its
+            section ``data`` may be `labels` of a DataFrame), or a config such as `Run.config`.
+        overrides: a dict of keys and values, such as ``{"train.lr": 1e-4, "loss": "focal"}``; or texts as for --set.
+        out: the folder of the results; default ``experiments/NAME``.
+        progress: True shows progress on a terminal and in a notebook, and nothing elsewhere; or a function of the
+            phase ("encode", "train", ...), of what is done and of the total, None where it is not known.
+        allow_plugins: the code that the config names under ``plugins`` may be executed.
+        clock: counts the seconds of a command that began before.
+
+    Returns:
+        The run, whose files are read when they are needed.
+
+    Raises:
+        UserError: config, data or options are wrong, or the folder holds something else; nothing was written.
+        RunFailed: the run failed, for the reason that ``status.json`` holds too.
+        Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
+    """
+    return _execute(Run, config, overrides, out, progress, tables(allow_plugins=allow_plugins), clock or Clock())
+
+
+def suite(
+    config: Source,
+    overrides: Overrides = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    progress: Report = False,
+    allow_plugins: bool = False,
+    clock: Clock | None = None,
+) -> Suite:
+    """Execute every run of a suite that is not done yet, as `aimonk-bench suite` does; arguments are those of `run`.
+
+    Returns:
+        The suite. A run that failed does not end it: see `Suite.unfinished`.
+
+    Raises:
+        UserError: config, data or options are wrong, or the folder holds something else; nothing was written.
+        Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
+    """
+    return _execute(Suite, config, overrides, out, progress, tables(allow_plugins=allow_plugins), clock or Clock())
+
+
+def _folder(kind: type[Result], names: Tables, config: Source, overrides: Overrides) -> Path:
+    """Where the results of a config go by default."""
+    load = loader.load if kind is Run else loader.load_suite
+    return RESULTS / load(config, names, overrides, check_paths=False).name
+
+
+def _execute(
+    kind: type[R],
+    config: Source,
+    overrides: Overrides,
+    out: str | os.PathLike[str] | None,
+    progress: Report,
+    names: Tables,
+    clock: Clock,
+) -> R:
+    """Plan and execute a config, read its figures, and write where the seconds went."""
+    named = None if out is None else Path(out)
+    with placed(config, overrides, named, partial(_folder, kind, names)) as (source, layers, place):
+        with clock("plan"):
+            if kind is Run:
+                planned = plan.plan_run(loader.load(source, names, layers))
+            else:
+                planned = plan.plan_suite(loader.load_suite(source, names, layers))
+        folder = RESULTS / planned.name if place is None else place
+        execute = runner.execute_run if kind is Run else runner.execute_suite
+        try:
+            with shown(progress) as report:
+                execute(planned, folder, clock, report)
+        except KeyboardInterrupt:
+            if suites.can_go_on(folder):
+                raise Resumable from None
+            raise
+    result = kind(folder)
+    with clock("statistics"):
+        result.read()
+    runner.write_seconds(folder, clock)
+    return result
+
+
+@contextlib.contextmanager
+def shown(progress: Report) -> Iterator[Callable[[str, int, int | None], None]]:
+    """What reports progress; bars are on the screen while the block runs."""
+    if progress is True:
+        progress = Progress(lines=False)
+    if isinstance(progress, Progress):
+        with progress:
+            yield progress
+    else:
+        yield progress or (lambda phase, done, total: None)
+
+
+def validate(config: Source, overrides: Overrides = None, *, allow_plugins: bool = False) -> str:
+    """What `run` or `suite` would do with a config, as `aimonk-bench validate` prints it; no image is opened.
+
+    Raises:
+        UserError: everything that is wrong with config, labels, images and networks.
+    """
+    with _without_folder(config, overrides) as (source, layers):
+        return preview.describe(source, tables(allow_plugins=allow_plugins), layers)
+
+
+@contextlib.contextmanager
+def _without_folder(config: Source, overrides: Overrides) -> Iterator[tuple[Source, Overrides]]:
+    """Config and overrides in which labels that are a DataFrame stand in a temporary file."""
+    with contextlib.ExitStack() as stack:
+
+        def temporary(source: Source, layers: Overrides) -> Path:
+            return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aimonk-bench-")))
+
+        source, layers, _ = stack.enter_context(placed(config, overrides, None, temporary))
+        yield source, layers
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What can be said of a data set before anything is trained.
+
+    Attributes:
+        record: everything, with the labels [N, A].
+    """
+
+    record: AuditRecord
+
+    @property
+    def labels_to_check(self) -> pd.DataFrame:
+        """Labels that the images speak against, the most suspicious first; at most 50, of attributes with signal.
+
+        Columns: image (string), its name in the label file; attribute (string); label (Int8); probability_of_label
+        (float64), what a linear probe that has not seen the image gives the label.
+        """
+        import pandas as pd
+
+        suspects = self.record.suspects
+        columns = {
+            "image": pd.array([self.record.ids[row] for row in suspects.row], dtype="string"),
+            "attribute": pd.array([self.record.attributes[a] for a in suspects.attribute], dtype="string"),
+            "label": pd.array(suspects.positive, dtype="Int8"),
+            "probability_of_label": suspects.probability,
+        }
+        return pd.DataFrame(columns)
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        """What a reader should know, warnings first; columns level, kind, text, advice (string)."""
+        import pandas as pd
+
+        names = ["level", "kind", "text", "advice"]
+        return pd.DataFrame([vars(finding) for finding in findings(self.record)], columns=names).astype("string")
+
+    def to_json(self) -> str:
+        """Everything as JSON, as `aimonk-bench audit --format json` prints it."""
+        return dumps(reports.content(self.record))
+
+    def render(self, console: Console) -> None:
+        """Print the audit on a console of rich."""
+        reports.render(self.record, console)
+
+
+def audit(
+    config: Source, overrides: Overrides = None, *, progress: Report = False, allow_plugins: bool = False
+) -> Audit:
+    """Find problems in the labels and images of an experiment or suite; nothing is trained. Arguments as for `run`.
+
+    Raises:
+        UserError: labels, images or options are wrong, or the weights cannot be had.
+        RunFailed: the engine cannot be had.
+    """
+    with _without_folder(config, overrides) as (source, layers), shown(progress) as report:
+        audited = inspection.configured(source, tables(allow_plugins=allow_plugins), layers)
+        return Audit(inspection.inspect(audited, report))
