@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from aimonk_bench import __version__, errors
+from aimonk_bench.data_verbs import data
 from aimonk_bench.errors import RunFailed, UserError, sentence, write_traceback
 from aimonk_bench.suite.clock import Clock
 
@@ -31,7 +32,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-data = typer.Typer(help="Prepare a data set.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 
@@ -60,7 +60,6 @@ Plugins = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write; default experiments/<name>.")]
 Top = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Show the N best runs; csv and json have all.")]
 Quiet = Annotated[bool, typer.Option("--quiet", callback=_log_to_stderr, help="Only the result, warnings and errors.")]
-NewFolder = Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")]
 KINDS = ("backbones", "losses", "missing", "samplers", "thresholds", "optimizers", "schedules", "importers")
 
 
@@ -321,50 +320,6 @@ def doctor(
         problems += finding.state == "problem"
     if problems:
         raise typer.Exit(FAILED)
-
-
-@data.command()
-def synthetic(
-    out: NewFolder,
-    images: Annotated[int, typer.Option(help="Number of images.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    size: Annotated[int, typer.Option(help="Width and height in pixels.")] = 128,
-    prevalences: Annotated[
-        tuple[float, float, float, float], typer.Option(help="Share of the images that have each attribute.")
-    ] = (0.88, 0.81, 0.53, 0.08),
-    missing: Annotated[
-        float, typer.Option(help="Share of the labels that are NA; with --hide positives, of the positives.")
-    ] = 0.1,
-    hide: Annotated[
-        Literal["random", "per_class", "positives", "score"],
-        typer.Option(
-            help="Which labels are NA. random: any (MCAR); per_class: all but equally many positives and negatives of "
-            "each attribute; positives: only positives (PU); score: first those with low visibility (MNAR)."
-        ),
-    ] = "random",
-    label_noise: Annotated[float, typer.Option(help="Share of the labels that are wrong.")] = 0.0,
-) -> None:
-    """Make a data set: images with clutter, labels.txt, and truth.csv with the labels behind every NA."""
-    from aimonk_bench.data import synthetic as generator
-
-    generator.write(
-        out,
-        images=images,
-        seed=seed,
-        size=size,
-        prevalences=prevalences,
-        missing=missing,
-        mechanism=hide,
-        label_noise=label_noise,
-    )
-
-
-@data.command()
-def elpv(out: NewFolder) -> None:
-    """Write the solar cells of the package elpv-dataset (CC BY-NC-SA 4.0) as images and label files."""
-    from aimonk_bench.data import elpv as importer
-
-    importer.write(out)
 
 
 def _print_table(result: Result, top: int = 20) -> None:
