@@ -57,7 +57,7 @@ def predict(
     images: Any | Iterable[Any],
     *,
     thresholds: Mapping[str, float] | None = None,
-    batch: int = 16,
+    batch: int = 8,
     progress: Report = False,
 ) -> pd.DataFrame:
     """What a bundle says of images: a row for each, in their order.
