@@ -463,7 +463,7 @@ def test_progress_in_a_notebook_is_a_line_that_goes_away(
     with console.Progress(lines=False) as progress:
         now += 1.0
         progress("predict", 3, None)
-    assert texts[-2] == "predict: 3 "
+    assert texts[-2] == "predict: 3 images"
     assert capsys.readouterr() == ("", "")
 
 

@@ -83,7 +83,7 @@ def child(path: Path, rows: int, heads: int, order: str) -> dict[str, object]:
         observed = rng.random((rows, ATTRIBUTES), np.float32) > 0.2
         targets = (rng.random((rows, ATTRIBUTES), np.float32) > 0.7).astype(np.int8)
         fold = Fold(*np.split(rng.permutation(rows), (int(0.7 * rows), int(0.85 * rows))))
-        config = TrainConfig(seeds=list(range(heads)), batch_size=BATCH, epochs=EPOCHS, order=order)
+        config = TrainConfig(seeds=list(range(heads)), batch_size=BATCH, epochs=EPOCHS, weight_decay=0.0, order=order)
         labels, index = Labels.of(targets, observed, list("abcd")), np.arange(rows)[None]
         data = TrainingData(labels, labels, [fold], np.ones(1))
         recipe = Recipe(config, Spec("masked_bce"), Spec("ignore"), Spec("uniform"))

@@ -4,6 +4,9 @@
 in its favour: masked_bce stands for all losses, validation and test rows are predicted once per head instead of after
 every epoch, and only the start of the workers is charged.
 
+The suite is run with one setting for each head, 10 epochs and batches of 16 images (`BUDGET`), because the scripts
+train one head after another.
+
 `competent.py` computes the features once with torch and trains the heads of the suite one after another on one thread,
 each with the loss of its run. It is run as a whole, as a program of its own, in turns with the suite. In its favour
 every run samples uniformly, validation and test rows are predicted once per head, labels and folds are prepared before,
@@ -55,6 +58,8 @@ ROOT = Path(__file__).parents[2]
 SUITE = ROOT / "configs" / "suites" / "comparison.yaml"
 DATA = ROOT / ".data" / "aimonk"
 BACKBONES = ("resnet18", "tf_efficientnet_lite0")
+# one setting of each head, few epochs: the scripts train the heads one after another
+BUDGET = ["tune={}", "train.weight_decay=0", "train.batch_size=16", "train.epochs=10"]
 QUICK = ["transform.size=32", "train.epochs=2", "train.seeds=2", "split.folds=2"]
 
 
@@ -189,7 +194,7 @@ def competent_job(work: Work, workers: int) -> competent.Job:
     settings, (targets, observed) = work.config.train, work.targets_and_observed
     options = {key: getattr(settings, key) for key in ("seeds", "epochs", "batch_size", "lr")}
     for run in work.plan.runs:
-        supported = TrainConfig(**options), "ignore", run.config.loss.name
+        supported = TrainConfig(**options, weight_decay=0.0), "ignore", run.config.loss.name
         if (run.config.train, run.columns["missing"], run.columns["loss"]) != supported:
             raise ValueError(f"{run.name}: the competent script supports the default options only")
     return competent.Job(
@@ -298,6 +303,7 @@ def main(out: Path, labels: Path | None = None, images: Path | None = None, quic
             f"data.images={images or data / 'images'}",
             "data.on_bad_image=skip",
             "backbone.weights=none",
+            *BUDGET,
             *(QUICK if quick else []),
         ]
         for backbone in BACKBONES:

@@ -88,7 +88,7 @@ def batches(small):
 
 
 def test_both_scripts_take_the_steps_of_train_heads(small):
-    config = TrainConfig(lr=LR, batch_size=BATCH, epochs=EPOCHS, seeds=[0])
+    config = TrainConfig(lr=LR, batch_size=BATCH, epochs=EPOCHS, weight_decay=0.0, seeds=[0])
     recipe = Recipe(config, Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
     data = TrainingData(small.labels, small.labels, [small.fold], VIEWS)
     trained = train_heads(small.matrix.rows, small.matrix.index, data, recipe)
@@ -179,7 +179,13 @@ def test_both_engines_give_the_same_features(tmp_path):
 @pytest.fixture(scope="module")
 def overrides(workplace):
     data = workplace / "synthetic"
-    return [f"data.labels={data}/labels.txt", f"data.images={data}/images", "backbone.weights=none", *suite.QUICK]
+    return [
+        f"data.labels={data}/labels.txt",
+        f"data.images={data}/images",
+        "backbone.weights=none",
+        *suite.BUDGET,
+        *suite.QUICK,
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,7 @@ def test_a_network_with_the_pretrained_weights_is_a_network_of_timm(
     assert execute(workplace / "small.yaml", tmp_path, *overrides) == 0
     planned_run = planned(workplace / "small.yaml", *overrides).baseline
     encoder = planned_run.encoder
-    whole = timm.create_model(encoder.weights.entry.timm, num_classes=4, **networks._options(encoder.weights.entry, 32))
+    whole = timm.create_model(encoder.weights.entry.timm, num_classes=4, **networks.options(encoder.weights.entry, 32))
     whole.load_state_dict(networks.build(encoder.weights, 32).network.state_dict(), strict=False)
     kept = read_network(tmp_path / NETWORKS / "fold0-seed1.safetensors")
     head = networks.classifier(encoder.weights.entry.timm)

@@ -57,7 +57,7 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_image_in_eve
     start = heads.Heads.initial(4, 1280, [rngs.init])
     head = torch.nn.Linear(1280, 4)
     head.weight.data, head.bias.data = start.weight[0].detach(), start.bias[0, 0].detach()
-    optimizer = torch.optim.Adam(head.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.01, weight_decay=config.train.weight_decay)
     steps, losses = -(-len(fold.train) // 16), []
     for _ in range(2):
         drawn = batches.EpochBatches.draw(

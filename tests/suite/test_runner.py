@@ -33,7 +33,7 @@ def test_a_suite_leaves_the_files_of_the_contract(suite: Path) -> None:
     record = json.loads((suite / "suite.json").read_text())
     assert sorted(path.name for path in (suite / "runs").iterdir()) == sorted(record["ids"])
     assert [run_id.rpartition("-")[0] for run_id in record["ids"]] == [
-        f"{recipe}-tf_efficientnet_lite0-epochs2"
+        f"{recipe}-tf_efficientnet_lite0-batch_size16-epochs2"
         for recipe in (
             "masked_bce-uniform",
             "masked_bce-balanced",

@@ -90,7 +90,7 @@ def plain(data, config, seed, number, layers):
     head.load_state_dict({"weight": draws[:, :-1], "bias": draws[:, -1]})
     groups = [{"params": head.parameters(), "lr": settings.lr}]
     groups.append({"params": network.parameters(), "lr": settings.backbone_lr or settings.lr})
-    optimizer = torch.optim.Adam(groups)
+    optimizer = torch.optim.Adam(groups, weight_decay=settings.weight_decay)
     steps = max(-(-len(each.train) // settings.batch_size) for each in data.folds)
     losses = []
     for _ in range(settings.epochs):
