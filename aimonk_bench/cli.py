@@ -174,6 +174,7 @@ def export(
             "(default with folds).",
         ),
     ] = None,
+    allow_plugins: AllowPlugins = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a run as a folder that timm, transformers, onnxruntime and `predict` load."""
@@ -182,7 +183,15 @@ def export(
 
     if run_id is not None and which is not None:
         raise UserError("--run and --which: found both, expected one: --run names the run that --which would choose")
-    made = bundles.export(folder, out, run=run_id, which=which or "simplest", head=head, progress=Progress())
+    made = bundles.export(
+        folder,
+        out,
+        run=run_id,
+        which=which or "simplest",
+        head=head,
+        progress=Progress(),
+        allow_plugins=allow_plugins,
+    )
     logger.info("wrote %s: run %s, head %s; its README.md says how to load it", made.folder, made.run, made.head)
 
 

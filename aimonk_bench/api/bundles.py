@@ -27,6 +27,7 @@ def export(
     which: Literal["selected", "simplest"] = "simplest",
     head: str | int | None = None,
     progress: Report = False,
+    allow_plugins: bool = False,
 ) -> Exported:
     """Write a bundle that timm, transformers, onnxruntime and `predict` load, as `aimonk-bench export` does.
 
@@ -37,6 +38,7 @@ def export(
         which: where ``run`` is None: the run selected on validation rows, or the simplest that is not worse.
         head: a seed, "mean" or "refit"; default mean for a hold-out, refit for folds.
         progress: as for `aimonk_bench.run`.
+        allow_plugins: the plug-ins of the run may be executed.
 
     Returns:
         Where the bundle is, and of which run and head.
@@ -49,7 +51,9 @@ def export(
 
     folder = source.folder if isinstance(source, Run | Suite) else Path(source)
     with shown(progress) as report:
-        return write_bundle(folder, Path(out), run=run, which=which, head=head, progress=report)
+        return write_bundle(
+            folder, Path(out), run=run, which=which, head=head, progress=report, allow_plugins=allow_plugins
+        )
 
 
 def predict(
@@ -90,12 +94,16 @@ def _table(predictions: Sequence[Prediction]) -> pd.DataFrame:
     import pandas as pd
 
     columns: dict[str, Any] = {
-        name: pd.array([getattr(one, name) for one in predictions], dtype="string") for name in ("image", "error")
+        name: pd.array([getattr(prediction, name) for prediction in predictions], dtype="string")
+        for name in ("image", "error")
     }
-    failed = np.array([one.error is not None for one in predictions], bool)
+    failed = np.array([prediction.error is not None for prediction in predictions], bool)
+    probabilities, decisions = (
+        np.array([getattr(prediction, name) for prediction in predictions])  # [N, A]
+        for name in ("probabilities", "decisions")
+    )
     for a, attribute in enumerate(predictions[0].attributes if predictions else ()):
-        probabilities = [one.probabilities[a] for one in predictions]
-        decisions = pd.array([bool(one.decisions[a]) for one in predictions], dtype="boolean")
-        decisions[failed] = pd.NA
-        columns |= {f"{attribute}_probability": probabilities, f"{attribute}_decision": decisions}
+        decided = pd.array(decisions[:, a].astype(bool), dtype="boolean")
+        decided[failed] = pd.NA
+        columns |= {f"{attribute}_probability": probabilities[:, a], f"{attribute}_decision": decided}
     return pd.DataFrame(columns)

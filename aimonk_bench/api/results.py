@@ -148,7 +148,11 @@ class Run(Result):
 
     @cached_property
     def config(self) -> Config:
-        """Its complete config, frozen; `aimonk_bench.run` takes it."""
+        """Its complete config, frozen; `aimonk_bench.run` takes it.
+
+        Raises:
+            UserError: it has plug-ins, whose code is not executed to read a result.
+        """
         from aimonk_bench.config import loader
         from aimonk_bench.tables import TABLES
 

@@ -218,10 +218,13 @@ def _flips(block: dict[str, Any]) -> str:
     """What timm's transform changes."""
     flips = block["timm_transform"]
     start = "timm and transformers resize images with Pillow, training and `aimonk-bench predict` with OpenCV."
+    compared = (
+        "`model.onnx` was compared with torch for batches of 1 and 7: logits agree within 1e-4 (relative to the largest "
+        "where that is above 1), decisions wherever a logit is not that close to its threshold."
+    )
     if not flips["images"]:
-        return (
-            f"{start} How many decisions that changes was not measured, because the images of the run were not there."
-        )
+        missing = "How many decisions that changes was not measured, because the images of the run could not be read."
+        return f"{start} {missing} {compared}"
     unreadable = f" Pillow cannot read {flips['unreadable']} further images." if flips["unreadable"] else ""
     white = (
         f" Images of more than 8 bits are scaled so that {block['white']} is white, which timm and transformers do not "
@@ -231,9 +234,7 @@ def _flips(block: dict[str, Any]) -> str:
     )
     return (
         f"{start} On {flips['images']} images of the data set that changes {flips['flipped']} of {flips['decisions']} "
-        f"decisions.{unreadable}{white} `model.onnx` was compared with torch for batches of 1 and 7: logits agree "
-        "within 1e-4 (relative to the largest where that is above 1), decisions wherever a logit is not that close to "
-        "its threshold."
+        f"decisions.{unreadable}{white} {compared}"
     )
 
 

@@ -16,7 +16,7 @@ from aimonk_bench.records.run import RunRecord
 from aimonk_bench.records.suite import Collection
 from aimonk_bench.registry import hint
 from aimonk_bench.reporting import summary
-from aimonk_bench.tables import TABLES
+from aimonk_bench.tables import tables
 
 Which = Literal["selected", "simplest"]
 
@@ -46,13 +46,14 @@ class Choice:
         return self.statistics.signal.outcome == "gain"
 
 
-def choose(folder: Path, run: str | None = None, which: Which = "simplest") -> Choice:
+def choose(folder: Path, run: str | None = None, which: Which = "simplest", *, allow_plugins: bool = False) -> Choice:
     """The run to export.
 
     Args:
         folder: of a run or a suite.
         run: its id; None takes the only run, or of a suite the one that ``which`` says.
         which: "selected": chosen on validation rows; "simplest": the simplest that is not distinguishable from it.
+        allow_plugins: the plug-ins of the run may be executed.
 
     Raises:
         UserError: the folder holds no run, there is none of that id, or it is not finished.
@@ -79,12 +80,12 @@ def choose(folder: Path, run: str | None = None, which: Which = "simplest") -> C
     if not of_suite:
         statistics = summary.summarize(suite.collect(record.folder)).statistics
     assert statistics is not None  # of a finished run
-    return Choice(record, _config(record), reason, statistics, of_suite and collection.name is not None)
+    return Choice(record, _config(record, allow_plugins), reason, statistics, of_suite and collection.name is not None)
 
 
-def _config(record: RunRecord) -> Config:
+def _config(record: RunRecord, allow_plugins: bool) -> Config:
     """The config of a run, with the backbone that was used, which may be the declared fallback."""
-    config = loader.load(record.folder / runs.CONFIG, TABLES, check_paths=False)
+    config = loader.load(record.folder / runs.CONFIG, tables(allow_plugins=allow_plugins), check_paths=False)
     weights = record.environment["weights"]
     if weights["name"] == weights["requested"]:
         return config

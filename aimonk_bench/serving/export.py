@@ -60,6 +60,7 @@ def export(
     which: Which = "simplest",
     head: str | int | None = None,
     progress: Progress | None = None,
+    allow_plugins: bool = False,
 ) -> Exported:
     """Write a bundle of a run.
 
@@ -72,13 +73,15 @@ def export(
         head: of a hold-out a seed, or "mean" (default): the mean of the seeds' heads; "refit" (default with folds)
             trains again on all labelled rows, see `refit`.
         progress: called with (phase, done, total).
+        allow_plugins: the plug-ins of the run may be executed.
 
     Raises:
-        UserError: there is no such run, or it has no such head; its weights are not here; ``out`` is not empty.
+        UserError: there is no such run, its plug-ins are not allowed, or it has no such head; its weights are not here;
+            ``out`` is not empty.
         RunFailed: the network cannot be exported, or onnxruntime does not compute what torch does.
     """
     _check_empty(out)
-    chosen = choice.choose(folder, run, which)
+    chosen = choice.choose(folder, run, which, allow_plugins=allow_plugins)
     record, config = chosen.record, chosen.config
     kind, seeds = heads.kind_of(head, config, record.predictions.folds)
     weights = pretrained(chosen)
@@ -117,7 +120,8 @@ def pretrained(chosen: Choice) -> Weights:
     Raises:
         UserError: they cannot be had here, or are others here.
     """
-    weights, expected = sources.resolve(chosen.config.backbone), chosen.record.environment["weights"]["sha256"]
+    weights = sources.resolve(chosen.config.backbone, plugins=chosen.config.plugins)
+    expected = chosen.record.environment["weights"]["sha256"]
     if weights.sha256 != expected:
         raise UserError(
             f"{weights.place}: found weights of {weights.name} with the SHA-256 {weights.sha256}, expected {expected}, "

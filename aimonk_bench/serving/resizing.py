@@ -19,7 +19,6 @@ from PIL import Image, ImageOps
 
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.config.fields import Config
-from aimonk_bench.data import label_file
 from aimonk_bench.data.headers import UndecodableImage
 from aimonk_bench.data.images import decode
 from aimonk_bench.errors import UserError
@@ -27,6 +26,7 @@ from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import sigmoid
 from aimonk_bench.serving.classifier import Classifier
 from aimonk_bench.serving.onnx_graph import planes
+from aimonk_bench.suite import plan
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def samples(config: Config, image_ids: Sequence[str], weights: Weights) -> list[
     Where the labels or images of the run cannot be read any more, there are none, and a warning says why.
     """
     try:
-        listed = label_file.load(config.data)
+        listed = plan.checked_labels([config])
     except UserError as error:
         logger.warning("the images of the run are not looked at: %s", error.problems[0])
         return []
