@@ -219,8 +219,8 @@ def _flips(block: dict[str, Any]) -> str:
     flips = block["timm_transform"]
     start = "timm and transformers resize images with Pillow, training and `aimonk-bench predict` with OpenCV."
     compared = (
-        "`model.onnx` was compared with torch for batches of 1 and 7: logits agree within 1e-4 (relative to the largest "
-        "where that is above 1), decisions wherever a logit is not that close to its threshold."
+        "`model.onnx` was compared with torch for batches of 1 and 7: logits agree within 1e-4 (relative to the "
+        "largest where that is above 1), decisions wherever a logit is not that close to its threshold."
     )
     if not flips["images"]:
         missing = "How many decisions that changes was not measured, because the images of the run could not be read."

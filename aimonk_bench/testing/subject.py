@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from aimonk_bench import registry
@@ -87,15 +88,28 @@ class Subject:
         self.require(holds, f"{sentence} (largest difference {difference:.3g})")
 
     def head_options(self, heads: int) -> dict[str, Tensor]:
-        """For each numeric option a tensor [H, 1, 1] of other values, one for each head."""
+        """For each numeric option a tensor [H, 1, 1] of other values in its range, one for each head."""
         rng = np.random.default_rng(0)
         options = {}
         for name in registry.numeric_options(self.function):
             value = self.options[name]
-            if value is not None:
-                values = value * rng.uniform(0.5, 0.99, heads) if value else np.linspace(0.0, 0.2, heads)
-                options[name] = torch.from_numpy(values).view(heads, 1, 1)
+            if value is None:
+                continue
+            ranges = ((0.5 * value, 0.99 * value), (1.01 * value, 2 * value)) if value else ((0, 0.2), (-0.2, 0))
+            drawn = (rng.uniform(low, high, heads) for low, high in ranges)
+            values = next((some for some in drawn if self._accepts(name, some)), np.full(heads, value))
+            options[name] = torch.from_numpy(values).view(heads, 1, 1)
         return options
+
+    def _accepts(self, name: str, values: np.ndarray) -> bool:
+        """Whether all values are in the range of an option."""
+        model = registry.options_model(self.function)
+        try:
+            for value in values.tolist():
+                model(**{**self.options, name: value})
+        except ValidationError:
+            return False
+        return True
 
 
 def unchanged(*tensors: Tensor) -> Callable[[], bool]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 import pytest
 import torch
+from annotated_types import Ge, Le
 
 from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.testing import (
@@ -401,3 +403,12 @@ def test_an_entry_of_the_catalog_that_does_not_describe_its_network_is_refused(c
 def test_the_checks_need_neither_pytest_nor_hypothesis():
     code = "import sys, aimonk_bench.testing; print({'pytest', 'hypothesis'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_options_are_varied_within_their_range():
+    def narrow(logits, targets, *, power: Annotated[float, Ge(1)] = 1.0, shift: Annotated[float, Le(0)] = 0.0):
+        bounded = torch.as_tensor(power).min() >= 1 and torch.as_tensor(shift).max() <= 0
+        assert bounded
+        return masked_bce(logits, targets) * power - shift
+
+    check_loss(narrow)
