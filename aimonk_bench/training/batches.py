@@ -100,10 +100,15 @@ class Features:
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
                 matrix = torch.from_numpy(matrix)
         self._matrix = matrix.to(device) if matrix.nbytes <= DEVICE_BYTES else matrix
+        self._gathered = self._matrix.new_empty(0, matrix.shape[1])
         self.device, self.dtype = device, dtype
         self.size = matrix.shape[1]
 
     def take(self, rows: Tensor) -> Tensor:
-        """Gather features [..., D] of row numbers [...], which may be on any device."""
-        batch = self._matrix.index_select(0, rows.reshape(-1).to(self._matrix.device))
+        """Gather features [..., D] of row numbers [...], which may be on any device; valid until the next call."""
+        # new memory for every batch takes several times as long as gathering into it: the system clears each page
+        if len(self._gathered) < rows.numel():
+            self._gathered = self._matrix.new_empty(rows.numel(), self.size)
+        flat = rows.reshape(-1).to(self._matrix.device)
+        batch = torch.index_select(self._matrix, 0, flat, out=self._gathered[: rows.numel()])
         return batch.to(self.device, self.dtype).view(*rows.shape, self.size)
