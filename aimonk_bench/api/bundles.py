@@ -45,7 +45,7 @@ def export(
 
     Raises:
         UserError: the folder has no such run, its weights are missing, or ``out`` is not empty.
-        RunFailed: the bundle does not give the predictions of the run.
+        RunFailed: the network cannot be exported, or onnxruntime does not compute what torch does.
     """
     from aimonk_bench.serving.export import export as write_bundle
 

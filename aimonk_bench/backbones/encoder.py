@@ -348,7 +348,7 @@ def onnx_session(model: Path, dimensions: Mapping[str, int], *, optimize: bool =
 
     Args:
         model: an ONNX file.
-        dimensions: sizes of its dynamic dimensions. A fixed batch is a quarter faster: paddings become constants.
+        dimensions: sizes of its dynamic dimensions. A fixed batch makes constants of paddings.
         optimize: False opens a file quickly, to read what it says of itself.
     """
     import onnxruntime

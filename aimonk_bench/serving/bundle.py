@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from aimonk_bench.errors import UserError
-from aimonk_bench.records.files import checked, dumps, read_json
+from aimonk_bench.records.files import dumps
 
 CONFIG, WEIGHTS, MODEL, CARD = "config.json", "model.safetensors", "model.onnx", "README.md"
-BLOCK = "aimonk_bench"  # key of our own part
+BLOCK, NAMES, THRESHOLDS = "aimonk_bench", "label_names", "thresholds"  # keys of our own part, attributes, thresholds
+IMAGES, LOGITS = "images", "logits"  # an input and an output of `model.onnx`
 SCHEMA_VERSION = 1
 
 
@@ -48,13 +47,13 @@ class Bundle:
             "architecture": self.architecture,
             "num_classes": len(self.label_names),
             "num_features": self.num_features,
-            "label_names": list(self.label_names),
+            NAMES: list(self.label_names),
             "model_args": self.model_args,
             "pretrained_cfg": self.pretrained_cfg,
             "problem_type": "multi_label_classification",  # otherwise transformers takes a softmax
             "id2label": {str(number): name for number, name in numbered.items()},
             "label2id": {name: number for number, name in numbered.items()},
-            "thresholds": self.thresholds,
+            THRESHOLDS: self.thresholds,
             BLOCK: self.aimonk_bench,
         }
 
@@ -62,21 +61,7 @@ class Bundle:
         """The metadata of ``model.onnx``, JSON texts: all that predicting needs stands in them."""
         content: Mapping[str, Any] = {
             BLOCK: self.aimonk_bench,
-            "label_names": list(self.label_names),
-            "thresholds": self.thresholds,
+            NAMES: list(self.label_names),
+            THRESHOLDS: self.thresholds,
         }
         return {name: dumps(value) for name, value in content.items()}
-
-
-def read(folder: Path) -> Bundle:
-    """Read the ``config.json`` of a bundle.
-
-    Raises:
-        UserError: it is missing, damaged, or none of this schema version.
-    """
-    path = folder / CONFIG
-    content = read_json(path)
-    version = (content.get(BLOCK) or {}).get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise UserError(f"{path}: {BLOCK}.schema_version: found {version}, expected {SCHEMA_VERSION}")
-    return checked(Bundle, content, path)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from aimonk_bench.errors import count, printable
-from aimonk_bench.evaluation.standing import MEANING
+from aimonk_bench.evaluation.plain_words import MEANING
 from aimonk_bench.reporting.words import DEPENDS_ON, number, run_name
 from aimonk_bench.serving.bundle import Bundle
 from aimonk_bench.serving.choice import Choice

@@ -18,7 +18,7 @@ from aimonk_bench.backbones import weights as sources
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.data.images import BACKGROUND
 from aimonk_bench.errors import UserError
-from aimonk_bench.evaluation import standing
+from aimonk_bench.evaluation import plain_words
 from aimonk_bench.records.files import PARTIAL, contents, plain, write_json, write_text
 from aimonk_bench.serving import bundle, card, choice, heads, refit
 from aimonk_bench.serving.bundle import Bundle
@@ -182,7 +182,7 @@ def _block(chosen: Choice, weights: Weights, tuned: Tuned, head: dict[str, Any])
     """Our own part of ``config.json``."""
     record, config, entry = chosen.record, chosen.config, weights.entry
     names, figures = record.predictions.labels.attributes, tuned.figures
-    words = standing.words(chosen.statistics.signal)
+    words = plain_words.words(chosen.statistics.signal)
     by_attribute = {
         name: {
             "n_observed": figures.constant["n_observed"][a],

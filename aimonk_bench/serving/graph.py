@@ -28,10 +28,8 @@ from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.records.files import read_json
 from aimonk_bench.registry import Problem, hint
+from aimonk_bench.serving.bundle import BLOCK, CONFIG, IMAGES, LOGITS, MODEL, NAMES, THRESHOLDS
 
-MODEL, CONFIG = "model.onnx", "config.json"
-BLOCK, NAMES, THRESHOLDS = "aimonk_bench", "label_names", "thresholds"  # keys of the metadata
-IMAGES, LOGITS = "images", "logits"  # input and output of the graph
 BATCH = BATCH_SIZE["cpu"]
 EXPORT = "`aimonk-bench export DIR -o BUNDLE` writes a bundle"
 
@@ -248,7 +246,7 @@ def _misfits(session: Any, size: int) -> Iterable[str]:
 
 
 def _contradictions(file: Path, metadata: _Metadata) -> Iterable[str]:
-    """Where ``config.json`` differs from the metadata, as after an edit: nobody could tell which is meant."""
+    """Where ``config.json`` differs from the metadata, as after an edit."""
     stated = read_json(file)
     fix = "`--threshold NAME=VALUE` changes a threshold; else export the bundle again"
     for key, value in ((NAMES, metadata.label_names), (THRESHOLDS, metadata.thresholds)):

@@ -156,8 +156,8 @@ def _measured(predictions: Predictions, tuned: Thresholds, config: Config) -> Tu
     slope = intercept = None
     if config.calibration == "platt":
         slope, intercept = (values[0, 0] for values in calibration.scaling(predictions)[:2])
-    figures, sure = metrics.figures(predictions, tuned), intervals.intervals(predictions, tuned)
-    return Tuned(tuned.values[0, 0], threshold_notes(tuned), figures, sure, slope, intercept)
+    figures, bounds = metrics.figures(predictions, tuned), intervals.intervals(predictions, tuned)
+    return Tuned(tuned.values[0, 0], threshold_notes(tuned), figures, bounds, slope, intercept)
 
 
 def tuned_recipe(record: RunRecord, config: Config) -> Tuned:

@@ -30,10 +30,10 @@ from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.errors import RunFailed
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import sigmoid
+from aimonk_bench.serving.bundle import IMAGES, LOGITS, THRESHOLDS
 from aimonk_bench.serving.classifier import Classifier
 
-IMAGES, THRESHOLDS = "images", "thresholds"
-OUTPUTS = ("logits", "probabilities", "decisions")
+OUTPUTS = (LOGITS, "probabilities", "decisions")
 BATCH = "B"  # name of the first dimension
 TOLERANCE = 1e-4  # between torch and onnxruntime: of logits, relative where the largest is above 1
 BATCHES = (1, 7)  # that are compared
@@ -81,7 +81,7 @@ def write(file: Path, classifier: Classifier, weights: Weights, size: int, thres
 def _without_arithmetic(model: Any, size: int) -> None:
     """Make constants of paddings that the graph computes from the size of its input, which is fixed.
 
-    onnxruntime joins constant paddings with convolutions: networks of TensorFlow's padding run a third faster.
+    onnxruntime joins constant paddings with convolutions, which networks of TensorFlow's padding have.
     """
     graph = model.graph
     constant = {item.name for item in graph.initializer}
@@ -102,13 +102,14 @@ def _without_arithmetic(model: Any, size: int) -> None:
     for node in pads:
         if node.input[1] in values:
             node.input[1] = f"{node.input[1]}_constant"
-    needed, kept = {output.name for output in graph.output}, []
+    needed: set[str] = {output.name for output in graph.output}
+    used = []
     for node in reversed(graph.node):  # nodes stand in the order of computation
         if needed & {*node.output}:
-            kept.append(node)
+            used.append(node)
             needed |= {*node.input}
     del graph.node[:]
-    graph.node.extend(reversed(kept))
+    graph.node.extend(reversed(used))
 
 
 def _decide(graph: Any, thresholds: Array) -> None:
@@ -175,8 +176,8 @@ def check(file: Path, classifier: Classifier, weights: Weights, images: np.ndarr
         difference = float(np.abs(logits - expected).max())
         if not difference <= band:
             raise RunFailed(_difference(weights, batch, f"logits differ by {difference:.1e}, at most {band:.1e}"))
-        sure = (sigmoid(expected - band) > thresholds) == (sigmoid(expected + band) > thresholds)
-        if ((decisions != (sigmoid(expected) > thresholds)) & sure).any():
+        outside = (sigmoid(expected - band) > thresholds) == (sigmoid(expected + band) > thresholds)
+        if ((decisions != (sigmoid(expected) > thresholds)) & outside).any():
             raise RunFailed(_difference(weights, batch, "decisions differ"))
 
 

@@ -71,7 +71,7 @@ def samples(config: Config, image_ids: Sequence[str], weights: Weights) -> list[
         return []
     paths = dict(zip(listed.ids, listed.paths, strict=True))
     places = np.unique(np.linspace(0, len(image_ids) - 1, min(IMAGES, len(image_ids))).round().astype(int))
-    found, reasons = [], []
+    decoded, reasons = [], []
     cv2.setNumThreads(1)  # as in training, of which the pixels are to be the same
     for name in (image_ids[place] for place in places):
         path = config.data.images / paths.get(name, name)
@@ -80,14 +80,14 @@ def samples(config: Config, image_ids: Sequence[str], weights: Weights) -> list[
             transform, interpolation = config.transform, weights.entry.interpolation
             fast, white = transform.decode == "fast", config.data.white
             pixels = decode(data, transform.size, interpolation, fast=fast, white=white)
-            found.append(Sample(path, pixels))
+            decoded.append(Sample(path, pixels))
         except OSError as error:
             reasons.append(f"{path}: {error.strerror}")
         except UndecodableImage as error:
             reasons.append(f"{path}: {error}")
     if reasons:
         logger.warning("%d of %d images of the run cannot be read, first %s", len(reasons), len(places), reasons[0])
-    return found
+    return decoded
 
 
 def flips(

@@ -157,8 +157,8 @@ def test_a_dict_may_nest_no_deeper_than_a_file(config: dict[str, Any]) -> None:
 
 
 def test_all_problems_of_a_dict_are_named_at_once(config: dict[str, Any]) -> None:
-    found = problems({**config, "sampler": "unifrom"}, {"train.lr": 0, "train.epochs": 0})
-    assert [problem.partition(": found")[0] for problem in found] == [
+    reported = problems({**config, "sampler": "unifrom"}, {"train.lr": 0, "train.epochs": 0})
+    assert [problem.partition(": found")[0] for problem in reported] == [
         "config: sampler",
         "overrides: train.epochs",
         "overrides: train.lr",

@@ -64,8 +64,8 @@ def run_of(workplace: Path) -> Callable[[str, str], Path]:
     def run_of(name: str, text: str) -> Path:
         folder, config = workplace / name, workplace / f"{name}.yaml"
         if not folder.exists():
-            kept = [line for line in COMMON.splitlines() if line.split(":")[0] not in text]
-            config.write_text("\n".join([*kept, text]))
+            common = [line for line in COMMON.splitlines() if line.split(":")[0] not in text]
+            config.write_text("\n".join([*common, text]))
             runner.execute_run(plan.plan_run(loader.load(config, TABLES)), folder, Clock(), no_progress)
         return folder
 

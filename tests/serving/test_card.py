@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aimonk_bench.evaluation.standing import MEANING
+from aimonk_bench.evaluation.plain_words import MEANING
 from aimonk_bench.serving import bundle, card
 from aimonk_bench.serving.choice import Choice
 from aimonk_bench.serving.export import Exported

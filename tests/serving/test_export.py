@@ -18,6 +18,7 @@ from aimonk_bench.evaluation import metrics, thresholds
 from aimonk_bench.evaluation.predictions import ScoredRows, sigmoid
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import weights
+from aimonk_bench.records.files import dumps
 from aimonk_bench.serving import bundle
 from aimonk_bench.serving.export import Exported, export
 from aimonk_bench.serving.heads import FURTHEST
@@ -129,7 +130,7 @@ def test_a_bundle_says_what_predicting_needs(holdout: Path, bundle_of: BundleOf)
     assert block["data_fingerprint"] == runs.read(holdout).data["fingerprint"]
     assert block["timm_transform"]["images"] == len(runs.read(holdout).predictions.part("test").image_id)
     assert set(block["calibration"]) == {"method", "slope", "intercept"}
-    assert bundle.read(made.folder).config() == config
+    assert json.loads(dumps(made.bundle.config())) == config
 
 
 def test_a_fine_tuned_network_gives_the_decisions_of_the_run(fine_tuned: Path, bundle_of: BundleOf):

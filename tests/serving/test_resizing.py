@@ -59,42 +59,42 @@ def classifier() -> Classifier:
 
 def test_images_are_evenly_spaced_and_decoded_as_in_training(folder: Path):
     names = [f"{number:03}.png" for number in range(120)]
-    found = samples(config(folder), names, WEIGHTS)
-    numbers = [int(image.path.stem) for image in found]
+    decoded = samples(config(folder), names, WEIGHTS)
+    numbers = [int(image.path.stem) for image in decoded]
     assert len(set(numbers)) == 100
     assert (numbers[0], numbers[-1]) == (0, 119)
     assert set(np.diff(numbers)) == {1, 2}
-    data = found[3].path.read_bytes()
-    assert np.array_equal(found[3].pixels, decode(data, SIZE, WEIGHTS.entry.interpolation))
+    data = decoded[3].path.read_bytes()
+    assert np.array_equal(decoded[3].pixels, decode(data, SIZE, WEIGHTS.entry.interpolation))
     assert len(samples(config(folder), names[:7], WEIGHTS)) == 7
 
 
 def test_an_image_that_is_gone_is_left_out_and_said(folder: Path, caplog: pytest.LogCaptureFixture):
     (folder / "images" / "001.png").unlink()
     (folder / "images" / "002.png").write_bytes(b"no image")
-    found = samples(config(folder), ["000.png", "001.png", "002.png"], WEIGHTS)
-    assert [image.path.name for image in found] == ["000.png"]
+    decoded = samples(config(folder), ["000.png", "001.png", "002.png"], WEIGHTS)
+    assert [image.path.name for image in decoded] == ["000.png"]
     assert "2 of 3 images of the run cannot be read, first" in caplog.text
 
 
 def test_decisions_that_flip_are_counted(folder: Path):
     network = classifier()
-    found = samples(config(folder), [f"{number:03}.png" for number in range(12)], WEIGHTS)
+    decoded = samples(config(folder), [f"{number:03}.png" for number in range(12)], WEIGHTS)
     transform = timm.data.create_transform(**timm.data.resolve_data_config({}, pretrained_cfg=CFG))
     with torch.inference_mode():
-        ours = sigmoid(network(torch.from_numpy(planes(np.stack([image.pixels for image in found])))).numpy())
-        tensors = torch.stack([transform(Image.open(image.path).convert("RGB")) for image in found])
+        ours = sigmoid(network(torch.from_numpy(planes(np.stack([image.pixels for image in decoded])))).numpy())
+        tensors = torch.stack([transform(Image.open(image.path).convert("RGB")) for image in decoded])
         theirs = sigmoid(network.network(tensors).numpy())
     thresholds = (ours[5] + theirs[5]) / 2
     expected = int(((ours > thresholds) != (theirs > thresholds)).sum())
     assert expected >= 2  # those of the image from which the thresholds are
-    assert flips(found, network, CFG, thresholds) == Flips(12, 24, expected, 0)
-    assert flips(found, network, CFG, np.ones(2)) == Flips(12, 24, 0, 0)
+    assert flips(decoded, network, CFG, thresholds) == Flips(12, 24, expected, 0)
+    assert flips(decoded, network, CFG, np.ones(2)) == Flips(12, 24, 0, 0)
 
 
 def test_an_image_that_pillow_cannot_read_is_counted(folder: Path):
     (folder / "broken.png").write_bytes(b"no image")
-    found = samples(config(folder), ["000.png"], WEIGHTS)
-    broken = Sample(folder / "broken.png", found[0].pixels)
-    assert flips([*found, broken], classifier(), CFG, np.ones(2)) == Flips(1, 2, 0, 1)
+    decoded = samples(config(folder), ["000.png"], WEIGHTS)
+    broken = Sample(folder / "broken.png", decoded[0].pixels)
+    assert flips([*decoded, broken], classifier(), CFG, np.ones(2)) == Flips(1, 2, 0, 1)
     assert flips([], classifier(), CFG, np.ones(2)) == Flips(0, 0, 0, 0)

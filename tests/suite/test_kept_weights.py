@@ -146,9 +146,9 @@ def test_a_network_with_the_pretrained_weights_is_a_network_of_timm(
     encoder = planned_run.encoder
     whole = timm.create_model(encoder.weights.entry.timm, num_classes=4, **networks.options(encoder.weights.entry, 32))
     whole.load_state_dict(networks.build(encoder.weights, 32).network.state_dict(), strict=False)
-    kept = read_network(tmp_path / NETWORKS / "fold0-seed1.safetensors")
+    saved = read_network(tmp_path / NETWORKS / "fold0-seed1.safetensors")
     head = networks.classifier(encoder.weights.entry.timm)
-    tensors = {**kept.layers, f"{head}.weight": kept.weight, f"{head}.bias": kept.bias}
+    tensors = {**saved.layers, f"{head}.weight": saved.weight, f"{head}.bias": saved.bias}
     before = whole.state_dict()
     assert tensors.keys() <= before.keys()
     assert (tensors.keys() == before.keys()) == (encoder.freeze == "none")

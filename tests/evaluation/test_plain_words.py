@@ -7,7 +7,7 @@ import pytest
 
 from aimonk_bench.evaluation.association import AfterTraining, BeforeTraining
 from aimonk_bench.evaluation.gain import Gain
-from aimonk_bench.evaluation.standing import MEANING, USEFUL_AUC, words
+from aimonk_bench.evaluation.plain_words import MEANING, USEFUL_AUC, words
 from aimonk_bench.evaluation.verdict import Signal, detectable_auc, signal
 
 
