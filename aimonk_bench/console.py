@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_UPDATES = 0.5  # in a notebook
 PACE_SECONDS = 1800.0  # over which a rate is measured: an epoch of fine-tuning can take minutes
-UNITS = {"encode": "images", "hash": "images", "predict": "images", "train": "epochs"}
+UNITS = {"encode": "images", "hash": "images", "predict": "images", "suite": "runs", "train": "epochs"}
 
 
 class _Stream:

@@ -331,8 +331,8 @@ class PlotConfig(Section):
 class RunConfig(Section):
     """How work is executed, which changes no result: it enters no id and is no axis of a suite.
 
-    ``executor``: `serial` does everything in this process, `processes` in worker processes; `auto` trains in this
-    process and scores in a worker if there are many runs.
+    ``executor``: `serial` does everything in this process, `processes` trains and scores in worker processes, and
+    `auto` does so if there are many runs on frozen features and they train on the CPU.
     """
 
     executor: Literal["auto", "serial", "processes"] = "auto"

@@ -74,19 +74,21 @@ class Descent:
     Attributes:
         order: [..., R, A] row numbers by falling score.
         first: [..., R, A] in that order, whether the row has another score than the one before.
+        last: [..., R, A] in that order, whether the row has another score than the one after.
     """
 
     order: Array
     first: Array
+    last: Array
 
     @classmethod
     def of(cls, scores: Array) -> Descent:
         """The order of scores [..., R, A]."""
         order = np.argsort(-scores, axis=-2)
         ordered = np.take_along_axis(scores, order, axis=-2)
-        first = np.ones(ordered.shape, dtype=bool)
-        first[..., 1:, :] = ordered[..., 1:, :] != ordered[..., :-1, :]
-        return cls(order, first)
+        first, last = (np.ones(ordered.shape, dtype=bool) for _ in range(2))
+        first[..., 1:, :] = last[..., :-1, :] = ordered[..., 1:, :] != ordered[..., :-1, :]
+        return cls(order, first, last)
 
     def above(self, weights: Array) -> tuple[Array, Array]:
         """For each row the sum of the weights of the rows with a higher score, and of those with an equal one too.
@@ -94,16 +96,22 @@ class Descent:
         Args:
             weights: 0 or more, broadcast to [..., R, A].
         """
-        ordered = np.take_along_axis(np.broadcast_to(weights, self.order.shape), self.order, axis=-2).astype(np.float64)
-        sums = ordered.cumsum(axis=-2)
-        higher = np.maximum.accumulate(np.where(self.first, sums - ordered, 0.0), axis=-2)
-        last = np.ones_like(self.first)
-        last[..., :-1, :] = self.first[..., 1:, :]
-        equal = np.minimum.accumulate(np.where(last, sums, np.inf)[..., ::-1, :], axis=-2)[..., ::-1, :]
         by_row = np.empty((2, *self.order.shape))
-        for rows, values in zip(by_row, (higher, equal), strict=True):
+        for rows, values in zip(by_row, self.sums(self.ordered(weights)), strict=True):
             np.put_along_axis(rows, self.order, values, axis=-2)
         return by_row[0], by_row[1]
+
+    def ordered(self, weights: Array) -> Array:
+        """The weights of the rows, broadcast to [..., R, A], by falling score: float64."""
+        by_row = np.broadcast_to(weights, self.order.shape)
+        return np.take_along_axis(by_row, self.order, axis=-2).astype(np.float64)
+
+    def sums(self, ordered: Array) -> tuple[Array, Array]:
+        """`above` of weights that are ordered by falling score, in that order."""
+        sums = ordered.cumsum(axis=-2)
+        higher = np.maximum.accumulate(np.where(self.first, sums - ordered, 0.0), axis=-2)
+        equal = np.minimum.accumulate(np.where(self.last, sums, np.inf)[..., ::-1, :], axis=-2)[..., ::-1, :]
+        return higher, equal
 
 
 def ranking(scores: Array, labels: Labels) -> dict[str, Array]:
@@ -113,10 +121,11 @@ def ranking(scores: Array, labels: Labels) -> dict[str, Array]:
     AUC the share of (positive, negative) pairs in the right order, ties counting half, undefined without both classes.
     """
     descent, (n1, n0) = Descent.of(scores), labels.counts()
-    _, positives = descent.above(labels.positive)
-    higher_negatives, negatives = descent.above(labels.negative)
-    precision = np.where(labels.positive, positives / np.maximum(positives + negatives, 1), 0)
-    lost_twice = np.where(labels.positive, higher_negatives + negatives, 0).sum(-2)
+    positive = descent.ordered(labels.positive)
+    _, positives = descent.sums(positive)
+    higher_negatives, negatives = descent.sums(descent.ordered(labels.negative))
+    precision = positive * positives / np.maximum(positives + negatives, 1)
+    lost_twice = (positive * (higher_negatives + negatives)).sum(-2)
     return {
         "average_precision": ratio(precision.sum(-2), n1),
         "roc_auc": ratio(2 * n1 * n0 - lost_twice, 2 * n1 * n0),

@@ -18,12 +18,14 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from aimonk_bench.backbones.encoder import pick_device
+from aimonk_bench.config.fields import Config
 from aimonk_bench.records.environment import cores
 from aimonk_bench.suite.clock import Clock
 
@@ -31,7 +33,8 @@ logger = logging.getLogger(__name__)
 
 Name = Literal["auto", "serial", "processes"]
 Stage = Literal["train", "score"]
-WORTHWHILE = 8  # runs from which `auto` starts a scoring worker, whose start takes as long as scoring some of them
+WORTHWHILE = 8  # runs from which `auto` starts workers, whose start takes as long as some runs
+MOST_WORKERS = 8  # that `auto` starts; each takes some 400 MB
 AHEAD = 4  # tasks that may wait for the scoring worker; their predictions are in memory
 
 
@@ -272,23 +275,31 @@ class TaskQueue:
 
 
 @contextlib.contextmanager
-def opened(name: Name, runs: int, clock: Clock) -> Iterator[TaskQueue]:
-    """The task queue of a suite.
+def opened(name: Name, configs: Sequence[Config], clock: Clock) -> Iterator[TaskQueue]:
+    """The task queue of a suite, whose workers start now, while images are decoded.
 
     Args:
-        name: ``serial`` runs everything here; ``processes`` trains and scores in as many workers as there are cores;
-            ``auto`` trains here and, from `WORTHWHILE` runs on, scores in one worker beside the training.
-        runs: on frozen features that are to be executed; fine-tuning takes so long that scoring beside it saves
-            nothing.
+        name: ``serial`` runs everything here; ``processes`` trains and scores in as many workers as there are cores.
+            ``auto`` does so from `WORTHWHILE` runs on frozen features on, with at most `MOST_WORKERS`; where a run
+            trains layers, which uses all cores by itself, or trains on another device, training is here and scoring in
+            one worker beside it.
+        configs: of the runs that are to be executed.
         clock: of the driver.
     """
+    frozen = sum(config.backbone.freeze == "all" for config in configs)
+    count, train = 0, False
     if name == "processes":
-        count = max(1, min(cores(), runs))  # fine-tuning uses all cores by itself
-        with Workers(count) as workers:
-            yield TaskQueue(clock, {"train": workers, "score": workers}, limit=2 * count)
-    elif name == "auto" and runs >= WORTHWHILE:
-        with Workers(1) as worker:
-            worker.submit(os.getpid)  # it starts now, while images are decoded
-            yield TaskQueue(clock, {"score": worker})
-    else:
+        count, train = max(1, min(cores(), frozen)), True
+    elif name == "auto" and frozen >= WORTHWHILE:
+        train = frozen == len(configs) and {pick_device(config.train.device) for config in configs} == {"cpu"}
+        count = min(cores(), frozen, MOST_WORKERS) if train else 1
+    if not count:
         yield TaskQueue(clock, {})
+        return
+    with Workers(count) as workers:
+        for _ in range(count):
+            workers.submit(os.getpid)
+        if train:
+            yield TaskQueue(clock, {"train": workers, "score": workers}, limit=2 * count)
+        else:
+            yield TaskQueue(clock, {"score": workers})

@@ -62,7 +62,7 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
             raise outcome
         if isinstance(outcome, EncodedDataset):
             outcome.folds(planned.config.split)  # refuses an impossible split before anything is written
-        with executors.opened(planned.config.run.executor, 1, clock) as queue:
+        with executors.opened(planned.config.run.executor, [planned.config], clock) as queue:
             driver = Driver(queue, clock, progress)
             driver.execute([planned], {planned.id: folder}, encodings)
     for error in driver.failures.values():
@@ -94,8 +94,8 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
         with clock("files"):
             pending = [p for p in plan.executed if not run.claim(folders[p.id], p.id, p.text, p.weights)]
         _say_what_is_kept(pending, folders)
-        frozen = sum(planned.config.backbone.freeze == "all" for planned in pending)
-        with executors.opened(plan.baseline.config.run.executor, frozen, clock) as queue:
+        configs = [planned.config for planned in pending]
+        with executors.opened(plan.baseline.config.run.executor, configs, clock) as queue:
             encodings = encode(plan.dataset, pending, clock, progress)
             suite.write(folder, record)
             for planned in plan.executed:
@@ -212,11 +212,20 @@ class Driver:
     ) -> None:
         """Execute runs, each in the folder of its id. A run that fails is recorded and the others go on."""
 
+        ended = 0
+
+        def counted(planned: PlannedRun) -> Run:
+            nonlocal ended
+            yield from self._run(planned, folders[planned.id], encodings[planned.id])
+            ended += 1
+            if self._places is not None:
+                self._progress("suite", ended, len(runs))
+
         def in_turn() -> Iterator[Run]:
             for planned in runs:
                 if self._places is not None:
                     logger.info("run %d of %d: %s", self._places[planned.id], len(self._places), planned.name)
-                yield self._run(planned, folders[planned.id], encodings[planned.id])
+                yield counted(planned)
 
         self._queue.execute(in_turn())
 
@@ -240,7 +249,7 @@ class Driver:
                 run.begin(folder, planned.text)
             views = transforms.views(config.transform)
             data = TrainingData(labels.train, labels.val, labels.folds, views.probabilities)
-            progress = self._progress if self._queue.trains_here else None  # a worker could not call it
+            progress = self._progress if self._queue.trains_here else None  # it cannot be called from a worker
             train = partial(tasks.train, planned, data, dataset.stored, folder / run.CHECKPOINTS, progress)
             training: TrainingResult = yield from _timed(Task("train", planned.name, train), seconds)
             predictions = self._write_trained(planned, folder, dataset, labels, training.trained)

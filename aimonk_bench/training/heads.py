@@ -73,8 +73,16 @@ class Heads:
         size = max(1, CHUNK_BYTES // (features.size * self.weight.element_size()))
         return torch.cat([self.logits(features.take(some)[None]) for some in rows.split(size)], 1)
 
-    def gradients(self, by_logits: Tensor, features: Tensor) -> list[Tensor]:
-        """Derivatives by weight [H, A, D] and by bias [H, 1, A] from the derivatives by the logits [H, B, A]."""
-        jobs, batch, _ = features.shape
+    def gradients(self, by_logits: Tensor, features: Tensor, out: Sequence[Tensor]) -> None:
+        """Write the derivatives by weight [H, A, D] and by bias [H, 1, A] into ``out``.
+
+        Args:
+            by_logits: [H, B, A] the derivatives by the logits.
+            features: [J, B, D] as for `logits`.
+            out: two contiguous tensors. New memory for every step would take as long as the product.
+        """
+        jobs, batch, size = features.shape
+        of_weight, of_bias = out
         transposed = by_logits.transpose(1, 2).reshape(jobs, -1, batch)
-        return [torch.bmm(transposed, features).view(self.weight.shape), by_logits.sum(1, keepdim=True)]
+        torch.bmm(transposed, features, out=of_weight.view(jobs, -1, size))
+        torch.sum(by_logits, 1, keepdim=True, out=of_bias)

@@ -133,7 +133,9 @@ class StackedHeads:
         self._chosen_heads = self._heads.copy()
         optimizer = registry.build("optimizer", OPTIMIZERS, stack.recipe.train.optimizer)
         parameters = [self._heads.weight, self._heads.bias]
-        self._move = optimizer(parameters, stack.per_head("train.lr"), stack.per_head("train.weight_decay"))
+        self._gradients = [torch.empty_like(parameter) for parameter in parameters]
+        per_head = stack.per_head("train.lr"), stack.per_head("train.weight_decay")
+        self._move = optimizer(parameters, self._gradients, *per_head)
         self._objective = stack.objective(stage.missing)
         self._teacher_probabilities = stage.teacher_probabilities
         self._labels = stack.tensors(stack.data.train_labels)
@@ -154,10 +156,10 @@ class StackedHeads:
         first, total = (epoch - 1) * stack.steps + block.start, config.epochs * stack.steps
         for step in range(len(images)):
             features = self._features.take(rows[step])
-            gradients = self._heads.gradients(loss.grad(step, self._heads.logits(features)), features)
+            self._heads.gradients(loss.grad(step, self._heads.logits(features)), features, self._gradients)
             if config.clip is not None:
-                optimizers.clip(gradients, config.clip)
-            self._move(gradients, stack.schedule(first + step, total))
+                optimizers.clip(self._gradients, config.clip)
+            self._move(stack.schedule(first + step, total))
         return loss.values()
 
     def _labels_of(self, images: Tensor) -> Labels:

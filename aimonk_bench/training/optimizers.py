@@ -1,11 +1,12 @@
 """Optimizers of stacked heads: torch's formulas with a learning rate and a weight decay per head.
 
-    move = adam(parameters, lr, weight_decay);  move(gradients, factor)
+    move = adam(parameters, gradients, lr, weight_decay);  move(factor)
 
-``parameters`` and ``gradients`` are tensors [H, ., .]; ``lr`` and ``weight_decay`` are tensors [H, 1, 1]. A call moves
-the parameters in place, at ``factor`` times the learning rate, and may overwrite the gradients. torch's own optimizers
-have one learning rate for all heads, and importing them takes seconds. A fine-tuned network is trained with the class
-of `torch.optim` that the entry declares as ``torch_name``.
+``parameters`` and ``gradients`` are tensors [H, ., .]; ``lr`` and ``weight_decay`` are tensors [H, 1, 1]. The caller
+writes the gradients of a step into ``gradients``; a call moves the parameters in place, at ``factor`` times the
+learning rate, and may overwrite the gradients. torch's own optimizers have one learning rate for all heads, and
+importing them takes seconds. A fine-tuned network is trained with the class of `torch.optim` that the entry declares
+as ``torch_name``.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ from aimonk_bench.training.entries import declares
 from aimonk_bench.training.lazy_torch import Tensor, torch
 
 Tensors: TypeAlias = list[Tensor]
-Move: TypeAlias = Callable[[Tensors, float], None]
+Move: TypeAlias = Callable[[float], None]
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # torch's
 
 
 @declares(torch_name="Adam")
-def adam(parameters: Tensors, lr: Tensor, weight_decay: Tensor) -> Move:
+def adam(parameters: Tensors, gradients: Tensors, lr: Tensor, weight_decay: Tensor) -> Move:
     """Adam; weight decay is added to the gradient (torch.optim.Adam)."""
-    return _adam(parameters, lr, weight_decay, decoupled=False)
+    return _adam(parameters, gradients, lr, weight_decay, decoupled=False)
 
 
 @declares(torch_name="AdamW")
-def adamw(parameters: Tensors, lr: Tensor, weight_decay: Tensor) -> Move:
+def adamw(parameters: Tensors, gradients: Tensors, lr: Tensor, weight_decay: Tensor) -> Move:
     """Adam with decoupled weight decay (torch.optim.AdamW)."""
-    return _adam(parameters, lr, weight_decay, decoupled=True)
+    return _adam(parameters, gradients, lr, weight_decay, decoupled=True)
 
 
-def _adam(parameters: Tensors, lr: Tensor, weight_decay: Tensor, *, decoupled: bool) -> Move:
+def _adam(parameters: Tensors, gradients: Tensors, lr: Tensor, weight_decay: Tensor, *, decoupled: bool) -> Move:
     """Adam in torch's fused kernel, called once for the heads of each learning rate and weight decay.
 
     The kernel reads and writes everything once instead of in seven calls: 6 % of the default suite from an empty
@@ -55,16 +56,14 @@ def _adam(parameters: Tensors, lr: Tensor, weight_decay: Tensor, *, decoupled: b
         by_head = [tensor.unbind() for tensor in tensors]
         return [[heads[head] for heads in by_head for head in group] for group in groups]
 
-    places = list(zip(settings.tolist(), *map(of_groups, (parameters, means, squares)), strict=True))
+    places = list(zip(settings.tolist(), *map(of_groups, (parameters, gradients, means, squares)), strict=True))
 
-    def move(gradients: Tensors, factor: float) -> None:
+    def move(factor: float) -> None:
         count.add_(1)
-        for ((rate, decay), weights, of_means, of_squares), of_gradients in zip(
-            places, of_groups(gradients), strict=True
-        ):
+        for (rate, decay), weights, of_weights, of_means, of_squares in places:
             kernel(
                 weights,
-                of_gradients,
+                of_weights,
                 of_means,
                 of_squares,
                 [],
@@ -89,6 +88,7 @@ def _check_sgd(momentum: float, nesterov: bool) -> None:
 @declares(torch_name="SGD", check=_check_sgd)
 def sgd(
     parameters: Tensors,
+    gradients: Tensors,
     lr: Tensor,
     weight_decay: Tensor,
     *,
@@ -102,7 +102,7 @@ def sgd(
     _check_sgd(momentum, nesterov)
     sums, decays = [torch.zeros_like(parameter) for parameter in parameters], bool(weight_decay.any())
 
-    def move(gradients: Tensors, factor: float) -> None:
+    def move(factor: float) -> None:
         for weight, gradient, total in zip(parameters, gradients, sums, strict=True):
             if decays:
                 gradient.addcmul_(weight, weight_decay)

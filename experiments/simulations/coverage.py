@@ -16,9 +16,10 @@ of 300 images (45 test rows), at prevalence .03 and for groups of four.
 from __future__ import annotations
 
 import csv
+import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,10 @@ from aimonk_bench.evaluation.intervals import intervals
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.proportions import FEW, Intervals
 from aimonk_bench.evaluation.thresholds import Thresholds, tune
+from aimonk_bench.records.files import write_text
 from aimonk_bench.registry import Spec
 
-from .worlds import ATTRIBUTES, FEATURES, SEEDS, Heads, Sample, World, fixed
+from .worlds import ATTRIBUTES, FEATURES, SEEDS, Heads, Sample, World, fixed, workers
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
@@ -193,15 +195,36 @@ class Coverage:
         }
 
 
-def simulate(worlds: Sequence[Heads | World], sets: int, all_figures: int, retrained_sets: int) -> Iterator[Row]:
-    """The rows of every world, each with a generator of its own."""
-    for number, world in enumerate(worlds):
-        start, rng = time.process_time(), np.random.default_rng([3, number])
-        if isinstance(world, Heads):
-            yield from fixed_heads(world, sets, all_figures, rng)
-        else:
-            yield from retrained(world, retrained_sets, rng)
-        print(f"{world}: {time.process_time() - start:.0f} s", flush=True)
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of simulated sets.
+
+    Attributes:
+        fixed: test sets of each world of fixed heads, in which F1 is estimated.
+        all_figures: the first of them, in which every other figure is estimated too.
+        retrained: data sets of each world of retrained heads.
+    """
+
+    fixed: int
+    all_figures: int
+    retrained: int
+
+
+def simulate(number: int, world: Heads | World, sizes: Sizes, kept: Path) -> list[Row]:
+    """The rows of a world, drawn by a generator of its own; an interrupted simulation reads the worlds it has kept."""
+    file = kept / f"{number}.json"
+    key = f"{world} {sizes}"
+    if file.exists() and (stored := json.loads(file.read_text(encoding="utf-8")))["key"] == key:
+        return list(stored["rows"])
+    start, rng = time.process_time(), np.random.default_rng([3, number])
+    if isinstance(world, Heads):
+        rows = list(fixed_heads(world, sizes.fixed, sizes.all_figures, rng))
+    else:
+        rows = list(retrained(world, sizes.retrained, rng))
+    kept.mkdir(exist_ok=True)
+    write_text(file, json.dumps({"key": key, "rows": rows}))
+    print(f"{world}: {time.process_time() - start:.0f} s", flush=True)
+    return rows
 
 
 AUCS = (0.6, 0.75, 0.9)
@@ -221,16 +244,18 @@ FIXED = [
 
 
 def main(out: Path, full: bool) -> None:
-    """Write every cell to ``coverage.csv``, and a summary to ``coverage.md``."""
-    worlds, sizes = ([*RETRAINED, *FIXED], (4000, 400, 1000)) if full else ([*RETRAINED, *FIXED[::5]], (200, 50, 20))
-    rows = []
+    """Write every cell to ``coverage.csv``, and a summary to ``coverage.md``; worlds are kept."""
+    worlds, sizes = [*RETRAINED, *FIXED], Sizes(4000, 400, 1000)
+    if not full:
+        worlds, sizes = [*RETRAINED, *FIXED[::5]], Sizes(200, 50, 20)
+    with workers() as pool:
+        tasks = [pool.submit(simulate, *item, sizes, out / "worlds") for item in enumerate(worlds)]
+        rows = [row for task in tasks for row in task.result()]
     with (out / "coverage.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        for row in simulate(worlds, *sizes):
-            rows.append(row)
+        for row in rows:
             writer.writerow({name: round(v, 4) if isinstance(v, float) else v for name, v in row.items()})
-            file.flush()
     text = "\n".join(report(rows))
     (out / "coverage.md").write_text(text + "\n", encoding="utf-8")
     print(text)

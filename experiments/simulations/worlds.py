@@ -12,16 +12,19 @@ In both, images may come in groups of duplicates: they have one label, and one w
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 from scipy.special import logit, ndtr, ndtri, owens_t
+from threadpoolctl import threadpool_limits
 
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.predictions import Predictions, sigmoid
 from aimonk_bench.evaluation.thresholds import Thresholds
+from aimonk_bench.records.environment import cores
 
 Array = np.ndarray[Any, Any]
 
@@ -259,3 +262,8 @@ class Sample:
 
         auc = [np.interp(correlation[..., a], *_curve(p)) for a, p in enumerate(self.world.prevalences)]
         return {"f1_default": f1(np.full(norm.shape, 0.5)), "f1_tuned": f1(limits), "roc_auc": np.stack(auc, axis=-1)}
+
+
+def workers() -> ProcessPoolExecutor:
+    """A process for each core, which computes on one thread."""
+    return ProcessPoolExecutor(cores(), initializer=threadpool_limits, initargs=(1, "blas"))

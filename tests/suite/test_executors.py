@@ -17,11 +17,13 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from small_suite import execute, files_of_runs
 
+from aimonk_bench.config.fields import BackboneConfig, TrainConfig
 from aimonk_bench.records.weights import HEADS
 from aimonk_bench.suite import executors
 from aimonk_bench.suite.clock import Clock
@@ -84,11 +86,52 @@ def test_every_executor_leaves_the_same_files(suite: Path, pair: Path, monkeypat
     """`suite` has four runs and was executed serially, as they are too few for a worker."""
     expected = files_of_runs(suite)
     assert [path.name for path in expected].count(HEADS) == 4
-    monkeypatch.setattr(executors, "cores", lambda: 1)
+    monkeypatch.setattr(executors, "cores", lambda: 2)
     monkeypatch.setattr(executors, "WORTHWHILE", 2)
-    for name in ("auto", "processes"):
-        assert execute(pair, pair.parent / name, f"run.executor={name}") == 0
-        assert files_of_runs(pair.parent / name) == expected
+    for device in ("cpu", "cuda"):  # trained in workers, and here with a scoring worker
+        monkeypatch.setattr(executors, "pick_device", lambda requested, device=device: device)
+        assert execute(pair, pair.parent / device) == 0
+        assert files_of_runs(pair.parent / device) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "frozen", "layers", "device", "workers", "stages"),
+    [
+        ("serial", 40, 0, "cpu", 0, set()),
+        ("auto", 7, 0, "cpu", 0, set()),
+        ("auto", 8, 0, "cpu", 4, {"train", "score"}),
+        ("auto", 8, 0, "cuda", 1, {"score"}),
+        ("auto", 8, 1, "cpu", 1, {"score"}),
+        ("auto", 0, 9, "cpu", 0, set()),
+        ("processes", 3, 0, "cuda", 3, {"train", "score"}),
+        ("processes", 0, 2, "cpu", 1, {"train", "score"}),
+    ],
+)
+def test_what_is_done_in_workers(
+    name: executors.Name,
+    frozen: int,
+    layers: int,
+    device: str,
+    workers: int,
+    stages: set[Stage],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Counted(Workers):
+        submitted = 0
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            self.submitted += 1
+            return Future()
+
+    monkeypatch.setattr(executors, "cores", lambda: 4)
+    monkeypatch.setattr(executors, "Workers", Counted)
+    monkeypatch.setattr(executors, "pick_device", lambda requested: device)
+    freezes = ["all"] * frozen + ["blocks.3"] * layers
+    train = TrainConfig()
+    configs: Any = [SimpleNamespace(backbone=BackboneConfig(freeze=freeze), train=train) for freeze in freezes]
+    with executors.opened(name, configs, Clock()) as queue:
+        assert set(queue._workers) == stages
+        assert {pool.submitted for pool in queue._workers.values()} == ({workers} if workers else set())
 
 
 def test_fine_tuning_leaves_the_same_files_under_every_executor(
@@ -99,7 +142,7 @@ def test_fine_tuning_leaves_the_same_files_under_every_executor(
         "extends: small.yaml\ntransform: {train: []}\ntrain: {epochs: 1, seeds: 1, keep_weights: true}\n"
         "suite: {baseline: {backbone.freeze: all}, axes: {backbone.freeze: [all, conv_head]}}\n"
     )
-    monkeypatch.setattr(executors, "WORTHWHILE", 1)
+    monkeypatch.setattr(executors, "WORTHWHILE", 1)  # `auto` trains here, since a run trains layers
     left = []
     for name in ("serial", "auto", "processes"):
         assert execute(config, workplace / f"freezing-{name}", f"run.executor={name}") == 0

@@ -44,7 +44,7 @@ def test_every_table_comes_back_from_the_predictions(suite: Path, pair: Path) ->
 
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch) -> list[Workers]:
-    """The workers that suites of at least two runs start."""
+    """The workers that suites of at least two runs start for scoring, as where a GPU trains."""
     started: list[Workers] = []
 
     class Watched(Workers):
@@ -54,6 +54,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> list[Workers]:
 
     monkeypatch.setattr(executors, "Workers", Watched)
     monkeypatch.setattr(executors, "WORTHWHILE", 2)
+    monkeypatch.setattr(executors, "pick_device", lambda requested: "cuda")
     return started
 
 

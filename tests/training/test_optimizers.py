@@ -29,11 +29,12 @@ def test_a_head_moves_as_torchs_optimizer_moves_it(name, options, decays):
     annealing = [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total) for optimizer in theirs]
     stacked = start.clone()
     per_head = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for values in (rates, decays))
-    move = OPTIMIZERS[name]([stacked], *per_head, **options)
+    gradient = torch.empty_like(stacked)
+    move = OPTIMIZERS[name]([stacked], [gradient], *per_head, **options)
     for step in range(total):
         leaf = stacked.clone().requires_grad_()
-        gradients = torch.autograd.grad((1 + (leaf - targets).square()).sqrt().sum(), [leaf])
-        move(gradients, cosine(step, total))
+        gradient.copy_(*torch.autograd.grad((1 + (leaf - targets).square()).sqrt().sum(), [leaf]))
+        move(cosine(step, total))
         for head, target, optimizer, schedule in zip(alone, targets, theirs, annealing, strict=True):
             optimizer.zero_grad()
             (1 + (head - target).square()).sqrt().sum().backward()
