@@ -23,6 +23,8 @@ from aimonk_bench.reporting import frames, html, summary, table
 from aimonk_bench.reporting.frames import ErrorKind
 from aimonk_bench.reporting.summary import MACRO, NUMERIC, Summary
 from aimonk_bench.reporting.verdict import sentence
+from aimonk_bench.reporting.view import View
+from aimonk_bench.reporting.warning_lines import warnings
 from aimonk_bench.reporting.words import run_name
 
 if TYPE_CHECKING:
@@ -107,13 +109,28 @@ class Result:
         if self._figures.statistics is None:
             return None
         record = self._figures.statistics.verdict
-        verdict = Verdict(sentence(record, self._collection.names))
+        verdict = Verdict(sentence(record, self._collection.names, self._figures.statistics.against_winner))
         verdict.record = record
         return verdict
 
-    def render(self, console: Console, top: int = 20) -> None:
-        """Print the table of the command line, with the ``top`` best runs, on a console of rich."""
-        table.render(self._figures, console, top=top)
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader should know before believing the verdict, the weightiest first: few labels, one seed, ..."""
+        return warnings(self._figures)
+
+    def render(self, console: Console, top: int = 20, *, view: View | None = None) -> None:
+        """Print the table of the command line on a console of rich.
+
+        Args:
+            top: how many runs, from the best on.
+            view: other figures, another order; instead of ``top``.
+
+        Raises:
+            UserError: there is no attribute, metric or order of that name.
+        """
+        view = view or View(top=top)
+        view.check(self._figures)
+        table.render(view.ordered(self._figures), console, view)
 
     def _repr_html_(self) -> str:
         """The verdict and the ten best runs with intervals, for a notebook."""

@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import compress
 
-import numpy as np
-
 from aimonk_bench.errors import count
 from aimonk_bench.evaluation.comparison import MARGIN, Untestable
 from aimonk_bench.evaluation.differences import POWER
 from aimonk_bench.evaluation.statistics import Statistics
-from aimonk_bench.records.run import REVISION, RunRecord
+from aimonk_bench.records.run import RunRecord
+from aimonk_bench.reporting.cells import FEW, MISSED, SPREAD, UNRESOLVED, detectable
 from aimonk_bench.reporting.columns import (
     ALL_POSITIVE,
     ASSOCIATION,
-    FEW,
-    MISSED,
     NA_RANGE,
+    PREVALENCE,
     SELECTED,
-    SPREAD,
-    UNRESOLVED,
     Detail,
     Layout,
     costs,
-    detectable,
 )
 from aimonk_bench.reporting.summary import Summary
-from aimonk_bench.reporting.words import UNDEFINED, listed, number, one_class, run_name
+from aimonk_bench.reporting.verdict import gains
+from aimonk_bench.reporting.view import METRICS, TUNED, VALIDATION
+from aimonk_bench.reporting.words import UNDEFINED, number, run_name, run_names
 
 SELECTED_MARK = "*"
 UNTESTED: dict[Untestable, str] = {
@@ -43,15 +40,18 @@ def row_names(summary: Summary) -> dict[str, str]:
     backbones = {record.status.id: _backbone(record) for record in collection.finished}
     several = len(set(backbones.values())) > 1
     fallbacks = [run_id for run_id, (_, fallback, _, _) in backbones.items() if several and fallback]
+    varying = {
+        run_id: [part for place, part in enumerate(parts) if place not in shared] or parts
+        for run_id, parts in collection.names.items()
+    }
     rows = {}
-    for run_id, parts in collection.names.items():
+    for run_id, name in run_names(varying).items():
         marks = {
             "(fallback)": run_id in fallbacks,
             "(base)": run_id == collection.baseline,
             SELECTED_MARK: run_id == summary.selected,
         }
-        varying = [part for place, part in enumerate(parts) if place not in shared]
-        rows[run_id] = " ".join([run_name(varying or parts), *(mark for mark, holds in marks.items() if holds)])
+        rows[run_id] = " ".join([name, *(mark for mark, holds in marks.items() if holds)])
     return rows
 
 
@@ -131,59 +131,78 @@ def _split(record: RunRecord) -> str:
     return f"hold-out {folds[0]['train']} + {folds[0]['val']} + {folds[0]['test']}, {seeds}"
 
 
-def caption(summary: Summary, layout: Layout) -> list[str]:
-    """The lines below the table, one for each thing that it shows."""
-    lines = [*_legend(summary, layout)] if layout.columns else []
+def legend(summary: Summary, layout: Layout) -> list[str]:
+    """At most four lines below the table, each of which fits into 80 columns: what a reader needs at once."""
+    if not layout.columns:
+        return []
+    detail, marks = layout.detail, _marks(layout)
+    short = {
+        f"{FEW}: few test rows": FEW in marks,
+        f"{UNDEFINED}: undefined": UNDEFINED in marks,
+        f"{MISSED}: target missed": MISSED in marks,
+        f"{SPREAD}: over the runs": SPREAD in marks,
+        f"macro: {_covered(summary, layout)}": bool(_covered(summary, layout)),
+    }
+    hidden = f"{len(layout.hidden)} of {count(len(summary.attributes), 'attribute')} not shown"
+    more = "table --explain says what columns and marks mean"
+    lines = [
+        _figures(layout),
+        _order(summary, detail),
+        "; ".join(compress(short, short.values())),
+        f"{hidden}, see --attribute and --explain" if layout.hidden else more,
+    ]
+    return [line for line in lines if line]
+
+
+def _figures(layout: Layout) -> str:
+    """What the figures of the runs are, in a line."""
+    detail = layout.detail
+    if detail.metric != TUNED:
+        return f"{METRICS[detail.metric]} on {'validation' if detail.metric == VALIDATION else 'test'} rows"
+    f1 = "F1 at .5 -> tuned F1 on test rows" if detail.default else "tuned F1 on test rows"
+    return f"{f1}; {detail.plus_minus}: half its 95 % interval{f'; gain: over {ALL_POSITIVE}' if detail.gain else ''}"
+
+
+def _order(summary: Summary, detail: Detail) -> str:
+    """By what the runs are sorted and selected, in a line; "" of a single run."""
+    if len(summary.ranking) < 2:
+        return ""
+    selected = f"{SELECTED_MARK}: best val F1; {SELECTED}: nested selection" if summary.selected else ""
+    return "; ".join(filter(None, [f"sorted by {METRICS[detail.sort]}", selected]))
+
+
+def _marks(layout: Layout) -> set[str]:
+    return {cell.mark for column in (*layout.columns, *layout.targets) for cell in column.cells.values()}
+
+
+def explanation(summary: Summary, layout: Layout) -> list[str]:
+    """The whole legend: a line for each thing that the table shows."""
+    lines = [*_explained(summary, layout)] if layout.columns else []
     if any("\n" in (record.status.reason or "").strip() for record in summary.collection.failed):
         lines.append("the whole reason of a failed run: status.json in its folder")
     if summary.collection.damaged:
         lines.append("a damaged run: the command that made it makes it again")
-    if skipped := summary.collection.skipped:
-        names = ", ".join(run_name(summary.collection.names[run_id]) for run_id in skipped)
-        without = ", the baseline included, so that nothing is compared with it"
-        lines.append(
-            f"skipped, because their weights could not be had (suite.unavailable: skip): {names}"
-            + without * (summary.collection.baseline in skipped)
-        )
-    if folders := [f"runs/{name}" for name in summary.collection.left_out]:
-        lines.append(f"left out, not part of this suite: {listed(folders)}")
     return lines
 
 
-def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
+def _explained(summary: Summary, layout: Layout) -> Iterator[str]:
     """What the figures, marks and rows mean, what is left out, and where to see it."""
-    detail, stats = layout.detail, summary.statistics
-    marks = {cell.mark for column in (*layout.columns, *layout.targets) for cell in column.cells.values()}
-    seeds = [len(record.thresholds.seed) for record in summary.collection.finished]
-    f1 = "F1 at threshold 0.5 -> at tuned thresholds" if detail.default else "F1 at tuned thresholds"
-    mean = ", mean over seeds" if max(seeds) > 1 else ""
-    folds = max(len(record.data["folds"]) for record in summary.collection.finished)
-    pooled = ", pooled over the folds" if folds > 1 else ""
-    yield f"{f1}, test rows{pooled}{mean}; gain: macro F1 minus that of {ALL_POSITIVE}"
-    resampled = "images and seeds" if min(seeds) > 1 else "images"
-    few = f"; {FEW}: few test rows (TP or FP + FN below 5)" if FEW in marks else ""
-    interval = f"half of the 95 % confidence interval over {resampled}, for {_population(summary)}"
-    if summary.covered["f1_tuned"].any():
-        yield f"{detail.plus_minus}: {interval}{few}"
-    if summary.nested:
-        order = f"sorted by cross-fitted validation F1{' (val F1)' if detail.validation else ''}"
-        biased = " of all folds, which test other folds: its test F1 is a little too high" if folds > 1 else ""
-        selected = f"; {SELECTED_MARK}: selected on validation rows{biased}" if summary.selected else ""
-        yield f"{order}{selected}; {SELECTED}: nested model selection, the F1 to report"
-    finished, compared = summary.collection.finished, summary.collection.comparable
-    if others := sum(record.status.revision != REVISION for record in finished):
-        apart = "; not compared with the others, and last" if len(compared) < len(finished) else ""
-        yield f"{count(others, 'run')} of another version of aimonk_bench, whose numbers may differ{apart}"
-    if stats and len(stats.candidates) < len(stats.key):
-        yield "runs with other validation labels or seeds than the baseline are not selected from and come last"
-    if NA_RANGE in marks:
-        yield f"{NA_RANGE}: lowest and highest F1 of the row above for any labels in place of NA"
-    if UNDEFINED in marks:
-        decision = ", precision a positive decision" if layout.targets else ""
-        needs = f"F1 and AP need a positive test row, ROC AUC and {ASSOCIATION} both classes{decision}"
-        yield f"{UNDEFINED}: undefined; {needs}"
-    if SPREAD in marks:
-        yield f"{SPREAD}: lowest and highest of the runs, whose splits or labels differ"
+    detail, stats, marks = layout.detail, summary.statistics, _marks(layout)
+    yield _explained_figures(summary, layout)
+    if detail.metric == TUNED and summary.covered["f1_tuned"].any():
+        seeds = [len(record.thresholds.seed) for record in summary.collection.finished]
+        resampled = "images and seeds" if min(seeds) > 1 else "images"
+        yield f"{detail.plus_minus}: half of the 95 % confidence interval over {resampled}, for {_population(summary)}"
+    if len(summary.ranking) > 1:
+        yield _explained_order(summary, detail)
+    meanings = {
+        FEW: "few test rows (TP or FP + FN below 5)",
+        NA_RANGE: "lowest and highest F1 of the row above for any labels in place of NA",
+        UNDEFINED: f"undefined; F1 and AP need a positive test row, ROC AUC and {ASSOCIATION} both classes"
+        + ", precision a positive decision" * bool(layout.targets),
+        SPREAD: "lowest and highest of the runs, whose splits or labels differ",
+    }
+    yield from (f"{mark}: {meaning}" for mark, meaning in meanings.items() if mark in marks)
     if layout.targets:
         mark = f"; {MISSED}: the target is missed, it lies above the interval" if MISSED in marks else ""
         yield f"targets: the figure on test rows at tuned thresholds (95 % confidence interval){mark}"
@@ -195,20 +214,70 @@ def _legend(summary: Summary, layout: Layout) -> Iterator[str]:
     if detail.cost and (heads := [head for head, _ in costs(summary)]):
         speed = "; images/s: encoding by the backbone, on the machine of the run" * (len(heads) > 2)
         yield f"params, MACs: of the backbone without classifier, for one image{speed}"
-    if stats:
+    if stats and detail.metric == TUNED:
+        yield (
+            f"{ALL_POSITIVE}: every test row called positive; {PREVALENCE}: every test row given the training "
+            "prevalence, read at 0.5"
+        )
         yield f"{ASSOCIATION}: the smaller of the tests before and after training, Bonferroni- and Holm-adjusted"
-    yield from _one_class(summary)
-    yield from _coverage(summary, layout)
+    if stats and stats.verdict.indistinguishable:
+        yield (
+            "the verdict compares runs with the one selected on validation: paired tests of macro F1 at .05, "
+            "Holm-adjusted, with simultaneous intervals; simplest: less of the backbone trained, fewer trainings, "
+            "fewer features, fewer departures from the defaults"
+        )
+    if stats and (sizes := gains(stats.verdict)):
+        yield sizes
+    if covered := _covered(summary, layout):
+        yield f"macro: {covered}, those that every finished run defines"
+    if layout.hidden:
+        which = "those in which the runs differ least" if len(summary.ranking) > 1 else "the last ones"
+        hidden = f"{len(layout.hidden)} of {count(len(summary.attributes), 'attribute')} not shown, {which}"
+        yield f"{hidden} (a wider terminal or --attribute shows them): {', '.join(layout.hidden)}"
+    yield _elsewhere(summary, detail)
+
+
+def _explained_figures(summary: Summary, layout: Layout) -> str:
+    """What the figures of the runs are."""
+    detail = layout.detail
+    seeds = [len(record.thresholds.seed) for record in summary.collection.finished]
+    mean = ", mean over seeds" if max(seeds) > 1 else ""
+    folds = max(len(record.data["folds"]) for record in summary.collection.finished)
+    if detail.metric != TUNED:
+        ranking = detail.metric in ("average_precision", "roc_auc")
+        several = (", mean over folds" if ranking else ", pooled over the folds") if folds > 1 else ""
+        return f"{_figures(layout)}{several}{mean}"
+    pooled = ", pooled over the folds" if folds > 1 else ""
+    f1 = "F1 at threshold 0.5 -> at tuned thresholds" if detail.default else "F1 at tuned thresholds"
+    gain = f"; gain: macro F1 minus that of {ALL_POSITIVE}" if detail.gain else ""
+    return f"{f1}, test rows{pooled}{mean}{gain}"
+
+
+def _explained_order(summary: Summary, detail: Detail) -> str:
+    """By what the runs are sorted, and what selection means."""
+    folds = max(len(record.data["folds"]) for record in summary.collection.finished)
+    name = METRICS[detail.sort]
+    order = f"sorted by macro {name}" if detail.sort != VALIDATION else f"sorted by cross-fitted validation F1 ({name})"
+    if summary.nested is None:
+        return order
+    biased = " of all folds, which test other folds: its test F1 is a little too high" if folds > 1 else ""
+    selected = f"; {SELECTED_MARK}: selected on validation rows{biased}" if summary.selected else ""
+    return f"{order}{selected}; {SELECTED}: nested model selection, the F1 to report"
+
+
+def _elsewhere(summary: Summary, detail: Detail) -> str:
+    """What a wider terminal shows, and where every figure is."""
     further = {
-        "vs baseline": not detail.versus and bool(stats and stats.baseline),
+        "gain": not detail.gain,
+        "vs baseline": not detail.versus and bool(summary.statistics and summary.statistics.baseline),
         "F1 at 0.5": not detail.default,
-        "val F1": not detail.validation and summary.nested is not None,
         "AP and ROC AUC": not detail.macro_ranking,
         "what the backbones cost": not detail.cost and bool(costs(summary)),
     }
-    more = [f"wider terminals also show {', '.join(compress(further, further.values()))}"]
+    shown = detail.metric == TUNED and any(further.values())
+    more = [f"wider terminals also show {', '.join(compress(further, further.values()))}"] if shown else []
     file = "summary.csv or " if summary.collection.baseline else ""
-    yield "; ".join([*(more if any(further.values()) else []), f"every figure: {file}--format csv"])
+    return "; ".join([*more, f"every figure: {file}--format csv"])
 
 
 def _comparison(stats: Statistics, detail: Detail) -> str:
@@ -234,27 +303,16 @@ def _population(summary: Summary) -> str:
     return " or ".join(kinds[several] for several in sorted(folds))
 
 
-def _one_class(summary: Summary) -> Iterator[str]:
-    """The attributes without both classes among the test labels."""
-    observed, positives = (
-        np.array([values[name][:-1] for values in summary.values.values()]) for name in ("n_observed", "n_positive")
-    )
-    if parts := one_class(summary.attributes, np.any(positives, axis=0), np.any(observed > positives, axis=0)):
-        yield f"attributes whose test labels are {parts}"
-
-
-def _coverage(summary: Summary, layout: Layout) -> Iterator[str]:
-    """Over which attributes the macro averages are, and which have no column."""
-    figures = {"F1": "f1_tuned"}
-    if layout.detail.macro_ranking:
-        figures |= {"AP": "average_precision", "ROC AUC": "roc_auc"}
+def _covered(summary: Summary, layout: Layout) -> str:
+    """Over how many of the attributes the macro averages are; "" where over all."""
+    detail = layout.detail
+    figures = {METRICS[detail.metric]: detail.metric}
+    if detail.macro_ranking and detail.metric == TUNED:
+        figures |= {METRICS[name]: name for name in ("average_precision", "roc_auc")}
     covered = {name: int(summary.covered[figure].sum()) for name, figure in figures.items()}
     total = len(summary.attributes)
-    if min(covered.values()) < total:
-        same = len(set(covered.values())) == 1
-        numbers = str(covered["F1"]) if same else ", ".join(f"{n} ({name})" for name, n in covered.items())
-        yield f"macro: over {numbers} of {count(total, 'attribute')}, those that every finished run defines"
-    if layout.hidden:
-        which = "those in which the runs differ least" if len(summary.ranking) > 1 else "the last ones"
-        hidden = f"{len(layout.hidden)} of {count(total, 'attribute')} not shown, {which}"
-        yield f"{hidden} (a wider terminal shows more): {', '.join(layout.hidden)}"
+    if min(covered.values()) == total:
+        return ""
+    same = len(set(covered.values())) == 1
+    numbers = str(min(covered.values())) if same else ", ".join(f"{n} ({name})" for name, n in covered.items())
+    return f"over {numbers} of {count(total, 'attribute')}"

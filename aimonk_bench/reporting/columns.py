@@ -8,15 +8,25 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from rich.cells import cell_len
 from rich.text import Text
 
-from aimonk_bench.evaluation.comparison import Delta, Mark
 from aimonk_bench.evaluation.thresholds import TARGETS
+from aimonk_bench.reporting.cells import (
+    SPREAD,
+    Cell,
+    aimed,
+    difference,
+    gain,
+    goal_text,
+    score,
+    versus,
+)
 from aimonk_bench.reporting.summary import MACRO, Array, Summary
+from aimonk_bench.reporting.view import METRICS, TUNED, VALIDATION, View
 from aimonk_bench.reporting.words import UNDEFINED, number, number_range, p_value, span, three_digits, unbroken, wrap
 
 # the rows below the runs
@@ -24,19 +34,12 @@ SELECTED, NA_RANGE = "selected per fold", "range over NA fillings"
 ALL_POSITIVE, PREVALENCE, ASSOCIATION = "all positive", "prevalence", "association p"
 BELOW = (SELECTED, NA_RANGE, ALL_POSITIVE, PREVALENCE, ASSOCIATION)
 
-UNRESOLVED: Mark = "unresolved"
-FEW, SPREAD, MISSED = "~", "a to b", "!"  # marks of cells; `UNDEFINED` and `NA_RANGE` are marks, too
+ALL = View()
 GAP = 2  # cells between columns
 NARROW_NAME = 16  # a name may be wrapped to this, or to a quarter of the terminal, whichever is wider
 NARROWEST_NAME = 4  # where even the macro average hardly fits
 WIDE_HEAD, NARROW_HEAD, NARROWEST_HEAD = 16, 10, 7  # to which the head of a column may be wrapped, see `Column.of`
-
-
-class Cell(NamedTuple):
-    """What one cell says, and the mark that the caption has to explain; "" for none."""
-
-    text: Text
-    mark: str = ""
+NARROWEST_MACRO = 4  # that of a column of the macro average, whose heads have short words
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,10 @@ class Column:
     def of(cls, head: str, cells: Mapping[str, Cell], limit: int) -> Column:
         """A column whose head is wrapped to ``limit`` or to the widest cell.
 
-        Words of up to `WIDE_HEAD` cells stay whole unless the limit is `NARROWEST_HEAD`.
+        Words of up to `WIDE_HEAD` cells stay whole, but not with the limit `NARROWEST_HEAD`.
         """
         widest = max(cell.text.cell_len for cell in cells.values())
-        word = min(unbroken(head), WIDE_HEAD) if limit > NARROWEST_HEAD else 0
+        word = min(unbroken(head), WIDE_HEAD) if limit != NARROWEST_HEAD else 0
         lines = wrap(head, max(limit, widest, word))
         return cls(head, lines, max(widest, *map(cell_len, lines)), cells)
 
@@ -80,20 +83,25 @@ class Detail:
     """How much the table says.
 
     Attributes:
+        metric: of `view.METRICS`, what the columns of the macro average and of the attributes show. All that follows is
+            about tuned F1, and is not shown with another one.
+        sort: of `view.METRICS`, what sorts the runs; it is always shown.
+        gain: over the all-positive baseline.
         versus: the comparison with the baseline.
         difference: from the baseline, with its simultaneous interval, and the detectable difference.
         default: F1 at threshold 0.5, and the range of tuned F1 over the fillings of NA.
-        validation: cross-fitted validation F1 of the macro average, which sorts the table.
         macro_ranking: AP and ROC AUC of the macro average.
         ranking: AP and ROC AUC of each attribute.
         cost: parameters, multiply-accumulates and speed of the backbones, where they differ.
         plus_minus: the sign before half of a confidence interval.
     """
 
+    metric: str = TUNED
+    sort: str = VALIDATION
+    gain: bool = True
     versus: bool = True
     difference: bool = True
     default: bool = True
-    validation: bool = True
     macro_ranking: bool = False
     ranking: bool = False
     cost: bool = False
@@ -123,64 +131,82 @@ class Layout:
 
 # what is shown where it costs no attribute, the first of these first -> from which width on
 EXTRAS = {
+    "gain": 0,
     "versus": 0,
     "cost": 120,
     "default": 120,
     "macro_ranking": 200,
     "ranking": 200,
-    "validation": 120,
     "difference": 160,
 }
 Head = tuple[str, Mapping[str, Cell]]  # of a column and its cells
 
 
-def everything(summary: Summary, detail: Detail) -> Layout:
-    """The columns of the macro average and of every attribute, whatever their width; none if no run finished."""
-    blocks = [_block(summary, detail, a) for a in (-1, *range(len(summary.attributes)))] if summary.ranking else []
+def everything(summary: Summary, view: View = ALL) -> Layout:
+    """The columns of the macro average and of the attributes, whatever their width; none if no run finished."""
+    detail = Detail(view.metric, view.sort, macro_ranking=True, cost=True)
+    chosen = view.places(summary) or range(len(summary.attributes))
+    blocks = [_block(summary, detail, a) for a in (-1, *chosen)] if summary.ranking else []
     columns = [Column.of(head, cells, WIDE_HEAD) for block in blocks for head, cells in block]
-    return Layout(detail, columns, targets=_targets(summary))
+    return Layout(detail, columns, targets=_targets(summary, view))
 
 
-def fit(summary: Summary, names: Collection[str], width: int, plus_minus: str = "±") -> Layout:
+def fit(summary: Summary, names: Collection[str], width: int, plus_minus: str = "±", view: View = ALL) -> Layout:
     """Choose what fits into ``width`` cells beside the names of the runs, which may have to be wrapped.
 
-    Tuned F1 of the attributes comes first; if they do not all fit, those are shown in which the runs differ most. What
-    `EXTRAS` names is added if no attribute is lost by it; below 120 cells, and for ``difference``, no name is wrapped
-    for it either, and no head is broken for it that was whole before.
+    The figures of the attributes come first; if they do not all fit, those in which the runs differ most. What
+    `EXTRAS` names is added if no attribute is lost by it; below 120 cells but for ``gain``, and for ``difference``, no
+    name is wrapped for it either, and no head is broken for it that was whole before.
     """
-    detail = Detail(versus=False, difference=False, default=False, validation=False, plus_minus=plus_minus)
-    layout = _fit(summary, names, width, detail)
-    broken = len(layout.hidden) < len(_fit(summary, names, width, detail, NARROW_HEAD).hidden)
+    detail = Detail(
+        view.metric, view.sort, gain=False, versus=False, difference=False, default=False, plus_minus=plus_minus
+    )
+    chosen = view.places(summary)
+    layout = _fit(summary, names, width, detail, chosen)
+    broken = len(layout.hidden) < len(_fit(summary, names, width, detail, chosen, NARROW_HEAD).hidden)
     narrowest = NARROWEST_HEAD if broken else NARROW_HEAD
     longest = max(map(cell_len, (*names, *BELOW)))
-    for extra in (extra for extra, least in EXTRAS.items() if width >= least and summary.ranking):
+    extras = EXTRAS if summary.ranking and detail.metric == TUNED else {}
+    for extra in (extra for extra, least in extras.items() if width >= least):
         switched: dict[str, Any] = {extra: True}
-        more = _fit(summary, names, width, replace(layout.detail, **switched), narrowest)
-        may_wrap = width >= 120 and extra != "difference"
+        more = _fit(summary, names, width, replace(layout.detail, **switched), chosen, narrowest)
+        may_wrap = extra == "gain" or (width >= 120 and extra != "difference")
         if len(more.hidden) <= len(layout.hidden) and (may_wrap or more.name == longest):
             layout = more
-    return replace(layout, targets=_targets(summary))
+    return replace(layout, targets=_targets(summary, view))
 
 
 def _fit(
-    summary: Summary, names: Collection[str], width: int, detail: Detail, narrowest: int = NARROWEST_HEAD
+    summary: Summary,
+    names: Collection[str],
+    width: int,
+    detail: Detail,
+    chosen: Sequence[int],
+    narrowest: int = NARROWEST_HEAD,
 ) -> Layout:
-    """The layout with the widest heads, down to ``narrowest``, with which all attributes fit."""
+    """The layout with the widest heads, down to ``narrowest``, with which all attributes fit.
+
+    Args:
+        chosen: the places of the attributes that the user wants; none: of all.
+    """
     longest = max(map(cell_len, (*names, *BELOW)))
     narrow = narrow_name(longest, width)
     if not summary.ranking:
         return Layout(detail, [], narrow)
-    in_order = _most_differing(summary)
+    in_order = list(chosen) or _most_differing(summary, detail.metric)
     blocks = {a: _block(summary, detail, a) for a in (-1, *in_order)}
 
     def wrapped(limit: int) -> Layout:
-        columns = {a: [Column.of(head, cells, limit) for head, cells in block] for a, block in blocks.items()}
+        of_macro = NARROWEST_MACRO if limit == NARROWEST_HEAD else limit
+        limits = {a: of_macro if a == -1 else limit for a in blocks}
+        columns = {a: [Column.of(head, cells, limits[a]) for head, cells in block] for a, block in blocks.items()}
         ends = np.cumsum([_width(columns[a]) for a in (-1, *in_order)])
         fitting = int((ends[1:] <= width - narrow).sum())
-        shown = in_order[:fitting] if fitting < len(in_order) else sorted(in_order)
-        chosen = [column for a in (-1, *shown) for column in columns[a]]
+        shown = in_order[:fitting] if chosen or fitting < len(in_order) else sorted(in_order)
+        blocks_shown = [column for a in (-1, *shown) for column in columns[a]]
         hidden = [summary.attributes[a] for a in sorted(in_order[fitting:])]
-        return Layout(detail, chosen, max(NARROWEST_NAME, min(longest, width - _width(chosen))), hidden)
+        name = max(NARROWEST_NAME, min(longest, width - _width(blocks_shown)))
+        return Layout(detail, blocks_shown, name, hidden)
 
     limits = [limit for limit in (WIDE_HEAD, NARROW_HEAD, NARROWEST_HEAD) if limit >= narrowest]
     layouts = {limit: wrapped(limit) for limit in limits}
@@ -196,10 +222,10 @@ def _width(columns: Sequence[Column]) -> int:
     return sum(column.width + GAP for column in columns)
 
 
-def _most_differing(summary: Summary) -> list[int]:
-    """Attributes by the range of tuned F1 over the runs, widest first, undefined ones last; equal ones in order."""
-    tuned = np.array([values["f1_tuned"][:-1] for values in summary.values.values()])
-    spread = np.nan_to_num(np.ptp(tuned, axis=0), nan=-1.0)
+def _most_differing(summary: Summary, metric: str) -> list[int]:
+    """Attributes by the range of a metric over the runs, widest first, undefined ones last; equal ones in order."""
+    figures = np.array([values[metric][:-1] for values in summary.values.values()])
+    spread = np.nan_to_num(np.ptp(figures, axis=0), nan=-1.0)
     return [int(a) for a in np.argsort(-spread, kind="stable")]
 
 
@@ -207,22 +233,35 @@ def _block(summary: Summary, detail: Detail, a: int) -> list[Head]:
     """The columns of attribute ``a``, or of the macro average where ``a`` is -1."""
     macro, stats, rows = a == -1, summary.statistics, _rows(summary)
     name = MACRO if macro else summary.attributes[a]
+    if detail.metric != TUNED:
+        head = f"{MACRO} {METRICS[detail.metric]}" if macro else name
+        return [
+            (head, {row: score(v[detail.metric][a]) for row, v in rows if detail.metric in v}),
+            *_sort(summary, detail, a),
+        ]
     columns: list[Head] = [("macro F1" if macro else name, _f1(summary, detail, a))]
-    if macro:
+    if macro and detail.gain:
         columns.append(("gain", {row: gain(v["f1_tuned"][a] - v["floor_f1"][a]) for row, v in rows}))
     if macro and detail.versus and stats and stats.baseline:
-        columns.append(("vs baseline", {run_id: versus(v, detail) for run_id, v in stats.baseline.items()}))
+        columns.append(("vs baseline", {run_id: versus(v, detail.difference) for run_id, v in stats.baseline.items()}))
     tested = {run_id: v for run_id, v in stats.baseline.items() if v.mark} if stats else {}
     if macro and detail.difference and tested:
         columns.append(("difference", {run_id: difference(v) for run_id, v in tested.items()}))
-    if macro and detail.validation and summary.nested:
-        columns.append(("val F1", {run_id: score(v["f1_validation"][a]) for run_id, v in summary.values.items()}))
+    columns += _sort(summary, detail, a)
     if macro and detail.cost:
         columns += costs(summary)
     if detail.macro_ranking if macro else detail.ranking:
         for head, figure in (("AP", "average_precision"), ("ROC AUC", "roc_auc")):
             columns.append((f"{name} {head}", {row: score(v[figure][a]) for row, v in rows}))
     return columns
+
+
+def _sort(summary: Summary, detail: Detail, a: int) -> list[Head]:
+    """The column of the macro average that sorts the runs; none where nothing is sorted or a column shows it anyway."""
+    by_rank = detail.macro_ranking and detail.metric == TUNED and detail.sort in ("average_precision", "roc_auc")
+    if a != -1 or len(summary.ranking) < 2 or detail.sort == detail.metric or by_rank:
+        return []
+    return [(METRICS[detail.sort], {run_id: score(v[detail.sort][a]) for run_id, v in summary.values.items()})]
 
 
 def costs(summary: Summary) -> list[Head]:
@@ -263,101 +302,22 @@ def _f1(summary: Summary, detail: Detail, a: int) -> dict[str, Cell]:
     return cells
 
 
-def _targets(summary: Summary) -> list[Column]:
+def _targets(summary: Summary, view: View) -> list[Column]:
     """A column for each attribute, figure and target of a threshold policy: the figure on test rows, its interval."""
+    if view.metric != TUNED:
+        return []
+    shown = view.places(summary) or range(len(summary.attributes))
     cells: dict[tuple[str, float, int], dict[str, Cell]] = {}
     for row, values in _rows(summary):
         for figure in TARGETS:
             goals = values.get(f"{figure}_target", np.array([]))
-            for a in np.flatnonzero(np.isfinite(goals)).tolist():
+            for a in (a for a in np.flatnonzero(np.isfinite(goals)).tolist() if a in shown):
                 low, high = values[f"{figure}_low"][a], values[f"{figure}_high"][a]
                 cell = aimed(values[figure][a], low, high, goals[a])
                 cells.setdefault((figure, goals[a].item(), a), {})[row] = cell
     columns = []
     for (figure, goal, a), of_rows in sorted(cells.items()):
-        parts = f"{summary.attributes[a]} {figure},", f"target {_goal(goal)}"
+        parts = f"{summary.attributes[a]} {figure},", f"target {goal_text(goal)}"
         width = max(cell_len(parts[1]), *(cell.text.cell_len for cell in of_rows.values()))
         columns.append(Column(" ".join(parts), [*wrap(parts[0], width), parts[1]], width, of_rows))
     return columns
-
-
-def _goal(target: float) -> str:
-    """A target with two decimals, or with all that it has.
-
-    >>> _goal(0.9), _goal(0.995), _goal(1.0)
-    ('.90', '.995', '1.00')
-    """
-    return number(target, places=max(2, len(str(target).partition(".")[2])))
-
-
-def aimed(value: float, low: float, high: float, target: float) -> Cell:
-    """A figure at which a threshold policy aims, and its 95 % interval; NaN is undefined.
-
-    A target above the interval is marked as missed. It is not shown as a bound that rounds to it.
-
-    >>> aimed(0.69, 0.55, 0.801, 0.9).text.plain, aimed(0.85, 0.7, 0.899, 0.9).text.plain
-    ('.69 (.55 to .80) !', '.85 (.70 to <.90) !')
-    """
-    if math.isnan(value):
-        return Cell(Text(UNDEFINED), UNDEFINED)
-    goal, missed = _goal(target), high < target
-    figure, lower, upper = (number(x, places=len(goal.partition(".")[2])) for x in (value, low, high))
-    text = f"{figure} ({lower} to {f'<{goal}' if missed and upper == goal else upper})"
-    return Cell(Text(f"{text} {MISSED}", style="red"), MISSED) if missed else Cell(Text(text))
-
-
-def score(
-    value: float, before: float = math.nan, half_width: float = math.nan, few: bool = False, plus_minus: str = "±"
-) -> Cell:
-    """A figure between 0 and 1; NaN is undefined.
-
-    Args:
-        value: of F1 at the tuned thresholds.
-        before: F1 at threshold 0.5, which stands before the value; NaN where the table does not show it.
-        half_width: of the 95 % confidence interval; NaN where the table shows none.
-        few: the value rests on few test rows.
-        plus_minus: the sign before ``half_width``.
-
-    >>> score(0.74, 0.64, 0.03).text.plain, score(0.5, few=True).text.plain
-    ('.64 -> .74 ±.03', '~.50')
-    """
-    mark = UNDEFINED if math.isnan(value) else FEW if few else ""
-    default = "" if math.isnan(before + value) else f"{number(before)} -> "
-    interval = "" if math.isnan(half_width) else f" {plus_minus}{number(half_width)}"
-    return Cell(Text.assemble((default, "dim"), (FEW if mark == FEW else "") + number(value), interval), mark)
-
-
-def versus(delta: Delta, detail: Detail) -> Cell:
-    """The mark of a run against the baseline; beside ``unresolved`` the difference that would have been found.
-
-    Where the table shows no differences it is too narrow for it, and the caption names it.
-    """
-    beside = delta.mark == UNRESOLVED and detail.difference
-    return Cell(Text(f"{delta.mark} ({detectable(delta.detectable)})" if beside else delta.mark))
-
-
-def detectable(difference: float) -> str:
-    """A difference of F1 that a test would find; it may have to be larger than any.
-
-    >>> detectable(0.0581), detectable(2.7)
-    ('.06', '>1')
-    """
-    return number(difference) if difference < 1 else ">1"
-
-
-def difference(delta: Delta) -> Cell:
-    """A difference of macro F1 and its simultaneous interval; three decimals, because its sign decides the mark."""
-    value, low, high = (
-        number(bound, signed=True, places=3) for bound in (delta.value, delta.simultaneous_low, delta.simultaneous_high)
-    )
-    return Cell(Text(f"{value} ({low} to {high})"))
-
-
-def gain(value: float) -> Cell:
-    """A difference of F1; NaN is undefined.
-
-    >>> gain(0.07).text.plain
-    '+.07'
-    """
-    style = "green" if value > 0 else "red" if value < 0 else ""
-    return Cell(Text(number(value, signed=True), style=style), UNDEFINED if math.isnan(value) else "")

@@ -23,7 +23,7 @@ def fragment(summary: Summary) -> str:
     """The verdict and a table: of a suite its ten best runs, of a run its attributes; F1 with its 95 % interval."""
     title, *lines = heading(summary)
     stats = summary.statistics
-    verdict = sentence(stats.verdict, summary.collection.names) if stats else "No run finished."
+    verdict = sentence(stats.verdict, summary.collection.names, stats.against_winner) if stats else "No run finished."
     rows = _runs(summary) if summary.collection.name is not None else _attributes(summary)
     return "\n".join(
         [

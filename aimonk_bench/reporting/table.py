@@ -1,9 +1,8 @@
-"""The table that answers the question of a suite: on a terminal of any width, and as Markdown."""
+"""The table that answers the question of a suite, on a terminal of any width."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -13,27 +12,21 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from aimonk_bench.errors import count
-from aimonk_bench.reporting import fairness
-from aimonk_bench.reporting.captions import caption, heading, row_names
-from aimonk_bench.reporting.columns import BELOW, GAP, SELECTED, Detail, Layout, everything, fit, narrow_name
+from aimonk_bench.reporting.captions import explanation, heading, legend, row_names
+from aimonk_bench.reporting.columns import ALL, BELOW, GAP, SELECTED, Layout, fit, narrow_name
+from aimonk_bench.reporting.remarks import few_warnings, not_shown, remarks, shown_runs
 from aimonk_bench.reporting.summary import Summary
 from aimonk_bench.reporting.verdict import sentence
-from aimonk_bench.reporting.words import number_range, run_name, span, wrap
+from aimonk_bench.reporting.view import View
+from aimonk_bench.reporting.warning_lines import warnings
+from aimonk_bench.reporting.words import wrap
 
 
-def render(summary: Summary, console: Console, top: int = 20) -> None:
-    """Print the table, as wide as the console allows.
-
-    Args:
-        summary: of the runs.
-        console: where to print.
-        top: the number of finished runs shown, best on validation first, and of those not run; the baseline and the
-            failed runs are always shown.
-    """
+def render(summary: Summary, console: Console, view: View = ALL) -> None:
+    """Print the table, as wide as the console allows: heading, rows, legend, warnings, verdict."""
     names = row_names(summary)
-    layout = fit(summary, names.values(), console.width, "+-" if console.options.ascii_only else "±")
-    shown = [i for place, i in enumerate(summary.ranking) if place < top or i == summary.collection.baseline]
+    layout = fit(summary, names.values(), console.width, "+-" if console.options.ascii_only else "±", view)
+    shown = shown_runs(summary, view.top)
     title, *lines = heading(summary)
     console.print(Text(title, style="bold"), *map(Text, lines), "", sep="\n")
 
@@ -42,56 +35,34 @@ def render(summary: Summary, console: Console, top: int = 20) -> None:
     if shown:
         rows = [(name, layout.texts(run_id), style) for run_id, name, style in runs]
         console.print(_grid(layout.name, columns, rows, show_header=True))
-    for line in _not_shown(summary, shown, top):
-        console.print(Text(line, style="dim"))
-    if remarks := _remarks(summary, top):
+    _print(console, not_shown(summary, view.top), "dim")
+    if without_figures := remarks(summary, view.top):
         rest = max(1, console.width - layout.name - GAP)  # a remark takes the place of all columns
-        rows = [(names[run_id], [Text("\n".join(wrap(text, rest)))], style) for run_id, text, style in remarks]
+        rows = [(names[run_id], [Text("\n".join(wrap(text, rest)))], style) for run_id, text, style in without_figures]
         console.print(_grid(layout.name, [_column(rest)], rows))
     if shown:
         below = [(row, layout.texts(row), "bold" if row == SELECTED else "dim") for row in _below(layout)]
         console.print(_grid(layout.name, columns, below))
     for grid in _targets(layout, [*runs, (SELECTED, SELECTED, "bold")], console.width):
         console.print("", grid)
-    if lines := caption(summary, layout):
-        console.print("", *(Text(line, style="dim") for line in lines), sep="\n")
-    for line in _unfair(summary):
-        console.print(Text(line, style="yellow"))
-    if summary.statistics:
-        console.print("", Text(sentence(summary.statistics.verdict, summary.collection.names), style="bold"), sep="\n")
+    lines = (explanation if view.explain else legend)(summary, layout)
+    if lines:
+        console.print()
+        _print(console, lines, "dim")
+    lines = warnings(summary) if view.explain else few_warnings(summary)
+    if lines:
+        console.print()
+        _print(console, (f"warning: {line}" for line in lines), "yellow")
+    if stats := summary.statistics:
+        text = sentence(stats.verdict, summary.collection.names, stats.against_winner)
+        console.print()
+        _print(console, [text], "bold")
 
 
-def markdown(summary: Summary) -> str:
-    """The table as Markdown, for ``summary.md``: all runs, all attributes, the verdict last."""
-    names, layout = row_names(summary), everything(summary, Detail(macro_ranking=True, cost=True))
-    title, *lines = heading(summary)
-
-    def row(name: str, cells: Sequence[str], bold: bool = False) -> str:
-        first, *rest = (cell.replace("|", "\\|").replace("*", "\\*") for cell in (name, *cells))
-        return " | ".join([f"| **{first}**" if bold else f"| {first}", *rest]) + " |"
-
-    layout = replace(layout, columns=[*layout.columns, *layout.targets])
-
-    def figures(key: str) -> list[str]:
-        return [text.plain for text in layout.texts(key)]
-
-    table = [row("run", [column.head for column in layout.columns]), "|---|" + "---:|" * len(layout.columns)]
-    table += [row(names[run_id], figures(run_id), run_id == summary.selected) for run_id in summary.ranking]
-    empty = [""] * (len(layout.columns) - 1)
-    table += [row(names[run_id], [text, *empty]) for run_id, text, _ in _remarks(summary, len(names))]
-    table += [row(key, figures(key)) for key in _below(layout)]
-    stats = summary.statistics
-    verdict = [f"**{sentence(stats.verdict, summary.collection.names)}**"] if stats else []
-    legend = [*caption(summary, layout), *_unfair(summary)]
-    return "\n\n".join([f"# {title}", *lines, "\n".join(table), *legend, *verdict]) + "\n"
-
-
-def _unfair(summary: Summary) -> list[str]:
-    """What makes the comparison unfair, a line each."""
-    names, stats = summary.collection.names, summary.statistics
-    if stats is None:
-        return []
-    return [fairness.sentence(item, stats.key, lambda run_id: run_name(names[run_id])) for item in stats.fairness]
+def _print(console: Console, lines: Iterable[str], style: str) -> None:
+    """Print lines, broken between words without a space at the end."""
+    for line in lines:
+        console.print(Text("\n".join(wrap(line, console.width)), style=style))
 
 
 def _targets(layout: Layout, rows: Sequence[tuple[str, str, str]], width: int) -> Iterator[Table]:
@@ -147,27 +118,3 @@ def _grid(
 def _below(layout: Layout) -> list[str]:
     """The rows below the runs about which any column says something."""
     return [row for row in BELOW if any(row in column.cells for column in layout.columns)]
-
-
-def _not_shown(summary: Summary, shown: Sequence[str], top: int) -> Iterator[str]:
-    """How many runs are not shown, and how to see them."""
-    hidden = [run_id for run_id in summary.ranking if run_id not in shown]
-    if hidden:
-        lowest, highest = span(summary.values[run_id]["f1_validation"][-1] for run_id in hidden)
-        values = number_range(lowest, highest)
-        yield f"{count(len(hidden), 'more run')}, validation macro F1 {values}: --top {len(summary.ranking)}"
-    missing = len(summary.collection.missing)
-    if missing > top:
-        yield f"{count(missing - top, 'more run')} not run: --top {missing}"
-
-
-def _remarks(summary: Summary, top: int) -> list[tuple[str, str, str]]:
-    """Runs without figures: id, why, and style; of those that have not run at most ``top``."""
-    remarks = []
-    for record in summary.collection.failed:
-        place = record.folder.relative_to(summary.collection.folder).as_posix()
-        reason, _, _ = (record.status.reason or "").strip().partition("\n")
-        where = "" if place == "." else f" ({place})"
-        remarks.append((record.status.id, f"failed: {reason}{where}", "red"))
-    remarks += [(run_id, f"damaged: {reason}", "red") for run_id, reason in summary.collection.damaged.items()]
-    return remarks + [(run_id, "not run", "yellow") for run_id in summary.collection.missing[:top]]

@@ -6,152 +6,156 @@ import math
 from collections.abc import Mapping, Sequence
 
 from aimonk_bench.errors import count
+from aimonk_bench.evaluation.comparison import Delta
 from aimonk_bench.evaluation.verdict import Verdict
-from aimonk_bench.reporting.words import DEPENDS_ON, listed, number, p_value, run_name, which
+from aimonk_bench.reporting.words import listed, number, number_range, p_value, run_names, span, which
 
 
-def sentence(verdict: Verdict, parts: Mapping[str, Sequence[str]]) -> str:
-    """The verdict as one line.
+def sentence(verdict: Verdict, parts: Mapping[str, Sequence[str]], against_winner: Mapping[str, Delta]) -> str:
+    """The verdict as one line: what to use, what to expect of it, and how sure that is.
 
     Args:
         parts: run id -> the parts of its name.
+        against_winner: run id -> the run against the one selected on validation, see `statistics.Statistics`.
     """
-    names = {run_id: run_name(name) for run_id, name in parts.items()}
+    names = run_names(parts)
     if verdict.outcome == "no_signal":
-        return _no_signal(verdict)
+        return " ".join([_not_shown(verdict, names), *_detectable(verdict)])
     if verdict.outcome == "no_gain":
-        return " ".join([_no_gain(verdict), *_doubts(verdict, verdict.with_signal), *_to_report(verdict)])
-    doubts = _doubts(verdict, verdict.with_gain)
-    return " ".join([_gain(verdict, names), *_sizes(verdict), *doubts, *_to_report(verdict), *_others(verdict, names)])
+        return " ".join([_not_shown(verdict, names), *_signal(verdict)])
+    if not _several(verdict):
+        return f"{names[verdict.run]}: {_expected(verdict)}. {_gain(verdict)}"
+    use = _use(verdict, names, against_winner)
+    return " ".join([use, f"Expected {_expected(verdict)}.", _gain(verdict), *_others(verdict, names, against_winner)])
 
 
-def _no_signal(verdict: Verdict) -> str:
-    if math.isnan(verdict.smallest_p):
-        return (
-            "No configuration is distinguishable from guessing: nothing could be tested, because no attribute has "
-            "both a positive and a negative label to test on. Label the class that is missing."
-        )
-    return (
-        "No configuration is distinguishable from guessing "
-        f"(smallest adjusted p = {verdict.smallest_p:.3f}). {_detectable(verdict.detectable_auc)} "
-        "Check labels, disagreeing duplicates, the join of labels and images."
-    )
-
-
-def _detectable(aucs: Mapping[str, float]) -> str:
-    """The AUC that would have been found, of the attributes that have one below 1."""
-    detectable = {name: f"{auc:.2f}" for name, auc in aucs.items() if auc < 1}
-    too_few = [name for name in aucs if name not in detectable]
-    if not detectable:
-        return "The labels are too few to find even a perfect ranking with 80 % probability."
-    figures = [f"{auc} ({name})" if too_few else auc for name, auc in detectable.items()]
-    rest = f"; for that, these have too few labels of one class: {listed(too_few)}" if too_few else ""
-    return (
-        f"With these counts an out-of-fold AUC of {listed(figures)} would have been found with 80 % probability{rest}."
-    )
-
-
-def _no_gain(verdict: Verdict) -> str:
-    """Signal without a gain: the attributes that the scores rank, and those with which the features are associated."""
-    sentences = []
-    if verdict.ranked:
-        several = len(verdict.ranked) > 1
-        auc = f"{'mean ' if several else ''}AUC {verdict.auc:.2f}"
-        p = f"{'largest ' if several else ''}adjusted p {p_value(verdict.ranked_p)}"
-        sentences.append(
-            f"Scores rank better than chance on {_share(verdict, verdict.ranked, f'{auc}, {p}')}, but no F1 above the "
-            "all-positive baseline is shown; at this prevalence and AUC the largest possible gain is "
-            f"{verdict.largest_gain:.3f}."
-        )
-    if untrained := [name for name in verdict.with_signal if name not in verdict.ranked]:
-        sentences.append(
-            f"The features are associated with {_share(verdict, untrained)} (test before training), but the trained "
-            "scores are not shown to rank better than chance there: train longer or at a higher learning rate, and "
-            "look at the loss curve."
-        )
-    return " ".join(sentences)
-
-
-def _gain(verdict: Verdict, names: Mapping[str, str]) -> str:
-    """What beats the all-positive baseline: a run, or the selection where folds select different runs."""
-    claim = f"beats the all-positive baseline on {_share(verdict, verdict.with_gain)}."
-    if verdict.folds_of_run == verdict.folds:
-        return f"{names[verdict.run]} {claim}"
-    return (
-        f"Selecting the run on the validation rows of each fold (row selected per fold) {claim} On those of all folds "
-        f"{names[verdict.run]} (*) is the best run; {verdict.folds_of_run} of {count(verdict.folds, 'fold')} "
-        f"{'selects' if verdict.folds_of_run == 1 else 'select'} it."
-    )
-
-
-def _sizes(verdict: Verdict) -> list[str]:
-    """How much each attribute gains."""
+def gains(verdict: Verdict) -> str:
+    """How much each attribute with a gain gains; "" where none does."""
     sizes = [
         f"{name} {number(gain, signed=True, places=3)} ({number(verdict.gain_low[name], signed=True, places=3)})"
         for name, gain in verdict.gain.items()
     ]
-    return [f"Gain in F1 (lower 95 % bound): {listed(sizes)}."]
+    return f"gain in F1 over all positive (lower 95 % bound): {', '.join(sizes)}" if sizes else ""
 
 
-def _doubts(verdict: Verdict, names: Sequence[str]) -> list[str]:
-    """What of the data speaks against a claim about these attributes."""
-    doubts, sentences = verdict.doubts, []
-    depends = doubts.missing_depends if doubts else {}
-    missing = []
-    for name in names:
-        if share := verdict.missing[name]:
-            families = [DEPENDS_ON[family] for family in depends.get(name, [])]
-            on = f", depending on {' and '.join(families)}" if families else ""
-            missing.append(f"{name} ({100 * share:.3g} % missing{on})")
-    if missing:
-        sentences.append(f"This is about observed labels: {listed(missing)}.")
-    alike = [f"{name} {pairs}" for name in names if doubts and (pairs := doubts.near_alike[name])]
-    if doubts and alike:
+def _several(verdict: Verdict) -> bool:
+    """Whether there was anything to select from."""
+    return bool(verdict.indistinguishable or verdict.worse or verdict.untested)
+
+
+def _expected(verdict: Verdict) -> str:
+    """Macro F1 of the nested selection, or of the only run, with its interval."""
+    how = ["nested selection" if _several(verdict) and verdict.folds > 1 else "test rows"]
+    if not math.isnan(verdict.f1_low + verdict.f1_high):
+        how.append(f"95 % CI {number(verdict.f1_low)} to {number(verdict.f1_high)}")
+    value = "undefined" if math.isnan(verdict.f1) else number(verdict.f1)
+    return f"macro F1 {value} ({', '.join(how)})"
+
+
+def _use(verdict: Verdict, names: Mapping[str, str], against_winner: Mapping[str, Delta]) -> str:
+    """Which run to use, and why this one."""
+    equals = verdict.indistinguishable
+    if not equals:
+        return f"Use {names[verdict.run]}: it is selected on validation."
+    simplest = "the simpler" if len(equals) == 1 else "the simplest"
+    runs = f"{len(equals) + 1} runs that the data cannot tell apart"
+    if any(against_winner[run_id].mark == "better" for run_id in equals):
+        runs = f"{len(equals) + 1} runs of which none is measurably worse than the one selected on validation"
+    selected = ", and it is selected on validation" if verdict.simplest == verdict.run else ""
+    return f"Use {names[verdict.simplest]}: it is {simplest} of {runs}{selected}."
+
+
+def _gain(verdict: Verdict) -> str:
+    """The attributes that beat the all-positive baseline."""
+    verb = "beats" if len(verdict.with_gain) == 1 else "beat"
+    baseline = f"the all-positive baseline (macro F1 {number(verdict.all_positive_f1)})"
+    return f"{_share(verdict, verdict.with_gain)} {verb} {baseline}{_observed(verdict, verdict.with_gain)}."
+
+
+def _observed(verdict: Verdict, names: Sequence[str]) -> str:
+    """By which labels a claim about these attributes was made, where some are missing."""
+    low, high = span(verdict.missing[name] for name in names)
+    if not high:
+        return ""
+    share = " to ".join(dict.fromkeys(f"{100 * end:.2g}" for end in (low, high)))
+    return f", judged by the observed labels ({share} % are missing)"
+
+
+def _others(verdict: Verdict, names: Mapping[str, str], against_winner: Mapping[str, Delta]) -> list[str]:
+    """How the run selected on validation compares with the one to use, and with the runs that are not as good."""
+    sentences = []
+    if verdict.simplest != verdict.run:
+        delta = against_winner[verdict.simplest]
+        word = "measurably worse" if delta.mark == "better" else "not measurably better"
+        value, low, high = (
+            number(-bound, signed=True, places=3)
+            for bound in (delta.value, delta.simultaneous_high, delta.simultaneous_low)
+        )
+        selected = f"The run selected on validation, {names[verdict.run]}, is {word}"
+        sentences.append(f"{selected} ({value}, 95 % CI {low} to {high}).")
+    if worse := len(verdict.worse):
+        sentences.append(f"{count(worse, 'other run')} {'is' if worse == 1 else 'are'} measurably worse.")
+    if untested := len(verdict.untested):
+        sentences.append(f"{count(untested, 'other run')} could not be compared with it.")
+    return sentences
+
+
+def _not_shown(verdict: Verdict, names: Mapping[str, str]) -> str:
+    """That nothing beats the baseline, or that nothing beats guessing, and the figures."""
+    run = "No run is" if _several(verdict) else f"{names[verdict.run]} is not"
+    if verdict.outcome == "no_gain":
+        claim = f"{run} shown to beat the all-positive baseline"
+    elif math.isnan(verdict.smallest_p):
+        claim = f"{run} shown to beat guessing, because nothing could be tested"
+    else:
+        claim = f"{run} shown to beat guessing (smallest adjusted p {p_value(verdict.smallest_p)})"
+    return f"{claim}: {_expected(verdict)}, all positive {number(verdict.all_positive_f1)}."
+
+
+def _detectable(verdict: Verdict) -> list[str]:
+    """The AUC that would have been found, and what to look at."""
+    if math.isnan(verdict.smallest_p):
+        return [
+            "No attribute has both a positive and a negative label to test on. Label images of the class that is "
+            "missing."
+        ]
+    aucs = {name: auc for name, auc in verdict.detectable_auc.items() if auc < 1}
+    too_few = [name for name in verdict.detectable_auc if name not in aucs]
+    if aucs:
+        rest = f"; {listed(too_few)}: too few labels of one class for that" if too_few else ""
+        found = f"With these labels an AUC of {number_range(*span(aucs.values()))} would have been found"
+        power = f"{found} with 80 % probability{rest}."
+    else:
+        power = "The labels are too few to find even a perfect ranking with 80 % probability."
+    return [power, "Check the labels, duplicates with different labels, and the join of labels and images."]
+
+
+def _signal(verdict: Verdict) -> list[str]:
+    """Signal without a gain: the attributes that the scores rank, and those with which the features are associated."""
+    sentences = []
+    if verdict.ranked:
+        several = len(verdict.ranked) > 1
+        auc = f"{'mean ' if several else ''}AUC {number(verdict.auc)}"
+        p = f"{'largest ' if several else ''}adjusted p {p_value(verdict.ranked_p)}"
+        verb = "is" if len(verdict.ranked) == 1 else "are"
         sentences.append(
-            f"The split separates {count(doubts.near_cut, 'pair')} of near duplicates, and these have equal labels: "
-            f"{listed(alike)}. Heads may know images instead of attributes: "
-            "`split: {near_duplicates: keep_together}`."
+            f"{_share(verdict, verdict.ranked)} {verb} ranked better than by chance ({auc}, {p})"
+            f"{_observed(verdict, verdict.ranked)}; at this prevalence and AUC the largest possible gain in F1 is "
+            f"{number(verdict.largest_gain, places=3)}."
+        )
+    if untrained := [name for name in verdict.with_signal if name not in verdict.ranked]:
+        verb = "is" if len(untrained) == 1 else "are"
+        sentences.append(
+            f"{_share(verdict, untrained)} {verb} associated with the features, but the trained scores are not shown "
+            f"to have learned it{_observed(verdict, untrained)}: train longer or at a higher learning rate, and look "
+            "at the loss curve."
         )
     return sentences
 
 
-def _to_report(verdict: Verdict) -> list[str]:
-    """The F1 of the nested selection, where there is anything to select from."""
-    if not (verdict.indistinguishable or verdict.worse or verdict.untested):
-        return []
-    interval = f"[{number(verdict.f1_low)}, {number(verdict.f1_high)}]"
-    biased = (
-        "; that of the row * is a little too high, because validation rows of a fold are test rows of others"
-        if verdict.folds_of_run < verdict.folds
-        else ""
-    )
-    return [f"Macro F1 to report: {number(verdict.f1)} {interval} (row selected per fold){biased}."]
-
-
-def _others(verdict: Verdict, names: Mapping[str, str]) -> list[str]:
-    """How the other runs compare with the best one, as sentences; none where there are no others."""
-    groups = (verdict.indistinguishable, verdict.worse, verdict.untested)
-    equal, worse, untested = ([names[run_id] for run_id in group] for group in groups)
-    others, sentences = [*equal, *worse, *untested], []
-    if equal and len(equal) == len(others):
-        which_runs = (
-            f"None of the {len(others)} other runs is" if len(others) > 1 else f"The other run, {equal[0]}, is not"
-        )
-    elif equal:
-        verb = "is" if len(equal) == 1 else "are"
-        which_runs = f"{len(equal)} of {len(others)} other runs ({which(equal, others)}) {verb} not"
-    if equal:
-        simplest = "it is" if verdict.simplest == verdict.run else f"{names[verdict.simplest]} is"
-        order = "simplest of them" if len(equal) > 1 else "simpler one"
-        sentences.append(f"{which_runs} distinguishable from it; {simplest} the {order}.")
-    if worse:
-        sentences.append(f"{count(len(worse), 'other run')} {'is' if len(worse) == 1 else 'are'} worse.")
-    if untested:
-        sentences.append(f"{count(len(untested), 'run')} could not be compared with it.")
-    return sentences
-
-
-def _share(verdict: Verdict, names: Sequence[str], figures: str = "") -> str:
-    """How many of the attributes, which, and figures of these."""
-    details = "; ".join(filter(None, [which(names, verdict.attributes), figures]))
-    return f"{len(names)} of {count(len(verdict.attributes), 'attribute')}" + (f" ({details})" if details else "")
+def _share(verdict: Verdict, names: Sequence[str]) -> str:
+    """How many of the attributes, and which: the subject of a sentence."""
+    total = len(verdict.attributes)
+    if len(names) == total:
+        return {1: f"The attribute {names[0]}", 2: "Both attributes"}.get(total, f"All {total} attributes")
+    return f"{len(names)} of {count(total, 'attribute')} ({which(names, verdict.attributes)})"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 
 from rich.cells import cell_len, chop_cells
@@ -119,6 +120,17 @@ def run_name(parts: Sequence[str]) -> str:
     'focal(gamma=1.0) + repeat_factor'
     """
     return " + ".join(parts)
+
+
+def run_names(parts: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Run id -> the name of the run, with its id where another run has the same name.
+
+    >>> run_names({"a-1": ("focal",), "b-2": ("focal",), "c-3": ("hill",)})
+    {'a-1': 'focal [a-1]', 'b-2': 'focal [b-2]', 'c-3': 'hill'}
+    """
+    names = {run_id: run_name(of_run) for run_id, of_run in parts.items()}
+    number_of = Counter(names.values())
+    return {run_id: f"{name} [{run_id}]" if number_of[name] > 1 else name for run_id, name in names.items()}
 
 
 def wrap(text: str, width: int) -> list[str]:

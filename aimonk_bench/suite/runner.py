@@ -23,8 +23,9 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import run, suite, weights
 from aimonk_bench.records.files import atomic, write_bytes, write_csv, write_json, write_text
 from aimonk_bench.records.suite import Collection
-from aimonk_bench.reporting import figures, summary, table
+from aimonk_bench.reporting import figures, markup, summary
 from aimonk_bench.reporting.findings import Finding
+from aimonk_bench.reporting.view import View
 from aimonk_bench.reporting.words import threshold_notes
 from aimonk_bench.suite import artefacts, executors, missingness, tasks
 from aimonk_bench.suite.clock import Clock
@@ -340,7 +341,8 @@ def write_summaries(collection: Collection) -> Collection:
     if summarized.statistics:
         suite.write_statistics(collection.folder, summarized.statistics, collection.skipped)
     write_csv(collection.folder / "summary.csv", summary.frame([summarized]))
-    write_text(collection.folder / "summary.md", table.markdown(summarized))
+    everything = View(top=len(collection.names), explain=True)
+    write_text(collection.folder / "summary.md", markup.markdown(summarized, everything))
     return summarized.collection
 
 

@@ -89,7 +89,9 @@ def test_selection_and_verdict_are_those_of_the_statistics(suite: ab.Suite) -> N
     assert suite.simplest.id == record.simplest
     assert suite.baseline.id == "0-masked-bce---uniform"
     assert suite.verdict.outcome == record.outcome
-    assert suite.verdict == sentence(record, suite._collection.names)
+    stats = suite._figures.statistics
+    assert stats is not None
+    assert suite.verdict == sentence(record, suite._collection.names, stats.against_winner)
 
 
 def test_a_run_is_found_by_its_id_or_its_name(suite: ab.Suite) -> None:

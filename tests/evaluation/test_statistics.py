@@ -202,7 +202,7 @@ def test_the_file_reads_back_and_is_made_again_only_when_a_run_changed(tmp_path:
     assert content_of(back) == content_of(made)
     assert back
     names = {"0-a": ("a",), "1-b": ("b",)}
-    assert sentence(back.verdict, names) == sentence(made.verdict, names)
+    assert sentence(back.verdict, names, back.against_winner) == sentence(made.verdict, names, made.against_winner)
     marked = dataclasses.replace(made, verdict=dataclasses.replace(made.verdict, f1=0.123))
     suite.write_statistics(tmp_path, marked)
     assert content_of(summary.summarize(suite.collect(tmp_path)).statistics) == content_of(marked)

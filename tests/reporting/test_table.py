@@ -24,23 +24,15 @@ from rich.console import Console
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.comparison import Delta
 from aimonk_bench.evaluation.decisions import Decisions
+from aimonk_bench.evaluation.fairness import Unfair
 from aimonk_bench.records import files, run, suite
 from aimonk_bench.registry import Spec
-from aimonk_bench.reporting import captions, columns, summary, table
-from aimonk_bench.reporting.columns import (
-    BELOW,
-    FEW,
-    MISSED,
-    Cell,
-    Detail,
-    aimed,
-    difference,
-    gain,
-    score,
-    versus,
-)
+from aimonk_bench.reporting import captions, columns, markup, summary, table, warning_lines
+from aimonk_bench.reporting.cells import FEW, MISSED, Cell, aimed, detectable, difference, gain, score, versus
+from aimonk_bench.reporting.columns import BELOW
 from aimonk_bench.reporting.summary import MACRO, Summary
 from aimonk_bench.reporting.verdict import sentence
+from aimonk_bench.reporting.view import View
 from aimonk_bench.reporting.words import UNDEFINED, run_name, wrap
 
 CELEBA = [
@@ -93,15 +85,18 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+EXPLAIN = View(explain=True)
+
+
 @functools.cache
 def summarized(folder: Path) -> Summary:
     """The summary of a suite; a test writes all of a suite before it asks for this, because it is read only once."""
     return summary.summarize(suite.collect(folder))
 
 
-def show(folder: Path, width: int, top: int = 20) -> list[str]:
+def show(folder: Path, width: int, view: View = EXPLAIN) -> list[str]:
     console = Console(width=width, file=io.StringIO(), no_color=True)
-    table.render(summarized(folder), console, top=top)
+    table.render(view.ordered(summarized(folder)), console, view)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
@@ -110,6 +105,15 @@ def body_and_verdict(lines: list[str]) -> tuple[list[str], str]:
     """The lines above the last paragraph, and that as one line."""
     place = len(lines) - lines[::-1].index("")
     return lines[:place], " ".join(line.rstrip() for line in lines[place:])
+
+
+def markdown(made: Summary) -> str:
+    return markup.markdown(made, View(top=100, explain=True))
+
+
+def verdict_of(made: Summary) -> str:
+    assert made.statistics
+    return sentence(made.statistics.verdict, made.collection.names, made.statistics.against_winner)
 
 
 def squeezed(text: str) -> str:
@@ -154,13 +158,14 @@ def test_wrapping_loses_nothing_and_fits(text: str, width: int) -> None:
 def test_nothing_is_cut_and_nothing_is_too_wide(name: str, width: int, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(name)
     made = summarized(folder)
-    everything = show(folder, width, top=100)
+    everything = show(folder, width, View(top=100, explain=True))
     assert max(map(cell_len, everything)) <= width
     lines, verdict = body_and_verdict(everything)
     assert made.statistics
-    assert squeezed(verdict) == squeezed(sentence(made.statistics.verdict, made.collection.names))
-    text = "\n".join(lines)
+    assert squeezed(verdict) == squeezed(verdict_of(made))
+    text, _, rest = "\n".join(lines).partition("warning: ")
     assert not re.search(r"…|\.\.\.", text)
+    assert "1 not run: the verdict is about" in " ".join(rest.split())
     names = captions.row_names(made).values()
     place = columns.fit(made, names, width).name
     first_column = squeezed("".join(line[:place] for line in lines))
@@ -198,14 +203,15 @@ def test_cells_at_each_width(comparison: Path) -> None:
     assert made.statistics
     delta = made.statistics.baseline[rows[0]["run"]]
     assert delta.mark in ("better", "unresolved")
-    macro = [f1[4] + half, gained, delta.mark]
-    wide = [f1[4] + half, gained, versus(delta, Detail()).text.plain, difference(delta).text.plain]
+    macro = [tuned[4] + half, gained, delta.mark]
+    full = [f1[4] + half, gained, delta.mark]
+    wide = [f1[4] + half, gained, versus(delta, beside=True).text.plain, difference(delta).text.plain]
     validation = f"{rows[4]['f1_validation']:.2f}"[1:]
     expected = {
-        80: [tuned[4] + half, gained, *tuned[:4]],
-        120: [*macro, *f1[:4]],
+        80: [tuned[4] + half, gained, validation, *tuned[:4]],
+        120: [*macro, validation, *tuned[:4]],
         200: [*wide, validation, ap[4], auc[4], *f1[:4]],
-        240: [*macro, validation, ap[4], auc[4], *(cell for a in range(4) for cell in (f1[a], ap[a], auc[a]))],
+        240: [*full, validation, ap[4], auc[4], *(cell for a in range(4) for cell in (f1[a], ap[a], auc[a]))],
     }
     for width, cells in expected.items():
         (line,) = [line for line in show(comparison, width) if "class_balanced + uniform" in line]
@@ -229,10 +235,9 @@ DELTA = Delta(
 
 
 def test_beside_unresolved_stands_what_would_have_been_found() -> None:
-    narrow, wide = Detail(difference=False), Detail()
     for mark, text in (("unresolved", "unresolved (.06)"), ("better", "better"), ("", "")):
         delta = dataclasses.replace(DELTA, mark=mark)
-        assert (versus(delta, narrow).text.plain, versus(delta, wide).text.plain) == (mark, text)
+        assert (versus(delta, beside=False).text.plain, versus(delta, beside=True).text.plain) == (mark, text)
     assert difference(DELTA).text.plain == "+.031 (-.011 to +.073)"
 
 
@@ -245,14 +250,14 @@ def test_every_mark_agrees_with_the_interval_beside_it_and_is_explained(comparis
         line = next(line for line in lines if line.startswith(names[run_id] + "  "))
         excludes = delta.simultaneous_low > 0 or delta.simultaneous_high < 0
         assert (delta.mark in ("better", "worse")) == excludes
-        assert versus(delta, Detail(difference=width == 200)).text.plain in cells_of(line) or not delta.mark
+        assert versus(delta, beside=width == 200).text.plain in cells_of(line) or not delta.mark
         assert (difference(delta).text.plain in cells_of(line)) == (width == 200 and delta.mark != "")
         marks.add(delta.mark)
     assert {"better", "unresolved"} <= marks, "the caption is tested with both"
     text = re.sub(r"\s+", " ", " ".join(lines))
     assert "Holm-adjusted over 14 planned comparisons" in text, "of 15 runs, one failed and one not run"
     differences = [delta.detectable for delta in made.statistics.baseline.values() if delta.mark == "unresolved"]
-    limits = [columns.detectable(limit) for limit in (min(differences), max(differences))]
+    limits = [detectable(limit) for limit in (min(differences), max(differences))]
     beside = " (beside each)" if width == 200 else ""
     assert f"unresolved: a true difference of {limits[0]} to {limits[1]}{beside} is found with 80 % prob" in text
     assert ("difference: of macro F1 from the baseline" in text) == (width == 200)
@@ -285,7 +290,7 @@ def test_the_order_and_the_selection_are_those_of_validation(comparison: Path) -
     best = macros.sort_values("f1_validation", ascending=False, kind="stable")["run"].tolist()
     assert best != macros.sort_values("f1_tuned", ascending=False)["run"].tolist()
     assert list(made.ranking) == best
-    labels = [cells_of(line)[0] for line in show(comparison, 120) if " -> " in line and " + " in line]
+    labels = [cells_of(line)[0] for line in show(comparison, 120) if "±" in line and " + " in line]
     names = [run_name(made.collection.names[run_id]) for run_id in best]
     assert [label.removesuffix(" *").removesuffix(" (base)") for label in labels] == names
     assert [label.endswith(" *") for label in labels] == [True] + [False] * (len(labels) - 1)
@@ -293,7 +298,7 @@ def test_the_order_and_the_selection_are_those_of_validation(comparison: Path) -
 
 def test_colour_adds_nothing_that_is_not_in_the_text(comparison: Path) -> None:
     console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    table.render(summarized(comparison), console)
+    table.render(summarized(comparison), console, EXPLAIN)
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert re.search(r"\x1b\[1m\S[^\n]* \*", text), "the selected run is bold"
@@ -301,7 +306,7 @@ def test_colour_adds_nothing_that_is_not_in_the_text(comparison: Path) -> None:
     assert lines == show(comparison, 80), "a pipe and a terminal of the same width get the same lines"
     made = summarized(comparison)
     assert made.statistics
-    assert body_and_verdict(lines)[1] == sentence(made.statistics.verdict, made.collection.names)
+    assert body_and_verdict(lines)[1] == verdict_of(made)
 
 
 def test_many_runs_show_the_best_the_baseline_and_the_failed(many: Path) -> None:
@@ -310,8 +315,8 @@ def test_many_runs_show_the_best_the_baseline_and_the_failed(many: Path) -> None
     assert len(rows) == 21
     assert "(base)" in rows[-1]
     assert sum("failed:" in line for line in lines) == 3
-    assert any(re.fullmatch(r"7 more runs, validation macro F1 \S+ to \S+: --top 28", line.strip()) for line in lines)
-    assert not any("more run" in line for line in show(many, 200, top=28))
+    assert any(re.fullmatch(r"7 more runs, val F1 \S+ to \S+: --top 28", line.strip()) for line in lines)
+    assert not any("more run" in line for line in show(many, 200, View(top=28)))
 
 
 def test_many_missing_runs_are_counted(tmp_path: Path) -> None:
@@ -364,7 +369,7 @@ def test_a_wider_terminal_never_shows_fewer_attributes(pair: Path) -> None:
     ]
     assert fitting == sorted(fitting)
     assert (0 < fitting[0] < 12, fitting[-1]) == (True, 12)
-    assert "attributes not shown" in " ".join(captions.caption(made, layout_of(made, 60)))
+    assert "attributes not shown" in " ".join(captions.explanation(made, layout_of(made, 60)))
 
 
 EIGHT = [f"reifenprof{number:02}" for number in range(8)]
@@ -373,7 +378,7 @@ EIGHT = [f"reifenprof{number:02}" for number in range(8)]
 def test_heads_that_are_broken_leave_room_for_the_comparison(tmp_path: Path) -> None:
     for number, place in enumerate(fake_suite.write_suite(tmp_path, ["hill", "focal"])):
         fake_suite.write_run(place, place.name, fake_suite.predictions(attributes=EIGHT[1:], noise=number))
-    assert heads(summarized(tmp_path), 120) == ["macro F1", "gain", "vs baseline", *EIGHT[1:]]
+    assert heads(summarized(tmp_path), 120) == ["macro F1", "gain", "vs baseline", "val F1", *EIGHT[1:]]
 
 
 @pytest.mark.parametrize(
@@ -393,7 +398,7 @@ def test_eight_attributes_of_twelve_letters_fit_at_120_columns(tmp_path: Path, n
         assert [column.head for column in layout.columns][-8:] == EIGHT
         assert not layout.hidden
     narrow = layout_of(made, 80)
-    listed = captions.caption(made, narrow)[-2]
+    listed = captions.explanation(made, narrow)[-2]
     assert sorted(narrow.hidden) == [name for name in EIGHT if name not in heads(made, 80)]
     assert all(name in listed for name in narrow.hidden)
     assert f"{len(narrow.hidden)} of 8 attributes not shown" in listed
@@ -403,8 +408,9 @@ def test_what_the_table_leaves_out_is_named(comparison: Path) -> None:
     made = summarized(comparison)
     for width in range(60, 260, 14):
         layout = layout_of(made, width)
-        shown, last = [column.head for column in layout.columns], captions.caption(made, layout)[-1]
-        for head in ("vs baseline", "val F1"):
+        shown, last = [column.head for column in layout.columns], captions.explanation(made, layout)[-1]
+        assert "val F1" in shown, "it sorts the runs"
+        for head in ("gain", "vs baseline"):
             assert (head in shown) != (head in last)
         assert ("macro AP" in shown) != ("AP and ROC AUC" in last)
         assert layout.detail.default != ("F1 at 0.5" in last)
@@ -431,7 +437,7 @@ def test_heads_are_broken_between_words_and_only_where_space_is_short(pair: Path
 def test_undefined_is_a_dash_explained_only_where_it_occurs(tmp_path: Path, comparison: Path) -> None:
     fake_suite.write_run(tmp_path, "a", fake_suite.predictions(without_positives=["attr2"]))
     lines = show(tmp_path, 80)
-    (line,) = [line for line in lines if line.startswith("a ")]
+    line = next(line for line in lines if line.startswith("a "))
     assert cells_of(line)[4] == "-"
     assert any(line.startswith("-: undefined") for line in lines)
     assert not any("undefined" in line for line in show(comparison, 80))
@@ -482,8 +488,11 @@ def test_the_caption_names_attributes_without_two_classes_in_the_test_rows(tmp_p
         tmp_path, "a", dataclasses.replace(made, labels=Labels.of(targets, observed, made.labels.attributes))
     )
     lines = show(tmp_path, 150)
-    assert "attributes whose test labels are all positive: attr1; all negative: attr2; all missing: attr3" in lines
-    assert not any(line.startswith("attributes whose") for line in show(comparison, 150))
+    assert (
+        "warning: attributes whose test labels are all positive: attr1; all negative: attr2; all missing: attr3"
+        in lines
+    )
+    assert not any(line.startswith("warning: attributes whose") for line in show(comparison, 150))
 
 
 def test_the_macro_of_the_nested_selection_covers_what_those_of_the_runs_cover(tmp_path: Path) -> None:
@@ -507,11 +516,9 @@ def test_without_any_figure_the_table_explains_no_interval(tmp_path: Path) -> No
     labels = Labels.of(made.labels.targets * 0, made.labels.observed, made.labels.attributes)
     fake_suite.write_run(tmp_path, "a", dataclasses.replace(made, labels=labels))
     lines = show(tmp_path, 150)
-    assert not any("±" in line for line in lines)
+    assert not any(line.startswith("±") for line in lines)
     assert "macro: over 0 of 4 attributes, those that every finished run defines" in lines
-    assert body_and_verdict(lines)[1].startswith(
-        "No configuration is distinguishable from guessing: nothing could be tested"
-    )
+    assert "nothing could be tested" in body_and_verdict(lines)[1]
 
 
 def test_folders_that_are_no_part_of_the_suite_are_named_and_counted(tmp_path: Path) -> None:
@@ -523,10 +530,30 @@ def test_folders_that_are_no_part_of_the_suite_are_named_and_counted(tmp_path: P
     assert line.endswith("... and 3 more")
 
 
-def test_the_caption_is_short(comparison: Path) -> None:
-    made = summarized(comparison)
-    for width in (80, 120, 200):
-        assert len(captions.caption(made, columns.fit(made, captions.row_names(made).values(), width))) <= 7
+def test_the_legend_has_four_lines_and_warnings_three(comparison: Path, celeba: Path, many: Path) -> None:
+    for folder in (comparison, celeba, many):
+        made = summarized(folder)
+        for width in (80, 120, 200):
+            lines = show(folder, width, View())
+            legend = captions.legend(made, layout_of(made, width))
+            assert len(legend) <= 4
+            assert set(legend) <= set(lines), "none of them has to be wrapped"
+            assert layout_of(made, width).detail.sort == captions.VALIDATION
+            assert legend[1].startswith("sorted by val F1")
+    # a fourth and a fifth warning
+    made = dataclasses.replace(made, collection=dataclasses.replace(made.collection, skipped={}, left_out=("old",)))
+    assert made.statistics
+    unfair = [Unfair("edge", tuple(made.ranking[:2]), "train.lr", "largest"), Unfair("improving", tuple(made.ranking))]
+    made = dataclasses.replace(made, statistics=dataclasses.replace(made.statistics, fairness=unfair))
+    every = [f"warning: {text}" for text in warning_lines.warnings(made)]
+    assert len(every) > 3
+    for view in (View(), EXPLAIN):
+        console = Console(width=10_000, file=io.StringIO(), no_color=True)
+        table.render(made, console, view)
+        assert isinstance(console.file, io.StringIO)
+        lines = [line for line in console.file.getvalue().splitlines() if line.startswith("warning: ")]
+        rest = f"warning: {len(every) - 3} more warnings: table --explain"
+        assert lines == (every if view.explain else [*every[:3], rest])
 
 
 def test_one_finished_run_has_no_row_of_selection(tmp_path: Path) -> None:
@@ -551,7 +578,7 @@ def test_a_table_without_a_finished_run_still_names_them(tmp_path: Path, width: 
     text = "\n".join(show(tmp_path, width))
     assert re.search(r"a \(base\) +failed: it broke", text)
     assert re.search(r"b +not run", text)
-    assert "| b | not run |" in table.markdown(summarized(tmp_path))
+    assert "| b | not run |" in markdown(summarized(tmp_path))
 
 
 def test_the_table_starts_without_anything_heavy(comparison: Path) -> None:
@@ -655,7 +682,7 @@ def test_a_target_that_all_runs_of_the_selection_share_stands_in_its_row(aiming:
 
 
 def test_markdown_has_the_targets_behind_the_attributes(aiming: Path) -> None:
-    text = table.markdown(summarized(aiming))
+    text = markdown(summarized(aiming))
     (head,) = [line for line in text.splitlines() if line.startswith("| run ")]
     assert [cell.strip() for cell in head.split("|")[-4:-1]] == [
         "attr3 precision, target .75",
@@ -722,8 +749,8 @@ LARGE = {"parameters": 92_884_224, "macs": 17_708_292_096, "images_per_second": 
 def test_from_120_columns_on_the_cost_of_backbones_that_differ_is_shown(tmp_path: Path) -> None:
     fast = fake_suite.COST | {"images_per_second": 1234.4}
     _backbones(tmp_path, fast, LARGE, None)
-    for width, markdown in ((119, False), (120, False), (200, False), (0, True)):
-        text = table.markdown(summarized(tmp_path)) if markdown else "\n".join(show(tmp_path, width))
+    for width in (119, 120, 200, 0):
+        text = markdown(summarized(tmp_path)) if width == 0 else "\n".join(show(tmp_path, width))
         lines = text.splitlines()
         shown = width != 119
         assert ("what the backbones cost" in " ".join(text.split())) == (not shown)
@@ -755,7 +782,7 @@ def test_skipped_runs_are_named_in_one_line_under_the_table(tmp_path: Path, base
     places = fake_suite.write_suite(tmp_path, names, baseline, skipped=[2, 3])
     for place, name in zip(places[:2], names, strict=False):
         fake_suite.write_run(place, name, fake_suite.predictions())
-    for lines in (show(tmp_path, 200), table.markdown(summarized(tmp_path)).splitlines()):
+    for lines in (show(tmp_path, 200), markdown(summarized(tmp_path)).splitlines()):
         [line] = [line for line in lines if "skipped" in line]
         assert "(suite.unavailable: skip): c, d" in line
         assert ("the baseline included" in line) == (baseline == 2)
@@ -802,14 +829,14 @@ def test_heading_says_how_many_views_were_drawn(tmp_path: Path) -> None:
 
 def test_markdown_has_every_run_and_attribute(celeba: Path) -> None:
     made = summarized(celeba)
-    text = table.markdown(made)
+    text = markdown(made)
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
     assert {len(row) for row in rows} == {1 + 7 + len(CELEBA)}
-    assert [cell.strip().replace("\\|", "|") for cell in rows[0][8:]] == CELEBA
+    assert [re.sub(r"\\(.)", r"\1", cell.strip()) for cell in rows[0][8:]] == CELEBA
     names = [row[0].strip().removeprefix("**").removesuffix("**").removesuffix(" \\*") for row in rows[2:]]
     expected = [run_name(parts) for parts in made.collection.names.values()]
     assert sorted(name.removesuffix(" (base)") for name in names) == sorted([*expected, *BELOW])
     assert [row[0].strip().startswith("**") for row in rows[2:]] == [True] + [False] * (len(names) - 1)
     assert made.statistics
-    assert text.endswith(f"\n\n**{sentence(made.statistics.verdict, made.collection.names)}**\n")
-    assert len(columns.everything(made, Detail()).columns) == 5 + len(CELEBA)
+    assert text.endswith(f"\n\n**{verdict_of(made)}**\n")
+    assert len(columns.everything(made).columns) == 7 + len(CELEBA)

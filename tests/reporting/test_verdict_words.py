@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
+import numpy as np
 import pytest
 
-from aimonk_bench.evaluation.verdict import Doubts, Verdict
-from aimonk_bench.reporting.verdict import sentence
+from aimonk_bench.evaluation.comparison import Delta, Mark
+from aimonk_bench.evaluation.verdict import Verdict
+from aimonk_bench.reporting.verdict import gains, sentence
 
 NAMES = {name: (f"run {name}",) for name in "abcdefghijklm"}
 GAIN = Verdict(
@@ -44,142 +47,106 @@ GAIN = Verdict(
 )
 NO_GAIN = dataclasses.replace(GAIN, outcome="no_gain", with_gain=[], gain={}, gain_low={})
 NO_SIGNAL = dataclasses.replace(NO_GAIN, outcome="no_signal", with_signal=[], ranked=[], smallest_p=0.0523)
-GUESSING = "No configuration is distinguishable from guessing (smallest adjusted p = 0.052). "
-CHECK = " Check labels, disagreeing duplicates, the join of labels and images."
+EXPECTED = "macro F1 .70 (nested selection, 95 % CI .60 to .80)"
 
 
-BEATS = "beats the all-positive baseline on 1 of 3 attributes (x)."
-SIZE = "Gain in F1 (lower 95 % bound): x +.008 (+.002)."
-REPORT = "Macro F1 to report: .70 [.60, .80] (row selected per fold)"
-BIASED = "; that of the row * is a little too high, because validation rows of a fold are test rows of others"
-BY_FOLD = f"Selecting the run on the validation rows of each fold (row selected per fold) {BEATS} "
+def against(mark: Mark = "unresolved", value: float = -0.01, low: float = -0.03, high: float = 0.012) -> Delta:
+    """A run against the selected one; its pointwise interval is narrower."""
+    numbers = dict.fromkeys(("p", "p_unadjusted", "detectable"), 0.5)
+    of_attributes = ("attribute_value", "attribute_low", "attribute_high", "attribute_p", "na_low", "na_high")
+    bounds = {"low": -0.011, "high": -0.009, "simultaneous_low": low, "simultaneous_high": high}
+    arrays = dict.fromkeys(of_attributes, np.zeros(3))
+    return Delta(value=value, mark=mark, reason=None, **numbers, **bounds, **arrays)
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({}, f"run a {BEATS} {SIZE}"),
-        ({"attributes": ["x"]}, f"run a beats the all-positive baseline on 1 of 1 attribute. {SIZE}"),
-        (
-            {"with_gain": ["x", "z"], "gain": {"x": 0.3, "z": 0.05}, "gain_low": {"x": 0.0304, "z": 0.0004}},
-            "run a beats the all-positive baseline on 2 of 3 attributes (all but y). "
-            "Gain in F1 (lower 95 % bound): x +.300 (+.030), z +.050 (.000).",
-        ),
-        (
-            {
-                "attributes": list("abcdefghijkl"),
-                "with_gain": list("abcdefghijk"),
-                "gain": dict.fromkeys("abcdefghijk", 0.1),
-                "gain_low": dict.fromkeys("abcdefghijk", 0.05),
-                "missing": dict.fromkeys("abcdefghijkl", 0.0),
-            },
-            "run a beats the all-positive baseline on 11 of 12 attributes (all but l). Gain in F1 (lower 95 % bound): "
-            f"{', '.join(f'{name} +.100 (+.050)' for name in 'abcdef')}, ... and 5 more.",
-        ),
-        (
-            {"folds_of_run": 2},
-            f"{BY_FOLD}On those of all folds run a (*) is the best run; 2 of 5 folds select it. {SIZE}",
-        ),
-        (
-            {"folds_of_run": 0, "worse": ["b"]},
-            f"{BY_FOLD}On those of all folds run a (*) is the best run; 0 of 5 folds select it. {SIZE} "
-            f"{REPORT}{BIASED}. 1 other run is worse.",
-        ),
-        (
-            {"folds_of_run": 1, "folds": 2},
-            f"{BY_FOLD}On those of all folds run a (*) is the best run; 1 of 2 folds selects it. {SIZE}",
-        ),
-    ],
-)
-def test_a_gain_is_that_of_what_was_tested(changes: dict[str, Any], words: str) -> None:
-    assert sentence(dataclasses.replace(GAIN, **changes), NAMES) == words
+DELTAS = {name: against() for name in NAMES}
+
+
+def said(verdict: Verdict, deltas: dict[str, Delta] | None = None) -> str:
+    return sentence(verdict, NAMES, DELTAS if deltas is None else deltas)
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "use", "others"),
     [
-        ({"worse": ["b"]}, ["1 other run is worse."]),
         (
-            {"worse": ["b", "c"], "untested": ["d"]},
-            ["2 other runs are worse.", "1 run could not be compared with it."],
+            {"indistinguishable": list("bcdefghijklm"), "simplest": "b"},
+            "Use run b: it is the simplest of 13 runs that the data cannot tell apart.",
+            ["The run selected on validation, run a, is not measurably better (+.010, 95 % CI -.012 to +.030)."],
         ),
         (
-            {"indistinguishable": ["b"]},
-            ["The other run, run b, is not distinguishable from it; it is the simpler one."],
+            {"indistinguishable": ["b"], "worse": ["c"], "untested": ["d", "e"]},
+            "Use run a: it is the simpler of 2 runs that the data cannot tell apart, and it is selected on validation.",
+            ["1 other run is measurably worse.", "2 other runs could not be compared with it."],
         ),
+        ({"worse": ["b", "c"]}, "Use run a: it is selected on validation.", ["2 other runs are measurably worse."]),
         (
-            {"indistinguishable": ["b"], "simplest": "b", "worse": ["c"]},
-            [
-                "1 of 2 other runs (run b) is not distinguishable from it; run b is the simpler one.",
-                "1 other run is worse.",
-            ],
-        ),
-        (
-            {"indistinguishable": ["b", "c"], "simplest": "c", "worse": ["d"]},
-            [
-                "2 of 3 other runs (all but run d) are not distinguishable from it; run c is the simplest of them.",
-                "1 other run is worse.",
-            ],
-        ),
-        (
-            {"indistinguishable": list("bcdefghijklm")},
-            ["None of the 12 other runs is distinguishable from it; it is the simplest of them."],
-        ),
-        (
-            {"indistinguishable": list("bcdefghijkl"), "simplest": "l", "untested": ["m"]},
-            [
-                "11 of 12 other runs (all but run m) are not distinguishable from it; run l is the simplest of them.",
-                "1 run could not be compared with it.",
-            ],
+            {"untested": ["b"]},
+            "Use run a: it is selected on validation.",
+            ["1 other run could not be compared with it."],
         ),
     ],
 )
-def test_the_other_runs_are_compared_with_the_best_one(changes: dict[str, Any], words: list[str]) -> None:
-    assert sentence(dataclasses.replace(GAIN, **changes), NAMES) == " ".join(
-        [f"run a {BEATS}", SIZE, f"{REPORT}.", *words]
-    )
+def test_a_suite_with_a_gain_says_what_to_use(changes: dict[str, Any], use: str, others: list[str]) -> None:
+    gained = "1 of 3 attributes (x) beats the all-positive baseline (macro F1 .60)."
+    assert said(dataclasses.replace(GAIN, **changes)) == " ".join([use, f"Expected {EXPECTED}.", gained, *others])
 
 
-def test_a_single_run_is_compared_with_nothing() -> None:
-    words = sentence(GAIN, {"a": ("run a",)})
-    assert "distinguishable" not in words
-    assert "to report" not in words
+def test_a_selected_run_that_is_worse_on_test_rows_is_said_to_be() -> None:
+    verdict = dataclasses.replace(GAIN, indistinguishable=["b", "c"], simplest="b")
+    text = said(verdict, DELTAS | {"b": against("better", 0.02, 0.001, 0.039)})
+    assert "cannot tell apart" not in text
+    assert "none is measurably worse than the one selected" in text
+    assert text.endswith("run a, is measurably worse (-.020, 95 % CI -.039 to -.001).")
 
 
-DOUBTS = Doubts(14, {"x": 12, "y": 0, "z": 14}, {"x": ["labels", "features"], "z": ["missing"]})
+@pytest.mark.parametrize("verdict", [GAIN, NO_GAIN, NO_SIGNAL], ids=lambda verdict: verdict.outcome)
+def test_a_single_run_is_compared_with_nothing(verdict: Verdict) -> None:
+    text = said(verdict)
+    assert text.startswith("run a")
+    assert "macro F1 .70 (test rows, 95 % CI .60 to .80)" in text
+    assert not re.search("Use|selected|other run|nested", text)
+    several = said(dataclasses.replace(verdict, worse=["b"]))
+    assert EXPECTED in several
+    assert "test rows" in said(dataclasses.replace(verdict, worse=["b"], folds=1)), "a hold-out selects elsewhere"
+    without = said(dataclasses.replace(verdict, f1=math.nan, f1_low=math.nan, f1_high=math.nan))
+    assert "macro F1 undefined (test rows)" in without
 
 
 @pytest.mark.parametrize(
-    ("missing", "doubts", "words"),
+    ("attributes", "with_gain", "words"),
     [
-        ({"x": 0.2, "y": 0.3, "z": 0.0}, None, "This is about observed labels: x (20 % missing)."),
-        (
-            {"x": 0.2, "y": 0.0, "z": 0.5},
-            DOUBTS,
-            "This is about observed labels: x (20 % missing, depending on other labels and the content of the image). "
-            "The split separates 14 pairs of near duplicates, and these have equal labels: x 12. Heads may know images "
-            "instead of attributes: `split: {near_duplicates: keep_together}`.",
-        ),
-        (dict.fromkeys("xyz", 0.0), dataclasses.replace(DOUBTS, near_alike=dict.fromkeys("xyz", 0)), ""),
+        ("x", "x", "The attribute x beats"),
+        ("xy", "xy", "Both attributes beat"),
+        ("xyz", "xyz", "All 3 attributes beat"),
+        ("xyz", "xz", "2 of 3 attributes (all but y) beat"),
     ],
 )
-def test_what_of_the_data_speaks_against_a_claim(missing: dict[str, float], doubts: Doubts | None, words: str) -> None:
-    verdict = dataclasses.replace(GAIN, missing=missing, doubts=doubts)
-    assert sentence(verdict, NAMES) == " ".join(filter(None, [f"run a {BEATS}", SIZE, words]))
-    without = dataclasses.replace(NO_GAIN, missing=missing, doubts=doubts, with_signal=["x"], ranked=["x"])
-    assert sentence(without, NAMES).endswith(words or "0.012.")
-    several = dataclasses.replace(without, indistinguishable=["b"])
-    assert sentence(several, NAMES).endswith(f"{REPORT}.")
-    assert sentence(dataclasses.replace(NO_SIGNAL, missing=missing, doubts=doubts), NAMES).endswith(CHECK)
+def test_the_attributes_with_a_gain_are_named(attributes: str, with_gain: str, words: str) -> None:
+    gained = {"gain": dict.fromkeys(with_gain, 0.3), "gain_low": dict.fromkeys(with_gain, 0.0304)}
+    verdict = dataclasses.replace(GAIN, attributes=list(attributes), with_gain=list(with_gain), **gained)
+    assert f"{words} the all-positive baseline" in said(verdict)
+    assert gains(verdict).endswith(", ".join(f"{name} +.300 (+.030)" for name in with_gain))
+    assert gains(NO_GAIN) == ""
 
 
-LARGEST = (
-    "but no F1 above the all-positive baseline is shown; at this prevalence and AUC the largest possible gain is 0.012."
-)
-TRAIN_LONGER = (
-    "(test before training), but the trained scores are not shown to rank better than chance there: train longer or at "
-    "a higher learning rate, and look at the loss curve."
-)
+def test_runs_of_one_name_are_told_apart() -> None:
+    verdict = dataclasses.replace(GAIN, indistinguishable=["b"], simplest="b")
+    text = sentence(verdict, {"a": ("hill",), "b": ("hill",)}, DELTAS)
+    assert "Use hill [b]:" in text
+    assert "validation, hill [a]," in text
+
+
+def test_a_claim_names_the_share_of_missing_labels() -> None:
+    verdict = dataclasses.replace(GAIN, missing={"x": 0.2, "y": 0.3, "z": 0.0})
+    assert "judged by the observed labels (20 % are missing)" in said(verdict)
+    assert "(0 to 20 % are missing)" in said(dataclasses.replace(verdict, with_gain=["x", "z"]))
+    assert "missing" not in said(dataclasses.replace(verdict, with_gain=["z"]))
+    no_gain = dataclasses.replace(NO_GAIN, missing=verdict.missing)
+    assert "(20 to 30 % are missing)" in said(no_gain)
+
+
+LARGEST = "at this prevalence and AUC the largest possible gain in F1 is .012."
 
 
 @pytest.mark.parametrize(
@@ -187,50 +154,46 @@ TRAIN_LONGER = (
     [
         (
             {},
-            "Scores rank better than chance on 2 of 3 attributes (all but z; mean AUC 0.75, largest adjusted p .013), "
+            "2 of 3 attributes (all but z) are ranked better than by chance (mean AUC .75, largest adjusted p .013); "
             + LARGEST,
         ),
         (
             {"ranked": ["y"], "auc_low": 0.31, "auc_high": 0.97},
-            "Scores rank better than chance on 1 of 3 attributes (y; AUC 0.75, adjusted p .013), "
-            f"{LARGEST} The features are associated with 1 of 3 attributes (x) {TRAIN_LONGER}",
+            f"1 of 3 attributes (y) is ranked better than by chance (AUC .75, adjusted p .013); {LARGEST} "
+            "1 of 3 attributes (x) is associated with the features, but",
         ),
-        (
-            {"ranked": []},
-            f"The features are associated with 2 of 3 attributes (all but z) {TRAIN_LONGER}",
-        ),
+        ({"ranked": []}, "2 of 3 attributes (all but z) are associated with the features, but"),
     ],
 )
 def test_signal_without_a_gain(changes: dict[str, Any], words: str) -> None:
-    assert sentence(dataclasses.replace(NO_GAIN, **changes), NAMES) == words
+    text = said(dataclasses.replace(NO_GAIN, **changes))
+    assert text.startswith("run a is not shown to beat the all-positive baseline: macro F1 .70 (")
+    assert f"all positive .60. {words}" in text
+    assert text.endswith(".012." if not changes else "look at the loss curve.")
+    several = said(dataclasses.replace(NO_GAIN, worse=["b"], **changes))
+    assert several.startswith("No run is shown to beat the all-positive baseline")
 
 
 @pytest.mark.parametrize(
     ("detectable_auc", "words"),
     [
-        (
-            {"x": 0.912, "y": 0.87},
-            "With these counts an out-of-fold AUC of 0.91, 0.87 would have been found with 80 % probability.",
-        ),
+        ({"x": 0.912, "y": 0.87}, "an AUC of .87 to .91 would have been found with 80 % probability."),
         (
             {"x": 0.912, "rare": 1.8, "one": math.nan},
-            "With these counts an out-of-fold AUC of 0.91 (x) would have been found with 80 % probability; for that, "
-            "these have too few labels of one class: rare, one.",
+            "an AUC of .91 would have been found with 80 % probability; rare, one: too few labels of one class",
         ),
-        (
-            {"x": 1.0, "one": math.nan},
-            "The labels are too few to find even a perfect ranking with 80 % probability.",
-        ),
+        ({"x": 1.0, "one": math.nan}, "too few to find even a perfect ranking with 80 % probability."),
     ],
 )
 def test_no_signal_says_what_would_have_been_found(detectable_auc: dict[str, float], words: str) -> None:
-    verdict = dataclasses.replace(NO_SIGNAL, detectable_auc=detectable_auc)
-    assert sentence(verdict, NAMES) == GUESSING + words + CHECK
+    text = said(dataclasses.replace(NO_SIGNAL, detectable_auc=detectable_auc))
+    assert text.startswith("run a is not shown to beat guessing (smallest adjusted p .052): macro F1 .70")
+    assert words in text
+    assert "Check the labels" in text
 
 
 def test_nothing_that_could_be_tested_is_said_without_a_number() -> None:
-    verdict = dataclasses.replace(NO_SIGNAL, smallest_p=math.nan, detectable_auc={"x": math.nan})
-    assert sentence(verdict, NAMES) == (
-        "No configuration is distinguishable from guessing: nothing could be tested, because no attribute has both a "
-        "positive and a negative label to test on. Label the class that is missing."
-    )
+    text = said(dataclasses.replace(NO_SIGNAL, smallest_p=math.nan, detectable_auc={"x": math.nan}))
+    assert "nothing could be tested: macro F1" in text
+    assert "No attribute has both a positive and a negative label" in text
+    assert "adjusted p" not in text

@@ -15,7 +15,7 @@ from small_suite import planned, rows_of
 from aimonk_bench import cli
 from aimonk_bench.records.suite import collect
 from aimonk_bench.reporting.summary import summarize
-from aimonk_bench.reporting.verdict import sentence
+from aimonk_bench.reporting.warning_lines import warnings
 
 CONFIG = """\
 data: {labels: labels.csv, images: images}
@@ -68,12 +68,14 @@ def test_near_duplicates_that_a_split_cuts_are_named_and_can_be_kept_together(
     doubts = data["doubts"]  # three images of each source have one label
     assert doubts["near_alike"] == dict.fromkeys("xy", doubts["near_cut"])
     assert 60 < doubts["near_cut"] < 120
-    made = summarize(collect(sources.parent / "report")).statistics
-    assert made
-    verdict = made.verdict
+    made = summarize(collect(sources.parent / "report"))
+    assert made.statistics
+    verdict = made.statistics.verdict
     assert verdict.doubts
     assert verdict.doubts.near_alike == doubts["near_alike"]
-    assert f"The split separates {doubts['near_cut']} pairs" in sentence(verdict, {verdict.run: ("run",)})
+    [warning] = [line for line in warnings(made) if "near duplicates" in line]
+    assert f"{doubts['near_cut']} pairs" in warning
+    assert "split: {near_duplicates: keep_together}" in warning
 
     honest, data = macro_f1(sources, "together", "split.near_duplicates=keep_together")
     assert "of near duplicates" not in capsys.readouterr().err

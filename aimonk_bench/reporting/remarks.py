@@ -1,0 +1,50 @@
+"""The rows and lines of a table that are no figures: runs that ended without any, runs that are not shown, warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aimonk_bench.errors import count
+from aimonk_bench.reporting.summary import Summary
+from aimonk_bench.reporting.view import METRICS
+from aimonk_bench.reporting.warning_lines import warnings
+from aimonk_bench.reporting.words import number_range, span
+
+WARNINGS = 3  # that are shown before the rest is only counted
+
+
+def shown_runs(summary: Summary, top: int) -> list[str]:
+    """Ids of the finished runs that are shown: the first of the ranking, and the baseline."""
+    return [run_id for i, run_id in enumerate(summary.ranking) if i < top or run_id == summary.collection.baseline]
+
+
+def not_shown(summary: Summary, top: int) -> Iterator[str]:
+    """How many runs are not shown, and how to see them."""
+    shown = shown_runs(summary, top)
+    if hidden := [run_id for run_id in summary.ranking if run_id not in shown]:
+        values = number_range(*span(summary.values[run_id]["f1_validation"][-1] for run_id in hidden))
+        yield f"{count(len(hidden), 'more run')}, {METRICS['f1_validation']} {values}: --top {len(summary.ranking)}"
+    missing = len(summary.collection.missing)
+    if missing > top:
+        yield f"{count(missing - top, 'more run')} not run: --top {missing}"
+
+
+def remarks(summary: Summary, top: int) -> list[tuple[str, str, str]]:
+    """Runs without figures: id, why, and style; of those that have not run at most ``top``."""
+    lines = []
+    for run_id, record in summary.collection.records.items():
+        if record.done:
+            continue
+        inside = record.folder.is_relative_to(summary.collection.folder)
+        place = (record.folder.relative_to(summary.collection.folder) if inside else record.folder).as_posix()
+        reason, _, _ = (record.status.reason or "").strip().partition("\n")
+        lines.append((run_id, f"failed: {reason}{'' if place == '.' else f' ({place})'}", "red"))
+    lines += [(run_id, f"damaged: {reason}", "red") for run_id, reason in summary.collection.damaged.items()]
+    return lines + [(run_id, "not run", "yellow") for run_id in summary.collection.missing[:top]]
+
+
+def few_warnings(summary: Summary) -> list[str]:
+    """The weightiest warnings, and how many more there are."""
+    lines = warnings(summary)
+    rest = len(lines) - WARNINGS
+    return [*lines[:WARNINGS], *([f"{count(rest, 'more warning')}: table --explain"] if rest > 0 else [])]

@@ -1,0 +1,93 @@
+"""What weakens a comparison or its verdict, a line each: few labels, one seed, doubts of the data, unfair budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from aimonk_bench.errors import count
+from aimonk_bench.evaluation.verdict import Verdict
+from aimonk_bench.records.run import REVISION
+from aimonk_bench.reporting import fairness
+from aimonk_bench.reporting.summary import Summary
+from aimonk_bench.reporting.words import DEPENDS_ON, listed, one_class, run_names
+
+FEW_POSITIVES = 20  # test labels of an attribute, below which its F1 says little
+
+
+def warnings(summary: Summary) -> list[str]:
+    """What a reader should know before believing the verdict, the weightiest first."""
+    lines = [*_runs(summary)]
+    if stats := summary.statistics:
+        names = run_names(summary.collection.names)
+        lines += _labels(summary)
+        lines += _doubts(stats.verdict)
+        lines += [fairness.sentence(item, stats.key, names.__getitem__) for item in stats.fairness]
+        lines += _versions(summary)
+    if folders := [f"runs/{name}" for name in summary.collection.left_out]:
+        lines.append(f"left out, not part of this suite: {listed(folders)}")
+    return lines
+
+
+def _runs(summary: Summary) -> Iterator[str]:
+    """The runs without figures."""
+    collection, names = summary.collection, run_names(summary.collection.names)
+    groups = {"failed": len(collection.failed), "damaged": len(collection.damaged), "not run": len(collection.missing)}
+    states = [f"{number} {state}" for state, number in groups.items() if number]
+    if states and collection.finished:
+        yield f"{' and '.join(states)}: the verdict is about the {count(len(collection.finished), 'finished run')}"
+    if skipped := collection.skipped:
+        without = ", the baseline included, so that nothing is compared with it"
+        yield (
+            "skipped, because their weights could not be had (suite.unavailable: skip): "
+            f"{', '.join(names[run_id] for run_id in skipped)}{without * (collection.baseline in skipped)}"
+        )
+
+
+def _labels(summary: Summary) -> Iterator[str]:
+    """Attributes with few positive test labels or one class, and runs of one seed."""
+    observed, positives = (
+        np.array([values[name][:-1] for values in summary.values.values()]) for name in ("n_observed", "n_positive")
+    )
+    if parts := one_class(summary.attributes, np.any(positives, axis=0), np.any(observed > positives, axis=0)):
+        yield f"attributes whose test labels are {parts}"
+    fewest = positives.min(axis=0)
+    few = [f"{summary.attributes[a]} {fewest[a]:.0f}" for a in np.flatnonzero((fewest > 0) & (fewest < FEW_POSITIVES))]
+    if few:
+        yield (
+            f"fewer than {FEW_POSITIVES} positive test labels ({listed(few)}): an F1 of so few is not sure; "
+            "fix: more labels, or split.scheme: kfold"
+        )
+    if any(len(record.thresholds.seed) == 1 for record in summary.collection.finished):
+        what = "such runs are not compared" if len(summary.values) > 1 else "no interval covers it"
+        yield f"one seed: what another would change is unknown, and {what}; fix: train.seeds: 5"
+
+
+def _doubts(verdict: Verdict) -> Iterator[str]:
+    """What of the data speaks against claims about attributes."""
+    names = {"gain": verdict.with_gain, "no_gain": verdict.with_signal, "no_signal": []}[verdict.outcome]
+    if (doubts := verdict.doubts) is None:
+        return
+    if alike := [f"{name} {pairs}" for name in names if (pairs := doubts.near_alike[name])]:
+        yield (
+            f"the split separates {count(doubts.near_cut, 'pair')} of near duplicates, and these have equal labels: "
+            f"{listed(alike)}; heads may know images instead of attributes; "
+            "fix: split: {near_duplicates: keep_together}"
+        )
+    depends = {name: doubts.missing_depends[name] for name in names if name in doubts.missing_depends}
+    by_families: dict[str, list[str]] = {}
+    for name, families in depends.items():
+        by_families.setdefault(" and ".join(DEPENDS_ON[family] for family in families), []).append(name)
+    for on, concerned in by_families.items():
+        yield f"missing labels depend on {on} ({listed(concerned)}): the claims are about observed labels only"
+
+
+def _versions(summary: Summary) -> Iterator[str]:
+    """Runs that are not compared with the others, because they were made or judged in another way."""
+    finished, compared, stats = summary.collection.finished, summary.collection.comparable, summary.statistics
+    if others := sum(record.status.revision != REVISION for record in finished):
+        apart = "; not compared with the others, and last" if len(compared) < len(finished) else ""
+        yield f"{count(others, 'run')} of another version of aimonk_bench, whose numbers may differ{apart}"
+    if stats and len(stats.candidates) < len(stats.key):
+        yield "runs with other validation labels or seeds than the baseline are not selected from and come last"
