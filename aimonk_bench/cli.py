@@ -301,7 +301,7 @@ def list_(
         raise UserError(f"list: {problem}")
     console, extended = Console(), tables(plugin or ())
     for name in [kind] if kind else KINDS:
-        console.print(describe(name, extended))
+        console.print(describe(name, extended, console.width))
 
 
 @app.command()

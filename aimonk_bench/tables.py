@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table as Grid
+from rich.text import Text
 
 from aimonk_bench.backbones import catalog, weights
 from aimonk_bench.backbones.catalog import CATALOG, Entry
@@ -25,13 +26,15 @@ from aimonk_bench.data.importers import IMPORTERS
 from aimonk_bench.evaluation.thresholds import THRESHOLDS
 from aimonk_bench.records.files import dumps
 from aimonk_bench.registry import options_model, show
-from aimonk_bench.reporting.words import three_digits
+from aimonk_bench.reporting.words import fill, three_digits
 from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.missing import MISSING
 from aimonk_bench.training.optimizers import OPTIMIZERS
 from aimonk_bench.training.samplers import SAMPLERS
 from aimonk_bench.training.schedules import SCHEDULES
 from aimonk_bench.training.set_losses import SET_LOSSES
+
+INDENT = "    "  # of what stands below a name
 
 
 def _entry(backbone: str | Entry) -> Entry:
@@ -95,24 +98,30 @@ def schema(tables: Tables = TABLES) -> str:
     return dumps(json_schema(tables))
 
 
-def describe(kind: str, tables: Tables = TABLES) -> Group:
-    """One of the tables for reading, and a blank line: names, options with their defaults, and what each entry is.
+def describe(kind: str, tables: Tables = TABLES, width: int = 80) -> Group:
+    """One of the tables for reading, and a blank line: names, what each entry is, and its options with defaults.
 
     Args:
         kind: a field of the tables: backbones, losses, missing, samplers, thresholds, optimizers, schedules, importers.
         tables: of the program, or with the entries of plug-ins, which are marked.
+        width: of the lines.
     """
-    grid = Grid(
-        title=kind, title_justify="left", caption_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
     if kind == "backbones":
-        _add_backbones(grid, tables)
-    else:
-        _add_columns(grid, "name", "options", "what it does")
-        for name, function in getattr(tables, kind).items():
-            summary = (inspect.getdoc(function) or "").partition("\n")[0]
-            grid.add_row(name, _options(function), f"{summary} {_plugin(tables, kind, name)}".strip())
-    return Group(grid, "")
+        return Group(_backbones(tables), "")
+    entries = [_described(kind, name, function, tables, width) for name, function in getattr(tables, kind).items()]
+    return Group(Text(kind, style="italic"), *entries, "")
+
+
+def _described(kind: str, name: str, function: Callable[..., Any], tables: Tables, width: int) -> Text:
+    """An entry: its name and what it does, its options below."""
+    summary = (inspect.getdoc(function) or "").partition("\n")[0]
+    words = re.findall(r"\S+\s*", " ".join(filter(None, (summary, _plugin(tables, kind, name)))))
+    lines = fill([f"{name}  ", *words], width, INDENT)
+    if options := _options(function):
+        lines += fill([INDENT, *re.findall(r"[^,]+(?:, |$)", f"options: {options}")], width, INDENT)
+    text = Text("\n".join(lines))
+    text.stylize("bold", 0, len(name))
+    return text
 
 
 def _plugin(tables: Tables, kind: str, name: str) -> str:
@@ -121,7 +130,10 @@ def _plugin(tables: Tables, kind: str, name: str) -> str:
     return f"(plug-in {Path(origin.plugin.source).name})" if origin else ""
 
 
-def _add_backbones(grid: Grid, tables: Tables) -> None:
+def _backbones(tables: Tables) -> Grid:
+    grid = Grid(
+        title="backbones", title_justify="left", caption_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     heads = ("size", "fea-\ntures", "para-\nmeters", "macs", "images\nper\nsecond")
     for head in ("name, below it timm's, stages and licence", *heads):  # which all fit into 80 columns
         grid.add_column(head, no_wrap=True)
@@ -153,16 +165,12 @@ def _add_backbones(grid: Grid, tables: Tables) -> None:
             "images per second: encoding, where this machine has encoded at that size",
         )
     )
+    return grid
 
 
 def _warning(entry: Entry) -> str:
     """What a user must know of a licence before the weights are used."""
     return ", non-commercial" if entry.non_commercial else ", own terms" if entry.own_terms else ""
-
-
-def _add_columns(grid: Grid, *headings: str) -> None:
-    for heading in headings:
-        grid.add_column(heading, overflow="fold")
 
 
 def _span(stages: tuple[str, ...]) -> str:
