@@ -135,21 +135,33 @@ def _resumable() -> Iterator[None]:
 def table(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `run` or `suite` wrote.")],
     form: Annotated[
-        Literal["rich", "csv", "json"],
+        Literal["rich", "csv", "json", "markdown", "latex"],
         typer.Option("--format", help="rich: for reading; csv, json: the rows of summary.csv."),
     ] = "rich",
+    attributes: Annotated[
+        list[str] | None, typer.Option("--attribute", metavar="A", help="Only this attribute; repeatable.")
+    ] = None,
+    metric: Annotated[
+        str, typer.Option("--metric", metavar="M", help="What the columns show: a column of summary.csv.")
+    ] = "f1_tuned",
+    sort: Annotated[
+        str, typer.Option("--sort", metavar="M", help="What sorts the runs, best first: a column of summary.csv.")
+    ] = "f1_validation",
     top: Top = 20,
+    explain: Annotated[bool, typer.Option("--explain", help="The whole legend and every warning.")] = False,
 ) -> None:
-    """Print the summary of finished work again, from the saved predictions."""
-    from aimonk_bench.api import results
+    """Print the summary of finished work again, from the saved predictions; of several folders in one table."""
+    from rich.console import Console
+
+    from aimonk_bench.api import results, tables
     from aimonk_bench.console import write_data
 
     finished = [results.load(folder) for folder in folders]
+    view = tables.View(attributes or (), metric, sort, top, explain)
     if form == "rich":
-        for result in finished:
-            _print_table(result, top)
+        tables.render(finished, Console(), view)
     else:
-        write_data(results.as_text(finished, form))
+        write_data(tables.as_text(finished, form, view))
 
 
 @app.command()

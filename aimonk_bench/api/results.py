@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError
@@ -16,7 +16,6 @@ from aimonk_bench.evaluation.verdict import Outcome
 from aimonk_bench.evaluation.verdict import Verdict as VerdictRecord
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import suite as suites
-from aimonk_bench.records.files import csv_text
 from aimonk_bench.records.run import RunRecord
 from aimonk_bench.records.suite import Collection
 from aimonk_bench.reporting import frames, html, summary, table
@@ -86,6 +85,8 @@ class Result:
         macro rows too; see `pivot`. To read the file itself, without losing an attribute that is called NA or null:
 
             pd.read_csv("summary.csv", dtype={"run": str, "attribute": str}, keep_default_na=False, na_values="")
+
+        In the file a name that a spreadsheet would read as a formula begins with an apostrophe, see `files.harmless`.
         """
         return summary.frame([self._figures])
 
@@ -374,9 +375,3 @@ def load(folder: str | os.PathLike[str]) -> Run | Suite:
     result = Suite(place) if (place / suites.FILE).exists() else Run(place)
     _ = result._collection  # raises where it is damaged
     return result
-
-
-def as_text(results: Sequence[Result], form: Literal["csv", "json"]) -> str:
-    """The rows of the summaries of several folders, as text for another program."""
-    rows = summary.frame([result._figures for result in results])
-    return csv_text(rows) if form == "csv" else summary.to_json(rows)

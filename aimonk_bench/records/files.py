@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from aimonk_bench.errors import UserError, sentence
 if TYPE_CHECKING:
     import pandas as pd
 
+FORMULA = re.compile(r"'*[=+\-@\t\r].", re.DOTALL)  # how a text begins that a spreadsheet reads as a formula
 T = TypeVar("T")
 PARTIAL = ".partial-"
 
@@ -127,6 +129,38 @@ def csv_text(table: pd.DataFrame) -> str:
     Floats are written in their shortest form that reads back exactly.
     """
     return table.to_csv(index=False, lineterminator="\n")
+
+
+def harmless(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for a CSV file in which a spreadsheet finds no formula.
+
+    A text that a spreadsheet would read as one begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return and
+    is no number. It gets an apostrophe before it, and so does a text that looks like that already: a program that
+    takes one apostrophe away from ``'=x`` and ``''=x`` has the texts again. JSON has them as they are.
+    """
+    made = table.copy()
+    for name in made.columns[[not is_number for is_number in made.dtypes.map(_is_number)]]:
+        made[name] = made[name].map(_harmless_text, na_action="ignore")
+    return made
+
+
+def _is_number(kind: Any) -> bool:
+    return getattr(kind, "kind", "O") in "biuf"
+
+
+def _harmless_text(text: Any) -> Any:
+    """A text that is no formula; anything else as it is.
+
+    >>> [_harmless_text(text) for text in ("=1+1", "'=x", "-", "-1.5", "-x", "a=b", 3)]
+    ["'=1+1", "''=x", '-', '-1.5', "'-x", 'a=b', 3]
+    """
+    if not isinstance(text, str) or not FORMULA.match(text):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

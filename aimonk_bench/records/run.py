@@ -34,6 +34,7 @@ from aimonk_bench.records.files import (
     checked,
     contents,
     dumps,
+    harmless,
     read_as,
     read_json,
     refuse_folders,
@@ -234,7 +235,7 @@ class RunRecord:
         if self._scores is None:
             write_json(self.folder / METRICS, self.scores.to_json())
         if not (self.folder / RELIABILITY).exists():
-            write_csv(self.folder / RELIABILITY, self.reliability())
+            write_csv(self.folder / RELIABILITY, harmless(self.reliability()))
 
     @cached_property
     def _thresholds(self) -> Thresholds | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import compress
 
-from aimonk_bench.errors import count
+from aimonk_bench.errors import count, printable
 from aimonk_bench.evaluation.comparison import MARGIN, Untestable
 from aimonk_bench.evaluation.differences import POWER
 from aimonk_bench.evaluation.statistics import Statistics
@@ -51,7 +51,7 @@ def row_names(summary: Summary) -> dict[str, str]:
             "(base)": run_id == collection.baseline,
             SELECTED_MARK: run_id == summary.selected,
         }
-        rows[run_id] = " ".join([name, *(mark for mark, holds in marks.items() if holds)])
+        rows[run_id] = " ".join([printable(name), *(mark for mark, holds in marks.items() if holds)])
     return rows
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from rich.cells import cell_len
 from rich.text import Text
 
+from aimonk_bench.errors import printable
 from aimonk_bench.evaluation.thresholds import TARGETS
 from aimonk_bench.reporting.cells import (
     SPREAD,
@@ -63,6 +64,7 @@ class Column:
 
         Words of up to `WIDE_HEAD` cells stay whole, but not with the limit `NARROWEST_HEAD`.
         """
+        head = printable(head)
         widest = max(cell.text.cell_len for cell in cells.values())
         word = min(unbroken(head), WIDE_HEAD) if limit != NARROWEST_HEAD else 0
         lines = wrap(head, max(limit, widest, word))
@@ -317,7 +319,7 @@ def _targets(summary: Summary, view: View) -> list[Column]:
                 cells.setdefault((figure, goals[a].item(), a), {})[row] = cell
     columns = []
     for (figure, goal, a), of_rows in sorted(cells.items()):
-        parts = f"{summary.attributes[a]} {figure},", f"target {goal_text(goal)}"
+        parts = f"{printable(summary.attributes[a])} {figure},", f"target {goal_text(goal)}"
         width = max(cell_len(parts[1]), *(cell.text.cell_len for cell in of_rows.values()))
         columns.append(Column(" ".join(parts), [*wrap(parts[0], width), parts[1]], width, of_rows))
     return columns

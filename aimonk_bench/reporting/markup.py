@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from aimonk_bench.errors import printable
 from aimonk_bench.reporting.captions import explanation, heading, legend, row_names
 from aimonk_bench.reporting.columns import BELOW, Layout, everything
 from aimonk_bench.reporting.remarks import few_warnings, not_shown, remarks, shown_runs
 from aimonk_bench.reporting.summary import Summary
+from aimonk_bench.reporting.together import difference, together, verdicts
 from aimonk_bench.reporting.verdict import sentence
 from aimonk_bench.reporting.view import View
 from aimonk_bench.reporting.warning_lines import warnings
@@ -27,6 +30,21 @@ LATEX = {  # what LaTeX would read as a command, or draw as another sign
 }
 # what Markdown, or HTML in it, would read as markup; an underscore inside a word is none
 MARKDOWN = re.compile(r"([\\`*\[\]<|~$&]|(?<!\w)_|_(?!\w))")
+
+
+def as_text(summaries: Sequence[Summary], form: Literal["markdown", "latex"], view: View) -> str:
+    """One table of several folders, and the verdict of each; or why not, and a table of each."""
+    one = markdown if form == "markdown" else latex
+    if len(summaries) == 1:
+        return one(view.ordered(summaries[0]), view)
+
+    def line(text: str) -> str:
+        return f"**{_markdown(text)}**\n" if form == "markdown" else f"% {_one_line(text)}\n"
+
+    if why := difference(summaries):
+        tables = [one(view.ordered(summary), view) for summary in summaries]
+        return "\n".join([line(f"a table for each folder: {why}"), *tables])
+    return "\n".join([one(view.ordered(together(summaries)), view), *map(line, verdicts(summaries))])
 
 
 @dataclass(frozen=True)
@@ -102,8 +120,8 @@ def _grid(summary: Summary, layout: Layout, view: View) -> _Grid:
 
 
 def _one_line(text: str) -> str:
-    """A text without line breaks and other control characters, which would end a row or a comment."""
-    return re.sub(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]+", " ", text)
+    """A text in one line, with escapes for signs that nobody sees, such as one that writes from right to left."""
+    return printable(" ".join(text.split()))
 
 
 def _markdown(text: str) -> str:

@@ -47,4 +47,4 @@ def few_warnings(summary: Summary) -> list[str]:
     """The weightiest warnings, and how many more there are."""
     lines = warnings(summary)
     rest = len(lines) - WARNINGS
-    return [*lines[:WARNINGS], *([f"{count(rest, 'more warning')}: table --explain"] if rest > 0 else [])]
+    return [*lines[:WARNINGS], *([f"{rest} more: table --explain"] if rest > 0 else [])]

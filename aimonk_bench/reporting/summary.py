@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from aimonk_bench.errors import UserError
-from aimonk_bench.evaluation import statistics
+from aimonk_bench.evaluation import fairness, statistics
+from aimonk_bench.evaluation.fairness import Unfair
 from aimonk_bench.evaluation.metrics import AVERAGED, COUNTS, macro
 from aimonk_bench.evaluation.scores import Scores
 from aimonk_bench.evaluation.statistics import Chosen, Entry, Statistics
@@ -56,7 +57,7 @@ class Summary:
             is over these, counts are summed over all.
         ranking: run ids from the best macro f1_validation to the worst. Undefined ones come last; runs that are no
             candidates of the selection stand behind all others; equal runs keep their order.
-        statistics: comparisons, selection and verdict; None if no run finished.
+        statistics: comparisons, selection and verdict; None if no run finished, and of the runs of several folders.
         costs: run id -> ``parameters`` (millions), ``macs`` (billions) and ``images_per_second`` of its backbone; NaN
             where they were not measured.
     """
@@ -76,6 +77,15 @@ class Summary:
         best = self.statistics.winner if self.statistics and len(self.collection.names) > 1 else None
         return None if best is None or math.isnan(self.values[best]["f1_validation"][-1]) else best
 
+    @property
+    def unfair(self) -> Sequence[Unfair]:
+        """What makes the comparison of the runs unfair."""
+        if self.statistics:
+            return self.statistics.fairness
+        records = self.collection.comparable
+        trainings = {record.status.id: record.training for record in records if record.training is not None}
+        return [*fairness.planned(trainings), *fairness.measured(trainings)]
+
 
 def summarize(collection: Collection) -> Summary:
     """Bring the finished runs of a collection together.
@@ -85,16 +95,11 @@ def summarize(collection: Collection) -> Summary:
     """
     stats = suite.read_statistics(collection.folder)
     collection = collection.without(_damaged(collection, stats))
+    without_statistics = figures_of(collection)
     finished = {record.status.id: record for record in collection.finished}
     compared = {record.status.id: record for record in collection.comparable}
-    attributes = {tuple(record.scores.figures.attribute) for record in finished.values()} or {()}
-    if len(attributes) > 1:
-        raise UserError(f"{collection.folder}: found runs with different attributes, expected one set: {attributes}")
-    figures = [record.scores.figures for record in compared.values()]
-    covered = {name: np.all([np.isfinite(of_run.value(name)) for of_run in figures], axis=0) for name in AVERAGED}
-    values = {run_id: _values(record.scores, covered) for run_id, record in finished.items()}
+    values, covered = without_statistics.values, without_statistics.covered
     validation = {run_id: float(numbers["f1_validation"][-1]) for run_id, numbers in values.items()}
-
     key = {run_id: _key(record) for run_id, record in compared.items()}
     baseline = collection.baseline if collection.baseline in key else None
     planned = len(collection.names) - len(collection.skipped) - 1  # skipped runs are known before anything is trained
@@ -118,18 +123,43 @@ def summarize(collection: Collection) -> Summary:
         }
         stats = statistics.statistics(entries, key, baseline, covered, planned) if entries else None
 
-    def order(run_id: str) -> tuple[bool, bool, float]:
-        no_candidate = stats is not None and run_id not in stats.candidates
-        return no_candidate, math.isnan(validation[run_id]), -validation[run_id]
+    return dataclasses.replace(
+        without_statistics,
+        values={run_id: {**numbers, **_comparison(run_id, values, stats)} for run_id, numbers in values.items()},
+        nested=_nested(stats.chosen, finished) if stats and len(stats.key) > 1 else None,
+        ranking=tuple(
+            sorted(without_statistics.ranking, key=lambda run_id: bool(stats and run_id not in stats.candidates))
+        ),
+        statistics=stats,
+    )
+
+
+def figures_of(collection: Collection) -> Summary:
+    """The figures of a collection without statistics; all its runs can be read.
+
+    Raises:
+        UserError: their attributes differ.
+    """
+    finished = {record.status.id: record for record in collection.finished}
+    attributes = {tuple(record.scores.figures.attribute) for record in finished.values()} or {()}
+    if len(attributes) > 1:
+        raise UserError(f"{collection.folder}: found runs with different attributes, expected one set: {attributes}")
+    figures = [record.scores.figures for record in collection.comparable]
+    covered = {name: np.all([np.isfinite(of_run.value(name)) for of_run in figures], axis=0) for name in AVERAGED}
+    values = {run_id: _values(record.scores, covered) for run_id, record in finished.items()}
+
+    def order(run_id: str) -> tuple[bool, float]:
+        validation = float(values[run_id]["f1_validation"][-1])
+        return math.isnan(validation), -validation
 
     return Summary(
         collection=collection,
         attributes=attributes.pop(),
-        values={run_id: numbers | _comparison(run_id, values, stats) for run_id, numbers in values.items()},
-        nested=_nested(stats.chosen, finished) if stats and len(stats.key) > 1 else None,
+        values=values,
+        nested=None,
         covered=covered,
         ranking=tuple(sorted(values, key=order)),
-        statistics=stats,
+        statistics=None,
         costs={run_id: _cost(record.cost) for run_id, record in finished.items()},
     )
 

@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from aimonk_bench.errors import printable
 from aimonk_bench.reporting.captions import explanation, heading, legend, row_names
 from aimonk_bench.reporting.columns import ALL, BELOW, GAP, SELECTED, Layout, fit, narrow_name
 from aimonk_bench.reporting.remarks import few_warnings, not_shown, remarks, shown_runs
 from aimonk_bench.reporting.summary import Summary
+from aimonk_bench.reporting.together import difference, together, verdicts
 from aimonk_bench.reporting.verdict import sentence
 from aimonk_bench.reporting.view import View
 from aimonk_bench.reporting.warning_lines import warnings
@@ -28,7 +30,9 @@ def render(summary: Summary, console: Console, view: View = ALL) -> None:
     layout = fit(summary, names.values(), console.width, "+-" if console.options.ascii_only else "±", view)
     shown = shown_runs(summary, view.top)
     title, *lines = heading(summary)
-    console.print(Text(title, style="bold"), *map(Text, lines), "", sep="\n")
+    _print(console, [title], "bold")
+    _print(console, lines, "")
+    console.print()
 
     columns = [_column(column.width, "\n".join(column.lines), "right") for column in layout.columns]
     runs = [(run_id, names[run_id], "bold" if run_id == summary.selected else "") for run_id in shown]
@@ -38,7 +42,10 @@ def render(summary: Summary, console: Console, view: View = ALL) -> None:
     _print(console, not_shown(summary, view.top), "dim")
     if without_figures := remarks(summary, view.top):
         rest = max(1, console.width - layout.name - GAP)  # a remark takes the place of all columns
-        rows = [(names[run_id], [Text("\n".join(wrap(text, rest)))], style) for run_id, text, style in without_figures]
+        rows = [
+            (names[run_id], [Text("\n".join(wrap(printable(text), rest)))], style)
+            for run_id, text, style in without_figures
+        ]
         console.print(_grid(layout.name, [_column(rest)], rows))
     if shown:
         below = [(row, layout.texts(row), "bold" if row == SELECTED else "dim") for row in _below(layout)]
@@ -59,10 +66,27 @@ def render(summary: Summary, console: Console, view: View = ALL) -> None:
         _print(console, [text], "bold")
 
 
+def render_all(summaries: Sequence[Summary], console: Console, view: View = ALL) -> None:
+    """Print one table of several folders, and the verdict of each; or say why not, and print a table of each."""
+    why = difference(summaries) if len(summaries) > 1 else None
+    if len(summaries) == 1 or why:
+        if why:
+            _print(console, [f"a table for each folder: {why}"], "yellow")
+        for summary in summaries:
+            if why:
+                console.print()
+            render(view.ordered(summary), console, view)
+        return
+    render(view.ordered(together(summaries)), console, view)
+    console.print()
+    for line in verdicts(summaries):
+        _print(console, [line], "bold")
+
+
 def _print(console: Console, lines: Iterable[str], style: str) -> None:
     """Print lines, broken between words without a space at the end."""
     for line in lines:
-        console.print(Text("\n".join(wrap(line, console.width)), style=style))
+        console.print(Text("\n".join(wrap(printable(line), console.width)), style=style))
 
 
 def _targets(layout: Layout, rows: Sequence[tuple[str, str, str]], width: int) -> Iterator[Table]:

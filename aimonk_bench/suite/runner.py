@@ -21,7 +21,7 @@ from aimonk_bench.data import transforms
 from aimonk_bench.errors import RunFailed, UserError, count, fix, sentence, write_traceback
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import run, suite, weights
-from aimonk_bench.records.files import atomic, write_bytes, write_csv, write_json, write_text
+from aimonk_bench.records.files import atomic, harmless, write_bytes, write_csv, write_json, write_text
 from aimonk_bench.records.suite import Collection
 from aimonk_bench.reporting import figures, markup, summary
 from aimonk_bench.reporting.findings import Finding
@@ -340,7 +340,7 @@ def write_summaries(collection: Collection) -> Collection:
     summarized = summary.summarize(collection)
     if summarized.statistics:
         suite.write_statistics(collection.folder, summarized.statistics, collection.skipped)
-    write_csv(collection.folder / "summary.csv", summary.frame([summarized]))
+    write_csv(collection.folder / "summary.csv", harmless(summary.frame([summarized])))
     everything = View(top=len(collection.names), explain=True)
     write_text(collection.folder / "summary.md", markup.markdown(summarized, everything))
     return summarized.collection

@@ -27,7 +27,7 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.plugins import executed
 from aimonk_bench.records import run
-from aimonk_bench.records.files import csv_text, dumps
+from aimonk_bench.records.files import csv_text, dumps, harmless
 from aimonk_bench.reporting import figures
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset
@@ -191,7 +191,7 @@ def score(config: Config, predictions: Predictions, history: Mapping[str, np.nda
             run.HISTORY: csv_text(pd.DataFrame(history)),
             run.THRESHOLDS: dumps(tuned.to_json()),
             run.METRICS: dumps(scored.to_json()),
-            run.RELIABILITY: csv_text(reliability),
+            run.RELIABILITY: csv_text(harmless(reliability)),
         }
     contents = {name: text.encode() for name, text in texts.items()}
     return ScoringResult(tuned, contents | {run.LOSS_CURVE: curve}, clock.seconds)

@@ -552,7 +552,7 @@ def test_the_legend_has_four_lines_and_warnings_three(comparison: Path, celeba: 
         table.render(made, console, view)
         assert isinstance(console.file, io.StringIO)
         lines = [line for line in console.file.getvalue().splitlines() if line.startswith("warning: ")]
-        rest = f"warning: {len(every) - 3} more warnings: table --explain"
+        rest = f"warning: {len(every) - 3} more: table --explain"
         assert lines == (every if view.explain else [*every[:3], rest])
 
 
