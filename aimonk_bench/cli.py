@@ -153,6 +153,22 @@ def table(
 
 
 @app.command()
+def plots(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `run` or `suite` wrote.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the files go.")],
+    form: Annotated[Literal["png", "svg", "pdf"], typer.Option("--format", help="Of the files.")] = "png",
+    run_id: Annotated[
+        str | None, typer.Option("--run", metavar="RUN", help="Id or name; default the simplest of the best runs.")
+    ] = None,
+) -> None:
+    """Draw finished work: leaderboard, heat map, precision-recall, thresholds, reliability, missing labels."""
+    from aimonk_bench.api import results
+
+    for file in results.load(folder).plot.save(out, form, run_id):
+        logger.info("wrote %s", file)
+
+
+@app.command()
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `run` or `suite` wrote.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="BUNDLE", help="A new or empty folder.")],

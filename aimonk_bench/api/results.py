@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
+    from aimonk_bench.api.plots import Plots
     from aimonk_bench.config.fields import Config
 
 
@@ -110,6 +111,13 @@ class Result:
         verdict = Verdict(sentence(record, self._collection.names))
         verdict.record = record
         return verdict
+
+    @property
+    def plot(self) -> Plots:
+        """Its plots, such as ``suite.plot.leaderboard()``: figures of matplotlib."""
+        from aimonk_bench.api.plots import Plots
+
+        return Plots(self)
 
     def render(self, console: Console, top: int = 20) -> None:
         """Print the table of the command line, with the ``top`` best runs, on a console of rich."""
