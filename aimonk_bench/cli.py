@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from aimonk_bench import __version__, errors
+from aimonk_bench import __version__, errors, result_verbs
 from aimonk_bench.data_verbs import data
 from aimonk_bench.errors import RunFailed, UserError, sentence, write_traceback
 from aimonk_bench.suite.clock import Clock
@@ -152,20 +152,8 @@ def table(
         write_data(results.as_text(finished, form))
 
 
-@app.command()
-def plots(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `run` or `suite` wrote.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the files go.")],
-    form: Annotated[Literal["png", "svg", "pdf"], typer.Option("--format", help="Of the files.")] = "png",
-    run_id: Annotated[
-        str | None, typer.Option("--run", metavar="RUN", help="Id or name; default the simplest of the best runs.")
-    ] = None,
-) -> None:
-    """Draw finished work: leaderboard, heat map, precision-recall, thresholds, reliability, missing labels."""
-    from aimonk_bench.api import results
-
-    for file in results.load(folder).plot.save(out, form, run_id):
-        logger.info("wrote %s", file)
+app.command()(result_verbs.plots)
+app.command()(result_verbs.log)
 
 
 @app.command()
