@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from aimonk_bench import __version__, errors
+from aimonk_bench import __version__, errors, result_verbs
 from aimonk_bench.data_verbs import data
 from aimonk_bench.errors import RunFailed, UserError, sentence, write_traceback
 from aimonk_bench.suite.clock import Clock
@@ -162,6 +162,10 @@ def table(
         tables.render(finished, Console(), view)
     else:
         write_data(tables.as_text(finished, form, view))
+
+
+app.command()(result_verbs.plots)
+app.command()(result_verbs.log)
 
 
 @app.command()

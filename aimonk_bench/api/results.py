@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aimonk_bench import registry
+from aimonk_bench.api.plots import Plots
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.verdict import Outcome
 from aimonk_bench.evaluation.verdict import Verdict as VerdictRecord
@@ -133,6 +134,15 @@ class Result:
         view.check(self._figures)
         table.render(view.ordered(self._figures), console, view)
 
+    @property
+    def plot(self) -> Plots:
+        """Its plots, such as ``suite.plot.leaderboard()``: figures of matplotlib."""
+        return Plots(self._figures, self._record_of)
+
+    def _record_of(self, run: Any) -> RunRecord:
+        """The files of the run that is meant, which is done; None means the only one, or the one to use."""
+        raise NotImplementedError
+
     def _repr_html_(self) -> str:
         """The verdict and the ten best runs with intervals, for a notebook."""
         return html.fragment(self._figures)
@@ -218,6 +228,11 @@ class Run(Result):
             UserError: there is no such attribute or kind, or n is not positive.
         """
         return frames.errors(self._scored, attribute, kind, n)
+
+    def _record_of(self, run: Any) -> RunRecord:
+        if run is not None and run != self and run not in (self.id, self.name):
+            raise UserError(f"run: found {run!r}, expected {self.id}, the only run of {self.folder}")
+        return self._done
 
     @property
     def _done(self) -> RunRecord:
@@ -330,6 +345,12 @@ class Suite(Result):
             UserError: there is no such run, it has no figures, or the test rows of the two differ.
         """
         return frames.disagreements(self._find(a)._scored, self._find(b)._scored)
+
+    def _record_of(self, run: Any) -> RunRecord:
+        chosen = self.simplest if run is None else self._find(run)
+        if chosen is None:
+            raise UserError(f"{self.folder}: found no run that was selected, expected the id or name of a run")
+        return chosen._done
 
     @property
     def _selection(self) -> VerdictRecord | None:
