@@ -58,7 +58,6 @@ Plugins = Annotated[
     typer.Option("--plugin", metavar="FILE.py", help="With the entries of a plug-in, which is executed; repeatable."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write; default experiments/<name>.")]
-Top = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Show the N best runs; csv and json have all.")]
 Quiet = Annotated[bool, typer.Option("--quiet", callback=_log_to_stderr, help="Only the result, warnings and errors.")]
 KINDS = ("backbones", "losses", "missing", "samplers", "thresholds", "optimizers", "schedules", "importers")
 
@@ -105,7 +104,7 @@ def suite(
     config: ConfigFile,
     overrides: Overrides = None,
     out: Out = None,
-    top: Top = 20,
+    top: result_verbs.Top = 20,
     allow_plugins: AllowPlugins = False,
     quiet: Quiet = False,
 ) -> None:
@@ -131,41 +130,8 @@ def _resumable() -> Iterator[None]:
         raise Interrupted from None
 
 
-@app.command()
-def table(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `run` or `suite` wrote.")],
-    form: Annotated[
-        Literal["rich", "csv", "json", "markdown", "latex"],
-        typer.Option("--format", help="rich: for reading; csv, json: the rows of summary.csv."),
-    ] = "rich",
-    attributes: Annotated[
-        list[str] | None, typer.Option("--attribute", metavar="A", help="Only this attribute; repeatable.")
-    ] = None,
-    metric: Annotated[
-        str, typer.Option("--metric", metavar="M", help="What the columns show: a column of summary.csv.")
-    ] = "f1_tuned",
-    sort: Annotated[
-        str, typer.Option("--sort", metavar="M", help="What sorts the runs, best first: a column of summary.csv.")
-    ] = "f1_validation",
-    top: Top = 20,
-    explain: Annotated[bool, typer.Option("--explain", help="The whole legend and every warning.")] = False,
-) -> None:
-    """Print the summary of finished work again, from the saved predictions; of several folders in one table."""
-    from rich.console import Console
-
-    from aimonk_bench.api import results, tables
-    from aimonk_bench.console import write_data
-
-    finished = [results.load(folder) for folder in folders]
-    view = tables.View(attributes or (), metric, sort, top, explain)
-    if form == "rich":
-        tables.render(finished, Console(), view)
-    else:
-        write_data(tables.as_text(finished, form, view))
-
-
-app.command()(result_verbs.plots)
-app.command()(result_verbs.log)
+for _verb in (result_verbs.table, result_verbs.compare, result_verbs.show, result_verbs.plots, result_verbs.log):
+    app.command()(_verb)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Verbs of the command line for finished work: plots, trackers."""
+"""Verbs of the command line for finished work: its table, one run, two runs, plots, trackers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,64 @@ from typing import Annotated, Literal
 import typer
 
 logger = logging.getLogger(__name__)
+
+Top = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Show the N best runs; csv and json have all.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run; or its id or name in a suite.")]
+Within = Annotated[
+    Path | None,
+    typer.Option("--in", metavar="DIR", help="The suite of ids and names; default the one in experiments/ that fits."),
+]
+Images = Annotated[int, typer.Option("--images", min=1, metavar="N", help="How many images to name.")]
+
+
+def table(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `run` or `suite` wrote.")],
+    form: Annotated[
+        Literal["rich", "csv", "json", "markdown", "latex"],
+        typer.Option("--format", help="rich: for reading; csv, json: the rows of summary.csv."),
+    ] = "rich",
+    attributes: Annotated[
+        list[str] | None, typer.Option("--attribute", metavar="A", help="Only this attribute; repeatable.")
+    ] = None,
+    metric: Annotated[
+        str, typer.Option("--metric", metavar="M", help="What the columns show: a column of summary.csv.")
+    ] = "f1_tuned",
+    sort: Annotated[
+        str, typer.Option("--sort", metavar="M", help="What sorts the runs, best first: a column of summary.csv.")
+    ] = "f1_validation",
+    top: Top = 20,
+    explain: Annotated[bool, typer.Option("--explain", help="The whole legend and every warning.")] = False,
+) -> None:
+    """Print the summary of finished work again, from the saved predictions; of several folders in one table."""
+    from rich.console import Console
+
+    from aimonk_bench.api import results, tables
+    from aimonk_bench.console import write_data
+
+    finished = [results.load(folder) for folder in folders]
+    view = tables.View(attributes or (), metric, sort, top, explain)
+    if form == "rich":
+        tables.render(finished, Console(), view)
+    else:
+        write_data(tables.as_text(finished, form, view))
+
+
+def compare(a: RunName, b: RunName, within: Within = None, images: Images = 10) -> None:
+    """Compare two runs: settings, paired differences of F1, and the images on which decisions differ most."""
+    from rich.console import Console
+
+    from aimonk_bench.api import comparing
+
+    comparing.compare(a, b, within).render(Console(), images)
+
+
+def show(run: RunName, within: Within = None, images: Images = 10) -> None:
+    """Show one run in full: figures, settings, and the images that it decides worst."""
+    from rich.console import Console
+
+    from aimonk_bench.api import comparing
+
+    comparing.show(run, Console(), within, images)
 
 
 def plots(

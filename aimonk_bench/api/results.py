@@ -272,6 +272,11 @@ class Suite(Result):
     def __getitem__(self, name: str) -> Run:
         return self._find(name)
 
+    @property
+    def called(self) -> set[str]:
+        """The ids and the names of all its runs."""
+        return {*self._collection.names, *map(run_name, self._collection.names.values())}
+
     def __iter__(self) -> Iterator[Run]:
         return iter(self.runs.values())
 

@@ -1,0 +1,207 @@
+"""One run in full, and two runs side by side, wherever they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import yaml
+
+from aimonk_bench import registry
+from aimonk_bench.api.results import Run, Suite, load
+from aimonk_bench.api.work import RESULTS
+from aimonk_bench.errors import UserError
+from aimonk_bench.records import run as runs
+from aimonk_bench.records import suite as suites
+from aimonk_bench.reporting import details, frames, pairs
+from aimonk_bench.trackers.content import flattened
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+IMAGES = 10  # that are shown
+LEFT_OUT = ("name", "plot.", "run.")  # settings that say nothing about a result
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs side by side.
+
+    Attributes:
+        a: one run, done.
+        b: the other.
+        suite: in which both are, for the attributes of its macro average; None where they are not in one.
+    """
+
+    a: Run
+    b: Run
+    suite: Suite | None = None
+
+    @property
+    def settings(self) -> pd.DataFrame:
+        """The settings that differ: key, a, b (string); a key that a run does not have is "(not set)"."""
+        import pandas as pd
+
+        return pd.DataFrame(self._settings, columns=["key", "a", "b"], dtype="string")
+
+    @cached_property
+    def figures(self) -> pd.DataFrame:
+        """Tuned F1 of a minus that of b by attribute and macro, as of `Suite.compare`.
+
+        Raises:
+            UserError: the attributes of the two differ, or one of them has no results.
+        """
+        if self.suite is not None:
+            return self.suite.compare(self.a, self.b)
+        defined = [np.isfinite(run._done.scores.figures.value("f1_tuned")) for run in (self.a, self.b)]
+        covered = np.logical_and(*defined) if defined[0].shape == defined[1].shape else defined[0]
+        return frames.differences(self.a._scored, self.b._scored, covered)
+
+    @cached_property
+    def disagreements(self) -> pd.DataFrame:
+        """The test images on which decisions differ, the widest apart first, as of `Suite.disagreements`.
+
+        Raises:
+            UserError: the test rows of the two differ, or one of them has no results.
+        """
+        return frames.disagreements(self.a._scored, self.b._scored)
+
+    def render(self, console: Console, images: int = IMAGES) -> None:
+        """Print the comparison on a console of rich, with so many of the images on which decisions differ.
+
+        Raises:
+            UserError: the attributes of the two differ, or one of them has no results.
+        """
+        names = [f"{run.name} ({run.id})" for run in (self.a, self.b)]
+        figures = self.figures
+        if (figures["reason"].iloc[-1:] == "other_rows").any():
+            differing = figures.iloc[:0], 0, 0
+        else:
+            rows = self.disagreements
+            differing = rows.head(images), len(rows), self.a._scored[0].part("test").labels.targets.size
+        pairs.render(console, names, self._settings, figures, differing)
+
+    @cached_property
+    def _settings(self) -> list[tuple[str, str, str]]:
+        return pairs.differing(_compared_settings(self.a), _compared_settings(self.b))
+
+
+def compare(a: str | Run, b: str | Run, within: Path | None = None) -> Comparison:
+    """Two runs side by side.
+
+    Args:
+        a: a run; or its folder, its id or its name.
+        b: likewise.
+        within: the suite of ids and names; by default the suite of the other run, if that is a folder, else the one
+            suite below ``experiments`` that has a run of this id or name.
+
+    Raises:
+        UserError: no run, or more than one, is meant, it has no results, or both are the same.
+    """
+    (first, of_first), (second, of_second) = _both([a, b], within)
+    if first.folder.resolve() == second.folder.resolve():
+        raise UserError(f"compare: found {first.id} twice, expected two runs to compare")
+    same = of_first is not None and of_second is not None and of_first.folder == of_second.folder
+    return Comparison(first, second, of_first if same else None)
+
+
+def show(run: str | Run, console: Console, within: Path | None = None, images: int = IMAGES) -> None:
+    """Print one run in full on a console of rich; arguments are those of `compare`.
+
+    Raises:
+        UserError: no run, or more than one, is meant.
+    """
+    [(found_run, _)] = _both([run], within)
+    record = found_run._record
+    details.render(console, record, found_run._figures, _settings(found_run))
+    if record.done:
+        wrong = found_run.errors(n=None)
+        details.errors(console, wrong.head(images), len(wrong))
+
+
+def _both(wanted: Sequence[str | Run], within: Path | None) -> list[tuple[Run, Suite | None]]:
+    """The runs that are meant, each with its suite."""
+    placed = [_placed(one) for one in wanted]
+    beside = [pair[1] for pair in placed if pair is not None and pair[1] is not None]
+    return [
+        pair if pair is not None else _called(str(one), list(_suites(within, beside)), within)
+        for one, pair in zip(wanted, placed, strict=True)
+    ]
+
+
+def _placed(wanted: str | Run) -> tuple[Run, Suite | None] | None:
+    """The run in a folder, and its suite; None where there is no such folder."""
+    if isinstance(wanted, str):
+        if not Path(wanted).is_dir():
+            return None
+        result = load(wanted)
+        if isinstance(result, Suite):
+            raise UserError(
+                f"{wanted}: found a suite, expected a run: RUN is a folder below its {suites.RUNS}/, or --in {wanted} "
+                "and an id or a name"
+            )
+        wanted = result
+    above = wanted.folder.parent.parent
+    inside = wanted.folder.parent.name == suites.RUNS and (above / suites.FILE).exists()
+    suite = Suite(above) if inside else None
+    return wanted, suite if suite is not None and wanted.folder.name in suite.runs else None
+
+
+def _suites(within: Path | None, beside: Sequence[Suite]) -> Iterator[Suite]:
+    """The suites in which an id or a name is looked up."""
+    if within is not None:
+        yield Suite(within)
+    elif beside:
+        yield beside[0]
+    else:
+        for folder in (Path(), *sorted(RESULTS.glob("*"))):
+            if (folder / suites.FILE).exists():
+                yield Suite(folder)
+
+
+def _called(name: str, where: Sequence[Suite], within: Path | None) -> tuple[Run, Suite]:
+    """The run of this id or name in the suites."""
+    having = [suite for suite in where if name in suite.called]
+    if len(having) == 1:
+        return having[0][name], having[0]
+    if having:
+        raise UserError(f"{name}: found in {', '.join(str(s.folder) for s in having)}; name one of them with --in DIR")
+    if not where:
+        raise UserError(
+            f"{name}: found no such folder, and no suite below {RESULTS}/, expected the folder of a run, or --in DIR "
+            "and an id or a name"
+        )
+    problem = registry.Problem(
+        (), repr(name), "the folder, id or name of a run", registry.nearest(name, [n for s in where for n in s.called])
+    )
+    places = f" in {', '.join(str(suite.folder) for suite in where)}"
+    raise UserError(f"{problem}{places}" + ("" if within else "; --in DIR names another suite"))
+
+
+def _settings(run: Run) -> dict[str, str]:
+    """The config of a run, flattened by dots.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    path = run.folder / runs.CONFIG
+    try:
+        return dict(flattened(yaml.safe_load(path.read_bytes())))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+
+
+def _compared_settings(run: Run) -> Mapping[str, str]:
+    """The settings of a run that bear on its results, and the backbone and weights that it got."""
+    settings = {
+        key: value
+        for key, value in _settings(run).items()
+        if not key.startswith(LEFT_OUT) and value not in details.EMPTY
+    }
+    used = {f"{key} used": run._record.status.columns[key] for key in ("backbone", "weights")}
+    return settings | used
