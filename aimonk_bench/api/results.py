@@ -120,19 +120,9 @@ class Result:
         """What a reader should know before believing the verdict, the weightiest first: few labels, one seed, ..."""
         return warnings(self._figures)
 
-    def render(self, console: Console, top: int = 20, *, view: View | None = None) -> None:
-        """Print the table of the command line on a console of rich.
-
-        Args:
-            top: how many runs, from the best on.
-            view: other figures, another order; instead of ``top``.
-
-        Raises:
-            UserError: there is no attribute, metric or order of that name.
-        """
-        view = view or View(top=top)
-        view.check(self._figures)
-        table.render(view.ordered(self._figures), console, view)
+    def render(self, console: Console, top: int = 20) -> None:
+        """Print the table of the command line, with the ``top`` best runs, on a console of rich."""
+        table.render(self._figures, console, View(top=top))
 
     @property
     def plot(self) -> Plots:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.data import transforms
@@ -26,7 +27,7 @@ from aimonk_bench.records.suite import Collection
 from aimonk_bench.reporting import figures, markup, summary
 from aimonk_bench.reporting.findings import Finding
 from aimonk_bench.reporting.view import View
-from aimonk_bench.reporting.words import threshold_notes
+from aimonk_bench.reporting.words import number, threshold_notes
 from aimonk_bench.suite import artefacts, executors, missingness, tasks
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
@@ -103,8 +104,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
                 if planned not in pending:
                     restore(planned, folders[planned.id], clock)
             try:
-                places = {planned.id: number for number, planned in enumerate(plan.executed, start=1)}
-                Driver(queue, clock, progress, places).execute(pending, folders, encodings)
+                Driver(queue, clock, progress, of_suite=True).execute(pending, folders, encodings)
             finally:
                 with clock("statistics"):
                     collection = write_summaries(suite.collect(folder))
@@ -191,13 +191,12 @@ class Driver:
         failures: id of a run -> why it failed; its status says so too.
 
     Args:
-        places: id of a run of a suite -> its number; a run on its own is not announced.
+        of_suite: whether the runs are those of a suite; a run on its own is not announced.
     """
 
-    def __init__(
-        self, queue: TaskQueue, clock: Clock, progress: Progress, places: Mapping[str, int] | None = None
-    ) -> None:
-        self._queue, self._clock, self._progress, self._places = queue, clock, progress, places
+    def __init__(self, queue: TaskQueue, clock: Clock, progress: Progress, *, of_suite: bool = False) -> None:
+        self._queue, self._clock, self._progress, self._of_suite = queue, clock, progress, of_suite
+        self._validation: dict[str, tuple[str, float]] = {}  # id -> name and macro validation F1 of a run that is done
         self.failures: dict[str, Exception] = {}
         self._said: set[Finding] = set()
 
@@ -217,18 +216,25 @@ class Driver:
 
         def counted(planned: PlannedRun) -> Run:
             nonlocal ended
+            if self._of_suite and self._queue.trains_here and planned.config.backbone.freeze != "all":
+                logger.info("fine-tuning %s", planned.name)  # which may take minutes
             yield from self._run(planned, folders[planned.id], encodings[planned.id])
             ended += 1
-            if self._places is not None:
+            if self._of_suite:
+                self._say_how_it_ended(planned, ended, len(runs))
                 self._progress("suite", ended, len(runs))
 
-        def in_turn() -> Iterator[Run]:
-            for planned in runs:
-                if self._places is not None:
-                    logger.info("run %d of %d: %s", self._places[planned.id], len(self._places), planned.name)
-                yield counted(planned)
+        self._queue.execute(counted(planned) for planned in runs)
 
-        self._queue.execute(in_turn())
+    def _say_how_it_ended(self, planned: PlannedRun, ended: int, total: int) -> None:
+        """Log a line for a run of a suite: its validation F1, and the best so far."""
+        if planned.id in self.failures:
+            return  # which was logged
+        best = max(self._validation, key=lambda run_id: np.nan_to_num(self._validation[run_id][1], nan=-1.0))
+        name, value = self._validation[best]
+        (_, this), is_best = self._validation[planned.id], best == planned.id
+        so_far = "the best so far" if is_best else f"best so far {number(value)} of {name}"
+        logger.info("%d of %d runs: %s, validation F1 %s, %s", ended, total, planned.name, number(this), so_far)
 
     def _run(self, planned: PlannedRun, folder: Path, encoding: Encoding) -> Run:
         """One run, from its features to its status."""
@@ -257,6 +263,7 @@ class Driver:
             score = partial(tasks.score, config, predictions, training.trained.history)
             del training  # its logits are in the predictions now
             scoring: ScoringResult = yield from _timed(Task("score", planned.name, score), seconds)
+            self._validation[planned.id] = planned.name, scoring.validation
             for note in threshold_notes(scoring.thresholds):
                 logger.info("note: %s", note)
             with self._clock("files"):
@@ -291,7 +298,7 @@ class Driver:
         """Record why a run failed, and the traceback of what has no message for the user."""
         is_new = error not in self.failures.values()  # runs that need the same features fail by the same exception
         self.failures[planned.id] = error
-        if self._places is not None:  # who executes a run on its own gets the exception
+        if self._of_suite:  # who executes a run on its own gets the exception
             logger.error("%s failed: %s", planned.name, sentence(error).partition("\n")[0])
         try:
             run.begin(folder, planned.text)

@@ -23,6 +23,7 @@ from aimonk_bench.data.near_duplicates import look_alike
 from aimonk_bench.data.transforms import UNAUGMENTED
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import scores, thresholds
+from aimonk_bench.evaluation.metrics import macro
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.plugins import executed
@@ -160,11 +161,13 @@ class ScoringResult:
 
     Attributes:
         thresholds: tuned on the validation rows.
+        validation: macro F1 on the validation rows (``f1_validation``) over the attributes that define it; NaN of none.
         files: name in the run's folder -> content; they are serialised here, because that takes as long as scoring.
         seconds: of the phases "score", "plots" and "files".
     """
 
     thresholds: Thresholds
+    validation: float
     files: dict[str, bytes]
     seconds: dict[str, float]
 
@@ -194,4 +197,6 @@ def score(config: Config, predictions: Predictions, history: Mapping[str, np.nda
             run.RELIABILITY: csv_text(harmless(reliability)),
         }
     contents = {name: text.encode() for name, text in texts.items()}
-    return ScoringResult(tuned, contents | {run.LOSS_CURVE: curve}, clock.seconds)
+    figures_of_validation = scored.figures.value("f1_validation")
+    validation = macro(figures_of_validation, np.isfinite(figures_of_validation)).item()
+    return ScoringResult(tuned, validation, contents | {run.LOSS_CURVE: curve}, clock.seconds)
