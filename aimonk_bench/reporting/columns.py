@@ -198,20 +198,21 @@ def _fit(
     in_order = list(chosen) or _most_differing(summary, detail.metric)
     blocks = {a: _block(summary, detail, a) for a in (-1, *in_order)}
 
-    def wrapped(limit: int) -> Layout:
-        of_macro = NARROWEST_MACRO if limit == NARROWEST_HEAD else limit
+    def wrapped(limit: int, of_macro: int) -> Layout:
         limits = {a: of_macro if a == -1 else limit for a in blocks}
         columns = {a: [Column.of(head, cells, limits[a]) for head, cells in block] for a, block in blocks.items()}
         ends = np.cumsum([_width(columns[a]) for a in (-1, *in_order)])
         fitting = int((ends[1:] <= width - narrow).sum())
         shown = in_order[:fitting] if chosen or fitting < len(in_order) else sorted(in_order)
-        blocks_shown = [column for a in (-1, *shown) for column in columns[a]]
+        all_columns = [column for a in (-1, *shown) for column in columns[a]]
         hidden = [summary.attributes[a] for a in sorted(in_order[fitting:])]
-        name = max(NARROWEST_NAME, min(longest, width - _width(blocks_shown)))
-        return Layout(detail, blocks_shown, name, hidden)
+        name = max(NARROWEST_NAME, min(longest, width - _width(all_columns)))
+        if name < longest and of_macro > NARROWEST_MACRO:
+            return wrapped(limit, NARROWEST_MACRO)
+        return Layout(detail, all_columns, name, hidden)
 
     limits = [limit for limit in (WIDE_HEAD, NARROW_HEAD, NARROWEST_HEAD) if limit >= narrowest]
-    layouts = {limit: wrapped(limit) for limit in limits}
+    layouts = {limit: wrapped(limit, limit if limit > NARROWEST_HEAD else NARROWEST_MACRO) for limit in limits}
     return next((layout for layout in layouts.values() if not layout.hidden), layouts[NARROW_HEAD])
 
 

@@ -147,8 +147,7 @@ def _signal(verdict: Verdict) -> list[str]:
         verb = "is" if len(untrained) == 1 else "are"
         sentences.append(
             f"{_share(verdict, untrained)} {verb} associated with the features, but the trained scores are not shown "
-            f"to have learned it{_observed(verdict, untrained)}: train longer or at a higher learning rate, and look "
-            "at the loss curve."
+            "to have learned it: train longer or at a higher learning rate, and look at the loss curve."
         )
     return sentences
 

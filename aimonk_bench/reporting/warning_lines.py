@@ -56,10 +56,10 @@ def _labels(summary: Summary) -> Iterator[str]:
     fewest = positives.min(axis=0)
     few = [f"{summary.attributes[a]} {fewest[a]:.0f}" for a in np.flatnonzero((fewest > 0) & (fewest < FEW_POSITIVES))]
     if few:
-        yield (
-            f"fewer than {FEW_POSITIVES} positive test labels ({listed(few)}): an F1 of so few is not sure; "
-            "fix: more labels, or split.scheme: kfold"
-        )
+        hold_out = any(len(record.data["folds"]) == 1 for record in summary.collection.finished)
+        fix = "more labels, or split.scheme: kfold, which tests every image" if hold_out else "more labels"
+        labels = f"fewer than {FEW_POSITIVES} positive test labels ({listed(few)})"
+        yield f"{labels}: an F1 of so few is not sure; fix: {fix}"
     if any(len(record.thresholds.seed) == 1 for record in summary.collection.finished):
         what = "such runs are not compared" if len(summary.values) > 1 else "no interval covers it"
         yield f"one seed: what another would change is unknown, and {what}; fix: train.seeds: 5"
