@@ -248,7 +248,10 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_list_suggests_the_nearest_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list", "schedules") == 0
-    assert "warmup=0.1" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("warmup_cosine  A linear rise"))
+    assert "    options: warmup=0.1" in lines[place:], "below the entry, whose description is as wide as the terminal"
+    assert len(lines[place]) > 60
     assert run("list", "losess") == 2
     error = capsys.readouterr().err
     assert error.startswith("list: found 'losess', expected one of backbones, losses, missing, samplers, thresholds,")

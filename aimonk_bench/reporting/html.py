@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from aimonk_bench.errors import count
 from aimonk_bench.reporting.captions import heading, row_names
 from aimonk_bench.reporting.columns import ALL_POSITIVE, PREVALENCE, SELECTED
+from aimonk_bench.reporting.remarks import WARNINGS
 from aimonk_bench.reporting.summary import MACRO, Array, Summary
 from aimonk_bench.reporting.verdict import sentence
+from aimonk_bench.reporting.warning_lines import warnings
 from aimonk_bench.reporting.words import listed, number, number_range, span
 
 SHOWN = 10  # runs of a suite, or attributes of a run
@@ -79,6 +81,10 @@ def _below(summary: Summary) -> Iterator[str]:
         yield f"{count(len(summary.attributes) - SHOWN, 'more attribute')}: the property summary has all."
     if collection.name is not None and (more := len(set(summary.ranking[SHOWN:]) - {collection.baseline})):
         yield f"{count(more, 'more run')}: the property summary has all."
+    lines = warnings(summary)
+    yield from (f"warning: {line}" for line in lines[:WARNINGS])
+    if more := len(lines[WARNINGS:]):
+        yield f"{count(more, 'more warning')}: the property warnings has all."
     groups = {
         "failed": {record.status.id: str(record.status.reason) for record in collection.failed},
         "damaged": collection.damaged,

@@ -497,7 +497,7 @@ def sentence_of(run: Predictions, first: association.BeforeTraining) -> str:
     entry = Entry(run, tuned, score(run, tuned, policy), validation=0.0, complexity=(), before=first)
     covered = {figure: entry.scores.figures.defined(figure) for figure in AVERAGED}
     stated = statistics({name: entry}, {name: ""}, None, covered)
-    return sentence(stated.verdict, {name: (name,)})
+    return sentence(stated.verdict, {name: (name,)}, stated.against_winner)
 
 
 def verdicts(images: ImageFeatures, splits_seeds: Sequence[int], rng: np.random.Generator) -> Iterator[Row]:

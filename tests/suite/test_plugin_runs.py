@@ -151,7 +151,7 @@ def test_validate_with_the_flag_knows_the_entries(place: Path, capsys: pytest.Ca
 def test_the_list_and_the_schema_take_a_plug_in_that_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "losses", "--plugin", str(place / "my_losses.py")]) == 0
     listed = " ".join(capsys.readouterr().out.split())
-    assert "brier power=2.0" in listed
+    assert listed.endswith("(plug-in my_losses.py) options: power=2.0")
     assert "my_losses.py" in listed
     assert cli.main(["schema", "--plugin", str(place / "my_losses.py")]) == 0
     assert '"brier"' in capsys.readouterr().out
