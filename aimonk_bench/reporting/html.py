@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from aimonk_bench.errors import count
 from aimonk_bench.reporting.captions import heading, row_names
 from aimonk_bench.reporting.columns import ALL_POSITIVE, PREVALENCE, SELECTED
-from aimonk_bench.reporting.remarks import WARNINGS
+from aimonk_bench.reporting.remarks import WARNINGS, shown_runs
 from aimonk_bench.reporting.summary import MACRO, Array, Summary
 from aimonk_bench.reporting.verdict import sentence
 from aimonk_bench.reporting.warning_lines import warnings
@@ -43,11 +43,10 @@ def _runs(summary: Summary) -> Iterator[Row]:
     """The heads, the best runs on validation, the baseline, and the rows that need no run."""
     names, values = row_names(summary), summary.values
     yield ("run", "macro F1", "95 % interval", "gain", "vs baseline"), True
-    for place, run_id in enumerate(summary.ranking):
-        if place < SHOWN or run_id == summary.collection.baseline:
-            delta = summary.statistics.baseline.get(run_id) if summary.statistics else None
-            mark = delta.mark if delta else ""
-            yield (names[run_id], *_figures(values[run_id], -1), mark), run_id == summary.selected
+    for run_id in shown_runs(summary, SHOWN):
+        delta = summary.statistics.baseline.get(run_id) if summary.statistics else None
+        mark = delta.mark if delta else ""
+        yield (names[run_id], *_figures(values[run_id], -1), mark), run_id == summary.selected
     if summary.nested:
         yield (SELECTED, *_figures(summary.nested, -1), ""), True
     for name, figure in ((ALL_POSITIVE, "floor_f1"), (PREVALENCE, "prior_f1")):
@@ -79,7 +78,7 @@ def _below(summary: Summary) -> Iterator[str]:
         yield LEGEND
     if collection.name is None and len(summary.attributes) > SHOWN:
         yield f"{count(len(summary.attributes) - SHOWN, 'more attribute')}: the property summary has all."
-    if collection.name is not None and (more := len(set(summary.ranking[SHOWN:]) - {collection.baseline})):
+    if collection.name is not None and (more := len(summary.ranking) - len(shown_runs(summary, SHOWN))):
         yield f"{count(more, 'more run')}: the property summary has all."
     lines = warnings(summary)
     yield from (f"warning: {line}" for line in lines[:WARNINGS])

@@ -14,8 +14,11 @@ WARNINGS = 3  # that are shown before the rest is only counted
 
 
 def shown_runs(summary: Summary, top: int) -> list[str]:
-    """Ids of the finished runs that are shown: the first of the ranking, and the baseline."""
-    return [run_id for i, run_id in enumerate(summary.ranking) if i < top or run_id == summary.collection.baseline]
+    """Ids of the finished runs that are shown: the first of the ranking, the baseline, and what the verdict names."""
+    always = {summary.collection.baseline}
+    if summary.statistics and summary.statistics.verdict.outcome == "gain":
+        always |= {summary.statistics.verdict.run, summary.statistics.verdict.simplest}
+    return [run_id for place, run_id in enumerate(summary.ranking) if place < top or run_id in always]
 
 
 def not_shown(summary: Summary, top: int) -> Iterator[str]:

@@ -18,8 +18,9 @@ import pytest
 
 from aimonk_bench.errors import UserError
 from aimonk_bench.records import files, run, suite
-from aimonk_bench.reporting import summary, table
+from aimonk_bench.reporting import markup, summary
 from aimonk_bench.reporting.summary import MACRO
+from aimonk_bench.reporting.view import View
 
 ATTRIBUTES = ["attr1", "attr2", "attr3", "attr4"]
 
@@ -220,7 +221,7 @@ def test_a_run_without_its_predictions_is_named_and_the_others_are_compared(
     states = summary.frame([summarized]).set_index("run")["state"]
     assert states["2-c"].unique().tolist() == ["damaged"]
     assert states[["0-a", "1-b", "3-d"]].unique().tolist() == ["done"]
-    (row,) = (line for line in table.markdown(summarized).splitlines() if line.startswith("| c "))
+    (row,) = (line for line in markup.markdown(summarized, View()).splitlines() if line.startswith("| c "))
     assert f"damaged: {four[2] / run.PREDICTIONS}" in row
 
 
@@ -241,7 +242,7 @@ def test_runs_of_older_code_are_shown_and_never_compared(tmp_path: Path, four: l
     assert np.isfinite(summarized.values[run_id]["f1_tuned"]).all()
     assert "delta" not in summarized.values[run_id]
     assert summarized.ranking[-1] == run_id
-    assert "1 run of another version of aimonk_bench" in table.markdown(summarized)
+    assert "1 run of another version of aimonk_bench" in markup.markdown(summarized, View())
 
 
 def test_runs_of_one_older_code_are_compared_with_each_other(tmp_path: Path, four: list[Path]) -> None:
@@ -250,4 +251,4 @@ def test_runs_of_one_older_code_are_compared_with_each_other(tmp_path: Path, fou
     summarized = summary.summarize(suite.collect(tmp_path))
     assert summarized.statistics
     assert len(summarized.statistics.key) == 4
-    assert "4 runs of another version of aimonk_bench" in table.markdown(summarized)
+    assert "4 runs of another version of aimonk_bench" in markup.markdown(summarized, View())

@@ -27,7 +27,7 @@ from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.fairness import Unfair
 from aimonk_bench.records import files, run, suite
 from aimonk_bench.registry import Spec
-from aimonk_bench.reporting import captions, columns, markup, summary, table, warning_lines
+from aimonk_bench.reporting import captions, columns, markup, remarks, summary, table, warning_lines
 from aimonk_bench.reporting.cells import FEW, MISSED, Cell, aimed, detectable, difference, gain, score, versus
 from aimonk_bench.reporting.columns import BELOW
 from aimonk_bench.reporting.summary import MACRO, Summary
@@ -317,6 +317,22 @@ def test_many_runs_show_the_best_the_baseline_and_the_failed(many: Path) -> None
     assert sum("failed:" in line for line in lines) == 3
     assert any(re.fullmatch(r"7 more runs, val F1 \S+ to \S+: --top 28", line.strip()) for line in lines)
     assert not any("more run" in line for line in show(many, 200, View(top=28)))
+
+
+def test_the_run_that_the_verdict_names_is_shown(tmp_path: Path) -> None:
+    names = [f"run{number}" for number in range(6)]
+    for number, place in enumerate(fake_suite.write_suite(tmp_path, names, baseline=5)):
+        fake_suite.write_run(place, names[number], fake_suite.predictions(signal=3 - number / 50, noise=number))
+    made = summarized(tmp_path)
+    assert made.statistics
+    verdict = made.statistics.verdict
+    assert verdict.outcome == "gain"
+    assert verdict.indistinguishable
+    for simplest in verdict.indistinguishable:
+        changed = dataclasses.replace(verdict, simplest=simplest)
+        stats = dataclasses.replace(made.statistics, verdict=changed)
+        shown = remarks.shown_runs(dataclasses.replace(made, statistics=stats), top=1)
+        assert set(shown) == {made.ranking[0], simplest, made.collection.baseline}
 
 
 def test_many_missing_runs_are_counted(tmp_path: Path) -> None:
