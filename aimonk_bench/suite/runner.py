@@ -104,7 +104,8 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
                 if planned not in pending:
                     restore(planned, folders[planned.id], clock)
             try:
-                Driver(queue, clock, progress, of_suite=True).execute(pending, folders, encodings)
+                places = {planned.id: place for place, planned in enumerate(plan.executed, start=1)}
+                Driver(queue, clock, progress, places).execute(pending, folders, encodings)
             finally:
                 with clock("statistics"):
                     collection = write_summaries(suite.collect(folder))
@@ -191,12 +192,14 @@ class Driver:
         failures: id of a run -> why it failed; its status says so too.
 
     Args:
-        of_suite: whether the runs are those of a suite; a run on its own is not announced.
+        places: id of a run of a suite -> its number; a run on its own is not announced.
     """
 
-    def __init__(self, queue: TaskQueue, clock: Clock, progress: Progress, *, of_suite: bool = False) -> None:
-        self._queue, self._clock, self._progress, self._of_suite = queue, clock, progress, of_suite
-        self._validation: dict[str, tuple[str, float]] = {}  # id -> name and macro validation F1 of a run that is done
+    def __init__(
+        self, queue: TaskQueue, clock: Clock, progress: Progress, places: Mapping[str, int] | None = None
+    ) -> None:
+        self._queue, self._clock, self._progress, self._places = queue, clock, progress, places
+        self._validation: list[tuple[str, float]] = []  # name and macro validation F1 of the runs that are done
         self.failures: dict[str, Exception] = {}
         self._said: set[Finding] = set()
 
@@ -216,25 +219,28 @@ class Driver:
 
         def counted(planned: PlannedRun) -> Run:
             nonlocal ended
-            if self._of_suite and self._queue.trains_here and planned.config.backbone.freeze != "all":
-                logger.info("fine-tuning %s", planned.name)  # which may take minutes
             yield from self._run(planned, folders[planned.id], encodings[planned.id])
             ended += 1
-            if self._of_suite:
-                self._say_how_it_ended(planned, ended, len(runs))
+            if self._places is not None:
                 self._progress("suite", ended, len(runs))
 
-        self._queue.execute(counted(planned) for planned in runs)
+        def in_turn() -> Iterator[Run]:
+            if self._places is not None and runs:
+                self._progress("suite", 0, len(runs))
+            for planned in runs:
+                if self._places is not None:
+                    place = f"run {self._places[planned.id]} of {len(self._places)}"
+                    logger.info("%s: %s%s", place, planned.name, self._best_so_far())
+                yield counted(planned)
 
-    def _say_how_it_ended(self, planned: PlannedRun, ended: int, total: int) -> None:
-        """Log a line for a run of a suite: its validation F1, and the best so far."""
-        if planned.id in self.failures:
-            return  # which was logged
-        best = max(self._validation, key=lambda run_id: np.nan_to_num(self._validation[run_id][1], nan=-1.0))
-        name, value = self._validation[best]
-        (_, this), is_best = self._validation[planned.id], best == planned.id
-        so_far = "the best so far" if is_best else f"best so far {number(value)} of {name}"
-        logger.info("%d of %d runs: %s, validation F1 %s, %s", ended, total, planned.name, number(this), so_far)
+        self._queue.execute(in_turn())
+
+    def _best_so_far(self) -> str:
+        """The best validation F1 of the runs that are done, and the run that has it, in parentheses."""
+        if not self._validation:
+            return ""
+        name, best = max(self._validation, key=lambda of_run: np.nan_to_num(of_run[1], nan=-1.0))
+        return f" (best validation F1 so far {number(best)}, {name})"
 
     def _run(self, planned: PlannedRun, folder: Path, encoding: Encoding) -> Run:
         """One run, from its features to its status."""
@@ -263,7 +269,7 @@ class Driver:
             score = partial(tasks.score, config, predictions, training.trained.history)
             del training  # its logits are in the predictions now
             scoring: ScoringResult = yield from _timed(Task("score", planned.name, score), seconds)
-            self._validation[planned.id] = planned.name, scoring.validation
+            self._validation.append((planned.name, scoring.validation))
             for note in threshold_notes(scoring.thresholds):
                 logger.info("note: %s", note)
             with self._clock("files"):
@@ -298,7 +304,7 @@ class Driver:
         """Record why a run failed, and the traceback of what has no message for the user."""
         is_new = error not in self.failures.values()  # runs that need the same features fail by the same exception
         self.failures[planned.id] = error
-        if self._of_suite:  # who executes a run on its own gets the exception
+        if self._places is not None:  # who executes a run on its own gets the exception
             logger.error("%s failed: %s", planned.name, sentence(error).partition("\n")[0])
         try:
             run.begin(folder, planned.text)
