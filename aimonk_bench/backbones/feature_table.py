@@ -72,6 +72,17 @@ class FeatureTable:
         if count and not width:
             raise damaged(folder, f"{count} rows of {width} features are indexed")
 
+    @property
+    def blocks(self) -> int:
+        """Number of blocks, each appended at once."""
+        [(number,)] = self._index.execute("SELECT COUNT(*) FROM blocks")
+        return int(number)
+
+    def numbers(self) -> tuple[int, int]:
+        """Numbers of distinct images and of rows."""
+        [(images, rows)] = self._index.execute("SELECT COUNT(DISTINCT image), COUNT(*) FROM rows")
+        return int(images), int(rows)
+
     def _count(self) -> int:
         """R, the number of rows in all blocks."""
         [(count,)] = self._index.execute("SELECT COALESCE(MAX(first + count), 0) FROM blocks")

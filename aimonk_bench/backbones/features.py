@@ -26,7 +26,7 @@ import filelock
 import numpy as np
 
 from aimonk_bench.backbones import encoder as encoders
-from aimonk_bench.backbones import speed, threads
+from aimonk_bench.backbones import speed, store, threads
 from aimonk_bench.backbones.encoder import EncoderSpec, Engine, Record, read_record
 from aimonk_bench.backbones.feature_table import FeatureTable, Todo, open_table
 from aimonk_bench.config.fields import TransformConfig
@@ -123,6 +123,7 @@ class FeatureStore:
             raise UserError(
                 f"the feature store cannot be written ({error}); AIMONK_BENCH_CACHE names another"
             ) from error
+        store.used(folder)
         _engine(spec, read_record(folder))
         reasons: dict[str, str] = {}
         with open_table(folder, spec.stored_dtype) as table:
