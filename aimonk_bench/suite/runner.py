@@ -22,13 +22,11 @@ from aimonk_bench.data import transforms
 from aimonk_bench.errors import RunFailed, UserError, count, fix, sentence, write_traceback
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import run, suite, weights
-from aimonk_bench.records.files import atomic, harmless, write_bytes, write_csv, write_json, write_text
-from aimonk_bench.records.suite import Collection
-from aimonk_bench.reporting import figures, markup, summary
+from aimonk_bench.records.files import atomic, write_bytes, write_json
+from aimonk_bench.reporting import figures
 from aimonk_bench.reporting.findings import Finding
-from aimonk_bench.reporting.view import View
 from aimonk_bench.reporting.words import number, threshold_notes
-from aimonk_bench.suite import artefacts, executors, missingness, tasks
+from aimonk_bench.suite import artefacts, executors, summaries, tasks
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
 from aimonk_bench.suite.executors import Run, Task, TaskQueue
@@ -39,7 +37,6 @@ from aimonk_bench.training.recipe import TrainingData, absent_values
 
 logger = logging.getLogger(__name__)
 
-MISSINGNESS = "missingness.png"
 SECONDS = "seconds.json"
 
 
@@ -108,9 +105,9 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
                 Driver(queue, clock, progress, places).execute(pending, folders, encodings)
             finally:
                 with clock("statistics"):
-                    collection = write_summaries(suite.collect(folder))
+                    collection = summaries.write(suite.collect(folder))
                 with clock("plots"):
-                    _draw_missingness(plan, collection)
+                    summaries.draw_missingness(plan, collection)
     if done := len(plan.executed) - len(pending):
         logger.info("%d of %d runs were already done", done, len(plan.executed))
 
@@ -342,33 +339,6 @@ def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
             write_bytes(folder / run.LOSS_CURVE, curve)
     except (OSError, UserError) as error:
         logger.error("%s: not every file that was deleted could be written again: %s", folder, sentence(error))
-
-
-def write_summaries(collection: Collection) -> Collection:
-    """Write ``statistics.json``, ``summary.csv`` and ``summary.md`` from the runs of a suite.
-
-    Returns:
-        The collection, with what turned out to be damaged.
-    """
-    summarized = summary.summarize(collection)
-    if summarized.statistics:
-        suite.write_statistics(collection.folder, summarized.statistics, collection.skipped)
-    write_csv(collection.folder / "summary.csv", harmless(summary.frame([summarized])))
-    everything = View(top=len(collection.names), explain=True)
-    write_text(collection.folder / "summary.md", markup.markdown(summarized, everything))
-    return summarized.collection
-
-
-def _draw_missingness(plan: Plan, collection: Collection) -> None:
-    """Draw ``missingness.png`` if the suite hides labels in several ways; that of an earlier suite does not stay."""
-    points = missingness.scores(plan, collection)
-    path = collection.folder / MISSINGNESS
-    if points:
-        truth = plan.baseline.config.data.truth
-        scored_on = "the test labels" if truth is None else truth.name
-        write_bytes(path, figures.missingness(points, f"{plan.name}: scored on {scored_on}"))
-    else:
-        path.unlink(missing_ok=True)
 
 
 def write_seconds(folder: Path, clock: Clock) -> None:

@@ -31,7 +31,7 @@ from aimonk_bench.data import image_files, label_file, synthetic
 from aimonk_bench.records import suite
 from aimonk_bench.records.files import write_json
 from aimonk_bench.reporting import figures
-from aimonk_bench.suite import runner
+from aimonk_bench.suite.summaries import write as write_summaries
 from experiments.benchmarks.timing import Conditions, Panel, Row, bars, interleaved, write
 
 ROOT = Path(__file__).parents[2]
@@ -140,7 +140,7 @@ def summaries(place: Path, runs: int, repeats: int, **made: int) -> Row:
 
     def write() -> None:
         (folder / "statistics.json").unlink(missing_ok=True)  # otherwise it is read instead of computed
-        runner.write_summaries(suite.collect(folder))
+        write_summaries(suite.collect(folder))
 
     seconds = interleaved({"summaries": write}, repeats)["summaries"]
     rate = f"{seconds / runs * 1e3:.3g} ms per run"

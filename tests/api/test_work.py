@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ import aimonk_bench as ab
 from aimonk_bench import cli, errors
 from aimonk_bench.api import work
 from aimonk_bench.config import loader
+from aimonk_bench.reporting.words import number
 from aimonk_bench.suite import runner
 from aimonk_bench.tables import TABLES
 
@@ -64,10 +66,22 @@ def test_a_run_is_that_of_the_command_line_from_a_file_a_dict_and_a_config(
     assert again.id == from_file.id
 
 
-def test_a_suite_is_that_of_the_command_line(config: dict[str, Any], tmp_path: Path) -> None:
+def test_a_suite_is_that_of_the_command_line(
+    config: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "two.yaml").write_text(f"extends: {Path('small.yaml').absolute()}\nsuite: {json.dumps(SUITE)}\n")
     assert cli.main(["suite", str(tmp_path / "two.yaml"), "--out", str(tmp_path / "cli"), "--quiet"]) == 0
-    made = ab.suite({"extends": "small.yaml", "name": "two", "suite": SUITE}, out=tmp_path / "api")
+    seen: list[tuple[str, int, int]] = []
+    suite = {"extends": "small.yaml", "name": "two", "suite": SUITE}
+    logging.getLogger("aimonk_bench").propagate = True  # the command line set it up for itself
+    with caplog.at_level(logging.INFO, "aimonk_bench"):
+        made = ab.suite(suite, out=tmp_path / "api", progress=lambda *report: seen.append(report))
+    assert [report for report in seen if report[0] == "suite"] == [("suite", 0, 2), ("suite", 1, 2), ("suite", 2, 2)]
+    first, second = (line for line in caplog.messages if line.startswith("run "))
+    done = made.finished[0]
+    best = number(made.summary.query("run == @done.id and attribute != 'macro'")["f1_validation"].mean())
+    assert first == f"run 1 of 2: {done.name}"
+    assert second == f"run 2 of 2: {made.finished[1].name} (best validation F1 so far {best}, {done.name})"
     assert files_of_runs(made.folder) == files_of_runs(tmp_path / "cli")
     for name in ("suite.json", "statistics.json", "summary.md"):
         assert (made.folder / name).read_bytes() == (tmp_path / "cli" / name).read_bytes()
