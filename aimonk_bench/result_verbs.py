@@ -29,15 +29,16 @@ def table(
         list[str] | None, typer.Option("--attribute", metavar="A", help="Only this attribute; repeatable.")
     ] = None,
     metric: Annotated[
-        str, typer.Option("--metric", metavar="M", help="What the columns show: a column of summary.csv.")
+        str,
+        typer.Option("--metric", metavar="M", help="What the columns show: a figure of summary.csv, such as roc_auc."),
     ] = "f1_tuned",
     sort: Annotated[
-        str, typer.Option("--sort", metavar="M", help="What sorts the runs, best first: a column of summary.csv.")
+        str, typer.Option("--sort", metavar="M", help="What sorts the runs, best first: a figure of summary.csv.")
     ] = "f1_validation",
     top: Top = 20,
     explain: Annotated[bool, typer.Option("--explain", help="The whole legend and every warning.")] = False,
 ) -> None:
-    """Print the summary of finished work again, from the saved predictions; of several folders in one table."""
+    """Print the summary of finished work from the saved predictions; several folders in one table."""
     from rich.console import Console
 
     from aimonk_bench.api import results, tables

@@ -135,15 +135,16 @@ def legend(summary: Summary, layout: Layout) -> list[str]:
     """At most four lines below the table, each of which fits into 80 columns: what a reader needs at once."""
     if not layout.columns:
         return []
-    detail, marks = layout.detail, _marks(layout)
+    detail, marks, total = layout.detail, _marks(layout), len(summary.attributes)
+    covered = _covered(summary, layout)
     short = {
-        f"{FEW}: few test rows": FEW in marks,
+        f"{FEW}: few rows": FEW in marks,
         f"{UNDEFINED}: undefined": UNDEFINED in marks,
-        f"{MISSED}: target missed": MISSED in marks,
+        f"{MISSED}: missed": MISSED in marks,
         f"{SPREAD}: over the runs": SPREAD in marks,
-        f"macro: {_covered(summary, layout)}": bool(_covered(summary, layout)),
+        f"macro: over {covered} of {total}": bool(covered),
     }
-    hidden = f"{len(layout.hidden)} of {count(len(summary.attributes), 'attribute')} not shown"
+    hidden = f"{len(layout.hidden)} of {count(total, 'attribute')} not shown"
     more = "table --explain says what columns and marks mean"
     lines = [
         _figures(layout),
@@ -229,7 +230,8 @@ def _explained(summary: Summary, layout: Layout) -> Iterator[str]:
     if stats and (sizes := gains(stats.verdict)):
         yield sizes
     if covered := _covered(summary, layout):
-        yield f"macro: {covered}, those that every finished run defines"
+        total = count(len(summary.attributes), "attribute")
+        yield f"macro: over {covered} of {total}, those that every finished run defines"
     if layout.hidden:
         which = "those in which the runs differ least" if len(summary.ranking) > 1 else "the last ones"
         hidden = f"{len(layout.hidden)} of {count(len(summary.attributes), 'attribute')} not shown, {which}"
@@ -304,15 +306,13 @@ def _population(summary: Summary) -> str:
 
 
 def _covered(summary: Summary, layout: Layout) -> str:
-    """Over how many of the attributes the macro averages are; "" where over all."""
+    """Over how many attributes the macro averages are, of each figure where these differ; "" where over all."""
     detail = layout.detail
     figures = {METRICS[detail.metric]: detail.metric}
     if detail.macro_ranking and detail.metric == TUNED:
         figures |= {METRICS[name]: name for name in ("average_precision", "roc_auc")}
     covered = {name: int(summary.covered[figure].sum()) for name, figure in figures.items()}
-    total = len(summary.attributes)
-    if min(covered.values()) == total:
+    if min(covered.values()) == len(summary.attributes):
         return ""
     same = len(set(covered.values())) == 1
-    numbers = str(min(covered.values())) if same else ", ".join(f"{n} ({name})" for name, n in covered.items())
-    return f"over {numbers} of {count(total, 'attribute')}"
+    return str(min(covered.values())) if same else ", ".join(f"{n} ({name})" for name, n in covered.items())

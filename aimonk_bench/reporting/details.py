@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 EMPTY = ("null", "[]", "{}")  # settings that say that something is not used
 
+LEGEND = "on test rows; precision and recall at tuned thresholds, whose mean over seeds and folds is shown"
+
 
 def render(console: Console, record: RunRecord, summary: Summary, settings: Mapping[str, str]) -> None:
     """Print a run that ended: state, figures, verdict, warnings, settings.
@@ -99,6 +101,7 @@ def _figures(console: Console, summary: Summary) -> None:
     for columns, sides in ((first, "lrrrrrl"), (second, "lrrrrrrr")):
         console.print()
         console.print(grid(list(columns), list(zip(*columns.values(), strict=True)), sides))
+    say(console, [LEGEND], "dim")
 
 
 def _notes(console: Console, record: RunRecord, summary: Summary) -> None:

@@ -59,7 +59,7 @@ def _labels(summary: Summary) -> Iterator[str]:
         hold_out = any(len(record.data["folds"]) == 1 for record in summary.collection.finished)
         fix = "more labels, or split.scheme: kfold, which tests every image" if hold_out else "more labels"
         labels = f"fewer than {FEW_POSITIVES} positive test labels ({listed(few)})"
-        yield f"{labels}: an F1 of so few is not sure; fix: {fix}"
+        yield f"{labels}: F1 is uncertain there; fix: {fix}"
     if any(len(record.thresholds.seed) == 1 for record in summary.collection.finished):
         what = "such runs are not compared" if len(summary.values) > 1 else "no interval covers it"
         yield f"one seed: what another would change is unknown, and {what}; fix: train.seeds: 5"

@@ -25,7 +25,7 @@ from aimonk_bench.evaluation.metrics import Confusion, macro, ranking
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import ScoredRows, sigmoid
 from aimonk_bench.evaluation.proportions import Intervals
-from aimonk_bench.records.files import csv_text, plain
+from aimonk_bench.records.files import csv_text, harmless, plain
 from aimonk_bench.registry import hint
 from aimonk_bench.reporting import words
 from aimonk_bench.reporting.words import number
@@ -203,7 +203,7 @@ def text(scores: NewScores, form: Literal["csv", "jsonl"]) -> str:
     if form == "csv":
         import pandas as pd
 
-        return csv_text(pd.DataFrame(scores.rows()))
+        return csv_text(harmless(pd.DataFrame(scores.rows())))
     return "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in scores.rows())
 
 
