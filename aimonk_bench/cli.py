@@ -153,6 +153,26 @@ def table(
 
 
 @app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `run` or `suite` wrote.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE.html", help="Default report.html in the first folder."),
+    ] = None,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="With or without small copies of images.")
+    ] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Write one HTML page about finished work: what to use, comparisons, curves, errors, data, settings."""
+    from aimonk_bench.api import pages
+    from aimonk_bench.console import Progress
+
+    page = pages.report(folders, out, images=images, progress=Progress())
+    logger.info("wrote %s", page)
+
+
+@app.command()
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `run` or `suite` wrote.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="BUNDLE", help="A new or empty folder.")],
