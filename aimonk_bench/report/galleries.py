@@ -9,6 +9,7 @@ from typing import Any, TypedDict, get_args
 import numpy as np
 
 from aimonk_bench.data.labels import Labels
+from aimonk_bench.data.near_duplicates import MOST_BITS, Hashes, look_alike
 from aimonk_bench.evaluation.audit import suspects
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import ROWS, Predictions, agree, sigmoid
@@ -128,7 +129,7 @@ def galleries(summary: Summary, progress: Progress) -> tuple[Galleries | None, s
         *_suspected(shown, np.array(summary.statistics.signal.found)),
         *_unknown(shown),
         *([] if other is None else _disagreement(record, other, shown)),
-        *_near_duplicates(shown, folder.alike(shown.ids.tolist(), progress)),
+        *_near_duplicates(shown, folder.hashes(shown.ids.tolist(), progress)),
     ]
     wanted = _within(candidates, MOST_IMAGES)
     rows = list(dict.fromkeys(row for candidate in wanted for item, _ in candidate.items for row in item))
@@ -220,16 +221,21 @@ def _disagreement(record: RunRecord, other: RunRecord, shown: Shown) -> Iterator
     yield Candidates("disagreement", None, len(table), items)
 
 
-def _near_duplicates(shown: Shown, group: Array) -> Iterator[Candidates]:
-    """Pairs of images of a group [n] that look alike and have opposite labels, one for each group and attribute."""
+def _near_duplicates(shown: Shown, hashes: Hashes) -> Iterator[Candidates]:
+    """The pair that looks most alike of each group [n] of near duplicates and attribute with opposite labels."""
+    group = look_alike(hashes)
     order = np.argsort(group, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-    items = []
-    for rows in members:
-        for a, name in enumerate(shown.labels.attributes) if len(rows) > 1 else ():
+    pairs = []
+    for rows in (rows for rows in members if len(rows) > 1):
+        for a, name in enumerate(shown.labels.attributes):
             positive, negative = (rows[mask[rows, a]] for mask in (shown.labels.positive, shown.labels.negative))
             if len(positive) and len(negative):
-                items.append(([int(positive[0]), int(negative[0])], f"{name}: positive, negative"))
+                distance = np.bitwise_count(hashes.bits[positive][:, None] ^ hashes.bits[negative])
+                one, other = np.unravel_index(distance.argmin(), distance.shape)
+                if distance.min() <= MOST_BITS:  # a chain of near duplicates may connect images that are none
+                    pairs.append((int(distance.min()), int(positive[one]), int(negative[other]), name))
+    items = [([one, other], f"{name}: positive, negative") for _, one, other, name in sorted(pairs)]
     yield Candidates("near_duplicates", None, len(items), items[:PER_KIND])
 
 

@@ -25,7 +25,9 @@ def making(record: RunRecord) -> Making:
     Raises:
         UserError: its config cannot be read.
     """
-    text = yaml.safe_dump(shortened(config_of(record)), sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.safe_dump(
+        shortened(config_of(record)), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100
+    )
     return Making(config=text, environment=shortened(record.environment), seconds=dict(record.status.seconds))
 
 

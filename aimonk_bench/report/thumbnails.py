@@ -16,9 +16,8 @@ from aimonk_bench.data.headers import UndecodableImage, read_header
 from aimonk_bench.data.image_names import resolve
 from aimonk_bench.data.images import decode
 from aimonk_bench.data.library_messages import LibraryMessages
-from aimonk_bench.data.near_duplicates import Hashes, look_alike, perceptual_hash
+from aimonk_bench.data.near_duplicates import Hashes, perceptual_hash
 from aimonk_bench.errors import UserError
-from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.records.run import CONFIG, RunRecord
 from aimonk_bench.report.making import config_of
 
@@ -75,14 +74,11 @@ class ImageFolder:
         """A small copy of each image; None where its file is missing or cannot be decoded."""
         return self._each(names, lambda data: thumbnail(data, self.white), "thumbnails", progress)
 
-    def alike(self, names: Sequence[str], progress: Progress) -> Array:
-        """[N] numbers, equal for images that look alike, see `near_duplicates.look_alike`.
-
-        An image whose file is missing or cannot be decoded is like no other.
-        """
+    def hashes(self, names: Sequence[str], progress: Progress) -> Hashes:
+        """The perceptual hashes of N images; an image whose file is missing or cannot be decoded is like no other."""
         hashes = self._each(names, lambda data: perceptual_hash(data, self.white), "near duplicates", progress)
         usable = np.array([bits is not None for bits in hashes], bool)
-        return look_alike(Hashes(np.array([bits or 0 for bits in hashes], np.uint64), usable))
+        return Hashes(np.array([bits or 0 for bits in hashes], np.uint64), usable)
 
     def _each(
         self, names: Sequence[str], work: Callable[[bytes], T | None], phase: str, progress: Progress

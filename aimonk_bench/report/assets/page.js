@@ -15,7 +15,10 @@ function enlarge(doc, gallery, place) {
   const labels = { 1: "positive", 0: "negative" };
   const rows = (image) => doc.attributes.map((attribute, a) => [attribute.name, el("td", {}, labels[image.labels[a]] ?? "missing"), cell(image.probabilities[a], number(image.probabilities[a], 3)),
     cell(image.thresholds[a], number(image.thresholds[a], 3)), el("td", {}, image.probabilities[a] > image.thresholds[a] ? "positive" : "negative"), ...(galleries.other ? [cell(image.other[a], number(image.other[a], 3))] : [])]);
-  const step = (by) => enlarge(doc, gallery, (place + by + gallery.items.length) % gallery.items.length);
+  const step = (by) => {
+    enlarge(doc, gallery, (place + by + gallery.items.length) % gallery.items.length);
+    dialog.querySelectorAll("button")[by < 0 ? 0 : 1].focus(); // the buttons are new ones
+  };
   dialog.onkeydown = (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (by) { event.preventDefault(); step(by); }
@@ -26,7 +29,7 @@ function enlarge(doc, gallery, place) {
     ...images.map((image) => el("div", { class: "enlarged" },
       image.thumbnail ? el("img", { src: `data:image/webp;base64,${image.thumbnail}`, alt: image.id, width: 3 * image.width, height: 3 * image.height }) : el("p", { class: "quiet" }, "The image file could not be read."),
       el("div", {}, el("p", {}, el("b", {}, image.id), " ", el("button", { type: "button", click: (event) => copy(image.id, event.target) }, "copy the name")),
-        table(["attribute", "label", "probability", "threshold", "decision", ...(galleries.other ? ["other run"] : [])], rows(image), `probabilities of ${bare(doc, byId(doc, galleries.run))}, means over the seeds`)))));
+        table(["attribute", "label", "probability", "threshold", "decision", ...(galleries.other ? [bare(doc, byId(doc, galleries.other))] : [])], rows(image), `probabilities of ${bare(doc, byId(doc, galleries.run))}, means over the seeds`)))));
   if (!dialog.open) dialog.showModal();
 }
 
@@ -42,7 +45,7 @@ function errors(doc) {
     el("p", {}, `Images of ${bare(doc, byId(doc, galleries.run))}${galleries.other ? `, and where it disagrees with ${bare(doc, byId(doc, galleries.other))}` : ""}. A run decides as most of its seeds do. Select an image to see it larger, with every label and probability.`),
     Object.entries(KINDS).map(([kind, [heading, note]]) => {
       const those = galleries.galleries.filter((gallery) => gallery.kind === kind);
-      return those.length ? [el("h3", {}, heading), el("p", { class: "quiet" }, `${note}.`), those.map((gallery) => el("figure", {}, el("figcaption", {}, gallery.attribute === null ? null : el("b", {}, doc.attributes[gallery.attribute].name),
+      return those.length ? [el("h3", {}, heading), el("p", { class: "quiet" }, `${note}.`), those.map((gallery, place) => el("details", { open: place === 0 }, el("summary", {}, gallery.attribute === null ? null : el("b", {}, doc.attributes[gallery.attribute].name),
         el("span", { class: "quiet" }, gallery.items.length < gallery.total ? `${gallery.items.length} of ${whole(gallery.total)}` : `all ${whole(gallery.total)}`)), pictures(gallery)))] : [el("h3", {}, heading), el("p", { class: "quiet" }, "None.")];
     })];
 }

@@ -130,11 +130,11 @@ function cost(doc, choice, redraw) {
   const frame = plot({ x: log ? [Math.min(...xs) / 1.3, Math.max(...xs) * 1.3] : [Math.max(0, Math.min(...xs) - 0.08 * span), Math.max(...xs) + 0.08 * span], y: extent([last(doc.all_positive), ...points.flatMap((point) => [point.low, point.high, point.y])]),
     xLabel: label, yLabel: "macro F1", width: 720, height: 340, log });
   frame.add(path(frame, front.map((point) => point.x), front.map((point) => point.y), "front"), points.map((point) => svg("g", {}, title(`${point.run.name}: ${label} ${whole(point.x)}, macro F1 ${number(point.y, 3)} (${interval(point.low, point.high, false, 3)})`),
-    isNumber(point.low) ? svg("line", { class: "bar", x1: frame.x(point.x), x2: frame.x(point.x), y1: frame.y(point.low), y2: frame.y(point.high), "stroke-opacity": 0.25 }) : null,
+    isNumber(point.low) ? svg("line", { class: "bar faint", x1: frame.x(point.x), x2: frame.x(point.x), y1: frame.y(point.low), y2: frame.y(point.high) }) : null,
     svg("circle", { class: front.includes(point) ? "dot" : "hollow", cx: frame.x(point.x), cy: frame.y(point.y), r: front.includes(point) ? 6 : 4.5 }))),
-    front.length <= 6 ? front.map((point, i) => svg("text", { class: "halo", x: frame.x(point.x) + (frame.x(point.x) > 480 ? -10 : 10), y: frame.y(point.y) - 8 - (i % 2) * 13, "text-anchor": frame.x(point.x) > 480 ? "end" : "start" }, bare(doc, point.run).slice(0, 40))) : null);
-  return [el("h3", {}, "F1 against cost"), differing.length > 1 ? el("div", { class: "tools" }, select("cost", differing, name, (value) => redraw({ cost: value }))) : null,
-    chart("Macro F1 against cost", "Filled dots: no cheaper run has a higher F1 (Pareto front), with names where there are few. Bars: 95 % intervals; where they overlap, the order may be chance.", frame.node,
+    front.map((point, i) => svg("text", { class: "halo", x: frame.x(point.x), y: frame.y(point.y) - 10, "text-anchor": "middle" }, String(i + 1))));
+  return [el("h3", {}, "What does F1 cost?"), differing.length > 1 ? el("div", { class: "tools" }, select("cost", differing, name, (value) => redraw({ cost: value }))) : null,
+    chart("Macro F1 against cost", `Filled dots: no cheaper run has a higher F1 (Pareto front). Bars: 95 % intervals; where they overlap, the order may be chance. ${front.map((point, i) => `${i + 1}: ${bare(doc, point.run)}`).join("; ")}.`, frame.node,
       ["run", label, "macro F1", "low", "high", "on the front"], () => points.map((point) => [point.run.name, point.x, point.y, point.low, point.high, front.includes(point) ? "yes" : "no"]))];
 }
 
@@ -154,7 +154,7 @@ function attributes(doc, choice, redraw) {
   const meanings = [...new Map(doc.attributes.map((attribute) => [attribute.word, attribute.meaning]))];
   return [el("div", { class: "tools" }, finished(doc).length > 1 ? select("figures of the run", runOptions(doc), run.id, (value) => redraw({ run: value })) : null),
     el("p", { class: "quiet" }, "Filled dot: F1 at tuned thresholds with its 95 % interval; ring: F1 at 0.5; dashed line of each row: all positive. The word and the gain are about the selection, as in the verdict."),
-    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Attributes" }, el("table", { class: "board" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "attribute"), el("th", { scope: "col" }, "in a word"), el("th", { class: "bars", scope: "col" }, axisOf(domain)),
+    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Attributes" }, el("table", { class: "board narrow" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "attribute"), el("th", { scope: "col" }, "in a word"), el("th", { class: "bars", scope: "col" }, axisOf(domain)),
       ["F1 (95 % interval)", "F1 at 0.5", "all positive", "gain (≥ lower bound)", "ROC AUC", "AP", "F1 for any NA", "positive labels", "positives to tell"].map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, rows))),
     el("dl", {}, meanings.map(([word, meaning]) => [el("dt", {}, word), el("dd", {}, meaning)]), el("dt", {}, "F1 for any NA"), el("dd", {}, "lowest and highest F1 for any labels in place of the missing ones"))];
 }
@@ -209,11 +209,11 @@ function dataSection(doc) {
   };
   const off = (values) => values.flatMap((row, a) => row.filter((value, b) => a !== b && isNumber(value))), few = names.length <= 40;
   const folds = data.folds.flatMap((fold, number_) => ["train", "val", "test"].map((part) => [data.folds.length > 1 ? `fold ${number_}, ${part}` : part, fold[part].images, ...names.map((_, a) => el("td", {}, `${fold[part].positive[a]} of ${fold[part].observed[a]}`))]));
-  return [el("p", {}, `${whole(data.n_used)} of ${whole(data.n_listed)} listed images were used${isNumber(data.n_groups) ? `, in ${whole(data.n_groups)} groups that a split keeps together` : ""}. ${data.skipped.length ? `${data.skipped.length} were skipped.` : "None was skipped."}`),
+  return [el("p", {}, `${whole(data.n_used)} of ${whole(data.n_listed)} listed images were used${isNumber(data.n_groups) && data.n_groups < data.n_used ? `, in ${whole(data.n_groups)} groups that a split keeps together` : ""}. ${data.skipped.length ? `${data.skipped.length} were skipped.` : "None was skipped."}`),
     data.n_observed ? el("div", {}, chart("Labels by attribute", "Of the images that were used; NA: the label is missing.", counts, ["attribute", "positive", "negative", "missing"], () => names.map((name, a) => [name, data.n_positive[a], data.n_observed[a] - data.n_positive[a], missing[a]])), legend([boxMark("column"), "positive"], [boxMark("column second"), "negative"], [boxMark("column third"), "missing"])) : null,
     names.length > 1 && few ? [matrix("Missing together", `Images where both labels are missing, of ${whole(data.rows)}${data.all_rows ? "" : " validation and test images"}; tint: correlation of what is missing. On the diagonal: missing at all.`, data.missing_phi, data.missing_both, -1, 1),
       matrix("Positive together", "Images where both labels are positive; tint: correlation of the labels (orange: they exclude each other). On the diagonal: positive.", data.phi, data.both_positive, Math.min(0, ...off(data.phi)), Math.max(0.1, ...off(data.phi)))] : null,
     el("h3", {}, "Labels per fold"), table(["part", "images", ...names], folds, "Positive labels, of those observed"),
     data.skipped.length ? [el("h3", {}, "Skipped images"), table(["image", "line", "reason"], data.skipped.slice(0, 200).map((item) => [item.image_id, item.line, el("td", {}, item.reason)]), `${data.skipped.length} skipped${data.skipped.length > 200 ? ", the first 200" : ""}`)] : null,
-    data.notes.length ? [el("h3", {}, "How the labels were read"), el("ul", {}, data.notes.map((note) => el("li", {}, note)))] : null];
+    data.notes.length ? [el("h3", {}, "Notes on the data"), el("ul", {}, data.notes.map((note) => el("li", {}, note)))] : null];
 }
