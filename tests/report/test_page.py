@@ -12,12 +12,11 @@ import subprocess
 from pathlib import Path
 from typing import Any, get_args
 
-import cv2
 import fake_suite
 import numpy as np
 import oracles
 import pytest
-import yaml
+from fake_pages import HOSTILE, run_folder
 
 import aimonk_bench
 from aimonk_bench import cli
@@ -33,60 +32,7 @@ from aimonk_bench.reporting import summary
 from aimonk_bench.reporting.frames import ErrorKind
 from aimonk_bench.reporting.summary import NUMERIC
 
-HOSTILE = (
-    "</script><script>alert(1)</script>",
-    "\"quoted\" & 'single' <b>",
-    "‮right to left\u2028line",
-    "=1+1",
-    "x" * 200,
-)
 ELSEWHERE = re.compile(r"(?:src|href|action|data|poster)\s*=\s*[\"']?(?!#|data:)[^\s\"'>]+|url\(|@import|https?:", re.I)
-
-
-def run_folder(place: Path, name: str, made: Predictions, images: Path | None = None) -> None:
-    """A finished run whose config names a folder of images."""
-    fake_suite.write_run(place, name, made)
-    if images is not None:
-        config = yaml.safe_load((place / runs.CONFIG).read_text()) | {"data": {"images": str(images)}}
-        (place / runs.CONFIG).write_text(yaml.safe_dump(config))
-
-
-def write_images(folder: Path, made: Predictions) -> None:
-    """An image of noise, 40 x 20, for each row; the first two are equal, one is missing and one is damaged."""
-    folder.mkdir()
-    names = sorted(set(made.image_id.tolist()))
-    rng = np.random.default_rng(0)
-    for name in names:
-        cv2.imwrite(str(folder / name), cv2.resize(rng.integers(0, 255, (5, 10, 3), np.uint8), (40, 20)))
-    (folder / names[1]).write_bytes((folder / names[0]).read_bytes())
-    (folder / names[2]).unlink()
-    (folder / names[3]).write_bytes(b"no image")
-
-
-@pytest.fixture(scope="module")
-def suite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three finished runs and a failed one, with hostile names of attributes and runs, and with images."""
-    folder = tmp_path_factory.mktemp("results") / "suite"
-    names = ["masked_bce + uniform", "focal + uniform", f"{HOSTILE[0]} + uniform", "hill + uniform"]
-    places = fake_suite.write_suite(folder, names)
-    images = folder.parent / "images"
-    for i, (place, name) in enumerate(zip(places[:3], names, strict=False)):
-        made = fake_suite.predictions(HOSTILE, noise=i, signal=0.8 + 0.3 * i)
-        if i == 0:
-            write_images(images, made)
-        run_folder(place, name, made, images)
-    fake_suite.write_failed(places[3], names[3], f"{folder}/runs/x.png cannot be decoded: {HOSTILE[0]}")
-    collected = suites.collect(folder)
-    stats = summary.summarize(collected).statistics
-    assert stats is not None
-    suites.write_statistics(folder, stats)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def written(suite_folder: Path) -> str:
-    """The text of the page."""
-    return aimonk_bench.report(suite_folder, suite_folder.parent / "page.html").read_text()
 
 
 class Elements(html.parser.HTMLParser):

@@ -84,7 +84,7 @@ function board(doc, choice, redraw) {
     const [value, low, high] = ["f1_tuned", "f1_tuned_low", "f1_tuned_high"].map((name) => figure(run, name, a)), places = placesOf(low, high);
     const text = `${run.name}: F1 ${number(value, 3)}, 95 % interval ${interval(low, high, false, 3)}`;
     return el("tr", { class: run.id === doc.simplest ? "strong" : null },
-      el("th", { scope: "row" }, bare(doc, run), chips(doc, run)), el("td", { class: "bars" }, bars(domain, value, low, high, floor, text)),
+      el("th", { scope: "row" }, bare(doc, run), " ", chips(doc, run)), el("td", { class: "bars" }, bars(domain, value, low, high, floor, text)),
       cell(value, `${number(value, places)}`, { title: `${exact(value)}; 95 % interval ${interval(low, high, false, 4)}` }), cell(figure(run, "gain", a), number(figure(run, "gain", a), places, true)),
       cell(figure(run, "delta", a), el("span", {}, versusText(run, a), a < 0 && run.versus_baseline?.mark ? el("span", { class: "chip" }, run.versus_baseline.mark) : null)),
       ["f1_validation", "average_precision", "roc_auc"].map((name) => cell(figure(run, name, a))), cell(figure(run, "seconds", a), whole(figure(run, "seconds", a))));
@@ -108,7 +108,7 @@ function heat(doc, choice, redraw) {
   const columns = [...doc.attributes.map((_, a) => a), ...(name === "threshold" ? [] : [-1])];
   const values = columns.map((a) => runs.map((run) => figure(run, name, a)).filter(isNumber)), signed = name === "gain" || name === "delta";
   const everything = values.flat(), low = Math.min(...everything), high = Math.max(...everything), places = signed ? 3 : 2;
-  const row = (run) => el("tr", {}, el("th", { scope: "row" }, bare(doc, run), chips(doc, run)), columns.map((a, place) => {
+  const row = (run) => el("tr", {}, el("th", { scope: "row" }, bare(doc, run), " ", chips(doc, run)), columns.map((a, place) => {
     const value = figure(run, name, a), best = isNumber(value) && value === Math.max(...values[place]) && runs.length > 1;
     return heatCell(value, low, high, best ? el("b", {}, number(value, places, signed), " ●") : number(value, places, signed));
   }));
@@ -189,15 +189,26 @@ function behaviour(doc, choice, redraw) {
         el("tbody", {}, el("tr", {}, el("th", { scope: "row" }, "positive"), counted(tp, "true positives"), counted(fn, "false negatives")), el("tr", {}, el("th", { scope: "row" }, "negative"), counted(fp, "false positives"), counted(tn, "true negatives")))), el("p", { class: "quiet" }, "Test images at the tuned thresholds, means over the seeds.")))];
 }
 
+function labelCounts(data, names, missing) {
+  const width = 720, x = scale([0, data.n_used], [190, width - 100]);
+  const bar = (name, a) => {
+    const y = 26 * a + 4, positive = data.n_positive[a], observed = data.n_observed[a];
+    const parts = [[0, positive, "column"], [positive, observed, "column second"], [observed, data.n_used, "column third"]];
+    return svg("g", {}, title(`${name}: ${positive} positive, ${observed - positive} negative, ${missing[a]} missing`),
+      svg("text", { x: 182, y: y + 14, "text-anchor": "end" }, name.length > 26 ? `${name.slice(0, 25)}…` : name),
+      parts.map(([from, to, shape]) => svg("rect", { class: shape, x: x(from), y, width: Math.max(0, x(to) - x(from)), height: 18 })),
+      svg("text", { class: "tick", x: width - 92, y: y + 14 }, `${((100 * missing[a]) / data.n_used).toFixed(1)} % NA`));
+  };
+  const drawing = svg("svg", { viewBox: `0 0 ${width} ${26 * names.length + 6}`, class: "chart", role: "img", "aria-label": "Labels by attribute" }, names.map(bar));
+  const rows = () => names.map((name, a) => [name, data.n_positive[a], data.n_observed[a] - data.n_positive[a], missing[a]]);
+  return el("div", {}, chart("Labels by attribute", "Of the images that were used; NA: the label is missing.", drawing, ["attribute", "positive", "negative", "missing"], rows),
+    legend([boxMark("column"), "positive"], [boxMark("column second"), "negative"], [boxMark("column third"), "missing"]));
+}
+
 function dataSection(doc) {
   const data = doc.data, names = doc.attributes.map((attribute) => attribute.name);
   if (!data) return [el("p", {}, "No run finished.")];
-  const missing = names.map((_, a) => (data.n_observed ? data.n_used - data.n_observed[a] : null)), width = 720, height = 26 * names.length + 24, x = scale([0, data.n_used], [190, width - 100]);
-  const counts = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": "Labels by attribute" }, names.map((name, a) => {
-    const y = 26 * a + 4, positive = data.n_positive[a], observed = data.n_observed[a];
-    return svg("g", {}, title(`${name}: ${positive} positive, ${observed - positive} negative, ${missing[a]} missing`), svg("text", { x: 182, y: y + 14, "text-anchor": "end" }, name.length > 26 ? `${name.slice(0, 25)}…` : name),
-      [[0, positive, "column"], [positive, observed, "column second"], [observed, data.n_used, "column third"]].map(([from, to, shape]) => svg("rect", { class: shape, x: x(from), y, width: Math.max(0, x(to) - x(from)), height: 18 })), svg("text", { class: "tick", x: width - 92, y: y + 14 }, `${number((100 * missing[a]) / data.n_used, 1)} % NA`));
-  }));
+  const missing = names.map((_, a) => (data.n_observed ? data.n_used - data.n_observed[a] : null));
   const matrix = (heading, note, tints, values, low, high) => {
     const own = (a) => el("td", { class: "own" }, whole(values[a][a]));
     const pair = (a, b) => heatCell(tints[a][b], low, high, whole(values[a][b]), { title: `correlation ${exact(tints[a][b])}` });
@@ -210,7 +221,7 @@ function dataSection(doc) {
   const off = (values) => values.flatMap((row, a) => row.filter((value, b) => a !== b && isNumber(value))), few = names.length <= 40;
   const folds = data.folds.flatMap((fold, number_) => ["train", "val", "test"].map((part) => [data.folds.length > 1 ? `fold ${number_}, ${part}` : part, fold[part].images, ...names.map((_, a) => el("td", {}, `${fold[part].positive[a]} of ${fold[part].observed[a]}`))]));
   return [el("p", {}, `${whole(data.n_used)} of ${whole(data.n_listed)} listed images were used${isNumber(data.n_groups) && data.n_groups < data.n_used ? `, in ${whole(data.n_groups)} groups that a split keeps together` : ""}. ${data.skipped.length ? `${data.skipped.length} were skipped.` : "None was skipped."}`),
-    data.n_observed ? el("div", {}, chart("Labels by attribute", "Of the images that were used; NA: the label is missing.", counts, ["attribute", "positive", "negative", "missing"], () => names.map((name, a) => [name, data.n_positive[a], data.n_observed[a] - data.n_positive[a], missing[a]])), legend([boxMark("column"), "positive"], [boxMark("column second"), "negative"], [boxMark("column third"), "missing"])) : null,
+    data.n_observed ? labelCounts(data, names, missing) : null,
     names.length > 1 && few ? [matrix("Missing together", `Images where both labels are missing, of ${whole(data.rows)}${data.all_rows ? "" : " validation and test images"}; tint: correlation of what is missing. On the diagonal: missing at all.`, data.missing_phi, data.missing_both, -1, 1),
       matrix("Positive together", "Images where both labels are positive; tint: correlation of the labels (orange: they exclude each other). On the diagonal: positive.", data.phi, data.both_positive, Math.min(0, ...off(data.phi)), Math.max(0.1, ...off(data.phi)))] : null,
     el("h3", {}, "Labels per fold"), table(["part", "images", ...names], folds, "Positive labels, of those observed"),
