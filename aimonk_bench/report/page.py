@@ -16,7 +16,7 @@ from aimonk_bench.report.document import Document, Run
 from aimonk_bench.report.headline import SHOWN, headline
 from aimonk_bench.reporting.words import number
 
-SCRIPTS = ("charts.js", "sections.js", "page.js")  # in this order, as one script
+SCRIPTS = ("charts.js", "runs.js", "sections.js", "page.js")  # in this order, as one script
 # Signs that end a script element, or that JavaScript of before 2019 takes for the end of a line.
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 

@@ -9,45 +9,63 @@ const KINDS = {
   near_duplicates: ["Near duplicates with different labels", "two images that look alike, or are equal, with opposite labels"],
 };
 
+const LABELS = { 1: "positive", 0: "negative" };
+
+function imageOf(image, factor, alt) {
+  if (!image.thumbnail) return el("span", { class: "quiet" }, "not readable");
+  const source = `data:image/webp;base64,${image.thumbnail}`;
+  return el("img", { src: source, alt, width: factor * image.width, height: factor * image.height, loading: "lazy" });
+}
+
+// One image, or a pair, three times as large, with every label and probability.
 function enlarge(doc, gallery, place) {
-  const dialog = document.getElementById("enlarged"), item = gallery.items[place], galleries = doc.galleries;
-  const images = item.images.map((index) => galleries.images[index]);
-  const labels = { 1: "positive", 0: "negative" };
-  const rows = (image) => doc.attributes.map((attribute, a) => [attribute.name, el("td", {}, labels[image.labels[a]] ?? "missing"), cell(image.probabilities[a], number(image.probabilities[a], 3)),
-    cell(image.thresholds[a], number(image.thresholds[a], 3)), el("td", {}, image.probabilities[a] > image.thresholds[a] ? "positive" : "negative"), ...(galleries.other ? [cell(image.other[a], number(image.other[a], 3))] : [])]);
+  const dialog = document.getElementById("enlarged"), { run, other, images } = doc.galleries, count = gallery.items.length;
+  const name = (id) => bare(doc, byId(doc, id));
   const step = (by) => {
-    enlarge(doc, gallery, (place + by + gallery.items.length) % gallery.items.length);
+    enlarge(doc, gallery, (place + by + count) % count);
     dialog.querySelectorAll("button")[by < 0 ? 0 : 1].focus(); // the buttons are new ones
   };
+  const row = (image) => (attribute, a) => {
+    const p = image.probabilities[a], threshold = image.thresholds[a], values = [p, threshold, p > threshold ? "positive" : "negative"];
+    return [attribute.name, LABELS[image.labels[a]] ?? "missing", ...values, ...(other ? [image.other[a]] : [])];
+  };
+  const heads = ["attribute", "label", "probability", "threshold", "decision", ...(other ? [name(other)] : [])];
+  const block = (image) => el("div", { class: "enlarged" }, imageOf(image, 3, image.id), el("div", {},
+    el("p", {}, el("b", {}, image.id), " ", el("button", { type: "button", click: (event) => copy(image.id, event.target) }, "copy the name")),
+    table(heads, doc.attributes.map(row(image)), `probabilities of ${name(run)}${other ? `; last column: of ${name(other)}` : ""}`)));
   dialog.onkeydown = (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (by) { event.preventDefault(); step(by); }
   };
-  dialog.replaceChildren(
-    el("div", { class: "tools" }, el("button", { type: "button", click: () => step(-1) }, "← previous"), el("button", { type: "button", click: () => step(1) }, "next →"),
-      el("span", { class: "quiet" }, `${place + 1} of ${gallery.items.length}`), el("button", { type: "button", click: () => dialog.close() }, "close")),
-    ...images.map((image) => el("div", { class: "enlarged" },
-      image.thumbnail ? el("img", { src: `data:image/webp;base64,${image.thumbnail}`, alt: image.id, width: 3 * image.width, height: 3 * image.height }) : el("p", { class: "quiet" }, "The image file could not be read."),
-      el("div", {}, el("p", {}, el("b", {}, image.id), " ", el("button", { type: "button", click: (event) => copy(image.id, event.target) }, "copy the name")),
-        table(["attribute", "label", "probability", "threshold", "decision", ...(galleries.other ? [bare(doc, byId(doc, galleries.other))] : [])], rows(image), `probabilities of ${bare(doc, byId(doc, galleries.run))}, means over the seeds`)))));
+  dialog.replaceChildren(el("div", { class: "tools" },
+    el("button", { type: "button", click: () => step(-1) }, "← previous"), el("button", { type: "button", click: () => step(1) }, "next →"),
+    el("span", { class: "quiet" }, `${place + 1} of ${count}`), el("button", { type: "button", click: () => dialog.close() }, "close")),
+  ...gallery.items[place].images.map((index) => block(images[index])));
   if (!dialog.open) dialog.showModal();
 }
 
 function errors(doc) {
-  const galleries = doc.galleries;
-  if (!galleries) return [el("p", { class: "quiet" }, doc.no_images)];
-  const pictures = (gallery) => el("div", { class: "gallery" }, gallery.items.map((item, place) => {
-    const images = item.images.map((index) => galleries.images[index]);
-    return el("button", { type: "button", click: () => enlarge(doc, gallery, place), "aria-label": `${item.images.map((index) => galleries.images[index].id).join(" and ")}, ${item.text}: enlarge` },
-      el("span", { class: "pair" }, images.map((image) => (image.thumbnail ? el("img", { src: `data:image/webp;base64,${image.thumbnail}`, alt: "", width: image.width, height: image.height, loading: "lazy" }) : el("span", {}, "not readable")))), el("span", {}, item.text));
-  }));
+  if (!doc.galleries) return [el("p", { class: "quiet" }, doc.no_images)];
+  const { run, other, images, galleries } = doc.galleries;
+  const item = (gallery) => ({ images: indices, text }, place) => {
+    const those = indices.map((index) => images[index]), label = `${those.map((image) => image.id).join(" and ")}, ${text}: enlarge`;
+    return el("button", { type: "button", click: () => enlarge(doc, gallery, place), "aria-label": label },
+      el("span", { class: "pair" }, those.map((image) => imageOf(image, 1, ""))), el("span", {}, text));
+  };
+  const group = (gallery, place) => {
+    const shown = gallery.items.length, number_ = shown < gallery.total ? `${shown} of ${whole(gallery.total)}` : `all ${whole(gallery.total)}`;
+    const name = gallery.attribute === null ? null : el("b", {}, doc.attributes[gallery.attribute].name);
+    return el("details", { open: place === 0 }, el("summary", {}, name, el("span", { class: "quiet" }, number_)),
+      el("div", { class: "gallery" }, gallery.items.map(item(gallery))));
+  };
+  const kind = ([key, [heading, note]]) => {
+    const those = galleries.filter((gallery) => gallery.kind === key);
+    return [el("h3", {}, heading), el("p", { class: "quiet" }, those.length ? `${note}.` : "None."), those.map(group)];
+  };
+  const against = other ? `, and where it disagrees with ${bare(doc, byId(doc, other))}` : "";
   return [doc.no_images ? el("p", { class: "quiet" }, doc.no_images) : null,
-    el("p", {}, `Images of ${bare(doc, byId(doc, galleries.run))}${galleries.other ? `, and where it disagrees with ${bare(doc, byId(doc, galleries.other))}` : ""}. A run decides as most of its seeds do. Select an image to see it larger, with every label and probability.`),
-    Object.entries(KINDS).map(([kind, [heading, note]]) => {
-      const those = galleries.galleries.filter((gallery) => gallery.kind === kind);
-      return those.length ? [el("h3", {}, heading), el("p", { class: "quiet" }, `${note}.`), those.map((gallery, place) => el("details", { open: place === 0 }, el("summary", {}, gallery.attribute === null ? null : el("b", {}, doc.attributes[gallery.attribute].name),
-        el("span", { class: "quiet" }, gallery.items.length < gallery.total ? `${gallery.items.length} of ${whole(gallery.total)}` : `all ${whole(gallery.total)}`)), pictures(gallery)))] : [el("h3", {}, heading), el("p", { class: "quiet" }, "None.")];
-    })];
+    el("p", {}, `Test images of ${bare(doc, byId(doc, run))}${against}. A run decides as most of its seeds do. Select an image to see it larger, `
+      + "with every label and probability."), Object.entries(KINDS).map(kind)];
 }
 
 async function copy(text, button) {
@@ -89,45 +107,67 @@ function csv(rows) {
 }
 
 function makingSection(doc, choice, redraw) {
-  const options = runOptions(doc, true), id = doc.making[choice.run] ? choice.run : options[0]?.[0], saved = (end) => `${doc.title.split(":")[0].replace(/[^\w-]+/g, "_").slice(0, 60)}-summary.${end}`;
-  const downloads = el("div", { class: "tools" }, el("button", { type: "button", click: () => download(saved("csv"), csv(summaryRows(doc)), "text/csv") }, "download the summary as CSV"), el("button", { type: "button", click: () => download(saved("json"), JSON.stringify(summaryRows(doc), null, 1), "application/json") }, "as JSON"));
-  if (!id) return [downloads];
-  const made = doc.making[id], weights = made.environment.weights ?? {}, text = (value) => (value !== null && typeof value === "object" ? Object.entries(value).map(([key, part]) => `${key} ${part}`).join(", ") : String(value));
-  return [el("p", {}, `Made by aimonk_bench ${doc.version}. Commands, from the folder above the results:`), el("pre", { tabindex: 0 }, doc.commands.join("\n")), downloads,
-    options.length > 1 ? el("div", { class: "tools" }, select("settings of the run", options, id, (value) => redraw({ run: value }))) : null,
-    el("h3", {}, "Config"), el("p", { class: "quiet" }, "Complete, with file names instead of the paths of the machine. ", el("button", { type: "button", click: (event) => copy(made.config, event.target) }, "copy")), el("pre", { tabindex: 0 }, made.config),
-    el("h3", {}, "Weights and licence"), el("dl", {}, Object.entries(weights).map(([name, value]) => [el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, text(value))])),
-    el("h3", {}, "Versions and seconds"), el("dl", {}, [...Object.entries(made.environment).filter(([name]) => name !== "weights"), ...Object.entries(made.seconds).map(([phase, value]) => [`seconds: ${phase}`, value])].map(([name, value]) => [el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, text(value))]))];
+  const options = runOptions(doc, true), id = doc.making[choice.run] ? choice.run : options[0][0];
+  const name = `${doc.title.split(":")[0].replace(/[^\w-]+/g, "_").slice(0, 60)}-summary`;
+  const save = (end, type, text) => () => download(`${name}.${end}`, text(summaryRows(doc)), type);
+  const text = (value) => {
+    const parts = value !== null && typeof value === "object" ? Object.entries(value).map(([key, part]) => `${key} ${part}`) : [value];
+    return parts.join(", ");
+  };
+  const list = (entries) => el("dl", {}, entries.map(([key, value]) => [el("dt", {}, key.replaceAll("_", " ")), el("dd", {}, text(value))]));
+  const { config, environment, seconds } = doc.making[id], { weights, ...rest } = environment;
+  return [
+    el("p", {}, `Made by aimonk_bench ${doc.version}. Commands, from the folder above the results:`), el("pre", { tabindex: 0 }, doc.commands.join("\n")),
+    el("div", { class: "tools" },
+      el("button", { type: "button", click: save("csv", "text/csv", csv) }, "download the summary as CSV"),
+      el("button", { type: "button", click: save("json", "application/json", (rows) => JSON.stringify(rows, null, 1)) }, "as JSON"),
+      options.length > 1 ? select("settings of the run", options, id, (value) => redraw({ run: value })) : null),
+    el("h3", {}, "Config"), el("p", { class: "quiet" }, "Complete, with file names instead of the paths of the machine. ",
+      el("button", { type: "button", click: (event) => copy(config, event.target) }, "copy")), el("pre", { tabindex: 0 }, config),
+    el("h3", {}, "Weights and licence"), list(Object.entries(weights ?? {})),
+    el("h3", {}, "Versions and seconds"), list([...Object.entries(rest), ...Object.entries(seconds).map(([phase, value]) => [`seconds: ${phase}`, value])]),
+  ];
 }
 
 const SECTIONS = [
-  ["recommended", "What should I use?", recommended], ["runs", "How do the runs compare?", (...all) => [board(...all), heat(...all), cost(...all)]], ["attributes", "Which attributes work?", attributes],
-  ["behaviour", "How does this run behave?", behaviour], ["errors", "Where is it wrong?", errors], ["data", "What is in the data?", dataSection], ["making", "How was it made?", makingSection],
+  ["recommended", "What should I use?", recommended],
+  ["runs", "How do the runs compare?", (...all) => [board(...all), heat(...all), cost(...all)]],
+  ["attributes", "Which attributes work?", attributes],
+  ["behaviour", "How does this run behave?", behaviour],
+  ["errors", "Where is it wrong?", errors],
+  ["data", "What is in the data?", dataSection],
+  ["making", "How was it made?", makingSection],
 ];
 
-function show(documents, index) {
-  const doc = documents[index], live = document.getElementById("live"), best = doc.simplest ?? doc.ranking[0];
-  const start = { attribute: -1, filter: "", sort: "ranking", down: true, heat: "f1_tuned", run: best };
-  live.replaceChildren(el("h1", {}, doc.title), ...doc.heading.map((line) => el("p", { class: "quiet" }, line)), ...SECTIONS.map(([id, heading, render]) => {
-    const body = el("div"), choice = { ...start, attribute: id === "behaviour" ? 0 : -1 };
-    const draw = () => {
-      const active = document.activeElement, place = body.contains(active) ? [...body.querySelectorAll("button, input, select")].indexOf(active) : -1, caret = active?.selectionStart;
-      body.replaceChildren(...[render(doc, choice, redraw)].flat(Infinity).filter((node) => node instanceof Node));
-      const again = body.querySelectorAll("button, input, select")[place];
-      again?.focus({ preventScroll: true });
-      if (again?.type === "search") again.setSelectionRange(caret, caret);
-    };
-    const redraw = (change) => { Object.assign(choice, change); draw(); };
-    if (best || id === "recommended" || id === "runs") draw();
-    return el("section", { id, "aria-labelledby": `${id}-heading` }, el("h2", { id: `${id}-heading` }, heading), body);
-  }));
+// A section draws itself again when the reader chooses; the control that has the focus keeps it.
+function section(doc, [id, heading, render]) {
+  const body = el("div"), best = doc.simplest ?? doc.ranking[0];
+  const choice = { attribute: id === "behaviour" ? 0 : -1, filter: "", sort: "ranking", down: true, heat: "f1_tuned", run: best };
+  const controls = () => [...body.querySelectorAll("button, input, select")];
+  const draw = () => {
+    const active = document.activeElement, place = controls().indexOf(active), caret = active?.selectionStart;
+    body.replaceChildren(...[render(doc, choice, redraw)].flat(Infinity).filter((node) => node instanceof Node));
+    const again = controls()[place];
+    again?.focus({ preventScroll: true });
+    if (again?.type === "search") again.setSelectionRange(caret, caret);
+  };
+  const redraw = (change) => { Object.assign(choice, change); draw(); };
+  if (best || id === "recommended") draw();
+  else body.append(el("p", {}, "No run finished."));
+  return el("section", { id, "aria-labelledby": `${id}-heading` }, el("h2", { id: `${id}-heading` }, heading), body);
+}
+
+function show(doc) {
+  const heading = [el("h1", {}, doc.title), ...doc.heading.map((line) => el("p", { class: "quiet" }, line))];
+  document.getElementById("live").replaceChildren(...heading, ...SECTIONS.map((one) => section(doc, one)));
 }
 
 const documents = JSON.parse(document.getElementById("documents").textContent);
 if (documents.length > 1) {
-  document.getElementById("folders").append(el("label", {}, "results", el("select", { change: (event) => show(documents, Number(event.target.value)) }, documents.map((doc, i) => el("option", { value: i }, doc.title)))));
+  const options = documents.map((doc, i) => [i, doc.title]);
+  document.getElementById("folders").append(select("results", options, 0, (i) => show(documents[i])));
 }
-show(documents, 0);
-document.documentElement.classList.add("scripted");
+show(documents[0]);
+document.documentElement.classList.add("scripted"); // only now: where something above fails, the static part stays
 document.getElementById("live").hidden = false;
 if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
