@@ -88,7 +88,6 @@ class Document(TypedDict):
     heading: list[str]
     verdict: str
     plainly: str
-    outcome: str | None
     warnings: list[str]
     attributes: list[Attribute]
     runs: list[Run]
@@ -100,7 +99,6 @@ class Document(TypedDict):
     nested: dict[str, Array] | None
     nested_runs: list[str]
     all_positive: Array
-    prevalence: Array
     covered: list[bool]
     curves: dict[str, Curves]
     grid: dict[str, Any]
@@ -130,7 +128,6 @@ def document(summary: Summary) -> Document:
         heading=lines,
         verdict=sentence(verdict, collection.names) if verdict else "No run finished.",
         plainly=plainly(summary),
-        outcome=verdict.outcome if verdict else None,
         warnings=shortened(_warnings(summary)),
         attributes=_attributes(summary),
         runs=[_run(summary, run_id, name) for run_id, name in row_names(summary).items()],
@@ -142,7 +139,6 @@ def document(summary: Summary) -> Document:
         nested=_columns(summary.nested) if summary.nested else None,
         nested_runs=list(stats.chosen.runs) if stats and summary.nested else [],
         all_positive=values[0]["floor_f1"] if values else np.array([]),
-        prevalence=values[0]["prior_f1"] if values else np.array([]),
         covered=summary.covered["f1_tuned"].tolist() if values else [],
         curves={run_id: drawn.curves(records[run_id]) for run_id in shown},
         grid={"recall": drawn.RECALL, "threshold": drawn.THRESHOLD, "bins": drawn.BINS},

@@ -24,8 +24,8 @@ from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import suite as suites
-from aimonk_bench.report import curves, galleries
-from aimonk_bench.report.document import BEST, document
+from aimonk_bench.report import curves, galleries, page
+from aimonk_bench.report.document import BEST, Document, document
 from aimonk_bench.report.shortened import shortened
 from aimonk_bench.report.thumbnails import EDGE, ImageFolder, thumbnail
 from aimonk_bench.reporting import summary
@@ -270,6 +270,14 @@ def test_many_runs_have_rows_and_the_best_have_curves(tmp_path: Path) -> None:
     assert set(doc["curves"]) >= {*doc["ranking"][:BEST], doc["selected"], doc["simplest"], doc["baseline"]}
     assert len(doc["curves"]) <= BEST + 3
     assert doc["making"].keys() == doc["curves"].keys()
+
+
+def test_the_page_shows_every_part_of_its_document(written: str) -> None:
+    assets = Path(page.__file__).parent / "assets"
+    used = "".join((assets / name).read_text() for name in (*page.SCRIPTS, "page.html.jinja"))
+    assert [key for key in Document.__annotations__ if f"doc.{key}" not in used and f"document.{key}" not in used] == []
+    defined = re.findall(r"^(?:async )?function (\w+)|^const (\w+)", used, re.M)
+    assert [name for name in map("".join, defined) if len(re.findall(rf"\b{name}\b", used)) < 2] == []
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not here; it checks the syntax of the script")

@@ -14,7 +14,7 @@ const LABELS = { 1: "positive", 0: "negative" };
 function imageOf(image, factor, alt) {
   if (!image.thumbnail) return el("span", { class: "quiet" }, "not readable");
   const source = `data:image/webp;base64,${image.thumbnail}`;
-  return el("img", { src: source, alt, width: factor * image.width, height: factor * image.height, loading: "lazy" });
+  return el("img", { src: source, alt, width: factor * image.width, height: factor * image.height });
 }
 
 // One image, or a pair, three times as large, with every label and probability.
@@ -53,7 +53,7 @@ function errors(doc) {
       el("span", { class: "pair" }, those.map((image) => imageOf(image, 1, ""))), el("span", {}, text));
   };
   const group = (gallery, place) => {
-    const shown = gallery.items.length, number_ = shown < gallery.total ? `${shown} of ${whole(gallery.total)}` : `all ${whole(gallery.total)}`;
+    const shown = gallery.items.length, total = whole(gallery.total), number_ = shown < gallery.total ? `${shown} of ${total}` : `all ${total}`;
     const name = gallery.attribute === null ? null : el("b", {}, doc.attributes[gallery.attribute].name);
     return el("details", { open: place === 0 }, el("summary", {}, name, el("span", { class: "quiet" }, number_)),
       el("div", { class: "gallery" }, gallery.items.map(item(gallery))));
@@ -64,8 +64,8 @@ function errors(doc) {
   };
   const against = other ? `, and where it disagrees with ${bare(doc, byId(doc, other))}` : "";
   return [doc.no_images ? el("p", { class: "quiet" }, doc.no_images) : null,
-    el("p", {}, `Test images of ${bare(doc, byId(doc, run))}${against}. A run decides as most of its seeds do. Select an image to see it larger, `
-      + "with every label and probability."), Object.entries(KINDS).map(kind)];
+    el("p", {}, `Test images of ${bare(doc, byId(doc, run))}${against}. A run decides as most of its seeds do. Select an image to see it `
+      + "larger, with every label and probability."), Object.entries(KINDS).map(kind)];
 }
 
 async function copy(text, button) {
@@ -92,9 +92,10 @@ function download(name, text, type) {
 // The rows of the summary: for every run its attributes and then `macro`. A spreadsheet would take a text that begins
 // with one of =+-@ for a formula; in the CSV such a text has an apostrophe before it.
 function summaryRows(doc) {
-  return doc.runs.flatMap((run) => [...doc.attributes.map((attribute, a) => [attribute.name, a]), ["macro", -1]].map(([attribute, a]) => ({
-    run: run.id, state: run.state, ...run.columns, attribute, ...Object.fromEntries(Object.keys(run.figures).map((name) => [name, figure(run, name, a)])),
-  })));
+  const places = [...doc.attributes.map((attribute, a) => [attribute.name, a]), ["macro", -1]];
+  const numbers = (run, a) => Object.fromEntries(Object.keys(run.figures).map((name) => [name, figure(run, name, a)]));
+  const row = (run) => ([attribute, a]) => ({ run: run.id, state: run.state, ...run.columns, attribute, ...numbers(run, a) });
+  return doc.runs.flatMap((run) => places.map(row(run)));
 }
 function csv(rows) {
   const names = [...new Set(rows.flatMap(Object.keys))];
@@ -117,7 +118,8 @@ function makingSection(doc, choice, redraw) {
   const list = (entries) => el("dl", {}, entries.map(([key, value]) => [el("dt", {}, key.replaceAll("_", " ")), el("dd", {}, text(value))]));
   const { config, environment, seconds } = doc.making[id], { weights, ...rest } = environment;
   return [
-    el("p", {}, `Made by aimonk_bench ${doc.version}. Commands, from the folder above the results:`), el("pre", { tabindex: 0 }, doc.commands.join("\n")),
+    el("p", {}, `Made by aimonk_bench ${doc.version}. Commands, from the folder above the results:`),
+    el("pre", { tabindex: 0 }, doc.commands.join("\n")),
     el("div", { class: "tools" },
       el("button", { type: "button", click: save("csv", "text/csv", csv) }, "download the summary as CSV"),
       el("button", { type: "button", click: save("json", "application/json", (rows) => JSON.stringify(rows, null, 1)) }, "as JSON"),
@@ -125,7 +127,7 @@ function makingSection(doc, choice, redraw) {
     el("h3", {}, "Config"), el("p", { class: "quiet" }, "Complete, with file names instead of the paths of the machine. ",
       el("button", { type: "button", click: (event) => copy(config, event.target) }, "copy")), el("pre", { tabindex: 0 }, config),
     el("h3", {}, "Weights and licence"), list(Object.entries(weights ?? {})),
-    el("h3", {}, "Versions and seconds"), list([...Object.entries(rest), ...Object.entries(seconds).map(([phase, value]) => [`seconds: ${phase}`, value])]),
+    el("h3", {}, "Versions and seconds"), list([...Object.entries(rest), ...Object.entries(seconds).map(([phase, s]) => [`seconds: ${phase}`, s])]),
   ];
 }
 

@@ -35,13 +35,19 @@ function figure(run, name, a) {
 const figures = (run, names, a) => names.map((name) => figure(run, name, a));
 const TUNED = ["f1_tuned", "f1_tuned_low", "f1_tuned_high"];
 
+function fromSelected(run) {
+  const { value, simultaneous_low: low, simultaneous_high: high } = run.versus_selected ?? {};
+  return `macro F1 ${number(value, 3, true)} (${interval(low, high, true, 3)})`;
+}
+
 function chips(doc, run) {
   const several = doc.kind === "suite";
   const marks = [
     [several && run.id === doc.selected, "selected", "best on validation rows"],
     [several && run.id === doc.simplest, "simplest", "the simplest of the runs that are not measurably worse"],
     [run.id === doc.baseline, "baseline", "the run that the others are compared with"],
-    [doc.ties.includes(run.id), "tie", "not distinguishable from the selected run"],
+    [doc.ties.includes(run.id), "tie", `not distinguishable from the selected run: ${fromSelected(run)}`],
+    [run.versus_selected?.mark === "worse", "worse", `worse than the selected run: ${fromSelected(run)}`],
   ];
   return marks.filter(([holds]) => holds).map(([, name, text]) => el("span", { class: `chip ${name}`, title: text }, name));
 }
@@ -74,6 +80,12 @@ function runCard(doc, id, heading, note) {
     `${run.columns.backbone}, ${number(parameters, 1)} million parameters${fast}, trained in ${whole(seconds)} s`, note]);
 }
 
+// How many folds select each run: "a (2 folds), b".
+function counted(doc, ids) {
+  const folds = (id) => ids.filter((other) => other === id).length;
+  return [...new Set(ids)].map((id) => `${bare(doc, byId(doc, id))} (${folds(id)} of ${ids.length} folds)`).join(", ");
+}
+
 function recommended(doc) {
   const several = doc.kind === "suite", same = several && doc.simplest === doc.selected, cards = [];
   if (doc.simplest) {
@@ -87,7 +99,7 @@ function recommended(doc) {
     const values = TUNED.map((name) => last(doc.nested[name]));
     const text = "each fold is tested with the run that its own validation rows select";
     cards.push(card("The figure to report: nested model selection", "selected per fold", values,
-      [`macro F1, 95 % interval ${interval(values[1], values[2])}: ${text}`]));
+      [`macro F1, 95 % interval ${interval(values[1], values[2])}: ${text}`, `selected: ${counted(doc, doc.nested_runs)}`]));
   }
   const warnings = doc.warnings.map((line) => el("li", {}, line));
   return [el("p", { class: "verdict" }, doc.verdict), doc.plainly ? el("p", {}, doc.plainly) : null,
@@ -139,14 +151,17 @@ function board(doc, choice, redraw) {
   const difference = a < 0
     ? "vs baseline: paired difference of macro F1 with its simultaneous interval; equivalent, better, worse: adjusted by Holm."
     : "vs baseline: paired difference with its interval, not adjusted.";
+  const over = doc.covered.filter(Boolean).length, all = doc.attributes.length;
+  const covered = a < 0 && over < all ? `; macro: over ${over} of ${all} attributes, those that every finished run defines` : "";
   const others = doc.runs.filter((run) => run.state !== "done").map((run) => [run.name, run.state, run.reason ?? ""]);
   return [
     el("div", { class: "tools" },
-      el("label", {}, "filter by name", el("input", { type: "search", value: choice.filter, input: (event) => redraw({ filter: event.target.value }) })),
+      el("label", {}, "filter by name",
+        el("input", { type: "search", value: choice.filter, input: (event) => redraw({ filter: event.target.value }) })),
       select("figures of", attributeOptions(doc, true), a, (value) => redraw({ attribute: Number(value) })),
       el("button", { type: "button", click: () => redraw({ sort: "ranking", down: true }) }, "order by validation F1, as selected")),
     el("p", { class: "quiet", role: "status" }, `${runs.length} of ${doc.ranking.length} finished runs. Dot: F1 at tuned thresholds on `
-      + `test images; bar: its 95 % interval; dashed line: all positive ${number(floor)}. ${difference}`),
+      + `test images; bar: its 95 % interval; dashed line: all positive ${number(floor)}${covered}. ${difference}`),
     grid("Leaderboard", "board", heads, shown.map(row)),
     more(shown, runs, () => redraw({ all: true })),
     others.length ? table(["run", "state", "reason"], others, "Runs without figures") : null,
@@ -198,7 +213,8 @@ function cost(doc, choice, redraw) {
   const least = Math.min(...xs), most = Math.max(...xs), margin = 0.08 * (most - least), log = least > 0 && most > 20 * least;
   const frame = plot({
     x: log ? [least / 1.3, most * 1.3] : [Math.max(0, least - margin), most + margin], xLabel: label, log,
-    y: extent([last(doc.all_positive), ...points.flatMap((point) => [point.y, point.low, point.high])]), yLabel: "macro F1", width: 720, height: 340,
+    y: extent([last(doc.all_positive), ...points.flatMap((point) => [point.y, point.low, point.high])]), yLabel: "macro F1",
+    width: 720, height: 340,
   });
   const dot = (point) => svg("g", {},
     title(`${point.run.name}: ${label} ${whole(point.x)}, macro F1 ${number(point.y, 3)} (${interval(point.low, point.high, false, 3)})`),

@@ -14,10 +14,13 @@ function attributes(doc, choice, redraw) {
     const [value, low, high] = figures(run, TUNED, a), [half, floor] = figures(run, ["f1_default", "floor_f1"], a);
     const [observed, positive] = figures(run, ["n_observed", "n_positive"], a), places = placesOf(low, high);
     const shade = attribute.word === "not better than guessing" ? "guessing" : attribute.word.split(" ")[0];
-    const text = `${attribute.name}: F1 ${number(value, 3)} (${interval(low, high, false, 3)}), at 0.5 ${number(half, 3)}, all positive ${number(floor, 3)}`;
+    const text = `${attribute.name}: F1 ${number(value, 3)} (${interval(low, high, false, 3)}), at 0.5 ${number(half, 3)}, all positive `
+      + number(floor, 3);
+    const tests = `${attribute.meaning}. Adjusted p: signal ${number(attribute.signal_p, 3)}, gain ${number(attribute.gain_p, 3)}; detectable AUC `
+      + number(attribute.detectable_auc);
     const few = el("span", { class: "chip", title: "few test rows: TP, or FP + FN, below 5" }, "few rows");
     return el("tr", {}, el("th", { scope: "row" }, attribute.name, run.few[a] ? [" ", few] : null),
-      el("td", {}, el("span", { class: `word ${shade}`, title: attribute.meaning }, attribute.word)),
+      el("td", {}, el("span", { class: `word ${shade}`, title: tests }, attribute.word)),
       el("td", { class: "bars" }, bars(domain, value, low, high, floor, text, half)),
       cell(value, `${number(value, places)} (${interval(low, high)})`), cell(half), cell(floor),
       cell(attribute.gain, `${number(attribute.gain, 3, true)} (≥ ${number(attribute.gain_low, 3, true)})`),
@@ -25,8 +28,8 @@ function attributes(doc, choice, redraw) {
       cell(run.na_low[a], interval(run.na_low[a], run.na_high[a], false, 2)),
       cell(positive / observed, `${whole(positive)} of ${whole(observed)}`), el("td", {}, needed(attribute)));
   };
-  const heads = ["attribute", "in a word", el("th", { class: "bars", scope: "col" }, axisOf(domain)), "F1 (95 % interval)", "F1 at 0.5", "all positive",
-    "gain (≥ lower bound)", "ROC AUC", "AP", "F1 for any NA", "positive labels", "positives to tell"];
+  const heads = ["attribute", "in a word", el("th", { class: "bars", scope: "col" }, axisOf(domain)), "F1 (95 % interval)", "F1 at 0.5",
+    "all positive", "gain (≥ lower bound)", "ROC AUC", "AP", "F1 for any NA", "positive labels", "positives to tell"];
   const meanings = [...new Map(doc.attributes.map((attribute) => [attribute.word, attribute.meaning])),
     ["F1 for any NA", "lowest and highest F1 for any labels in place of the missing ones"]];
   if (doc.attributes.some((attribute) => attribute.word === "cannot be told")) {
@@ -35,8 +38,8 @@ function attributes(doc, choice, redraw) {
   const options = runOptions(doc);
   return [
     options.length > 1 ? el("div", { class: "tools" }, select("figures of the run", options, run.id, (value) => redraw({ run: value }))) : null,
-    el("p", { class: "quiet" }, "Filled dot: F1 at tuned thresholds with its 95 % interval; ring: F1 at 0.5; dashed line of each row: all positive. "
-      + "The word and the gain are about the selection, as in the verdict."),
+    el("p", { class: "quiet" }, "Filled dot: F1 at tuned thresholds with its 95 % interval; ring: F1 at 0.5; dashed line of each row: all "
+      + "positive. The word and the gain are about the selection, as in the verdict."),
     grid("Attributes", "board narrow", heads, doc.attributes.map(row)),
     el("dl", {}, meanings.map(([word, meaning]) => [el("dt", {}, word), el("dd", {}, meaning)])),
   ];
@@ -67,14 +70,15 @@ function f1ByThreshold(of, threshold, run, a, folds) {
 function reliability(of, run, a) {
   const frame = plot({ x: [0, 1], y: [0, 1], xLabel: "predicted probability", yLabel: "share of positives" }), bin = of.reliability;
   const dot = (value, i) => svg("g", {},
-    title(`${number(bin.n[i], 1)} rows: predicted ${number(value, 3)}, positive ${number(bin.positive[i], 3)} (${interval(bin.low[i], bin.high[i], false, 3)})`),
+    title(`${number(bin.n[i], 1)} rows: predicted ${number(value, 3)}, positive ${number(bin.positive[i], 3)} `
+      + `(${interval(bin.low[i], bin.high[i], false, 3)})`),
     isNumber(bin.low[i]) ? upright(frame, value, bin.low[i], bin.high[i], "bar") : null,
     svg("circle", { class: "dot", cx: frame.x(value), cy: frame.y(bin.positive[i]), r: 4 }));
   frame.add(path(frame, [0, 1], [0, 1], "line second"), bin.probability.map(dot));
   const [error, reference] = ["ece", "ece_reference"].map((name) => number(run.calibration[name]?.[a], 3));
   const rows = () => bin.probability.map((value, i) => [value, bin.n[i], bin.positive[i], bin.low[i], bin.high[i]]);
-  return chart("Reliability", `Dots on the dashed line are calibrated. Calibration error ${error}; of a calibrated head with as many rows ${reference}.`,
-    frame.node, ["predicted", "rows", "positive", "low", "high"], rows);
+  const note = `Dots on the dashed line are calibrated. Calibration error ${error}; of a calibrated head with as many rows ${reference}.`;
+  return chart("Reliability", note, frame.node, ["predicted", "rows", "positive", "low", "high"], rows);
 }
 
 const CLASSES = [["positive", "column"], ["negative", "column second"], ["missing", "column third"]];
@@ -88,7 +92,8 @@ function histogram(of, bins) {
     title(`${name}: ${number(value, 1)} images from ${number(i / bins)} to ${number((i + 1) / bins)}`)) : null));
   frame.add(CLASSES.map(([name, shape], place) => bar(name, shape, place)));
   const rows = () => of.histogram.positive.map((value, i) => [i / bins, value, of.histogram.negative[i], of.histogram.missing[i]]);
-  return el("div", {}, chart("Scores by class", "Images per seed in each twentieth.", frame.node, ["from", "positive", "negative", "missing label"], rows),
+  const heads = ["from", "positive", "negative", "missing label"];
+  return el("div", {}, chart("Scores by class", "Images per seed in each twentieth.", frame.node, heads, rows),
     legend([boxMark("column"), "positive"], [boxMark("column second"), "negative"], [boxMark("column third"), "missing label"]));
 }
 
@@ -117,7 +122,7 @@ function behaviour(doc, choice, redraw) {
   const a = Math.max(0, choice.attribute), { attributes: curves, loss } = doc.curves[id], of = curves[a];
   const folds = doc.data.folds.length > 1 ? " and fold" : "";
   const few = options.length < doc.ranking.length
-    ? ` The page has the curves of ${options.length} of ${doc.ranking.length} runs: the best on validation, the selected, the simplest and the baseline.`
+    ? ` The page has the curves of ${options.length} of ${doc.ranking.length} runs: the best on validation, the simplest and the baseline.`
     : "";
   return [
     el("div", { class: "tools" }, options.length > 1 ? select("run", options, id, (value) => redraw({ run: value })) : null,
@@ -165,7 +170,8 @@ function labelsPerFold(data, names) {
 function dataSection(doc) {
   const data = doc.data, names = doc.attributes.map((attribute) => attribute.name);
   const missing = names.map((_, a) => (data.n_observed ? data.n_used - data.n_observed[a] : null));
-  const grouped = isNumber(data.n_groups) && data.n_groups < data.n_used ? `, in ${whole(data.n_groups)} groups that a split keeps together` : "";
+  const fewer = isNumber(data.n_groups) && data.n_groups < data.n_used;
+  const grouped = fewer ? `, in ${whole(data.n_groups)} groups that a split keeps together` : "";
   const phis = data.phi.flatMap((row, a) => row.filter((value, b) => a !== b && isNumber(value)));
   const which = `of ${whole(data.rows)}${data.all_rows ? "" : " validation and test images"}`;
   const skipped = data.skipped.slice(0, 200).map((item) => [item.image_id, item.line, item.reason]);
@@ -173,12 +179,13 @@ function dataSection(doc) {
     el("p", {}, `${whole(data.n_used)} of ${whole(data.n_listed)} listed images were used${grouped}. ${data.skipped.length || "None"} skipped.`),
     data.n_observed ? labelCounts(data, names, missing) : null,
     names.length > 1 && names.length <= FEW_PAIRS ? [
-      pairs("Missing together", `Images where both labels are missing, ${which}; tint: correlation of what is missing. On the diagonal: missing at all.`,
-        names, data.missing_both, data.missing_phi, -1, 1),
-      pairs("Positive together", `Images where both labels are positive, ${which}; tint: correlation of the labels (orange: they exclude each other). `
-        + "On the diagonal: positive.", names, data.both_positive, data.phi, Math.min(0, ...phis), Math.max(0.1, ...phis))] : null,
+      pairs("Missing together", `Images where both labels are missing, ${which}; tint: correlation of what is missing. On the diagonal: `
+        + "missing at all.", names, data.missing_both, data.missing_phi, -1, 1),
+      pairs("Positive together", `Images where both labels are positive, ${which}; tint: correlation of the labels (orange: they exclude `
+        + "each other). On the diagonal: positive.", names, data.both_positive, data.phi, Math.min(0, ...phis), Math.max(0.1, ...phis))] : null,
     labelsPerFold(data, names),
-    skipped.length ? [el("h3", {}, "Skipped images"), table(["image", "line", "reason"], skipped, `the first ${skipped.length} of ${data.skipped.length}`)] : null,
+    skipped.length ? [el("h3", {}, "Skipped images"),
+      table(["image", "line", "reason"], skipped, `the first ${skipped.length} of ${data.skipped.length}`)] : null,
     data.notes.length ? [el("h3", {}, "Notes on the data"), el("ul", {}, data.notes.map((note) => el("li", {}, note)))] : null,
   ];
 }
