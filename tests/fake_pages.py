@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from aimonk_bench.evaluation.predictions import Predictions
+from aimonk_bench.records import files
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import suite as suites
 from aimonk_bench.reporting import summary
@@ -24,8 +25,12 @@ HOSTILE = (
 
 
 def run_folder(place: Path, name: str, made: Predictions, images: Path | None = None) -> None:
-    """A finished run whose config names a folder of images."""
+    """A finished run whose data.json counts the labels and whose config names a folder of images."""
     fake_suite.write_run(place, name, made)
+    labels = made.labels[made.split == "test"]
+    counted = {"n_positive": labels.counts()[0], "n_observed": labels.observed.sum(axis=0)}
+    by_name = {key: dict(zip(labels.attributes, values, strict=True)) for key, values in counted.items()}
+    files.write_json(place / runs.DATA, files.read_json(place / runs.DATA) | by_name)
     if images is not None:
         config = yaml.safe_load((place / runs.CONFIG).read_text()) | {"data": {"images": str(images)}}
         (place / runs.CONFIG).write_text(yaml.safe_dump(config))
