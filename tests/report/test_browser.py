@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fake_suite
 import pytest
 from fake_pages import HOSTILE
+
+import aimonk_bench
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not here")
 if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
@@ -16,6 +19,7 @@ if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
 
 from selenium.webdriver.common.by import By  # noqa: E402  # where it is there
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +58,18 @@ def test_every_section_is_there_and_nothing_is_asked_of_the_network(page: Any) -
     assert page.execute_script("return performance.getEntriesByType('resource').map((e) => e.name)") == []
     assert page.switch_to.active_element.tag_name == "body"
     assert HOSTILE[0] in page.find_element(By.ID, "attributes").text
+
+
+def test_a_suite_without_a_finished_run_and_a_single_run(browser: Any, suite_folder: Path, tmp_path: Path) -> None:
+    [place] = fake_suite.write_suite(tmp_path / "failed", ["hill"])
+    fake_suite.write_failed(place, "hill", "loss is not finite")
+    run = aimonk_bench.load(suite_folder).baseline.folder
+    page = aimonk_bench.report([tmp_path / "failed", run], tmp_path / "page.html", images=False)
+    browser.get(page.as_uri())
+    assert "loss is not finite" in browser.find_element(By.CSS_SELECTOR, "#live #runs").text
+    Select(browser.find_element(By.CSS_SELECTOR, "#folders select")).select_by_index(1)
+    assert len(board(browser)) == 1
+    assert browser.get_log("browser") == []
 
 
 def test_the_leaderboard_sorts_and_filters(page: Any) -> None:

@@ -256,6 +256,18 @@ def test_paths_are_shortened(text: object, expected: object) -> None:
     assert shortened(text) == expected
 
 
+def test_a_suite_without_a_finished_run_has_a_page_that_says_so(tmp_path: Path) -> None:
+    [place, _] = fake_suite.write_suite(tmp_path, ["hill", "focal"])
+    fake_suite.write_failed(place, "hill", "loss is not finite")
+    text = aimonk_bench.report(tmp_path, images=False).read_text()
+    assert "No run finished." in text.partition('<script type="application/json"')[0]
+    [doc] = documents_in(text)
+    assert [(run["state"], run["reason"]) for run in doc["runs"]] == [
+        ("failed", "loss is not finite"),
+        ("not run", None),
+    ]
+
+
 def test_many_runs_have_rows_and_the_best_have_curves(tmp_path: Path) -> None:
     names = [f"loss{i}" for i in range(BEST + 3)]
     made = fake_suite.predictions(["a"])

@@ -133,7 +133,7 @@ function makingSection(doc, choice, redraw) {
 
 const SECTIONS = [
   ["recommended", "What should I use?", recommended],
-  ["runs", "How do the runs compare?", (...all) => [board(...all), heat(...all), cost(...all)]],
+  ["runs", "How do the runs compare?", (...all) => [board(...all), withoutFigures(all[0]), heat(...all), cost(...all)]],
   ["attributes", "Which attributes work?", attributes],
   ["behaviour", "How does this run behave?", behaviour],
   ["errors", "Where is it wrong?", errors],
@@ -155,7 +155,7 @@ function section(doc, [id, heading, render]) {
   };
   const redraw = (change) => { Object.assign(choice, change); draw(); };
   if (best || id === "recommended") draw();
-  else body.append(el("p", {}, "No run finished."));
+  else body.append(el("p", {}, "No run finished."), ...(id === "runs" ? [withoutFigures(doc)] : []));
   return el("section", { id, "aria-labelledby": `${id}-heading` }, el("h2", { id: `${id}-heading` }, heading), body);
 }
 

@@ -153,7 +153,6 @@ function board(doc, choice, redraw) {
     : "vs baseline: paired difference with its interval, not adjusted.";
   const over = doc.covered.filter(Boolean).length, all = doc.attributes.length;
   const covered = a < 0 && over < all ? `; macro: over ${over} of ${all} attributes, those that every finished run defines` : "";
-  const others = doc.runs.filter((run) => run.state !== "done").map((run) => [run.name, run.state, run.reason ?? ""]);
   return [
     el("div", { class: "tools" },
       el("label", {}, "filter by name",
@@ -164,8 +163,12 @@ function board(doc, choice, redraw) {
       + `test images; bar: its 95 % interval; dashed line: all positive ${number(floor)}${covered}. ${difference}`),
     grid("Leaderboard", "board", heads, shown.map(row)),
     more(shown, runs, () => redraw({ all: true })),
-    others.length ? table(["run", "state", "reason"], others, "Runs without figures") : null,
   ];
+}
+
+function withoutFigures(doc) {
+  const rows = doc.runs.filter((run) => run.state !== "done").map((run) => [run.name, run.state, run.reason ?? ""]);
+  return rows.length ? table(["run", "state", "reason"], rows, "Runs without figures") : null;
 }
 
 function more(shown, runs, click) {
