@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from aimonk_bench import __version__
+from aimonk_bench.errors import count
 from aimonk_bench.evaluation.comparison import Delta
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.plain_words import MEANING, USEFUL_AUC, Word, words
@@ -43,7 +44,7 @@ class Run(TypedDict):
     ``columns`` are the texts of ``summary.csv``; ``figures`` its numeric columns, [A + 1], of a finished run;
     ``versus_baseline`` and ``versus_selected`` the paired differences of macro F1, see `Delta`; ``na_low`` and
     ``na_high`` [A] the range of F1 over fillings of the missing labels; ``calibration`` Brier score and calibration
-    errors [A].
+    errors [A]; ``candidate`` whether the selection may select the run.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Run(TypedDict):
     columns: dict[str, str]
     figures: dict[str, Array]
     few: list[bool]
+    candidate: bool
     versus_baseline: dict[str, Any] | None
     versus_selected: dict[str, Any] | None
     na_low: Array
@@ -184,13 +186,17 @@ def _warnings(summary: Summary) -> list[str]:
     if stats and stats.verdict.simplest:
         record = collection.records[stats.verdict.simplest]
         lines += [f"threshold of {note}" for note in threshold_notes(record.thresholds)]
-    for record in collection.failed:
-        lines.append(f"{names[record.status.id]} failed: {record.status.reason}")
-    lines += [f"{names[run_id]} is damaged: {reason}" for run_id, reason in collection.damaged.items()]
-    lines += [f"{names[run_id]} was skipped: {reason}" for run_id, reason in collection.skipped.items()]
-    if collection.missing:
-        lines.append(f"not run: {listed([names[run_id] for run_id in collection.missing])}")
-    return lines
+    without_figures = {
+        "failed": [record.status.id for record in collection.failed],
+        "damaged": collection.damaged,
+        "skipped": collection.skipped,
+        "not run": collection.missing,
+    }
+    return lines + [
+        f"{count(len(ids), 'run')} {state}: {listed([names[run_id] for run_id in ids])}"
+        for state, ids in without_figures.items()
+        if ids
+    ]
 
 
 def _attributes(summary: Summary) -> list[Attribute]:
@@ -259,6 +265,7 @@ def _run(summary: Summary, run_id: str, name: str) -> Run:
         columns=dict(record.status.columns) if record else {},
         figures=_figures(summary, done) if done else {},
         few=summary.values[run_id]["few"].tolist() if done else [],
+        candidate=stats is not None and run_id in stats.candidates,
         versus_baseline=_compared(stats.baseline.get(run_id)) if stats else None,
         versus_selected=_compared(stats.against_winner.get(run_id)) if stats else None,
         na_low=remarks["na_bounds"]["f1_low"],

@@ -15,11 +15,12 @@ const COSTS = [
   ["parameters", "parameters, millions"], ["macs", "billions of multiply-accumulates per image"],
   ["images_per_second", "images per second (encoding)"], ["seconds", "seconds of training"],
 ];
-const SHOWN = 30; // runs of a table before the reader asks for all
+const SHOWN = 30; // runs of a table before the reader asks for all, beside the special ones
 
 const last = (values) => values?.[values.length - 1];
 const byId = (doc, id) => doc.runs.find((run) => run.id === id);
 const finished = (doc) => doc.ranking.map((id) => byId(doc, id));
+const firstOf = (doc, runs) => runs.filter((run, i) => i < SHOWN || [doc.selected, doc.simplest, doc.baseline].includes(run.id));
 const bare = (doc, run) => run.name.replace(/ \(base\)| \*$/g, ""); // the marks stand beside it
 
 // A figure of a run: of attribute `a`, or of the macro average where `a` is -1. One number stands for all rows.
@@ -47,9 +48,10 @@ function chips(doc, run) {
     [several && run.id === doc.simplest, "simplest", "the simplest of the runs that are not measurably worse"],
     [run.id === doc.baseline, "baseline", "the run that the others are compared with"],
     [doc.ties.includes(run.id), "tie", `not distinguishable from the selected run: ${fromSelected(run)}`],
+    [!run.candidate, "other labels", "not selected from: validation labels, seeds or version differ from those of the baseline"],
     [run.versus_selected?.mark === "worse", "worse", `worse than the selected run: ${fromSelected(run)}`],
   ];
-  return marks.filter(([holds]) => holds).map(([, name, text]) => el("span", { class: `chip ${name}`, title: text }, name));
+  return marks.filter(([holds]) => holds).map(([, name, text]) => el("span", { class: `chip ${name.split(" ")[0]}`, title: text }, name));
 }
 
 function select(label, options, value, change) {
@@ -128,7 +130,7 @@ function sorted(runs, choice) {
 function board(doc, choice, redraw) {
   const a = choice.attribute, words = choice.filter.toLowerCase().split(/\s+/).filter(Boolean);
   const matches = (run) => words.every((word) => `${run.name} ${run.id}`.toLowerCase().includes(word));
-  const runs = sorted(finished(doc).filter(matches), choice), shown = choice.all ? runs : runs.slice(0, SHOWN);
+  const runs = sorted(finished(doc).filter(matches), choice), shown = choice.all ? runs : firstOf(doc, runs);
   const floor = a < 0 ? last(doc.all_positive) : doc.all_positive[a];
   const domain = extent([floor, ...runs.flatMap((run) => figures(run, TUNED, a))]);
   const head = (name, text) => {
@@ -176,7 +178,7 @@ function more(shown, runs, click) {
 }
 
 function heat(doc, choice, redraw) {
-  const runs = finished(doc), shown = choice.allHeat ? runs : runs.slice(0, SHOWN), name = choice.heat;
+  const runs = finished(doc), shown = choice.allHeat ? runs : firstOf(doc, runs), name = choice.heat;
   const columns = [...doc.attributes.keys(), ...(name === "threshold" ? [] : [-1])];
   const values = columns.map((a) => runs.map((run) => figure(run, name, a)).filter(isNumber));
   const low = Math.min(...values.flat()), high = Math.max(...values.flat()), signed = name === "gain" || name === "delta";
