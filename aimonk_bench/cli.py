@@ -173,19 +173,6 @@ def report(
 
 
 @app.command()
-def plots(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `run` or `suite` wrote.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.")],
-    form: Annotated[Literal["png", "svg", "pdf"], typer.Option("--format", help="Of the files.")] = "png",
-    quiet: Quiet = False,
-) -> None:
-    """Write the charts of finished work as files, for papers."""
-    from aimonk_bench.api import pages
-
-    logger.info("wrote %s", ", ".join(map(str, pages.plots(folder, out, form))))
-
-
-@app.command()
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `run` or `suite` wrote.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="BUNDLE", help="A new or empty folder.")],

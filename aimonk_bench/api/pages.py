@@ -6,12 +6,11 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from aimonk_bench.api.results import Result, load
 from aimonk_bench.api.work import Report, shown
 from aimonk_bench.errors import UserError, sentence
-from aimonk_bench.records.files import write_bytes, write_text
+from aimonk_bench.records.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -61,30 +60,3 @@ def report(
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {sentence(error)}; name another file with -o") from error
     return path
-
-
-def plots(source: Source, out: str | os.PathLike[str], form: Literal["png", "svg", "pdf"] = "png") -> list[Path]:
-    """Write the charts of a run or a suite as files, as `aimonk-bench plots` does; `Suite.plot` returns figures.
-
-    Args:
-        source: a run, a suite, or the folder of one.
-        out: the folder of the files; files of the same names are replaced.
-        form: of the files.
-
-    Returns:
-        The files.
-
-    Raises:
-        UserError: no run is finished, a file of a run is missing or damaged, or the folder cannot be written.
-    """
-    from aimonk_bench.report.plots import NAMES, as_file
-
-    result = source if isinstance(source, Result) else load(source)
-    files = {Path(out) / f"{name}.{form}": getattr(result.plot, name)() for name in NAMES}
-    try:
-        Path(out).mkdir(parents=True, exist_ok=True)
-        for path, figure in files.items():
-            write_bytes(path, as_file(figure, form))
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {sentence(error)}; name another folder with -o") from error
-    return list(files)

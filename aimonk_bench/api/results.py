@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from aimonk_bench.config.fields import Config
-    from aimonk_bench.report.plots import Plots
 
 
 class Verdict(str):
@@ -115,14 +114,6 @@ class Result:
     def render(self, console: Console, top: int = 20) -> None:
         """Print the table of the command line, with the ``top`` best runs, on a console of rich."""
         table.render(self._figures, console, top=top)
-
-    @cached_property
-    def plot(self) -> Plots:
-        """Charts as matplotlib figures: ``suite.plot.leaderboard()``; see `aimonk_bench.report.plots.Plots`."""
-        from aimonk_bench.report.document import document
-        from aimonk_bench.report.plots import Plots
-
-        return Plots(document(self._figures))
 
     def _repr_html_(self) -> str:
         """The verdict and the ten best runs with intervals, for a notebook."""
