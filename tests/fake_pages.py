@@ -18,7 +18,7 @@ from aimonk_bench.reporting import summary
 HOSTILE = (
     "</script><script>alert(1)</script>",
     "\"quoted\" & 'single' <b>",
-    "‮right to left\u2028line",
+    "\u202eright to left\u2028line",
     "=1+1",
     "x" * 200,
 )

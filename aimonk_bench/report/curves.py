@@ -115,16 +115,7 @@ def precision_at_recall(predictions: Predictions) -> Array:
 def f1_at_threshold(predictions: Predictions) -> Array:
     """F1 of the test rows of all folds at each threshold of `THRESHOLD`, [S, 101, A]; NaN without a positive."""
     rows = predictions.part("test")
-    positives = rows.labels.counts()[0]
-    result = np.full((len(predictions.seed), len(THRESHOLD), len(positives)), np.nan)
-    for a in np.flatnonzero(positives):
-        for s, probabilities in enumerate(rows.probabilities[..., a]):
-            above = []
-            for mask in (rows.labels.positive[:, a], rows.labels.negative[:, a]):
-                ordered = np.sort(probabilities[mask])
-                above.append(len(ordered) - np.searchsorted(ordered, THRESHOLD, side="right"))
-            result[s, :, a] = 2 * above[0] / (above[0] + above[1] + positives[a])
-    return result
+    return np.stack([Confusion.of(rows.probabilities, rows.labels, limit).f1 for limit in THRESHOLD], axis=1)
 
 
 def _histograms(probabilities: Array, labels: Labels) -> dict[str, Array]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 
+from aimonk_bench.errors import printable
 from aimonk_bench.records.files import plain
 from aimonk_bench.report.document import Document, Run
 from aimonk_bench.report.headline import SHOWN, headline
@@ -28,7 +29,9 @@ def render(documents: Sequence[Document]) -> str:
     """
     style = _asset("page.css")
     script = "\n".join(["(() => {", '"use strict";', *map(_asset, SCRIPTS), "})();"])
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, finalize=_visible
+    )
     environment.filters["figure"] = _figure
     return environment.from_string(_asset("page.html.jinja")).render(
         title=", ".join(document["title"] for document in documents),
@@ -49,6 +52,13 @@ def embedded(value: Any) -> str:
     """
     text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.translate(_ESCAPES)
+
+
+def _visible(value: Any) -> Any:
+    """A value of the template; text with its control characters and marks of direction as escapes."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):  # which is style, script or JSON
+        return value
+    return "\n".join(map(printable, value.split("\n")))
 
 
 def _asset(name: str) -> str:

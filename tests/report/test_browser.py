@@ -58,6 +58,8 @@ def test_every_section_is_there_and_nothing_is_asked_of_the_network(page: Any) -
     assert page.execute_script("return performance.getEntriesByType('resource').map((e) => e.name)") == []
     assert page.switch_to.active_element.tag_name == "body"
     assert HOSTILE[0] in page.find_element(By.ID, "attributes").text
+    assert "\\u202eright" in page.find_element(By.ID, "attributes").text
+    assert "\u202e" not in page.execute_script("return document.body.innerText")
 
 
 def test_a_suite_without_a_finished_run_and_a_single_run(browser: Any, suite_folder: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from fake_pages import HOSTILE, run_folder
 
 import aimonk_bench
 from aimonk_bench import cli
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, printable
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import suite as suites
@@ -107,6 +107,9 @@ def test_hostile_names_are_text(written: str, doc: dict[str, Any]) -> None:
     assert not [names for _, names in elements.found if any(name.startswith("on") for name in names)]
     assert "</script><script>alert" not in written.replace("</script>\n<script>", "")
     assert "\u2028" not in "".join(elements.scripts)
+    shown = written.replace(elements.scripts[0], "")
+    assert "\u202e" not in shown
+    assert "\\u202eright" in shown
     assert [attribute["name"] for attribute in doc["attributes"]] == list(HOSTILE)
 
 
@@ -125,7 +128,7 @@ def test_the_page_loads_nothing_and_names_no_path(written: str, suite_folder: Pa
 
 def test_without_a_script_the_answer_the_table_and_a_chart_show(written: str, doc: dict[str, Any]) -> None:
     markup = written.partition('<script type="application/json"')[0]
-    assert doc["verdict"] in html.unescape(markup)
+    assert printable(doc["verdict"]) in html.unescape(markup)
     assert markup.count('class="dot"') == 3
     assert markup.count('<th scope="row">') == 4
     assert "(failed: x.png cannot be decoded" in markup

@@ -2,13 +2,20 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+// Control characters and marks that change the direction of what follows, as escapes; line ends and tabs stay.
+function visible(text) {
+  const escape = (sign) => `\\u${sign.codePointAt(0).toString(16).padStart(4, "0")}`;
+  return text.replace(/(?![\n\t])[\p{Cc}\p{Cf}\u2028\u2029]/gu, escape);
+}
+
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (typeof value === "function") node.addEventListener(name, value);
     else if (value === true) node.setAttribute(name, "");
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
   }
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== ""));
+  const there = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== "");
+  node.append(...there.map((child) => (typeof child === "string" ? visible(child) : child)));
   return node;
 }
 const el = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
