@@ -133,6 +133,8 @@ function board(doc, choice, redraw) {
   const runs = sorted(finished(doc).filter(matches), choice), shown = choice.all ? runs : firstOf(doc, runs);
   const floor = a < 0 ? last(doc.all_positive) : doc.all_positive[a];
   const domain = extent([floor, ...runs.flatMap((run) => figures(run, TUNED, a))]);
+  const columns = BOARD.filter(([name]) => name !== "delta" || doc.runs.some((run) => isNumber(figure(run, "delta", a))));
+  const compared = columns.length === BOARD.length;
   const head = (name, text) => {
     const sort = () => redraw({ down: choice.sort === name ? !choice.down : name !== "name", sort: name });
     const order = choice.sort !== name ? "none" : choice.down ? "descending" : "ascending";
@@ -145,12 +147,12 @@ function board(doc, choice, redraw) {
       el("th", { scope: "row" }, bare(doc, run), " ", chips(doc, run)),
       el("td", { class: "bars" }, bars(domain, value, low, high, floor, text)),
       cell(value, number(value, placesOf(low, high)), { title: `${exact(value)}; 95 % interval ${interval(low, high, false, 4)}` }),
-      cell(gain, number(gain, 2, true)), cell(figure(run, "delta", a), versus(run, a)),
+      cell(gain, number(gain, 2, true)), compared ? cell(figure(run, "delta", a), versus(run, a)) : null,
       figures(run, ["f1_validation", "average_precision", "roc_auc"], a).map((number_) => cell(number_)),
       cell(seconds, whole(seconds)));
   };
-  const heads = [head("name", "run"), el("th", { class: "bars", scope: "col" }, axisOf(domain)), ...BOARD.map((column) => head(...column))];
-  const difference = a < 0
+  const heads = [head("name", "run"), el("th", { class: "bars", scope: "col" }, axisOf(domain)), ...columns.map((column) => head(...column))];
+  const difference = !compared ? "" : a < 0
     ? "vs baseline: paired difference of macro F1 with its simultaneous interval; equivalent, better, worse: adjusted by Holm."
     : "vs baseline: paired difference with its interval, not adjusted.";
   const over = doc.covered.filter(Boolean).length, all = doc.attributes.length;

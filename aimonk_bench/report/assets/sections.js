@@ -108,7 +108,7 @@ function lossCurve(loss) {
 }
 
 function confusion({ tp, fp, fn, tn }) {
-  const counted = (value, text) => cell(value, el("span", {}, number(value, 1), el("small", {}, text)));
+  const counted = (value, text) => cell(value, el("span", {}, whole(value), el("small", {}, text)));
   const row = (name, ...cells) => el("tr", {}, el("th", { scope: "row" }, name), cells);
   return el("figure", {}, el("figcaption", {}, el("b", {}, "Confusion counts")),
     el("table", { class: "matrix" }, headRow(["", "predicted positive", "predicted negative"]), el("tbody", {},
