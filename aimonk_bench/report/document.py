@@ -7,6 +7,7 @@ the macro average last.
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -63,7 +64,7 @@ class Run(TypedDict):
 
 
 class Attribute(TypedDict):
-    """What the tests say of an attribute, see `evaluation.verdict.Signal`; the claims are about ``subject``.
+    """What the tests say of an attribute, see `evaluation.verdict.Signal`; the claims are about the nested selection, or the run.
 
     ``more_positives``: how many more positive labels, all else equal, would make an AUC of `USEFUL_AUC` detectable; 0
     where it is, None where no number would.
@@ -86,6 +87,7 @@ class Document(TypedDict):
 
     version: str
     kind: str
+    name: str
     title: str
     heading: list[str]
     verdict: str
@@ -126,13 +128,14 @@ def document(summary: Summary) -> Document:
     return Document(
         version=__version__,
         kind="run" if collection.name is None else "suite",
+        name=collection.name or run_name(*collection.names.values()),
         title=title,
         heading=lines,
         verdict=sentence(verdict, collection.names) if verdict else "No run finished.",
         plainly=plainly(summary),
         warnings=shortened(_warnings(summary)),
         attributes=_attributes(summary),
-        runs=[_run(summary, run_id, name) for run_id, name in row_names(summary).items()],
+        runs=[_run(summary, run_id, name) for run_id, name in row_names(summary, marked=False).items()],
         ranking=list(summary.ranking),
         baseline=collection.baseline,
         selected=verdict.run if verdict else None,
@@ -161,7 +164,7 @@ def _with_curves(summary: Summary) -> list[str]:
 
 
 def plainly(summary: Summary) -> str:
-    """What the simplest run comes to, for a reader who knows no F1; empty where nothing beats guessing."""
+    """What the simplest run comes to, for a reader who knows no F1; empty where nothing beats guessing, or undefined."""
     stats = summary.statistics
     if stats is None or stats.verdict.outcome != "gain":
         return ""
@@ -169,6 +172,8 @@ def plainly(summary: Summary) -> str:
     right, every = verdict.with_gain, len(verdict.attributes)
     rows = [verdict.attributes.index(name) for name in right]
     precision, recall = (100 * float(np.mean(values[name][rows])) for name in ("precision", "recall"))
+    if math.isnan(precision + recall):
+        return ""
     which = "all attributes" if len(right) == every else f"{len(right)} of {every} attributes ({listed(right)})"
     name = run_name(summary.collection.names[verdict.simplest])
     return (

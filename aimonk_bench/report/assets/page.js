@@ -20,7 +20,7 @@ function imageOf(image, factor, alt) {
 // One image, or a pair, three times as large, with every label and probability.
 function enlarge(doc, gallery, place) {
   const dialog = document.getElementById("enlarged"), { run, other, images } = doc.galleries, count = gallery.items.length;
-  const name = (id) => bare(doc, byId(doc, id));
+  const name = (id) => byId(doc, id).name;
   const step = (by) => {
     enlarge(doc, gallery, (place + by + count) % count);
     dialog.querySelectorAll("button")[by < 0 ? 0 : 1].focus(); // the buttons are new ones
@@ -62,9 +62,9 @@ function errors(doc) {
     const those = galleries.filter((gallery) => gallery.kind === key);
     return [el("h3", {}, heading), el("p", { class: "quiet" }, those.length ? `${note}.` : "None."), those.map(group)];
   };
-  const against = other ? `, and where it disagrees with ${bare(doc, byId(doc, other))}` : "";
+  const against = other ? `, and where it disagrees with ${byId(doc, other).name}` : "";
   return [doc.no_images ? el("p", { class: "quiet" }, doc.no_images) : null,
-    el("p", {}, `Test images of ${bare(doc, byId(doc, run))}${against}. A run decides as most of its seeds do. Select an image to see it `
+    el("p", {}, `Test images of ${byId(doc, run).name}${against}. A run decides as most of its seeds do. Select an image to see it `
       + "larger, with every label and probability."), Object.entries(KINDS).map(kind)];
 }
 
@@ -109,7 +109,7 @@ function csv(rows) {
 
 function makingSection(doc, choice, redraw) {
   const options = runOptions(doc, true), id = doc.making[choice.run] ? choice.run : options[0][0];
-  const name = `${doc.title.split(":")[0].replace(/[^\w-]+/g, "_").slice(0, 60)}-summary`;
+  const name = `${doc.name.replace(/[^\w-]+/g, "_").slice(0, 60)}-summary`;
   const save = (end, type, text) => () => download(`${name}.${end}`, text(summaryRows(doc)), type);
   const text = (value) => {
     const parts = value !== null && typeof value === "object" ? Object.entries(value).map(([key, part]) => `${key} ${part}`) : [value];

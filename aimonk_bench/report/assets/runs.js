@@ -21,7 +21,6 @@ const last = (values) => values?.[values.length - 1];
 const byId = (doc, id) => doc.runs.find((run) => run.id === id);
 const finished = (doc) => doc.ranking.map((id) => byId(doc, id));
 const firstOf = (doc, runs) => runs.filter((run, i) => i < SHOWN || [doc.selected, doc.simplest, doc.baseline].includes(run.id));
-const bare = (doc, run) => run.name.replace(/ \(base\)| \*$/g, ""); // the marks stand beside it
 
 // A figure of a run: of attribute `a`, or of the macro average where `a` is -1. One number stands for all rows.
 function figure(run, name, a) {
@@ -64,7 +63,7 @@ function attributeOptions(doc, withMacro) {
 function runOptions(doc, withCurves) {
   const mark = (run) => (run.id === doc.simplest ? " (simplest)" : run.id === doc.selected ? " (selected)" : "");
   return finished(doc).filter((run) => !withCurves || doc.curves[run.id])
-    .map((run) => [run.id, `${bare(doc, run)}${doc.kind === "suite" ? mark(run) : ""}`]);
+    .map((run) => [run.id, `${run.name}${doc.kind === "suite" ? mark(run) : ""}`]);
 }
 
 function card(heading, name, [value, low, high], lines) {
@@ -77,7 +76,7 @@ function runCard(doc, id, heading, note) {
   const run = byId(doc, id), values = figures(run, TUNED, -1);
   const [parameters, speed, seconds] = figures(run, ["parameters", "images_per_second", "seconds"], -1);
   const fast = isNumber(speed) ? `, ${whole(speed)} images per second` : "";
-  return card(heading, bare(doc, run), values, [
+  return card(heading, run.name, values, [
     `macro F1 on test images, 95 % interval ${interval(values[1], values[2])}; all positive ${number(last(doc.all_positive))}`,
     `${run.columns.backbone}, ${number(parameters, 1)} million parameters${fast}, trained in ${whole(seconds)} s`, note]);
 }
@@ -85,7 +84,7 @@ function runCard(doc, id, heading, note) {
 // How many folds select each run: "a (2 folds), b".
 function counted(doc, ids) {
   const folds = (id) => ids.filter((other) => other === id).length;
-  return [...new Set(ids)].map((id) => `${bare(doc, byId(doc, id))} (${folds(id)} of ${ids.length} folds)`).join(", ");
+  return [...new Set(ids)].map((id) => `${byId(doc, id).name} (${folds(id)} of ${ids.length} folds)`).join(", ");
 }
 
 function recommended(doc) {
@@ -144,7 +143,7 @@ function board(doc, choice, redraw) {
     const [value, low, high] = figures(run, TUNED, a), gain = figure(run, "gain", a), seconds = figure(run, "seconds", a);
     const text = `${run.name}: F1 ${number(value, 3)}, 95 % interval ${interval(low, high, false, 3)}`;
     return el("tr", { class: run.id === doc.simplest ? "strong" : null },
-      el("th", { scope: "row" }, bare(doc, run), " ", chips(doc, run)),
+      el("th", { scope: "row" }, run.name, " ", chips(doc, run)),
       el("td", { class: "bars" }, bars(domain, value, low, high, floor, text)),
       cell(value, number(value, placesOf(low, high)), { title: `${exact(value)}; 95 % interval ${interval(low, high, false, 4)}` }),
       cell(gain, number(gain, 2, true)), compared ? cell(figure(run, "delta", a), versus(run, a)) : null,
@@ -189,7 +188,7 @@ function heat(doc, choice, redraw) {
     const best = runs.length > 1 && isNumber(value) && value === Math.max(...values[place]);
     return heatCell(value, low, high, best ? el("b", {}, text, " ●") : text);
   };
-  const row = (run) => el("tr", {}, el("th", { scope: "row" }, bare(doc, run), " ", chips(doc, run)),
+  const row = (run) => el("tr", {}, el("th", { scope: "row" }, run.name, " ", chips(doc, run)),
     columns.map((a, place) => entry(run, a, place)));
   return [
     el("h3", {}, "Attributes by run"),
@@ -229,7 +228,7 @@ function cost(doc, choice, redraw) {
     svg("circle", { class: front.includes(point) ? "dot" : "hollow", cx: frame.x(point.x), cy: frame.y(point.y), r: 5 }));
   const name_ = (point, i) => svg("text", { class: "halo", x: frame.x(point.x), y: frame.y(point.y) - 10, "text-anchor": "middle" }, String(i + 1));
   frame.add(path(frame, front.map((point) => point.x), front.map((point) => point.y), "front"), points.map(dot), front.map(name_));
-  const names = front.map((point, i) => `${i + 1}: ${bare(doc, point.run)}`).join("; ");
+  const names = front.map((point, i) => `${i + 1}: ${point.run.name}`).join("; ");
   const rows = () => points.map((point) => [point.run.name, point.x, point.y, point.low, point.high, front.includes(point) ? "yes" : "no"]);
   return [
     el("h3", {}, "What does F1 cost?"),

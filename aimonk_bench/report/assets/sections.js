@@ -127,7 +127,7 @@ function behaviour(doc, choice, redraw) {
   return [
     el("div", { class: "tools" }, options.length > 1 ? select("run", options, id, (value) => redraw({ run: value })) : null,
       select("attribute", attributeOptions(doc), a, (value) => redraw({ attribute: Number(value) }))),
-    el("p", { class: "quiet" }, `${bare(doc, run)}, ${doc.attributes[a].name}, on test images. Curves: means over seeds${folds && " and folds"}; `
+    el("p", { class: "quiet" }, `${run.name}, ${doc.attributes[a].name}, on test images. Curves: means over seeds${folds && " and folds"}; `
       + `bands: the lowest and the highest seed.${few}`),
     el("div", { class: "small" }, precisionRecall(of, doc.grid.recall, run, a), f1ByThreshold(of, doc.grid.threshold, run, a, folds),
       reliability(of, run, a), histogram(of, doc.grid.bins), lossCurve(loss), confusion(of.confusion)),
