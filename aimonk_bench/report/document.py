@@ -64,7 +64,7 @@ class Run(TypedDict):
 
 
 class Attribute(TypedDict):
-    """What the tests say of an attribute, see `evaluation.verdict.Signal`; the claims are about the nested selection, or the run.
+    """What the tests say of an attribute, see `evaluation.verdict.Signal`: of the nested selection, or of the only run.
 
     ``more_positives``: how many more positive labels, all else equal, would make an AUC of `USEFUL_AUC` detectable; 0
     where it is, None where no number would.
@@ -164,7 +164,7 @@ def _with_curves(summary: Summary) -> list[str]:
 
 
 def plainly(summary: Summary) -> str:
-    """What the simplest run comes to, for a reader who knows no F1; empty where nothing beats guessing, or undefined."""
+    """What the simplest run comes to, for a reader who knows no F1; empty where nothing beats guessing."""
     stats = summary.statistics
     if stats is None or stats.verdict.outcome != "gain":
         return ""
@@ -236,7 +236,7 @@ def more_positives(positives: int, negatives: int, attributes: int) -> int | Non
     """How many more positive labels make an AUC of `USEFUL_AUC` detectable, all else equal; None where none do.
 
     >>> more_positives(68, 815, 4), more_positives(5, 815, 4), more_positives(5, 3, 4)
-    (0, 8, None)
+    (0, 17, None)
     """
     if not negatives:
         return None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # A path from the root, a drive or a home folder: what stands before its last part says where a machine keeps things.
-_PATH = re.compile(r"(?<![\w./:~\\])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"`,;:()\[\]{}<>|]+[/\\]+)+")
+_PATH = re.compile(r"(?:file://|(?<![\w./~\\]))(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"`,;:()\[\]{}<>|]+[/\\]+)+")
 
 
 def shortened(value: Any) -> Any:

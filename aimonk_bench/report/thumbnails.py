@@ -55,7 +55,7 @@ class ImageFolder:
         """
         config = record.folder / CONFIG
         data: dict[str, Any] = config_of(record).get("data") or {}
-        if "images" not in data:
+        if not data.get("images"):
             raise UserError(f"{config}: data.images: found nothing, expected the folder of the images")
         path = record.folder / data["images"]
         if not path.is_dir():
