@@ -153,6 +153,16 @@ def test_an_attribute_without_positives_has_no_curves() -> None:
         assert np.isfinite(values[..., 0]).all()
 
 
+def test_the_default_suite_stays_under_2_mb(written: str, suite_folder: Path) -> None:
+    """24 runs x 4 attributes: of these the page has at most 23 with curves, and all thumbnails that it may have."""
+    record = suites.collect(suite_folder).finished[0]
+    of_run = curves.curves(record)
+    of_attribute = max(len(page.embedded(one)) for one in of_run["attributes"])
+    rest = len(page.embedded(of_run["loss"])) + curves.LOSS_POINTS * 40 + 5000  # config and environment
+    without_data = len(written) - len(Elements(written).scripts[0])
+    assert without_data + (BEST + 3) * (4 * of_attribute + rest) + galleries.MOST_BYTES + 300_000 < 2_000_000
+
+
 def test_confusion_counts_and_histograms_count_every_test_row(suite_folder: Path, doc: dict[str, Any]) -> None:
     for run_id, of_run in doc["curves"].items():
         made = Predictions.load(suite_folder / "runs" / run_id / runs.PREDICTIONS).part("test")
