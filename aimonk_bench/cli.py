@@ -138,7 +138,14 @@ def _resumable() -> Iterator[None]:
         raise Interrupted from None
 
 
-for _verb in (result_verbs.table, result_verbs.compare, result_verbs.show, result_verbs.plots, result_verbs.log):
+for _verb in (
+    result_verbs.table,
+    result_verbs.compare,
+    result_verbs.show,
+    result_verbs.plots,
+    result_verbs.report,
+    result_verbs.log,
+):
     app.command()(_verb)
 
 
