@@ -14,6 +14,7 @@ from aimonk_bench.records.run import RunRecord
 from aimonk_bench.records.suite import Collection
 from aimonk_bench.reporting.summary import Summary, figures_of
 from aimonk_bench.reporting.verdict import sentence
+from aimonk_bench.reporting.warning_lines import doubts
 from aimonk_bench.reporting.words import listed, run_name
 
 T = TypeVar("T")
@@ -90,13 +91,14 @@ def together(summaries: Sequence[Summary]) -> Summary:
 
 
 def verdicts(summaries: Sequence[Summary]) -> list[str]:
-    """The verdict of each folder, a line each."""
+    """The verdict of each folder, and what of its data speaks against it, a line each."""
     labels = _labels([summary.collection.folder for summary in summaries])
     lines = []
     for summary in summaries:
         if stats := summary.statistics:
             text = sentence(stats.verdict, summary.collection.names, stats.against_winner)
-            lines.append(f"{labels[summary.collection.folder]}: {text}")
+            label = labels[summary.collection.folder]
+            lines += [f"{label}: {text}", *(f"{label}: warning: {line}" for line in doubts(stats.verdict))]
     return lines
 
 

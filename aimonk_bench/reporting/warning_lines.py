@@ -22,7 +22,7 @@ def warnings(summary: Summary) -> list[str]:
     if summary.values:
         names = run_names(summary.collection.names)
         lines += _labels(summary)
-        lines += _doubts(summary.statistics.verdict) if summary.statistics else []
+        lines += doubts(summary.statistics.verdict) if summary.statistics else []
         compared = [record.status.id for record in summary.collection.comparable]
         lines += [fairness.sentence(item, compared, names.__getitem__) for item in summary.unfair]
         lines += _versions(summary)
@@ -37,7 +37,8 @@ def _runs(summary: Summary) -> Iterator[str]:
     groups = {"failed": len(collection.failed), "damaged": len(collection.damaged), "not run": len(collection.missing)}
     states = [f"{number} {state}" for state, number in groups.items() if number]
     if states and collection.finished:
-        yield f"{' and '.join(states)}: the verdict is about the {count(len(collection.finished), 'finished run')}"
+        planned = len(collection.names) - len(collection.skipped)
+        yield f"{len(collection.finished)} of {count(planned, 'run')} finished ({', '.join(states)})"
     if skipped := collection.skipped:
         without = ", the baseline included, so that nothing is compared with it"
         yield (
@@ -65,18 +66,19 @@ def _labels(summary: Summary) -> Iterator[str]:
         yield f"one seed: what another would change is unknown, and {what}; fix: train.seeds: 5"
 
 
-def _doubts(verdict: Verdict) -> Iterator[str]:
+def doubts(verdict: Verdict) -> Iterator[str]:
     """What of the data speaks against claims about attributes."""
     names = {"gain": verdict.with_gain, "no_gain": verdict.with_signal, "no_signal": []}[verdict.outcome]
-    if (doubts := verdict.doubts) is None:
+    if verdict.doubts is None:
         return
-    if alike := [f"{name} {pairs}" for name in names if (pairs := doubts.near_alike[name])]:
+    near_alike, missing_depends = verdict.doubts.near_alike, verdict.doubts.missing_depends
+    if alike := [f"{name} {pairs}" for name in names if (pairs := near_alike[name])]:
         yield (
-            f"the split separates {count(doubts.near_cut, 'pair')} of near duplicates, and these have equal labels: "
-            f"{listed(alike)}; heads may know images instead of attributes; "
+            f"the split separates {count(verdict.doubts.near_cut, 'pair')} of near duplicates, and these have equal "
+            f"labels: {listed(alike)}; heads may know images instead of attributes; "
             "fix: split: {near_duplicates: keep_together}"
         )
-    depends = {name: doubts.missing_depends[name] for name in names if name in doubts.missing_depends}
+    depends = {name: missing_depends[name] for name in names if name in missing_depends}
     by_families: dict[str, list[str]] = {}
     for name, families in depends.items():
         by_families.setdefault(" and ".join(DEPENDS_ON[family] for family in families), []).append(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -18,7 +19,9 @@ import aimonk_bench as ab
 from aimonk_bench.api import tables
 from aimonk_bench.api.tables import View
 from aimonk_bench.cli import main
+from aimonk_bench.evaluation.verdict import Doubts
 from aimonk_bench.records import run as runs
+from aimonk_bench.reporting import together
 from aimonk_bench.reporting.view import METRICS
 
 HOSTILE = [
@@ -156,8 +159,16 @@ def test_runs_of_several_folders_stand_in_one_table(folder: Path, tmp_path: Path
     validation = [float(cells(row)[3]) for row in rows]
     assert validation == sorted(validation, reverse=True)
     assert not any(line.startswith("selected per fold") for line in lines), "the selection stays per folder"
-    wide = printed(View(), *folders, width=10_000)
+    wide = printed(View(), *folders, width=2000)
     assert all(f"{place.name}: {ab.load(place).verdict}" in wide for place in folders)
+    pair = [ab.load(place)._figures for place in folders[:2]]
+    stats = pair[0].statistics
+    assert stats
+    doubts = Doubts(14, {f"attr{number}": 12 for number in range(1, 5)}, {})
+    doubted = dataclasses.replace(stats.verdict, doubts=doubts, outcome="gain", with_gain=["attr1"])
+    pair[0] = dataclasses.replace(pair[0], statistics=dataclasses.replace(stats, verdict=doubted))
+    [doubt] = [line for line in together.verdicts(pair) if "14 pairs of near duplicates" in line]
+    assert doubt.startswith("view: warning: ")
     for form in ("markdown", "latex"):
         made = tables.as_text([ab.load(place) for place in folders], form, View())
         assert made.count("tabular") == (2 if form == "latex" else 0)

@@ -89,7 +89,7 @@ def test_unfair_comparisons_and_runs_without_figures_are_said(tmp_path: Path) ->
     unfair = [Unfair("improving", ("1-b",))]
     changed = dataclasses.replace(base, statistics=dataclasses.replace(base.statistics, fairness=unfair))
     first, second, third, fourth = warnings(changed)
-    assert first.startswith("1 failed: the verdict is about the 2 finished runs")
+    assert first == "2 of 3 runs finished (1 failed)"
     assert second.endswith("(suite.unavailable: skip): d")
     assert "(b)" in third
     assert "train.epochs" in third
