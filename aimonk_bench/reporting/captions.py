@@ -136,7 +136,7 @@ def _split(record: RunRecord) -> str:
 
 
 def legend(summary: Summary, layout: Layout) -> list[str]:
-    """At most four lines below the table, each of which fits into 80 columns: what a reader needs at once."""
+    """At most four lines below the table, which from 80 columns on need not be wrapped: what a reader needs at once."""
     if not layout.columns:
         return []
     detail, marks, total = layout.detail, _marks(layout), len(summary.attributes)

@@ -553,7 +553,7 @@ def test_the_legend_has_four_lines_and_warnings_three(comparison: Path, celeba: 
             layout = layout_of(made, width)
             legend = captions.legend(made, layout)
             assert len(legend) <= 4
-            assert max(map(cell_len, legend)) <= 80, "none of them has to be wrapped"
+            assert max(map(cell_len, legend)) <= width, "none of them has to be wrapped"
             assert layout.detail.sort == captions.VALIDATION
             assert legend[1].startswith("sorted by val F1")
     shown = show(celeba, 80, View())
