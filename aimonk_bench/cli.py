@@ -264,21 +264,26 @@ def predict(
         list[str] | None,
         typer.Option("--threshold", metavar="NAME=VALUE", help="Another threshold of an attribute; repeatable."),
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, max=1024, help="Images that the network takes at once.")] = 8,
+    batch: Annotated[int, typer.Option("--batch", help="Images that the network takes at once.")] = 8,
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", metavar="FILE", help="Score the bundle on these labels of the images in PATH."),
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            help="Score the bundle on labels of the images in the folder PATH: a label file of any format, or a YAML "
+            "file, as `init` writes it, whose `data` says how to read one.",
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Predict new images with an exported bundle: a row each; or score it on new labels."""
-    from aimonk_bench.serving import files, graph
+    from aimonk_bench import predict_verb
 
-    classifier = graph.open_classifier(bundle).at(graph.parse_thresholds(thresholds or ()))
+    options = {"thresholds": thresholds or (), "batch": batch}
     if labels is None:
-        complete = files.predict_files(classifier, paths, form or "csv", out, batch)
+        complete = predict_verb.write_rows(bundle, paths, form or "csv", out, options)
     else:
-        complete = files.score_files(classifier, labels, paths, form, out, batch)
+        complete = predict_verb.write_scores(bundle, paths, labels, form, out, options)
     if not complete:
         raise typer.Exit(SOME_FAILED)
 
@@ -352,6 +357,8 @@ def main(argv: Sequence[str], began: float | None = None) -> int:
 
 def _main(argv: Sequence[str], began: float | None) -> int:
     """Run one command; what it raises becomes a message and an exit code."""
+    from aimonk_bench.console import visible
+
     try:
         try:
             app(args=list(argv), prog_name="aimonk-bench", obj=Clock(began))
@@ -366,15 +373,15 @@ def _main(argv: Sequence[str], began: float | None) -> int:
         print("interrupted; the same command again goes on where this one stopped", file=sys.stderr)
         return INTERRUPTED
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(visible(str(error)), file=sys.stderr)
         return WRONG
     except RunFailed as error:
-        print(f"failed: {error}", file=sys.stderr)
+        print(visible(f"failed: {error}"), file=sys.stderr)
         return FAILED
     except ImportError as error:
-        print(f"{error}\n`aimonk-bench doctor` says what is wrong with this machine", file=sys.stderr)
+        print(visible(f"{error}\n`aimonk-bench doctor` says what is wrong with this machine"), file=sys.stderr)
         return FAILED
     except Exception as error:
-        print(f"failed: {sentence(error)}\n{write_traceback(error)}", file=sys.stderr)
+        print(visible(f"failed: {sentence(error)}\n{write_traceback(error)}"), file=sys.stderr)
         return FAILED
     return DONE

@@ -10,7 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rich.console import Console
+
 from aimonk_bench import registry
+from aimonk_bench.arguments import choice, path, whole, wrong
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.verdict import Outcome
 from aimonk_bench.evaluation.verdict import Verdict as VerdictRecord
@@ -27,7 +30,6 @@ from aimonk_bench.reporting.words import run_name
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
 
     from aimonk_bench.config.fields import Config
 
@@ -61,7 +63,8 @@ class Result:
     folder: Path
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", Path(self.folder).absolute())  # as the working directory may change
+        folder = path("folder", self.folder, "a folder that `run` or `suite` wrote")
+        object.__setattr__(self, "folder", folder.absolute())  # as the working directory may change
 
     @cached_property
     def _collection(self) -> Collection:
@@ -96,7 +99,7 @@ class Result:
         Raises:
             UserError: there is no such column.
         """
-        frames.choose("column", column, NUMERIC)
+        choice("column", column, NUMERIC)
         attributes = [*self._figures.attributes, MACRO]
         wide = self.summary.pivot(index="run", columns="attribute", values=column)
         return wide.loc[list(self._collection.names), attributes]
@@ -112,8 +115,14 @@ class Result:
         return verdict
 
     def render(self, console: Console, top: int = 20) -> None:
-        """Print the table of the command line, with the ``top`` best runs, on a console of rich."""
-        table.render(self._figures, console, top=top)
+        """Print the table of the command line, with the ``top`` best runs, on a console of rich.
+
+        Raises:
+            UserError: ``console`` is none, or ``top`` no whole number of at least 1.
+        """
+        if not isinstance(console, Console):
+            raise wrong("console", console, "a rich.console.Console")
+        table.render(self._figures, console, top=whole("top", top, least=1))
 
     def _repr_html_(self) -> str:
         """The verdict and the ten best runs with intervals, for a notebook."""
@@ -291,7 +300,7 @@ class Suite(Result):
         Raises:
             UserError: there is no such run, it has no figures, or a and b are the same run.
         """
-        first, second = self._find(a), self._find(b)
+        first, second = self._find(a, "a"), self._find(b, "b")
         if first == second:
             raise UserError(f"{self.folder}: found {first.id} twice, expected two runs to compare")
         return frames.differences(first._scored, second._scored, self._figures.covered["f1_tuned"])
@@ -311,7 +320,7 @@ class Suite(Result):
         Raises:
             UserError: there is no such run, it has no figures, or the test rows of the two differ.
         """
-        return frames.disagreements(self._find(a)._scored, self._find(b)._scored)
+        return frames.disagreements(self._find(a, "a")._scored, self._find(b, "b")._scored)
 
     @property
     def _selection(self) -> VerdictRecord | None:
@@ -320,12 +329,17 @@ class Suite(Result):
             return None
         return stats.verdict
 
-    def _find(self, wanted: Run | str) -> Run:
+    def _find(self, wanted: Run | str, argument: str = "run") -> Run:
         """The run that is meant, which ended.
+
+        Args:
+            argument: what a message calls ``wanted``.
 
         Raises:
             UserError: no run, or more than one, is called so, or it did not end.
         """
+        if not isinstance(wanted, Run | str):
+            raise wrong(argument, wanted, "a run of this suite, its id or its name")
         name = wanted.id if isinstance(wanted, Run) else wanted
         names = {run_id: run_name(parts) for run_id, parts in self._collection.names.items()}
         called = [name] if name in names else [run_id for run_id, text in names.items() if text == name]
@@ -353,7 +367,7 @@ def load(folder: str | os.PathLike[str]) -> Run | Suite:
     Raises:
         UserError: the folder holds neither, or its first file is damaged.
     """
-    place = Path(folder)
+    place = path("folder", folder, "a folder that `run` or `suite` wrote")
     result = Suite(place) if (place / suites.FILE).exists() else Run(place)
     _ = result._collection  # raises where it is damaged
     return result

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from aimonk_bench import cli
-from aimonk_bench.serving import files
+from aimonk_bench.api import bundles as api
 from aimonk_bench.serving.predict import predict
 
 
@@ -213,7 +213,7 @@ def test_an_interrupted_command_leaves_no_file(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files, "lines", interrupted)
+    monkeypatch.setattr(api, "lines", interrupted)
     assert run(bundle, photos, "-o", tmp_path / "rows.csv") == 130
     assert [*tmp_path.iterdir()] == []
 
