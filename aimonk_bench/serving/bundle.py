@@ -6,7 +6,6 @@ saves what timm cannot read where there are no ``model_args`` at all. What is ou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,10 +61,11 @@ class Bundle:
 
     def metadata(self) -> dict[str, str]:
         """The metadata of ``model.onnx``, JSON texts: all that predicting needs stands in them."""
-        content: Mapping[str, Any] = {
+        content: dict[str, Any] = {
             BLOCK: self.aimonk_bench,
             NAMES: list(self.label_names),
             THRESHOLDS: self.thresholds,
         }
-        texts = {name: dumps(value) for name, value in content.items()}
-        return texts if self.training_images is None else {**texts, TRAINING_IMAGES: self.training_images}
+        if self.training_images is not None:
+            content[TRAINING_IMAGES] = self.training_images
+        return {name: dumps(value) for name, value in content.items()}

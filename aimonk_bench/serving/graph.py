@@ -5,7 +5,7 @@
 | `aimonk_bench` | JSON map with `schema_version`, `size`, `decode`, `interpolation`, `white` and more |
 | `label_names` | JSON list of the attributes |
 | `thresholds` | JSON map: attribute -> threshold on the probability scale |
-| `training_images` | which images it has learned from, see `training_images`; it may be absent |
+| `training_images` | JSON text: which images it has learned from, see `training_images`; it may be absent |
 
 The graph takes `images`, float32 [B, 3, H, W], RGB 0 to 255, and gives `logits` [B, A]. A probability is the sigmoid of
 a logit, in float64; a decision is probability > threshold.
@@ -164,8 +164,8 @@ def _training_images(model: Path, texts: Mapping[str, str]) -> TrainingImages | 
     if TRAINING_IMAGES not in texts:
         return None
     try:
-        return TrainingImages.of_text(texts[TRAINING_IMAGES])
-    except ValueError as error:
+        return TrainingImages.of_text(json.loads(texts[TRAINING_IMAGES]))
+    except (ValueError, TypeError) as error:
         raise UserError(f"{model}: metadata {TRAINING_IMAGES}: damaged ({error}); export it again") from error
 
 
