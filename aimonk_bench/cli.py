@@ -16,7 +16,7 @@ import typer
 
 from aimonk_bench import __version__, errors
 from aimonk_bench.data_verbs import data
-from aimonk_bench.errors import RunFailed, UserError, sentence, write_traceback
+from aimonk_bench.errors import RunFailed, UserError, sentence, visible, write_traceback
 from aimonk_bench.suite.clock import Clock
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def validate(config: ConfigFile, overrides: Overrides = None, allow_plugins: All
     """Check the config, the labels, that every listed image exists and that the networks work; print what would run."""
     from aimonk_bench.api import work
 
-    print(work.validate(config, overrides, allow_plugins=allow_plugins))
+    print(visible(work.validate(config, overrides, allow_plugins=allow_plugins)))
 
 
 @app.command()
@@ -357,8 +357,6 @@ def main(argv: Sequence[str], began: float | None = None) -> int:
 
 def _main(argv: Sequence[str], began: float | None) -> int:
     """Run one command; what it raises becomes a message and an exit code."""
-    from aimonk_bench.console import visible
-
     try:
         try:
             app(args=list(argv), prog_name="aimonk-bench", obj=Clock(began))
@@ -373,15 +371,15 @@ def _main(argv: Sequence[str], began: float | None) -> int:
         print("interrupted; the same command again goes on where this one stopped", file=sys.stderr)
         return INTERRUPTED
     except UserError as error:
-        print(visible(str(error)), file=sys.stderr)
+        print(error, file=sys.stderr)
         return WRONG
     except RunFailed as error:
-        print(visible(f"failed: {error}"), file=sys.stderr)
+        print(f"failed: {error}", file=sys.stderr)
         return FAILED
     except ImportError as error:
         print(visible(f"{error}\n`aimonk-bench doctor` says what is wrong with this machine"), file=sys.stderr)
         return FAILED
     except Exception as error:
-        print(visible(f"failed: {sentence(error)}\n{write_traceback(error)}"), file=sys.stderr)
+        print(f"failed: {sentence(error)}\n{write_traceback(error)}", file=sys.stderr)
         return FAILED
     return DONE

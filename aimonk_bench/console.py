@@ -18,7 +18,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from aimonk_bench.data.library_messages import stderr_apart
-from aimonk_bench.errors import UserError, printable
+from aimonk_bench.errors import UserError, visible
 from aimonk_bench.records.files import atomic
 
 logger = logging.getLogger(__name__)
@@ -132,15 +132,6 @@ def output(out: Path | None) -> Iterator[TextIO]:
 def for_stream(stream: TextIO, text: str) -> str:
     """Text as a stream takes it: on a terminal, control characters of names and messages are escapes."""
     return visible(text) if stream.isatty() else text
-
-
-def visible(text: str) -> str:
-    r"""Lines whose control characters are escapes: they would move the cursor of a terminal, or colour it.
-
-    >>> visible("a\x1b[31m\n")
-    'a\\x1b[31m\n'
-    """
-    return "\n".join(map(printable, text.split("\n")))
 
 
 def set_up_logging(*, quiet: bool) -> None:
