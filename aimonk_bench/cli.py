@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from aimonk_bench import __version__, errors
+from aimonk_bench import __version__, errors, result_verbs
 from aimonk_bench.data_verbs import data
 from aimonk_bench.errors import RunFailed, UserError, sentence, visible, write_traceback
 from aimonk_bench.suite.clock import Clock
@@ -150,6 +150,10 @@ def table(
             _print_table(result, top)
     else:
         write_data(results.as_text(finished, form))
+
+
+app.command()(result_verbs.plots)
+app.command()(result_verbs.log)
 
 
 @app.command()
