@@ -76,10 +76,10 @@ def write_scores(
 
 
 @contextlib.contextmanager
-def _progress(*, shown: bool) -> Iterator[Progress | bool]:
+def _progress(*, shown: bool) -> Iterator[Progress | None]:
     """The progress on stderr, unless rows on the same terminal show it."""
     if not (shown and logger.isEnabledFor(logging.INFO)):
-        yield False
+        yield None
         return
     with Progress() as progress:
         yield progress

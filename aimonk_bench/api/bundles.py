@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -176,7 +176,7 @@ def score(
 ) -> Scores:
     """Score a bundle on labelled images, as `aimonk-bench predict --labels` does.
 
-    A warning says if the bundle has learned from some of them.
+    A warning says if the bundle has learned from some of them. Images that cannot be read are skipped, and named.
 
     Args:
         bundle: a folder that `export` wrote, or a single ``model.onnx``.
@@ -230,7 +230,7 @@ def stream(
     *,
     thresholds: Thresholds = None,
     batch: int = 8,
-    progress: Report = False,
+    progress: Callable[[str, int, int | None], None] | None = None,
 ) -> FilePredictions:
     """The predictions of `aimonk-bench predict`, one after another: iterate them once.
 
@@ -239,15 +239,14 @@ def stream(
         words: files, folders, globs, and ``-`` for names on standard input.
         thresholds: as for `predict`.
         batch: as for `predict`.
-        progress: as for `aimonk_bench.run`; bars are shown by the caller.
+        progress: a function of the phase, of what is done and of the total, None where it is not known.
 
     Raises:
         UserError: the bundle or an argument cannot be used; or, in the iteration, the words mean no image.
     """
     from aimonk_bench.serving.files import FilePredictions
 
-    report = progress if callable(progress) else None
-    return FilePredictions(_classifier(bundle, thresholds), words, batch, report)
+    return FilePredictions(_classifier(bundle, thresholds), words, batch, progress)
 
 
 def lines(predictions: FilePredictions, form: Form) -> Iterator[str]:

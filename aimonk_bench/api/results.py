@@ -365,8 +365,8 @@ class Suite(Result):
         names = {run_id: run_name(parts) for run_id, parts in self._collection.names.items()}
         called = [name] if name in names else [run_id for run_id, text in names.items() if text == name]
         if not called:
-            problem = registry.Problem((), repr(name), "the id or name of a run", _nearest(name, names))
-            raise UserError(f"{self.folder}: {problem}")
+            near = registry.hint(name, [*names, *names.values()])
+            raise UserError(f"{self.folder}: found {name!r}, expected the id or name of a run{near}")
         if len(called) > 1:
             raise UserError(f"{self.folder}: found {len(called)} runs called {name!r}; use an id: {', '.join(called)}")
         [run_id] = called
@@ -374,10 +374,6 @@ class Suite(Result):
             reasons = {**self.unfinished, **self._collection.skipped}
             raise UserError(f"{self.folder}: the run {run_id} has no results: {reasons[run_id]}")
         return self.runs[run_id]
-
-
-def _nearest(name: str, names: Mapping[str, str]) -> str | None:
-    return registry.nearest(name, [*names, *names.values()])
 
 
 def load(folder: str | os.PathLike[str]) -> Run | Suite:

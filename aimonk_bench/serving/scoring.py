@@ -170,7 +170,7 @@ def _named(classifier: Classifier, listed: LabelFile) -> LabelFile:
 def _learned_from(classifier: Classifier, labels: Path, hashes: Sequence[str]) -> int | None:
     """How many of these images the bundle has learned from; a warning says so."""
     if classifier.training_images is None:
-        logger.info("%s: the bundle does not say which images it has learned from: none may be among these", labels)
+        logger.info("%s: the bundle does not say which images it has learned from, so these may be among them", labels)
         return None
     number = int(classifier.training_images.among(hashes).sum())
     if number:
