@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError, printable
 
+T = TypeVar("T")
 PLAIN = (str, bytes, int, float, list, tuple, set, dict, type(None))  # types whose values a message quotes
 MOST_SHOWN = 60  # characters of a value in a message
 
@@ -32,6 +34,17 @@ def path(name: str, value: object, expected: str = "a path") -> Path:
     if not isinstance(text, str) or not text or "\0" in text:
         raise wrong(name, value, expected)
     return Path(text)
+
+
+def instance(name: str, value: object, kind: type[T]) -> T:
+    """An object of a class.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if not isinstance(value, kind):
+        raise wrong(name, value, f"a {kind.__module__}.{kind.__name__}")
+    return value
 
 
 def flag(name: str, value: object) -> bool:

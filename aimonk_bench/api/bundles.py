@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from aimonk_bench.api.progress import Report, Reporter
-from aimonk_bench.arguments import choice, flag, path, wrong
+from aimonk_bench.arguments import choice, flag, instance, path, wrong
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,9 +156,11 @@ class Scores:
 
     def render(self, console: Console) -> None:
         """Print the figures with their intervals on a console of rich."""
+        from rich.console import Console
+
         from aimonk_bench.serving import scoring
 
-        console.print(scoring.table(self.record))
+        instance("console", console, Console).print(scoring.table(self.record))
 
     def _repr_html_(self) -> str:
         """The figures, for a notebook."""

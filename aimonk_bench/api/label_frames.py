@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aimonk_bench.arguments import path, wrong
+from aimonk_bench.config.fields import Values
 from aimonk_bench.config.loader import Source
 from aimonk_bench.config.overrides import Overrides
 from aimonk_bench.errors import UserError, printable
@@ -22,6 +23,7 @@ from aimonk_bench.reporting.words import listed
 if TYPE_CHECKING:
     import pandas as pd
 
+STATES = {*Values.model_fields}
 FORM = {"importer": "wide_csv", "separator": ",", "header": True, "encoding": "utf-8"}  # of the file
 
 
@@ -73,6 +75,8 @@ def labels(frame: pd.DataFrame, images: str | os.PathLike[str], **data: Any) -> 
     for place, column in enumerate(columns):
         values = frame.iloc[:, place]
         missing = _missing_token(data.get("values", {}), column)
+        if missing is None and values.isna().any():
+            raise UserError(f"labels: found missing values in {column!r}, but `values` declares no token for them")
         cells = zip(values, values.isna(), strict=True)
         written[column] = [missing if is_na else int(x) if isinstance(x, bool | np.bool_) else x for x, is_na in cells]
     text = csv_text(pd.DataFrame(written, dtype=object))
@@ -99,18 +103,19 @@ def _problems(frame: pd.DataFrame, columns: list[str], name: str, data: Mapping[
         yield f"found no name of an image in {name!r} of frame.iloc[i], i = {listed(list(map(str, rows)))}"
 
 
-def _missing_token(values: object, column: str) -> str:
-    """What stands for a missing value of a column: the first token that ``data.values`` declares.
+def _missing_token(values: object, column: str) -> str | None:
+    """What stands for a missing value of a column: the first token that ``data.values`` declares; None for none.
 
     Raises:
-        UserError: ``data.values`` is of another type, or declares no token.
+        UserError: ``data.values`` is of another type.
     """
-    declared = values.get(column, values) if isinstance(values, Mapping) else None
-    tokens = declared.get("missing", ("NA",)) if isinstance(declared, Mapping) else None
-    if not isinstance(tokens, list | tuple) or not tokens or not all(isinstance(token, str) for token in tokens):
+    by_attribute = isinstance(values, Mapping) and bool(values) and all(isinstance(v, Mapping) for v in values.values())
+    declared = values.get(column, {}) if by_attribute and isinstance(values, Mapping) else values
+    tokens = declared.get("missing", ("NA",)) if isinstance(declared, Mapping) and not {*declared} - STATES else None
+    if not isinstance(tokens, list | tuple) or not all(isinstance(token, str) for token in tokens):
         expected = "a dict such as {'positive': ['yes'], 'negative': ['no'], 'missing': ['?']}, or one per attribute"
         raise wrong("values", values, expected)
-    return str(tokens[0])
+    return next(iter(tokens), None)
 
 
 def _not_utf_8(columns: Mapping[str, Sequence[object]]) -> Iterator[str]:

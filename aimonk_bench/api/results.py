@@ -14,7 +14,7 @@ from rich.console import Console
 
 from aimonk_bench import registry
 from aimonk_bench.api.plots import Plots
-from aimonk_bench.arguments import choice, path, whole, wrong
+from aimonk_bench.arguments import choice, instance, path, whole, wrong
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.verdict import Outcome
 from aimonk_bench.evaluation.verdict import Verdict as VerdictRecord
@@ -130,9 +130,7 @@ class Result:
         Raises:
             UserError: ``console`` is none, or ``top`` no whole number of at least 1.
         """
-        if not isinstance(console, Console):
-            raise wrong("console", console, "a rich.console.Console")
-        table.render(self._figures, console, top=whole("top", top, least=1))
+        table.render(self._figures, instance("console", console, Console), top=whole("top", top, least=1))
 
     def _repr_html_(self) -> str:
         """The verdict and the ten best runs with intervals, for a notebook."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from aimonk_bench.api.label_frames import placed
 from aimonk_bench.api.progress import Report, Reporter
 from aimonk_bench.api.results import Result, Run, Suite
-from aimonk_bench.arguments import flag, path, wrong
+from aimonk_bench.arguments import flag, instance, path, wrong
 from aimonk_bench.config import loader
 from aimonk_bench.config.fields import Config
 from aimonk_bench.config.loader import Source
@@ -71,7 +71,7 @@ def run(
         Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
     """
     names = tables(allow_plugins=flag("allow_plugins", allow_plugins))
-    return _execute(Run, config, overrides, out, Reporter(progress), names, clock or Clock())
+    return _execute(Run, config, overrides, out, Reporter(progress), names, _clock(clock))
 
 
 def suite(
@@ -93,7 +93,11 @@ def suite(
         Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
     """
     names = tables(allow_plugins=flag("allow_plugins", allow_plugins))
-    return _execute(Suite, config, overrides, out, Reporter(progress), names, clock or Clock())
+    return _execute(Suite, config, overrides, out, Reporter(progress), names, _clock(clock))
+
+
+def _clock(clock: Clock | None) -> Clock:
+    return Clock() if clock is None else instance("clock", clock, Clock)
 
 
 def _folder(kind: type[Result], names: Tables, config: Source, overrides: Overrides) -> Path:
@@ -113,8 +117,6 @@ def _execute(
 ) -> R:
     """Plan and execute a config, read its figures, and write where the seconds went."""
     check_config(config, overrides)
-    if not isinstance(clock, Clock):
-        raise wrong("clock", clock, "a Clock, or None")
     named = None if out is None else path("out", out, "a folder for the results, or None")
     with placed(config, overrides, named, partial(_folder, kind, names)) as (source, layers, place):
         with clock("plan"):
@@ -222,7 +224,9 @@ class Audit:
 
     def render(self, console: Console) -> None:
         """Print the audit on a console of rich."""
-        reports.render(self.record, console)
+        from rich.console import Console
+
+        reports.render(self.record, instance("console", console, Console))
 
 
 def audit(

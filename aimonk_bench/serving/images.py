@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import glob
+import itertools
 import os
 import queue
 import threading
@@ -163,7 +164,8 @@ def _parted(pattern: str) -> tuple[str, bool, str]:
         return pattern, False, ""
     place = parts.index("**")
     before = os.sep.join(parts[:place]) or (os.sep if place else "")
-    return before, True, os.sep.join(part for part in parts[place + 1 :] if part)
+    after = itertools.dropwhile("**".__eq__, parts[place + 1 :])  # several in a row are one
+    return before, True, os.sep.join(part for part in after if part)
 
 
 def _folders(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:

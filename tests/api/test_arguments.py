@@ -128,8 +128,15 @@ WRONG: list[tuple[Callable[[SimpleNamespace], object], str]] = [
     (lambda h: ab.labels(FRAME, None), "images: found None, expected the folder of the images"),
     *[
         (lambda h, value=value: ab.labels(FRAME, "x", values=value), f"values: found {value!r}, expected a dict")
-        for value in (5, {"missing": 5}, {"missing": "NA"}, {"missing": []}, {"x": 5}, {"x": {"missing": [5]}})
+        for value in (
+            5,
+            {"missing": 5},
+            {"missing": "NA"},
+            {"x": 5},
+            {"x": {"missing": [5]}},
+        )
     ],
+    (lambda h: ab.labels(FRAME, "x", values={"missing": []}), "found missing values in 'x', but `values` declares no"),
     (lambda h: ab.labels(FRAME, "x", id=["image"]), "id: found \"['image']\", expected a column"),
     (lambda h: ab.labels(pd.concat({"a": FRAME}, axis=1), "x"), "found columns of 2 levels"),
     (
@@ -148,6 +155,13 @@ def test_what_is_wrong_is_named(
         call(here)
     assert expected in str(caught.value)
     assert not here.out.exists()
+
+
+def test_an_attribute_may_be_called_missing() -> None:
+    frame = FRAME.rename(columns={"x": "missing"})
+    for values in ({"missing": ["?"]}, {"missing": {"missing": ["?"]}}):
+        assert ab.labels(frame, "x", values=values).text == "image,missing\na.jpg,1.0\nb.jpg,?\n"
+    assert ab.labels(frame.head(1), "x", values={"missing": []}).text == "image,missing\na.jpg,1.0\n"
 
 
 def test_numbers_of_numpy_are_numbers(here: SimpleNamespace) -> None:
