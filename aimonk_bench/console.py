@@ -19,7 +19,6 @@ from rich.text import Text
 
 from aimonk_bench.data.library_messages import stderr_apart
 from aimonk_bench.errors import UserError, visible
-from aimonk_bench.records.files import atomic
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +108,8 @@ def output(out: Path | None) -> Iterator[TextIO]:
     Raises:
         UserError: the file cannot be written.
     """
+    from aimonk_bench.records.files import atomic  # imports NumPy, which `--help` does not need
+
     if out is None:
         if reconfigure := getattr(sys.stdout, "reconfigure", None):  # a stream in memory has no encoding
             reconfigure(encoding="utf-8", errors="backslashreplace")
