@@ -164,7 +164,10 @@ class Scores:
 
     def _repr_html_(self) -> str:
         """The figures, for a notebook."""
-        return str(self.figures.to_html(index=False, float_format="{:.3f}".format))
+        import pandas as pd
+
+        with pd.option_context("display.max_colwidth", None):  # names are not cut off
+            return str(self.figures.to_html(index=False, float_format="{:.3f}".format))
 
 
 def score(

@@ -174,9 +174,10 @@ def _learned_from(classifier: Classifier, labels: Path, hashes: Sequence[str]) -
         return None
     number = int(classifier.training_images.among(hashes).sum())
     if number:
+        least = "at least " if classifier.training_images.is_sample else ""
         logger.warning(
-            "%s: the bundle has learned from %d of these %s: its figures would be lower on images that are new to it",
-            *(labels, number, count(len(hashes), "image")),
+            "%s: the bundle has learned from %s%d of these %s: its figures would be lower on images that are new to it",
+            *(labels, least, number, count(len(hashes), "image")),
         )
     return number
 

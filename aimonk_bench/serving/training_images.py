@@ -42,6 +42,11 @@ class TrainingImages:
         return cls(np.frombuffer(content, ">u8").astype(np.uint64))
 
     @property
+    def is_sample(self) -> bool:
+        """Whether there may be more of them than those that are held."""
+        return len(self.prefixes) == MOST
+
+    @property
     def text(self) -> str:
         """ASCII: base64 of big-endian numbers."""
         return base64.b64encode(self.prefixes.astype(">u8").tobytes()).decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -48,6 +50,16 @@ def test_predictions_are_a_table_of_exact_types(bundle: Path, photos: Path) -> N
         np.testing.assert_allclose(table.iloc[row, 2::2].astype(float), made[row].probabilities, atol=1e-6)
         assert table.iloc[row, 3::2].tolist() == made[row].decisions.tolist()
     assert table["NA_decision"].tolist() == [True, pd.NA, True]
+
+
+def test_a_file_whose_name_is_not_utf_8(bundle: Path, photos: Path, tmp_path: Path) -> None:
+    file = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
+    shutil.copy(photos / "00.png", file)
+    table = ab.predict(bundle, [file])
+    assert table["error"].isna().all()
+    assert table["image"][0].endswith(r"caf\udce9.png")
+    assert r"caf\udce9.png" in table.to_csv().encode().decode()
+    assert table._repr_html_().encode()
 
 
 def test_no_images_are_a_table_of_the_same_columns(bundle: Path) -> None:

@@ -267,5 +267,7 @@ def test_hashes_as_text_read_back_and_are_limited(monkeypatch: pytest.MonkeyPatc
     again = TrainingImages.of_text(held.text)
     assert again.prefixes.tolist() == held.prefixes.tolist()
     assert again.among([*hashes, f"{6:016x}"]).tolist() == [True] * 4 + [False]
+    assert not held.is_sample
     monkeypatch.setattr(training_images, "MOST", 2)
     assert TrainingImages.of(hashes).prefixes.tolist() == [0, 5]
+    assert TrainingImages.of(hashes).is_sample
