@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
+from rich.console import Console
 
 from aimonk_bench import registry
 from aimonk_bench.api.results import Run, Suite, load
 from aimonk_bench.api.work import RESULTS
+from aimonk_bench.arguments import instance, whole
 from aimonk_bench.errors import UserError
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import suite as suites
 from aimonk_bench.reporting import details, frames, pairs
+from aimonk_bench.reporting.words import run_name
 from aimonk_bench.trackers.content import flattened
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
 
 IMAGES = 10  # that are shown
 LEFT_OUT = ("name", "plot.", "run.")  # settings that say nothing about a result
@@ -75,16 +77,17 @@ class Comparison:
         """Print the comparison on a console of rich, with so many of the images on which decisions differ.
 
         Raises:
-            UserError: the attributes of the two differ, or one of them has no results.
+            UserError: the attributes of the two differ, one has no results, or images is no number of at least 1.
         """
+        shown = whole("images", images, least=1)
         names = [f"{run.name} ({run.id})" for run in (self.a, self.b)]
         figures = self.figures
         if (figures["reason"].iloc[-1:] == "other_rows").any():
             differing = figures.iloc[:0], 0, 0
         else:
             rows = self.disagreements
-            differing = rows.head(images), len(rows), self.a._scored[0].part("test").labels.targets.size
-        pairs.render(console, names, self._settings, figures, differing)
+            differing = rows.head(shown), len(rows), self.a._scored[0].part("test").labels.targets.size
+        pairs.render(instance("console", console, Console), names, self._settings, figures, differing)
 
     @cached_property
     def _settings(self) -> list[tuple[str, str, str]]:
@@ -116,12 +119,12 @@ def show(run: str | Run, console: Console, within: Path | None = None, images: i
     Raises:
         UserError: no run, or more than one, is meant.
     """
-    [(found_run, _)] = _both([run], within)
-    record = found_run._record
-    details.render(console, record, found_run._figures, _settings(found_run))
-    if record.done:
-        wrong = found_run.errors(n=None)
-        details.errors(console, wrong.head(images), len(wrong))
+    [(placed, _)] = _both([run], within)
+    shown, terminal = whole("images", images, least=1), instance("console", console, Console)
+    details.render(terminal, placed._record, placed._figures, _settings(placed))
+    if placed._record.done:
+        wrong = placed.errors(n=None)
+        details.errors(terminal, wrong.head(shown), len(wrong))
 
 
 def _both(wanted: Sequence[str | Run], within: Path | None) -> list[tuple[Run, Suite | None]]:
@@ -166,7 +169,8 @@ def _suites(within: Path | None, beside: Sequence[Suite]) -> Iterator[Suite]:
 
 def _called(name: str, where: Sequence[Suite], within: Path | None) -> tuple[Run, Suite]:
     """The run of this id or name in the suites."""
-    having = [suite for suite in where if name in suite.called]
+    names = {suite: _names(suite) for suite in where}
+    having = [suite for suite in where if name in names[suite]]
     if len(having) == 1:
         return having[0][name], having[0]
     if having:
@@ -177,10 +181,19 @@ def _called(name: str, where: Sequence[Suite], within: Path | None) -> tuple[Run
             "and an id or a name"
         )
     problem = registry.Problem(
-        (), repr(name), "the folder, id or name of a run", registry.nearest(name, [n for s in where for n in s.called])
+        (),
+        repr(name),
+        "the folder, id or name of a run",
+        registry.nearest(name, [one for suite in where for one in names[suite]]),
     )
     places = f" in {', '.join(str(suite.folder) for suite in where)}"
     raise UserError(f"{problem}{places}" + ("" if within else "; --in DIR names another suite"))
+
+
+def _names(suite: Suite) -> list[str]:
+    """The ids and the names of all runs of a suite."""
+    parts = suite._collection.names
+    return [*parts, *map(run_name, parts.values())]
 
 
 def _settings(run: Run) -> dict[str, str]:

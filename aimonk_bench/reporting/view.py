@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from aimonk_bench import registry
-from aimonk_bench.errors import UserError
+from aimonk_bench.arguments import choice
 from aimonk_bench.reporting.summary import COLUMNS, TEXTS, Summary
 
 if TYPE_CHECKING:
@@ -53,12 +52,10 @@ class View:
         Raises:
             UserError: there is no such attribute, metric or order; the nearest one is named.
         """
-        for option, name in (("--metric", self.metric), ("--sort", self.sort)):
-            if name not in METRICS:
-                _refuse(option, name, list(METRICS))
+        choice("--metric", self.metric, list(METRICS))
+        choice("--sort", self.sort, list(METRICS))
         for name in self.attributes if summary.attributes else ():
-            if name not in summary.attributes:
-                _refuse(f"{summary.collection.folder}: --attribute", name, summary.attributes)
+            choice(f"{summary.collection.folder}: --attribute", name, summary.attributes)
 
     def places(self, summary: Summary) -> list[int]:
         """The places of the attributes that are asked for; none: all."""
@@ -92,8 +89,3 @@ class View:
             rank = table["run"].map(lambda run_id: places.get(run_id, len(places)))
             table = table.iloc[rank.argsort(kind="stable")]
         return table
-
-
-def _refuse(what: str, name: str, choices: Sequence[str]) -> None:
-    problem = registry.Problem((), repr(name), f"one of {', '.join(choices)}", registry.nearest(name, choices))
-    raise UserError(f"{what}: {problem}")

@@ -149,7 +149,7 @@ def _write(
     import safetensors.torch
 
     from aimonk_bench.serving import classifier as classifiers
-    from aimonk_bench.serving import onnx_graph, resizing
+    from aimonk_bench.serving import onnx_graph, resizing, training_data
 
     size = chosen.config.transform.size
     names = chosen.record.predictions.labels.attributes
@@ -162,6 +162,7 @@ def _write(
     noise = np.random.default_rng(0).integers(0, 256, (max(onnx_graph.BATCHES) - len(pixels), size, size, 3), np.uint8)
     onnx_graph.check(model, classifier, weights, np.stack([*pixels, *noise]), tuned.thresholds)
     flips = resizing.flips(images, classifier, pretrained_cfg, tuned.thresholds)
+    learned_from = training_data.training_images(chosen, head["kind"])
     made = Bundle(
         architecture=pretrained_cfg["architecture"],
         label_names=tuple(names),
@@ -170,6 +171,7 @@ def _write(
         pretrained_cfg=pretrained_cfg,
         model_args=model_args,
         aimonk_bench=plain(_block(chosen, weights, tuned, head) | {"timm_transform": asdict(flips)}),
+        training_images=None if learned_from is None else learned_from.text,
     )
     onnx_graph.describe(model, made.metadata())
     tensors_of = {name: tensor.contiguous() for name, tensor in classifier.network.state_dict().items()}

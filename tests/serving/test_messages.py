@@ -152,6 +152,8 @@ def test_a_run_of_another_machine_whose_images_are_not_here(
     made = export(copied, tmp_path / "bundle", head=0)
     assert "gone.txt" in caplog.text
     assert made.bundle.aimonk_bench["timm_transform"]["images"] == 0
+    assert "cannot warn where it is scored on the images that it has learned from" in caplog.text
+    assert made.bundle.training_images is None
     assert "was not measured" in (made.folder / "README.md").read_text()
     assert np.isfinite(list(made.bundle.thresholds.values())).all()
 
