@@ -82,17 +82,19 @@ def test_runs_of_two_folders_are_compared_by_what_both_define(suite: ab.Suite, t
         printed(comparing.compare(suite.finished[0], str(tmp_path / "f")).render)
 
 
-@pytest.mark.parametrize("within", [True, False])
 def test_a_run_is_found_by_folder_id_or_name(
-    suite: ab.Suite, within: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    suite: ab.Suite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(suite.folder.parent.parent)
     first, second = suite.finished
-    names = [first.name, first.id, f"experiments/one/runs/{first.id}"]
-    for name in names:
-        assert main(["compare", name, second.id, *(["--in", str(suite.folder)] if within else [])]) == 0
-        assert f"A: {first.name} ({first.id})\nB: {second.name} ({second.id})" in capsys.readouterr().out
-    assert main(["show", "zlpr"]) == 0
+    for name in (first.name, first.id, f"experiments/one/runs/{first.id}", first):
+        for within in (suite.folder, None):
+            made = comparing.compare(name, second.id, within)
+            assert (made.a.id, made.b.id) == (first.id, second.id)
+            assert made.suite is not None
+    assert main(["compare", first.id, second.id, "--images", "1"]) == 0
+    assert f"A: {first.name} ({first.id})\nB: {second.name} ({second.id})" in capsys.readouterr().out
+    assert main(["show", "zlpr", "--in", "experiments/two"]) == 0
     assert capsys.readouterr().out.startswith("zlpr: 60 images")
 
 
