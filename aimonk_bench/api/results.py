@@ -14,6 +14,7 @@ from aimonk_bench import registry
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.verdict import Outcome
 from aimonk_bench.evaluation.verdict import Verdict as VerdictRecord
+from aimonk_bench.records import history
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import suite as suites
 from aimonk_bench.records.files import csv_text
@@ -164,7 +165,7 @@ class Run(Result):
 
         Iterations and epochs count from 1; val_* is NaN but in the last row of an epoch.
         """
-        return runs.read_history(self._done.folder)
+        return history.read(self._done.folder / runs.HISTORY)
 
     @property
     def reliability(self) -> pd.DataFrame:
