@@ -24,7 +24,7 @@ def export(
     out: str | os.PathLike[str],
     *,
     run: str | None = None,
-    which: Literal["selected", "simplest"] = "simplest",
+    which: Literal["selected", "simplest"] | None = None,
     head: str | int | None = None,
     progress: Report = False,
     allow_plugins: bool = False,
@@ -35,8 +35,10 @@ def export(
         source: a run, a suite, or the folder of one.
         out: a new folder for the bundle.
         run: id of a run of the suite.
-        which: where ``run`` is None: the run selected on validation rows, or the simplest that is not worse.
-        head: a seed, "mean" or "refit"; default mean for a hold-out, refit for folds.
+        which: of a suite, where ``run`` is None: the run selected on validation rows, or the simplest that is not worse
+            (default).
+        head: a seed, "mean" or "refit"; default mean for a hold-out (of a fine-tuned run the first seed), refit for
+            folds.
         progress: as for `aimonk_bench.run`.
         allow_plugins: the plug-ins of the run may be executed.
 
@@ -44,7 +46,8 @@ def export(
         Where the bundle is, and of which run and head.
 
     Raises:
-        UserError: the folder has no such run, its weights are missing, or ``out`` is not empty.
+        UserError: the folder has no such run, its weights are missing or not those of its predictions, or ``out`` is
+            not a new or empty folder.
         RunFailed: the network cannot be exported, or onnxruntime does not compute what torch does.
     """
     from aimonk_bench.serving.export import export as write_bundle

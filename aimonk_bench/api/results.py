@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -151,13 +150,13 @@ class Run(Result):
     def config(self) -> Config:
         """Its complete config, frozen; `aimonk_bench.run` takes it.
 
-        Raises:
-            UserError: it has plug-ins, whose code is not executed to read a result.
+        Plug-ins are only named there: their code is not executed to read a result, and need not be here any more.
+        `aimonk_bench.run` executes it where ``allow_plugins`` says that it may.
         """
         from aimonk_bench.config import loader
-        from aimonk_bench.tables import TABLES
+        from aimonk_bench.tables import RECORDED
 
-        return loader.load(self.folder / runs.CONFIG, TABLES, check_paths=False)
+        return loader.load(self.folder / runs.CONFIG, RECORDED, check_paths=False)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -254,14 +253,14 @@ class Suite(Result):
     @property
     def selected(self) -> Run | None:
         """The run with the best macro F1 on validation rows; None where no run has one."""
-        verdict = self._selection
-        return None if verdict is None else self.runs[verdict.run]
+        selection = self._figures.selection
+        return None if selection is None else self.runs[selection.run]
 
     @property
     def simplest(self) -> Run | None:
         """The simplest of the selected run and those that the paired tests do not find worse; see `selected`."""
-        verdict = self._selection
-        return None if verdict is None else self.runs[verdict.simplest]
+        selection = self._figures.selection
+        return None if selection is None else self.runs[selection.simplest]
 
     @property
     def finished(self) -> list[Run]:
@@ -313,13 +312,6 @@ class Suite(Result):
             UserError: there is no such run, it has no figures, or the test rows of the two differ.
         """
         return frames.disagreements(self._find(a)._scored, self._find(b)._scored)
-
-    @property
-    def _selection(self) -> VerdictRecord | None:
-        stats = self._figures.statistics
-        if stats is None or math.isnan(self._figures.values[stats.winner]["f1_validation"][-1]):
-            return None
-        return stats.verdict
 
     def _find(self, wanted: Run | str) -> Run:
         """The run that is meant, which ended.

@@ -6,6 +6,7 @@ This module imports torch and timm.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +20,15 @@ from PIL import Image, ImageOps
 
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.config.fields import Config
+from aimonk_bench.config.split_fields import OfficialSplit
+from aimonk_bench.data import label_file
 from aimonk_bench.data.headers import UndecodableImage
 from aimonk_bench.data.images import decode
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import sigmoid
-from aimonk_bench.serving.classifier import Classifier
+from aimonk_bench.serving.classifier import TorchClassifier
 from aimonk_bench.serving.onnx_graph import planes
-from aimonk_bench.suite import plan
 
 logger = logging.getLogger(__name__)
 
@@ -36,83 +38,130 @@ BATCH = 10
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """An image of the data set: its file, and its pixels as training decodes them, uint8 [H, W, 3]."""
+    """An image of the data set.
 
+    Attributes:
+        name: as the label file has it.
+        path: of its file.
+        pixels: as training decodes them, uint8 [H, W, 3].
+    """
+
+    name: str
     path: Path
     pixels: np.ndarray
 
 
 @dataclass(frozen=True)
 class Flips:
-    """How many decisions differ between timm's transform and the decoding of training.
+    """How timm's transform changes probabilities and decisions, compared with the decoding of training.
 
     Attributes:
         images: that were decoded in both ways.
         decisions: images x attributes.
         flipped: decisions that differ.
+        largest, median: difference of a probability, over images and attributes; NaN where no image was decoded.
         unreadable: images that Pillow, which timm's users decode with, cannot read.
     """
 
     images: int
     decisions: int
     flipped: int
+    largest: float
+    median: float
     unreadable: int
 
 
-def samples(config: Config, image_ids: Sequence[str], weights: Weights) -> list[Sample]:
-    """At most `IMAGES` of these images, evenly spaced; without those that are not here any more, or not decodable.
+def samples(
+    config: Config, weights: Weights, preferred: Sequence[Sequence[str]], skipped: Sequence[str] = ()
+) -> list[Sample]:
+    """At most `IMAGES` images of a run; without those that are not here any more, or not decodable.
 
-    Where the labels or images of the run cannot be read any more, there are none, and a warning says why.
+    Where the labels of the run cannot be read any more, there are none, and a warning says why.
+
+    Args:
+        preferred: names of images, such as those of the test rows, then those of the validation rows: evenly spaced
+            ones of the first, then of the next where those are fewer, then of all others that the label file lists.
+        skipped: names of images that the run left out.
     """
+    split = config.split
     try:
-        listed = plan.checked_labels([config])
+        listed = label_file.load(config.data, columns=[split.column] if isinstance(split, OfficialSplit) else [])
     except UserError as error:
         logger.warning("the images of the run are not looked at: %s", error.problems[0])
         return []
     paths = dict(zip(listed.ids, listed.paths, strict=True))
-    places = np.unique(np.linspace(0, len(image_ids) - 1, min(IMAGES, len(image_ids))).round().astype(int))
+    names: list[str] = []
+    for group in (*preferred, listed.ids):
+        rest = [name for name in group if name not in {*names, *skipped}]
+        places = np.linspace(0, len(rest) - 1, min(IMAGES - len(names), len(rest))).round().astype(int)
+        names += [rest[place] for place in np.unique(places)]
     decoded, reasons = [], []
     cv2.setNumThreads(1)  # as in training, of which the pixels are to be the same
-    for name in (image_ids[place] for place in places):
+    for name in names:
         path = config.data.images / paths.get(name, name)
         try:
             data = path.read_bytes()
             transform, interpolation = config.transform, weights.entry.interpolation
             fast, white = transform.decode == "fast", config.data.white
             pixels = decode(data, transform.size, interpolation, fast=fast, white=white)
-            decoded.append(Sample(path, pixels))
+            decoded.append(Sample(name, path, pixels))
         except OSError as error:
             reasons.append(f"{path}: {error.strerror}")
         except UndecodableImage as error:
             reasons.append(f"{path}: {error}")
     if reasons:
-        logger.warning("%d of %d images of the run cannot be read, first %s", len(reasons), len(places), reasons[0])
+        logger.warning("%d of %d images of the run cannot be read, first %s", len(reasons), len(names), reasons[0])
     return decoded
 
 
+def logits_of(classifier: TorchClassifier, images: Sequence[Sample]) -> Array:
+    """The logits [n, A] of images as training decodes them."""
+    with torch.inference_mode():
+        batches = [
+            classifier(torch.from_numpy(planes(np.stack([image.pixels for image in images[start : start + BATCH]]))))
+            for start in range(0, len(images), BATCH)
+        ]
+        return np.asarray(torch.cat(batches).numpy()) if batches else np.empty((0, 0), np.float32)
+
+
 def flips(
-    images: Sequence[Sample], classifier: Classifier, pretrained_cfg: Mapping[str, Any], thresholds: Array
+    images: Sequence[Sample],
+    logits: Array,
+    classifier: TorchClassifier,
+    pretrained_cfg: Mapping[str, Any],
+    thresholds: Array,
 ) -> Flips:
     """Compare the decisions on images that timm's transform and our decoding prepare.
 
     Args:
+        logits: [n, A] of our decoding, see `logits_of`.
         pretrained_cfg: of ``config.json``.
         thresholds: [A].
     """
     config = timm.data.resolve_data_config({}, pretrained_cfg=dict(pretrained_cfg))
     transform = timm.data.create_transform(**config, is_training=False)
-    pairs, unreadable = [], 0
-    for image in images:
+    tensors: dict[int, torch.Tensor] = {}
+    for place, image in enumerate(images):
         try:
             with Image.open(image.path) as file:
-                pairs.append((image.pixels, transform(ImageOps.exif_transpose(file).convert("RGB"))))
+                tensors[place] = transform(ImageOps.exif_transpose(file).convert("RGB"))
         except Exception:  # decoders raise exceptions of any kind; the card counts them
-            unreadable += 1
-    flipped = 0
-    for start in range(0, len(pairs), BATCH):
-        pixels, tensors = zip(*pairs[start : start + BATCH], strict=True)
-        with torch.inference_mode():
-            ours = classifier(torch.from_numpy(planes(np.stack(pixels)))).numpy()
-            theirs = classifier.network(torch.stack(tensors)).numpy()
-        flipped += int(((sigmoid(ours) > thresholds) != (sigmoid(theirs) > thresholds)).sum())
-    return Flips(len(pairs), len(pairs) * len(thresholds), flipped, unreadable)
+            continue
+    unreadable, places = len(images) - len(tensors), list(tensors)
+    if not places:
+        return Flips(0, 0, 0, math.nan, math.nan, unreadable)
+    with torch.inference_mode():
+        batches = [
+            classifier.network(torch.stack([tensors[place] for place in places[start : start + BATCH]]))
+            for start in range(0, len(places), BATCH)
+        ]
+    ours, theirs = sigmoid(logits[places]), sigmoid(torch.cat(batches).numpy())
+    difference = np.abs(ours - theirs)
+    return Flips(
+        images=len(places),
+        decisions=difference.size,
+        flipped=int(((ours > thresholds) != (theirs > thresholds)).sum()),
+        largest=float(difference.max()),
+        median=float(np.median(difference)),
+        unreadable=unreadable,
+    )

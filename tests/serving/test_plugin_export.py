@@ -66,4 +66,4 @@ def test_images_of_an_official_split_are_looked_at(workplace: Path, tmp_path: Pa
         "backbone: {name: tf_efficientnet_lite0}\ntransform: {size: 32}\n"
     )
     config = loader.load(tmp_path / "official.yaml", TABLES)
-    assert len(resizing.samples(config, names, resolve(config.backbone))) == len(names)
+    assert len(resizing.samples(config, resolve(config.backbone), [names])) == len(names)
