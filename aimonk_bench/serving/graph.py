@@ -131,7 +131,7 @@ def open_classifier(bundle: Path) -> Classifier:
 
     Raises:
         UserError: there is no such file, it is no ONNX file, or one that `export` did not write; ``config.json`` beside
-            it states other attributes or thresholds.
+            it states something else of a prediction.
     """
     model = _model_of(bundle)
     session = _session(model, {}, optimize=False)
@@ -257,11 +257,12 @@ def _contradictions(file: Path, stated: Mapping[str, Any]) -> Iterable[str]:
         (NAMES,): names,
         (THRESHOLDS,): stated[THRESHOLDS],
         ("num_classes",): len(names),
-        ("id2label",): {str(number): name for number, name in enumerate(names)},
         **{(BLOCK, key): block[key] for key in PREDICTING if key in block},
         ("pretrained_cfg", "input_size"): [3, block["size"], block["size"]],
         **{("pretrained_cfg", key): block[key] for key in ("mean", "std") if key in block},
     }
+    if "id2label" in config:  # which transformers leaves out where it saves
+        expected["id2label",] = {str(number): name for number, name in enumerate(names)}
     for path, value in expected.items():
         found = functools.reduce(lambda part, key: part.get(key, {}) if isinstance(part, dict) else {}, path, config)
         if found != value:

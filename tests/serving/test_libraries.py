@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from aimonk_bench.records import weights
 from aimonk_bench.serving import bundle
 from aimonk_bench.serving.choice import Choice
 from aimonk_bench.serving.export import Exported
+from aimonk_bench.serving.graph import open_classifier
+from aimonk_bench.serving.predict import predict
 from aimonk_bench.suite import tasks
 from aimonk_bench.suite.plan import plan_run
 
@@ -90,3 +93,42 @@ def test_what_a_bundle_says_survives_transformers(
     assert list(again.id2label.values()) == list(made.bundle.label_names)
     assert again.thresholds == made.bundle.thresholds
     assert np.array_equal(timm_logits(saved, files), timm_logits(made.folder, files))
+    shutil.copy(made.folder / bundle.MODEL, saved)  # as `predict` says of such a folder
+    assert open_classifier(saved).attributes == made.bundle.label_names
+
+
+VIT = """\
+backbone: {name: test_vit, weights: none}
+transform: {size: 64}
+split: {scheme: holdout, val: 0.3, test: 0.3}
+train: {epochs: 1, seeds: 1}
+"""
+
+
+def test_a_vision_transformer_survives_timm_and_transformers(
+    run_of: Callable[[str, str], Path], bundle_of: BundleOf, files: list[Path], tmp_path: Path
+):
+    """Its network has positions for one size of images, which is stated where it is built."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    run, saved = run_of("vit", VIT), tmp_path / "saved"
+    made = bundle_of(run)
+    predicted = [*predict(made.folder, files)]
+    expected = timm_logits(made.folder, files)
+    model = timm.create_model(f"local-dir:{made.folder}", pretrained=True)
+    assert model.patch_embed.img_size == (64, 64)
+    ours = np.array([prediction.logits for prediction in predicted])
+    assert np.abs(ours - expected).max() < 0.2  # images are resized otherwise
+    transformers.AutoModelForImageClassification.from_pretrained(made.folder).save_pretrained(saved)
+    again = transformers.AutoModelForImageClassification.from_pretrained(saved).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(made.folder)
+    with torch.inference_mode():
+        logits = again(**processor([Image.open(file).convert("RGB") for file in files], return_tensors="pt")).logits
+    assert np.array_equal(logits.numpy(), expected)
+    assert np.array_equal(timm_logits(saved, files), expected)
+    config = transformers.AutoConfig.from_pretrained(saved)
+    assert (config.thresholds, list(config.id2label.values())) == (made.bundle.thresholds, [*made.bundle.label_names])
+    rows = runs.read(run).predictions.part("test")
+    folder = files[0].parent
+    again_predicted = [*predict(made.folder, [folder / name for name in rows.image_id])]
+    logits = np.array([prediction.logits for prediction in again_predicted])
+    np.testing.assert_allclose(logits, rows.logits[0], rtol=1e-4, atol=1e-4)
