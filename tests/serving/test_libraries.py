@@ -98,8 +98,8 @@ def test_what_a_bundle_says_survives_transformers(
 
 
 VIT = """\
-backbone: {name: test_vit, weights: none}
-transform: {size: 64}
+backbone: {name: vit_tiny, weights: none}
+transform: {size: 32}
 split: {scheme: holdout, val: 0.3, test: 0.3}
 train: {epochs: 1, seeds: 1}
 """
@@ -115,7 +115,7 @@ def test_a_vision_transformer_survives_timm_and_transformers(
     predicted = [*predict(made.folder, files)]
     expected = timm_logits(made.folder, files)
     model = timm.create_model(f"local-dir:{made.folder}", pretrained=True)
-    assert model.patch_embed.img_size == (64, 64)
+    assert model.patch_embed.img_size == (32, 32)
     ours = np.array([prediction.logits for prediction in predicted])
     assert np.abs(ours - expected).max() < 0.2  # images are resized otherwise
     transformers.AutoModelForImageClassification.from_pretrained(made.folder).save_pretrained(saved)
