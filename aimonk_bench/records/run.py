@@ -295,14 +295,14 @@ def claim(folder: Path, run_id: str, config: str, weight_files: Sequence[str] = 
         if status.id != run_id:
             earlier = " of an earlier version" if status.revision != REVISION else ""
             raise UserError(
-                f"{folder}: holds the run {status.id}{earlier}, this one is {run_id}; name another folder with --out"
+                f"{folder}: holds the run {status.id}{earlier}, this one is {run_id}; name another output folder"
             )
         return status.state == "done" and _is_complete(folder, weight_files)
     if SUITE in names or CONFIG not in names:
         content = "a suite" if SUITE in names else f"{names[0]} but no run"
-        raise UserError(f"{folder}: holds {content}; name another folder with --out")
+        raise UserError(f"{folder}: holds {content}; name another output folder")
     if folder.name != run_id and _as_trained((folder / CONFIG).read_text(encoding="utf-8")) != _as_trained(config):
-        raise UserError(f"{folder}: holds an unfinished run of another config; delete it or name another with --out")
+        raise UserError(f"{folder}: holds an unfinished run of another config; delete it or name another output folder")
     return False
 
 

@@ -141,9 +141,8 @@ def _others(verdict: Verdict, names: Mapping[str, str]) -> list[str]:
         verb = "is" if len(equal) == 1 else "are"
         which_runs = f"{len(equal)} of {len(others)} other runs ({which(equal, others)}) {verb} not"
     if equal:
-        simplest = "it is" if verdict.simplest == verdict.run else f"{names[verdict.simplest]} is"
-        order = "simplest of them" if len(equal) > 1 else "simpler one"
-        sentences.append(f"{which_runs} distinguishable from it; {simplest} the {order}.")
+        order = "simplest of them" if len(equal) > 1 else "simpler of the two"
+        sentences.append(f"{which_runs} distinguishable from it; {names[verdict.simplest]} is the {order}.")
     if worse:
         sentences.append(f"{count(len(worse), 'other run')} {'is' if len(worse) == 1 else 'are'} worse.")
     if untested:

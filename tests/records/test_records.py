@@ -116,7 +116,7 @@ def test_claim_of_a_folder(tmp_path: Path) -> None:
     fake_suite.write_run(folder, "a", fake_suite.predictions())
     run.end(folder, status())
     assert run.claim(folder, "a-1", "name: another\n") is True
-    with pytest.raises(UserError, match=r"holds the run a-1, this one is b-2.*--out"):
+    with pytest.raises(UserError, match=r"holds the run a-1, this one is b-2.*another output folder"):
         run.claim(folder, "b-2", "x: 1\n")
 
 
@@ -201,7 +201,9 @@ def test_damaged_predictions_are_never_an_internal_error(tmp_path: Path, seed: i
 
 def test_the_run_of_an_earlier_version_is_named_and_left_alone(tmp_path: Path) -> None:
     fake_suite.write_run(tmp_path / "a-1", "a", fake_suite.predictions(), revision=None)
-    with pytest.raises(UserError, match=r"holds the run a-1 of an earlier version, this one is a-2.*--out"):
+    with pytest.raises(
+        UserError, match=r"holds the run a-1 of an earlier version, this one is a-2.*another output folder"
+    ):
         run.claim(tmp_path / "a-1", "a-2", "x: 1\n")
 
 
@@ -364,7 +366,7 @@ def test_files_of_another_version_are_called_that(tmp_path: Path) -> None:
     fake_suite.write_suite(tmp_path, ["a", "b"])
     as_before = {"names": {"0-a": "a", "1-b": "b"}}  # of a version that had maps
     files.write_json(tmp_path / suite.FILE, files.read_json(tmp_path / suite.FILE) | as_before)
-    with pytest.raises(UserError, match=r"suite\.json: .*another version of aimonk_bench.*--out"):
+    with pytest.raises(UserError, match=r"suite\.json: .*another version of aimonk_bench.*another output folder"):
         suite.collect(tmp_path)
 
 
@@ -561,7 +563,7 @@ def test_a_suite_leaves_out_no_finished_run_of_another_config(
         suite.claim(tmp_path, record)
     assert str(error.value).startswith(f"{tmp_path}: holds results of {refused}")
     assert "(a)" in str(error.value)
-    assert str(error.value).endswith("--out")
+    assert str(error.value).endswith("name another output folder")
 
 
 def test_a_damaged_list_of_runs_refuses_no_suite(tmp_path: Path) -> None:
@@ -579,7 +581,7 @@ def test_a_suite_that_takes_the_folder_of_another_says_so(tmp_path: Path, caplog
     (message,) = caplog.messages
     assert "comparison" in message
     assert "another: 1 of its 2 runs" in message
-    assert "--out" in message
+    assert "another output folder" in message
     fake_suite.write_suite(tmp_path, ["a"], name="another")
     assert "the suite another of this folder has other runs now: 1 of its 2 runs" in caplog.messages[-1]
     (tmp_path / suite.FILE).write_text("{")

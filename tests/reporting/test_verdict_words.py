@@ -105,12 +105,12 @@ def test_a_gain_is_that_of_what_was_tested(changes: dict[str, Any], words: str) 
         ),
         (
             {"indistinguishable": ["b"]},
-            ["The other run, run b, is not distinguishable from it; it is the simpler one."],
+            ["The other run, run b, is not distinguishable from it; run a is the simpler of the two."],
         ),
         (
             {"indistinguishable": ["b"], "simplest": "b", "worse": ["c"]},
             [
-                "1 of 2 other runs (run b) is not distinguishable from it; run b is the simpler one.",
+                "1 of 2 other runs (run b) is not distinguishable from it; run b is the simpler of the two.",
                 "1 other run is worse.",
             ],
         ),
@@ -123,7 +123,7 @@ def test_a_gain_is_that_of_what_was_tested(changes: dict[str, Any], words: str) 
         ),
         (
             {"indistinguishable": list("bcdefghijklm")},
-            ["None of the 12 other runs is distinguishable from it; it is the simplest of them."],
+            ["None of the 12 other runs is distinguishable from it; run a is the simplest of them."],
         ),
         (
             {"indistinguishable": list("bcdefghijkl"), "simplest": "l", "untested": ["m"]},

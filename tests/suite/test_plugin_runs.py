@@ -245,7 +245,7 @@ def test_the_config_of_a_run_is_read_without_executing_its_plug_ins(
     config = ab.Run(tmp_path / "run").config
     for key in ("loss", "missing", "sampler", "threshold"):
         assert getattr(config, key).plain() == getattr(executed, key).plain(), key
-        with pytest.raises(UserError, match=r"gone\.py: a plug-in, which only commands with --allow-plugins execute"):
+        with pytest.raises(UserError, match=r"gone\.py: a plug-in, which is executed only with --allow-plugins"):
             registry.entry({}, getattr(config, key))
     assert [plugin.source for plugin in config.plugins] == [gone]
     assert loader.plain(config) == loader.plain(executed) | {"plugins": [gone]}
@@ -268,7 +268,7 @@ def test_what_a_policy_of_a_plug_in_decides_is_computed_again_only_where_it_may_
     (out / "metrics.json").unlink()
     assert cli.main(["table", str(out)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "everything.py: a plug-in, which only commands with --allow-plugins execute" in printed
+    assert "everything.py: a plug-in, which is executed only with --allow-plugins" in printed
     assert cli.main(["run", str(place / "everything.yaml"), "--out", str(out), "--quiet", "--allow-plugins"]) == 0
     for name in ("thresholds.json", "metrics.json"):
         assert (out / name).read_bytes() == (everything / name).read_bytes()
