@@ -258,7 +258,7 @@ def _flips(made: Bundle) -> str:
         if block["white"] is not None
         else ""
     )
-    others = flips["images"] + flips["unreadable"] - flips["test_images"]
+    others = flips["images"] - flips["test_images"]
     which = f" ({flips['test_images']} test images and {others} others)" if others else ""
     return (
         f"{start} On {flips['images']} images of the data set{which} that changes {flips['flipped']} of "

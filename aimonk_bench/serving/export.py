@@ -211,8 +211,7 @@ def _write(
     pixels = [image.pixels for image in images[: max(onnx_graph.BATCHES)]]
     noise = onnx_graph.noise(max(onnx_graph.BATCHES) - len(pixels), size)
     onnx_graph.check(model, classifier, weights, np.stack([*pixels, *noise]), tuned.thresholds)
-    flips = asdict(resizing.flips(images, logits, classifier, pretrained_cfg, tuned.thresholds))
-    flips["test_images"] = len({image.name for image in images} & {*tested})
+    flips = resizing.flips(images, logits, classifier, pretrained_cfg, tuned.thresholds, {*tested})
     made = Bundle(
         architecture=pretrained_cfg["architecture"],
         label_names=tuple(names),
@@ -220,7 +219,7 @@ def _write(
         num_features=tensors.weight.shape[1],
         pretrained_cfg=pretrained_cfg,
         model_args=model_args,
-        aimonk_bench=plain(_block(chosen, weights, tuned, head) | {"timm_transform": flips}),
+        aimonk_bench=plain(_block(chosen, weights, tuned, head) | {"timm_transform": asdict(flips)}),
     )
     onnx_graph.describe(model, made.metadata())
     tensors_of = {name: tensor.contiguous() for name, tensor in classifier.network.state_dict().items()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Flips:
 
     Attributes:
         images: that were decoded in both ways.
+        test_images: those of them on which the run was tested.
         decisions: images x attributes.
         flipped: decisions that differ.
         largest, median: difference of a probability, over images and attributes; NaN where no image was decoded.
@@ -64,6 +65,7 @@ class Flips:
     """
 
     images: int
+    test_images: int
     decisions: int
     flipped: int
     largest: float
@@ -92,7 +94,8 @@ def samples(
     paths = dict(zip(listed.ids, listed.paths, strict=True))
     names: list[str] = []
     for group in (*preferred, listed.ids):
-        rest = [name for name in group if name not in {*names, *skipped}]
+        taken = {*names, *skipped}
+        rest = [name for name in group if name not in taken]
         places = np.linspace(0, len(rest) - 1, min(IMAGES - len(names), len(rest))).round().astype(int)
         names += [rest[place] for place in np.unique(places)]
     decoded, reasons = [], []
@@ -130,6 +133,7 @@ def flips(
     classifier: TorchClassifier,
     pretrained_cfg: Mapping[str, Any],
     thresholds: Array,
+    tested: Collection[str],
 ) -> Flips:
     """Compare the decisions on images that timm's transform and our decoding prepare.
 
@@ -137,6 +141,7 @@ def flips(
         logits: [n, A] of our decoding, see `logits_of`.
         pretrained_cfg: of ``config.json``.
         thresholds: [A].
+        tested: names of the images on which the run was tested.
     """
     config = timm.data.resolve_data_config({}, pretrained_cfg=dict(pretrained_cfg))
     transform = timm.data.create_transform(**config, is_training=False)
@@ -149,7 +154,7 @@ def flips(
             continue
     unreadable, places = len(images) - len(tensors), list(tensors)
     if not places:
-        return Flips(0, 0, 0, math.nan, math.nan, unreadable)
+        return Flips(0, 0, 0, 0, math.nan, math.nan, unreadable)
     with torch.inference_mode():
         batches = [
             classifier.network(torch.stack([tensors[place] for place in places[start : start + BATCH]]))
@@ -159,6 +164,7 @@ def flips(
     difference = np.abs(ours - theirs)
     return Flips(
         images=len(places),
+        test_images=sum(images[place].name in tested for place in places),
         decisions=difference.size,
         flipped=int(((ours > thresholds) != (theirs > thresholds)).sum()),
         largest=float(difference.max()),

@@ -107,11 +107,12 @@ def test_decisions_that_flip_are_counted_and_differences_measured(folder: Path):
     thresholds = (ours[5] + theirs[5]) / 2
     expected = int(((ours > thresholds) != (theirs > thresholds)).sum())
     assert expected >= 2  # those of the image from which the thresholds are
-    counted = flips(decoded, logits, network, CFG, thresholds)
-    assert (counted.images, counted.decisions, counted.flipped, counted.unreadable) == (12, 24, expected, 0)
+    counted = flips(decoded, logits, network, CFG, thresholds, NAMES[:5])
+    assert (counted.images, counted.test_images, counted.decisions) == (12, 5, 24)
+    assert (counted.flipped, counted.unreadable) == (expected, 0)
     assert counted.largest == pytest.approx(np.abs(ours - theirs).max(), abs=1e-5)
     assert counted.median == pytest.approx(np.median(np.abs(ours - theirs)), abs=1e-5)
-    assert flips(decoded, logits, network, CFG, np.ones(2)).flipped == 0
+    assert flips(decoded, logits, network, CFG, np.ones(2), ()).flipped == 0
 
 
 def test_an_image_that_pillow_cannot_read_is_counted(folder: Path):
@@ -120,8 +121,8 @@ def test_an_image_that_pillow_cannot_read_is_counted(folder: Path):
     images = [first, Sample("broken.png", folder / "broken.png", second.pixels), second]
     network = classifier()
     logits = logits_of(network, images)
-    whole = flips([first, second], logits[[0, 2]], network, CFG, np.ones(2))
-    assert flips(images, logits, network, CFG, np.ones(2)) == replace(whole, unreadable=1)
-    nothing = flips([], logits_of(network, []), network, CFG, np.ones(2))
+    whole = flips([first, second], logits[[0, 2]], network, CFG, np.ones(2), ["000.png"])
+    assert flips(images, logits, network, CFG, np.ones(2), ["000.png", "broken.png"]) == replace(whole, unreadable=1)
+    nothing = flips([], logits_of(network, []), network, CFG, np.ones(2), ())
     assert (nothing.images, nothing.decisions, nothing.flipped, nothing.unreadable) == (0, 0, 0, 0)
     assert np.isnan([nothing.largest, nothing.median]).all()
