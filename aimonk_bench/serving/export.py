@@ -201,17 +201,18 @@ def _write(
     pretrained_cfg, model_args = classifiers.facts(weights, size, len(names))
     skipped = [item["image_id"] for item in record.data["skipped"]]
     images = resizing.samples(config, weights, [tested, predictions.part("val").image_id.tolist()], skipped)
-    logits = resizing.logits_of(classifier, images)
-    if head["kind"] != "refit":
-        by_name = {image.name: of_image for image, of_image in zip(images, logits, strict=True)}
-        agreement = heads.compare(record, config, tensors, tuple(head["seeds"]), by_name)
-        head = head | {"compared": asdict(agreement)}
     model = folder / bundle.MODEL
     onnx_graph.write(model, classifier, weights, size, tuned.thresholds)
     pixels = [image.pixels for image in images[: max(onnx_graph.BATCHES)]]
     noise = onnx_graph.noise(max(onnx_graph.BATCHES) - len(pixels), size)
     onnx_graph.check(model, classifier, weights, np.stack([*pixels, *noise]), tuned.thresholds)
-    flips = resizing.flips(images, logits, classifier, pretrained_cfg, tuned.thresholds, {*tested})
+    run = onnx_graph.runner(model)
+    logits = resizing.logits_of(run, images)
+    if head["kind"] != "refit":
+        by_name = {image.name: of_image for image, of_image in zip(images, logits, strict=True)}
+        agreement = heads.compare(record, config, tensors, tuple(head["seeds"]), by_name)
+        head = head | {"compared": asdict(agreement)}
+    flips = resizing.flips(images, logits, run, pretrained_cfg, tuned.thresholds, {*tested})
     made = Bundle(
         architecture=pretrained_cfg["architecture"],
         label_names=tuple(names),

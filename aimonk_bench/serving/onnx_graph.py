@@ -16,7 +16,7 @@ This module imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +193,17 @@ def _difference(weights: Weights, batch: int, reason: str) -> str:
         f"{weights.name} cannot be exported to ONNX: for a batch of {batch}, onnxruntime does not do as torch "
         f"({reason}); fix: another backbone"
     )
+
+
+def runner(file: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The logits [n, A] of float32 [n, 3, H, W], RGB from 0 to 255, in the calling thread."""
+    session = onnx_session(file, {})
+
+    def run(images: np.ndarray) -> np.ndarray:
+        logits: np.ndarray = session.run([LOGITS], {IMAGES: images})[0]
+        return logits
+
+    return run
 
 
 def planes(images: np.ndarray) -> np.ndarray:

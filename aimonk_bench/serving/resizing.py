@@ -1,13 +1,13 @@
 """Some images of the data set, and how many decisions flip where timm's transform prepares them instead of ours.
 
-This module imports torch and timm.
+This module imports timm.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 import timm.data
-import torch
 from PIL import Image, ImageOps
 
+from aimonk_bench.backbones.threads import in_order
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.config.fields import Config
 from aimonk_bench.config.split_fields import OfficialSplit
@@ -27,13 +27,13 @@ from aimonk_bench.data.images import decode
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import sigmoid
-from aimonk_bench.serving.classifier import TorchClassifier
 from aimonk_bench.serving.onnx_graph import planes
 
 logger = logging.getLogger(__name__)
 
 IMAGES = 100
-BATCH = 10
+BATCH = 8
+Run = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,20 +117,21 @@ def samples(
     return decoded
 
 
-def logits_of(classifier: TorchClassifier, images: Sequence[Sample]) -> Array:
+def logits_of(run: Run, images: Sequence[Sample]) -> Array:
     """The logits [n, A] of images as training decodes them."""
-    with torch.inference_mode():
-        batches = [
-            classifier(torch.from_numpy(planes(np.stack([image.pixels for image in images[start : start + BATCH]]))))
-            for start in range(0, len(images), BATCH)
-        ]
-        return np.asarray(torch.cat(batches).numpy()) if batches else np.empty((0, 0), np.float32)
+    return _batched(run, [planes(image.pixels[None])[0] for image in images])
+
+
+def _batched(run: Run, images: Sequence[Array]) -> Array:
+    """The logits [n, A] of planes [3, H, W], in threads."""
+    batches = (np.stack(images[start : start + BATCH]) for start in range(0, len(images), BATCH))
+    return np.concatenate([*in_order(run, batches)]) if images else np.empty((0, 0), np.float32)
 
 
 def flips(
     images: Sequence[Sample],
     logits: Array,
-    classifier: TorchClassifier,
+    run: Run,
     pretrained_cfg: Mapping[str, Any],
     thresholds: Array,
     tested: Collection[str],
@@ -139,28 +140,26 @@ def flips(
 
     Args:
         logits: [n, A] of our decoding, see `logits_of`.
+        run: the logits of float32 [n, 3, H, W], RGB from 0 to 255.
         pretrained_cfg: of ``config.json``.
         thresholds: [A].
         tested: names of the images on which the run was tested.
     """
     config = timm.data.resolve_data_config({}, pretrained_cfg=dict(pretrained_cfg))
     transform = timm.data.create_transform(**config, is_training=False)
-    tensors: dict[int, torch.Tensor] = {}
+    mean, std = (np.array(config[name], np.float32).reshape(3, 1, 1) for name in ("mean", "std"))
+    by_timm: dict[int, Array] = {}
     for place, image in enumerate(images):
         try:
             with Image.open(image.path) as file:
-                tensors[place] = transform(ImageOps.exif_transpose(file).convert("RGB"))
+                normalised = transform(ImageOps.exif_transpose(file).convert("RGB")).numpy()
         except Exception:  # decoders raise exceptions of any kind; the card counts them
             continue
-    unreadable, places = len(images) - len(tensors), list(tensors)
+        by_timm[place] = 255 * (normalised * std + mean)
+    unreadable, places = len(images) - len(by_timm), list(by_timm)
     if not places:
         return Flips(0, 0, 0, 0, math.nan, math.nan, unreadable)
-    with torch.inference_mode():
-        batches = [
-            classifier.network(torch.stack([tensors[place] for place in places[start : start + BATCH]]))
-            for start in range(0, len(places), BATCH)
-        ]
-    ours, theirs = sigmoid(logits[places]), sigmoid(torch.cat(batches).numpy())
+    ours, theirs = sigmoid(logits[places]), sigmoid(_batched(run, [*by_timm.values()]))
     difference = np.abs(ours - theirs)
     return Flips(
         images=len(places),

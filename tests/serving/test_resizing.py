@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,17 @@ def classifier() -> TorchClassifier:
     return TorchClassifier(Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), network)
 
 
+def run_of(network: TorchClassifier) -> Callable[[np.ndarray], np.ndarray]:
+    """As onnxruntime computes it for a bundle."""
+
+    def run(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            logits: np.ndarray = network(torch.from_numpy(images)).numpy()
+        return logits
+
+    return run
+
+
 NAMES = [f"{number:03}.png" for number in range(120)]
 
 
@@ -102,17 +114,17 @@ def test_decisions_that_flip_are_counted_and_differences_measured(folder: Path):
         expected_logits = network(torch.from_numpy(planes(np.stack([image.pixels for image in decoded])))).numpy()
         tensors = torch.stack([transform(Image.open(image.path).convert("RGB")) for image in decoded])
         theirs = sigmoid(network.network(tensors).numpy())
-    logits, ours = logits_of(network, decoded), sigmoid(expected_logits)
+    logits, ours = logits_of(run_of(network), decoded), sigmoid(expected_logits)
     assert logits == pytest.approx(expected_logits, abs=1e-5)
     thresholds = (ours[5] + theirs[5]) / 2
     expected = int(((ours > thresholds) != (theirs > thresholds)).sum())
     assert expected >= 2  # those of the image from which the thresholds are
-    counted = flips(decoded, logits, network, CFG, thresholds, NAMES[:5])
+    counted = flips(decoded, logits, run_of(network), CFG, thresholds, NAMES[:5])
     assert (counted.images, counted.test_images, counted.decisions) == (12, 5, 24)
     assert (counted.flipped, counted.unreadable) == (expected, 0)
     assert counted.largest == pytest.approx(np.abs(ours - theirs).max(), abs=1e-5)
     assert counted.median == pytest.approx(np.median(np.abs(ours - theirs)), abs=1e-5)
-    assert flips(decoded, logits, network, CFG, np.ones(2), ()).flipped == 0
+    assert flips(decoded, logits, run_of(network), CFG, np.ones(2), ()).flipped == 0
 
 
 def test_an_image_that_pillow_cannot_read_is_counted(folder: Path):
@@ -120,9 +132,11 @@ def test_an_image_that_pillow_cannot_read_is_counted(folder: Path):
     first, second = samples(config(folder), WEIGHTS, [NAMES[:2]], skipped=NAMES[2:])
     images = [first, Sample("broken.png", folder / "broken.png", second.pixels), second]
     network = classifier()
-    logits = logits_of(network, images)
-    whole = flips([first, second], logits[[0, 2]], network, CFG, np.ones(2), ["000.png"])
-    assert flips(images, logits, network, CFG, np.ones(2), ["000.png", "broken.png"]) == replace(whole, unreadable=1)
-    nothing = flips([], logits_of(network, []), network, CFG, np.ones(2), ())
+    logits = logits_of(run_of(network), images)
+    whole = flips([first, second], logits[[0, 2]], run_of(network), CFG, np.ones(2), ["000.png"])
+    assert flips(images, logits, run_of(network), CFG, np.ones(2), ["000.png", "broken.png"]) == replace(
+        whole, unreadable=1
+    )
+    nothing = flips([], logits_of(run_of(network), []), run_of(network), CFG, np.ones(2), ())
     assert (nothing.images, nothing.decisions, nothing.flipped, nothing.unreadable) == (0, 0, 0, 0)
     assert np.isnan([nothing.largest, nothing.median]).all()
