@@ -56,7 +56,7 @@ if ! current dev && ! current "$extras"; then
   rm -f "$venv"/stamp-*
   target=$root
   [ "$extras" = dev ] && target="$root[dev]"
-  pip install --quiet -c "$root/constraints.txt" -e "$target"
+  pip install --quiet --no-compile -c "$root/constraints.txt" -e "$target"  # what is imported is compiled then
   # opencv-python needs libGL.so.1, which slim containers lack; its headless build owns the same folder and does not.
   if ! "$venv/bin/python" -c 'import cv2' 2>/dev/null; then
     say "opencv-python cannot be imported here; putting opencv-python-headless of the same version in its place"

@@ -4,6 +4,7 @@ from aimonk_bench.api.label_frames import labels as labels
 from aimonk_bench.api.results import Run as Run
 from aimonk_bench.api.results import Suite as Suite
 from aimonk_bench.api.results import load as load
+from aimonk_bench.api.tracking import log as log
 from aimonk_bench.api.work import audit as audit
 from aimonk_bench.api.work import run as run
 from aimonk_bench.api.work import suite as suite
@@ -11,5 +12,5 @@ from aimonk_bench.errors import RunFailed as RunFailed
 from aimonk_bench.errors import UserError as UserError
 
 __version__: str
-__all__ = ["Run", "RunFailed", "Suite", "UserError", "__version__", "audit", "export", "labels", "load"]
+__all__ = ["Run", "RunFailed", "Suite", "UserError", "__version__", "audit", "export", "labels", "load", "log"]
 __all__ += ["predict", "run", "suite"]

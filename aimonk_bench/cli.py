@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from aimonk_bench import __version__, errors
+from aimonk_bench import __version__, errors, result_verbs
+from aimonk_bench.cache_verbs import cache
 from aimonk_bench.data_verbs import data
 from aimonk_bench.errors import RunFailed, UserError, sentence, write_traceback
 from aimonk_bench.suite.clock import Clock
@@ -33,6 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data, name="data")
+app.add_typer(cache, name="cache")
 
 
 class Interrupted(Exception):
@@ -74,9 +77,14 @@ def program(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Reach no network: weights must be on this machine.")
+    ] = False,
 ) -> None:
     """Benchmark recipes for partly labelled, skewed, multi-label images."""
     _log_to_stderr(quiet=False)
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # the hub is the only place that a command asks; workers inherit it
 
 
 @app.command()
@@ -150,6 +158,10 @@ def table(
             _print_table(result, top)
     else:
         write_data(results.as_text(finished, form))
+
+
+app.command()(result_verbs.plots)
+app.command()(result_verbs.log)
 
 
 @app.command()

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from aimonk_bench import registry
+from aimonk_bench.api.plots import Plots
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.verdict import Outcome
 from aimonk_bench.evaluation.verdict import Verdict as VerdictRecord
@@ -111,6 +112,15 @@ class Result:
         verdict.record = record
         return verdict
 
+    @property
+    def plot(self) -> Plots:
+        """Its plots, such as ``suite.plot.leaderboard()``: figures of matplotlib."""
+        return Plots(self._figures, self._record_of)
+
+    def _record_of(self, run: Any) -> RunRecord:
+        """The files of the run that is meant, which is done; None means the only one, or the one to use."""
+        raise NotImplementedError
+
     def render(self, console: Console, top: int = 20) -> None:
         """Print the table of the command line, with the ``top`` best runs, on a console of rich."""
         table.render(self._figures, console, top=top)
@@ -200,6 +210,11 @@ class Run(Result):
             UserError: there is no such attribute or kind, or n is not positive.
         """
         return frames.errors(self._scored, attribute, kind, n)
+
+    def _record_of(self, run: Any) -> RunRecord:
+        if run is not None and run != self and run not in (self.id, self.name):
+            raise UserError(f"run: found {run!r}, expected {self.id}, the only run of {self.folder}")
+        return self._done
 
     @property
     def _done(self) -> RunRecord:
@@ -312,6 +327,12 @@ class Suite(Result):
             UserError: there is no such run, it has no figures, or the test rows of the two differ.
         """
         return frames.disagreements(self._find(a)._scored, self._find(b)._scored)
+
+    def _record_of(self, run: Any) -> RunRecord:
+        chosen = self.simplest if run is None else self._find(run)
+        if chosen is None:
+            raise UserError(f"{self.folder}: found no run that was selected, expected the id or name of a run")
+        return chosen._done
 
     def _find(self, wanted: Run | str) -> Run:
         """The run that is meant, which ended.

@@ -1,8 +1,9 @@
 """One folder of the feature store: rows of features, and an index of the image and view that each row belongs to.
 
 ``rows.f32`` is [R, D] and only ever grows (``rows.f16`` for float16, ``rows.u8`` for pixels); ``index.sqlite`` maps
-(SHA-256 of the image, view key) to a row. Rows reach the disk before the index names them. What a killed process wrote
-without indexing it lies behind the last indexed row and is cut off.
+(SHA-256 of the image, view key) to a row, and has the checksum of each block of rows that was appended at once. Rows
+reach the disk before the index names them. What a killed process wrote without indexing it lies behind the last block
+and is cut off. The rows of a block whose checksum differs are forgotten, and their images are encoded again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import math
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,7 +33,7 @@ def open_table(folder: Path, dtype: str) -> Iterator[FeatureTable]:
     """Open the table in ``folder``, which exists, or create it.
 
     Raises:
-        UserError: the index is locked, cannot be written or is damaged, or rows are missing; also inside the block.
+        UserError: the index is locked, cannot be written or is damaged; also inside the block.
     """
     try:
         with contextlib.closing(sqlite3.connect(folder / "index.sqlite", timeout=BUSY_SECONDS)) as index:
@@ -51,7 +53,7 @@ class FeatureTable:
         index: connection to ``index.sqlite``.
 
     Raises:
-        UserError: the file of rows is shorter than the index says.
+        UserError: rows are indexed, and nothing says how long they are.
     """
 
     def __init__(self, folder: Path, dtype: str, index: sqlite3.Connection) -> None:
@@ -62,25 +64,39 @@ class FeatureTable:
             "CREATE TABLE IF NOT EXISTS rows (image TEXT, view TEXT, row INTEGER NOT NULL UNIQUE,"
             " PRIMARY KEY (image, view)) WITHOUT ROWID"
         )
+        self._index.execute(
+            "CREATE TABLE IF NOT EXISTS blocks (first INTEGER PRIMARY KEY, count INTEGER NOT NULL,"
+            " crc INTEGER NOT NULL)"
+        )
         count, width = self._shape()
-        size = self._file.stat().st_size  # read last, because another process may be appending
-        if size < count * width * self._dtype.itemsize or (count and not width):
-            raise damaged(folder, f"{count} rows of {width} features are indexed, {self._file.name} has {size} bytes")
+        if count and not width:
+            raise damaged(folder, f"{count} rows of {width} features are indexed")
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks, each appended at once."""
+        [(number,)] = self._index.execute("SELECT COUNT(*) FROM blocks")
+        return int(number)
+
+    def numbers(self) -> tuple[int, int]:
+        """Numbers of distinct images and of rows."""
+        [(images, rows)] = self._index.execute("SELECT COUNT(DISTINCT image), COUNT(*) FROM rows")
+        return int(images), int(rows)
 
     def _count(self) -> int:
-        """R, the number of indexed rows."""
-        [(count,)] = self._index.execute("SELECT COALESCE(MAX(row) + 1, 0) FROM rows")
+        """R, the number of rows in all blocks."""
+        [(count,)] = self._index.execute("SELECT COALESCE(MAX(first + count), 0) FROM blocks")
         return int(count)
 
     def _shape(self) -> tuple[int, int]:
-        """(R, D) of the indexed rows. R is read first: the record with D is written before the first row."""
+        """(R, D) of the rows. R is read first: the record with D is written before the first row."""
         count, record = self._count(), read_record(self.folder)
         return count, record.features if record else 0
 
     def _stored(self, keys: Sequence[str]) -> list[dict[str, int]]:
         """Per view, {SHA-256 of the image: row}."""
-        query = "SELECT * FROM rows WHERE view = ?"
-        return [{image: row for image, _, row in self._index.execute(query, (key,))} for key in keys]
+        query = "SELECT image, row FROM rows WHERE view = ? AND row < ?"  # rows without a block have no checksum
+        return [dict(self._index.execute(query, (key, self._count()))) for key in keys]
 
     def missing(self, images: Sequence[ImageFile], keys: Sequence[str]) -> Todo:
         """The images that lack views, each content once, with the keys of those views."""
@@ -104,17 +120,57 @@ class FeatureTable:
         shape = self._shape()
         return np.memmap(self._file, self._dtype, "r", shape=shape) if shape[0] else np.zeros(shape, self._dtype)
 
+    def damaged_blocks(self, images: Sequence[ImageFile] | None = None, keys: Sequence[str] = ()) -> list[int]:
+        """The first rows of blocks whose content is not what was written, or is not there any more.
+
+        Args:
+            images: only the blocks with their views ``keys`` are read, and those that are not there at all; None: all.
+        """
+        blocks = self._index.execute("SELECT first, count, crc FROM blocks ORDER BY first").fetchall()
+        _, width = self._shape()
+        row_bytes = width * self._dtype.itemsize
+        whole = self._file.stat().st_size // row_bytes if row_bytes else 0  # read last: another process may append
+        if images is None:
+            wanted = {first for first, _, _ in blocks}
+        else:
+            rows = np.unique(self.index(images, keys))
+            firsts = np.array([first for first, _, _ in blocks], np.int64)
+            wanted = set(firsts[np.searchsorted(firsts, rows[rows >= 0], side="right") - 1].tolist())
+        damage = []
+        with self._file.open("rb") as file:
+            for first, number, crc in blocks:
+                if first + number > whole:
+                    damage.append(first)
+                elif first in wanted:
+                    file.seek(first * row_bytes)
+                    if zlib.crc32(file.read(number * row_bytes)) != crc:
+                        damage.append(first)
+        return damage
+
+    def forget(self, blocks: Sequence[int]) -> int:
+        """Remove the rows of these blocks from the index; how many there were. The holder of the lock may."""
+        ends = dict(self._index.execute("SELECT first, first + count FROM blocks"))
+        with self._index:
+            return sum(
+                self._index.execute("DELETE FROM rows WHERE row >= ? AND row < ?", (first, ends[first])).rowcount
+                for first in blocks
+            )
+
     def cut_off_unindexed(self) -> None:
-        """Remove the rows that a killed process wrote but did not index."""
+        """Remove the rows that a killed process wrote but did not index; fill up what is not there with zeros."""
+        with self._index:
+            self._index.execute("DELETE FROM rows WHERE row >= ?", (self._count(),))
         os.truncate(self._file, math.prod(self._shape()) * self._dtype.itemsize)
 
     def append(self, names: Sequence[tuple[str, str]], features: np.ndarray) -> None:
         """Store features [n, D], of the table's dtype, under their n names (SHA-256 of the image, view key)."""
+        content = features.tobytes()
         with self._file.open("ab") as file:
-            file.write(features.tobytes())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         first = self._count()
         entries = [(image, view, row) for row, (image, view) in enumerate(names, first)]
         with self._index:
             self._index.executemany("INSERT INTO rows VALUES (?, ?, ?)", entries)
+            self._index.execute("INSERT INTO blocks VALUES (?, ?, ?)", (first, len(names), zlib.crc32(content)))

@@ -26,7 +26,7 @@ import filelock
 import numpy as np
 
 from aimonk_bench.backbones import encoder as encoders
-from aimonk_bench.backbones import speed, threads
+from aimonk_bench.backbones import speed, store, threads
 from aimonk_bench.backbones.encoder import EncoderSpec, Engine, Record, read_record
 from aimonk_bench.backbones.feature_table import FeatureTable, Todo, open_table
 from aimonk_bench.config.fields import TransformConfig
@@ -112,7 +112,8 @@ class FeatureStore:
                 encoder is built and the first batch encoded, so that building does not count as encoding.
 
         Raises:
-            UserError: the store cannot be written or is damaged; the weights do not fit; the network cannot be cut.
+            UserError: the store cannot be written, or its index is damaged; the weights do not fit; the network cannot
+                be cut.
             RunFailed: the requested engine fails; the rows exceed the disk or the budget; an image file changed.
         """
         folder = self.root / "features" / spec.digest
@@ -122,9 +123,16 @@ class FeatureStore:
             raise UserError(
                 f"the feature store cannot be written ({error}); AIMONK_BENCH_CACHE names another"
             ) from error
+        store.used(folder)
         _engine(spec, read_record(folder))
         reasons: dict[str, str] = {}
         with open_table(folder, spec.stored_dtype) as table:
+            if blocks := table.damaged_blocks(images, views.keys):
+                with _locked(folder):
+                    number = table.forget(blocks)
+                    table.cut_off_unindexed()
+                if number:  # otherwise another process was quicker
+                    logger.warning("the feature store %s: %s damaged and encoded again", folder, _rows(number))
             if table.missing(images, views.keys):
                 with _locked(folder):
                     table.cut_off_unindexed()
@@ -135,6 +143,10 @@ class FeatureStore:
         bad = [(n, reasons[image.sha256]) for n, image in enumerate(images) if image.sha256 in reasons]
         record = read_record(folder)
         return FeatureMatrix(rows, index, bad, _engine(spec, record), record.images_per_second if record else None)
+
+
+def _rows(number: int) -> str:
+    return "1 row is" if number == 1 else f"{number} rows are"
 
 
 def _engine(spec: EncoderSpec, record: Record | None) -> Engine:

@@ -24,6 +24,7 @@ from pydantic import (
     field_validator,
 )
 
+from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.config.section import Fraction, Section, Seed, distinct, matching
 from aimonk_bench.config.split_fields import SPLIT_TAGS, Group, KFold, SplitConfig
 from aimonk_bench.plugins import Plugin
@@ -326,16 +327,6 @@ class PlotConfig(Section):
     """The loss curve."""
 
     title: str = "Aimonk_multilabel_problem"
-
-
-class RunConfig(Section):
-    """How work is executed, which changes no result: it enters no id and is no axis of a suite.
-
-    ``executor``: `serial` does everything in this process, `processes` trains and scores in worker processes, and
-    `auto` does so if there are many runs on frozen features and they train on the CPU.
-    """
-
-    executor: Literal["auto", "serial", "processes"] = "auto"
 
 
 class Config(Section):

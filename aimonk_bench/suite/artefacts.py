@@ -107,7 +107,11 @@ def environment_json(planned: PlannedRun, dataset: EncodedDataset) -> dict[str, 
     device = pick_device(planned.config.train.device)
     plugins = [asdict(plugin) for plugin in planned.config.plugins]
     made_with = environment.environment(facts, cost, dataset.stored.engine, device)
-    return made_with | ({"plugins": plugins} if plugins else {})
+    digests = {
+        planned.encoder.digest,
+        replace(planned.encoder, freeze="all").digest,
+    }  # of stored and of pooled features
+    return made_with | {"features": sorted(digests)} | ({"plugins": plugins} if plugins else {})
 
 
 def status(

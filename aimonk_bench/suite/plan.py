@@ -24,12 +24,12 @@ from aimonk_bench.config.fields import (
     TRAINABLE_OPTIONS,
     BackboneConfig,
     Config,
-    RunConfig,
     TrainConfig,
 )
 from aimonk_bench.config.grid import Suite, SuiteRun
 from aimonk_bench.config.loader import Source
 from aimonk_bench.config.overrides import Overrides
+from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.config.split_fields import KFold, OfficialSplit
 from aimonk_bench.config.tables import Tables
 from aimonk_bench.data import group_checks, image_files, label_file, splits

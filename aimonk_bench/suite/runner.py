@@ -63,7 +63,7 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
             raise outcome
         if isinstance(outcome, EncodedDataset):
             outcome.folds(planned.config.split)  # refuses an impossible split before anything is written
-        with executors.opened(planned.config.run.executor, [planned.config], clock) as queue:
+        with executors.opened([planned.config], planned.config.run, clock) as queue:
             driver = Driver(queue, clock, progress)
             driver.execute([planned], {planned.id: folder}, encodings)
     for error in driver.failures.values():
@@ -96,7 +96,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
             pending = [p for p in plan.executed if not run.claim(folders[p.id], p.id, p.text, p.weights)]
         _say_what_is_kept(pending, folders)
         configs = [planned.config for planned in pending]
-        with executors.opened(plan.baseline.config.run.executor, configs, clock) as queue:
+        with executors.opened(configs, plan.baseline.config.run, clock) as queue:
             encodings = encode(plan.dataset, pending, clock, progress)
             suite.write(folder, record)
             for planned in plan.executed:

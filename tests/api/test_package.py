@@ -16,7 +16,7 @@ import aimonk_bench
 from aimonk_bench.suite import plan
 
 STUB = Path(aimonk_bench.__file__).with_suffix(".pyi")
-PUBLIC = ["Run", "RunFailed", "Suite", "UserError", "__version__", "audit", "export", "labels", "load"]
+PUBLIC = ["Run", "RunFailed", "Suite", "UserError", "__version__", "audit", "export", "labels", "load", "log"]
 PUBLIC += ["predict", "run", "suite"]
 
 

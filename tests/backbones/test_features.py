@@ -251,9 +251,7 @@ def _lacks_a_field(file: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "damage", "reason"),
     [
-        ("rows.f32", _cut, "200 rows of 12 features are indexed, rows.f32 has 9599 bytes"),
-        ("rows.f32", Path.unlink, "200 rows of 12 features are indexed, rows.f32 has 0 bytes"),
-        ("encoder.json", Path.unlink, "200 rows of 0 features are indexed, rows.f32 has 9600 bytes"),
+        ("encoder.json", Path.unlink, "200 rows of 0 features are indexed"),
         ("encoder.json", _halve, "encoder.json is not one of this version"),
         ("encoder.json", _overwrite, "encoder.json is not one of this version"),
         ("encoder.json", _lacks_a_field, "encoder.json is not one of this version"),
@@ -275,6 +273,48 @@ def test_a_damaged_store_is_not_used(
     damage(file)
     with pytest.raises(UserError, match=rf"is damaged; remove that folder, it will be made anew \(.*{reason}"):
         store.features(images, views(FLIP), FLIP, spec)
+
+
+def _flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[70 * 12 * 4] ^= 1  # in row 70, which is in the second block
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "rows"), [(_flip_a_bit, 64), (_cut, 8), (_halve, 136), (Path.unlink, 200), (_overwrite, 200)]
+)
+def test_only_damaged_blocks_of_rows_are_encoded_again(
+    damage: Callable[[Path], None],
+    rows: int,
+    images: list[ImageFile],
+    spec: EncoderSpec,
+    counting: Counting,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+):
+    store = FeatureStore(tmp_path / "store")
+    store.features(images, views(FLIP), FLIP, spec)
+    [file] = tmp_path.glob("store/features/*/rows.f32")
+    damage(file)
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    assert counting.encoded == 200 + rows
+    assert f"{rows} rows are damaged and encoded again" in caplog.text
+    caplog.clear()
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    assert (counting.encoded, caplog.text) == (200 + rows, "")
+
+
+def test_rows_of_an_index_without_checksums_are_encoded_again(
+    images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    store = FeatureStore(tmp_path / "store")
+    store.features(images, views(FLIP), FLIP, spec)
+    [index] = tmp_path.glob("store/features/*/index.sqlite")
+    with contextlib.closing(sqlite3.connect(index)) as connection, connection:
+        connection.execute("DROP TABLE blocks")
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    assert counting.encoded == 400
 
 
 def test_a_damaged_page_of_the_index_is_reported_when_it_is_read(

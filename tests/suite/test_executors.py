@@ -12,8 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,10 +23,12 @@ import pytest
 from small_suite import execute, files_of_runs
 
 from aimonk_bench.config.fields import BackboneConfig, TrainConfig
+from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.records.weights import HEADS
 from aimonk_bench.suite import executors
 from aimonk_bench.suite.clock import Clock
-from aimonk_bench.suite.executors import Run, Stage, Task, TaskQueue, Workers
+from aimonk_bench.suite.executors import Run, Stage, Task, TaskQueue
+from aimonk_bench.suite.workers import WorkerLost, Workers, WorkersKilled
 
 linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux which processes there are")
 
@@ -56,13 +57,6 @@ def fail(number: int) -> Answer:
     raise ZeroDivisionError(f"planted {number}")
 
 
-def die(driver: int) -> Answer:
-    """Kill the worker; in the driver this is an answer."""
-    if os.getpid() != driver:
-        os._exit(1)
-    return answer(driver)
-
-
 def run_of(function: Any, results: list[Future[Answer]], stage: Stage = "score") -> Run:
     """A run of one task, which adds the future of the task to the results."""
     results.append((yield Task(stage, "a run", function)))
@@ -71,15 +65,22 @@ def run_of(function: Any, results: list[Future[Answer]], stage: Stage = "score")
 def collected(workers: Workers, *functions: Any) -> list[Future[Answer]]:
     """The futures of tasks scored beside training in this process, in the order of their ends."""
     results: list[Future[Answer]] = []
-    TaskQueue(Clock(), {"score": workers}).execute(run_of(function, results) for function in functions)
+    TaskQueue(Clock(), workers, ["score"]).execute(run_of(function, results) for function in functions)
     return results
+
+
+def pumped(queue: TaskQueue) -> None:
+    """Wait for everything in flight."""
+    assert queue._workers is not None
+    while not all(future.done() for _, future, _ in queue._in_flight):
+        queue._workers.pump()
 
 
 @contextlib.contextmanager
 def interrupted_queue() -> Iterator[TaskQueue]:
     """A queue with one worker for both stages; its use must end in a KeyboardInterrupt."""
     with Workers(1) as workers, pytest.raises(KeyboardInterrupt):
-        yield TaskQueue(Clock(), {"train": workers, "score": workers})
+        yield TaskQueue(Clock(), workers, ["train", "score"])
 
 
 def test_every_executor_leaves_the_same_files(suite: Path, pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,34 +95,39 @@ def test_every_executor_leaves_the_same_files(suite: Path, pair: Path, monkeypat
         assert files_of_runs(pair.parent / device) == expected
 
 
+BOTH: list[Stage] = ["train", "score"]
+
+
 @pytest.mark.parametrize(
-    ("name", "frozen", "layers", "device", "workers", "stages"),
+    ("run", "frozen", "layers", "device", "workers", "stages"),
     [
-        ("serial", 40, 0, "cpu", 0, set()),
-        ("auto", 7, 0, "cpu", 0, set()),
-        ("auto", 8, 0, "cpu", 4, {"train", "score"}),
-        ("auto", 8, 0, "cuda", 1, {"score"}),
-        ("auto", 8, 1, "cpu", 1, {"score"}),
-        ("auto", 0, 9, "cpu", 0, set()),
-        ("processes", 3, 0, "cuda", 3, {"train", "score"}),
-        ("processes", 0, 2, "cpu", 1, {"train", "score"}),
+        ({"executor": "serial"}, 40, 0, "cpu", 0, []),
+        ({}, 7, 0, "cpu", 0, []),
+        ({}, 8, 0, "cpu", 4, BOTH),
+        ({"workers": 2}, 8, 0, "cpu", 2, BOTH),
+        ({"workers": 2}, 8, 0, "cuda", 1, ["score"]),
+        ({}, 8, 1, "cpu", 1, ["score"]),
+        ({}, 0, 9, "cpu", 0, []),
+        ({"timeout": 60}, 2, 0, "cpu", 2, BOTH),
+        ({"executor": "processes"}, 3, 0, "cuda", 3, BOTH),
+        ({"executor": "processes", "workers": 9}, 3, 0, "cpu", 9, BOTH),
+        ({"executor": "processes"}, 0, 2, "cpu", 1, BOTH),
     ],
 )
 def test_what_is_done_in_workers(
-    name: executors.Name,
+    run: dict[str, Any],
     frozen: int,
     layers: int,
     device: str,
     workers: int,
-    stages: set[Stage],
+    stages: list[Stage],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Counted(Workers):
-        submitted = 0
+    started = []
 
-        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-            self.submitted += 1
-            return Future()
+    class Counted(Workers):
+        def start(self) -> None:
+            started.append(self._count)
 
     monkeypatch.setattr(executors, "cores", lambda: 4)
     monkeypatch.setattr(executors, "Workers", Counted)
@@ -129,9 +135,9 @@ def test_what_is_done_in_workers(
     freezes = ["all"] * frozen + ["blocks.3"] * layers
     train = TrainConfig()
     configs: Any = [SimpleNamespace(backbone=BackboneConfig(freeze=freeze), train=train) for freeze in freezes]
-    with executors.opened(name, configs, Clock()) as queue:
-        assert set(queue._workers) == stages
-        assert {pool.submitted for pool in queue._workers.values()} == ({workers} if workers else set())
+    with executors.opened(configs, RunConfig.model_validate(run), Clock()) as queue:
+        assert queue._stages == set(stages)
+        assert started == ([workers] if workers else [])
 
 
 def test_fine_tuning_leaves_the_same_files_under_every_executor(
@@ -204,21 +210,68 @@ def test_a_worker_answers_and_a_task_that_raises_leaves_it_alive() -> None:
     assert str(two.exception()) == "planted 2"
 
 
-def test_tasks_of_a_worker_that_dies_are_done_here(caplog: pytest.LogCaptureFixture) -> None:
-    driver = os.getpid()
+def end_by_exit(folder: Path) -> Answer:
+    """End the worker, the first time."""
+    if not (folder / "tried").exists():
+        (folder / "tried").touch()
+        os._exit(7)
+    return answer(1)
+
+
+def end_by_signal(number: int) -> Answer:
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+    return answer(number)
+
+
+def test_a_task_whose_worker_ends_is_tried_again_and_costs_no_other_task(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Workers(2) as workers:
+        futures = [workers.submit(partial(answer_late, 0)), workers.submit(partial(end_by_exit, tmp_path), "a run")]
+        futures += [workers.submit(partial(answer, number)) for number in (2, 3)]
+    assert [future.result().number for future in futures] == [0, 1, 2, 3]
+    assert "a run: its worker process ended with exit code 7" in caplog.text
+
+
+def test_tasks_that_end_their_workers_fail_with_the_reason_and_the_others_go_on() -> None:
+    with Workers(2, retries=0, timeout=4) as workers:
+        futures = collected(
+            workers,
+            partial(end_by_signal, signal.SIGSEGV),
+            partial(end_by_signal, signal.SIGKILL),
+            partial(time.sleep, 600),
+            partial(answer, 4),
+        )
+    lost = {str(future.exception()) for future in futures if isinstance(future.exception(), WorkerLost)}
+    assert lost == {
+        "its worker process was ended by SIGSEGV",
+        "its worker process was ended by SIGKILL, as the system does where memory runs out",
+        "its worker process took longer than run.timeout, 4 s",
+    }
+    assert [future.result().number for future in futures if future.exception() is None] == [4]
+
+
+def test_workers_that_cannot_start_are_an_error_for_every_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "site-packages" not in entry])
     with Workers(1) as workers:
-        done = collected(workers, partial(die, driver), partial(answer, 2))
-        assert [future.result().number for future in done] == [driver, 2]
-        assert {future.result().pid for future in done} == {driver}
-        assert "a run: its worker process ended, so its task `score` is done here" in caplog.text
-        (late,) = collected(workers, partial(answer, 3))
-        assert late.result().pid == driver
+        one = workers.submit(partial(answer, 1))
+    assert "no worker process can start" in str(one.exception())
+
+
+def test_what_cannot_be_sent_costs_its_task_alone() -> None:
+    with Workers(1) as workers:
+        one, two = workers.submit(lambda: 1), workers.submit(partial(answer, 2))
+    assert "pickle" in str(one.exception())
+    assert two.result().number == 2
 
 
 def test_what_a_worker_is_behind_with_is_done_here() -> None:
     results: list[Future[Answer]] = []
     with Workers(1) as workers:
-        queue = TaskQueue(Clock(), {"score": workers}, limit=2)
+        workers.start()
+        queue = TaskQueue(Clock(), workers, ["score"], limit=2)
         queue.execute([run_of(partial(answer_late, number), results) for number in range(4)])
     assert [future.result().pid == os.getpid() for future in results] == [True, True, False, False]
     assert sorted(future.result().number for future in results) == [0, 1, 2, 3]
@@ -233,12 +286,11 @@ def test_after_an_interruption_trainings_in_workers_are_dropped_and_scoring_goes
         yield run_of(partial(time.sleep, 600), results, "train")
         yield run_of(partial(answer, 1), results)
         if dead:
-            workers.kill()
-            wait([future for _, future, _ in queue._in_flight])
+            os.kill(workers.pids[0], signal.SIGKILL)
         raise KeyboardInterrupt
 
     with Workers(1) as workers:
-        queue = TaskQueue(Clock(), {"train": workers, "score": workers})
+        queue = TaskQueue(Clock(), workers, ["train", "score"])
         with pytest.raises(KeyboardInterrupt):
             queue.execute(interrupted())
     assert [future.result().pid for future in results] == [os.getpid()]
@@ -254,7 +306,7 @@ def test_an_interruption_while_a_result_is_written_costs_that_run_alone() -> Non
     def all_done() -> Iterator[Run]:
         yield interrupted_writing()
         yield from (run_of(partial(answer, number), results) for number in (1, 2))
-        wait([future for _, future, _ in queue._in_flight])
+        pumped(queue)
 
     with interrupted_queue() as queue:
         queue.execute(all_done())
@@ -266,7 +318,7 @@ def test_after_an_interruption_a_training_that_is_done_is_used() -> None:
 
     def interrupted() -> Iterator[Run]:
         yield run_of(partial(answer, 1), results, "train")
-        wait([future for _, future, _ in queue._in_flight])
+        pumped(queue)
         raise KeyboardInterrupt
 
     with interrupted_queue() as queue:
@@ -280,8 +332,10 @@ def test_an_interruption_ends_the_workers_whatever_they_do() -> None:
 
     def interrupted(workers: Workers) -> None:
         with workers:
-            pids.append(workers.submit(os.getpid).result())
-            sleeping.append(workers.submit(time.sleep, 600))
+            sleeping.append(workers.submit(partial(time.sleep, 600)))
+            while not workers._workers[0].job:
+                workers.pump()
+            pids.extend(workers.pids)
             os.kill(pids[0], signal.SIGINT)
             raise KeyboardInterrupt
 
@@ -289,25 +343,29 @@ def test_an_interruption_ends_the_workers_whatever_they_do() -> None:
     sleeping: list[Future[None]] = []
     with pytest.raises(KeyboardInterrupt):
         interrupted(Workers(1))
-    assert isinstance(sleeping[0].exception(), BrokenProcessPool)
+    assert isinstance(sleeping[0].exception(), WorkersKilled)
     assert not alive(pids[0])
 
 
 # Asks a worker for its number; a main module without a guard would start another worker, and so on.
 UNGUARDED = """
 import os
-from aimonk_bench.suite.executors import Workers
+from aimonk_bench.suite.workers import Workers
 
 print("once")
 with Workers(1) as workers:
-    assert workers.submit(os.getpid).result() != os.getpid()
+    asked = workers.submit(os.getpid)
+assert asked.result() != os.getpid()
 """
 ABANDONED = """
 import os
-from aimonk_bench.suite.executors import Workers
+from aimonk_bench.suite.workers import Workers
 
 workers = Workers(1)
-print(workers.submit(os.getpid).result(), flush=True)
+asked = workers.submit(os.getpid)
+while not asked.done():
+    workers.pump()
+print(asked.result(), flush=True)
 os._exit(1)
 """
 

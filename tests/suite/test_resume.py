@@ -11,8 +11,8 @@ from small_suite import execute, files_of_runs, statuses
 
 from aimonk_bench import cli
 from aimonk_bench.suite import executors, tasks
-from aimonk_bench.suite.executors import Workers
 from aimonk_bench.suite.tasks import BadImages
+from aimonk_bench.suite.workers import Workers
 
 
 def test_finished_runs_are_not_run_again(
@@ -48,8 +48,8 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> list[Workers]:
     started: list[Workers] = []
 
     class Watched(Workers):
-        def __init__(self, count: int) -> None:
-            super().__init__(count)
+        def __init__(self, count: int, **options: Any) -> None:
+            super().__init__(count, **options)
             started.append(self)
 
     monkeypatch.setattr(executors, "Workers", Watched)
@@ -59,7 +59,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> list[Workers]:
 
 
 def gone(workers: Workers) -> bool:
-    return not workers._processes
+    return not workers.pids
 
 
 def test_the_scoring_worker_is_there_before_images_are_encoded_and_ends_with_their_failure(

@@ -303,3 +303,9 @@ def test_values_under_na_change_nothing(pair: Path, workplace: Path) -> None:
         [{**row, "seconds": "", "images_per_second": ""} for row in rows_of(out / "summary.csv")] for out in outs
     ]
     assert summaries[0] == summaries[1]
+
+
+def test_the_environment_names_its_features_in_the_store(suite: Path) -> None:
+    for path in suite.rglob("environment.json"):
+        [digest] = json.loads(path.read_text())["features"]
+        assert (FeatureStore().root / "features" / digest / "index.sqlite").exists()

@@ -1,0 +1,153 @@
+"""What lies in the feature store: its encoders, how large they are, whether they are sound, and how to remove them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from aimonk_bench.backbones.encoder import read_record
+from aimonk_bench.backbones.feature_table import open_table
+from aimonk_bench.errors import UserError
+
+SECONDS_OF_A_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class StoredEncoder:
+    """The features of one encoder.
+
+    Attributes:
+        digest: the name of its folder, see `EncoderSpec.digest`.
+        network: name and version of timm; "pixels" where the images themselves are stored.
+        boundary: where the frozen layers end.
+        size: edge of the images in pixels.
+        dtype: of the rows.
+        images: number of distinct images.
+        rows: number of rows, one for each image and view.
+        bytes: that the folder takes on the disk.
+        days: since it was last used.
+    """
+
+    digest: str
+    network: str
+    boundary: str
+    size: int
+    dtype: str
+    images: int
+    rows: int
+    bytes: int
+    days: float
+
+
+def encoders(root: Path) -> list[StoredEncoder]:
+    """The encoders of a feature store, the one used last first.
+
+    Raises:
+        UserError: a folder of the store is damaged.
+    """
+    return sorted(filter(None, map(_read, _folders(root))), key=lambda encoder: encoder.days)
+
+
+def used(folder: Path) -> None:
+    """Note that the features in a folder are used now."""
+    os.utime(folder)
+
+
+def damage(root: Path, digest: str) -> tuple[int, int]:
+    """Read every block of an encoder and compare its checksum: (damaged blocks, blocks).
+
+    Raises:
+        UserError: the index is damaged.
+    """
+    with open_table(root / "features" / digest, _dtype(root / "features" / digest)) as table:
+        return len(table.damaged_blocks()), table.blocks
+
+
+def to_remove(
+    stored: Sequence[StoredEncoder],
+    *,
+    digests: Collection[str] | None = None,
+    unused_days: float | None = None,
+    to_bytes: float | None = None,
+) -> list[StoredEncoder]:
+    """The encoders that all the given conditions name.
+
+    Args:
+        stored: the one used last first.
+        digests: only these.
+        unused_days: only those not used for so long.
+        to_bytes: only as many, the one unused longest first, as are needed until the store takes no more.
+    """
+    chosen = [
+        encoder
+        for encoder in stored
+        if (digests is None or encoder.digest in digests) and (unused_days is None or encoder.days >= unused_days)
+    ]
+    if to_bytes is None:
+        return chosen
+    excess, removed = sum(encoder.bytes for encoder in stored) - to_bytes, []
+    for encoder in reversed(chosen):
+        if excess <= 0:
+            break
+        removed.append(encoder)
+        excess -= encoder.bytes
+    return removed
+
+
+def remove(root: Path, encoder: StoredEncoder) -> None:
+    """Remove the features of an encoder.
+
+    Raises:
+        UserError: another process is encoding there, or the folder cannot be removed.
+    """
+    folder = root / "features" / encoder.digest
+    try:
+        with filelock.FileLock(folder / "lock", blocking=False):
+            shutil.rmtree(folder)
+    except filelock.Timeout as error:
+        raise UserError(f"{folder}: another process is encoding there, so it is not removed") from error
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be removed: {error.strerror}") from error
+
+
+def _folders(root: Path) -> list[Path]:
+    features = root / "features"
+    return sorted(folder for folder in features.iterdir() if folder.is_dir()) if features.is_dir() else []
+
+
+def _dtype(folder: Path) -> str:
+    record = read_record(folder)
+    assert record is not None
+    return str(record.identity["dtype"])
+
+
+def _read(folder: Path) -> StoredEncoder | None:
+    """An encoder; None where nothing is encoded yet."""
+    record = read_record(folder)
+    if record is None:
+        return None
+    days = (time.time() - folder.stat().st_mtime) / SECONDS_OF_A_DAY
+    size = 0
+    with contextlib.suppress(FileNotFoundError):  # another process may remove it meanwhile
+        size = sum(file.stat().st_size for file in folder.iterdir())
+    with open_table(folder, _dtype(folder)) as table:
+        images, rows = table.numbers()
+    identity = record.identity
+    return StoredEncoder(
+        digest=folder.name,
+        network=str(identity.get("network", "pixels")),
+        boundary=str(identity["boundary"]),
+        size=int(identity["size"]),
+        dtype=str(identity["dtype"]),
+        images=images,
+        rows=rows,
+        bytes=size,
+        days=max(0.0, days),
+    )

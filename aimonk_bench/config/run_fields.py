@@ -1,0 +1,52 @@
+"""The section `run`: how work is executed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+
+from aimonk_bench.config.section import Section
+
+# Users read a ValueError raised below as "found VALUE, expected MESSAGE".
+
+
+def _workers(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    raise ValueError("auto or a whole number of at least 1")
+
+
+def _seconds(value: Any) -> Any:
+    if value is None or (type(value) in (int, float) and 0 < value < float("inf")):
+        return value if value is None else float(value)
+    raise ValueError("null or a number of seconds above 0")
+
+
+Positive = Annotated[int, Field(ge=1)]
+Workers = Annotated[Literal["auto"] | int, BeforeValidator(_workers, json_schema_input_type=Literal["auto"] | Positive)]
+Seconds = Annotated[
+    float | None, BeforeValidator(_seconds, json_schema_input_type=Annotated[float, Field(gt=0)] | None)
+]
+
+
+class RunConfig(Section):
+    """How work is executed, which changes no result: it enters no id and is no axis of a suite.
+
+    ``executor``: `serial` does everything in this process, `processes` trains and scores in worker processes, and
+    `auto` does so if there are many runs on frozen features and they train on the CPU. A worker process that ends, or
+    that takes longer than ``timeout`` seconds for a task, costs this task, which is tried again ``retries`` times.
+    """
+
+    executor: Literal["auto", "serial", "processes"] = "auto"
+    workers: Workers = "auto"
+    timeout: Seconds = None
+    retries: Annotated[int, Field(ge=0)] = 1
+
+    @field_validator("workers", "timeout")
+    @classmethod
+    def _of_workers(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("executor") == "serial" and value not in ("auto", None):
+            default = "auto" if info.field_name == "workers" else "null"
+            raise ValueError(f"{default}, because executor: serial starts no worker process")
+        return value

@@ -1,0 +1,1 @@
+"""Finished work in experiment trackers: MLflow and TensorBoard."""

@@ -1,0 +1,113 @@
+"""What lies in the feature store: shown, verified, removed by experiment, age and size."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pytest
+
+from aimonk_bench import cli
+from aimonk_bench.api import store as api
+from aimonk_bench.backbones import store
+from aimonk_bench.backbones.feature_table import open_table
+from aimonk_bench.errors import UserError
+
+OLD, MIDDLE, NEW = "a" * 64, "b" * 64, "c" * 64
+DAYS = {OLD: 40.0, MIDDLE: 10.0, NEW: 0.0}
+WIDTH = 256
+
+
+def encode(root: Path, digest: str, images: int) -> Path:
+    """A folder with two views of each image, in blocks of ten rows, last used `DAYS` ago."""
+    folder = root / "features" / digest
+    folder.mkdir(parents=True)
+    identity = {"network": "resnet18, timm 1", "boundary": "global pooling", "size": 224, "dtype": "float32"}
+    record = {"identity": identity, "engine": "torch", "features": WIDTH, "parity": None, "reason": None}
+    (folder / "encoder.json").write_text(json.dumps(record))
+    names = [(f"{image:064}", view) for image in range(images) for view in ("", "flip")]
+    with open_table(folder, "float32") as table:
+        for start in range(0, len(names), 10):
+            part = names[start : start + 10]
+            table.append(part, np.full((len(part), WIDTH), start, np.float32))
+    used = time.time() - 86_400 * DAYS[digest]
+    os.utime(folder, (used, used))
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AIMONK_BENCH_CACHE", str(tmp_path / "store"))
+    for digest, images in ((MIDDLE, 30), (NEW, 10), (OLD, 20)):
+        encode(tmp_path / "store", digest, images)
+    (tmp_path / "store" / "features" / "unused").mkdir()  # nothing was encoded there yet
+    return tmp_path / "store"
+
+
+def left(root: Path) -> set[str]:
+    return {encoder.digest for encoder in store.encoders(root)}
+
+
+def test_the_store_is_shown_the_last_used_first(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = api.show()
+    assert table["digest"].tolist() == [NEW, MIDDLE, OLD]
+    assert table["images"].tolist() == [10, 30, 20]
+    assert table["rows"].tolist() == [20, 60, 40]
+    np.testing.assert_allclose(table["days"], [0, 10, 40], atol=0.01)
+    for digest, size in zip(table["digest"], table["bytes"], strict=True):
+        assert size == sum(file.stat().st_size for file in (root / "features" / digest).iterdir())
+    assert cli.main(["cache", "show"]) == 0
+    assert "resnet18" in capsys.readouterr().out
+
+
+def test_damage_is_counted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["cache", "verify"]) == 0
+    with (root / "features" / MIDDLE / "rows.f32").open("r+b") as file:
+        file.seek(25 * WIDTH * 4)  # in the third block
+        file.write(b"\x01")
+    os.truncate(root / "features" / OLD / "rows.f32", 15 * WIDTH * 4)
+    table = api.verify().set_index("digest")
+    assert table["damaged"].to_dict() == {NEW: 0, MIDDLE: 1, OLD: 3}
+    assert table["blocks"].to_dict() == {NEW: 2, MIDDLE: 6, OLD: 4}
+    assert cli.main(["cache", "verify"]) == 1
+    assert "1 of 6" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "removed"),
+    [
+        (["--all"], {OLD, MIDDLE, NEW}),
+        (["--unused-days", "5"], {OLD, MIDDLE}),
+        (["--to-gigabytes", "0.0001"], {OLD, MIDDLE}),
+        (["--to-gigabytes", "1"], set()),
+        (["--unused-days", "30", "--to-gigabytes", "0"], {OLD}),
+        (["experiment"], {NEW, MIDDLE}),
+        (["experiment", "--unused-days", "5"], {MIDDLE}),
+    ],
+)
+def test_features_are_removed_by_experiment_age_and_size(
+    words: list[str], removed: set[str], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "experiment" / "runs" / "one"
+    run.mkdir(parents=True)
+    (run / "environment.json").write_text(json.dumps({"features": [NEW, MIDDLE]}))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["cache", "clear", *words]) == 0
+    assert left(root) == {OLD, MIDDLE, NEW} - removed
+
+
+def test_what_cannot_be_removed_is_said(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["cache", "clear"]) == 2
+    assert cli.main(["cache", "clear", "--all", "--unused-days", "1"]) == 2
+    assert cli.main(["cache", "clear", str(tmp_path)]) == 2
+    assert "found no run that says which features it used" in capsys.readouterr().err
+    with (
+        filelock.FileLock(root / "features" / OLD / "lock"),
+        pytest.raises(UserError, match="another process is encoding there"),
+    ):
+        api.clear(everything=True)
+    assert OLD in left(root)
