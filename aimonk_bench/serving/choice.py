@@ -133,14 +133,12 @@ def executable(chosen: Choice, kind: Kind, *, allow_plugins: bool) -> Choice:
     if not executes_plugins(config, kind):
         return replace(chosen, config=config.model_copy(update={"plugins": []}))
     config = loader.load(record.folder / runs.CONFIG, tables(allow_plugins=allow_plugins), check_paths=False)
-    expected = [plugin["sha256"] for plugin in record.environment.get("plugins", [])]
-    pairs = zip(config.plugins, [*expected, *[None] * len(config.plugins)], strict=False)
-    file = record.folder / runs.ENVIRONMENT
+    expected, file = [plugin["sha256"] for plugin in record.environment["plugins"]], record.folder / runs.ENVIRONMENT
     problems = [
-        f"{plugin.file}: found the SHA-256 {plugin.sha256}, expected {sha256} as in {file}, because the plug-in has "
-        "changed since the run; fix: put back the code of the run, or run again"
-        for plugin, sha256 in pairs
-        if plugin.sha256 != sha256
+        f"{plugin.file}: found the SHA-256 {plugin.sha256}, expected {' or '.join(expected)} as in {file}, because the "
+        "plug-in has changed since the run; fix: put back the code of the run, or run again"
+        for plugin in config.plugins
+        if plugin.sha256 not in expected
     ]
     if problems:
         raise UserError(problems)

@@ -16,7 +16,7 @@ from aimonk_bench.records import weights
 from aimonk_bench.serving import classifier
 from aimonk_bench.serving.choice import Choice
 from aimonk_bench.serving.export import export, pretrained
-from aimonk_bench.serving.heads import COARSE, SINGLE, Tensors, rounding, saved
+from aimonk_bench.serving.heads import COARSE, HALF, SINGLE, Tensors, rounding, saved
 
 
 def test_heads_of_another_run_are_refused(holdout: Path, tmp_path: Path):
@@ -85,11 +85,26 @@ def test_the_network_of_another_seed_is_refused(fine_tuned: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
-    [({}, SINGLE), ({"device": "cuda"}, COARSE), ({"packages": {"torch": "1"}}, COARSE), ({"half": True}, COARSE)],
+    ("environment", "backbone", "precision", "expected"),
+    [
+        ({}, {}, "auto", SINGLE),
+        ({"device": "cuda:0"}, {}, "auto", COARSE),
+        ({"packages": {"torch": "1"}}, {}, "auto", COARSE),
+        ({}, {"dtype": "float16"}, "auto", COARSE),
+        ({}, {"freeze": "conv_head"}, "auto", SINGLE),
+        ({}, {"freeze": "none"}, "bfloat16", HALF),
+        ({"device": "cuda:0"}, {"freeze": "none"}, "auto", HALF),
+        ({"device": "cuda:0"}, {"freeze": "none"}, "float32", COARSE),
+    ],
 )
-def test_rounding_is_coarser_where_the_run_computed_otherwise(changes: dict[str, Any], expected: float, chosen: Choice):
-    backbone = chosen.config.backbone.model_copy(update={"dtype": "float16"} if changes.pop("half", False) else {})
-    config = chosen.config.model_copy(update={"backbone": backbone})
-    record = replace(chosen.record, environment={**chosen.record.environment, **changes})
+def test_rounding_is_coarser_where_the_run_computed_otherwise(
+    environment: dict[str, Any], backbone: dict[str, str], precision: str, expected: float, chosen: Choice
+):
+    config = chosen.config.model_copy(
+        update={
+            "backbone": chosen.config.backbone.model_copy(update=backbone),
+            "train": chosen.config.train.model_copy(update={"precision": precision}),
+        }
+    )
+    record = replace(chosen.record, environment={**chosen.record.environment, **environment})
     assert rounding(record, config) == expected
