@@ -161,6 +161,7 @@ def table(
 
 
 app.command()(result_verbs.plots)
+app.command()(result_verbs.report)
 app.command()(result_verbs.log)
 
 

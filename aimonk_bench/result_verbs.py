@@ -1,4 +1,4 @@
-"""Verbs of the command line for finished work: plots, trackers."""
+"""Verbs of the command line for finished work: plots, a page, trackers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,23 @@ def plots(
 
     for file in results.load(folder).plot.save(out, form, run_id):
         logger.info("wrote %s", file)
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `run` or `suite` wrote.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE.html", help="Default report.html in the first folder."),
+    ] = None,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="With or without small copies of images.")
+    ] = True,
+) -> None:
+    """Write one HTML page on finished work: what to use, comparisons, curves, errors, data, settings."""
+    from aimonk_bench.api import pages
+    from aimonk_bench.console import Progress
+
+    logger.info("wrote %s", pages.report(folders, out, images=images, progress=Progress()))
 
 
 def log(

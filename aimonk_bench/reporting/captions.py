@@ -37,8 +37,12 @@ UNTESTED: dict[Untestable, str] = {
 }
 
 
-def row_names(summary: Summary) -> dict[str, str]:
-    """What the row of each run is called: its name without the shared parts, and what is special about the run."""
+def row_names(summary: Summary, *, marked: bool = True) -> dict[str, str]:
+    """What the row of each run is called: its name without the shared parts, and what is special about the run.
+
+    Args:
+        marked: False leaves out that a run is the baseline or the selected one.
+    """
     shared, collection = _shared(summary), summary.collection
     backbones = {record.status.id: _backbone(record) for record in collection.finished}
     several = len(set(backbones.values())) > 1
@@ -47,8 +51,8 @@ def row_names(summary: Summary) -> dict[str, str]:
     for run_id, parts in collection.names.items():
         marks = {
             "(fallback)": run_id in fallbacks,
-            "(base)": run_id == collection.baseline,
-            SELECTED_MARK: run_id == summary.selected,
+            "(base)": marked and run_id == collection.baseline,
+            SELECTED_MARK: marked and run_id == summary.selected,
         }
         varying = [part for place, part in enumerate(parts) if place not in shared]
         rows[run_id] = " ".join([run_name(varying or parts), *(mark for mark, holds in marks.items() if holds)])
