@@ -344,7 +344,9 @@ def _is_complete(folder: Path, weight_files: Sequence[str]) -> bool:
 def begin(folder: Path, config: str) -> None:
     """Make ``folder``, delete the files of an earlier attempt (the status first), and write ``config.yaml``."""
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_files(folder)
+    for name in reversed(FILES):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / weights.NETWORKS, ignore_errors=True)
     _remove_partial(folder)
     write_text(folder / CONFIG, config)
 
@@ -358,18 +360,15 @@ def end(folder: Path, status: Status) -> None:
 
 def replace(folder: Path, again: Path) -> None:
     """Put the files of a run that was made again in the place of those before; the status leaves first, comes last."""
-    _remove_files(folder)
+    (folder / STATUS).unlink(missing_ok=True)
+    shutil.rmtree(folder / weights.NETWORKS, ignore_errors=True)
     for name in (weights.NETWORKS, *FILES):
         if (again / name).exists():
-            (again / name).rename(folder / name)
+            (again / name).replace(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
     again.rmdir()
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-
-
-def _remove_files(folder: Path) -> None:
-    for name in reversed(FILES):
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / weights.NETWORKS, ignore_errors=True)
 
 
 def _remove_partial(folder: Path) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from aimonk_bench.serving import bundle, card, choice, heads, refit
 from aimonk_bench.serving.bundle import Bundle
 from aimonk_bench.serving.choice import Choice, Which
 from aimonk_bench.serving.heads import Kind, Tensors, Tuned
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -189,8 +192,6 @@ def _write(
     folder: Path, chosen: Choice, weights: Weights, tensors: Tensors, tuned: Tuned, head: dict[str, Any]
 ) -> Bundle:
     """Write everything but the card."""
-    import safetensors.torch
-
     from aimonk_bench.serving import classifier as classifiers
     from aimonk_bench.serving import onnx_graph, resizing
 
@@ -223,10 +224,17 @@ def _write(
         aimonk_bench=plain(_block(chosen, weights, tuned, head) | {"timm_transform": asdict(flips)}),
     )
     onnx_graph.describe(model, made.metadata())
-    tensors_of = {name: tensor.contiguous() for name, tensor in classifier.network.state_dict().items()}
-    (folder / bundle.WEIGHTS).write_bytes(safetensors.torch.save(tensors_of, metadata={"format": "pt"}))
-    write_json(folder / bundle.CONFIG, made.config())
+    save(folder, made, classifier.network.state_dict())
     return made
+
+
+def save(folder: Path, made: Bundle, tensors: Mapping[str, Tensor]) -> None:
+    """Write what timm and transformers load: ``config.json``, and the tensors of the network."""
+    import safetensors.torch
+
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    (folder / bundle.WEIGHTS).write_bytes(safetensors.torch.save(contiguous, metadata={"format": "pt"}))
+    write_json(folder / bundle.CONFIG, made.config())
 
 
 def _block(chosen: Choice, weights: Weights, tuned: Tuned, head: dict[str, Any]) -> dict[str, Any]:

@@ -14,15 +14,16 @@ import torch
 import yaml
 from PIL import Image
 
+from aimonk_bench.backbones.weights import resolve
+from aimonk_bench.config.fields import BackboneConfig
 from aimonk_bench.data.images import decode
 from aimonk_bench.evaluation.predictions import sigmoid
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import weights
-from aimonk_bench.serving import bundle
+from aimonk_bench.serving import bundle, classifier, onnx_graph
 from aimonk_bench.serving.choice import Choice
-from aimonk_bench.serving.export import Exported
+from aimonk_bench.serving.export import Exported, save
 from aimonk_bench.serving.graph import open_classifier
-from aimonk_bench.serving.predict import predict
 from aimonk_bench.suite import tasks
 from aimonk_bench.suite.plan import plan_run
 
@@ -97,38 +98,36 @@ def test_what_a_bundle_says_survives_transformers(
     assert open_classifier(saved).attributes == made.bundle.label_names
 
 
-VIT = """\
-backbone: {name: vit_tiny, weights: none}
-transform: {size: 32}
-split: {scheme: holdout, val: 0.3, test: 0.3}
-train: {epochs: 1, seeds: 1}
-"""
-
-
-def test_a_vision_transformer_survives_timm_and_transformers(
-    run_of: Callable[[str, str], Path], bundle_of: BundleOf, files: list[Path], tmp_path: Path
-):
+def test_a_vision_transformer_survives_timm_and_transformers(files: list[Path], tmp_path: Path):
     """Its network has positions for one size of images, which is stated where it is built."""
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    run, saved = run_of("vit", VIT), tmp_path / "saved"
-    made = bundle_of(run)
-    predicted = [*predict(made.folder, files)]
-    expected = timm_logits(made.folder, files)
-    model = timm.create_model(f"local-dir:{made.folder}", pretrained=True)
-    assert model.patch_embed.img_size == (32, 32)
-    ours = np.array([prediction.logits for prediction in predicted])
-    assert np.abs(ours - expected).max() < 0.2  # images are resized otherwise
-    transformers.AutoModelForImageClassification.from_pretrained(made.folder).save_pretrained(saved)
+    resolved, saved, names = resolve(BackboneConfig(name="vit_tiny", weights="none")), tmp_path / "saved", ("a", "NA")
+    network = classifier.untrained(resolved, 32, len(names))
+    pretrained, model_args = classifier.facts(resolved, 32, len(names))
+    thresholds = {"a": 0.25, "NA": 0.5}
+    made = bundle.Bundle(
+        architecture=pretrained["architecture"],
+        label_names=names,
+        thresholds=thresholds,
+        num_features=192,
+        pretrained_cfg=pretrained,
+        model_args=model_args,
+        aimonk_bench={"size": 32},
+    )
+    save(tmp_path, made, network.network.state_dict())
+    expected = timm_logits(tmp_path, files)
+    transform = timm.data.create_transform(**timm.data.resolve_data_config({}, pretrained_cfg=pretrained))
+    with torch.inference_mode():
+        images = torch.stack([transform(Image.open(file).convert("RGB")) for file in files])
+        assert np.array_equal(network.network(images).numpy(), expected)
+    assert timm.create_model(f"local-dir:{tmp_path}", pretrained=True).patch_embed.img_size == (32, 32)
+    transformers.AutoModelForImageClassification.from_pretrained(tmp_path).save_pretrained(saved)
     again = transformers.AutoModelForImageClassification.from_pretrained(saved).eval()
-    processor = transformers.AutoImageProcessor.from_pretrained(made.folder)
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
     with torch.inference_mode():
         logits = again(**processor([Image.open(file).convert("RGB") for file in files], return_tensors="pt")).logits
     assert np.array_equal(logits.numpy(), expected)
     assert np.array_equal(timm_logits(saved, files), expected)
     config = transformers.AutoConfig.from_pretrained(saved)
-    assert (config.thresholds, list(config.id2label.values())) == (made.bundle.thresholds, [*made.bundle.label_names])
-    rows = runs.read(run).predictions.part("test")
-    folder = files[0].parent
-    again_predicted = [*predict(made.folder, [folder / name for name in rows.image_id])]
-    logits = np.array([prediction.logits for prediction in again_predicted])
-    np.testing.assert_allclose(logits, rows.logits[0], rtol=1e-4, atol=1e-4)
+    assert (config.thresholds, tuple(config.id2label.values())) == (thresholds, names)
+    onnx_graph.attempt(tmp_path / bundle.MODEL, resolved, 32, np.array([0.25, 0.5]))
