@@ -1,5 +1,6 @@
 from aimonk_bench.api.bundles import export as export
 from aimonk_bench.api.bundles import predict as predict
+from aimonk_bench.api.bundles import score as score
 from aimonk_bench.api.label_frames import labels as labels
 from aimonk_bench.api.pages import report as report
 from aimonk_bench.api.results import Run as Run
@@ -14,4 +15,4 @@ from aimonk_bench.errors import UserError as UserError
 
 __version__: str
 __all__ = ["Run", "RunFailed", "Suite", "UserError", "__version__", "audit", "export", "labels", "load", "log"]
-__all__ += ["predict", "report", "run", "suite"]
+__all__ += ["predict", "report", "run", "score", "suite"]

@@ -18,7 +18,7 @@ import typer
 from aimonk_bench import __version__, errors, result_verbs
 from aimonk_bench.cache_verbs import cache
 from aimonk_bench.data_verbs import data
-from aimonk_bench.errors import RunFailed, UserError, sentence, write_traceback
+from aimonk_bench.errors import RunFailed, UserError, sentence, visible, write_traceback
 from aimonk_bench.suite.clock import Clock
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def validate(config: ConfigFile, overrides: Overrides = None, allow_plugins: All
     """Check the config, the labels, that every listed image exists and that the networks work; print what would run."""
     from aimonk_bench.api import work
 
-    print(work.validate(config, overrides, allow_plugins=allow_plugins))
+    print(visible(work.validate(config, overrides, allow_plugins=allow_plugins)))
 
 
 @app.command()
@@ -275,21 +275,26 @@ def predict(
         list[str] | None,
         typer.Option("--threshold", metavar="NAME=VALUE", help="Another threshold of an attribute; repeatable."),
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, max=1024, help="Images that the network takes at once.")] = 8,
+    batch: Annotated[int, typer.Option("--batch", help="Images that the network takes at once.")] = 8,
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", metavar="FILE", help="Score the bundle on these labels of the images in PATH."),
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            help="Score the bundle on labels of the images in the folder PATH: a label file of any format, or a YAML "
+            "file, as `init` writes it, whose `data` says how to read one.",
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Predict new images with an exported bundle: a row each; or score it on new labels."""
-    from aimonk_bench.serving import files, graph
+    from aimonk_bench import predict_verb
 
-    classifier = graph.open_classifier(bundle).at(graph.parse_thresholds(thresholds or ()))
+    options = {"thresholds": thresholds or (), "batch": batch}
     if labels is None:
-        complete = files.predict_files(classifier, paths, form or "csv", out, batch)
+        complete = predict_verb.write_rows(bundle, paths, form or "csv", out, options)
     else:
-        complete = files.score_files(classifier, labels, paths, form, out, batch)
+        complete = predict_verb.write_scores(bundle, paths, labels, form, out, options)
     if not complete:
         raise typer.Exit(SOME_FAILED)
 
@@ -383,7 +388,7 @@ def _main(argv: Sequence[str], began: float | None) -> int:
         print(f"failed: {error}", file=sys.stderr)
         return FAILED
     except ImportError as error:
-        print(f"{error}\n`aimonk-bench doctor` says what is wrong with this machine", file=sys.stderr)
+        print(visible(f"{error}\n`aimonk-bench doctor` says what is wrong with this machine"), file=sys.stderr)
         return FAILED
     except Exception as error:
         print(f"failed: {sentence(error)}\n{write_traceback(error)}", file=sys.stderr)

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Self, TextIO, cast
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from aimonk_bench.data.library_messages import stderr_apart
+from aimonk_bench.errors import UserError, visible
 
 logger = logging.getLogger(__name__)
 
@@ -95,9 +97,42 @@ def standard_streams() -> Iterator[None]:
 
 def write_data(text: str) -> None:
     """Write data for another program to stdout: UTF-8, whatever the terminal's encoding."""
-    if reconfigure := getattr(sys.stdout, "reconfigure", None):  # a stream in memory has no encoding
-        reconfigure(encoding="utf-8", errors="backslashreplace")
-    sys.stdout.write(text)
+    with output(None) as file:
+        file.write(for_stream(file, text))
+
+
+@contextlib.contextmanager
+def output(out: Path | None) -> Iterator[TextIO]:
+    """Where to write UTF-8: a file that appears when it is complete, or standard output.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    from aimonk_bench.records.files import atomic  # imports NumPy, which `--help` does not need
+
+    if out is None:
+        if reconfigure := getattr(sys.stdout, "reconfigure", None):  # a stream in memory has no encoding
+            reconfigure(encoding="utf-8", errors="backslashreplace")
+        yield sys.stdout
+        return
+    if out.is_dir():
+        raise UserError(f"-o: found the folder {out}, expected a file")
+    if not out.parent.is_dir():
+        raise UserError(f"-o: found no folder {out.parent}, expected one that exists")
+    device = out.exists() and not out.is_file()  # such as /dev/null, which nothing may replace
+    # of a link, what it leads to is replaced
+    with contextlib.nullcontext(out) if device else atomic(Path(os.path.realpath(out))) as place:
+        try:
+            file = place.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        except OSError as error:
+            raise UserError(f"-o: {out} cannot be written: {error.strerror}") from error
+        with file:
+            yield file
+
+
+def for_stream(stream: TextIO, text: str) -> str:
+    """Text as a stream takes it: on a terminal, control characters of names and messages are escapes."""
+    return visible(text) if stream.isatty() else text
 
 
 def set_up_logging(*, quiet: bool) -> None:
@@ -120,7 +155,7 @@ class _Stderr(logging.Handler):
         text = label + self.format(record)
         if text not in self._printed:
             self._printed.add(text)
-            print(text, file=sys.stderr)
+            print(visible(text), file=sys.stderr)
 
 
 def _rate(task: Task) -> str:

@@ -33,9 +33,9 @@ def synthetic(
     label_noise: Annotated[float, typer.Option(help="Share of the labels that are wrong.")] = 0.0,
 ) -> None:
     """Make a data set: images with clutter, labels.txt, and truth.csv with the labels behind every NA."""
-    from aimonk_bench.data import synthetic as generator
+    from aimonk_bench.api import data_sets
 
-    generator.write(
+    data_sets.synthetic(
         out,
         images=images,
         seed=seed,
@@ -50,6 +50,6 @@ def synthetic(
 @data.command()
 def elpv(out: NewFolder) -> None:
     """Write the solar cells of the package elpv-dataset (CC BY-NC-SA 4.0) as images and label files."""
-    from aimonk_bench.data import elpv as importer
+    from aimonk_bench.api import data_sets
 
-    importer.write(out)
+    data_sets.elpv(out)

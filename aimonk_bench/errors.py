@@ -40,6 +40,15 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
+def visible(text: str) -> str:
+    r"""Lines as a terminal can show them, see `printable`: control characters would colour it or move its cursor.
+
+    >>> visible("a\x1b[31m\n")
+    'a\\x1b[31m\n'
+    """
+    return "\n".join(map(printable, text.split("\n")))
+
+
 class UserError(Exception):
     """Config, data or usage is wrong: the command prints every problem and exits 2.
 
@@ -56,7 +65,8 @@ class UserError(Exception):
     def __str__(self) -> str:
         shown = self.problems if self.limit is None else self.problems[: self.limit]
         more = len(self.problems) - len(shown)
-        return "\n".join([*shown, f"... and {more} more ({len(self.problems)} problems in all)"] if more else shown)
+        lines = [*shown, f"... and {more} more ({len(self.problems)} problems in all)"] if more else shown
+        return visible("\n".join(lines))
 
 
 def check_all(checks: Iterable[Callable[[], object]]) -> None:
@@ -78,6 +88,9 @@ def check_all(checks: Iterable[Callable[[], object]]) -> None:
 class RunFailed(Exception):
     """One run could not be finished, for the reason given: `run` exits 1, a suite records it and goes on."""
 
+    def __str__(self) -> str:
+        return visible(super().__str__())
+
 
 class Resumable(KeyboardInterrupt):
     """Interrupted, and what was done is kept: the same call goes on from there."""
@@ -98,10 +111,10 @@ def fix(error: BaseException) -> str | None:
 def sentence(error: BaseException) -> str:
     """An exception in one line: what went wrong, what was being done (its notes), and the fix where one is known."""
     if isinstance(error, UserError):
-        return "; ".join(error.problems)
+        return visible("; ".join(error.problems))
     if isinstance(error, RunFailed):
         return str(error)
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     parts = [f"{type(error).__name__}: {text}" if text else type(error).__name__, *getattr(error, "__notes__", ())]
     advice = fix(error)
     return ", ".join(parts) + (f" (fix: {advice})" if advice else "")

@@ -4,7 +4,10 @@ import logging
 import os
 from pathlib import Path
 
+import bundles
+import cv2
 import hypothesis
+import numpy as np
 import pytest
 
 from aimonk_bench.data import synthetic
@@ -55,4 +58,27 @@ def aimonk() -> Path:
     folder = Path(os.environ.get("AIMONK_DATA", Path(__file__).parent.parent / ".data" / "aimonk"))
     if not (folder / "labels.txt").exists():
         pytest.skip("the Aimonk data set is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of three attributes, which no run made."""
+    return bundles.write_bundle(tmp_path_factory.mktemp("bundles") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def noise() -> np.ndarray:
+    """Forty images, uint8 [40, SIZE, SIZE, 3], RGB, between dark and bright."""
+    rng = np.random.default_rng(0)
+    top = np.linspace(60, 256, 40).astype(int)
+    return np.stack([rng.integers(0, high, (bundles.SIZE, bundles.SIZE, 3), np.uint8) for high in top])
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory, noise: np.ndarray) -> Path:
+    """The forty images as PNG, 00.png to 39.png."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number, image in enumerate(noise):
+        cv2.imwrite(str(folder / f"{number:02}.png"), image[..., ::-1])
     return folder

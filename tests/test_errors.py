@@ -38,6 +38,18 @@ def test_an_exception_is_one_line_with_its_fix(error: Exception, expected: list[
     assert line.count("(fix: ") == (len(expected) > 1)
 
 
+@pytest.mark.parametrize("kind", [UserError, RunFailed, ValueError])
+def test_control_characters_of_files_and_plugins_are_escapes(kind: type[Exception]) -> None:
+    """In what is printed, in the reason of a failed run, and in the table that shows it."""
+    error = kind("caf\udce9\x1b[31m: wrong\nexpected ö")
+    assert sentence(error).encode().decode().replace("ValueError: ", "") in (
+        "caf\\udce9\\x1b[31m: wrong\nexpected ö",
+        "caf\\udce9\\x1b[31m: wrong expected ö",
+    )
+    if kind is not ValueError:
+        assert str(error) == "caf\\udce9\\x1b[31m: wrong\nexpected ö"
+
+
 def test_what_was_being_done_stands_in_the_line_and_a_long_text_is_one_line() -> None:
     error = RuntimeError("Given\n  input\n size")
     error.add_note("while encoding")

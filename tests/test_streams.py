@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from aimonk_bench import cli, console
 from aimonk_bench.config import loader
+from aimonk_bench.errors import UserError
 from aimonk_bench.records import suite
 
 NAMES = ("Größe", "裂缝", "attr3")
@@ -135,3 +137,68 @@ def test_the_streams_are_as_before_afterwards() -> None:
     with console.standard_streams():
         console.write_data("")
     assert (sys.stdout, sys.stderr, sys.stdout.encoding, sys.stdout.errors) == before
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("before")
+
+    def interrupted() -> None:
+        with console.output(out) as file:
+            file.write("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"out.csv": "before"}
+    with console.output(out) as file:
+        file.write("whole\n")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"out.csv": b"whole\n"}
+
+
+def test_a_link_and_a_device_stay_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    with console.output(tmp_path / "link.csv") as file:
+        file.write("x")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text() == "x"
+    reader, writer = os.pipe()
+    with console.output(Path(f"/dev/fd/{writer}")) as file:
+        file.write("y")
+    assert os.read(reader, 10) == b"y"
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="-o: found the folder"), console.output(tmp_path):
+        pass
+    with pytest.raises(UserError, match="-o: found no folder"), console.output(tmp_path / "absent" / "x.csv"):
+        pass
+
+
+def test_standard_output_is_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    with console.output(None) as file:
+        file.write("größe.jpg")
+        file.flush()
+    assert "größe.jpg" in raw.getvalue().decode("utf-8")
+
+
+def test_control_characters_do_not_reach_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Of file names, and of messages of plug-ins; data that goes into a pipe stays as it is."""
+    hostile = "a\x1b[31m\x07.jpg"
+    console.set_up_logging(quiet=True)
+    logging.getLogger("aimonk_bench.x").warning("%s: missing\nsecond line", hostile)
+    assert capsys.readouterr().err == "warning: a\\x1b[31m\\x07.jpg: missing\nsecond line\n"
+    assert cli.main(["table", hostile]) == 2
+    assert "a\\x1b[31m\\x07.jpg" in capsys.readouterr().err
+    monkeypatch.setattr(loader, "load", lambda *a, **b: (_ for _ in ()).throw(ImportError(hostile)))
+    assert cli.main(["run", "x.yaml"]) == 1
+    assert "\x1b" not in capsys.readouterr().err
+    for is_terminal, expected in ((True, "a\\x1b[31m\\x07.jpg,1\n"), (False, f"{hostile},1\n")):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        console.write_data(f"{hostile},1\n")
+        assert capsys.readouterr().out == expected

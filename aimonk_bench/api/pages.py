@@ -7,8 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from aimonk_bench import arguments
+from aimonk_bench.api.progress import Report, Reporter
 from aimonk_bench.api.results import Result, load
-from aimonk_bench.api.work import Report, shown
 from aimonk_bench.errors import UserError, sentence
 from aimonk_bench.records.files import write_text
 
@@ -37,20 +38,24 @@ def report(
         The file.
 
     Raises:
-        UserError: there is no source, a file of a run is missing or damaged, or the page cannot be written.
+        UserError: there is no source, an argument is of another type, a file of a run is missing or damaged, or the
+            page cannot be written.
     """
     from aimonk_bench.report.build import build
 
-    sources = [source] if isinstance(source, Result | str | os.PathLike) else list(source)
+    images, reporter = arguments.flag("images", images), Reporter(progress)
+    sources = [source] if isinstance(source, Result | str | os.PathLike) else source
+    if not isinstance(sources, list | tuple):
+        raise arguments.wrong("source", source, "a run, a suite, the folder of one, or a list of these")
     if not sources:
         raise UserError("report: found no folder, expected one that `run` or `suite` wrote")
     results = [one if isinstance(one, Result) else load(one) for one in sources]
-    path = results[0].folder / FILE if out is None else Path(out)
+    path = results[0].folder / FILE if out is None else arguments.path("out", out, "a file for the page, or None")
     if path.is_dir():
         raise UserError(f"{path}: is a folder, expected a file such as {path / FILE}")
     if path.exists() and path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{path}: exists and is no .html file; name another file with -o")
-    with shown(progress) as tell:
+    with reporter as tell:
         page = build([result._figures for result in results], tell, images=images)
     for note in page.notes:
         logger.warning("%s", note)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from aimonk_bench.arguments import choice, path, whole
 from aimonk_bench.errors import UserError
 from aimonk_bench.records.files import write_bytes
 from aimonk_bench.records.run import RunRecord
-from aimonk_bench.reporting import frames, plots
+from aimonk_bench.reporting import plots
 from aimonk_bench.reporting.plots import TOP, Format
 from aimonk_bench.reporting.summary import Summary
 
@@ -36,12 +37,12 @@ class Plots:
 
     def leaderboard(self, top: int = TOP) -> Figure:
         """Macro tuned F1 with 95 % intervals of the ``top`` best runs by validation F1, and all positive."""
-        return plots.leaderboard(self.figures, top)
+        return plots.leaderboard(self.figures, whole("top", top, least=1))
 
     def heat_map(self, column: str = "f1_tuned", top: int = TOP) -> Figure:
         """A figure of each run and attribute: f1_default, f1_tuned, precision, recall, average_precision or roc_auc."""
-        frames.choose("column", column, plots.SHARES)
-        return plots.heat_map(self.figures, column, top)
+        choice("column", column, plots.SHARES)
+        return plots.heat_map(self.figures, column, whole("top", top, least=1))
 
     def precision_recall(self, run: Any = None) -> Figure:
         """Precision over recall of each attribute and seed, and the points at the tuned thresholds."""
@@ -66,8 +67,9 @@ class Plots:
         Raises:
             UserError: there is no such run or format, or a file cannot be written.
         """
-        frames.choose("format", form, get_args(Format))
-        _, place = self.record(run), Path(folder)  # a run that cannot be drawn is refused before anything is written
+        choice("format", form, get_args(Format))
+        place = path("folder", folder, "a folder for the plots")
+        _ = self.record(run)  # a run that cannot be drawn is refused before anything is written
         draw: dict[str, Callable[[], Figure]] = {"leaderboard": self.leaderboard, "heat_map": self.heat_map}
         of_run = (self.precision_recall, self.threshold_sweep, self.reliability, self.missingness)
         files = []

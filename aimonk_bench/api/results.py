@@ -9,8 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rich.console import Console
+
 from aimonk_bench import registry
 from aimonk_bench.api.plots import Plots
+from aimonk_bench.arguments import choice, instance, path, whole, wrong
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.verdict import Outcome
 from aimonk_bench.evaluation.verdict import Verdict as VerdictRecord
@@ -28,7 +31,6 @@ from aimonk_bench.reporting.words import run_name
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
 
     from aimonk_bench.config.fields import Config
 
@@ -62,7 +64,8 @@ class Result:
     folder: Path
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", Path(self.folder).absolute())  # as the working directory may change
+        folder = path("folder", self.folder, "a folder that `run` or `suite` wrote")
+        object.__setattr__(self, "folder", folder.absolute())  # as the working directory may change
 
     @cached_property
     def _collection(self) -> Collection:
@@ -97,7 +100,7 @@ class Result:
         Raises:
             UserError: there is no such column.
         """
-        frames.choose("column", column, NUMERIC)
+        choice("column", column, NUMERIC)
         attributes = [*self._figures.attributes, MACRO]
         wide = self.summary.pivot(index="run", columns="attribute", values=column)
         return wide.loc[list(self._collection.names), attributes]
@@ -122,8 +125,12 @@ class Result:
         raise NotImplementedError
 
     def render(self, console: Console, top: int = 20) -> None:
-        """Print the table of the command line, with the ``top`` best runs, on a console of rich."""
-        table.render(self._figures, console, top=top)
+        """Print the table of the command line, with the ``top`` best runs, on a console of rich.
+
+        Raises:
+            UserError: ``console`` is none, or ``top`` no whole number of at least 1.
+        """
+        table.render(self._figures, instance("console", console, Console), top=whole("top", top, least=1))
 
     def _repr_html_(self) -> str:
         """The verdict and the ten best runs with intervals, for a notebook."""
@@ -306,7 +313,7 @@ class Suite(Result):
         Raises:
             UserError: there is no such run, it has no figures, or a and b are the same run.
         """
-        first, second = self._find(a), self._find(b)
+        first, second = self._find(a, "a"), self._find(b, "b")
         if first == second:
             raise UserError(f"{self.folder}: found {first.id} twice, expected two runs to compare")
         return frames.differences(first._scored, second._scored, self._figures.covered["f1_tuned"])
@@ -326,7 +333,7 @@ class Suite(Result):
         Raises:
             UserError: there is no such run, it has no figures, or the test rows of the two differ.
         """
-        return frames.disagreements(self._find(a)._scored, self._find(b)._scored)
+        return frames.disagreements(self._find(a, "a")._scored, self._find(b, "b")._scored)
 
     def _record_of(self, run: Any) -> RunRecord:
         chosen = self.simplest if run is None else self._find(run)
@@ -334,18 +341,23 @@ class Suite(Result):
             raise UserError(f"{self.folder}: found no run that was selected, expected the id or name of a run")
         return chosen._done
 
-    def _find(self, wanted: Run | str) -> Run:
+    def _find(self, wanted: Run | str, argument: str = "run") -> Run:
         """The run that is meant, which ended.
+
+        Args:
+            argument: what a message calls ``wanted``.
 
         Raises:
             UserError: no run, or more than one, is called so, or it did not end.
         """
+        if not isinstance(wanted, Run | str):
+            raise wrong(argument, wanted, "a run of this suite, its id or its name")
         name = wanted.id if isinstance(wanted, Run) else wanted
         names = {run_id: run_name(parts) for run_id, parts in self._collection.names.items()}
         called = [name] if name in names else [run_id for run_id, text in names.items() if text == name]
         if not called:
-            problem = registry.Problem((), repr(name), "the id or name of a run", _nearest(name, names))
-            raise UserError(f"{self.folder}: {problem}")
+            near = registry.hint(name, [*names, *names.values()])
+            raise UserError(f"{self.folder}: found {name!r}, expected the id or name of a run{near}")
         if len(called) > 1:
             raise UserError(f"{self.folder}: found {len(called)} runs called {name!r}; use an id: {', '.join(called)}")
         [run_id] = called
@@ -353,10 +365,6 @@ class Suite(Result):
             reasons = {**self.unfinished, **self._collection.skipped}
             raise UserError(f"{self.folder}: the run {run_id} has no results: {reasons[run_id]}")
         return self.runs[run_id]
-
-
-def _nearest(name: str, names: Mapping[str, str]) -> str | None:
-    return registry.nearest(name, [*names, *names.values()])
 
 
 def load(folder: str | os.PathLike[str]) -> Run | Suite:
@@ -367,7 +375,7 @@ def load(folder: str | os.PathLike[str]) -> Run | Suite:
     Raises:
         UserError: the folder holds neither, or its first file is damaged.
     """
-    place = Path(folder)
+    place = path("folder", folder, "a folder that `run` or `suite` wrote")
     result = Suite(place) if (place / suites.FILE).exists() else Run(place)
     _ = result._collection  # raises where it is damaged
     return result

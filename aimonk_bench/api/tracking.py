@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from aimonk_bench.api.results import Run, Suite, load
+from aimonk_bench.arguments import choice, path, wrong
 from aimonk_bench.errors import UserError
-from aimonk_bench.reporting import frames
 
 Tracker = Literal["mlflow", "tensorboard"]
 
@@ -39,9 +39,13 @@ def log(
     Raises:
         UserError: the tracker is not installed or refuses, no run ended, or an artifact is not there.
     """
-    frames.choose("to", to, ("mlflow", "tensorboard"))
+    choice("to", to, get_args(Tracker))
+    if not (uri is None or isinstance(uri, str)):
+        raise wrong("uri", uri, "a text, or None")
+    if isinstance(artifacts, str) or not isinstance(artifacts, Sequence):
+        raise wrong("artifacts", artifacts, "a list of files and folders")
     result = source if isinstance(source, Run | Suite) else load(source)
-    paths = [Path(path) for path in artifacts]
+    paths = [path("artifacts", artifact, "files and folders") for artifact in artifacts]
     if absent := [str(path) for path in paths if not path.exists()]:
         raise UserError(f"artifact: found no file or folder {', '.join(absent)}")
     if to == "mlflow":

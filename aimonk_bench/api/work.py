@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from aimonk_bench.api.label_frames import placed
+from aimonk_bench.api.progress import Report, Reporter
 from aimonk_bench.api.results import Result, Run, Suite
+from aimonk_bench.arguments import flag, instance, path, wrong
 from aimonk_bench.config import loader
+from aimonk_bench.config.fields import Config
 from aimonk_bench.config.loader import Source
 from aimonk_bench.config.overrides import Overrides
 from aimonk_bench.config.tables import Tables
-from aimonk_bench.console import Progress
 from aimonk_bench.errors import Resumable
 from aimonk_bench.evaluation.audit import Audit as AuditRecord
 from aimonk_bench.records import suite as suites
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
 RESULTS = Path("experiments")  # below it stand the results of a config that names no folder
 R = TypeVar("R", Run, Suite)
-Report = bool | Callable[..., None]
 
 
 def run(
@@ -56,7 +57,8 @@ def run(
         overrides: a dict of keys and values, such as ``{"train.lr": 1e-4, "loss": "focal"}``; or texts as for --set.
         out: the folder of the results; default ``experiments/NAME``.
         progress: True shows progress on a terminal and in a notebook, and nothing elsewhere; or a function of the
-            phase ("encode", "train", ...), of what is done and of the total, None where it is not known.
+            phase ("encode", "train", ...), of what is done and of the total, None where it is not known. An exception
+            that the function raises ends the call; the same call goes on from what was done.
         allow_plugins: the code that the config names under ``plugins`` may be executed.
         clock: counts the seconds of a command that began before.
 
@@ -68,7 +70,8 @@ def run(
         RunFailed: the run failed, for the reason that ``status.json`` holds too.
         Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
     """
-    return _execute(Run, config, overrides, out, progress, tables(allow_plugins=allow_plugins), clock or Clock())
+    names = tables(allow_plugins=flag("allow_plugins", allow_plugins))
+    return _execute(Run, config, overrides, out, Reporter(progress), names, _clock(clock))
 
 
 def suite(
@@ -89,7 +92,12 @@ def suite(
         UserError: config, data or options are wrong, or the folder holds something else; nothing was written.
         Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
     """
-    return _execute(Suite, config, overrides, out, progress, tables(allow_plugins=allow_plugins), clock or Clock())
+    names = tables(allow_plugins=flag("allow_plugins", allow_plugins))
+    return _execute(Suite, config, overrides, out, Reporter(progress), names, _clock(clock))
+
+
+def _clock(clock: Clock | None) -> Clock:
+    return Clock() if clock is None else instance("clock", clock, Clock)
 
 
 def _folder(kind: type[Result], names: Tables, config: Source, overrides: Overrides) -> Path:
@@ -103,12 +111,13 @@ def _execute(
     config: Source,
     overrides: Overrides,
     out: str | os.PathLike[str] | None,
-    progress: Report,
+    reporter: Reporter,
     names: Tables,
     clock: Clock,
 ) -> R:
     """Plan and execute a config, read its figures, and write where the seconds went."""
-    named = None if out is None else Path(out)
+    check_config(config, overrides)
+    named = None if out is None else path("out", out, "a folder for the results, or None")
     with placed(config, overrides, named, partial(_folder, kind, names)) as (source, layers, place):
         with clock("plan"):
             if kind is Run:
@@ -118,7 +127,7 @@ def _execute(
         folder = RESULTS / planned.name if place is None else place
         execute = runner.execute_run if kind is Run else runner.execute_suite
         try:
-            with shown(progress) as report:
+            with reporter as report:
                 execute(planned, folder, clock, report)
         except KeyboardInterrupt:
             if suites.can_go_on(folder):
@@ -131,31 +140,39 @@ def _execute(
     return result
 
 
-@contextlib.contextmanager
-def shown(progress: Report) -> Iterator[Callable[[str, int, int | None], None]]:
-    """What reports progress; bars are on the screen while the block runs."""
-    if progress is True:
-        progress = Progress(lines=False)
-    if isinstance(progress, Progress):
-        with progress:
-            yield progress
-    else:
-        yield progress or (lambda phase, done, total: None)
-
-
 def validate(config: Source, overrides: Overrides = None, *, allow_plugins: bool = False) -> str:
     """What `run` or `suite` would do with a config, as `aimonk-bench validate` prints it; no image is opened.
 
     Raises:
         UserError: everything that is wrong with config, labels, images and networks.
     """
-    with _without_folder(config, overrides) as (source, layers):
-        return preview.describe(source, tables(allow_plugins=allow_plugins), layers)
+    names = tables(allow_plugins=flag("allow_plugins", allow_plugins))
+    with without_folder(config, overrides) as (source, layers):
+        return preview.describe(source, names, layers)
+
+
+def check_config(config: Source, overrides: Overrides) -> None:
+    """Check the types of a config and of its overrides.
+
+    Raises:
+        UserError: they are something else.
+    """
+    if not isinstance(config, Mapping | Config):
+        path("config", config, "a YAML file, a dict of its keys, or a config such as `Run.config`")
+    if overrides is None or isinstance(overrides, str):
+        return
+    if not isinstance(overrides, Mapping | Sequence) or not all(isinstance(key, str) for key in overrides):
+        raise wrong("overrides", overrides, "a dict such as {'train.lr': 1e-4}, or texts such as 'train.lr=1e-4'")
 
 
 @contextlib.contextmanager
-def _without_folder(config: Source, overrides: Overrides) -> Iterator[tuple[Source, Overrides]]:
-    """Config and overrides in which labels that are a DataFrame stand in a temporary file."""
+def without_folder(config: Source, overrides: Overrides) -> Iterator[tuple[Source, Overrides]]:
+    """Config and overrides in which labels that are a DataFrame stand in a temporary file.
+
+    Raises:
+        UserError: they are of another type; or that of the block.
+    """
+    check_config(config, overrides)
     with contextlib.ExitStack() as stack:
 
         def temporary(source: Source, layers: Overrides) -> Path:
@@ -207,7 +224,9 @@ class Audit:
 
     def render(self, console: Console) -> None:
         """Print the audit on a console of rich."""
-        reports.render(self.record, console)
+        from rich.console import Console
+
+        reports.render(self.record, instance("console", console, Console))
 
 
 def audit(
@@ -219,6 +238,7 @@ def audit(
         UserError: labels, images or options are wrong, or the weights cannot be had.
         RunFailed: the engine cannot be had.
     """
-    with _without_folder(config, overrides) as (source, layers), shown(progress) as report:
-        audited = inspection.configured(source, tables(allow_plugins=allow_plugins), layers)
+    names, reporter = tables(allow_plugins=flag("allow_plugins", allow_plugins)), Reporter(progress)
+    with without_folder(config, overrides) as (source, layers), reporter as report:
+        audited = inspection.configured(source, names, layers)
         return Audit(inspection.inspect(audited, report))

@@ -28,6 +28,7 @@ NO_OPTIONS = {  # suffix -> what such a file says itself
     json_lines.SUFFIXES[0]: ("separator", "header"),
 }
 Record = tuple[int, list[str] | str]  # the line on which it begins, its cells or why they cannot be read
+UNNAMED = "attr"  # begins the name of a column that has none
 COMMENT, EMPTY = 0, -1  # in the place of the width of a row
 CHUNK = 1 << 10  # rows that are held as text at once: more do not fit into the cache of a processor
 csv.field_size_limit(2**31 - 1)  # a cell may hold the outline of an object: the reader's own limit is 128 KiB
@@ -156,13 +157,19 @@ def _assemble(records: Iterable[Record], dialect: Dialect, *, cut: bool) -> Tabl
     if not header:
         while len(columns) > 1 and _is_empty(columns[-1]):
             columns.pop()
-        header = ["image", *(f"attr{number}" for number in range(1, len(columns)))]
+        header = ["image", *(f"{UNNAMED}{number}" for number in range(1, len(columns)))]
     filled = ~np.all([np.asarray(column == "") for column in columns], axis=0)
     if empty_lines or not filled.all():
         empty_lines = sorted([*empty_lines, *lines[~filled].tolist()])
         notes.append(f"{count(len(empty_lines), 'empty row')} left out ({_places(empty_lines)})")
         columns, lines = [column[filled].remove_unused_categories() for column in columns], lines[filled]
     return Table(*_without_surplus(header, columns, notes), lines, header_line, dialect, (*notes,), (*problems,))
+
+
+def is_unnamed(name: str) -> bool:
+    """Whether a column is called as one without a header is."""
+    number = name.removeprefix(UNNAMED)
+    return name.startswith(UNNAMED) and number.isascii() and number.isdigit()
 
 
 def _fitting(

@@ -1,16 +1,17 @@
 """Predictions of runs as pandas tables: every logit, what a run gets wrong, and where two runs differ.
 
-In the tables of errors and of disagreements a run decides as most of its seeds do; half of them are not most.
+The API describes their columns: `Run.predictions`, `Run.errors`, `Suite.compare`, `Suite.disagreements`. In the tables
+of errors and of disagreements a run decides as most of its seeds do; half of them are not most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from aimonk_bench import registry
+from aimonk_bench.arguments import choice, whole
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import comparison, statistics
 from aimonk_bench.evaluation.decisions import Decisions
@@ -27,24 +28,8 @@ Run = tuple[Predictions, Thresholds]
 ErrorKind = Literal["false_positive", "false_negative"]
 
 
-def choose(what: str, name: object, choices: Sequence[str]) -> None:
-    """Check that a name is one of the choices.
-
-    Raises:
-        UserError: it is not; the nearest one is named.
-    """
-    if name not in choices:
-        problem = registry.Problem((), repr(name), f"one of {', '.join(choices)}", registry.nearest(name, choices))
-        raise UserError(f"{what}: {problem}")
-
-
 def predictions(run: Run) -> pd.DataFrame:
-    """Every prediction of a run: a row for each row of ``predictions.npz``, seed and attribute, in this order.
-
-    Columns: image (string), the name in the label file; fold (int16), from 0; split (string), val or test; seed
-    (int64); attribute (string); target (Int8), NA where the label is missing; logit (float32); probability, threshold
-    (float64), of this fold and seed; decision (bool), whether the probability is above the threshold.
-    """
+    """The table of `Run.predictions`."""
     import pandas as pd
 
     made, tuned = run
@@ -72,27 +57,18 @@ def predictions(run: Run) -> pd.DataFrame:
 
 
 def errors(run: Run, attribute: str | None = None, kind: ErrorKind | None = None, n: int | None = 20) -> pd.DataFrame:
-    """The test images that a run decides wrongly, the farthest from the threshold first.
-
-    Columns: image (string), fold (int16), attribute (string), kind (string), target (Int8); probability, threshold,
-    margin (float64), their means over the seeds, the margin being probability minus threshold; positive_seeds
-    (float64), the share of the seeds that decide positive. A missing label is no error.
-
-    Args:
-        attribute: only its errors; None: those of all attributes.
-        kind: only errors of this kind; None: of both.
-        n: how many; None: all.
+    """The table of `Run.errors`; the arguments are its arguments.
 
     Raises:
         UserError: there is no such attribute or kind, or n is not positive.
     """
     labels = run[0].labels
     if attribute is not None:
-        choose("attribute", attribute, labels.attributes)
+        choice("attribute", attribute, labels.attributes)
     if kind is not None:
-        choose("kind", kind, get_args(ErrorKind))
-    if n is not None and n < 1:
-        raise UserError(f"n: found {n}, expected a number of at least 1, or None for all")
+        choice("kind", kind, get_args(ErrorKind))
+    if n is not None:
+        n = whole("n", n, least=1)
     table = _decided(run)
     target, decision = table["target"], table.pop("decision")
     kinds = np.where(decision, *get_args(ErrorKind))
@@ -106,11 +82,7 @@ def errors(run: Run, attribute: str | None = None, kind: ErrorKind | None = None
 
 
 def disagreements(a: Run, b: Run) -> pd.DataFrame:
-    """The test images and attributes about which two runs decide differently, the widest apart first.
-
-    Columns: image (string), fold (int16), attribute (string), target (Int8), NA where the label is missing; decision_a,
-    decision_b (bool); probability_a, probability_b (float64), means over the seeds; positive_seeds_a, positive_seeds_b
-    (float64), shares of the seeds that decide positive. Sorted by the difference of the latter, then of probabilities.
+    """The table of `Suite.disagreements`.
 
     Raises:
         UserError: the runs have other test rows or other attributes.
@@ -128,12 +100,7 @@ def disagreements(a: Run, b: Run) -> pd.DataFrame:
 
 
 def differences(a: Run, b: Run, covered: Array) -> pd.DataFrame:
-    """Tuned F1 of run a minus that of run b on the test rows, by attribute and, last, for the macro average.
-
-    Columns: attribute (string); f1_a, f1_b, delta, delta_low, delta_high (float64), the bounds of the 95 % interval;
-    p_value (float64) of the paired test, adjusted for nothing; detectable (float64), the true difference that the
-    test finds with 80 % probability; mark (string): better, worse, equivalent or unresolved; reason (string), why
-    nothing was tested. The last three are of the macro average and NaN or NA elsewhere.
+    """The table of `Suite.compare`.
 
     Args:
         covered: [A] bool, the attributes of the macro average.

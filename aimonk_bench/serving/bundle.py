@@ -6,7 +6,6 @@ saves what timm cannot read where there are no ``model_args`` at all. What is ou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from aimonk_bench.records.files import dumps
 
 CONFIG, WEIGHTS, MODEL, CARD = "config.json", "model.safetensors", "model.onnx", "README.md"
 BLOCK, NAMES, THRESHOLDS = "aimonk_bench", "label_names", "thresholds"  # keys of our own part, attributes, thresholds
+TRAINING_IMAGES = "training_images"  # a key of the metadata of `model.onnx`
 IMAGES, LOGITS = "images", "logits"  # an input and an output of `model.onnx`
 SCHEMA_VERSION = 1
 
@@ -30,6 +30,7 @@ class Bundle:
         pretrained_cfg: how timm prepares images, and what its layers are called.
         model_args: what ``timm.create_model`` is given beside the name.
         aimonk_bench: run, head, how images are decoded, calibration, figures, licence and more; plain data.
+        training_images: `TrainingImages` as text; None where they are not here.
     """
 
     architecture: str
@@ -39,6 +40,7 @@ class Bundle:
     pretrained_cfg: dict[str, Any]
     model_args: dict[str, Any]
     aimonk_bench: dict[str, Any]
+    training_images: str | None = None
 
     def config(self) -> dict[str, Any]:
         """The content of ``config.json``."""
@@ -59,9 +61,11 @@ class Bundle:
 
     def metadata(self) -> dict[str, str]:
         """The metadata of ``model.onnx``, JSON texts: all that predicting needs stands in them."""
-        content: Mapping[str, Any] = {
+        content: dict[str, Any] = {
             BLOCK: self.aimonk_bench,
             NAMES: list(self.label_names),
             THRESHOLDS: self.thresholds,
         }
+        if self.training_images is not None:
+            content[TRAINING_IMAGES] = self.training_images
         return {name: dumps(value) for name, value in content.items()}

@@ -193,7 +193,7 @@ def _write(
 ) -> Bundle:
     """Write everything but the card."""
     from aimonk_bench.serving import classifier as classifiers
-    from aimonk_bench.serving import onnx_graph, resizing
+    from aimonk_bench.serving import onnx_graph, resizing, training_data
 
     record, config, size = chosen.record, chosen.config, chosen.config.transform.size
     predictions = record.predictions
@@ -214,6 +214,7 @@ def _write(
         agreement = heads.compare(record, config, tensors, tuple(head["seeds"]), by_name)
         head = head | {"compared": asdict(agreement)}
     flips = resizing.flips(images, logits, run, pretrained_cfg, tuned.thresholds, {*tested})
+    learned_from = training_data.training_images(chosen, head["kind"])
     made = Bundle(
         architecture=pretrained_cfg["architecture"],
         label_names=tuple(names),
@@ -222,6 +223,7 @@ def _write(
         pretrained_cfg=pretrained_cfg,
         model_args=model_args,
         aimonk_bench=plain(_block(chosen, weights, tuned, head) | {"timm_transform": asdict(flips)}),
+        training_images=None if learned_from is None else learned_from.text,
     )
     onnx_graph.describe(model, made.metadata())
     save(folder, made, classifier.network.state_dict())

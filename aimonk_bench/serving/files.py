@@ -1,4 +1,4 @@
-"""Predictions of all images that a command line means, written as they come."""
+"""Predictions of all images that a command line means, as they come."""
 
 from __future__ import annotations
 
@@ -6,97 +6,65 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import BinaryIO
 
-from rich.console import Console
-
-from aimonk_bench.console import Progress
 from aimonk_bench.data.library_messages import LibraryMessages
-from aimonk_bench.errors import UserError, count, printable
+from aimonk_bench.errors import UserError, count
 from aimonk_bench.serving.graph import Classifier
 from aimonk_bench.serving.images import STDIN, Listing, number_of_images, unreadable
-from aimonk_bench.serving.predict import Prediction, reported, stream
-from aimonk_bench.serving.rows import Form, lines, output
+from aimonk_bench.serving.predict import Prediction, Progress, reported, stream
 
 logger = logging.getLogger(__name__)
 
 
-def predict_files(classifier: Classifier, words: Sequence[str], form: Form, out: Path | None, batch: int) -> bool:
-    """Write a row for each image; those of names on standard input as soon as their images are predicted.
+@dataclass
+class FilePredictions:
+    """A prediction of each image, in order; those of names on standard input as soon as they are predicted.
+
+    Iterate it once. What libraries write to the descriptor of stderr is caught until then, and told at the end.
 
     Args:
+        classifier: of the bundle.
         words: files, folders, globs, and ``-`` for names on standard input.
-        out: a file; None is standard output, whose reader may leave: then the rest is not predicted.
         batch: images that the network takes at once.
+        progress: called with ("predict", images done, images in all or None where that is not known).
 
-    Returns:
-        Whether every image so far has a prediction, or the reader has left.
-
-    Raises:
-        UserError: the words mean no image, or the file cannot be written.
+    Attributes:
+        failed: images so far without a prediction.
     """
-    listing, failed = Listing(words, _stdin() if STDIN in words else None), 0
-    with (
-        output(out) as file,
-        _progress(shown=out is not None or not file.isatty()) as progress,
-        LibraryMessages() as messages,
-        contextlib.closing(stream(classifier, classifier.encoder(batch), listing, messages)) as predictions,
-    ):
-        total = None if progress is None else number_of_images(words)
 
-        def counted() -> Iterator[Prediction]:
-            nonlocal failed
-            for prediction in reported(predictions, total, progress):
-                failed += prediction.error is not None
+    classifier: Classifier
+    words: Sequence[str]
+    batch: int
+    progress: Progress | None = None
+    failed: int = 0
+
+    def __iter__(self) -> Iterator[Prediction]:
+        """The predictions.
+
+        Raises:
+            UserError: the words mean no image, or standard input cannot be read.
+        """
+        listing = Listing(self.words, _stdin() if STDIN in self.words else None)
+        encoder = self.classifier.encoder(self.batch)
+        total = None if self.progress is None else number_of_images(self.words)
+        with (
+            LibraryMessages() as messages,
+            contextlib.closing(stream(self.classifier, encoder, listing, messages)) as predictions,
+        ):
+            for prediction in reported(predictions, total, self.progress):
+                self.failed += prediction.error is not None
                 yield prediction
-
-        for line in lines(counted(), form):
-            file.write(line)
-            if out is None:
-                file.flush()
-                if getattr(file, "ended", False):
-                    return True
-        if not listing.total:
-            raise UserError(listing.empty)
-    for text in listing.empty:
-        logger.warning("%s", printable(text))
-    if listing.note:
-        logger.info("%s", listing.note)
-    if failed:
-        logger.warning("%d of %s without a prediction: their rows say why", failed, count(listing.total, "image"))
-    return failed == 0
-
-
-def score_files(
-    classifier: Classifier, labels: Path, words: Sequence[str], form: Form | None, out: Path | None, batch: int
-) -> bool:
-    """Score a bundle on new labelled images, and write the figures.
-
-    Args:
-        words: the folder of the images.
-        form: None is a table for reading, in a file CSV.
-
-    Returns:
-        Whether every image that the label file names was predicted.
-
-    Raises:
-        UserError: it is not one folder; see also `scoring.score`.
-    """
-    from aimonk_bench.serving import scoring  # imports pandas
-
-    if len(words) != 1 or not Path(words[0]).is_dir():
-        raise UserError(
-            f"PATH: found {' '.join(words)}, expected one folder with --labels: that of the labelled images"
-        )
-    with output(out) as file:
-        with Progress() as progress:
-            scores = scoring.score(classifier, labels, Path(words[0]), batch, progress)
-        if form is None and out is None:
-            Console(file=file).print(scoring.table(scores))
-        else:
-            file.write(scoring.text(scores, form or "csv"))
-    return scores.skipped == 0
+            if not listing.total:
+                raise UserError(listing.empty)
+        for text in listing.empty:
+            logger.warning("%s", text)
+        if listing.note:
+            logger.info("%s", listing.note)
+        if self.failed:
+            images = count(listing.total, "image")
+            logger.warning("%d of %s without a prediction: their rows say why", self.failed, images)
 
 
 def _stdin() -> BinaryIO:
@@ -104,13 +72,3 @@ def _stdin() -> BinaryIO:
     if sys.stdin is None:  # another file may have its descriptor by now
         raise unreadable(None)
     return open(0, "rb", closefd=False)
-
-
-@contextlib.contextmanager
-def _progress(*, shown: bool) -> Iterator[Progress | None]:
-    """The progress on stderr, unless rows on the same terminal show it."""
-    if not (shown and logger.isEnabledFor(logging.INFO)):
-        yield None
-        return
-    with Progress() as progress:
-        yield progress

@@ -5,6 +5,7 @@
 | `aimonk_bench` | JSON map with `schema_version`, `size`, `decode`, `interpolation`, `white` and more |
 | `label_names` | JSON list of the attributes |
 | `thresholds` | JSON map: attribute -> threshold on the probability scale |
+| `training_images` | JSON text: which images it has learned from, see `training_images`; it may be absent |
 
 The graph takes `images`, float32 [B, 3, H, W], RGB 0 to 255, and gives `logits` [B, A]. A probability is the sigmoid of
 a logit, in float64; a decision is probability > threshold.
@@ -16,24 +17,27 @@ import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aimonk_bench import registry
+from aimonk_bench import arguments, registry
 from aimonk_bench.backbones.encoder import BATCH_SIZE, Encoder, onnx_session
 from aimonk_bench.config.fields import MAX_SIZE, unusable_attribute
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.records.files import read_json
 from aimonk_bench.registry import Problem, hint
-from aimonk_bench.serving.bundle import BLOCK, CONFIG, IMAGES, LOGITS, MODEL, NAMES, THRESHOLDS
+from aimonk_bench.serving.bundle import BLOCK, CONFIG, IMAGES, LOGITS, MODEL, NAMES, THRESHOLDS, TRAINING_IMAGES
+from aimonk_bench.serving.training_images import TrainingImages
 
 BATCH = BATCH_SIZE["cpu"]
 # keys of our block that change a prediction
 PREDICTING = ("schema_version", "size", "decode", "interpolation", "white", "background", "mean", "std", "calibration")
+MOST_BATCH = 1024
 EXPORT = "`aimonk-bench export DIR -o BUNDLE` writes a bundle"
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -65,6 +69,7 @@ class Classifier:
         fast: large JPEGs are decoded at a fraction of their size.
         white: the value that means white in images of more than 8 bits; None if training had none.
         dimensions: B, 3, H and W as the graph has them: a number, a name, or None.
+        training_images: of the images that it has learned from; None where the bundle does not say.
     """
 
     model: Path
@@ -75,19 +80,21 @@ class Classifier:
     fast: bool
     white: int | None
     dimensions: tuple[int | str | None, ...]
+    training_images: TrainingImages | None
 
     def at(self, thresholds: Mapping[str, float]) -> Classifier:
         """The same with other thresholds for some attributes.
 
         Raises:
-            UserError: unknown attributes, or values outside 0 to 1; all of them are listed.
+            UserError: unknown attributes, or values that are no numbers from 0 to 1; all of them are listed.
         """
         names, values = self.attributes, self.thresholds.copy()
         unknown = [name for name in thresholds if name not in names]
         problems = [f"found {name!r}, expected one of {', '.join(names)}{hint(name, names)}" for name in unknown]
         for name, value in thresholds.items():
-            if not 0 <= value <= 1:  # NaN too
-                problems.append(f"{name}: found {value}, expected a probability from 0 to 1")
+            if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value <= 1:  # NaN too
+                shown = f"{value}" if isinstance(value, Real) else f"a {type(value).__name__}"
+                problems.append(f"{name}: found {shown}, expected a probability from 0 to 1")
             elif name in names:
                 values[names.index(name)] = value
         if problems:
@@ -100,10 +107,9 @@ class Classifier:
         It raises a UserError where the graph cannot be run with such images, or gives something else.
 
         Raises:
-            UserError: ``batch`` is under 1, or the graph does not allow it.
+            UserError: ``batch`` is no whole number from 1 to `MOST_BATCH`, or the graph does not allow it.
         """
-        if batch < 1:
-            raise UserError(f"batch: found {batch}, expected at least 1")
+        batch = arguments.whole("batch", batch, 1, MOST_BATCH)
         sizes = zip(self.dimensions, (batch, 3, self.size, self.size), strict=True)
         session = _session(self.model, {name: size for name, size in sizes if isinstance(name, str)})
         expected = batch, len(self.attributes)
@@ -139,7 +145,9 @@ def open_classifier(bundle: Path) -> Classifier:
     metadata = _metadata(model, texts)
     problems = [f"{model}: {problem}" for problem in _misfits(session, metadata.size)]
     if model != bundle and (bundle / CONFIG).exists():
-        problems += _contradictions(bundle / CONFIG, {key: json.loads(text) for key, text in texts.items()})
+        problems += _contradictions(
+            bundle / CONFIG, {key: json.loads(texts[key]) for key in (BLOCK, NAMES, THRESHOLDS)}
+        )
     if problems:
         raise UserError(problems)
     (shape,) = (item.shape for item in session.get_inputs() if item.name == IMAGES)
@@ -152,7 +160,18 @@ def open_classifier(bundle: Path) -> Classifier:
         fast=metadata.decode == "fast",
         white=metadata.white,
         dimensions=tuple(shape),
+        training_images=_training_images(model, texts),
     )
+
+
+def _training_images(model: Path, texts: Mapping[str, str]) -> TrainingImages | None:
+    """What the metadata say of the images that the bundle has learned from."""
+    if TRAINING_IMAGES not in texts:
+        return None
+    try:
+        return TrainingImages.of_text(json.loads(texts[TRAINING_IMAGES]))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{model}: metadata {TRAINING_IMAGES}: damaged ({error}); export it again") from error
 
 
 def parse_thresholds(words: Iterable[str]) -> dict[str, float]:

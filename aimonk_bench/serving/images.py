@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import glob
+import itertools
 import os
 import queue
 import threading
@@ -47,9 +48,9 @@ class Listing:
     """The image files that the words of a command line mean, in order; iterate it once.
 
     A file is itself, whatever its suffix. A folder is all image files below it, by name, without hidden files and
-    folders; links are followed. A glob that is no file is what it matches, by name. ``-`` is the names on standard
-    input, one a line, with a None where the next name has not come yet. A file that does not exist is an item, too: its
-    row says so.
+    folders; links are followed, but into no folder twice. A glob that is no file is what it matches, by name. ``-`` is
+    the names on standard input, one a line, with a None where the next name has not come yet. A file that does not
+    exist is an item, too: its row says so.
 
     Attributes:
         words: of the command line.
@@ -102,11 +103,17 @@ class Listing:
         return self._matching(word)
 
     def _matching(self, pattern: str) -> Iterator[Item]:
-        for path in sorted(glob.iglob(pattern, recursive=True), key=lambda path: PurePath(path).parts):
-            if not os.path.isdir(path):
-                yield Item(path, Path(path))
-            elif not pattern.endswith("**"):  # which matches what is in the folder, too
-                yield from self._below(path, set())
+        """What a glob matches, each path once: ``**/a*`` may match a folder and a file in it."""
+        everything = pattern.endswith(("**", os.path.join("**", "*")))  # what is in the folders is matched, too
+        yielded = set()
+        for path in sorted(_matches(pattern), key=lambda path: PurePath(path).parts):
+            is_folder = os.path.isdir(path)
+            if is_folder and everything:
+                continue
+            for item in self._below(path, set()) if is_folder else [Item(path, Path(path))]:
+                if item.name not in yielded:
+                    yielded.add(item.name)
+                    yield item
 
     def _below(self, folder: str, seen: set[tuple[int, int]]) -> Iterator[Item]:
         """The image files below a folder, if it is not one of those that were seen: a link may lead back to one."""
@@ -131,6 +138,49 @@ class Listing:
                 yield Item(path, Path(path))
             else:
                 self.ignored[os.path.splitext(name)[1].lower() or "no suffix"] += 1
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """The paths that a glob matches. As in `glob`, ``**`` is any number of folders that are not hidden.
+
+    Unlike `glob`, it enters no folder twice: there, links to a folder above multiply the paths without end.
+    """
+    before, recursive, after = _parted(pattern)
+    if not recursive:
+        yield from glob.iglob(pattern)
+        return
+    for start in glob.iglob(before) if before else [""]:
+        for folder in _folders(start, set()):
+            if after:
+                yield from _matches(os.path.join(glob.escape(folder), after))
+            else:
+                yield from glob.iglob(os.path.join(glob.escape(folder), "*"))
+
+
+def _parted(pattern: str) -> tuple[str, bool, str]:
+    """What stands before the first ``**`` of a glob, whether there is one, and what stands after it."""
+    parts = pattern.split(os.sep)
+    if "**" not in parts:
+        return pattern, False, ""
+    place = parts.index("**")
+    before = os.sep.join(parts[:place]) or (os.sep if place else "")
+    after = itertools.dropwhile("**".__eq__, parts[place + 1 :])  # several in a row are one
+    return before, True, os.sep.join(part for part in after if part)
+
+
+def _folders(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+    """A folder and those below it, without hidden ones and those that were seen; one that cannot be read is the end."""
+    try:
+        state = os.stat(folder or os.curdir)
+        with os.scandir(folder or os.curdir) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:  # not a folder, or not to be read: `glob` matches nothing there either
+        return
+    if (state.st_dev, state.st_ino) not in seen:
+        seen.add((state.st_dev, state.st_ino))
+        yield folder
+        for name in names:
+            yield from _folders(os.path.join(folder, name), seen)
 
 
 def number_of_images(words: Sequence[str]) -> int | None:

@@ -1,7 +1,9 @@
 """Pixels as the network of a bundle was trained on them, from files, arrays and Pillow images.
 
-A file is decoded by `data.images.decode`, as for training. Arrays and Pillow images go through the same steps, so that
-their pixels equal those of their file bit for bit, except where OpenCV and Pillow decode differently.
+A file is decoded by `data.images.decode`, as for training; a JPEG that Pillow has opened and not decoded yet is decoded
+as its file. Arrays and other Pillow images go through the same steps, so that their pixels equal those of their file
+bit for bit, except where OpenCV and Pillow decode differently, and except for large JPEGs of ``decode: fast``, of which
+a decoded image has more pixels than the file would give.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from aimonk_bench.data.headers import UndecodableImage
 from aimonk_bench.data.images import MAX_PIXELS, TURNS, decode, opaque, squash
@@ -43,6 +46,10 @@ def of_file(path: Path, classifier: Classifier, notes: list[str]) -> np.ndarray:
         raise UndecodableImage(f"unreadable: {error.strerror}") from error
     except ValueError as error:  # a NUL byte
         raise UndecodableImage(f"not the name of a file: {error}") from error
+    return _of_bytes(data, classifier, notes)
+
+
+def _of_bytes(data: bytes, classifier: Classifier, notes: list[str] | None) -> np.ndarray:
     size, way = classifier.size, classifier.interpolation
     return decode(data, size, way, fast=classifier.fast, white=classifier.white, notes=notes)
 
@@ -71,7 +78,8 @@ def item(image: object, number: int, classifier: Classifier) -> Item:
         )
     name = str(getattr(image, "filename", "") or f"[{number}]")
     try:
-        return Item(name, pixels=_of_pillow(image, classifier))
+        data = _undecoded_jpeg(image)
+        return Item(name, pixels=_of_pillow(image, classifier) if data is None else _of_bytes(data, classifier, None))
     except UndecodableImage as error:
         return Item(name, error=error.reason)
 
@@ -79,6 +87,22 @@ def item(image: object, number: int, classifier: Classifier) -> Item:
 def _squashed(pixels: np.ndarray, classifier: Classifier) -> np.ndarray:
     """A copy of pixels [H, W, 3] or [H, W], squashed."""
     return np.array(squash(np.ascontiguousarray(pixels), classifier.size, classifier.interpolation))
+
+
+def _undecoded_jpeg(image: Image.Image) -> bytes | None:
+    """The file of an image that is a JPEG as it was opened; None where the image is decoded, drafted or something else.
+
+    Nobody can have changed the pixels of such an image, and Pillow can still decode it afterwards.
+    """
+    if not isinstance(image, JpegImageFile) or not image.tile or image.fp is None or image.fp.closed:
+        return None
+    if image.decoderconfig or image.tell():  # `draft` was called; a later image of a file that holds several
+        return None
+    place = image.fp.tell()
+    image.fp.seek(0)
+    data: bytes = image.fp.read()
+    image.fp.seek(place)
+    return data
 
 
 def _of_pillow(image: Image.Image, classifier: Classifier) -> np.ndarray:

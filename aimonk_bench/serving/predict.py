@@ -69,15 +69,11 @@ def predict(
     batch: int = BATCH,
     progress: Progress | None = None,
 ) -> Iterator[Prediction]:
-    """Predict images, one prediction for each in their order.
-
-    An image that cannot be read has a prediction with its `error`. The images are drawn as they are needed, a few
-    batches ahead of the predictions. Batch size and number of threads change no decision but within the float32
-    rounding of a logit.
+    """Predict images, see `predicted`.
 
     Args:
         bundle: a folder that `export` wrote, or its ``model.onnx`` alone.
-        images: paths of files; arrays [H, W, 3] uint8, RGB; Pillow images of any mode.
+        images: those of `predicted`, or one path.
         thresholds: other ones than the bundle's for some attributes, on the probability scale.
         batch: images that the network takes at once; 8 suits the caches of a CPU.
         progress: called with ("predict", images done, images in all or None where that is not known).
@@ -86,8 +82,27 @@ def predict(
         UserError: the bundle cannot be used, thresholds are wrong, or, in the iteration, an image is none of these.
     """
     classifier = open_classifier(Path(bundle)).at(thresholds or {})
-    if isinstance(images, str | os.PathLike):
-        images = [images]
+    return predicted(classifier, [images] if isinstance(images, str | os.PathLike) else images, batch, progress)
+
+
+def predicted(
+    classifier: Classifier,
+    images: Iterable[str | os.PathLike[str] | np.ndarray | Image],
+    batch: int,
+    progress: Progress | None = None,
+) -> Iterator[Prediction]:
+    """One prediction for each image, in their order.
+
+    An image that cannot be read has a prediction with its `error`. The images are drawn as they are needed, a few
+    batches ahead of the predictions. Batch size and number of threads change no decision but within the float32
+    rounding of a logit.
+
+    Args:
+        images: paths of files; arrays [H, W, 3] uint8, RGB; Pillow images of any mode.
+
+    Raises:
+        UserError: in the iteration, an image is none of these.
+    """
     # outside its block, because nothing may be redirected while the caller works
     encoder, messages = classifier.encoder(batch), LibraryMessages()
     items = (pixels.item(image, number, classifier) for number, image in enumerate(images))

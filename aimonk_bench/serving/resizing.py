@@ -20,14 +20,13 @@ from PIL import Image, ImageOps
 from aimonk_bench.backbones.threads import in_order
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.config.fields import Config
-from aimonk_bench.config.split_fields import OfficialSplit
-from aimonk_bench.data import label_file
 from aimonk_bench.data.headers import UndecodableImage
 from aimonk_bench.data.images import decode
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import sigmoid
 from aimonk_bench.serving.onnx_graph import planes
+from aimonk_bench.suite import plan
 
 logger = logging.getLogger(__name__)
 
@@ -85,9 +84,8 @@ def samples(
             ones of the first, then of the next where those are fewer, then of all others that the label file lists.
         skipped: names of images that the run left out.
     """
-    split = config.split
     try:
-        listed = label_file.load(config.data, columns=[split.column] if isinstance(split, OfficialSplit) else [])
+        listed = plan.labels_of([config])
     except UserError as error:
         logger.warning("the images of the run are not looked at: %s", error.problems[0])
         return []

@@ -6,9 +6,9 @@ import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -19,6 +19,7 @@ from aimonk_bench.data import guess, image_files, label_file, splits
 from aimonk_bench.data.image_files import ImageFile, Skipped, by_reason, others
 from aimonk_bench.data.labels import LabelFile, Labels
 from aimonk_bench.data.library_messages import LibraryMessages
+from aimonk_bench.data.tables import is_unnamed
 from aimonk_bench.errors import UserError, count
 from aimonk_bench.evaluation import intervals
 from aimonk_bench.evaluation.metrics import Confusion, macro, ranking
@@ -32,6 +33,9 @@ from aimonk_bench.reporting.words import number
 from aimonk_bench.serving.graph import Classifier
 from aimonk_bench.serving.images import Item
 from aimonk_bench.serving.predict import Progress, reported, stream
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +53,7 @@ class NewScores:
         images: number of images that were predicted.
         groups: of equal images, or of images that the label file groups.
         skipped: images that the label file names and that were not predicted.
+        learned_from: how many of the images the bundle has learned from, if not more; None where it does not say.
         n_observed, n_positive: [A] numbers of labels.
         values: figure of `HEADS`, and ``all_positive_f1``, -> [A]; NaN is undefined.
         intervals: figure of `HEADS` -> its 95 % intervals, about these weights.
@@ -58,7 +63,8 @@ class NewScores:
     thresholds: Array
     images: int
     groups: int
-    skipped: int
+    skipped: tuple[Skipped, ...]
+    learned_from: int | None
     n_observed: Array
     n_positive: Array
     values: Mapping[str, Array]
@@ -86,21 +92,19 @@ class NewScores:
 
 
 def score(
-    classifier: Classifier, labels: Path, images: Path, batch: int, progress: Progress | None = None
+    classifier: Classifier, listed: LabelFile, images: Path, batch: int, progress: Progress | None = None
 ) -> NewScores:
-    """Predict the images that a label file of any format names, and score the predictions.
-
-    How the file is to be read is guessed, as `init` does; the log says what was understood.
+    """Predict the images that a label file names, and score the predictions.
 
     Args:
-        labels: the label file.
+        listed: the label file; `guessed` reads one of any format.
         images: the folder of its images.
         batch: images that the network takes at once.
 
     Raises:
-        UserError: file or folder cannot be used, no attribute is in both, or no image can be decoded.
+        UserError: the folder cannot be used, no attribute is in both, or no image can be decoded.
     """
-    listed = _listed(labels, images)
+    listed = _named(classifier, listed)
     names = _shared(classifier, listed)
     located, skipped = image_files.locate(listed, images, "skip")
     files = [file for file in located if file is not None]
@@ -109,11 +113,11 @@ def score(
     skipped += undecodable
     for items in by_reason(skipped):
         name, reason = items[0].image_id, items[0].reason
-        logger.warning("%s:%d: skipped %s: %s%s", labels, items[0].line, name, reason, others(items))
+        logger.warning("%s:%d: skipped %s: %s%s", listed.path, items[0].line, name, reason, others(items))
     decoded = np.flatnonzero(np.isfinite(logits).all(axis=1))
     if not len(decoded):
-        raise UserError(f"{labels}: found {count(len(logits), 'image')}, none of which can be decoded")
-    listed = listed.subset(decoded)
+        raise UserError(f"{listed.path}: found {count(len(logits), 'image')}, none of which can be decoded")
+    listed, hashes = listed.subset(decoded), [files[n].sha256 for n in decoded]
     columns = [listed.labels.attributes.index(name) for name in names]
     heads = [classifier.attributes.index(name) for name in names]
     chosen = logits[decoded][None, :, heads]
@@ -122,22 +126,60 @@ def score(
         probabilities=sigmoid(chosen),
         labels=Labels.of(listed.labels.targets[:, columns], listed.labels.observed[:, columns], names),
         fold=np.zeros(len(decoded), np.int16),
-        group=splits.components([files[n].sha256 for n in decoded], listed.groups),
+        group=splits.components(hashes, listed.groups),
         image_id=np.array(listed.ids),
     )
-    return _scores(rows, classifier.thresholds[heads], len(skipped))
+    return _scores(rows, classifier.thresholds[heads], skipped, _learned_from(classifier, listed.path, hashes))
 
 
-def _listed(labels: Path, images: Path) -> LabelFile:
-    """The label file, as it is understood."""
+def guessed(labels: Path, images: Path) -> LabelFile:
+    """A label file, read as `init` would read it; the log says what was understood.
+
+    Raises:
+        UserError: file or folder cannot be used.
+    """
     understood = guess.guess(labels.absolute(), images.absolute())
     for note in understood.notes:
         if note.doubt and note.key.startswith("data"):
             logger.warning("%s: check: %s", labels, note.text)
-    listed = label_file.load(understood.config)
-    for text in listed.notes:
-        logger.info("%s: %s", labels, text)
+    listed = replace(label_file.load(understood.config), path=labels)
+    tell(listed)
     return listed
+
+
+def tell(listed: LabelFile) -> None:
+    """Log how a label file was read."""
+    for text in listed.notes:
+        logger.info("%s: %s", listed.path, text)
+
+
+def _named(classifier: Classifier, listed: LabelFile) -> LabelFile:
+    """The label file; where it does not name its columns of labels, they are those of the bundle, in its order."""
+    labels, names = listed.labels, classifier.attributes
+    is_named = {*labels.attributes} & {*names} or not all(map(is_unnamed, labels.attributes))
+    if is_named or len(labels.attributes) != len(names):
+        return listed
+    logger.warning(
+        "%s: its columns of labels have no names: they are taken for the attributes of the bundle, in this order: %s; "
+        "if that is wrong, write a header",
+        *(listed.path, ", ".join(names)),
+    )
+    return replace(listed, labels=replace(labels, attributes=names))
+
+
+def _learned_from(classifier: Classifier, labels: Path, hashes: Sequence[str]) -> int | None:
+    """How many of these images the bundle has learned from; a warning says so."""
+    if classifier.training_images is None:
+        logger.info("%s: the bundle does not say which images it has learned from, so these may be among them", labels)
+        return None
+    number = int(classifier.training_images.among(hashes).sum())
+    if number:
+        least = "at least " if classifier.training_images.is_sample else ""
+        logger.warning(
+            "%s: the bundle has learned from %s%d of these %s: its figures would be lower on images that are new to it",
+            *(labels, least, number, count(len(hashes), "image")),
+        )
+    return number
 
 
 def _shared(classifier: Classifier, listed: LabelFile) -> tuple[str, ...]:
@@ -151,7 +193,8 @@ def _shared(classifier: Classifier, listed: LabelFile) -> tuple[str, ...]:
     if not shared:
         raise UserError(
             f"{listed.path}: found the attributes {', '.join(theirs)}, expected some of those of the bundle: "
-            f"{', '.join(ours)}; attributes are matched by name: write the bundle's names into the file's header"
+            f"{', '.join(ours)}; attributes are matched by name: write the bundle's names into the file's header, or "
+            "into `data: {attributes: [...]}` of a YAML file that says how to read it (`aimonk-bench init` writes one)"
         )
     lacking, unknown = [name for name in ours if name not in theirs], [name for name in theirs if name not in ours]
     if lacking:
@@ -179,7 +222,7 @@ def _logits(
     return np.array([result.logits for result in results]).reshape(len(files), -1), undecodable
 
 
-def _scores(rows: ScoredRows, thresholds: Array, skipped: int) -> NewScores:
+def _scores(rows: ScoredRows, thresholds: Array, skipped: Sequence[Skipped], learned_from: int | None) -> NewScores:
     labels = rows.labels
     confusion = Confusion.of(rows.probabilities[0], labels, thresholds)
     values = {"f1": confusion.f1, "precision": confusion.precision, "recall": confusion.recall}
@@ -190,7 +233,8 @@ def _scores(rows: ScoredRows, thresholds: Array, skipped: int) -> NewScores:
         thresholds=thresholds,
         images=len(labels),
         groups=len(np.unique(rows.group)),
-        skipped=skipped,
+        skipped=tuple(skipped),
+        learned_from=learned_from,
         n_observed=labels.observed.sum(axis=0),
         n_positive=labels.positive.sum(axis=0),
         values=values,
@@ -198,20 +242,26 @@ def _scores(rows: ScoredRows, thresholds: Array, skipped: int) -> NewScores:
     )
 
 
+def frame(scores: NewScores) -> pd.DataFrame:
+    """The rows as a table."""
+    import pandas as pd
+
+    return pd.DataFrame(scores.rows()).astype({"attribute": "string"})
+
+
 def text(scores: NewScores, form: Literal["csv", "jsonl"]) -> str:
     """The rows as CSV or JSON lines; an undefined number is an empty cell or null."""
     if form == "csv":
-        import pandas as pd
-
-        return csv_text(pd.DataFrame(scores.rows()))
+        return csv_text(frame(scores))
     return "".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in scores.rows())
 
 
 def table(scores: NewScores) -> Table:
     """The figures for reading, under each its 95 % confidence interval; names are folded, nothing is cut off."""
     images = f"{count(scores.images, 'image')} in {count(scores.groups, 'group')} of equal images"
-    skipped = f", {scores.skipped} skipped" if scores.skipped else ""
-    title = f"{images}{skipped}; F1, precision and recall at the thresholds; below each its 95 % confidence interval"
+    notes = f", {len(scores.skipped)} skipped" if scores.skipped else ""
+    notes += f", {scores.learned_from} of them seen in training" if scores.learned_from else ""
+    title = f"{images}{notes}; F1, precision and recall at the thresholds; below each its 95 % confidence interval"
     heads = ["positive", "thres-\nhold", "all\npositive", *HEADS.values()]
     columns = [
         Column("attribute", overflow="fold"),

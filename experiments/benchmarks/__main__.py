@@ -17,7 +17,7 @@ from typing import Any
 
 from aimonk_bench.records.environment import cores, environment
 
-NAMES = ("sweep", "rows", "encode", "finetune", "suite", "peers", "overhead")
+NAMES = ("sweep", "rows", "encode", "predict", "finetune", "suite", "peers", "overhead")
 BUSY = 0.25  # of the cores, on the mean of the last minute
 
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("name", choices=("all", *NAMES))
     parser.add_argument("--out", type=Path, default=Path("experiments/speed"), help="default: %(default)s")
     parser.add_argument("--data-labels", dest="labels", type=Path, help="suite: default .data/aimonk/labels.txt")
-    parser.add_argument("--data-images", dest="images", type=Path, help="suite, encode: a folder of images")
+    parser.add_argument("--data-images", dest="images", type=Path, help="suite, encode, predict: a folder of images")
     parser.add_argument("--quick", action="store_true", default=None, help="tiny sizes, to test the benchmark itself")
     arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -22,8 +22,16 @@ Row = dict[str, Any]
 Name = TypeVar("Name", bound=Hashable)
 
 
-def interleaved(cases: Mapping[Name, Callable[[], object]], repeats: int = REPEATS) -> dict[Name, float]:
-    """The shortest time of each case in seconds; the cases take turns, and the first call of each does not count."""
+def interleaved(
+    cases: Mapping[Name, Callable[[], object]],
+    repeats: int = REPEATS,
+    summary: Callable[[Sequence[float]], float] = min,
+) -> dict[Name, float]:
+    """The time of each case in seconds; the cases take turns, and the first call of each does not count.
+
+    Args:
+        summary: which of the repeats counts.
+    """
     seconds: dict[Name, list[float]] = {name: [] for name in cases}
     for number in range(repeats + 1):
         for name, case in cases.items():
@@ -31,7 +39,7 @@ def interleaved(cases: Mapping[Name, Callable[[], object]], repeats: int = REPEA
             case()
             if number:
                 seconds[name].append(time.perf_counter() - begin)
-    return {name: min(taken) for name, taken in seconds.items()}
+    return {name: summary(taken) for name, taken in seconds.items()}
 
 
 def threaded(work: Callable[[Any], object], items: Iterable[Any], threads: int) -> None:

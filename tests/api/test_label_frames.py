@@ -82,7 +82,11 @@ def test_a_suite_an_audit_and_a_validation_take_a_frame(config, frame, tmp_path:
     out = tmp_path / "suite"
     with pytest.raises(ab.UserError, match="stop here"):
         ab.suite(config | suite | data, out=out)
-    assert list(out.iterdir()) == []
+    assert not out.exists()
+    monkeypatch.setattr(runner, "execute_suite", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        ab.suite(config | suite | data, out=out / "deeper" / "still")
+    assert not out.exists()
 
 
 def test_every_type_of_a_column_means_the_same_labels(config, frame, workplace: Path, tmp_path: Path) -> None:
@@ -146,7 +150,8 @@ def test_a_wrong_value_is_named_by_its_row_and_nothing_stays(config, frame, tmp_
         assert note == f"{out / 'labels.csv'}: what the DataFrame was written as; its line n is frame.iloc[n - 2]"
         assert problem.startswith(f"{out / 'labels.csv'}:7: ")
         assert "maybe" in problem
-        assert list(out.iterdir()) == []
+        assert out.exists() == made
+        assert not made or list(out.iterdir()) == []
 
 
 def test_a_folder_of_something_else_is_left_as_it_is(config, frame, tmp_path: Path) -> None:

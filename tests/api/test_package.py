@@ -17,7 +17,7 @@ from aimonk_bench.suite import plan
 
 STUB = Path(aimonk_bench.__file__).with_suffix(".pyi")
 PUBLIC = ["Run", "RunFailed", "Suite", "UserError", "__version__", "audit", "export", "labels", "load", "log"]
-PUBLIC += ["predict", "report", "run", "suite"]
+PUBLIC += ["predict", "report", "run", "score", "suite"]
 
 
 def loaded(code: str) -> set[str]:

@@ -19,7 +19,8 @@ import aimonk_bench as ab
 from aimonk_bench import cli, errors
 from aimonk_bench.api import work
 from aimonk_bench.config import loader
-from aimonk_bench.suite import runner
+from aimonk_bench.serving import export as exporting
+from aimonk_bench.suite import inspection, runner
 from aimonk_bench.tables import TABLES
 
 TIMED = ("status.json", "seconds.json")
@@ -185,6 +186,54 @@ def test_an_interrupted_call_says_whether_it_can_go_on(config, tmp_path: Path, m
     with pytest.raises(KeyboardInterrupt) as caught:
         ab.run(config, out=tmp_path / "nothing")
     assert not isinstance(caught.value, errors.Resumable)
+
+
+class Stop(Exception):
+    """What a progress function of the caller raises."""
+
+
+@pytest.mark.parametrize("error", [Stop("enough"), ab.RunFailed("mine"), StopIteration(), ab.UserError("mine")])
+def test_what_a_progress_function_raises_ends_the_call_and_is_no_failure_of_a_run(config, tmp_path, error) -> None:
+    phases: list[str] = []
+
+    def progress(phase: str, done: int, total: int | None) -> None:
+        phases.append(phase)
+        if phase == "train" and done:
+            raise error
+
+    for call, more in ((ab.run, {}), (ab.suite, {"suite": SUITE})):
+        with pytest.raises(type(error)) as caught:
+            call(config | more, {"train.epochs": 1}, out=tmp_path / call.__name__, progress=progress)
+        assert caught.value is error
+        assert phases[-1] == "train"
+        assert [*tmp_path.rglob("status.json")] == []
+    if isinstance(error, Stop):
+        assert ab.run(config, {"train.epochs": 1}, out=tmp_path / "run").failure is None
+        assert len(ab.suite(config | {"suite": SUITE}, {"train.epochs": 1}, out=tmp_path / "suite").finished) == 2
+
+
+def test_what_a_progress_function_raises_leaves_every_function(config, bundle, photos, tmp_path, monkeypatch) -> None:
+    def stop(*report: object) -> None:
+        raise Stop("enough")
+
+    def work_of(*arguments: Any, **options: Any) -> None:
+        try:
+            (options.get("progress") or arguments[-1])("encode", 1, 2)
+        except Exception:  # as code does that records failures
+            return
+
+    monkeypatch.setattr(inspection, "inspect", work_of)
+    monkeypatch.setattr(exporting, "export", work_of)
+    files = sorted(photos.glob("*.png"))
+    labels = pd.DataFrame({"image": [file.name for file in files], "animal": np.arange(len(files)) % 2})
+    for call in (
+        lambda: ab.audit(config, progress=stop),
+        lambda: ab.export(tmp_path, tmp_path / "out", progress=stop),
+        lambda: ab.predict(bundle, files, progress=stop),
+        lambda: ab.score(bundle, ab.labels(labels, photos), progress=stop),
+    ):
+        with pytest.raises(Stop):
+            call()
 
 
 def test_a_failed_run_raises_and_a_failed_suite_does_not(config, tmp_path: Path) -> None:

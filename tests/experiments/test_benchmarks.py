@@ -31,7 +31,19 @@ from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.recipe import Recipe, TrainingData
 from aimonk_bench.training.samplers import uniform
 from experiments.benchmarks import __main__ as command
-from experiments.benchmarks import competent, encode, finetune, overhead, peers, plain, rows, suite, sweep, timing
+from experiments.benchmarks import (
+    competent,
+    encode,
+    finetune,
+    overhead,
+    peers,
+    plain,
+    predict,
+    rows,
+    suite,
+    sweep,
+    timing,
+)
 
 EPOCHS, BATCH, LR = 2, 16, 0.01
 VIEWS = np.array([0.5, 0.5])
@@ -275,6 +287,18 @@ def test_overheads_are_measured(tmp_path):
     with open_table(tmp_path / "table", "float32") as stored:
         assert stored.rows().shape == (128, overhead.WIDTH)
     assert (tmp_path / "suite" / "summary.csv").exists()
+
+
+def test_predicting_is_measured_beside_encoding(tmp_path):
+    images = encode.make(tmp_path / "images", encode.Size(40, 40, 5))
+    spec = encode.spec_of("resnet18", "none", TransformConfig(size=32))
+    cases = predict.cases(images, spec, FeatureStore(tmp_path / "store"), tmp_path)
+    row = {"backbone": "resnet18", **predict.measured(len(images), cases, 1)}
+    assert row["predict / encode"] == pytest.approx(row["predict /s"] / row["encode /s"])
+    assert {name: case() for name, case in cases.items()} == {"encode": 5, "predict": 5}
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 6
+    predict.draw(tmp_path / "predict.png", [row])
+    assert (tmp_path / "predict.png").exists()
 
 
 def test_stored_and_recomputed_features_train_the_same_layers(tmp_path):

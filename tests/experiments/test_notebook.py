@@ -40,3 +40,6 @@ def test_the_notebook_runs_and_shows_its_results(notebook: nbformat.NotebookNode
     assert "Suite(folder=" in result.data["text/plain"]
     assert (tmp_path / "results" / "suite" / "labels.csv").exists()
     assert (tmp_path / "results" / "other" / "status.json").exists()
+    decisions = outputs[notebook.cells[-1].source][0].data["text/html"]
+    assert "image_0.jpg" in decisions
+    assert decisions.count("True") + decisions.count("False") == 2 * 4

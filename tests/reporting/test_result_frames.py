@@ -83,7 +83,7 @@ def test_errors_are_what_most_seeds_decide_wrongly_the_farthest_from_the_thresho
     [
         ("00", None, 20, "attribute: found '00', expected one of NA, null, macro F1, 001 (did you mean 001?)"),
         (None, "false_positives", 20, "did you mean false_positive?"),
-        (None, None, 0, "n: found 0, expected a number of at least 1"),
+        (None, None, 0, "n: found 0, expected a whole number of at least 1"),
     ],
 )
 def test_wrong_arguments_of_errors_are_named(attribute, kind, n, message) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from aimonk_bench.records import weights
 from aimonk_bench.records.files import dumps
 from aimonk_bench.serving import bundle
 from aimonk_bench.serving.export import Exported, export
+from aimonk_bench.serving.graph import open_classifier
 from aimonk_bench.serving.heads import FURTHEST
 
 BundleOf = Callable[..., Exported]
@@ -115,6 +117,7 @@ def test_a_bundle_says_what_predicting_needs(holdout: Path, bundle_of: BundleOf)
     config = json.loads((made.folder / bundle.CONFIG).read_text())
     session = onnxruntime.InferenceSession(str(made.folder / bundle.MODEL))
     metadata = {key: json.loads(text) for key, text in session.get_modelmeta().custom_metadata_map.items()}
+    assert metadata.pop("training_images") == made.bundle.training_images
     assert metadata == {key: config[key] for key in ("aimonk_bench", "label_names", "thresholds")}
     block = config["aimonk_bench"]
     stated = {key: block[key] for key in ("schema_version", "size", "decode", "white", "interpolation", "licence")}
@@ -132,6 +135,18 @@ def test_a_bundle_says_what_predicting_needs(holdout: Path, bundle_of: BundleOf)
     assert block["mean"] == list(made.bundle.pretrained_cfg["mean"])
     assert set(block["calibration"]) == {"method", "slope", "intercept"}
     assert json.loads(dumps(made.bundle.config())) == config
+
+
+def test_a_bundle_says_which_images_it_has_learned_from(
+    holdout: Path, folds: Path, bundle_of: BundleOf, workplace: Path
+):
+    """Those of training and validation; a head that is trained again has learned from all."""
+    images = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in workplace.glob("synthetic/images/*")}
+    test = set(runs.read(holdout).predictions.part("test").image_id.tolist())
+    for run, head, new in ((holdout, 1, test), (holdout, None, test), (folds, None, set())):
+        learned = open_classifier(bundle_of(run, head).folder).training_images
+        assert learned is not None
+        assert {name for name, digest in images.items() if not learned.among([digest])[0]} == new
 
 
 def test_a_fine_tuned_network_gives_the_decisions_of_the_run(fine_tuned: Path, bundle_of: BundleOf):

@@ -58,6 +58,12 @@ SORTED = ["tree/a/10.png", "tree/a/2.png", "tree/a/deep/x.JPEG", "tree/a-b/1.jpg
             ["tree/a/**"],
             ["tree/a/10.png", "tree/a/2.png", "tree/a/deep/x.JPEG", "tree/a/labels.csv", "tree/a/notes.txt"],
         ),
+        (["**/*.png"], ["tree/a/10.png", "tree/a/2.png"]),
+        (["tree/**/deep"], ["tree/a/deep/x.JPEG"]),
+        (["tree/**/**/x*"], ["tree/a/deep/x.JPEG"]),
+        (["tr*/**/a/**/*.JPEG"], ["tree/a/deep/x.JPEG"]),
+        (["tree/.cache/**"], ["tree/.cache/y.png"]),
+        (["tree/**.jpg"], ["tree/b.jpg", "tree/c[1].jpg"]),
         (["absent.jpg", "tree/b.jpg"], ["absent.jpg", "tree/b.jpg"]),
         (["tree/.cache"], ["tree/.cache/y.png"]),
         ([""], [""]),
@@ -98,6 +104,26 @@ def test_a_link_back_to_a_folder_above_ends(tree: Path) -> None:
     assert names("tree") == SORTED
     (tree / "z.jpg").symlink_to(tree / "gone")  # its row says that it is missing
     assert names("tree") == [*SORTED, "tree/z.jpg"]
+
+
+@pytest.mark.parametrize("pattern", ["tree/**/*.png", "tree/a/**/*.png", "**/*.png", "tree/a/**", "tree/**"])
+def test_a_glob_with_links_to_folders_above_ends(tree: Path, pattern: str) -> None:
+    """Three such links: `glob` follows them 40 levels deep, which are 3 to the power of 40 folders."""
+    for name in ("x", "y", "z"):
+        (tree / "a" / name).symlink_to(tree)
+    found = names(pattern)
+    assert {"tree/a/10.png", "tree/a/2.png"} <= {*found}
+    assert len(found) == len({*found}) <= 4 * 11
+
+
+def test_every_path_of_a_glob_is_one_image(tree: Path) -> None:
+    assert names("tree/**/*") == names("tree/**")
+    assert len(names("tree/**")) == 9
+    assert names("tree/**/*e[ep]*") == ["tree/a/deep/x.JPEG"]  # the folder and its file
+    listing = Listing(["tree/**/*"])
+    assert len([*listing]) == 9
+    assert not listing.ignored
+    assert names("tree/*", "tree/b.jpg").count("tree/b.jpg") == 2  # of another word
 
 
 def test_a_folder_that_cannot_be_read_is_a_row(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -259,6 +259,8 @@ def test_a_run_of_another_machine_whose_images_are_not_here(
     assert (block["timm_transform"]["images"], block["head"]["compared"]) == (0, {"images": 0, "largest": None})
     assert "was not measured" in text
     assert "Whether the saved weights give the logits of the run was not checked" in text
+    assert "cannot warn where it is scored on the images that it has learned from" in caplog.text
+    assert made.bundle.training_images is None
     assert np.isfinite(list(made.bundle.thresholds.values())).all()
 
 

@@ -72,6 +72,48 @@ def test_a_file_an_array_and_a_pillow_image_give_the_same(name: str, classifier:
     np.testing.assert_array_equal(item.pixels, expected)
 
 
+def large_jpeg(size: int, **options: object) -> bytes:
+    noise = Image.fromarray(RNG.integers(0, 256, (size // 4, size // 4, 3), np.uint8))
+    return saved(noise.resize((size, size), Image.Resampling.BICUBIC), "JPEG", quality=90, **options)
+
+
+@pytest.mark.parametrize("form", ["buffer", "file", "MPO"])
+def test_a_jpeg_that_is_only_opened_is_decoded_as_its_file(form: str, tmp_path: Path) -> None:
+    """With ``decode: fast`` too, which a decoded image cannot follow."""
+    fast = open_classifier(bundles.write_bundle(tmp_path / "b", decode="fast"))
+    frames = [Image.open(io.BytesIO(large_jpeg(8 * bundles.SIZE))) for _ in range(2)]
+    data = saved(frames[0], "MPO", save_all=True, append_images=frames[1:]) if form == "MPO" else large_jpeg(256)
+    (tmp_path / "image.jpg").write_bytes(data)
+    expected = pixels.of_file(tmp_path / "image.jpg", fast, [])
+    image = Image.open(tmp_path / "image.jpg" if form == "file" else io.BytesIO(data))
+    np.testing.assert_array_equal(pixels.item(image, 0, fast).pixels, expected)
+    np.testing.assert_array_equal(pixels.item(image, 0, fast).pixels, expected)  # and may be used again
+    decoded = decode(data, bundles.SIZE, "bilinear")
+    assert np.abs(decoded.astype(int) - expected).max() > 0
+    if form == "MPO":
+        image.seek(1)
+        other = pixels.item(image, 0, fast).pixels
+        assert other is not None
+        assert np.abs(other.astype(int) - expected).mean() > 5
+        return
+    image.load()
+    np.testing.assert_array_equal(pixels.item(image, 0, fast).pixels, decoded)
+    drafted = Image.open(io.BytesIO(data))
+    drafted.draft("L", (64, 64))
+    grey = pixels.item(drafted, 0, fast).pixels
+    assert grey is not None
+    assert np.ptp(grey, axis=2).max() == 0
+
+
+def test_a_jpeg_whose_file_is_closed_or_cut_off_has_an_error(classifier: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "image.jpg").write_bytes(FILES["turned JPEG"])
+    with Image.open(tmp_path / "image.jpg") as image:
+        pass
+    assert pixels.item(image, 0, classifier).error is not None
+    cut = FILES["turned JPEG"][: len(FILES["turned JPEG"]) // 2]
+    assert pixels.item(Image.open(io.BytesIO(cut)), 0, classifier).error is not None
+
+
 def test_an_array_gives_what_its_file_gives(classifier: Classifier) -> None:
     array = np.asarray(COLOURS)
     expected = decode(FILES["RGB"], bundles.SIZE, "bilinear")

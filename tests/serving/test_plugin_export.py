@@ -16,6 +16,7 @@ from aimonk_bench.records import run as runs
 from aimonk_bench.serving import heads, resizing
 from aimonk_bench.serving.choice import Choice, choose, executable, executes_plugins
 from aimonk_bench.serving.refit import Budget, with_budget
+from aimonk_bench.serving.training_data import training_images
 from aimonk_bench.suite import tasks
 from aimonk_bench.tables import TABLES
 
@@ -96,6 +97,7 @@ def test_a_head_of_a_seed_needs_no_plug_in(
     record, config = chosen.record, chosen.config
     assert config.plugins == []
     assert heads.saved(record, config, (1,)).weight.shape[0] == 4
+    assert training_images(chosen, "seed") is not None
     assert heads.tuned_seed(record, config, 1).thresholds.tolist() == record.thresholds.values[1, 0].tolist()
     assert [loader.plain(named.config)[key] for key in ("loss", "plugins")] == ["twice", [str(plugged / "twice.py")]]
 

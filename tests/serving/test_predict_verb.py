@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from aimonk_bench import cli
-from aimonk_bench.serving import files
+from aimonk_bench.api import bundles as api
 from aimonk_bench.serving.predict import predict
 
 
@@ -213,7 +213,7 @@ def test_an_interrupted_command_leaves_no_file(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files, "lines", interrupted)
+    monkeypatch.setattr(api, "lines", interrupted)
     assert run(bundle, photos, "-o", tmp_path / "rows.csv") == 130
     assert [*tmp_path.iterdir()] == []
 
@@ -260,6 +260,32 @@ def test_scores_as_data(
     assert read[-1]["threshold"] is None
     assert run(bundle, photos, "--labels", labels, "-o", tmp_path / "scores.csv") == 0
     assert (tmp_path / "scores.csv").read_text() == text
+
+
+def test_a_yaml_says_how_labels_are_read(
+    bundle: Path, photos: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be guessed: here that 0 is positive."""
+    values = "{positive: ['0'], negative: ['1'], missing: ['NA']}"
+    (tmp_path / "new.yaml").write_text(f"data: {{labels: {labels.name}, images: absent, values: {values}}}\n")
+    assert run(bundle, photos, "--labels", labels, "--format", "csv") == 0
+    plain = [*csv.DictReader(io.StringIO(capsys.readouterr().out))]
+    assert run(bundle, photos, "--labels", tmp_path / "new.yaml", "--format", "csv") == 0
+    turned = [*csv.DictReader(io.StringIO(capsys.readouterr().out))]
+    assert [int(a["n_positive"]) + int(b["n_positive"]) for a, b in zip(plain, turned, strict=True)] == [40] * 3 + [120]
+    (tmp_path / "new.yaml").write_text("data: {labels: new.csv, images: ., valus: {}}\n")
+    assert run(bundle, photos, "--labels", tmp_path / "new.yaml") == 2
+    assert "new.yaml:1:36: data.valus: found unknown key 'valus'" in capsys.readouterr().err
+
+
+def test_rows_on_a_terminal_have_no_control_characters(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = tmp_path / "a\x1bc.jpg"
+    for is_terminal in (True, False):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        assert run(bundle, name) == 3
+        assert ("\x1b" in capsys.readouterr().out) != is_terminal
 
 
 def test_scores_of_images_that_are_not_all_there(

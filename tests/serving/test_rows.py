@@ -6,14 +6,12 @@ import csv
 import io
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from aimonk_bench.errors import UserError
+from aimonk_bench.console import output
 from aimonk_bench.serving import rows
 from aimonk_bench.serving.predict import Prediction
 
@@ -61,56 +59,24 @@ def test_an_error_is_a_row_without_numbers() -> None:
 def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     for form in ("csv", "jsonl"):
-        with rows.output(tmp_path / form) as file:
+        with output(tmp_path / form) as file:
             file.writelines(rows.lines([prediction(name)], form))
     assert r"caf\udce9.jpg" in (tmp_path / "csv").read_text("utf-8")
     read = json.loads((tmp_path / "jsonl").read_text("utf-8"))
     assert os.fsencode(read["image"]) == b"caf\xe9.jpg"
 
 
-def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
-    out = tmp_path / "out.csv"
-    out.write_text("before")
-
-    def interrupted() -> None:
-        with rows.output(out) as file:
-            file.write("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"out.csv": "before"}
-    with rows.output(out) as file:
-        file.write("whole\n")
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"out.csv": b"whole\n"}
-
-
-def test_a_link_and_a_device_stay_what_they_are(tmp_path: Path) -> None:
-    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
-    with rows.output(tmp_path / "link.csv") as file:
-        file.write("x")
-    assert (tmp_path / "link.csv").is_symlink()
-    assert (tmp_path / "real.csv").read_text() == "x"
-    reader, writer = os.pipe()
-    with rows.output(Path(f"/dev/fd/{writer}")) as file:
-        file.write("y")
-    assert os.read(reader, 10) == b"y"
-    os.close(reader)
-    os.close(writer)
-
-
-def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="-o: found the folder"), rows.output(tmp_path):
-        pass
-    with pytest.raises(UserError, match="-o: found no folder"), rows.output(tmp_path / "absent" / "x.csv"):
-        pass
-
-
-def test_standard_output_is_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = io.BytesIO()
-    stream = io.TextIOWrapper(raw, encoding="ascii")
-    monkeypatch.setattr(sys, "stdout", stream)
-    with rows.output(None) as file:
-        file.writelines(rows.lines([prediction("größe.jpg")], "csv"))
-        file.flush()
-    assert "größe.jpg" in raw.getvalue().decode("utf-8")
+def test_a_table_has_the_columns_of_csv_and_exact_types() -> None:
+    predictions = [prediction("a.jpg"), prediction(os.fsdecode(b"caf\xe9.jpg"), "damaged")]
+    frame = rows.table(NAMES, predictions)
+    kinds = {"image": "string", "error": "string"}
+    kinds |= {f"{name}_{what}": kind for name in NAMES for what, kind in rows.TYPES.items()}
+    assert [*kinds] == COLUMNS
+    for table in (frame, rows.table(NAMES, [])):
+        assert {name: str(kind) for name, kind in table.dtypes.items()} == kinds
+    assert frame.iloc[0].tolist()[2:] == [0.5621765008857981, True, 0.18242552380635635, False]
+    assert frame["error"].isna().tolist() == [True, False]
+    assert frame.iloc[1, 2:].isna().all()
+    assert frame["image"].tolist() == ["a.jpg", r"caf\udce9.jpg"]
+    for text in (frame.to_csv(), frame._repr_html_(), frame.to_json()):
+        assert r"caf\udce9.jpg" in text.encode().decode().replace("\\\\", "\\")

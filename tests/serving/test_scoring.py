@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
@@ -17,10 +18,11 @@ from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import intervals
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import Thresholds
-from aimonk_bench.serving import scoring
+from aimonk_bench.serving import scoring, training_images
 from aimonk_bench.serving.graph import open_classifier
 from aimonk_bench.serving.predict import predict
 from aimonk_bench.serving.scoring import NewScores
+from aimonk_bench.serving.training_images import TrainingImages
 
 RNG = np.random.default_rng(5)
 TRUTH = (RNG.random((40, 3)) < 0.5).astype(int)
@@ -42,7 +44,7 @@ def columns(names: tuple[str, ...] = bundles.NAMES) -> dict[str, list[object]]:
 
 
 def score(bundle: Path, labels: Path, photos: Path) -> NewScores:
-    return scoring.score(open_classifier(bundle), labels, photos, batch=8)
+    return scoring.score(open_classifier(bundle), scoring.guessed(labels, photos), photos, batch=8)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def scored(bundle: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_figures_are_those_of_scikit_learn(scored: NewScores, probabilities: np.ndarray) -> None:
-    assert (scored.attributes, scored.images, scored.groups, scored.skipped) == (bundles.NAMES, 40, 40, 0)
+    assert (scored.attributes, scored.images, scored.groups, scored.skipped) == (bundles.NAMES, 40, 40, ())
     for a, row in enumerate(scored.rows()[:3]):
         seen = ~MISSING[:, a]
         truth, scores = TRUTH[seen, a], probabilities[seen, a]
@@ -190,7 +192,7 @@ def test_images_that_cannot_be_used_are_left_out_and_told(
     file = write_csv(tmp_path / "new.csv", columns())
     with caplog.at_level(logging.WARNING):
         scores = score(bundle, file, tmp_path / "photos")
-    assert (scores.images, scores.skipped) == (38, 2)
+    assert (scores.images, [item.image_id for item in scores.skipped]) == (38, ["03.png", "05.png"])
     texts = "\n".join(caplog.messages)
     assert f"{file}:5: skipped 03.png: missing" in texts
     assert f"{file}:7: skipped 05.png: " in texts
@@ -205,3 +207,67 @@ def test_an_attribute_without_positives_is_undefined(bundle: Path, photos: Path,
     rows = score(bundle, write_csv(tmp_path / "new.csv", listed), photos).rows()
     assert np.isnan(rows[1]["f1"])
     assert rows[2]["f1"] == rows[0]["f1"]  # of the attributes that define it
+
+
+@pytest.mark.parametrize("separator", [" ", ","])
+def test_columns_without_names_are_those_of_the_bundle(
+    bundle: Path, photos: Path, tmp_path: Path, scored: NewScores, separator: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [separator.join(map(str, cells)) for cells in zip(*columns().values(), strict=True)]
+    file = tmp_path / "labels.txt"
+    file.write_text("\n".join(rows) + "\n")
+    with caplog.at_level(logging.WARNING):
+        scores = score(bundle, file, photos)
+    assert scores.attributes == bundles.NAMES
+    np.testing.assert_array_equal(scores.values["f1"], scored.values["f1"])
+    assert f"{file}: its columns of labels have no names: they are taken for" in caplog.text
+    assert "in this order: animal, hat, red, NA" in caplog.text
+    file.write_text("\n".join(row.rpartition(separator)[0] for row in rows) + "\n")
+    with pytest.raises(
+        UserError, match=r"found the attributes attr1, attr2, expected some of .* header.*attributes: \["
+    ):
+        score(bundle, file, photos)
+
+
+def test_a_bundle_of_nameless_attributes_takes_such_files_as_they_are(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = bundles.write_bundle(tmp_path / "b", names=("attr1", "attr2", "attr3"))
+    (tmp_path / "labels.txt").write_text("".join(f"{n:02}.png {n % 2} {n % 3 % 2}\n" for n in range(40)))
+    assert score(made, tmp_path / "labels.txt", photos).attributes == ("attr1", "attr2")
+    assert "have no names" not in caplog.text
+
+
+def test_images_that_the_bundle_has_learned_from_are_named(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hashes = [hashlib.sha256((photos / f"{n:02}.png").read_bytes()).hexdigest() for n in range(40)]
+    file = write_csv(tmp_path / "new.csv", columns())
+    for learned, warned in (([hashes[3], hashes[7], "f" * 64], True), (["f" * 64], False)):
+        made = bundles.write_bundle(tmp_path / f"b{len(learned)}", TrainingImages.of(learned).text)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            scores = score(made, file, photos)
+        assert scores.learned_from == len(learned) - 1
+        assert (f"{file}: the bundle has learned from 2 of these 40 images" in caplog.text) == warned
+        assert ("2 of them seen in training" in str(scoring.table(scores).title)) == warned
+
+
+def test_a_bundle_that_does_not_say_what_it_has_learned_from(scored: NewScores, tmp_path: Path) -> None:
+    assert scored.learned_from is None
+    made = bundles.write_bundle(tmp_path / "b", "AAAA")
+    with pytest.raises(UserError, match=r"model\.onnx: metadata training_images: damaged .3 bytes.*export it again"):
+        open_classifier(made)
+
+
+def test_hashes_as_text_read_back_and_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = [f"{value:016x}{'0' * 48}" for value in (2**64 - 1, 5, 0, 5)]
+    held = TrainingImages.of(hashes)
+    assert held.prefixes.tolist() == [0, 5, 2**64 - 1]
+    again = TrainingImages.of_text(held.text)
+    assert again.prefixes.tolist() == held.prefixes.tolist()
+    assert again.among([*hashes, f"{6:016x}"]).tolist() == [True] * 4 + [False]
+    assert not held.is_sample
+    monkeypatch.setattr(training_images, "MOST", 2)
+    assert TrainingImages.of(hashes).prefixes.tolist() == [0, 5]
+    assert TrainingImages.of(hashes).is_sample

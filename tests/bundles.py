@@ -117,10 +117,12 @@ def write_model(
     return file
 
 
-def write_bundle(folder: Path, **options: Any) -> Path:
-    """Write the folder of a bundle, as far as `predict` reads it; options are those of `metadata`."""
+def write_bundle(folder: Path, training_images: str | None = None, **options: Any) -> Path:
+    """Write the folder of a bundle, as far as `predict` reads it; further options are those of `metadata`."""
     folder.mkdir(parents=True)
     texts = metadata(**options)
+    if training_images is not None:
+        texts["training_images"] = json.dumps(training_images)
     names = json.loads(texts["label_names"])
     size = json.loads(texts["aimonk_bench"])["size"]
     write_model(folder / "model.onnx", texts, attributes=len(names), size=size)
