@@ -167,8 +167,8 @@ def export(
         typer.Option(
             "--head",
             metavar="SEED|mean|refit",
-            help="Of a hold-out the head of one seed, or the mean of all (default); refit trains again on all images "
-            "(default with folds).",
+            help="Of a hold-out the head of one seed, or the mean of all (default; of a fine-tuned run the first); "
+            "refit trains again on all images (default with folds).",
         ),
     ] = None,
     allow_plugins: AllowPlugins = False,
@@ -178,13 +178,11 @@ def export(
     from aimonk_bench.api import bundles
     from aimonk_bench.console import Progress
 
-    if run_id is not None and which is not None:
-        raise UserError("--run and --which: found both, expected one: --run names the run that --which would choose")
     made = bundles.export(
         folder,
         out,
         run=run_id,
-        which=which or "simplest",
+        which=which,
         head=head,
         progress=Progress(),
         allow_plugins=allow_plugins,

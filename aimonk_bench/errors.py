@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 FIXES = {  # errno -> what the user can do
-    errno.ENOSPC: "free space on that disk, or name another one with --out and AIMONK_BENCH_CACHE",
-    errno.EDQUOT: "free space in that quota, or name another disk with --out and AIMONK_BENCH_CACHE",
-    errno.EFBIG: "name another disk with --out and AIMONK_BENCH_CACHE",
-    errno.EROFS: "name a folder that can be written with --out and AIMONK_BENCH_CACHE",
-    errno.EACCES: "allow access to that file, or name another folder with --out and AIMONK_BENCH_CACHE",
-    errno.EPERM: "allow access to that file, or name another folder with --out and AIMONK_BENCH_CACHE",
-    errno.ENAMETOOLONG: "a shorter name, or another folder with --out",
+    errno.ENOSPC: "free space on that disk, or name another one for the output folder and AIMONK_BENCH_CACHE",
+    errno.EDQUOT: "free space in that quota, or name another disk for the output folder and AIMONK_BENCH_CACHE",
+    errno.EFBIG: "name another disk for the output folder and AIMONK_BENCH_CACHE",
+    errno.EROFS: "name an output folder and an AIMONK_BENCH_CACHE that can be written",
+    errno.EACCES: "allow access to that file, or name another output folder and AIMONK_BENCH_CACHE",
+    errno.EPERM: "allow access to that file, or name another output folder and AIMONK_BENCH_CACHE",
+    errno.ENAMETOOLONG: "a shorter name, or another output folder",
     errno.ENOLCK: "name a folder on a disk with file locks, such as a local one, with AIMONK_BENCH_CACHE",
     errno.EMFILE: "allow more open files: ulimit -n 4096",
 }

@@ -128,7 +128,9 @@ def _find(name: str) -> Path:
 def _module(plugin: Plugin) -> types.ModuleType:
     """Execute a plug-in."""
     if plugin.sha256 is None:
-        raise UserError(f"{plugin.source}: a plug-in, which only commands with --allow-plugins execute")
+        raise UserError(
+            f"{plugin.source}: a plug-in, which is executed only with --allow-plugins (in Python allow_plugins=True)"
+        )
     if Path(plugin.file).is_dir():
         if _imported.setdefault(plugin.source, plugin.sha256) != plugin.sha256:
             raise UserError(f"{plugin.file}: changed since this process imported it; start Python again")

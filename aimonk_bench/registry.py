@@ -107,6 +107,18 @@ def options_model(function: Callable[..., Any]) -> type[BaseModel]:
     return create_model(function.__name__, __config__=config, **fields)
 
 
+def stand_in(name: str, options: Mapping[str, Any]) -> Callable[..., Any]:
+    """An entry that has these options, of any value and with these defaults, and that cannot be called."""
+
+    def entry(*data: object, **values: object) -> Any:
+        raise UserError(f"{name}: an entry of a plug-in, which is not executed here")
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter(key, keyword, default=value, annotation=Any) for key, value in options.items()]
+    entry.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return entry
+
+
 def numeric_options(function: Callable[..., Any]) -> list[str]:
     """The options of ``function`` that are floats: each head of a stack can have another value of them."""
     hints = _hints(function, include_extras=False)

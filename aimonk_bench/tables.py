@@ -79,6 +79,10 @@ TABLES = Tables(
 )
 
 
+# For the config of a finished run, which is read without executing its plug-ins.
+RECORDED = replace(TABLES, name_plugins=True)
+
+
 def tables(plugins: Sequence[str] = (), *, allow_plugins: bool = False) -> Tables:
     """The tables for a command.
 

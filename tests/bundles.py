@@ -30,6 +30,8 @@ def block(**changes: Any) -> dict[str, Any]:
         "decode": "full",
         "interpolation": "bilinear",
         "size": SIZE,
+        "mean": [0.5] * 3,
+        "std": [0.25] * 3,
         **changes,
     }
     return {key: value for key, value in content.items() if value is not None or key in ("white", "calibration")}
@@ -125,5 +127,9 @@ def write_bundle(folder: Path, training_images: str | None = None, **options: An
     size = json.loads(texts["aimonk_bench"])["size"]
     write_model(folder / "model.onnx", texts, attributes=len(names), size=size)
     config = {key: json.loads(texts[key]) for key in ("label_names", "thresholds", "aimonk_bench")}
-    (folder / "config.json").write_text(json.dumps({"architecture": "resnet18", "num_classes": len(names), **config}))
+    config |= {"num_classes": len(names), "id2label": {str(number): name for number, name in enumerate(names)}}
+    pretrained = {"input_size": [3, size, size], "mean": [0.5] * 3, "std": [0.25] * 3}
+    (folder / "config.json").write_text(
+        json.dumps({"architecture": "resnet18", "pretrained_cfg": pretrained, **config})
+    )
     return folder

@@ -16,8 +16,11 @@ from aimonk_bench.errors import RunFailed, UserError, sentence, write_traceback
     [
         (UserError(["a.csv:3: found x", "a.csv:4: found y"]), ["a.csv:3: found x; a.csv:4: found y"]),
         (RunFailed("loss is not finite"), ["loss is not finite"]),
-        (OSError(errno.ENOSPC, "No space left on device", "/out/a.npz"), ["/out/a.npz", "--out", "AIMONK_BENCH_CACHE"]),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), ["quota", "--out"]),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/out/a.npz"),
+            ["/out/a.npz", "output folder", "AIMONK_BENCH_CACHE"],
+        ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), ["quota", "output folder"]),
         (OSError(errno.ENOLCK, "No locks available"), ["locks", "AIMONK_BENCH_CACHE"]),
         (NotImplementedError("FileSystem does not appear to support flock"), ["flock", "AIMONK_BENCH_CACHE"]),
         (MemoryError(), ["MemoryError", "train.batch_size"]),

@@ -36,7 +36,7 @@ def export(
     out: str | os.PathLike[str],
     *,
     run: str | None = None,
-    which: Which = "simplest",
+    which: Which | None = None,
     head: str | int | None = None,
     progress: Report = False,
     allow_plugins: bool = False,
@@ -47,8 +47,10 @@ def export(
         source: a run, a suite, or the folder of one.
         out: a new folder for the bundle.
         run: id of a run of the suite.
-        which: where ``run`` is None: the run selected on validation rows, or the simplest that is not worse.
-        head: a seed, "mean" or "refit"; default mean for a hold-out, refit for folds.
+        which: of a suite, where ``run`` is None: the run selected on validation rows, or the simplest that is not worse
+            (default).
+        head: a seed, "mean" or "refit"; default mean for a hold-out (of a fine-tuned run the first seed), refit for
+            folds.
         progress: as for `aimonk_bench.run`.
         allow_plugins: the plug-ins of the run may be executed.
 
@@ -56,7 +58,8 @@ def export(
         Where the bundle is, and of which run and head.
 
     Raises:
-        UserError: the folder has no such run, its weights are missing, or ``out`` is not empty.
+        UserError: the folder has no such run, its weights are missing or not those of its predictions, or ``out`` is
+            not a new or empty folder.
         RunFailed: the network cannot be exported, or onnxruntime does not compute what torch does.
     """
     from aimonk_bench.api.results import Result
@@ -66,7 +69,8 @@ def export(
     target = path("out", out, "a new folder for the bundle")
     if run is not None and not isinstance(run, str):
         raise wrong("run", run, "the id of a run, or None")
-    choice("which", which, get_args(Which))
+    if which is not None:
+        choice("which", which, get_args(Which))
     if not (head is None or isinstance(head, str | int)) or isinstance(head, bool):
         raise wrong("head", head, "a seed, 'mean', 'refit', or None")
     flag("allow_plugins", allow_plugins)

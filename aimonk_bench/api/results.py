@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from aimonk_bench.arguments import choice, instance, path, whole, wrong
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.verdict import Outcome
 from aimonk_bench.evaluation.verdict import Verdict as VerdictRecord
+from aimonk_bench.records import history
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import suite as suites
 from aimonk_bench.records.run import RunRecord
@@ -176,13 +176,13 @@ class Run(Result):
     def config(self) -> Config:
         """Its complete config, frozen; `aimonk_bench.run` takes it.
 
-        Raises:
-            UserError: it has plug-ins, whose code is not executed to read a result.
+        Plug-ins are only named there: their code is not executed to read a result, and need not be here any more.
+        `aimonk_bench.run` executes it where ``allow_plugins`` says that it may.
         """
         from aimonk_bench.config import loader
-        from aimonk_bench.tables import TABLES
+        from aimonk_bench.tables import RECORDED
 
-        return loader.load(self.folder / runs.CONFIG, TABLES, check_paths=False)
+        return loader.load(self.folder / runs.CONFIG, RECORDED, check_paths=False)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -190,7 +190,7 @@ class Run(Result):
 
         Iterations and epochs count from 1; val_* is NaN but in the last row of an epoch.
         """
-        return runs.read_history(self._done.folder)
+        return history.read(self._done.folder / runs.HISTORY)
 
     @property
     def reliability(self) -> pd.DataFrame:
@@ -284,14 +284,14 @@ class Suite(Result):
     @property
     def selected(self) -> Run | None:
         """The run with the best macro F1 on validation rows; None where no run has one."""
-        verdict = self._selection
-        return None if verdict is None else self.runs[verdict.run]
+        selection = self._figures.selection
+        return None if selection is None else self.runs[selection.run]
 
     @property
     def simplest(self) -> Run | None:
         """The simplest of the selected run and those that the paired tests do not find worse; see `selected`."""
-        verdict = self._selection
-        return None if verdict is None else self.runs[verdict.simplest]
+        selection = self._figures.selection
+        return None if selection is None else self.runs[selection.simplest]
 
     @property
     def finished(self) -> list[Run]:
@@ -349,13 +349,6 @@ class Suite(Result):
         if chosen is None:
             raise UserError(f"{self.folder}: found no run that was selected, expected the id or name of a run")
         return chosen._done
-
-    @property
-    def _selection(self) -> VerdictRecord | None:
-        stats = self._figures.statistics
-        if stats is None or math.isnan(self._figures.values[stats.winner]["f1_validation"][-1]):
-            return None
-        return stats.verdict
 
     def _find(self, wanted: Run | str, argument: str = "run") -> Run:
         """The run that is meant, which ended.

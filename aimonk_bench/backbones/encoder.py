@@ -343,11 +343,11 @@ def onnx_run(model: Path) -> Run:
     return run
 
 
-def onnx_session(model: Path, dimensions: Mapping[str, int], *, optimize: bool = True) -> Any:
+def onnx_session(model: Path | bytes, dimensions: Mapping[str, int], *, optimize: bool = True) -> Any:
     """An `onnxruntime.InferenceSession` that runs in the calling thread, because the callers are threads themselves.
 
     Args:
-        model: an ONNX file.
+        model: an ONNX file, or its content.
         dimensions: sizes of its dynamic dimensions. A fixed batch makes constants of paddings.
         optimize: False opens a file quickly, to read what it says of itself.
     """
@@ -362,4 +362,6 @@ def onnx_session(model: Path, dimensions: Mapping[str, int], *, optimize: bool =
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3  # errors only; warnings concern onnxruntime's own optimiser
-    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
+    )

@@ -370,12 +370,29 @@ def export(layers: FrozenLayers, file: Path, batch_size: int, size: int) -> None
 
     With fixed dimensions, paddings are constants, which onnxruntime fuses into convolutions.
     """
-    with atomic(file) as partial, warnings.catch_warnings():
-        # The deprecated exporter takes 1-3 s, the newer one 5-25 s; the graphs are equally fast.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        # timm's assertions on the shape hold, because the shape is fixed.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        example = torch.zeros((batch_size, size, size, 3), dtype=torch.uint8)
+    with atomic(file) as partial:
+        write_onnx(layers, torch.zeros((batch_size, size, size, 3), dtype=torch.uint8), partial, OUTPUT)
+
+
+def write_onnx(module: nn.Module, images: Tensor, file: Path, output: str, batch: str | None = None) -> None:
+    """Write a module as ONNX; it raises nearly anything for a module that the exporter does not support.
+
+    Args:
+        images: an example of the input, which is called `INPUT`.
+        output: what the output is called.
+        batch: the name of the first dimension of both, which may then have any size; None fixes it.
+    """
+    with warnings.catch_warnings():
+        # Of the exporter, which is deprecated: it takes 1-3 s, the newer one 5-25 s, and the graphs are equally fast.
+        # And of what the tracer takes for constant: the callers compare the graph with torch.
+        warnings.simplefilter("ignore")
         torch.onnx.export(
-            layers, (example,), partial, dynamo=False, opset_version=18, input_names=[INPUT], output_names=[OUTPUT]
+            module,
+            (images,),
+            file,
+            dynamo=False,
+            opset_version=18,
+            input_names=[INPUT],
+            output_names=[output],
+            dynamic_axes={name: {0: batch} for name in (INPUT, output)} if batch else None,
         )

@@ -38,8 +38,10 @@ def plug(tree: Node, tables: Tables, faults: list[Fault]) -> tuple[Node, Tables]
     if node is None:
         return tree, tables
     wrong: list[Fault] = []
-    sources = _sources(node, wrong)
-    if sources and not tables.allow_plugins:
+    sources = _sources(node, wrong, exist=not tables.name_plugins)
+    if tables.name_plugins:
+        tables = replace(tables, plugins=tuple(Plugin(source, source, None) for source in sources))
+    elif sources and not tables.allow_plugins:
         actual = f"code that would be executed: {', '.join(map(shown, sources))}"
         expected = f"{FLAG} on the command line (in Python allow_plugins=True), if you trust that code"
         wrong.append(fault(node.key or node.at, (KEY,), actual, expected))
@@ -50,8 +52,12 @@ def plug(tree: Node, tables: Tables, faults: list[Fault]) -> tuple[Node, Tables]
     return tree.without(KEY), tables
 
 
-def _sources(node: Node, faults: list[Fault]) -> dict[str, Place]:
-    """Each plug-in, as the absolute path of a file or the name of a module, and where it is named."""
+def _sources(node: Node, faults: list[Fault], *, exist: bool = True) -> dict[str, Place]:
+    """Each plug-in, as the absolute path of a file or the name of a module, and where it is named.
+
+    Args:
+        exist: a file must exist.
+    """
     if not isinstance(node.value, list):
         name = node.value if isinstance(node.value, str) else "my_losses.py"
         expected = f"a list of files and modules, as in {KEY}: [{name}]"
@@ -65,7 +71,7 @@ def _sources(node: Node, faults: list[Fault]) -> dict[str, Place]:
             faults.append(fault(item.at, path, registry.show(item.plain()), MODULE_OR_FILE))
         elif source in sources:
             faults.append(fault(item.at, path, f"{item.value} again", f"it once; it stands at {sources[source]}"))
-        elif is_file and not (source.endswith(".py") and os.path.isfile(source)):
+        elif is_file and not (source.endswith(".py") and (os.path.isfile(source) or not exist)):
             faults.append(fault(item.at, path, source, "a .py file that exists"))
         else:
             sources[source] = item.at

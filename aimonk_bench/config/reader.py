@@ -28,7 +28,7 @@ from aimonk_bench.config.fields import (
 )
 from aimonk_bench.config.nodes import Node, locate
 from aimonk_bench.config.tables import Tables
-from aimonk_bench.plugins import Origin
+from aimonk_bench.plugins import Origin, Plugin
 from aimonk_bench.registry import Problem, Spec
 
 NATIVE = "native"  # a value of transform.size
@@ -93,8 +93,10 @@ def check(
     """
     if tables.plugins:
         data["plugins"] = list(tables.plugins)
-    problems = _unknown_names(data, tables)
+    problems = [] if tables.named else _unknown_names(data, tables)
     tuned.fill(data, settled)
+    if tables.named:
+        tables = _with_named(data, tables, tables.named)
     _fill_budget(data)
     problems += _fill_native_size(data, tables, backbone_exists=not problems) + _fill_entries(data, tables)
     data.setdefault("data", {})  # so that each of its required keys is named
@@ -106,7 +108,7 @@ def check(
             known_as = ELSEWHERE.get(str(path[-1]).lower()) if problem.on_key else None
             problems.append(replace(problem, path=path, suggestion=problem.suggestion or known_as))
         return None, problems
-    problems = problems or rules.problems(config, tables)
+    problems = problems if problems or tables.named else rules.problems(config, tables)
     return (None if problems else config), problems
 
 
@@ -129,6 +131,36 @@ def _fill_entries(data: dict[str, Any], tables: Tables) -> list[Problem]:
         problems += [replace(problem, path=(*parents, key, *problem.path)) for problem in wrong]
         section[key] = _with_origin(spec or default, tables.origins.get(table, {}))
     return problems
+
+
+def _with_named(data: dict[str, Any], tables: Tables, plugin: Plugin) -> Tables:
+    """Tables with the entries that plain data takes from a plug-in that is only named, with the options written there.
+
+    A tuned option, which is not written, gets the first of its values.
+    """
+    grid = data["tune"] if isinstance(data["tune"], dict) else {}
+    joined: dict[str, Any] = {}
+    origins: dict[str, dict[str, Origin]] = {}
+    for (key, *rest), (_, field) in ENTRIES.items():
+        written, table = ([] if rest else _written(data.get(key))), getattr(tables, field)
+        first = {name.partition(".")[2]: values[0] for name, values in grid.items() if name.startswith(f"{key}.")}
+        for name, options in written:
+            if name not in table:
+                joined[field] = {**joined.get(field, table), name: registry.stand_in(name, first | options)}
+                origins.setdefault(field, {})[name] = Origin(plugin, field.upper())
+    return replace(tables, **joined, origins=origins)
+
+
+def _written(value: Any) -> list[tuple[str, dict[str, Any]]]:
+    """The entries that a value names, for all attributes and for single ones, each with its options."""
+    if isinstance(value, str):
+        return [(value, {})]
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return []  # reported elsewhere
+    by_attribute = value.get(registry.FOR)
+    options = {key: item for key, item in value.items() if key not in ("name", registry.FOR)}
+    others = by_attribute.values() if isinstance(by_attribute, dict) else ()
+    return [(value["name"], options), *(entry for other in others for entry in _written(other))]
 
 
 def _with_origin(spec: Spec, origins: Mapping[str, Origin]) -> Spec:

@@ -22,7 +22,9 @@ class Tables:
         check_transforms: the problems of ``train``, ``views`` and ``size``, with paths relative to ``transform``.
         check_backbone: what is wrong with a value of a plug-in's `CATALOG`; None if nothing is.
         allow_plugins: whether a config may name plug-ins, whose code is then executed.
-        plugins: those whose entries are in the tables.
+        name_plugins: a config is that of a finished run, which was checked before. Its plug-ins are named, and no code
+            of theirs is executed: what they add to the tables is taken as it is written.
+        plugins: those whose entries are in the tables, or that are only named.
         origins: field of this record -> name -> the plug-in that has this entry.
     """
 
@@ -41,5 +43,12 @@ class Tables:
     check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact", "fresh"] | int, int], list[Problem]]
     check_backbone: Callable[[object], str | None]
     allow_plugins: bool = False
+    name_plugins: bool = False
     plugins: tuple[Plugin, ...] = ()
     origins: Mapping[str, Mapping[str, Origin]] = field(default_factory=dict)
+
+    @property
+    def named(self) -> Plugin | None:
+        """The plug-ins that are only named, as one; None where there are none."""
+        names = ", ".join(plugin.source for plugin in self.plugins)
+        return Plugin(names, names, None) if self.name_plugins and names else None

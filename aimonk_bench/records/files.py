@@ -65,7 +65,7 @@ def contents(folder: Path, without: str = "") -> list[str]:
 def refuse_folders(folder: Path, names: Iterable[str]) -> None:
     """Raise a UserError with every folder that stands in the place of a file that is to be written or read."""
     if wrong := [folder / name for name in names if (folder / name).is_dir()]:
-        fix = "move it away, or name another folder with --out"
+        fix = "move it away, or name another output folder"
         raise UserError([f"{path}: is a folder, expected a file; {fix}" for path in wrong])
 
 
@@ -208,5 +208,5 @@ def checked(kind: type[T], content: object, path: Path) -> T:
         problems = "; ".join(f"{place}: {text}" if place else text for place, text in places)
         raise UserError(
             f"{path}: is damaged or was written by another version of aimonk_bench ({problems}); "
-            "execute the same config again, with --out into another folder if this one is to stay"
+            "execute the same config again, into another output folder if this one is to stay"
         ) from error

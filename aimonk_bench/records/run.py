@@ -1,7 +1,8 @@
 """The folder of one run: who may write into it, its files, and how they are read back or computed again.
 
 The order of writing is `claim`, `begin`, the files in any order, and `end`, which writes the status: a folder without
-a status is a run that never ended.
+a status is a run that never ended. A finished run that is made again, because it lacks weights, is written into the
+folder `AGAIN` in its own, and `replace` puts it in the place of the former when it is done.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import yaml
 
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError
@@ -27,7 +29,7 @@ from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.scores import Calibrator, Scores
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.evaluation.verdict import Doubts
-from aimonk_bench.records import scoring_config, weights
+from aimonk_bench.records import history, scoring_config, weights
 from aimonk_bench.records.environment import BackboneCost, Environment
 from aimonk_bench.records.files import (
     PARTIAL,
@@ -65,6 +67,7 @@ RELIABILITY = "reliability.csv"
 STATUS = "status.json"
 TRACEBACK = "traceback.txt"  # of a run that failed by an exception that has no message for the user
 CHECKPOINTS = "checkpoints"  # which only an unfinished run needs
+AGAIN = f"{PARTIAL}again"  # a folder: the files of a finished run that is made again, until it is done
 SUITE = "suite.json"  # of a suite, whose folder no run may take
 LABELS = "labels.csv"  # of labels that came as a DataFrame; ``config.yaml`` names it
 FILES = (
@@ -73,7 +76,6 @@ FILES = (
 )
 
 COLUMNS = ("backbone", "weights", "loss", "missing", "sampler")  # of ``summary.csv``, stored in the status
-WHOLE = ("seed", "fold", "iteration_number", "epoch")  # columns of a history that hold whole numbers
 
 
 @dataclass(frozen=True, order=True)
@@ -168,7 +170,7 @@ class RunRecord:
         Raises:
             UserError: one of them is missing or damaged.
         """
-        _ = self._scoring, read_history(self.folder)
+        _ = self._scoring, history.read(self.folder / HISTORY)
         seeds, _, attributes = self.predictions.logits.shape
         weights.check(self.folder, weight_files, (seeds, self.predictions.folds, attributes))
 
@@ -294,20 +296,26 @@ def claim(folder: Path, run_id: str, config: str, weight_files: Sequence[str] = 
         if status.id != run_id:
             earlier = " of an earlier version" if status.revision != REVISION else ""
             raise UserError(
-                f"{folder}: holds the run {status.id}{earlier}, this one is {run_id}; name another folder with --out"
+                f"{folder}: holds the run {status.id}{earlier}, this one is {run_id}; name another output folder"
             )
         return status.state == "done" and _is_complete(folder, weight_files)
     if SUITE in names or CONFIG not in names:
         content = "a suite" if SUITE in names else f"{names[0]} but no run"
-        raise UserError(f"{folder}: holds {content}; name another folder with --out")
+        raise UserError(f"{folder}: holds {content}; name another output folder")
     if folder.name != run_id and _as_trained((folder / CONFIG).read_text(encoding="utf-8")) != _as_trained(config):
-        raise UserError(f"{folder}: holds an unfinished run of another config; delete it or name another with --out")
+        raise UserError(f"{folder}: holds an unfinished run of another config; delete it or name another output folder")
     return False
 
 
-def _as_trained(config: str) -> str:
-    """The text of a ``config.yaml`` on one line and without ``train.keep_weights``, which changes no result."""
-    return re.sub(r",? keep_weights: \w+", "", " ".join(config.split()))
+def _as_trained(config: str) -> Any:
+    """What a ``config.yaml`` says but ``train.keep_weights``, which changes no result; None where it is damaged."""
+    try:
+        content = yaml.safe_load(config)
+    except yaml.YAMLError:
+        return None
+    if isinstance(content, dict) and isinstance(content.get("train"), dict):
+        content["train"].pop("keep_weights", None)
+    return content
 
 
 def _status(folder: Path) -> Status | None:
@@ -351,28 +359,26 @@ def end(folder: Path, status: Status) -> None:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
+def replace(folder: Path, again: Path) -> None:
+    """Put the files of a run that was made again in the place of those before; the status leaves first, comes last."""
+    (folder / STATUS).unlink(missing_ok=True)
+    shutil.rmtree(folder / weights.NETWORKS, ignore_errors=True)
+    for name in (weights.NETWORKS, *FILES):
+        if (again / name).exists():
+            (again / name).replace(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+    again.rmdir()
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
 def _remove_partial(folder: Path) -> None:
-    """Delete the temporary files of a process that was killed."""
+    """Delete the temporary files and folders of a process that was killed."""
     for partial in folder.glob(PARTIAL + "*"):
-        partial.unlink(missing_ok=True)
-
-
-def read_history(folder: Path) -> pd.DataFrame:
-    """Read ``history.csv``: whole numbers in the columns `WHOLE`, elsewhere floats, NaN for an empty field.
-
-    Raises:
-        UserError: the file is missing or broken.
-    """
-    import pandas as pd
-
-    path = folder / HISTORY
-    try:
-        fields = pd.read_csv(path, dtype=str, keep_default_na=False)  # before version 3, pandas would round floats
-        if fields.empty or not {*WHOLE, "training_loss"} <= set(fields):
-            raise ValueError(f"expected rows with {', '.join(WHOLE)} and training_loss")
-        return fields.replace("", "nan").astype({name: "int64" if name in WHOLE else "float64" for name in fields})
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as a history: {error}") from error
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
 
 
 def read(folder: Path, policy: registry.Spec | None = None) -> RunRecord:

@@ -128,7 +128,7 @@ def claim(folder: Path, suite: SuiteRecord) -> None:
     if FILE not in names and _has_runs(folder):
         logger.warning("%s: %s is lost and written again; the runs under %s/ are taken up", folder, FILE, RUNS)
     elif names and FILE not in names:
-        raise UserError(f"{folder}: holds {names[0]} but no {FILE}; name another folder with --out")
+        raise UserError(f"{folder}: holds {names[0]} but no {FILE}; name another output folder")
     if FILE in names:
         _refuse_other(folder, suite)
 
@@ -146,7 +146,7 @@ def _refuse_other(folder: Path, suite: SuiteRecord) -> None:
         raise UserError(
             f"{folder}: holds results of {other}: {count(len(finished), 'finished run')} of the suite {earlier.name} "
             f"that this suite does not have ({'; '.join(finished[:SHOWN])}{'; ...' if len(finished) > SHOWN else ''}), "
-            "and its summary.* would be replaced; name another folder with --out"
+            "and its summary.* would be replaced; name another output folder"
         )
 
 
@@ -190,7 +190,7 @@ def _log_replaced(path: Path, suite: SuiteRecord) -> None:
     if left_out := [run_id for run_id in earlier.ids if run_id not in {*suite.ids, *earlier.skipped}]:
         logger.warning(
             "%s: %s: %d of its %d runs are no longer in the table; their folders stay under %s/. "
-            "To keep both suites, name another folder with --out",
+            "To keep both suites, name another output folder",
             path.parent,
             f"the suite {earlier.name} of this folder "
             + ("has other runs now" if suite.name == earlier.name else f"is replaced by {suite.name}"),

@@ -11,7 +11,8 @@ from aimonk_bench.evaluation.metrics import Confusion
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import ThresholdCandidates
-from aimonk_bench.records.run import RunRecord, read_history
+from aimonk_bench.records import history as histories
+from aimonk_bench.records.run import HISTORY, RunRecord
 
 RECALL = (np.arange(100) + 0.5) / 100  # where the precision-recall curve is drawn; its mean is then close to AP
 THRESHOLD = np.arange(101) / 100  # where F1 is drawn
@@ -143,7 +144,7 @@ def _reliability(record: RunRecord) -> dict[str, dict[str, Array]]:
 
 def _loss(record: RunRecord) -> Loss:
     """The loss curves; each point of the training loss is the mean of its neighbours, so that none is left out."""
-    history = read_history(record.folder)
+    history = histories.read(record.folder / HISTORY)
     training = history.groupby("iteration_number")["training_loss"].mean()
     parts = np.array_split(np.arange(len(training)), min(LOSS_POINTS, len(training)))
     iterations, losses = training.index.to_numpy(), training.to_numpy()

@@ -20,6 +20,7 @@ from aimonk_bench.evaluation.metrics import AVERAGED, COUNTS, macro
 from aimonk_bench.evaluation.scores import Scores
 from aimonk_bench.evaluation.statistics import Chosen, Entry, Statistics
 from aimonk_bench.evaluation.thresholds import TARGETS
+from aimonk_bench.evaluation.verdict import Verdict
 from aimonk_bench.records import files, suite
 from aimonk_bench.records.environment import BackboneCost
 from aimonk_bench.records.run import RunRecord
@@ -72,10 +73,19 @@ class Summary:
     costs: Mapping[str, Mapping[str, float]]
 
     @property
+    def selection(self) -> Verdict | None:
+        """The verdict, which names the run with the best macro f1_validation, and the simplest of those that are not
+        worse; None where no run has such a figure.
+        """
+        stats = self.statistics
+        if stats is None or math.isnan(self.values[stats.winner]["f1_validation"][-1]):
+            return None
+        return stats.verdict
+
+    @property
     def selected(self) -> str | None:
         """The run with the best macro f1_validation; None where there is nothing to choose from."""
-        best = self.statistics.winner if self.statistics and len(self.collection.names) > 1 else None
-        return None if best is None or math.isnan(self.values[best]["f1_validation"][-1]) else best
+        return self.selection.run if self.selection and len(self.collection.names) > 1 else None
 
     @property
     def unfair(self) -> Sequence[Unfair]:

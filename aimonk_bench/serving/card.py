@@ -10,12 +10,15 @@ from typing import Any
 
 import yaml
 
+from aimonk_bench.config.plugins import FLAG
 from aimonk_bench.errors import count, printable
 from aimonk_bench.evaluation.plain_words import MEANING
 from aimonk_bench.reporting.words import DEPENDS_ON, number, run_name
 from aimonk_bench.serving.bundle import Bundle
 from aimonk_bench.serving.choice import Choice
+from aimonk_bench.serving.heads import NO_MEAN
 
+PREVALENCE = "Prevalence is the share of positives among the observed labels of the test images."
 NO_GAIN = "no attribute is shown to do better than calling every image positive, which needs no model"
 # Licences by which the hub knows the weights of backbones; it calls the others "other".
 ON_HUB = ("apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc0-1.0", "mit")
@@ -48,7 +51,7 @@ def text(made: Bundle, chosen: Choice, folder: str, hub: str | None) -> str:
         f"# {escaped(run_name(chosen.record.status.name))}: {count(len(made.label_names), 'attribute')} of an image",
         "" if chosen.better_than_guessing else f"**Warning: {NO_GAIN}.**",
         _what(block, chosen),
-        f"Made by\n\n```\n{_command(block, folder)}\n```",
+        f"Made by\n\n```\n{_command(block, folder, plugins=bool(chosen.config.plugins))}\n```",
         "## How to load it\n\nPut the path of this folder in the place of `BUNDLE`.\n\n" + LOAD,
         f"The graph takes `images`, float32 [B, 3, {block['size']}, {block['size']}], RGB from 0 to 255. "
         f"`aimonk-bench predict BUNDLE IMAGE...` decodes images as training did. {_decisions(block)}",
@@ -58,7 +61,7 @@ def text(made: Bundle, chosen: Choice, folder: str, hub: str | None) -> str:
         "\n".join(f"- *{word}*: {meaning}." for word, meaning in MEANING.items()),
         _evidence(chosen),
         "## Missing labels\n\n" + _missing(chosen),
-        "## Differences between libraries\n\n" + _flips(block),
+        "## Differences between libraries\n\n" + _flips(made),
         "## What was not measured\n\n" + _not_measured(block),
         "## Licences\n\n" + _licences(block),
     ]
@@ -86,10 +89,12 @@ def _front_matter(block: dict[str, Any], hub: str | None) -> str:
     return f"---\n{yaml.safe_dump(content, sort_keys=False)}---"
 
 
-def _command(block: dict[str, Any], folder: str) -> str:
+def _command(block: dict[str, Any], folder: str, *, plugins: bool) -> str:
+    """The command, with permission where code of plug-ins was executed."""
     head = block["head"]
     which = head["seeds"][0] if head["kind"] == "seed" else head["kind"]
-    return shlex.join(["aimonk-bench", "export", folder, "-o", "BUNDLE", "--run", block["run"], "--head", str(which)])
+    words = ["aimonk-bench", "export", folder, "-o", "BUNDLE", "--run", block["run"], "--head", str(which)]
+    return shlex.join([*words, *([FLAG] if plugins else [])])
 
 
 def _what(block: dict[str, Any], chosen: Choice) -> str:
@@ -104,8 +109,14 @@ def _what(block: dict[str, Any], chosen: Choice) -> str:
         "simplest": "the simplest run of its suite that is not distinguishable from the selected one",
     }
     seeds = f"{'seeds' if len(head['seeds']) > 1 else 'seed'} {', '.join(map(str, head['seeds']))}"
+    others = config.train.seeds
+    first = (
+        f"; it is the first of the seeds {', '.join(map(str, others))}, because {NO_MEAN}"
+        if (head["default"] and len(others) > 1)
+        else ""
+    )
     heads = {
-        "seed": f"the head of {seeds}, as it was trained and measured",
+        "seed": f"the head of {seeds}, as it was trained and measured{first}",
         "mean": f"the mean of the heads of {seeds}, which is one linear head again",
         "refit": f"trained again on all {head.get('images')} images for {count(head.get('epochs', 0), 'epoch')} "
         f"({seeds}{', averaged' if len(head['seeds']) > 1 else ''})",
@@ -146,14 +157,25 @@ def _measured_on(block: dict[str, Any]) -> str:
     if block["figures_of"] == "head":
         return (
             "Figures of these very weights on test images that no training and no threshold has seen, with 95 % "
-            "confidence intervals. Precision and recall are at the threshold."
+            f"confidence intervals. {PREVALENCE} Precision and recall are at the threshold. {_compared(block)}"
         )
     how = f"{block['folds']}-fold cross-validation" if block["folds"] > 1 else "the hold-out"
     return (
         f"**The figures are those of the recipe by {how}, not of these weights.** The weights were trained on all "
         "images, so none is left to measure them on. Heads that were trained in the same way on fewer images reached "
-        "the figures below, each on images that it had not seen (95 % confidence intervals). Precision and recall are "
-        "at the thresholds of those heads."
+        f"the figures below, each on images that it had not seen (95 % confidence intervals). {PREVALENCE} Precision "
+        "and recall are at the thresholds of those heads."
+    )
+
+
+def _compared(block: dict[str, Any]) -> str:
+    """Whether the saved weights are those that were measured."""
+    compared = block["head"]["compared"]
+    if not compared["images"]:
+        return "Whether the saved weights give the logits of the run was not checked: its images could not be read."
+    return (
+        f"On {count(compared['images'], 'image')} the saved weights give the logits that the run predicted, to "
+        f"{compared['largest']:.1g}."
     )
 
 
@@ -214,10 +236,14 @@ def _missing(chosen: Choice) -> str:
     return "\n".join([lines[0], "", *lines[1:]]) if len(lines) > 1 else f"{lines[0]} None is missing."
 
 
-def _flips(block: dict[str, Any]) -> str:
+def _flips(made: Bundle) -> str:
     """What timm's transform changes."""
+    block = made.aimonk_bench
     flips = block["timm_transform"]
-    start = "timm and transformers resize images with Pillow, training and `aimonk-bench predict` with OpenCV."
+    start = (
+        f"timm and transformers resize images with Pillow ({made.pretrained_cfg['interpolation']}), training and "
+        f"`aimonk-bench predict` with OpenCV (by area where an image shrinks, {block['interpolation']} where it grows)."
+    )
     compared = (
         "`model.onnx` was compared with torch for batches of 1 and 7: logits agree within 1e-4 (relative to the "
         "largest where that is above 1), decisions wherever a logit is not that close to its threshold."
@@ -232,9 +258,12 @@ def _flips(block: dict[str, Any]) -> str:
         if block["white"] is not None
         else ""
     )
+    others = flips["images"] - flips["test_images"]
+    which = f" ({flips['test_images']} test images and {others} others)" if others else ""
     return (
-        f"{start} On {flips['images']} images of the data set that changes {flips['flipped']} of {flips['decisions']} "
-        f"decisions.{unreadable}{white} {compared}"
+        f"{start} On {flips['images']} images of the data set{which} that changes {flips['flipped']} of "
+        f"{flips['decisions']} decisions; a probability changes by at most {flips['largest']:.2g}, in the median by "
+        f"{flips['median']:.2g}.{unreadable}{white} {compared}"
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import numpy as np
 import timm
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from aimonk_bench.serving.heads import Tensors
 FOLDED = 1e-5  # largest accepted difference between timm's classifier and the head, relative to the largest logit
 
 
-class Classifier(nn.Module):
+class TorchClassifier(nn.Module):
     """Images float32 [B, 3, H, W], RGB from 0 to 255 -> logits [B, A].
 
     Attributes:
@@ -38,7 +39,14 @@ class Classifier(nn.Module):
         return cast(Tensor, self.network(self.normalise(images)))
 
 
-def build(weights: Weights, size: int, tensors: Tensors) -> Classifier:
+def untrained(weights: Weights, size: int, attributes: int) -> TorchClassifier:
+    """The network with random weights in the head, which shows whether it can be exported."""
+    features, _ = network.examine(weights, size)
+    weight = np.random.default_rng(0).normal(0, features**-0.5, (attributes, features)).astype(np.float32)
+    return build(weights, size, Tensors(weight, np.zeros(attributes, np.float32), {}, "random weights"))
+
+
+def build(weights: Weights, size: int, tensors: Tensors) -> TorchClassifier:
     """Build the network and put the head into it.
 
     Raises:
@@ -47,21 +55,32 @@ def build(weights: Weights, size: int, tensors: Tensors) -> Classifier:
     """
     layers = network.build(weights, size)
     whole: Any = layers.network
-    if tensors.layers:
-        trained = {name: torch.tensor(tensor) for name, tensor in tensors.layers.items()}
-        if strange := whole.load_state_dict(trained, strict=False).unexpected_keys:
-            raise UserError(f"{weights.name}: found trained tensors that it does not have: {', '.join(strange[:6])}")
+    there = whole.state_dict()
+    trained = {name: torch.tensor(tensor) for name, tensor in tensors.layers.items()}
+    strange = [name for name, tensor in trained.items() if name not in there or tensor.shape != there[name].shape]
+    if strange:
+        lacking = f"which {weights.name} does not have, or has in another shape"
+        raise UserError(
+            f"{tensors.place}: found {', '.join(strange[:6])}, {lacking}; fix: put back the file of the run"
+        )
+    whole.load_state_dict(trained, strict=False)
     noise = torch.rand((2, 3, size, size), generator=torch.Generator().manual_seed(0))
     weight, bias = torch.tensor(tensors.weight), torch.tensor(tensors.bias)
     with torch.inference_mode():
-        expected = whole(noise) @ weight.T + bias
+        features = whole(noise)
+    if features.shape[1] != weight.shape[1]:
+        raise UserError(
+            f"{tensors.place}: found a head on {weight.shape[1]} features, expected {features.shape[1]} as "
+            f"{weights.name} has; fix: put back the file of the run"
+        )
+    expected = features @ weight.T + bias
     with torch.random.fork_rng(devices=[]):  # the values that it draws are replaced
         whole.reset_classifier(len(bias))
     head = whole.get_classifier()
     if not isinstance(head, nn.Linear) or head.weight.shape != weight.shape:
         raise RunFailed(_refusal(weights, "its classifier is no single linear layer"))
     head.load_state_dict({"weight": weight, "bias": bias})
-    classifier = Classifier(layers.normalise, whole)
+    classifier = TorchClassifier(layers.normalise, whole)
     with torch.inference_mode():
         difference = (whole(noise) - expected).abs().max() / expected.abs().max().clamp(min=1.0)
     if not difference <= FOLDED:

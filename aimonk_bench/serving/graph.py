@@ -13,6 +13,7 @@ a logit, in float64; a decision is probability > threshold.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ from aimonk_bench.serving.bundle import BLOCK, CONFIG, IMAGES, LOGITS, MODEL, NA
 from aimonk_bench.serving.training_images import TrainingImages
 
 BATCH = BATCH_SIZE["cpu"]
+# keys of our block that change a prediction
+PREDICTING = ("schema_version", "size", "decode", "interpolation", "white", "background", "mean", "std", "calibration")
 MOST_BATCH = 1024
 EXPORT = "`aimonk-bench export DIR -o BUNDLE` writes a bundle"
 
@@ -134,7 +137,7 @@ def open_classifier(bundle: Path) -> Classifier:
 
     Raises:
         UserError: there is no such file, it is no ONNX file, or one that `export` did not write; ``config.json`` beside
-            it states other attributes or thresholds.
+            it states something else of a prediction.
     """
     model = _model_of(bundle)
     session = _session(model, {}, optimize=False)
@@ -142,7 +145,9 @@ def open_classifier(bundle: Path) -> Classifier:
     metadata = _metadata(model, texts)
     problems = [f"{model}: {problem}" for problem in _misfits(session, metadata.size)]
     if model != bundle and (bundle / CONFIG).exists():
-        problems += _contradictions(bundle / CONFIG, metadata)
+        problems += _contradictions(
+            bundle / CONFIG, {key: json.loads(texts[key]) for key in (BLOCK, NAMES, THRESHOLDS)}
+        )
     if problems:
         raise UserError(problems)
     (shape,) = (item.shape for item in session.get_inputs() if item.name == IMAGES)
@@ -263,13 +268,28 @@ def _misfits(session: Any, size: int) -> Iterable[str]:
         yield f"found the outputs {', '.join(outputs)}, expected one that is called {LOGITS}"
 
 
-def _contradictions(file: Path, metadata: _Metadata) -> Iterable[str]:
-    """Where ``config.json`` differs from the metadata, as after an edit."""
-    stated = read_json(file)
-    fix = "`--threshold NAME=VALUE` changes a threshold; else export the bundle again"
-    for key, value in ((NAMES, metadata.label_names), (THRESHOLDS, metadata.thresholds)):
-        if stated.get(key) != value:
-            yield f"{file}: {key}: found {stated.get(key)}, but {MODEL} beside it has {value}; {fix}"
+def _contradictions(file: Path, stated: Mapping[str, Any]) -> Iterable[str]:
+    """Where ``config.json`` says of a prediction something else than the metadata, as after an edit."""
+    config = read_json(file)
+    names, block = stated[NAMES], stated[BLOCK]
+    expected: dict[tuple[str, ...], Any] = {
+        (NAMES,): names,
+        (THRESHOLDS,): stated[THRESHOLDS],
+        ("num_classes",): len(names),
+        **{(BLOCK, key): block[key] for key in PREDICTING if key in block},
+        ("pretrained_cfg", "input_size"): [3, block["size"], block["size"]],
+        **{("pretrained_cfg", key): block[key] for key in ("mean", "std") if key in block},
+    }
+    if "id2label" in config:  # which transformers leaves out where it saves
+        expected["id2label",] = {str(number): name for number, name in enumerate(names)}
+    for path, value in expected.items():
+        found = functools.reduce(lambda part, key: part.get(key, {}) if isinstance(part, dict) else {}, path, config)
+        if found != value:
+            fix = "another threshold is an option of `predict`" if path == (THRESHOLDS,) else "put back what it was"
+            yield (
+                f"{file}: {'.'.join(path)}: found {'nothing' if found == {} else found}, but {MODEL} beside it has "
+                f"{value}; fix: {fix}, or export again"
+            )
 
 
 def _session(model: Path, dimensions: Mapping[str, int], *, optimize: bool = True) -> Any:

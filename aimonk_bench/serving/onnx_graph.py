@@ -16,8 +16,7 @@ This module imports torch.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +25,22 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from aimonk_bench.backbones import network
+from aimonk_bench.backbones.encoder import onnx_session
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.errors import RunFailed
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import sigmoid
 from aimonk_bench.serving.bundle import IMAGES, LOGITS, THRESHOLDS
-from aimonk_bench.serving.classifier import Classifier
+from aimonk_bench.serving.classifier import TorchClassifier, untrained
 
 OUTPUTS = (LOGITS, "probabilities", "decisions")
 BATCH = "B"  # name of the first dimension
 TOLERANCE = 1e-4  # between torch and onnxruntime: of logits, relative where the largest is above 1
 BATCHES = (1, 7)  # that are compared
-OPSET = 18
 
 
-def write(file: Path, classifier: Classifier, weights: Weights, size: int, thresholds: Array) -> None:
+def write(file: Path, classifier: TorchClassifier, weights: Weights, size: int, thresholds: Array) -> None:
     """Write the graph.
 
     Args:
@@ -53,19 +53,7 @@ def write(file: Path, classifier: Classifier, weights: Weights, size: int, thres
         RunFailed: torch's exporter cannot do this network.
     """
     try:
-        with warnings.catch_warnings():
-            # see `network.export`; what the tracer takes for constant is checked at several batch sizes
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                classifier,
-                (torch.zeros(2, 3, size, size),),
-                file,
-                dynamo=False,
-                opset_version=OPSET,
-                input_names=[IMAGES],
-                output_names=[OUTPUTS[0]],
-                dynamic_axes={IMAGES: {0: BATCH}, OUTPUTS[0]: {0: BATCH}},
-            )
+        network.write_onnx(classifier, torch.zeros(2, 3, size, size), file, LOGITS, BATCH)
     except Exception as error:  # the exporter raises nearly anything for a network that it does not support
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         raise RunFailed(
@@ -81,7 +69,9 @@ def write(file: Path, classifier: Classifier, weights: Weights, size: int, thres
 def _without_arithmetic(model: Any, size: int) -> None:
     """Make constants of paddings that the graph computes from the size of its input, which is fixed.
 
-    onnxruntime joins constant paddings with convolutions, which networks of TensorFlow's padding have.
+    onnxruntime joins constant paddings with convolutions, which networks of TensorFlow's padding have: one core does
+    120 images per second instead of 85 (tf_efficientnet_lite0). `predict`, which fixes B, does not need that, but
+    everybody else who opens the file.
     """
     graph = model.graph
     constant = {item.name for item in graph.initializer}
@@ -93,7 +83,7 @@ def _without_arithmetic(model: Any, size: int) -> None:
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.INT64, None) for name in names)
-    run = _session(probe.SerializeToString()).run
+    run = onnx_session(probe.SerializeToString(), {}).run
     single, double = (run(names, {IMAGES: np.zeros((batch, 3, size, size), np.float32)}) for batch in (1, 2))
     values = {
         name: value for name, value, other in zip(names, single, double, strict=True) if np.array_equal(value, other)
@@ -151,7 +141,24 @@ def describe(file: Path, metadata: Mapping[str, str]) -> None:
     onnx.save(model, file)
 
 
-def check(file: Path, classifier: Classifier, weights: Weights, images: np.ndarray, thresholds: Array) -> None:
+def attempt(file: Path, weights: Weights, size: int, thresholds: Array) -> None:
+    """Write and check a graph with a random head, and delete it: what fails here is known before hours of training.
+
+    Raises:
+        RunFailed: the network cannot be exported.
+    """
+    classifier = untrained(weights, size, len(thresholds))
+    write(file, classifier, weights, size, thresholds)
+    check(file, classifier, weights, noise(max(BATCHES), size), thresholds)
+    file.unlink()
+
+
+def noise(images: int, size: int) -> np.ndarray:
+    """Random images, uint8 [images, size, size, 3]."""
+    return np.random.default_rng(0).integers(0, 256, (images, size, size, 3), np.uint8)
+
+
+def check(file: Path, classifier: TorchClassifier, weights: Weights, images: np.ndarray, thresholds: Array) -> None:
     """Compare onnxruntime with torch on the first images, at each number of `BATCHES`.
 
     Logits may differ by `TOLERANCE`, and decisions only where the logit is that close to the threshold's.
@@ -163,7 +170,7 @@ def check(file: Path, classifier: Classifier, weights: Weights, images: np.ndarr
     Raises:
         RunFailed: they differ by more.
     """
-    session = _session(str(file))
+    session = onnx_session(file, {})
     for batch in BATCHES:
         pixels = planes(images[:batch])
         with torch.inference_mode():
@@ -188,14 +195,17 @@ def _difference(weights: Weights, batch: int, reason: str) -> str:
     )
 
 
+def runner(file: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The logits [n, A] of float32 [n, 3, H, W], RGB from 0 to 255, in the calling thread."""
+    session = onnx_session(file, {})
+
+    def run(images: np.ndarray) -> np.ndarray:
+        logits: np.ndarray = session.run([LOGITS], {IMAGES: images})[0]
+        return logits
+
+    return run
+
+
 def planes(images: np.ndarray) -> np.ndarray:
     """Images uint8 [B, H, W, 3] as the graph takes them: float32 [B, 3, H, W]."""
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
-
-
-def _session(model: str | bytes) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only; warnings concern onnxruntime's own optimiser
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -27,10 +27,11 @@ from aimonk_bench.records.run import DATA, RunRecord
 from aimonk_bench.serving.choice import Choice
 from aimonk_bench.serving.heads import Tensors, average
 from aimonk_bench.suite import tasks
-from aimonk_bench.suite.plan import plan_run
+from aimonk_bench.suite.plan import Plan, plan_run
 from aimonk_bench.training.recipe import TrainingData
 
 logger = logging.getLogger(__name__)
+PLACE = "the weights that were trained again"
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,10 @@ def budget_of(tuning: Mapping[str, Any] | None, chosen_epoch: Sequence[Sequence[
 
 
 def with_budget(config: Config, budget: Budget, seeds: Sequence[int]) -> Config:
-    """The config of one more training: these seeds, no grid, a fixed number of epochs, and the weights are kept."""
+    """The config of one more training: these seeds, no grid, a fixed number of epochs, and the weights are kept.
+
+    Nothing is scored, so that the threshold policy, which may be that of a plug-in, plays no part.
+    """
     values = {name.partition(".")[::2]: value for name, value in budget.setting.items()}
     train = {option: value for (section, option), value in values.items() if section == "train"}
     loss = {option: value for (section, option), value in values.items() if section == "loss"}
@@ -92,14 +96,48 @@ def with_budget(config: Config, budget: Budget, seeds: Sequence[int]) -> Config:
             "train": config.train.model_copy(update=fixed | train),
             "loss": replace(config.loss, options={**config.loss.options, **loss}),
             "tune": {},
+            "threshold": Config.model_fields["threshold"].default,
         }
     )
 
 
-def refit(
-    chosen: Choice, seeds: Sequence[int], progress: Callable[[str, int, int], None] | None = None
-) -> tuple[Tensors, dict[str, Any]]:
-    """Train again on all images of the run, and average the heads of the seeds; a network is that of the only seed.
+@dataclass(frozen=True, eq=False)
+class Refit:
+    """A recipe that is ready to be trained again.
+
+    Attributes:
+        budget: how.
+        seeds: whose heads are averaged; a network is that of the only seed.
+        plan: of one run on the data of the run.
+    """
+
+    budget: Budget
+    seeds: tuple[int, ...]
+    plan: Plan
+
+
+def prepare(chosen: Choice, seeds: tuple[int, ...]) -> Refit:
+    """Check that the data of the run are here, and log what will be trained and how long that will take.
+
+    Raises:
+        UserError: the data or the weights of the run are not here, or are others here.
+    """
+    record, config = chosen.record, chosen.config
+    made = checked(_Made, record.data, record.folder / DATA)
+    budget = budget_of(made.tune, made.chosen_epoch)
+    plan = plan_run(with_budget(config, budget, seeds))
+    if plan.dataset.fingerprint != record.data["fingerprint"]:
+        raise UserError(
+            f"{config.data.labels}: labels or images are not those of the run any more (fingerprint "
+            f"{plan.dataset.fingerprint[:12]}, expected {record.data['fingerprint'][:12]} as in {record.folder / DATA})"
+            "; fix: the files of the run, or run again"
+        )
+    _say(record, config, budget, len(seeds))
+    return Refit(budget, seeds, plan)
+
+
+def train(refit: Refit, progress: Callable[[str, int, int], None] | None = None) -> tuple[Tensors, dict[str, Any]]:
+    """Train again on all images of the run, and average the heads of the seeds.
 
     Labels that `hide` hides from training stay hidden, since they are a part of the recipe. Where the missing-label
     policy learns from a teacher, both stages take the same number of epochs.
@@ -108,46 +146,38 @@ def refit(
         The weights, and facts about how they were made.
 
     Raises:
-        UserError: the data or the weights of the run are not here, or are others here.
         RunFailed: a loss is not finite, or the engine of the encoder cannot be had.
     """
-    record, config = chosen.record, chosen.config
-    made = checked(_Made, record.data, record.folder / DATA)
-    budget = budget_of(made.tune, made.chosen_epoch)
-    plan = plan_run(with_budget(config, budget, seeds))
-    planned = plan.baseline
-    if plan.dataset.fingerprint != record.data["fingerprint"]:
-        raise UserError(
-            f"{config.data.labels}: labels or images are not those of the run any more (fingerprint "
-            f"{plan.dataset.fingerprint[:12]}, expected {record.data['fingerprint'][:12]} as in {record.folder / DATA})"
-            "; fix: the files of the run, or run again"
-        )
-    dataset = tasks.encode(plan.dataset, planned.config, planned.encoder, progress)
+    planned = refit.plan.baseline
+    config = planned.config
+    dataset = tasks.encode(refit.plan.dataset, config, planned.encoder, progress)
     labels = dataset.split_labels(config.split, config.hide).train
     folds = dataset.folds(config.split)
     rows = np.unique(np.concatenate([part for fold in folds for part in (fold.train, fold.val, fold.test)]))
-    _say(record, config, budget, len(seeds), len(rows))
     # nothing is validated or tested, but a fold has no empty part
     everything = Fold(train=rows, val=rows[:1], test=rows[:1])
     data = TrainingData(labels, labels, [everything], transforms.views(config.transform).probabilities)
     with tempfile.TemporaryDirectory() as scratch:
         trained = tasks.train(planned, data, dataset.stored, Path(scratch), progress).trained
-        facts = {"setting": budget.setting, "epochs": budget.epochs, "images": len(rows)}
+        facts = {"setting": refit.budget.setting, "epochs": refit.budget.epochs, "images": len(rows)}
         if trained.heads is not None:
-            return average(trained.heads, list(range(len(seeds)))), facts
+            return average(trained.heads, list(range(len(refit.seeds))), PLACE), facts
         network = weights.read_network(trained.networks[0])
-    return Tensors(network.weight, network.bias, network.layers), facts
+    return Tensors(network.weight, network.bias, network.layers, PLACE), facts
 
 
-def _say(record: RunRecord, config: Config, budget: Budget, seeds: int, images: int) -> None:
+def _say(record: RunRecord, config: Config, budget: Budget, seeds: int) -> None:
     """Log what will be trained, and how long that will take by what the run took."""
-    trained = sum(part["train"] for part in record.data["folds"])  # images, once for each fold
+    parts = record.data["folds"]  # numbers of images
+    images = sum(parts[0].values())
     heads = len(config.train.seeds) * math.prod(map(len, config.tune.values()))
+    trained = sum(part["train"] for part in parts)
     share = seeds * images * budget.epochs / (heads * trained * config.train.epochs)
     seconds = record.status.seconds["train"] * share
     about = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{max(seconds, 1):.0f} s"
     setting = "".join(f", {key} {value:g}" for key, value in budget.setting.items())
     logger.info(
-        "training again on all %d images: %s, %s%s; about %s, by the seconds of the run",
+        "training again on all %d images: %s, %s%s; about %s, by the seconds of the run, "
+        "and the time to encode images that the feature store does not hold",
         *(images, count(seeds, "seed"), count(budget.epochs, "epoch"), setting, about),
     )

@@ -24,7 +24,7 @@ def training_images(chosen: Choice, kind: Kind) -> TrainingImages | None:
     record, config = chosen.record, chosen.config
     lack = "so the bundle cannot warn where it is scored on the images that it has learned from"
     try:
-        located = dataset.locate(config.data, plan.checked_labels([config]))
+        located = dataset.locate(config.data, plan.labels_of([config]))
     except UserError as error:
         logger.warning("%s, %s", error.problems[0], lack)
         return None

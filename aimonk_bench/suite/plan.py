@@ -216,6 +216,16 @@ def _single(config: Config) -> Suite:
     return Suite(config.name, config, (SuiteRun((config.name,), config),), baseline=0)
 
 
+def labels_of(configs: Sequence[Config]) -> LabelFile:
+    """The label file that the configs share, with the columns of official splits; what else they say is not checked.
+
+    Raises:
+        UserError: it is wrong.
+    """
+    columns = dict.fromkeys(config.split.column for config in configs if isinstance(config.split, OfficialSplit))
+    return label_file.load(configs[0].data, columns=list(columns))
+
+
 def checked_labels(configs: Sequence[Config]) -> LabelFile:
     """The label file that the configs share.
 
@@ -223,7 +233,7 @@ def checked_labels(configs: Sequence[Config]) -> LabelFile:
         UserError: it is wrong, or options or splits of the configs do not go with it.
     """
     official = list(dict.fromkeys(c.split for c in configs if isinstance(c.split, OfficialSplit)))
-    listed = label_file.load(configs[0].data, columns=list(dict.fromkeys(split.column for split in official)))
+    listed = labels_of(configs)
     recipes = [Recipe.of(config) for config in configs]
     # images with equal bytes may join further groups, which the run itself checks
     count_of_groups = len(np.unique(splits.components(listed.ids, listed.groups)))

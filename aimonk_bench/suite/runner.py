@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -21,7 +22,7 @@ from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.data import transforms
 from aimonk_bench.errors import RunFailed, UserError, count, fix, sentence, write_traceback
 from aimonk_bench.evaluation.predictions import Predictions
-from aimonk_bench.records import run, suite, weights
+from aimonk_bench.records import history, run, suite, weights
 from aimonk_bench.records.files import atomic, write_bytes, write_json
 from aimonk_bench.reporting import figures
 from aimonk_bench.reporting.findings import Finding
@@ -240,7 +241,7 @@ class Driver:
         return f" (best validation F1 so far {number(best)}, {name})"
 
     def _run(self, planned: PlannedRun, folder: Path, encoding: Encoding) -> Run:
-        """One run, from its features to its status."""
+        """One run, from its features to its status. A finished run keeps its files until it is done again."""
         seconds: dict[str, float] = {}
         config, dataset = planned.config, encoding.outcome
         try:
@@ -255,14 +256,15 @@ class Driver:
                 logger.warning("%s: %s", dataset.listed.path, warning)
             with self._clock("statistics"):
                 _ = dataset.association  # before training
+            place = folder / run.AGAIN if suite.is_finished(folder) else folder
             with self._clock("files"):
-                run.begin(folder, planned.text)
+                run.begin(place, planned.text)
             views = transforms.views(config.transform)
             data = TrainingData(labels.train, labels.val, labels.folds, views.probabilities)
             progress = self._progress if self._queue.trains_here else None  # it cannot be called from a worker
             train = partial(tasks.train, planned, data, dataset.stored, folder / run.CHECKPOINTS, progress)
             training: TrainingResult = yield from _timed(Task("train", planned.name, train), seconds)
-            predictions = self._write_trained(planned, folder, dataset, labels, training.trained)
+            predictions = self._write_trained(planned, place, dataset, labels, training.trained)
             score = partial(tasks.score, config, predictions, training.trained.history)
             del training  # its logits are in the predictions now
             scoring: ScoringResult = yield from _timed(Task("score", planned.name, score), seconds)
@@ -271,8 +273,10 @@ class Driver:
                 logger.info("note: %s", note)
             with self._clock("files"):
                 for name, content in scoring.files.items():
-                    write_bytes(folder / name, content)
-                run.end(folder, artefacts.status(planned, seconds, features=dataset.pooled.rows.shape[1]))
+                    write_bytes(place / name, content)
+                run.end(place, artefacts.status(planned, seconds, features=dataset.pooled.rows.shape[1]))
+                if place != folder:
+                    run.replace(folder, place)
         except Exception as error:
             self._fail(planned, folder, seconds, error)
 
@@ -304,12 +308,17 @@ class Driver:
         if self._places is not None:  # who executes a run on its own gets the exception
             logger.error("%s failed: %s", planned.name, sentence(error).partition("\n")[0])
         try:
-            run.begin(folder, planned.text)
+            if stays := suite.is_finished(folder):
+                shutil.rmtree(folder / run.AGAIN, ignore_errors=True)
+                logger.error("%s: not done again, so the results of before stay", folder)
+            else:
+                run.begin(folder, planned.text)
             if not isinstance(error, (RunFailed, UserError)):
                 place = write_traceback(error, folder / run.TRACEBACK)
                 if is_new:
                     logger.error("%s", place)
-            run.end(folder, artefacts.status(planned, seconds, reason=sentence(error)))
+            if not stays:
+                run.end(folder, artefacts.status(planned, seconds, reason=sentence(error)))
         except OSError as unwritable:
             logger.error("%s: the failure cannot be recorded: %s", folder, sentence(unwritable))
 
@@ -335,7 +344,7 @@ def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
         if (folder / run.LOSS_CURVE).exists():
             return
         with clock("plots"):
-            curve = figures.loss_curve(run.read_history(folder), planned.config.plot.title)
+            curve = figures.loss_curve(history.read(folder / run.HISTORY), planned.config.plot.title)
             write_bytes(folder / run.LOSS_CURVE, curve)
     except (OSError, UserError) as error:
         logger.error("%s: not every file that was deleted could be written again: %s", folder, sentence(error))

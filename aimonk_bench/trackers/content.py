@@ -15,6 +15,7 @@ import yaml
 
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation.numbers import Array
+from aimonk_bench.records import history as histories
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import suite as suites
 from aimonk_bench.records.run import RunRecord
@@ -138,7 +139,7 @@ def _figures(values: Mapping[str, Array], attributes: list[str]) -> dict[str, fl
 
 
 def _curves(folder: Path) -> dict[str, Curve]:
-    history = runs.read_history(folder)
+    history = histories.read(folder / runs.HISTORY)
     curves = {}
     for column in history.columns:
         if column == "training_loss" or column.startswith("val_"):

@@ -120,7 +120,6 @@ WRONG: list[tuple[Callable[[SimpleNamespace], object], str]] = [
     (lambda h: ab.export(5, h.out), "source: found 5, expected a run, a suite, or its folder"),
     (lambda h: ab.export(h.run, None), "out: found None, expected a new folder for the bundle"),
     (lambda h: ab.export(h.suite, h.out, which="best"), "which: found 'best', expected one of selected, simplest"),
-    (lambda h: ab.export(h.suite, h.out, which=None), "which: found None"),
     (lambda h: ab.export(h.suite, h.out, run=h.run), "run: found a Run, expected the id of a run"),
     *[
         (lambda h, value=value: ab.export(h.run, h.out, head=value), f"head: found {value!r}, expected a seed, 'mean'")

@@ -21,7 +21,7 @@ import aimonk_bench
 from aimonk_bench import registry
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import scores, thresholds
-from aimonk_bench.records import files, run, suite
+from aimonk_bench.records import files, history, run, suite
 from aimonk_bench.records.environment import _commit, environment
 from aimonk_bench.records.run import Status
 from aimonk_bench.records.weights import HEADS
@@ -116,7 +116,7 @@ def test_claim_of_a_folder(tmp_path: Path) -> None:
     fake_suite.write_run(folder, "a", fake_suite.predictions())
     run.end(folder, status())
     assert run.claim(folder, "a-1", "name: another\n") is True
-    with pytest.raises(UserError, match=r"holds the run a-1, this one is b-2.*--out"):
+    with pytest.raises(UserError, match=r"holds the run a-1, this one is b-2.*another output folder"):
         run.claim(folder, "b-2", "x: 1\n")
 
 
@@ -131,6 +131,9 @@ def test_claim_of_a_folder(tmp_path: Path) -> None:
         ("train:\n  lr: 1.0\ntune: {}\n", "train:\n  lr: 1.0\n  keep_weights: auto\ntune: {}\n", True),
         ("train: {lr: 1.0, keep_weights: true}\n", "train: {lr: 1.0, keep_weights: false}\n", True),
         ("train: {lr: 1.0, keep_weights: auto}\n", "train: {lr: 2.0, keep_weights: auto}\n", False),
+        ("train: {lr: 1.0,\n  keep_weights: false, clip: null}\n", "train: {lr: 1.0, clip: null}\n", True),
+        ("name: 'a, keep_weights: true'\n", "name: 'a, keep_weights: false'\n", False),
+        ("train: {lr: [1.0\n", "train: {lr: 1.0}\n", False),
         ("train: {keep_weights: auto}\nplot: {title: a}\n", "train: {keep_weights: true}\nplot: {title: b}\n", False),
     ],
 )
@@ -198,7 +201,9 @@ def test_damaged_predictions_are_never_an_internal_error(tmp_path: Path, seed: i
 
 def test_the_run_of_an_earlier_version_is_named_and_left_alone(tmp_path: Path) -> None:
     fake_suite.write_run(tmp_path / "a-1", "a", fake_suite.predictions(), revision=None)
-    with pytest.raises(UserError, match=r"holds the run a-1 of an earlier version, this one is a-2.*--out"):
+    with pytest.raises(
+        UserError, match=r"holds the run a-1 of an earlier version, this one is a-2.*another output folder"
+    ):
         run.claim(tmp_path / "a-1", "a-2", "x: 1\n")
 
 
@@ -278,6 +283,28 @@ def test_begin_removes_what_an_earlier_attempt_left_and_nothing_else(tmp_path: P
     assert (tmp_path / "config.yaml").read_text() == "x: 1\n"
 
 
+def test_a_finished_run_that_is_made_again_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    again, checkpoint = tmp_path / run.AGAIN, tmp_path / run.CHECKPOINTS / "0.pt"
+    fake_suite.write_run(tmp_path, "a", fake_suite.predictions())
+    (tmp_path / run.TRACEBACK).touch()
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    (tmp_path / "notes.txt").touch()
+    fake_suite.write_run(again, "a", fake_suite.predictions(noise=1))
+    newer = {path.name: path.read_bytes() for path in again.iterdir()}
+    assert suite.is_finished(tmp_path)
+    run.replace(tmp_path, again)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == newer | {"notes.txt": b""}
+
+
+def test_what_a_killed_process_left_of_a_run_that_was_made_again_goes(tmp_path: Path) -> None:
+    fake_suite.write_run(tmp_path, "a", fake_suite.predictions())
+    fake_suite.write_run(tmp_path / run.AGAIN, "a", fake_suite.predictions())
+    assert run.claim(tmp_path, tmp_path.name, fake_suite.CONFIG) is True
+    run.read(tmp_path).restore()
+    assert not (tmp_path / run.AGAIN).exists()
+
+
 def test_a_run_reads_back(tmp_path: Path) -> None:
     made = fake_suite.predictions()
     fake_suite.write_run(tmp_path / "a-1", "masked_bce", made)
@@ -339,7 +366,7 @@ def test_files_of_another_version_are_called_that(tmp_path: Path) -> None:
     fake_suite.write_suite(tmp_path, ["a", "b"])
     as_before = {"names": {"0-a": "a", "1-b": "b"}}  # of a version that had maps
     files.write_json(tmp_path / suite.FILE, files.read_json(tmp_path / suite.FILE) | as_before)
-    with pytest.raises(UserError, match=r"suite\.json: .*another version of aimonk_bench.*--out"):
+    with pytest.raises(UserError, match=r"suite\.json: .*another version of aimonk_bench.*another output folder"):
         suite.collect(tmp_path)
 
 
@@ -365,20 +392,21 @@ def test_history_holds_exact_floats_and_empty_fields(tmp_path: Path) -> None:
 
 def test_a_history_reads_back_exactly(tmp_path: Path) -> None:
     loss = np.random.default_rng(0).random(3) / 3
-    history = {name: np.arange(3) for name in run.WHOLE} | {"training_loss": loss, "val_loss": [np.nan, 0.1, np.nan]}
-    files.write_csv(tmp_path / run.HISTORY, pd.DataFrame(history))
-    read = run.read_history(tmp_path)
-    assert list(read) == list(history)
-    for name, values in history.items():
+    columns = {name: np.arange(3) for name in history.WHOLE}
+    columns |= {"training_loss": loss, "val_loss": [np.nan, 0.1, np.nan]}
+    files.write_csv(tmp_path / run.HISTORY, pd.DataFrame(columns))
+    read = history.read(tmp_path / run.HISTORY)
+    assert list(read) == list(columns)
+    for name, values in columns.items():
         np.testing.assert_array_equal(read[name], values)
-    assert {read[name].dtype for name in run.WHOLE} == {np.dtype(np.int64)}
+    assert {read[name].dtype for name in history.WHOLE} == {np.dtype(np.int64)}
 
 
 @pytest.mark.parametrize("content", ["", "seed,fold\n0,x\n", 'seed\n"\n'])
 def test_a_broken_history_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / run.HISTORY).write_text(content)
     with pytest.raises(UserError, match=r"history\.csv"):
-        run.read_history(tmp_path)
+        history.read(tmp_path / run.HISTORY)
 
 
 def test_the_cost_of_the_backbone_reads_back_and_may_be_unknown(tmp_path: Path) -> None:
@@ -535,7 +563,7 @@ def test_a_suite_leaves_out_no_finished_run_of_another_config(
         suite.claim(tmp_path, record)
     assert str(error.value).startswith(f"{tmp_path}: holds results of {refused}")
     assert "(a)" in str(error.value)
-    assert str(error.value).endswith("--out")
+    assert str(error.value).endswith("name another output folder")
 
 
 def test_a_damaged_list_of_runs_refuses_no_suite(tmp_path: Path) -> None:
@@ -553,7 +581,7 @@ def test_a_suite_that_takes_the_folder_of_another_says_so(tmp_path: Path, caplog
     (message,) = caplog.messages
     assert "comparison" in message
     assert "another: 1 of its 2 runs" in message
-    assert "--out" in message
+    assert "another output folder" in message
     fake_suite.write_suite(tmp_path, ["a"], name="another")
     assert "the suite another of this folder has other runs now: 1 of its 2 runs" in caplog.messages[-1]
     (tmp_path / suite.FILE).write_text("{")

@@ -102,9 +102,9 @@ def test_the_mean_of_heads_is_one_linear_head():
     )
     features = rng.normal(size=(4, 5)).astype(np.float32)
     logits = np.einsum("nd,sad->sna", features, of_run.weight[:, 0]) + of_run.bias
-    mean = heads.average(of_run, [0, 1, 2])
+    mean = heads.average(of_run, [0, 1, 2], "a file")
     assert features @ mean.weight.T + mean.bias == pytest.approx(logits.mean(axis=0), abs=1e-5)
-    single = heads.average(of_run, [2])
+    single = heads.average(of_run, [2], "a file")
     assert np.array_equal(single.weight, of_run.weight[2, 0])
     assert np.array_equal(single.bias, of_run.bias[2, 0])
     assert single.weight.dtype == np.float32

@@ -55,8 +55,17 @@ def test_the_card_of_a_bundle(holdout: Path, bundle_of: BundleOf):
     assert str(holdout.parent) not in text
     assert "slope x logit + intercept" in text  # it is calibrated
     flips = block["timm_transform"]
+    assert (flips["images"], flips["test_images"]) == (80, 24)  # all images, as there are fewer than 100
+    assert f"On 80 images of the data set (24 test images and 56 others) that changes {flips['flipped']} of" in text
+    assert 0 < flips["median"] < flips["largest"] < 1
+    assert f"by at most {flips['largest']:.2g}, in the median by {flips['median']:.2g}" in text
+    assert "Pillow (bilinear)" in text
+    assert "bicubic where it grows" in text
+    assert card.PREVALENCE in text
+    compared = block["head"]["compared"]
+    assert (compared["images"], compared["largest"] < 1e-3) == (48, True)  # validation and test images
     assert (
-        f"On {flips['images']} images of the data set that changes {flips['flipped']} of {flips['decisions']}" in text
+        f"On 48 images the saved weights give the logits that the run predicted, to {compared['largest']:.1g}" in text
     )
 
 

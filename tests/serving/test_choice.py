@@ -7,6 +7,8 @@ from pathlib import Path
 import fake_suite
 import pytest
 
+import aimonk_bench as ab
+from aimonk_bench.errors import UserError
 from aimonk_bench.records import run as runs
 from aimonk_bench.serving.choice import choose
 
@@ -50,6 +52,31 @@ def test_the_only_run_of_a_folder(suite: Path):
     chosen = choose(suite / "runs" / "2-asymmetric")
     assert (chosen.record.status.id, chosen.reason, chosen.of_suite) == ("2-asymmetric", "only", False)
     assert choose(suite / "runs" / "2-asymmetric", "2-asymmetric").reason == "named"
+
+
+def test_where_no_run_has_an_f1_on_validation_rows_one_must_be_named(tmp_path: Path):
+    """As `Suite.selected` is None there."""
+    (place,) = fake_suite.write_suite(tmp_path, ["focal"])
+    fake_suite.write_run(place, "focal", fake_suite.predictions(without_positives=["attr1", "attr2", "attr3", "attr4"]))
+    with (place / runs.CONFIG).open("a") as config:
+        config.write("data: {labels: /labels.txt, images: /images}\n")
+    loaded = ab.Suite(tmp_path)
+    assert (loaded.selected, loaded.simplest) == (None, None)
+    with pytest.raises(UserError, match=r"no run has an F1 on validation rows.*fix: name a run \(0-focal\)"):
+        choose(tmp_path)
+    assert choose(tmp_path, "0-focal").reason == "named"
+
+
+def test_a_suite_of_one_run_is_a_suite(tmp_path: Path):
+    (place,) = fake_suite.write_suite(tmp_path, ["focal"])
+    fake_suite.write_run(place, "focal", fake_suite.predictions())
+    with (place / runs.CONFIG).open("a") as config:
+        config.write("data: {labels: /labels.txt, images: /images}\n")
+    assert [choose(tmp_path, which=which).reason for which in ("selected", "simplest", None)] == [
+        "selected",
+        "simplest",
+        "simplest",
+    ]
 
 
 def test_the_backbone_is_the_one_that_was_used(suite: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -162,14 +163,47 @@ def test_a_folder_that_is_no_bundle(tmp_path: Path, there: dict[str, str], words
     assert "found no" in problems(tmp_path / "absent")
 
 
-@pytest.mark.parametrize(("key", "value"), [("thresholds", {"animal": 0.1}), ("label_names", ["x"])])
-def test_an_edited_config_is_not_ignored(tmp_path: Path, key: str, value: object) -> None:
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("thresholds", {"animal": 0.1}),
+        ("label_names", ["x"]),
+        ("label_names", [*bundles.NAMES[::-1]]),
+        ("num_classes", 4),
+        ("id2label", {"0": "hat, red", "1": "animal", "2": "NA"}),
+        ("aimonk_bench.size", 64),
+        ("aimonk_bench.decode", "fast"),
+        ("aimonk_bench.interpolation", "bicubic"),
+        ("aimonk_bench.white", 4095),
+        ("aimonk_bench.mean", [0.5, 0.5, 0.4]),
+        ("aimonk_bench.std", None),
+        ("aimonk_bench.calibration", {"method": "platt"}),
+        ("aimonk_bench.schema_version", 2),
+        ("aimonk_bench", []),
+        ("pretrained_cfg.mean", [0.485, 0.456, 0.406]),
+        ("pretrained_cfg.std", [0.5]),
+        ("pretrained_cfg.input_size", [3, 64, 64]),
+    ],
+)
+def test_an_edited_config_is_not_ignored(tmp_path: Path, path: str, value: object) -> None:
     folder = bundles.write_bundle(tmp_path / "b")
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+    *parents, key = path.split(".")
+    functools.reduce(lambda part, name: part[name], parents, config)[key] = value
+    (folder / "config.json").write_text(json.dumps(config))
     text = problems(folder)
-    assert f"{folder / 'config.json'}: {key}: found {value}" in text
-    assert "--threshold" in text
+    found = "nothing" if path == "aimonk_bench" else value
+    assert f"{folder / 'config.json'}: {path}" in text
+    assert f"found {found}, but model.onnx beside it has" in text
+    assert "fix: " in text
+
+
+def test_what_changes_no_prediction_may_be_edited(tmp_path: Path) -> None:
+    folder = bundles.write_bundle(tmp_path / "b")
+    config = json.loads((folder / "config.json").read_text())
+    config["aimonk_bench"] |= {"run": "renamed", "licence": "mit"}
+    (folder / "config.json").write_text(json.dumps(config | {"author": "me"}))
+    assert open_classifier(folder).attributes == bundles.NAMES
 
 
 def test_other_thresholds(bundle: Path) -> None:

@@ -131,7 +131,8 @@ def test_a_bundle_says_what_predicting_needs(holdout: Path, bundle_of: BundleOf)
     }
     assert block["run"] == runs.read(holdout).status.id
     assert block["data_fingerprint"] == runs.read(holdout).data["fingerprint"]
-    assert block["timm_transform"]["images"] == len(runs.read(holdout).predictions.part("test").image_id)
+    assert block["timm_transform"]["images"] == runs.read(holdout).data["n_used"]
+    assert block["mean"] == list(made.bundle.pretrained_cfg["mean"])
     assert set(block["calibration"]) == {"method", "slope", "intercept"}
     assert json.loads(dumps(made.bundle.config())) == config
 

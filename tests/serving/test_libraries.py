@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,13 +14,16 @@ import torch
 import yaml
 from PIL import Image
 
+from aimonk_bench.backbones.weights import resolve
+from aimonk_bench.config.fields import BackboneConfig
 from aimonk_bench.data.images import decode
 from aimonk_bench.evaluation.predictions import sigmoid
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import weights
-from aimonk_bench.serving import bundle
+from aimonk_bench.serving import bundle, classifier, onnx_graph
 from aimonk_bench.serving.choice import Choice
-from aimonk_bench.serving.export import Exported
+from aimonk_bench.serving.export import Exported, save
+from aimonk_bench.serving.graph import open_classifier
 from aimonk_bench.suite import tasks
 from aimonk_bench.suite.plan import plan_run
 
@@ -90,3 +94,40 @@ def test_what_a_bundle_says_survives_transformers(
     assert list(again.id2label.values()) == list(made.bundle.label_names)
     assert again.thresholds == made.bundle.thresholds
     assert np.array_equal(timm_logits(saved, files), timm_logits(made.folder, files))
+    shutil.copy(made.folder / bundle.MODEL, saved)  # as `predict` says of such a folder
+    assert open_classifier(saved).attributes == made.bundle.label_names
+
+
+def test_a_vision_transformer_survives_timm_and_transformers(files: list[Path], tmp_path: Path):
+    """Its network has positions for one size of images, which is stated where it is built."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    resolved, saved, names = resolve(BackboneConfig(name="vit_tiny", weights="none")), tmp_path / "saved", ("a", "NA")
+    network = classifier.untrained(resolved, 32, len(names))
+    pretrained, model_args = classifier.facts(resolved, 32, len(names))
+    thresholds = {"a": 0.25, "NA": 0.5}
+    made = bundle.Bundle(
+        architecture=pretrained["architecture"],
+        label_names=names,
+        thresholds=thresholds,
+        num_features=192,
+        pretrained_cfg=pretrained,
+        model_args=model_args,
+        aimonk_bench={"size": 32},
+    )
+    save(tmp_path, made, network.network.state_dict())
+    expected = timm_logits(tmp_path, files)
+    transform = timm.data.create_transform(**timm.data.resolve_data_config({}, pretrained_cfg=pretrained))
+    with torch.inference_mode():
+        images = torch.stack([transform(Image.open(file).convert("RGB")) for file in files])
+        assert np.array_equal(network.network(images).numpy(), expected)
+    assert timm.create_model(f"local-dir:{tmp_path}", pretrained=True).patch_embed.img_size == (32, 32)
+    transformers.AutoModelForImageClassification.from_pretrained(tmp_path).save_pretrained(saved)
+    again = transformers.AutoModelForImageClassification.from_pretrained(saved).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
+    with torch.inference_mode():
+        logits = again(**processor([Image.open(file).convert("RGB") for file in files], return_tensors="pt")).logits
+    assert np.array_equal(logits.numpy(), expected)
+    assert np.array_equal(timm_logits(saved, files), expected)
+    config = transformers.AutoConfig.from_pretrained(saved)
+    assert (config.thresholds, tuple(config.id2label.values())) == (thresholds, names)
+    onnx_graph.attempt(tmp_path / bundle.MODEL, resolved, 32, np.array([0.25, 0.5]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,18 @@ import fake_suite
 import numpy as np
 import pytest
 
+import aimonk_bench as ab
+from aimonk_bench.backbones import network
 from aimonk_bench.cli import DONE, WRONG, main
 from aimonk_bench.config.fields import BackboneConfig, Config, DataConfig, TrainConfig
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import weights
 from aimonk_bench.serving import choice
-from aimonk_bench.serving.export import export
+from aimonk_bench.serving import export as exporting
+from aimonk_bench.serving.export import Exported, export
 from aimonk_bench.serving.heads import kind_of, tuned_seed
+from aimonk_bench.suite import tasks
 
 
 def config(freeze: str = "all", seeds: tuple[int, ...] = (0, 1, 2)) -> Config:
@@ -40,6 +45,7 @@ def config(freeze: str = "all", seeds: tuple[int, ...] = (0, 1, 2)) -> Config:
         ("refit", 1, "layer4", (7, 8), ("refit", (7,))),
         (None, 3, "none", (7, 8), ("refit", (7,))),
         (8, 1, "none", (7, 8), ("seed", (8,))),
+        (None, 1, "layer4", (3, 4), ("seed", (3,))),
     ],
 )
 def test_the_head_of_a_run(head: Any, folds: int, freeze: str, seeds: tuple[int, ...], expected: tuple[Any, ...]):
@@ -49,12 +55,11 @@ def test_the_head_of_a_run(head: Any, folds: int, freeze: str, seeds: tuple[int,
 @pytest.mark.parametrize(
     ("head", "folds", "freeze", "seeds", "words"),
     [
-        (3, 1, "all", (0, 1, 2), ["--head", "found 3", "0, 1, 2"]),
+        (3, 1, "all", (0, 1, 2), ["head: found 3", "0, 1, 2"]),
         ("means", 1, "all", (0,), ["found means", "refit, mean"]),
-        ("mean", 5, "all", (0,), ["found mean", "5 folds", "--head refit"]),
-        (0, 5, "all", (0,), ["found 0", "5 folds", "--head refit"]),
+        ("mean", 5, "all", (0,), ["found mean", "5 folds", "fix: refit"]),
+        (0, 5, "all", (0,), ["found 0", "5 folds", "fix: refit"]),
         ("mean", 1, "layer4", (0, 1), ["found mean", "no mean", "0, 1", "refit"]),
-        (None, 1, "layer4", (3, 4), ["found none", "--head 3", "3, 4", "--head refit"]),
     ],
 )
 def test_a_head_that_a_run_does_not_have(head: Any, folds: int, freeze: str, seeds: tuple[int, ...], words: list[str]):
@@ -77,13 +82,80 @@ def test_a_folder_that_is_not_empty(holdout: Path, tmp_path: Path, capsys: pytes
     (tmp_path / "mine.txt").write_text("mine")
     message = refused(holdout, "-o", tmp_path, capsys=capsys)
     assert f"{tmp_path}: holds mine.txt" in message
-    assert "-o" in message
+    assert "fix: name another output folder" in message
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("kind", ["to a file", "dangling", "to itself", "to a folder that is not empty"])
+def test_a_link_that_is_no_empty_folder_is_refused_before_any_work(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(choice, "choose", lambda *_: 1 / 0)
+    out, target = tmp_path / "bundle", tmp_path / "target"
+    if kind == "to a file":
+        target.touch()
+    elif kind.startswith("to a folder"):
+        target.mkdir()
+        (target / "mine.txt").touch()
+    out.symlink_to(out if kind == "to itself" else target)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=f"{out}: .*expected a.* folder"):
+        export(tmp_path, out)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_link_to_an_empty_folder_and_an_empty_folder_are_filled(tmp_path: Path):
+    """The folder itself stays, because it may be the working directory or a mount."""
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    number = (tmp_path / "target").stat().st_ino
+    with exporting._written(exporting._target(tmp_path / "link"), tmp_path / "link") as partial:
+        (partial / "README.md").write_text("card")
+        assert partial.stat().st_dev == (tmp_path / "target").stat().st_dev
+    assert (tmp_path / "link").is_symlink()
+    assert [path.name for path in (tmp_path / "target").iterdir()] == ["README.md"]
+    assert (tmp_path / "target").stat().st_ino == number
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_nothing_is_left_of_a_bundle_that_fails(exists: bool, tmp_path: Path):
+    out = tmp_path / "bundle"
+    if exists:
+        out.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+
+    def fail() -> None:
+        with exporting._written(exporting._target(out), out) as partial:
+            (partial / "README.md").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match=f"{tmp_path / 'b'}: cannot be written: .*Permission denied"):
+        exporting._written(tmp_path / "b", tmp_path / "b").__enter__()
+
+
+@pytest.mark.parametrize("which", ["selected", "simplest"])
+def test_which_run_of_a_folder_of_one_run(
+    which: Any, holdout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    message = refused(holdout, "-o", tmp_path / "b", "--which", which, capsys=capsys)
+    assert f"which: found {which}, expected nothing, because {holdout} holds a single run" in message
+    with pytest.raises(UserError, match=f"which: found {which}"):
+        ab.export(holdout, tmp_path / "b", which=which)
 
 
 def test_a_run_and_which_one_of_the_suite(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     message = refused(tmp_path, "-o", "b", "--run", "x", "--which", "selected", capsys=capsys)
-    assert "--run and --which: found both" in message
+    assert "run and which: found both" in message
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +171,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("run", "words"),
     [
-        ("0-fokal", ["--run", "'0-fokal'", "did you mean 0-focal?"]),
+        ("0-fokal", ["run: found '0-fokal'", "did you mean 0-focal?"]),
         ("nothing of the kind", ["0-focal, 1-hill, 2-asymmetric"]),
         ("1-hill", ["run 1-hill failed", "loss is not finite at epoch 3"]),
         ("2-asymmetric", ["run 2-asymmetric has not ended"]),
@@ -134,6 +206,38 @@ def test_a_run_without_its_heads(copied: Path, tmp_path: Path):
     assert not (tmp_path / "bundle").exists()
 
 
+def test_what_fails_without_training_fails_before_it(
+    folds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """And how long training will take is said before anything is encoded."""
+
+    def unsupported(*_: object) -> None:
+        raise RuntimeError("unsupported operator")
+
+    monkeypatch.setattr(tasks, "encode", lambda *_: 1 / 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(network, "write_onnx", unsupported)
+        with pytest.raises(RunFailed, match=r"cannot be exported to ONNX .*unsupported"):
+            export(folds, tmp_path / "bundle")
+    with caplog.at_level("INFO"), pytest.raises(ZeroDivisionError):
+        export(folds, tmp_path / "bundle")
+    assert "training again on all 80 images: 2 seeds, " in caplog.text
+    assert "by the seconds of the run" in caplog.text
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_default_of_fine_tuned_seeds_is_the_first_and_is_said(
+    fine_tuned: Path, bundle_of: Callable[..., Exported], caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level("INFO"):
+        made = bundle_of(fine_tuned)
+    assert (made.head, made.seeds) == ("seed", (0,))
+    assert "head: seed 0, the first, because networks that were fine-tuned have no mean" in caplog.text
+    text = (made.folder / "README.md").read_text()
+    assert "it is the first of the seeds 0, 1, because networks that were fine-tuned have no mean." in text
+    assert "--head 0" in text
+
+
 def test_other_pretrained_weights_than_those_of_the_run(copied: Path, tmp_path: Path):
     path = copied / runs.ENVIRONMENT
     path.write_text(path.read_text().replace(runs.read(copied).environment["weights"]["sha256"], "0" * 64))
@@ -151,10 +255,12 @@ def test_a_run_of_another_machine_whose_images_are_not_here(
     path.write_text(text.replace("labels.txt", "gone.txt").replace("device: auto", "device: cuda:7"))
     made = export(copied, tmp_path / "bundle", head=0)
     assert "gone.txt" in caplog.text
-    assert made.bundle.aimonk_bench["timm_transform"]["images"] == 0
+    block, text = made.bundle.aimonk_bench, (made.folder / "README.md").read_text()
+    assert (block["timm_transform"]["images"], block["head"]["compared"]) == (0, {"images": 0, "largest": None})
+    assert "was not measured" in text
+    assert "Whether the saved weights give the logits of the run was not checked" in text
     assert "cannot warn where it is scored on the images that it has learned from" in caplog.text
     assert made.bundle.training_images is None
-    assert "was not measured" in (made.folder / "README.md").read_text()
     assert np.isfinite(list(made.bundle.thresholds.values())).all()
 
 

@@ -15,7 +15,7 @@ from aimonk_bench.backbones.network import Normalise
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.errors import RunFailed
 from aimonk_bench.serving import onnx_graph
-from aimonk_bench.serving.classifier import Classifier
+from aimonk_bench.serving.classifier import TorchClassifier
 
 SIZE = 9  # odd, so that the padding of a stride of 2 is uneven
 WEIGHTS = Weights("a_net", "a_net", "none", None, "none, seed 0", catalog.entry("resnet18"))
@@ -23,18 +23,18 @@ THRESHOLDS = np.array([0.3, 0.5, 0.999_999_9])
 IMAGES = np.random.default_rng(1).integers(0, 256, (7, SIZE, SIZE, 3), np.uint8)
 
 
-def classifier(*layers: nn.Module) -> Classifier:
+def classifier(*layers: nn.Module) -> TorchClassifier:
     """A small network with a padding as TensorFlow has it, and further layers before the head."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = nn.Sequential(
             Conv2dSame(3, 8, 3, stride=2), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(1), nn.Linear(8, 3)
         )
-    return Classifier(Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), network)
+    return TorchClassifier(Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), network)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Classifier]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TorchClassifier]:
     file, network = tmp_path_factory.mktemp("onnx") / "model.onnx", classifier()
     onnx_graph.write(file, network, WEIGHTS, SIZE, THRESHOLDS)
     return file, network
@@ -47,7 +47,7 @@ def run(file: Path, images: np.ndarray, **further: np.ndarray) -> dict[str, np.n
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
-def test_the_graph_gives_what_torch_gives(batch: int, made: tuple[Path, Classifier]):
+def test_the_graph_gives_what_torch_gives(batch: int, made: tuple[Path, TorchClassifier]):
     file, network = made
     outputs = run(file, IMAGES[:batch])
     with torch.inference_mode():
@@ -58,7 +58,7 @@ def test_the_graph_gives_what_torch_gives(batch: int, made: tuple[Path, Classifi
     onnx_graph.check(file, network, WEIGHTS, IMAGES, THRESHOLDS)
 
 
-def test_a_caller_may_override_the_thresholds(made: tuple[Path, Classifier]):
+def test_a_caller_may_override_the_thresholds(made: tuple[Path, TorchClassifier]):
     file, _ = made
     for threshold in (0.0, 0.45, 1.0):
         outputs = run(file, IMAGES, thresholds=np.full(3, threshold, np.float32))
@@ -84,7 +84,7 @@ def test_a_probability_at_its_threshold_is_no_decision(tmp_path: Path):
     assert not run(tmp_path / "m.onnx", IMAGES)["decisions"].any()
 
 
-def test_inputs_outputs_and_metadata(made: tuple[Path, Classifier], tmp_path: Path):
+def test_inputs_outputs_and_metadata(made: tuple[Path, TorchClassifier], tmp_path: Path):
     file = tmp_path / "m.onnx"
     file.write_bytes(made[0].read_bytes())
     onnx_graph.describe(file, {"label_names": '["ä|b"]'})
@@ -98,7 +98,7 @@ def test_inputs_outputs_and_metadata(made: tuple[Path, Classifier], tmp_path: Pa
     assert kinds == {"logits": floats, "probabilities": floats, "decisions": ("tensor(bool)", ["B", 3])}
 
 
-def test_paddings_are_constants(made: tuple[Path, Classifier]):
+def test_paddings_are_constants(made: tuple[Path, TorchClassifier]):
     graph = onnx.load(made[0]).graph
     constants = {item.name for item in graph.initializer}
     assert [node.input[1] in constants for node in graph.node if node.op_type == "Pad"] == [True]
@@ -131,7 +131,7 @@ def test_a_graph_that_does_not_do_as_torch(tmp_path: Path):
         onnx_graph.check(tmp_path / "m.onnx", network, WEIGHTS, IMAGES, THRESHOLDS)
 
 
-def test_decisions_that_differ(made: tuple[Path, Classifier]):
+def test_decisions_that_differ(made: tuple[Path, TorchClassifier]):
     """The file decides by its own thresholds, not by these."""
     file, network = made
     decided = run(file, IMAGES)["decisions"].any(axis=0)

@@ -193,6 +193,39 @@ def test_a_finished_run_without_its_heads_is_trained_again(
     assert "already done" in capsys.readouterr().err
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_finished_run_keeps_its_results_until_it_is_trained_again(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a failure nor an interruption, of encoding, training or scoring, costs them."""
+    config = workplace / "small.yaml"
+    assert execute(config, tmp_path) == 0
+    whole = contents(tmp_path)
+    (tmp_path / HEADS).unlink()
+    before = contents(tmp_path)
+    for name in ("encode", "train", "score"):
+        with monkeypatch.context() as patch:
+            patch.setattr(tasks, name, lambda *_: 1 / 0)
+            assert execute(config, tmp_path) == 1
+        assert "the results of before stay" in capsys.readouterr().err
+        (tmp_path / run.TRACEBACK).unlink()
+        assert contents(tmp_path) == before
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "score", lambda *_: interrupt())
+        assert execute(config, tmp_path) == 130
+    assert {name: text for name, text in contents(tmp_path).items() if not name.startswith(run.AGAIN)} == before
+    assert execute(config, tmp_path) == 0
+    volatile = (run.STATUS, run.ENVIRONMENT, "seconds.json")  # they hold seconds and speeds
+    after = contents(tmp_path)
+    assert after.keys() == whole.keys()
+    assert {name: text for name, text in after.items() if name not in volatile} == {
+        name: text for name, text in whole.items() if name not in volatile
+    }
+
+
 def test_a_finished_run_without_the_networks_that_are_wanted_is_trained_again(
     workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from small_suite import files_of_runs, planned, rows_of, statuses
 
-from aimonk_bench import cli
+import aimonk_bench as ab
+from aimonk_bench import cli, registry
 from aimonk_bench.config import loader
+from aimonk_bench.errors import UserError
 from aimonk_bench.suite import plan
-from aimonk_bench.tables import tables
+from aimonk_bench.tables import RECORDED, tables
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "configs" / "README.md").read_text("utf-8").partition("## Plug-ins")[2].partition("\n## ")[0]
@@ -232,6 +234,31 @@ def test_finished_runs_are_taken_up_and_read_without_the_plug_in(
         assert "damaged" not in printed.out + printed.err
 
 
+def test_the_config_of_a_run_is_read_without_executing_its_plug_ins(
+    place: Path, everything: Path, tmp_path: Path
+) -> None:
+    executed = loader.load(everything / "config.yaml", tables(allow_plugins=True))
+    shutil.copytree(everything, tmp_path / "run")
+    text = (tmp_path / "run" / "config.yaml").read_text()
+    gone = str(tmp_path / "gone.py")
+    (tmp_path / "run" / "config.yaml").write_text(text.replace(str(place / "everything.py"), gone))
+    config = ab.Run(tmp_path / "run").config
+    for key in ("loss", "missing", "sampler", "threshold"):
+        assert getattr(config, key).plain() == getattr(executed, key).plain(), key
+        with pytest.raises(UserError, match=r"gone\.py: a plug-in, which is executed only with --allow-plugins"):
+            registry.entry({}, getattr(config, key))
+    assert [plugin.source for plugin in config.plugins] == [gone]
+    assert loader.plain(config) == loader.plain(executed) | {"plugins": [gone]}
+    assert ab.Run(everything).config.train == executed.train
+    with pytest.raises(UserError, match="plugins: found code that would be executed"):
+        ab.run(ab.Run(everything).config, out=str(tmp_path / "again"))
+    text = text.replace("tune: {}", "tune:\n  loss.factor: [3.0, 4.0]")
+    (tmp_path / "run" / "config.yaml").write_text(text.replace("  factor: 2.0\n", "").replace(", factor: 2.0", ""))
+    tuned = ab.Run(tmp_path / "run").config
+    assert tuned.loss.options == {"factor": 3.0}
+    assert loader.load(tmp_path / "run" / "config.yaml", RECORDED, {"backbone.name": "mine"}).backbone.name == "mine"
+
+
 def test_what_a_policy_of_a_plug_in_decides_is_computed_again_only_where_it_may_be_executed(
     place: Path, everything: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -241,7 +268,7 @@ def test_what_a_policy_of_a_plug_in_decides_is_computed_again_only_where_it_may_
     (out / "metrics.json").unlink()
     assert cli.main(["table", str(out)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "everything.py: a plug-in, which only commands with --allow-plugins execute" in printed
+    assert "everything.py: a plug-in, which is executed only with --allow-plugins" in printed
     assert cli.main(["run", str(place / "everything.yaml"), "--out", str(out), "--quiet", "--allow-plugins"]) == 0
     for name in ("thresholds.json", "metrics.json"):
         assert (out / name).read_bytes() == (everything / name).read_bytes()

@@ -245,7 +245,7 @@ def test_a_suite_with_other_options_needs_another_folder(
     assert execute(pair, suite, "train.epochs=3") == 2
     printed = capsys.readouterr().err
     assert f"{suite}: holds results of another config: 4 finished runs of the suite pair" in printed
-    assert "--out" in printed
+    assert "output folder" in printed
     assert {path: path.read_bytes() for path in suite.glob("*.*")} == before
 
 

@@ -22,8 +22,7 @@ from aimonk_bench.data.images import decode
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.transforms import views
 from aimonk_bench.errors import RunFailed, UserError
-from aimonk_bench.records import suite
-from aimonk_bench.records.run import read_history
+from aimonk_bench.records import history, suite
 from aimonk_bench.suite import plan
 from aimonk_bench.tables import TABLES
 from aimonk_bench.training import finetune, sources, state
@@ -311,5 +310,5 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
     data = TrainingData(labels, labels, folds, np.array([0.5, 0.5]))
     outcome = fine_tune(Recomputed(), data, Recipe.of(config), layers=layers)
     np.testing.assert_allclose(
-        read_history(stored.folder)["training_loss"], outcome.history["training_loss"], rtol=1e-4
+        history.read(stored.folder / "history.csv")["training_loss"], outcome.history["training_loss"], rtol=1e-4
     )
