@@ -332,7 +332,7 @@ def configs(draw) -> dict[str, Any]:
 
 
 @given(data=configs())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_loading_a_dump_gives_the_config_back(data):
     config, wrong = reader.check(copy.deepcopy(data), TABLES, {})
     assert config is not None, wrong

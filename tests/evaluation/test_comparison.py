@@ -243,7 +243,7 @@ def test_the_share_of_the_seeds_is_what_more_seeds_would_remove(rng: np.random.G
     positive = rng.random((2000, 2)) < 0.5
     labels, fold, both = Labels.of(positive, np.ones_like(positive)), np.arange(2000) % 5, np.ones(2, dtype=bool)
     run = decisions(rng.random((4, *positive.shape)) < 0.5, labels, fold=fold)
-    f1 = np.stack([seed_f1(decisions(rng.random((4, *positive.shape)) < 0.5, labels)).mean(axis=0) for _ in range(300)])
+    f1 = np.stack([seed_f1(decisions(rng.random((4, *positive.shape)) < 0.5, labels)).mean(axis=0) for _ in range(120)])
     assert Spread.of(run, both).of_seeds[:2] == pytest.approx(f1.var(axis=0), rel=0.25)
     alike = dataclasses.replace(run, accepted=np.repeat(run.accepted[:1], 4, axis=0))
     assert Spread.of(alike, both).of_seeds == pytest.approx(np.zeros(3))

@@ -14,7 +14,7 @@ import fake_suite
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aimonk_bench
@@ -35,6 +35,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.dictionaries(st.text(), JSON, max_size=4))
 def test_json_reads_back_exactly_with_null_for_nan(value: dict[str, object]) -> None:
     text = files.dumps(value)

@@ -60,7 +60,7 @@ def test_four_runs_fail_with_their_reasons_and_the_others_finish(
 ) -> None:
     (workplace / "bad_losses.py").write_text(PLUGIN)
     (workplace / "bad.yaml").write_text(SUITE)
-    out = workplace / "bad"
+    out = workplace / "lost"
     words = ["suite", str(workplace / "bad.yaml"), "--out", str(out), "--allow-plugins"]
     assert cli.main(words) == 3
     reasons = {status["columns"]["loss"]: status["reason"] for status in statuses(out)}
