@@ -38,7 +38,7 @@ def write_model(file: Path, spec: EncoderSpec) -> None:
     features = spec.weights.entry.features
     assert features is not None
     weight = np.random.default_rng(0).normal(0, 0.05, (len(ATTRIBUTES), features)).astype(np.float32)
-    head = Tensors(weight, np.zeros(len(ATTRIBUTES), np.float32), {})
+    head = Tensors(weight, np.zeros(len(ATTRIBUTES), np.float32), {}, "random weights")
     thresholds = np.full(len(ATTRIBUTES), 0.5)
     onnx_graph.write(file, classifier.build(spec.weights, spec.size, head), spec.weights, spec.size, thresholds)
     decoding = {"size": spec.size, "decode": spec.decode, "interpolation": spec.weights.entry.interpolation}
