@@ -3,7 +3,7 @@
 #
 #   ./run_all.sh [OPTION...]   set up, prepare the embedded data, run configs/suites/comparison.yaml, print the table;
 #                              options go to `aimonk-bench suite`, such as --set data.labels=... --set data.images=...
-#   ./run_all.sh test [ARG...] set up with the dev extra and run the whole check; arguments go to pytest
+#   ./run_all.sh test [ARG...] set up with the dev extra and run the whole check; arguments go to pytest (--cov: coverage)
 #
 # PYTHON names the interpreter to make .venv with.
 set -euo pipefail
@@ -77,7 +77,7 @@ if [ "$extras" = dev ]; then
   ruff check .
   mypy
   lint-imports
-  exec python -m pytest --cov --numprocesses auto --maxprocesses 4 --dist loadfile "$@"
+  exec python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile "$@"
 fi
 
 # or the comparison on the embedded data; of two --out the last one holds.

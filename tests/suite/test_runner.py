@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -264,24 +265,26 @@ def test_a_folder_that_cannot_be_written(workplace: Path, capsys: pytest.Capture
         assert "/proc/here: cannot be written" in capsys.readouterr().err
 
 
-def test_bad_images_are_errors_or_reported(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_images_are_errors_or_reported(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listed = (workplace / "synthetic" / "labels.txt").read_text() + "gone.jpg 1 1 1 1\njunk.jpg 1 1 0 0\n"
-    (workplace / "bad.txt").write_text(listed)
-    (workplace / "synthetic" / "images" / "junk.jpg").write_bytes(b"not an image")
-    asked = ["run", str(workplace / "small.yaml"), "--set", f"data.labels={workplace / 'bad.txt'}"]
-    assert cli.main([*asked, "--out", str(workplace / "bad")]) == 2
+    labels, images = tmp_path / "bad.txt", tmp_path / "images"
+    labels.write_text(listed)
+    shutil.copytree(workplace / "synthetic" / "images", images)
+    (images / "junk.jpg").write_bytes(b"not an image")
+    asked = ["run", str(workplace / "small.yaml"), "--set", f"data.labels={labels}", "--set", f"data.images={images}"]
+    assert cli.main([*asked, "--out", str(tmp_path / "bad")]) == 2
     assert "bad.txt:81: image gone.jpg is missing" in capsys.readouterr().err
-    assert cli.main([*asked, "--set", "data.on_bad_image=skip", "--out", str(workplace / "bad")]) == 0
+    assert cli.main([*asked, "--set", "data.on_bad_image=skip", "--out", str(tmp_path / "bad")]) == 0
     captured = capsys.readouterr()
     assert "skipped gone.jpg: missing" in captured.err
     assert "skipped junk.jpg" in captured.err
-    content = json.loads((workplace / "bad" / "data.json").read_text())
+    content = json.loads((tmp_path / "bad" / "data.json").read_text())
     assert (content["n_listed"], content["n_used"]) == (82, 80)
     assert [(item["image_id"], item["line"]) for item in content["skipped"]] == [("gone.jpg", 81), ("junk.jpg", 82)]
-    (workplace / "bad.txt").write_text(listed.replace("gone.jpg 1 1 1 1\n", ""))
-    assert cli.main([*asked, "--out", str(workplace / "worse")]) == 2
+    labels.write_text(listed.replace("gone.jpg 1 1 1 1\n", ""))
+    assert cli.main([*asked, "--out", str(tmp_path / "worse")]) == 2
     assert "bad.txt:81: image junk.jpg cannot be decoded" in capsys.readouterr().err
-    assert not (workplace / "worse").exists()
+    assert not (tmp_path / "worse").exists()
 
 
 def test_values_under_na_change_nothing(pair: Path, workplace: Path) -> None:
