@@ -125,8 +125,8 @@ def _not_utf_8(columns: Mapping[str, Sequence[object]]) -> Iterator[str]:
             yield f"found the column {printable(column)!r}, expected a name that is UTF-8"
         for row, cell in enumerate(cells):
             if not _is_utf_8(text := str(cell)):
-                found = f"found '{printable(text)}' in {printable(column)!r} of frame.iloc[{row}]"
-                yield f"{found}, expected a text that is UTF-8; rename the file"
+                problem = f"found '{printable(text)}' in {printable(column)!r} of frame.iloc[{row}]"
+                yield f"{problem}, expected a text that is UTF-8; rename the file"
 
 
 def _is_utf_8(text: str) -> bool:

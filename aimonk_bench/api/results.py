@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,7 +53,7 @@ class Verdict(str):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(ABC):
     """What `Run` and `Suite` share.
 
     Attributes:
@@ -137,9 +138,9 @@ class Result:
         """Its plots, such as ``suite.plot.leaderboard()``: figures of matplotlib."""
         return Plots(self._figures, self._record_of)
 
+    @abstractmethod
     def _record_of(self, run: Any) -> RunRecord:
         """The files of the run that is meant, which is done; None means the only one, or the one to use."""
-        raise NotImplementedError
 
     def _repr_html_(self) -> str:
         """The verdict and the ten best runs with intervals, for a notebook."""

@@ -188,14 +188,14 @@ def _pairs(table: Any) -> Iterator[tuple[float, float]]:
 def _suspected(shown: Shown, usable: Array) -> Iterator[Candidates]:
     """Labels of test rows that contradict the probabilities of heads that have not seen them."""
     rows = np.flatnonzero(shown.test)
-    found = suspects(shown.probabilities[rows], shown.labels[rows], usable)
+    doubtful = suspects(shown.probabilities[rows], shown.labels[rows], usable)
     names = shown.labels.attributes
-    columns = (found.row, found.attribute, found.positive, found.probability)
+    columns = (doubtful.row, doubtful.attribute, doubtful.positive, doubtful.probability)
     items = [
         ([int(rows[row])], f"{names[a]}: labelled {CLASS[bool(positive)]}, probability of that {number(float(p))}")
         for row, a, positive, p in zip(*columns, strict=True)
     ]
-    yield Candidates("suspected", None, int(found.total.sum()), items[:PER_KIND])
+    yield Candidates("suspected", None, int(doubtful.total.sum()), items[:PER_KIND])
 
 
 def _unknown(shown: Shown) -> Iterator[Candidates]:

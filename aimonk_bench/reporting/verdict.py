@@ -123,8 +123,8 @@ def _detectable(verdict: Verdict) -> list[str]:
     too_few = [name for name in verdict.detectable_auc if name not in aucs]
     if aucs:
         rest = f"; {listed(too_few)}: too few labels of one class for that" if too_few else ""
-        found = f"With these labels an AUC of {number_range(*span(aucs.values()))} would have been found"
-        power = f"{found} with 80 % probability{rest}."
+        detectable_text = f"With these labels an AUC of {number_range(*span(aucs.values()))} would have been found"
+        power = f"{detectable_text} with 80 % probability{rest}."
     else:
         power = "The labels are too few to find even a perfect ranking with 80 % probability."
     return [power, "Check the labels, duplicates with different labels, and the join of labels and images."]

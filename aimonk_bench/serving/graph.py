@@ -283,11 +283,11 @@ def _contradictions(file: Path, stated: Mapping[str, Any]) -> Iterable[str]:
     if "id2label" in config:  # which transformers leaves out where it saves
         expected["id2label",] = {str(number): name for number, name in enumerate(names)}
     for path, value in expected.items():
-        found = functools.reduce(lambda part, key: part.get(key, {}) if isinstance(part, dict) else {}, path, config)
-        if found != value:
+        stated = functools.reduce(lambda part, key: part.get(key, {}) if isinstance(part, dict) else {}, path, config)
+        if stated != value:
             fix = "another threshold is an option of `predict`" if path == (THRESHOLDS,) else "put back what it was"
             yield (
-                f"{file}: {'.'.join(path)}: found {'nothing' if found == {} else found}, but {MODEL} beside it has "
+                f"{file}: {'.'.join(path)}: found {'nothing' if stated == {} else stated}, but {MODEL} beside it has "
                 f"{value}; fix: {fix}, or export again"
             )
 

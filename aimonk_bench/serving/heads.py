@@ -151,8 +151,8 @@ def _check(record: RunRecord, file: Path, tensors: Mapping[str, np.ndarray], sha
     problems = []
     for name, expected in (("weight", (*shape, *tensors["weight"].shape[-1:])), ("bias", shape)):
         if tensors[name].shape != expected:
-            found = f"found a {name} {[*tensors[name].shape]}, expected {[*expected]}"
-            problems.append(f"{file}: {found} as in {record.folder / PREDICTIONS}; {_restore(file)}")
+            mismatch = f"found a {name} {[*tensors[name].shape]}, expected {[*expected]}"
+            problems.append(f"{file}: {mismatch} as in {record.folder / PREDICTIONS}; {_restore(file)}")
     endless = [name for name, tensor in tensors.items() if not np.isfinite(tensor).all()]
     if endless:
         problems.append(f"{file}: found numbers that are not finite in {listed(endless)}; {_restore(file)}")

@@ -126,8 +126,8 @@ def test_the_page_is_accessible_in_both_themes(theme: str, page: Any) -> None:
     colour = page.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (int(colour.strip("rgb()").split(",")[0]) > 128) == (theme == "light")
     axe.inject()
-    found = axe.run()
-    assert len(found["passes"]) > 10
-    problems = found["violations"]
+    result = axe.run()
+    assert len(result["passes"]) > 10
+    problems = result["violations"]
     grave = {one["id"]: one["nodes"][0]["html"][:200] for one in problems if one["impact"] in ("serious", "critical")}
     assert grave == {}
