@@ -19,6 +19,7 @@ from aimonk_bench import __version__, errors, result_verbs
 from aimonk_bench.cache_verbs import cache
 from aimonk_bench.data_verbs import data
 from aimonk_bench.errors import RunFailed, UserError, sentence, visible, write_traceback
+from aimonk_bench.shorthands import with_run_options
 from aimonk_bench.suite.clock import Clock
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def program(
 
 
 @app.command()
+@with_run_options
 def run(
     context: typer.Context,
     config: ConfigFile,
@@ -107,6 +109,7 @@ def run(
 
 
 @app.command()
+@with_run_options
 def suite(
     context: typer.Context,
     config: ConfigFile,

@@ -17,6 +17,7 @@ import pytest
 
 import aimonk_bench
 from aimonk_bench import cli, console, doctor
+from aimonk_bench.api import work
 from aimonk_bench.backbones import weights
 from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.config import loader
@@ -252,6 +253,22 @@ def test_offline_is_what_the_hub_and_worker_processes_read(monkeypatch: pytest.M
     assert os.environ["HF_HUB_OFFLINE"] == "0"
     assert run("--offline", "list", "schedules") == 0
     assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+def test_executor_and_workers_are_overrides_that_win(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read: list[object] = []
+    monkeypatch.setattr(work, "run", lambda config, overrides, **options: read.append(overrides) or 1 / 0)
+    words = ["run", str(workplace / "small.yaml"), "--set", "run.workers=3", "--executor", "processes"]
+    assert run(*words, "--workers", "2") == 1
+    assert run(*words[:2]) == 1
+    assert read == [["run.workers=3", "run.executor=processes", "run.workers=2"], []]
+    monkeypatch.undo()
+    assert run(*words[:2], "--out", tmp_path, "--executor", "theads", "--workers", "[1]") == 2
+    problems = capsys.readouterr().err
+    assert "--set run.executor: found 'theads', expected one of auto, serial, processes, ray" in problems
+    assert "--set run.workers: found '[1]', expected auto or a whole number of at least 1" in problems
 
 
 def test_list_suggests_the_nearest_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
@@ -11,7 +12,7 @@ from aimonk_bench.config.section import Section
 # Users read a ValueError raised below as "found VALUE, expected MESSAGE".
 
 
-def _workers(value: Any) -> Any:
+def _count(value: Any) -> Any:
     if value == "auto" or (type(value) is int and value >= 1):
         return value
     raise ValueError("auto or a whole number of at least 1")
@@ -24,29 +25,39 @@ def _seconds(value: Any) -> Any:
 
 
 Positive = Annotated[int, Field(ge=1)]
-Workers = Annotated[Literal["auto"] | int, BeforeValidator(_workers, json_schema_input_type=Literal["auto"] | Positive)]
+Count = Annotated[Literal["auto"] | int, BeforeValidator(_count, json_schema_input_type=Literal["auto"] | Positive)]
 Seconds = Annotated[
     float | None, BeforeValidator(_seconds, json_schema_input_type=Annotated[float, Field(gt=0)] | None)
 ]
 
 
 class RunConfig(Section):
-    """How work is executed, which changes no result: it enters no id and is no axis of a suite.
+    """How work is executed: it enters no id and is no axis of a suite.
 
-    ``executor``: `serial` does everything in this process, `processes` trains and scores in worker processes, and
-    `auto` does so if there are many runs on frozen features and they train on the CPU. A worker process that ends, or
-    that takes longer than ``timeout`` seconds for a task, costs this task, which is tried again ``retries`` times.
+    ``executor``: `serial` does everything in this process, `processes` trains and scores in worker processes, `ray`
+    does so on the machines of a Ray cluster, which encode images, too, and `auto` uses processes if there are many runs
+    on frozen features and they train on the CPU. A worker that ends, or that takes longer than ``timeout`` seconds for
+    a task, costs this task, which is tried again ``retries`` times. ``threads`` are torch's for each network or stack
+    of heads that is trained; their number may change the last bits of a result, executor and ``workers`` change none.
     """
 
-    executor: Literal["auto", "serial", "processes"] = "auto"
-    workers: Workers = "auto"
+    executor: Literal["auto", "serial", "processes", "ray"] = "auto"
+    workers: Count = "auto"
+    threads: Count = "auto"
     timeout: Seconds = None
     retries: Annotated[int, Field(ge=0)] = 1
+
+    @field_validator("executor")
+    @classmethod
+    def _can_be_had(cls, value: str) -> str:
+        if value == "ray" and importlib.util.find_spec("ray") is None:
+            raise ValueError("the package ray; install it with `pip install 'aimonk_bench[ray]'`, or use processes")
+        return value
 
     @field_validator("workers", "timeout")
     @classmethod
     def _of_workers(cls, value: Any, info: ValidationInfo) -> Any:
         if info.data.get("executor") == "serial" and value not in ("auto", None):
             default = "auto" if info.field_name == "workers" else "null"
-            raise ValueError(f"{default}, because executor: serial starts no worker process")
+            raise ValueError(f"{default}, because executor: serial starts no worker")
         return value

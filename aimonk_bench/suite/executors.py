@@ -1,13 +1,14 @@
-"""Where tasks run: in the driver's process or in worker processes. The result of a task does not depend on where.
+"""Where tasks run: in the driver's process, in worker processes or on a Ray cluster. No result depends on where.
 
 A run is a generator of tasks. It goes on with the future of a task when the task is done. A task that raises is not
-tried again, because it would raise again; one whose worker ends or takes too long is, see `Workers`.
+tried again, because it would raise again; one whose worker ends or takes too long is, see `Pool`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -17,8 +18,13 @@ from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.config.fields import Config
 from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.records.environment import cores
+from aimonk_bench.suite import ray_workers
 from aimonk_bench.suite.clock import Clock
-from aimonk_bench.suite.workers import Workers, WorkersKilled
+from aimonk_bench.suite.plan import folds
+from aimonk_bench.suite.pool import Pool, WorkersKilled
+from aimonk_bench.suite.ray_workers import RayWorkers
+from aimonk_bench.suite.workers import GPUS, Workers
+from aimonk_bench.training.recipe import ALL_CORES, Cores
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +62,22 @@ class TaskQueue:
         workers: that do the tasks of ``stages``; tasks of other stages are done in this process. None: all are.
         stages: that workers do.
         limit: tasks in flight; their data is in memory.
+        cores: for each training.
+
+    Attributes:
+        cores: for each training.
     """
 
     def __init__(
-        self, clock: Clock, workers: Workers | None = None, stages: Sequence[Stage] = (), limit: int = AHEAD
+        self,
+        clock: Clock,
+        workers: Pool[Any] | None = None,
+        stages: Sequence[Stage] = (),
+        limit: int = AHEAD,
+        cores: Cores = ALL_CORES,
     ) -> None:
         self._clock, self._workers, self._stages, self._limit = clock, workers, frozenset(stages), limit
+        self.cores = cores
         self._in_flight: list[tuple[Task, Future[Any], Run]] = []
 
     @property
@@ -154,20 +170,30 @@ def _has_result(future: Future[Any]) -> bool:
 def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[TaskQueue]:
     """The task queue of a suite, whose workers start now, while images are decoded.
 
-    ``serial`` runs everything here; ``processes`` trains and scores in workers, by default as many as there are cores.
-    ``auto`` does so from `WORTHWHILE` runs on frozen features on, by default with at most `MOST_WORKERS`, and where
-    there is a time limit, which only a worker keeps. Where a run trains layers, which uses all cores by itself, or
-    trains on another device, training is here and scoring in one worker beside it.
+    ``serial`` runs everything here; ``processes`` trains and scores in workers, by default as many as there are cores,
+    and where layers are trained as many as there are GPUs, or as `threads` leave cores for. ``auto`` does so from
+    `WORTHWHILE` runs on frozen features on, by default with at most `MOST_WORKERS`, and where there is a time limit,
+    which only a worker keeps. Where a run trains layers, which uses all cores by itself, or trains on another device,
+    training is here and scoring in one worker beside it.
 
     Args:
         configs: of the runs that are to be executed.
         run: the section of the suite.
         clock: of the driver.
     """
+    if run.executor == "ray":
+        with _on_ray(configs, run, clock) as queue:
+            yield queue
+        return
     frozen = sum(config.backbone.freeze == "all" for config in configs)
     count, train = 0, run.executor == "processes" or (run.executor == "auto" and run.timeout is not None)
+    gpus = visible_gpus(configs) if train else []
     if train:
-        count = min(cores(), frozen)
+        shared = any(
+            config.backbone.freeze != "all" and pick_device(config.train.device) != "cpu" for config in configs
+        )
+        most = max(1, len(gpus)) if shared else cores() // threads_of(configs)
+        count = min(most, len(configs))
     elif run.executor == "auto" and frozen >= WORTHWHILE:
         train = frozen == len(configs) and {pick_device(config.train.device) for config in configs} == {"cpu"}
         count = min(cores(), frozen, MOST_WORKERS) if train else 1
@@ -175,8 +201,56 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
         yield TaskQueue(clock)
         return
     count = max(1, count if run.workers == "auto" or not train else run.workers)
-    with Workers(count, retries=run.retries, timeout=run.timeout) as workers:
+    with Workers(count, retries=run.retries, timeout=run.timeout, gpus=gpus) as workers:
         workers.start()
-        yield (
-            TaskQueue(clock, workers, ("train", "score"), 2 * count) if train else TaskQueue(clock, workers, ("score",))
-        )
+        if train:
+            yield TaskQueue(clock, workers, ("train", "score"), 2 * count, Cores(share=max(1, cores() // count)))
+        else:
+            yield TaskQueue(clock, workers, ("score",))
+
+
+@contextlib.contextmanager
+def _on_ray(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[TaskQueue]:
+    """The task queue of a suite on a Ray cluster, where networks are trained with the threads of this machine."""
+    if not configs:
+        yield TaskQueue(clock)
+        return
+    gpus = any(pick_device(config.train.device) != "cpu" for config in configs)
+    with contextlib.ExitStack() as stack:
+        with clock("start"):
+            machine = None
+            if any(config.backbone.freeze != "all" for config in configs):
+                from aimonk_bench.training.finetune import machine_cores
+
+                machine = machine_cores()
+            nodes = stack.enter_context(ray_workers.connected())
+            layout = ray_workers.layout(nodes, run, len(configs), threads_of(configs), gpus=gpus)
+            workers = stack.enter_context(RayWorkers(layout, retries=run.retries, timeout=run.timeout))
+            workers.start()
+        share = Cores(share=layout.cpus, machine=machine)
+        yield TaskQueue(clock, workers, ("train", "score"), 2 * layout.count, share)
+
+
+def threads_of(configs: Sequence[Config]) -> int:
+    """The most threads with which a network or a stack of heads of these runs is trained."""
+
+    def threads(config: Config) -> int:
+        if config.run.threads != "auto":
+            return config.run.threads
+        if config.backbone.freeze == "all":
+            return 1
+        return cores() // min(cores(), folds(config) * len(config.train.seeds))
+
+    return max(map(threads, configs), default=1)
+
+
+def visible_gpus(configs: Sequence[Config]) -> list[str]:
+    """The GPUs that workers take in turn: those of this process if there are several and no run names one of them."""
+    devices = {config.train.device for config in configs}
+    if not devices <= {"auto", "cuda"} or "cpu" in map(pick_device, devices):
+        return []
+    import torch
+
+    number = torch.cuda.device_count()
+    visible = os.environ.get(GPUS, ",".join(map(str, range(number)))).split(",")
+    return visible[:number] if number > 1 else []

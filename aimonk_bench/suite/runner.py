@@ -262,7 +262,8 @@ class Driver:
             views = transforms.views(config.transform)
             data = TrainingData(labels.train, labels.val, labels.folds, views.probabilities)
             progress = self._progress if self._queue.trains_here else None  # it cannot be called from a worker
-            train = partial(tasks.train, planned, data, dataset.stored, folder / run.CHECKPOINTS, progress)
+            scratch, cores = folder / run.CHECKPOINTS, self._queue.cores
+            train = partial(tasks.train, planned, data, dataset.stored, scratch, progress, cores)
             training: TrainingResult = yield from _timed(Task("train", planned.name, train), seconds)
             predictions = self._write_trained(planned, place, dataset, labels, training.trained)
             score = partial(tasks.score, config, predictions, training.trained.history)

@@ -34,7 +34,7 @@ from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset
 from aimonk_bench.suite.plan import PlannedRun, keeps_networks
 from aimonk_bench.training.outcome import Trained
-from aimonk_bench.training.recipe import Recipe, TrainingData
+from aimonk_bench.training.recipe import ALL_CORES, Cores, Recipe, TrainingData
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
@@ -107,7 +107,12 @@ class TrainingResult:
 
 
 def train(
-    planned: PlannedRun, data: TrainingData, stored: FeatureMatrix, scratch: Path, progress: Progress | None = None
+    planned: PlannedRun,
+    data: TrainingData,
+    stored: FeatureMatrix,
+    scratch: Path,
+    progress: Progress | None = None,
+    cores: Cores = ALL_CORES,
 ) -> TrainingResult:
     """Train heads on frozen features, or the layers that are not frozen together with a head.
 
@@ -117,19 +122,25 @@ def train(
         stored: output of the frozen layers.
         scratch: a folder for checkpoints, from which an interrupted fine-tuning goes on, and for networks to keep.
         progress: called with ("train", epochs done, epochs).
+        cores: that training may use.
 
     Raises:
         RunFailed: a loss is not finite, or the sampler finds nothing to draw.
         UserError: the network cannot be built.
     """
     with executed(planned.config.plugins):
-        return _train(planned, data, stored, scratch, progress)
+        return _train(planned, data, stored, scratch, progress, Recipe.of(planned.config, cores))
 
 
 def _train(
-    planned: PlannedRun, data: TrainingData, stored: FeatureMatrix, scratch: Path, progress: Progress | None
+    planned: PlannedRun,
+    data: TrainingData,
+    stored: FeatureMatrix,
+    scratch: Path,
+    progress: Progress | None,
+    recipe: Recipe,
 ) -> TrainingResult:
-    clock, encoder, recipe = Clock(), planned.encoder, Recipe.of(planned.config)
+    clock, encoder = Clock(), planned.encoder
     rows, index = stored.rows, stored.index
     if encoder.freeze == "all":
         with clock("start"):  # torch is imported when there is something to train

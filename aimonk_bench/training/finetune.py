@@ -111,9 +111,10 @@ def fine_tune(
     stacks = [Stack(data, recipe, [job], device, torch.float32) for job in recipe.jobs(len(data.folds))]
     count_epochs = EpochCounter(len(stacks) * recipe.epochs, progress)
     count_epochs(0)
-    side_by_side, threads = _parallel(len(stacks), device)
+    side_by_side, threads = _parallel(len(stacks), device, recipe)
+    share = recipe.cores.share or cores()
     key = f"{key}, aimonk_bench {aimonk_bench.__version__}, torch {torch.__version__}"
-    with torch_threads(threads), ThreadPoolExecutor(cores()) as readers, ThreadPoolExecutor(side_by_side) as pool:
+    with torch_threads(threads), ThreadPoolExecutor(share) as readers, ThreadPoolExecutor(side_by_side) as pool:
         with torch.inference_mode():
             features = layers(_inputs(source.unaugmented(np.zeros(1, np.int64)), device)).shape[-1]
         shared = Shared(source, layers, features, readers, checkpoints, key, keep)
@@ -126,10 +127,23 @@ def fine_tune(
     return replace(trained, networks=tuple(files))
 
 
-def _parallel(jobs: int, device: torch.device) -> tuple[int, int]:
-    """How many of the jobs train side by side, and torch's threads for each, also when fewer jobs are left."""
-    side_by_side = min(jobs, cores()) if device.type == "cpu" else 1
-    return side_by_side, max(1, min(torch.get_num_threads(), cores()) // side_by_side)
+def machine_cores() -> int:
+    """The cores of this machine that torch's threads are to use; where two share a physical core it is one of them."""
+    return min(torch.get_num_threads(), cores())
+
+
+def _threads(jobs: int, device: torch.device, recipe: Recipe) -> int:
+    """torch's threads for each job, also when fewer are left; the same on every share of the cores."""
+    if recipe.threads is not None:
+        return recipe.threads
+    machine = recipe.cores.machine or machine_cores()
+    return machine // min(jobs, machine) if device.type == "cpu" else machine
+
+
+def _parallel(jobs: int, device: torch.device, recipe: Recipe) -> tuple[int, int]:
+    """How many of the jobs train side by side, and torch's threads for each."""
+    threads, share = _threads(jobs, device, recipe), recipe.cores.share or cores()
+    return max(1, min(jobs, share // threads)) if device.type == "cpu" else 1, threads
 
 
 def _results(futures: list[Future[JobOutcome]], stop: threading.Event) -> list[JobOutcome]:
@@ -302,7 +316,7 @@ class FineTunedNetwork:
 
 
 def logits_of(
-    network: NetworkWeights, layers: nn.Module, source: Source, rows: np.ndarray, train: TrainConfig, jobs: int
+    network: NetworkWeights, layers: nn.Module, source: Source, rows: np.ndarray, recipe: Recipe, jobs: int
 ) -> np.ndarray:
     """Logits [R, A] of a saved network for unaugmented images: on the same machine, bit for bit those of its training.
 
@@ -311,18 +325,18 @@ def logits_of(
         layers: as `fine_tune` got them; they take the weights of the network.
         source: reads the inputs of the layers.
         rows: [R] numbers of images: all validation rows of the network's fold, or all its test rows.
-        train: the section of the config.
-        jobs: F x S, which decides the number of torch's threads.
+        recipe: of the run.
+        jobs: F x S, which decides the number of torch's threads unless the recipe does.
     """
     cv2.setNumThreads(1)
-    device = torch.device(pick_device(train.device))
+    device = torch.device(pick_device(recipe.train.device))
     head = nn.Linear(network.weight.shape[1], len(network.bias))
     head.load_state_dict({"weight": torch.tensor(network.weight), "bias": torch.tensor(network.bias)})
     names = {name.removeprefix(NETWORK): name for name in layers.state_dict()}
     layers.load_state_dict({names.get(name, name): torch.tensor(tensor) for name, tensor in network.layers.items()})
     whole = nn.Sequential(layers.to(device).to(memory_format=torch.channels_last), head.to(device))
-    with torch_threads(_parallel(jobs, device)[1]):
-        return _predict(whole, source, rows, _precision(train.precision, device), device)[0].cpu().numpy()
+    with torch_threads(_threads(jobs, device, recipe)):
+        return _predict(whole, source, rows, _precision(recipe.train.precision, device), device)[0].cpu().numpy()
 
 
 def _predict(

@@ -65,7 +65,7 @@ def train_heads(
     stack = Stack(data, recipe, jobs, device, dtype, steps, storage=index[0])
     matrix = Features(features, device, dtype)
     counter = EpochCounter(recipe.epochs, progress)
-    with torch_threads(1), torch.no_grad():  # a step is small, and threads that wait for each other cost more
+    with torch_threads(recipe.threads or 1), torch.no_grad():  # a step is small; threads that wait cost more
         fitted = fit_stages(stack, lambda stage: (StackedHeads(stack, stage, matrix, index), None), counter)
         scores = _scores(stack, fitted.state)
         points = tuning.choose(

@@ -21,6 +21,23 @@ from aimonk_bench.training.optimizers import OPTIMIZERS
 from aimonk_bench.training.samplers import SAMPLERS, check_order
 
 
+@dataclass(frozen=True)
+class Cores:
+    """The cores that a training may use. They decide how many networks train at a time, and never what comes out.
+
+    Attributes:
+        share: for this training, where others run beside it; None: every core of the machine.
+        machine: of which `run.threads: auto` gives each network a part; None: those of the machine where training runs.
+            A cluster states those of the driver, so that no result depends on the machine.
+    """
+
+    share: int | None = None
+    machine: int | None = None
+
+
+ALL_CORES = Cores()
+
+
 @dataclass(frozen=True, eq=False)
 class Recipe:
     """The loss, the missing-label policy, the sampler and the options of training.
@@ -31,6 +48,9 @@ class Recipe:
         missing: an entry of MISSING; one with a teacher trains in two stages.
         sampler: an entry of SAMPLERS.
         tune: the section of the config: each job chooses a point of the product of its lists.
+        threads: torch's for each network, or for the stack of heads; None: 1 for heads, and for networks an equal part
+            of the cores for each of those that train at a time.
+        cores: for this training.
     """
 
     train: TrainConfig
@@ -38,11 +58,14 @@ class Recipe:
     missing: Spec
     sampler: Spec
     tune: Tune = field(default_factory=dict)
+    threads: int | None = None
+    cores: Cores = ALL_CORES
 
     @classmethod
-    def of(cls, config: Config) -> Recipe:
+    def of(cls, config: Config, cores: Cores = ALL_CORES) -> Recipe:
         """The recipe of an experiment."""
-        return cls(config.train, config.loss, config.missing, config.sampler, config.tune)
+        threads = None if config.run.threads == "auto" else config.run.threads
+        return cls(config.train, config.loss, config.missing, config.sampler, config.tune, threads, cores)
 
     @property
     def epochs(self) -> int:

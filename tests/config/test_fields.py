@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,8 @@ def test_timm_is_asked_only_about_names_outside_the_catalog(write):
 
 BAD_FIELDS = {
     "executor": (
-        "run: {executor: ray}\n",
-        ["x.yaml:1:17: run.executor: found 'ray', expected one of auto, serial, processes"],
+        "run: {executor: threads}\n",
+        ["x.yaml:1:17: run.executor: found 'threads', expected one of auto, serial, processes, ray"],
     ),
     "unknown key": (
         "los: focal\n",
@@ -234,6 +235,13 @@ def test_a_bad_field_is_explained(write, case):
     for part in parts:
         assert part in line
     assert line.startswith(parts[0])
+
+
+def test_ray_is_refused_where_it_is_not_installed(write, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    [line] = problems(load, write("x.yaml", "run: {executor: ray}\n" + DATA))
+    assert line.startswith("x.yaml:1:17: run.executor: found 'ray', expected the package ray; install it with")
+    assert "pip install 'aimonk_bench[ray]'" in line
 
 
 @pytest.mark.parametrize("section", ["data", "hide", "split", "backbone", "transform", "train", "plot", "run"])

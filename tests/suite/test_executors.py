@@ -24,11 +24,13 @@ from small_suite import execute, files_of_runs
 
 from aimonk_bench.config.fields import BackboneConfig, TrainConfig
 from aimonk_bench.config.run_fields import RunConfig
+from aimonk_bench.config.split_fields import KFold
 from aimonk_bench.records.weights import HEADS
 from aimonk_bench.suite import executors
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.executors import Run, Stage, Task, TaskQueue
-from aimonk_bench.suite.workers import WorkerLost, Workers, WorkersKilled
+from aimonk_bench.suite.pool import WorkerLost, WorkersKilled
+from aimonk_bench.suite.workers import Workers
 
 linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux which processes there are")
 
@@ -111,7 +113,11 @@ BOTH: list[Stage] = ["train", "score"]
         ({"timeout": 60}, 2, 0, "cpu", 2, BOTH),
         ({"executor": "processes"}, 3, 0, "cuda", 3, BOTH),
         ({"executor": "processes", "workers": 9}, 3, 0, "cpu", 9, BOTH),
-        ({"executor": "processes"}, 0, 2, "cpu", 1, BOTH),
+        ({"executor": "processes"}, 0, 2, "cpu", 2, BOTH),
+        ({"executor": "processes"}, 0, 9, "cpu", 4, BOTH),
+        ({"executor": "processes", "threads": 3}, 0, 9, "cpu", 1, BOTH),
+        ({"executor": "processes", "workers": 3, "threads": 4}, 0, 9, "cpu", 3, BOTH),
+        ({"executor": "processes"}, 0, 9, "cuda", 1, BOTH),
     ],
 )
 def test_what_is_done_in_workers(
@@ -133,9 +139,10 @@ def test_what_is_done_in_workers(
     monkeypatch.setattr(executors, "Workers", Counted)
     monkeypatch.setattr(executors, "pick_device", lambda requested: device)
     freezes = ["all"] * frozen + ["blocks.3"] * layers
-    train = TrainConfig()
-    configs: Any = [SimpleNamespace(backbone=BackboneConfig(freeze=freeze), train=train) for freeze in freezes]
-    with executors.opened(configs, RunConfig.model_validate(run), Clock()) as queue:
+    section = RunConfig.model_validate(run)
+    others = {"train": TrainConfig(), "split": KFold(), "run": section}
+    configs: Any = [SimpleNamespace(backbone=BackboneConfig(freeze=freeze), **others) for freeze in freezes]
+    with executors.opened(configs, section, Clock()) as queue:
         assert queue._stages == set(stages)
         assert started == ([workers] if workers else [])
 
@@ -227,10 +234,17 @@ def end_by_signal(number: int) -> Answer:
 def test_a_task_whose_worker_ends_is_tried_again_and_costs_no_other_task(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Workers(2) as workers:
+    """Each of the workers sees one GPU; one that is started later sees the GPU that is free."""
+    with Workers(2, gpus=["3", "5"]) as workers:
         futures = [workers.submit(partial(answer_late, 0)), workers.submit(partial(end_by_exit, tmp_path), "a run")]
         futures += [workers.submit(partial(answer, number)) for number in (2, 3)]
+        while not futures[1].done():
+            workers.pump()
+        gpus = {worker.gpu for worker in workers._workers}
+        seen = [workers.submit(partial(os.getenv, "CUDA_VISIBLE_DEVICES")) for _ in range(2)]
     assert [future.result().number for future in futures] == [0, 1, 2, 3]
+    assert gpus == {"3", "5"}
+    assert {future.result() for future in seen} <= gpus
     assert "a run: its worker process ended with exit code 7" in caplog.text
 
 

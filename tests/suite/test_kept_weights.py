@@ -21,6 +21,7 @@ from aimonk_bench.records import run
 from aimonk_bench.records.weights import HEADS, NETWORKS, read_heads, read_network
 from aimonk_bench.suite import tasks
 from aimonk_bench.training import finetune, heads_trainer, sources
+from aimonk_bench.training.recipe import Recipe
 
 HOLDOUT = "split={scheme: holdout, val: 0.25, test: 0.25}"
 LAYER4 = "backbone={name: test_resnet, weights: none, freeze: layer4}"
@@ -60,7 +61,7 @@ def assert_recomputed(config: Path, out: Path, *overrides: str) -> None:
                         finetune.logits_of(
                             read_network(file),
                             networks.build_trainable(encoder.weights, encoder.size, encoder.freeze),
-                            *(source, images, experiment.train, jobs),
+                            *(source, images, Recipe.of(experiment), jobs),
                         )
                         for file in files
                     ]

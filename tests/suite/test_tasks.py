@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,7 @@ def test_tasks_give_the_same_values_again_and_write_nothing_but_scratch(
     arguments, config = (plan, data_of(run), dataset.stored, tmp_path / "scratch"), plan.config
     labels = dataset.split_labels(config.split, config.hide)
     results = []
+    assert len(pickle.dumps(partial(tasks.train, *arguments))) < dataset.stored.rows.nbytes / 5  # labels and folds
     for _ in range(2):
         trained = tasks.train(*pickle.loads(pickle.dumps(arguments))).trained
         predictions = artefacts.predictions(trained, dataset, labels, config.train.seeds)

@@ -28,7 +28,7 @@ from aimonk_bench.tables import TABLES
 from aimonk_bench.training import finetune, sources, state
 from aimonk_bench.training.batches import HeadRngs
 from aimonk_bench.training.finetune import fine_tune
-from aimonk_bench.training.recipe import Recipe, TrainingData, check
+from aimonk_bench.training.recipe import Cores, Recipe, TrainingData, check
 from aimonk_bench.training.samplers import SAMPLERS
 
 COMBINATIONS = [
@@ -191,7 +191,31 @@ def test_results_do_not_depend_on_how_many_jobs_run_side_by_side(monkeypatch):
     for count in (1, 5):
         monkeypatch.setattr(finetune, "cores", lambda count=count: count)
         same(fine(data, config, layers), wanted, rtol=0, atol=0)
+    for cores in (Cores(share=1), Cores(share=5)):
+        same(fine(data, config | {"cores": cores, "threads": 1}, layers), wanted, rtol=0, atol=0)
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("jobs", "device", "threads", "share", "side_by_side", "torch_threads"),
+    [
+        (10, "cpu", None, None, 8, 1),
+        (3, "cpu", None, None, 3, 2),
+        (1, "cpu", None, None, 1, 8),
+        (3, "cpu", None, 4, 2, 2),  # the share decides how many, and never with how many threads
+        (3, "cpu", None, 1, 1, 2),
+        (10, "cpu", 3, None, 2, 3),
+        (10, "cpu", 16, None, 1, 16),
+        (10, "cuda", None, 2, 1, 8),
+    ],
+)
+def test_the_share_of_the_cores_decides_how_many_networks_train_at_a_time(
+    jobs, device, threads, share, side_by_side, torch_threads, monkeypatch
+):
+    monkeypatch.setattr(finetune, "cores", lambda: 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    asked = Recipe(**recipe(), threads=threads, cores=Cores(share=share))
+    assert finetune._parallel(jobs, torch.device(device), asked) == (side_by_side, torch_threads)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -12,6 +12,7 @@ from test_trainer import problem, recipe, run
 
 from aimonk_bench.records.weights import HeadWeights, network_file, read_network
 from aimonk_bench.training import finetune, heads, heads_trainer, sources
+from aimonk_bench.training.recipe import Recipe
 
 OPTIONS = [
     *(options for options in COMBINATIONS if "accumulate" not in options),
@@ -85,7 +86,7 @@ def test_networks_give_their_logits(options, tmp_path):
         network = read_network(trained.networks[number])
         for part, wanted in trained.logits[fold].items():
             rows = getattr(data.folds[fold], part)
-            made = finetune.logits_of(network, layers_of(norm=True), source, rows, config["train"], len(jobs))
+            made = finetune.logits_of(network, layers_of(norm=True), source, rows, Recipe(**config), len(jobs))
             np.testing.assert_array_equal(made, wanted[number % 2])
 
 
@@ -108,5 +109,5 @@ def test_a_network_of_other_layers_is_refused(tmp_path):
     source = sources.Stored(data.features, data.index)
     with pytest.raises(RuntimeError, match="Missing key"):
         finetune.logits_of(
-            read_network(trained.networks[0]), layers_of(norm=True), source, np.arange(3), config["train"], 4
+            read_network(trained.networks[0]), layers_of(norm=True), source, np.arange(3), Recipe(**config), 4
         )
