@@ -11,6 +11,7 @@ import io
 import os
 import pickle
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -123,10 +124,12 @@ class _Remote:
 
     Args:
         variables: of its environment.
+        path: where the driver finds modules, such as plug-ins; what its machine finds by itself comes first.
     """
 
-    def __init__(self, variables: dict[str, str]) -> None:
+    def __init__(self, variables: dict[str, str], path: Sequence[str]) -> None:
         os.environ |= variables
+        sys.path += [entry for entry in path if entry not in sys.path]
         from threadpoolctl import threadpool_limits
 
         from aimonk_bench.suite import tasks  # noqa: F401  # takes a second
@@ -150,7 +153,7 @@ class _Actor(Worker):
         super().__init__()
         variables = {name: value for name, value in os.environ.items() if name.startswith(INHERITED)}
         options = {"num_cpus": layout.cpus, "num_gpus": layout.gpus, "max_restarts": 0, "max_concurrency": 2}
-        self._handle = ray.remote(_Remote).options(**options).remote(variables)
+        self._handle = ray.remote(_Remote).options(**options).remote(variables, list(sys.path))
         self._share = share
         self.life = self._handle.stay.remote()
         self.reply = self._handle.ready.remote()
