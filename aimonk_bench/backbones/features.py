@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import itertools
 import logging
 import math
 import os
 import shutil
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +24,14 @@ import filelock
 import numpy as np
 
 from aimonk_bench.backbones import encoder as encoders
-from aimonk_bench.backbones import speed, store, threads
+from aimonk_bench.backbones import speed, store
+from aimonk_bench.backbones.batches import Batch, decoded_batch, in_threads
 from aimonk_bench.backbones.encoder import EncoderSpec, Engine, Record, read_record
 from aimonk_bench.backbones.feature_table import FeatureTable, Todo, open_table
 from aimonk_bench.config.fields import TransformConfig
-from aimonk_bench.data.headers import UndecodableImage
 from aimonk_bench.data.image_files import ImageFile
-from aimonk_bench.data.images import decode
 from aimonk_bench.data.library_messages import LibraryMessages
-from aimonk_bench.data.transforms import Views, render
+from aimonk_bench.data.transforms import Views
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.records.files import bytes_text
 
@@ -45,6 +42,8 @@ BUDGET_GB = 50.0  # of new rows, unless AIMONK_BENCH_BUDGET_GB is set
 SPARE_BYTES = 1 << 30  # left free on the disk
 
 Progress = Callable[[str, int, int], None]
+# encodes batches of images elsewhere: (batches, transform, spec, folder of the encoder, messages) -> in this order
+Shards = Callable[[Sequence[Todo], TransformConfig, EncoderSpec, Path, LibraryMessages], Iterator[Batch]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +79,14 @@ class FeatureStore:
 
     Args:
         root: default ``$AIMONK_BENCH_CACHE``, else ``~/.cache/aimonk_bench``.
+        shards: encodes all but the first images, which decide the engine; None: they are encoded here.
 
     Raises:
         UserError: AIMONK_BENCH_BUDGET_GB is not a number of gigabytes, or the user has no home folder.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, shards: Shards | None = None) -> None:
+        self._shards = shards
         folder = root or os.environ.get("AIMONK_BENCH_CACHE") or "~/.cache/aimonk_bench"
         try:
             self.root = Path(folder).expanduser()
@@ -138,7 +139,7 @@ class FeatureStore:
                     table.cut_off_unindexed()
                     todo = table.missing(images, views.keys)  # again: another process may have encoded meanwhile
                     if todo:
-                        reasons = _encode(table, todo, transform, spec, progress)
+                        reasons = _encode(table, todo, transform, spec, progress, self._shards)
             rows, index = table.rows(), table.index(images, views.keys)
         bad = [(n, reasons[image.sha256]) for n, image in enumerate(images) if image.sha256 in reasons]
         record = read_record(folder)
@@ -177,29 +178,13 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-@dataclass
-class _Batch:
-    """Images that one thread decodes and encodes.
-
-    Attributes:
-        count: number of images, decodable or not.
-        names: (SHA-256, view key) of each view of each decodable image.
-        pixels: uint8 [H, W, 3] of each name; emptied once they are encoded.
-        features: [n, D] of the names.
-        reasons: {SHA-256: reason} of each image that cannot be decoded.
-        seconds: that encoding them took.
-    """
-
-    count: int
-    names: list[tuple[str, str]] = field(default_factory=list)
-    pixels: list[np.ndarray] = field(default_factory=list)
-    features: np.ndarray | None = None
-    reasons: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
 def _encode(
-    table: FeatureTable, todo: Todo, transform: TransformConfig, spec: EncoderSpec, progress: Progress | None
+    table: FeatureTable,
+    todo: Todo,
+    transform: TransformConfig,
+    spec: EncoderSpec,
+    progress: Progress | None,
+    shards: Shards | None,
 ) -> dict[str, str]:
     """Encode and store ``todo``; {SHA-256: reason} of each image that cannot be decoded."""
     reasons: dict[str, str] = {}
@@ -209,7 +194,7 @@ def _encode(
     timed: list[speed.Timed] = []
     with (
         LibraryMessages() as messages,
-        contextlib.closing(_encoded(todo, transform, spec, table.folder, messages)) as batches,
+        contextlib.closing(_encoded(todo, transform, spec, table.folder, messages, shards)) as batches,
     ):
         for batch in batches:
             done += batch.count
@@ -242,8 +227,13 @@ def _stored(features: np.ndarray, spec: EncoderSpec) -> np.ndarray:
 
 
 def _encoded(
-    todo: Todo, transform: TransformConfig, spec: EncoderSpec, folder: Path, messages: LibraryMessages
-) -> Generator[_Batch]:
+    todo: Todo,
+    transform: TransformConfig,
+    spec: EncoderSpec,
+    folder: Path,
+    messages: LibraryMessages,
+    shards: Shards | None = None,
+) -> Generator[Batch]:
     """Decode and encode ``todo``, batch by batch and in order.
 
     There are as many threads as cores. Each decodes a batch and then encodes it, so that no thread waits for another;
@@ -252,7 +242,7 @@ def _encoded(
     cv2.setNumThreads(1)  # otherwise OpenCV starts threads of its own in each of ours
     count = spec.batch_size // math.gcd(spec.batch_size, len(todo[0][1]))  # images whose views fill whole batches
     parts = iter([todo[start : start + count] for start in range(0, len(todo), count)])
-    decoded = functools.partial(_decoded, transform=transform, spec=spec, messages=messages)
+    decoded = functools.partial(decoded_batch, transform=transform, spec=spec, messages=messages)
     for part in parts:
         batch = decoded(part)
         if batch.pixels:
@@ -262,70 +252,13 @@ def _encoded(
         return
     encoder = encoders.open_encoder(spec, folder, np.stack(batch.pixels))
     _check_room(todo, spec, folder)
-    now = speed.clock(spec)
-    turn = contextlib.nullcontext() if spec.device_type == "cpu" else threading.Lock()
-
-    def encoded(batch: _Batch) -> _Batch:
-        if batch.pixels:
-            with turn:
-                begun = now()
-                batch.features = encoder(np.stack(batch.pixels))
-                batch.seconds = now() - begun
-            batch.pixels = []
-        return batch
-
-    def work(decode: Callable[[], _Batch]) -> _Batch:
-        return encoded(decode())
-
-    jobs: Iterator[Callable[[], _Batch]] = itertools.chain(
-        [lambda: batch], (functools.partial(decoded, part) for part in parts)
+    jobs: Iterator[Callable[[], Batch]] = itertools.chain(
+        [lambda: batch], (functools.partial(decoded, part) for part in parts) if shards is None else ()
     )
-    results = threads.in_order(work, jobs)
-    with encoders.one_torch_thread(), contextlib.closing(results):
+    with contextlib.closing(in_threads(jobs, encoder, spec)) as results:
         yield from results
-
-
-def _decoded(todo: Todo, transform: TransformConfig, spec: EncoderSpec, messages: LibraryMessages) -> _Batch:
-    """All views of images, from one decode of each."""
-    batch = _Batch(len(todo))
-    for image, keys in todo:
-        notes: list[str] = []
-        try:
-            pixels = messages.of(image.image_id, functools.partial(_pixels, image, spec, notes))
-        except UndecodableImage as error:
-            batch.reasons[image.sha256] = str(error)
-            continue
-        for note in notes:
-            messages.add(image.image_id, note)
-        batch.names += [(image.sha256, key) for key in keys]
-        batch.pixels += [render(pixels, image.sha256, key, transform) for key in keys]
-    return batch
-
-
-def _pixels(image: ImageFile, spec: EncoderSpec, notes: list[str]) -> np.ndarray:
-    """The decoded image, uint8 [size, size, 3]; ``notes`` gets what a user should know of how it was read.
-
-    Raises:
-        UndecodableImage: with the reason.
-        RunFailed: see `verified_bytes`.
-    """
-    data, fast = verified_bytes(image), spec.decode == "fast"
-    return decode(data, spec.size, spec.weights.entry.interpolation, fast=fast, white=spec.white, notes=notes)
-
-
-def verified_bytes(image: ImageFile) -> bytes:
-    """The content of an image file.
-
-    Raises:
-        RunFailed: the file is not the one that was hashed.
-    """
-    try:
-        data = image.path.read_bytes()
-    except OSError as error:
-        raise RunFailed(f"{image.path} cannot be read any more: {error.strerror}") from error
-    if hashlib.sha256(data).hexdigest() != image.sha256:
-        raise RunFailed(f"{image.path} changed while it was in use")
-    return data
+    if shards is not None:
+        yield from shards(list(parts), transform, spec, folder, messages)
 
 
 def _budget() -> float:

@@ -14,7 +14,7 @@ import cv2
 import filelock
 import numpy as np
 
-from aimonk_bench.backbones.features import verified_bytes
+from aimonk_bench.backbones.batches import verified_bytes
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.images import DECODE_REVISION, UndecodableImage
 from aimonk_bench.data.library_messages import LibraryMessages

@@ -13,7 +13,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T | None]) -> Generator[R]:
+def in_order(work: Callable[[T], R], items: Iterable[T | None], count: int | None = None) -> Generator[R]:
     """The result of ``work`` for each item, in the order of the items.
 
     The items are drawn in the thread of the caller, at most two for each core ahead of the result that is wanted next.
@@ -22,13 +22,15 @@ def in_order(work: Callable[[T], R], items: Iterable[T | None]) -> Generator[R]:
     Args:
         work: runs in any of the threads.
         items: None says that the next item may take long: the results of all items before it come first.
+        count: of threads; default one for each core.
     """
-    pool, waiting = ThreadPoolExecutor(cores()), collections.deque[Future[R]]()
+    number = count or cores()
+    pool, waiting = ThreadPoolExecutor(number), collections.deque[Future[R]]()
     try:
         for item in items:
             if item is not None:
                 waiting.append(pool.submit(work, item))
-            while waiting and (item is None or len(waiting) > 2 * cores() or waiting[0].done()):
+            while waiting and (item is None or len(waiting) > 2 * number or waiting[0].done()):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

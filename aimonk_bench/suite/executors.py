@@ -12,9 +12,11 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from aimonk_bench.backbones.encoder import pick_device
+from aimonk_bench.backbones.features import Shards
 from aimonk_bench.config.fields import Config
 from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.records.environment import cores
@@ -22,6 +24,7 @@ from aimonk_bench.suite import ray_workers
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.plan import folds
 from aimonk_bench.suite.pool import Pool, WorkersKilled
+from aimonk_bench.suite.ray_encoding import encode_on_ray
 from aimonk_bench.suite.ray_workers import RayWorkers
 from aimonk_bench.suite.workers import GPUS, Workers
 from aimonk_bench.training.recipe import ALL_CORES, Cores
@@ -63,9 +66,10 @@ class TaskQueue:
         stages: that workers do.
         limit: tasks in flight; their data is in memory.
         cores: for each training.
+        shards: encodes images elsewhere; None: they are encoded here.
 
     Attributes:
-        cores: for each training.
+        cores, shards: as above.
     """
 
     def __init__(
@@ -75,9 +79,10 @@ class TaskQueue:
         stages: Sequence[Stage] = (),
         limit: int = AHEAD,
         cores: Cores = ALL_CORES,
+        shards: Shards | None = None,
     ) -> None:
         self._clock, self._workers, self._stages, self._limit = clock, workers, frozenset(stages), limit
-        self.cores = cores
+        self.cores, self.shards = cores, shards
         self._in_flight: list[tuple[Task, Future[Any], Run]] = []
 
     @property
@@ -228,7 +233,8 @@ def _on_ray(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator
             workers = stack.enter_context(RayWorkers(layout, retries=run.retries, timeout=run.timeout))
             workers.start()
         share = Cores(share=layout.cpus, machine=machine)
-        yield TaskQueue(clock, workers, ("train", "score"), 2 * layout.count, share)
+        shards = partial(encode_on_ray, workers)
+        yield TaskQueue(clock, workers, ("train", "score"), 2 * layout.count, share, shards)
 
 
 def threads_of(configs: Sequence[Config]) -> int:

@@ -74,11 +74,18 @@ class TracebackOfWorker(Exception):
 
 @dataclass(eq=False)
 class Job:
-    """A task with its future: how often a worker was given it, and when it must be done, by `time.monotonic`."""
+    """A task with its future.
+
+    Attributes:
+        limit: seconds that it may take.
+        tries: how often a worker was given it.
+        deadline: when it must be done, by `time.monotonic`.
+    """
 
     name: str
     function: Callable[[], Any]
     future: Future[Any]
+    limit: float
     tries: int = 0
     deadline: float = float("inf")
 
@@ -161,15 +168,16 @@ class Pool(abc.ABC, Generic[W]):
         while len(self._workers) < self._count:
             self._workers.append(self._started())
 
-    def submit(self, function: Callable[[], Any], name: str = "a task") -> Future[Any]:
+    def submit(self, function: Callable[[], Any], name: str = "a task", *, limited: bool = True) -> Future[Any]:
         """A future of a function without arguments, which is pickled; `pump` settles it.
 
         Its exception is what the function raised, `WorkerLost` or `WorkersKilled`.
 
         Args:
             name: of the task, for messages.
+            limited: the task may take ``timeout`` seconds.
         """
-        job = Job(name, function, Future())
+        job = Job(name, function, Future(), self._timeout if limited and self._timeout is not None else float("inf"))
         self._waiting.append(job)
         self._assign()
         return job.future
@@ -238,7 +246,7 @@ class Pool(abc.ABC, Generic[W]):
                     job.future.set_exception(error)
                     continue
                 job.tries += 1
-                job.deadline = time.monotonic() + (float("inf") if self._timeout is None else self._timeout)
+                job.deadline = time.monotonic() + job.limit
                 worker.job = job
                 worker.send(task)
         starting = sum(not worker.ready for worker in self._workers)

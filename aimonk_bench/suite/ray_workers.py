@@ -211,6 +211,10 @@ class RayWorkers(Pool[_Actor]):
         self.layout = layout
         self._shared: dict[int, tuple[FeatureMatrix, Any, np.ndarray]] = {}  # by `id` of a matrix, which lives on here
 
+    def put(self, content: bytes) -> Any:
+        """Put what many tasks read into the object store: a part of a task that is the content where the task runs."""
+        return ray.put(content)
+
     def _started(self) -> _Actor:
         return _Actor(self.layout, self._share)
 

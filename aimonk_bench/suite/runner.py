@@ -18,7 +18,7 @@ from typing import Any
 import filelock
 import numpy as np
 
-from aimonk_bench.backbones.features import FeatureStore
+from aimonk_bench.backbones.features import FeatureStore, Shards
 from aimonk_bench.data import transforms
 from aimonk_bench.errors import RunFailed, UserError, count, fix, sentence, write_traceback
 from aimonk_bench.evaluation.predictions import Predictions
@@ -56,13 +56,13 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
             restore(planned, folder, clock)
             return
         _say_what_is_kept([planned], {planned.id: folder})
-        encodings = encode(plan.dataset, [planned], clock, progress)
-        outcome = encodings[planned.id].outcome
-        if isinstance(outcome, UserError):
-            raise outcome
-        if isinstance(outcome, EncodedDataset):
-            outcome.folds(planned.config.split)  # refuses an impossible split before anything is written
         with executors.opened([planned.config], planned.config.run, clock) as queue:
+            encodings = encode(plan.dataset, [planned], clock, progress, queue.shards)
+            outcome = encodings[planned.id].outcome
+            if isinstance(outcome, UserError):
+                raise outcome
+            if isinstance(outcome, EncodedDataset):
+                outcome.folds(planned.config.split)  # refuses an impossible split before anything is written
             driver = Driver(queue, clock, progress)
             driver.execute([planned], {planned.id: folder}, encodings)
     for error in driver.failures.values():
@@ -96,7 +96,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
         _say_what_is_kept(pending, folders)
         configs = [planned.config for planned in pending]
         with executors.opened(configs, plan.baseline.config.run, clock) as queue:
-            encodings = encode(plan.dataset, pending, clock, progress)
+            encodings = encode(plan.dataset, pending, clock, progress, queue.shards)
             suite.write(folder, record)
             for planned in plan.executed:
                 if planned not in pending:
@@ -146,8 +146,13 @@ class Encoding:
     seconds: float
 
 
-def encode(dataset: Dataset, runs: Sequence[PlannedRun], clock: Clock, progress: Progress) -> dict[str, Encoding]:
+def encode(
+    dataset: Dataset, runs: Sequence[PlannedRun], clock: Clock, progress: Progress, shards: Shards | None = None
+) -> dict[str, Encoding]:
     """Encode a data set with every encoder and set of views that the runs need, each once.
+
+    Args:
+        shards: encodes images elsewhere; None: they are encoded here.
 
     Returns:
         id of a run -> what it gets; its failure is recorded when its turn comes.
@@ -169,7 +174,7 @@ def encode(dataset: Dataset, runs: Sequence[PlannedRun], clock: Clock, progress:
                 try:
                     if planned.reason is not None:
                         raise RunFailed(planned.reason)
-                    outcomes[key] = tasks.encode(dataset, config, encoder, progress)
+                    outcomes[key] = tasks.encode(dataset, config, encoder, progress, shards)
                 except BadImages:
                     raise
                 except Exception as error:  # the failure of every run that needs it; it is not tried again

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from aimonk_bench.backbones.encoder import EncoderSpec
-from aimonk_bench.backbones.features import FeatureMatrix, FeatureStore
+from aimonk_bench.backbones.features import FeatureMatrix, FeatureStore, Shards
 from aimonk_bench.backbones.hash_store import perceptual_hashes
 from aimonk_bench.config.fields import Config
 from aimonk_bench.data import splits, transforms
@@ -44,20 +44,27 @@ class BadImages(UserError):
     """Images that cannot be decoded and are not to be skipped: no run on the data set can begin."""
 
 
-def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Progress | None = None) -> EncodedDataset:
+def encode(
+    dataset: Dataset,
+    config: Config,
+    encoder: EncoderSpec,
+    progress: Progress | None = None,
+    shards: Shards | None = None,
+) -> EncodedDataset:
     """Encode the images of a data set that the feature store does not hold yet; those to be skipped are logged.
 
     Args:
         config: of the run, whose data, transform and freeze are read.
         encoder: the frozen layers.
         progress: called with ("encode", images done, images to do).
+        shards: encodes images elsewhere; None: they are encoded here.
 
     Raises:
         BadImages: images cannot be decoded and are not to be skipped, or none can.
         RunFailed: the engine cannot be had, or the disk has no room.
         UserError: the feature store cannot be used, or the weights do not fit.
     """
-    store, views, labels = FeatureStore(), stored_views(config), config.data.labels
+    store, views, labels = FeatureStore(shards=shards), stored_views(config), config.data.labels
     stored = store.features(dataset.images, views, config.transform, encoder, progress)
     lines = dataset.listed.lines.tolist()
     bad = [Skipped(dataset.listed.ids[n], lines[n], reason) for n, reason in stored.bad]

@@ -23,8 +23,8 @@ import cv2
 import numpy as np
 import pytest
 
+from aimonk_bench.backbones import batches, feature_table, features, shards, weights
 from aimonk_bench.backbones import encoder as encoders
-from aimonk_bench.backbones import feature_table, features, weights
 from aimonk_bench.backbones.encoder import EncoderSpec, Record
 from aimonk_bench.backbones.features import CHUNK, FeatureMatrix, FeatureStore
 from aimonk_bench.config.fields import BackboneConfig, TransformConfig
@@ -148,6 +148,32 @@ def test_images_with_the_same_bytes_share_a_row(spec: EncoderSpec, counting: Cou
     assert counting.encoded == 4
     assert matrix.index[:, 0].tolist() == matrix.index[:, 2].tolist() == matrix.index[:, 4].tolist()
     _check(matrix, twins, FLIP)
+
+
+def test_images_that_others_encode_in_shards_give_the_same_rows(
+    images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    """The driver encodes the first batch, which decides the engine; a bad image is reported from wherever it is."""
+    sizes = []
+
+    def elsewhere(parts, transform, spec, folder, messages):
+        for part in parts:
+            sizes.append(len(part))
+            task = pickle.loads(pickle.dumps((list(part), transform, spec, encoders.read_record(folder), b"model", 2)))
+            yield from shards.encode_shard([task[0]], *task[1:]).batches
+
+    mixed = [*images[:30], _image(tmp_path / "bad", b"junk")]
+    matrix = FeatureStore(tmp_path / "store", elsewhere).features(mixed, views(FLIP), FLIP, spec)
+    _check(matrix, mixed, FLIP)
+    assert [n for n, _ in matrix.bad] == [30]
+    assert len(sizes) == 7
+    assert counting.opened == 2
+    record = encoders.read_record(tmp_path / "store" / "features" / spec.digest)
+    other = dataclasses.replace(record, identity={**record.identity, "network": "resnet18, timm 0"})
+    with pytest.raises(
+        RunFailed, match=r"network \(found resnet18.* expected resnet18, timm 0\); fix: the same packages"
+    ):
+        shards.encode_shard([], FLIP, spec, other, b"", 1)
 
 
 def test_other_encoders_have_other_folders(
@@ -395,7 +421,7 @@ WORKER = """
         return encode(images)
     counting.encode = slowly
     t.encoders.open_encoder = counting
-    t.features.CHUNK, t.features.threads.cores = 8, lambda: 2
+    t.features.CHUNK, t.batches.threads.cores = 8, lambda: 2
     folder = Path({folder!r})
     resolved = t.weights.resolve(t.BackboneConfig(name="resnet18", weights="none"))
     files = sorted(folder.glob("*.png"), key=lambda path: int(path.stem))[{start}:{stop}]
@@ -517,7 +543,7 @@ def test_other_threads_decode_while_one_encodes(
         during.append(len(decoded) - before)
         return _corners(images)
 
-    monkeypatch.setattr(features, "decode", slow_decode)
+    monkeypatch.setattr(batches, "decode", slow_decode)
     monkeypatch.setattr(counting, "encode", encode)
     FeatureStore(tmp_path / "store").features(images, views(FLIP), FLIP, spec)
     assert len(decoded) == len(images)  # both views from one decode
@@ -542,15 +568,17 @@ def test_batches_that_no_thread_has_begun_are_dropped_when_encoding_ends_early(
             ending.wait()
         return np.ones((len(batch), 3), np.float32)
 
-    monkeypatch.setattr(features.threads, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(features.threads, "cores", lambda: 1)
+    monkeypatch.setattr(batches.threads, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(batches.threads, "cores", lambda: 1)
     monkeypatch.setattr(features.encoders, "open_encoder", lambda *_: encode)
     monkeypatch.setattr(features, "_check_room", lambda *_: None)
-    monkeypatch.setattr(features, "_decoded", lambda part, **_: features._Batch(1, [("a", "b")], [np.zeros((2, 2, 3))]))
+    monkeypatch.setattr(
+        features, "decoded_batch", lambda part, **_: features.Batch(1, [("a", "b")], [np.zeros((2, 2, 3))])
+    )
     todo = [(images[0], ["b"])] * spec.batch_size * 4
-    batches = features._encoded(todo, TransformConfig(), spec, tmp_path, features.LibraryMessages())
-    next(batches)
-    batches.close()
+    encoded = features._encoded(todo, TransformConfig(), spec, tmp_path, features.LibraryMessages())
+    next(encoded)
+    encoded.close()
     assert len(calls) <= 2
 
 
@@ -577,8 +605,8 @@ def test_there_are_as_many_threads_as_cores(
         inside.append(torch.get_num_threads())
         return _corners(images)
 
-    monkeypatch.setattr(features.threads, "cores", lambda: 3)
-    monkeypatch.setattr(features, "decode", busy(decode))
+    monkeypatch.setattr(batches.threads, "cores", lambda: 3)
+    monkeypatch.setattr(batches, "decode", busy(decode))
     monkeypatch.setattr(counting, "encode", busy(encode))
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -661,7 +689,7 @@ def test_a_long_encoding_measures_the_encoder_once(
     store = FeatureStore(tmp_path / "store")
     few = store.features(many[:32], views(FLIP), FLIP, spec)  # eight batches, of which one warms up
     assert few.images_per_second is None
-    monkeypatch.setattr(features.threads, "cores", lambda: 1)  # every batch takes a tick
+    monkeypatch.setattr(batches.threads, "cores", lambda: 1)  # every batch takes a tick
     [folder] = (tmp_path / "store" / "features").iterdir()
     shutil.rmtree(folder)
     first = store.features(many, views(FLIP), FLIP, spec)

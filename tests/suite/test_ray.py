@@ -120,23 +120,35 @@ def late(function: Any) -> Any:
 
 
 def test_a_suite_leaves_the_same_files_though_a_node_ends_in_the_middle(
-    cluster: Any, suite: Path, pair: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cluster: Any,
+    suite: Path,
+    pair: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`suite` was executed serially. Of four workers two are on the node that ends when three of them have a task."""
+    """`suite` was executed serially. Of four workers two are on the node that ends when three of them are training."""
+    monkeypatch.setenv("AIMONK_BENCH_CACHE", str(tmp_path))  # so that images are encoded on the cluster, too
     doomed = cluster.add_node(num_cpus=2, object_store_memory=100 << 20)
     submit, send, sent = RayWorkers.submit, _Actor.send, 0
+    encoded: list[bool] = []
+
+    def delayed(pool: RayWorkers, function: Any, name: str, **options: Any) -> Future[Any]:
+        encoded.append(name == "encoding")
+        return submit(pool, partial(late, function), name, **options)
 
     def send_and_end(worker: _Actor, packed: Any) -> None:
         nonlocal sent
         send(worker, packed)
-        sent += 1
+        sent += worker.job.name != "encoding"
         if sent == 3:
             cluster.remove_node(doomed, allow_graceful=False)
 
-    monkeypatch.setattr(RayWorkers, "submit", lambda pool, task, name: submit(pool, partial(late, task), name))
+    monkeypatch.setattr(RayWorkers, "submit", delayed)
     monkeypatch.setattr(_Actor, "send", send_and_end)
     assert execute(pair, pair.parent / "on-ray", "run.executor=ray", "run.workers=4") == 0
     assert files_of_runs(pair.parent / "on-ray") == files_of_runs(suite)
+    assert encoded.count(True) == 7  # 20 batches of 4 images under 2 views, without the first, which decides the engine
     messages = " ".join(capsys.readouterr().err.split())
     assert "its Ray worker ended; Ray says: The actor" in messages
     assert "another one begins again" in messages
