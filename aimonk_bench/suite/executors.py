@@ -206,7 +206,8 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
         yield TaskQueue(clock)
         return
     count = max(1, count if run.workers == "auto" or not train else run.workers)
-    with Workers(count, retries=run.retries, timeout=run.timeout, gpus=gpus) as workers:
+    modules = _modules(configs) if train else []
+    with Workers(count, retries=run.retries, timeout=run.timeout, gpus=gpus, modules=modules) as workers:
         workers.start()
         if train:
             yield TaskQueue(clock, workers, ("train", "score"), 2 * count, Cores(share=max(1, cores() // count)))
@@ -230,11 +231,19 @@ def _on_ray(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator
                 machine = machine_cores()
             nodes = stack.enter_context(ray_workers.connected())
             layout = ray_workers.layout(nodes, run, len(configs), threads_of(configs), gpus=gpus)
-            workers = stack.enter_context(RayWorkers(layout, retries=run.retries, timeout=run.timeout))
+            workers = RayWorkers(layout, retries=run.retries, timeout=run.timeout, modules=_modules(configs))
+            stack.enter_context(workers)
             workers.start()
         share = Cores(share=layout.cpus, machine=machine)
         shards = partial(encode_on_ray, workers)
         yield TaskQueue(clock, workers, ("train", "score"), 2 * layout.count, share, shards)
+
+
+def _modules(configs: Sequence[Config]) -> list[str]:
+    """What training needs: torch, and timm where layers are trained."""
+    room, freezes = "aimonk_bench.training", {config.backbone.freeze for config in configs}
+    trained = [f"{room}.finetune", "aimonk_bench.backbones.network"] if freezes - {"all"} else []
+    return [f"{room}.heads_trainer"] * ("all" in freezes) + trained
 
 
 def threads_of(configs: Sequence[Config]) -> int:

@@ -8,6 +8,7 @@ worker is idle, and reads results only in `Pool.pump`: there is no thread betwee
 from __future__ import annotations
 
 import abc
+import importlib
 import logging
 import logging.handlers
 import pickle
@@ -290,6 +291,15 @@ class Pool(abc.ABC, Generic[W]):
         else:
             times = "" if job.tries == 1 else f" ({job.tries} times)"
             job.future.set_exception(WorkerLost(f"its {self.noun} {reason}{times}"))
+
+
+def prepare(modules: Sequence[str]) -> None:
+    """Make this process a worker: import what tasks need, before the time of a task is counted."""
+    from threadpoolctl import threadpool_limits
+
+    for module in ("aimonk_bench.suite.tasks", *modules):
+        importlib.import_module(module)
+    threadpool_limits(1, user_api="blas")  # further threads would wait for those of the other workers
 
 
 def answer(load: Callable[[], Callable[[], Any]]) -> bytes:

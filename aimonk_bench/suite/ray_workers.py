@@ -25,7 +25,7 @@ from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.errors import UserError
 from aimonk_bench.lazy import Lazy
 from aimonk_bench.records.environment import cores
-from aimonk_bench.suite.pool import READY, Pool, Worker, WorkerEnded, answer
+from aimonk_bench.suite.pool import READY, Pool, Worker, WorkerEnded, answer, prepare
 
 ray: Any = Lazy("ray")
 
@@ -125,16 +125,13 @@ class _Remote:
     Args:
         variables: of its environment.
         path: where the driver finds modules, such as plug-ins; what its machine finds by itself comes first.
+        modules: that tasks need and that take long to import.
     """
 
-    def __init__(self, variables: dict[str, str], path: Sequence[str]) -> None:
+    def __init__(self, variables: dict[str, str], path: Sequence[str], modules: Sequence[str]) -> None:
         os.environ |= variables
         sys.path += [entry for entry in path if entry not in sys.path]
-        from threadpoolctl import threadpool_limits
-
-        from aimonk_bench.suite import tasks  # noqa: F401  # takes a second
-
-        threadpool_limits(1, user_api="blas")  # further threads would wait for those of the other workers
+        prepare(modules)
 
     def ready(self) -> bytes:
         return pickle.dumps(READY)
@@ -149,11 +146,13 @@ class _Remote:
 class _Actor(Worker):
     """An actor."""
 
-    def __init__(self, layout: Layout, share: Callable[[FeatureMatrix], tuple[Any, np.ndarray]]) -> None:
+    def __init__(
+        self, layout: Layout, modules: Sequence[str], share: Callable[[FeatureMatrix], tuple[Any, np.ndarray]]
+    ) -> None:
         super().__init__()
         variables = {name: value for name, value in os.environ.items() if name.startswith(INHERITED)}
         options = {"num_cpus": layout.cpus, "num_gpus": layout.gpus, "max_restarts": 0, "max_concurrency": 2}
-        self._handle = ray.remote(_Remote).options(**options).remote(variables, list(sys.path))
+        self._handle = ray.remote(_Remote).options(**options).remote(variables, list(sys.path), modules)
         self._share = share
         self.life = self._handle.stay.remote()
         self.reply = self._handle.ready.remote()
@@ -202,13 +201,16 @@ class RayWorkers(Pool[_Actor]):
     Args:
         layout: how many, and what each may use.
         retries, timeout: as of a `Pool`.
+        modules: that tasks need and that take long to import.
     """
 
     noun = "Ray worker"
 
-    def __init__(self, layout: Layout, *, retries: int = 1, timeout: float | None = None) -> None:
+    def __init__(
+        self, layout: Layout, *, retries: int = 1, timeout: float | None = None, modules: Sequence[str] = ()
+    ) -> None:
         super().__init__(layout.count, retries=retries, timeout=timeout)
-        self.layout = layout
+        self.layout, self._modules = layout, tuple(modules)
         self._shared: dict[int, tuple[FeatureMatrix, Any, np.ndarray]] = {}  # by `id` of a matrix, which lives on here
 
     def put(self, content: bytes) -> Any:
@@ -216,7 +218,7 @@ class RayWorkers(Pool[_Actor]):
         return ray.put(content)
 
     def _started(self) -> _Actor:
-        return _Actor(self.layout, self._share)
+        return _Actor(self.layout, self._modules, self._share)
 
     def _heard(self, seconds: float | None) -> list[_Actor]:
         references = [one for worker in self._workers for one in (worker.reply, worker.life) if one is not None]

@@ -14,7 +14,7 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from aimonk_bench.suite.pool import READY, Pool, Worker, WorkerEnded, answer
+from aimonk_bench.suite.pool import READY, Pool, Worker, WorkerEnded, answer, prepare
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 
@@ -24,12 +24,13 @@ class _Process(Worker):
 
     Args:
         gpu: the only one that it sees; None: it sees those that this process sees.
+        modules: that it imports before it is ready.
     """
 
-    def __init__(self, gpu: str | None) -> None:
+    def __init__(self, gpu: str | None, modules: Sequence[str]) -> None:
         super().__init__()
         self.gpu = gpu
-        self.process, self.connection = _spawned({} if gpu is None else {GPUS: gpu})
+        self.process, self.connection = _spawned({} if gpu is None else {GPUS: gpu}, modules)
 
     def pack(self, function: Callable[[], Any]) -> bytes:
         return pickle.dumps(function)
@@ -63,13 +64,22 @@ class Workers(Pool[_Process]):
     Args:
         count, retries, timeout: as of a `Pool`.
         gpus: of which each worker sees one, in turn; empty: each sees all that this process sees.
+        modules: that tasks need and that take long to import.
     """
 
     noun = "worker process"
 
-    def __init__(self, count: int, *, retries: int = 1, timeout: float | None = None, gpus: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        retries: int = 1,
+        timeout: float | None = None,
+        gpus: Sequence[str] = (),
+        modules: Sequence[str] = (),
+    ) -> None:
         super().__init__(count, retries=retries, timeout=timeout)
-        self._gpus = list(gpus)
+        self._gpus, self._modules = list(gpus), tuple(modules)
 
     @property
     def pids(self) -> list[int]:
@@ -78,7 +88,7 @@ class Workers(Pool[_Process]):
 
     def _started(self) -> _Process:
         taken = [worker.gpu for worker in self._workers]
-        return _Process(min(self._gpus, key=taken.count, default=None))
+        return _Process(min(self._gpus, key=taken.count, default=None), self._modules)
 
     def _heard(self, seconds: float | None) -> list[_Process]:
         sources = [source for worker in self._workers for source in (worker.connection, worker.process.sentinel)]
@@ -95,14 +105,15 @@ def _how(code: int | None) -> str:
     return f"was ended by {name}{hint}"
 
 
-def _spawned(variables: dict[str, str]) -> tuple[Any, Connection]:
+def _spawned(variables: dict[str, str], modules: Sequence[str]) -> tuple[Any, Connection]:
     """A new process, which inherits that SIGINT is blocked until it ignores it, and the connection with it.
 
     Args:
         variables: of its environment, beside those of this process.
+        modules: that it imports before it is ready.
     """
     here, there = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(there, variables))
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(there, variables, modules))
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")  # a worker would import a script without a guard again
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -115,16 +126,12 @@ def _spawned(variables: dict[str, str]) -> tuple[Any, Connection]:
     return process, here
 
 
-def _serve(connection: Connection, variables: dict[str, str]) -> None:
+def _serve(connection: Connection, variables: dict[str, str], modules: Sequence[str]) -> None:
     """What a worker does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver gets it too, and decides what is still wanted
     threading.Thread(target=_end_with_driver, daemon=True).start()
     os.environ |= variables  # before anything imports torch
-    from threadpoolctl import threadpool_limits
-
-    from aimonk_bench.suite import tasks  # noqa: F401  # takes a second
-
-    threadpool_limits(1, user_api="blas")  # further threads would wait for those of the other processes
+    prepare(modules)
     connection.send_bytes(pickle.dumps(READY))
     while True:
         try:

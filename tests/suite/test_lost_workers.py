@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from aimonk_bench import cli
 PLUGIN = '''\
 """Losses that no suite should ever see."""
 
-import os
 import resource
 import signal
 import time
@@ -23,7 +23,7 @@ from aimonk_bench.training.losses import masked_bce
 
 def crash(logits, targets):
     """End the process as a fault in a library does."""
-    os.kill(os.getpid(), signal.SIGSEGV)
+    signal.raise_signal(signal.SIGSEGV)  # in this thread, which goes no further
     return masked_bce(logits, targets)
 
 
@@ -36,7 +36,8 @@ def hang(logits, targets):
 def hungry(logits, targets):
     """Need more memory than there is."""
     limit = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, limit[1]))
+    pages = int(open("/proc/self/statm").read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (8 << 30), limit[1]))
     try:
         return masked_bce(logits.new_zeros(1 << 33), targets)
     finally:
@@ -49,25 +50,41 @@ SUITE = """\
 extends: small.yaml
 plugins: [bad_losses.py]
 tune: {}
-run: {executor: processes, workers: 2, timeout: 15, retries: 0}
+run: {workers: 2, timeout: 15, retries: 0}
 suite: {baseline: {loss: masked_bce}, axes: {loss: [masked_bce, crash, hang, hungry, focal]}}
 """
 
 
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the losses are for Linux")
-def test_four_runs_fail_with_their_reasons_and_the_others_finish(
-    workplace: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("executor", "worker", "crashed"),
+    [
+        ("processes", "worker process", "was ended by SIGSEGV"),
+        pytest.param("ray", "Ray worker", "ended; Ray says: The actor is dead because", marks=needs_ray),
+    ],
+)
+def test_three_runs_fail_with_their_reasons_and_the_others_finish(
+    executor: str,
+    worker: str,
+    crashed: str,
+    workplace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     (workplace / "bad_losses.py").write_text(PLUGIN)
     (workplace / "bad.yaml").write_text(SUITE)
-    out = workplace / "lost"
-    words = ["suite", str(workplace / "bad.yaml"), "--out", str(out), "--allow-plugins"]
+    out = workplace / f"lost-{executor}"
+    words = ["suite", str(workplace / "bad.yaml"), "--out", str(out), "--allow-plugins", "--executor", executor]
     assert cli.main(words) == 3
     reasons = {status["columns"]["loss"]: status["reason"] for status in statuses(out)}
     assert reasons["masked_bce"] is None
     assert re.match(r"focal", next(loss for loss, reason in reasons.items() if reason is None and loss != "masked_bce"))
-    assert reasons["crash"] == "its worker process was ended by SIGSEGV"
-    assert reasons["hang"] == "its worker process took longer than run.timeout, 15 s"
+    assert reasons["crash"].startswith(f"its {worker} {crashed}")
+    assert reasons["hang"] == f"its {worker} took longer than run.timeout, 15 s"
     assert "memory" in reasons["hungry"]
     assert {row["state"] for row in rows_of(out / "summary.csv")} == {"done", "failed"}
     printed = capsys.readouterr()
