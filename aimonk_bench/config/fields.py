@@ -29,6 +29,7 @@ from aimonk_bench.config.section import Fraction, Section, Seed, distinct, match
 from aimonk_bench.config.split_fields import SPLIT_TAGS, Group, KFold, SplitConfig
 from aimonk_bench.plugins import Plugin
 from aimonk_bench.registry import Spec
+from aimonk_bench.remote import path_of
 
 MAX_SEEDS = 1000
 MAX_NAME = 240  # bytes of `name`; file systems allow names of 255
@@ -145,6 +146,10 @@ def _values_form(value: Any) -> str:
     return "PerAttribute" if any(isinstance(item, Mapping | Values) for item in inner) else "Values"
 
 
+def _path(value: Any) -> Any:
+    return path_of(value) if isinstance(value, str) else value
+
+
 Natural = Annotated[int, Field(ge=1)]
 Decay = Annotated[float, Field(ge=0)]
 AutoNatural = Annotated[
@@ -152,7 +157,7 @@ AutoNatural = Annotated[
     BeforeValidator(_natural, json_schema_input_type=Literal["auto"] | Natural),
     Field(json_schema_extra={"default": "auto"}),
 ]
-PathField = Annotated[Path, Field(strict=False)]
+PathField = Annotated[Path, Field(strict=False), BeforeValidator(_path, json_schema_input_type=Path)]
 DistinctTexts = Annotated[list[str], AfterValidator(distinct)]
 Unavailable = Literal["fail", "skip"]
 Pixels = Annotated[int, Field(ge=1, le=MAX_SIZE)]

@@ -30,6 +30,7 @@ from aimonk_bench.config.nodes import Node, locate
 from aimonk_bench.config.tables import Tables
 from aimonk_bench.plugins import Origin, Plugin
 from aimonk_bench.registry import Problem, Spec
+from aimonk_bench.remote import URL, RemotePath, path_of
 
 NATIVE = "native"  # a value of transform.size
 AUTO = "auto"  # a value of the keys of `TRAINABLE_LAYERS` in train
@@ -227,7 +228,16 @@ def absent(tree: Node) -> list[Fault]:
     faults = []
     for section, key, node, path in _paths(tree):
         kind, exists = ("folder", os.path.isdir) if key == "images" else ("file", os.path.isfile)
-        if not exists(path) and not (section == "backbone" and replaceable):
+        reached = path_of(path)
+        try:
+            if isinstance(reached, RemotePath):
+                lacking = not (reached.is_dir() if key == "images" else reached.is_file())
+            else:
+                lacking = not exists(path)
+        except OSError as error:  # of a URL
+            faults.append(fault(node.at, (section, key), path, f"a {kind} that can be reached ({error})"))
+            continue
+        if lacking and not (section == "backbone" and replaceable):
             remedy = ", `weights: imagenet`, package:NAME, or none (untrained)" if section == "backbone" else ""
             if made := MADE.match(path):
                 remedy = f"; `aimonk-bench data {made[1]} {os.path.relpath(made[0])}` makes it"
@@ -242,4 +252,5 @@ def _paths(tree: Node) -> Iterator[tuple[str, str, Node, str]]:
         node = tree.find((section, key))
         if node and isinstance(node.value, str) and (section == "data" or is_weight_file(node.value)):
             # not Path.resolve(), which would replace a link by what it points to
-            yield section, key, node, os.path.abspath(node.at.folder / node.value)
+            is_url = section == "data" and URL.match(node.value)
+            yield section, key, node, node.value if is_url else os.path.abspath(node.at.folder / node.value)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aimonk_bench.data.tokens import is_image_file
+from aimonk_bench.remote import RemotePath
 
 EXAMPLES = 3  # in a message
 OUTSIDE = "the file is outside the image folder; set data.images to a folder that holds all images"
@@ -79,11 +80,11 @@ class _Folder:
 
     def __init__(self, root: Path) -> None:
         self.root, self._prefix = root, str(root)
-        self._listed = False
+        self._listed = isinstance(root, RemotePath)  # one request lists many files
         self._roots = os.path.abspath(root), os.path.realpath(root)
         self.name = _folded(os.path.basename(self._roots[0]))
         self._real = functools.cache(os.path.realpath)
-        self.holds_folder = functools.cache(lambda path: os.path.isdir(f"{self._prefix}/{path}"))
+        self.holds_folder = functools.cache(lambda path: (root / path).is_dir())
 
     def holds(self, path: str) -> bool:
         """Whether there is a file at this path below the folder; once the files are listed, no longer asked on disk."""
@@ -298,6 +299,9 @@ def files_below(folder: Path) -> Iterator[str]:
 
     A folder that may not be read, such as ``lost+found``, holds nothing that could be used.
     """
+    if isinstance(folder, RemotePath):
+        yield from folder.files_below()
+        return
     seen = set()
     waiting = [""]
     while waiting:

@@ -19,6 +19,7 @@ from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.data.near_duplicates import Hashes, perceptual_hash
 from aimonk_bench.errors import UserError
 from aimonk_bench.records.run import CONFIG, RunRecord
+from aimonk_bench.remote import RemotePath, path_of
 from aimonk_bench.report.making import config_of
 
 EDGE = 96  # of the longer side, in pixels
@@ -57,7 +58,8 @@ class ImageFolder:
         data: dict[str, Any] = config_of(record).get("data") or {}
         if not data.get("images"):
             raise UserError(f"{config}: data.images: found nothing, expected the folder of the images")
-        path = record.folder / data["images"]
+        stated = path_of(data["images"])
+        path = stated if isinstance(stated, RemotePath) else record.folder / stated
         if not path.is_dir():
             raise UserError(
                 f"{config}: data.images: found {data['images']}, expected a folder that exists; put the images there"

@@ -240,6 +240,7 @@ def test_a_task_whose_worker_ends_is_tried_again_and_costs_no_other_task(
         futures += [workers.submit(partial(answer, number)) for number in (2, 3)]
         while not futures[1].done():
             workers.pump()
+        workers.start()
         gpus = {worker.gpu for worker in workers._workers}
         seen = [workers.submit(partial(os.getenv, "CUDA_VISIBLE_DEVICES")) for _ in range(2)]
     assert [future.result().number for future in futures] == [0, 1, 2, 3]
