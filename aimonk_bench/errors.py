@@ -103,8 +103,6 @@ def fix(error: BaseException) -> str | None:
         return OUT_OF_MEMORY
     if isinstance(error, OSError):
         return FIXES.get(error.errno or 0)
-    if isinstance(error, NotImplementedError) and "lock" in text:  # of filelock
-        return FIXES[errno.ENOLCK]
     return None
 
 

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
-import filelock
 import numpy as np
 
 from aimonk_bench.backbones.features import verified_bytes
@@ -20,7 +19,9 @@ from aimonk_bench.data.images import DECODE_REVISION, UndecodableImage
 from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.data.near_duplicates import HASH_REVISION, Hashes, perceptual_hash
 from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.records import claims
 from aimonk_bench.records.environment import cores
+from aimonk_bench.records.files import CLAIM
 
 ENTRY = np.dtype([("sha256", "S64"), ("usable", "?"), ("bits", "<u8")])
 CHUNK = 1024  # images hashed between two writes: an interruption loses no more
@@ -88,7 +89,8 @@ def _read(file: Path) -> dict[bytes, tuple[bool, int]]:
 def _append(file: Path, entries: np.ndarray) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(file.with_suffix(".lock")), file.open("ab") as stream:
+        with claims.hold(file.with_name(f"{CLAIM}-{file.name}"), "writes there") as claim, file.open("ab") as stream:
+            claim.check()
             stream.truncate(stream.tell() // ENTRY.itemsize * ENTRY.itemsize)  # of a killed process
             stream.write(entries.tobytes())
     except OSError as error:

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pytest
 from small_suite import execute, files_of_runs, rows_of, statuses
 
@@ -15,9 +14,8 @@ from aimonk_bench import cli
 from aimonk_bench.backbones import trial
 from aimonk_bench.backbones.feature_table import FeatureTable
 from aimonk_bench.backbones.features import FeatureStore
-from aimonk_bench.errors import UserError
 from aimonk_bench.records import files, run
-from aimonk_bench.suite import artefacts, plan, runner, tasks
+from aimonk_bench.suite import artefacts, plan, restoring, tasks
 
 SIZES = """\
 extends: small.yaml
@@ -171,34 +169,13 @@ def test_a_derived_file_that_cannot_be_written_again_costs_nothing(
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(runner, "write_bytes", full)
+    monkeypatch.setattr(restoring, "write_bytes", full)
     assert execute(pair, suite) == 0
     assert "loss_curve.png" in capsys.readouterr().err
     monkeypatch.undo()
     assert execute(pair, suite) == 0
     assert (first / run.LOSS_CURVE).read_bytes() == curve
     assert (suite / "summary.csv").read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    "error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError("does not appear to support flock")]
-)
-def test_a_file_system_without_locks_is_named_with_the_fix(
-    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*arguments: object, **options: object) -> None:
-        raise error
-
-    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
-    with pytest.raises(UserError, match=r"cannot be locked.*AIMONK_BENCH_CACHE"), runner.alone(tmp_path):
-        raise AssertionError("not locked")
-
-
-def test_an_error_under_the_lock_is_not_taken_for_one_of_the_lock(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="planted"), runner.alone(tmp_path):
-        raise OSError("planted")
-    with runner.alone(tmp_path):
-        pass  # it was released
 
 
 def test_results_of_an_earlier_revision_stay_and_are_not_taken_for_done(
