@@ -313,8 +313,8 @@ class Driver:
                 if place != folder:
                     run.replace(folder, place)
         except Exception as error:
-            if self._claims.is_lost(planned.id):
-                logger.warning("%s: %s", planned.name, sentence(error))
+            if (lost := self._claims.lost(planned.id)) is not None:
+                logger.warning("%s: %s", planned.name, lost)
                 return False
             self._fail(planned, folder, seconds, error)
         return True

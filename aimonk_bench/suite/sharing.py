@@ -108,13 +108,13 @@ class RunClaims:
         claim, _ = self._held[run_id]
         claim.check()
 
-    def is_lost(self, run_id: str) -> bool:
-        """Whether the claim on a run was taken over."""
+    def lost(self, run_id: str) -> ClaimLost | None:
+        """What `check` raises, if anything."""
         try:
             self.check(run_id)
-        except ClaimLost:
-            return True
-        return False
+        except ClaimLost as error:
+            return error
+        return None
 
     def living(self, run_id: str) -> Holder | None:
         """Who is at work on a run, see `ClaimFile.living`."""
@@ -165,7 +165,14 @@ def joined(folder: Path, record: SuiteRecord) -> Iterator[None]:
                 claim = ClaimFile(folder / f"{SUITE}-{key}-{secrets.token_hex(8)}").take()
                 assert claim is not None  # nobody else has this name
                 stack.enter_context(claim)
+        stack.callback(_remove_left, folder, key)
         yield
+
+
+def _remove_left(folder: Path, key: str) -> None:
+    """Remove the claims of processes that took part in a suite and were killed, as far as that is known by now."""
+    for path in folder.glob(f"{SUITE}-{key}-*"):
+        ClaimFile(path).is_free()
 
 
 def writing(folder: Path) -> contextlib.AbstractContextManager[Claim]:

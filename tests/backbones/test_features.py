@@ -32,6 +32,7 @@ from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.images import decode
 from aimonk_bench.data.transforms import UNAUGMENTED, render, views
 from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.records import claims
 
 SIZE = 32
 FLIP = TransformConfig(size=SIZE)
@@ -434,6 +435,35 @@ def test_two_processes_share_the_work_without_harm(
     matrix = FeatureStore(tmp_path / "store").features(images, views(FLIP), FLIP, spec)
     _check(matrix, images, FLIP)
     assert counting.opened == 0
+
+
+def test_a_process_that_lost_its_claim_stores_nothing_more_until_it_has_it_again(
+    images: list[ImageFile],
+    spec: EncoderSpec,
+    counting: Counting,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    """It was suspended, and who took over was killed."""
+    honest, blocks = feature_table.FeatureTable.append, []
+
+    def append(table: feature_table.FeatureTable, names: list[tuple[str, str]], rows: np.ndarray) -> None:
+        honest(table, names, rows)
+        blocks.append(len(names))
+        if len(blocks) == 1:
+            claim = claims.of_folder(table.folder)
+            holder = json.loads(claim.read_text().splitlines()[0]) | {"started": "1", "token": "another"}
+            claim.write_text(f"{json.dumps(holder)}\n{0:012}\n")
+
+    monkeypatch.setattr(feature_table.FeatureTable, "append", append)
+    store = FeatureStore(tmp_path / "store")
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    assert counting.opened == 2
+    assert sum(blocks) == 2 * len(images)
+    [message] = [message for message in caplog.messages if "given up here" in message]
+    assert f"process {os.getpid()} on " in message
+    assert not list((tmp_path / "store").rglob(".*"))
 
 
 def test_a_reader_need_not_wait_for_a_writer(
