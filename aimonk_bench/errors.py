@@ -16,7 +16,6 @@ FIXES = {  # errno -> what the user can do
     errno.EACCES: "allow access to that file, or name another output folder and AIMONK_BENCH_CACHE",
     errno.EPERM: "allow access to that file, or name another output folder and AIMONK_BENCH_CACHE",
     errno.ENAMETOOLONG: "a shorter name, or another output folder",
-    errno.ENOLCK: "name a folder on a disk with file locks, such as a local one, with AIMONK_BENCH_CACHE",
     errno.EMFILE: "allow more open files: ulimit -n 4096",
 }
 OUT_OF_MEMORY = "a smaller train.batch_size, transform.size or backbone, or run.executor: serial"

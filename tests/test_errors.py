@@ -21,7 +21,6 @@ from aimonk_bench.errors import RunFailed, UserError, sentence, write_traceback
             ["/out/a.npz", "output folder", "AIMONK_BENCH_CACHE"],
         ),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), ["quota", "output folder"]),
-        (OSError(errno.ENOLCK, "No locks available"), ["locks", "AIMONK_BENCH_CACHE"]),
         (MemoryError(), ["MemoryError", "train.batch_size"]),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), ["CUDA", "train.batch_size"]),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), ["CPUAllocator", "train.batch_size"]),

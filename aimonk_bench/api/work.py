@@ -85,6 +85,9 @@ def suite(
 ) -> Suite:
     """Execute every run of a suite that is not done yet, as `aimonk-bench suite` does; arguments are those of `run`.
 
+    Several processes, on one machine or on several that share a file system, may execute the same suite in one folder:
+    each run is done once, and all of them return when it is complete.
+
     Returns:
         The suite. A run that failed does not end it: see `Suite.unfinished`.
 

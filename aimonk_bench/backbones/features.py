@@ -179,7 +179,7 @@ def _complete(
     """
     with (
         claims.hold(claims.of_folder(folder), "encodes with the same network") as claim,
-        open_table(folder, spec.stored_dtype) as table,
+        open_table(folder, spec.stored_dtype, claim) as table,
     ):
         if is_damaged and (number := table.forget(table.damaged_blocks(images, views.keys))):
             logger.warning("the feature store %s: %s damaged and encoded again", folder, _rows(number))

@@ -15,6 +15,7 @@ from aimonk_bench.backbones.feature_table import open_table
 from aimonk_bench.errors import UserError
 from aimonk_bench.records import claims
 from aimonk_bench.records.claims import ClaimFile
+from aimonk_bench.records.files import PARTIAL
 
 SECONDS_OF_A_DAY = 86_400.0
 
@@ -113,7 +114,7 @@ def remove(root: Path, encoder: StoredEncoder) -> None:
         while (claim := file.take()) is None:
             if (holder := file.living()) is not None:
                 raise UserError(f"{folder}: {holder} is encoding there, so it is not removed")
-        with claim, tempfile.TemporaryDirectory(dir=root, prefix="removed-") as place:
+        with claim, tempfile.TemporaryDirectory(dir=root, prefix=PARTIAL) as place:
             folder.rename(Path(place) / folder.name)  # at once, so that nobody encodes into half a folder
     except OSError as error:
         raise UserError(f"{folder}: cannot be removed: {error.strerror}") from error

@@ -60,6 +60,7 @@ class Timing:
 
 
 TIMING = Timing()
+_TOKENS: set[str] = set()  # of the claims that this process holds
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,11 @@ class Holder:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is known to have ended; False where that cannot be told."""
+        """Whether it is known to have ended, or to have given the claim up; False where that cannot be told."""
         if not self.is_here:
             return False
+        if self.pid == os.getpid() and self.started == _state(self.pid)[1]:
+            return self.token not in _TOKENS  # this process: an interruption or a damaged disk left the file
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -123,10 +126,15 @@ def _state(pid: int) -> tuple[str, str]:
     return fields[0], fields[19]
 
 
-def _new_content() -> bytes:
+def _this_process() -> Holder:
+    """This process, with a new token."""
     machine, pid = _machine(), os.getpid()
     started = None if machine is None else _state(pid)[1]
-    holder = Holder(socket.gethostname(), pid, machine, started, secrets.token_hex(16))
+    return Holder(socket.gethostname(), pid, machine, started, secrets.token_hex(16))
+
+
+def _content(holder: Holder) -> bytes:
+    """The content of a new claim: a line of JSON, and the counter."""
     return f"{json.dumps(asdict(holder))}\n{0:0{COUNTER}}\n".encode()
 
 
@@ -166,8 +174,17 @@ class ClaimFile:
         Raises:
             OSError: the file cannot be read or created.
         """
-        if self.is_free() and _create(self.path, content := _new_content()):
-            return Claim(self.path, content, self._timing)
+        if not self.is_free():
+            return None
+        holder = _this_process()
+        _TOKENS.add(holder.token)
+        try:
+            if _create(self.path, _content(holder)):
+                return Claim(self.path, holder, self._timing)
+        except BaseException:
+            _TOKENS.discard(holder.token)
+            raise
+        _TOKENS.discard(holder.token)
         return None
 
     def living(self) -> Holder | None:
@@ -207,11 +224,9 @@ class Claim:
         holder: this process.
     """
 
-    def __init__(self, path: Path, content: bytes, timing: Timing) -> None:
-        self._path, self._token, self._timing = path, _token(content), timing
-        holder = _holder(content)
-        assert holder is not None
+    def __init__(self, path: Path, holder: Holder, timing: Timing) -> None:
         self.holder = holder
+        self._path, self._token, self._timing = path, _token(_content(holder)), timing
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._refresh, name=f"claim {path}", daemon=True)
         self._thread.start()
@@ -242,6 +257,7 @@ class Claim:
                 _remove(self._path, lambda content: _token(content) == self._token)
         except OSError as error:
             logger.warning("%s: cannot be removed (%s), so other processes wait for it", self._path, sentence(error))
+        _TOKENS.discard(self.holder.token)
 
     def __enter__(self) -> Claim:
         return self

@@ -59,7 +59,7 @@ def contents(folder: Path, without: str = "") -> list[str]:
         if folder.exists():
             raise UserError(f"{folder}: is a file, expected a folder or nothing")
         parent = next(parent for parent in folder.absolute().parents if parent.exists())
-        with tempfile.TemporaryDirectory(dir=parent):
+        with tempfile.TemporaryDirectory(dir=parent, prefix=PARTIAL):  # which other processes do not see
             return []
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {sentence(error)}") from error

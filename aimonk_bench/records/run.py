@@ -343,10 +343,14 @@ def _is_complete(folder: Path, weight_files: Sequence[str]) -> bool:
 
 
 def begin(folder: Path, config: str) -> None:
-    """Make ``folder``, delete the files of an earlier attempt (the status first), and write ``config.yaml``."""
+    """Make ``folder``, delete the files of an earlier attempt (the status first), and write ``config.yaml``.
+
+    There is a ``config.yaml`` at every moment, by which other processes see that this is a run.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name in reversed(FILES):
-        (folder / name).unlink(missing_ok=True)
+        if name != CONFIG:
+            (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / weights.NETWORKS, ignore_errors=True)
     _remove_partial(folder)
     write_text(folder / CONFIG, config)

@@ -87,7 +87,6 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
     )
     folders = {planned.id: folder / suite.RUNS / planned.id for planned in plan.executed}
     with sharing.joined(folder, record), sharing.RunClaims(folders) as claims:
-        suite.claim(folder, record)
         with clock("files"):
             pending = [p for p in plan.executed if not run.claim(folders[p.id], p.id, p.text, p.weights)]
         _say_what_is_kept(pending, folders)

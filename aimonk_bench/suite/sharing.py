@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aimonk_bench.errors import UserError, sentence
-from aimonk_bench.records import claims, run
+from aimonk_bench.records import claims, run, suite
 from aimonk_bench.records.claims import Claim, ClaimFile, ClaimLost, Holder
 from aimonk_bench.records.files import CLAIM, contents, dumps
 from aimonk_bench.records.suite import SuiteRecord
@@ -152,7 +152,7 @@ def joined(folder: Path, record: SuiteRecord) -> Iterator[None]:
     """Take part in a suite, alone or with processes that execute the same one.
 
     Raises:
-        UserError: another process executes something else in the folder, or it cannot be written.
+        UserError: another process executes something else in the folder, or it cannot be written; see `suite.claim`.
     """
     key = hashlib.sha256(dumps(dataclasses.asdict(record)).encode()).hexdigest()[:DIGITS]
     with contextlib.ExitStack() as stack:
@@ -162,6 +162,7 @@ def joined(folder: Path, record: SuiteRecord) -> Iterator[None]:
             with writing(folder):
                 if others := _refuse_others(folder, key):
                     logger.info("%s: shared with %s", folder, ", ".join(map(str, others)))
+                suite.claim(folder, record)
                 claim = ClaimFile(folder / f"{SUITE}-{key}-{secrets.token_hex(8)}").take()
                 assert claim is not None  # nobody else has this name
                 stack.enter_context(claim)
@@ -172,7 +173,10 @@ def joined(folder: Path, record: SuiteRecord) -> Iterator[None]:
 def _remove_left(folder: Path, key: str) -> None:
     """Remove the claims of processes that took part in a suite and were killed, as far as that is known by now."""
     for path in folder.glob(f"{SUITE}-{key}-*"):
-        ClaimFile(path).is_free()
+        try:
+            ClaimFile(path).is_free()
+        except OSError as error:
+            logger.warning("%s: cannot be removed: %s", path, sentence(error))
 
 
 def writing(folder: Path) -> contextlib.AbstractContextManager[Claim]:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
+import errno
+import fcntl
 import hashlib
 import itertools
 import json
@@ -17,6 +19,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -464,6 +467,25 @@ def test_a_process_that_lost_its_claim_stores_nothing_more_until_it_has_it_again
     [message] = [message for message in caplog.messages if "given up here" in message]
     assert f"process {os.getpid()} on " in message
     assert not list((tmp_path / "store").rglob(".*"))
+
+
+def test_without_locks_the_claim_keeps_readers_from_the_writer(
+    images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    store = FeatureStore(tmp_path / "store")
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    [folder] = (tmp_path / "store" / "features").iterdir()
+    with contextlib.closing(sqlite3.connect(folder / "index.sqlite")) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("BEGIN EXCLUSIVE")  # which only locks would show
+        with claims.hold(claims.of_folder(folder), "encodes"):
+            reading = pool.submit(store.features, images, views(FLIP), FLIP, spec)
+            assert not concurrent.futures.wait([reading], timeout=0.1).done
+        _check(reading.result(), images, FLIP)
+    assert counting.encoded == 2 * len(images)
 
 
 def test_a_reader_need_not_wait_for_a_writer(

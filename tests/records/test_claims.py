@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -115,26 +116,34 @@ def ended(holder: Holder) -> Holder:
     return replace(holder, pid=process.pid)
 
 
+@pytest.fixture
+def sleeping(here: Holder) -> Iterator[Holder]:
+    """Another process of this machine that runs."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield replace(here, pid=process.pid, started=claims._state(process.pid)[1])
+        process.kill()
+
+
 def is_zombie(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return claims._state(pid)[0] == "Z"
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 @pytest.mark.parametrize(
     ("change", "is_free"),
     [
-        (lambda here: here, False),
+        (lambda sleeping: sleeping, False),
         (ended, True),
-        (lambda here: replace(here, started="1"), True),  # its number was given to this process
-        (lambda here: replace(ended(here), machine="another boot"), False),
-        (lambda here: replace(ended(here), machine=None), False),
+        (lambda sleeping: replace(sleeping, started="1"), True),  # its number was given to another process
+        (lambda sleeping: replace(ended(sleeping), machine="another boot"), False),
+        (lambda sleeping: replace(ended(sleeping), machine=None), False),
     ],
     ids=["runs", "ended", "another process has its number", "ended on another machine", "on an unknown machine"],
 )
 def test_the_claim_of_a_process_of_this_machine_is_over_when_it_has_ended(
-    here: Holder, path: Path, change: Callable[[Holder], Holder], is_free: bool
+    sleeping: Holder, path: Path, change: Callable[[Holder], Holder], is_free: bool
 ) -> None:
-    write(path, change(here))
+    write(path, change(sleeping))
     assert ClaimFile(path).is_free() == is_free
 
 
@@ -143,8 +152,7 @@ def test_a_killed_process_that_nobody_waited_for_has_ended(here: Holder, path: P
     process = subprocess.Popen(["true"])
     while not is_zombie(process.pid):
         time.sleep(0.001)
-    started = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
-    write(path, replace(here, pid=process.pid, started=started))
+    write(path, replace(here, pid=process.pid, started=claims._state(process.pid)[1]))
     assert ClaimFile(path).is_free()
     process.wait()
 
@@ -256,6 +264,23 @@ def test_who_waits_for_a_claim_says_for_whom_and_for_what(path: Path, caplog: py
                 time.sleep(0.001)
         assert waiting.result() != claim.holder
     assert caplog.messages == [f"waiting for process {os.getpid()} on {claim.holder.host}, which encodes"]
+
+
+def test_a_claim_that_this_process_could_not_remove_keeps_it_from_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    claim = ClaimFile(path).take()
+    assert claim is not None
+
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "rename", fail)
+    claim.release()
+    monkeypatch.undo()
+    assert "cannot be removed (OSError: [Errno 5] Input/output error" in caplog.text
+    assert path.exists()
+    assert ClaimFile(path).is_free()
 
 
 def test_a_claim_that_cannot_be_written_leaves_no_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def failure(suite: Path) -> str:
             "transform.size 56 (fix: another transform.size",
         ),
         (MemoryError(), "fix: a smaller train.batch_size"),
-        (OSError(errno.ENOLCK, "No locks available"), "AIMONK_BENCH_CACHE"),
+        (OSError(errno.EROFS, "Read-only file system"), "AIMONK_BENCH_CACHE"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
