@@ -23,12 +23,11 @@ renamed meanwhile, nobody reads it any more.
 from __future__ import annotations
 
 import contextlib
-import functools
+import errno
 import json
 import logging
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +37,7 @@ from typing import Any
 
 from aimonk_bench.errors import RunFailed, sentence
 from aimonk_bench.records.files import CLAIM, PARTIAL
+from aimonk_bench.records.processes import Process, this_process
 
 logger = logging.getLogger(__name__)
 
@@ -64,73 +64,23 @@ _TOKENS: set[str] = set()  # of the claims that this process holds
 
 
 @dataclass(frozen=True)
-class Holder:
+class Holder(Process):
     """The process that holds a claim.
 
     Attributes:
-        machine: its boot and its PID namespace, within which ``pid`` means one process; None where /proc is absent.
-        started: when the process began, as its machine counts.
         token: of this claim alone.
     """
 
-    host: str
-    pid: int
-    machine: str | None
-    started: str | None
     token: str
 
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
-
     @property
-    def is_here(self) -> bool:
-        """Whether it runs, or ran, where this process can see it."""
-        return self.machine is not None and self.machine == _machine()
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it is known to have ended, or to have given the claim up; False where that cannot be told."""
-        if not self.is_here:
-            return False
-        if self.pid == os.getpid() and self.started == _state(self.pid)[1]:
-            return self.token not in _TOKENS  # this process: an interruption or a damaged disk left the file
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:  # of another user
-            pass
-        try:
-            state, started = _state(self.pid)
-        except OSError:  # hidden, or it has ended meanwhile
-            return False
-        return state in "ZX" or started != self.started
+    def is_over(self) -> bool:
+        """Whether it is known to hold the claim no more; False where that cannot be told."""
+        return self.token not in _TOKENS if self.is_this else self.has_ended  # a damaged disk may leave a file of ours
 
 
 class ClaimLost(RunFailed):
     """Another process holds the claim now, or nobody: what this process made under it must not be put into place."""
-
-
-@functools.cache
-def _machine() -> str | None:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:  # not Linux
-        return None
-
-
-def _state(pid: int) -> tuple[str, str]:
-    """The state of a process of this machine, and when it began, in ticks since the boot."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # the name before may hold anything
-    return fields[0], fields[19]
-
-
-def _this_process() -> Holder:
-    """This process, with a new token."""
-    machine, pid = _machine(), os.getpid()
-    started = None if machine is None else _state(pid)[1]
-    return Holder(socket.gethostname(), pid, machine, started, secrets.token_hex(16))
 
 
 def _content(holder: Holder) -> bytes:
@@ -176,7 +126,7 @@ class ClaimFile:
         """
         if not self.is_free():
             return None
-        holder = _this_process()
+        holder = Holder(**vars(this_process()), token=secrets.token_hex(16))
         _TOKENS.add(holder.token)
         try:
             if _create(self.path, _content(holder)):
@@ -192,7 +142,7 @@ class ClaimFile:
         announced = False
         while not self.is_free():
             holder = self.holder
-            if holder is not None and not holder.has_ended and (holder.is_here or self._changed):
+            if holder is not None and not holder.is_over and (holder.is_here or self._changed):
                 return holder
             if not announced:
                 logger.info("%s: waiting to see whether %s is still at work", self.path.parent, holder or "a process")
@@ -213,7 +163,7 @@ class ClaimFile:
             self._unchanged = 0.0
         self._looked = now
         holder = self.holder
-        is_over = self._unchanged >= self._timing.stale or (holder is not None and holder.has_ended)
+        is_over = self._unchanged >= self._timing.stale or (holder is not None and holder.is_over)
         return is_over and _remove(self.path, self._content.__eq__)
 
 
@@ -235,12 +185,17 @@ class Claim:
         """Make sure that this process holds the claim still; call it before results are put into place.
 
         Raises:
-            ClaimLost: it was taken over, because this process had not refreshed it for too long.
+            ClaimLost: it was taken over, because this process had not refreshed it for too long; or it cannot be read.
         """
-        content = _read(self._path)
-        if content is None:  # a reader may have put it aside, and puts it back
-            time.sleep(self._timing.poll)
+        try:
             content = _read(self._path)
+            if content is None:  # a reader may have put it aside, and puts it back
+                time.sleep(self._timing.poll)
+                content = _read(self._path)
+        except OSError as error:
+            raise ClaimLost(
+                f"{self._path.parent}: given up here, because its claim cannot be read: {sentence(error)}"
+            ) from error
         if content is None or _token(content) != self._token:
             raise ClaimLost(
                 f"{self._path.parent}: given up here, because this process stood still for {self._timing.stale:g} s "
@@ -318,11 +273,13 @@ def _token(content: bytes) -> bytes:
 
 
 def _read(path: Path) -> bytes | None:
-    """The content of a file; None where there is none."""
+    """The content of a file; None where there is none, or another machine has just removed it."""
     try:
         return path.read_bytes()
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return None
+        raise
 
 
 def _create(path: Path, content: bytes) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from aimonk_bench.records import claims
+from aimonk_bench.records import claims, processes
 from aimonk_bench.records.claims import ClaimFile, ClaimLost, Holder, Timing
 
 ELSEWHERE = Holder(host="host9", pid=7, machine="another boot", started="1", token="t")
@@ -120,12 +120,12 @@ def ended(holder: Holder) -> Holder:
 def sleeping(here: Holder) -> Iterator[Holder]:
     """Another process of this machine that runs."""
     with subprocess.Popen(["sleep", "60"]) as process:
-        yield replace(here, pid=process.pid, started=claims._state(process.pid)[1])
+        yield replace(here, pid=process.pid, started=processes.state(process.pid)[1])
         process.kill()
 
 
 def is_zombie(pid: int) -> bool:
-    return claims._state(pid)[0] == "Z"
+    return processes.state(pid)[0] == "Z"
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
@@ -152,7 +152,7 @@ def test_a_killed_process_that_nobody_waited_for_has_ended(here: Holder, path: P
     process = subprocess.Popen(["true"])
     while not is_zombie(process.pid):
         time.sleep(0.001)
-    write(path, replace(here, pid=process.pid, started=claims._state(process.pid)[1]))
+    write(path, replace(here, pid=process.pid, started=processes.state(process.pid)[1]))
     assert ClaimFile(path).is_free()
     process.wait()
 
@@ -212,6 +212,10 @@ def test_a_holder_that_was_taken_over_notices_and_leaves_the_claim_of_the_other(
         path.unlink()
         with pytest.raises(ClaimLost, match="another process took over"):
             claim.check()
+        path.mkdir()
+        with pytest.raises(ClaimLost, match="cannot be read: IsADirectoryError"):
+            claim.check()
+        path.rmdir()
         write(path, ELSEWHERE)
     assert holder_of(path) == ELSEWHERE
 
