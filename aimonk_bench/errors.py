@@ -120,6 +120,21 @@ def sentence(error: BaseException) -> str:
     return ", ".join(parts) + (f" (fix: {advice})" if advice else "")
 
 
+def release(error: BaseException) -> None:
+    """Drop the variables that the tracebacks of an exception and of its causes hold: tensors of a run that failed.
+
+    Runs that follow need the memory, such as that of a GPU which ran out of it.
+    """
+    seen: set[int] = set()
+    chain: list[BaseException | None] = [error]
+    while chain:
+        one = chain.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            traceback.clear_frames(one.__traceback__)
+            chain += [one.__cause__, one.__context__]
+
+
 def write_traceback(error: BaseException, file: Path | None = None) -> str:
     """Write the traceback of an exception.
 

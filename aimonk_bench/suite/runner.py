@@ -20,7 +20,7 @@ import numpy as np
 
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.data import transforms
-from aimonk_bench.errors import RunFailed, UserError, count, fix, sentence, write_traceback
+from aimonk_bench.errors import RunFailed, UserError, count, fix, release, sentence, write_traceback
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import history, run, suite, weights
 from aimonk_bench.records.files import atomic, write_bytes, write_json
@@ -178,6 +178,7 @@ def encode(dataset: Dataset, runs: Sequence[PlannedRun], clock: Clock, progress:
                         error.add_note(
                             f"while encoding with {planned.columns['backbone']} at transform.size {encoder.size}{other}"
                         )
+                    release(error)
                     outcomes[key] = error
         encodings[planned.id] = Encoding(outcomes[key], time.perf_counter() - begun if is_new else 0.0)
     return encodings
@@ -321,6 +322,7 @@ class Driver:
                 run.end(folder, artefacts.status(planned, seconds, reason=sentence(error)))
         except OSError as unwritable:
             logger.error("%s: the failure cannot be recorded: %s", folder, sentence(unwritable))
+        release(error)
 
 
 def _timed(task: Task, seconds: dict[str, float]) -> Generator[Task, Future[Any], Any]:

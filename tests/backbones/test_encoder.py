@@ -249,3 +249,34 @@ def test_pixels_are_stored_where_no_layer_is_frozen(images: np.ndarray, tmp_path
     assert rows.dtype == np.uint8
     assert spec.stored_dtype == "uint8"
     assert read_record(tmp_path).features == SIZE * SIZE * 3
+
+
+class _Hungry(torch.nn.Module):
+    """Pixels summed by colour, with memory for some images at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most, self.calls = most, []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls.append(len(images))
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return images.sum((1, 2), dtype=torch.float32)
+
+
+def test_out_of_memory_halves_the_images_at_once_and_says_so(images: np.ndarray, caplog: pytest.LogCaptureFixture):
+    layers = _Hungry(3)
+    encode = encoders.Encoder(encoders.torch_run(layers, "cpu"), batch_size=8)
+    np.testing.assert_array_equal(encode(images), images.sum((1, 2), dtype=np.float32))
+    assert layers.calls == [8, 4, 2, 2, 2, 2, *[2] * 4], "it stays at what fits"
+    assert caplog.messages == [
+        "CUDA out of memory: encoding 4 instead of 8 images at once",
+        "CUDA out of memory: encoding 2 instead of 4 images at once",
+    ]
+
+
+def test_an_image_for_which_there_is_no_memory_fails(images: np.ndarray):
+    encode = encoders.torch_run(_Hungry(0), "cpu")
+    with pytest.raises(torch.OutOfMemoryError):
+        encode(images)
