@@ -27,7 +27,7 @@ from aimonk_bench.records.files import atomic, write_bytes, write_json
 from aimonk_bench.reporting import figures
 from aimonk_bench.reporting.findings import Finding
 from aimonk_bench.reporting.words import number, threshold_notes
-from aimonk_bench.suite import artefacts, executors, summaries, tasks
+from aimonk_bench.suite import artefacts, executors, summaries, tasks, training_speed
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
 from aimonk_bench.suite.executors import Run, Task, TaskQueue
@@ -263,8 +263,12 @@ class Driver:
             views = transforms.views(config.transform)
             data = TrainingData(labels.train, labels.val, labels.folds, views.probabilities)
             progress = self._progress if self._queue.trains_here else None  # it cannot be called from a worker
-            train = partial(tasks.train, planned, data, dataset.stored, folder / run.CHECKPOINTS, progress)
+            checkpoints = folder / run.CHECKPOINTS
+            is_new = not checkpoints.exists()
+            train = partial(tasks.train, planned, data, dataset.stored, checkpoints, progress)
             training: TrainingResult = yield from _timed(Task("train", planned.name, train), seconds)
+            if is_new:
+                training_speed.note(planned, data, training.seconds["train"])
             predictions = self._write_trained(planned, place, dataset, labels, training.trained)
             score = partial(tasks.score, config, predictions, training.trained.history)
             del training  # its logits are in the predictions now
