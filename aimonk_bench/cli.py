@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -81,13 +80,15 @@ def program(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Reach no network: weights must be on this machine.")
+        bool, typer.Option("--offline", help="Reach no network: everything must be on this machine.")
     ] = False,
 ) -> None:
     """Benchmark recipes for partly labelled, skewed, multi-label images."""
     _log_to_stderr(quiet=False)
     if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # the hub is the only place that a command asks; workers inherit it
+        from aimonk_bench import offline as network
+
+        network.forbid()
 
 
 @app.command()
