@@ -19,6 +19,8 @@ FIXES = {  # errno -> what the user can do
     errno.ENOLCK: "name a folder on a disk with file locks, such as a local one, with AIMONK_BENCH_CACHE",
     errno.EMFILE: "allow more open files: ulimit -n 4096",
 }
+NO_MEMORY = ("out of memory", "allocate memory", "status_alloc_failed")
+NO_CARD = "start the command again, because a process cannot use its card any more after such an error"
 OUT_OF_MEMORY = "a smaller train.batch_size, transform.size or backbone, or run.executor: serial"
 
 
@@ -99,8 +101,10 @@ class Resumable(KeyboardInterrupt):
 def fix(error: BaseException) -> str | None:
     """What the user can do about an exception that is no `UserError`; None where nothing is known."""
     text = str(error).lower()
-    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:  # of torch, too
+    if isinstance(error, MemoryError) or any(message in text for message in NO_MEMORY):  # of torch, too
         return OUT_OF_MEMORY
+    if "cuda error" in text:
+        return NO_CARD
     if isinstance(error, OSError):
         return FIXES.get(error.errno or 0)
     if isinstance(error, NotImplementedError) and "lock" in text:  # of filelock

@@ -27,6 +27,8 @@ from aimonk_bench.errors import RunFailed, UserError, release, sentence, write_t
         (NotImplementedError("FileSystem does not appear to support flock"), ["flock", "AIMONK_BENCH_CACHE"]),
         (MemoryError(), ["MemoryError", "train.batch_size"]),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), ["CUDA", "train.batch_size"]),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), ["CUBLAS", "train.batch_size"]),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), ["CUDA", "start the command again"]),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), ["CPUAllocator", "train.batch_size"]),
         (ZeroDivisionError("planted"), ["ZeroDivisionError: planted"]),
         (KeyError(), ["KeyError"]),

@@ -12,7 +12,15 @@ import torch
 
 logger = logging.getLogger(__name__)
 
+# what else says that the memory of a card is full, beside torch's allocator: its libraries, and the driver
+MESSAGES = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+
 R = TypeVar("R")
+
+
+def is_full(error: RuntimeError) -> bool:
+    """Whether an exception says that the memory of a card is full."""
+    return isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in MESSAGES)
 
 
 @dataclass
@@ -39,7 +47,7 @@ class AtOnce:
         """The results of a function of some images for all of them, in order.
 
         Raises:
-            torch.OutOfMemoryError: there is no memory for one image.
+            RuntimeError: there is no memory for one image; or another one of the function.
         """
         results: list[R] = []
         start = 0
@@ -47,8 +55,8 @@ class AtOnce:
             part = items[start : start + self.images]
             try:
                 results.append(function(part))
-            except torch.OutOfMemoryError:
-                if len(part) == 1:
+            except RuntimeError as error:
+                if len(part) == 1 or not is_full(error):
                     raise
             else:
                 start += len(part)

@@ -138,9 +138,14 @@ def _encoding(cost: EncodingCost) -> str:
 
 def _store(costs: Costs) -> str:
     sizes = [encoding.bytes for encoding in costs.encodings]
-    known = bytes_text(sum(size for size in sizes if size is not None))
+    known = sum(size for size in sizes if size is not None)
     rest = "" if None not in sizes else ", and rows whose size is known when their network is built"
-    return f"feature store: {known} more{rest}; {bytes_text(costs.free_bytes)} are free"
+    fits = (
+        ""
+        if known <= costs.free_bytes
+        else ", which is too little: name a folder on another disk by AIMONK_BENCH_CACHE"
+    )
+    return f"feature store: {bytes_text(known)} more{rest}; {bytes_text(costs.free_bytes)} are free{fits}"
 
 
 def _training(cost: TrainingCost) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from aimonk_bench.backbones.device_memory import AtOnce
+from aimonk_bench.backbones.device_memory import AtOnce, is_full
 from aimonk_bench.errors import RunFailed, UserError, count
 from aimonk_bench.training.objective import check_accumulation
 from aimonk_bench.training.recipe import Recipe
@@ -31,7 +30,9 @@ def in_memory(backward: Callable[[int], Tensor], network: nn.Module, recipe: Rec
         tried = min(at_once.images, recipe.train.batch_size)
         try:
             return backward(tried)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_full(error):
+                raise
             check_cut(network, recipe, tried, error)
         network.zero_grad()  # frees the gradients of the parts that were done
         at_once.halve(tried)

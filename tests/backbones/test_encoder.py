@@ -254,19 +254,25 @@ def test_pixels_are_stored_where_no_layer_is_frozen(images: np.ndarray, tmp_path
 class _Hungry(torch.nn.Module):
     """Pixels summed by colour, with memory for some images at once."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, error: RuntimeError) -> None:
         super().__init__()
-        self.most, self.calls = most, []
+        self.most, self.error, self.calls = most, error, []
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.calls.append(len(images))
         if len(images) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            raise self.error
         return images.sum((1, 2), dtype=torch.float32)
 
 
-def test_out_of_memory_halves_the_images_at_once_and_says_so(images: np.ndarray, caplog: pytest.LogCaptureFixture):
-    layers = _Hungry(3)
+FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@pytest.mark.parametrize("error", [FULL, RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `...`")])
+def test_out_of_memory_halves_the_images_at_once_and_says_so(
+    error: RuntimeError, images: np.ndarray, caplog: pytest.LogCaptureFixture
+):
+    layers = _Hungry(3, error)
     encode = encoders.Encoder(encoders.torch_run(layers, "cpu"), batch_size=8)
     np.testing.assert_array_equal(encode(images), images.sum((1, 2), dtype=np.float32))
     assert layers.calls == [8, 4, 2, 2, 2, 2, *[2] * 4], "it stays at what fits"
@@ -276,7 +282,9 @@ def test_out_of_memory_halves_the_images_at_once_and_says_so(images: np.ndarray,
     ]
 
 
-def test_an_image_for_which_there_is_no_memory_fails(images: np.ndarray):
-    encode = encoders.torch_run(_Hungry(0), "cpu")
-    with pytest.raises(torch.OutOfMemoryError):
-        encode(images)
+@pytest.mark.parametrize("error", [FULL, RuntimeError("CUDA error: an illegal memory access was encountered")])
+def test_an_image_for_which_there_is_no_memory_and_other_errors_fail(error: RuntimeError, images: np.ndarray):
+    layers = _Hungry(0, error)
+    with pytest.raises(RuntimeError, match="CUDA"):
+        encoders.torch_run(layers, "cpu")(images[:4])
+    assert layers.calls == ([4, 2, 1] if error is FULL else [4])

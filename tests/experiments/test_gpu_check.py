@@ -13,6 +13,8 @@ import torch
 from experiments.benchmarks import __main__ as command
 from experiments.benchmarks import gpu
 
+TIMED = ("encoding", "all")  # what depends on how busy the machine is
+
 
 def test_every_check_runs_and_its_figures_are_written(tmp_path: Path) -> None:
     figures = gpu.check(tmp_path, "cpu", gpu.QUICK)
@@ -25,12 +27,13 @@ def test_every_check_runs_and_its_figures_are_written(tmp_path: Path) -> None:
         "processes",
         "processes against serial",
         "suite against the CPU",
+        "all",
     }
     assert np.isfinite(table["value"]).all()
     exact = table[table["check"].isin(["heads", "resume", "processes against serial", "suite against the CPU"])]
     differences = exact[exact["figure"] == "largest difference of the logits"].set_index("check")["value"]
     assert differences.drop("suite against the CPU").eq(0).all(), "one device, the same bits"
-    assert all(figure.passed for figure in figures if figure.passed is not None and figure.check != "encoding")
+    assert all(figure.passed for figure in figures if figure.passed is not None and figure.check not in TIMED)
     page = (tmp_path / "README.md").read_text()
     assert "requirements are met" in page
     assert gpu.COMMAND in page
