@@ -125,7 +125,7 @@ def suite(
             config, overrides, out=out, progress=Progress(), allow_plugins=allow_plugins, clock=context.obj
         )
     _print_table(result, top)
-    if result.unfinished:
+    if result.unfinished or result.failed_again:
         raise typer.Exit(SOME_FAILED if result.finished else FAILED)
 
 

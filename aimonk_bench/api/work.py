@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,8 @@ from aimonk_bench.reporting import audit as reports
 from aimonk_bench.reporting.findings import findings
 from aimonk_bench.suite import inspection, plan, preview, runner
 from aimonk_bench.suite.clock import Clock
+from aimonk_bench.suite.plan import Plan
+from aimonk_bench.suite.tasks import Progress
 from aimonk_bench.tables import tables
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def run(
         Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
     """
     names = tables(allow_plugins=flag("allow_plugins", allow_plugins))
-    return _execute(Run, config, overrides, out, Reporter(progress), names, _clock(clock))
+    return _execute(Run, _run, config, overrides, out, Reporter(progress), names, _clock(clock))
 
 
 def suite(
@@ -86,14 +88,14 @@ def suite(
     """Execute every run of a suite that is not done yet, as `aimonk-bench suite` does; arguments are those of `run`.
 
     Returns:
-        The suite. A run that failed does not end it: see `Suite.unfinished`.
+        The suite. A run that failed does not end it: see `Suite.unfinished` and `Suite.failed_again`.
 
     Raises:
         UserError: config, data or options are wrong, or the folder holds something else; nothing was written.
         Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
     """
     names = tables(allow_plugins=flag("allow_plugins", allow_plugins))
-    return _execute(Suite, config, overrides, out, Reporter(progress), names, _clock(clock))
+    return _execute(Suite, _suite, config, overrides, out, Reporter(progress), names, _clock(clock))
 
 
 def _clock(clock: Clock | None) -> Clock:
@@ -106,8 +108,18 @@ def _folder(kind: type[Result], names: Tables, config: Source, overrides: Overri
     return RESULTS / load(config, names, overrides, check_paths=False).name
 
 
+def _run(planned: Plan, folder: Path, clock: Clock, progress: Progress) -> Run:
+    runner.execute_run(planned, folder, clock, progress)
+    return Run(folder)
+
+
+def _suite(planned: Plan, folder: Path, clock: Clock, progress: Progress) -> Suite:
+    return Suite(folder, runner.execute_suite(planned, folder, clock, progress))
+
+
 def _execute(
     kind: type[R],
+    execute: Callable[[Plan, Path, Clock, Progress], R],
     config: Source,
     overrides: Overrides,
     out: str | os.PathLike[str] | None,
@@ -125,15 +137,13 @@ def _execute(
             else:
                 planned = plan.plan_suite(loader.load_suite(source, names, layers))
         folder = RESULTS / planned.name if place is None else place
-        execute = runner.execute_run if kind is Run else runner.execute_suite
         try:
             with reporter as report:
-                execute(planned, folder, clock, report)
+                result = execute(planned, folder, clock, report)
         except KeyboardInterrupt:
             if suites.can_go_on(folder):
                 raise Resumable from None
             raise
-    result = kind(folder)
     with clock("statistics"):
         result.read()
     runner.write_seconds(folder, clock)

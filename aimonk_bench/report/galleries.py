@@ -17,7 +17,7 @@ from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.records.run import RunRecord
 from aimonk_bench.report.data_facts import images
 from aimonk_bench.report.shortened import shortened
-from aimonk_bench.report.thumbnails import ImageFolder, Progress, Thumbnail
+from aimonk_bench.report.thumbnails import ImageFolder, Progress, StoredHashes, Thumbnail
 from aimonk_bench.reporting import frames
 from aimonk_bench.reporting.frames import ErrorKind
 from aimonk_bench.reporting.summary import Summary
@@ -108,10 +108,11 @@ class Candidates:
     items: Sequence[tuple[list[int], str]]
 
 
-def galleries(summary: Summary, progress: Progress) -> tuple[Galleries | None, str]:
+def galleries(summary: Summary, stored_hashes: StoredHashes, progress: Progress) -> tuple[Galleries | None, str]:
     """The galleries of the simplest run of the verdict, and a line on images that are not there.
 
     Args:
+        stored_hashes: of images, so that only those of other images are computed.
         progress: called with ("near duplicates" or "thumbnails", images done, all).
 
     Raises:
@@ -129,7 +130,7 @@ def galleries(summary: Summary, progress: Progress) -> tuple[Galleries | None, s
         *_suspected(shown, np.array(summary.statistics.signal.found)),
         *_unknown(shown),
         *([] if other is None else _disagreement(record, other, shown)),
-        *_near_duplicates(shown, folder.hashes(shown.ids.tolist(), progress)),
+        *_near_duplicates(shown, folder.hashes(shown.ids.tolist(), stored_hashes, progress)),
     ]
     wanted = _within(candidates, MOST_IMAGES)
     rows = list(dict.fromkeys(row for candidate in wanted for item, _ in candidate.items for row in item))

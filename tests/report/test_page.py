@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import html.parser
 import json
@@ -24,7 +25,7 @@ from aimonk_bench.errors import UserError, printable
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import suite as suites
-from aimonk_bench.report import curves, galleries, page
+from aimonk_bench.report import curves, galleries, page, thumbnails
 from aimonk_bench.report.document import BEST, Document, document
 from aimonk_bench.report.shortened import shortened
 from aimonk_bench.report.thumbnails import EDGE, ImageFolder, thumbnail
@@ -241,6 +242,20 @@ def test_thumbnails_are_small_and_keep_their_proportions(suite_folder: Path) -> 
     assert (small.width, small.height) == (EDGE, EDGE // 2)
     assert len(small.webp) < 8000
     assert folder.files([name, "nowhere.png"]) == [folder.path / name, None]
+
+
+def test_only_images_whose_hash_is_not_stored_are_decoded(suite_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ImageFolder(suite_folder.parent / "images")
+    names = sorted(os.listdir(folder.path))[:5]
+    computed = folder.hashes([*names, "nowhere.png"], lambda white: {}, lambda *step: None)
+    assert computed.usable[-1] == np.False_
+    contents = [(folder.path / name).read_bytes() for name in names]
+    stored = {hashlib.sha256(content).hexdigest(): place for place, content in enumerate(contents[:4])}
+    monkeypatch.setattr(thumbnails, "perceptual_hash", lambda data, white: contents.index(data) * 100)
+    assert folder.hashes(names, {None: stored}.__getitem__, lambda *step: None).bits.tolist() == [
+        *(stored[hashlib.sha256(content).hexdigest()] for content in contents[:4]),
+        400,
+    ]
 
 
 def test_galleries_fill_up_in_turn_until_the_budget_is_spent() -> None:
