@@ -30,6 +30,43 @@ MOST_BYTES = 700_000  # of all thumbnails, as base64
 CLASS = {True: "positive", False: "negative"}
 
 
+class Kind(TypedDict):
+    """What galleries of one kind show, for their heading."""
+
+    kind: str
+    heading: str
+    note: str
+
+
+KINDS = [
+    Kind(kind=kind, heading=heading, note=note)
+    for kind, heading, note in (
+        (
+            "false_positive",
+            "Worst false positives",
+            "labelled negative, decided positive; the farthest above the threshold first",
+        ),
+        (
+            "false_negative",
+            "Worst false negatives",
+            "labelled positive, decided negative; the farthest below the threshold first",
+        ),
+        (
+            "suspected",
+            "Suspected label errors",
+            "the label contradicts a confident score (Northcutt et al. 2021); this is no error rate",
+        ),
+        ("unknown", "Missing labels of which the run is surest", "no label; the probabilities nearest to 0 or 1"),
+        ("disagreement", "Two runs disagree", "decided differently by two runs; the widest apart first"),
+        (
+            "near_duplicates",
+            "Near duplicates with different labels",
+            "two images that look alike, or are equal, with opposite labels",
+        ),
+    )
+]
+
+
 class Item(TypedDict):
     """One image or a pair: places in ``Galleries.images``, and what is said of it."""
 
@@ -64,6 +101,7 @@ class Galleries(TypedDict):
 
     run: str
     other: str | None
+    kinds: list[Kind]
     galleries: list[Gallery]
     images: list[Image]
 
@@ -143,6 +181,7 @@ def galleries(summary: Summary, stored_hashes: StoredHashes, progress: Progress)
     return Galleries(
         run=record.status.id,
         other=None if other is None else other.status.id,
+        kinds=KINDS,
         galleries=[
             Gallery(
                 kind=candidate.kind,

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,17 +23,21 @@ from fake_pages import HOSTILE, run_folder
 import aimonk_bench
 from aimonk_bench import cli
 from aimonk_bench.errors import UserError, printable
+from aimonk_bench.evaluation.plain_words import USEFUL_AUC, Word
 from aimonk_bench.evaluation.predictions import Predictions
+from aimonk_bench.evaluation.verdict import detectable_auc
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import suite as suites
-from aimonk_bench.report import curves, galleries, page, thumbnails
+from aimonk_bench.report import advice, curves, galleries, page, thumbnails
 from aimonk_bench.report.document import BEST, Document, document
 from aimonk_bench.report.shortened import shortened
 from aimonk_bench.report.thumbnails import EDGE, ImageFolder, thumbnail
 from aimonk_bench.reporting import summary
 from aimonk_bench.reporting.frames import ErrorKind
 from aimonk_bench.reporting.summary import NUMERIC
+from aimonk_bench.reporting.words import number
 
+OXLINT = shutil.which("oxlint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 ELSEWHERE = re.compile(r"(?:src|href|action|data|poster)\s*=\s*[\"']?(?!#|data:)[^\s\"'>]+|url\(|@import|https?:", re.I)
 
 
@@ -84,11 +89,18 @@ def test_every_figure_of_the_page_equals_the_summary(suite_folder: Path, doc: di
 def test_differences_words_and_bounds_equal_the_files(suite_folder: Path, doc: dict[str, Any]) -> None:
     stored = json.loads((suite_folder / suites.STATISTICS).read_text())
     assert (doc["selected"], doc["simplest"]) == (stored["winner"], stored["simplest"])
-    assert doc["ties"] == stored["indistinguishable"]
+    marked = {run["id"]: [mark["word"] for mark in run["marks"]] for run in doc["runs"]}
+    for word, expected in {
+        "selected": [stored["winner"]],
+        "simplest": [stored["simplest"]],
+        "baseline": [doc["baseline"]],
+        "tie": stored["indistinguishable"],
+    }.items():
+        assert {run_id for run_id, words in marked.items() if word in words} == set(expected)
     for run in doc["runs"]:
-        for key, name in (("baseline", "versus_baseline"), ("against_winner", "versus_selected")):
-            delta = stored[key].get(run["id"])
-            assert run[name] == (None if delta is None else {field: delta[field] for field in run[name]})
+        delta = stored["baseline"].get(run["id"])
+        stated = run["versus_baseline"]
+        assert stated == (None if delta is None else {field: delta[field] for field in stated})
         if run["figures"]:
             metrics = json.loads((suite_folder / "runs" / run["id"] / runs.METRICS).read_text())
             columns = list(metrics["attribute"].values())
@@ -96,10 +108,56 @@ def test_differences_words_and_bounds_equal_the_files(suite_folder: Path, doc: d
             assert run["na_low"] == metrics["na_bounds"]["f1_low"]
             assert run["calibration"] == metrics["calibration"]
     signal = stored["signal"]
-    columns = {"gain": "gain", "gain_low": "gain_low", "auc": "auc", "signal_p": "adjusted", "gain_p": "gain_adjusted"}
-    for mine, theirs in columns.items():
-        assert [attribute[mine] for attribute in doc["attributes"]] == signal[theirs]
-    assert doc["nested"]["f1_tuned"][:-1] == stored["chosen"]["value"]["f1_tuned"]
+    for name in ("gain", "gain_low"):
+        assert [attribute[name] for attribute in doc["attributes"]] == signal[name]
+    for a, attribute in enumerate(doc["attributes"]):
+        figures = (signal["adjusted"], signal["gain_adjusted"], signal["detectable_auc"])
+        p_signal, p_gain, auc = (np.nan if values[a] is None else values[a] for values in figures)
+        expected = f"signal {number(p_signal, places=3)}, gain {number(p_gain, places=3)}; detectable AUC {number(auc)}"
+        assert attribute["tests"].endswith(expected)
+
+
+def test_the_cards_show_the_figures_of_the_files(suite_folder: Path, written: str) -> None:
+    stored = json.loads((suite_folder / suites.STATISTICS).read_text())
+    summarized = summary.summarize(suites.collect(suite_folder))
+    cards = advice.cards(summarized)
+    table = aimonk_bench.load(suite_folder).pivot()
+    runs_shown = [stored["simplest"], *[stored["winner"]] * (stored["winner"] != stored["simplest"])]
+    assert [card["value"] for card in cards[:-1]] == [table.loc[run_id, "macro"] for run_id in runs_shown]
+    covered = summarized.covered["f1_tuned"]
+    nested = np.array(stored["chosen"]["value"]["f1_tuned"], float)[covered].mean()
+    assert (cards[-1]["name"], cards[-1]["value"]) == ("selected per fold", pytest.approx(nested))
+    for card in cards:
+        assert f'title="exactly {card["value"]}">{card["figure"]}<' in written
+        assert all(printable(line) in html.unescape(written) for line in card["lines"])
+
+
+@pytest.mark.parametrize(
+    ("word", "more", "expected"),
+    [
+        ("cannot be told", 17, "17 more"),
+        ("cannot be told", 0, "enough"),
+        ("cannot be told", None, "no number would do"),
+        ("works", 17, ""),
+    ],
+)
+def test_what_would_settle_an_attribute_is_said_where_it_cannot_be_told(
+    word: Word, more: int | None, expected: str
+) -> None:
+    assert advice.needed(word, more) == expected
+    assert any(column == "positives to tell" for column, _ in advice.meanings(["works", word])) == bool(expected)
+
+
+def test_as_many_more_positives_as_are_said_make_a_useful_auc_detectable() -> None:
+    """And one fewer does not."""
+    for positives, negatives, attributes in ((5, 815, 4), (1, 40, 40), (0, 300, 2), (3, 3_000, 10)):
+        more = advice.more_positives(positives, negatives, attributes)
+        assert more
+        with_them, without_one = detectable_auc(
+            np.array([positives + more, positives + more - 1]), np.array([negatives] * 2), attributes
+        )
+        assert with_them <= USEFUL_AUC < without_one
+    assert advice.more_positives(5, 0, 4) is None
 
 
 def test_hostile_names_are_text(written: str, doc: dict[str, Any]) -> None:
@@ -127,9 +185,14 @@ def test_the_page_loads_nothing_and_names_no_path(written: str, suite_folder: Pa
     assert "x.png cannot be decoded" in written
 
 
-def test_without_a_script_the_answer_the_table_and_a_chart_show(written: str, doc: dict[str, Any]) -> None:
+def test_without_a_script_the_answer_the_table_a_chart_and_the_making_show(
+    suite_folder: Path, written: str, doc: dict[str, Any]
+) -> None:
     markup = written.partition('<script type="application/json"')[0]
-    assert printable(doc["verdict"]) in html.unescape(markup)
+    shown = html.unescape(markup)
+    assert printable(str(aimonk_bench.load(suite_folder).verdict)) in shown
+    assert "aimonk-bench report suite" in shown
+    assert shown.count("<h3>Config</h3>") == len(doc["curves"])
     assert markup.count('class="dot"') == 3
     assert markup.count('<th scope="row">') == 4
     assert "(failed: x.png cannot be decoded" in markup
@@ -231,7 +294,8 @@ def test_a_single_run_without_a_baseline_has_a_page(suite_folder: Path, tmp_path
     shutil.copytree(next(path for path in (suite_folder / "runs").iterdir() if (path / runs.METRICS).exists()), folder)
     assert aimonk_bench.report(folder, images=False) == folder / "report.html"
     [doc] = documents_in((folder / "report.html").read_text())
-    assert (doc["kind"], doc["nested"], len(doc["runs"])) == ("run", None, 1)
+    assert [run["marks"] for run in doc["runs"]] == [[]]
+    assert "nested model selection" not in (folder / "report.html").read_text()
     assert aimonk_bench.load(folder).failure is None
 
 
@@ -323,8 +387,26 @@ def test_the_page_shows_every_part_of_its_document(written: str) -> None:
     assert [name for name in map("".join, defined) if len(re.findall(rf"\b{name}\b", used)) < 2] == []
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not here; it checks the syntax of the script")
-def test_the_script_is_javascript(written: str, tmp_path: Path) -> None:
-    script = tmp_path / "page.mjs"
-    script.write_text(Elements(written).scripts[1])
-    subprocess.run(["node", "--check", str(script)], check=True)
+@pytest.mark.skipif(OXLINT is None, reason="oxlint, of the dev extra, is not here")
+def test_the_script_has_no_errors_and_no_unused_or_undefined_names(written: str, tmp_path: Path) -> None:
+    script, config = tmp_path / "page.js", tmp_path / "oxlint.json"
+    rules = ("eqeqeq", "no-shadow", "no-undef", "no-var", "prefer-const")
+    config.write_text(
+        json.dumps(
+            {
+                "env": {"browser": True, "es2022": True},
+                "categories": {"correctness": "error"},
+                "rules": dict.fromkeys(rules, "error"),
+            }
+        )
+    )
+
+    def problems(text: str) -> str:
+        script.write_text(text)
+        command = [str(OXLINT), "--deny-warnings", "--config", str(config), str(script)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return "" if done.returncode == 0 else done.stdout
+
+    assert problems(Elements(written).scripts[1]) == ""
+    wrong = {"const unused = 1;": "no-unused-vars", "f(1);": "no-undef", "f(;": "Unexpected token"}
+    assert [text for text, problem in wrong.items() if problem not in problems(text)] == []
