@@ -72,7 +72,7 @@ function chart({ name, note, drawing, columns, legend = [] }) {
     turner.textContent = asTable ? "show as chart" : "show as table";
     turner.setAttribute("aria-pressed", String(asTable));
     const values = Object.values(columns), rows = values[0].map((_, i) => values.map((column) => column[i]));
-    body.replaceChildren(asTable ? table(Object.keys(columns), rows, name) : drawing);
+    body.replaceChildren(asTable ? table(Object.keys(columns), rows, name, null) : drawing);
   };
   const turner = button("show as table", turn, { class: "plain", "aria-pressed": "false" });
   const mark = (className) => svg("svg", { viewBox: "0 0 26 12", "aria-hidden": "true" }, className.startsWith("line")

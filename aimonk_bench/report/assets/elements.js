@@ -53,11 +53,11 @@ function grid(label, className, heads, rows, caption) {
 }
 
 // A table of plain values: the first of a row is its name.
-function table(heads, rows, caption) {
+function table(heads, rows, label, caption = label) {
   const isCount = (value) => Number.isInteger(value) || Math.abs(value) >= 10;
   const text = (value) => (!isNumber(value) ? value ?? "-" : isCount(value) ? whole(value) : number(value, 3));
   const row = ([name, ...values]) => rowOf(text(name), values.map((value) => cell(value, text(value))));
-  return grid(caption, null, heads, rows.map(row), caption);
+  return grid(label, null, heads, rows.map(row), caption);
 }
 
 function select(label, options, value, change) {
