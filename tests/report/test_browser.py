@@ -91,8 +91,8 @@ def test_without_javascript_the_answer_and_the_chart_show(browser: Any, page_fil
             ".cards",
             ".static svg.chart",
             ".static table",
+            ".static > p",
             "#making details[open] dl",
-            "noscript",
         ):
             assert browser.find_element(By.CSS_SELECTOR, selector).is_displayed(), selector
         assert not browser.find_element(By.CSS_SELECTOR, "[data-download]").is_displayed()

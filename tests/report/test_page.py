@@ -25,10 +25,11 @@ from aimonk_bench import cli
 from aimonk_bench.errors import UserError, printable
 from aimonk_bench.evaluation.plain_words import USEFUL_AUC, Word
 from aimonk_bench.evaluation.predictions import Predictions
-from aimonk_bench.evaluation.verdict import detectable_auc
+from aimonk_bench.evaluation.verdict import Doubts, detectable_auc
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import suite as suites
 from aimonk_bench.report import advice, curves, galleries, page, thumbnails
+from aimonk_bench.report.data_facts import data_lines
 from aimonk_bench.report.document import BEST, Document, document
 from aimonk_bench.report.shortened import shortened
 from aimonk_bench.report.thumbnails import EDGE, ImageFolder, thumbnail
@@ -233,6 +234,29 @@ def test_confusion_counts_and_histograms_count_every_test_row(suite_folder: Path
         for a, of_attribute in enumerate(of_run["attributes"]):
             assert sum(of_attribute["confusion"].values()) == pytest.approx(made.labels.observed[:, a].sum())
             assert sum(map(sum, of_attribute["histogram"].values())) == pytest.approx(len(made.fold), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "doubts", "expected"),
+    [
+        (None, None, []),
+        (8, None, ["Images that have the bytes or the group of an earlier one: 1."]),
+        (
+            9,
+            Doubts(25, {}, {"hat": ["size", "missing"]}),
+            [
+                "Images that have the bytes or the group of an earlier one: none.",
+                "Pairs of near duplicates that the split separates: 25.",
+                "Missing labels of hat depend on the size of the image and the NA of other attributes.",
+            ],
+        ),
+    ],
+)
+def test_duplicates_and_what_missing_labels_depend_on_are_said(
+    n_groups: int | None, doubts: Doubts | None, expected: list[str]
+) -> None:
+    data = {"n_used": 9, "n_listed": 1_000, "skipped": [{}]} | ({} if n_groups is None else {"n_groups": n_groups})
+    assert list(data_lines(data, doubts)) == ["Used 9 of 1000 listed images; skipped: 1.", *expected]
 
 
 def test_galleries_show_what_is_wrong(suite_folder: Path, doc: dict[str, Any]) -> None:

@@ -33,9 +33,7 @@ function dataSection(doc) {
     fold[split].images, ...names.map((_, a) => `${fold[split].positive[a]} of ${fold[split].observed[a]}`)]));
   const skipped = data.skipped.slice(0, 200).map((item) => [item.image_id, item.line, item.reason]);
   return [
-    el("p", {}, `${whole(data.n_used)} of ${whole(data.n_listed)} listed images were used`,
-      isNumber(data.n_groups) && data.n_groups < data.n_used && `, in ${whole(data.n_groups)} groups that a split keeps together`,
-      `. ${data.skipped.length || "None"} skipped.`),
+    data.lines.map((text) => el("p", {}, text)),
     data.n_observed && labelCounts(data, names),
     names.length > 1 && names.length <= FEW_PAIRS && [
       pairTable("Missing together", `Images where both labels are missing, ${which}; tint: correlation of what is missing. On the diagonal: `
