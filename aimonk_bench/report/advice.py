@@ -130,7 +130,7 @@ def plainly(summary: Summary) -> str:
 
 
 def marks(stats: Statistics | None, run_id: str, baseline: str | None) -> list[Mark]:
-    """What is special about a run: of a single run nothing is.
+    """What is special about a finished run: of a single run nothing is.
 
     Args:
         baseline: the run with which the others are compared.
@@ -145,9 +145,9 @@ def marks(stats: Statistics | None, run_id: str, baseline: str | None) -> list[M
         "baseline": (run_id == baseline, "the run that the others are compared with"),
         "tie": (run_id in verdict.indistinguishable, f"not distinguishable from the selected run: {compared}"),
         "worse": (delta is not None and delta.mark == "worse", f"worse than the selected run: {compared}"),
-        "other labels": (
-            run_id in stats.key and run_id not in stats.candidates,
-            "not selected from: validation labels or seeds differ from those of the baseline",
+        "not selected from": (
+            run_id not in stats.candidates,
+            "its validation labels, seeds or version are not those of the baseline",
         ),
     }
     return [Mark(word=word, text=text) for word, (holds, text) in special.items() if holds]

@@ -199,7 +199,7 @@ def _run(summary: Summary, run_id: str, name: str) -> Run:
         name=name,
         state=_state(collection, run_id),
         reason=shortened(record.status.reason if record else reasons.get(run_id)),
-        marks=advice.marks(stats, run_id, collection.baseline),
+        marks=advice.marks(stats, run_id, collection.baseline) if done else [],
         columns=dict(record.status.columns) if record else {},
         figures=_figures(summary, done) if done else {},
         few=summary.values[run_id]["few"].tolist() if done else [],

@@ -133,6 +133,18 @@ def test_the_cards_show_the_figures_of_the_files(suite_folder: Path, written: st
         assert all(printable(line) in html.unescape(written) for line in card["lines"])
 
 
+def test_a_run_with_other_seeds_is_marked_and_ranked_last(tmp_path: Path) -> None:
+    names = ["masked_bce", "other seeds", "focal"]
+    places = fake_suite.write_suite(tmp_path, names)
+    for i, place in enumerate(places):
+        made = fake_suite.predictions(["a", "b"], signal=1 + i % 2, noise=i, seeds=3 if i == 1 else 2)
+        run_folder(place, names[i], made)
+    doc = document(summary.summarize(suites.collect(tmp_path)))
+    marked = {run["name"]: [mark["word"] for mark in run["marks"]] for run in doc["runs"]}
+    assert [name for name, words in marked.items() if "not selected from" in words] == ["other seeds"]
+    assert doc["ranking"][-1] == places[1].name
+
+
 @pytest.mark.parametrize(
     ("word", "more", "expected"),
     [

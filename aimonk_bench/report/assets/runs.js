@@ -52,7 +52,9 @@ function versus(run, a) {
 
 function sorted(runs, { sort, down, attribute }) {
   const sign = down ? -1 : 1, value = sort === "name" ? (run) => run.name : (run) => figure(run, sort, attribute);
+  const isApart = (run) => sort === "f1_validation" && run.marks.some((mark) => mark.word === "not selected from"); // on other rows
   return runs.sort((one, other) => {
+    if (isApart(one) !== isApart(other)) return isApart(one) - isApart(other);
     const [x, y] = [value(one), value(other)];
     if (x === null || y === null) return (x === null) - (y === null); // undefined ones come last
     return sign * (isNumber(x) ? x - y : x.localeCompare(y));
@@ -92,7 +94,7 @@ function board(doc, choice, redraw) {
     some && `; macro: over ${covered} of ${doc.attributes.length} attributes, those that every finished run defines`, ". ",
     isCompared && (a < 0 ? "vs baseline: paired difference of macro F1 with its simultaneous interval; equivalent, better, worse: adjusted by "
       + "Holm. " : "vs baseline: paired difference with its interval, not adjusted. "),
-    "tie: not distinguishable from the selected run. val F1 selects."),
+    doc.ranking.length > 1 && "tie: not distinguishable from the selected run. val F1 selects."),
     grid("Leaderboard", "board", [head(["name", "run"]), axisOf(domain), ...columns], shown.map(row)),
     more(shown, runs, () => redraw({ all: true })),
   ];
