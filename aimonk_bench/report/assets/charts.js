@@ -62,10 +62,16 @@ function plot({ x = [0, 1], y = [0, 1], xLabel, yLabel, width = 360, height = 25
   };
 }
 
-// A drawing with its name, a note, a legend of [class, text], and a button that shows the same numbers as a table: its
-// columns by name, equally long.
-function chart({ name, note, drawing, columns, legend = [] }) {
-  const body = el("div", {}, drawing);
+function legend(items) {
+  const mark = (className) => svg("svg", { viewBox: "0 0 26 12", "aria-hidden": "true" }, className.startsWith("line")
+    ? line(className, 0, 6, 26, 6) : svg("rect", { x: 5, y: 1, width: 16, height: 10, class: className }));
+  return el("p", { class: "legend" }, items.map(([className, text]) => el("span", {}, mark(className), text)));
+}
+
+// A plot, into which `marks` draws, with its name, a note, a legend of [class, text], and a button that shows the same
+// numbers as a table: its columns by name, equally long.
+function chart({ name, note, marks, columns, legendItems, ...axes }) {
+  const frame = plot(axes), drawing = fill(frame.node, {}, [marks(frame)]), body = el("div", {}, drawing);
   let asTable = false;
   const turn = () => {
     asTable = !asTable;
@@ -75,15 +81,7 @@ function chart({ name, note, drawing, columns, legend = [] }) {
     body.replaceChildren(asTable ? table(Object.keys(columns), rows, name, null) : drawing);
   };
   const turner = button("show as table", turn, { class: "plain", "aria-pressed": "false" });
-  const mark = (className) => svg("svg", { viewBox: "0 0 26 12", "aria-hidden": "true" }, className.startsWith("line")
-    ? line(className, 0, 6, 26, 6) : svg("rect", { x: 5, y: 1, width: 16, height: 10, class: className }));
-  return el("figure", {}, el("figcaption", {}, el("b", {}, name), turner), body, note && quiet(note),
-    legend.length > 0 && el("p", { class: "legend" }, legend.map(([className, text]) => el("span", {}, mark(className), text))));
-}
-// A plot as such a chart; `marks` draws into it.
-function plotted({ marks, ...options }) {
-  const frame = plot(options);
-  return chart({ ...options, drawing: fill(frame.node, {}, [marks(frame)]) });
+  return el("figure", {}, el("figcaption", {}, el("b", {}, name), turner), body, quiet(note), legendItems && legend(legendItems));
 }
 
 // Dot and interval on the common axis of a table, with the baseline as a dashed line and perhaps a ring.

@@ -2,19 +2,16 @@
 
 const FEW_PAIRS = 40; // attributes up to which pairs of attributes are shown
 
-function labelCounts(data, names) {
-  const width = 720, x = scale([0, data.n_used], [190, width - 100]), { n_positive: positive, n_observed: observed } = data;
-  const negative = names.map((_, a) => observed[a] - positive[a]), missing = observed.map((value) => data.n_used - value);
-  const bar = (name, a) => {
-    const y = 26 * a + 4, parts = [[0, positive[a], "column"], [positive[a], observed[a], "column second"], [observed[a], data.n_used, "column third"]];
-    return svg("g", {}, title(`${name}: ${positive[a]} positive, ${negative[a]} negative, ${missing[a]} missing`),
-      anchored("", 182, y + 14, "end", name.length > 26 ? `${name.slice(0, 25)}…` : name),
-      parts.map(([from, to, shape]) => svg("rect", { class: shape, x: x(from), y, width: Math.max(0, x(to) - x(from)), height: 18 })),
-      anchored("tick", width - 92, y + 14, "start", `${((100 * missing[a]) / data.n_used).toFixed(1)} % NA`));
+function labelCounts({ n_used: used, n_positive: positive, n_observed: observed }, names) {
+  const x = scale([0, used], [1, BARS - 1]);
+  const row = (name, a) => {
+    const ends = [0, positive[a], observed[a], used], counts = ends.slice(1).map((end, i) => end - ends[i]);
+    const stack = Object.values(CLASSES).map((shape, i) => svg("rect", { class: shape, x: x(ends[i]), y: 2, width: x(ends[i + 1]) - x(ends[i]), height: 16 }));
+    return rowOf(name, el("td", { class: "bars" }, svg("svg", { viewBox: `0 0 ${BARS} 20`, class: "chart", "aria-hidden": "true" }, stack)),
+      counts.map((value) => cell(value, whole(value))), cell(counts[2] / used, `${((100 * counts[2]) / used).toFixed(1)} %`));
   };
-  const box = { viewBox: `0 0 ${width} ${26 * names.length + 6}`, class: "chart", role: "img", "aria-label": "Labels by attribute" };
-  return chart({ name: "Labels by attribute", note: "Of the images that were used; NA: the label is missing.", legend: CLASS_LEGEND,
-    drawing: svg("svg", box, names.map(bar)), columns: { attribute: names, positive, negative, missing } });
+  return [el("h3", {}, "Labels by attribute"), grid("Labels by attribute", "board", ["attribute", "images used", "positive", "negative", "missing", "missing"],
+    names.map(row)), legend(CLASS_LEGEND)];
 }
 
 // Numbers of images for each pair of attributes, tinted by a correlation; on the diagonal those of one attribute.

@@ -48,13 +48,13 @@ function behaviour(doc, choice, redraw) {
     quiet(`${run.name}, ${doc.attributes[a].name}, on test images. Curves: means over seeds${folds}; bands: the lowest and the highest seed.`,
       rest > 0 && ` The page has no curves of ${rest} further runs: it has those of the best on validation, the simplest and the baseline.`),
     el("div", { class: "small" },
-      plotted({
+      chart({
         name: "Precision and recall", note: `Average precision ${number(precision)}; dashed: prevalence.`, xLabel: "recall", yLabel: "precision",
         marks: (frame) => [frame.level(positive / observed, "baseline", `prevalence ${number(positive / observed, 3)}`),
           frame.band(recall, of.precision_low, of.precision_high), frame.path(recall, of.precision)],
         columns: { recall, precision: of.precision, lowest: of.precision_low, highest: of.precision_high },
       }),
-      plotted({
+      chart({
         name: "F1 by threshold", xLabel: "threshold", yLabel: "F1",
         note: `Thick line: the mean tuned threshold ${number(chosen)}; short lines: those of all seeds${folds}; dashed: all positive.`,
         marks: (frame) => [frame.level(floor, "baseline", `all positive ${number(floor, 3)}`),
@@ -63,7 +63,7 @@ function behaviour(doc, choice, redraw) {
           frame.band(threshold, of.f1_low, of.f1_high), frame.path(threshold, of.f1)],
         columns: { threshold, F1: of.f1, lowest: of.f1_low, highest: of.f1_high },
       }),
-      plotted({
+      chart({
         name: "Reliability", xLabel: "predicted probability", yLabel: "share of positives",
         note: `Dots on the dashed line are calibrated. Calibration error ${number(error, 3)}; of a calibrated head with as many rows `
           + `${number(reference, 3)}.`,
@@ -72,15 +72,15 @@ function behaviour(doc, choice, redraw) {
             interval(bin.low[i], bin.high[i], 3)})`))],
         columns: { predicted: bin.probability, rows: bin.n, positive: bin.positive, low: bin.low, high: bin.high },
       }),
-      plotted({
+      chart({
         name: "Scores by class", note: "Images per seed in each twentieth.", xLabel: "predicted probability", yLabel: "images",
-        y: [0, Math.ceil(most * 1.05)], legend: CLASS_LEGEND, marks: (frame) => Object.keys(CLASSES).map((name, place) => bar(frame, name, place)),
+        y: [0, Math.ceil(most * 1.05)], legendItems: CLASS_LEGEND, marks: (frame) => Object.keys(CLASSES).map((name, place) => bar(frame, name, place)),
         columns: { from: of.histogram.positive.map((_, i) => i / bins), ...of.histogram },
       }),
-      plotted({
+      chart({
         name: "Loss", note: "Means over the heads of the run.", xLabel: "iteration", yLabel: "loss",
         x: [0, last(loss.iteration)], y: extent([0, ...loss.training, ...loss.validation], 0.01),
-        legend: [["line", "training"], ...(loss.validation.length ? [["line second", "validation"]] : [])],
+        legendItems: [["line", "training"], ...(loss.validation.length ? [["line second", "validation"]] : [])],
         marks: (frame) => [frame.path(loss.iteration, loss.training), frame.path(loss.validation_iteration, loss.validation, "line second")],
         columns: { rows: [...loss.training.map(() => "training"), ...loss.validation.map(() => "validation")],
           iteration: [...loss.iteration, ...loss.validation_iteration], loss: [...loss.training, ...loss.validation] },

@@ -147,7 +147,7 @@ function cost(doc, choice, redraw) {
   return [
     el("h3", {}, "What does F1 cost?"),
     costs.length > 1 && tools(select("cost", costs, name, (value) => redraw({ cost: value }))),
-    plotted({
+    chart({
       name: "Macro F1 against cost", xLabel: label, yLabel: "macro F1", log, height: 340,
       width: Math.max(320, Math.min(720, document.documentElement.clientWidth - 40)), // on a phone the letters stay as large
       x: log ? [least / 1.3, most * 1.3] : [Math.max(0, least - margin), most + margin],
