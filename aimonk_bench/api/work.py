@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from aimonk_bench.api.label_frames import placed
 from aimonk_bench.api.progress import Report, Reporter
 from aimonk_bench.api.results import Result, Run, Suite
-from aimonk_bench.arguments import flag, instance, path, wrong
+from aimonk_bench.arguments import above_zero, flag, instance, path, wrong
 from aimonk_bench.config import loader
 from aimonk_bench.config.fields import Config
 from aimonk_bench.config.loader import Source
@@ -26,7 +26,7 @@ from aimonk_bench.records import suite as suites
 from aimonk_bench.records.files import dumps
 from aimonk_bench.reporting import audit as reports
 from aimonk_bench.reporting.findings import findings
-from aimonk_bench.suite import inspection, plan, preview, runner
+from aimonk_bench.suite import costs, inspection, plan, preview, runner
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.plan import Plan
 from aimonk_bench.suite.tasks import Progress
@@ -48,6 +48,7 @@ def run(
     progress: Report = False,
     allow_plugins: bool = False,
     clock: Clock | None = None,
+    budget_hours: float | None = None,
 ) -> Run:
     """Execute one experiment, as `aimonk-bench run` does: the same id, the same files.
 
@@ -63,6 +64,8 @@ def run(
             that the function raises ends the call; the same call goes on from what was done.
         allow_plugins: the code that the config names under ``plugins`` may be executed.
         clock: counts the seconds of a command that began before.
+        budget_hours: refuse, before anything is written, what would take more hours at the speeds that this machine
+            has measured; what was never measured is named in a warning.
 
     Returns:
         The run, whose files are read when they are needed.
@@ -73,7 +76,8 @@ def run(
         Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
     """
     names = tables(allow_plugins=flag("allow_plugins", allow_plugins))
-    return _execute(Run, _run, config, overrides, out, Reporter(progress), names, _clock(clock))
+    execute, reporter = partial(_run, _hours(budget_hours)), Reporter(progress)
+    return _execute(Run, execute, config, overrides, out, reporter, names, _clock(clock))
 
 
 def suite(
@@ -84,6 +88,7 @@ def suite(
     progress: Report = False,
     allow_plugins: bool = False,
     clock: Clock | None = None,
+    budget_hours: float | None = None,
 ) -> Suite:
     """Execute every run of a suite that is not done yet, as `aimonk-bench suite` does; arguments are those of `run`.
 
@@ -95,11 +100,16 @@ def suite(
         Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
     """
     names = tables(allow_plugins=flag("allow_plugins", allow_plugins))
-    return _execute(Suite, _suite, config, overrides, out, Reporter(progress), names, _clock(clock))
+    execute, reporter = partial(_suite, _hours(budget_hours)), Reporter(progress)
+    return _execute(Suite, execute, config, overrides, out, reporter, names, _clock(clock))
 
 
 def _clock(clock: Clock | None) -> Clock:
     return Clock() if clock is None else instance("clock", clock, Clock)
+
+
+def _hours(budget: float | None) -> float | None:
+    return None if budget is None else above_zero("budget_hours", budget, "hours")
 
 
 def _folder(kind: type[Result], names: Tables, config: Source, overrides: Overrides) -> Path:
@@ -108,12 +118,14 @@ def _folder(kind: type[Result], names: Tables, config: Source, overrides: Overri
     return RESULTS / load(config, names, overrides, check_paths=False).name
 
 
-def _run(planned: Plan, folder: Path, clock: Clock, progress: Progress) -> Run:
+def _run(hours: float | None, planned: Plan, folder: Path, clock: Clock, progress: Progress) -> Run:
+    costs.check_budget(planned, folder, hours)
     runner.execute_run(planned, folder, clock, progress)
     return Run(folder)
 
 
-def _suite(planned: Plan, folder: Path, clock: Clock, progress: Progress) -> Suite:
+def _suite(hours: float | None, planned: Plan, folder: Path, clock: Clock, progress: Progress) -> Suite:
+    costs.check_budget(planned, folder, hours)
     return Suite(folder, runner.execute_suite(planned, folder, clock, progress))
 
 
@@ -150,15 +162,22 @@ def _execute(
     return result
 
 
-def validate(config: Source, overrides: Overrides = None, *, allow_plugins: bool = False) -> str:
-    """What `run` or `suite` would do with a config, as `aimonk-bench validate` prints it; no image is opened.
+def validate(
+    config: Source,
+    overrides: Overrides = None,
+    *,
+    allow_plugins: bool = False,
+    budget_hours: float | None = None,
+) -> str:
+    """What `run` or `suite` would do with a config and what it will take, as `aimonk-bench validate` prints it.
 
     Raises:
-        UserError: everything that is wrong with config, labels, images and networks.
+        UserError: everything that is wrong with config, labels, images and networks; or what `run` or `suite` would
+            take is more than ``budget_hours``.
     """
-    names = tables(allow_plugins=flag("allow_plugins", allow_plugins))
+    names, hours = tables(allow_plugins=flag("allow_plugins", allow_plugins)), _hours(budget_hours)
     with without_folder(config, overrides) as (source, layers):
-        return preview.describe(source, names, layers)
+        return preview.describe(source, names, layers, hours)
 
 
 def check_config(config: Source, overrides: Overrides) -> None:
