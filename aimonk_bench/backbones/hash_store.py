@@ -44,8 +44,7 @@ def perceptual_hashes(
         UserError: the file of hashes cannot be written.
         RunFailed: an image file changed, or cannot be decoded any more.
     """
-    scale = f"-{white}" if white else ""
-    file = root / "hashes" / f"{DECODE_REVISION}-{HASH_REVISION}{scale}.bin"
+    file = _file(root, white)
     stored = _read(file)
     todo = list({image.sha256: image for image in images if image.sha256.encode() not in stored}.values())
 
@@ -65,6 +64,21 @@ def perceptual_hashes(
         np.array([bits for _, bits in entries_of_images], np.uint64),
         np.array([usable for usable, _ in entries_of_images], bool),
     )
+
+
+def stored_hashes(root: Path, white: int | None = None) -> dict[str, int | None]:
+    """The hashes that are stored: SHA-256 of the bytes of an image -> its hash, None where the image is too plain.
+
+    Args:
+        root: folder of the feature store; where it has no hashes, there are none.
+        white: of the data set, see `images.decode`.
+    """
+    return {sha256.decode(): bits if usable else None for sha256, (usable, bits) in _read(_file(root, white)).items()}
+
+
+def _file(root: Path, white: int | None) -> Path:
+    scale = f"-{white}" if white else ""
+    return root / "hashes" / f"{DECODE_REVISION}-{HASH_REVISION}{scale}.bin"
 
 
 def _by_image(entries: np.ndarray) -> dict[bytes, tuple[bool, int]]:

@@ -65,12 +65,15 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
         raise error if isinstance(error, UserError) else RunFailed(sentence(error)) from error
 
 
-def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> None:
+def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> dict[str, str]:
     """Execute the runs of ``plan`` that are not finished yet, and write ``suite.json`` and the summaries.
 
     A run that fails is recorded with its reason and the next one begins. After an interruption the runs that are
     trained are scored; the others have no status and begin again with the next call. Other processes that execute the
     same suite in the same folder share the runs; each returns when all runs have ended.
+
+    Returns:
+        id of a finished run that failed when it was trained again -> why: its status is still that of before.
 
     Raises:
         UserError: the folder holds something else or results of another config, or an image cannot be decoded; nothing
@@ -101,7 +104,8 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
                     claims.release(planned.id)
             try:
                 places = {planned.id: place for place, planned in enumerate(plan.executed, start=1)}
-                Driver(queue, clock, progress, claims, places).execute(pending, folders, encodings)
+                driver = Driver(queue, clock, progress, claims, places)
+                driver.execute(pending, folders, encodings)
             finally:
                 with sharing.writing(folder), clock("statistics"):
                     collection = summaries.write(suite.collect(folder))
@@ -109,6 +113,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
                     summaries.draw_missingness(plan, collection)
     if done := len(plan.executed) - len(pending):
         logger.info("%d of %d runs were already done", done, len(plan.executed))
+    return {run_id: sentence(error) for run_id, error in driver.failures.items() if suite.is_finished(folders[run_id])}
 
 
 def _say_what_is_kept(pending: Sequence[PlannedRun], folders: Mapping[str, Path]) -> None:

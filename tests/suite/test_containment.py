@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from small_suite import execute, files_of_runs, rows_of, statuses
 
+import aimonk_bench
 from aimonk_bench import cli
 from aimonk_bench.backbones import trial
 from aimonk_bench.backbones.feature_table import FeatureTable
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.records import files, run
+from aimonk_bench.records.weights import HEADS
 from aimonk_bench.suite import artefacts, plan, restoring, tasks
 
 SIZES = """\
@@ -163,6 +165,22 @@ def test_a_damaged_run_is_executed_again_and_only_it(
     assert trained == [run_id]
     assert f"{run_id}/{name}" in capsys.readouterr().err
     assert files_of_runs(suite) == before
+
+
+def test_a_finished_run_that_fails_when_it_is_trained_again_is_a_failure_of_the_suite(
+    suite: Path, pair: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its results of before stay, so only the exit code and the API say it once the messages are gone."""
+    run_id = files.read_json(suite / "suite.json")["ids"][1]
+    (suite / "runs" / run_id / HEADS).unlink()
+    monkeypatch.setattr(tasks, "train", lambda *_: 1 / 0)
+    assert execute(pair, suite) == 3
+    assert "the results of before stay" in capsys.readouterr().err
+    assert states(suite) == ["done"] * 4
+    result = aimonk_bench.suite(pair, out=suite)
+    assert result.failed_again.keys() == {run_id}
+    assert "ZeroDivisionError" in result.failed_again[run_id]
+    assert not result.unfinished
 
 
 def test_a_file_that_cannot_be_read_costs_its_run_and_not_the_table(
