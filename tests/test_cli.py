@@ -247,14 +247,6 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"aimonk-bench {aimonk_bench.__version__}\n"
 
 
-def test_offline_is_what_the_hub_and_worker_processes_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    assert run("list", "schedules") == 0
-    assert os.environ["HF_HUB_OFFLINE"] == "0"
-    assert run("--offline", "list", "schedules") == 0
-    assert os.environ["HF_HUB_OFFLINE"] == "1"
-
-
 def test_executor_and_workers_are_overrides_that_win(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
