@@ -261,17 +261,14 @@ class _Packer(pickle.Pickler):
         return None
 
 
-class _Unpacker(pickle.Unpickler):
-    def __init__(self, task: bytes, shared: Sequence[Any]) -> None:
-        super().__init__(io.BytesIO(task))
-        self._shared = shared
-
-    def persistent_load(self, place: tuple[int, dict[str, Any] | None]) -> Any:
-        number, fields = place
-        value = self._shared[number]
-        return value if fields is None else FeatureMatrix(**{**fields, "rows": value})
-
-
 def _unpacked(task: bytes, shared: Sequence[Any]) -> Callable[[], Any]:
-    function: Callable[[], Any] = _Unpacker(task, shared).load()
+    """A task; a number in it means one of the values that stand in the object store."""
+
+    def load(place: tuple[int, dict[str, Any] | None]) -> Any:
+        number, fields = place
+        return shared[number] if fields is None else FeatureMatrix(**{**fields, "rows": shared[number]})
+
+    unpickler = pickle.Unpickler(io.BytesIO(task))
+    unpickler.persistent_load = load  # type: ignore[method-assign]
+    function: Callable[[], Any] = unpickler.load()
     return function

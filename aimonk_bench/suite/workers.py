@@ -138,7 +138,12 @@ def _serve(connection: Connection, variables: dict[str, str], modules: Sequence[
             task = connection.recv_bytes()
         except (EOFError, OSError):  # nothing more is wanted
             return
-        connection.send_bytes(answer(partial(pickle.loads, task)))
+        connection.send_bytes(answer(partial(_loaded, task)))
+
+
+def _loaded(task: bytes) -> Callable[[], Any]:
+    function: Callable[[], Any] = pickle.loads(task)
+    return function
 
 
 def _end_with_driver() -> None:
