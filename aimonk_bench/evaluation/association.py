@@ -21,8 +21,8 @@ from aimonk_bench.evaluation.metrics import macro, ranking, ratio
 from aimonk_bench.evaluation.numbers import Array, Numbers
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.probe import probed, standardised
-from aimonk_bench.evaluation.resampling import by_group, majority
-from aimonk_bench.evaluation.subsets import LARGE, sums
+from aimonk_bench.evaluation.resampling import LARGE, by_group, majority
+from aimonk_bench.evaluation.subsets import sums
 
 REPEATED = 0.01  # p up to which a test is made again with more permutations
 PERMUTATIONS_EACH = 200  # so many times the number of attributes: the smallest p, adjusted by Holm, is then 0.005
@@ -110,9 +110,9 @@ def score_test(features: Array, labels: Labels, *, permutations: int | None = No
     many directions: no rejection does not mean that there is nothing to learn. With very few rows of one class few
     permutations differ, and p cannot be small.
 
-    Beyond `subsets.LARGE` rows, Q of permuted labels is drawn by `subsets.sums`.
+    Beyond `resampling.LARGE` rows, Q of permuted labels is drawn by `subsets.sums`.
 
-    Memory beside the features: three float32 arrays of their size, and 200 MB; beyond `subsets.LARGE` rows four.
+    Memory beside the features: three float32 arrays of their size, and 200 MB; beyond `resampling.LARGE` rows four.
 
     Args:
         features: [N, D] one row per group of duplicates.
@@ -191,7 +191,7 @@ def after_training(predictions: Predictions, *, permutations: int | None = None,
     Hold-out: the labels of the test groups are permuted against the fixed scores. The statistic, the AUC averaged over
     seeds, is a linear rank statistic: T, the sum over the positives of their mean mid-rank. All permutations are
     counted if there are no more than asked for, p = #{T* >= T} / #{T*}; else p = (1 + #) / (1 + P). Beyond
-    `subsets.LARGE` groups, T of permuted labels is drawn by `subsets.sums`.
+    `resampling.LARGE` groups, T of permuted labels is drawn by `subsets.sums`.
 
     K folds: permuting labels against out-of-fold scores would reject too often, because the labels of each fold have
     trained the heads of the others. Instead z = (mean fold AUC - 1/2) / (c SD0) against the normal distribution, with

@@ -11,7 +11,7 @@ from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.numbers import Array
 
 DRAWS = 2000
-LARGE = 20_000  # groups, beyond which equal ones are drawn together
+LARGE = 5000  # groups, beyond which equal ones are drawn together, and labels are not permuted one by one
 _BLOCK_BYTES = 64 << 20  # of draws held at once
 
 

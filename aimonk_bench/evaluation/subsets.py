@@ -10,7 +10,6 @@ import numpy as np
 
 from aimonk_bench.evaluation.numbers import Array
 
-LARGE = 20_000  # rows, beyond which the tests of `association` take `sums` instead of permutations of all labels
 COMMON = 500  # rows of a subset from which its sums are taken as normal
 _BLOCK = 1 << 16  # rows whose products are summed in the type of the values
 

@@ -29,7 +29,7 @@ SIZES = (
 )
 IMAGES = (1_000, 3_000, 10_000)  # of the stages that read images
 OF_IMAGES = ("hashing", "encoding")
-QUICK_SIZES, QUICK_IMAGES = ((60, 3), (120, 3), (120, 5)), (20, 40)
+QUICK_SIZES, QUICK_IMAGES = ((60, 3), (120, 3)), (20,)
 KEY = ["stage", "rows", "attributes"]
 NUMBERS = ("cpu_s", "wall_s", "start_mb", "inputs_mb", "peak_mb", "written_mb")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
