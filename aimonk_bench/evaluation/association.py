@@ -22,7 +22,7 @@ from aimonk_bench.evaluation.numbers import Array, Numbers
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.probe import probed, standardised
 from aimonk_bench.evaluation.resampling import LARGE, by_group, majority
-from aimonk_bench.evaluation.subsets import sums
+from aimonk_bench.evaluation.subsets import squares_and_sums, sums
 
 REPEATED = 0.01  # p up to which a test is made again with more permutations
 PERMUTATIONS_EACH = 200  # so many times the number of attributes: the smallest p, adjusted by Holm, is then 0.005
@@ -110,7 +110,7 @@ def score_test(features: Array, labels: Labels, *, permutations: int | None = No
     many directions: no rejection does not mean that there is nothing to learn. With very few rows of one class few
     permutations differ, and p cannot be small.
 
-    Beyond `resampling.LARGE` rows, Q of permuted labels is drawn by `subsets.sums`.
+    Beyond `resampling.LARGE` rows, Q of permuted labels is drawn by `subsets.squares_and_sums`.
 
     Memory beside the features: three float32 arrays of their size, and 200 MB; beyond `resampling.LARGE` rows four.
 
@@ -164,11 +164,11 @@ def _statistics_by_sums(values: Array, positive: Array, permutations: int, rng: 
     Args:
         values: [n, d + 1] the factor and, last, the diagonal.
     """
-    share, total = positive.mean(), values.sum(axis=0, dtype=np.float64)
+    size, share, total = int(positive.sum()), positive.mean(), values.sum(axis=0, dtype=np.float64)
     there = values[positive].sum(axis=0, dtype=np.float64)
-    of_positives = np.concatenate([there[None], sums(values, int(positive.sum()), permutations, rng)])
-    away = of_positives[:, :-1] - share * total[:-1]
-    return np.asarray(np.square(away).sum(axis=1) - share**2 * total[-1] - (1 - 2 * share) * of_positives[:, -1])
+    squares, diagonals = squares_and_sums(values, size, permutations, rng)
+    squares = np.append(np.square(there - share * total)[:-1].sum(), squares)
+    return np.asarray(squares - share**2 * total[-1] - (1 - 2 * share) * np.append(there[-1], diagonals))
 
 
 def _permuted(values: Array, permutations: int, rng: np.random.Generator) -> Iterator[Array]:
@@ -249,7 +249,7 @@ def _rank_p(scores: Array, positive: Array, permutations: int, rng: np.random.Ge
         rows = np.array(list(itertools.combinations(range(len(ranks)), n1)))
         return float((ranks[rows].sum(axis=1) >= reached).mean())
     if len(ranks) > LARGE:
-        drawn = sums(ranks[:, None], n1, permutations, rng)[:, 0]
+        drawn = sums(ranks, n1, permutations, rng)
     else:
         drawn = np.concatenate([block[:, :n1].sum(axis=1) for block in _permuted(ranks, permutations, rng)])
     return float((1 + (drawn >= reached).sum()) / (1 + permutations))

@@ -175,8 +175,8 @@ def permutation_variances(
         ends = np.cumsum([columns.shape[1] for columns in differences])
         moved = np.split(exchanged_sums(np.concatenate(differences, axis=1), draws, seed), ends[:-1], axis=1)
         for (one, other), counts in zip(pairs, moved, strict=True):
-            totals = (values.sum(axis=0, dtype=np.float64) for values in (one, other))
-            exchanged = _exchanged(*totals, counts, positive)
+            of_one, of_other = (values.sum(axis=0, dtype=np.float64) for values in (one, other))
+            exchanged = _exchanged(of_one, of_other, counts, positive)
             yield np.square(_with_macro(exchanged, covered)).mean(axis=0)
 
 

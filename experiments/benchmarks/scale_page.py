@@ -214,11 +214,23 @@ def _breaks(growth: dict[str, Growth]) -> list[str]:
     ]
 
 
-def text(results: pd.DataFrame) -> str:
-    """README.md."""
+def unmeasured(results: pd.DataFrame, planned: Sequence[tuple[str, int, int]]) -> str:
+    """A line about the stages and sizes that are planned and have no result; empty if there are none."""
+    there = {*zip(results["stage"], results["rows"], results["attributes"], strict=True)}
+    absent: dict[str, list[str]] = {}
+    for stage, rows, attributes in planned:
+        if (stage, rows, attributes) not in there:
+            absent.setdefault(size(rows, attributes), []).append(stage)
+    items = (f"{name} ({', '.join(stages)})" for name, stages in absent.items())
+    return f"Not measured yet: {'; '.join(items)}." if absent else ""
+
+
+def text(results: pd.DataFrame, planned: Sequence[tuple[str, int, int]]) -> str:
+    """README.md; planned: the stage, rows and attributes of all measurements."""
     parts = [
         QUESTION,
         METHOD,
+        unmeasured(results, planned),
         "## Processor seconds",
         table(results, "cpu_s", ".3g"),
         "## Peak memory, MB",
@@ -232,7 +244,7 @@ def text(results: pd.DataFrame) -> str:
         "Each stage as measured at its largest size, times (N / rows)^exponent; an exponent below 1 counts as 1.",
         extrapolation(results),
     ]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
 def draw(path: Path, results: pd.DataFrame) -> None:

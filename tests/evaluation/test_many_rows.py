@@ -13,14 +13,23 @@ from aimonk_bench.evaluation import association, missing_dependence, resampling,
 
 @pytest.mark.parametrize("common", [0, 10_000], ids=["normal", "drawn"])
 @pytest.mark.parametrize("size", [60, 340])
-def test_sums_over_subsets_have_their_mean_and_covariance(monkeypatch, common, size):
+def test_sums_over_subsets_have_the_mean_and_covariance_of_all_subsets(monkeypatch, common, size):
     monkeypatch.setattr(subsets, "COMMON", common)
-    values = np.random.default_rng(0).gamma(1.0, size=(400, 3)) @ np.array([[1, 0, 0], [2, 1, 0], [0, 0, 1.0]])
-    drawn = subsets.sums(values.astype(np.float32), size, 4000, np.random.default_rng(1))
-    expected = np.cov(values.T) * size * (400 - size) / 400
-    standard_error = np.sqrt(np.diagonal(expected) / 4000)
-    assert (np.abs(drawn.mean(axis=0) - size * values.mean(axis=0)) < 4 * standard_error).all()
-    np.testing.assert_allclose(np.cov(drawn.T), expected, atol=0.1 * np.diagonal(expected).max())
+    values = np.random.default_rng(0).gamma(1.0, size=(400, 4)) @ np.array(
+        [[1, 0, 0, 0], [2, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 0.5]]
+    )
+    squares, last = subsets.squares_and_sums(values.astype(np.float32), size, 8000, np.random.default_rng(1))
+    covariance = np.cov(values.T) * size * (400 - size) / 400
+    of_others = covariance[:3, :3]
+    assert last.mean() == pytest.approx(size * values[:, 3].mean(), abs=4 * np.sqrt(covariance[3, 3] / 8000))
+    assert last.var() == pytest.approx(covariance[3, 3], rel=0.08)
+    assert squares.mean() == pytest.approx(np.trace(of_others), rel=0.05)
+    assert squares.var() == pytest.approx(2 * np.square(of_others).sum(), rel=0.15)  # of a normal vector
+    shared = np.square(covariance[:3, 3]).sum()  # Cov(|u|^2, t^2) = 2 |Cov(u, t)|^2
+    assert np.cov(squares, np.square(last - last.mean()))[0, 1] == pytest.approx(2 * shared, rel=0.25)
+    np.testing.assert_allclose(
+        subsets.sums(values[:, 3], size, 8000, np.random.default_rng(1)).std(), last.std(), rtol=0.05
+    )
 
 
 def test_the_score_test_by_sums_agrees_with_permutations(monkeypatch):
