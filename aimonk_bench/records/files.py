@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 FORMULA = re.compile(r"'*[=+\-@\t\r].", re.DOTALL)  # how a text begins that a spreadsheet reads as a formula
 T = TypeVar("T")
 PARTIAL = ".partial-"
+CLAIM = ".claim"  # how the names of claims begin
 
 
 @contextlib.contextmanager
@@ -32,7 +34,8 @@ def atomic(path: Path) -> Iterator[Path]:
 
     Both paths have the same suffix, because NumPy and matplotlib choose the format by it.
     """
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    # not the number of the process, which another one on another machine may have too
+    partial = path.with_name(f"{PARTIAL}{secrets.token_hex(4)}-{path.name}")
     try:
         yield partial
         os.replace(partial, path)
@@ -41,7 +44,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def contents(folder: Path, without: str = "") -> list[str]:
-    """The names in an output folder, sorted, without temporary files; empty where the folder does not exist yet.
+    """The names in an output folder, sorted, without temporary files and claims; empty where there is no folder yet.
 
     Args:
         without: a name that is not listed either.
@@ -51,12 +54,12 @@ def contents(folder: Path, without: str = "") -> list[str]:
     """
     try:
         if folder.is_dir():
-            names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL))
+            names = sorted(path.name for path in folder.iterdir() if not path.name.startswith((PARTIAL, CLAIM)))
             return [name for name in names if name != without]
         if folder.exists():
             raise UserError(f"{folder}: is a file, expected a folder or nothing")
         parent = next(parent for parent in folder.absolute().parents if parent.exists())
-        with tempfile.TemporaryDirectory(dir=parent):
+        with tempfile.TemporaryDirectory(dir=parent, prefix=PARTIAL):  # which other processes do not see
             return []
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {sentence(error)}") from error

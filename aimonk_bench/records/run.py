@@ -70,7 +70,7 @@ CHECKPOINTS = "checkpoints"  # which only an unfinished run needs
 AGAIN = f"{PARTIAL}again"  # a folder: the files of a finished run that is made again, until it is done
 SUITE = "suite.json"  # of a suite, whose folder no run may take
 LABELS = "labels.csv"  # of labels that came as a DataFrame; ``config.yaml`` names it
-FILES = (
+FILES = (  # the config first
     *(CONFIG, ENVIRONMENT, DATA, HISTORY, LOSS_CURVE, PREDICTIONS, weights.HEADS),
     *(THRESHOLDS, METRICS, RELIABILITY, TRACEBACK, STATUS),
 )
@@ -345,7 +345,7 @@ def _is_complete(folder: Path, weight_files: Sequence[str]) -> bool:
 def begin(folder: Path, config: str) -> None:
     """Make ``folder``, delete the files of an earlier attempt (the status first), and write ``config.yaml``."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in reversed(FILES):
+    for name in reversed(FILES[1:]):  # not the config, by which other processes see that this is a run
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / weights.NETWORKS, ignore_errors=True)
     _remove_partial(folder)

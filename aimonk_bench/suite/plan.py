@@ -79,6 +79,7 @@ class PlannedRun:
         reason: why that encoder cannot be had; None if it can.
         skip: it is not executed, because its weights cannot be had and the suite skips such runs.
         cost: of an image in its backbone; None where the encoder cannot be had.
+        features: of an image in its backbone, pooled; 0 where the encoder cannot be had.
         network_bytes: the size of all networks that it keeps.
     """
 
@@ -90,6 +91,7 @@ class PlannedRun:
     reason: str | None = None
     skip: bool = False
     cost: Cost | None = None
+    features: int = 0
     network_bytes: int = 0
 
     @property
@@ -288,6 +290,7 @@ def _planned(run: SuiteRun, dataset: Dataset, stated: str, network: Network) -> 
         reason=network.reason,
         skip=network.skip,
         cost=None if isinstance(network.outcome, UserError) else network.outcome.cost,
+        features=0 if isinstance(network.outcome, UserError) else network.outcome.features,
         network_bytes=network_bytes(config, network, len(dataset.labels.attributes)),
     )
 
@@ -321,6 +324,11 @@ def describe_networks(sizes: Sequence[int]) -> list[str]:
 def trainings(config: Config) -> int:
     """How many times a head of each fold and seed is trained: stages x tuned settings."""
     return (1 + wants_teacher(config.missing)) * math.prod(map(len, config.tune.values()))
+
+
+def stacked(config: Config) -> int:
+    """H, the heads that are trained at once on frozen features: folds x seeds x tuned settings."""
+    return folds(config) * len(config.train.seeds) * math.prod(map(len, config.tune.values()))
 
 
 def _labels(config: Config) -> dict[str, str]:
