@@ -59,7 +59,7 @@ class Growth(NamedTuple):
     def at(self, rows: float) -> tuple[float, float]:
         """Processor hours and gigabytes at so many rows; an exponent below 1 counts as 1."""
         factor = rows / self.rows
-        time, memory = (max(value, 1.0) if math.isfinite(value) else 1.0 for value in (self.time, self.memory))
+        time, memory = (np.fmax(value, 1.0) for value in (self.time, self.memory))  # NaN counts as 1
         return self.seconds * factor**time / 3600, self.gigabytes * factor**memory
 
 
@@ -113,7 +113,7 @@ def exponents(results: pd.DataFrame) -> str:
     """A Markdown table: exponents of time and memory, and the share of a suite of `SUITE` rows."""
     few, many = min(results["attributes"]), max(results["attributes"])
     growth, wider = growths(results, few), growths(results, many)
-    at_suite = {stage: one.seconds * (SUITE / one.rows) ** max(one.time, 1.0) for stage, one in growth.items()}
+    at_suite = {stage: 3600 * one.at(SUITE)[0] for stage, one in growth.items()}
     here = results[(results["attributes"] == few) & (results["rows"] == SUITE)].set_index("stage")["cpu_s"].dropna()
     at_suite |= here.to_dict()
     total = sum(at_suite.values())
@@ -142,6 +142,7 @@ def extrapolation(results: pd.DataFrame) -> str:
         {
             "stage": stage,
             "measured": f"{one.seconds:.3g} s, {one.gigabytes:.2g} GB at {one.rows:,}",
+            "GB at 10^6 rows": f"{one.at(1e6)[1]:.3g}",
             "core hours": f"{one.at(IMAGES)[0]:,.3g}",
             "GB in one process": f"{one.at(IMAGES)[1]:,.3g}",
             f"rows that fit {NODE_GB} GB": f"{one.rows * (NODE_GB / one.gigabytes) ** (1 / max(one.memory, 1.0)):.1e}",
@@ -210,7 +211,15 @@ def _breaks(growth: dict[str, Growth]) -> list[str]:
     time = ", ".join(f"{stage} with {hours:,.0f} hours" for hours, stage in of_time[:3])
     return [
         "**What breaks first**",
-        f"- Memory of one process ({NODE_GB} GB): {memory}.\n- Time on one core, beside encoding and training: {time}.",
+        f"- Memory of one process ({NODE_GB} GB): {memory}.\n"
+        f"- Time on one core, beside encoding and training: {time}.\n"
+        "- Near duplicates are compared with every image that shares one of seven bands of nine bits: N^2 x 7 / 2^10 "
+        f"comparisons, {IMAGES**2 * 7 / 2**10:.1e} here.\n"
+        "- The split assigns one image after the other, and all images of a run are the rows of one `predictions.npz`: "
+        "neither is cut into tasks. The statistics hold the logits of all runs at once: of 24 runs as large as these, "
+        f"{24 * SEEDS * 1.6 * 40 * 4 * 1e6 / 1e9:,.0f} GB at a million rows x 40.\n"
+        "- Row numbers of the store are int32, so that V x N stays below 2.1e9; the sums of the paired test are "
+        "float32, which counts exactly up to 1.7e7 images.",
     ]
 
 
@@ -221,7 +230,8 @@ def unmeasured(results: pd.DataFrame, planned: Sequence[tuple[str, int, int]]) -
     for stage, rows, attributes in planned:
         if (stage, rows, attributes) not in there:
             absent.setdefault(size(rows, attributes), []).append(stage)
-    items = (f"{name} ({', '.join(stages)})" for name, stages in absent.items())
+    number = {name: sum(size(*one) == name for _, *one in planned) for name in absent}
+    items = (f"{name} ({', '.join(s) if len(s) < number[name] else 'all stages'})" for name, s in absent.items())
     return f"Not measured yet: {'; '.join(items)}." if absent else ""
 
 

@@ -332,7 +332,7 @@ def report(case: Case) -> Work:
 
     def work() -> None:
         summarized = summary.summarize(suite.collect(suite_folder(case)))
-        page = build([summarized], lambda phase, done, total: None, images=False)
+        page = build([summarized], lambda images: {}, lambda phase, done, total: None, images=False)
         (case.folder / "report.html").write_text(page.html, "utf-8")
 
     return work
