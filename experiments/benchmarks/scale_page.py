@@ -69,6 +69,7 @@ class Growth(NamedTuple):
         seconds: processor seconds there.
         gigabytes: memory there that the process did not have at its start.
         time, memory: exponents; NaN where fewer than two sizes were measured.
+        per_row: gigabytes that a row adds, from the two largest sizes.
     """
 
     rows: int
@@ -76,12 +77,17 @@ class Growth(NamedTuple):
     gigabytes: float
     time: float
     memory: float
+    per_row: float
 
     def at(self, rows: float) -> tuple[float, float]:
-        """Processor hours and gigabytes at so many rows; an exponent below 1 counts as 1."""
-        factor = rows / self.rows
-        time, memory = (np.fmax(value, 1.0) for value in (self.time, self.memory))  # NaN counts as 1
-        return self.seconds * factor**time / 3600, self.gigabytes * factor**memory
+        """Processor hours and gigabytes at so many rows; an exponent of time below 1, or none, counts as 1."""
+        hours = self.seconds * (rows / self.rows) ** np.fmax(self.time, 1.0) / 3600
+        return hours, self.gigabytes + self.per_row * (rows - self.rows)
+
+    def fitting(self, gigabytes: float) -> float:
+        """The rows whose memory is so large; infinite where no row adds any."""
+        more = gigabytes - self.gigabytes
+        return self.rows + more / self.per_row if self.per_row > 0 else math.inf
 
 
 def exponent(rows: Sequence[float], values: Sequence[float]) -> float:
@@ -104,8 +110,9 @@ def growths(results: pd.DataFrame, attributes: int) -> dict[str, Growth]:
     for stage, of_stage in measured.groupby("stage", sort=False):
         rows, seconds = of_stage["rows"].tolist(), of_stage["cpu_s"].clip(lower=1e-3).tolist()
         memory = (of_stage["peak_mb"] - of_stage["start_mb"]).clip(lower=1.0).tolist()
+        per_row = np.diff([0, *memory])[-1] / np.diff([0, *rows])[-1] / 1e3
         growth[str(stage)] = Growth(
-            rows[-1], seconds[-1], memory[-1] / 1e3, exponent(rows, seconds), exponent(rows, memory)
+            rows[-1], seconds[-1], memory[-1] / 1e3, exponent(rows, seconds), exponent(rows, memory), max(per_row, 0.0)
         )
     return growth
 
@@ -166,7 +173,7 @@ def extrapolation(results: pd.DataFrame) -> str:
             "GB at 10^6 rows": f"{one.at(1e6)[1]:.3g}",
             "core hours": f"{one.at(IMAGES)[0]:,.3g}",
             "GB in one process": f"{one.at(IMAGES)[1]:,.3g}",
-            f"rows that fit {NODE_GB} GB": f"{one.rows * (NODE_GB / one.gigabytes) ** (1 / max(one.memory, 1.0)):.1e}",
+            f"rows that fit {NODE_GB} GB": f"{one.fitting(NODE_GB):.1e}",
         }
         for stage, one in growth.items()
         if math.isfinite(one.time)
@@ -220,7 +227,7 @@ def _hours(growth: dict[str, Growth]) -> list[str]:
 
 def _breaks(growth: dict[str, Growth]) -> list[str]:
     of_memory = sorted(
-        (one.rows * (NODE_GB / one.gigabytes) ** (1 / max(one.memory, 1.0)), stage)
+        (one.fitting(NODE_GB), stage)
         for stage, one in growth.items()
         if math.isfinite(one.memory) and one.gigabytes > 0.1
     )
@@ -273,7 +280,8 @@ def text(results: pd.DataFrame, planned: Sequence[tuple[str, int, int]]) -> str:
         FIXED,
         "![seconds and memory](scale.png)",
         f"## {IMAGES:.0e} images".replace("1e+08", "10^8"),
-        "Each stage as measured at its largest size, times (N / rows)^exponent; an exponent below 1 counts as 1.",
+        "Each stage as measured at its largest size: seconds times (N / rows)^exponent, where an "
+        "exponent below 1 counts as 1, and memory plus what each further row adds, by the two largest sizes.",
         extrapolation(results),
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
