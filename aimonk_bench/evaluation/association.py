@@ -21,7 +21,8 @@ from aimonk_bench.evaluation.metrics import macro, ranking, ratio
 from aimonk_bench.evaluation.numbers import Array, Numbers
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.probe import probed, standardised
-from aimonk_bench.evaluation.resampling import by_group, majority
+from aimonk_bench.evaluation.resampling import LARGE, by_group, majority
+from aimonk_bench.evaluation.subsets import squares_and_sums, sums
 
 REPEATED = 0.01  # p up to which a test is made again with more permutations
 PERMUTATIONS_EACH = 200  # so many times the number of attributes: the smallest p, adjusted by Holm, is then 0.005
@@ -109,7 +110,9 @@ def score_test(features: Array, labels: Labels, *, permutations: int | None = No
     many directions: no rejection does not mean that there is nothing to learn. With very few rows of one class few
     permutations differ, and p cannot be small.
 
-    Memory beside the features: three float32 arrays of their size, and 200 MB.
+    Beyond `resampling.LARGE` rows, Q of permuted labels is drawn by `subsets.squares_and_sums`.
+
+    Memory beside the features: three float32 arrays of their size, and 200 MB; beyond `resampling.LARGE` rows four.
 
     Args:
         features: [N, D] one row per group of duplicates.
@@ -141,12 +144,31 @@ def _score_tested(factor: Array, labels: Labels, permutations: int | None, seed:
 
 def _permutation_p(factor: Array, positive: Array, permutations: int, rng: np.random.Generator) -> float:
     """Q of labels [n] against Q of their permutations, for the rows [n, d] of a factor of the kernel."""
-    centred = (positive - positive.mean()).astype(factor.dtype)
     diagonal = np.einsum("nd,nd->n", factor, factor)
-    blocks = itertools.chain([centred[None]], _permuted(centred, permutations, rng))
-    statistic = np.concatenate([np.square(y @ factor).sum(axis=1) - np.square(y) @ diagonal for y in blocks])
+    if len(positive) > LARGE:
+        statistic = _statistics_by_sums(np.column_stack([factor, diagonal]), positive, permutations, rng)
+    else:
+        centred = (positive - positive.mean()).astype(factor.dtype)
+        blocks = itertools.chain([centred[None]], _permuted(centred, permutations, rng))
+        statistic = np.concatenate([np.square(y @ factor).sum(axis=1) - np.square(y) @ diagonal for y in blocks])
     reached = statistic[1:] >= statistic[0] - _ROUNDING * np.abs(statistic).max()
     return float((1 + reached.sum()) / (1 + permutations))
+
+
+def _statistics_by_sums(values: Array, positive: Array, permutations: int, rng: np.random.Generator) -> Array:
+    """Q of labels [n] and of permutations of them, [1 + P], by sums over the positive rows.
+
+    With the share m of positives and the factor Z, Q = |sum of Z over the positives - m sum of Z|^2 - m^2 sum of d -
+    (1 - 2 m) sum of d over the positives, where d is the diagonal of the kernel.
+
+    Args:
+        values: [n, d + 1] the factor and, last, the diagonal.
+    """
+    size, share, total = int(positive.sum()), positive.mean(), values.sum(axis=0, dtype=np.float64)
+    there = values[positive].sum(axis=0, dtype=np.float64)
+    squares, diagonals = squares_and_sums(values, size, permutations, rng)
+    squares = np.append(np.square(there - share * total)[:-1].sum(), squares)
+    return np.asarray(squares - share**2 * total[-1] - (1 - 2 * share) * np.append(there[-1], diagonals))
 
 
 def _permuted(values: Array, permutations: int, rng: np.random.Generator) -> Iterator[Array]:
@@ -168,7 +190,8 @@ def after_training(predictions: Predictions, *, permutations: int | None = None,
 
     Hold-out: the labels of the test groups are permuted against the fixed scores. The statistic, the AUC averaged over
     seeds, is a linear rank statistic: T, the sum over the positives of their mean mid-rank. All permutations are
-    counted if there are no more than asked for, p = #{T* >= T} / #{T*}; else p = (1 + #) / (1 + P).
+    counted if there are no more than asked for, p = #{T* >= T} / #{T*}; else p = (1 + #) / (1 + P). Beyond
+    `resampling.LARGE` groups, T of permuted labels is drawn by `subsets.sums`.
 
     K folds: permuting labels against out-of-fold scores would reject too often, because the labels of each fold have
     trained the heads of the others. Instead z = (mean fold AUC - 1/2) / (c SD0) against the normal distribution, with
@@ -222,11 +245,14 @@ def _rank_p(scores: Array, positive: Array, permutations: int, rng: np.random.Ge
     ranks = stats.rankdata(scores, axis=1).mean(axis=0)
     n1 = int(positive.sum())
     reached = ranks[positive].sum() - _ROUNDING
-    if math.comb(len(ranks), n1) <= permutations:
+    if len(ranks) <= LARGE and math.comb(len(ranks), n1) <= permutations:
         rows = np.array(list(itertools.combinations(range(len(ranks)), n1)))
         return float((ranks[rows].sum(axis=1) >= reached).mean())
-    sums = np.concatenate([block[:, :n1].sum(axis=1) for block in _permuted(ranks, permutations, rng)])
-    return float((1 + (sums >= reached).sum()) / (1 + permutations))
+    if len(ranks) > LARGE:
+        drawn = sums(ranks, n1, permutations, rng)
+    else:
+        drawn = np.concatenate([block[:, :n1].sum(axis=1) for block in _permuted(ranks, permutations, rng)])
+    return float((1 + (drawn >= reached).sum()) / (1 + permutations))
 
 
 def one_row_per_group(values: Array, labels: Labels, groups: Array) -> tuple[Array, Labels]:

@@ -151,9 +151,9 @@ def _f1(counts: Array, positive: Array) -> Array:
 
 
 def _by_group(run: Decisions) -> Array:
-    """True positives and accepted of every group: [G, S, 2, A]."""
+    """True positives and accepted of every group: [G, S, 2, A], in float32, which holds the rows of a group exactly."""
     counts = run.by_group()
-    return np.stack([counts.true_positive, counts.accepted], axis=2).swapaxes(0, 1)
+    return np.stack([counts.true_positive, counts.accepted], axis=2, dtype=np.float32).swapaxes(0, 1)
 
 
 def permutation_variances(
@@ -175,12 +175,15 @@ def permutation_variances(
         ends = np.cumsum([columns.shape[1] for columns in differences])
         moved = np.split(exchanged_sums(np.concatenate(differences, axis=1), draws, seed), ends[:-1], axis=1)
         for (one, other), counts in zip(pairs, moved, strict=True):
-            exchanged = _exchanged(one.sum(axis=0), other.sum(axis=0), counts, positive)
+            of_one, of_other = (values.sum(axis=0, dtype=np.float64) for values in (one, other))
+            exchanged = _exchanged(of_one, of_other, counts, positive)
             yield np.square(_with_macro(exchanged, covered)).mean(axis=0)
 
 
 def _aligned(one: Array, other: Array) -> tuple[Array, Array]:
     """Both [G, S, 2, A] repeated to the same number of seeds, so that each keeps equal shares."""
+    if one.shape[1] == other.shape[1]:
+        return one, other
     seeds = np.arange(math.lcm(one.shape[1], other.shape[1]))
     return one[:, seeds % one.shape[1]], other[:, seeds % other.shape[1]]
 

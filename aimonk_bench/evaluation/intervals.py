@@ -20,13 +20,14 @@ positive is lost or a ranking is perfect. experiments/simulations/coverage.py sh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from aimonk_bench.evaluation.decisions import Decisions, GroupCounts, variance_factor
-from aimonk_bench.evaluation.metrics import Descent, macro, ratio
+from aimonk_bench.evaluation.metrics import PER_SEED, Descent, macro, ratio
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import Predictions, ScoredRows, sigmoid
 from aimonk_bench.evaluation.proportions import Estimate, Intervals, effective_rows, positive_or_nan
@@ -44,8 +45,9 @@ def intervals(predictions: Predictions, thresholds: Thresholds) -> dict[str, Int
     """
     factor = variance_factor(predictions.folds)
     folds = [predictions.part("test", fold) for fold in range(predictions.folds)]
-    estimates = counted(predictions, thresholds) | ranked(folds, predictions.part("test").group)
-    return {name: estimate.intervals(factor) for name, estimate in estimates.items()}
+    estimates = itertools.chain(counted(predictions, thresholds), ranked(folds, predictions.part("test").group))
+    of_figure = {name: estimate.intervals(factor) for name, estimate in estimates}
+    return {name: of_figure[name] for name in PER_SEED if name in of_figure}
 
 
 def of_heads(rows: ScoredRows, thresholds: Array) -> dict[str, Intervals]:
@@ -57,27 +59,32 @@ def of_heads(rows: ScoredRows, thresholds: Array) -> dict[str, Intervals]:
     """
     counts = Decisions.of_rows(rows, thresholds).by_group()
     estimates = {"f1": f1(counts), "precision": precision(counts), "recall": recall(counts)}
-    return {name: estimate.intervals(1.0) for name, estimate in (estimates | ranked([rows], rows.group)).items()}
+    estimates |= ranked([rows], rows.group)
+    return {name: estimate.intervals(1.0) for name, estimate in estimates.items()}
 
 
-def counted(predictions: Predictions, thresholds: Thresholds) -> dict[str, Estimate]:
-    """The estimates of the figures that count decisions."""
-    default, tuned = (Decisions.of(predictions, at).by_group() for at in (0.5, thresholds))
-    estimates = {
-        "f1_default": f1(default),
-        "f1_tuned": f1(tuned),
-        "precision": precision(tuned),
-        "recall": recall(tuned),
-        "accuracy_default": accuracy(default),
-        "accuracy_tuned": accuracy(tuned),
-    }
+def counted(predictions: Predictions, thresholds: Thresholds) -> Iterator[tuple[str, Estimate]]:
+    """The estimates of the figures that count decisions, one after the other: each is as large as the logits."""
+    counts = Decisions.of(predictions, thresholds).by_group()
+    for name, estimate in (
+        ("f1_tuned", f1),
+        ("precision", precision),
+        ("recall", recall),
+        ("accuracy_tuned", accuracy),
+    ):
+        yield name, estimate(counts)
+    of_default = {"f1_default": f1, "accuracy_default": accuracy}
+    training: dict[str, Array | float] = dict.fromkeys(of_default, 0.0)
     if predictions.folds > 1:
         error = _intercept_error(predictions)[predictions.part("test").fold]
-        lower, higher = (Decisions.of(predictions, sigmoid(sign * error)).by_group() for sign in (-1, 1))
-        for name, estimate in (("f1_default", f1), ("accuracy_default", accuracy)):
-            away = (estimate(lower).per_seed - estimate(higher).per_seed).mean(axis=0) / 2
-            estimates[name] = replace(estimates[name], training=away**2)
-    return estimates
+        moved = []
+        for sign in (-1, 1):
+            counts = Decisions.of(predictions, sigmoid(sign * error)).by_group()
+            moved.append({name: estimate(counts).per_seed for name, estimate in of_default.items()})
+        training = {name: ((moved[0][name] - moved[1][name]).mean(axis=0) / 2) ** 2 for name in of_default}
+    counts = Decisions.of(predictions, 0.5).by_group()
+    for name, estimate in of_default.items():
+        yield name, replace(estimate(counts), training=training[name])
 
 
 def _intercept_error(predictions: Predictions) -> Array:
@@ -147,18 +154,16 @@ def _estimate(counts: GroupCounts, success: Array, trials: Array, needed: Array,
     )
 
 
-def ranked(folds: Sequence[ScoredRows], group: Array) -> dict[str, Estimate]:
-    """The estimates of the figures that read the order of the scores.
+def ranked(folds: Sequence[ScoredRows], group: Array) -> Iterator[tuple[str, Estimate]]:
+    """The estimates of the figures that read the order of the scores, one after the other.
 
     Args:
         folds: the test rows of each fold.
         group: [R] of all of them.
     """
     ranks = [FoldRanks.of(rows) for rows in folds]
-    return {
-        "average_precision": _over_folds([fold.average_precision() for fold in ranks], group),
-        "roc_auc": _over_folds([fold.roc_auc() for fold in ranks], group),
-    }
+    yield "average_precision", _over_folds([fold.average_precision() for fold in ranks], group)
+    yield "roc_auc", _over_folds([fold.roc_auc() for fold in ranks], group)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,22 +130,18 @@ class Predictions:
         return len(self.train_observed)
 
     def part(self, split: Split, fold: int | None = None) -> ScoredRows:
-        """The rows of one split: of one fold, or of all folds one after the other."""
-        rows = self._parts[split]
-        if fold is None:
-            return rows
-        start, stop = np.searchsorted(rows.fold, [fold, fold + 1])
-        return rows[start:stop]
+        """The rows of one split: of one fold, or of all folds one after the other.
 
-    @cached_property
-    def _parts(self) -> dict[str, ScoredRows]:
-        parts = {}
-        for split in ("val", "test"):
-            rows = self.split == split
-            logits = self.logits[:, rows]
-            columns = {name: getattr(self, name)[rows] for name in ("labels", "fold", "group", "image_id")}
-            parts[split] = ScoredRows(logits=logits, probabilities=sigmoid(logits), **columns)
-        return parts
+        They are formed at every call: kept, the probabilities would take twice the memory of the logits.
+        """
+        chosen = self.split == split if fold is None else (self.split == split) & (self.fold == fold)
+        places = np.flatnonzero(chosen)
+        # rows that follow one another are no copy
+        adjoining = len(places) > 0 and places[-1] - places[0] + 1 == len(places)
+        rows = slice(places[0], places[-1] + 1) if adjoining else places
+        logits = self.logits[:, rows]
+        columns = {name: getattr(self, name)[rows] for name in ("labels", "fold", "group", "image_id")}
+        return ScoredRows(logits=logits, probabilities=sigmoid(logits), **columns)
 
     def _arrays(self) -> dict[str, Array]:
         """The arrays of the file, where a target that is not observed is still 0."""

@@ -11,6 +11,7 @@ from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.numbers import Array
 
 DRAWS = 2000
+LARGE = 5000  # groups, beyond which equal ones are drawn together, and labels are not permuted one by one
 _BLOCK_BYTES = 64 << 20  # of draws held at once
 
 
@@ -29,12 +30,31 @@ def majority(labels: Labels, groups: Array) -> Labels:
 
 
 def labellings(columns: Array, probability: Array, draws: int, seed: int) -> Array:
-    """Sums over the groups that draw a positive label, each with its own probability [G]: [G, C] -> [draws, C]."""
+    """Sums over the groups that draw a positive label, each with its own probability [G]: [G, C] -> [draws, C].
+
+    Beyond `LARGE` groups, how many of equal groups draw a positive label is one binomial draw: the same distribution,
+    other random numbers.
+    """
+    if len(columns) > LARGE:
+        return _binomial(columns, probability, draws, np.random.default_rng([seed, 0]))
 
     def labels(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
         return rng.random(shape, dtype=np.float32) < probability
 
     return _products(columns, draws, seed, labels)
+
+
+def _binomial(columns: Array, probability: Array, draws: int, rng: np.random.Generator) -> Array:
+    """`labellings` by a binomial draw for all groups of equal columns and probabilities."""
+    kind = np.zeros(len(columns), np.int64)
+    for values in (*columns.T, probability):
+        _, level = np.unique(values, return_inverse=True)
+        kind = np.unique(kind * (level.max() + 1) + level, return_inverse=True)[1]
+    _, first, sizes = np.unique(kind, return_index=True, return_counts=True)
+    total = np.zeros((draws, columns.shape[1]))
+    for row, size in zip(first, sizes.tolist(), strict=True):  # one call draws faster than one for all sizes
+        total += rng.binomial(size, probability[row], draws)[:, None] * columns[row]
+    return total
 
 
 def exchanged_sums(differences: Array, draws: int, seed: int) -> Array:

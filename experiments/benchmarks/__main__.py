@@ -17,7 +17,8 @@ from typing import Any
 
 from aimonk_bench.records.environment import cores, environment
 
-ALONE = {"gpu": Path("experiments/published/gpu")}  # not part of `all` -> where they write
+# not part of `all` -> where they write
+ALONE = {name: Path("experiments/published") / name for name in ("gpu", "scale")}
 NAMES = ("sweep", "rows", "encode", "predict", "finetune", "suite", "peers", "overhead")
 BUSY = 0.25  # of the cores, on the mean of the last minute
 
@@ -25,7 +26,9 @@ BUSY = 0.25  # of the cores, on the mean of the last minute
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=("all", *NAMES, *ALONE))
-    parser.add_argument("--out", type=Path, help="default: experiments/speed; of gpu experiments/published/gpu")
+    parser.add_argument(
+        "--out", type=Path, help="default: experiments/speed; of gpu and scale experiments/published/NAME"
+    )
     parser.add_argument("--data-labels", dest="labels", type=Path, help="suite: default .data/aimonk/labels.txt")
     parser.add_argument("--data-images", dest="images", type=Path, help="suite, encode, predict: a folder of images")
     parser.add_argument("--quick", action="store_true", default=None, help="tiny sizes, to test the benchmark itself")
