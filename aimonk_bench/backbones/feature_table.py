@@ -39,7 +39,9 @@ def open_table(folder: Path, dtype: str) -> Iterator[FeatureTable]:
         with contextlib.closing(sqlite3.connect(folder / "index.sqlite", timeout=BUSY_SECONDS)) as index:
             yield FeatureTable(folder, dtype, index)
     except sqlite3.OperationalError as error:  # locked, or the disk is full: the content may be sound
-        raise UserError(f"the feature store {folder} cannot be used: {error}") from error
+        raise UserError(
+            f"the feature store {folder} cannot be used: {error}; AIMONK_BENCH_CACHE names another place"
+        ) from error
     except sqlite3.DatabaseError as error:
         raise damaged(folder, f"index.sqlite: {error}") from error
 

@@ -36,7 +36,7 @@ from aimonk_bench.data.images import decode
 from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.data.transforms import Views, render
 from aimonk_bench.errors import RunFailed, UserError
-from aimonk_bench.records.files import bytes_text
+from aimonk_bench.records.files import IDLE, bytes_text, remove_partial
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +119,7 @@ class FeatureStore:
         folder = self.root / "features" / spec.digest
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            remove_partial(folder, IDLE)
         except OSError as error:
             raise UserError(
                 f"the feature store cannot be written ({error}); AIMONK_BENCH_CACHE names another"

@@ -40,6 +40,7 @@ from aimonk_bench.records.files import (
     read_as,
     read_json,
     refuse_folders,
+    remove_partial,
     write_csv,
     write_json,
     write_text,
@@ -230,7 +231,7 @@ class RunRecord:
 
     def restore(self) -> None:
         """Write the derived files that are missing or cannot be used; delete what a killed process left."""
-        _remove_partial(self.folder)
+        remove_partial(self.folder)
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
         if self._thresholds is None:
             write_json(self.folder / THRESHOLDS, self.thresholds.to_json())
@@ -348,7 +349,7 @@ def begin(folder: Path, config: str) -> None:
     for name in reversed(FILES):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / weights.NETWORKS, ignore_errors=True)
-    _remove_partial(folder)
+    remove_partial(folder)
     write_text(folder / CONFIG, config)
 
 
@@ -370,15 +371,6 @@ def replace(folder: Path, again: Path) -> None:
             (folder / name).unlink(missing_ok=True)
     again.rmdir()
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-
-
-def _remove_partial(folder: Path) -> None:
-    """Delete the temporary files and folders of a process that was killed."""
-    for partial in folder.glob(PARTIAL + "*"):
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
 
 
 def read(folder: Path, policy: registry.Spec | None = None) -> RunRecord:

@@ -174,7 +174,11 @@ def encode(dataset: Dataset, runs: Sequence[PlannedRun], clock: Clock, progress:
                     raise
                 except Exception as error:  # the failure of every run that needs it; it is not tried again
                     if not isinstance(error, (RunFailed, UserError)):
-                        other = "" if fix(error) else " (fix: another transform.size or backbone)"
+                        other = (
+                            ""
+                            if fix(error) or isinstance(error, OSError)
+                            else " (fix: another transform.size or backbone)"
+                        )
                         error.add_note(
                             f"while encoding with {planned.columns['backbone']} at transform.size {encoder.size}{other}"
                         )

@@ -1,0 +1,221 @@
+"""A suite whose n-th operation on files fails or ends its process, for each n: what a plain second run makes of it.
+
+It is a program of its own, because it forks: `test_faults` starts it. One process imports everything and then forks one
+for each run, so that a run takes half a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import gc
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import typer.main
+from faulty_files import KINDS, Faults, Kind
+
+from aimonk_bench import cli
+from aimonk_bench.backbones import network
+from aimonk_bench.records.files import PARTIAL
+from aimonk_bench.reporting import figures
+
+OPTIONAL = re.compile(r"lock|claim|seconds\.json")  # the last is of the command that did the work
+KEPT_FOR_SPEED = "store/networks"  # what cannot be written there is found out again next time
+VARYING = ("status.json", "config.yaml", "environment.json")  # which hold times or paths
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one fault.
+
+    Attributes:
+        at, kind, failed: the operation.
+        code: exit code of the run with the fault; -9 where it was killed.
+        message: that it printed.
+        problems: everything that is wrong with that, or with the second run.
+    """
+
+    at: int
+    kind: Kind
+    failed: str
+    code: int
+    message: str
+    problems: list[str]
+
+
+class Place:
+    """A folder with the output and the feature store of one suite, and its runs in processes of their own.
+
+    Args:
+        folder: of the test; what is below ``work`` is counted.
+        config: of the suite.
+    """
+
+    def __init__(self, folder: Path, config: Path) -> None:
+        self.folder, self.config = folder, config
+        self.work, self.log, self.note = folder / "work", folder / "log.txt", folder / "note.json"
+
+    def clear(self) -> None:
+        """Begin with nothing."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.work.mkdir(parents=True)
+
+    def run(self, faults: Faults | None) -> int:
+        """The exit code of the suite in a process of its own, negative where a signal ended it."""
+        process = os.fork()
+        if process == 0:
+            with open(self.log, "w") as log:
+                os.dup2(log.fileno(), 1)
+                os.dup2(log.fileno(), 2)
+            os._exit(self._run(faults))
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+    def _run(self, faults: Faults | None) -> int:
+        """In the process of the run."""
+        os.environ["AIMONK_BENCH_CACHE"] = str(self.work / "store")
+        tempfile.tempdir = str(self.folder)
+        try:
+            if faults is not None:
+                faults.install()
+            code = cli.main(["suite", str(self.config), "--out", str(self.work / "out"), "--quiet"])
+            sys.stderr.flush()
+            if faults is not None:
+                self.note.write_text(json.dumps(asdict(faults), default=str))
+        except BaseException:
+            traceback.print_exc()
+            return 99
+        return code
+
+    def age(self) -> None:
+        """Make temporary files as old as if the second run were tomorrow's."""
+        for partial in self.work.rglob(f"{PARTIAL}*"):
+            os.utime(partial, (0, 0))
+
+    def content(self) -> dict[str, str]:
+        """Path -> digest of each file; of files that hold times or paths only the path."""
+        files = [path for path in self.work.rglob("*") if not path.is_dir() or PARTIAL in path.name]
+        names = {str(path.relative_to(self.work)): path for path in files}
+        return {name: self._digest(path) for name, path in names.items() if not OPTIONAL.search(name)}
+
+    def _digest(self, path: Path) -> str:
+        if path.parent.parent.name != "runs" or path.name in VARYING:
+            return ""
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def statuses(self) -> Iterator[tuple[Path, dict[str, object]]]:
+        """The folder and the status of each run that ended."""
+        for path in self.work.glob("out/runs/*/status.json"):
+            yield path.parent, json.loads(path.read_text())
+
+
+def tried(place: Place, at: int, kind: Kind, each_write: bool, expected: dict[str, str]) -> Outcome | None:
+    """The outcome of one fault; None where the suite had fewer operations."""
+    place.clear()
+    code = place.run(Faults(place.work, kind, at, each_write))
+    message, failed = place.log.read_text(), "killed"
+    if kind != "kill" or code != -9:
+        if (noted := json.loads(place.note.read_text()) if place.note.exists() else {}).get("failed", "") is None:
+            return None
+        failed = noted.get("failed", "unknown")
+    problems = []
+    if (code == -9) != (kind == "kill") or code not in (-9, 0, 1, 2, 3):
+        problems.append(f"ended with {code}")
+    if "Traceback (most recent call last)" in message:
+        problems.append("printed a traceback")
+    if code > 0 and not re.search(r"fix: |AIMONK_BENCH_CACHE", message):
+        problems.append("failed without saying what to do")
+    for folder, status in place.statuses():
+        reason = status["reason"]
+        if status["state"] == "done":
+            wrong = different(place.content(), expected, str(folder.relative_to(place.work)))
+            problems += [f"a run that is done: {item}" for item in wrong if code <= 0 or "+" not in item]
+        elif not isinstance(reason, str) or "\n" in reason or not reason:
+            problems.append(f"reason {reason!r}")
+    if code == 0:
+        wrong = different(place.content(), expected)
+        problems += [f"exit code 0: {item}" for item in wrong if KEPT_FOR_SPEED not in item]
+    place.age()
+    second = place.run(None)
+    again = place.log.read_text()
+    if second != 0 or "Traceback (most recent call last)" in again:
+        problems.append(f"the second run ended with {second}: {again[-600:]}")
+    problems += [f"after the second run: {item}" for item in different(place.content(), expected)]
+    return Outcome(at, kind, failed, code, message[-1500:], problems)
+
+
+def different(content: dict[str, str], expected: dict[str, str], below: str = "") -> list[str]:
+    """What is missing (-), too much (+) or other (!=)."""
+    names = sorted(name for name in {*content, *expected} if name.startswith(below))
+    signs = [(name, "-" if name not in content else "+" if name not in expected else "!=") for name in names]
+    return [f"{sign} {name}" for name, sign in signs if content.get(name) != expected.get(name)]
+
+
+def outcomes(place: Place, share: Callable[[int], list[Kind]], each_write: bool) -> Iterator[Outcome]:
+    """The outcomes of this place's share of the faults, until a run has no operation of that number."""
+    place.clear()
+    if place.run(None) != 0:
+        raise SystemExit(f"the suite fails by itself:\n{place.log.read_text()}")
+    expected = place.content()
+    for at in range(1, 100_000):
+        results = [tried(place, at, kind, each_write, expected) for kind in share(at)]
+        if results and None in results:
+            return
+        yield from (outcome for outcome in results if outcome is not None)
+
+
+def leave_out_what_takes_long() -> None:
+    """Half of the time of so small a suite goes into what no file depends on, or only its content."""
+    figures.loss_curve = lambda history, title: b"a plot"  # type: ignore[assignment]
+    network.examine = functools.cache(network.examine)  # type: ignore[assignment]
+    typer.main.get_command = functools.cache(typer.main.get_command)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--full", action="store_true", help="every kind of failure at every operation, plots drawn")
+    asked = parser.parse_args()
+    folder = asked.config.parent / "faults"
+    if not asked.full:
+        leave_out_what_takes_long()
+    warm = Place(folder / "warm", asked.config)
+    warm.clear()
+    with contextlib.redirect_stdout(sys.stderr):
+        warm._run(None)  # imports what every run needs
+
+    def share(job: int, at: int) -> list[Kind]:
+        if at % asked.jobs != job:
+            return []
+        return list(KINDS) if asked.full else [KINDS[at // asked.jobs % len(KINDS)]]
+
+    gc.freeze()  # what is there is shared by all processes as long as nobody writes to it
+    processes = []
+    for job in range(asked.jobs):
+        if (process := os.fork()) == 0:
+            with open(folder / f"outcomes{job}.jsonl", "w") as file:
+                place = Place(folder / f"job{job}", asked.config)
+                for outcome in outcomes(place, lambda at, job=job: share(job, at), asked.full):  # type: ignore[misc]
+                    print(json.dumps(asdict(outcome)), file=file, flush=True)
+            os._exit(0)
+        processes.append(process)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
+    for job in range(asked.jobs):
+        sys.stdout.write((folder / f"outcomes{job}.jsonl").read_text())
+    sys.stdout.flush()
+    sys.exit(max(codes))
+
+
+if __name__ == "__main__":
+    main()
