@@ -1,7 +1,8 @@
-"""A suite whose n-th operation on files fails or ends its process, for each n: what a plain second run makes of it.
+"""A suite that is disturbed, and what plain runs after it make of it, as a program that `test_faults` starts.
 
-It is a program of its own, because it forks: `test_faults` starts it. One process imports everything and then forks one
-for each run, so that a run takes half a second.
+`operations`: the n-th operation on files fails or ends the process, for each n. `kills`: the driver, a worker or both
+are killed at random moments. One process imports everything and then forks one for each run, so that a run takes half a
+second.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import gc
 import hashlib
 import json
 import os
+import random
 import re
 import shutil
+import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -60,10 +64,11 @@ class Place:
     Args:
         folder: of the test; what is below ``work`` is counted.
         config: of the suite.
+        overrides: of its keys, as for --set.
     """
 
-    def __init__(self, folder: Path, config: Path) -> None:
-        self.folder, self.config = folder, config
+    def __init__(self, folder: Path, config: Path, *overrides: str) -> None:
+        self.folder, self.config, self.overrides = folder, config, overrides
         self.work, self.log, self.note = folder / "work", folder / "log.txt", folder / "note.json"
 
     def clear(self) -> None:
@@ -71,24 +76,29 @@ class Place:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.work.mkdir(parents=True)
 
-    def run(self, faults: Faults | None) -> int:
+    def run(self, faults: Faults | None = None) -> int:
         """The exit code of the suite in a process of its own, negative where a signal ended it."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.start(faults), 0)[1])
+
+    def start(self, faults: Faults | None = None) -> int:
+        """Start the suite; the number of its process."""
         process = os.fork()
         if process == 0:
             with open(self.log, "w") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
-            os._exit(self._run(faults))
-        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+            os._exit(self.run_here(faults))
+        return process
 
-    def _run(self, faults: Faults | None) -> int:
-        """In the process of the run."""
+    def run_here(self, faults: Faults | None = None) -> int:
+        """The exit code of the suite in this process, which is changed for good."""
         os.environ["AIMONK_BENCH_CACHE"] = str(self.work / "store")
         tempfile.tempdir = str(self.folder)
         try:
             if faults is not None:
                 faults.install()
-            code = cli.main(["suite", str(self.config), "--out", str(self.work / "out"), "--quiet"])
+            sets = [word for override in self.overrides for word in ("--set", override)]
+            code = cli.main(["suite", str(self.config), "--out", str(self.work / "out"), "--quiet", *sets])
             sys.stderr.flush()
             if faults is not None:
                 self.note.write_text(json.dumps(asdict(faults), default=str))
@@ -146,7 +156,7 @@ def tried(place: Place, at: int, kind: Kind, each_write: bool, expected: dict[st
         wrong = different(place.content(), expected)
         problems += [f"exit code 0: {item}" for item in wrong if KEPT_FOR_SPEED not in item]
     place.age()
-    second = place.run(None)
+    second = place.run()
     again = place.log.read_text()
     if second != 0 or "Traceback (most recent call last)" in again:
         problems.append(f"the second run ended with {second}: {again[-600:]}")
@@ -164,7 +174,7 @@ def different(content: dict[str, str], expected: dict[str, str], below: str = ""
 def outcomes(place: Place, share: Callable[[int], list[Kind]], each_write: bool) -> Iterator[Outcome]:
     """The outcomes of this place's share of the faults, until a run has no operation of that number."""
     place.clear()
-    if place.run(None) != 0:
+    if place.run() != 0:
         raise SystemExit(f"the suite fails by itself:\n{place.log.read_text()}")
     expected = place.content()
     for at in range(1, 100_000):
@@ -181,40 +191,120 @@ def leave_out_what_takes_long() -> None:
     typer.main.get_command = functools.cache(typer.main.get_command)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--full", action="store_true", help="every kind of failure at every operation, plots drawn")
-    asked = parser.parse_args()
-    folder = asked.config.parent / "faults"
-    if not asked.full:
+def damage(place: Place, expected: dict[str, str], code: int) -> list[str]:
+    """What is wrong with a folder after a run that ended with this code."""
+    problems = [] if code in (-9, 0, 3) else [f"ended with {code}: {place.log.read_text()[-600:]}"]
+    content = place.content()
+    if code == 0:
+        return problems + different(content, expected)
+    for folder, status in place.statuses():
+        if status["state"] == "done":
+            name = str(folder.relative_to(place.work))
+            problems += [f"a run that is done: {item}" for item in different(content, expected, name)]
+    return problems
+
+
+def operations(config: Path, folder: Path, jobs: int, full: bool) -> None:
+    """Print the outcomes of all faults."""
+    if not full:
         leave_out_what_takes_long()
-    warm = Place(folder / "warm", asked.config)
-    warm.clear()
-    with contextlib.redirect_stdout(sys.stderr):
-        warm._run(None)  # imports what every run needs
+    warm_up(Place(folder / "warm", config))
 
     def share(job: int, at: int) -> list[Kind]:
-        if at % asked.jobs != job:
+        if at % jobs != job:
             return []
-        return list(KINDS) if asked.full else [KINDS[at // asked.jobs % len(KINDS)]]
+        return list(KINDS) if full else [KINDS[at // jobs % len(KINDS)]]
 
-    gc.freeze()  # what is there is shared by all processes as long as nobody writes to it
     processes = []
-    for job in range(asked.jobs):
+    for job in range(jobs):
         if (process := os.fork()) == 0:
             with open(folder / f"outcomes{job}.jsonl", "w") as file:
-                place = Place(folder / f"job{job}", asked.config)
-                for outcome in outcomes(place, lambda at, job=job: share(job, at), asked.full):  # type: ignore[misc]
+                place = Place(folder / f"job{job}", config)
+                for outcome in outcomes(place, functools.partial(share, job), full):
                     print(json.dumps(asdict(outcome)), file=file, flush=True)
             os._exit(0)
         processes.append(process)
     codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
-    for job in range(asked.jobs):
+    for job in range(jobs):
         sys.stdout.write((folder / f"outcomes{job}.jsonl").read_text())
-    sys.stdout.flush()
-    sys.exit(max(codes))
+    if any(codes):
+        raise SystemExit(f"a job ended with {max(codes)}")
+
+
+def kills(config: Path, folder: Path, executor: str, number: int, seed: int) -> None:
+    """Kill processes of a suite so often, beginning again after it is done; print what was killed and is wrong."""
+    rng, place = random.Random(seed), Place(folder / executor, config, f"run.executor={executor}")
+    warm_up(Place(folder / "warm", config, "run.executor=serial"))
+    place.clear()
+    begun = time.monotonic()
+    if place.run() != 0:
+        raise SystemExit(f"the suite fails by itself:\n{place.log.read_text()}")
+    expected, seconds = place.content(), time.monotonic() - begun
+    place.clear()
+    killed: list[str] = []
+    while len(killed) < number:
+        driver = place.start()
+        moment = rng.uniform(0, seconds)
+        done = waited(driver, moment)
+        if done is None:
+            victims, name = chosen(driver, rng)
+            for victim in victims:
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                    os.kill(victim, signal.SIGKILL)
+            done = os.waitpid(driver, 0)[1]
+            killed.append(f"{name} after {moment:.2f} s of {seconds:.2f}")
+        code = os.waitstatus_to_exitcode(done)
+        problems = damage(place, expected, code)
+        if code == 0:
+            place.clear()
+        elif len(killed) == number:
+            place.age()
+            problems += damage(place, expected, place.run())
+        print(json.dumps({"killed": killed[-1:], "code": code, "problems": problems}), flush=True)
+
+
+def waited(process: int, seconds: float) -> int | None:
+    """The status of a process that ends within so many seconds; None of one that does not."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        ended, status = os.waitpid(process, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.005)
+    return None
+
+
+def chosen(driver: int, rng: random.Random) -> tuple[list[int], str]:
+    """Which processes are killed: the driver, a worker, or both."""
+    workers = [int(pid) for pid in Path(f"/proc/{driver}/task/{driver}/children").read_text().split()]
+    what = rng.choice(["driver", "worker", "both"]) if workers else "driver"
+    worker = [rng.choice(workers)] if workers else []
+    return {"driver": [driver], "worker": worker, "both": [*worker, driver]}[what], what
+
+
+def warm_up(place: Place) -> None:
+    """Import what every run needs, in the process from which they are forked."""
+    place.clear()
+    with contextlib.redirect_stdout(sys.stderr):
+        place.run_here()
+    gc.freeze()  # what is there is shared by all processes as long as nobody writes to it
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["operations", "kills"])
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--jobs", type=int, default=2, help="operations: faults that are tried side by side")
+    parser.add_argument("--full", action="store_true", help="operations: every kind of failure at each, plots drawn")
+    parser.add_argument("--executor", default="serial", help="kills: of the suite")
+    parser.add_argument("--number", type=int, default=50, help="kills: how many")
+    parser.add_argument("--seed", type=int, default=0, help="kills: of the moments")
+    asked = parser.parse_args()
+    folder = asked.config.parent / asked.what
+    if asked.what == "operations":
+        operations(asked.config, folder, asked.jobs, asked.full)
+    else:
+        kills(asked.config, folder, asked.executor, asked.number, asked.seed)
 
 
 if __name__ == "__main__":
