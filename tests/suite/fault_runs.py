@@ -231,9 +231,10 @@ def operations(config: Path, folder: Path, jobs: int, full: bool) -> None:
         raise SystemExit(f"a job ended with {max(codes)}")
 
 
-def kills(config: Path, folder: Path, executor: str, number: int, seed: int) -> None:
+def kills(config: Path, folder: Path, executor: str, workers: str, number: int, seed: int) -> None:
     """Kill processes of a suite so often, beginning again after it is done; print what was killed and is wrong."""
-    rng, place = random.Random(seed), Place(folder / executor, config, f"run.executor={executor}")
+    overrides = f"run.executor={executor}", f"run.workers={workers}"
+    rng, place = random.Random(seed), Place(folder / executor, config, *overrides)
     warm_up(Place(folder / "warm", config, "run.executor=serial"))
     place.clear()
     begun = time.monotonic()
@@ -297,6 +298,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="operations: faults that are tried side by side")
     parser.add_argument("--full", action="store_true", help="operations: every kind of failure at each, plots drawn")
     parser.add_argument("--executor", default="serial", help="kills: of the suite")
+    parser.add_argument("--workers", default="auto", help="kills: of that executor")
     parser.add_argument("--number", type=int, default=50, help="kills: how many")
     parser.add_argument("--seed", type=int, default=0, help="kills: of the moments")
     asked = parser.parse_args()
@@ -304,7 +306,7 @@ def main() -> None:
     if asked.what == "operations":
         operations(asked.config, folder, asked.jobs, asked.full)
     else:
-        kills(asked.config, folder, asked.executor, asked.number, asked.seed)
+        kills(asked.config, folder, asked.executor, asked.workers, asked.number, asked.seed)
 
 
 if __name__ == "__main__":

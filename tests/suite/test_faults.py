@@ -25,13 +25,13 @@ data: {labels: few.txt}
 backbone: {name: test_resnet, weights: none, engine: torch}
 transform: {train: []}
 train: {epochs: 1, seeds: 1}
-run: {executor: serial, workers: 1}
+run: {executor: serial}
 suite: {baseline: {loss: masked_bce}, axes: {loss: [masked_bce, hill]}}
 """
 # With a network that is fine-tuned and stored, so that there are checkpoints.
 FULL_SUITE = (
     SUITE.replace("seeds: 1}", "seeds: 1, keep_weights: true}")
-    .replace("workers: 1", "workers: 2")
+    .replace("baseline: {", "baseline: {backbone.freeze: all, ")
     .replace("axes: {", "axes: {backbone.freeze: [all, layer4], ")
 )
 
@@ -64,10 +64,13 @@ def test_after_a_failure_of_any_operation_a_second_run_is_whole(tiny: Path) -> N
     assert {outcome["code"] for outcome in outcomes} == {-9, 0, 1, 2, 3}
 
 
-@pytest.mark.parametrize(("executor", "number"), [("serial", 4), ("processes", 2)])
-def test_kills_at_random_moments_lose_nothing(tiny: Path, executor: str, number: int) -> None:
-    seed = int.from_bytes(os.urandom(4)) if FULL else 0
+@pytest.mark.parametrize(("executor", "workers", "number"), [("serial", "auto", 4), ("processes", "1", 2)])
+def test_kills_at_random_moments_lose_nothing(tiny: Path, executor: str, workers: str, number: int) -> None:
+    seed = 0
+    if FULL:
+        seed, workers, number = int.from_bytes(os.urandom(4)), "auto", 50
     print(f"{executor}: seed {seed}")
-    outcomes = printed("kills", tiny, "--executor", executor, "--number", str(50 if FULL else number), f"--seed={seed}")
+    options = ["--executor", executor, "--workers", workers, "--number", str(number), "--seed", str(seed)]
+    outcomes = printed("kills", tiny, *options)
     assert [outcome for outcome in outcomes if outcome["problems"]] == []
     assert len([outcome for outcome in outcomes if outcome["killed"]]) >= number
