@@ -38,11 +38,13 @@ def packed(write: str, table: pd.DataFrame) -> bytes:
     return file.getvalue()
 
 
-def matlab() -> bytes:
+def matlab(compressed: bool) -> bytes:
     file, cells = io.BytesIO(), np.array([[name] for name in NAMES], object)
     attributes = np.array([["dog"], ["cat"]], object)
     labels = np.array(WIDE[["dog", "cat"]], float)
-    scipy.io.savemat(file, {"train_images_name": cells, "train_label": labels, "attributes": attributes})
+    scipy.io.savemat(
+        file, {"train_images_name": cells, "train_label": labels, "attributes": attributes}, do_compression=compressed
+    )
     return file.getvalue()
 
 
@@ -60,7 +62,8 @@ ORIGINALS = {
     **{name: text.encode() for name, text in TEXTS.items()},
     "utf-16.csv": TEXTS["wide.csv"].encode("utf-16"),
     "labels.xlsx": packed("to_excel", WIDE),
-    "labels.mat": matlab(),
+    "labels.mat": matlab(False),
+    "compressed.mat": matlab(True),
 }
 with contextlib.suppress(ImportError):  # of the extra that reads it
     ORIGINALS["labels.parquet"] = packed("to_parquet", TAGS)
