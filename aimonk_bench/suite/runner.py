@@ -27,7 +27,7 @@ from aimonk_bench.records.files import atomic, write_bytes, write_json
 from aimonk_bench.reporting import figures
 from aimonk_bench.reporting.findings import Finding
 from aimonk_bench.reporting.words import number, threshold_notes
-from aimonk_bench.suite import artefacts, executors, summaries, tasks
+from aimonk_bench.suite import artefacts, executors, room, summaries, tasks
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
 from aimonk_bench.suite.executors import Run, Task, TaskQueue
@@ -55,6 +55,7 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
             logger.info("already done: %s in %s", planned.id, folder)
             restore(planned, folder, clock)
             return
+        room.check(folder, [planned], plan.dataset.listed)
         _say_what_is_kept([planned], {planned.id: folder})
         encodings = encode(plan.dataset, [planned], clock, progress)
         outcome = encodings[planned.id].outcome
@@ -93,6 +94,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
         folders = {planned.id: folder / suite.RUNS / planned.id for planned in plan.executed}
         with clock("files"):
             pending = [p for p in plan.executed if not run.claim(folders[p.id], p.id, p.text, p.weights)]
+        room.check(folder, pending, plan.dataset.listed)
         _say_what_is_kept(pending, folders)
         configs = [planned.config for planned in pending]
         with executors.opened(configs, plan.baseline.config.run, clock) as queue:
@@ -263,6 +265,8 @@ class Driver:
             place = folder / run.AGAIN if suite.is_finished(folder) else folder
             with self._clock("files"):
                 run.begin(place, planned.text)
+            if (problem := room.lack(folder, [planned], dataset.listed)) is not None:  # of other files, meanwhile
+                raise RunFailed(problem)
             views = transforms.views(config.transform)
             data = TrainingData(labels.train, labels.val, labels.folds, views.probabilities)
             progress = self._progress if self._queue.trains_here else None  # it cannot be called from a worker
