@@ -23,6 +23,7 @@ WHITE_IS_ZERO, GREY, RGB, CMYK, CFA = 0, (0, 1), 2, 5, (32803, 34892)  # values 
 ALPHA = {1, 2}  # values of EXTRA_SAMPLES: multiplied into the colours, or not
 TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0")  # the last with 64-bit offsets
 JPEG_MARK, PNG_MARK = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+MAX_BYTES = 8 * 89_478_485  # of a decoded TIFF: 16-bit RGBA of as many pixels as `images.MAX_PIXELS`
 PNG_DEPTH = 24  # the byte of a PNG file with the bits per sample
 SKIP = "make it smaller, or leave it out with `data: {on_bad_image: skip}`"
 
@@ -159,6 +160,8 @@ def _tiff_header(data: bytes) -> Header:
         raise UndecodableImage(f"{kind}, grey with {samples} bands: save it with one band, or three of them as RGB")
     if deep and photometric == WHITE_IS_ZERO:  # which OpenCV regards in 8-bit files alone
         raise UndecodableImage(f"{kind} in which 0 is white: save it with 0 as black")
+    if (size := width * height * samples * bits // 8) > MAX_BYTES:
+        raise UndecodableImage(f"{kind}, {width} x {height} x {samples}: {size} bytes, at most {MAX_BYTES}", SKIP)
     if samples > 4:
         raise UndecodableImage(f"a TIFF of {samples} bands, at most 4 are decoded: save the three that make an image")
     return Header(

@@ -344,10 +344,14 @@ def _is_complete(folder: Path, weight_files: Sequence[str]) -> bool:
 
 
 def begin(folder: Path, config: str) -> None:
-    """Make ``folder``, delete the files of an earlier attempt (the status first), and write ``config.yaml``."""
+    """Make ``folder``, delete the files of an earlier attempt (the status first), and write ``config.yaml``.
+
+    An earlier ``config.yaml`` stays until it is replaced: without it nobody could tell whose checkpoints these are.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name in reversed(FILES):
-        (folder / name).unlink(missing_ok=True)
+        if name != CONFIG:
+            (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / weights.NETWORKS, ignore_errors=True)
     remove_partial(folder)
     write_text(folder / CONFIG, config)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
 
 import cv2
 import numpy as np
 from hostile_files import HOSTILE, limited, mutated
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -66,7 +67,20 @@ ORIGINALS = {
 }
 
 
+GREY, WIDTH = ORIGINALS["grey TIFF with alpha"], re.compile(rb"(\x00\x01)[\x03\x04](\x00\x01\x00\x00\x00\x18)")
+BYTE, DOUBLE = 1, 12  # types of a TIFF tag
+
+
+def width_of_type(number: int) -> bytes:
+    """A TIFF whose width is of another type."""
+    content, changes = WIDTH.subn(lambda found: found[1] + bytes([number]) + found[2], GREY, count=1)
+    assert changes == 1
+    return content
+
+
 @HOSTILE
+@example(case=("TIFF", width_of_type(BYTE)), fast=False, white=None)
+@example(case=("TIFF", width_of_type(DOUBLE)), fast=False, white=None)
 @given(case=mutated(ORIGINALS), fast=st.booleans(), white=st.sampled_from([None, 4095]))
 def test_a_mutated_image_is_an_image_or_the_declared_error(
     case: tuple[str, bytes], fast: bool, white: int | None

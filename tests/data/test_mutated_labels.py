@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import scipy.io
 from hostile_files import HOSTILE, limited, mutated
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from label_files import config
 
@@ -78,7 +78,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+LONG_NAME = b".jpg " + b"1.0.jpg " * 50  # longer than a file system allows
+NO_TYPE = ORIGINALS["labels.mat"].replace(b"\x10\0\0\0\5", b"\x7f\0\0\0\5", 1)  # of a text
+NO_DIMENSIONS = ORIGINALS["labels.mat"].replace(b"\5\0\0\0\x08", b"\5\0\0\0\1", 3)
+
+
 @HOSTILE
+@example(case=("labels.txt", LONG_NAME), importer="auto", absent="missing")
+@example(case=("labels.mat", NO_TYPE), importer="mat", absent=None)  # of these two SciPy ended the process
+@example(case=("labels.mat", NO_DIMENSIONS), importer="mat", absent=None)
 @given(
     case=mutated(ORIGINALS, text=True),
     importer=st.sampled_from(["auto", "auto", *IMPORTERS]),

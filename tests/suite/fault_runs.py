@@ -171,13 +171,13 @@ def different(content: dict[str, str], expected: dict[str, str], below: str = ""
     return [f"{sign} {name}" for name, sign in signs if content.get(name) != expected.get(name)]
 
 
-def outcomes(place: Place, share: Callable[[int], list[Kind]], each_write: bool) -> Iterator[Outcome]:
-    """The outcomes of this place's share of the faults, until a run has no operation of that number."""
+def outcomes(place: Place, share: Callable[[int], list[Kind]], each_write: bool, first: int) -> Iterator[Outcome]:
+    """The outcomes of this place's share of the faults, from ``first`` on until a run has no operation of a number."""
     place.clear()
     if place.run() != 0:
         raise SystemExit(f"the suite fails by itself:\n{place.log.read_text()}")
     expected = place.content()
-    for at in range(1, 100_000):
+    for at in range(first, 100_000):
         results = [tried(place, at, kind, each_write, expected) for kind in share(at)]
         if results and None in results:
             return
@@ -204,7 +204,7 @@ def damage(place: Place, expected: dict[str, str], code: int) -> list[str]:
     return problems
 
 
-def operations(config: Path, folder: Path, jobs: int, full: bool) -> None:
+def operations(config: Path, folder: Path, jobs: int, full: bool, first: int) -> None:
     """Print the outcomes of all faults."""
     if not full:
         leave_out_what_takes_long()
@@ -220,7 +220,7 @@ def operations(config: Path, folder: Path, jobs: int, full: bool) -> None:
         if (process := os.fork()) == 0:
             with open(folder / f"outcomes{job}.jsonl", "w") as file:
                 place = Place(folder / f"job{job}", config)
-                for outcome in outcomes(place, functools.partial(share, job), full):
+                for outcome in outcomes(place, functools.partial(share, job), full, first):
                     print(json.dumps(asdict(outcome)), file=file, flush=True)
             os._exit(0)
         processes.append(process)
@@ -297,6 +297,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--jobs", type=int, default=2, help="operations: faults that are tried side by side")
     parser.add_argument("--full", action="store_true", help="operations: every kind of failure at each, plots drawn")
+    parser.add_argument("--first", type=int, default=1, help="operations: the number of the first that fails")
     parser.add_argument("--executor", default="serial", help="kills: of the suite")
     parser.add_argument("--workers", default="auto", help="kills: of that executor")
     parser.add_argument("--number", type=int, default=50, help="kills: how many")
@@ -304,7 +305,7 @@ def main() -> None:
     asked = parser.parse_args()
     folder = asked.config.parent / asked.what
     if asked.what == "operations":
-        operations(asked.config, folder, asked.jobs, asked.full)
+        operations(asked.config, folder, asked.jobs, asked.full, asked.first)
     else:
         kills(asked.config, folder, asked.executor, asked.workers, asked.number, asked.seed)
 
