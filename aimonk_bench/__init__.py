@@ -9,6 +9,8 @@ import importlib
 import sys
 import types
 
+from aimonk_bench import offline
+
 __version__ = "0.2.0"
 
 _MODULES = {  # name -> the module that has it; ``__init__.pyi`` says the same to type checkers
@@ -44,3 +46,4 @@ def __dir__() -> list[str]:
 
 
 sys.modules[__name__].__class__ = _Package
+offline.obey()

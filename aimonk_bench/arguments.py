@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +71,20 @@ def whole(name: str, value: object, least: int, most: int | None = None) -> int:
             return number
     span = f"of at least {least}" if most is None else f"from {least} to {most}"
     raise wrong(name, value, f"a whole number {span}")
+
+
+def above_zero(name: str, value: object, what: str) -> float:
+    """A finite number above 0; True is none.
+
+    Args:
+        what: the number is, such as "hours".
+
+    Raises:
+        UserError: it is something else.
+    """
+    if isinstance(value, int | float | np.integer | np.floating) and value is not True and 0 < value < math.inf:
+        return float(value)
+    raise wrong(name, value, f"a number of {what} above 0")
 
 
 def choice(name: str, value: object, choices: Sequence[str]) -> str:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -61,6 +60,10 @@ Plugins = Annotated[
     typer.Option("--plugin", metavar="FILE.py", help="With the entries of a plug-in, which is executed; repeatable."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write; default experiments/<name>.")]
+BudgetHours = Annotated[
+    float | None,
+    typer.Option("--budget-hours", metavar="H", help="Refuse what takes more hours at the speeds measured here."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", callback=_log_to_stderr, help="Only the result, warnings and errors.")]
 KINDS = ("backbones", "losses", "missing", "samplers", "thresholds", "optimizers", "schedules", "importers")
 
@@ -77,13 +80,15 @@ def program(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Reach no network: weights must be on this machine.")
+        bool, typer.Option("--offline", help="Reach no network: everything must be on this machine.")
     ] = False,
 ) -> None:
     """Benchmark recipes for partly labelled, skewed, multi-label images."""
     _log_to_stderr(quiet=False)
     if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # the hub is the only place that a command asks; workers inherit it
+        from aimonk_bench import offline as network
+
+        network.forbid()
 
 
 @app.command()
@@ -93,16 +98,15 @@ def run(
     overrides: Overrides = None,
     out: Out = None,
     allow_plugins: AllowPlugins = False,
+    budget_hours: BudgetHours = None,
     quiet: Quiet = False,
 ) -> None:
     """Run one experiment and print its table."""
     from aimonk_bench.api import work
-    from aimonk_bench.console import Progress
 
+    options = _options(context, allow_plugins=allow_plugins, budget_hours=budget_hours)
     with _resumable():
-        result = work.run(
-            config, overrides, out=out, progress=Progress(), allow_plugins=allow_plugins, clock=context.obj
-        )
+        result = work.run(config, overrides, out=out, **options)
     _print_table(result)
 
 
@@ -114,19 +118,25 @@ def suite(
     out: Out = None,
     top: result_verbs.Top = 20,
     allow_plugins: AllowPlugins = False,
+    budget_hours: BudgetHours = None,
     quiet: Quiet = False,
 ) -> None:
     """Run every combination of a suite and print the table; finished runs are not run again."""
     from aimonk_bench.api import work
-    from aimonk_bench.console import Progress
 
+    options = _options(context, allow_plugins=allow_plugins, budget_hours=budget_hours)
     with _resumable():
-        result = work.suite(
-            config, overrides, out=out, progress=Progress(), allow_plugins=allow_plugins, clock=context.obj
-        )
+        result = work.suite(config, overrides, out=out, **options)
     _print_table(result, top)
     if result.unfinished:
         raise typer.Exit(SOME_FAILED if result.finished else FAILED)
+
+
+def _options(context: typer.Context, **options: Any) -> dict[str, Any]:
+    """Options of work, with its progress on the terminal and the clock of the command."""
+    from aimonk_bench.console import Progress
+
+    return {"progress": Progress(), "clock": context.obj, **options}
 
 
 @contextlib.contextmanager
@@ -213,11 +223,16 @@ def init(
 
 
 @app.command()
-def validate(config: ConfigFile, overrides: Overrides = None, allow_plugins: AllowPlugins = False) -> None:
-    """Check the config, the labels, that every listed image exists and that the networks work; print what would run."""
+def validate(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    allow_plugins: AllowPlugins = False,
+    budget_hours: BudgetHours = None,
+) -> None:
+    """Check config, labels, that every listed image exists and that the networks work; print what it would take."""
     from aimonk_bench.api import work
 
-    print(visible(work.validate(config, overrides, allow_plugins=allow_plugins)))
+    print(visible(work.validate(config, overrides, allow_plugins=allow_plugins, budget_hours=budget_hours)))
 
 
 @app.command()

@@ -20,6 +20,8 @@ FIXES = {  # errno -> what the user can do
     errno.ENOLCK: "name a folder on a disk with file locks, such as a local one, with AIMONK_BENCH_CACHE",
     errno.EMFILE: "allow more open files: ulimit -n 4096",
 }
+NO_MEMORY = ("out of memory", "allocate memory", "status_alloc_failed")
+NO_CARD = "start the command again, because a process cannot use its card any more after such an error"
 OUT_OF_MEMORY = "a smaller train.batch_size, transform.size or backbone, or run.executor: serial"
 
 
@@ -100,8 +102,10 @@ class Resumable(KeyboardInterrupt):
 def fix(error: BaseException) -> str | None:
     """What the user can do about an exception that is no `UserError`; None where nothing is known."""
     text = str(error).lower()
-    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:  # of torch, too
+    if isinstance(error, MemoryError) or any(message in text for message in NO_MEMORY):  # of torch, too
         return OUT_OF_MEMORY
+    if "cuda error" in text:
+        return NO_CARD
     if isinstance(error, OSError):
         return FIXES.get(error.errno or 0)
     if isinstance(error, NotImplementedError) and "lock" in text:  # of filelock
@@ -119,6 +123,21 @@ def sentence(error: BaseException) -> str:
     parts = [f"{type(error).__name__}: {text}" if text else type(error).__name__, *getattr(error, "__notes__", ())]
     advice = fix(error)
     return ", ".join(parts) + (f" (fix: {advice})" if advice else "")
+
+
+def release(error: BaseException) -> None:
+    """Drop the variables that the tracebacks of an exception and of its causes hold: tensors of a run that failed.
+
+    Runs that follow need the memory, such as that of a GPU which ran out of it.
+    """
+    seen: set[int] = set()
+    chain: list[BaseException | None] = [error]
+    while chain:
+        one = chain.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            traceback.clear_frames(one.__traceback__)
+            chain += [one.__cause__, one.__context__]
 
 
 def write_traceback(error: BaseException, file: Path | None = None) -> str:

@@ -156,13 +156,21 @@ def _module(plugin: Plugin) -> types.ModuleType:
 
 @contextlib.contextmanager
 def executed(plugins: Sequence[Plugin]) -> Iterator[None]:
-    """Execute plug-ins, and note on an exception in the context which line of them it passed through."""
+    """Execute plug-ins, and note on an exception in the context which line of them it passed through.
+
+    Raises:
+        RunFailed: the code in the context calls `sys.exit`, which would end the command and not the run.
+    """
     for plugin in plugins:
         _ = plugin.tables
     try:
         yield
     except (UserError, RunFailed):
         raise
+    except SystemExit as ending:
+        lines = [frame for plugin in plugins for frame in plugin.lines(ending)[-1:]]
+        where = "".join(f" in the plug-in {frame.filename}:{frame.lineno}" for frame in lines)
+        raise RunFailed(f"found sys.exit({ending.code!r}){where} (fix: raise an exception instead)") from ending
     except Exception as error:
         for plugin in plugins:
             for frame in plugin.lines(error)[-1:]:

@@ -87,3 +87,73 @@ def test_no_function_has_more_than_8_parameters():
         if len(parameters(function, options=name in entries)) > MOST_PARAMETERS
     }
     assert long == set()
+
+
+PICKLES = {  # what may execute what a file holds -> the keyword that makes it safe, and its value; None: nothing does
+    "torch.load": ("weights_only", True),
+    "np.load": ("allow_pickle", False),
+    "numpy.load": ("allow_pickle", False),
+    "read_array": ("allow_pickle", False),
+    "torch.jit.load": None,
+    "torch.export.load": None,
+    "torch.hub.load": None,
+    "pickle.load": None,
+    "pickle.loads": None,
+    "pickle.Unpickler": None,
+    "cloudpickle.load": None,
+    "cloudpickle.loads": None,
+    "joblib.load": None,
+    "read_pickle": None,
+    "marshal.loads": None,
+    "marshal.load": None,
+    "shelve.open": None,
+    "dill.load": None,
+    "yaml.load": None,
+    "yaml.load_all": None,
+    "yaml.unsafe_load": None,
+    "yaml.full_load": None,
+}
+FROM_PROCESSES = {  # what unpickles bytes of a process that it started itself, through a pipe, and of no file
+    "aimonk_bench/suite/workers.py pickle.loads",
+    "experiments/benchmarks/competent.py pickle.load",
+}
+
+
+ENDINGS = {name.rpartition(".")[2] for name in PICKLES}
+
+
+def unsafe_calls(code: str) -> list[str]:
+    """The calls of `PICKLES` that lack the keyword which makes them safe, and those imported under a bare name."""
+    names = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [name for alias in node.names if (name := f"{node.module}.{alias.name}") in PICKLES]
+        if not isinstance(node, ast.Call) or getattr(node.func, "attr", None) not in ENDINGS:
+            continue
+        name = ast.unparse(node.func)
+        for entry, safe in PICKLES.items():
+            if f".{name}".endswith(f".{entry}"):
+                values = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
+                names += [] if safe and values.get(safe[0]) is safe[1] else [entry]
+    return names
+
+
+def test_an_unsafe_call_is_recognised():
+    assert (
+        unsafe_calls("torch.load(f)\ntorch.load(f, weights_only=False)\nx.torch.load(f, weights_only=w)")
+        == ["torch.load"] * 3
+    )
+    assert unsafe_calls("torch.load(f, weights_only=True)\nnp.load(f, allow_pickle=False)\nyaml.safe_load(f)") == []
+    assert unsafe_calls("np.load(f)\nyaml.load(f, Loader=yaml.Loader)\npd.read_pickle(f)\nimport pickle") == [
+        "np.load",
+        "yaml.load",
+        "read_pickle",
+    ]
+    assert unsafe_calls("from torch import load\nfrom yaml import safe_load") == ["torch.load"]
+
+
+def test_no_file_is_unpickled():
+    root = PACKAGE.parent
+    files = [*MODULES, *sorted((root / "experiments").rglob("*.py"))]
+    calls = {f"{file.relative_to(root)} {name}" for file in files for name in unsafe_calls(file.read_text("utf-8"))}
+    assert calls == FROM_PROCESSES

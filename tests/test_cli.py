@@ -246,14 +246,6 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"aimonk-bench {aimonk_bench.__version__}\n"
 
 
-def test_offline_is_what_the_hub_and_worker_processes_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    assert run("list", "schedules") == 0
-    assert os.environ["HF_HUB_OFFLINE"] == "0"
-    assert run("--offline", "list", "schedules") == 0
-    assert os.environ["HF_HUB_OFFLINE"] == "1"
-
-
 def test_list_suggests_the_nearest_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list", "schedules") == 0
     lines = capsys.readouterr().out.splitlines()

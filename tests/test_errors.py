@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import gc
 import tempfile
+import weakref
 from pathlib import Path
 
 import pytest
 
-from aimonk_bench.errors import RunFailed, UserError, sentence, write_traceback
+from aimonk_bench.errors import RunFailed, UserError, release, sentence, write_traceback
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,8 @@ from aimonk_bench.errors import RunFailed, UserError, sentence, write_traceback
         (NotImplementedError("FileSystem does not appear to support flock"), ["flock", "AIMONK_BENCH_CACHE"]),
         (MemoryError(), ["MemoryError", "train.batch_size"]),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), ["CUDA", "train.batch_size"]),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), ["CUBLAS", "train.batch_size"]),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), ["CUDA", "start the command again"]),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), ["CPUAllocator", "train.batch_size"]),
         (ZeroDivisionError("planted"), ["ZeroDivisionError: planted"]),
         (KeyError(), ["KeyError"]),
@@ -63,3 +67,34 @@ def test_a_traceback_is_written_or_it_is_said_why_not(tmp_path: Path, monkeypatc
     assert message == f"traceback: {log}"
     assert log.read_text() == "ZeroDivisionError: planted\n"
     assert "could not be written" in write_traceback(ZeroDivisionError(), tmp_path / "no" / "folder.txt")
+
+
+def test_what_a_failed_run_had_in_memory_is_released(tmp_path: Path) -> None:
+    class Tensor:
+        pass
+
+    held: list[weakref.ref[Tensor]] = []
+
+    def compute() -> None:
+        tensor = Tensor()
+        held.append(weakref.ref(tensor))
+        raise MemoryError
+
+    def run() -> None:
+        activations = Tensor()
+        held.append(weakref.ref(activations))
+        try:
+            compute()
+        except MemoryError as error:
+            raise RunFailed("no memory") from error
+
+    with pytest.raises(RunFailed) as failed:
+        run()
+    assert all(tensor() is not None for tensor in held)
+    release(failed.value)
+    gc.collect()
+    assert [tensor() for tensor in held] == [None, None]
+    write_traceback(failed.value, tmp_path / "traceback.txt")
+    text = (tmp_path / "traceback.txt").read_text()
+    assert "in compute" in text
+    assert "in run" in text

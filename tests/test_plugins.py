@@ -105,3 +105,11 @@ def test_an_exception_names_the_line_of_the_plug_in(tmp_path: Path) -> None:
     with pytest.raises(RunFailed) as failed, plugins.executed([plugin]):
         raise RunFailed("reason")
     assert not hasattr(failed.value, "__notes__")
+
+
+def test_a_plug_in_ends_its_run_and_not_the_command(tmp_path: Path) -> None:
+    (tmp_path / "my.py").write_text("import sys\n\n\ndef f(x):\n    sys.exit(x)\n\n\nLOSSES = {'f': f}\n")
+    plugin = plugins.read(str(tmp_path / "my.py"))
+    with pytest.raises(RunFailed) as failed, plugins.executed([plugin]):
+        plugin.tables["LOSSES"]["f"](0)
+    assert f"found sys.exit(0) in the plug-in {tmp_path / 'my.py'}:5 (fix: " in str(failed.value)

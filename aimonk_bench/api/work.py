@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from aimonk_bench.api.label_frames import placed
 from aimonk_bench.api.progress import Report, Reporter
 from aimonk_bench.api.results import Result, Run, Suite
-from aimonk_bench.arguments import flag, instance, path, wrong
+from aimonk_bench.arguments import above_zero, flag, instance, path, wrong
 from aimonk_bench.config import loader
 from aimonk_bench.config.fields import Config
 from aimonk_bench.config.loader import Source
@@ -26,7 +26,7 @@ from aimonk_bench.records import suite as suites
 from aimonk_bench.records.files import dumps
 from aimonk_bench.reporting import audit as reports
 from aimonk_bench.reporting.findings import findings
-from aimonk_bench.suite import inspection, plan, preview, runner
+from aimonk_bench.suite import costs, inspection, plan, preview, runner
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.tables import tables
 
@@ -46,6 +46,7 @@ def run(
     progress: Report = False,
     allow_plugins: bool = False,
     clock: Clock | None = None,
+    budget_hours: float | None = None,
 ) -> Run:
     """Execute one experiment, as `aimonk-bench run` does: the same id, the same files.
 
@@ -61,6 +62,8 @@ def run(
             that the function raises ends the call; the same call goes on from what was done.
         allow_plugins: the code that the config names under ``plugins`` may be executed.
         clock: counts the seconds of a command that began before.
+        budget_hours: refuse, before anything is written, what would take more hours at the speeds that this machine
+            has measured; what was never measured is named in a warning.
 
     Returns:
         The run, whose files are read when they are needed.
@@ -71,7 +74,8 @@ def run(
         Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
     """
     names = tables(allow_plugins=flag("allow_plugins", allow_plugins))
-    return _execute(Run, config, overrides, out, Reporter(progress), names, _clock(clock))
+    reporter, hours = Reporter(progress), _hours(budget_hours)
+    return _execute(Run, config, overrides, out, reporter, names, _clock(clock), hours)
 
 
 def suite(
@@ -82,6 +86,7 @@ def suite(
     progress: Report = False,
     allow_plugins: bool = False,
     clock: Clock | None = None,
+    budget_hours: float | None = None,
 ) -> Suite:
     """Execute every run of a suite that is not done yet, as `aimonk-bench suite` does; arguments are those of `run`.
 
@@ -93,11 +98,16 @@ def suite(
         Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
     """
     names = tables(allow_plugins=flag("allow_plugins", allow_plugins))
-    return _execute(Suite, config, overrides, out, Reporter(progress), names, _clock(clock))
+    reporter, hours = Reporter(progress), _hours(budget_hours)
+    return _execute(Suite, config, overrides, out, reporter, names, _clock(clock), hours)
 
 
 def _clock(clock: Clock | None) -> Clock:
     return Clock() if clock is None else instance("clock", clock, Clock)
+
+
+def _hours(budget: float | None) -> float | None:
+    return None if budget is None else above_zero("budget_hours", budget, "hours")
 
 
 def _folder(kind: type[Result], names: Tables, config: Source, overrides: Overrides) -> Path:
@@ -114,6 +124,7 @@ def _execute(
     reporter: Reporter,
     names: Tables,
     clock: Clock,
+    budget_hours: float | None,
 ) -> R:
     """Plan and execute a config, read its figures, and write where the seconds went."""
     check_config(config, overrides)
@@ -125,6 +136,7 @@ def _execute(
             else:
                 planned = plan.plan_suite(loader.load_suite(source, names, layers))
         folder = RESULTS / planned.name if place is None else place
+        costs.check_budget(planned, folder, budget_hours)
         execute = runner.execute_run if kind is Run else runner.execute_suite
         try:
             with reporter as report:
@@ -140,15 +152,22 @@ def _execute(
     return result
 
 
-def validate(config: Source, overrides: Overrides = None, *, allow_plugins: bool = False) -> str:
-    """What `run` or `suite` would do with a config, as `aimonk-bench validate` prints it; no image is opened.
+def validate(
+    config: Source,
+    overrides: Overrides = None,
+    *,
+    allow_plugins: bool = False,
+    budget_hours: float | None = None,
+) -> str:
+    """What `run` or `suite` would do with a config and what it will take, as `aimonk-bench validate` prints it.
 
     Raises:
-        UserError: everything that is wrong with config, labels, images and networks.
+        UserError: everything that is wrong with config, labels, images and networks; or what `run` or `suite` would
+            take is more than ``budget_hours``.
     """
-    names = tables(allow_plugins=flag("allow_plugins", allow_plugins))
+    names, hours = tables(allow_plugins=flag("allow_plugins", allow_plugins)), _hours(budget_hours)
     with without_folder(config, overrides) as (source, layers):
-        return preview.describe(source, names, layers)
+        return preview.describe(source, names, layers, hours)
 
 
 def check_config(config: Source, overrides: Overrides) -> None:

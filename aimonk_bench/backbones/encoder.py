@@ -318,15 +318,21 @@ def disagreement(expected: np.ndarray, features: np.ndarray) -> float:
 
 
 def torch_run(layers: FrozenLayers, device: str) -> Run:
-    """Encode one batch with torch, in the channels_last format."""
+    """Encode one batch with torch, in the channels_last format; in parts where CUDA runs out of memory."""
     import torch
 
+    from aimonk_bench.backbones.device_memory import AtOnce
+
     network = layers.to(device).to(memory_format=torch.channels_last)
+    at_once = AtOnce(max(BATCH_SIZE.values()), "encoding")
+
+    def part(images: np.ndarray) -> np.ndarray:
+        features: np.ndarray = network(torch.from_numpy(images).to(device)).float().cpu().numpy()
+        return features
 
     def run(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            features: np.ndarray = network(torch.from_numpy(images).to(device)).float().cpu().numpy()
-            return features
+            return np.concatenate(at_once.map(part, images))
 
     return run
 

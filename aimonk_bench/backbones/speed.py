@@ -10,7 +10,7 @@ import contextlib
 import importlib.metadata
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from aimonk_bench.backbones.encoder import POOLED, EncoderSpec, read_record
@@ -19,6 +19,8 @@ from aimonk_bench.records.environment import cores
 from aimonk_bench.records.files import write_json
 
 TIMED = 4  # full batches of each thread that give a speed
+
+DECIDES = ("network", "boundary", "size", "engine", "device")  # what the speed and the width of a row depend on
 
 Timed = tuple[int, float]  # images of a batch, and the seconds in which one thread encoded them
 
@@ -66,3 +68,32 @@ def speeds(root: Path) -> dict[tuple[str, int], float]:
                 key = name, record.identity["size"]
                 highest[key] = max(record.images_per_second, highest.get(key, 0.0))
     return highest
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the store knows of an encoder, from rows that it or one with other weights encoded; None: nothing.
+
+    Attributes:
+        features: D, of a stored row.
+        images_per_second: the highest that was measured.
+    """
+
+    features: int | None
+    images_per_second: float | None
+
+
+def known(root: Path, spec: EncoderSpec) -> Known:
+    """The width and the speed of the encoders in a store that do the same work as this one.
+
+    They may differ in weights, dtype and decoding. Damaged ones are left out; encoding reports them.
+    """
+    features, speeds = None, []
+    for file in root.glob("features/*/encoder.json"):
+        with contextlib.suppress(UserError):
+            record = read_record(file.parent)
+            if record is None or any(record.identity.get(key) != spec.identity.get(key) for key in DECIDES):
+                continue
+            features = record.features
+            speeds += [record.images_per_second] if record.images_per_second is not None else []
+    return Known(features, max(speeds, default=None))

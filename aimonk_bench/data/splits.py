@@ -221,6 +221,25 @@ def split(
     return [_fold(row) for row in parts[:, member]]
 
 
+def part_sizes(scheme: Split, images: int, columns: Mapping[str, Sequence[str | None]]) -> NDArray[np.float64]:
+    """The rows of the three parts of a fold, [P], before anything is split: right to one group of images.
+
+    Args:
+        scheme: whose tokens `official_parts` has passed.
+        images: N.
+        columns: name -> [N] tokens, for official splits.
+    """
+    if isinstance(scheme, Holdout):
+        return images * _shares(scheme)
+    if isinstance(scheme, KFold):
+        return images * np.append(_shares(scheme) * (1 - 1 / scheme.folds), 1 / scheme.folds)
+    parts = official_parts(scheme, columns[scheme.column])
+    sizes = np.bincount(parts[parts != NO_PART], minlength=len(PARTS)).astype(np.float64)
+    if isinstance(scheme.val, float):
+        sizes[:2] = sizes[0] * (1 - scheme.val), sizes[0] * scheme.val
+    return sizes
+
+
 def within_parts(groups: NDArray[np.integer], fold: Fold) -> NDArray[np.int32]:
     """[N] group numbers, where a group that an official split cuts is one group in each part."""
     part = np.full(len(groups), NO_PART)

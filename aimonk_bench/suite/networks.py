@@ -12,6 +12,7 @@ from aimonk_bench.backbones.trial import Trial
 from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config.fields import BackboneConfig, Config
 from aimonk_bench.errors import UserError, count, sentence, write_traceback
+from aimonk_bench.plugins import executed
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,8 @@ def prepare(configs: Sequence[Config], *, download: bool = True, skip: bool = Fa
         key = outcome, encoder.size, encoder.freeze
         if key not in tried:
             try:
-                tried[key] = trial.attempt(encoder, FeatureStore().root)
+                with executed(config.plugins):
+                    tried[key] = trial.attempt(encoder, FeatureStore().root)
             except UserError as error:
                 tried[key] = error
             except Exception as error:  # of timm or torch: it costs the runs on this network, and no other

@@ -329,6 +329,11 @@ def trainings(config: Config) -> int:
     return (1 + wants_teacher(config.missing)) * math.prod(map(len, config.tune.values()))
 
 
+def stacked(config: Config) -> int:
+    """H, the heads that are trained at once on frozen features: folds x seeds x tuned settings."""
+    return folds(config) * len(config.train.seeds) * math.prod(map(len, config.tune.values()))
+
+
 def _labels(config: Config) -> dict[str, str]:
     """The value at each key of `ENTRIES`, with the options that differ from their defaults."""
     return {key: registry.label(table, getattr(config, key)) for key, table in ENTRIES.items()}

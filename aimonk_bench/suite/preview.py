@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,22 +18,35 @@ from aimonk_bench.data import image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, count
 from aimonk_bench.evaluation import fairness
+from aimonk_bench.reporting import costs as cost_words
 from aimonk_bench.reporting import fairness as unfair
+from aimonk_bench.reporting.costs import Costs
 from aimonk_bench.reporting.words import run_name
-from aimonk_bench.suite import networks, plan
+from aimonk_bench.suite import costs, networks, plan
+from aimonk_bench.suite.dataset import locate
+from aimonk_bench.suite.networks import Network
 from aimonk_bench.training.recipe import absent_values
 
+HASHED_BYTES = 1 << 30  # of images that are hashed in any case, which takes a second or two
 RARE = 100  # groups of images: stratified training rows have a part of so many, and a split of a million rows is slow
 
 
-def describe(source: Source, tables: Tables, overrides: Overrides) -> str:
-    """What `run` or `suite` would do with a config: its runs, images, networks and heads.
+def describe(source: Source, tables: Tables, overrides: Overrides, budget_hours: float | None = None) -> str:
+    """What `run` or `suite` would do with a config: its runs, images, networks and heads, and what they take.
 
-    Networks are tried. No image is hashed or decoded, and nothing is downloaded.
+    Networks are tried. Images are hashed, to find those of the feature store, unless they are larger than
+    `HASHED_BYTES` together and there is no budget. Of the images only those of more than 8 bits are decoded. Nothing is
+    downloaded.
+
+    Args:
+        source: the config.
+        tables: what it may name.
+        overrides: of keys of the config.
+        budget_hours: hours that everything may take.
 
     Raises:
-        UserError: config or labels are wrong, listed images do not exist and are not to be skipped, or no run has a
-            network that can be used.
+        UserError: config or labels are wrong, listed images do not exist and are not to be skipped, no run has a
+            network that can be used, or the runs take longer than the budget.
     """
     suite = plan.load(source, tables, overrides)
     config, configs = suite.base, [run.config for run in suite.runs]
@@ -51,9 +65,9 @@ def describe(source: Source, tables: Tables, overrides: Overrides) -> str:
     if not usable:
         raise UserError(list(dict.fromkeys(line for network in prepared for line in network.describe())))
     left = [number for number, network in enumerate(prepared) if not network.skip]
-    heads = sum(
-        plan.trainings(run) * len(run.train.seeds) * plan.folds(run) for run in (configs[number] for number in left)
-    )
+    work = [(configs[number], prepared[number]) for number in left if prepared[number].reason is None]
+    expected = _costs(listed, work, hashes=budget_hours is not None)
+    over = cost_words.check_budget(expected, budget_hours)
     lines = [
         f"{source if isinstance(source, str | os.PathLike) else 'the config'} is valid.",
         f"{config.name}: {len(listed.ids)} listed images, attributes {', '.join(listed.labels.attributes)}",
@@ -76,10 +90,34 @@ def describe(source: Source, tables: Tables, overrides: Overrides) -> str:
         *networks.failures(names, prepared),
         *(f"warning: {line}" for line in networks.skips(names, prepared, suite.baseline)),
         *(f"warning: {line}" for line in _unfair(suite)),
-        f"{count(len(left), 'run')}, {count(heads, 'head')}:",
+        *cost_words.lines(expected),
+        *(f"warning: {line}" for line in over),
+        f"{count(len(left), 'run')}, {count(expected.training.heads, 'head')}:",
         *(f"  {names[number]}" for number in left),
     ]
     return "\n".join(lines)
+
+
+def _costs(listed: LabelFile, runs: Sequence[tuple[Config, Network]], *, hashes: bool) -> Costs:
+    """What runs with usable networks will take.
+
+    Args:
+        listed: the label file.
+        runs: config and network of each.
+        hashes: images are hashed however large they are.
+    """
+    folder, images = runs[0][0].data.images, None
+    white = runs[0][0].data.white
+    files = (folder / path for path in listed.paths)
+    if hashes or sum(file.stat().st_size for file in files if file.exists()) <= HASHED_BYTES:
+        dataset = locate(runs[0][0].data, listed)
+        listed, images, white = dataset.listed, dataset.images, dataset.white
+    work = [
+        costs.Work(config, replace(network.encoder, white=white), network.outcome.features)
+        for config, network in runs
+        if not isinstance(network.outcome, UserError)
+    ]
+    return costs.estimate(work, listed, images)
 
 
 def _unfair(suite: Suite) -> list[str]:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from aimonk_bench.config.split_fields import Holdout, KFold
+from aimonk_bench.data import splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, count
 from aimonk_bench.records.files import bytes_text
@@ -51,16 +51,13 @@ def result_bytes(planned: PlannedRun, listed: LabelFile) -> int:
     """About the bytes that the results of a run take on the disk, the checkpoints of its training included."""
     config, images, attributes = planned.config, len(listed.ids), len(listed.labels.attributes)
     seeds, folds = len(config.train.seeds), plan.folds(config)
-    rows = images
-    if isinstance(config.split, KFold):
-        rows += math.ceil(folds * config.split.val * images)
-    elif isinstance(config.split, Holdout):
-        rows = math.ceil((config.split.val + config.split.test) * images)
+    train, val, test = map(math.ceil, splits.part_sizes(config.split, images, listed.columns))
+    rows = folds * (val + test)
     name = TEXT * max(map(len, listed.ids), default=0)
     predictions = rows * (ROW + name + attributes * (FLOAT32 * seeds + 2))  # target and mask: a byte each
-    steps = math.ceil(images / config.train.batch_size) * config.train.epochs
+    steps = math.ceil(train / config.train.batch_size) * config.train.epochs
     history = HISTORY_ROW * seeds * folds * steps
     head = FLOAT32 * attributes * (planned.features + 1)
     # of each network the chosen epoch; of the one that is trained also its state and two moments
     weights = seeds * folds * (head + planned.trainable_bytes) + 3 * planned.trainable_bytes
-    return predictions + history + weights + SMALL_FILES
+    return int(predictions + history + weights + SMALL_FILES)

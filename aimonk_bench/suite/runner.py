@@ -20,14 +20,14 @@ import numpy as np
 
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.data import transforms
-from aimonk_bench.errors import RunFailed, UserError, count, fix, sentence, write_traceback
+from aimonk_bench.errors import RunFailed, UserError, count, fix, release, sentence, write_traceback
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import history, run, suite, weights
 from aimonk_bench.records.files import atomic, write_bytes, write_json
 from aimonk_bench.reporting import figures
 from aimonk_bench.reporting.findings import Finding
 from aimonk_bench.reporting.words import number, threshold_notes
-from aimonk_bench.suite import artefacts, executors, room, summaries, tasks
+from aimonk_bench.suite import artefacts, executors, room, summaries, tasks, training_speed
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
 from aimonk_bench.suite.executors import Run, Task, TaskQueue
@@ -184,6 +184,7 @@ def encode(dataset: Dataset, runs: Sequence[PlannedRun], clock: Clock, progress:
                         error.add_note(
                             f"while encoding with {planned.columns['backbone']} at transform.size {encoder.size}{other}"
                         )
+                    release(error)
                     outcomes[key] = error
         encodings[planned.id] = Encoding(outcomes[key], time.perf_counter() - begun if is_new else 0.0)
     return encodings
@@ -270,8 +271,12 @@ class Driver:
             views = transforms.views(config.transform)
             data = TrainingData(labels.train, labels.val, labels.folds, views.probabilities)
             progress = self._progress if self._queue.trains_here else None  # it cannot be called from a worker
-            train = partial(tasks.train, planned, data, dataset.stored, folder / run.CHECKPOINTS, progress)
+            checkpoints = folder / run.CHECKPOINTS
+            is_new = not checkpoints.exists()
+            train = partial(tasks.train, planned, data, dataset.stored, checkpoints, progress)
             training: TrainingResult = yield from _timed(Task("train", planned.name, train), seconds)
+            if is_new:
+                training_speed.note(planned, data, training.seconds["train"])
             predictions = self._write_trained(planned, place, dataset, labels, training.trained)
             score = partial(tasks.score, config, predictions, training.trained.history)
             del training  # its logits are in the predictions now
@@ -329,6 +334,7 @@ class Driver:
                 run.end(folder, artefacts.status(planned, seconds, reason=sentence(error)))
         except OSError as unwritable:
             logger.error("%s: the failure cannot be recorded: %s", folder, sentence(unwritable))
+        release(error)
 
 
 def _timed(task: Task, seconds: dict[str, float]) -> Generator[Task, Future[Any], Any]:

@@ -58,7 +58,8 @@ def encode(dataset: Dataset, config: Config, encoder: EncoderSpec, progress: Pro
         UserError: the feature store cannot be used, or the weights do not fit.
     """
     store, views, labels = FeatureStore(), stored_views(config), config.data.labels
-    stored = store.features(dataset.images, views, config.transform, encoder, progress)
+    with executed(config.plugins):
+        stored = store.features(dataset.images, views, config.transform, encoder, progress)
     lines = dataset.listed.lines.tolist()
     bad = [Skipped(dataset.listed.ids[n], lines[n], reason) for n, reason in stored.bad]
     if bad and (config.data.on_bad_image == "error" or len(bad) == len(dataset.images)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import functools
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 import aimonk_bench
+from aimonk_bench.backbones.device_memory import AtOnce
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.config.fields import TrainConfig
 from aimonk_bench.data.labels import Labels
@@ -36,6 +38,7 @@ from aimonk_bench.training.fit import EpochCounter, TrainingStage, fit_stages, t
 from aimonk_bench.training.heads import Heads
 from aimonk_bench.training.objective import normalise
 from aimonk_bench.training.optimizers import OPTIMIZERS
+from aimonk_bench.training.out_of_memory import in_memory
 from aimonk_bench.training.outcome import JobOutcome, Trained, assemble
 from aimonk_bench.training.recipe import Recipe, TrainingData
 from aimonk_bench.training.sources import Source
@@ -43,7 +46,7 @@ from aimonk_bench.training.stack import Stack
 from aimonk_bench.training.state import Checkpoint
 
 BATCHES_AHEAD = 4  # that each job reads ahead
-CHUNK_ROWS = 32  # images predicted at once
+CHUNK_ROWS = 32  # images predicted at once, unless memory is short
 NETWORK = "network."  # timm's network among the layers; what it names is under timm's names in a saved network
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -57,6 +60,7 @@ class Shared:
         layers: the pretrained trainable layers: inputs [B, D] -> pooled features [B, C]. A job trains a copy of them.
         features: C.
         readers: the threads that read inputs.
+        training, predicting: images at once.
         checkpoints: the folder of checkpoints; None writes none.
         key: of the checkpoints; one with another key is not loaded.
         keep: the name of the head in the files of the networks; None keeps no network.
@@ -67,6 +71,8 @@ class Shared:
     layers: nn.Module
     features: int
     readers: ThreadPoolExecutor
+    training: AtOnce
+    predicting: AtOnce
     checkpoints: Path | None = None
     key: str = ""
     keep: str | None = None
@@ -116,7 +122,8 @@ def fine_tune(
     with torch_threads(threads), ThreadPoolExecutor(cores()) as readers, ThreadPoolExecutor(side_by_side) as pool:
         with torch.inference_mode():
             features = layers(_inputs(source.unaugmented(np.zeros(1, np.int64)), device)).shape[-1]
-        shared = Shared(source, layers, features, readers, checkpoints, key, keep)
+        at_once = AtOnce(-(-recipe.train.batch_size // recipe.train.accumulate), "training")
+        shared = Shared(source, layers, features, readers, at_once, _predicting(), checkpoints, key, keep)
         futures = [pool.submit(_train_job, stack, shared, count_epochs) for stack in stacks]
         outcomes = _results(futures, shared.stop)
     trained = assemble(outcomes, recipe, stacks[0].steps)
@@ -225,8 +232,8 @@ class FineTunedNetwork:
         config = self._stack.recipe.train
         for group in self._optimizer.param_groups:
             group["lr"] = factor * group["rate"]
-        self._optimizer.zero_grad()
-        value = self._backward(inputs, images, epoch)
+        backward = functools.partial(self._backward, inputs, images, epoch)
+        value = in_memory(backward, self._network, self._stack.recipe, self._shared.training)
         if config.clip is not None:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self._network.parameters(), config.clip)
@@ -234,21 +241,21 @@ class FineTunedNetwork:
         self._scaler.update()
         return value
 
-    def _backward(self, inputs: Tensor, images: Tensor, epoch: int) -> Tensor:
-        """Compute the gradients of a batch in ``accumulate`` parts. Returns its loss [1].
+    def _backward(self, inputs: Tensor, images: Tensor, epoch: int, at_once: int) -> Tensor:
+        """Compute the gradients of a batch, ``at_once`` images in a part. Returns its loss [1].
 
         Weights are normalised over the whole batch, so that the parts sum to its mean.
         """
+        self._optimizer.zero_grad()
         labels = Labels(self._labels.targets[images][None], self._labels.observed[images][None])
-        parts = self._stack.recipe.train.accumulate
         teacher = None if self._teacher_probabilities is None else self._teacher_probabilities[:, images]
-        if parts == 1:
+        if at_once >= len(images):
             value = self._objective(self._logits(inputs), labels, epoch, teacher)
             self._scaler.scale(value.sum()).backward()
             return value.detach()
         targets, weights, _ = self._objective.fill(labels, None, epoch, teacher)
         values = []
-        chunks = inputs.chunk(parts), targets.chunk(parts, 1), normalise(weights).chunk(parts, 1)
+        chunks = inputs.split(at_once), targets.split(at_once, 1), normalise(weights).split(at_once, 1)
         for part_inputs, part_targets, part_weights in zip(*chunks, strict=True):
             value = (self._objective.loss(self._logits(part_inputs), part_targets) * part_weights).sum()
             self._scaler.scale(value).backward()
@@ -261,7 +268,8 @@ class FineTunedNetwork:
 
     def predict(self, heads: slice | np.ndarray, rows: np.ndarray) -> Tensor:
         """Logits [1, R, A] of unaugmented images by the single head."""
-        return _predict(self._network, self._shared.source, rows, self._precision, self.device)
+        shared = self._shared
+        return _predict(self._network, shared.source, rows, self._precision, shared.predicting)
 
     def weights(self) -> NetworkWeights:
         """The present weights; the names of the layers are timm's."""
@@ -322,20 +330,23 @@ def logits_of(
     layers.load_state_dict({names.get(name, name): torch.tensor(tensor) for name, tensor in network.layers.items()})
     whole = nn.Sequential(layers.to(device).to(memory_format=torch.channels_last), head.to(device))
     with torch_threads(_parallel(jobs, device)[1]):
-        return _predict(whole, source, rows, _precision(train.precision, device), device)[0].cpu().numpy()
+        return _predict(whole, source, rows, _precision(train.precision, device), _predicting())[0].cpu().numpy()
 
 
-def _predict(
-    network: nn.Module, source: Source, rows: np.ndarray, precision: torch.dtype, device: torch.device
-) -> Tensor:
+def _predicting() -> AtOnce:
+    return AtOnce(CHUNK_ROWS, "predicting")
+
+
+def _predict(network: nn.Module, source: Source, rows: np.ndarray, precision: torch.dtype, at_once: AtOnce) -> Tensor:
     """Logits [1, R, A] of unaugmented images."""
     network.eval()
+    device = next(network.parameters()).device
+
+    def logits(part: np.ndarray) -> Tensor:
+        return _logits(network, _inputs(source.unaugmented(part), device), precision, device)
+
     with torch.inference_mode():
-        parts = [
-            _logits(network, _inputs(source.unaugmented(rows[start : start + CHUNK_ROWS]), device), precision, device)
-            for start in range(0, len(rows), CHUNK_ROWS)
-        ]
-        return torch.cat(parts, 1)
+        return torch.cat(list(at_once.map(logits, rows)), 1)
 
 
 def _logits(network: nn.Module, inputs: Tensor, precision: torch.dtype, device: torch.device) -> Tensor:

@@ -179,7 +179,7 @@ def _encoded(name: str, source: Source, number: int) -> Encoded:
 def _cell(file: Path, data: Encoded, loss: str, wide: Wide) -> dict[str, Array]:
     """The scores of one loss, ``SCORES`` -> [E, F, P]; read where they were measured before."""
     if file.exists():
-        with np.load(file) as stored:
+        with np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in SCORES}
     begin = time.perf_counter()
     views = len(data.index)

@@ -249,3 +249,42 @@ def test_pixels_are_stored_where_no_layer_is_frozen(images: np.ndarray, tmp_path
     assert rows.dtype == np.uint8
     assert spec.stored_dtype == "uint8"
     assert read_record(tmp_path).features == SIZE * SIZE * 3
+
+
+class _Hungry(torch.nn.Module):
+    """Pixels summed by colour, with memory for some images at once."""
+
+    def __init__(self, most: int, error: RuntimeError) -> None:
+        super().__init__()
+        self.most, self.error, self.calls = most, error, []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls.append(len(images))
+        if len(images) > self.most:
+            raise self.error
+        return images.sum((1, 2), dtype=torch.float32)
+
+
+FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@pytest.mark.parametrize("error", [FULL, RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `...`")])
+def test_out_of_memory_halves_the_images_at_once_and_says_so(
+    error: RuntimeError, images: np.ndarray, caplog: pytest.LogCaptureFixture
+):
+    layers = _Hungry(3, error)
+    encode = encoders.Encoder(encoders.torch_run(layers, "cpu"), batch_size=8)
+    np.testing.assert_array_equal(encode(images), images.sum((1, 2), dtype=np.float32))
+    assert layers.calls == [8, 4, 2, 2, 2, 2, *[2] * 4], "it stays at what fits"
+    assert caplog.messages == [
+        "CUDA out of memory: encoding 4 instead of 8 images at once",
+        "CUDA out of memory: encoding 2 instead of 4 images at once",
+    ]
+
+
+@pytest.mark.parametrize("error", [FULL, RuntimeError("CUDA error: an illegal memory access was encountered")])
+def test_an_image_for_which_there_is_no_memory_and_other_errors_fail(error: RuntimeError, images: np.ndarray):
+    layers = _Hungry(0, error)
+    with pytest.raises(RuntimeError, match="CUDA"):
+        encoders.torch_run(layers, "cpu")(images[:4])
+    assert layers.calls == ([4, 2, 1] if error is FULL else [4])

@@ -148,8 +148,7 @@ def tried(place: Place, at: int, kind: Kind, each_write: bool, expected: dict[st
     for folder, status in place.statuses():
         reason = status["reason"]
         if status["state"] == "done":
-            wrong = different(place.content(), expected, str(folder.relative_to(place.work)))
-            problems += [f"a run that is done: {item}" for item in wrong if code <= 0 or "+" not in item]
+            problems += incomplete(place, folder, expected)
         elif not isinstance(reason, str) or "\n" in reason or not reason:
             problems.append(f"reason {reason!r}")
     if code == 0:
@@ -169,6 +168,12 @@ def different(content: dict[str, str], expected: dict[str, str], below: str = ""
     names = sorted(name for name in {*content, *expected} if name.startswith(below))
     signs = [(name, "-" if name not in content else "+" if name not in expected else "!=") for name in names]
     return [f"{sign} {name}" for name, sign in signs if content.get(name) != expected.get(name)]
+
+
+def incomplete(place: Place, folder: Path, expected: dict[str, str]) -> list[str]:
+    """What a run that says it is done lacks; what it has too much, such as checkpoints, the next command deletes."""
+    items = different(place.content(), expected, str(folder.relative_to(place.work)))
+    return [f"a run that is done: {item}" for item in items if not item.startswith("+")]
 
 
 def outcomes(place: Place, share: Callable[[int], list[Kind]], each_write: bool, first: int) -> Iterator[Outcome]:
@@ -194,14 +199,10 @@ def leave_out_what_takes_long() -> None:
 def damage(place: Place, expected: dict[str, str], code: int) -> list[str]:
     """What is wrong with a folder after a run that ended with this code."""
     problems = [] if code in (-9, 0, 3) else [f"ended with {code}: {place.log.read_text()[-600:]}"]
-    content = place.content()
     if code == 0:
-        return problems + different(content, expected)
-    for folder, status in place.statuses():
-        if status["state"] == "done":
-            name = str(folder.relative_to(place.work))
-            problems += [f"a run that is done: {item}" for item in different(content, expected, name)]
-    return problems
+        return problems + different(place.content(), expected)
+    done = [folder for folder, status in place.statuses() if status["state"] == "done"]
+    return problems + [item for folder in done for item in incomplete(place, folder, expected)]
 
 
 def operations(config: Path, folder: Path, jobs: int, full: bool, first: int) -> None:
@@ -246,14 +247,15 @@ def kills(config: Path, folder: Path, executor: str, workers: str, number: int, 
     while len(killed) < number:
         driver = place.start()
         moment = rng.uniform(0, seconds)
-        done = waited(driver, moment)
+        done, kill = waited(driver, moment), None
         if done is None:
             victims, name = chosen(driver, rng)
             for victim in victims:
                 with contextlib.suppress(ProcessLookupError):  # it has just ended
                     os.kill(victim, signal.SIGKILL)
             done = os.waitpid(driver, 0)[1]
-            killed.append(f"{name} after {moment:.2f} s of {seconds:.2f}")
+            kill = f"{name} after {moment:.2f} s of {seconds:.2f}"
+            killed.append(kill)
         code = os.waitstatus_to_exitcode(done)
         problems = damage(place, expected, code)
         if code == 0:
@@ -261,7 +263,7 @@ def kills(config: Path, folder: Path, executor: str, workers: str, number: int, 
         elif len(killed) == number:
             place.age()
             problems += damage(place, expected, place.run())
-        print(json.dumps({"killed": killed[-1:], "code": code, "problems": problems}), flush=True)
+        print(json.dumps({"killed": kill, "code": code, "problems": problems}), flush=True)
 
 
 def waited(process: int, seconds: float) -> int | None:

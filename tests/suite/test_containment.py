@@ -102,6 +102,46 @@ def test_a_disk_that_is_full_while_encoding_costs_its_runs_and_no_stored_row(
     assert sum(appended) == 2 * 2 * 80  # sizes, views, images: no row was encoded twice
 
 
+def test_an_image_that_is_damaged_between_two_encodings_costs_the_second(
+    sizes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = sorted((sizes.parent / "synthetic" / "images").iterdir())[3]
+    content, real = image.read_bytes(), FeatureStore.features
+
+    def damages_at_56(self: FeatureStore, images: Any, views: Any, transform: Any, *rest: Any) -> Any:
+        if transform.size == 56:
+            image.write_bytes(content[:200])
+        return real(self, images, views, transform, *rest)
+
+    monkeypatch.setenv("AIMONK_BENCH_CACHE", str(tmp_path / "store"))
+    monkeypatch.setattr(FeatureStore, "features", damages_at_56)
+    try:
+        assert execute(sizes, tmp_path / "out", "backbone={name: test_resnet, weights: none}") == 3
+    finally:
+        image.write_bytes(content)
+    assert states(tmp_path / "out") == ["done", "failed"]
+    assert failure(tmp_path / "out") == f"{image} changed while it was in use"
+
+
+def test_an_exception_that_nobody_expected_in_scoring_costs_its_run(
+    sizes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failed = tasks.score, []
+
+    def fails_once(*arguments: Any) -> Any:
+        if not failed:
+            failed.append(arguments)
+            raise KeyError("nobody expected me")
+        return real(*arguments)
+
+    monkeypatch.setattr(tasks, "score", fails_once)
+    assert execute(sizes, tmp_path) == 3
+    assert states(tmp_path) == ["failed", "done"]
+    assert failure(tmp_path) == "KeyError: 'nobody expected me'"
+    [traceback] = tmp_path.rglob(run.TRACEBACK)
+    assert "fails_once" in traceback.read_text()
+
+
 @pytest.fixture
 def suite(suite: Path, tmp_path: Path) -> Path:
     """A copy of the folder of `pair.yaml`, which other tests do not see."""

@@ -73,4 +73,4 @@ def test_kills_at_random_moments_lose_nothing(tiny: Path, executor: str, workers
     options = ["--executor", executor, "--workers", workers, "--number", str(number), "--seed", str(seed)]
     outcomes = printed("kills", tiny, *options)
     assert [outcome for outcome in outcomes if outcome["problems"]] == []
-    assert len([outcome for outcome in outcomes if outcome["killed"]]) >= number
+    assert len([outcome for outcome in outcomes if outcome["killed"]]) == number

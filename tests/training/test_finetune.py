@@ -137,6 +137,45 @@ def test_a_batch_is_not_cut_where_a_part_would_ask_the_rest():
     check(Recipe(**recipe(accumulate=2, missing="weak_negative")), 3)
 
 
+class Hungry(nn.Module):
+    """A layer that has no memory for more than some images: none for gradients, or none at all."""
+
+    def __init__(self, most: int, *, predicting: bool = False):
+        super().__init__()
+        self._most, self._predicting = most, predicting
+
+    def forward(self, rows):
+        if len(rows) > self._most and (self._predicting or torch.is_grad_enabled()):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return rows
+
+
+def test_out_of_memory_halves_the_images_at_once_and_changes_no_result(caplog):
+    data, config = single(problem()), recipe(loss="pos_weight", batch_size=16, clip=0.1)
+    wanted = fine(data, config, layers_of())
+    same(fine(data, config, nn.Sequential(layers_of(), Hungry(5, predicting=True))), wanted, rtol=2e-3, atol=2e-4)
+    for message in ("training 8 instead of 16", "training 4 instead of 8", "predicting 3 instead of 7"):
+        assert f"CUDA out of memory: {message} images at once" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "norm", "most", "reason", "fix"),
+    [
+        ({"batch_size": 16}, True, 8, "1 BatchNorm layer", "train.accumulate: 2, "),
+        ({"batch_size": 16, "accumulate": 2}, True, 7, "1 BatchNorm layer", "train.accumulate: 4, "),
+        ({"loss": "zlpr"}, False, 3, "zlpr + ignore needs the whole batch", "a smaller train.batch_size"),
+        ({"missing": "splc"}, False, 3, "masked_bce + splc needs the whole batch", "a smaller train.batch_size"),
+        ({}, False, 0, "while training 1 image", "a smaller transform.size"),
+    ],
+)
+def test_out_of_memory_where_no_smaller_part_is_the_same_fails_the_run(options, norm, most, reason, fix):
+    layers = nn.Sequential(layers_of(norm=norm), Hungry(most))
+    with pytest.raises(RunFailed, match="CUDA out of memory") as failure:
+        fine(single(problem()), recipe(**options), layers)
+    assert reason in str(failure.value)
+    assert f"(fix: {fix}" in str(failure.value)
+
+
 @pytest.mark.parametrize("ends", [1, 4, 7])
 @pytest.mark.parametrize("options", [{}, {"select": "roc_auc", "patience": 2, "optimizer": "adamw"}], ids=str)
 def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(ends, options, tmp_path):
