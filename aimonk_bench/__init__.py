@@ -1,8 +1,8 @@
 """aimonk_bench: benchmark recipes for partly labelled, skewed, multi-label images.
 
 `run` and `suite` execute a config, `load` reads what they wrote, `audit` looks at labels and images, `labels` takes
-labels from a DataFrame, `export`, `predict` and `score` take a model home, `log` writes to a tracker, `report` a page.
-Each is imported when it is first used.
+labels from a DataFrame, `compare` and `show` look at runs, `export`, `predict` and `score` take a model home, `log`
+writes to a tracker, `report` a page. Each is imported when it is first used.
 """
 
 import importlib
@@ -16,6 +16,7 @@ __version__ = "0.2.0"
 _MODULES = {  # name -> the module that has it; ``__init__.pyi`` says the same to type checkers
     **dict.fromkeys(("Run", "Suite", "load"), "api.results"),
     **dict.fromkeys(("audit", "run", "suite"), "api.work"),
+    **dict.fromkeys(("Comparison", "compare", "show"), "api.comparing"),
     "labels": "api.label_frames",
     **dict.fromkeys(("export", "predict", "score"), "api.bundles"),
     "log": "api.tracking",

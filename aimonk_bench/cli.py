@@ -128,7 +128,7 @@ def suite(
     with _resumable():
         result = work.suite(config, overrides, out=out, **options)
     _print_table(result, top)
-    if result.unfinished:
+    if result.unfinished or result.failed_again:
         raise typer.Exit(SOME_FAILED if result.finished else FAILED)
 
 

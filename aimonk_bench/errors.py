@@ -17,7 +17,6 @@ FIXES = {  # errno -> what the user can do
     errno.EACCES: "allow access to that file, or name another output folder and AIMONK_BENCH_CACHE",
     errno.EPERM: "allow access to that file, or name another output folder and AIMONK_BENCH_CACHE",
     errno.ENAMETOOLONG: "a shorter name, or another output folder",
-    errno.ENOLCK: "name a folder on a disk with file locks, such as a local one, with AIMONK_BENCH_CACHE",
     errno.EMFILE: "allow more open files: ulimit -n 4096",
 }
 NO_MEMORY = ("out of memory", "allocate memory", "status_alloc_failed")
@@ -108,8 +107,6 @@ def fix(error: BaseException) -> str | None:
         return NO_CARD
     if isinstance(error, OSError):
         return FIXES.get(error.errno or 0)
-    if isinstance(error, NotImplementedError) and "lock" in text:  # of filelock
-        return FIXES[errno.ENOLCK]
     return None
 
 

@@ -63,11 +63,9 @@ def compare(a: RunName, b: RunName, within: Within = None, images: Images = 10) 
 
 def show(run: RunName, within: Within = None, images: Images = 10) -> None:
     """Show one run in full: figures, settings, and the images that it decides worst."""
-    from rich.console import Console
-
     from aimonk_bench.api import comparing
 
-    comparing.show(run, Console(), within, images)
+    comparing.show(run, within, images=images)
 
 
 def plots(

@@ -23,8 +23,6 @@ from aimonk_bench.errors import RunFailed, UserError, release, sentence, write_t
             ["/out/a.npz", "output folder", "AIMONK_BENCH_CACHE"],
         ),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), ["quota", "output folder"]),
-        (OSError(errno.ENOLCK, "No locks available"), ["locks", "AIMONK_BENCH_CACHE"]),
-        (NotImplementedError("FileSystem does not appear to support flock"), ["flock", "AIMONK_BENCH_CACHE"]),
         (MemoryError(), ["MemoryError", "train.batch_size"]),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), ["CUDA", "train.batch_size"]),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), ["CUBLAS", "train.batch_size"]),

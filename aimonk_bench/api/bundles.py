@@ -190,7 +190,8 @@ def score(
     Args:
         bundle: a folder that `export` wrote, or a single ``model.onnx``.
         labels: a label file of any format, read as `aimonk-bench init` would read it. Or what says how it is to be
-            read: a YAML file or a dict with a section ``data``, or `labels` of a DataFrame.
+            read: a YAML file or a dict with a section ``data``, or `labels` of a DataFrame. Plug-ins that it names are
+            not executed.
         images: the folder of the images; None where ``data`` names it.
         thresholds: as for `predict`.
         batch: as for `predict`.
@@ -216,7 +217,7 @@ def _listed(labels: Source | LabelFrame, images: Path | None) -> tuple[LabelFile
     from aimonk_bench.data import label_file
     from aimonk_bench.serving import scoring
     from aimonk_bench.suite import inspection
-    from aimonk_bench.tables import tables
+    from aimonk_bench.tables import RECORDED
 
     source: Source = {"data": labels} if isinstance(labels, LabelFrame) else labels
     if not isinstance(source, Mapping | Config):
@@ -227,7 +228,7 @@ def _listed(labels: Source | LabelFrame, images: Path | None) -> tuple[LabelFile
             return scoring.guessed(file, images), images
     changed = {} if images is None else {"data.images": images}
     with without_folder(source, changed) as (config, layers):
-        data = inspection.configured(config, tables(), layers).data
+        data = inspection.configured(config, RECORDED, layers).data  # plug-ins have no importers: none is executed
         listed = label_file.load(data)
     scoring.tell(listed)
     return listed, data.images

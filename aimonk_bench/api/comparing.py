@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from rich.console import Console
 from aimonk_bench import registry
 from aimonk_bench.api.results import Run, Suite, load
 from aimonk_bench.api.work import RESULTS
-from aimonk_bench.arguments import instance, whole
+from aimonk_bench.arguments import instance, path, whole
 from aimonk_bench.errors import UserError
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import suite as suites
@@ -26,6 +27,7 @@ from aimonk_bench.trackers.content import flattened
 if TYPE_CHECKING:
     import pandas as pd
 
+Wanted = Run | str | os.PathLike[str]
 IMAGES = 10  # that are shown
 LEFT_OUT = ("name", "plot.", "run.")  # settings that say nothing about a result
 
@@ -74,7 +76,11 @@ class Comparison:
         return frames.disagreements(self.a._scored, self.b._scored)
 
     def render(self, console: Console, images: int = IMAGES) -> None:
-        """Print the comparison on a console of rich, with so many of the images on which decisions differ.
+        """Print the comparison, as `aimonk-bench compare` does.
+
+        Args:
+            console: of rich.
+            images: how many of the images on which decisions differ.
 
         Raises:
             UserError: the attributes of the two differ, one has no results, or images is no number of at least 1.
@@ -94,58 +100,76 @@ class Comparison:
         return pairs.differing(_compared_settings(self.a), _compared_settings(self.b))
 
 
-def compare(a: str | Run, b: str | Run, within: Path | None = None) -> Comparison:
-    """Two runs side by side.
+def compare(a: Wanted, b: Wanted, within: str | os.PathLike[str] | None = None) -> Comparison:
+    """Two runs side by side, as `aimonk-bench compare` shows them; they need not be of one suite.
 
     Args:
         a: a run; or its folder, its id or its name.
         b: likewise.
-        within: the suite of ids and names; by default the suite of the other run, if that is a folder, else the one
-            suite below ``experiments`` that has a run of this id or name.
+        within: the folder of the suite of ids and names; by default the suite of the other run, if that is a run or
+            its folder, else the one suite below ``experiments`` that has a run of this id or name.
 
     Raises:
         UserError: no run, or more than one, is meant, it has no results, or both are the same.
     """
-    (first, of_first), (second, of_second) = _both([a, b], within)
+    (first, of_first), (second, of_second) = _meant({"a": a, "b": b}, within)
     if first.folder.resolve() == second.folder.resolve():
         raise UserError(f"compare: found {first.id} twice, expected two runs to compare")
     same = of_first is not None and of_second is not None and of_first.folder == of_second.folder
     return Comparison(first, second, of_first if same else None)
 
 
-def show(run: str | Run, console: Console, within: Path | None = None, images: int = IMAGES) -> None:
-    """Print one run in full on a console of rich; arguments are those of `compare`.
+def show(
+    run: Wanted,
+    within: str | os.PathLike[str] | None = None,
+    *,
+    images: int = IMAGES,
+    console: Console | None = None,
+) -> None:
+    """Print one run in full, as `aimonk-bench show` does: figures, verdict, settings, the images decided worst.
+
+    Args:
+        run: a run; or its folder, its id or its name.
+        within: as for `compare`.
+        images: how many of the images that it decides wrongly.
+        console: of rich; default standard output.
 
     Raises:
-        UserError: no run, or more than one, is meant.
+        UserError: no run, or more than one, is meant, or an argument is of another type.
     """
-    [(placed, _)] = _both([run], within)
-    shown, terminal = whole("images", images, least=1), instance("console", console, Console)
+    [(placed, _)] = _meant({"run": run}, within)
+    shown = whole("images", images, least=1)
+    terminal = Console() if console is None else instance("console", console, Console)
     details.render(terminal, placed._record, placed._figures, _settings(placed))
     if placed._record.done:
         wrong = placed.errors(n=None)
         details.errors(terminal, wrong.head(shown), len(wrong))
 
 
-def _both(wanted: Sequence[str | Run], within: Path | None) -> list[tuple[Run, Suite | None]]:
-    """The runs that are meant, each with its suite."""
-    placed = [_placed(one) for one in wanted]
-    beside = [pair[1] for pair in placed if pair is not None and pair[1] is not None]
+def _meant(wanted: Mapping[str, Wanted], within: str | os.PathLike[str] | None) -> list[tuple[Run, Suite | None]]:
+    """The runs that are meant, each with its suite.
+
+    Args:
+        wanted: what a message calls each of them -> the run.
+    """
+    inside = None if within is None else path("within", within, "the folder of a suite, or None")
+    placed = [_placed(argument, one) for argument, one in wanted.items()]
+    beside = [pair[1] for pair in placed if not isinstance(pair, str) and pair[1] is not None]
     return [
-        pair if pair is not None else _called(str(one), list(_suites(within, beside)), within)
-        for one, pair in zip(wanted, placed, strict=True)
+        pair if not isinstance(pair, str) else _called(pair, list(_suites(inside, beside)), inside) for pair in placed
     ]
 
 
-def _placed(wanted: str | Run) -> tuple[Run, Suite | None] | None:
-    """The run in a folder, and its suite; None where there is no such folder."""
-    if isinstance(wanted, str):
-        if not Path(wanted).is_dir():
-            return None
-        result = load(wanted)
+def _placed(argument: str, wanted: Wanted) -> tuple[Run, Suite | None] | str:
+    """A run, or the run of a folder, and its suite; or the text that is an id or a name."""
+    if not isinstance(wanted, Run):
+        place = path(argument, wanted, "a run, its folder, its id or its name")
+        if not place.is_dir():
+            return os.fspath(wanted)
+        result = load(place)
         if isinstance(result, Suite):
             raise UserError(
-                f"{wanted}: found a suite, expected a run: RUN is a folder below its {suites.RUNS}/, or --in {wanted} "
+                f"{place}: found a suite, expected a run: RUN is a folder below its {suites.RUNS}/, or --in {place} "
                 "and an id or a name"
             )
         wanted = result
@@ -202,11 +226,11 @@ def _settings(run: Run) -> dict[str, str]:
     Raises:
         UserError: it cannot be read.
     """
-    path = run.folder / runs.CONFIG
+    file = run.folder / runs.CONFIG
     try:
-        return dict(flattened(yaml.safe_load(path.read_bytes())))
+        return dict(flattened(yaml.safe_load(file.read_bytes())))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+        raise UserError(f"{file}: cannot be read: {error}") from error
 
 
 def _compared_settings(run: Run) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from aimonk_bench import arguments
@@ -41,6 +42,8 @@ def report(
         UserError: there is no source, an argument is of another type, a file of a run is missing or damaged, or the
             page cannot be written.
     """
+    from aimonk_bench.backbones.features import FeatureStore
+    from aimonk_bench.backbones.hash_store import stored_hashes
     from aimonk_bench.report.build import build
 
     images, reporter = arguments.flag("images", images), Reporter(progress)
@@ -56,7 +59,9 @@ def report(
     if path.exists() and path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{path}: exists and is no .html file; name another file with -o")
     with reporter as tell:
-        page = build([result._figures for result in results], tell, images=images)
+        page = build(
+            [result._figures for result in results], partial(stored_hashes, FeatureStore().root), tell, images=images
+        )
     for note in page.notes:
         logger.warning("%s", note)
     try:

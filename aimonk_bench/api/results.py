@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -249,7 +249,13 @@ class Suite(Result):
     """The runs of a suite, and what their comparison comes to.
 
     ``suite[NAME]`` is the run of that id or name; its runs are those that ended.
+
+    Attributes:
+        failed_again: of the call of `aimonk_bench.suite` that returned it: id of a finished run that was trained again
+            and failed -> why. Its results are still those of before.
     """
+
+    failed_again: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def _collection(self) -> Collection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,8 @@ from aimonk_bench.reporting import audit as reports
 from aimonk_bench.reporting.findings import findings
 from aimonk_bench.suite import costs, inspection, plan, preview, runner
 from aimonk_bench.suite.clock import Clock
+from aimonk_bench.suite.plan import Plan
+from aimonk_bench.suite.tasks import Progress
 from aimonk_bench.tables import tables
 
 if TYPE_CHECKING:
@@ -74,8 +76,8 @@ def run(
         Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
     """
     names = tables(allow_plugins=flag("allow_plugins", allow_plugins))
-    reporter, hours = Reporter(progress), _hours(budget_hours)
-    return _execute(Run, config, overrides, out, reporter, names, _clock(clock), hours)
+    execute, reporter = partial(_run, _hours(budget_hours)), Reporter(progress)
+    return _execute(Run, execute, config, overrides, out, reporter, names, _clock(clock))
 
 
 def suite(
@@ -90,16 +92,19 @@ def suite(
 ) -> Suite:
     """Execute every run of a suite that is not done yet, as `aimonk-bench suite` does; arguments are those of `run`.
 
+    Several processes, on one machine or on several that share a file system, may execute the same suite in one folder:
+    each run is done once, and all of them return when it is complete.
+
     Returns:
-        The suite. A run that failed does not end it: see `Suite.unfinished`.
+        The suite. A run that failed does not end it: see `Suite.unfinished` and `Suite.failed_again`.
 
     Raises:
         UserError: config, data or options are wrong, or the folder holds something else; nothing was written.
         Resumable: a KeyboardInterrupt after which the same call goes on from what was done.
     """
     names = tables(allow_plugins=flag("allow_plugins", allow_plugins))
-    reporter, hours = Reporter(progress), _hours(budget_hours)
-    return _execute(Suite, config, overrides, out, reporter, names, _clock(clock), hours)
+    execute, reporter = partial(_suite, _hours(budget_hours)), Reporter(progress)
+    return _execute(Suite, execute, config, overrides, out, reporter, names, _clock(clock))
 
 
 def _clock(clock: Clock | None) -> Clock:
@@ -116,15 +121,26 @@ def _folder(kind: type[Result], names: Tables, config: Source, overrides: Overri
     return RESULTS / load(config, names, overrides, check_paths=False).name
 
 
+def _run(hours: float | None, planned: Plan, folder: Path, clock: Clock, progress: Progress) -> Run:
+    costs.check_budget(planned, folder, hours)
+    runner.execute_run(planned, folder, clock, progress)
+    return Run(folder)
+
+
+def _suite(hours: float | None, planned: Plan, folder: Path, clock: Clock, progress: Progress) -> Suite:
+    costs.check_budget(planned, folder, hours)
+    return Suite(folder, runner.execute_suite(planned, folder, clock, progress))
+
+
 def _execute(
     kind: type[R],
+    execute: Callable[[Plan, Path, Clock, Progress], R],
     config: Source,
     overrides: Overrides,
     out: str | os.PathLike[str] | None,
     reporter: Reporter,
     names: Tables,
     clock: Clock,
-    budget_hours: float | None,
 ) -> R:
     """Plan and execute a config, read its figures, and write where the seconds went."""
     check_config(config, overrides)
@@ -136,16 +152,13 @@ def _execute(
             else:
                 planned = plan.plan_suite(loader.load_suite(source, names, layers))
         folder = RESULTS / planned.name if place is None else place
-        costs.check_budget(planned, folder, budget_hours)
-        execute = runner.execute_run if kind is Run else runner.execute_suite
         try:
             with reporter as report:
-                execute(planned, folder, clock, report)
+                result = execute(planned, folder, clock, report)
         except KeyboardInterrupt:
             if suites.can_go_on(folder):
                 raise Resumable from None
             raise
-    result = kind(folder)
     with clock("statistics"):
         result.read()
     runner.write_seconds(folder, clock)

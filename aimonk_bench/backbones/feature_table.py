@@ -9,9 +9,13 @@ and is cut off. The rows of a block whose checksum differs are forgotten, and th
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import functools
 import math
 import os
 import sqlite3
+import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,23 +25,39 @@ import numpy as np
 from aimonk_bench.backbones.encoder import damaged, read_record
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.errors import UserError
+from aimonk_bench.records import claims
+from aimonk_bench.records.claims import Claim
 
 FILES = {"float32": "rows.f32", "float16": "rows.f16", "uint8": "rows.u8"}
+INDEX = "index.sqlite"
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 BUSY_SECONDS = 60.0  # to wait for another process that writes to the index
 
 Todo = list[tuple[ImageFile, list[str]]]  # images, and the keys of the views that they lack
 
 
 @contextlib.contextmanager
-def open_table(folder: Path, dtype: str) -> Iterator[FeatureTable]:
+def open_table(folder: Path, dtype: str, claim: Claim | None = None) -> Iterator[FeatureTable]:
     """Open the table in ``folder``, which exists, or create it.
+
+    SQLite keeps readers and the writer apart by locks. Where the file system has none, the claim on the folder does:
+    a reader holds it, too, and waits for the writer.
+
+    Args:
+        claim: on the folder, if the caller holds it.
 
     Raises:
         UserError: the index is locked, cannot be written or is damaged; also inside the block.
     """
     try:
-        with contextlib.closing(sqlite3.connect(folder / "index.sqlite", timeout=BUSY_SECONDS)) as index:
-            yield FeatureTable(folder, dtype, index)
+        with contextlib.ExitStack() as stack:
+            options = ""
+            if not has_locks(folder):
+                options = "?nolock=1"
+                if claim is None:
+                    stack.enter_context(claims.hold(claims.of_folder(folder), "uses the same features"))
+            index = sqlite3.connect(f"{(folder.absolute() / INDEX).as_uri()}{options}", timeout=BUSY_SECONDS, uri=True)
+            yield FeatureTable(folder, dtype, stack.enter_context(contextlib.closing(index)))
     except sqlite3.OperationalError as error:  # locked, or the disk is full: the content may be sound
         raise UserError(
             f"the feature store {folder} cannot be used: {error}; AIMONK_BENCH_CACHE names another place"
@@ -46,8 +66,21 @@ def open_table(folder: Path, dtype: str) -> Iterator[FeatureTable]:
         raise damaged(folder, f"index.sqlite: {error}") from error
 
 
+@functools.cache
+def has_locks(folder: Path) -> bool:
+    """Whether files in a folder can be locked as SQLite does it; a parallel file system may be mounted without."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            return False
+    return True
+
+
 class FeatureTable:
-    """Rows and index of one encoder; several processes may read while one, which holds the folder's lock, appends.
+    """Rows and index of one encoder; several processes may read while one, which holds the folder's claim, appends.
 
     Args:
         folder: of the store.
@@ -150,7 +183,7 @@ class FeatureTable:
         return damage
 
     def forget(self, blocks: Sequence[int]) -> int:
-        """Remove the rows of these blocks from the index; how many there were. The holder of the lock may."""
+        """Remove the rows of these blocks from the index; how many there were. The holder of the claim may."""
         ends = dict(self._index.execute("SELECT first, first + count FROM blocks"))
         with self._index:
             return sum(

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import filelock
 import numpy as np
 
 from aimonk_bench.backbones import encoder as encoders
@@ -36,6 +35,8 @@ from aimonk_bench.data.images import decode
 from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.data.transforms import Views, render
 from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.records import claims
+from aimonk_bench.records.claims import Claim, ClaimLost
 from aimonk_bench.records.files import IDLE, bytes_text, remove_partial
 
 logger = logging.getLogger(__name__)
@@ -126,20 +127,17 @@ class FeatureStore:
             ) from error
         store.used(folder)
         _engine(spec, read_record(folder))
-        reasons: dict[str, str] = {}
         with open_table(folder, spec.stored_dtype) as table:
-            if blocks := table.damaged_blocks(images, views.keys):
-                with _locked(folder):
-                    number = table.forget(blocks)
-                    table.cut_off_unindexed()
-                if number:  # otherwise another process was quicker
-                    logger.warning("the feature store %s: %s damaged and encoded again", folder, _rows(number))
-            if table.missing(images, views.keys):
-                with _locked(folder):
-                    table.cut_off_unindexed()
-                    todo = table.missing(images, views.keys)  # again: another process may have encoded meanwhile
-                    if todo:
-                        reasons = _encode(table, todo, transform, spec, progress)
+            is_damaged = bool(table.damaged_blocks(images, views.keys))
+            is_complete = not is_damaged and not table.missing(images, views.keys)
+        reasons: dict[str, str] = {}
+        while not is_complete:
+            try:
+                reasons = _complete(folder, images, views, transform, spec, progress, is_damaged=is_damaged)
+                is_complete = True
+            except ClaimLost as error:
+                logger.warning("%s", error)
+        with open_table(folder, spec.stored_dtype) as table:
             rows, index = table.rows(), table.index(images, views.keys)
         bad = [(n, reasons[image.sha256]) for n, image in enumerate(images) if image.sha256 in reasons]
         record = read_record(folder)
@@ -163,19 +161,32 @@ def _engine(spec: EncoderSpec, record: Record | None) -> Engine:
     return record.engine
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: one process encodes at a time; the others wait, and then find the rows stored."""
-    lock = filelock.FileLock(folder / "lock")
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        logger.info("waiting for another process that is encoding with the same network")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def _complete(
+    folder: Path,
+    images: Sequence[ImageFile],
+    views: Views,
+    transform: TransformConfig,
+    spec: EncoderSpec,
+    progress: Progress | None,
+    *,
+    is_damaged: bool,
+) -> dict[str, str]:
+    """Encode and store what is missing; {SHA-256: reason} of each image that cannot be decoded.
+
+    One process at a time does so: the others wait, and then find the rows stored.
+
+    Raises:
+        ClaimLost: another process has taken over, because this one stood still.
+    """
+    with (
+        claims.hold(claims.of_folder(folder), "encodes with the same network") as claim,
+        open_table(folder, spec.stored_dtype, claim) as table,
+    ):
+        if is_damaged and (number := table.forget(table.damaged_blocks(images, views.keys))):
+            logger.warning("the feature store %s: %s damaged and encoded again", folder, _rows(number))
+        table.cut_off_unindexed()
+        todo = table.missing(images, views.keys)
+        return _encode(table, claim, todo, transform, spec, progress) if todo else {}
 
 
 @dataclass
@@ -200,7 +211,12 @@ class _Batch:
 
 
 def _encode(
-    table: FeatureTable, todo: Todo, transform: TransformConfig, spec: EncoderSpec, progress: Progress | None
+    table: FeatureTable,
+    claim: Claim,
+    todo: Todo,
+    transform: TransformConfig,
+    spec: EncoderSpec,
+    progress: Progress | None,
 ) -> dict[str, str]:
     """Encode and store ``todo``; {SHA-256: reason} of each image that cannot be decoded."""
     reasons: dict[str, str] = {}
@@ -220,6 +236,7 @@ def _encode(
                 features.append(batch.features)
                 timed.append((len(batch.names), batch.seconds))
             if len(names) >= CHUNK or (names and done == len(todo)):
+                claim.check()
                 table.append(names, _stored(np.concatenate(features), spec))
                 names, features = [], []
             if progress:

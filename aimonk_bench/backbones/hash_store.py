@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
-import filelock
 import numpy as np
 
 from aimonk_bench.backbones.features import verified_bytes
@@ -20,7 +19,9 @@ from aimonk_bench.data.images import DECODE_REVISION, UndecodableImage
 from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.data.near_duplicates import HASH_REVISION, Hashes, perceptual_hash
 from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.records import claims
 from aimonk_bench.records.environment import cores
+from aimonk_bench.records.files import CLAIM
 
 ENTRY = np.dtype([("sha256", "S64"), ("usable", "?"), ("bits", "<u8")])
 CHUNK = 1024  # images hashed between two writes: an interruption loses no more
@@ -43,8 +44,7 @@ def perceptual_hashes(
         UserError: the file of hashes cannot be written.
         RunFailed: an image file changed, or cannot be decoded any more.
     """
-    scale = f"-{white}" if white else ""
-    file = root / "hashes" / f"{DECODE_REVISION}-{HASH_REVISION}{scale}.bin"
+    file = _file(root, white)
     stored = _read(file)
     todo = list({image.sha256: image for image in images if image.sha256.encode() not in stored}.values())
 
@@ -64,6 +64,21 @@ def perceptual_hashes(
         np.array([bits for _, bits in entries_of_images], np.uint64),
         np.array([usable for usable, _ in entries_of_images], bool),
     )
+
+
+def stored_hashes(root: Path, white: int | None = None) -> dict[str, int | None]:
+    """The hashes that are stored: SHA-256 of the bytes of an image -> its hash, None where the image is too plain.
+
+    Args:
+        root: folder of the feature store; where it has no hashes, there are none.
+        white: of the data set, see `images.decode`.
+    """
+    return {sha256.decode(): bits if usable else None for sha256, (usable, bits) in _read(_file(root, white)).items()}
+
+
+def _file(root: Path, white: int | None) -> Path:
+    scale = f"-{white}" if white else ""
+    return root / "hashes" / f"{DECODE_REVISION}-{HASH_REVISION}{scale}.bin"
 
 
 def _by_image(entries: np.ndarray) -> dict[bytes, tuple[bool, int]]:
@@ -88,7 +103,8 @@ def _read(file: Path) -> dict[bytes, tuple[bool, int]]:
 def _append(file: Path, entries: np.ndarray) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(file.with_suffix(".lock")), file.open("ab") as stream:
+        with claims.hold(file.with_name(f"{CLAIM}-{file.name}"), "writes there") as claim, file.open("ab") as stream:
+            claim.check()
             stream.truncate(stream.tell() // ENTRY.itemsize * ENTRY.itemsize)  # of a killed process
             stream.write(entries.tobytes())
     except OSError as error:

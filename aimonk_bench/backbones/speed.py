@@ -39,7 +39,7 @@ def keep(folder: Path, spec: EncoderSpec, timed: Sequence[Timed]) -> None:
     With fewer batches some threads have nothing to do, and the others run faster than in a long encoding.
 
     Args:
-        folder: of the encoder in the feature store, locked by the caller.
+        folder: of the encoder in the feature store; the caller holds its claim.
         timed: the batches; the first one, which warms the engine up, does not count, nor do padded ones.
     """
     record = read_record(folder)

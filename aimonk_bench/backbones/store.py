@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import tempfile
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
-
 from aimonk_bench.backbones.encoder import read_record
 from aimonk_bench.backbones.feature_table import open_table
 from aimonk_bench.errors import UserError
+from aimonk_bench.records import claims
+from aimonk_bench.records.claims import ClaimFile
+from aimonk_bench.records.files import PARTIAL
 
 SECONDS_OF_A_DAY = 86_400.0
 
@@ -108,11 +109,13 @@ def remove(root: Path, encoder: StoredEncoder) -> None:
         UserError: another process is encoding there, or the folder cannot be removed.
     """
     folder = root / "features" / encoder.digest
+    file = ClaimFile(claims.of_folder(folder))
     try:
-        with filelock.FileLock(folder / "lock", blocking=False):
-            shutil.rmtree(folder)
-    except filelock.Timeout as error:
-        raise UserError(f"{folder}: another process is encoding there, so it is not removed") from error
+        while (claim := file.take()) is None:
+            if (holder := file.living()) is not None:
+                raise UserError(f"{folder}: {holder} is encoding there, so it is not removed")
+        with claim, tempfile.TemporaryDirectory(dir=root, prefix=PARTIAL) as place:
+            folder.rename(Path(place) / folder.name)  # at once, so that nobody encodes into half a folder
     except OSError as error:
         raise UserError(f"{folder}: cannot be removed: {error.strerror}") from error
 

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import tempfile
 import time
@@ -27,6 +28,7 @@ FORMULA = re.compile(r"'*[=+\-@\t\r].", re.DOTALL)  # how a text begins that a s
 T = TypeVar("T")
 PARTIAL = ".partial-"
 IDLE = 3600.0  # seconds after which nobody is writing a temporary file any more
+CLAIM = ".claim"  # how the names of claims begin
 
 
 @contextlib.contextmanager
@@ -35,7 +37,8 @@ def atomic(path: Path) -> Iterator[Path]:
 
     Both paths have the same suffix, because NumPy and matplotlib choose the format by it.
     """
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    # not the number of the process, which another one on another machine may have too
+    partial = path.with_name(f"{PARTIAL}{secrets.token_hex(4)}-{path.name}")
     try:
         yield partial
         os.replace(partial, path)
@@ -60,7 +63,7 @@ def remove_partial(folder: Path, idle: float = 0.0) -> None:
 
 
 def contents(folder: Path, without: str = "") -> list[str]:
-    """The names in an output folder, sorted, without temporary files; empty where the folder does not exist yet.
+    """The names in an output folder, sorted, without temporary files and claims; empty where there is no folder yet.
 
     Args:
         without: a name that is not listed either.
@@ -70,13 +73,13 @@ def contents(folder: Path, without: str = "") -> list[str]:
     """
     try:
         if folder.is_dir():
-            names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(PARTIAL))
+            names = sorted(path.name for path in folder.iterdir() if not path.name.startswith((PARTIAL, CLAIM)))
             return [name for name in names if name != without]
         if folder.exists():
             raise UserError(f"{folder}: is a file, expected a folder or nothing")
         parent = next(parent for parent in folder.absolute().parents if parent.exists())
         remove_partial(parent, IDLE)
-        with tempfile.TemporaryDirectory(dir=parent, prefix=PARTIAL):
+        with tempfile.TemporaryDirectory(dir=parent, prefix=PARTIAL):  # which other processes do not see
             return []
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {sentence(error)}") from error

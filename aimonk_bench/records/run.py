@@ -71,7 +71,7 @@ CHECKPOINTS = "checkpoints"  # which only an unfinished run needs
 AGAIN = f"{PARTIAL}again"  # a folder: the files of a finished run that is made again, until it is done
 SUITE = "suite.json"  # of a suite, whose folder no run may take
 LABELS = "labels.csv"  # of labels that came as a DataFrame; ``config.yaml`` names it
-FILES = (
+FILES = (  # the config first
     *(CONFIG, ENVIRONMENT, DATA, HISTORY, LOSS_CURVE, PREDICTIONS, weights.HEADS),
     *(THRESHOLDS, METRICS, RELIABILITY, TRACEBACK, STATUS),
 )
@@ -349,9 +349,8 @@ def begin(folder: Path, config: str) -> None:
     An earlier ``config.yaml`` stays until it is replaced: without it nobody could tell whose checkpoints these are.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in reversed(FILES):
-        if name != CONFIG:
-            (folder / name).unlink(missing_ok=True)
+    for name in reversed(FILES[1:]):  # not the config, by which other processes see that this is a run
+        (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / weights.NETWORKS, ignore_errors=True)
     remove_partial(folder)
     write_text(folder / CONFIG, config)

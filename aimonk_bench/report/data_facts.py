@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
 
 import numpy as np
 
+from aimonk_bench.errors import count
 from aimonk_bench.evaluation.audit import together
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import Predictions
+from aimonk_bench.evaluation.verdict import Doubts
 from aimonk_bench.records.run import RunRecord
 from aimonk_bench.report.shortened import shortened
+from aimonk_bench.reporting.words import DEPENDS_ON
 
 
 class DataFacts(TypedDict):
     """The labels of a data set; lists of attributes are [A], pairs [A, A].
 
-    n_positive, n_observed, prevalence: of ``data.json``; None where it has none.
+    lines: the images, duplicates and missing labels in sentences.
+    n_positive, n_observed: of ``data.json``; None where it has none.
     rows: number of images behind the pairs.
     all_rows: whether these are all images; a hold-out keeps no labels of its training images.
     missing_both: images where both labels are missing; ``missing_phi`` the correlation of "missing".
@@ -25,12 +30,10 @@ class DataFacts(TypedDict):
     skipped: images that were left out, each with line and reason.
     """
 
-    n_listed: int
+    lines: list[str]
     n_used: int
-    n_groups: int | None
     n_positive: list[int] | None
     n_observed: list[int] | None
-    prevalence: list[float] | None
     rows: int
     all_rows: bool
     missing_both: Array
@@ -53,12 +56,10 @@ def data_facts(record: RunRecord) -> DataFacts:
     rows = images(predictions)
     pairs = together(predictions.labels[rows])
     return DataFacts(
-        n_listed=data["n_listed"],
+        lines=list(data_lines(data, record.doubts)),
         n_used=data["n_used"],
-        n_groups=data.get("n_groups"),
         n_positive=counted("n_positive"),
         n_observed=counted("n_observed"),
-        prevalence=counted("prevalence"),
         rows=len(rows),
         all_rows=predictions.folds > 1,
         missing_both=pairs.missing,
@@ -69,6 +70,22 @@ def data_facts(record: RunRecord) -> DataFacts:
         skipped=shortened(data["skipped"]),
         notes=shortened(data.get("notes", [])),
     )
+
+
+def data_lines(data: Mapping[str, Any], doubts: Doubts | None) -> Iterator[str]:
+    """The images that were used, duplicates, and what missing labels depend on; nothing on what a run did not record.
+
+    Args:
+        data: the content of ``data.json``.
+    """
+    used, skipped = data["n_used"], len(data["skipped"])
+    yield f"Used {used:,} of {count(data['n_listed'], 'listed image')}; skipped: {skipped or 'none'}."
+    if "n_groups" in data:
+        yield f"Images that have the bytes or the group of an earlier one: {used - data['n_groups'] or 'none'}."
+    if doubts is not None:
+        yield f"Pairs of near duplicates that the split separates: {doubts.near_cut or 'none'}."
+        for name, families in doubts.missing_depends.items():
+            yield f"Missing labels of {name} depend on {' and '.join(DEPENDS_ON[family] for family in families)}."
 
 
 def images(predictions: Predictions) -> Array:

@@ -7,7 +7,6 @@ the macro average last.
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -17,11 +16,12 @@ import numpy as np
 from aimonk_bench import __version__
 from aimonk_bench.evaluation.comparison import Delta
 from aimonk_bench.evaluation.numbers import Array
-from aimonk_bench.evaluation.plain_words import MEANING, USEFUL_AUC, Word, words
-from aimonk_bench.evaluation.verdict import detectable_auc
+from aimonk_bench.evaluation.plain_words import Word, words
 from aimonk_bench.records.run import RunRecord
 from aimonk_bench.records.suite import Collection
+from aimonk_bench.report import advice
 from aimonk_bench.report import curves as drawn
+from aimonk_bench.report.advice import Card, Mark
 from aimonk_bench.report.curves import Curves
 from aimonk_bench.report.data_facts import DataFacts, data_facts
 from aimonk_bench.report.galleries import Galleries
@@ -31,32 +31,30 @@ from aimonk_bench.reporting.captions import heading, row_names
 from aimonk_bench.reporting.summary import NUMERIC, Summary
 from aimonk_bench.reporting.verdict import sentence
 from aimonk_bench.reporting.warning_lines import warnings
-from aimonk_bench.reporting.words import listed, run_name, threshold_notes
+from aimonk_bench.reporting.words import run_name, threshold_notes
 
 BEST = 20  # runs whose curves the page has, beside the selected one, the simplest and the baseline
 COMPARED = ("value", "low", "high", "p", "simultaneous_low", "simultaneous_high", "detectable", "mark", "reason")
-MOST = 1_000_000  # labels, beyond which no number of further ones is stated
 
 
 class Run(TypedDict):
     """A run of the folder, finished or not.
 
-    ``columns`` are the texts of ``summary.csv``; ``figures`` its numeric columns, [A + 1], of a finished run;
-    ``versus_baseline`` and ``versus_selected`` the paired differences of macro F1, see `Delta`; ``na_low`` and
+    ``marks`` are what is special about it; ``columns`` the texts of ``summary.csv``; ``figures`` its numeric columns,
+    [A + 1], of a finished run; ``versus_baseline`` the paired difference of macro F1, see `Delta`; ``na_low`` and
     ``na_high`` [A] the range of F1 over fillings of the missing labels; ``calibration`` Brier score and calibration
-    errors [A]; ``candidate`` whether the selection may select the run.
+    errors [A].
     """
 
     id: str
     name: str
     state: str
     reason: str | None
+    marks: list[Mark]
     columns: dict[str, str]
     figures: dict[str, Array]
     few: list[bool]
-    candidate: bool
     versus_baseline: dict[str, Any] | None
-    versus_selected: dict[str, Any] | None
     na_low: Array
     na_high: Array
     calibration: dict[str, Array]
@@ -65,42 +63,35 @@ class Run(TypedDict):
 class Attribute(TypedDict):
     """What the tests say of an attribute, see `evaluation.verdict.Signal`: of the nested selection, or of the only run.
 
-    ``more_positives``: how many more positive labels, all else equal, would make an AUC of `USEFUL_AUC` detectable; 0
-    where it is, None where no number would.
+    ``tests`` says what stands behind the word; ``needed`` how many more positive labels would settle it.
     """
 
     name: str
     word: Word
-    meaning: str
+    tests: str
+    needed: str
     gain: float
     gain_low: float
-    gain_p: float
-    auc: float
-    signal_p: float
-    detectable_auc: float
-    more_positives: int | None
 
 
 class Document(TypedDict):
     """What the page shows of one folder. ``curves`` and ``making`` are by run id; ``ranking`` is the best run first."""
 
     version: str
-    kind: str
     name: str
     title: str
     heading: list[str]
     verdict: str
     plainly: str
+    cards: list[Card]
     warnings: list[str]
+    meanings: list[tuple[str, str]]
     attributes: list[Attribute]
     runs: list[Run]
     ranking: list[str]
     baseline: str | None
     selected: str | None
     simplest: str | None
-    ties: list[str]
-    nested: dict[str, Array] | None
-    nested_runs: list[str]
     all_positive: Array
     covered: list[bool]
     curves: dict[str, Curves]
@@ -126,22 +117,20 @@ def document(summary: Summary) -> Document:
     values = [summary.values[run_id] for run_id in summary.ranking]
     return Document(
         version=__version__,
-        kind="run" if collection.name is None else "suite",
         name=collection.name or run_name(*collection.names.values()),
         title=title,
         heading=lines,
         verdict=sentence(stats.verdict, collection.names, stats.against_winner) if stats else "No run finished.",
-        plainly=plainly(summary),
+        plainly=advice.plainly(summary),
+        cards=advice.cards(summary),
         warnings=shortened(_warnings(summary)),
+        meanings=advice.meanings(words(stats.signal)) if stats else [],
         attributes=_attributes(summary),
         runs=[_run(summary, run_id, name) for run_id, name in row_names(summary, marked=False).items()],
         ranking=list(summary.ranking),
         baseline=collection.baseline,
         selected=verdict.run if verdict else None,
         simplest=verdict.simplest if verdict else None,
-        ties=list(verdict.indistinguishable) if verdict else [],
-        nested=_columns(summary.nested) if summary.nested else None,
-        nested_runs=list(stats.chosen.runs) if stats and summary.nested else [],
         all_positive=values[0]["floor_f1"] if values else np.array([]),
         covered=summary.covered["f1_tuned"].tolist() if values else [],
         curves={run_id: drawn.curves(records[run_id]) for run_id in shown},
@@ -160,26 +149,6 @@ def _with_curves(summary: Summary) -> list[str]:
     special = (verdict.run, verdict.simplest, summary.collection.baseline) if verdict else ()
     chosen = {*summary.ranking[:BEST], *special}
     return [run_id for run_id in summary.ranking if run_id in chosen]
-
-
-def plainly(summary: Summary) -> str:
-    """What the simplest run comes to, for a reader who knows no F1; empty where nothing beats guessing."""
-    stats = summary.statistics
-    if stats is None or stats.verdict.outcome != "gain":
-        return ""
-    verdict, values = stats.verdict, summary.values[stats.verdict.simplest]
-    right, every = verdict.with_gain, len(verdict.attributes)
-    rows = [verdict.attributes.index(name) for name in right]
-    precision, recall = (100 * float(np.mean(values[name][rows])) for name in ("precision", "recall"))
-    if math.isnan(precision + recall):
-        return ""
-    which = "all attributes" if len(right) == every else f"{len(right)} of {every} attributes ({listed(right)})"
-    name = run_name(summary.collection.names[verdict.simplest])
-    return (
-        f"For a manager: {name} works on {which}. There, of 100 images that it marks, about {precision:.0f} are right, "
-        f"and of 100 images that it should mark, it finds about {recall:.0f} (averages over these attributes, on "
-        "images that were not trained on)."
-    )
 
 
 def _warnings(summary: Summary) -> list[str]:
@@ -202,44 +171,20 @@ def _attributes(summary: Summary) -> list[Attribute]:
     negatives = observed - positives
     if before is not None:
         positives, negatives = before.n_positive, before.n_negative
-    return [
-        Attribute(
-            name=name,
-            word=word,
-            meaning=MEANING[word],
-            gain=signal.gain[a],
-            gain_low=signal.gain_low[a],
-            gain_p=signal.gain_adjusted[a],
-            auc=signal.auc[a],
-            signal_p=signal.adjusted[a],
-            detectable_auc=signal.detectable_auc[a],
-            more_positives=more_positives(int(positives[a]), int(negatives[a]), len(summary.attributes)),
+    attributes = []
+    for a, (name, word) in enumerate(zip(summary.attributes, words(signal), strict=True)):
+        more = advice.more_positives(int(positives[a]), int(negatives[a]), len(summary.attributes))
+        attributes.append(
+            Attribute(
+                name=name,
+                word=word,
+                tests=advice.tests(signal, a, word),
+                needed=advice.needed(word, more),
+                gain=signal.gain[a],
+                gain_low=signal.gain_low[a],
+            )
         )
-        for a, (name, word) in enumerate(zip(summary.attributes, words(signal), strict=True))
-    ]
-
-
-def more_positives(positives: int, negatives: int, attributes: int) -> int | None:
-    """How many more positive labels make an AUC of `USEFUL_AUC` detectable, all else equal; None where none do.
-
-    >>> more_positives(68, 815, 4), more_positives(5, 815, 4), more_positives(5, 3, 4)
-    (0, 17, None)
-    """
-    if not negatives:
-        return None
-
-    def enough(number: int) -> bool:
-        return bool(detectable_auc(np.array([number]), np.array([negatives]), attributes)[0] <= USEFUL_AUC)
-
-    low, high = max(positives, 1), MOST
-    if positives and enough(positives):
-        return 0
-    if not enough(high):
-        return None
-    while low < high:  # the AUC falls with the number of positives
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle + 1, high)
-    return low - positives
+    return attributes
 
 
 def _run(summary: Summary, run_id: str, name: str) -> Run:
@@ -254,12 +199,11 @@ def _run(summary: Summary, run_id: str, name: str) -> Run:
         name=name,
         state=_state(collection, run_id),
         reason=shortened(record.status.reason if record else reasons.get(run_id)),
+        marks=advice.marks(stats, run_id, collection.baseline) if done else [],
         columns=dict(record.status.columns) if record else {},
         figures=_figures(summary, done) if done else {},
         few=summary.values[run_id]["few"].tolist() if done else [],
-        candidate=stats is not None and run_id in stats.candidates,
         versus_baseline=_compared(stats.baseline.get(run_id)) if stats else None,
-        versus_selected=_compared(stats.against_winner.get(run_id)) if stats else None,
         na_low=remarks["na_bounds"]["f1_low"],
         na_high=remarks["na_bounds"]["f1_high"],
         calibration=dict(remarks.get("calibration", {})),

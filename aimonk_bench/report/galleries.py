@@ -17,7 +17,7 @@ from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.records.run import RunRecord
 from aimonk_bench.report.data_facts import images
 from aimonk_bench.report.shortened import shortened
-from aimonk_bench.report.thumbnails import ImageFolder, Progress, Thumbnail
+from aimonk_bench.report.thumbnails import ImageFolder, Progress, StoredHashes, Thumbnail
 from aimonk_bench.reporting import frames
 from aimonk_bench.reporting.frames import ErrorKind
 from aimonk_bench.reporting.summary import Summary
@@ -28,6 +28,43 @@ PER_KIND = 24  # of a kind whose attributes stand together
 MOST_IMAGES = 240  # on a page
 MOST_BYTES = 700_000  # of all thumbnails, as base64
 CLASS = {True: "positive", False: "negative"}
+
+
+class Kind(TypedDict):
+    """What galleries of one kind show, for their heading."""
+
+    kind: str
+    heading: str
+    note: str
+
+
+KINDS = [
+    Kind(kind=kind, heading=heading, note=note)
+    for kind, heading, note in (
+        (
+            "false_positive",
+            "Worst false positives",
+            "labelled negative, decided positive; the farthest above the threshold first",
+        ),
+        (
+            "false_negative",
+            "Worst false negatives",
+            "labelled positive, decided negative; the farthest below the threshold first",
+        ),
+        (
+            "suspected",
+            "Suspected label errors",
+            "the label contradicts a confident score (Northcutt et al. 2021); this is no error rate",
+        ),
+        ("unknown", "Missing labels of which the run is surest", "no label; the probabilities nearest to 0 or 1"),
+        ("disagreement", "Two runs disagree", "decided differently by two runs; the widest apart first"),
+        (
+            "near_duplicates",
+            "Near duplicates with different labels",
+            "two images that look alike, or are equal, with opposite labels",
+        ),
+    )
+]
 
 
 class Item(TypedDict):
@@ -64,6 +101,7 @@ class Galleries(TypedDict):
 
     run: str
     other: str | None
+    kinds: list[Kind]
     galleries: list[Gallery]
     images: list[Image]
 
@@ -108,10 +146,11 @@ class Candidates:
     items: Sequence[tuple[list[int], str]]
 
 
-def galleries(summary: Summary, progress: Progress) -> tuple[Galleries | None, str]:
+def galleries(summary: Summary, stored_hashes: StoredHashes, progress: Progress) -> tuple[Galleries | None, str]:
     """The galleries of the simplest run of the verdict, and a line on images that are not there.
 
     Args:
+        stored_hashes: of images, so that only those of other images are computed.
         progress: called with ("near duplicates" or "thumbnails", images done, all).
 
     Raises:
@@ -129,7 +168,7 @@ def galleries(summary: Summary, progress: Progress) -> tuple[Galleries | None, s
         *_suspected(shown, np.array(summary.statistics.signal.found)),
         *_unknown(shown),
         *([] if other is None else _disagreement(record, other, shown)),
-        *_near_duplicates(shown, folder.hashes(shown.ids.tolist(), progress)),
+        *_near_duplicates(shown, folder.hashes(shown.ids.tolist(), stored_hashes, progress)),
     ]
     wanted = _within(candidates, MOST_IMAGES)
     rows = list(dict.fromkeys(row for candidate in wanted for item, _ in candidate.items for row in item))
@@ -142,6 +181,7 @@ def galleries(summary: Summary, progress: Progress) -> tuple[Galleries | None, s
     return Galleries(
         run=record.status.id,
         other=None if other is None else other.status.id,
+        kinds=KINDS,
         galleries=[
             Gallery(
                 kind=candidate.kind,

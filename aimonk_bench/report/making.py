@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import yaml
@@ -12,11 +13,11 @@ from aimonk_bench.report.shortened import shortened
 
 
 class Making(TypedDict):
-    """Of a run: the text of its config, the facts of ``environment.json`` and the seconds of its phases."""
+    """Of a run: the text of its config, and (name, value) as text of its weights, of versions and seconds."""
 
     config: str
-    environment: dict[str, Any]
-    seconds: dict[str, float]
+    weights: list[tuple[str, str]]
+    versions: list[tuple[str, str]]
 
 
 def making(record: RunRecord) -> Making:
@@ -28,7 +29,31 @@ def making(record: RunRecord) -> Making:
     text = yaml.safe_dump(
         shortened(config_of(record)), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100
     )
-    return Making(config=text, environment=shortened(record.environment), seconds=dict(record.status.seconds))
+    environment = shortened(record.environment)
+    weights = environment.pop("weights")
+    seconds = {f"seconds: {phase}": f"{spent:.1f}" for phase, spent in record.status.seconds.items()}
+    return Making(config=text, weights=_facts(weights), versions=_facts(environment | seconds))
+
+
+def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values as text.
+
+    >>> _facts({"git_commit": None, "cost": {"parameters": 3371008, "macs": None}, "non_commercial": False})
+    [('git commit', 'not known'), ('cost', 'parameters 3,371,008, macs not known'), ('non commercial', 'no')]
+    """
+    return [(name.replace("_", " "), _text(value)) for name, value in content.items()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(part)}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:,}"
+    return "not known" if value is None else str(value)
 
 
 def config_of(record: RunRecord) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from aimonk_bench.report.document import Document, Run
 from aimonk_bench.report.headline import SHOWN, headline
 from aimonk_bench.reporting.words import number
 
-SCRIPTS = ("charts.js", "runs.js", "sections.js", "page.js")  # in this order, as one script
+SCRIPTS = ("elements.js", "charts.js", "runs.js", "run.js", "page.js")  # in this order, as one script
+# What the template writes, and the script does not read: it is not embedded a second time.
+WRITTEN = ("version", "heading", "verdict", "plainly", "cards", "warnings", "making", "commands")
 # Signs that end a script element, or that JavaScript of before 2019 takes for the end of a line.
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
@@ -40,7 +42,7 @@ def render(documents: Sequence[Document]) -> str:
         policy=_policy(style, script),
         style=style,
         script=script,
-        data=embedded(documents),
+        data=embedded([{key: value for key, value in one.items() if key not in WRITTEN} for one in documents]),
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ QUALITY = 70  # of WebP
 TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 Progress = Callable[[str, int, int], None]
+# The perceptual hashes that the suite has stored: what white means -> SHA-256 of an image file -> its hash, None where
+# the image is too plain to have one.
+StoredHashes = Callable[[int | None], Mapping[str, int | None]]
 T = TypeVar("T")
 
 
@@ -74,9 +78,18 @@ class ImageFolder:
         """A small copy of each image; None where its file is missing or cannot be decoded."""
         return self._each(names, lambda data: thumbnail(data, self.white), "thumbnails", progress)
 
-    def hashes(self, names: Sequence[str], progress: Progress) -> Hashes:
-        """The perceptual hashes of N images; an image whose file is missing or cannot be decoded is like no other."""
-        hashes = self._each(names, lambda data: perceptual_hash(data, self.white), "near duplicates", progress)
+    def hashes(self, names: Sequence[str], stored_hashes: StoredHashes, progress: Progress) -> Hashes:
+        """The perceptual hashes of N images; an image whose file is missing or cannot be decoded is like no other.
+
+        Every file is read; only those whose hash is not stored are decoded.
+        """
+        stored = stored_hashes(self.white)
+
+        def of(data: bytes) -> int | None:
+            sha256 = hashlib.sha256(data).hexdigest()
+            return stored[sha256] if sha256 in stored else perceptual_hash(data, self.white)
+
+        hashes = self._each(names, of, "near duplicates", progress)
         usable = np.array([bits is not None for bits in hashes], bool)
         return Hashes(np.array([bits or 0 for bits in hashes], np.uint64), usable)
 

@@ -66,7 +66,7 @@ def markdown(summary: Summary, view: View) -> str:
 
     lines = [row(grid.heads), "|---|" + "---:|" * (len(grid.heads) - 1), *(row(*one) for one in grid.rows)]
     title, *more = map(_markdown, heading(summary))
-    below = [*not_shown(summary, view.top), *(explanation if view.explain else legend)(summary, layout)]
+    below = [*not_shown(summary, view), *(explanation if view.explain else legend)(summary, layout)]
     below += [f"warning: {line}" for line in (warnings(summary) if view.explain else few_warnings(summary))]
     stats = summary.statistics
     verdict = sentence(stats.verdict, summary.collection.names, stats.against_winner) if stats else ""
@@ -87,7 +87,7 @@ def latex(summary: Summary, view: View) -> str:
     verdict = [sentence(stats.verdict, summary.collection.names, stats.against_winner)] if stats else []
     comments = [
         *heading(summary),
-        *not_shown(summary, view.top),
+        *not_shown(summary, view),
         *legend(summary, layout),
         *warnings(summary),
         *verdict,

@@ -19,6 +19,7 @@ from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.reporting.summary import MACRO, Summary
+from aimonk_bench.reporting.view import METRICS
 from aimonk_bench.reporting.words import number, run_name
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def heat_map(summary: Summary, column: str = "f1_tuned", top: int = TOP) -> Figu
         for (row, place), value in np.ndenumerate(values):
             colour = "white" if value < 0.5 else "black"
             axes.text(place, row, number(value), ha="center", va="center", color=colour, fontsize=7)
-        figure.colorbar(image, ax=axes, label=column.replace("_", " "))
+        figure.colorbar(image, ax=axes, label=METRICS.get(column, column.replace("_", " ")))
     return figure
 
 

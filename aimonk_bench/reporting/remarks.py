@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from aimonk_bench.errors import count
 from aimonk_bench.reporting.summary import Summary
-from aimonk_bench.reporting.view import METRICS
+from aimonk_bench.reporting.view import METRICS, View
 from aimonk_bench.reporting.warning_lines import warnings
 from aimonk_bench.reporting.words import number_range, span
 
@@ -21,15 +21,15 @@ def shown_runs(summary: Summary, top: int) -> list[str]:
     return [run_id for place, run_id in enumerate(summary.ranking) if place < top or run_id in always]
 
 
-def not_shown(summary: Summary, top: int) -> Iterator[str]:
-    """How many runs are not shown, and how to see them."""
-    shown = shown_runs(summary, top)
+def not_shown(summary: Summary, view: View) -> Iterator[str]:
+    """How many runs are not shown, the range of what sorts them, and how to see them."""
+    shown = shown_runs(summary, view.top)
     if hidden := [run_id for run_id in summary.ranking if run_id not in shown]:
-        values = number_range(*span(summary.values[run_id]["f1_validation"][-1] for run_id in hidden))
-        yield f"{count(len(hidden), 'more run')}, {METRICS['f1_validation']} {values}: --top {len(summary.ranking)}"
+        values = number_range(*span(summary.values[run_id][view.sort][-1] for run_id in hidden))
+        yield f"{count(len(hidden), 'more run')}, {METRICS[view.sort]} {values}: --top {len(summary.ranking)}"
     missing = len(summary.collection.missing)
-    if missing > top:
-        yield f"{count(missing - top, 'more run')} not run: --top {missing}"
+    if missing > view.top:
+        yield f"{count(missing - view.top, 'more run')} not run: --top {missing}"
 
 
 def remarks(summary: Summary, top: int) -> list[tuple[str, str, str]]:

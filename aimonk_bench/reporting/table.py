@@ -39,7 +39,7 @@ def render(summary: Summary, console: Console, view: View = ALL) -> None:
     if shown:
         rows = [(name, layout.texts(run_id), style) for run_id, name, style in runs]
         console.print(_grid(layout.name, columns, rows, show_header=True))
-    _print(console, not_shown(summary, view.top), "dim")
+    _print(console, not_shown(summary, view), "dim")
     if without_figures := remarks(summary, view.top):
         rest = max(1, console.width - layout.name - GAP)  # a remark takes the place of all columns
         rows = [

@@ -14,9 +14,10 @@ from aimonk_bench.config.plugins import FLAG
 from aimonk_bench.errors import count, printable
 from aimonk_bench.evaluation.plain_words import MEANING
 from aimonk_bench.reporting.words import DEPENDS_ON, number, run_name
-from aimonk_bench.serving.bundle import Bundle
+from aimonk_bench.serving.bundle import TRAINING_IMAGES, Bundle
 from aimonk_bench.serving.choice import Choice
 from aimonk_bench.serving.heads import NO_MEAN
+from aimonk_bench.serving.training_images import TrainingImages
 
 PREVALENCE = "Prevalence is the share of positives among the observed labels of the test images."
 NO_GAIN = "no attribute is shown to do better than calling every image positive, which needs no model"
@@ -57,6 +58,7 @@ def text(made: Bundle, chosen: Choice, folder: str, hub: str | None) -> str:
         f"`aimonk-bench predict BUNDLE IMAGE...` decodes images as training did. {_decisions(block)}",
         "\n".join(f"- {escaped(note)}." for note in block["threshold_notes"]),
         "## How good it is\n\n" + _measured_on(block),
+        _learned_from(made),
         _table(made),
         "\n".join(f"- *{word}*: {meaning}." for word, meaning in MEANING.items()),
         _evidence(chosen),
@@ -165,6 +167,22 @@ def _measured_on(block: dict[str, Any]) -> str:
         "images, so none is left to measure them on. Heads that were trained in the same way on fewer images reached "
         f"the figures below, each on images that it had not seen (95 % confidence intervals). {PREVALENCE} Precision "
         "and recall are at the thresholds of those heads."
+    )
+
+
+def _learned_from(made: Bundle) -> str:
+    """Which images must not be used to measure these weights again, and where that stands."""
+    if made.training_images is None:
+        return (
+            "The bundle does not say which images the weights have learned from: labels and images were not those of "
+            "the run any more when it was exported. Measure it on other images only."
+        )
+    images = TrainingImages.of_text(made.training_images)
+    least = "at least " if images.is_sample else ""
+    return (
+        f"`{TRAINING_IMAGES}` in the metadata of `model.onnx` has the hashes of {least}{len(images.prefixes)} distinct "
+        "image files that the weights were trained on or the thresholds tuned on. `aimonk-bench predict --labels` "
+        "warns where it is measured on them."
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import logging
 import os
 import shutil
@@ -15,23 +13,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 
-from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.data import transforms
 from aimonk_bench.errors import RunFailed, UserError, count, fix, release, sentence, write_traceback
 from aimonk_bench.evaluation.predictions import Predictions
-from aimonk_bench.records import history, run, suite, weights
+from aimonk_bench.records import run, suite, weights
 from aimonk_bench.records.files import atomic, write_bytes, write_json
-from aimonk_bench.reporting import figures
 from aimonk_bench.reporting.findings import Finding
 from aimonk_bench.reporting.words import number, threshold_notes
-from aimonk_bench.suite import artefacts, executors, room, summaries, tasks, training_speed
+from aimonk_bench.suite import artefacts, executors, restoring, room, sharing, summaries, tasks, training_speed
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
 from aimonk_bench.suite.executors import Run, Task, TaskQueue
 from aimonk_bench.suite.plan import Plan, PlannedRun, describe_networks
+from aimonk_bench.suite.sharing import RunClaims, Turn
 from aimonk_bench.suite.tasks import BadImages, Progress, ScoringResult, TrainingResult
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.recipe import TrainingData, absent_values
@@ -50,10 +46,10 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
         RunFailed: with the reason, which also stands in ``status.json``.
     """
     planned = plan.baseline
-    with alone(folder):
+    with sharing.alone(folder, planned.id) as claims:
         if run.claim(folder, planned.id, planned.text, planned.weights):
             logger.info("already done: %s in %s", planned.id, folder)
-            restore(planned, folder, clock)
+            restoring.restore(planned, folder, clock)
             return
         room.check(folder, [planned], plan.dataset.listed)
         _say_what_is_kept([planned], {planned.id: folder})
@@ -64,17 +60,21 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
         if isinstance(outcome, EncodedDataset):
             outcome.folds(planned.config.split)  # refuses an impossible split before anything is written
         with executors.opened([planned.config], planned.config.run, clock) as queue:
-            driver = Driver(queue, clock, progress)
+            driver = Driver(queue, clock, progress, claims)
             driver.execute([planned], {planned.id: folder}, encodings)
     for error in driver.failures.values():
         raise error if isinstance(error, UserError) else RunFailed(sentence(error)) from error
 
 
-def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> None:
+def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> dict[str, str]:
     """Execute the runs of ``plan`` that are not finished yet, and write ``suite.json`` and the summaries.
 
     A run that fails is recorded with its reason and the next one begins. After an interruption the runs that are
-    trained are scored; the others have no status and begin again with the next call.
+    trained are scored; the others have no status and begin again with the next call. Other processes that execute the
+    same suite in the same folder share the runs; each returns when all runs have ended.
+
+    Returns:
+        id of a finished run that failed when it was trained again -> why: its status is still that of before.
 
     Raises:
         UserError: the folder holds something else or results of another config, or an image cannot be decoded; nothing
@@ -89,9 +89,8 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
         # the further lines of a reason, places that were looked into, are this machine's: `doctor` prints them
         skipped={planned.id: str(planned.reason).partition("\n")[0] for planned in plan.runs if planned.skip},
     )
-    with alone(folder):
-        suite.claim(folder, record)
-        folders = {planned.id: folder / suite.RUNS / planned.id for planned in plan.executed}
+    folders = {planned.id: folder / suite.RUNS / planned.id for planned in plan.executed}
+    with sharing.joined(folder, record), sharing.RunClaims(folders) as claims:
         with clock("files"):
             pending = [p for p in plan.executed if not run.claim(folders[p.id], p.id, p.text, p.weights)]
         room.check(folder, pending, plan.dataset.listed)
@@ -99,20 +98,24 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
         configs = [planned.config for planned in pending]
         with executors.opened(configs, plan.baseline.config.run, clock) as queue:
             encodings = encode(plan.dataset, pending, clock, progress)
-            suite.write(folder, record)
+            with sharing.writing(folder):
+                suite.write(folder, record)
             for planned in plan.executed:
-                if planned not in pending:
-                    restore(planned, folders[planned.id], clock)
+                if planned not in pending and claims.take(planned.id):  # otherwise another process does it
+                    restoring.restore(planned, folders[planned.id], clock)
+                    claims.release(planned.id)
             try:
                 places = {planned.id: place for place, planned in enumerate(plan.executed, start=1)}
-                Driver(queue, clock, progress, places).execute(pending, folders, encodings)
+                driver = Driver(queue, clock, progress, claims, places)
+                driver.execute(pending, folders, encodings)
             finally:
-                with clock("statistics"):
+                with sharing.writing(folder), clock("statistics"):
                     collection = summaries.write(suite.collect(folder))
                 with clock("plots"):
                     summaries.draw_missingness(plan, collection)
     if done := len(plan.executed) - len(pending):
         logger.info("%d of %d runs were already done", done, len(plan.executed))
+    return {run_id: sentence(error) for run_id, error in driver.failures.items() if suite.is_finished(folders[run_id])}
 
 
 def _say_what_is_kept(pending: Sequence[PlannedRun], folders: Mapping[str, Path]) -> None:
@@ -197,13 +200,19 @@ class Driver:
         failures: id of a run -> why it failed; its status says so too.
 
     Args:
+        claims: on the runs, which other processes may claim, too.
         places: id of a run of a suite -> its number; a run on its own is not announced.
     """
 
     def __init__(
-        self, queue: TaskQueue, clock: Clock, progress: Progress, places: Mapping[str, int] | None = None
+        self,
+        queue: TaskQueue,
+        clock: Clock,
+        progress: Progress,
+        claims: RunClaims,
+        places: Mapping[str, int] | None = None,
     ) -> None:
-        self._queue, self._clock, self._progress, self._places = queue, clock, progress, places
+        self._queue, self._clock, self._progress, self._claims, self._places = queue, clock, progress, claims, places
         self._validation: list[tuple[str, float]] = []  # name and macro validation F1 of the runs that are done
         self.failures: dict[str, Exception] = {}
         self._said: set[Finding] = set()
@@ -218,27 +227,50 @@ class Driver:
     def execute(
         self, runs: Sequence[PlannedRun], folders: Mapping[str, Path], encodings: Mapping[str, Encoding]
     ) -> None:
-        """Execute runs, each in the folder of its id. A run that fails is recorded and the others go on."""
+        """Execute runs, each in the folder of its id, until all have ended, here or in another process.
 
-        ended = 0
+        A run that fails is recorded and the others go on.
+        """
+        remaining = {planned.id: planned for planned in runs}
+
+        def show() -> None:
+            if self._places is not None and runs:
+                self._progress("suite", len(runs) - len(remaining), len(runs))
 
         def counted(planned: PlannedRun) -> Run:
-            nonlocal ended
-            yield from self._run(planned, folders[planned.id], encodings[planned.id])
-            ended += 1
-            if self._places is not None:
-                self._progress("suite", ended, len(runs))
+            has_ended = yield from self._run(planned, folders[planned.id], encodings[planned.id])
+            self._claims.release(planned.id)
+            if has_ended:
+                del remaining[planned.id]
+                show()
 
         def in_turn() -> Iterator[Run]:
-            if self._places is not None and runs:
-                self._progress("suite", 0, len(runs))
-            for planned in runs:
-                if self._places is not None:
-                    place = f"run {self._places[planned.id]} of {len(self._places)}"
-                    logger.info("%s: %s%s", place, planned.name, self._best_so_far())
-                yield counted(planned)
+            for planned in [*remaining.values()]:
+                turn = self._turn(planned)
+                if turn == "here":
+                    yield counted(planned)
+                elif turn == "ended":
+                    del remaining[planned.id]
+                    show()
 
-        self._queue.execute(in_turn())
+        show()
+        while remaining:
+            self._queue.execute(in_turn())
+            if remaining:
+                sharing.pause()
+
+    def _turn(self, planned: PlannedRun) -> Turn:
+        """Claim a run, and say who executes it."""
+        place = "" if self._places is None else f"run {self._places[planned.id]} of {len(self._places)}: "
+        try:
+            turn = self._claims.turn(planned.id, f"{place}{planned.name}")
+        except OSError as error:  # without a claim nothing is written, not even its status
+            self.failures[planned.id] = error
+            logger.error("%s failed, because it cannot be claimed: %s", planned.name, sentence(error))
+            return "ended"
+        if turn == "here" and self._places is not None:
+            logger.info("%s%s%s", place, planned.name, self._best_so_far())
+        return turn
 
     def _best_so_far(self) -> str:
         """The best validation F1 of the runs that are done, and the run that has it, in parentheses."""
@@ -247,8 +279,12 @@ class Driver:
         name, best = max(self._validation, key=lambda of_run: np.nan_to_num(of_run[1], nan=-1.0))
         return f" (best validation F1 so far {number(best)}, {name})"
 
-    def _run(self, planned: PlannedRun, folder: Path, encoding: Encoding) -> Run:
-        """One run, from its features to its status. A finished run keeps its files until it is done again."""
+    def _run(self, planned: PlannedRun, folder: Path, encoding: Encoding) -> Generator[Task, Future[Any], bool]:
+        """One run, from its features to its status. A finished run keeps its files until it is done again.
+
+        Returns:
+            Whether it ended; not if another process took its claim over, which has the folder to itself then.
+        """
         seconds: dict[str, float] = {}
         config, dataset = planned.config, encoding.outcome
         try:
@@ -264,6 +300,7 @@ class Driver:
             with self._clock("statistics"):
                 _ = dataset.association  # before training
             place = folder / run.AGAIN if suite.is_finished(folder) else folder
+            self._claims.check(planned.id)
             with self._clock("files"):
                 run.begin(place, planned.text)
             if (problem := room.lack(folder, [planned], dataset.listed)) is not None:  # of other files, meanwhile
@@ -277,6 +314,7 @@ class Driver:
             training: TrainingResult = yield from _timed(Task("train", planned.name, train), seconds)
             if is_new:
                 training_speed.note(planned, data, training.seconds["train"])
+            self._claims.check(planned.id)
             predictions = self._write_trained(planned, place, dataset, labels, training.trained)
             score = partial(tasks.score, config, predictions, training.trained.history)
             del training  # its logits are in the predictions now
@@ -284,6 +322,7 @@ class Driver:
             self._validation.append((planned.name, scoring.validation))
             for note in threshold_notes(scoring.thresholds):
                 logger.info("note: %s", note)
+            self._claims.check(planned.id)
             with self._clock("files"):
                 for name, content in scoring.files.items():
                     write_bytes(place / name, content)
@@ -291,7 +330,11 @@ class Driver:
                 if place != folder:
                     run.replace(folder, place)
         except Exception as error:
+            if (lost := self._claims.lost(planned.id)) is not None:
+                logger.warning("%s: %s", planned.name, lost)
+                return False
             self._fail(planned, folder, seconds, error)
+        return True
 
     def _write_trained(
         self, planned: PlannedRun, folder: Path, dataset: EncodedDataset, labels: SplitLabels, trained: Trained
@@ -347,23 +390,6 @@ def _timed(task: Task, seconds: dict[str, float]) -> Generator[Task, Future[Any]
     return result
 
 
-def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:
-    """Write again what was deleted of a finished run and derives from its predictions and its history.
-
-    A file that cannot be written is logged; the table computes what it holds.
-    """
-    try:
-        with clock("files"):
-            run.read(folder, planned.config.threshold).restore()
-        if (folder / run.LOSS_CURVE).exists():
-            return
-        with clock("plots"):
-            curve = figures.loss_curve(history.read(folder / run.HISTORY), planned.config.plot.title)
-            write_bytes(folder / run.LOSS_CURVE, curve)
-    except (OSError, UserError) as error:
-        logger.error("%s: not every file that was deleted could be written again: %s", folder, sentence(error))
-
-
 def write_seconds(folder: Path, clock: Clock) -> None:
     """Log where results are and where seconds went; write ``seconds.json``, which stays where nothing was done."""
     items = clock.itemised()
@@ -372,27 +398,3 @@ def write_seconds(folder: Path, clock: Clock) -> None:
     parts = [f"{phase} {seconds:.1f}" for phase, seconds in items.items() if phase != "total"]
     logger.info("results in %s", folder)
     logger.info("%.1f s: %s", items["total"], ", ".join(parts))
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a lock on an output folder; it lies beside the feature store, so that the folder holds results only.
-
-    Raises:
-        UserError: another process is writing there, or there can be no lock.
-    """
-    locks = FeatureStore().root / "locks"
-    lock = filelock.FileLock(locks / hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16], blocking=False)
-    try:
-        locks.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise UserError(f"{folder}: another process is writing there") from error
-    except (OSError, NotImplementedError) as error:  # the latter of a file system without locks
-        raise UserError(
-            f"{locks}: cannot be locked ({sentence(error)}); AIMONK_BENCH_CACHE names another place"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -1,6 +1,6 @@
 """The work of a suite as pure functions: values in, values out, wherever they run.
 
-A task reads image files and the feature store. It writes rows of the feature store, under the store's lock, and
+A task reads image files and the feature store. It writes rows of the feature store, under the store's claim, and
 checkpoints in its scratch folder, and nothing else.
 """
 

@@ -11,7 +11,6 @@ import pytest
 from rich.console import Console
 
 import aimonk_bench as ab
-from aimonk_bench.api import comparing
 from aimonk_bench.cli import main
 from aimonk_bench.records import run as runs
 from aimonk_bench.reporting.words import number
@@ -44,7 +43,7 @@ def printed(show: object, width: int = 80) -> str:
 
 def test_two_runs_side_by_side_are_those_of_the_suite(suite: ab.Suite) -> None:
     a, b = suite.finished
-    made = comparing.compare(a, b)
+    made = ab.compare(a, b)
     assert made.figures.equals(suite.compare(a, b))
     assert made.disagreements.equals(suite.disagreements(a, b))
     assert made.settings.to_numpy().tolist() == [["loss.name", "masked_bce", "hill"], ["loss.lam", "(not set)", "1.5"]]
@@ -67,19 +66,19 @@ def test_two_runs_side_by_side_are_those_of_the_suite(suite: ab.Suite) -> None:
 
 def test_runs_of_two_folders_are_compared_by_what_both_define(suite: ab.Suite, tmp_path: Path) -> None:
     fake_suite.write_run(tmp_path / "c", "c", fake_suite.predictions(signal=0.1, noise=3))
-    made = comparing.compare(suite.finished[0], str(tmp_path / "c"))
+    made = ab.compare(suite.finished[0], str(tmp_path / "c"))
     assert made.suite is None
     macro = made.figures.set_index("attribute").loc["macro"]
     assert macro["f1_a"] == pytest.approx(made.figures["f1_a"][:4].mean())
     assert macro["mark"] in ("better", "worse", "equivalent", "unresolved")
     fake_suite.write_run(tmp_path / "d", "d", fake_suite.predictions(folds=2))
-    text = printed(comparing.compare(suite.finished[0], str(tmp_path / "d")).render)
+    text = printed(ab.compare(suite.finished[0], str(tmp_path / "d")).render)
     assert "A and B were not tested: their test rows differ" in text
     fake_suite.write_run(tmp_path / "e", "e", fake_suite.predictions(seeds=1))
-    assert "not tested: one seed" in printed(comparing.compare(suite.finished[0], str(tmp_path / "e")).render)
+    assert "not tested: one seed" in printed(ab.compare(suite.finished[0], str(tmp_path / "e")).render)
     fake_suite.write_run(tmp_path / "f", "f", fake_suite.predictions(["x"]))
     with pytest.raises(ab.UserError, match=r"attributes attr1, .* and x"):
-        printed(comparing.compare(suite.finished[0], str(tmp_path / "f")).render)
+        printed(ab.compare(suite.finished[0], str(tmp_path / "f")).render)
 
 
 def test_a_run_is_found_by_folder_id_or_name(
@@ -89,7 +88,7 @@ def test_a_run_is_found_by_folder_id_or_name(
     first, second = suite.finished
     for name in (first.name, first.id, f"experiments/one/runs/{first.id}", first):
         for within in (suite.folder, None):
-            made = comparing.compare(name, second.id, within)
+            made = ab.compare(name, second.id, within)
             assert (made.a.id, made.b.id) == (first.id, second.id)
             assert made.suite is not None
     assert main(["compare", first.id, second.id, "--images", "1"]) == 0
@@ -132,7 +131,7 @@ def test_without_a_suite_the_way_to_name_one_is_said(
 
 def test_one_run_in_full(suite: ab.Suite) -> None:
     run = suite.finished[1]
-    text = printed(lambda console: comparing.show(run, console, images=2))
+    text = printed(lambda console: ab.show(run, images=2, console=console))
     assert max(map(len, text.splitlines())) <= 80
     rows = run.summary.set_index("attribute")
     for figures in (["f1_default", "f1_tuned"], ["threshold", "precision", "recall", "average_precision", "roc_auc"]):
@@ -149,6 +148,6 @@ def test_one_run_in_full(suite: ab.Suite) -> None:
 
 def test_a_failed_run_shows_its_whole_reason(suite: ab.Suite) -> None:
     [failed] = suite.unfinished
-    text = printed(lambda console: comparing.show(failed, console, suite.folder))
+    text = printed(lambda console: ab.show(failed, suite.folder, console=console))
     assert "failed: it broke\nfailed: with a second line" in text
     assert "threshold" in text

@@ -16,8 +16,8 @@ import aimonk_bench
 from aimonk_bench.suite import plan
 
 STUB = Path(aimonk_bench.__file__).with_suffix(".pyi")
-PUBLIC = ["Run", "RunFailed", "Suite", "UserError", "__version__", "audit", "export", "labels", "load", "log"]
-PUBLIC += ["predict", "report", "run", "score", "suite"]
+PUBLIC = ["Comparison", "Run", "RunFailed", "Suite", "UserError", "__version__", "audit", "compare", "export", "labels"]
+PUBLIC += ["load", "log", "predict", "report", "run", "score", "show", "suite"]
 
 
 def loaded(code: str) -> set[str]:

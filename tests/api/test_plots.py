@@ -46,7 +46,8 @@ def test_the_leaderboard_has_the_macro_figures_in_the_order_of_validation(suite:
 
 
 def test_a_heat_map_has_the_column_of_each_run_and_attribute(suite: ab.Suite) -> None:
-    axes, _ = suite.plot.heat_map("average_precision").axes
+    axes, scale = suite.plot.heat_map("average_precision").axes
+    assert scale.get_ylabel() == "AP"
     [image] = axes.get_images()
     wide = suite.pivot("average_precision").loc[list(suite._figures.ranking)]
     np.testing.assert_array_equal(image.get_array().filled(np.nan), wide.to_numpy())

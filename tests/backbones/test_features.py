@@ -3,6 +3,8 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
+import errno
+import fcntl
 import hashlib
 import itertools
 import json
@@ -17,6 +19,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -32,6 +35,7 @@ from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.images import decode
 from aimonk_bench.data.transforms import UNAUGMENTED, render, views
 from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.records import claims
 
 SIZE = 32
 FLIP = TransformConfig(size=SIZE)
@@ -434,6 +438,54 @@ def test_two_processes_share_the_work_without_harm(
     matrix = FeatureStore(tmp_path / "store").features(images, views(FLIP), FLIP, spec)
     _check(matrix, images, FLIP)
     assert counting.opened == 0
+
+
+def test_a_process_that_lost_its_claim_stores_nothing_more_until_it_has_it_again(
+    images: list[ImageFile],
+    spec: EncoderSpec,
+    counting: Counting,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    """It was suspended, and who took over was killed."""
+    honest, blocks = feature_table.FeatureTable.append, []
+
+    def append(table: feature_table.FeatureTable, names: list[tuple[str, str]], rows: np.ndarray) -> None:
+        honest(table, names, rows)
+        blocks.append(len(names))
+        if len(blocks) == 1:
+            claim = claims.of_folder(table.folder)
+            holder = json.loads(claim.read_text().splitlines()[0]) | {"started": "1", "token": "another"}
+            claim.write_text(f"{json.dumps(holder)}\n{0:012}\n")
+
+    monkeypatch.setattr(feature_table.FeatureTable, "append", append)
+    store = FeatureStore(tmp_path / "store")
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    assert counting.opened == 2
+    assert sum(blocks) == 2 * len(images)
+    [message] = [message for message in caplog.messages if "given up here" in message]
+    assert f"process {os.getpid()} on " in message
+    assert not list((tmp_path / "store").rglob(".*"))
+
+
+def test_without_locks_the_claim_keeps_readers_from_the_writer(
+    images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    store = FeatureStore(tmp_path / "store")
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    [folder] = (tmp_path / "store" / "features").iterdir()
+    with contextlib.closing(sqlite3.connect(folder / "index.sqlite")) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("BEGIN EXCLUSIVE")  # which only locks would show
+        with claims.hold(claims.of_folder(folder), "encodes"):
+            reading = pool.submit(store.features, images, views(FLIP), FLIP, spec)
+            assert not concurrent.futures.wait([reading], timeout=0.1).done
+        _check(reading.result(), images, FLIP)
+    assert counting.encoded == 2 * len(images)
 
 
 def test_a_reader_need_not_wait_for_a_writer(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aimonk_bench.backbones import hash_store
-from aimonk_bench.backbones.hash_store import ENTRY, perceptual_hashes
+from aimonk_bench.backbones.hash_store import ENTRY, perceptual_hashes, stored_hashes
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.near_duplicates import perceptual_hash
 from aimonk_bench.errors import RunFailed, UserError
@@ -47,6 +47,9 @@ def test_hashes_are_those_of_the_files_in_their_order_and_kept(tmp_path: Path, c
     expected = [perceptual_hash(file.path.read_bytes()) for file in files]
     hashes = perceptual_hashes([*files[:4], files[0]], tmp_path / "store", lambda *step: told.append(step))
     assert hashes.bits.tolist() == [*expected[:4], expected[0]]
+    stored = stored_hashes(tmp_path / "store")
+    assert [stored[file.sha256] for file in files[:4]] == expected[:4]
+    assert stored_hashes(tmp_path / "store", white=4095) == stored_hashes(tmp_path / "nowhere") == {}
     assert (len(counted), told) == (4, [("hash", 4, 4)])
     later = perceptual_hashes(files[::-1], tmp_path / "store")
     assert len(counted) == 6

@@ -7,7 +7,6 @@ import os
 import time
 from pathlib import Path
 
-import filelock
 import numpy as np
 import pytest
 
@@ -16,6 +15,7 @@ from aimonk_bench.api import store as api
 from aimonk_bench.backbones import store
 from aimonk_bench.backbones.feature_table import open_table
 from aimonk_bench.errors import UserError
+from aimonk_bench.records import claims
 
 OLD, MIDDLE, NEW = "a" * 64, "b" * 64, "c" * 64
 DAYS = {OLD: 40.0, MIDDLE: 10.0, NEW: 0.0}
@@ -106,8 +106,11 @@ def test_what_cannot_be_removed_is_said(root: Path, tmp_path: Path, capsys: pyte
     assert cli.main(["cache", "clear", str(tmp_path)]) == 2
     assert "found no run that says which features it used" in capsys.readouterr().err
     with (
-        filelock.FileLock(root / "features" / OLD / "lock"),
-        pytest.raises(UserError, match="another process is encoding there"),
+        claims.hold(claims.of_folder(root / "features" / OLD), "encodes"),
+        pytest.raises(UserError, match=rf"process {os.getpid()} on .* is encoding there"),
     ):
         api.clear(everything=True)
     assert OLD in left(root)
+    api.clear(everything=True)
+    assert not left(root)
+    assert [path.name for path in root.iterdir()] == ["features"]

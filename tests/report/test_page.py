@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import html.parser
 import json
@@ -9,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,17 +23,22 @@ from fake_pages import HOSTILE, run_folder
 import aimonk_bench
 from aimonk_bench import cli
 from aimonk_bench.errors import UserError, printable
+from aimonk_bench.evaluation.plain_words import USEFUL_AUC, Word
 from aimonk_bench.evaluation.predictions import Predictions
+from aimonk_bench.evaluation.verdict import Doubts, detectable_auc
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import suite as suites
-from aimonk_bench.report import curves, galleries, page
+from aimonk_bench.report import advice, curves, galleries, page, thumbnails
+from aimonk_bench.report.data_facts import data_lines
 from aimonk_bench.report.document import BEST, Document, document
 from aimonk_bench.report.shortened import shortened
 from aimonk_bench.report.thumbnails import EDGE, ImageFolder, thumbnail
 from aimonk_bench.reporting import summary
 from aimonk_bench.reporting.frames import ErrorKind
 from aimonk_bench.reporting.summary import NUMERIC
+from aimonk_bench.reporting.words import number
 
+OXLINT = shutil.which("oxlint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 ELSEWHERE = re.compile(r"(?:src|href|action|data|poster)\s*=\s*[\"']?(?!#|data:)[^\s\"'>]+|url\(|@import|https?:", re.I)
 
 
@@ -83,11 +90,18 @@ def test_every_figure_of_the_page_equals_the_summary(suite_folder: Path, doc: di
 def test_differences_words_and_bounds_equal_the_files(suite_folder: Path, doc: dict[str, Any]) -> None:
     stored = json.loads((suite_folder / suites.STATISTICS).read_text())
     assert (doc["selected"], doc["simplest"]) == (stored["winner"], stored["simplest"])
-    assert doc["ties"] == stored["indistinguishable"]
+    marked = {run["id"]: [mark["word"] for mark in run["marks"]] for run in doc["runs"]}
+    for word, expected in {
+        "selected": [stored["winner"]],
+        "simplest": [stored["simplest"]],
+        "baseline": [doc["baseline"]],
+        "tie": stored["indistinguishable"],
+    }.items():
+        assert {run_id for run_id, words in marked.items() if word in words} == set(expected)
     for run in doc["runs"]:
-        for key, name in (("baseline", "versus_baseline"), ("against_winner", "versus_selected")):
-            delta = stored[key].get(run["id"])
-            assert run[name] == (None if delta is None else {field: delta[field] for field in run[name]})
+        delta = stored["baseline"].get(run["id"])
+        stated = run["versus_baseline"]
+        assert stated == (None if delta is None else {field: delta[field] for field in stated})
         if run["figures"]:
             metrics = json.loads((suite_folder / "runs" / run["id"] / runs.METRICS).read_text())
             columns = list(metrics["attribute"].values())
@@ -95,10 +109,68 @@ def test_differences_words_and_bounds_equal_the_files(suite_folder: Path, doc: d
             assert run["na_low"] == metrics["na_bounds"]["f1_low"]
             assert run["calibration"] == metrics["calibration"]
     signal = stored["signal"]
-    columns = {"gain": "gain", "gain_low": "gain_low", "auc": "auc", "signal_p": "adjusted", "gain_p": "gain_adjusted"}
-    for mine, theirs in columns.items():
-        assert [attribute[mine] for attribute in doc["attributes"]] == signal[theirs]
-    assert doc["nested"]["f1_tuned"][:-1] == stored["chosen"]["value"]["f1_tuned"]
+    for name in ("gain", "gain_low"):
+        assert [attribute[name] for attribute in doc["attributes"]] == signal[name]
+    for a, attribute in enumerate(doc["attributes"]):
+        figures = (signal["adjusted"], signal["gain_adjusted"], signal["detectable_auc"])
+        p_signal, p_gain, auc = (np.nan if values[a] is None else values[a] for values in figures)
+        expected = f"signal {number(p_signal, places=3)}, gain {number(p_gain, places=3)}; detectable AUC {number(auc)}"
+        assert attribute["tests"].endswith(expected)
+
+
+def test_the_cards_show_the_figures_of_the_files(suite_folder: Path, written: str) -> None:
+    stored = json.loads((suite_folder / suites.STATISTICS).read_text())
+    summarized = summary.summarize(suites.collect(suite_folder))
+    cards = advice.cards(summarized)
+    table = aimonk_bench.load(suite_folder).pivot()
+    runs_shown = [stored["simplest"], *[stored["winner"]] * (stored["winner"] != stored["simplest"])]
+    assert [card["value"] for card in cards[:-1]] == [table.loc[run_id, "macro"] for run_id in runs_shown]
+    covered = summarized.covered["f1_tuned"]
+    nested = np.array(stored["chosen"]["value"]["f1_tuned"], float)[covered].mean()
+    assert (cards[-1]["name"], cards[-1]["value"]) == ("selected per fold", pytest.approx(nested))
+    for card in cards:
+        assert f'title="exactly {card["value"]}">{card["figure"]}<' in written
+        assert all(printable(line) in html.unescape(written) for line in card["lines"])
+
+
+def test_a_run_with_other_seeds_is_marked_and_ranked_last(tmp_path: Path) -> None:
+    names = ["masked_bce", "other seeds", "focal"]
+    places = fake_suite.write_suite(tmp_path, names)
+    for i, place in enumerate(places):
+        made = fake_suite.predictions(["a", "b"], signal=1 + i % 2, noise=i, seeds=3 if i == 1 else 2)
+        run_folder(place, names[i], made)
+    doc = document(summary.summarize(suites.collect(tmp_path)))
+    marked = {run["name"]: [mark["word"] for mark in run["marks"]] for run in doc["runs"]}
+    assert [name for name, words in marked.items() if "not selected from" in words] == ["other seeds"]
+    assert doc["ranking"][-1] == places[1].name
+
+
+@pytest.mark.parametrize(
+    ("word", "more", "expected"),
+    [
+        ("cannot be told", 17, "17 more"),
+        ("cannot be told", 0, "enough"),
+        ("cannot be told", None, "no number would do"),
+        ("works", 17, ""),
+    ],
+)
+def test_what_would_settle_an_attribute_is_said_where_it_cannot_be_told(
+    word: Word, more: int | None, expected: str
+) -> None:
+    assert advice.needed(word, more) == expected
+    assert any(column == "positives to tell" for column, _ in advice.meanings(["works", word])) == bool(expected)
+
+
+def test_as_many_more_positives_as_are_said_make_a_useful_auc_detectable() -> None:
+    """And one fewer does not."""
+    for positives, negatives, attributes in ((5, 815, 4), (1, 40, 40), (0, 300, 2), (3, 3_000, 10)):
+        more = advice.more_positives(positives, negatives, attributes)
+        assert more
+        with_them, without_one = detectable_auc(
+            np.array([positives + more, positives + more - 1]), np.array([negatives] * 2), attributes
+        )
+        assert with_them <= USEFUL_AUC < without_one
+    assert advice.more_positives(5, 0, 4) is None
 
 
 def test_hostile_names_are_text(written: str, doc: dict[str, Any]) -> None:
@@ -126,9 +198,14 @@ def test_the_page_loads_nothing_and_names_no_path(written: str, suite_folder: Pa
     assert "x.png cannot be decoded" in written
 
 
-def test_without_a_script_the_answer_the_table_and_a_chart_show(written: str, doc: dict[str, Any]) -> None:
+def test_without_a_script_the_answer_the_table_a_chart_and_the_making_show(
+    suite_folder: Path, written: str, doc: dict[str, Any]
+) -> None:
     markup = written.partition('<script type="application/json"')[0]
-    assert printable(doc["verdict"]) in html.unescape(markup)
+    shown = html.unescape(markup)
+    assert printable(str(aimonk_bench.load(suite_folder).verdict)) in shown
+    assert "aimonk-bench report suite" in shown
+    assert shown.count("<h3>Config</h3>") == len(doc["curves"])
     assert markup.count('class="dot"') == 3
     assert markup.count('<th scope="row">') == 4
     assert "(failed: x.png cannot be decoded" in markup
@@ -169,6 +246,29 @@ def test_confusion_counts_and_histograms_count_every_test_row(suite_folder: Path
         for a, of_attribute in enumerate(of_run["attributes"]):
             assert sum(of_attribute["confusion"].values()) == pytest.approx(made.labels.observed[:, a].sum())
             assert sum(map(sum, of_attribute["histogram"].values())) == pytest.approx(len(made.fold), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "doubts", "expected"),
+    [
+        (None, None, []),
+        (8, None, ["Images that have the bytes or the group of an earlier one: 1."]),
+        (
+            9,
+            Doubts(25, {}, {"hat": ["size", "missing"]}),
+            [
+                "Images that have the bytes or the group of an earlier one: none.",
+                "Pairs of near duplicates that the split separates: 25.",
+                "Missing labels of hat depend on the size of the image and the NA of other attributes.",
+            ],
+        ),
+    ],
+)
+def test_duplicates_and_what_missing_labels_depend_on_are_said(
+    n_groups: int | None, doubts: Doubts | None, expected: list[str]
+) -> None:
+    data = {"n_used": 9, "n_listed": 1_000, "skipped": [{}]} | ({} if n_groups is None else {"n_groups": n_groups})
+    assert list(data_lines(data, doubts)) == ["Used 9 of 1000 listed images; skipped: 1.", *expected]
 
 
 def test_galleries_show_what_is_wrong(suite_folder: Path, doc: dict[str, Any]) -> None:
@@ -230,7 +330,8 @@ def test_a_single_run_without_a_baseline_has_a_page(suite_folder: Path, tmp_path
     shutil.copytree(next(path for path in (suite_folder / "runs").iterdir() if (path / runs.METRICS).exists()), folder)
     assert aimonk_bench.report(folder, images=False) == folder / "report.html"
     [doc] = documents_in((folder / "report.html").read_text())
-    assert (doc["kind"], doc["nested"], len(doc["runs"])) == ("run", None, 1)
+    assert [run["marks"] for run in doc["runs"]] == [[]]
+    assert "nested model selection" not in (folder / "report.html").read_text()
     assert aimonk_bench.load(folder).failure is None
 
 
@@ -241,6 +342,20 @@ def test_thumbnails_are_small_and_keep_their_proportions(suite_folder: Path) -> 
     assert (small.width, small.height) == (EDGE, EDGE // 2)
     assert len(small.webp) < 8000
     assert folder.files([name, "nowhere.png"]) == [folder.path / name, None]
+
+
+def test_only_images_whose_hash_is_not_stored_are_decoded(suite_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ImageFolder(suite_folder.parent / "images")
+    names = sorted(os.listdir(folder.path))[:5]
+    computed = folder.hashes([*names, "nowhere.png"], lambda white: {}, lambda *step: None)
+    assert computed.usable[-1] == np.False_
+    contents = [(folder.path / name).read_bytes() for name in names]
+    stored = {hashlib.sha256(content).hexdigest(): place for place, content in enumerate(contents[:4])}
+    monkeypatch.setattr(thumbnails, "perceptual_hash", lambda data, white: contents.index(data) * 100)
+    assert folder.hashes(names, {None: stored}.__getitem__, lambda *step: None).bits.tolist() == [
+        *(stored[hashlib.sha256(content).hexdigest()] for content in contents[:4]),
+        400,
+    ]
 
 
 def test_galleries_fill_up_in_turn_until_the_budget_is_spent() -> None:
@@ -308,8 +423,26 @@ def test_the_page_shows_every_part_of_its_document(written: str) -> None:
     assert [name for name in map("".join, defined) if len(re.findall(rf"\b{name}\b", used)) < 2] == []
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not here; it checks the syntax of the script")
-def test_the_script_is_javascript(written: str, tmp_path: Path) -> None:
-    script = tmp_path / "page.mjs"
-    script.write_text(Elements(written).scripts[1])
-    subprocess.run(["node", "--check", str(script)], check=True)
+@pytest.mark.skipif(OXLINT is None, reason="oxlint, of the dev extra, is not here")
+def test_the_script_has_no_errors_and_no_unused_or_undefined_names(written: str, tmp_path: Path) -> None:
+    script, config = tmp_path / "page.js", tmp_path / "oxlint.json"
+    rules = ("eqeqeq", "no-shadow", "no-undef", "no-var", "prefer-const")
+    config.write_text(
+        json.dumps(
+            {
+                "env": {"browser": True, "es2022": True},
+                "categories": {"correctness": "error"},
+                "rules": dict.fromkeys(rules, "error"),
+            }
+        )
+    )
+
+    def problems(text: str) -> str:
+        script.write_text(text)
+        command = [str(OXLINT), "--deny-warnings", "--config", str(config), str(script)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return "" if done.returncode == 0 else done.stdout
+
+    assert problems(Elements(written).scripts[1]) == ""
+    wrong = {"const unused = 1;": "no-unused-vars", "f(1);": "no-undef", "f(;": "Unexpected token"}
+    assert [text for text, problem in wrong.items() if problem not in problems(text)] == []

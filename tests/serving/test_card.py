@@ -62,6 +62,7 @@ def test_the_card_of_a_bundle(holdout: Path, bundle_of: BundleOf):
     assert "Pillow (bilinear)" in text
     assert "bicubic where it grows" in text
     assert card.PREVALENCE in text
+    assert "has the hashes of 56 distinct image files that the weights were trained on or" in text  # 80 without 24
     compared = block["head"]["compared"]
     assert (compared["images"], compared["largest"] < 1e-3) == (48, True)  # validation and test images
     assert (

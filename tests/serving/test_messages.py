@@ -261,6 +261,7 @@ def test_a_run_of_another_machine_whose_images_are_not_here(
     assert "Whether the saved weights give the logits of the run was not checked" in text
     assert "cannot warn where it is scored on the images that it has learned from" in caplog.text
     assert made.bundle.training_images is None
+    assert "does not say which images the weights have learned from" in text
     assert np.isfinite(list(made.bundle.thresholds.values())).all()
 
 

@@ -7,17 +7,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pytest
 from small_suite import execute, files_of_runs, rows_of, statuses
 
+import aimonk_bench
 from aimonk_bench import cli
 from aimonk_bench.backbones import trial
 from aimonk_bench.backbones.feature_table import FeatureTable
 from aimonk_bench.backbones.features import FeatureStore
-from aimonk_bench.errors import UserError
 from aimonk_bench.records import files, run
-from aimonk_bench.suite import artefacts, plan, runner, tasks
+from aimonk_bench.records.weights import HEADS
+from aimonk_bench.suite import artefacts, plan, restoring, tasks
 
 SIZES = """\
 extends: small.yaml
@@ -57,7 +57,7 @@ def failure(suite: Path) -> str:
             "transform.size 56 (fix: another transform.size",
         ),
         (MemoryError(), "fix: a smaller train.batch_size"),
-        (OSError(errno.ENOLCK, "No locks available"), "AIMONK_BENCH_CACHE"),
+        (OSError(errno.EROFS, "Read-only file system"), "AIMONK_BENCH_CACHE"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
@@ -167,6 +167,22 @@ def test_a_damaged_run_is_executed_again_and_only_it(
     assert files_of_runs(suite) == before
 
 
+def test_a_finished_run_that_fails_when_it_is_trained_again_is_a_failure_of_the_suite(
+    suite: Path, pair: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its results of before stay, so only the exit code and the API say it once the messages are gone."""
+    run_id = files.read_json(suite / "suite.json")["ids"][1]
+    (suite / "runs" / run_id / HEADS).unlink()
+    monkeypatch.setattr(tasks, "train", lambda *_: 1 / 0)
+    assert execute(pair, suite) == 3
+    assert "the results of before stay" in capsys.readouterr().err
+    assert states(suite) == ["done"] * 4
+    result = aimonk_bench.suite(pair, out=suite)
+    assert result.failed_again.keys() == {run_id}
+    assert "ZeroDivisionError" in result.failed_again[run_id]
+    assert not result.unfinished
+
+
 def test_a_file_that_cannot_be_read_costs_its_run_and_not_the_table(
     suite: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,34 +227,13 @@ def test_a_derived_file_that_cannot_be_written_again_costs_nothing(
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(runner, "write_bytes", full)
+    monkeypatch.setattr(restoring, "write_bytes", full)
     assert execute(pair, suite) == 0
     assert "loss_curve.png" in capsys.readouterr().err
     monkeypatch.undo()
     assert execute(pair, suite) == 0
     assert (first / run.LOSS_CURVE).read_bytes() == curve
     assert (suite / "summary.csv").read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    "error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError("does not appear to support flock")]
-)
-def test_a_file_system_without_locks_is_named_with_the_fix(
-    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*arguments: object, **options: object) -> None:
-        raise error
-
-    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
-    with pytest.raises(UserError, match=r"cannot be locked.*AIMONK_BENCH_CACHE"), runner.alone(tmp_path):
-        raise AssertionError("not locked")
-
-
-def test_an_error_under_the_lock_is_not_taken_for_one_of_the_lock(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="planted"), runner.alone(tmp_path):
-        raise OSError("planted")
-    with runner.alone(tmp_path):
-        pass  # it was released
 
 
 def test_results_of_an_earlier_revision_stay_and_are_not_taken_for_done(

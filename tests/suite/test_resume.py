@@ -94,6 +94,7 @@ def test_an_interruption_leaves_whole_runs_and_no_worker(
     assert [gone(pool) for pool in workers] == [True]
     assert [status["state"] for status in statuses(out)] == ["done"] * 2
     assert (out / "summary.csv").exists()
+    assert not [*out.rglob(".*")]  # claims are released
     monkeypatch.undo()
     assert execute(pair, out) == 0
     assert files_of_runs(out) == files_of_runs(suite)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ from small_suite import execute, no_progress, planned, rows_of, statuses
 from aimonk_bench import cli
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.errors import RunFailed
+from aimonk_bench.records.suite import SuiteRecord
 from aimonk_bench.reporting import figures
-from aimonk_bench.suite import runner, tasks
+from aimonk_bench.suite import runner, sharing, tasks
 from aimonk_bench.suite.clock import PHASES, Clock
 from aimonk_bench.suite.plan import PlannedRun
 from aimonk_bench.suite.tasks import TrainingResult
 
+OTHER = SuiteRecord("other", "f" * 64, "0-x", ("0-x",), (("x",),))
 RUN_FILES = {
     *("config.yaml", "environment.json", "data.json", "history.csv", "loss_curve.png", "predictions.npz"),
     *("heads.safetensors", "thresholds.json", "metrics.json", "reliability.csv", "status.json"),
@@ -250,10 +254,21 @@ def test_a_suite_with_other_options_needs_another_folder(
     assert {path: path.read_bytes() for path in suite.glob("*.*")} == before
 
 
-def test_two_processes_do_not_write_into_one_folder(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with runner.alone(workplace / "shared"):
+def test_two_processes_do_not_write_different_things_into_one_folder(
+    pair: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with sharing.alone(workplace / "shared", "other"):
         assert cli.main(["run", str(workplace / "small.yaml"), "--out", str(workplace / "shared")]) == 2
-    assert "another process is writing there" in capsys.readouterr().err
+        assert execute(pair, workplace / "shared") == 2
+    with sharing.joined(workplace / "shared", OTHER):
+        assert cli.main(["run", str(workplace / "small.yaml"), "--out", str(workplace / "shared")]) == 2
+        assert execute(pair, workplace / "shared") == 2
+    refusals = [line for line in capsys.readouterr().err.splitlines() if "importer" not in line]
+    assert len(refusals) == 4
+    for line in refusals:
+        assert f"{workplace / 'shared'}: process {os.getpid()} on {socket.gethostname()} is writing there" in line
+        assert "another output folder" in line
+    assert not (workplace / "shared").exists()
 
 
 def test_a_folder_that_cannot_be_written(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

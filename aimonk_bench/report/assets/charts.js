@@ -1,85 +1,8 @@
-// Elements, numbers and plots. Text enters the page as text nodes alone, so no name can become markup.
+// Charts as SVG. What is undefined is not drawn.
 
-const SVG = "http://www.w3.org/2000/svg";
-
-// Control characters and marks that change the direction of what follows, as escapes; line ends and tabs stay.
-function visible(text) {
-  const escape = (sign) => `\\u${sign.codePointAt(0).toString(16).padStart(4, "0")}`;
-  return text.replace(/(?![\n\t])[\p{Cc}\p{Cf}\u2028\u2029]/gu, escape);
-}
-
-function fill(node, attributes, children) {
-  for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (typeof value === "function") node.addEventListener(name, value);
-    else if (value === true) node.setAttribute(name, "");
-    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
-  }
-  const there = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== "");
-  node.append(...there.map((child) => (typeof child === "string" ? visible(child) : child)));
-  return node;
-}
-const el = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
-const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
-
-const isNumber = (value) => typeof value === "number";
-
-// As `reporting.words.number`: decimals without the leading zero; a value that rounds to 0 has no sign.
-function number(value, places = 2, signed = false) {
-  if (!isNumber(value)) return "-";
-  let text = value.toFixed(places);
-  if (!/[1-9]/.test(text)) text = text.replace("-", "");
-  else if (signed && value > 0) text = `+${text}`;
-  return text.replace(/^([+-]?)0\./, "$1.");
-}
-// As many decimals as an interval supports: two, or three where it is narrower than .01.
-const placesOf = (low, high) => (isNumber(low) && isNumber(high) && high - low < 0.01 ? 3 : 2);
-const exact = (value) => (isNumber(value) ? `exactly ${value}` : "undefined");
-const interval = (low, high, signed = false, places = placesOf(low, high)) =>
-  isNumber(low) && isNumber(high) ? `${number(low, places, signed)} to ${number(high, places, signed)}` : "-";
-const whole = (value) => (isNumber(value) ? value.toLocaleString("en-US", { maximumFractionDigits: 1 }) : "-");
-
-function cell(value, text, attributes) {
-  return el("td", { title: isNumber(value) ? exact(value) : null, ...attributes }, text ?? number(value));
-}
-
-function headRow(heads) {
-  return el("thead", {}, el("tr", {}, heads.map((head) => (head instanceof Node ? head : el("th", { scope: "col" }, head)))));
-}
-
-// A table that scrolls by itself, also by the keyboard. `rows` are elements.
-function grid(label, className, heads, rows, caption) {
-  const inside = [caption ? el("caption", {}, caption) : null, headRow(heads), el("tbody", {}, rows)];
-  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, el("table", { class: className }, inside));
-}
-
-// A table of plain values: the first of a row is its name.
-function table(heads, rows, caption) {
-  const text = (value) => (Number.isInteger(value) ? whole(value) : isNumber(value) ? number(value, 3) : value ?? "-");
-  const row = ([name, ...values]) => el("tr", {}, el("th", { scope: "row" }, isNumber(name) ? number(name, 3) : name),
-    values.map((value) => cell(value, text(value))));
-  return grid(caption, null, heads, rows.map(row), caption);
-}
-
-// A chart with its title, a note, and a button that shows the same numbers as a table; `rows` are computed when asked.
-function chart(name, note, drawing, heads, rows) {
-  const body = el("div", {}, drawing);
-  let asTable = false;
-  const turn = () => {
-    asTable = !asTable;
-    button.textContent = asTable ? "show as chart" : "show as table";
-    button.setAttribute("aria-pressed", String(asTable));
-    body.replaceChildren(asTable ? table(heads, rows(), name) : drawing);
-  };
-  const button = el("button", { class: "plain", type: "button", "aria-pressed": "false", click: turn }, "show as table");
-  return el("figure", {}, el("figcaption", {}, el("b", {}, name), button), body, note ? el("p", { class: "quiet" }, note) : null);
-}
-
-function legend(...items) {
-  const shape = (mark) => svg("svg", { viewBox: "0 0 26 12", "aria-hidden": "true" }, mark);
-  return el("p", { class: "legend" }, items.map(([mark, text]) => el("span", {}, shape(mark), text)));
-}
-const lineMark = (name) => svg("line", { x1: 0, x2: 26, y1: 6, y2: 6, class: name });
-const boxMark = (name) => svg("rect", { x: 5, y: 1, width: 16, height: 10, class: name });
+const title = (text) => text && svg("title", {}, text);
+const line = (className, x1, y1, x2, y2, text) => svg("line", { class: className, x1, y1, x2, y2 }, title(text));
+const anchored = (className, x, y, anchor, text) => svg("text", { class: className, x, y, "text-anchor": anchor }, text);
 
 function scale([low, high], [from, to], log = false) {
   const place = log ? Math.log : (value) => value;
@@ -87,63 +10,18 @@ function scale([low, high], [from, to], log = false) {
   return (value) => Number((from + ((place(value) - place(low)) / span) * (to - from)).toFixed(1));
 }
 
-function ticks(low, high, most = 5) {
+// Round numbers from low to high, with their texts: all of one axis with the same number of decimals.
+function ticks(low, high, most = 5, log = false) {
+  if (log) return labelled(ticks(Math.log10(low), Math.log10(high), most).map(([power]) => Number((10 ** power).toPrecision(2))));
   const raw = (high - low) / most, power = 10 ** Math.floor(Math.log10(raw));
   const step = power * ([1, 2, 5].find((factor) => factor * power >= raw) ?? 10);
   const first = Math.ceil(low / step - 1e-9), count = Math.floor(high / step + 1e-9) - first + 1;
-  return Array.from({ length: count }, (_, i) => Number(((first + i) * step).toPrecision(12)));
+  return labelled(Array.from({ length: count }, (_, i) => Number(((first + i) * step).toPrecision(12))));
 }
-function tickText(value) {
-  if (value === 0 || Math.abs(value) >= 1) return whole(value);
-  return number(value, Math.abs(value) < 0.01 ? 3 : Number.isInteger(Number((value * 10).toFixed(6))) ? 1 : 2);
+function labelled(values) {
+  const places = Math.max(...values.map((value) => (String(value).split(".")[1] ?? "").length));
+  return values.map((value) => [value, Number.isInteger(value) ? whole(value) : number(value, places)]);
 }
-
-// The frame of a plot: axes with ticks; x() and y() give places in pixels.
-function plot({ x, y, xLabel, yLabel, width = 360, height = 250, log = false }) {
-  const left = 46, right = width - 12, top = 12, bottom = height - 40;
-  const toX = scale(x, [left, right], log), toY = scale(y, [bottom, top]);
-  const powers = () => ticks(Math.log10(x[0]), Math.log10(x[1]), 4).map((power) => Number((10 ** power).toPrecision(2)));
-  const line = (x1, x2, y1, y2) => svg("line", { class: "grid", x1, x2, y1, y2 });
-  const text = (className, attributes, content) => svg("text", { class: className, ...attributes }, content);
-  const node = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": `${yLabel} by ${xLabel}` },
-    ticks(...y, 4).map((value) => [line(left, right, toY(value), toY(value)),
-      text("tick", { x: left - 6, y: toY(value) + 4, "text-anchor": "end" }, tickText(value))]),
-    (log ? powers() : ticks(...x)).map((value) => [line(toX(value), toX(value), top, bottom),
-      text("tick", { x: toX(value), y: bottom + 16, "text-anchor": "middle" }, tickText(value))]),
-    svg("path", { class: "axis", d: `M${left},${top}V${bottom}H${right}` }),
-    text("axis-label", { x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, xLabel),
-    text("axis-label", { transform: `translate(12,${(top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, yLabel));
-  return { node, x: toX, y: toY, ends: [left, right], add: (...children) => fill(node, {}, children) };
-}
-
-// A line through the points that are defined; a gap where one is not.
-function path(frame, xs, ys, className = "line") {
-  let pen = false;
-  const d = xs.map((value, i) => {
-    if (!isNumber(ys[i])) { pen = false; return ""; }
-    const move = pen ? "L" : "M";
-    pen = true;
-    return `${move}${frame.x(value)},${frame.y(ys[i])}`;
-  }).join("");
-  return svg("path", { class: className, d });
-}
-
-function band(frame, xs, lows, highs) {
-  const there = [...xs.keys()].filter((i) => isNumber(lows[i]) && isNumber(highs[i]));
-  const points = (values) => there.map((i) => `${frame.x(xs[i])},${frame.y(values[i])}`);
-  return there.length ? svg("polygon", { class: "band", points: [...points(highs), ...points(lows).reverse()].join(" ") }) : null;
-}
-
-// A line across the plot at a height, and one upwards at a place.
-function level(frame, y, className, text) {
-  const [from, to] = frame.ends;
-  return svg("line", { class: className, x1: from, x2: to, y1: frame.y(y), y2: frame.y(y) }, title(text));
-}
-function upright(frame, x, low, high, className, ...children) {
-  return svg("line", { class: className, x1: frame.x(x), x2: frame.x(x), y1: frame.y(low), y2: frame.y(high) }, children);
-}
-
-const title = (text) => svg("title", {}, text);
 
 // The ends of an axis that holds all defined values, on round numbers.
 function extent(values, step = 0.05) {
@@ -153,26 +31,77 @@ function extent(values, step = 0.05) {
   return [low, Math.max(high, low + step)].map((value) => Number(value.toFixed(6)));
 }
 
-// Dot and interval on a common axis, with the baseline as a dashed line and perhaps a ring: one row of a table.
+// A plot with axes, and what draws into it by values of the axes.
+function plot({ x = [0, 1], y = [0, 1], xLabel, yLabel, width = 360, height = 250, log = false }) {
+  const left = 46, right = width - 12, top = 12, bottom = height - 40;
+  const toX = scale(x, [left, right], log), toY = scale(y, [bottom, top]);
+  const point = (at, value) => `${toX(at)},${toY(value)}`;
+  const node = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": `${yLabel} by ${xLabel}` },
+    ticks(...y, 4).map(([at, text]) => [line("grid", left, toY(at), right, toY(at)), anchored("tick", left - 6, toY(at) + 4, "end", text)]),
+    ticks(...x, log ? 4 : 5, log).map(([at, text]) => [line("grid", toX(at), top, toX(at), bottom),
+      anchored("tick", toX(at), bottom + 16, "middle", text)]),
+    svg("path", { class: "axis", d: `M${left},${top}V${bottom}H${right}` }),
+    anchored("axis-label", (left + right) / 2, height - 6, "middle", xLabel),
+    svg("text", { class: "axis-label", transform: `translate(12,${(top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, yLabel));
+  return {
+    node, x: toX, y: toY,
+    level: (value, className, text) => isNumber(value) && line(className, left, toY(value), right, toY(value), text),
+    upright: (at, low, high, className, text) => isNumber(at) && isNumber(low) && line(className, toX(at), toY(low), toX(at), toY(high), text),
+    dot: (at, value, low, high, [dotClass, barClass], text) => svg("g", {}, title(text),
+      isNumber(low) && line(barClass, toX(at), toY(low), toX(at), toY(high)),
+      svg("circle", { class: dotClass, cx: toX(at), cy: toY(value), r: 4.5 })),
+    path: (xs, ys, className = "line") => { // a gap where a value is undefined
+      const move = (i) => (isNumber(ys[i - 1]) ? "L" : "M");
+      return svg("path", { class: className, d: xs.map((at, i) => (isNumber(ys[i]) ? move(i) + point(at, ys[i]) : "")).join("") });
+    },
+    band: (xs, lows, highs) => {
+      const defined = [...xs.keys()].filter((i) => isNumber(lows[i]) && isNumber(highs[i]));
+      const points = (values) => defined.map((i) => point(xs[i], values[i]));
+      return svg("polygon", { class: "band", points: [...points(highs), ...points(lows).reverse()].join(" ") });
+    },
+  };
+}
+
+function legend(items) {
+  const mark = (className) => svg("svg", { viewBox: "0 0 26 12", "aria-hidden": "true" }, className.startsWith("line")
+    ? line(className, 0, 6, 26, 6) : svg("rect", { x: 5, y: 1, width: 16, height: 10, class: className }));
+  return el("p", { class: "legend" }, items.map(([className, text]) => el("span", {}, mark(className), text)));
+}
+
+// A plot, into which `marks` draws, with its name, a note, a legend of [class, text], and a button that shows the same
+// numbers as a table: its columns by name, equally long.
+function chart({ name, note, marks, columns, legendItems, ...axes }) {
+  const frame = plot(axes), drawing = fill(frame.node, {}, [marks(frame)]), body = el("div", {}, drawing);
+  let asTable = false;
+  const turn = () => {
+    asTable = !asTable;
+    turner.textContent = asTable ? "show as chart" : "show as table";
+    turner.setAttribute("aria-pressed", String(asTable));
+    const values = Object.values(columns), rows = values[0].map((_, i) => values.map((column) => column[i]));
+    body.replaceChildren(asTable ? table(Object.keys(columns), rows, name, null) : drawing);
+  };
+  const turner = button("show as table", turn, { class: "plain", "aria-pressed": "false" });
+  return el("figure", {}, el("figcaption", {}, el("b", {}, name), turner), body, quiet(note), legendItems && legend(legendItems));
+}
+
+// Dot and interval on the common axis of a table, with the baseline as a dashed line and perhaps a ring.
 const BARS = 240;
-function bars(domain, value, low, high, baseline, text, ring = null) {
+function bars(domain, [value, low, high], baseline, text, ring) {
   const x = scale(domain, [8, BARS - 8]), height = 26, middle = height / 2;
-  const line = (name, x1, x2, y1, y2) => svg("line", { class: name, x1, x2, y1, y2 });
-  return svg("svg", { viewBox: `0 0 ${BARS} ${height}`, class: "chart", role: "img", "aria-label": text }, title(text),
-    ticks(...domain, 4).map((tick) => line("grid", x(tick), x(tick), 0, height)),
-    isNumber(baseline) ? line("baseline", x(baseline), x(baseline), 0, height) : null,
-    isNumber(low) && isNumber(high) ? line("bar", x(low), x(high), middle, middle) : null,
-    isNumber(ring) ? svg("circle", { class: "hollow", cx: x(ring), cy: middle, r: 4.5 }) : null,
-    isNumber(value) ? svg("circle", { class: "dot", cx: x(value), cy: middle, r: 5 }) : null);
+  const circle = (className, at) => isNumber(at) && svg("circle", { class: className, cx: x(at), cy: middle, r: 4.5 });
+  return el("td", { class: "bars" }, svg("svg", { viewBox: `0 0 ${BARS} ${height}`, class: "chart", role: "img", "aria-label": text }, title(text),
+    ticks(...domain, 4).map(([at]) => line("grid", x(at), 0, x(at), height)),
+    isNumber(baseline) && line("baseline", x(baseline), 0, x(baseline), height),
+    isNumber(low) && isNumber(high) && line("bar", x(low), middle, x(high), middle), circle("hollow", ring), circle("dot", value)));
 }
-
 function axisOf(domain) {
-  const x = scale(domain, [8, BARS - 8]), anchor = (place) => (place < 20 ? "start" : place > BARS - 20 ? "end" : "middle");
-  const label = (tick) => svg("text", { class: "tick", x: x(tick), y: 14, "text-anchor": anchor(x(tick)) }, number(tick));
-  return svg("svg", { viewBox: `0 0 ${BARS} 18`, class: "chart", "aria-hidden": "true" }, ticks(...domain, 4).map(label));
+  const x = scale(domain, [8, BARS - 8]), anchor = (at) => (at < 20 ? "start" : at > BARS - 20 ? "end" : "middle");
+  const label = ([at, text]) => anchored("tick", x(at), 14, anchor(x(at)), text);
+  return el("th", { class: "bars", scope: "col" },
+    svg("svg", { viewBox: `0 0 ${BARS} 18`, class: "chart", "aria-hidden": "true" }, ticks(...domain, 4).map(label)));
 }
 
-// A cell of a heat map: the number, and a tint by its place between `low` and `high`; negative numbers another hue.
+// A cell of a heat map: a text, and a tint by the place of the number between low and high; negative ones have another hue.
 function heatCell(value, low, high, text, attributes) {
   const node = cell(value, text, attributes);
   if (isNumber(value)) {
