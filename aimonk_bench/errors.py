@@ -12,6 +12,7 @@ FIXES = {  # errno -> what the user can do
     errno.ENOSPC: "free space on that disk, or name another one for the output folder and AIMONK_BENCH_CACHE",
     errno.EDQUOT: "free space in that quota, or name another disk for the output folder and AIMONK_BENCH_CACHE",
     errno.EFBIG: "name another disk for the output folder and AIMONK_BENCH_CACHE",
+    errno.EIO: "check that disk and its connection, or name another one for the output folder and AIMONK_BENCH_CACHE",
     errno.EROFS: "name an output folder and an AIMONK_BENCH_CACHE that can be written",
     errno.EACCES: "allow access to that file, or name another output folder and AIMONK_BENCH_CACHE",
     errno.EPERM: "allow access to that file, or name another output folder and AIMONK_BENCH_CACHE",

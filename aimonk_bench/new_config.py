@@ -35,9 +35,9 @@ def propose(labels: Path, images: Path, out: Path | None) -> tuple[Guess, str]:
     Raises:
         UserError: ``out`` exists, its folder does not, or labels and images cannot be used.
     """
-    if out is not None and (out.exists() or out.is_symlink()):
+    if out is not None and os.path.lexists(out):
         raise UserError(f"--out: found {out}, expected a file that does not exist yet: nothing is overwritten")
-    if out is not None and not out.parent.is_dir():
+    if out is not None and not os.path.isdir(out.parent):
         raise UserError(f"--out: found no folder {out.parent}, expected one that exists")
     understood = guess(_absolute(labels), _absolute(images))
     folder = None if out is None else _absolute(out).parent

@@ -59,7 +59,9 @@ def open_table(folder: Path, dtype: str, claim: Claim | None = None) -> Iterator
             index = sqlite3.connect(f"{(folder.absolute() / INDEX).as_uri()}{options}", timeout=BUSY_SECONDS, uri=True)
             yield FeatureTable(folder, dtype, stack.enter_context(contextlib.closing(index)))
     except sqlite3.OperationalError as error:  # locked, or the disk is full: the content may be sound
-        raise UserError(f"the feature store {folder} cannot be used: {error}") from error
+        raise UserError(
+            f"the feature store {folder} cannot be used: {error}; AIMONK_BENCH_CACHE names another place"
+        ) from error
     except sqlite3.DatabaseError as error:
         raise damaged(folder, f"index.sqlite: {error}") from error
 

@@ -34,7 +34,7 @@ from aimonk_bench.data.transforms import Views
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.records import claims
 from aimonk_bench.records.claims import Claim, ClaimLost
-from aimonk_bench.records.files import bytes_text
+from aimonk_bench.records.files import IDLE, bytes_text, remove_partial
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +121,7 @@ class FeatureStore:
         folder = self.root / "features" / spec.digest
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            remove_partial(folder, IDLE)
         except OSError as error:
             raise UserError(
                 f"the feature store cannot be written ({error}); AIMONK_BENCH_CACHE names another"

@@ -16,7 +16,7 @@ from pathlib import Path
 from aimonk_bench.backbones.catalog import Cost
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.errors import UserError
-from aimonk_bench.records.files import read_as, write_json
+from aimonk_bench.records.files import IDLE, read_as, remove_partial, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ def attempt(spec: EncoderSpec, cache: Path) -> Trial:
     trial = Trial(features, cost, notes, trainable)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        remove_partial(file.parent, IDLE)
         write_json(file, asdict(trial))
     except OSError as error:
         logger.warning("%s cannot be written (%s), so %s is tried again next time", file, error, spec.weights.name)

@@ -220,7 +220,7 @@ def _cached(entry: Entry) -> Path:
         places.append(f"{entry.hub} is not in {constants.HF_HUB_CACHE}")
     if entry.url:
         file = _torch_file(entry.url)
-        if file.is_file():
+        if os.path.isfile(file):
             return file
         places.append(f"there is no {file}")
     raise _Absent(" and ".join(places) or f"timm knows of no weights for {entry.timm}")

@@ -271,7 +271,7 @@ def _resolved(folder: str, name: str) -> str:
         parts.pop(0)
     if shipped is None or "\0" in name or os.path.isabs(name) or os.path.exists(beside) or not parts:
         return beside
-    return str(shipped.joinpath(*parts)) if shipped.joinpath(*parts).is_file() else beside
+    return str(shipped.joinpath(*parts)) if os.path.isfile(shipped.joinpath(*parts)) else beside
 
 
 def _start_of_paths(file: Path) -> Path:

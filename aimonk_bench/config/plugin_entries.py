@@ -78,7 +78,7 @@ class Text:
             SyntaxError: it is no Python code.
         """
         file = Path(plugin.file)
-        file = file / "__init__.py" if file.is_dir() else file
+        file = file / "__init__.py" if os.path.isdir(file) else file
         try:
             return cls(str(file), ast.parse(file.read_bytes(), str(file)))
         except SyntaxError as error:

@@ -128,7 +128,7 @@ def _raised(error: BaseException, plugin: Plugin | None, source: str, named_at: 
         at = replace(at_line(error.filename, error.lineno or 1), column=error.offset or 1)
         return Fault(at, f"found a {type(error).__name__} ({error.msg}), expected Python code")
     if isinstance(error, ModuleNotFoundError) and f"{source}.".startswith(f"{error.name}."):
-        near = f"; a file is written {source}.py" if (named_at.folder / f"{source}.py").exists() else ""
+        near = f"; a file is written {source}.py" if os.path.exists(named_at.folder / f"{source}.py") else ""
         return fault(named_at, (KEY,), source, f"a module that is installed here{near}")
     ours = (str(Path(__file__).parents[1]), os.path.dirname(importlib.__file__), "<")
     others = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]

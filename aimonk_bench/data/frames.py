@@ -21,6 +21,7 @@ PACKAGES = {
     ".parquet": ("parquet", "pyarrow"),
 }  # suffix -> extra, package that reads it
 SUFFIXES = tuple(PACKAGES)
+MAX_UNPACKED = 1 << 30  # bytes of an Excel file, whose sheet is held in memory
 FORMULA = re.compile(  # a cell of a sheet with a formula, without a value; a computed empty text has the type str
     rb'<(?:\w+:)?c r="(\w+)"(?![^>]*\bt="str")[^>]*><(?:\w+:)?f\b(?:[^>]*/>|[^>]*>[^<]*</(?:\w+:)?f>)'
     rb"(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v></(?:\w+:)?v>)?</(?:\w+:)?c>"
@@ -54,6 +55,8 @@ def read_records(path: Path, *, header: bool | None = None) -> tuple[Iterator[tu
 
 
 def _excel(path: Path, header: bool | None) -> tuple[Iterator[tuple[int, list[str]]], Dialect]:
+    if (size := _unpacked_bytes(path)) > MAX_UNPACKED:
+        raise UserError(f"{path}: takes {size} bytes unpacked, at most {MAX_UNPACKED} are read: save the table as .csv")
     with pd.ExcelFile(path, engine="openpyxl") as workbook:
         names = [str(name) for name in workbook.sheet_names]
         sheets = ((name, _sheet(workbook, name)) for name in names)
@@ -71,6 +74,14 @@ def _excel(path: Path, header: bool | None) -> tuple[Iterator[tuple[int, list[st
     sheet = f"sheet {name!r} is read, not {', '.join(others)} (to read another, move it to the front)" if others else ""
     rows = itertools.islice(enumerate(_texts(frame), 1), sample[above][0] - 1, None)
     return rows, Dialect("", "", header, frame.shape[1], sheet=sheet, notes=tuple(notes))
+
+
+def _unpacked_bytes(path: Path) -> int:
+    """The bytes of all parts of an archive; 0 of what is none, which the reader refuses."""
+    if not zipfile.is_zipfile(path):
+        return 0
+    with zipfile.ZipFile(path) as archive:
+        return sum(member.file_size for member in archive.infolist())
 
 
 def _sheet(workbook: pd.ExcelFile, name: str) -> pd.DataFrame:

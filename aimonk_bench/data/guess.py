@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -61,7 +62,7 @@ def guess(labels: Path, images: Path) -> Guess:
     _images(draft, sheet)
     _group_in_names(draft, sheet)
     read = label_file.load(draft.config, source.columns)
-    present = [row for row, path in enumerate(read.paths) if (images / path).is_file()]
+    present = [row for row, path in enumerate(read.paths) if os.path.isfile(images / path)]
     _folds(draft, read.subset(present))
     meaning = meaning_of(draft.values)
     draft.understood, draft.listed, draft.present = sheet.understood, len(read.ids), len(present)
@@ -70,7 +71,10 @@ def guess(labels: Path, images: Path) -> Guess:
 
 
 def _check_places(labels: Path, images: Path) -> None:
-    places = (("--labels", labels, "a file", labels.is_file()), ("--images", images, "a folder", images.is_dir()))
+    places = (
+        ("--labels", labels, "a file", os.path.isfile(labels)),
+        ("--images", images, "a folder", os.path.isdir(images)),
+    )
     problems = [
         f"{option}: found {path}, expected {kind} that exists" for option, path, kind, there in places if not there
     ]

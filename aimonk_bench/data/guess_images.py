@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -61,7 +62,7 @@ def fit(names: Sequence[str], lines: Sequence[int], folder: Path) -> tuple[Image
     """
 
     def are_there(located: ImagePaths) -> list[bool]:
-        return [path is not None and (folder / path).is_file() for path in located.paths]
+        return [path is not None and os.path.isfile(folder / path) for path in located.paths]
 
     located = image_names.resolve(names, lines, folder)
     there = are_there(located)
@@ -98,7 +99,7 @@ def names_file(draft: Guess, ids: Sequence[str], accept: Callable[[Sequence[str]
     for place in places:
         files = [path for path in sorted(place.glob("*.*")) if path.suffix.lower() in NAME_FILES and path != labels]
         for file in files[:MOST_NAME_FILES]:
-            if not file.is_file() or file.stat().st_size > MOST_NAME_BYTES:
+            if not os.path.isfile(file) or file.stat().st_size > MOST_NAME_BYTES:
                 continue
             try:
                 name_of = names_of(file)

@@ -18,10 +18,12 @@ from aimonk_bench.data.foreign import AGAIN, CONVERT, foreign
 
 WIDTH, HEIGHT, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 256, 257, 258, 262, 277  # TIFF tags
 EXTRA_SAMPLES, SAMPLE_FORMAT, DNG_VERSION = 338, 339, 50706
+ONE = (WIDTH, HEIGHT, PHOTOMETRIC, SAMPLES_PER_PIXEL)  # tags that hold one number
 WHITE_IS_ZERO, GREY, RGB, CMYK, CFA = 0, (0, 1), 2, 5, (32803, 34892)  # values of PHOTOMETRIC; CFA: camera raw
 ALPHA = {1, 2}  # values of EXTRA_SAMPLES: multiplied into the colours, or not
 TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0")  # the last with 64-bit offsets
 JPEG_MARK, PNG_MARK = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+MAX_BYTES = 8 * 89_478_485  # of a decoded TIFF: 16-bit RGBA of as many pixels as `images.MAX_PIXELS`
 PNG_DEPTH = 24  # the byte of a PNG file with the bits per sample
 SKIP = "make it smaller, or leave it out with `data: {on_bad_image: skip}`"
 
@@ -143,9 +145,10 @@ def _tiff_header(data: bytes) -> Header:
     tags.load(file)
     if WIDTH not in tags or HEIGHT not in tags:
         raise UndecodableImage(f"a TIFF whose header is cut off, or states no size: {AGAIN}")
-    extra, bits = set(tags.get(EXTRA_SAMPLES, ())), max(tags.get(BITS_PER_SAMPLE, (1,)))
-    photometric, samples = tags.get(PHOTOMETRIC, 0), tags.get(SAMPLES_PER_PIXEL, 1)
-    deep = bits > 8 or set(tags.get(SAMPLE_FORMAT, (1,))) != {1}
+    (width,), (height,) = _whole(tags, WIDTH), _whole(tags, HEIGHT)
+    extra, bits = set(_whole(tags, EXTRA_SAMPLES, ())), max(_whole(tags, BITS_PER_SAMPLE, (1,)))
+    (photometric,), (samples,) = _whole(tags, PHOTOMETRIC, (0,)), _whole(tags, SAMPLES_PER_PIXEL, (1,))
+    deep = bits > 8 or set(_whole(tags, SAMPLE_FORMAT, (1,))) != {1}
     grey, transparent = photometric in GREY, bool(ALPHA & extra)
     kind = f"a TIFF of {bits} bits per sample"
     if DNG_VERSION in tags or photometric in CFA or data[8:10] == b"CR":
@@ -157,11 +160,13 @@ def _tiff_header(data: bytes) -> Header:
         raise UndecodableImage(f"{kind}, grey with {samples} bands: save it with one band, or three of them as RGB")
     if deep and photometric == WHITE_IS_ZERO:  # which OpenCV regards in 8-bit files alone
         raise UndecodableImage(f"{kind} in which 0 is white: save it with 0 as black")
+    if (size := width * height * samples * bits // 8) > MAX_BYTES:
+        raise UndecodableImage(f"{kind}, {width} x {height} x {samples}: {size} bytes, at most {MAX_BYTES}", SKIP)
     if samples > 4:
         raise UndecodableImage(f"a TIFF of {samples} bands, at most 4 are decoded: save the three that make an image")
     return Header(
-        tags[WIDTH],
-        tags[HEIGHT],
+        width,
+        height,
         orientation=1,
         transparent=transparent,
         # OpenCV reads 8-bit TIFFs of colours by libtiff, which multiplies them itself
@@ -172,6 +177,19 @@ def _tiff_header(data: bytes) -> Header:
         cmyk=photometric == CMYK,
         undeclared=not transparent and samples == (2 if grey else 4) and photometric != CMYK,
     )
+
+
+def _whole(tags: ImageFileDirectory_v2, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """The whole numbers of a TIFF tag; a damaged one may hold anything.
+
+    Raises:
+        UndecodableImage: it holds something else.
+    """
+    value = tags.get(tag, default)
+    numbers = tuple(value) if isinstance(value, tuple | bytes) else (value,)
+    if not all(isinstance(number, int) and number >= 0 for number in numbers) or (tag in ONE and len(numbers) != 1):
+        raise UndecodableImage(f"a TIFF with a damaged header (tag {tag}): {AGAIN}")
+    return numbers
 
 
 def named_format(name: str) -> str | None:

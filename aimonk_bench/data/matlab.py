@@ -10,6 +10,7 @@ import pandas as pd
 
 from aimonk_bench.data.cells import coded, column_of
 from aimonk_bench.data.dialects import Dialect
+from aimonk_bench.data.matlab_elements import readable_variables
 from aimonk_bench.data.tables import Table
 from aimonk_bench.data.text import readable
 from aimonk_bench.data.tokens import is_image_file
@@ -84,8 +85,10 @@ def _read(path: Path) -> dict[str, Any]:
     from scipy.io import loadmat
 
     with readable(path, "a MATLAB file"):
+        names = readable_variables(path.read_bytes())
         try:
-            return {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
+            variables = loadmat(path, variable_names=names)
+            return {name: value for name, value in variables.items() if not name.startswith("__")}
         except NotImplementedError as error:
             raise UserError(
                 f"{path}: found a MATLAB 7.3 file, expected version 7: write it again in MATLAB with "

@@ -9,7 +9,9 @@ import math
 import os
 import re
 import secrets
+import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 FORMULA = re.compile(r"'*[=+\-@\t\r].", re.DOTALL)  # how a text begins that a spreadsheet reads as a formula
 T = TypeVar("T")
 PARTIAL = ".partial-"
+IDLE = 3600.0  # seconds after which nobody is writing a temporary file any more
 CLAIM = ".claim"  # how the names of claims begin
 
 
@@ -43,6 +46,22 @@ def atomic(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def remove_partial(folder: Path, idle: float = 0.0) -> None:
+    """Delete the temporary files and folders that killed processes, and those on a full disk, left in a folder.
+
+    Args:
+        idle: only what nobody has touched for so many seconds: `IDLE` where other processes may be writing.
+    """
+    for partial in folder.glob(PARTIAL + "*"):
+        with contextlib.suppress(FileNotFoundError):  # its process, or another one that cleans up, was quicker
+            if time.time() - partial.stat().st_mtime < idle:
+                continue
+            if partial.is_dir():
+                shutil.rmtree(partial, ignore_errors=True)
+            else:
+                partial.unlink()
+
+
 def contents(folder: Path, without: str = "") -> list[str]:
     """The names in an output folder, sorted, without temporary files and claims; empty where there is no folder yet.
 
@@ -59,6 +78,7 @@ def contents(folder: Path, without: str = "") -> list[str]:
         if folder.exists():
             raise UserError(f"{folder}: is a file, expected a folder or nothing")
         parent = next(parent for parent in folder.absolute().parents if parent.exists())
+        remove_partial(parent, IDLE)
         with tempfile.TemporaryDirectory(dir=parent, prefix=PARTIAL):  # which other processes do not see
             return []
     except OSError as error:

@@ -40,6 +40,7 @@ from aimonk_bench.records.files import (
     read_as,
     read_json,
     refuse_folders,
+    remove_partial,
     write_csv,
     write_json,
     write_text,
@@ -230,7 +231,7 @@ class RunRecord:
 
     def restore(self) -> None:
         """Write the derived files that are missing or cannot be used; delete what a killed process left."""
-        _remove_partial(self.folder)
+        remove_partial(self.folder)
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
         if self._thresholds is None:
             write_json(self.folder / THRESHOLDS, self.thresholds.to_json())
@@ -343,12 +344,15 @@ def _is_complete(folder: Path, weight_files: Sequence[str]) -> bool:
 
 
 def begin(folder: Path, config: str) -> None:
-    """Make ``folder``, delete the files of an earlier attempt (the status first), and write ``config.yaml``."""
+    """Make ``folder``, delete the files of an earlier attempt (the status first), and write ``config.yaml``.
+
+    An earlier ``config.yaml`` stays until it is replaced: without it nobody could tell whose checkpoints these are.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name in reversed(FILES[1:]):  # not the config, by which other processes see that this is a run
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / weights.NETWORKS, ignore_errors=True)
-    _remove_partial(folder)
+    remove_partial(folder)
     write_text(folder / CONFIG, config)
 
 
@@ -370,15 +374,6 @@ def replace(folder: Path, again: Path) -> None:
             (folder / name).unlink(missing_ok=True)
     again.rmdir()
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-
-
-def _remove_partial(folder: Path) -> None:
-    """Delete the temporary files and folders of a process that was killed."""
-    for partial in folder.glob(PARTIAL + "*"):
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
 
 
 def read(folder: Path, policy: registry.Spec | None = None) -> RunRecord:

@@ -12,7 +12,15 @@ from aimonk_bench.errors import UserError, count
 from aimonk_bench.evaluation.scores import REVISION
 from aimonk_bench.evaluation.statistics import Statistics
 from aimonk_bench.records import run
-from aimonk_bench.records.files import contents, read_as, read_json, refuse_folders, write_json
+from aimonk_bench.records.files import (
+    IDLE,
+    contents,
+    read_as,
+    read_json,
+    refuse_folders,
+    remove_partial,
+    write_json,
+)
 from aimonk_bench.records.run import RunRecord
 
 logger = logging.getLogger(__name__)
@@ -169,13 +177,15 @@ def can_go_on(folder: Path) -> bool:
 
 
 def write(folder: Path, suite: SuiteRecord) -> None:
-    """Write ``suite.json`` and make ``runs/``; runs that are already there stay.
+    """Write ``suite.json`` and make ``runs/``; runs that are already there stay, old temporary files do not.
 
     Where ``suite.json`` lists runs that are not of this suite, that is logged.
     """
     _log_replaced(folder / FILE, suite)
-    (folder / RUNS).mkdir(parents=True, exist_ok=True)
-    write_json(folder / FILE, dataclasses.asdict(suite))
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_partial(folder, IDLE)
+    write_json(folder / FILE, dataclasses.asdict(suite))  # first: a folder without it is not taken for a suite
+    (folder / RUNS).mkdir(exist_ok=True)
 
 
 def _log_replaced(path: Path, suite: SuiteRecord) -> None:

@@ -81,6 +81,7 @@ class PlannedRun:
         cost: of an image in its backbone; None where the encoder cannot be had.
         features: of an image in its backbone, pooled; 0 where the encoder cannot be had.
         network_bytes: the size of all networks that it keeps.
+        trainable_bytes: the size of the layers of one network that are trained.
     """
 
     id: str
@@ -93,6 +94,7 @@ class PlannedRun:
     cost: Cost | None = None
     features: int = 0
     network_bytes: int = 0
+    trainable_bytes: int = 0
 
     @property
     def name(self) -> str:
@@ -292,6 +294,7 @@ def _planned(run: SuiteRun, dataset: Dataset, stated: str, network: Network) -> 
         cost=None if isinstance(network.outcome, UserError) else network.outcome.cost,
         features=0 if isinstance(network.outcome, UserError) else network.outcome.features,
         network_bytes=network_bytes(config, network, len(dataset.labels.attributes)),
+        trainable_bytes=0 if isinstance(network.outcome, UserError) else network.outcome.trainable_bytes,
     )
 
 

@@ -23,7 +23,7 @@ from aimonk_bench.records import run, suite, weights
 from aimonk_bench.records.files import atomic, write_bytes, write_json
 from aimonk_bench.reporting.findings import Finding
 from aimonk_bench.reporting.words import number, threshold_notes
-from aimonk_bench.suite import artefacts, executors, restoring, sharing, summaries, tasks, training_speed
+from aimonk_bench.suite import artefacts, executors, restoring, room, sharing, summaries, tasks, training_speed
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
 from aimonk_bench.suite.executors import Run, Task, TaskQueue
@@ -52,6 +52,7 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
             logger.info("already done: %s in %s", planned.id, folder)
             restoring.restore(planned, folder, clock)
             return
+        room.check(folder, [planned], plan.dataset.listed)
         _say_what_is_kept([planned], {planned.id: folder})
         with executors.opened([planned.config], planned.config.run, clock) as queue:
             encodings = encode(plan.dataset, [planned], clock, progress, queue.shards)
@@ -93,6 +94,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
     with sharing.joined(folder, record), sharing.RunClaims(folders) as claims:
         with clock("files"):
             pending = [p for p in plan.executed if not run.claim(folders[p.id], p.id, p.text, p.weights)]
+        room.check(folder, pending, plan.dataset.listed)
         _say_what_is_kept(pending, folders)
         configs = [planned.config for planned in pending]
         with executors.opened(configs, plan.baseline.config.run, clock) as queue:
@@ -183,7 +185,11 @@ def encode(
                     raise
                 except Exception as error:  # the failure of every run that needs it; it is not tried again
                     if not isinstance(error, (RunFailed, UserError)):
-                        other = "" if fix(error) else " (fix: another transform.size or backbone)"
+                        other = (
+                            ""
+                            if fix(error) or isinstance(error, OSError)
+                            else " (fix: another transform.size or backbone)"
+                        )
                         error.add_note(
                             f"while encoding with {planned.columns['backbone']} at transform.size {encoder.size}{other}"
                         )
@@ -303,6 +309,8 @@ class Driver:
             self._claims.check(planned.id)
             with self._clock("files"):
                 run.begin(place, planned.text)
+            if (problem := room.lack(folder, [planned], dataset.listed)) is not None:  # of other files, meanwhile
+                raise RunFailed(problem)
             views = transforms.views(config.transform)
             data = TrainingData(labels.train, labels.val, labels.folds, views.probabilities)
             progress = self._progress if self._queue.trains_here else None  # it cannot be called from a worker

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from label_files import config, states
 
-from aimonk_bench.data import label_file
+from aimonk_bench.data import frames, label_file
 from aimonk_bench.data.tables import Table, read_table
 from aimonk_bench.errors import UserError
 
@@ -139,3 +139,19 @@ def test_a_missing_package_is_named_with_its_extra(
     assert f"needs the package {package}" in message
     assert "pip install 'aimonk_bench[" in message
     assert "\n" not in message
+
+
+def test_an_excel_file_that_is_too_large_unpacked_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "l.xlsx", {"a": TABLE})
+    with zipfile.ZipFile(file) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    monkeypatch.setattr(frames, "MAX_UNPACKED", size)
+    assert read_table(file).names == ("image", "x", "y")
+    monkeypatch.setattr(frames, "MAX_UNPACKED", size - 1)
+    with pytest.raises(UserError) as caught:
+        read_table(file)
+    assert (
+        str(caught.value) == f"{file}: takes {size} bytes unpacked, at most {size - 1} are read: save the table as .csv"
+    )

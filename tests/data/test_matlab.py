@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from label_files import config, states
 from scipy.io import savemat
 
 from aimonk_bench.data import label_file
+from aimonk_bench.data.matlab_elements import readable_variables
 from aimonk_bench.errors import UserError
 
 
@@ -88,3 +90,37 @@ def test_a_damaged_file_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "annotation.mat").write_bytes(content)
     with pytest.raises(UserError, match=r"annotation\.mat"):
         label_file.load(config(tmp_path / "annotation.mat", importer="mat"))
+
+
+def matrix(kind: int = 9, dimensions: bytes = b"\5\0\0\0\x08\0\0\0", size: int = 8) -> bytes:
+    """A MATLAB file of one variable, a 1 x 1 matrix.
+
+    Args:
+        kind: type of its number.
+        dimensions: the tag of its dimensions.
+        size: bytes of its number, as the file states them.
+    """
+    content = b"\6\0\0\0\x08\0\0\0" + b"\6" + bytes(7)  # class: float64
+    content += dimensions + b"\1\0\0\0" * 2 + b"\1\0\1\0a\0\0\0" + bytes([kind, 0, 0, 0, size, 0, 0, 0]) + bytes(8)
+    return b"MATLAB 5.0".ljust(124) + b"\0\1IM" + struct.pack("<II", 14, len(content)) + content
+
+
+def test_the_variables_of_a_file_are_named_before_it_is_read() -> None:
+    assert readable_variables(matrix()) == ["a"]
+    assert readable_variables(b"\0" * 200) is None  # of version 4, which has no header
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (matrix(kind=127), "damaged matrix"),
+        (matrix(size=4), "damaged matrix"),
+        (matrix(dimensions=b"\5\0\0\0\1\0\0\0"), "dimensions"),
+        (matrix()[:-1], "cut off"),
+        (matrix()[:130], "cut off"),
+        (matrix().replace(b"IM", b"IX"), "does not begin"),
+    ],
+)
+def test_a_damaged_element_is_found_before_scipy_reads_it(content: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        readable_variables(content)
