@@ -71,8 +71,8 @@ def speeds(root: Path) -> dict[tuple[str, int], float]:
 
 
 @dataclass(frozen=True)
-class Known:
-    """What the store knows of an encoder, from rows that it or one with other weights encoded; None: nothing.
+class Measured:
+    """What was measured of an encoder, from rows that it or one with other weights encoded; None: nothing.
 
     Attributes:
         features: D, of a stored row.
@@ -83,7 +83,7 @@ class Known:
     images_per_second: float | None
 
 
-def known(root: Path, spec: EncoderSpec) -> Known:
+def measured(root: Path, spec: EncoderSpec) -> Measured:
     """The width and the speed of the encoders in a store that do the same work as this one.
 
     They may differ in weights, dtype and decoding. Damaged ones are left out; encoding reports them.
@@ -96,4 +96,4 @@ def known(root: Path, spec: EncoderSpec) -> Known:
                 continue
             features = record.features
             speeds += [record.images_per_second] if record.images_per_second is not None else []
-    return Known(features, max(speeds, default=None))
+    return Measured(features, max(speeds, default=None))

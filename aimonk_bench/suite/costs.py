@@ -110,8 +110,8 @@ def _encodings(
             number, rows = len(listed.ids), len(listed.ids) * len(needed)
         else:
             number, rows = _missing(root, encoder, images, list(needed))
-        known = speed.known(root, encoder)
-        width = {"all": features, "none": encoder.size**2 * 3}.get(encoder.freeze, known.features)
+        measured = speed.measured(root, encoder)
+        width = {"all": features, "none": encoder.size**2 * 3}.get(encoder.freeze, measured.features)
         item = np.dtype(encoder.stored_dtype).itemsize
         is_network = encoder.freeze != "none"
         name = encoder.weights.name if is_network else "no network"
@@ -120,7 +120,7 @@ def _encodings(
             images=number,
             rows=rows,
             bytes=None if width is None else rows * width * item,
-            images_per_second=known.images_per_second,
+            images_per_second=measured.images_per_second,
             is_network=is_network,
         )
 

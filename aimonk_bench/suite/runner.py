@@ -8,16 +8,14 @@ import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aimonk_bench.backbones.features import Shards
 from aimonk_bench.data import transforms
-from aimonk_bench.errors import RunFailed, UserError, count, fix, release, sentence, write_traceback
+from aimonk_bench.errors import RunFailed, UserError, count, release, sentence, write_traceback
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import run, suite, weights
 from aimonk_bench.records.files import atomic, write_bytes, write_json
@@ -25,11 +23,12 @@ from aimonk_bench.reporting.findings import Finding
 from aimonk_bench.reporting.words import number, threshold_notes
 from aimonk_bench.suite import artefacts, executors, restoring, room, sharing, summaries, tasks, training_speed
 from aimonk_bench.suite.clock import Clock
-from aimonk_bench.suite.dataset import Dataset, EncodedDataset, SplitLabels
+from aimonk_bench.suite.dataset import EncodedDataset, SplitLabels
+from aimonk_bench.suite.encodings import Encoding, encode
 from aimonk_bench.suite.executors import Run, Task, TaskQueue
 from aimonk_bench.suite.plan import Plan, PlannedRun, describe_networks
 from aimonk_bench.suite.sharing import RunClaims, Turn
-from aimonk_bench.suite.tasks import BadImages, Progress, ScoringResult, TrainingResult
+from aimonk_bench.suite.tasks import Progress, ScoringResult, TrainingResult
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.recipe import TrainingData, absent_values
 
@@ -138,65 +137,6 @@ def _say_what_is_kept(pending: Sequence[PlannedRun], folders: Mapping[str, Path]
             )
     for line in describe_networks([planned.network_bytes for planned in pending]):
         logger.info("%s", line)
-
-
-@dataclass(frozen=True, eq=False)
-class Encoding:
-    """The data set with the features that a run needs, or why they cannot be had.
-
-    Attributes:
-        seconds: that encoding took; 0 for a run whose features another run needed before.
-    """
-
-    outcome: EncodedDataset | Exception
-    seconds: float
-
-
-def encode(
-    dataset: Dataset, runs: Sequence[PlannedRun], clock: Clock, progress: Progress, shards: Shards | None = None
-) -> dict[str, Encoding]:
-    """Encode a data set with every encoder and set of views that the runs need, each once.
-
-    Args:
-        shards: encodes images elsewhere; None: they are encoded here.
-
-    Returns:
-        id of a run -> what it gets; its failure is recorded when its turn comes.
-
-    Raises:
-        BadImages: no run can begin.
-    """
-    outcomes: dict[tuple[object, ...], EncodedDataset | Exception] = {}
-    encodings = {}
-    for planned in runs:
-        config, encoder = planned.config, planned.encoder
-        # `run_digest`, because networks that share stored pixels differ in their pooled features
-        # and the groups, of which the split decides whether they hold near duplicates
-        alike = config.split.near_duplicates
-        key = encoder.run_digest, encoder.engine, tasks.stored_views(config).keys, alike, planned.reason
-        begun = time.perf_counter()
-        if is_new := key not in outcomes:
-            with clock("encode"):
-                try:
-                    if planned.reason is not None:
-                        raise RunFailed(planned.reason)
-                    outcomes[key] = tasks.encode(dataset, config, encoder, progress, shards)
-                except BadImages:
-                    raise
-                except Exception as error:  # the failure of every run that needs it; it is not tried again
-                    if not isinstance(error, (RunFailed, UserError)):
-                        other = (
-                            ""
-                            if fix(error) or isinstance(error, OSError)
-                            else " (fix: another transform.size or backbone)"
-                        )
-                        error.add_note(
-                            f"while encoding with {planned.columns['backbone']} at transform.size {encoder.size}{other}"
-                        )
-                    release(error)
-                    outcomes[key] = error
-        encodings[planned.id] = Encoding(outcomes[key], time.perf_counter() - begun if is_new else 0.0)
-    return encodings
 
 
 class Driver:

@@ -99,14 +99,14 @@ def test_the_store_knows_the_speed_of_whole_networks_at_each_size(tmp_path: Path
 
 
 def test_encoders_that_do_the_same_work_tell_its_speed_and_width(tmp_path: Path) -> None:
-    assert speed.known(tmp_path, _spec()) == speed.Known(None, None)
+    assert speed.measured(tmp_path, _spec()) == speed.Measured(None, None)
     _store(tmp_path, replace(_spec(), white=4095))
-    assert speed.known(tmp_path, _spec()) == speed.Known(512, None)
+    assert speed.measured(tmp_path, _spec()) == speed.Measured(512, None)
     _store(tmp_path, _spec(), 30.0)
     _store(tmp_path, replace(_spec(), decode="fast"), 40.0)
     _store(tmp_path, _spec(size=64), 90.0)
     _store(tmp_path, _spec(freeze="layer4"), 91.0)
     _store(tmp_path, replace(_spec(), engine="torch"), 92.0)
     (_store(tmp_path, _spec("resnet34"), 93.0) / "encoder.json").write_text("{")
-    assert speed.known(tmp_path, _spec()) == speed.Known(512, 40.0)
-    assert speed.known(tmp_path, _spec("resnet34")) == speed.Known(None, None), "damaged"
+    assert speed.measured(tmp_path, _spec()) == speed.Measured(512, 40.0)
+    assert speed.measured(tmp_path, _spec("resnet34")) == speed.Measured(None, None), "damaged"
