@@ -19,6 +19,7 @@ from aimonk_bench.records.environment import cores, environment
 
 # not part of `all` -> where they write
 ALONE = {name: Path("experiments/published") / name for name in ("gpu", "scale")}
+sys.path.append(str(Path(__file__).parents[2] / "tests"))  # `overhead` measures folders that `fake_suite` makes
 NAMES = ("sweep", "rows", "encode", "predict", "finetune", "suite", "peers", "overhead")
 BUSY = 0.25  # of the cores, on the mean of the last minute
 
