@@ -20,6 +20,7 @@ BYTES = 2 << 30  # of address space that one file may take: 4 times what the lar
 HOSTILE = settings(
     max_examples=int(os.environ.get("AIMONK_BENCH_EXAMPLES", 20_000)) if FULL else 200,
     deadline=None,
+    derandomize=not FULL,  # the check must not depend on chance
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
 # Numbers that lengths, counts and offsets in files do not expect.

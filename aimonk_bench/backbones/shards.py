@@ -29,11 +29,11 @@ class Shard:
 
     Attributes:
         batches: in their order.
-        told: what libraries said of the images: text, the name of the first image, number of such messages.
+        messages: what libraries said of the images: text, the name of the first image, number of such messages.
     """
 
     batches: list[Batch]
-    told: list[tuple[str, str, int]]
+    messages: list[tuple[str, str, int]]
 
 
 def encode_shard(

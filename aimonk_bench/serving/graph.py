@@ -141,6 +141,14 @@ def open_classifier(bundle: Path) -> Classifier:
     """
     model = _model_of(bundle)
     session = _session(model, {}, optimize=False)
+    try:
+        return _classifier(bundle, model, session)
+    except UnicodeDecodeError as error:  # onnxruntime decodes metadata and names when they are read
+        raise UserError(f"{model}: cannot be read as an ONNX model ({error}); {EXPORT}") from error
+
+
+def _classifier(bundle: Path, model: Path, session: Any) -> Classifier:
+    """What the metadata of an opened model say."""
     texts = session.get_modelmeta().custom_metadata_map
     metadata = _metadata(model, texts)
     problems = [f"{model}: {problem}" for problem in _misfits(session, metadata.size)]

@@ -64,6 +64,6 @@ def _batches(workers: RayWorkers, future: Future[Shard], messages: LibraryMessag
     while not future.done():
         workers.pump()
     shard = future.result()
-    for text, name, number in shard.told:
+    for text, name, number in shard.messages:
         messages.add(name, text, number)
     return shard.batches

@@ -26,19 +26,19 @@ backbone: {name: test_resnet, weights: none, engine: torch}
 transform: {train: []}
 train: {epochs: 1, seeds: 1}
 run: {executor: serial}
-suite: {baseline: {loss: masked_bce}, axes: {loss: [masked_bce, hill]}}
+suite: {baseline: {loss: masked_bce}, axes: {loss: [masked_bce]}}
 """
-# With a network that is fine-tuned and stored, so that there are checkpoints.
+# With several runs, also of a network that is fine-tuned and stored, so that there are checkpoints.
 FULL_SUITE = (
     SUITE.replace("seeds: 1}", "seeds: 1, keep_weights: true}")
     .replace("baseline: {", "baseline: {backbone.freeze: all, ")
-    .replace("axes: {", "axes: {backbone.freeze: [all, layer4], ")
+    .replace("axes: {loss: [masked_bce]", "axes: {backbone.freeze: [all, layer4], loss: [masked_bce, hill]")
 )
 
 
 @pytest.fixture(scope="module")
 def tiny(workplace: Path) -> Path:
-    """A suite of two runs that takes half a second."""
+    """A small suite; a run takes half a second."""
     lines = (workplace / "synthetic" / "labels.txt").read_text().splitlines(keepends=True)
     (workplace / "few.txt").write_text("".join(lines[:28]))
     (workplace / "tiny.yaml").write_text(FULL_SUITE if FULL else SUITE)
@@ -59,12 +59,13 @@ def test_after_a_failure_of_any_operation_a_second_run_is_whole(tiny: Path) -> N
     assert [outcome for outcome in outcomes if outcome["problems"]] == []
     count = max(outcome["at"] for outcome in outcomes)
     print(f"{count} operations on files, {len(outcomes)} failures of {', '.join(KINDS)}")
-    assert count > 100
+    assert count > 60
     assert {outcome["at"] for outcome in outcomes} == set(range(1, count + 1))
-    assert {outcome["code"] for outcome in outcomes} == {-9, 0, 1, 2, 3}
+    codes = {-9, 0, 1, 2} | ({3} if FULL else set())  # 3: some of several runs failed
+    assert {outcome["code"] for outcome in outcomes} == codes
 
 
-@pytest.mark.parametrize(("executor", "workers", "number"), [("serial", "auto", 4), ("processes", "1", 2)])
+@pytest.mark.parametrize(("executor", "workers", "number"), [("serial", "auto", 3), ("processes", "1", 1)])
 def test_kills_at_random_moments_lose_nothing(tiny: Path, executor: str, workers: str, number: int) -> None:
     seed = 0
     if FULL:
