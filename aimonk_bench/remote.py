@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PosixPath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
+
+T = TypeVar("T")
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of two letters at least, as C:// is a drive
 MODES = {"file": stat.S_IFREG, "directory": stat.S_IFDIR}
@@ -43,19 +45,30 @@ class RemotePath(PosixPath):
             raise OSError(f"{error}") from error
         return system, path
 
-    def _kind(self) -> str | None:
-        """ "file" or "directory"; None where there is nothing."""
+    def _ask(self, question: Callable[[Any, str], T]) -> T:
+        """The answer of the file system.
+
+        Raises:
+            OSError: it cannot be reached, or refuses.
+        """
         system, path = self._reached()
         try:
-            kind: str = system.info(path)["type"]
+            return question(system, path)
+        except OSError:
+            raise
+        except Exception as error:  # each file system of fsspec has exceptions of its own
+            raise OSError(f"{type(error).__name__}: {error}") from error
+
+    def _kind(self) -> str | None:
+        """ "file" or "directory"; None where there is nothing."""
+        try:
+            return self._ask(lambda system, path: str(system.info(path)["type"]))
         except FileNotFoundError:
             return None
-        return kind
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         """Kind and size; everything else is 0."""
-        system, path = self._reached()
-        facts = system.info(path)
+        facts = self._ask(lambda system, path: system.info(path))
         return os.stat_result((MODES.get(facts["type"], 0), 0, 0, 0, 0, 0, int(facts.get("size") or 0), 0, 0, 0))
 
     def exists(self, **options: Any) -> bool:
@@ -78,20 +91,17 @@ class RemotePath(PosixPath):
         """
         if mode != "rb":
             raise OSError(f"{self}: found the mode {mode!r}, expected 'rb'")
-        system, path = self._reached()
-        file: IO[Any] = system.open(path, "rb")
+        file: IO[Any] = self._ask(lambda system, path: system.open(path, "rb"))
         return file
 
     def read_bytes(self) -> bytes:
         """Its content."""
-        system, path = self._reached()
-        content: bytes = system.cat_file(path)
+        content: bytes = self._ask(lambda system, path: system.cat_file(path))
         return content
 
     def files_below(self) -> Iterator[str]:
         """The paths of all files below it, with ``/``, in the order of the names."""
-        system, path = self._reached()
-        root = path.rstrip("/") + "/"
-        for name in system.find(path):
+        root = self._reached()[1].rstrip("/") + "/"
+        for name in self._ask(lambda system, path: system.find(path)):
             if name.startswith(root):
                 yield name[len(root) :]

@@ -151,7 +151,8 @@ def _execute(
                 planned = plan.plan_run(loader.load(source, names, layers))
             else:
                 planned = plan.plan_suite(loader.load_suite(source, names, layers))
-        folder = RESULTS / planned.name if place is None else place
+        # absolute, because a worker on another machine may run in another folder
+        folder = (RESULTS / planned.name if place is None else place).absolute()
         try:
             with reporter as report:
                 result = execute(planned, folder, clock, report)

@@ -111,7 +111,7 @@ def verified_bytes(image: ImageFile) -> bytes:
     try:
         data = image.path.read_bytes()
     except OSError as error:
-        raise RunFailed(f"{image.path} cannot be read any more: {error.strerror}") from error
+        raise RunFailed(f"{image.path} cannot be read any more: {error.strerror or error}") from error
     if hashlib.sha256(data).hexdigest() != image.sha256:
         raise RunFailed(f"{image.path} changed while it was in use")
     return data

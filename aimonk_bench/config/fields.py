@@ -29,7 +29,7 @@ from aimonk_bench.config.section import Fraction, Section, Seed, distinct, match
 from aimonk_bench.config.split_fields import SPLIT_TAGS, Group, KFold, SplitConfig
 from aimonk_bench.plugins import Plugin
 from aimonk_bench.registry import Spec
-from aimonk_bench.remote import path_of
+from aimonk_bench.remote import URL, path_of
 
 MAX_SEEDS = 1000
 MAX_NAME = 240  # bytes of `name`; file systems allow names of 255
@@ -147,7 +147,13 @@ def _values_form(value: Any) -> str:
 
 
 def _path(value: Any) -> Any:
-    return path_of(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    if URL.match(value) and not value.startswith("file://"):
+        rest = URL.sub("", value, count=1)
+        if "::" in rest or "//" in rest or rest.startswith("/"):  # a path would become another one
+            raise ValueError("a URL of one file system without empty parts, such as s3://bucket/images")
+    return path_of(value)
 
 
 Natural = Annotated[int, Field(ge=1)]

@@ -195,7 +195,7 @@ def _examine(
         except FileNotFoundError:
             return Skipped(name, line, "missing")
         except OSError as error:
-            return Skipped(name, line, f"unreadable: {error.strerror}")
+            return Skipped(name, line, f"unreadable: {error.strerror or error}")
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(examined, listed))

@@ -308,10 +308,23 @@ def _remove(path: Path, is_right: Callable[[bytes], bool]) -> bool:
     try:
         path.rename(aside)
         content = aside.read_bytes()
+        removed = is_right(content)
+        if not removed:
+            _put_back(aside, path, content)
         aside.unlink()
     except FileNotFoundError:
         return False
-    if is_right(content):
-        return True
-    _create(path, content)
-    return False
+    return removed
+
+
+def _put_back(aside: Path, path: Path, content: bytes) -> None:
+    """Give a file its name again, unless there is another one.
+
+    By a hard link, so that a holder that has just created the file and still writes into it writes into the right one.
+    """
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        _create(path, content)

@@ -138,14 +138,14 @@ def _encoding(cost: EncodingCost) -> str:
 
 def _store(costs: Costs) -> str:
     sizes = [encoding.bytes for encoding in costs.encodings]
-    known = sum(size for size in sizes if size is not None)
+    total = sum(size for size in sizes if size is not None)
     rest = "" if None not in sizes else ", and rows whose size is known when their network is built"
     fits = (
         ""
-        if known <= costs.free_bytes
+        if total <= costs.free_bytes
         else ", which is too little: name a folder on another disk by AIMONK_BENCH_CACHE"
     )
-    return f"feature store: {bytes_text(known)} more{rest}; {bytes_text(costs.free_bytes)} are free{fits}"
+    return f"feature store: {bytes_text(total)} more{rest}; {bytes_text(costs.free_bytes)} are free{fits}"
 
 
 def _training(cost: TrainingCost) -> str:
@@ -184,8 +184,8 @@ def check_budget(costs: Costs, hours: float | None) -> list[str]:
         missing = costs.unmeasured
         return [f"--budget-hours {hours:g} does not cover {' and '.join(missing)}: not measured yet"] if missing else []
     problems = [
-        f"--budget-hours: found {hours:g}, expected at least {_hours(costs.seconds)} for this work; "
-        "fix: more hours, or less work:"
+        f"--budget-hours: found {hours:g}, expected at least {_hours(costs.seconds)} for this work, one run after "
+        "another; fix: more hours, or less work:"
     ]
     problems += [
         f"  encoding {count(encoding.rows, 'view')} with {encoding.network}: {_hours(encoding.seconds)} hours; "

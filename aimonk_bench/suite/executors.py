@@ -64,7 +64,7 @@ class TaskQueue:
         clock: of the driver.
         workers: that do the tasks of ``stages``; tasks of other stages are done in this process. None: all are.
         stages: that workers do.
-        limit: tasks in flight; their data is in memory.
+        limit: tasks in flight; their data is in memory, and their runs are claimed, so that no other process does them.
         cores: for each training.
         shards: encodes images elsewhere; None: they are encoded here.
 
@@ -89,6 +89,10 @@ class TaskQueue:
     def trains_here(self) -> bool:
         """Whether trainings run in this process."""
         return "train" not in self._stages
+
+    def is_measured(self, freeze: str) -> bool:
+        """Whether the time of a training says how fast this machine is: not elsewhere, or with a share of its cores."""
+        return self.shards is None and (self.trains_here or freeze == "all")
 
     def execute(self, runs: Iterable[Run]) -> None:
         """Execute runs, beginning with each in its turn.
@@ -186,6 +190,9 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
         run: the section of the suite.
         clock: of the driver.
     """
+    if not configs:
+        yield TaskQueue(clock)
+        return
     if run.executor == "ray":
         with _on_ray(configs, run, clock) as queue:
             yield queue
@@ -194,9 +201,7 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
     count, train = 0, run.executor == "processes" or (run.executor == "auto" and run.timeout is not None)
     gpus = visible_gpus(configs) if train else []
     if train:
-        shared = any(
-            config.backbone.freeze != "all" and pick_device(config.train.device) != "cpu" for config in configs
-        )
+        shared = any(pick_device(config.train.device) != "cpu" for config in configs)
         most = max(1, len(gpus)) if shared else cores() // threads_of(configs)
         count = min(most, len(configs))
     elif run.executor == "auto" and frozen >= WORTHWHILE:
@@ -210,7 +215,7 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
     with Workers(count, retries=run.retries, timeout=run.timeout, gpus=gpus, modules=modules) as workers:
         workers.start()
         if train:
-            yield TaskQueue(clock, workers, ("train", "score"), 2 * count, Cores(share=max(1, cores() // count)))
+            yield TaskQueue(clock, workers, ("train", "score"), count + 1, Cores(share=max(1, cores() // count)))
         else:
             yield TaskQueue(clock, workers, ("score",))
 
@@ -218,9 +223,6 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
 @contextlib.contextmanager
 def _on_ray(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[TaskQueue]:
     """The task queue of a suite on a Ray cluster, where networks are trained with the threads of this machine."""
-    if not configs:
-        yield TaskQueue(clock)
-        return
     gpus = any(pick_device(config.train.device) != "cpu" for config in configs)
     with contextlib.ExitStack() as stack:
         with clock("start"):
@@ -236,7 +238,7 @@ def _on_ray(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator
             workers.start()
         share = Cores(share=layout.cpus, machine=machine)
         shards = partial(encode_on_ray, workers)
-        yield TaskQueue(clock, workers, ("train", "score"), 2 * layout.count, share, shards)
+        yield TaskQueue(clock, workers, ("train", "score"), layout.count + 1, share, shards)
 
 
 def _modules(configs: Sequence[Config]) -> list[str]:

@@ -18,6 +18,7 @@ from aimonk_bench.data import image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, count
 from aimonk_bench.evaluation import fairness
+from aimonk_bench.remote import RemotePath
 from aimonk_bench.reporting import costs as cost_words
 from aimonk_bench.reporting import fairness as unfair
 from aimonk_bench.reporting.costs import Costs
@@ -34,9 +35,9 @@ RARE = 100  # groups of images: stratified training rows have a part of so many,
 def describe(source: Source, tables: Tables, overrides: Overrides, budget_hours: float | None = None) -> str:
     """What `run` or `suite` would do with a config: its runs, images, networks and heads, and what they take.
 
-    Networks are tried. Images are hashed, to find those of the feature store, unless they are larger than
-    `HASHED_BYTES` together and there is no budget. Of the images only those of more than 8 bits are decoded. Nothing is
-    downloaded.
+    Networks are tried. Images are hashed, to find those of the feature store, unless they lie at a URL, or are larger
+    than `HASHED_BYTES` together and there is no budget. Of the images only those of more than 8 bits are decoded.
+    Nothing is downloaded.
 
     Args:
         source: the config.
@@ -104,12 +105,13 @@ def _costs(listed: LabelFile, runs: Sequence[tuple[Config, Network]], *, hashes:
     Args:
         listed: the label file.
         runs: config and network of each.
-        hashes: images are hashed however large they are.
+        hashes: images are hashed however large they are; those at a URL are not, as they would be downloaded.
     """
     folder, images = runs[0][0].data.images, None
     white = runs[0][0].data.white
     files = (folder / path for path in listed.paths)
-    if hashes or sum(file.stat().st_size for file in files if file.exists()) <= HASHED_BYTES:
+    is_local = not isinstance(folder, RemotePath)
+    if is_local and (hashes or sum(file.stat().st_size for file in files if file.exists()) <= HASHED_BYTES):
         dataset = locate(runs[0][0].data, listed)
         listed, images, white = dataset.listed, dataset.images, dataset.white
     work = [

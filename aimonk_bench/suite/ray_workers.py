@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import pickle
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,17 +22,20 @@ from typing import Any
 
 import numpy as np
 
+from aimonk_bench import offline
 from aimonk_bench.backbones.features import FeatureMatrix
 from aimonk_bench.config.run_fields import RunConfig
-from aimonk_bench.errors import UserError
+from aimonk_bench.errors import UserError, count
 from aimonk_bench.lazy import Lazy
 from aimonk_bench.records.environment import cores
 from aimonk_bench.suite.pool import READY, Pool, Worker, WorkerEnded, answer, prepare
 
 ray: Any = Lazy("ray")
+logger = logging.getLogger(__name__)
 
 INHERITED = ("AIMONK_BENCH_", "HF_HUB_OFFLINE", "NO_ALBUMENTATIONS_UPDATE")  # variables that workers get, by prefix
 DEAD = re.compile(r"The actor is dead because [^.]*")  # how Ray says why
+SILENCE = 30.0  # seconds without a worker, after which it is said that the cluster has no room
 PATIENCE = 10.0  # seconds that an ended worker may take to be gone
 
 
@@ -130,6 +135,7 @@ class _Remote:
 
     def __init__(self, variables: dict[str, str], path: Sequence[str], modules: Sequence[str]) -> None:
         os.environ |= variables
+        offline.obey()
         sys.path += [entry for entry in path if entry not in sys.path]
         prepare(modules)
 
@@ -211,6 +217,7 @@ class RayWorkers(Pool[_Actor]):
     ) -> None:
         super().__init__(layout.count, retries=retries, timeout=timeout)
         self.layout, self._modules = layout, tuple(modules)
+        self._is_announced = False  # that the cluster has no room
         self._shared: dict[int, tuple[FeatureMatrix, Any, np.ndarray]] = {}  # by `id` of a matrix, which lives on here
 
     def put(self, content: bytes) -> Any:
@@ -222,9 +229,16 @@ class RayWorkers(Pool[_Actor]):
 
     def _heard(self, seconds: float | None) -> list[_Actor]:
         references = [one for worker in self._workers for one in (worker.reply, worker.life) if one is not None]
+        if not any(worker.ready for worker in self._workers):
+            seconds = SILENCE if seconds is None else min(seconds, SILENCE)
+        began = time.monotonic()
         if ray.wait(references, num_returns=1, timeout=seconds)[0]:
             done, _ = ray.wait(references, num_returns=len(references), timeout=0)
             return [worker for worker in self._workers if worker.life in done or worker.reply in done]
+        if time.monotonic() - began >= SILENCE and not self._is_announced:
+            self._is_announced = True
+            each = f"{count(self.layout.cpus, 'core')}{f' and {self.layout.gpus} GPU' if self.layout.gpus else ''}"
+            logger.warning("waiting for the Ray cluster to have room for a worker with %s (see `ray status`)", each)
         return []
 
     def _share(self, matrix: FeatureMatrix) -> tuple[Any, np.ndarray]:

@@ -36,6 +36,7 @@ def lack(folder: Path, runs: Sequence[PlannedRun], listed: LabelFile) -> str | N
         listed: their label file.
     """
     place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    # checkpoints go when a run is done, and those of an interrupted run may be there already: they are not added
     needed, free = sum(result_bytes(planned, listed) for planned in runs), shutil.disk_usage(place).free
     if needed <= free:
         return None
@@ -48,7 +49,7 @@ def lack(folder: Path, runs: Sequence[PlannedRun], listed: LabelFile) -> str | N
 
 
 def result_bytes(planned: PlannedRun, listed: LabelFile) -> int:
-    """About the bytes that the results of a run take on the disk, the checkpoints of its training included."""
+    """About the bytes that the results of a run take on the disk, without the checkpoints of its training."""
     config, images, attributes = planned.config, len(listed.ids), len(listed.labels.attributes)
     seeds, folds = len(config.train.seeds), plan.folds(config)
     train, val, test = map(math.ceil, splits.part_sizes(config.split, images, listed.columns))
@@ -58,6 +59,4 @@ def result_bytes(planned: PlannedRun, listed: LabelFile) -> int:
     steps = math.ceil(train / config.train.batch_size) * config.train.epochs
     history = HISTORY_ROW * seeds * folds * steps
     head = FLOAT32 * attributes * (planned.features + 1)
-    # of each network the chosen epoch; of the one that is trained also its state and two moments
-    weights = seeds * folds * (head + planned.trainable_bytes) + 3 * planned.trainable_bytes
-    return int(predictions + history + weights + SMALL_FILES)
+    return int(predictions + history + seeds * folds * head + planned.network_bytes + SMALL_FILES)

@@ -255,10 +255,9 @@ class Driver:
             data = TrainingData(labels.train, labels.val, labels.folds, views.probabilities)
             progress = self._progress if self._queue.trains_here else None  # it cannot be called from a worker
             checkpoints = folder / run.CHECKPOINTS
-            is_new = not checkpoints.exists()
             train = partial(tasks.train, planned, data, dataset.stored, checkpoints, progress, self._queue.cores)
             training: TrainingResult = yield from _timed(Task("train", planned.name, train), seconds)
-            if is_new:
+            if not training.resumed and self._queue.is_measured(config.backbone.freeze):
                 training_speed.note(planned, data, training.seconds["train"])
             self._claims.check(planned.id)
             predictions = self._write_trained(planned, place, dataset, labels, training.trained)

@@ -116,6 +116,10 @@ class RunClaims:
             return error
         return None
 
+    def look_again(self, run_id: str) -> None:
+        """Take what a run is now as what it was when this object was made."""
+        self._statuses[run_id] = self._status(run_id)
+
     def living(self, run_id: str) -> Holder | None:
         """Who is at work on a run, see `ClaimFile.living`."""
         return self._files[run_id].living()
@@ -143,6 +147,7 @@ def alone(folder: Path, run_id: str) -> Iterator[RunClaims]:
             while not runs.take(run_id):
                 if (holder := runs.living(run_id)) is not None:
                     raise UserError(_refusal(folder, holder))
+            runs.look_again(run_id)  # a run that failed while this process waited is executed
             _refuse_others(folder, None)
         yield runs
 

@@ -108,10 +108,15 @@ def stored_views(config: Config) -> transforms.Views:
 
 @dataclass(frozen=True, eq=False)
 class TrainingResult:
-    """What training leaves, and the seconds of the phases "start" (imports) and "train"."""
+    """What training leaves, and the seconds of the phases "start" (imports) and "train".
+
+    Attributes:
+        resumed: it went on from checkpoints, so that its seconds are not those of a whole training.
+    """
 
     trained: Trained
     seconds: dict[str, float]
+    resumed: bool
 
 
 def train(
@@ -148,7 +153,7 @@ def _train(
     progress: Progress | None,
     recipe: Recipe,
 ) -> TrainingResult:
-    clock, encoder = Clock(), planned.encoder
+    clock, encoder, resumed = Clock(), planned.encoder, scratch.exists()
     rows, index = stored.rows, stored.index
     if encoder.freeze == "all":
         with clock("start"):  # torch is imported when there is something to train
@@ -156,7 +161,7 @@ def _train(
 
         with clock("train"):
             trained = heads_trainer.train_heads(rows, index, data, recipe, progress=progress)
-        return TrainingResult(trained, clock.seconds)
+        return TrainingResult(trained, clock.seconds, resumed)
     with clock("start"):
         from aimonk_bench.backbones import network
         from aimonk_bench.training import finetune, sources
@@ -171,7 +176,7 @@ def _train(
         trained = finetune.fine_tune(
             source, data, recipe, layers=layers, key=planned.id, checkpoints=scratch, keep=keep, progress=progress
         )
-    return TrainingResult(trained, clock.seconds)
+    return TrainingResult(trained, clock.seconds, resumed)
 
 
 @dataclass(frozen=True, eq=False)

@@ -157,6 +157,15 @@ def test_a_killed_process_that_nobody_waited_for_has_ended(here: Holder, path: P
     process.wait()
 
 
+def test_a_file_that_is_put_back_is_the_one_that_its_holder_writes_into(path: Path) -> None:
+    path.parent.mkdir()
+    with path.open("wb", buffering=0) as file:  # created, and not written yet
+        assert not claims._remove(path, lambda content: bool(content))
+        file.write(b"the claim")
+    assert path.read_bytes() == b"the claim"
+    assert [*path.parent.iterdir()] == [path]
+
+
 def test_of_eight_readers_of_a_stale_claim_exactly_one_takes_it(path: Path) -> None:
     path.parent.mkdir()
     with ThreadPoolExecutor(8) as pool:

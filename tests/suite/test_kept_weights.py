@@ -80,7 +80,6 @@ FROZEN = {
     "chosen epoch": ["train={epochs: 6, select: average_precision, patience: 1, lr: 0.1}"],
     "hidden labels": ["hide={mechanism: random}", "loss=two_way", "sampler=balanced"],
     "half precision": ["backbone.dtype=float16"],
-    "processes": ["run.executor=processes"],
 }
 
 
@@ -95,7 +94,6 @@ def test_heads_of_a_run_give_its_predictions(workplace: Path, tmp_path: Path, na
 FINE_TUNED = {
     "folds": [LAYER4, KEEP],
     "hold-out": [LAYER4, HOLDOUT],
-    "processes": [LAYER4, HOLDOUT, "run.executor=processes"],
     "pixels": [PIXELS, HOLDOUT],
     "tokens": [TOKENS, HOLDOUT],
     "teacher": [LAYER4, HOLDOUT, "missing=self_trained", "train.epochs=1"],

@@ -200,7 +200,7 @@ def test_entries_of_every_kind_decide(everything: Path) -> None:
 
 
 def test_worker_processes_give_the_same_bytes(place: Path, plugged: Path, everything: Path, tmp_path: Path) -> None:
-    words = ["--quiet", "--allow-plugins", "--set", "run.executor=processes", "--out"]
+    words = ["--quiet", "--allow-plugins", "--set", "run.executor=processes", "--set", "run.workers=1", "--out"]
     assert cli.main(["suite", str(place / "mine.yaml"), *words, str(tmp_path / "out")]) == 0
     assert files_of_runs(tmp_path / "out") == files_of_runs(plugged)
     assert cli.main(["run", str(place / "everything.yaml"), *words, str(tmp_path / "run")]) == 0

@@ -42,6 +42,26 @@ def test_a_url_is_a_remote_path_and_any_other_text_a_local_one(text: str, kind: 
     assert (str(below), type(below)) == (f"{shown}/b.jpg", type(path))
 
 
+@pytest.mark.parametrize("url", ["hdfs:///user/images", "zip://a.zip::s3://bucket", "s3://bucket//images"])
+def test_a_url_that_a_path_would_change_is_refused(
+    workplace: Path, tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", str(workplace / "small.yaml"), "--set", f"data.images={url}", "--out", str(tmp_path / "out")]
+    assert cli.main(words) == 2
+    message = capsys.readouterr().err
+    assert all(part in message for part in ("data.images", url, "one file system", "s3://bucket/images"))
+
+
+def test_whatever_a_file_system_raises_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        def cat_file(self, path: str) -> bytes:
+            raise RuntimeError("no credentials")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda url: (Refusing(), "bucket/a.jpg"))
+    with pytest.raises(OSError, match="RuntimeError: no credentials"):
+        RemotePath("s3://bucket/a.jpg").read_bytes()
+
+
 def test_a_run_on_urls_is_the_run_on_the_same_files(bucket: str, workplace: Path, tmp_path: Path) -> None:
     """The same id, as its data has the same fingerprint, and the same predictions; its config can be run again."""
     sets = [

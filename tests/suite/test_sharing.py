@@ -208,3 +208,18 @@ def test_what_a_killed_process_left_keeps_nobody_out(tmp_path: Path, name: str) 
     with sharing.alone(tmp_path, "one"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_failed_while_a_single_run_waited_is_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had no status when this process looked first, and has one when the claim is free."""
+    real = ClaimFile.take
+
+    def waited(self: ClaimFile) -> Any:
+        (self.path.parent / run.STATUS).write_text("failed")
+        return real(self)
+
+    monkeypatch.setattr(ClaimFile, "take", waited)
+    with sharing.alone(tmp_path, "one") as runs:
+        assert runs.turn("one", "one") == "here"
