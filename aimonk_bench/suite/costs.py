@@ -29,8 +29,6 @@ from aimonk_bench.training.missing import wants_teacher
 
 logger = logging.getLogger(__name__)
 
-FLOAT32 = 4  # bytes
-
 
 @dataclass(frozen=True, eq=False)
 class Work:
@@ -159,7 +157,7 @@ def _tensors(run: Work, listed: LabelFile) -> Iterator[TensorCost]:
     train, val, test = map(math.ceil, sizes)
 
     def tensor(name: str, *shape: int) -> TensorCost:
-        return TensorCost(name, shape, FLOAT32 * math.prod(shape))
+        return TensorCost(name, shape, plan.FLOAT32 * math.prod(shape))
 
     yield tensor("pooled features of all images", images, run.features)
     yield tensor("logits of validation and test rows", seeds, folds * (val + test), attributes)

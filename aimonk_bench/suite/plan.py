@@ -64,6 +64,7 @@ ENTRIES: dict[str, registry.Table] = {  # key of a config -> the table of what i
 REFERENCE = {key: Config.model_fields[key].default.name for key in ENTRIES}
 SCALARS = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "batch_size", "epochs", "clip", "select", "patience")  # of an id
 HASH_LENGTH = 6  # hex digits; with the readable part enough for any suite
+FLOAT32 = 4  # bytes
 LONGEST_ID = 120  # characters, all ASCII; a file system allows names of 255 bytes
 
 
@@ -81,7 +82,6 @@ class PlannedRun:
         cost: of an image in its backbone; None where the encoder cannot be had.
         features: of an image in its backbone, pooled; 0 where the encoder cannot be had.
         network_bytes: the size of all networks that it keeps.
-        trainable_bytes: the size of the layers of one network that are trained.
     """
 
     id: str
@@ -94,7 +94,6 @@ class PlannedRun:
     cost: Cost | None = None
     features: int = 0
     network_bytes: int = 0
-    trainable_bytes: int = 0
 
     @property
     def name(self) -> str:
@@ -294,7 +293,6 @@ def _planned(run: SuiteRun, dataset: Dataset, stated: str, network: Network) -> 
         cost=None if isinstance(network.outcome, UserError) else network.outcome.cost,
         features=0 if isinstance(network.outcome, UserError) else network.outcome.features,
         network_bytes=network_bytes(config, network, len(dataset.labels.attributes)),
-        trainable_bytes=0 if isinstance(network.outcome, UserError) else network.outcome.trainable_bytes,
     )
 
 
@@ -313,7 +311,7 @@ def network_bytes(config: Config, network: Network, attributes: int) -> int:
     """The size of all networks that a run keeps; 0 where the network cannot be had."""
     if isinstance(network.outcome, UserError) or not keeps_networks(config):
         return 0
-    head = 4 * attributes * (network.outcome.features + 1)  # float32
+    head = FLOAT32 * attributes * (network.outcome.features + 1)
     return folds(config) * len(config.train.seeds) * (network.outcome.trainable_bytes + head)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -73,13 +73,7 @@ def describe(source: Source, tables: Tables, overrides: Overrides, budget_hours:
         f"{source if isinstance(source, str | os.PathLike) else 'the config'} is valid.",
         f"{config.name}: {len(listed.ids)} listed images, attributes {', '.join(listed.labels.attributes)}",
         *truths,
-        *listed.notes,
-        *(f"warning: {listed.path}: {text}" for text in _absent_values(listed, configs)),
-        *(f"split: {split}" for split in dict.fromkeys(_describe_split(run) for run in configs)),
-        *(
-            f"{finding.level}: {finding.text} {finding.advice}"
-            for finding in plan.label_findings(configs, listed, cut=True)
-        ),
+        *_of_labels(configs, listed),
         *(f"will be skipped: {problem}" for problem in absent),
         *dict.fromkeys(line for network in usable for line in network.describe()),
         *plan.describe_networks(
@@ -97,6 +91,15 @@ def describe(source: Source, tables: Tables, overrides: Overrides, budget_hours:
         *(f"  {names[number]}" for number in left),
     ]
     return "\n".join(lines)
+
+
+def _of_labels(configs: Sequence[Config], listed: LabelFile) -> Iterator[str]:
+    """What was understood of the labels, how the runs split them, and what is doubtful."""
+    yield from listed.notes
+    yield from (f"warning: {listed.path}: {text}" for text in _absent_values(listed, configs))
+    yield from (f"split: {split}" for split in dict.fromkeys(_describe_split(run) for run in configs))
+    for finding in plan.label_findings(configs, listed, cut=True):
+        yield f"{finding.level}: {finding.text} {finding.advice}"
 
 
 def _costs(listed: LabelFile, runs: Sequence[tuple[Config, Network]], *, hashes: bool) -> Costs:

@@ -12,9 +12,8 @@ from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, count
 from aimonk_bench.records.files import bytes_text
 from aimonk_bench.suite import plan
-from aimonk_bench.suite.plan import PlannedRun
+from aimonk_bench.suite.plan import FLOAT32, PlannedRun
 
-FLOAT32 = 4  # bytes
 TEXT = 4  # bytes of a character in an array of texts
 ROW = 30  # bytes of a row of `predictions.npz` beside its name, logits and labels: split, fold, group
 HISTORY_ROW = 60  # bytes of a row of `history.csv`
@@ -58,5 +57,5 @@ def result_bytes(planned: PlannedRun, listed: LabelFile) -> int:
     predictions = rows * (ROW + name + attributes * (FLOAT32 * seeds + 2))  # target and mask: a byte each
     steps = math.ceil(train / config.train.batch_size) * config.train.epochs
     history = HISTORY_ROW * seeds * folds * steps
-    head = FLOAT32 * attributes * (planned.features + 1)
-    return int(predictions + history + seeds * folds * head + planned.network_bytes + SMALL_FILES)
+    heads = seeds * folds * FLOAT32 * attributes * (planned.features + 1) if config.backbone.freeze == "all" else 0
+    return int(predictions + history + heads + planned.network_bytes + SMALL_FILES)

@@ -52,7 +52,7 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
             restoring.restore(planned, folder, clock)
             return
         room.check(folder, [planned], plan.dataset.listed)
-        _say_what_is_kept([planned], {planned.id: folder})
+        _announce_weights([planned], {planned.id: folder})
         with executors.opened([planned.config], planned.config.run, clock) as queue:
             encodings = encode(plan.dataset, [planned], clock, progress, queue.shards)
             outcome = encodings[planned.id].outcome
@@ -94,7 +94,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
         with clock("files"):
             pending = [p for p in plan.executed if not run.claim(folders[p.id], p.id, p.text, p.weights)]
         room.check(folder, pending, plan.dataset.listed)
-        _say_what_is_kept(pending, folders)
+        _announce_weights(pending, folders)
         configs = [planned.config for planned in pending]
         with executors.opened(configs, plan.baseline.config.run, clock) as queue:
             encodings = encode(plan.dataset, pending, clock, progress, queue.shards)
@@ -118,7 +118,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
     return {run_id: sentence(error) for run_id, error in driver.failures.items() if suite.is_finished(folders[run_id])}
 
 
-def _say_what_is_kept(pending: Sequence[PlannedRun], folders: Mapping[str, Path]) -> None:
+def _announce_weights(pending: Sequence[PlannedRun], folders: Mapping[str, Path]) -> None:
     """Say which finished runs are trained again for their weights, and how large the networks will be."""
     for name, why in (
         (weights.HEADS, "which every run on a frozen backbone keeps"),
