@@ -41,24 +41,36 @@ def _entry(backbone: str | Entry) -> Entry:
     return backbone if isinstance(backbone, Entry) else catalog.entry(backbone)
 
 
-def _stages(backbone: str | Entry) -> tuple[str, ...]:
-    """The stages before which `backbone.freeze` may cut; a network outside the catalog is built to find them."""
+def _stages(backbone: str | Entry) -> tuple[str, ...] | None:
+    """The stages before which `backbone.freeze` may cut; a network outside the catalog is built to find them.
+
+    None of a network that cannot be built: when the networks of a suite are tried, its runs fail with the reason.
+    """
     entry = _entry(backbone)
     if entry.stages is not None:
         return entry.stages
     from aimonk_bench.backbones import network  # imports torch and timm
 
-    return network.stages(entry.timm)
+    try:
+        return network.stages(entry.timm)
+    except Exception:  # a plug-in may raise anything
+        return None
 
 
 def _multiple(backbone: str | Entry) -> int:
-    """What `transform.size` must be a multiple of; a network outside the catalog is built to find it."""
+    """What `transform.size` must be a multiple of; a network outside the catalog is built to find it.
+
+    1 of a network that cannot be built, as above.
+    """
     entry = _entry(backbone)
     if entry.multiple is not None:
         return entry.multiple
     from aimonk_bench.backbones import network  # imports torch and timm
 
-    return network.multiple(entry.timm)
+    try:
+        return network.multiple(entry.timm)
+    except Exception:  # a plug-in may raise anything
+        return 1
 
 
 TABLES = Tables(

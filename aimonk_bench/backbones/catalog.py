@@ -60,7 +60,7 @@ class Entry:
         stages: stages before which ``backbone.freeze`` may cut, in the order of computation; empty where it cannot be
             cut, None outside the catalog, where only the built network has them
             (:func:`aimonk_bench.backbones.network.stages`).
-        cost: at the native size; None outside the catalog (:func:`aimonk_bench.backbones.network.examine`).
+        cost: at the native size; None outside the catalog (:func:`aimonk_bench.backbones.examination.examine`).
         code: SHA-256 (hex) of the plug-in that has the entry, on which features depend: it may define the network.
     """
 

@@ -10,17 +10,15 @@ import copy
 import functools
 import math
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import timm
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from aimonk_bench.backbones import checkpoint
-from aimonk_bench.backbones.catalog import Cost, Entry
+from aimonk_bench.backbones.catalog import Entry
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.errors import UserError
 from aimonk_bench.records.files import atomic
@@ -149,34 +147,6 @@ def options(entry: Entry, size: int) -> dict[str, Any]:
     return {"img_size": size} if entry.fixed else {}
 
 
-def examine(weights: Weights, size: int) -> tuple[int, Cost]:
-    """F, the number of pooled features of an image, and what an image costs, by one forward pass at this size.
-
-    The network is built without its tensors (on torch's meta device), which takes no memory and little time. Where
-    that fails, which says nothing about the network, it is built with tensors.
-
-    Raises:
-        UserError: it cannot take images of this size.
-    """
-    entry = weights.entry
-    try:
-        with torch.device("meta"):
-            network = timm.create_model(entry.timm, pretrained=False, num_classes=0, **options(entry, size)).eval()
-            output, cost = _measure(network, torch.zeros(1, 3, size, size))
-    except Exception:
-        try:
-            output, cost = _measure(_whole(replace(weights, file=None), size).network, torch.zeros(1, 3, size, size))
-        except Exception as error:  # a network raises nearly anything for a size that it was not made for
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            fix = f"`transform: {{size: native}}` ({entry.size} pixels)" if entry.size else "write another number"
-            raise UserError(
-                f"transform.size: {weights.name} cannot take images of {size} x {size} pixels ({reason}); fix: {fix}"
-            ) from error
-    if not isinstance(output, Tensor):
-        raise UserError(f"backbone.name: {weights.name} gives a {type(output).__name__}, expected one feature vector")
-    return output.flatten(1).shape[1], cost
-
-
 def trainable_bytes(weights: Weights, size: int, freeze: str) -> int:
     """The size of the tensors of the trainable layers, for a stage at which the network can be cut, or "none"."""
     entry = weights.entry
@@ -190,15 +160,6 @@ def classifier(name: str) -> str:
     """What timm calls the last linear layer of a network, the first of several: ``fc``, ``classifier``, ``head.fc``."""
     named: Any = getattr(timm.get_pretrained_cfg(name), "classifier", None) or "head"
     return named if isinstance(named, str) else str(named[0])
-
-
-def _measure(network: nn.Module, images: Tensor) -> tuple[object, Cost]:
-    """The output of a network for one image, and its cost."""
-    network.requires_grad_(False)  # torch's counter follows gradients, which a tensor without values may lack
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        output = network(images)
-    # a multiply-accumulate is two floating-point operations
-    return output, Cost(sum(tensor.numel() for tensor in network.parameters()), counter.get_total_flops() // 2)
 
 
 @functools.cache

@@ -55,9 +55,9 @@ def attempt(spec: EncoderSpec, cache: Path) -> Trial:
     file = cache / "networks" / f"{_digest(spec)}.json"
     if (stored := _stored(file)) is not None:
         return stored
-    from aimonk_bench.backbones import network  # imports torch and timm
+    from aimonk_bench.backbones import examination, network  # imports torch and timm
 
-    features, cost = network.examine(spec.weights, spec.size)
+    features, cost = examination.examine(spec.weights, spec.size)
     notes: tuple[str, ...] = ()
     if spec.weights.file is not None or spec.freeze not in ("all", "none"):
         notes = network.build(spec.weights, spec.size, "all" if spec.freeze == "none" else spec.freeze).notes

@@ -90,7 +90,7 @@ def _freeze(config: Config, tables: Tables) -> Iterator[Problem]:
     freeze = config.backbone.freeze
     for backbone, shown in _candidates(config, "have it") if freeze not in ("all", "none") else ():
         stages = tables.stages(backbone)
-        if not any(f"{freeze}.".startswith(f"{stage}.") for stage in stages):
+        if stages is not None and not any(f"{freeze}.".startswith(f"{stage}.") for stage in stages):
             expected = f"all, none or a stage of {shown}: {', '.join(stages)}"
             expected = expected if stages else f"all or none, because {shown} has no stages"
             yield Problem(("backbone", "freeze"), show(freeze), expected, registry.nearest(freeze, stages))

@@ -16,7 +16,8 @@ class Tables:
 
     Attributes:
         known_backbone: whether a backbone outside ``backbones`` exists all the same.
-        stages: the stages at which an existing backbone, by name or as an entry of a plug-in, can be cut.
+        stages: the stages at which an existing backbone, by name or as an entry of a plug-in, can be cut; None where it
+            cannot be built.
         multiple: ``transform.size`` must be a multiple of it for an existing backbone.
         native_size: the edge of the images that an existing backbone was trained on; None if they were not square.
         check_transforms: the problems of ``train``, ``views`` and ``size``, with paths relative to ``transform``.
@@ -37,7 +38,7 @@ class Tables:
     schedules: Table
     importers: Table
     known_backbone: Callable[[str], bool]
-    stages: Callable[[Any], Sequence[str]]
+    stages: Callable[[Any], Sequence[str] | None]
     multiple: Callable[[Any], int]
     native_size: Callable[[Any], int | None]
     check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact", "fresh"] | int, int], list[Problem]]

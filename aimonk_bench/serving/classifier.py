@@ -12,7 +12,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from aimonk_bench.backbones import network
+from aimonk_bench.backbones import examination, network
 from aimonk_bench.backbones.network import Normalise
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.errors import RunFailed, UserError
@@ -41,7 +41,7 @@ class TorchClassifier(nn.Module):
 
 def untrained(weights: Weights, size: int, attributes: int) -> TorchClassifier:
     """The network with random weights in the head, which shows whether it can be exported."""
-    features, _ = network.examine(weights, size)
+    features, _ = examination.examine(weights, size)
     weight = np.random.default_rng(0).normal(0, features**-0.5, (attributes, features)).astype(np.float32)
     return build(weights, size, Tensors(weight, np.zeros(attributes, np.float32), {}, "random weights"))
 

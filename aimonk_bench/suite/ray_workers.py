@@ -54,7 +54,7 @@ def connected() -> Iterator[list[Node]]:
     A connection that this process has already is used, and stays.
 
     Raises:
-        UserError: there is no such cluster.
+        UserError: there is no such cluster, or none can be started.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # otherwise Ray tells its makers of this cluster
     if ray.is_initialized():
@@ -64,16 +64,25 @@ def connected() -> Iterator[list[Node]]:
     starting: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address, log_to_driver=False, logging_level="warning", configure_logging=False, **starting)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"RAY_ADDRESS: found {address!r}, expected the address of a running Ray cluster, such as auto or "
-            f"host:6379, or no value for one that is started on this machine ({reason})"
-        ) from error
+    except Exception as error:  # Ray raises a bare Exception where a node does not start in time
+        raise UserError(_unreachable(address, str(error).partition("\n")[0])) from error
     try:
         yield _nodes()
     finally:
         ray.shutdown()
+
+
+def _unreachable(address: str, reason: str) -> str:
+    """What is wrong where there is no cluster."""
+    if address == "local":
+        return (
+            f"run.executor: ray: no cluster could be started on this machine ({reason}); fix: try again, or "
+            "--executor processes, which needs no cluster"
+        )
+    return (
+        f"RAY_ADDRESS: found {address!r}, expected the address of a running Ray cluster, such as auto or host:6379, or "
+        f"no value for one that is started on this machine ({reason})"
+    )
 
 
 def _nodes() -> list[Node]:

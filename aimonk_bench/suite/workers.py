@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import pickle
@@ -12,11 +13,13 @@ import types
 from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from aimonk_bench.suite.pool import READY, Pool, Worker, WorkerEnded, answer, prepare
 
 GPUS = "CUDA_VISIBLE_DEVICES"
+OOM_SCORE = Path("/proc/self/oom_score_adj")  # where memory runs out, Linux ends the process with the highest number
 
 
 class _Process(Worker):
@@ -130,6 +133,8 @@ def _serve(connection: Connection, variables: dict[str, str], modules: Sequence[
     """What a worker does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver gets it too, and decides what is still wanted
     threading.Thread(target=_end_with_driver, daemon=True).start()
+    with contextlib.suppress(OSError):  # only Linux has this file
+        OOM_SCORE.write_text("1000")
     os.environ |= variables  # before anything imports torch
     prepare(modules)
     connection.send_bytes(pickle.dumps(READY))

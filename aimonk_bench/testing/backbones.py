@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from aimonk_bench.backbones import catalog, network
+from aimonk_bench.backbones import catalog, examination, network
 from aimonk_bench.backbones.catalog import Entry
 from aimonk_bench.backbones.weights import Weights
 
@@ -24,7 +24,7 @@ def check_backbone(entry: Entry) -> None:
     try:
         size = entry.size or 2 * max(entry.multiple or 1, 112)
         weights = Weights(entry.timm, entry.timm, "none", None, "none, seed 0", replace(entry, licence=None))
-        features, cost = network.examine(weights, size)
+        features, cost = examination.examine(weights, size)
         stated = [
             ("features", entry.features, features),
             ("cost", entry.cost if entry.size else None, cost),

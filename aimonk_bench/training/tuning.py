@@ -15,6 +15,8 @@ import numpy as np
 from aimonk_bench.config.fields import TrainConfig, Tune
 from aimonk_bench.training.selection import TIE
 
+STEP = 0.005  # of a score from 0 to 1: what each step along a list of ``tune`` must gain
+
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
@@ -23,7 +25,8 @@ class Tuning:
     Attributes:
         metric: the macro validation metric that chooses: ``train.select``, or average_precision if that is `last`.
         points: ``{"train.lr": [P], ...}``, the grid.
-        scores: [P, S, F] the metric at the chosen epoch, NaN where it is undefined or the head diverged.
+        scores: [P, S, F] the metric at the chosen epoch, NaN where it is undefined or the head diverged; what a
+            setting costs by its place in a list (`STEP`) is not taken off.
         chosen: ``{"train.lr": [S, F], ...}``.
     """
 
@@ -45,6 +48,27 @@ def grid(train: TrainConfig, tune: Tune) -> dict[str, np.ndarray]:
     """
     values: dict[str, Any] = {"train.lr": [train.lr], "train.weight_decay": [train.weight_decay], **tune}
     return dict(zip(values, np.array(list(itertools.product(*values.values())), np.float64).T, strict=True))
+
+
+def ranked(scores: np.ndarray, metric: str, steps: np.ndarray) -> np.ndarray:
+    """The scores by which settings are compared; the largest is the best.
+
+    Validation rows are few, so that the largest of several scores is partly luck. Therefore each step along a list of
+    ``tune`` must gain `STEP`: who writes a list begins with the value that is trusted most, in the default grid the
+    smallest learning rate. A loss has no scale; of equal losses the earlier setting is the best.
+
+    Args:
+        scores: [..., P] by a metric, at the points of a grid.
+        metric: as of :func:`metric_of`.
+        steps: [P] of each point, as of :func:`steps`.
+    """
+    return -scores if metric == "loss" else scores - STEP * steps
+
+
+def steps(tune: Tune) -> np.ndarray:
+    """How many steps [P] each point of the grid is from the first value of every list, in the order of :func:`grid`."""
+    places = itertools.product(*(range(len(values)) for values in tune.values()))
+    return np.array([sum(place) for place in places])
 
 
 def choose(scores: np.ndarray, possible: np.ndarray) -> np.ndarray:

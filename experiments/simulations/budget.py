@@ -35,6 +35,7 @@ from aimonk_bench.registry import Spec
 from aimonk_bench.suite import plan
 from aimonk_bench.suite.tasks import encode
 from aimonk_bench.tables import TABLES
+from aimonk_bench.training import tuning
 from aimonk_bench.training.batches import Features
 from aimonk_bench.training.fit import TrainingStage, torch_threads
 from aimonk_bench.training.heads_trainer import StackedHeads
@@ -237,8 +238,9 @@ def _judge(cell: dict[str, Array], wide: Wide, budgets: Sequence[Budget]) -> Ite
     for budget in budgets:
         points = [n for n, (lr, wd) in enumerate(grid) if lr in budget.rates and wd in budget.decays]
         place = wide.epochs.index(budget.epochs)
-        criterion = cell["val_ap"] if budget.by == "average precision" else -cell["val_loss"]
-        chosen = np.array(points)[criterion[place][:, points].argmax(1)]
+        metric, scores = ("average_precision", "val_ap") if budget.by == "average precision" else ("loss", "val_loss")
+        steps = tuning.steps({"train.lr": list(budget.rates), "train.weight_decay": list(budget.decays)})
+        chosen = np.array(points)[tuning.ranked(cell[scores][place][:, points], metric, steps).argmax(1)]
         reached = {name: cell[name][place, np.arange(len(chosen)), chosen] for name in best}
         lost = best["test_ap"] - reached["test_ap"]
         yield {

@@ -9,7 +9,7 @@ import timm
 import torch
 import torchvision
 
-from aimonk_bench.backbones import network, trial, weights
+from aimonk_bench.backbones import examination, network, trial, weights
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.config.fields import BackboneConfig
 from aimonk_bench.errors import UserError
@@ -44,14 +44,14 @@ def test_a_network_without_tensors_tells_the_number_of_features(
     ],
 )
 def test_cost_is_what_torchvision_publishes_without_the_classifier(name: str, published: str):
-    features, cost = network.examine(_spec(name, size=224).weights, 224)
+    features, cost = examination.examine(_spec(name, size=224).weights, 224)
     meta = getattr(torchvision.models, published).IMAGENET1K_V1.meta
     assert cost.parameters + 1000 * (features + 1) == pytest.approx(meta["num_params"], rel=0.001)
     assert (cost.macs + 1000 * features) / 1e9 == pytest.approx(meta["_ops"], rel=0.01)
 
 
 def test_a_larger_image_costs_more_operations_and_the_same_parameters():
-    small, large = (network.examine(_spec(size=size).weights, size)[1] for size in (64, 128))
+    small, large = (examination.examine(_spec(size=size).weights, size)[1] for size in (64, 128))
     assert small.parameters == large.parameters
     assert large.macs == 4 * small.macs
 
@@ -62,9 +62,9 @@ def test_a_network_that_needs_tensors_is_built_with_them(monkeypatch: pytest.Mon
     def reads_a_value(self, images):
         return forward(self, images) * (1 if images.sum().item() < 1e9 else 0)  # tensors without values have no item
 
-    expected = network.examine(_spec().weights, 64)
+    expected = examination.examine(_spec().weights, 64)
     monkeypatch.setattr(timm.models.ResNet, "forward", reads_a_value)
-    assert network.examine(_spec().weights, 64) == expected
+    assert examination.examine(_spec().weights, 64) == expected
     assert expected[0] == 96
 
 

@@ -30,7 +30,7 @@ import typer.main
 from faulty_files import KINDS, Faults, Kind
 
 from aimonk_bench import cli
-from aimonk_bench.backbones import network
+from aimonk_bench.backbones import examination
 from aimonk_bench.records.files import PARTIAL
 from aimonk_bench.reporting import figures
 
@@ -192,7 +192,7 @@ def outcomes(place: Place, share: Callable[[int], list[Kind]], each_write: bool,
 def leave_out_what_takes_long() -> None:
     """Half of the time of so small a suite goes into what no file depends on, or only its content."""
     figures.loss_curve = lambda history, title: b"a plot"  # type: ignore[assignment]
-    network.examine = functools.cache(network.examine)  # type: ignore[assignment]
+    examination.examine = functools.cache(examination.examine)  # type: ignore[assignment]
     typer.main.get_command = functools.cache(typer.main.get_command)
 
 
@@ -249,7 +249,7 @@ def kills(config: Path, folder: Path, executor: str, workers: str, number: int, 
         moment = rng.uniform(0, seconds)
         done, kill = waited(driver, moment), None
         if done is None:
-            victims, name = chosen(driver, rng)
+            victims, name = chosen(driver, executor, rng)
             for victim in victims:
                 with contextlib.suppress(ProcessLookupError):  # it has just ended
                     os.kill(victim, signal.SIGKILL)
@@ -277,12 +277,35 @@ def waited(process: int, seconds: float) -> int | None:
     return None
 
 
-def chosen(driver: int, rng: random.Random) -> tuple[list[int], str]:
+def chosen(driver: int, executor: str, rng: random.Random) -> tuple[list[int], str]:
     """Which processes are killed: the driver, a worker, or both."""
-    workers = [int(pid) for pid in Path(f"/proc/{driver}/task/{driver}/children").read_text().split()]
+    workers = ray_workers(driver) if executor == "ray" else children(driver)
     what = rng.choice(["driver", "worker", "both"]) if workers else "driver"
     worker = [rng.choice(workers)] if workers else []
     return {"driver": [driver], "worker": worker, "both": [*worker, driver]}[what], what
+
+
+def children(process: int) -> list[int]:
+    """The processes that this one started; none of one that has ended."""
+    pids: list[int] = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has just ended
+            pids += map(int, path.read_text().split())
+    return pids
+
+
+def ray_workers(driver: int) -> list[int]:
+    """The actors' processes, which Ray's own process of the node, a child of the driver, starts and names.
+
+    Not Ray's agents, with which a node ends.
+    """
+    workers = []
+    for pid in (worker for child in children(driver) for worker in children(child)):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            name = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if name.startswith(b"ray::") and b"Agent" not in name:
+                workers.append(pid)
+    return workers
 
 
 def warm_up(place: Place) -> None:

@@ -65,8 +65,12 @@ def test_after_a_failure_of_any_operation_a_second_run_is_whole(tiny: Path) -> N
     assert {outcome["code"] for outcome in outcomes} == codes
 
 
-@pytest.mark.parametrize(("executor", "workers", "number"), [("serial", "auto", 3), ("processes", "1", 1)])
+@pytest.mark.parametrize(
+    ("executor", "workers", "number"), [("serial", "auto", 3), ("processes", "1", 1), ("ray", "1", 1)]
+)
 def test_kills_at_random_moments_lose_nothing(tiny: Path, executor: str, workers: str, number: int) -> None:
+    if executor == "ray":
+        pytest.importorskip("ray")
     seed = 0
     if FULL:
         seed, workers, number = int.from_bytes(os.urandom(4)), "auto", 50

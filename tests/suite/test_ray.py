@@ -185,7 +185,14 @@ def test_an_address_without_a_cluster_is_refused(monkeypatch: pytest.MonkeyPatch
     def refuse(address: str, **options: Any) -> None:
         raise ConnectionError(f"nothing at {address}\nfurther lines")
 
+    def late(address: str, **options: Any) -> None:
+        raise Exception("too late")  # as Ray does
+
     monkeypatch.setenv("RAY_ADDRESS", "nowhere:1")
     monkeypatch.setattr(ray_workers, "ray", type("Ray", (), {"is_initialized": lambda: False, "init": refuse}))
     with pytest.raises(UserError, match=r"RAY_ADDRESS: found 'nowhere:1', expected .* \(nothing at nowhere:1\)$"):
+        ray_workers.connected().__enter__()
+    monkeypatch.delenv("RAY_ADDRESS")
+    monkeypatch.setattr(ray_workers.ray, "init", late)
+    with pytest.raises(UserError, match=r"could be started on this machine \(too late\); fix: .*--executor processes"):
         ray_workers.connected().__enter__()
