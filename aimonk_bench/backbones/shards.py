@@ -20,6 +20,7 @@ from aimonk_bench.backbones.feature_table import Todo
 from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.errors import RunFailed
+from aimonk_bench.plugins import Plugin, executed
 from aimonk_bench.records.files import write_json
 
 
@@ -37,7 +38,13 @@ class Shard:
 
 
 def encode_shard(
-    parts: Sequence[Todo], transform: TransformConfig, spec: EncoderSpec, record: Record, model: bytes, count: int
+    parts: Sequence[Todo],
+    transform: TransformConfig,
+    spec: EncoderSpec,
+    record: Record,
+    model: bytes,
+    count: int,
+    plugins: Sequence[Plugin] = (),
 ) -> Shard:
     """Decode and encode batches of images.
 
@@ -48,14 +55,15 @@ def encode_shard(
         record: of the encoder, whose engine is used.
         model: the exported network; empty where the engine is torch, which builds it from its weights.
         count: of threads.
+        plugins: of the config, one of which may define the network.
 
     Raises:
         RunFailed: an image file changed, or this machine has other versions than the one that made the record.
     """
     _check_versions(spec, record)
     cv2.setNumThreads(1)  # otherwise OpenCV starts threads of its own in each of ours
-    encoder = _encoder(_Opening(spec, record, model))
-    with LibraryMessages(tell=False) as messages:
+    with executed(plugins), LibraryMessages(tell=False) as messages:
+        encoder = _encoder(_Opening(spec, record, model))
         jobs = (functools.partial(decoded_batch, part, transform, spec, messages) for part in parts)
         batches = list(in_threads(jobs, encoder, spec, count))
     return Shard(batches, list(messages.told.values()))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aimonk_bench.backbones.features import Shards
 from aimonk_bench.errors import RunFailed, UserError, fix, release
+from aimonk_bench.plugins import Plugin
 from aimonk_bench.suite import tasks
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset
@@ -28,12 +29,16 @@ class Encoding:
 
 
 def encode(
-    dataset: Dataset, runs: Sequence[PlannedRun], clock: Clock, progress: Progress, shards: Shards | None = None
+    dataset: Dataset,
+    runs: Sequence[PlannedRun],
+    clock: Clock,
+    progress: Progress,
+    shards: Callable[[Sequence[Plugin]], Shards] | None = None,
 ) -> dict[str, Encoding]:
     """Encode a data set with every encoder and set of views that the runs need, each once.
 
     Args:
-        shards: encodes images elsewhere; None: they are encoded here.
+        shards: encodes images elsewhere, for given plug-ins; None: they are encoded here.
 
     Returns:
         id of a run -> what it gets; its failure is recorded when its turn comes.
@@ -55,7 +60,7 @@ def encode(
                 try:
                     if planned.reason is not None:
                         raise RunFailed(planned.reason)
-                    outcomes[key] = tasks.encode(dataset, config, encoder, progress, shards)
+                    outcomes[key] = tasks.encode(dataset, config, encoder, progress, shards and shards(config.plugins))
                 except BadImages:
                     raise
                 except Exception as error:  # the failure of every run that needs it; it is not tried again

@@ -19,12 +19,13 @@ from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.backbones.features import Shards
 from aimonk_bench.config.fields import Config
 from aimonk_bench.config.run_fields import RunConfig
+from aimonk_bench.plugins import Plugin
 from aimonk_bench.records.environment import cores
 from aimonk_bench.suite import ray_workers
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.plan import folds
 from aimonk_bench.suite.pool import Pool, WorkersKilled
-from aimonk_bench.suite.ray_encoding import encode_on_ray
+from aimonk_bench.suite.ray_encoding import shards_on_ray
 from aimonk_bench.suite.ray_workers import RayWorkers
 from aimonk_bench.suite.workers import GPUS, Workers
 from aimonk_bench.training.recipe import ALL_CORES, Cores
@@ -66,7 +67,7 @@ class TaskQueue:
         stages: that workers do.
         limit: tasks in flight; their data is in memory, and their runs are claimed, so that no other process does them.
         cores: for each training.
-        shards: encodes images elsewhere; None: they are encoded here.
+        shards: encodes images elsewhere, for given plug-ins; None: they are encoded here.
 
     Attributes:
         cores, shards: as above.
@@ -79,7 +80,7 @@ class TaskQueue:
         stages: Sequence[Stage] = (),
         limit: int = AHEAD,
         cores: Cores = ALL_CORES,
-        shards: Shards | None = None,
+        shards: Callable[[Sequence[Plugin]], Shards] | None = None,
     ) -> None:
         self._clock, self._workers, self._stages, self._limit = clock, workers, frozenset(stages), limit
         self.cores, self.shards = cores, shards
@@ -237,8 +238,7 @@ def _on_ray(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator
             stack.enter_context(workers)
             workers.start()
         share = Cores(share=layout.cpus, machine=machine)
-        shards = partial(encode_on_ray, workers)
-        yield TaskQueue(clock, workers, ("train", "score"), layout.count + 1, share, shards)
+        yield TaskQueue(clock, workers, ("train", "score"), layout.count + 1, share, partial(shards_on_ray, workers))
 
 
 def _modules(configs: Sequence[Config]) -> list[str]:

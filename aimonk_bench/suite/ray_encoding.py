@@ -12,17 +12,30 @@ from pathlib import Path
 from aimonk_bench.backbones.batches import Batch
 from aimonk_bench.backbones.encoder import EncoderSpec, read_record
 from aimonk_bench.backbones.feature_table import Todo
+from aimonk_bench.backbones.features import Shards
 from aimonk_bench.backbones.shards import Shard, encode_shard
 from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.data.library_messages import LibraryMessages
+from aimonk_bench.plugins import Plugin
 from aimonk_bench.suite.ray_workers import RayWorkers
 
 SHARD = 256  # images at most, so that a worker that ends costs seconds
 AHEAD = 2  # shards for each worker whose rows may wait
 
 
-def encode_on_ray(
+def shards_on_ray(workers: RayWorkers, plugins: Sequence[Plugin]) -> Shards:
+    """What encodes shards of images on a cluster.
+
+    Args:
+        workers: of the cluster.
+        plugins: of the config, one of which may define the network; workers execute them.
+    """
+    return partial(_encode, workers, plugins)
+
+
+def _encode(
     workers: RayWorkers,
+    plugins: Sequence[Plugin],
     parts: Sequence[Todo],
     transform: TransformConfig,
     spec: EncoderSpec,
@@ -32,7 +45,7 @@ def encode_on_ray(
     """Encode batches of images, in their order.
 
     Args:
-        workers: of the cluster.
+        workers, plugins: as above.
         parts: the images of each batch, with the keys of their views.
         transform: draws the views.
         spec: the encoder.
@@ -51,7 +64,7 @@ def encode_on_ray(
     size = max(1, min(SHARD // images, math.ceil(len(parts) / (AHEAD * count))))
     waiting: deque[Future[Shard]] = deque()
     for start in range(0, len(parts), size):
-        shard = partial(encode_shard, parts[start : start + size], transform, spec, record, content, cpus)
+        shard = partial(encode_shard, parts[start : start + size], transform, spec, record, content, cpus, plugins)
         waiting.append(workers.submit(shard, "encoding", limited=False))
         if len(waiting) > AHEAD * count:
             yield from _batches(workers, waiting.popleft(), messages)

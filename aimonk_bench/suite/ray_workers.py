@@ -116,6 +116,12 @@ def layout(nodes: Sequence[Node], run: RunConfig, runs: int, threads: int, *, gp
         nodes = [node for node in nodes if node.gpus]
         if not nodes:
             raise UserError("run.executor: ray: runs train on a GPU, but no machine of the cluster has one")
+    elif unused := sum(node.gpus for node in nodes):
+        logger.warning(
+            "%s of the Ray cluster will not be used: the runs train on the CPU, as train.device says or as this "
+            "machine, which has no GPU, decides",
+            count(unused, "GPU"),
+        )
 
     def room(cpus: int) -> int:
         """Workers with so many cores that the cluster has room for."""
@@ -128,9 +134,10 @@ def layout(nodes: Sequence[Node], run: RunConfig, runs: int, threads: int, *, gp
             f"run.threads: a network is trained with {threads} threads, but the machines of the Ray cluster have "
             f"{largest} cores at most; fix: a smaller run.threads"
         )
-    count = min(most, max(runs, len(nodes))) if run.workers == "auto" else min(most, run.workers)
-    cpus = next(number for number in range(max(node.cpus for node in nodes), 0, -1) if room(number) >= count)
-    return Layout(count, max(cpus, threads), int(gpus))
+    number = min(most, max(runs, len(nodes))) if run.workers == "auto" else min(most, run.workers)
+    largest = max(node.cpus for node in nodes)
+    cpus = next(cpus for cpus in range(largest, 0, -1) if room(cpus) >= number)
+    return Layout(number, max(cpus, threads), int(gpus))
 
 
 class _Remote:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from small_suite import execute, files_of_runs
 
+from aimonk_bench import cli
 from aimonk_bench.backbones.features import FeatureMatrix
 from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.errors import UserError
@@ -152,6 +153,32 @@ def test_a_suite_leaves_the_same_files_though_a_node_ends_in_the_middle(
     messages = " ".join(capsys.readouterr().err.split())
     assert "its Ray worker ended; Ray says: The actor" in messages
     assert "another one begins again" in messages
+
+
+NETWORK = """\
+import timm
+from torch import nn
+
+from aimonk_bench.backbones.catalog import Entry
+
+
+@timm.models.register_model
+def network_for_ray(pretrained=False, num_classes=0, **options):
+    return nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+CATALOG = {"for_ray": Entry("network_for_ray", features=6, licence=None, hub=None, size=32, multiple=1)}
+"""
+
+
+def test_workers_encode_with_the_network_of_a_plug_in(
+    cluster: Any, pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIMONK_BENCH_CACHE", str(tmp_path))
+    (tmp_path / "network.py").write_text(NETWORK)
+    words = ["suite", str(pair), "--allow-plugins", "--quiet", "--executor", "ray", "--out", str(tmp_path / "out")]
+    words += ["--set", f"plugins=[{tmp_path / 'network.py'}]"]
+    assert cli.main([*words, "--set", "backbone={name: for_ray, weights: none, engine: torch}"]) == 0
 
 
 @pytest.mark.parametrize(
