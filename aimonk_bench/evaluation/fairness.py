@@ -48,8 +48,8 @@ class Training:
     Attributes:
         budget: of each head.
         varied: what changes the size of gradients, and with it the learning rate that suits: loss and sampler.
-        ends: key of `tune` -> share of the heads that chose the smallest and the largest of its values; a smallest
-            value of 0 is no end, because there is nothing below.
+        ends: key of `tune` -> share of the heads that score best at the smallest and the largest of its values; a
+            smallest value of 0 is no end, because there is nothing below.
         late_gain: mean over the heads of the gain in validation average precision over the last quarter of the epochs;
             NaN where it is undefined.
         late_gain_se: its standard error over the heads.
@@ -68,7 +68,7 @@ class Unfair:
 
     Attributes:
         kind: `budgets` differ; `one_rate`: different losses or samplers at one learning rate that was not tuned;
-            `edge`: heads chose an end of the grid; `improving`: validation average precision still rose.
+            `edge`: heads score best at an end of the grid; `improving`: validation average precision still rose.
         runs: ids of the runs concerned; of `budgets` those that differ from the most frequent budget.
         key: of `tune`, for `edge`.
         end: "smallest" or "largest", for `edge`.
@@ -82,13 +82,13 @@ class Unfair:
     differs: tuple[str, ...] = ()
 
 
-def ends(points: Mapping[str, Array], chosen: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
-    """`Training.ends` of a grid {key: [P]} and of what each head chose {key: [S, F]}; a key of one value has none."""
+def ends(points: Mapping[str, Array], highest: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
+    """`Training.ends` of a grid {key: [P]}, and of each head's best values {key: [S, F]}; one value has no ends."""
     shares = {}
     for key, values in points.items():
         low, high = min(values), max(values)
         if low < high:
-            taken = np.asarray(chosen[key])
+            taken = np.asarray(highest[key])
             shares[key] = (float(np.mean(taken == low)) if low > 0 else 0.0, float(np.mean(taken == high)))
     return shares
 

@@ -35,6 +35,12 @@ class Tuning:
     scores: np.ndarray
     chosen: dict[str, np.ndarray]
 
+    def highest(self) -> dict[str, np.ndarray]:
+        """``{"train.lr": [S, F], ...}`` of the settings with the best score, whatever they cost by their place."""
+        scores = np.moveaxis(-self.scores if self.metric == "loss" else self.scores, 0, -1)
+        best = choose(scores, np.isfinite(scores))
+        return {key: values[best] for key, values in self.points.items()}
+
 
 def metric_of(train: TrainConfig) -> str:
     """The validation metric by which a head chooses its setting."""

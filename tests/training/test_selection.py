@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from aimonk_bench.training import tuning
@@ -51,3 +53,11 @@ def test_each_step_along_a_list_must_gain():
     assert choose(tuning.ranked(scores, "average_precision", steps), possible).tolist() == [0, 4, 5]
     assert choose(tuning.ranked(scores, "loss", steps), possible).tolist() == [0, 2, 5]
     assert tuning.steps({}).tolist() == [0]
+
+
+def test_where_scores_point_does_not_depend_on_what_a_step_costs():
+    points = {"train.lr": np.array([0.1, 0.2])}
+    scores = np.array([[[0.5, np.nan]], [[0.501, 0.1]]])
+    tried = tuning.Tuning("average_precision", points, scores, {"train.lr": np.array([[0.1, 0.2]])})
+    assert tried.highest()["train.lr"].tolist() == [[0.2, 0.2]]
+    assert replace(tried, metric="loss").highest()["train.lr"].tolist() == [[0.1, 0.2]]
