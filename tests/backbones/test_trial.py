@@ -88,7 +88,7 @@ def test_weights_are_compared_and_the_notes_are_kept(tmp_path: Path, monkeypatch
     torch.save({"net": model.state_dict()}, file)
     first = trial.attempt(_spec(kind=file), tmp_path)
     assert first.notes == ("took the tensors under 'net'",)
-    monkeypatch.setattr(network, "examine", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr(examination, "examine", lambda *_: pytest.fail("tried again"))
     assert trial.attempt(_spec(kind=file), tmp_path) == first
     monkeypatch.undo()
     torch.save({"net": {**model.state_dict(), "layer9": torch.ones(1)}}, file)

@@ -378,6 +378,7 @@ def test_a_network_of_a_plug_in_that_cannot_be_built_is_named(
 ) -> None:
     file = tmp_path / "network.py"
     code = NETWORK.replace("return Tiny(WIDTH)", "raise ZeroDivisionError('no channels')").replace("WIDTH", "6")
+    code = code.replace("aimonk_test_tiny", "aimonk_test_unbuildable")  # timm warns of a name that it has
     file.write_text(code.replace(", multiple=1", ""))  # only the network knows it, and where it can be cut
     words = ["validate", str(place.parent / "small.yaml"), "--allow-plugins", "--set", f"plugins=[{file}]"]
     for freeze, tune in [("all", "default"), ("top", "{}")]:
