@@ -121,9 +121,11 @@ def plainly(summary: Summary) -> str:
     precision, recall = (100 * float(np.mean(values[name][rows])) for name in ("precision", "recall"))
     if math.isnan(precision + recall):
         return ""
-    which = "all attributes" if len(right) == every else f"{len(right)} of {every} attributes ({listed(right)})"
+    which, of = f"{len(right)} of {every} attributes ({listed(right)})", "There, of"
+    if len(right) == every:
+        which, of = "all attributes", "Of"
     return (
-        f"For a manager: {_name(summary, verdict.simplest)} works on {which}. There, of 100 images that it marks, "
+        f"For a manager: {_name(summary, verdict.simplest)} works on {which}. {of} 100 images that it marks, "
         f"about {precision:.0f} are right, and of 100 images that it should mark, it finds about {recall:.0f} "
         "(averages over these attributes, on images that were not trained on)."
     )
