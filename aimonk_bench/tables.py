@@ -53,7 +53,7 @@ def _stages(backbone: str | Entry) -> tuple[str, ...] | None:
 
     try:
         return network.stages(entry.timm)
-    except Exception:  # a plug-in may raise anything
+    except (Exception, SystemExit):  # a plug-in may raise anything
         return None
 
 
@@ -69,7 +69,7 @@ def _multiple(backbone: str | Entry) -> int:
 
     try:
         return network.multiple(entry.timm)
-    except Exception:  # a plug-in may raise anything
+    except (Exception, SystemExit):  # a plug-in may raise anything
         return 1
 
 

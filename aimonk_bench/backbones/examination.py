@@ -48,7 +48,7 @@ def _unusable(weights: Weights, size: int, error: Exception) -> str:
     try:
         network.build(replace(weights, file=None), entry.size or size)
     except Exception:
-        code = "the plug-in that has it" if entry.code else "another network"
+        code = "the plug-in that has it" if entry.code else "another network or transform.size"
         return f"backbone.name: {weights.name} cannot be built ({reason}); fix: {code}"
     fix = f"`transform: {{size: native}}` ({entry.size} pixels)" if entry.size else "write another number"
     return f"transform.size: {weights.name} cannot take images of {size} x {size} pixels ({reason}); fix: {fix}"

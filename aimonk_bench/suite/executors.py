@@ -19,6 +19,7 @@ from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.backbones.features import Shards
 from aimonk_bench.config.fields import Config
 from aimonk_bench.config.run_fields import RunConfig
+from aimonk_bench.errors import count
 from aimonk_bench.plugins import Plugin
 from aimonk_bench.records.environment import cores
 from aimonk_bench.suite import ray_workers
@@ -233,6 +234,13 @@ def _on_ray(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator
 
                 machine = machine_cores()
             nodes = stack.enter_context(ray_workers.connected())
+            unused = 0 if gpus else sum(node.gpus for node in nodes)
+            if unused and any(config.train.device == "auto" for config in configs):
+                logger.warning(
+                    "%s of the Ray cluster will not be used: train.device auto is the CPU, because this machine has no "
+                    "GPU; fix: start the command on a machine with one",
+                    count(unused, "GPU"),
+                )
             layout = ray_workers.layout(nodes, run, len(configs), threads_of(configs), gpus=gpus)
             workers = RayWorkers(layout, retries=run.retries, timeout=run.timeout, modules=_modules(configs))
             stack.enter_context(workers)

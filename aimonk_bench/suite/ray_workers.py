@@ -116,12 +116,6 @@ def layout(nodes: Sequence[Node], run: RunConfig, runs: int, threads: int, *, gp
         nodes = [node for node in nodes if node.gpus]
         if not nodes:
             raise UserError("run.executor: ray: runs train on a GPU, but no machine of the cluster has one")
-    elif unused := sum(node.gpus for node in nodes):
-        logger.warning(
-            "%s of the Ray cluster will not be used: the runs train on the CPU, as train.device says or as this "
-            "machine, which has no GPU, decides",
-            count(unused, "GPU"),
-        )
 
     def room(cpus: int) -> int:
         """Workers with so many cores that the cluster has room for."""

@@ -1,4 +1,4 @@
-"""Equal budgets: every run tries the same grid of settings, and each job chooses the best on its validation rows.
+"""Equal budgets: every run tries the same grid of settings, and each job chooses one by its validation rows.
 
 The grid is the product of the lists in ``tune``. Its P settings are trained as stacked heads, which for one (seed,
 fold) start from the same weights and read the same batches. First each head chooses its epoch, then each job its head.
@@ -52,7 +52,7 @@ def grid(train: TrainConfig, tune: Tune) -> dict[str, np.ndarray]:
 
     Further keys are options of the loss.
     """
-    values: dict[str, Any] = {"train.lr": [train.lr], "train.weight_decay": [train.weight_decay], **tune}
+    values = _lists(train, tune)
     return dict(zip(values, np.array(list(itertools.product(*values.values())), np.float64).T, strict=True))
 
 
@@ -71,10 +71,15 @@ def ranked(scores: np.ndarray, metric: str, steps: np.ndarray) -> np.ndarray:
     return -scores if metric == "loss" else scores - STEP * steps
 
 
-def steps(tune: Tune) -> np.ndarray:
+def steps(train: TrainConfig, tune: Tune) -> np.ndarray:
     """How many steps [P] each point of the grid is from the first value of every list, in the order of :func:`grid`."""
-    places = itertools.product(*(range(len(values)) for values in tune.values()))
+    places = itertools.product(*(range(len(values)) for values in _lists(train, tune).values()))
     return np.array([sum(place) for place in places])
+
+
+def _lists(train: TrainConfig, tune: Tune) -> dict[str, Any]:
+    """Key -> its values, in the order of the grid, whatever the order of ``tune``."""
+    return {"train.lr": [train.lr], "train.weight_decay": [train.weight_decay], **tune}
 
 
 def choose(scores: np.ndarray, possible: np.ndarray) -> np.ndarray:

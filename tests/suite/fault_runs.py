@@ -297,13 +297,13 @@ def children(process: int) -> list[int]:
 def ray_workers(driver: int) -> list[int]:
     """The actors' processes, which Ray's own process of the node, a child of the driver, starts and names.
 
-    Not Ray's agents, with which a node ends.
+    Not Ray's agents, with which a node ends, and no worker that is no actor yet.
     """
     workers = []
     for pid in (worker for child in children(driver) for worker in children(child)):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
             name = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if name.startswith(b"ray::") and b"Agent" not in name:
+            if name.startswith(b"ray::_Remote"):
                 workers.append(pid)
     return workers
 

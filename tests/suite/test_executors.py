@@ -30,7 +30,7 @@ from aimonk_bench.suite import executors
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.executors import Run, Stage, Task, TaskQueue
 from aimonk_bench.suite.pool import WorkerLost, WorkersKilled
-from aimonk_bench.suite.workers import Workers
+from aimonk_bench.suite.workers import OOM_SCORE, Workers
 
 linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux which processes there are")
 
@@ -195,6 +195,9 @@ def fail_unpicklably(number: int) -> Answer:
 def test_an_exception_that_cannot_be_sent_costs_its_task_alone() -> None:
     with Workers(1) as workers:
         one, two = collected(workers, partial(fail_unpicklably, 1), partial(answer, 2))
+        if OOM_SCORE.exists():  # on Linux
+            [score] = collected(workers, OOM_SCORE.read_text)
+            assert score.result() == "1000\n"
     assert str(one.exception()) == "Unpicklable: 1 and 1"
     assert two.result().pid != os.getpid()
 
@@ -361,7 +364,7 @@ def test_an_interruption_ends_the_workers_whatever_they_do() -> None:
 # Asks a worker for its number; a main module without a guard would start another worker, and so on.
 UNGUARDED = """
 import os
-from aimonk_bench.suite.workers import Workers
+from aimonk_bench.suite.workers import OOM_SCORE, Workers
 
 print("once")
 with Workers(1) as workers:
@@ -370,7 +373,7 @@ assert asked.result() != os.getpid()
 """
 ABANDONED = """
 import os
-from aimonk_bench.suite.workers import Workers
+from aimonk_bench.suite.workers import OOM_SCORE, Workers
 
 workers = Workers(1)
 asked = workers.submit(os.getpid)

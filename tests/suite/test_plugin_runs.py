@@ -373,18 +373,27 @@ def test_a_backbone_of_a_plug_in_is_encoded_and_its_code_is_part_of_the_features
     assert config.backbone.freeze == "top"  # the network says which stages there are
 
 
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (
+            "raise ZeroDivisionError('no channels')",
+            "tiny cannot be built (ZeroDivisionError: no channels); fix: the plug-in that has it",
+        ),
+        ("raise SystemExit(1)", "cannot be built: found sys.exit(1)"),
+    ],
+)
 def test_a_network_of_a_plug_in_that_cannot_be_built_is_named(
-    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    failure: str, expected: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "network.py"
-    code = NETWORK.replace("return Tiny(WIDTH)", "raise ZeroDivisionError('no channels')").replace("WIDTH", "6")
-    code = code.replace("aimonk_test_tiny", "aimonk_test_unbuildable")  # timm warns of a name that it has
+    code = NETWORK.replace("return Tiny(WIDTH)", failure).replace("WIDTH", "6")
+    code = code.replace("aimonk_test_tiny", f"aimonk_test_{len(failure)}")  # timm warns of a name that it has
     file.write_text(code.replace(", multiple=1", ""))  # only the network knows it, and where it can be cut
     words = ["validate", str(place.parent / "small.yaml"), "--allow-plugins", "--set", f"plugins=[{file}]"]
     for freeze, tune in [("all", "default"), ("top", "{}")]:
         backbone = f"backbone={{name: tiny, weights: none, freeze: {freeze}}}"
         assert cli.main([*words, "--set", backbone, "--set", f"tune={tune}"]) == 2
-        expected = "tiny cannot be built (ZeroDivisionError: no channels); fix: the plug-in that has it"
         assert expected in capsys.readouterr().err
 
 

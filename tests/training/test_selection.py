@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from aimonk_bench.config.fields import TrainConfig
 from aimonk_bench.training import tuning
 from aimonk_bench.training.selection import TIE, Selection
 from aimonk_bench.training.tuning import choose
@@ -46,13 +47,16 @@ def test_a_setting_is_chosen_by_score_the_earlier_of_equals_never_nan():
 
 def test_each_step_along_a_list_must_gain():
     tune = {"train.lr": [0.1, 0.2, 0.3], "train.weight_decay": [0.0, 1.0]}
-    steps = tuning.steps(tune)
+    steps = tuning.steps(TrainConfig(), tune)
     assert steps.tolist() == [0, 1, 1, 2, 2, 3]
     scores = np.array([[0.5, 0.504, 0.5, 0.509, 0.5, 0.5], [0.5, 0.506, 0.4, 0.4, 0.512, 0.4], [np.nan] * 5 + [0.1]])
     possible = np.ones(scores.shape, bool)
     assert choose(tuning.ranked(scores, "average_precision", steps), possible).tolist() == [0, 4, 5]
     assert choose(tuning.ranked(scores, "loss", steps), possible).tolist() == [0, 2, 5]
-    assert tuning.steps({}).tolist() == [0]
+    assert tuning.steps(TrainConfig(), {}).tolist() == [0]
+    longer = {"train.weight_decay": [0.0, 0.5, 1.0], "train.lr": [0.1, 0.2]}  # the grid begins with learning rates
+    assert tuning.grid(TrainConfig(), longer)["train.lr"].tolist() == [0.1] * 3 + [0.2] * 3
+    assert tuning.steps(TrainConfig(), longer).tolist() == [0, 1, 2, 1, 2, 3]
 
 
 def test_where_scores_point_does_not_depend_on_what_a_step_costs():

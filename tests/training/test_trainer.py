@@ -295,10 +295,20 @@ def test_a_heads_outcome_does_not_depend_on_its_company(move):
         np.testing.assert_allclose(single.logits[number]["test"][0], together.logits[number]["test"][1], rtol=1e-9)
 
 
+def test_a_setting_is_kept_where_no_step_can_gain_enough(monkeypatch: pytest.MonkeyPatch):
+    grid = {"train.lr": [1e-4, 0.3]}
+    assert (run(problem(seed=1), recipe(), tune=grid).tuning.chosen["train.lr"] == 0.3).all()
+    monkeypatch.setattr("aimonk_bench.training.tuning.STEP", 2.0)  # more than any score
+    tried = run(problem(seed=1), recipe(), tune=grid).tuning
+    assert (tried.chosen["train.lr"] == 1e-4).all()
+    assert (tried.highest()["train.lr"] == 0.3).all()
+
+
 TUNED = [
     (MOVES[0], "ignore", {"train.lr": [1e-3, 0.05, 0.3], "train.weight_decay": [0.0, 0.3]}),
     (MOVES[1], "self_trained", {"train.lr": [0.3, 0.01]}),
-    (MOVES[2], "negative", {"train.weight_decay": [0.5, 0.0], "train.lr": [2.0, 0.05]}),
+    (MOVES[2], "negative", {"train.weight_decay": [0.5, 0.0, 0.1], "train.lr": [2.0, 0.05]}),
+    (MOVES[1], "ignore", {"train.lr": [0.2, 0.25, 0.3]}),
     (MOVES[3], "ignore", {"train.lr": [0.02, 0.05, 0.1], "loss.gamma": [0.0, 4.0]}),
     (MOVES[4], "splc", {"train.lr": [1e-3, 1.0], "train.weight_decay": [0.0, 0.1]}),
     (MOVES[1], "ignore", {"loss.alpha": [0.1, 0.9], "loss.gamma": [0.0, 1.0], "train.weight_decay": [0.0, 0.1]}),
@@ -306,7 +316,7 @@ TUNED = [
 
 
 @pytest.mark.parametrize(("move", "policy", "tune"), TUNED)
-def test_a_tuned_run_is_head_by_head_the_best_of_untuned_ones(move, policy, tune):
+def test_a_tuned_run_is_head_by_head_one_of_untuned_ones_and_each_step_must_gain(move, policy, tune):
     data, config = problem(seed=1), recipe("focal", policy, "coverage", **{**move, "seeds": [3, 0, 5]})
     together, tuning = (trained := run(data, config, tune=tune)), trained.tuning
     metric = config["train"].select if config["train"].select != "last" else "average_precision"
@@ -329,8 +339,12 @@ def test_a_tuned_run_is_head_by_head_the_best_of_untuned_ones(move, policy, tune
             histories.append({column: values[own] for column, values in single.history.items()})
             scores.append(histories[-1][f"val_{metric}"][4 * single.chosen_epoch[s, number] - 1])
         np.testing.assert_allclose(tuning.scores[:, s, number], scores, rtol=1e-9)
-        best = max(scores) if metric != "loss" else min(scores)
-        point = next(p for p, score in enumerate(scores) if abs(score - best) <= TIE)
+        cost = 0.0 if metric == "loss" else 0.005
+        places = [sum(lists[key].index(value) for key, value in setting.items()) for setting in points]
+        worth = [
+            (-score if metric == "loss" else score) - cost * place for score, place in zip(scores, places, strict=True)
+        ]
+        point = next(p for p, value in enumerate(worth) if max(worth) - value <= TIE)
         taken.add(point)
         chosen = points[point]
         assert {key: values[s, number] for key, values in tuning.chosen.items()} == {key: chosen[key] for key in tune}
