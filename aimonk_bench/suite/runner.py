@@ -257,8 +257,8 @@ class Driver:
             checkpoints = folder / run.CHECKPOINTS
             train = partial(tasks.train, planned, data, dataset.stored, checkpoints, progress, self._queue.cores)
             training: TrainingResult = yield from _timed(Task("train", planned.name, train), seconds)
-            if not training.resumed and self._queue.is_measured(config.backbone.freeze):
-                training_speed.note(planned, data, training.seconds["train"])
+            if self._queue.is_measured(config.backbone.freeze):
+                training_speed.note(planned, data, None if training.resumed else training.seconds["train"])
             self._claims.check(planned.id)
             predictions = self._write_trained(planned, place, dataset, labels, training.trained)
             score = partial(tasks.score, config, predictions, training.trained.history)

@@ -19,7 +19,7 @@ from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.config.fields import Config
 from aimonk_bench.errors import UserError
 from aimonk_bench.records.environment import cores
-from aimonk_bench.records.files import read_as, write_json
+from aimonk_bench.records.files import IDLE, read_as, remove_partial, write_json
 from aimonk_bench.suite import plan
 from aimonk_bench.training.missing import wants_teacher
 from aimonk_bench.training.recipe import TrainingData
@@ -78,13 +78,13 @@ def read(root: Path, kind: dict[str, Any]) -> float | None:
         return None
 
 
-def note(planned: plan.PlannedRun, data: TrainingData, seconds: float) -> None:
+def note(planned: plan.PlannedRun, data: TrainingData, seconds: float | None) -> None:
     """Keep the time of a step of a run that was trained without an interruption, unless heads may have stopped early.
 
     Args:
         planned: the run.
         data: that it was trained on.
-        seconds: that it took.
+        seconds: that it took; None after an interruption.
     """
     if planned.config.train.patience is None:
         kind = kind_of(planned.config, planned.encoder, data.train_labels.shape[1], planned.features)
@@ -92,19 +92,20 @@ def note(planned: plan.PlannedRun, data: TrainingData, seconds: float) -> None:
         keep(FeatureStore().root, kind, seconds, steps)
 
 
-def keep(root: Path, kind: dict[str, Any], seconds: float, steps: int) -> None:
-    """Keep the time of a step, unless one is kept already.
+def keep(root: Path, kind: dict[str, Any], seconds: float | None, steps: int) -> None:
+    """Keep the time of a step, unless one is kept already; delete what killed processes left.
 
     Args:
         root: of the feature store.
-        kind: of the training, which went through all its epochs without an interruption.
-        seconds: that it took.
+        kind: of the training, which went through all its epochs.
+        seconds: that it took; None after an interruption.
         steps: as `steps_of` counts them.
     """
-    if read(root, kind) is not None:
-        return
     file = _file(root, kind)
     try:
+        remove_partial(file.parent, IDLE)
+        if seconds is None or read(root, kind) is not None:
+            return
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, asdict(StepTime(kind, seconds / steps)))
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from aimonk_bench.backbones.feature_table import open_table
 from aimonk_bench.config.split_fields import Holdout, KFold, OfficialSplit
 from aimonk_bench.data import splits
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.records.files import write_json
+from aimonk_bench.records.files import PARTIAL, write_json
 from aimonk_bench.reporting.costs import Costs
 from aimonk_bench.suite import costs, plan, preview, training_speed
 from aimonk_bench.training.recipe import TrainingData
@@ -176,3 +177,16 @@ def test_the_sizes_of_the_parts_are_those_of_the_split(scheme: splits.Split) -> 
     sizes = splits.part_sizes(scheme, 120, columns)
     for fold in splits.split(scheme, labels, np.arange(120), columns):
         np.testing.assert_allclose([len(fold.train), len(fold.val), len(fold.test)], sizes, atol=1)
+
+
+def test_what_a_killed_process_left_beside_the_times_is_deleted_also_after_an_interruption(tmp_path: Path) -> None:
+    (tmp_path / "training").mkdir()
+    old, new = (tmp_path / "training" / f"{PARTIAL}{name}.json" for name in ("old", "new"))
+    for partial in (old, new):
+        partial.write_text("{")
+    os.utime(old, (0, 0))
+    training_speed.keep(tmp_path, {"network": "resnet18"}, None, 10)
+    assert list((tmp_path / "training").iterdir()) == [new]  # another process may be writing it
+    assert training_speed.read(tmp_path, {"network": "resnet18"}) is None
+    training_speed.keep(tmp_path, {"network": "resnet18"}, 5.0, 10)
+    assert training_speed.read(tmp_path, {"network": "resnet18"}) == 0.5
