@@ -245,6 +245,7 @@ def kills(config: Path, folder: Path, executor: str, workers: str, number: int, 
     place.clear()
     killed: list[str] = []
     while len(killed) < number:
+        place.age()
         driver = place.start()
         moment = rng.uniform(0, seconds)
         done, kill = waited(driver, moment), None
