@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,7 +18,6 @@ from aimonk_bench.evaluation.predictions import ROWS, Predictions, agree
 from aimonk_bench.evaluation.resampling import DRAWS
 from aimonk_bench.evaluation.thresholds import Thresholds
 
-Run = tuple[Predictions, Thresholds]
 Mark = Literal["better", "worse", "equivalent", "unresolved", ""]
 Untestable = Literal["other_rows", "one_seed", "no_f1"]
 
@@ -156,13 +155,15 @@ def paired(
     return deltas
 
 
-def chosen(runs: Mapping[str, Run], validation: Array) -> tuple[Predictions, Thresholds, list[str]] | None:
+def chosen(
+    runs: Mapping[str, tuple[Callable[[], Predictions], Thresholds]], validation: Array
+) -> tuple[Predictions, Thresholds, list[str]] | None:
     """Nested model selection: the rows of each fold as judged by the run that its own validation rows chose.
 
     No test row takes part in the choice of the run that judges it, so its figures are those of "choose on validation".
 
     Args:
-        runs: their predictions and thresholds.
+        runs: how their predictions are read, and their thresholds. Memory holds those of the chosen runs alone.
         validation: [runs, F] what chooses: the macro of the cross-fitted validation F1. NaN never wins; of equal ones
             the first wins.
 
@@ -171,12 +172,13 @@ def chosen(runs: Mapping[str, Run], validation: Array) -> tuple[Predictions, Thr
         different rows, labels, attributes or seeds, or where no run has a figure in some fold.
     """
     names, pairs = list(runs), list(runs.values())
-    first = pairs[0][0]
-    comparable = all(agree(run, first, *ROWS, "labels", "truth") for run, _ in pairs)
+    first = pairs[0][0]()
+    comparable = all(agree(load(), first, *ROWS, "labels", "truth") for load, _ in pairs)
     if not comparable or np.isnan(validation).all(axis=0).any():
         return None
     winners = np.nanargmax(validation, axis=0)
-    by_fold = [pairs[winner] for winner in winners]
+    loaded = {winner: pairs[winner][0]() for winner in np.unique(winners)}
+    by_fold = [(loaded[winner], pairs[winner][1]) for winner in winners]
     predictions = replace(
         first,
         logits=np.concatenate([run.logits[:, first.fold == fold] for fold, (run, _) in enumerate(by_fold)], axis=1),

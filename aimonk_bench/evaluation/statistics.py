@@ -6,7 +6,7 @@ are NaN where they are undefined.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import compress
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation import bounds, comparison, fairness
 from aimonk_bench.evaluation.association import BeforeTraining, after_training
 from aimonk_bench.evaluation.comparison import Delta
@@ -37,6 +38,7 @@ class Entry:
     """A finished run, as the statistics need it.
 
     Attributes:
+        load: reads the predictions. It is called when they are needed, so that memory does not hold those of all runs.
         validation: macro of the cross-fitted validation F1, which chooses; NaN never wins.
         complexity: place in the declared order of complexity, compared from the left.
         before: the association test before training, None where the run has none.
@@ -44,7 +46,7 @@ class Entry:
         training: how its heads were trained, None where the run has no such record.
     """
 
-    predictions: Predictions
+    load: Callable[[], Predictions]
     thresholds: Thresholds
     scores: Scores
     validation: float
@@ -135,15 +137,14 @@ def statistics(
     """
     planned = len(entries) - 1 if planned is None else planned
     first = entries[reference if reference is not None else next(iter(entries))]
-    candidates = {run_id: entry for run_id, entry in entries.items() if _alike(entry.predictions, first.predictions)}
+    decisions, candidates = _decided(entries, first)
     winner = max(candidates, key=lambda run_id: np.nan_to_num(candidates[run_id].validation, nan=-1.0))
-    decisions = {run_id: Decisions.of(entry.predictions, entry.thresholds) for run_id, entry in entries.items()}
     compare = partial(comparison.paired, decisions, covered=covered["f1_tuned"], planned=planned, seed=SEED)
     against_winner = compare(reference=winner)
     predictions, thresholds, runs = _nested(candidates, covered["f1_tuned"]) or (
-        entries[winner].predictions,
+        entries[winner].load(),
         entries[winner].thresholds,
-        [winner] * entries[winner].predictions.folds,
+        [winner] * first.scores.validation.shape[1],
     )
     sure = intervals(predictions, thresholds)
     row = _chosen(predictions, thresholds, runs, sure, covered)
@@ -167,6 +168,7 @@ def statistics(
         verdict=_verdict(
             candidates,
             winner,
+            decisions[winner].labels,
             against_winner,
             tests,
             row,
@@ -186,15 +188,15 @@ def _fairness(entries: Mapping[str, Entry]) -> list[Unfair]:
 def _verdict(
     candidates: Mapping[str, Entry],
     winner: str,
+    labels: Labels,
     against_winner: Mapping[str, Delta],
     tests: Signal,
     row: Chosen,
     auc: tuple[float, float, float],
     doubts: Doubts | None,
 ) -> Verdict:
-    """The verdict; auc: the mean AUC of the ranked attributes, and its 95 % interval."""
-    names = candidates[winner].predictions.labels.attributes
-    observed = candidates[winner].predictions.part("test").labels.observed
+    """The verdict; labels: of the test rows; auc: the mean AUC of the ranked attributes, and its 95 % interval."""
+    names = labels.attributes
     gains, gain_lows = (
         dict(compress(zip(names, values.tolist(), strict=True), tests.gains)) for values in (tests.gain, tests.gain_low)
     )
@@ -215,7 +217,7 @@ def _verdict(
         largest_gain=float(np.fmax.reduce(tests.largest_gain[tests.ranked], initial=np.nan)),
         gain=gains,
         gain_low=gain_lows,
-        missing=dict(zip(names, (1 - observed.mean(axis=0)).tolist(), strict=True)),
+        missing=dict(zip(names, (1 - labels.observed.mean(axis=0)).tolist(), strict=True)),
         doubts=doubts,
         run=winner,
         folds=len(row.runs),
@@ -232,6 +234,17 @@ def _verdict(
     )
 
 
+def _decided(entries: Mapping[str, Entry], first: Entry) -> tuple[dict[str, Decisions], dict[str, Entry]]:
+    """The decisions of every run, and the runs that can be selected: those that are like the first one."""
+    of_first, decisions, candidates = first.load(), {}, {}
+    for run_id, entry in entries.items():
+        predictions = entry.load()
+        decisions[run_id] = Decisions.of(predictions, entry.thresholds)
+        if _alike(predictions, of_first):
+            candidates[run_id] = entry
+    return decisions, candidates
+
+
 def _alike(run: Predictions, first: Predictions) -> bool:
     """Whether two runs have the same rows, validation labels and seeds."""
     return agree(run, first, *ROWS) and agree(run.part("val"), first.part("val"), "labels")
@@ -240,7 +253,7 @@ def _alike(run: Predictions, first: Predictions) -> bool:
 def _nested(candidates: Mapping[str, Entry], covered: Array) -> tuple[Predictions, Thresholds, list[str]] | None:
     """The composite of `comparison.chosen`, by the macro of each fold's cross-fitted validation F1."""
     scores = np.array([entry.scores.validation.mean(axis=0) for entry in candidates.values()])  # [runs, F, A]
-    runs = {run_id: (entry.predictions, entry.thresholds) for run_id, entry in candidates.items()}
+    runs = {run_id: (entry.load, entry.thresholds) for run_id, entry in candidates.items()}
     return comparison.chosen(runs, macro(scores, covered & np.isfinite(scores).all(axis=0)))
 
 

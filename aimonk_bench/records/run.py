@@ -13,7 +13,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -143,7 +143,8 @@ class _Data:
 class RunRecord:
     """A run that ended, as its files hold it.
 
-    The properties read a file on first use, or compute it again from the predictions.
+    The properties read a file on first use, or compute it again from the predictions, and keep what they read;
+    predictions are read again if two other runs came between.
 
     Attributes:
         data: the content of ``data.json``; empty of a failed run.
@@ -180,10 +181,10 @@ class RunRecord:
         """What the backbone costs, from ``environment.json``."""
         return checked(Environment, self.environment, self.folder / ENVIRONMENT).cost
 
-    @cached_property
+    @property
     def predictions(self) -> Predictions:
-        """``predictions.npz``."""
-        return Predictions.load(self.folder / PREDICTIONS)
+        """``predictions.npz``; memory holds those of the two records that were used last."""
+        return _predictions(self)
 
     @cached_property
     def thresholds(self) -> Thresholds:
@@ -260,6 +261,11 @@ class RunRecord:
         """The threshold policy and the calibrator that ``config.yaml`` names."""
         policy, calibrator = scoring_config.read(self.folder / CONFIG)
         return self.policy or policy, calibrator
+
+
+@lru_cache(maxsize=2)  # two runs are compared; those of a whole suite may not fit into memory
+def _predictions(record: RunRecord) -> Predictions:
+    return Predictions.load(record.folder / PREDICTIONS)
 
 
 def derived(path: Path, load: Callable[[Path], T | None]) -> T | None:

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,7 +121,7 @@ def summarize(collection: Collection) -> Summary:
     ):
         entries = {
             run_id: Entry(
-                predictions=record.predictions,
+                load=partial(getattr, record, "predictions"),
                 thresholds=record.thresholds,
                 scores=record.scores,
                 validation=validation[run_id],

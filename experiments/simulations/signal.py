@@ -494,7 +494,7 @@ def sentence_of(run: Predictions, first: association.BeforeTraining) -> str:
     """The verdict of this run alone, in words."""
     policy, name = Spec("per_attribute_f1"), "the default recipe"
     tuned = thresholds.tune(run, policy)
-    entry = Entry(run, tuned, score(run, tuned, policy), validation=0.0, complexity=(), before=first)
+    entry = Entry(lambda: run, tuned, score(run, tuned, policy), validation=0.0, complexity=(), before=first)
     covered = {figure: entry.scores.figures.defined(figure) for figure in AVERAGED}
     stated = statistics({name: entry}, {name: ""}, None, covered)
     return sentence(stated.verdict, {name: (name,)}, stated.against_winner)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,10 @@ def run(noise: int, **options: Any) -> tuple[Predictions, Thresholds]:
     content["logits"] = (content["logits"] + rng.normal(size=content["logits"].shape)).astype(np.float32)
     predictions = run_of(content)
     return predictions, tune(predictions, Spec("per_attribute_f1"))
+
+
+def readers(runs: dict[str, tuple[Predictions, Thresholds]]) -> dict[str, tuple[Callable[[], Predictions], Thresholds]]:
+    return {name: (lambda made=made: made, tuned) for name, (made, tuned) in runs.items()}
 
 
 def decided(noise: int, **options: Any) -> Decisions:
@@ -422,7 +427,7 @@ def test_marks() -> None:
 def test_chosen_is_a_plain_loop_over_folds() -> None:
     runs = {name: run(noise, folds=4, seeds=3) for noise, name in enumerate("abc")}
     validation = np.array([[0.5, 0.1, 0.7, np.nan], [0.5, 0.2, 0.6, 0.1], [0.4, np.nan, 0.8, 0.2]])
-    result = chosen(runs, validation)
+    result = chosen(readers(runs), validation)
     assert result is not None
     predictions, thresholds, names = result
     assert names == ["a", "b", "c", "c"]
@@ -431,7 +436,7 @@ def test_chosen_is_a_plain_loop_over_folds() -> None:
         assert np.array_equal(predictions.logits[:, row], part.logits[:, row])
         assert np.array_equal(thresholds.values[:, fold], limits.values[:, fold])
         assert np.array_equal(predictions.train_positive[fold], part.train_positive[fold])
-    alone = chosen({"a": runs["a"]}, np.ones((1, 4)))
+    alone = chosen(readers({"a": runs["a"]}), np.ones((1, 4)))
     assert alone is not None
     assert np.array_equal(alone[0].logits, runs["a"][0].logits)
     assert alone[1].notes == runs["a"][1].notes
@@ -440,11 +445,11 @@ def test_chosen_is_a_plain_loop_over_folds() -> None:
 
 @pytest.mark.parametrize("other", [{"images": 61}, {"seeds": 3}, {"folds": 2}, {"missing": 0.2}])
 def test_runs_with_other_rows_or_seeds_give_no_chosen(other: dict[str, Any]) -> None:
-    assert chosen({"a": run(0), "b": run(1, **other)}, np.ones((2, 3))) is None
+    assert chosen(readers({"a": run(0), "b": run(1, **other)}), np.ones((2, 3))) is None
 
 
 def test_a_fold_in_which_nothing_chooses_gives_no_chosen() -> None:
-    assert chosen({"a": run(0)}, np.array([[0.5, np.nan, 0.5]])) is None
+    assert chosen(readers({"a": run(0)}), np.array([[0.5, np.nan, 0.5]])) is None
 
 
 def test_equal_runs_are_seldom_called_different_and_true_differences_are_found() -> None:

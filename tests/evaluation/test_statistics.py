@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import fake_suite
@@ -29,7 +31,9 @@ ALL = dict.fromkeys(AVERAGED, np.ones(4, dtype=bool))
 def entry(made: Predictions, complexity: int = 0, before: BeforeTraining | None = None) -> Entry:
     tuned = thresholds.tune(made, POLICY)
     scored = scores.score(made, tuned, POLICY)
-    return Entry(made, tuned, scored, float(scored.figures.value("f1_validation").mean()), (complexity,), before)
+    return Entry(
+        lambda: made, tuned, scored, float(scored.figures.value("f1_validation").mean()), (complexity,), before
+    )
 
 
 def stated(entries: dict[str, Entry], reference: str | None = "base") -> Statistics:
@@ -91,7 +95,7 @@ def test_every_figure_of_the_verdict_stands_in_the_record(entries: dict[str, Ent
     assert [*zip(said.gain.values(), said.gain_low.values(), strict=True)] == [gains[name] for name in said.with_gain]
     assert list(said.gain) == list(said.gain_low) == said.with_gain
     assert min(said.gain_low.values()) > 0, "no gain is claimed whose lower bound is not above 0"
-    observed = entries["base"].predictions.part("test").labels.observed
+    observed = entries["base"].load().part("test").labels.observed
     np.testing.assert_allclose([*said.missing.values()], 1 - observed.mean(axis=0))
     assert said.doubts is None
     doubts = Doubts(2, dict.fromkeys(said.attributes, 1), {"attr1": ["labels"]})
@@ -132,7 +136,7 @@ def test_the_headline_row_is_made_of_the_runs_that_each_fold_chose(entries: dict
     assert result.runs == [max(by_fold, key=lambda name: by_fold[name][fold]) for fold in range(3)]
     accepted, positive = [], []
     for fold, name in enumerate(result.runs):
-        run = Decisions.of(entries[name].predictions, entries[name].thresholds)
+        run = Decisions.of(entries[name].load(), entries[name].thresholds)
         rows = run.fold == fold
         accepted.append(run.accepted[:, rows] & run.labels.observed[rows])
         positive.append(run.labels.positive[rows])
@@ -144,8 +148,29 @@ def test_the_headline_row_is_made_of_the_runs_that_each_fold_chose(entries: dict
     assert low < f1.mean() < high
 
 
+def test_memory_does_not_hold_the_predictions_of_all_runs(entries: dict[str, Entry]) -> None:
+    alive: list[int] = []
+    read: weakref.WeakSet[Predictions] = weakref.WeakSet()
+
+    def reader(one: Entry) -> Callable[[], Predictions]:
+        def load() -> Predictions:
+            predictions = dataclasses.replace(one.load())
+            read.add(predictions)
+            alive.append(len(read))
+            return predictions
+
+        return load
+
+    many = {
+        f"{name} {n}": dataclasses.replace(one, load=reader(one)) for n in range(3) for name, one in entries.items()
+    }
+    result = stated(many, reference="base 0")
+    assert len(alive) >= len(many)
+    assert max(alive) <= 2 + len(set(result.chosen.runs)), "the first one, the one at hand, and those that were chosen"
+
+
 def test_a_run_with_other_validation_labels_is_compared_but_not_chosen(entries: dict[str, Entry]) -> None:
-    made = entries["one"].predictions
+    made = entries["one"].load()
     hidden = made.labels.masked(~((made.split == "val")[:, None] & made.labels.negative))
     other = entry(dataclasses.replace(made, labels=hidden))
     assert other.validation > max(one.validation for one in entries.values()), "it would win"
