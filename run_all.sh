@@ -73,6 +73,7 @@ if [ "$extras" = dev ]; then
   shift
   cd "$root"
   PATH=$venv/bin:$PATH
+  export OMP_NUM_THREADS=1  # several processes share the cores
   ruff format --check .
   ruff check .
   mypy

@@ -137,10 +137,10 @@ def paired(
     base = runs[reference]
     reasons = {name: _untestable(run, base, covered) for name, run in runs.items() if name != reference}
     tested = [name for name, reason in reasons.items() if not reason]
-    spreads = {name: Spread.of(run, covered) for name, run in runs.items()}
+    spread = Spread.of(base, covered)
     variances = permutation_variances([runs[name] for name in tested], base, covered, draws, seed)
     differences = {
-        name: welch(spreads[name], spreads[reference], variance)
+        name: welch(Spread.of(runs[name], covered), spread, variance)
         for name, variance in zip(tested, variances, strict=True)
     }
     p = np.array([difference.p[-1] for difference in differences.values()])
@@ -148,7 +148,7 @@ def paired(
     adjusted = dict(zip(tested, zip(holm(p, planned), simultaneous_levels(p, planned), strict=True), strict=True))
     deltas, undefined = {}, np.full(len(covered), np.nan)
     for name, run in runs.items():
-        difference = differences.get(name) or untested(spreads[name].figures, spreads[reference].figures)
+        difference = differences.get(name) or untested(Spread.of(run, covered).figures, spread.figures)
         fillings = delta_bounds(run, base) if run.same_rows(base) else (undefined, undefined)
         delta = _delta(difference, *adjusted.get(name, (math.nan, ALPHA)), margin, fillings)
         deltas[name] = delta if name in differences else replace(delta, mark="", reason=reasons.get(name))

@@ -7,7 +7,7 @@ are NaN where they are undefined.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import compress
 from typing import Any
@@ -235,12 +235,18 @@ def _verdict(
 
 
 def _decided(entries: Mapping[str, Entry], first: Entry) -> tuple[dict[str, Decisions], dict[str, Entry]]:
-    """The decisions of every run, and the runs that can be selected: those that are like the first one."""
-    of_first, decisions, candidates = first.load(), {}, {}
+    """The decisions of every run, and the runs that can be selected: those that are like the first one.
+
+    What is equal in all runs, such as their labels, is in memory once.
+    """
+    predictions_of_first = first.load()
+    of_first = Decisions.of(predictions_of_first, first.thresholds)
+    decisions, candidates = {}, {}
     for run_id, entry in entries.items():
         predictions = entry.load()
-        decisions[run_id] = Decisions.of(predictions, entry.thresholds)
-        if _alike(predictions, of_first):
+        decided = Decisions.of(predictions, entry.thresholds)
+        decisions[run_id] = replace(of_first, accepted=decided.accepted) if decided.same_rows(of_first) else decided
+        if _alike(predictions, predictions_of_first):
             candidates[run_id] = entry
     return decisions, candidates
 

@@ -113,8 +113,8 @@ class TaskQueue:
                 self._workers.kill()
             raise
         finally:
-            if count := len(self._in_flight):
-                logger.info("%d run%s still in worker processes", count, " is" if count == 1 else "s are")
+            if running := len(self._in_flight):
+                logger.info("%d run%s still in worker processes", running, " is" if running == 1 else "s are")
             try:
                 self._collect(0)
             except BaseException:
@@ -200,24 +200,24 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
             yield queue
         return
     frozen = sum(config.backbone.freeze == "all" for config in configs)
-    count, train = 0, run.executor == "processes" or (run.executor == "auto" and run.timeout is not None)
+    number, train = 0, run.executor == "processes" or (run.executor == "auto" and run.timeout is not None)
     gpus = visible_gpus(configs) if train else []
     if train:
         shared = any(pick_device(config.train.device) != "cpu" for config in configs)
         most = max(1, len(gpus)) if shared else cores() // threads_of(configs)
-        count = min(most, len(configs))
+        number = min(most, len(configs))
     elif run.executor == "auto" and frozen >= WORTHWHILE:
         train = frozen == len(configs) and {pick_device(config.train.device) for config in configs} == {"cpu"}
-        count = min(cores(), frozen, MOST_WORKERS) if train else 1
-    if not (train or count):
+        number = min(cores(), frozen, MOST_WORKERS) if train else 1
+    if not (train or number):
         yield TaskQueue(clock)
         return
-    count = max(1, count if run.workers == "auto" or not train else run.workers)
+    number = max(1, number if run.workers == "auto" or not train else run.workers)
     modules = _modules(configs) if train else []
-    with Workers(count, retries=run.retries, timeout=run.timeout, gpus=gpus, modules=modules) as workers:
+    with Workers(number, retries=run.retries, timeout=run.timeout, gpus=gpus, modules=modules) as workers:
         workers.start()
         if train:
-            yield TaskQueue(clock, workers, ("train", "score"), count + 1, Cores(share=max(1, cores() // count)))
+            yield TaskQueue(clock, workers, ("train", "score"), number + 1, Cores(share=max(1, cores() // number)))
         else:
             yield TaskQueue(clock, workers, ("score",))
 

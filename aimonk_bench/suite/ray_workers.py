@@ -121,15 +121,13 @@ def layout(nodes: Sequence[Node], run: RunConfig, runs: int, threads: int, *, gp
         """Workers with so many cores that the cluster has room for."""
         return sum(min(node.cpus // cpus, node.gpus if gpus else node.cpus) for node in nodes)
 
-    most = room(threads)
+    most, largest = room(threads), max((node.cpus for node in nodes), default=0)
     if not most:
-        largest = max((node.cpus for node in nodes), default=0)
         raise UserError(
             f"run.threads: a network is trained with {threads} threads, but the machines of the Ray cluster have "
             f"{largest} cores at most; fix: a smaller run.threads"
         )
     number = min(most, max(runs, len(nodes))) if run.workers == "auto" else min(most, run.workers)
-    largest = max(node.cpus for node in nodes)
     cpus = next(cpus for cpus in range(largest, 0, -1) if room(cpus) >= number)
     return Layout(number, max(cpus, threads), int(gpus))
 

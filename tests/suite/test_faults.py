@@ -66,7 +66,7 @@ def test_after_a_failure_of_any_operation_a_second_run_is_whole(tiny: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("executor", "workers", "number"), [("serial", "auto", 3), ("processes", "1", 1), ("ray", "1", 1)]
+    ("executor", "workers", "number"), [("serial", "auto", 1), ("processes", "1", 1), ("ray", "1", 1)]
 )
 def test_kills_at_random_moments_lose_nothing(tiny: Path, executor: str, workers: str, number: int) -> None:
     if executor == "ray":

@@ -88,6 +88,7 @@ def test_an_interruption_leaves_whole_runs_and_no_worker(
             signal.raise_signal(signal.SIGINT)
         return real(*arguments)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest may run in the background, which ignores it
     monkeypatch.setattr(tasks, "train", interrupted)
     out = pair.parent / "interrupted"
     assert execute(pair, out) == 130
