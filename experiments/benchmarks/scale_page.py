@@ -244,8 +244,8 @@ def _breaks(growth: dict[str, Growth]) -> list[str]:
         "- Near duplicates are compared with every image that shares one of seven bands of nine bits: N^2 x 7 / 2^10 "
         f"comparisons, {IMAGES**2 * 7 / 2**10:.1e} here.\n"
         "- The split assigns one image after the other, and all images of a run are the rows of one `predictions.npz`: "
-        "neither is cut into tasks. The statistics hold the logits of all runs at once: of 24 runs as large as these, "
-        f"{24 * SEEDS * 1.6 * 40 * 4 * 1e6 / 1e9:,.0f} GB at a million rows x 40.\n"
+        "neither is cut into tasks. The statistics hold the decisions of all runs at once: of 24 runs as large as "
+        f"these, {24 * SEEDS * 40 * 1e6 / 1e9:,.0f} GB at a million rows x 40.\n"
         "- Row numbers of the store are int32, so that V x N stays below 2.1e9; the sums of the paired test are "
         "float32, which counts exactly up to 1.7e7 images.",
     ]
