@@ -78,7 +78,8 @@ if [ "$extras" = dev ]; then
   ruff check .
   mypy
   lint-imports
-  exec python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile "$@"
+  # files in order: by number of tests, the few long tests would come last, when only one process is still at work
+  exec python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
 fi
 
 # or the comparison on the embedded data; of two --out the last one holds.
