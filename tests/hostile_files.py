@@ -48,7 +48,11 @@ class TookTooLong(BaseException):
 
 @contextlib.contextmanager
 def limited() -> Iterator[None]:
-    """Limit the processor time and the address space of the block."""
+    """Limit the processor time and the address space of the block.
+
+    Raises:
+        AssertionError: it took too long; Hypothesis looks for the smallest such file.
+    """
 
     def stop(number: int, frame: object) -> None:
         raise TookTooLong
@@ -60,6 +64,8 @@ def limited() -> Iterator[None]:
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         yield
+    except TookTooLong:
+        raise AssertionError(f"took more than {SECONDS} s") from None
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         resource.setrlimit(resource.RLIMIT_AS, before)

@@ -75,7 +75,7 @@ def guess_table(source: Source, draft: Guess) -> None:
         _group(draft, columns, images, group)
     if long := long_columns(columns, images):
         _long(draft, columns, *long)
-    elif (tags := columns[0] if table.dialect.holds_tags else next(tag_columns(columns), None)) is not None:
+    elif (tags := next(iter(columns) if table.dialect.holds_tags else tag_columns(columns), None)) is not None:
         _tags(draft, columns, tags)
     else:
         _wide(draft, table, columns, images)

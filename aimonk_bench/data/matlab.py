@@ -113,6 +113,6 @@ def _is_matrix(value: Any) -> bool:
 
 
 def _column(labels: np.ndarray) -> pd.Categorical:
-    """Numbers [R] as tokens; NaN is a missing label."""
-    codes, numbers = pd.factorize(labels.astype(float))
-    return coded(codes, (f"{number:g}" for number in numbers))
+    """Numbers [R] as tokens with all their digits, since different numbers are different tokens; NaN is missing."""
+    codes, numbers = pd.factorize(labels.astype(float) + 0.0)  # -0.0 becomes 0.0
+    return coded(codes, (repr(number).removesuffix(".0") for number in numbers.tolist()))

@@ -73,6 +73,7 @@ def test_one_list_needs_no_common_word(tmp_path: Path) -> None:
         (pa100k(attributes=cells("Hat", "Hat")), {}, ["'Hat'", "2 times"]),
         (pa100k(), {"attributes": ["Hut"]}, ["'Hut'", "did you mean Hat?"]),
         (pa100k(test_label=np.array([[2, 1]])), {}, ["Female", "'2' (1 row)"]),
+        (pa100k(test_label=np.array([[1.00000001, -0.0]])), {}, ["Female", "'1.00000001' (1 row)"]),  # six digits are 1
     ],
 )
 def test_problems(tmp_path: Path, variables: dict[str, Any], options: dict[str, Any], tokens: list[str]) -> None:
