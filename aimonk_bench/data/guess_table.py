@@ -271,9 +271,17 @@ def _separated(draft: Guess, tags: Column, missing: frozenset[str]) -> tuple[str
 
 
 def _choose(draft: Guess, counts: Mapping[str, int]) -> None:
-    """The tags that are attributes: all of them, but for words that mean that there is nothing, and for rare tags."""
+    """The tags that are attributes: all of them, but for words that mean that there is nothing, and for rare tags.
+
+    Raises:
+        UserError: no tag is left.
+    """
     words = [tag for tag in counts if tag.casefold() in NOTHING or unusable_attribute(tag)]
     names = sorted((tag for tag in counts if tag not in words), key=lambda tag: -counts[tag])
+    if words and not names:
+        raise UserError(
+            f"{draft.labels}: found no tag but {listed([*map(repr, words)])}, expected one for each attribute"
+        )
     if words:
         draft.doubt("data.attributes", f"{listed([*map(repr, words)])} is no attribute")
     if len(names) > MOST_ATTRIBUTES:

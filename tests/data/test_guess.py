@@ -803,6 +803,7 @@ def test_a_guess(name: str, tmp_path: Path) -> None:
         (rows("image,macro", *"10"), "labels.csv", ["labels.csv:1:", "rename", "'macro'"]),
         (rows("image,x,x", *PAIRS), "labels.csv", ["labels.csv:1:", "'x' stands 2 times"]),
         (rows("image,age", "31", "45", "52"), "labels.csv", ["labels.csv:1:", "'age'", "numbers", "1, 0 and NA"]),
+        (rows("image,tags", *["no finding", "nothing"] * 3), "labels.csv", ["no tag but 'no finding', 'nothing'"]),
         ("", "labels.csv", ["labels.csv:1:", "empty"]),
         ("image,x\n", "labels.csv", ["labels.csv:1:", "no row"]),
         (
