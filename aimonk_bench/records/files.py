@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import logging
 import math
 import os
 import re
@@ -23,6 +24,8 @@ from aimonk_bench.errors import UserError, sentence
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 FORMULA = re.compile(r"'*[=+\-@\t\r].", re.DOTALL)  # how a text begins that a spreadsheet reads as a formula
 T = TypeVar("T")
@@ -60,6 +63,13 @@ def remove_partial(folder: Path, idle: float = 0.0) -> None:
                 shutil.rmtree(partial, ignore_errors=True)
             else:
                 partial.unlink()
+
+
+def delete(folder: Path) -> None:
+    """Delete a folder that nobody needs any more, if it is there; that it cannot be deleted is a warning."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        logger.warning("%s: cannot be deleted, although nobody needs it any more", folder)
 
 
 def contents(folder: Path, without: str = "") -> list[str]:

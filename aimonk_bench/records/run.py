@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -35,6 +34,7 @@ from aimonk_bench.records.files import (
     PARTIAL,
     checked,
     contents,
+    delete,
     dumps,
     harmless,
     read_as,
@@ -233,7 +233,7 @@ class RunRecord:
     def restore(self) -> None:
         """Write the derived files that are missing or cannot be used; delete what a killed process left."""
         remove_partial(self.folder)
-        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        delete(self.folder / CHECKPOINTS)
         if self._thresholds is None:
             write_json(self.folder / THRESHOLDS, self.thresholds.to_json())
         if self._scores is None:
@@ -357,7 +357,7 @@ def begin(folder: Path, config: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in reversed(FILES[1:]):  # not the config, by which other processes see that this is a run
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / weights.NETWORKS, ignore_errors=True)
+    delete(folder / weights.NETWORKS)
     remove_partial(folder)
     write_text(folder / CONFIG, config)
 
@@ -366,20 +366,20 @@ def end(folder: Path, status: Status) -> None:
     """Write ``status.json``, which ends the run, and delete the checkpoints of a run that is done."""
     write_json(folder / STATUS, dataclasses.asdict(status))
     if status.state == "done":
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        delete(folder / CHECKPOINTS)
 
 
 def replace(folder: Path, again: Path) -> None:
     """Put the files of a run that was made again in the place of those before; the status leaves first, comes last."""
     (folder / STATUS).unlink(missing_ok=True)
-    shutil.rmtree(folder / weights.NETWORKS, ignore_errors=True)
+    delete(folder / weights.NETWORKS)
     for name in (weights.NETWORKS, *FILES):
         if (again / name).exists():
             (again / name).replace(folder / name)
         else:
             (folder / name).unlink(missing_ok=True)
     again.rmdir()
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    delete(folder / CHECKPOINTS)
 
 
 def read(folder: Path, policy: registry.Spec | None = None) -> RunRecord:

@@ -599,3 +599,18 @@ def test_collect_takes_a_single_run_and_nothing_else(tmp_path: Path) -> None:
     assert (collection.name, collection.baseline, list(collection.names.values())) == (None, None, [("reference",)])
     with pytest.raises(UserError, match=r"suite\.json or status\.json"):
         suite.collect(tmp_path / "nowhere")
+
+
+def test_checkpoints_that_cannot_be_deleted_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake_suite.write_run(tmp_path, "a", fake_suite.predictions())
+    status = run.read(tmp_path).status
+    for fails in (True, False):
+        (tmp_path / run.CHECKPOINTS).mkdir(exist_ok=True)
+        with monkeypatch.context() as patch:
+            if fails:
+                patch.setattr("shutil.rmtree", lambda folder, ignore_errors: None)
+            run.end(tmp_path, status)
+        assert (tmp_path / run.CHECKPOINTS).exists() == fails
+    assert [record.getMessage().partition(": ")[2][:17] for record in caplog.records] == ["cannot be deleted"]
