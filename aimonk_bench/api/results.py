@@ -29,7 +29,7 @@ from aimonk_bench.reporting.summary import MACRO, NUMERIC, Summary
 from aimonk_bench.reporting.verdict import sentence
 from aimonk_bench.reporting.view import View
 from aimonk_bench.reporting.warning_lines import warnings
-from aimonk_bench.reporting.words import run_name
+from aimonk_bench.reporting.words import listed, run_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -372,7 +372,7 @@ class Suite(Result):
         names = {run_id: run_name(parts) for run_id, parts in self._collection.names.items()}
         called = [name] if name in names else [run_id for run_id, text in names.items() if text == name]
         if not called:
-            near = registry.hint(name, [*names, *names.values()])
+            near = registry.hint(name, [*names, *names.values()]) or f": {listed([*names.values()])}"
             raise UserError(f"{self.folder}: found {name!r}, expected the id or name of a run{near}")
         if len(called) > 1:
             raise UserError(f"{self.folder}: found {len(called)} runs called {name!r}; use an id: {', '.join(called)}")

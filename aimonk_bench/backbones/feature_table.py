@@ -1,9 +1,10 @@
 """One folder of the feature store: rows of features, and an index of the image and view that each row belongs to.
 
 ``rows.f32`` is [R, D] and only ever grows (``rows.f16`` for float16, ``rows.u8`` for pixels); ``index.sqlite`` maps
-(SHA-256 of the image, view key) to a row, and has the checksum of each block of rows that was appended at once. Rows
-reach the disk before the index names them. What a killed process wrote without indexing it lies behind the last block
-and is cut off. The rows of a block whose checksum differs are forgotten, and their images are encoded again.
+(SHA-256 of the image, view key) to a row, and has the checksum of each block of rows that was appended at once, and of
+whose rows they are. Rows reach the disk before the index names them. What a killed process wrote without indexing it
+lies behind the last block and is cut off. The rows of a block whose checksum differs are forgotten, and their images
+are encoded again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 import sqlite3
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -94,9 +95,12 @@ class FeatureTable:
     def __init__(self, folder: Path, dtype: str, index: sqlite3.Connection) -> None:
         self.folder, self._dtype, self._index = folder, np.dtype(dtype), index
         self._file = folder / FILES[dtype]
+        if self._file.is_dir():
+            raise damaged(folder, f"{self._file.name} is a folder")
         self._file.touch()
+        # no second index: what is looked up is what the checksums cover
         self._index.execute(
-            "CREATE TABLE IF NOT EXISTS rows (image TEXT, view TEXT, row INTEGER NOT NULL UNIQUE,"
+            "CREATE TABLE IF NOT EXISTS rows (image TEXT, view TEXT, row INTEGER NOT NULL,"
             " PRIMARY KEY (image, view)) WITHOUT ROWID"
         )
         self._index.execute(
@@ -130,7 +134,8 @@ class FeatureTable:
 
     def _stored(self, keys: Sequence[str]) -> list[dict[str, int]]:
         """Per view, {SHA-256 of the image: row}."""
-        query = "SELECT image, row FROM rows WHERE view = ? AND row < ?"  # rows without a block have no checksum
+        # rows without a block have no checksum
+        query = "SELECT image, row FROM rows WHERE view = ? AND row >= 0 AND row < ?"
         return [dict(self._index.execute(query, (key, self._count()))) for key in keys]
 
     def missing(self, images: Sequence[ImageFile], keys: Sequence[str]) -> Todo:
@@ -156,20 +161,27 @@ class FeatureTable:
         return np.memmap(self._file, self._dtype, "r", shape=shape) if shape[0] else np.zeros(shape, self._dtype)
 
     def damaged_blocks(self, images: Sequence[ImageFile] | None = None, keys: Sequence[str] = ()) -> list[int]:
-        """The first rows of blocks whose content is not what was written, or is not there any more.
+        """The first rows of blocks whose content or names are not what was written, or that are not there any more.
 
         Args:
-            images: only the blocks with their views ``keys`` are read, and those that are not there at all; None: all.
+            images: only the blocks with their views ``keys`` are read, and those that are not there at all; None: all
+                that any name leads to.
         """
         blocks = self._index.execute("SELECT first, count, crc FROM blocks ORDER BY first").fetchall()
+        names: dict[int, list[bytes]] = {first: [] for first, _, _ in blocks}
+        firsts = np.array([*names], np.int64)
+        entries = self._index.execute("SELECT row, image, view FROM rows ORDER BY row, image, view").fetchall()
+        places = np.searchsorted(firsts, np.array([row for row, *_ in entries], np.int64), side="right") - 1
+        for place, entry in zip(places.tolist(), entries, strict=True):
+            if place >= 0 and entry[0] < sum(blocks[place][:2]):
+                names[blocks[place][0]].append(_name(*entry))
         _, width = self._shape()
         row_bytes = width * self._dtype.itemsize
         whole = self._file.stat().st_size // row_bytes if row_bytes else 0  # read last: another process may append
         if images is None:
-            wanted = {first for first, _, _ in blocks}
+            wanted = {first for first in names if names[first]}
         else:
             rows = np.unique(self.index(images, keys))
-            firsts = np.array([first for first, _, _ in blocks], np.int64)
             wanted = set(firsts[np.searchsorted(firsts, rows[rows >= 0], side="right") - 1].tolist())
         damage = []
         with self._file.open("rb") as file:
@@ -178,7 +190,7 @@ class FeatureTable:
                     damage.append(first)
                 elif first in wanted:
                     file.seek(first * row_bytes)
-                    if zlib.crc32(file.read(number * row_bytes)) != crc:
+                    if _checksum(file.read(number * row_bytes), names[first]) != crc:
                         damage.append(first)
         return damage
 
@@ -194,7 +206,7 @@ class FeatureTable:
     def cut_off_unindexed(self) -> None:
         """Remove the rows that a killed process wrote but did not index; fill up what is not there with zeros."""
         with self._index:
-            self._index.execute("DELETE FROM rows WHERE row >= ?", (self._count(),))
+            self._index.execute("DELETE FROM rows WHERE row < 0 OR row >= ?", (self._count(),))
         os.truncate(self._file, math.prod(self._shape()) * self._dtype.itemsize)
 
     def append(self, names: Sequence[tuple[str, str]], features: np.ndarray) -> None:
@@ -208,4 +220,14 @@ class FeatureTable:
         entries = [(image, view, row) for row, (image, view) in enumerate(names, first)]
         with self._index:
             self._index.executemany("INSERT INTO rows VALUES (?, ?, ?)", entries)
-            self._index.execute("INSERT INTO blocks VALUES (?, ?, ?)", (first, len(names), zlib.crc32(content)))
+            checksum = _checksum(content, [_name(row, image, view) for image, view, row in entries])
+            self._index.execute("INSERT INTO blocks VALUES (?, ?, ?)", (first, len(names), checksum))
+
+
+def _name(row: object, image: object, view: object) -> bytes:
+    return f"{row} {image} {view}\n".encode()
+
+
+def _checksum(content: bytes, names: Iterable[bytes]) -> int:
+    """Of the bytes of a block, and of its names in the order of the rows."""
+    return zlib.crc32(b"".join(names), zlib.crc32(content))

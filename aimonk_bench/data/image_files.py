@@ -131,10 +131,11 @@ def _problems(skipped: Sequence[Skipped], listed: int, folder: Path, *, skip: bo
         return [(items[0].line, text) for items, text in zip(groups, texts, strict=True)]
     names = ", ".join(item.image_id for item in skipped[:EXAMPLES])
     files = ", ".join(itertools.islice(files_below(folder), EXAMPLES))
+    fix = "set data.images to the folder that the names are relative to, or data.id to the column of the names"
     text = (
         f"none of the {listed} images can be read in {folder}: the label file names {names}; "
         f"the folder holds {f'files such as {files}' if files else 'no file'}"
-        f"{hint or '; set data.images to the folder that the names are relative to'}"
+        f"{hint or f'; {fix}'}"
     )
     reasons = collections.Counter(item.reason for item in skipped)
     if set(reasons) != {"missing"}:

@@ -46,7 +46,8 @@ def atomic(path: Path) -> Iterator[Path]:
         yield partial
         os.replace(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        if os.path.lexists(partial):  # a read-only disk refuses to delete even what is not there
+            partial.unlink(missing_ok=True)
 
 
 def remove_partial(folder: Path, idle: float = 0.0) -> None:

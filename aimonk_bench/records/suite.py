@@ -247,6 +247,9 @@ def collect(folder: Path) -> Collection:
     unfinished = " (the folder holds an unfinished run)" if (folder / run.CONFIG).exists() else ""
     if _has_runs(folder):
         unfinished = f"; {FILE} is lost: the same `aimonk-bench suite` command writes it again and keeps the runs"
+    below = sorted(path for path in folder.glob("*/") if (path / FILE).exists() or (path / run.STATUS).exists())
+    if below and not unfinished:
+        unfinished = f", such as {', '.join(map(str, below[:SHOWN]))}"
     raise UserError(f"{folder}: expected a folder with {FILE} or {run.STATUS}{unfinished}")
 
 

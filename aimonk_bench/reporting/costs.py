@@ -166,6 +166,8 @@ def _largest(tensor: TensorCost | None) -> list[str]:
 
 def _total(costs: Costs) -> str:
     rest = f", without {' and '.join(costs.unmeasured)}" if costs.unmeasured else ""
+    if costs.unmeasured and not costs.seconds:
+        return f"in all: not known yet; not measured on this machine: {' and '.join(costs.unmeasured)}"
     return f"in all: {duration(costs.seconds)}{rest}; decoding and statistics come on top"
 
 

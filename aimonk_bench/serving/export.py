@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -127,7 +128,7 @@ def _written(target: Path, out: Path) -> Iterator[Path]:
         out: how the user calls the target.
 
     Raises:
-        UserError: it cannot be written to.
+        UserError: it cannot be written to, or the disk is full.
     """
     exists = target.exists()
     partial = (target if exists else target.parent) / f"{PARTIAL}{os.getpid()}-bundle"
@@ -142,6 +143,10 @@ def _written(target: Path, out: Path) -> Iterator[Path]:
                 file.rename(target / file.name)
         else:
             partial.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"{out}: cannot be written: {sentence(error)}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -51,9 +51,12 @@ def write(file: Path, classifier: TorchClassifier, weights: Weights, size: int, 
 
     Raises:
         RunFailed: torch's exporter cannot do this network.
+        OSError: the file cannot be written.
     """
     try:
         network.write_onnx(classifier, torch.zeros(2, 3, size, size), file, LOGITS, BATCH)
+    except OSError:  # of the disk, not of the network
+        raise
     except Exception as error:  # the exporter raises nearly anything for a network that it does not support
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         raise RunFailed(

@@ -30,6 +30,7 @@ from aimonk_bench.backbones import batches, feature_table, features, shards, wei
 from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones.encoder import EncoderSpec, Record
 from aimonk_bench.backbones.features import CHUNK, FeatureMatrix, FeatureStore
+from aimonk_bench.backbones.store import damage
 from aimonk_bench.config.fields import BackboneConfig, TransformConfig
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.images import decode
@@ -333,6 +334,24 @@ def test_only_damaged_blocks_of_rows_are_encoded_again(
     caplog.clear()
     _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
     assert (counting.encoded, caplog.text) == (200 + rows, "")
+
+
+@pytest.mark.parametrize(
+    "change", ["row = row - 8 WHERE row = 44", "row = -3 WHERE row = 44", "row = 1000 WHERE row = 44"]
+)
+def test_rows_that_the_index_confuses_are_encoded_again(
+    change: str, images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    store = FeatureStore(tmp_path / "store")
+    store.features(images, views(FLIP), FLIP, spec)
+    [index] = tmp_path.glob("store/features/*/index.sqlite")
+    with contextlib.closing(sqlite3.connect(index)) as connection, connection:
+        connection.execute(f"UPDATE rows SET {change}")
+    before = damage(tmp_path / "store", index.parent.name)
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    assert before[0] == 1
+    assert 200 < counting.encoded < 400
+    assert damage(tmp_path / "store", index.parent.name)[0] == 0
 
 
 def test_rows_of_an_index_without_checksums_are_encoded_again(
