@@ -21,6 +21,7 @@ FIXES = {  # errno -> what the user can do
 }
 NO_MEMORY = ("out of memory", "allocate memory", "status_alloc_failed")
 NO_CARD = "start the command again, because a process cannot use its card any more after such an error"
+LONGEST = 1000  # characters of a message that somebody else wrote
 OUT_OF_MEMORY = "a smaller train.batch_size, transform.size or backbone, or run.executor: serial"
 
 
@@ -100,7 +101,7 @@ class Resumable(KeyboardInterrupt):
 
 def fix(error: BaseException) -> str | None:
     """What the user can do about an exception that is no `UserError`; None where nothing is known."""
-    text = str(error).lower()
+    text = _text(error).lower()
     if isinstance(error, MemoryError) or any(message in text for message in NO_MEMORY):  # of torch, too
         return OUT_OF_MEMORY
     if "cuda error" in text:
@@ -110,13 +111,22 @@ def fix(error: BaseException) -> str | None:
     return None
 
 
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failure:  # by what somebody else wrote
+        return f"its message cannot be formatted, {type(failure).__name__}"
+
+
 def sentence(error: BaseException) -> str:
     """An exception in one line: what went wrong, what was being done (its notes), and the fix where one is known."""
     if isinstance(error, UserError):
         return visible("; ".join(error.problems))
     if isinstance(error, RunFailed):
         return str(error)
-    text = printable(" ".join(str(error).split()))
+    text = printable(" ".join(_text(error).split()))
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]} ... ({len(text):,} characters)"
     parts = [f"{type(error).__name__}: {text}" if text else type(error).__name__, *getattr(error, "__notes__", ())]
     advice = fix(error)
     return ", ".join(parts) + (f" (fix: {advice})" if advice else "")

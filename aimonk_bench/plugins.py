@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.errors import RunFailed, UserError, sentence
 
 KEY = "plugins"  # of a config
 TABLES = ("LOSSES", "SET_LOSSES", "MISSING", "SAMPLERS", "THRESHOLDS", "CATALOG")  # that a plug-in may add to
@@ -158,21 +158,28 @@ def _module(plugin: Plugin) -> types.ModuleType:
 def executed(plugins: Sequence[Plugin]) -> Iterator[None]:
     """Execute plug-ins, and note on an exception in the context which line of them it passed through.
 
+    What they print goes to standard error.
+
     Raises:
-        RunFailed: the code in the context calls `sys.exit`, which would end the command and not the run.
+        RunFailed: the code in the context calls `sys.exit`, which would end the command and not the run, or plug-ins
+            raise another exception that is no `Exception`.
     """
     for plugin in plugins:
         _ = plugin.tables
     try:
-        yield
-    except (UserError, RunFailed):
+        with contextlib.redirect_stdout(sys.stderr) if plugins else contextlib.nullcontext():
+            yield
+    except (UserError, RunFailed, KeyboardInterrupt):
         raise
-    except SystemExit as ending:
-        lines = [frame for plugin in plugins for frame in plugin.lines(ending)[-1:]]
-        where = "".join(f" in the plug-in {frame.filename}:{frame.lineno}" for frame in lines)
-        raise RunFailed(f"found sys.exit({ending.code!r}){where} (fix: raise an exception instead)") from ending
     except Exception as error:
         for plugin in plugins:
             for frame in plugin.lines(error)[-1:]:
                 error.add_note(f"in the plug-in {frame.filename}:{frame.lineno} ({frame.name}: {frame.line})")
         raise
+    except BaseException as ending:
+        lines = [frame for plugin in plugins for frame in plugin.lines(ending)[-1:]]
+        if not (lines or isinstance(ending, SystemExit)):
+            raise
+        what = f"sys.exit({ending.code!r})" if isinstance(ending, SystemExit) else sentence(ending)
+        where = "".join(f" in the plug-in {frame.filename}:{frame.lineno}" for frame in lines)
+        raise RunFailed(f"found {what}{where} (fix: raise an exception instead)") from ending

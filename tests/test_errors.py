@@ -96,3 +96,14 @@ def test_what_a_failed_run_had_in_memory_is_released(tmp_path: Path) -> None:
     text = (tmp_path / "traceback.txt").read_text()
     assert "in compute" in text
     assert "in run" in text
+
+
+def test_a_message_that_cannot_be_formatted_or_is_too_long_is_said() -> None:
+    class Unprintable(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    assert sentence(Unprintable()) == "Unprintable: its message cannot be formatted, ValueError"
+    text = sentence(ValueError("x" * 5000))
+    assert len(text) < 1100
+    assert text.endswith(" ... (5,000 characters)")

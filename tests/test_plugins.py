@@ -113,3 +113,18 @@ def test_a_plug_in_ends_its_run_and_not_the_command(tmp_path: Path) -> None:
     with pytest.raises(RunFailed) as failed, plugins.executed([plugin]):
         plugin.tables["LOSSES"]["f"](0)
     assert f"found sys.exit(0) in the plug-in {tmp_path / 'my.py'}:5 (fix: " in str(failed.value)
+
+
+def test_whatever_a_plug_in_raises_ends_its_run_and_what_it_prints_is_no_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "class Odd(BaseException):\n    pass\n\n\ndef f(x):\n    print('here')\n    raise Odd(x)\n\n\n"
+    (tmp_path / "my.py").write_text(f"{code}LOSSES = {{'f': f}}\n")
+    plugin = plugins.read(str(tmp_path / "my.py"))
+    with pytest.raises(RunFailed) as failed, plugins.executed([plugin]):
+        plugin.tables["LOSSES"]["f"]("reason")
+    assert f"found Odd: reason in the plug-in {tmp_path / 'my.py'}:7 (fix: " in str(failed.value)
+    assert capsys.readouterr() == ("", "here\n")
+    for ending in (KeyboardInterrupt, GeneratorExit):  # of others
+        with pytest.raises(ending), plugins.executed([plugin]):
+            raise ending

@@ -196,6 +196,8 @@ class Claim:
             raise ClaimLost(
                 f"{self._path.parent}: given up here, because its claim cannot be read: {sentence(error)}"
             ) from error
+        if content is None and not self._path.parent.exists():
+            raise ClaimLost(f"{self._path.parent}: given up here, because somebody removed the folder")
         if content is None or _token(content) != self._token:
             raise ClaimLost(
                 f"{self._path.parent}: given up here, because this process stood still for {self._timing.stale:g} s "

@@ -212,7 +212,7 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
     if not (train or number):
         yield TaskQueue(clock)
         return
-    number = max(1, number if run.workers == "auto" or not train else run.workers)
+    number = max(1, number if run.workers == "auto" or not train else min(run.workers, len(configs)))
     modules = _modules(configs) if train else []
     with Workers(number, retries=run.retries, timeout=run.timeout, gpus=gpus, modules=modules) as workers:
         workers.start()

@@ -304,7 +304,8 @@ class Driver:
 
     def _fail(self, planned: PlannedRun, folder: Path, seconds: Mapping[str, float], error: Exception) -> None:
         """Record why a run failed, and the traceback of what has no message for the user."""
-        is_new = error not in self.failures.values()  # runs that need the same features fail by the same exception
+        # runs that need the same features fail by the same exception
+        is_new = all(error is not other for other in self.failures.values())
         self.failures[planned.id] = error
         if self._places is not None:  # who executes a run on its own gets the exception
             logger.error("%s failed: %s", planned.name, sentence(error).partition("\n")[0])

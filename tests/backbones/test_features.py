@@ -725,7 +725,8 @@ def test_rows_that_would_not_fit_are_refused_before_one_is_stored(
     assert store.features(images, views(FLIP), FLIP, cut).rows.shape == (200, 1024)
     monkeypatch.setattr(features.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, features.SPARE_BYTES))
     with pytest.raises(
-        RunFailed, match=r"take 819 kB, 0 bytes are free: use a later stage or backbone.dtype float16 or"
+        RunFailed,
+        match=r"take 819 kB, 1.07 GB are free, of which 1.07 GB stay free: use a later stage or",
     ):
         store.features(images, views(BOTH), BOTH, cut)
     assert len(store.features(images, views(FLIP), FLIP, cut).rows) == 200  # stored rows need no room

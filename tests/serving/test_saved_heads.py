@@ -54,7 +54,7 @@ def test_heads_that_are_not_those_of_the_run_are_named(change: Any, words: list[
     of_run = weights.read_heads(chosen.record.folder)
     weights.write_heads(tmp_path, weights.HeadWeights(change(of_run.weight), change(of_run.bias)))
     record = replace(chosen.record, folder=tmp_path)
-    vars(record)["predictions"] = chosen.record.predictions  # a cached property
+    shutil.copy(chosen.record.folder / runs.PREDICTIONS, tmp_path)
     with pytest.raises(UserError) as refused:
         saved(record, chosen.config, (0, 1))
     message = str(refused.value)

@@ -112,7 +112,7 @@ BOTH: list[Stage] = ["train", "score"]
         ({}, 0, 9, "cpu", 0, []),
         ({"timeout": 60}, 2, 0, "cpu", 2, BOTH),
         ({"executor": "processes"}, 3, 0, "cuda", 1, BOTH),
-        ({"executor": "processes", "workers": 9}, 3, 0, "cpu", 9, BOTH),
+        ({"executor": "processes", "workers": 9}, 3, 0, "cpu", 3, BOTH),
         ({"executor": "processes"}, 0, 2, "cpu", 2, BOTH),
         ({"executor": "processes"}, 0, 9, "cpu", 4, BOTH),
         ({"executor": "processes", "threads": 3}, 0, 9, "cpu", 1, BOTH),

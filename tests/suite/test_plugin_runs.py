@@ -404,3 +404,47 @@ def test_a_plug_in_stays_with_its_config(place: Path, workplace: Path) -> None:
     assert replace(names, allow_plugins=False) == tables()
     assert config.loss.origin is not None
     assert loader.load(workplace / "small.yaml", names, ()).plugins == []
+
+
+ODD = '''\
+"""Losses that raise what is hard to handle."""
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise ValueError("no text")
+
+
+class Incomparable(Exception):
+    def __eq__(self, other):
+        raise ValueError("no equality")
+
+
+class Base(BaseException):
+    pass
+
+
+def raiser(kind):
+    def loss(logits, targets):
+        raise kind("odd")
+
+    return loss
+
+
+LOSSES = {kind.__name__.lower(): raiser(kind) for kind in (Unprintable, Incomparable, Base)}
+'''
+
+
+def test_an_odd_exception_ends_its_run_alone(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workplace / "odd.py").write_text(ODD)
+    (workplace / "odd.yaml").write_text(
+        "extends: small.yaml\nplugins: [odd.py]\nrun: {executor: serial}\n"
+        "suite: {baseline: {loss: masked_bce}, axes: {loss: [unprintable, incomparable, base, masked_bce]}}\n"
+    )
+    words = ["suite", str(workplace / "odd.yaml"), "--out", str(workplace / "odd"), "--allow-plugins"]
+    assert cli.main(words) == 3
+    reasons = {status["columns"]["loss"]: status["reason"] for status in statuses(workplace / "odd")}
+    assert reasons["masked_bce"] is None
+    assert "cannot be formatted" in reasons["unprintable"]
+    assert reasons["incomparable"].startswith("Incomparable: odd")
+    assert reasons["base"].startswith("found Base: odd in the plug-in ")
