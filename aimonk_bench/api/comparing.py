@@ -21,7 +21,7 @@ from aimonk_bench.errors import UserError
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import suite as suites
 from aimonk_bench.reporting import details, frames, pairs
-from aimonk_bench.reporting.words import run_name
+from aimonk_bench.reporting.words import listed, run_name
 from aimonk_bench.trackers.content import flattened
 
 if TYPE_CHECKING:
@@ -204,12 +204,10 @@ def _called(name: str, where: Sequence[Suite], within: Path | None) -> tuple[Run
             f"{name}: found no such folder, and no suite below {RESULTS}/, expected the folder of a run, or --in DIR "
             "and an id or a name"
         )
-    problem = registry.Problem(
-        (),
-        repr(name),
-        "the folder, id or name of a run",
-        registry.nearest(name, [one for suite in where for one in names[suite]]),
-    )
+    near = registry.nearest(name, [one for suite in where for one in names[suite]])
+    called = [run_name(parts) for suite in where for parts in suite._collection.names.values()]
+    examples = "" if near else f", such as {listed(called)},"
+    problem = registry.Problem((), repr(name), f"the folder, id or name of a run{examples}", near)
     places = f" in {', '.join(str(suite.folder) for suite in where)}"
     raise UserError(f"{problem}{places}" + ("" if within else "; --in DIR names another suite"))
 

@@ -9,6 +9,7 @@ weights it makes a whole network: ``model.load_state_dict(load_file(path), stric
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load, save, save_file
+from safetensors.numpy import save, save_file
 
 from aimonk_bench.errors import UserError
 from aimonk_bench.records.files import atomic, write_bytes
@@ -60,8 +61,8 @@ class NetworkWeights:
 
 def write_heads(folder: Path, heads: HeadWeights) -> None:
     """Write ``heads.safetensors`` atomically."""
-    tensors = {"weight": heads.weight, "bias": heads.bias}
-    write_bytes(folder / HEADS, save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
+    tensors = {"weight": np.ascontiguousarray(heads.weight), "bias": np.ascontiguousarray(heads.bias)}
+    write_bytes(folder / HEADS, save(tensors, metadata={"crc32": _checksum(**tensors)}))
 
 
 def read_heads(folder: Path) -> HeadWeights:
@@ -72,14 +73,21 @@ def read_heads(folder: Path) -> HeadWeights:
     """
     path = folder / HEADS
     try:
-        tensors = load(path.read_bytes())
-        heads = HeadWeights(tensors["weight"], tensors["bias"])
+        with safe_open(path, framework="np") as file:
+            heads = HeadWeights(file.get_tensor("weight"), file.get_tensor("bias"))
+            checksum = (file.metadata() or {}).get("crc32")
     except (OSError, SafetensorError, KeyError) as error:
         raise _unreadable(path, error) from error
+    if checksum != _checksum(heads.weight, heads.bias):
+        raise UserError(f"{path}: found other numbers than were written")
     if heads.weight.ndim != 4 or heads.bias.shape != heads.weight.shape[:3]:
         shapes = f"weight {list(heads.weight.shape)}, bias {list(heads.bias.shape)}"
         raise UserError(f"{path}: expected weight [S, F, A, D] and bias [S, F, A], found {shapes}")
     return heads
+
+
+def _checksum(weight: np.ndarray, bias: np.ndarray) -> str:
+    return str(zlib.crc32(bias.tobytes(), zlib.crc32(weight.tobytes())))
 
 
 def network_file(fold: int, seed: int) -> str:

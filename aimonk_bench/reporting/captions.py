@@ -76,12 +76,13 @@ def heading(summary: Summary) -> list[str]:
     lines = [f"{name}: {', '.join(_sizes(summary))}"]
     freeze = " or ".join(dict.fromkeys(_freeze(record) for record in finished))
     backbones = dict.fromkeys(map(_backbone, finished))
-    if len(backbones) > 1:
+    several = len({(name, weights, licence) for name, _, weights, licence in backbones}) > 1
+    if several:
         lines.append(f"several backbones, named in the rows, {freeze}")
     lines += [
         f"{name}{fallback}, {weights}, {freeze}{licence}"
         for name, fallback, weights, licence in backbones
-        if len(backbones) == 1 or fallback or licence
+        if not several or fallback or licence
     ]
     columns = [record.status.columns for record in collection.records.values()]
     settings = {name: {values[name] for values in columns} for name in ("loss", "missing", "sampler")}

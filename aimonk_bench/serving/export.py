@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ class Exported:
     head: Kind
     seeds: tuple[int, ...]
     better_than_guessing: bool
-    bundle: Bundle
+    bundle: Bundle = field(repr=False)  # it holds a hash of every image
 
 
 def export(

@@ -175,7 +175,8 @@ def test_a_finished_run_without_its_heads_is_trained_again(
     config = workplace / "small.yaml"
     assert execute(config, tmp_path) == 0
     heads = (tmp_path / HEADS).read_bytes()
-    for content in (None, heads[:-1], heads[: len(heads) // 2], b""):
+    flipped = heads[:-9] + bytes([heads[-9] ^ 1]) + heads[-8:]
+    for content in (None, heads[:-1], flipped, b""):
         (tmp_path / HEADS).unlink()
         if content is not None:
             (tmp_path / HEADS).write_bytes(content)
