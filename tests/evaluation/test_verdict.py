@@ -173,14 +173,14 @@ def test_the_tests_keep_their_level_and_find_what_is_planted() -> None:
     rng = np.random.default_rng(1)
     small, large = simulation.gaussian(), simulation.gaussian(880)
     levels = [
-        *simulation.level_before(small, 100, 79, rng),
-        *simulation.level_after(small, 300, 3, 40, 10.0, rng),
+        *simulation.level_before(small, 60, 79, rng),
+        *simulation.level_after(small, 150, 3, 40, 10.0, rng),
         *simulation.level_gain(200, rng),
     ]
     judged = list(simulation.together(levels))  # single cells miss by chance
     assert len(judged) == 6
     assert [row for row in judged if not row.within] == []
-    result = list(simulation.power_before(large, 30, 159, rng))
+    result = list(simulation.power_before(large, 20, 159, rng))
     assert [row.within for row in result] == [True, True, None]
     wrong = [row.value for row in levels if "not the method" in row.figure]
     assert np.mean(wrong) > 0.07  # the simulation can tell

@@ -234,9 +234,9 @@ def operations(config: Path, folder: Path, jobs: int, full: bool, first: int) ->
         raise SystemExit(f"a job ended with {max(codes)}")
 
 
-def kills(config: Path, folder: Path, executor: str, workers: str, number: int, seed: int) -> None:
+def kills(config: Path, folder: Path, executor: str, number: int, seed: int) -> None:
     """Kill processes of a suite so often, beginning again after it is done; print what was killed and is wrong."""
-    overrides = f"run.executor={executor}", f"run.workers={workers}"
+    overrides = (f"run.executor={executor}",)
     rng, place = random.Random(seed), Place(folder / executor, config, *overrides)
     warm_up(Place(folder / "warm", config, "run.executor=serial"))
     place.clear()
@@ -327,7 +327,6 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="operations: every kind of failure at each, plots drawn")
     parser.add_argument("--first", type=int, default=1, help="operations: the number of the first that fails")
     parser.add_argument("--executor", default="serial", help="kills: of the suite")
-    parser.add_argument("--workers", default="auto", help="kills: of that executor")
     parser.add_argument("--number", type=int, default=50, help="kills: how many")
     parser.add_argument("--seed", type=int, default=0, help="kills: of the moments")
     asked = parser.parse_args()
@@ -335,7 +334,7 @@ def main() -> None:
     if asked.what == "operations":
         operations(asked.config, folder, asked.jobs, asked.full, asked.first)
     else:
-        kills(asked.config, folder, asked.executor, asked.workers, asked.number, asked.seed)
+        kills(asked.config, folder, asked.executor, asked.number, asked.seed)
 
 
 if __name__ == "__main__":

@@ -150,8 +150,9 @@ def test_what_is_done_in_workers(
 def test_fine_tuning_leaves_the_same_files_in_worker_processes(workplace: Path) -> None:
     config = workplace / "freezing.yaml"
     config.write_text(
-        "extends: small.yaml\ntransform: {train: []}\ntrain: {epochs: 1, seeds: 1, keep_weights: true}\n"
-        "suite: {baseline: {backbone.freeze: all}, axes: {backbone.freeze: [all, conv_head]}}\n"
+        "extends: small.yaml\nbackbone: {name: test_resnet, weights: none, engine: torch}\ntransform: {train: []}\n"
+        "train: {epochs: 1, seeds: 1, keep_weights: true}\n"
+        "suite: {baseline: {backbone.freeze: all}, axes: {backbone.freeze: [all, layer4]}}\n"
     )
     left = []
     for name in ("serial", "processes"):

@@ -65,17 +65,13 @@ def test_after_a_failure_of_any_operation_a_second_run_is_whole(tiny: Path) -> N
     assert {outcome["code"] for outcome in outcomes} == codes
 
 
-@pytest.mark.parametrize(
-    ("executor", "workers", "number"), [("serial", "auto", 1), ("processes", "1", 1), ("ray", "1", 1)]
-)
-def test_kills_at_random_moments_lose_nothing(tiny: Path, executor: str, workers: str, number: int) -> None:
+@pytest.mark.parametrize("executor", ["serial", "processes", "ray"] if FULL else ["serial"])
+def test_kills_at_random_moments_lose_nothing(tiny: Path, executor: str) -> None:
     if executor == "ray":
         pytest.importorskip("ray")
-    seed = 0
-    if FULL:
-        seed, workers, number = int.from_bytes(os.urandom(4)), "auto", 50
+    seed, number = (int.from_bytes(os.urandom(4)), 50) if FULL else (0, 1)
     print(f"{executor}: seed {seed}")
-    options = ["--executor", executor, "--workers", workers, "--number", str(number), "--seed", str(seed)]
+    options = ["--executor", executor, "--number", str(number), "--seed", str(seed)]
     outcomes = printed("kills", tiny, *options)
     assert [outcome for outcome in outcomes if outcome["problems"]] == []
     assert len([outcome for outcome in outcomes if outcome["killed"]]) == number

@@ -50,7 +50,7 @@ SUITE = """\
 extends: small.yaml
 plugins: [bad_losses.py]
 tune: {}
-run: {workers: 2, timeout: 15, retries: 0}
+run: {workers: 2, timeout: 10, retries: 0}
 suite: {baseline: {loss: masked_bce}, axes: {loss: [masked_bce, crash, hang, hungry, focal]}}
 """
 
@@ -84,7 +84,7 @@ def test_three_runs_fail_with_their_reasons_and_the_others_finish(
     assert reasons["masked_bce"] is None
     assert re.match(r"focal", next(loss for loss, reason in reasons.items() if reason is None and loss != "masked_bce"))
     assert reasons["crash"].startswith(f"its {worker} {crashed}")
-    assert reasons["hang"] == f"its {worker} took longer than run.timeout, 15 s"
+    assert reasons["hang"] == f"its {worker} took longer than run.timeout, 10 s"
     assert "memory" in reasons["hungry"]
     assert {row["state"] for row in rows_of(out / "summary.csv")} == {"done", "failed"}
     printed = capsys.readouterr()
