@@ -26,6 +26,7 @@ from aimonk_bench.evaluation.subsets import squares_and_sums, sums
 
 REPEATED = 0.01  # p up to which a test is made again with more permutations
 PERMUTATIONS_EACH = 200  # so many times the number of attributes: the smallest p, adjusted by Holm, is then 0.005
+MOST_PERMUTATIONS = 20_000  # of the score test; of over 500 attributes 40 for each, with which that p is 0.025
 _BLOCK_BYTES = 64 << 20  # permuted labels held at once
 _ROUNDING = 1e-6  # Q this close relative to the largest, and sums of ranks this close, are equal
 
@@ -118,7 +119,7 @@ def score_test(features: Array, labels: Labels, *, permutations: int | None = No
         features: [N, D] one row per group of duplicates.
         labels: [N, A].
         permutations: P; by default 999, and where they leave p <= 0.01, again 200 for every attribute if these are
-            more, so that p can be small enough for Holm.
+            more (beyond `MOST_PERMUTATIONS` fewer), so that p can be small enough for Holm.
         seed: of the permutations.
 
     Source: Goeman, van de Geer, van Houwelingen, Testing against a high dimensional alternative, JRSS B 68, 2006.
@@ -130,7 +131,8 @@ def _score_tested(factor: Array, labels: Labels, permutations: int | None, seed:
     """`score_test` by a factor [N, d] of the kernel."""
     values = np.full(labels.shape[1], np.nan)
     first = permutations or 999
-    more = permutations or max(first, PERMUTATIONS_EACH * len(values))
+    most = max(MOST_PERMUTATIONS, PERMUTATIONS_EACH // 5 * len(values))
+    more = permutations or max(first, min(PERMUTATIONS_EACH * len(values), most))
     for a, rows in enumerate(labels.observed.T):
         positive = labels.positive[rows, a]
         if positive.any() and not positive.all():

@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SIZES = (
-    *((rows, 40) for rows in (10_000, 30_000, 100_000)),
-    *((rows, 400) for rows in (10_000, 30_000)),
-    *((rows, 40) for rows in (300_000, 1_000_000)),
-    (100_000, 400),
+    *((rows, 40) for rows in (10_000, 30_000, 100_000, 300_000, 1_000_000)),
+    *((rows, 400) for rows in (10_000, 30_000, 100_000)),
 )
 IMAGES = (1_000, 3_000, 10_000)  # of the stages that read images
 OF_IMAGES = ("hashing", "encoding")

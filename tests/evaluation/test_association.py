@@ -308,3 +308,19 @@ def test_forty_attributes_can_all_be_found() -> None:
     assert (np.minimum(2 * holm(result.p), 1) <= 0.05).all()
     few = before_training(features, Labels.of(planted, np.ones_like(planted)), np.arange(120), permutations=999, seed=0)
     assert few.p.min() == 1 / 1000
+
+
+@pytest.mark.parametrize(("attributes", "expected"), [(4, 999), (40, 8000), (400, 20_000), (1000, 40_000)])
+def test_as_many_permutations_as_holm_needs(attributes: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def small_p(factor: np.ndarray, positive: np.ndarray, permutations: int, rng: np.random.Generator) -> float:
+        asked.append(permutations)
+        return 1 / (1 + permutations)
+
+    monkeypatch.setattr(association, "_permutation_p", small_p)
+    rng = np.random.default_rng(0)
+    labels = Labels.of(rng.random((30, attributes)) < 0.5, np.ones((30, attributes), bool))
+    p = association.score_test(rng.normal(size=(30, 3)), labels, seed=0)
+    assert max(asked) == expected
+    assert max(p) * attributes < 0.05, "all can be rejected by Holm's test"
