@@ -13,12 +13,13 @@ import contextlib
 import errno
 import fcntl
 import functools
+import itertools
 import math
 import os
 import sqlite3
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,9 @@ INDEX = "index.sqlite"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 BUSY_SECONDS = 60.0  # to wait for another process that writes to the index
 
+PART = 10_000  # entries of the index in memory at once
+
+Entry = tuple[bytes, bytes, int]  # SHA-256 of the image, view key, row
 Todo = list[tuple[ImageFile, list[str]]]  # images, and the keys of the views that they lack
 
 
@@ -98,6 +102,7 @@ class FeatureTable:
         if self._file.is_dir():
             raise damaged(folder, f"{self._file.name} is a folder")
         self._file.touch()
+        self._index.text_factory = bytes  # a damaged text may be no UTF-8
         # no second index: what is looked up is what the checksums cover
         self._index.execute(
             "CREATE TABLE IF NOT EXISTS rows (image TEXT, view TEXT, row INTEGER NOT NULL,"
@@ -132,11 +137,41 @@ class FeatureTable:
         count, record = self._count(), read_record(self.folder)
         return count, record.features if record else 0
 
+    def _blocks(self) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        """Of each block, in ascending order, its first row, the row behind its last one, and its checksum."""
+        whole_numbers = " AND ".join(f"typeof({name}) = 'integer'" for name in ("first", "count", "crc"))
+        query = f"SELECT first, first + count, crc FROM blocks WHERE {whole_numbers} ORDER BY first"
+        blocks = self._index.execute(query).fetchall()
+        firsts, ends, checksums = zip(*blocks, strict=True) if blocks else ((), (), ())
+        return np.array(firsts, np.int64), np.array(ends, np.int64), list(checksums)
+
+    def _entries(self, where: str = "", values: Sequence[str] = ()) -> Iterator[tuple[list[Entry], np.ndarray]]:
+        """The entries (image, view, row) of the index in parts, and the place of the block of each row; -1: in none.
+
+        Args:
+            where: a condition, with these values.
+        """
+        firsts, ends, _ = self._blocks()
+        sound = "typeof(image) = 'text' AND typeof(view) = 'text' AND typeof(row) = 'integer'"
+        query = f"SELECT image, view, row FROM rows WHERE {sound} {where}"
+        cursor = self._index.execute(query, values)
+        while entries := cursor.fetchmany(PART):
+            rows = np.array([row for *_, row in entries], np.int64)
+            places = np.searchsorted(firsts, rows, side="right") - 1
+            if len(ends):
+                places[rows >= ends[places]] = -1
+            yield entries, places
+
     def _stored(self, keys: Sequence[str]) -> list[dict[str, int]]:
-        """Per view, {SHA-256 of the image: row}."""
-        # rows without a block have no checksum
-        query = "SELECT image, row FROM rows WHERE view = ? AND row >= 0 AND row < ?"
-        return [dict(self._index.execute(query, (key, self._count()))) for key in keys]
+        """Per view, {SHA-256 of the image: row}, of rows in a block: others have no checksum."""
+        stored: list[dict[str, int]] = []
+        for key in keys:
+            rows: dict[str, int] = {}
+            for entries, places in self._entries("AND view = ?", [key]):
+                here = itertools.compress(entries, (places >= 0).tolist())
+                rows |= {image.decode(errors="replace"): row for image, _, row in here}
+            stored.append(rows)
+        return stored
 
     def missing(self, images: Sequence[ImageFile], keys: Sequence[str]) -> Todo:
         """The images that lack views, each content once, with the keys of those views."""
@@ -167,46 +202,53 @@ class FeatureTable:
             images: only the blocks with their views ``keys`` are read, and those that are not there at all; None: all
                 that any name leads to.
         """
-        blocks = self._index.execute("SELECT first, count, crc FROM blocks ORDER BY first").fetchall()
-        names: dict[int, list[bytes]] = {first: [] for first, _, _ in blocks}
-        firsts = np.array([*names], np.int64)
-        entries = self._index.execute("SELECT row, image, view FROM rows ORDER BY row, image, view").fetchall()
-        places = np.searchsorted(firsts, np.array([row for row, *_ in entries], np.int64), side="right") - 1
-        for place, entry in zip(places.tolist(), entries, strict=True):
-            if place >= 0 and entry[0] < sum(blocks[place][:2]):
-                names[blocks[place][0]].append(_name(*entry))
+        firsts, ends, checksums = self._blocks()
+        if not len(firsts):
+            return []
+        names = np.zeros(len(firsts), np.uint64)  # of each block, the sum of the checksums of its names
+        is_named = np.zeros(len(firsts), bool)
+        for entries, places in self._entries():
+            here = places >= 0
+            of_names = [zlib.crc32(b"%d %b %b" % (row, image, view)) for image, view, row in entries]
+            np.add.at(names, places[here], np.array(of_names, np.uint64)[here])
+            is_named[places[here]] = True
         _, width = self._shape()
         row_bytes = width * self._dtype.itemsize
         whole = self._file.stat().st_size // row_bytes if row_bytes else 0  # read last: another process may append
-        if images is None:
-            wanted = {first for first in names if names[first]}
-        else:
+        wanted = is_named
+        if images is not None:
             rows = np.unique(self.index(images, keys))
-            wanted = set(firsts[np.searchsorted(firsts, rows[rows >= 0], side="right") - 1].tolist())
+            wanted = np.isin(np.arange(len(firsts)), np.searchsorted(firsts, rows[rows >= 0], side="right") - 1)
         damage = []
         with self._file.open("rb") as file:
-            for first, number, crc in blocks:
-                if first + number > whole:
+            for place, (first, end, checksum) in enumerate(zip(firsts.tolist(), ends.tolist(), checksums, strict=True)):
+                if end > whole:
                     damage.append(first)
-                elif first in wanted:
+                elif wanted[place]:
                     file.seek(first * row_bytes)
-                    if _checksum(file.read(number * row_bytes), names[first]) != crc:
+                    if _checksum(file.read((end - first) * row_bytes), int(names[place])) != checksum:
                         damage.append(first)
         return damage
 
     def forget(self, blocks: Sequence[int]) -> int:
         """Remove the rows of these blocks from the index; how many there were. The holder of the claim may."""
-        ends = dict(self._index.execute("SELECT first, first + count FROM blocks"))
+        firsts, _, _ = self._blocks()
+        lost = np.flatnonzero(np.isin(firsts, blocks))
+        keys = [
+            (image, view)
+            for entries, places in self._entries()
+            for image, view, _ in itertools.compress(entries, np.isin(places, lost).tolist())
+        ]
         with self._index:
-            return sum(
-                self._index.execute("DELETE FROM rows WHERE row >= ? AND row < ?", (first, ends[first])).rowcount
-                for first in blocks
-            )
+            query = "DELETE FROM rows WHERE image = CAST(? AS TEXT) AND view = CAST(? AS TEXT)"
+            self._index.executemany(query, keys)
+        return len(keys)
 
     def cut_off_unindexed(self) -> None:
         """Remove the rows that a killed process wrote but did not index; fill up what is not there with zeros."""
         with self._index:
-            self._index.execute("DELETE FROM rows WHERE row < 0 OR row >= ?", (self._count(),))
+            query = "DELETE FROM rows WHERE typeof(row) <> 'integer' OR row < 0 OR row >= ?"
+            self._index.execute(query, (self._count(),))
         os.truncate(self._file, math.prod(self._shape()) * self._dtype.itemsize)
 
     def append(self, names: Sequence[tuple[str, str]], features: np.ndarray) -> None:
@@ -219,15 +261,12 @@ class FeatureTable:
         first = self._count()
         entries = [(image, view, row) for row, (image, view) in enumerate(names, first)]
         with self._index:
-            self._index.executemany("INSERT INTO rows VALUES (?, ?, ?)", entries)
-            checksum = _checksum(content, [_name(row, image, view) for image, view, row in entries])
-            self._index.execute("INSERT INTO blocks VALUES (?, ?, ?)", (first, len(names), checksum))
+            self._index.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", entries)
+            named = sum(zlib.crc32(f"{row} {image} {view}".encode()) for image, view, row in entries)
+            block = (first, len(entries), _checksum(content, named))
+            self._index.execute("INSERT INTO blocks VALUES (?, ?, ?)", block)
 
 
-def _name(row: object, image: object, view: object) -> bytes:
-    return f"{row} {image} {view}\n".encode()
-
-
-def _checksum(content: bytes, names: Iterable[bytes]) -> int:
-    """Of the bytes of a block, and of its names in the order of the rows."""
-    return zlib.crc32(b"".join(names), zlib.crc32(content))
+def _checksum(content: bytes, names: int) -> int:
+    """Of the bytes of a block, and of the sum of the checksums of its names."""
+    return zlib.crc32(str(names).encode(), zlib.crc32(content))
