@@ -101,7 +101,7 @@ class Resumable(KeyboardInterrupt):
 
 def fix(error: BaseException) -> str | None:
     """What the user can do about an exception that is no `UserError`; None where nothing is known."""
-    text = _text(error).lower()
+    text = text_of(error).lower()
     if isinstance(error, MemoryError) or any(message in text for message in NO_MEMORY):  # of torch, too
         return OUT_OF_MEMORY
     if "cuda error" in text:
@@ -111,11 +111,12 @@ def fix(error: BaseException) -> str | None:
     return None
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """The message of an exception, or that it has none that can be formatted."""
     try:
         return str(error)
-    except Exception as failure:  # by what somebody else wrote
-        return f"its message cannot be formatted, {type(failure).__name__}"
+    except Exception as failure:  # somebody else wrote its `__str__`
+        return f"its message cannot be formatted ({type(failure).__name__})"
 
 
 def sentence(error: BaseException) -> str:
@@ -124,10 +125,13 @@ def sentence(error: BaseException) -> str:
         return visible("; ".join(error.problems))
     if isinstance(error, RunFailed):
         return str(error)
-    text = printable(" ".join(_text(error).split()))
+    text = printable(" ".join(text_of(error).split()))
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} ... ({len(text):,} characters)"
-    parts = [f"{type(error).__name__}: {text}" if text else type(error).__name__, *getattr(error, "__notes__", ())]
+    parts = [
+        f"{type(error).__name__}: {text}" if text else type(error).__name__,
+        *(getattr(error, "__notes__", None) or ()),
+    ]
     advice = fix(error)
     return ", ".join(parts) + (f" (fix: {advice})" if advice else "")
 

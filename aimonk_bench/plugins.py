@@ -116,7 +116,8 @@ def read(source: str) -> Plugin:
 
 def _find(name: str) -> Path:
     """The file of an installed module, or the folder of a package."""
-    spec = importlib.util.find_spec(name)
+    with contextlib.redirect_stdout(sys.stderr):  # the packages around the module are imported
+        spec = importlib.util.find_spec(name)
     if spec is None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     if spec.origin is None or not spec.origin.endswith(".py"):
@@ -134,7 +135,8 @@ def _module(plugin: Plugin) -> types.ModuleType:
     if Path(plugin.file).is_dir():
         if _imported.setdefault(plugin.source, plugin.sha256) != plugin.sha256:
             raise UserError(f"{plugin.file}: changed since this process imported it; start Python again")
-        return importlib.import_module(plugin.source)
+        with contextlib.redirect_stdout(sys.stderr):
+            return importlib.import_module(plugin.source)
     try:
         content = Path(plugin.file).read_bytes()
     except OSError as error:

@@ -103,7 +103,7 @@ def test_a_message_that_cannot_be_formatted_or_is_too_long_is_said() -> None:
         def __str__(self) -> str:
             raise ValueError("no text")
 
-    assert sentence(Unprintable()) == "Unprintable: its message cannot be formatted, ValueError"
+    assert sentence(Unprintable()) == "Unprintable: its message cannot be formatted (ValueError)"
     text = sentence(ValueError("x" * 5000))
     assert len(text) < 1100
     assert text.endswith(" ... (5,000 characters)")

@@ -317,7 +317,7 @@ def _check_room(todo: Todo, spec: EncoderSpec, folder: Path) -> None:
     fixes += ["a smaller transform.size"] * (spec.freeze != "all")
     fixes += ["a larger AIMONK_BENCH_BUDGET_GB"]
     if usable <= budget:
-        limit = f"{bytes_text(free)} are free, of which {bytes_text(SPARE_BYTES)} stay free"
+        limit = f"{bytes_text(free)} are free, of which {bytes_text(min(free, SPARE_BYTES))} stay free"
         fixes[-1] = "another disk for AIMONK_BENCH_CACHE"
     raise RunFailed(
         f"the feature store: {rows} rows of {record.features} ({spec.boundary}, {spec.stored_dtype}) take "

@@ -16,7 +16,7 @@ from aimonk_bench.config.faults import Fault, Place, fault, user_error
 from aimonk_bench.config.nodes import Node
 from aimonk_bench.config.plugin_entries import CONTRACTS, Entries, Text, at_line, entries_of, shown
 from aimonk_bench.config.tables import Tables
-from aimonk_bench.errors import UserError, printable
+from aimonk_bench.errors import UserError, printable, text_of
 from aimonk_bench.plugins import KEY, Origin, Plugin
 
 FLAG = "--allow-plugins"  # in Python `allow_plugins=True`
@@ -109,7 +109,9 @@ def extend(tables: Tables, sources: Mapping[str, Place], faults: list[Fault]) ->
             content = {} if imports else plugin.names
         except UserError as error:
             faults += [Fault(named_at, problem) for problem in error.problems]
-        except (Exception, SystemExit) as error:  # whatever the code of the plug-in does
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever the code of the plug-in does
             faults.append(_raised(error, plugin, source, named_at))
         else:
             entries, wrong = ({}, imports) if imports else entries_of(text, content, tables, taken)
@@ -133,7 +135,7 @@ def _raised(error: BaseException, plugin: Plugin | None, source: str, named_at: 
     ours = (str(Path(__file__).parents[1]), os.path.dirname(importlib.__file__), "<")
     others = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
     lines = (plugin.lines(error) if plugin else []) or others[:1]
-    message = printable(" ".join(str(error).split()))[:300]
+    message = printable(" ".join(text_of(error).split()))[:300]
     actual = ": ".join(filter(None, (type(error).__name__, message)))
     way = f" (lines {', '.join(str(frame.lineno) for frame in lines)})" if len(lines) > 1 else ""
     at = at_line(lines[-1].filename, lines[-1].lineno or 1) if lines else named_at

@@ -274,7 +274,7 @@ def _choose(draft: Guess, counts: Mapping[str, int]) -> None:
     """The tags that are attributes: all of them, but for words that mean that there is nothing, and for rare tags.
 
     Raises:
-        UserError: no tag is left.
+        UserError: every tag means that there is nothing.
     """
     words = [tag for tag in counts if tag.casefold() in NOTHING or unusable_attribute(tag)]
     names = sorted((tag for tag in counts if tag not in words), key=lambda tag: -counts[tag])

@@ -114,5 +114,5 @@ def _is_matrix(value: Any) -> bool:
 
 def _column(labels: np.ndarray) -> pd.Categorical:
     """Numbers [R] as tokens with all their digits, since different numbers are different tokens; NaN is missing."""
-    codes, numbers = pd.factorize(labels.astype(float) + 0.0)  # -0.0 becomes 0.0
-    return coded(codes, (repr(number).removesuffix(".0") for number in numbers.tolist()))
+    codes, numbers = pd.factorize(labels if labels.dtype.kind == "f" else labels.astype(float))
+    return coded(codes, (np.format_float_positional(number + 0, trim="-") for number in numbers))  # -0.0 + 0 is 0.0

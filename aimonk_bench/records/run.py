@@ -144,7 +144,7 @@ class RunRecord:
     """A run that ended, as its files hold it.
 
     The properties read a file on first use, or compute it again from the predictions, and keep what they read;
-    predictions are read again if two other runs came between.
+    predictions are read again if two other runs came between, so that memory does not hold those of a whole suite.
 
     Attributes:
         data: the content of ``data.json``; empty of a failed run.

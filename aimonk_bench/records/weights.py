@@ -79,7 +79,8 @@ def read_heads(folder: Path) -> HeadWeights:
     except (OSError, SafetensorError, KeyError) as error:
         raise _unreadable(path, error) from error
     if checksum != _checksum(heads.weight, heads.bias):
-        raise UserError(f"{path}: found other numbers than were written")
+        what = "no checksum, as in files of earlier versions" if checksum is None else "other numbers than were written"
+        raise UserError(f"{path}: found {what}; the same command that made the run makes it again")
     if heads.weight.ndim != 4 or heads.bias.shape != heads.weight.shape[:3]:
         shapes = f"weight {list(heads.weight.shape)}, bias {list(heads.bias.shape)}"
         raise UserError(f"{path}: expected weight [S, F, A, D] and bias [S, F, A], found {shapes}")
@@ -87,7 +88,8 @@ def read_heads(folder: Path) -> HeadWeights:
 
 
 def _checksum(weight: np.ndarray, bias: np.ndarray) -> str:
-    return str(zlib.crc32(bias.tobytes(), zlib.crc32(weight.tobytes())))
+    kinds = f"{weight.dtype} {weight.shape} {bias.dtype} {bias.shape}".encode()
+    return str(zlib.crc32(kinds, zlib.crc32(bias.tobytes(), zlib.crc32(weight.tobytes()))))
 
 
 def network_file(fold: int, seed: int) -> str:

@@ -128,7 +128,7 @@ def _written(target: Path, out: Path) -> Iterator[Path]:
         out: how the user calls the target.
 
     Raises:
-        UserError: it cannot be written to, or the disk is full.
+        UserError: it cannot be written to, or a disk is full.
     """
     exists = target.exists()
     partial = (target if exists else target.parent) / f"{PARTIAL}{os.getpid()}-bundle"
@@ -146,7 +146,7 @@ def _written(target: Path, out: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise UserError(f"{out}: cannot be written: {sentence(error)}") from error
+        raise UserError(f"{out}: cannot be made, because a disk is full: {sentence(error)}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -55,9 +55,9 @@ def write(file: Path, classifier: TorchClassifier, weights: Weights, size: int, 
     """
     try:
         network.write_onnx(classifier, torch.zeros(2, 3, size, size), file, LOGITS, BATCH)
-    except OSError:  # of the disk, not of the network
-        raise
     except Exception as error:  # the exporter raises nearly anything for a network that it does not support
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the network
+            raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         raise RunFailed(
             f"{weights.name} cannot be exported to ONNX by torch {torch.__version__} ({reason}); fix: another backbone"

@@ -157,6 +157,8 @@ def test_what_is_no_plug_in_is_said(write, tmp_path, value, expected):
         ("def f():\n    return 1 / 0\n\n\nx = f()\n", "at `return 1 / 0` (lines 5, 2)"),
         ("import json\njson.loads('{')\n", "my.py:2:1: plugins: found JSONDecodeError"),
         ("import sys\nsys.exit(3)\n", "my.py:2:1: plugins: found SystemExit: 3"),
+        ("raise BaseException(3)\n", "my.py:1:1: plugins: found BaseException: 3"),
+        ("raise type('Odd', (Exception,), {'__str__': None})\n", "found Odd: its message cannot be formatted"),
         ("raise ValueError('a\\nb')\n", "found ValueError: a b at"),
         ("x = 1\n", "my.py:1:1: plugins: found a plug-in without an entry, expected a dict of entries, called LOSSES"),
         ("def f(z, y): ...\nLOSES = {'f': f}\n", "my.py:2:1: found the dict LOSES"),
