@@ -101,6 +101,7 @@ def test_a_run_is_found_by_folder_id_or_name(
     ("names", "words"),
     [
         (["masked_bce", "zlpr"], ["'masked_bce'", "folder, id or name of a run", "did you mean masked_bce + uniform?"]),
+        (["quite other", "zlpr"], ["such as ", "masked_bce + uniform"]),
         (["hill + uniform", "zlpr"], ["found 2 runs called 'hill + uniform'", "use an id"]),
         (["zlpr", "zlpr"], ["found 0-zlpr twice"]),
         (["experiments/one", "zlpr"], ["experiments/one: found a suite, expected a run", "--in experiments/one"]),

@@ -225,6 +225,10 @@ def test_a_holder_that_was_taken_over_notices_and_leaves_the_claim_of_the_other(
         with pytest.raises(ClaimLost, match="cannot be read: IsADirectoryError"):
             claim.check()
         path.rmdir()
+        path.parent.rmdir()
+        with pytest.raises(ClaimLost, match="somebody removed the folder"):
+            claim.check()
+        path.parent.mkdir()
         write(path, ELSEWHERE)
     assert holder_of(path) == ELSEWHERE
 

@@ -599,9 +599,12 @@ def test_collect_takes_a_single_run_and_nothing_else(tmp_path: Path) -> None:
     assert (collection.name, collection.baseline, list(collection.names.values())) == (None, None, [("reference",)])
     with pytest.raises(UserError, match=r"suite\.json or status\.json"):
         suite.collect(tmp_path / "nowhere")
+    fake_suite.write_run(tmp_path / "several" / "one", "reference", fake_suite.predictions())
+    with pytest.raises(UserError, match=rf"such as {tmp_path / 'several' / 'one'}$"):
+        suite.collect(tmp_path / "several")
 
 
-def test_checkpoints_that_cannot_be_deleted_are_said(
+def test_checkpoints_that_cannot_be_deleted_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake_suite.write_run(tmp_path, "a", fake_suite.predictions())

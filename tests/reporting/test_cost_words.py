@@ -30,6 +30,16 @@ COSTS = Costs((ENCODING,), TRAINING, TensorCost("features", (1000, 512), 2_048_0
         (replace(COSTS, encodings=(replace(ENCODING, is_network=False),)), "to decode: 1000 images"),
         (replace(COSTS, training=replace(TRAINING, measured=20)), "for 20 of the runs"),
         (replace(COSTS, training=replace(TRAINING, measured=0, seconds=0.0)), "without the training of 24 runs"),
+        (
+            Costs(
+                (replace(ENCODING, images_per_second=None),),
+                replace(TRAINING, measured=0, seconds=0.0),
+                None,
+                True,
+                10**9,
+            ),
+            "in all: not known yet; not measured on this machine: encoding with resnet18",
+        ),
         (replace(COSTS, training=replace(TRAINING, networks=600)), "600 of them on trainable layers"),
     ],
 )

@@ -68,6 +68,7 @@ def test_one_white_for_the_data_set_is_part_of_the_run(folder: Path, capsys: pyt
     assert run(folder, "dark", "data.white=1023") == 2
     errors = capsys.readouterr().err
     assert "labels.csv:3: image 1.png cannot be decoded: the value 1030 is above data.white" in errors
+    assert "write under data: `on_bad_image: skip`" in errors
     assert cli.main(["run", str(folder / "deep" / "config.yaml"), "--out", str(folder / "deep")]) == 0
     assert "already done" in capsys.readouterr().err
 
