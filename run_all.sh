@@ -7,6 +7,7 @@
 #
 # PYTHON names the interpreter to make .venv with.
 set -euo pipefail
+unset PYTHONDONTWRITEBYTECODE  # pip compiles nothing here: each package is compiled when it is imported first
 case "${1:-}" in -h | --help)
   sed -n '2,/^set/ s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
   exit
@@ -56,7 +57,7 @@ if ! current dev && ! current "$extras"; then
   rm -f "$venv"/stamp-*
   target=$root
   [ "$extras" = dev ] && target="$root[dev]"
-  pip install --quiet --no-compile -c "$root/constraints.txt" -e "$target"  # what is imported is compiled then
+  pip install --quiet --no-compile -c "$root/constraints.txt" -e "$target"
   # opencv-python needs libGL.so.1, which slim containers lack; its headless build owns the same folder and does not.
   if ! "$venv/bin/python" -c 'import cv2' 2>/dev/null; then
     say "opencv-python cannot be imported here; putting opencv-python-headless of the same version in its place"
