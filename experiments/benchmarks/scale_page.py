@@ -150,7 +150,7 @@ def exponents(results: pd.DataFrame) -> str:
             "stage": stage,
             "time": f"{one.time:.2f}",
             "memory": f"{one.memory:.2f}",
-            f"time, {many} attributes": f"{wider[stage].time:.2f}" if stage in wider else "",
+            f"time, {many} attributes": _two_places(wider[stage].time) if stage in wider else "",
             f"share of a suite of {SUITE:,} rows": f"{at_suite[stage] / total:.1%}",
             "faster than n log n": "yes" if one.time > 1 + N_LOG_N else "no",
         }
@@ -160,6 +160,10 @@ def exponents(results: pd.DataFrame) -> str:
     grave = [stage for stage in faults if at_suite[stage] > SHARE * total]
     verdict = f"Faster than n log n: {', '.join(faults) or 'none'}; of these with over {SHARE:.0%} of the suite: "
     return f"{markdown(rows)}\n{verdict}{', '.join(grave) or 'none'}."
+
+
+def _two_places(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.2f}"
 
 
 def extrapolation(results: pd.DataFrame) -> str:
