@@ -209,7 +209,7 @@ class FeatureTable:
         is_named = np.zeros(len(firsts), bool)
         for entries, places in self._entries():
             here = places >= 0
-            of_names = [zlib.crc32(b"%d %b %b" % (row, image, view)) for image, view, row in entries]
+            of_names = [_of_name(*entry) for entry in entries]
             np.add.at(names, places[here], np.array(of_names, np.uint64)[here])
             is_named[places[here]] = True
         _, width = self._shape()
@@ -262,9 +262,14 @@ class FeatureTable:
         entries = [(image, view, row) for row, (image, view) in enumerate(names, first)]
         with self._index:
             self._index.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", entries)
-            named = sum(zlib.crc32(f"{row} {image} {view}".encode()) for image, view, row in entries)
-            block = (first, len(entries), _checksum(content, named))
+            of_names = sum(_of_name(image.encode(), view.encode(), row) for image, view, row in entries)
+            block = (first, len(entries), _checksum(content, of_names))
             self._index.execute("INSERT INTO blocks VALUES (?, ?, ?)", block)
+
+
+def _of_name(image: bytes, view: bytes, row: int) -> int:
+    """The checksum of an entry of the index."""
+    return zlib.crc32(b"%d %b %b" % (row, image, view))
 
 
 def _checksum(content: bytes, names: int) -> int:

@@ -74,10 +74,10 @@ def encode(
             (items[0], f"image {items[0].image_id} cannot be decoded: {items[0].reason}{others(items)}")
             for items in by_reason(bad)
         )
-        lines = [f"{labels}:{item.line}: {text}" for item, text in problems]
-        if config.data.on_bad_image == "error" and not any("on_bad_image" in line for line in lines):
-            lines[0] += "; to leave such images out, write under data: `on_bad_image: skip`"
-        raise BadImages(lines, limit=SHOWN)
+        messages = [f"{labels}:{item.line}: {text}" for item, text in problems]
+        if config.data.on_bad_image == "error" and not any("on_bad_image" in message for message in messages):
+            messages[0] += "; to leave such images out, write under data: `on_bad_image: skip`"
+        raise BadImages(messages, limit=SHOWN)
     skipped = sorted([*dataset.skipped, *bad], key=lambda item: item.line)
     for items in by_reason(skipped):
         name, reason = items[0].image_id, items[0].reason
