@@ -291,11 +291,12 @@ class TrainConfig(Section):
         BeforeValidator(_decay, json_schema_input_type=Literal["auto"] | Decay),
         Field(json_schema_extra={"default": "auto"}),
     ] = 1e-3
+    bias_init: Literal["best_constant", "uniform"] = "best_constant"
     batch_size: AutoNatural = 64
     accumulate: Natural = 1
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     order: Literal["shuffle", "blocks"] = "shuffle"
-    epochs: AutoNatural = 100
+    epochs: AutoNatural = 50
     schedule: Entry = Spec("constant")
     clip: Annotated[float, Field(gt=0)] | None = None
     seeds: Annotated[
@@ -311,7 +312,7 @@ TRAINABLE_OPTIONS = ("backbone_lr", "accumulate", "precision")  # of train, for 
 
 Tune = dict[str, Annotated[list[float], Field(min_length=1), AfterValidator(distinct)]]
 TUNED_TRAIN_OPTIONS = ("train.lr", "train.weight_decay")  # keys of tune; the others are numeric options of the loss
-DEFAULT_GRID = {"train.lr": [1e-3, 3e-3, 1e-2]}
+DEFAULT_GRID = {"train.lr": [3e-3, 1e-2]}
 TRAINABLE_LAYERS = {
     "epochs": 10,
     "batch_size": 16,

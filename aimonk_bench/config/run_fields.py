@@ -37,8 +37,9 @@ class RunConfig(Section):
     ``executor``: `serial` does everything in this process, `processes` trains and scores in worker processes, `ray`
     does so on the machines of a Ray cluster, which encode images, too, and `auto` uses processes if there are many runs
     on frozen features and they train on the CPU. A worker that ends, or that takes longer than ``timeout`` seconds for
-    a task, costs this task, which is tried again ``retries`` times. ``threads`` are torch's for each network or stack
-    of heads that is trained; their number may change the last bits of a result, executor and ``workers`` change none.
+    a task (a network, or the heads of a run), costs this task, which is tried again ``retries`` times. ``threads`` are
+    torch's for each network or stack of heads that is trained; their number may change the last bits of a result,
+    executor and ``workers`` change none.
     """
 
     executor: Literal["auto", "serial", "processes", "ray"] = "auto"

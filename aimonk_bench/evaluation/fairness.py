@@ -48,8 +48,7 @@ class Training:
     Attributes:
         budget: of each head.
         varied: what changes the size of gradients, and with it the learning rate that suits: loss and sampler.
-        ends: key of `tune` -> share of the heads that score best at the smallest and the largest of its values; a
-            smallest value of 0 is no end, because there is nothing below.
+        ends: key of `tune` -> share of the heads that score clearly best at the smallest and the largest of its values.
         late_gain: mean over the heads of the gain in validation average precision over the last quarter of the epochs;
             NaN where it is undefined.
         late_gain_se: its standard error over the heads.
@@ -80,17 +79,6 @@ class Unfair:
     key: str | None = None
     end: Literal["smallest", "largest"] | None = None
     differs: tuple[str, ...] = ()
-
-
-def ends(points: Mapping[str, Array], highest: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
-    """`Training.ends` of a grid {key: [P]}, and of each head's best values {key: [S, F]}; one value has no ends."""
-    shares = {}
-    for key, values in points.items():
-        low, high = min(values), max(values)
-        if low < high:
-            taken = np.asarray(highest[key])
-            shares[key] = (float(np.mean(taken == low)) if low > 0 else 0.0, float(np.mean(taken == high)))
-    return shares
 
 
 def late_gain(validation: Array) -> tuple[float, float]:

@@ -84,7 +84,7 @@ def _training(planned: PlannedRun, trained: Trained) -> Training:
     history = pd.DataFrame({name: trained.history[name] for name in ("seed", "fold", "epoch", "val_average_precision")})
     by_epoch = history.groupby(["seed", "fold", "epoch"])["val_average_precision"].last().unstack("epoch")
     gain, error = fairness.late_gain(by_epoch.reindex(columns=range(1, planned.config.train.epochs + 1)).to_numpy())
-    ends = {} if trained.tuning is None else fairness.ends(trained.tuning.points, trained.tuning.highest())
+    ends = {} if trained.tuning is None else trained.tuning.ends()
     return replace(training_of(planned.config), ends=ends, late_gain=gain, late_gain_se=error)
 
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 PHASES = ("start", "plan", "encode", "train", "score", "plots", "statistics", "files")
+
+
+def total(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The seconds of each phase, summed over tasks."""
+    phases = dict.fromkeys(phase for part in parts for phase in part)
+    return {phase: sum(part.get(phase, 0.0) for part in parts) for phase in phases}
 
 
 class Clock:

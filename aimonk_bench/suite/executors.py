@@ -1,7 +1,8 @@
 """Where tasks run: in the driver's process, in worker processes or on a Ray cluster. No result depends on where.
 
-A run is a generator of tasks. It goes on with the future of a task when the task is done. A task that raises is not
-tried again, because it would raise again; one whose worker ends or takes too long is, see `Pool`.
+A run is a generator of lists of tasks: those of a list may be done at the same time. It goes on with their futures when
+all of them are done; where one raises, those that no worker has begun are given up. A task that raises is not tried
+again, because it would raise again; one whose worker ends or takes too long is, see `Pool`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,31 @@ class Task:
     function: Callable[[], Any]
 
 
-Run = Generator[Task, Future[Any], None]
+Run = Generator[Sequence[Task], list[Future[Any]], None]
+
+
+@dataclass(frozen=True, eq=False)
+class InFlight:
+    """Tasks of a run that workers do."""
+
+    tasks: Sequence[Task]
+    futures: list[Future[Any]]
+    run: Run
+
+    @property
+    def stage(self) -> Stage:
+        """Of the tasks."""
+        return self.tasks[0].stage
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run can go on."""
+        return all(future.done() for future in self.futures)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a task raised, so that the others are not needed."""
+        return any(future.done() and future.exception() is not None for future in self.futures)
 
 
 class TaskQueue:
@@ -85,7 +110,7 @@ class TaskQueue:
     ) -> None:
         self._clock, self._workers, self._stages, self._limit = clock, workers, frozenset(stages), limit
         self.cores, self.shards = cores, shards
-        self._in_flight: list[tuple[Task, Future[Any], Run]] = []
+        self._in_flight: list[InFlight] = []
 
     @property
     def trains_here(self) -> bool:
@@ -109,7 +134,9 @@ class TaskQueue:
                 self._collect(None if self.trains_here else self._limit - 1)
         except BaseException:
             if self._workers is not None and not self.trains_here:
-                self._in_flight = [item for item in self._in_flight if item[0].stage == "score" or _has_result(item[1])]
+                self._in_flight = [
+                    item for item in self._in_flight if item.stage == "score" or (item.is_done and not item.has_failed)
+                ]
                 self._workers.kill()
             raise
         finally:
@@ -121,43 +148,52 @@ class TaskQueue:
                 self._collect(0)  # the interrupted run is lost, the others are not; a second interruption ends this too
                 raise
 
-    def _advance(self, run: Run, done: Future[Any] | None = None) -> None:
-        """Take a run to its next task in a worker, or to its end.
+    def _advance(self, run: Run, done: list[Future[Any]] | None = None) -> None:
+        """Take a run to its next tasks in workers, or to its end.
 
         Args:
-            done: the future of the task before; None at the beginning.
+            done: the futures of the tasks before; None at the beginning.
         """
         try:
-            task = next(run) if done is None else run.send(done)
+            tasks = next(run) if done is None else run.send(done)
         except StopIteration:
             return
-        behind = self.trains_here and len(self._in_flight) >= self._limit
-        if self._workers is not None and not self._workers.killed and task.stage in self._stages and not behind:
-            self._in_flight.append((task, self._workers.submit(task.function, task.run), run))
+        behind = self.trains_here and self._unfinished >= self._limit
+        if self._workers is not None and not self._workers.killed and tasks[0].stage in self._stages and not behind:
+            futures = [self._workers.submit(task.function, task.run) for task in tasks]
+            self._in_flight.append(InFlight(tasks, futures, run))
             return
-        self._advance(run, self._done_here(task))
+        self._advance(run, [self._done_here(task) for task in tasks])
+
+    @property
+    def _unfinished(self) -> int:
+        """The number of tasks in flight."""
+        return sum(not future.done() for item in self._in_flight for future in item.futures)
 
     def _collect(self, at_most: int | None) -> None:
-        """Go on with the runs whose task is done.
+        """Go on with the runs whose tasks are done.
 
         Args:
             at_most: wait until so few tasks are in flight; None does not wait.
         """
         while self._in_flight:
             assert self._workers is not None
-            done = next((item for item in self._in_flight if item[1].done()), None)
+            for failed in (item for item in self._in_flight if item.has_failed and not item.is_done):
+                self._workers.withdraw(failed.futures)
+            done = next((item for item in self._in_flight if item.is_done), None)
             if done is not None:
                 self._in_flight.remove(done)  # one at a time: an interruption leaves the others to be collected
-                task, future, run = done
-                self._advance(run, self._done_here(task) if isinstance(future.exception(), WorkersKilled) else future)
+                pairs = zip(done.tasks, done.futures, strict=True)
+                futures = [self._done_here(task) if _was_killed(future) else future for task, future in pairs]
+                self._advance(done.run, futures)
             elif at_most is None:
                 self._workers.pump(0.0)
-                if not any(future.done() for _, future, _ in self._in_flight):
+                if not any(item.is_done for item in self._in_flight):
                     return
-            elif len(self._in_flight) <= at_most:
+            elif self._unfinished <= at_most:
                 return
             else:
-                with self._clock(self._in_flight[0][0].stage):
+                with self._clock(self._in_flight[0].stage):
                     self._workers.pump()
 
     def _done_here(self, task: Task) -> Future[Any]:
@@ -173,8 +209,8 @@ class TaskQueue:
         return future
 
 
-def _has_result(future: Future[Any]) -> bool:
-    return future.done() and future.exception() is None
+def _was_killed(future: Future[Any]) -> bool:
+    return isinstance(future.exception(), WorkersKilled)
 
 
 @contextlib.contextmanager
@@ -182,7 +218,8 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
     """The task queue of a suite, whose workers start now, while images are decoded.
 
     ``serial`` runs everything here; ``processes`` trains and scores in workers, by default as many as there are cores,
-    and where layers are trained as many as there are GPUs, or as `threads` leave cores for. ``auto`` does so from
+    and where layers are trained as many as there are GPUs, or as `threads` leave cores for; no more than there are
+    trainings, where each seed in each fold of a run that trains layers counts as one. ``auto`` does so from
     `WORTHWHILE` runs on frozen features on, by default with at most `MOST_WORKERS`, and where there is a time limit,
     which only a worker keeps. Where a run trains layers, which uses all cores by itself, or trains on another device,
     training is here and scoring in one worker beside it.
@@ -200,19 +237,20 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
             yield queue
         return
     frozen = sum(config.backbone.freeze == "all" for config in configs)
+    trainings = sum(map(tasks_of, configs))
     number, train = 0, run.executor == "processes" or (run.executor == "auto" and run.timeout is not None)
     gpus = visible_gpus(configs) if train else []
     if train:
         shared = any(pick_device(config.train.device) != "cpu" for config in configs)
         most = max(1, len(gpus)) if shared else cores() // threads_of(configs)
-        number = min(most, len(configs))
+        number = min(most, trainings)
     elif run.executor == "auto" and frozen >= WORTHWHILE:
         train = frozen == len(configs) and {pick_device(config.train.device) for config in configs} == {"cpu"}
         number = min(cores(), frozen, MOST_WORKERS) if train else 1
     if not (train or number):
         yield TaskQueue(clock)
         return
-    number = max(1, number if run.workers == "auto" or not train else min(run.workers, len(configs)))
+    number = max(1, number if run.workers == "auto" or not train else min(run.workers, trainings))
     modules = _modules(configs) if train else []
     with Workers(number, retries=run.retries, timeout=run.timeout, gpus=gpus, modules=modules) as workers:
         workers.start()
@@ -241,7 +279,7 @@ def _on_ray(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator
                     "GPU; fix: start the command on a machine with one",
                     count(unused, "GPU"),
                 )
-            layout = ray_workers.layout(nodes, run, len(configs), threads_of(configs), gpus=gpus)
+            layout = ray_workers.layout(nodes, run, sum(map(tasks_of, configs)), threads_of(configs), gpus=gpus)
             workers = RayWorkers(layout, retries=run.retries, timeout=run.timeout, modules=_modules(configs))
             stack.enter_context(workers)
             workers.start()
@@ -256,6 +294,11 @@ def _modules(configs: Sequence[Config]) -> list[str]:
     return [f"{room}.heads_trainer"] * ("all" in freezes) + trained
 
 
+def tasks_of(config: Config) -> int:
+    """The trainings of a run that workers can do at the same time: all heads are one, each network is one."""
+    return 1 if config.backbone.freeze == "all" else folds(config) * len(config.train.seeds)
+
+
 def threads_of(configs: Sequence[Config]) -> int:
     """The most threads with which a network or a stack of heads of these runs is trained."""
 
@@ -264,7 +307,7 @@ def threads_of(configs: Sequence[Config]) -> int:
             return config.run.threads
         if config.backbone.freeze == "all":
             return 1
-        return cores() // min(cores(), folds(config) * len(config.train.seeds))
+        return cores() // min(cores(), tasks_of(config))
 
     return max(map(threads, configs), default=1)
 

@@ -16,7 +16,7 @@ import queue
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
@@ -35,6 +35,10 @@ class WorkerLost(RunFailed):
 
 class WorkersKilled(Exception):
     """A task that was given up, because all workers were killed."""
+
+
+class Withdrawn(Exception):
+    """A task that was given up before a worker began it."""
 
 
 class WorkerEnded(Exception):
@@ -172,7 +176,7 @@ class Pool(abc.ABC, Generic[W]):
     def submit(self, function: Callable[[], Any], name: str = "a task", *, limited: bool = True) -> Future[Any]:
         """A future of a function without arguments, which is pickled; `pump` settles it.
 
-        Its exception is what the function raised, `WorkerLost` or `WorkersKilled`.
+        Its exception is what the function raised, `WorkerLost`, `Withdrawn` or `WorkersKilled`.
 
         Args:
             name: of the task, for messages.
@@ -182,6 +186,13 @@ class Pool(abc.ABC, Generic[W]):
         self._waiting.append(job)
         self._assign()
         return job.future
+
+    def withdraw(self, futures: Collection[Future[Any]]) -> None:
+        """Give up tasks that no worker has begun: these futures raise `Withdrawn`."""
+        given_up = [job for job in self._waiting if job.future in futures]
+        self._waiting = deque(job for job in self._waiting if job.future not in futures)
+        for job in given_up:
+            job.future.set_exception(Withdrawn(job.name))
 
     def pump(self, seconds: float | None = None) -> None:
         """Wait until something is sent or a worker ends, and settle the futures of what is done.

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from aimonk_bench.backbones.features import FeatureMatrix
 from aimonk_bench.data import transforms
 from aimonk_bench.errors import RunFailed, UserError, count, release, sentence, write_traceback
 from aimonk_bench.evaluation.predictions import Predictions
@@ -27,10 +28,11 @@ from aimonk_bench.suite.dataset import EncodedDataset, SplitLabels
 from aimonk_bench.suite.encodings import Encoding, encode
 from aimonk_bench.suite.executors import Run, Task, TaskQueue
 from aimonk_bench.suite.plan import Plan, PlannedRun, describe_networks
+from aimonk_bench.suite.pool import Withdrawn
 from aimonk_bench.suite.sharing import RunClaims, Turn
-from aimonk_bench.suite.tasks import Progress, ScoringResult, TrainingResult
+from aimonk_bench.suite.tasks import Progress, TrainingResult
 from aimonk_bench.training.outcome import Trained
-from aimonk_bench.training.recipe import TrainingData, absent_values
+from aimonk_bench.training.recipe import Recipe, TrainingData, absent_values
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +227,9 @@ class Driver:
         name, best = max(self._validation, key=lambda of_run: np.nan_to_num(of_run[1], nan=-1.0))
         return f" (best validation F1 so far {number(best)}, {name})"
 
-    def _run(self, planned: PlannedRun, folder: Path, encoding: Encoding) -> Generator[Task, Future[Any], bool]:
+    def _run(
+        self, planned: PlannedRun, folder: Path, encoding: Encoding
+    ) -> Generator[Sequence[Task], list[Future[Any]], bool]:
         """One run, from its features to its status. A finished run keeps its files until it is done again.
 
         Returns:
@@ -253,17 +257,15 @@ class Driver:
                 raise RunFailed(problem)
             views = transforms.views(config.transform)
             data = TrainingData(labels.train, labels.val, labels.folds, views.probabilities)
-            progress = self._progress if self._queue.trains_here else None  # it cannot be called from a worker
-            checkpoints = folder / run.CHECKPOINTS
-            train = partial(tasks.train, planned, data, dataset.stored, checkpoints, progress, self._queue.cores)
-            training: TrainingResult = yield from _timed(Task("train", planned.name, train), seconds)
+            resumed = (folder / run.CHECKPOINTS).exists()
+            training = yield from self._train(planned, data, dataset.stored, folder / run.CHECKPOINTS, seconds)
             if self._queue.is_measured(config.backbone.freeze):
-                training_speed.note(planned, data, None if training.resumed else training.seconds["train"])
+                training_speed.note(planned, data, None if resumed else training.seconds["train"])
             self._claims.check(planned.id)
             predictions = self._write_trained(planned, place, dataset, labels, training.trained)
             score = partial(tasks.score, config, predictions, training.trained.history)
             del training  # its logits are in the predictions now
-            scoring: ScoringResult = yield from _timed(Task("score", planned.name, score), seconds)
+            (scoring,) = yield from _timed([Task("score", planned.name, score)], seconds)
             self._validation.append((planned.name, scoring.validation))
             for note in threshold_notes(scoring.thresholds):
                 logger.info("note: %s", note)
@@ -280,6 +282,25 @@ class Driver:
                 return False
             self._fail(planned, folder, seconds, error)
         return True
+
+    def _train(
+        self, planned: PlannedRun, data: TrainingData, stored: FeatureMatrix, scratch: Path, seconds: dict[str, float]
+    ) -> Generator[Sequence[Task], list[Future[Any]], TrainingResult]:
+        """Train a run in one task; where workers train layers, in one for each seed in each fold."""
+        name, here = planned.name, self._queue.trains_here
+        inputs = planned, data, stored, scratch, self._progress if here else None, self._queue.cores
+        if here or planned.config.backbone.freeze == "all":
+            results = yield from _timed([Task("train", name, partial(tasks.train, *inputs))], seconds)
+            training: TrainingResult = results[0]
+            return training
+        parts = yield from _timed(
+            [
+                Task("train", f"{name}, fold {fold}, seed {seed}", partial(tasks.train_jobs, *inputs, [(seed, fold)]))
+                for seed, fold in Recipe.of(planned.config).jobs(len(data.folds))
+            ],
+            seconds,
+        )
+        return tasks.assembled(planned, data, scratch, parts)
 
     def _write_trained(
         self, planned: PlannedRun, folder: Path, dataset: EncodedDataset, labels: SplitLabels, trained: Trained
@@ -326,14 +347,17 @@ class Driver:
         release(error)
 
 
-def _timed(task: Task, seconds: dict[str, float]) -> Generator[Task, Future[Any], Any]:
-    """The result of a task; the seconds of its stage are those it counted itself, or until it failed."""
-    begun = time.perf_counter()
-    future = yield task
-    seconds[task.stage] = time.perf_counter() - begun
-    result = future.result()
-    seconds[task.stage] = result.seconds[task.stage]
-    return result
+def _timed(parts: Sequence[Task], seconds: dict[str, float]) -> Generator[Sequence[Task], list[Future[Any]], list[Any]]:
+    """The results of tasks; the seconds of their stage are the sum of those they counted, or until one failed."""
+    begun, stage = time.perf_counter(), parts[0].stage
+    futures = yield parts
+    seconds[stage] = time.perf_counter() - begun
+    failures = [error for future in futures if (error := future.exception()) is not None]
+    if failures:
+        raise next((error for error in failures if not isinstance(error, Withdrawn)), failures[0])
+    results = [future.result() for future in futures]
+    seconds[stage] = sum(result.seconds[stage] for result in results)
+    return results
 
 
 def write_seconds(folder: Path, clock: Clock) -> None:

@@ -7,7 +7,7 @@ checkpoints in its scratch folder, and nothing else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,12 +29,13 @@ from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.plugins import executed
 from aimonk_bench.records import run
 from aimonk_bench.records.files import csv_text, dumps, harmless
+from aimonk_bench.records.weights import network_file
 from aimonk_bench.reporting import figures
-from aimonk_bench.suite.clock import Clock
+from aimonk_bench.suite.clock import Clock, total
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset
 from aimonk_bench.suite.plan import PlannedRun, keeps_networks
-from aimonk_bench.training.outcome import Trained
-from aimonk_bench.training.recipe import ALL_CORES, Cores, Recipe, TrainingData
+from aimonk_bench.training.outcome import JobOutcome, Trained, assemble
+from aimonk_bench.training.recipe import ALL_CORES, Cores, Job, Recipe, TrainingData
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
@@ -111,15 +112,18 @@ def stored_views(config: Config) -> transforms.Views:
 
 @dataclass(frozen=True, eq=False)
 class TrainingResult:
-    """What training leaves, and the seconds of the phases "start" (imports) and "train".
-
-    Attributes:
-        resumed: it went on from checkpoints, so that its seconds are not those of a whole training.
-    """
+    """What training leaves, and the seconds of the phases "start" (imports) and "train"."""
 
     trained: Trained
     seconds: dict[str, float]
-    resumed: bool
+
+
+@dataclass(frozen=True, eq=False)
+class JobsResult:
+    """What the training of some jobs of a run leaves, each a seed in a fold; seconds as of `TrainingResult`."""
+
+    outcomes: list[JobOutcome]
+    seconds: dict[str, float]
 
 
 def train(
@@ -130,7 +134,7 @@ def train(
     progress: Progress | None = None,
     cores: Cores = ALL_CORES,
 ) -> TrainingResult:
-    """Train heads on frozen features, or the layers that are not frozen together with a head.
+    """Train heads on frozen features, or the layers that are not frozen together with a head, for all seeds and folds.
 
     Args:
         planned: the run.
@@ -144,42 +148,66 @@ def train(
         RunFailed: a loss is not finite, or the sampler finds nothing to draw.
         UserError: the network cannot be built.
     """
-    with executed(planned.config.plugins):
-        return _train(planned, data, stored, scratch, progress, Recipe.of(planned.config, cores))
+    if planned.encoder.freeze != "all":
+        return assembled(planned, data, scratch, [train_jobs(planned, data, stored, scratch, progress, cores)])
+    clock = Clock()
+    with clock("start"):  # torch is imported when there is something to train
+        from aimonk_bench.training import heads_trainer
+
+    recipe = Recipe.of(planned.config, cores)
+    with clock("train"), executed(planned.config.plugins):
+        trained = heads_trainer.train_heads(stored.rows, stored.index, data, recipe, progress=progress)
+    return TrainingResult(trained, clock.seconds)
 
 
-def _train(
+def train_jobs(
     planned: PlannedRun,
     data: TrainingData,
     stored: FeatureMatrix,
     scratch: Path,
-    progress: Progress | None,
-    recipe: Recipe,
-) -> TrainingResult:
-    clock, encoder, resumed = Clock(), planned.encoder, scratch.exists()
-    rows, index = stored.rows, stored.index
-    if encoder.freeze == "all":
-        with clock("start"):  # torch is imported when there is something to train
-            from aimonk_bench.training import heads_trainer
+    progress: Progress | None = None,
+    cores: Cores = ALL_CORES,
+    jobs: Sequence[Job] | None = None,
+) -> JobsResult:
+    """Train layers that are not frozen together with a head; arguments and errors as of `train`.
 
-        with clock("train"):
-            trained = heads_trainer.train_heads(rows, index, data, recipe, progress=progress)
-        return TrainingResult(trained, clock.seconds, resumed)
+    Args:
+        jobs: the seeds and folds; None: all of the run. Several tasks may share the jobs and the scratch folder.
+    """
+    clock, encoder = Clock(), planned.encoder
+    rows, index = stored.rows, stored.index
     with clock("start"):
         from aimonk_bench.backbones import network
         from aimonk_bench.training import finetune, sources
 
-    with clock("train"):
+    recipe = Recipe.of(planned.config, cores)
+    with clock("train"), executed(planned.config.plugins):
         source: sources.Source = sources.Stored(rows, index)
         if encoder.freeze == "none":
             transform = planned.config.transform
             source = sources.Pixels(rows, index[0], transforms.views(transform).keys, transform)
         layers = network.build_trainable(encoder.weights, encoder.size, encoder.freeze)
         keep = network.classifier(encoder.weights.entry.timm) if keeps_networks(planned.config) else None
-        trained = finetune.fine_tune(
-            source, data, recipe, layers=layers, key=planned.id, checkpoints=scratch, keep=keep, progress=progress
+        outcomes = finetune.fine_tune(
+            source,
+            data,
+            recipe,
+            layers=layers,
+            scratch=finetune.Scratch(scratch, planned.id, keep),
+            progress=progress,
+            jobs=jobs,
         )
-    return TrainingResult(trained, clock.seconds, resumed)
+    return JobsResult(outcomes, clock.seconds)
+
+
+def assembled(planned: PlannedRun, data: TrainingData, scratch: Path, parts: Sequence[JobsResult]) -> TrainingResult:
+    """The training of a run from all of its jobs, which come fold by fold and seed by seed."""
+    recipe = Recipe.of(planned.config)
+    trained = assemble([outcome for part in parts for outcome in part.outcomes], recipe, recipe.steps(data.folds))
+    if keeps_networks(planned.config):
+        jobs = recipe.jobs(len(data.folds))
+        trained = replace(trained, networks=tuple(scratch / network_file(fold, seed) for seed, fold in jobs))
+    return TrainingResult(trained, total([part.seconds for part in parts]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,9 @@ import copy
 import functools
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,20 +27,19 @@ from torch import Tensor, nn
 import aimonk_bench
 from aimonk_bench.backbones.device_memory import AtOnce
 from aimonk_bench.backbones.encoder import pick_device
-from aimonk_bench.config.fields import TrainConfig
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.records import weights
 from aimonk_bench.records.environment import cores
 from aimonk_bench.records.weights import NetworkWeights
+from aimonk_bench.training import optimizers
 from aimonk_bench.training.batches import EpochBatches
-from aimonk_bench.training.entries import declared
 from aimonk_bench.training.fit import EpochCounter, TrainingStage, fit_stages, torch_threads
 from aimonk_bench.training.heads import Heads
+from aimonk_bench.training.initial_bias import initial_bias
 from aimonk_bench.training.objective import normalise
-from aimonk_bench.training.optimizers import OPTIMIZERS
 from aimonk_bench.training.out_of_memory import in_memory
-from aimonk_bench.training.outcome import JobOutcome, Trained, assemble
-from aimonk_bench.training.recipe import Recipe, TrainingData
+from aimonk_bench.training.outcome import JobOutcome
+from aimonk_bench.training.recipe import Job, Recipe, TrainingData
 from aimonk_bench.training.sources import Source
 from aimonk_bench.training.stack import Stack
 from aimonk_bench.training.state import Checkpoint
@@ -49,6 +48,27 @@ BATCHES_AHEAD = 4  # that each job reads ahead
 CHUNK_ROWS = 32  # images predicted at once, unless memory is short
 NETWORK = "network."  # timm's network among the layers; what it names is under timm's names in a saved network
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Where jobs write checkpoints and networks.
+
+    Attributes:
+        folder: it is made where it is absent.
+        key: names the run: a checkpoint of another run, or of other versions of this package and torch, is not loaded.
+        keep: writes each network in its chosen epoch beside its checkpoint, with this name for the head; None writes
+            none.
+    """
+
+    folder: Path
+    key: str = ""
+    keep: str | None = None
+
+    @property
+    def checkpoint_key(self) -> str:
+        """What a checkpoint must have been written under."""
+        return f"{self.key}, aimonk_bench {aimonk_bench.__version__}, torch {torch.__version__}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +81,7 @@ class Shared:
         features: C.
         readers: the threads that read inputs.
         training, predicting: images at once.
-        checkpoints: the folder of checkpoints; None writes none.
-        key: of the checkpoints; one with another key is not loaded.
-        keep: the name of the head in the files of the networks; None keeps no network.
+        scratch: None writes nothing.
         stop: set when the jobs that still train shall end.
     """
 
@@ -73,9 +91,7 @@ class Shared:
     readers: ThreadPoolExecutor
     training: AtOnce
     predicting: AtOnce
-    checkpoints: Path | None = None
-    key: str = ""
-    keep: str | None = None
+    scratch: Scratch | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -89,49 +105,42 @@ def fine_tune(
     recipe: Recipe,
     *,
     layers: nn.Module,
-    key: str = "",
-    checkpoints: Path | None = None,
-    keep: str | None = None,
+    scratch: Scratch | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-) -> Trained:
-    """Train the trainable layers and a linear head for every seed and fold.
+    jobs: Sequence[Job] | None = None,
+) -> list[JobOutcome]:
+    """Train the trainable layers and a linear head for seeds in folds; `outcome.assemble` puts all of a run together.
 
     Args:
         source: reads the inputs of the layers.
         data: labels, folds and views.
         recipe: loss, policy, sampler and options of training, which `recipe.check` has passed; without ``tune``.
         layers: the pretrained layers that are not frozen: inputs [B, D] -> pooled features [B, C].
-        key: names the run: a checkpoint of another run, or of other versions of this package and torch, is not loaded.
-        checkpoints: a folder for checkpoints; None writes none.
-        keep: writes each network in its chosen epoch beside its checkpoint, with this name for the head.
-        progress: called with ("train", epochs done, epochs), summed over all jobs, after every epoch.
+        scratch: for checkpoints and networks; None writes nothing.
+        progress: called with ("train", epochs done, epochs), summed over the jobs, after every epoch.
+        jobs: what to train; None: every seed in every fold. What a job leaves does not depend on the others.
 
     Raises:
         RunFailed: a loss is not finite, or the sampler finds nothing to draw.
     """
     cv2.setNumThreads(1)  # the threads that read use the cores already
     device = torch.device(pick_device(recipe.train.device))
-    if checkpoints is not None:
-        checkpoints.mkdir(parents=True, exist_ok=True)
+    if scratch is not None:
+        scratch.folder.mkdir(parents=True, exist_ok=True)
     layers = layers.eval().to(device).to(memory_format=torch.channels_last)
-    stacks = [Stack(data, recipe, [job], device, torch.float32) for job in recipe.jobs(len(data.folds))]
+    every = recipe.jobs(len(data.folds))
+    stacks = [Stack(data, recipe, [job], device, torch.float32) for job in (every if jobs is None else jobs)]
     count_epochs = EpochCounter(len(stacks) * recipe.epochs, progress)
     count_epochs(0)
-    side_by_side, threads = _parallel(len(stacks), device, recipe)
+    side_by_side, threads = _parallel(len(stacks), len(every), device, recipe)
     share = recipe.cores.share or cores()
-    key = f"{key}, aimonk_bench {aimonk_bench.__version__}, torch {torch.__version__}"
     with torch_threads(threads), ThreadPoolExecutor(share) as readers, ThreadPoolExecutor(side_by_side) as pool:
         with torch.inference_mode():
             features = layers(_inputs(source.unaugmented(np.zeros(1, np.int64)), device)).shape[-1]
         at_once = AtOnce(-(-recipe.train.batch_size // recipe.train.accumulate), "training")
-        shared = Shared(source, layers, features, readers, at_once, _predicting(), checkpoints, key, keep)
+        shared = Shared(source, layers, features, readers, at_once, _predicting(), scratch)
         futures = [pool.submit(_train_job, stack, shared, count_epochs) for stack in stacks]
-        outcomes = _results(futures, shared.stop)
-    trained = assemble(outcomes, recipe, stacks[0].steps)
-    if keep is None or checkpoints is None:
-        return trained
-    files = (checkpoints / weights.network_file(fold, seed) for seed, fold in recipe.jobs(len(data.folds)))
-    return replace(trained, networks=tuple(files))
+        return _results(futures, shared.stop)
 
 
 def machine_cores() -> int:
@@ -140,17 +149,17 @@ def machine_cores() -> int:
 
 
 def _threads(jobs: int, device: torch.device, recipe: Recipe) -> int:
-    """torch's threads for each job, also when fewer are left; the same on every share of the cores."""
+    """torch's threads for each of the jobs of a run, whichever are trained, on every share of the cores."""
     if recipe.threads is not None:
         return recipe.threads
     machine = recipe.cores.machine or machine_cores()
     return machine // min(jobs, machine) if device.type == "cpu" else machine
 
 
-def _parallel(jobs: int, device: torch.device, recipe: Recipe) -> tuple[int, int]:
-    """How many of the jobs train side by side, and torch's threads for each."""
+def _parallel(trained: int, jobs: int, device: torch.device, recipe: Recipe) -> tuple[int, int]:
+    """How many of the jobs to train, of all jobs of the run, train side by side, and torch's threads for each."""
     threads, share = _threads(jobs, device, recipe), recipe.cores.share or cores()
-    return max(1, min(jobs, share // threads)) if device.type == "cpu" else 1, threads
+    return max(1, min(trained, share // threads)) if device.type == "cpu" else 1, threads
 
 
 def _results(futures: list[Future[JobOutcome]], stop: threading.Event) -> list[JobOutcome]:
@@ -171,19 +180,20 @@ def _results(futures: list[Future[JobOutcome]], stop: threading.Event) -> list[J
 def _train_job(stack: Stack, shared: Shared, count_epochs: EpochCounter) -> JobOutcome:
     """Train one job, in one stage or in two."""
     [(seed, fold)] = stack.jobs
+    scratch = shared.scratch
 
     def start(stage: TrainingStage) -> tuple[FineTunedNetwork, Checkpoint | None]:
         network = FineTunedNetwork(stack, stage, shared)
-        if shared.checkpoints is None:
+        if scratch is None:
             return network, None
         name = "-".join(filter(None, (f"fold{fold}", f"seed{seed}", stage.name)))
-        return network, Checkpoint(shared.checkpoints / f"{name}.pt", shared.key, network, stack.device)
+        return network, Checkpoint(scratch.folder / f"{name}.pt", scratch.checkpoint_key, network, stack.device)
 
     fitted = fit_stages(stack, start, count_epochs)
     (outcome,) = fitted.outcomes(np.zeros(1, int))
-    if shared.keep is not None and shared.checkpoints is not None:
-        file = shared.checkpoints / weights.network_file(fold, seed)
-        weights.write_network(file, fitted.learner.weights(), shared.keep)
+    if scratch is not None and scratch.keep is not None:
+        file = scratch.folder / weights.network_file(fold, seed)
+        weights.write_network(file, fitted.learner.weights(), scratch.keep)
     return outcome
 
 
@@ -202,11 +212,11 @@ class FineTunedNetwork:
         config = stack.recipe.train
         head = nn.Linear(shared.features, stack.attributes)
         initial = Heads.initial(stack.attributes, shared.features, [stack.rngs()[0].init])
-        head.load_state_dict({"weight": initial.weight[0], "bias": initial.bias[0, 0]})
-        self._network = nn.Sequential(
-            collections.OrderedDict(layers=copy.deepcopy(shared.layers), head=head.to(stack.device))
-        )
-        self._optimizer = _optimizer(self._network, config)
+        bias = initial_bias(stack, stage.missing) if config.bias_init == "best_constant" else initial.bias
+        head.load_state_dict({"weight": initial.weight[0], "bias": bias[0, 0]})
+        layers, head = copy.deepcopy(shared.layers), head.to(stack.device)
+        self._network = nn.Sequential(collections.OrderedDict(layers=layers, head=head))
+        self._optimizer = optimizers.of_network(layers, head, config)
         self._precision = _precision(config.precision, stack.device)
         self._scaler = torch.amp.GradScaler(stack.device.type, enabled=self._precision is torch.float16)
         self._objective = stack.objective(stage.missing)
@@ -375,20 +385,6 @@ def _inputs(rows: np.ndarray, device: torch.device) -> Tensor:
     """Inputs of the layers on the device: pixels as uint8, everything else as float32."""
     inputs = torch.from_numpy(rows).to(device)
     return inputs if inputs.dtype == torch.uint8 else inputs.float()
-
-
-def _optimizer(network: nn.Sequential, config: TrainConfig) -> torch.optim.Optimizer:
-    """The config's optimizer from torch, with one learning rate for the head and one for the layers."""
-    rates = {"head": config.lr, "layers": config.lr if config.backbone_lr is None else config.backbone_lr}
-    parameters = {name: list(network.get_submodule(name).parameters()) for name in rates}
-    groups = [
-        {"params": parameters[name], "lr": rate, "rate": rate} for name, rate in rates.items() if parameters[name]
-    ]
-    kind = getattr(torch.optim, declared(OPTIMIZERS[config.optimizer.name], "torch_name"))
-    optimizer: torch.optim.Optimizer = kind(
-        groups, lr=config.lr, weight_decay=config.weight_decay, fused=True, **config.optimizer.options
-    )
-    return optimizer
 
 
 def _precision(name: str, device: torch.device) -> torch.dtype:

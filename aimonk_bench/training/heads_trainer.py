@@ -22,6 +22,7 @@ from aimonk_bench.training import optimizers, tuning
 from aimonk_bench.training.batches import EpochBatches, Features
 from aimonk_bench.training.fit import EpochCounter, TrainingStage, fit_stages, torch_threads
 from aimonk_bench.training.heads import Heads
+from aimonk_bench.training.initial_bias import initial_bias
 from aimonk_bench.training.objective import BlockLoss
 from aimonk_bench.training.optimizers import OPTIMIZERS
 from aimonk_bench.training.outcome import Trained, assemble
@@ -129,12 +130,17 @@ class StackedHeads:
         generators = [rngs.init for rngs in stack.rngs()]
         of_jobs = Heads.initial(stack.attributes, features.size, generators, stack.dtype, stack.device)
         self._heads = of_jobs.repeated(stack.points)
+        if stack.recipe.train.bias_init == "best_constant":
+            self._heads.bias.copy_(initial_bias(stack, stage.missing))
         self._chosen_heads = self._heads.copy()
         optimizer = registry.build("optimizer", OPTIMIZERS, stack.recipe.train.optimizer)
-        parameters = [self._heads.weight, self._heads.bias]
-        self._gradients = [torch.empty_like(parameter) for parameter in parameters]
-        per_head = stack.per_head("train.lr"), stack.per_head("train.weight_decay")
-        self._move = optimizer(parameters, self._gradients, *per_head)
+        weight, bias = self._heads.weight, self._heads.bias
+        self._gradients = [torch.empty_like(weight), torch.empty_like(bias)]
+        rate, decay = stack.per_head("train.lr"), stack.per_head("train.weight_decay")
+        self._moves = [
+            optimizer([weight], self._gradients[:1], rate, decay),
+            optimizer([bias], self._gradients[1:], rate, torch.zeros_like(decay)),
+        ]
         self._objective = stack.objective(stage.missing)
         self._teacher_probabilities = stage.teacher_probabilities
         self._labels = stack.tensors(stack.data.train_labels)
@@ -158,7 +164,8 @@ class StackedHeads:
             self._heads.gradients(loss.grad(step, self._heads.logits(features)), features, self._gradients)
             if config.clip is not None:
                 optimizers.clip(self._gradients, config.clip)
-            self._move(stack.schedule(first + step, total))
+            for move in self._moves:
+                move(stack.schedule(first + step, total))
         return loss.values()
 
     def _labels_of(self, images: Tensor) -> Labels:

@@ -44,6 +44,7 @@ class Objective:
         loss: (logits, targets) -> [H, B, A], or (logits, targets, weights) -> [H] for a set loss.
         gradient: (logits, targets) -> [H, B, A], the derivative of the loss; None where torch differentiates.
         labels_only: whether the policy reads neither logits nor the epoch.
+        is_set_loss: whether the loss is one.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Objective:
         options = {**built.keywords, **(head_options or {})}
         policy = registry.entry(MISSING, missing)
         self.loss: Callable[..., Tensor] = bind(functools.partial(built.func, **options), **counts)
-        self._is_set_loss = is_set_loss(loss)
+        self.is_set_loss = is_set_loss(loss)
         self.labels_only = declared(policy, "labels_only", False)
         self._policy = bind(registry.build("missing-label policy", MISSING, missing), **counts)
         self._wants_teacher, self._ranks_losses = takes(policy, "teacher"), takes(policy, "negative_loss")
@@ -68,7 +69,7 @@ class Objective:
             functools.partial(gradient, **options), **counts
         )
         if loss.origin is not None:
-            self.loss = _checked(self.loss, f"loss {loss.name}", -2 if self._is_set_loss else None)
+            self.loss = _checked(self.loss, f"loss {loss.name}", -2 if self.is_set_loss else None)
             self.gradient = self.gradient and _checked(self.gradient, f"derivative of loss {loss.name}")
         self._checked_policy = missing.name if missing.origin is not None else None
 
@@ -79,7 +80,7 @@ class Objective:
         """
         needs: dict[str, Any] = {"teacher": teacher} if self._wants_teacher else {}
         if self._ranks_losses and logits is not None:
-            loss = masked_bce if self._is_set_loss else self.loss  # a set loss has no values to rank
+            loss = masked_bce if self.is_set_loss else self.loss  # a set loss has no values to rank
             with torch.no_grad():
                 needs["negative_loss"] = loss(logits, torch.where(labels.observed, labels.targets, 0.0))
         filled: Filled = self._policy(labels, logits, epoch, **needs)
@@ -90,7 +91,7 @@ class Objective:
     def __call__(self, logits: Tensor, labels: Labels, epoch: int = 1, teacher: Tensor | None = None) -> Tensor:
         """The loss of each head, [H], which torch can differentiate."""
         targets, weights, override = self.fill(labels, logits, epoch, teacher)
-        if self._is_set_loss:
+        if self.is_set_loss:
             value: Tensor = self.loss(logits, targets, weights)
             return value
         values = self.loss(logits, targets)

@@ -16,8 +16,9 @@ from typing import Annotated, TypeAlias
 
 from annotated_types import Ge, Lt
 
+from aimonk_bench.config.fields import TrainConfig
 from aimonk_bench.errors import UserError
-from aimonk_bench.training.entries import declares
+from aimonk_bench.training.entries import declared, declares
 from aimonk_bench.training.lazy_torch import Tensor, torch
 
 Tensors: TypeAlias = list[Tensor]
@@ -112,6 +113,23 @@ def sgd(
             weight.addcmul_(step, lr, value=-factor)
 
     return move
+
+
+def of_network(layers: torch.nn.Module, head: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The config's optimizer from torch, with one learning rate for the head and one for the layers below it.
+
+    Weight decay is for weights alone: biases, and scales and shifts of normalisation layers, have one axis and none of
+    it, as in timm by default. Each group keeps its learning rate as ``rate``, which a schedule multiplies.
+    """
+    groups = []
+    for module, rate in ((head, config.lr), (layers, config.lr if config.backbone_lr is None else config.backbone_lr)):
+        for decay, is_weight in ((config.weight_decay, True), (0.0, False)):
+            parameters = [parameter for parameter in module.parameters() if (parameter.ndim > 1) == is_weight]
+            if parameters:
+                groups.append({"params": parameters, "lr": rate, "rate": rate, "weight_decay": decay})
+    kind = getattr(torch.optim, declared(OPTIMIZERS[config.optimizer.name], "torch_name"))
+    optimizer: torch.optim.Optimizer = kind(groups, lr=config.lr, fused=True, **config.optimizer.options)
+    return optimizer
 
 
 def clip(gradients: Tensors, limit: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from aimonk_bench.training.missing import MISSING, wants_teacher
 from aimonk_bench.training.objective import check_accumulation, check_combination
 from aimonk_bench.training.optimizers import OPTIMIZERS
 from aimonk_bench.training.samplers import SAMPLERS, check_order
+
+Job: TypeAlias = tuple[int, int]  # a seed, and the number of the fold in which it is trained
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,13 @@ class Recipe:
         """The most epochs that a head is trained for, over its stages."""
         return self.train.epochs * (2 if wants_teacher(self.missing) else 1)
 
-    def jobs(self, folds: int) -> list[tuple[int, int]]:
-        """(seed, fold) fold by fold, seed by seed."""
+    def jobs(self, folds: int) -> list[Job]:
+        """Fold by fold, seed by seed."""
         return [(seed, fold) for fold in range(folds) for seed in self.train.seeds]
+
+    def steps(self, folds: Sequence[Fold]) -> int:
+        """T, the steps of an epoch: the batches of the largest training split."""
+        return -(-max(len(fold.train) for fold in folds) // self.train.batch_size)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from aimonk_bench.registry import Spec
 from aimonk_bench.training import tuning
 from aimonk_bench.training.batches import EpochBatches, HeadRngs
 from aimonk_bench.training.objective import Objective
-from aimonk_bench.training.recipe import Recipe, TrainingData
+from aimonk_bench.training.recipe import Job, Recipe, TrainingData
 from aimonk_bench.training.samplers import SAMPLERS, blocks
 from aimonk_bench.training.schedules import SCHEDULES
 
@@ -26,7 +26,7 @@ class Stack:
     Args:
         data: labels, folds and views.
         recipe: loss, policy, sampler and options of training.
-        jobs: [J] (seed, number of the fold), fold by fold, with the same seeds in every fold.
+        jobs: [J] fold by fold, with the same seeds in every fold.
         device: of the tensors.
         dtype: of labels, losses and logits.
         steps: T, if not ceil(n/B) with n the largest training split.
@@ -36,13 +36,14 @@ class Stack:
         folds: numbers of the folds.
         settings: ``{"train.lr": [P], ...}``, the tuned grid.
         attributes: A.
+        counts: [H, 3, A] positive, negative and missing labels among the training rows of each head.
     """
 
     def __init__(
         self,
         data: TrainingData,
         recipe: Recipe,
-        jobs: Sequence[tuple[int, int]],
+        jobs: Sequence[Job],
         device: torch.device,
         dtype: torch.dtype,
         steps: int | None = None,
@@ -55,15 +56,21 @@ class Stack:
         self.points = len(self.settings["train.lr"])
         self.heads = len(self.jobs) * self.points
         self.attributes = data.train_labels.shape[1]
-        self.steps = steps or -(-max(len(fold.train) for fold in data.folds) // train.batch_size)
+        self.steps = steps or recipe.steps(data.folds)
         self.schedule = registry.build("schedule", SCHEDULES, train.schedule)
         in_blocks = train.order == "blocks"
         self._sampler = blocks if in_blocks else registry.build("sampler", SAMPLERS, recipe.sampler)
         self._rows = {fold: data.folds[fold].train for fold in self.folds}
         if in_blocks and storage is not None:
             self._rows = {fold: rows[np.argsort(storage[rows], kind="stable")] for fold, rows in self._rows.items()}
-        counts = {fold: data.train_labels[rows].counts() for fold, rows in self._rows.items()}
-        self._counts = np.repeat([counts[fold] for _, fold in self.jobs], self.points, axis=0)  # [H, 2, A]
+        counts = {fold: self._count_labels(rows) for fold, rows in self._rows.items()}
+        self.counts = torch.from_numpy(np.repeat([counts[fold] for _, fold in self.jobs], self.points, axis=0))
+        self.counts = self.counts.to(device, dtype)
+
+    def _count_labels(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Positive, negative and missing labels of each attribute, [A] each."""
+        positive, negative = self.data.train_labels[rows].counts()
+        return [positive, negative, len(rows) - positive - negative]
 
     def tensors(self, labels: Labels) -> Labels:
         """Labels of NumPy arrays as tensors, targets in the dtype of the logits."""
@@ -94,7 +101,7 @@ class Stack:
 
     def objective(self, missing: Spec, heads: slice = slice(None)) -> Objective:
         """The objective of some of the heads: the loss of the recipe under this missing-label policy."""
-        positives, negatives = torch.from_numpy(self._counts[heads]).to(self.device, self.dtype).split(1, 1)
+        positives, negatives, _ = self.counts[heads].split(1, 1)
         options = {
             key.removeprefix("loss."): self.per_head(key)[heads] for key in self.settings if key.startswith("loss.")
         }

@@ -35,11 +35,23 @@ class Tuning:
     scores: np.ndarray
     chosen: dict[str, np.ndarray]
 
-    def highest(self) -> dict[str, np.ndarray]:
-        """``{"train.lr": [S, F], ...}`` of the settings with the best score, whatever they cost by their place."""
-        scores = np.moveaxis(-self.scores if self.metric == "loss" else self.scores, 0, -1)
-        best = choose(scores, np.isfinite(scores))
-        return {key: values[best] for key, values in self.points.items()}
+    def ends(self) -> dict[str, tuple[float, float]]:
+        """Key of ``tune`` -> share of the heads that score clearly best at the smallest and the largest of its values.
+
+        Clearly is by more than `STEP` above all other values, what a setting costs by its place left aside; of a loss,
+        which has no scale, by any amount. A smallest value of 0 is no end, because there is nothing below, and one
+        value has no ends.
+        """
+        scores, margin = (-self.scores, TIE) if self.metric == "loss" else (self.scores, STEP)
+        scores = np.where(np.isfinite(scores), scores, -np.inf)
+        shares = {}
+        for key, values in self.points.items():
+            low, high = min(values), max(values)
+            if low < high:
+                at_end = (scores[values == end].max(0) > scores[values != end].max(0) + margin for end in (low, high))
+                of_low, of_high = (float(heads.mean()) for heads in at_end)
+                shares[key] = of_low if low > 0 else 0.0, of_high
+        return shares
 
 
 def metric_of(train: TrainConfig) -> str:

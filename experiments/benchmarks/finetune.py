@@ -93,7 +93,8 @@ class Problem:
         """Fine-tune for one epoch; the loss before each step."""
         config = TrainConfig(seeds=[0], batch_size=BATCH, epochs=1, weight_decay=0.0)
         recipe = Recipe(config, Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
-        return fine_tune(source, self.data, recipe, layers=self.layers).history["training_loss"]
+        (outcome,) = fine_tune(source, self.data, recipe, layers=self.layers)
+        return outcome.losses
 
     def bare(self) -> Callable[[], None]:
         """An epoch of forward, backward and update alone."""

@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +40,9 @@ from aimonk_bench.records import run as runs
 from aimonk_bench.records.environment import cores, environment
 from aimonk_bench.registry import Spec
 from aimonk_bench.training.batches import Features
-from aimonk_bench.training.finetune import fine_tune
+from aimonk_bench.training.finetune import Scratch, fine_tune
 from aimonk_bench.training.heads_trainer import train_heads
-from aimonk_bench.training.outcome import Trained
+from aimonk_bench.training.outcome import Trained, assemble
 from aimonk_bench.training.recipe import Recipe, TrainingData
 from aimonk_bench.training.sources import Pixels
 from experiments.benchmarks import encode
@@ -284,7 +283,11 @@ def _fine_tuned(
     data = _problem(pixels[:, :3].astype(np.float64), folds=1)
     torch.manual_seed(0)  # of timm's random weights
     layers = network.build_trainable(_weights(sizes.network), sizes.edge, "none")
-    train = partial(fine_tune, source, data, _recipe(config), layers=layers, key="gpu", checkpoints=checkpoints)
+    recipe, scratch = _recipe(config), None if checkpoints is None else Scratch(checkpoints, "gpu")
+
+    def train(progress: Callable[[str, int, int], None] | None = None) -> Trained:
+        outcomes = fine_tune(source, data, recipe, layers=layers, scratch=scratch, progress=progress)
+        return assemble(outcomes, recipe, recipe.steps(data.folds))
 
     def stop(phase: str, done: int, total: int) -> None:
         if done:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from aimonk_bench.config.fields import DEFAULT_GRID, TrainConfig
 from experiments.benchmarks.scale_stages import BATCH, EPOCHS, FEATURES, FOLDS, NAMES, SEEDS, STAGES
 from experiments.benchmarks.timing import markdown
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 IMAGES = 1e8  # of the extrapolation
 VIEWS = 2  # an image and its mirror image
-RUNS, TRAINED_EPOCHS, SETTINGS = 24, 100, 3  # of the suite that is extrapolated: the default budget
+RUNS = 24  # of the suite that is extrapolated, with the default budget
+TRAINED_EPOCHS, SETTINGS = TrainConfig().epochs, len(DEFAULT_GRID["train.lr"])
 NODE_CORES, NODE_GB = 64, 256  # of a node of the cluster
 PER_RUN = ("training", "predictions", "thresholds", "scoring", "statistics", "report")
 N_LOG_N = 0.15  # by which an exponent of n log n between 10^4 and 10^6 rows, with its noise, may exceed 1

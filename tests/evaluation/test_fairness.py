@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aimonk_bench.evaluation.fairness import Budget, Training, Unfair, ends, late_gain, measured, planned
+from aimonk_bench.evaluation.fairness import Budget, Training, Unfair, late_gain, measured, planned
 
 TUNED = Training(Budget(20, 64, "adam", "constant", 6, None), ("masked_bce", "uniform"))
 
@@ -38,13 +38,6 @@ def test_one_rate_for_several_losses_is_named_and_for_one_loss_it_is_not():
     assert planned({"a": plain, "b": plain}) == []
     faster = budget(other, lr=1e-2)  # each has a rate of its own: somebody chose
     assert planned({"a": plain, "b": faster}) == []
-
-
-def test_ends_are_shares_of_heads_and_zero_is_no_end():
-    points = {"train.lr": np.array([0.1, 0.1, 1.0, 1.0]), "train.weight_decay": np.array([0.0, 0.5, 0.0, 0.5])}
-    chosen = {"train.lr": np.array([[0.1, 1.0], [1.0, 1.0]]), "train.weight_decay": np.zeros((2, 2))}
-    assert ends(points, chosen) == {"train.lr": (0.25, 0.75), "train.weight_decay": (0.0, 0.0)}
-    assert ends({"train.lr": np.array([0.1])}, {"train.lr": np.array([[0.1]])}) == {}
 
 
 def test_heads_at_an_end_of_the_grid_are_named():

@@ -29,7 +29,7 @@ from aimonk_bench.records.weights import HEADS
 from aimonk_bench.suite import executors
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.executors import Run, Stage, Task, TaskQueue
-from aimonk_bench.suite.pool import WorkerLost, WorkersKilled
+from aimonk_bench.suite.pool import Withdrawn, WorkerLost, WorkersKilled
 from aimonk_bench.suite.workers import OOM_SCORE, Workers
 
 linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux which processes there are")
@@ -61,7 +61,7 @@ def fail(number: int) -> Answer:
 
 def run_of(function: Any, results: list[Future[Answer]], stage: Stage = "score") -> Run:
     """A run of one task, which adds the future of the task to the results."""
-    results.append((yield Task(stage, "a run", function)))
+    results += yield [Task(stage, "a run", function)]
 
 
 def collected(workers: Workers, *functions: Any) -> list[Future[Answer]]:
@@ -74,7 +74,7 @@ def collected(workers: Workers, *functions: Any) -> list[Future[Answer]]:
 def pumped(queue: TaskQueue) -> None:
     """Wait for everything in flight."""
     assert queue._workers is not None
-    while not all(future.done() for _, future, _ in queue._in_flight):
+    while not all(item.is_done for item in queue._in_flight):
         queue._workers.pump()
 
 
@@ -100,6 +100,38 @@ def test_every_executor_leaves_the_same_files(suite: Path, pair: Path, monkeypat
 BOTH: list[Stage] = ["train", "score"]
 
 
+def test_the_tasks_of_a_list_share_the_workers_and_the_run_goes_on_when_all_are_done() -> None:
+    results: list[Future[Answer]] = []
+
+    def several() -> Run:
+        results.extend((yield [Task("train", "a run", partial(answer_late, number)) for number in range(4)]))
+        assert all(future.done() for future in results)
+        results.extend((yield [Task("score", "a run", partial(answer, 4))]))
+
+    with Workers(2) as workers:
+        workers.start()
+        TaskQueue(Clock(), workers, BOTH).execute([several()])
+    assert [future.result().number for future in results] == [0, 1, 2, 3, 4]
+    assert len({future.result().pid for future in results[:4]}) == 2
+
+
+def test_where_one_task_of_a_list_fails_those_that_wait_are_given_up() -> None:
+    results: list[Future[Answer]] = []
+
+    def failing() -> Run:
+        functions = [partial(fail, 0), *(partial(answer_late, number) for number in range(1, 9))]
+        results.extend((yield [Task("train", "a run", function) for function in functions]))
+
+    others: list[Future[Answer]] = []
+    with Workers(2) as workers:
+        workers.start()
+        TaskQueue(Clock(), workers, BOTH).execute([failing(), run_of(partial(answer, 9), others, "train")])
+    kinds = [type(future.exception()) for future in results]
+    assert kinds[0] is ZeroDivisionError
+    assert kinds.count(Withdrawn) >= 6  # one or two had begun
+    assert others[0].result().number == 9
+
+
 @pytest.mark.parametrize(
     ("run", "frozen", "layers", "device", "workers", "stages"),
     [
@@ -113,7 +145,8 @@ BOTH: list[Stage] = ["train", "score"]
         ({"timeout": 60}, 2, 0, "cpu", 2, BOTH),
         ({"executor": "processes"}, 3, 0, "cuda", 1, BOTH),
         ({"executor": "processes", "workers": 9}, 3, 0, "cpu", 3, BOTH),
-        ({"executor": "processes"}, 0, 2, "cpu", 2, BOTH),
+        ({"executor": "processes"}, 0, 1, "cpu", 4, BOTH),  # each of its 25 networks is a training
+        ({"executor": "processes", "workers": 40}, 1, 1, "cpu", 26, BOTH),
         ({"executor": "processes"}, 0, 9, "cpu", 4, BOTH),
         ({"executor": "processes", "threads": 3}, 0, 9, "cpu", 1, BOTH),
         ({"executor": "processes", "workers": 3, "threads": 4}, 0, 9, "cpu", 3, BOTH),
@@ -315,7 +348,7 @@ def test_an_interruption_while_a_result_is_written_costs_that_run_alone() -> Non
     results: list[Future[Answer]] = []
 
     def interrupted_writing() -> Run:
-        yield Task("score", "a run", partial(answer, 0))
+        yield [Task("score", "a run", partial(answer, 0))]
         raise KeyboardInterrupt
 
     def all_done() -> Iterator[Run]:

@@ -56,8 +56,11 @@ def test_training_from_the_store_equals_decoding_and_encoding_every_image_in_eve
     rngs = batches.HeadRngs.of(3, 0)
     start = heads.Heads.initial(4, 1280, [rngs.init])
     head = torch.nn.Linear(1280, 4)
-    head.weight.data, head.bias.data = start.weight[0].detach(), start.bias[0, 0].detach()
-    optimizer = torch.optim.Adam(head.parameters(), lr=0.01, weight_decay=config.train.weight_decay)
+    positive, negative = (counts + 0.5 for counts in labels[fold.train].counts())
+    head.weight.data, head.bias.data = start.weight[0].detach(), torch.from_numpy(np.log(positive / negative)).float()
+    decays = {head.weight: config.train.weight_decay, head.bias: 0.0}
+    groups = [{"params": [parameter], "weight_decay": decay} for parameter, decay in decays.items()]
+    optimizer = torch.optim.Adam(groups, lr=0.01)
     steps, losses = -(-len(fold.train) // 16), []
     for _ in range(2):
         drawn = batches.EpochBatches.draw(

@@ -27,7 +27,8 @@ from aimonk_bench.suite import plan
 from aimonk_bench.tables import TABLES
 from aimonk_bench.training import finetune, sources, state
 from aimonk_bench.training.batches import HeadRngs
-from aimonk_bench.training.finetune import fine_tune
+from aimonk_bench.training.finetune import Scratch, fine_tune
+from aimonk_bench.training.outcome import assemble
 from aimonk_bench.training.recipe import Cores, Recipe, TrainingData, check
 from aimonk_bench.training.samplers import SAMPLERS
 
@@ -50,7 +51,9 @@ def single(data):
 
 def fine(data, config, layers, **options):
     source = sources.Stored(data.features, data.index)
-    return fine_tune(source, training_data(data), Recipe(**config), layers=layers, **options)
+    known, made = training_data(data), Recipe(**config)
+    outcomes = fine_tune(source, known, made, layers=layers, **options)
+    return assemble(outcomes, made, made.steps(known.folds))
 
 
 def same(one, other, **tolerance):
@@ -87,9 +90,13 @@ def plain(data, config, seed, number, layers):
     draws = torch.from_numpy(rngs.init.uniform(-bound, bound, (3, 5))).float()
     head = nn.Linear(4, 3)
     head.load_state_dict({"weight": draws[:, :-1], "bias": draws[:, -1]})
-    groups = [{"params": head.parameters(), "lr": settings.lr}]
-    groups.append({"params": network.parameters(), "lr": settings.backbone_lr or settings.lr})
-    optimizer = torch.optim.Adam(groups, weight_decay=settings.weight_decay)
+    rates = {head: settings.lr, network: settings.backbone_lr or settings.lr}
+    groups = [
+        {"params": [parameter], "lr": rate, "weight_decay": settings.weight_decay if parameter.ndim > 1 else 0.0}
+        for module, rate in rates.items()
+        for parameter in module.parameters()
+    ]
+    optimizer = torch.optim.Adam(groups)
     steps = max(-(-len(each.train) // settings.batch_size) for each in data.folds)
     losses = []
     for _ in range(settings.epochs):
@@ -113,7 +120,7 @@ def plain(data, config, seed, number, layers):
 @pytest.mark.parametrize("norm", [False, True], ids=["tanh", "batch norm"])
 @pytest.mark.parametrize("backbone_lr", [None, 0.01])
 def test_every_job_is_a_plain_loop(norm, backbone_lr):
-    data, config, layers = single(problem()), recipe(backbone_lr=backbone_lr), layers_of(norm=norm)
+    data, config, layers = single(problem()), recipe(backbone_lr=backbone_lr, weight_decay=0.1), layers_of(norm=norm)
     before = copy.deepcopy(layers.state_dict())
     outcome = fine(data, config, layers)
     for (fold, seed), place in zip(itertools.product((0, 1), (0, 7)), itertools.count()):
@@ -187,9 +194,9 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(ends, option
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fine(data, config, layers, checkpoints=tmp_path, key="a", progress=interrupt)
+        fine(data, config, layers, scratch=Scratch(tmp_path, "a"), progress=interrupt)
     seen = []
-    outcome = fine(data, config, layers, checkpoints=tmp_path, key="a", progress=lambda *step: seen.append(step))
+    outcome = fine(data, config, layers, scratch=Scratch(tmp_path, "a"), progress=lambda *step: seen.append(step))
     assert seen[-1] == ("train", 16, 16)
     same(outcome, wanted, rtol=0, atol=0)
 
@@ -197,28 +204,28 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(ends, option
 @pytest.mark.parametrize(("key", "version"), [("b", aimonk_bench.__version__), ("a", "0.0.1")])
 def test_a_checkpoint_of_another_run_or_version_is_not_taken_up(key, version, tmp_path, caplog, monkeypatch):
     data, config, layers = single(problem()), recipe(), layers_of()
-    wanted = fine(data, config, layers, checkpoints=tmp_path, key="a")
+    wanted = fine(data, config, layers, scratch=Scratch(tmp_path, "a"))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"fold{fold}-seed{seed}.pt" for fold in (0, 1) for seed in (0, 7)
     ]
     monkeypatch.setattr(aimonk_bench, "__version__", version)
-    outcome = fine(data, config, layers, checkpoints=tmp_path, key=key)
+    outcome = fine(data, config, layers, scratch=Scratch(tmp_path, key))
     assert caplog.text.count("written by another run, or another version of aimonk_bench or torch") == 4
     same(outcome, wanted, rtol=0, atol=0)
 
 
 def test_a_damaged_checkpoint_is_told_and_not_taken_up(tmp_path, caplog):
     data, config, layers = single(problem()), recipe(), layers_of()
-    wanted = fine(data, config, layers, checkpoints=tmp_path, key="a")
+    wanted = fine(data, config, layers, scratch=Scratch(tmp_path, "a"))
     file = tmp_path / "fold1-seed7.pt"
     file.write_bytes(file.read_bytes()[:200])
-    outcome = fine(data, config, layers, checkpoints=tmp_path, key="a")
+    outcome = fine(data, config, layers, scratch=Scratch(tmp_path, "a"))
     assert "fold1-seed7.pt is damaged" in caplog.text
     same(outcome, wanted, rtol=0, atol=0)
 
 
 def test_the_checkpoint_of_a_job_that_is_done_holds_no_more_than_its_results(tmp_path):
-    fine(single(problem()), recipe(), layers_of(), checkpoints=tmp_path, key="a")
+    fine(single(problem()), recipe(), layers_of(), scratch=Scratch(tmp_path, "a"))
     content = torch.load(tmp_path / "fold0-seed0.pt", weights_only=True)
     assert content["learner"].keys() == {"chosen_weights"}
 
@@ -254,7 +261,8 @@ def test_the_share_of_the_cores_decides_how_many_networks_train_at_a_time(
     monkeypatch.setattr(finetune, "cores", lambda: 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     asked = Recipe(**recipe(), threads=threads, cores=Cores(share=share))
-    assert finetune._parallel(jobs, torch.device(device), asked) == (side_by_side, torch_threads)
+    assert finetune._parallel(jobs, jobs, torch.device(device), asked) == (side_by_side, torch_threads)
+    assert finetune._parallel(1, jobs, torch.device(device), asked) == (1, torch_threads)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -371,7 +379,8 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
     folds = splits.split(config.split, labels, groups)
     layers = networks.build_trainable(planned_run.encoder.weights, 32, "layer4")
     data = TrainingData(labels, labels, folds, np.array([0.5, 0.5]))
-    outcome = fine_tune(Recomputed(), data, Recipe.of(config), layers=layers)
+    made = Recipe.of(config)
+    outcome = assemble(fine_tune(Recomputed(), data, made, layers=layers), made, made.steps(data.folds))
     np.testing.assert_allclose(
         history.read(stored.folder / "history.csv")["training_loss"], outcome.history["training_loss"], rtol=1e-4
     )

@@ -12,6 +12,7 @@ from test_trainer import problem, recipe, run
 
 from aimonk_bench.records.weights import HeadWeights, network_file, read_network
 from aimonk_bench.training import finetune, heads, heads_trainer, sources
+from aimonk_bench.training.finetune import Scratch
 from aimonk_bench.training.recipe import Recipe
 
 OPTIONS = [
@@ -78,12 +79,11 @@ def test_one_head_of_several_gives_its_logits_to_rounding():
 @pytest.mark.parametrize("options", COMBINATIONS, ids=str)
 def test_networks_give_their_logits(options, tmp_path):
     data, config = single(problem()), recipe(**options)
-    trained = fine(data, config, layers_of(norm=True), checkpoints=tmp_path, keep="head.fc")
+    trained = fine(data, config, layers_of(norm=True), scratch=Scratch(tmp_path, keep="head.fc"))
     jobs = [(fold, seed) for fold in (0, 1) for seed in (0, 7)]
-    assert trained.networks == tuple(tmp_path / network_file(*job) for job in jobs)
     source = sources.Stored(data.features, data.index)
     for number, (fold, _) in enumerate(jobs):
-        network = read_network(trained.networks[number])
+        network = read_network(tmp_path / network_file(*jobs[number]))
         for part, wanted in trained.logits[fold].items():
             rows = getattr(data.folds[fold], part)
             made = finetune.logits_of(network, layers_of(norm=True), source, rows, Recipe(**config), len(jobs))
@@ -92,9 +92,8 @@ def test_networks_give_their_logits(options, tmp_path):
 
 def test_a_training_without_networks_returns_the_same(tmp_path):
     data = single(problem())
-    keeping = fine(data, recipe(), layers_of(), checkpoints=tmp_path, keep="fc")
-    plain = fine(data, recipe(), layers_of(), checkpoints=tmp_path / "plain")
-    assert plain.networks == ()
+    keeping = fine(data, recipe(), layers_of(), scratch=Scratch(tmp_path, keep="fc"))
+    plain = fine(data, recipe(), layers_of(), scratch=Scratch(tmp_path / "plain"))
     assert plain.heads is None
     assert keeping.heads is None
     assert not list((tmp_path / "plain").glob("*.safetensors"))
@@ -105,9 +104,9 @@ def test_a_training_without_networks_returns_the_same(tmp_path):
 
 def test_a_network_of_other_layers_is_refused(tmp_path):
     data, config = single(problem()), recipe()
-    trained = fine(data, config, layers_of(), checkpoints=tmp_path, keep="fc")
+    fine(data, config, layers_of(), scratch=Scratch(tmp_path, keep="fc"))
     source = sources.Stored(data.features, data.index)
     with pytest.raises(RuntimeError, match="Missing key"):
         finetune.logits_of(
-            read_network(trained.networks[0]), layers_of(norm=True), source, np.arange(3), Recipe(**config), 4
+            read_network(tmp_path / network_file(0, 0)), layers_of(norm=True), source, np.arange(3), Recipe(**config), 4
         )

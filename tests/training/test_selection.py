@@ -59,9 +59,14 @@ def test_each_step_along_a_list_must_gain():
     assert tuning.steps(TrainConfig(), longer).tolist() == [0, 1, 2, 1, 2, 3]
 
 
-def test_where_scores_point_does_not_depend_on_what_a_step_costs():
-    points = {"train.lr": np.array([0.1, 0.2])}
-    scores = np.array([[[0.5, np.nan]], [[0.501, 0.1]]])
-    tried = tuning.Tuning("average_precision", points, scores, {"train.lr": np.array([[0.1, 0.2]])})
-    assert tried.highest()["train.lr"].tolist() == [[0.2, 0.2]]
-    assert replace(tried, metric="loss").highest()["train.lr"].tolist() == [[0.1, 0.2]]
+def test_the_ends_of_a_grid_are_shares_of_the_heads_that_score_clearly_best_there():
+    points = {"train.lr": np.array([0.1, 0.1, 1.0, 1.0]), "train.weight_decay": np.array([0.0, 0.5, 0.0, 0.5])}
+    heads = [[0.6, 0.5, 0.4, 0.4], [0.5, 0.4, 0.504, 0.4], [0.4, 0.4, 0.4, 0.6], [np.nan, np.nan, np.nan, 0.1]]
+    scores = np.array(heads).T[:, :, None]
+    tried = tuning.Tuning("average_precision", points, scores, {})
+    assert tried.ends() == {"train.lr": (0.25, 0.5), "train.weight_decay": (0.0, 0.5)}  # nothing lies below 0
+    by_loss = replace(tried, metric="loss", scores=-scores)
+    assert by_loss.ends() == {"train.lr": (0.25, 0.75), "train.weight_decay": (0.0, 0.5)}  # no gain is too small
+    assert tuning.Tuning("loss", {"train.lr": np.array([0.1])}, scores[:1], {}).ends() == {}
+    undefined = replace(tried, scores=np.full(scores.shape, np.nan))
+    assert set(undefined.ends().values()) == {(0.0, 0.0)}
