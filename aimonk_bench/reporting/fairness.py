@@ -37,8 +37,8 @@ def sentence(item: Unfair, names: Collection[str], name_of: Callable[[str], str]
             )
         case "edge":
             return (
-                f"most heads score best at the {item.end} {item.key} of the grid ({runs}): a value beyond it may be "
-                "better; fix: a longer list in `tune`"
+                f"most heads score clearly best at the {item.end} {item.key} of the grid ({runs}): a value beyond it "
+                "may be better; fix: a longer list in `tune`"
             )
         case "improving":
             return (

@@ -132,6 +132,7 @@ class TaskQueue:
             for run in runs:
                 self._advance(run)
                 self._collect(None if self.trains_here else self._limit - 1)
+            self._finish()
         except BaseException:
             if self._workers is not None and not self.trains_here:
                 self._in_flight = [
@@ -140,13 +141,17 @@ class TaskQueue:
                 self._workers.kill()
             raise
         finally:
-            if running := len(self._in_flight):
-                logger.info("%d run%s still in worker processes", running, " is" if running == 1 else "s are")
             try:
-                self._collect(0)
+                self._finish()
             except BaseException:
                 self._collect(0)  # the interrupted run is lost, the others are not; a second interruption ends this too
                 raise
+
+    def _finish(self) -> None:
+        """Go on with all runs in flight until they end."""
+        if running := len(self._in_flight):
+            logger.info("%d run%s still in worker processes", running, " is" if running == 1 else "s are")
+        self._collect(0)
 
     def _advance(self, run: Run, done: list[Future[Any]] | None = None) -> None:
         """Take a run to its next tasks in workers, or to its end.
@@ -160,7 +165,8 @@ class TaskQueue:
             return
         behind = self.trains_here and self._unfinished >= self._limit
         if self._workers is not None and not self._workers.killed and tasks[0].stage in self._stages and not behind:
-            futures = [self._workers.submit(task.function, task.run) for task in tasks]
+            first = tasks[0].stage == "score"  # a trained run does not wait for the networks of the next one
+            futures = [self._workers.submit(task.function, task.run, first=first) for task in tasks]
             self._in_flight.append(InFlight(tasks, futures, run))
             return
         self._advance(run, [self._done_here(task) for task in tasks])
@@ -237,7 +243,7 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
             yield queue
         return
     frozen = sum(config.backbone.freeze == "all" for config in configs)
-    trainings = sum(map(tasks_of, configs))
+    trainings = sum(map(trainings_of, configs))
     number, train = 0, run.executor == "processes" or (run.executor == "auto" and run.timeout is not None)
     gpus = visible_gpus(configs) if train else []
     if train:
@@ -279,7 +285,7 @@ def _on_ray(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator
                     "GPU; fix: start the command on a machine with one",
                     count(unused, "GPU"),
                 )
-            layout = ray_workers.layout(nodes, run, sum(map(tasks_of, configs)), threads_of(configs), gpus=gpus)
+            layout = ray_workers.layout(nodes, run, sum(map(trainings_of, configs)), threads_of(configs), gpus=gpus)
             workers = RayWorkers(layout, retries=run.retries, timeout=run.timeout, modules=_modules(configs))
             stack.enter_context(workers)
             workers.start()
@@ -294,7 +300,7 @@ def _modules(configs: Sequence[Config]) -> list[str]:
     return [f"{room}.heads_trainer"] * ("all" in freezes) + trained
 
 
-def tasks_of(config: Config) -> int:
+def trainings_of(config: Config) -> int:
     """The trainings of a run that workers can do at the same time: all heads are one, each network is one."""
     return 1 if config.backbone.freeze == "all" else folds(config) * len(config.train.seeds)
 
@@ -307,7 +313,7 @@ def threads_of(configs: Sequence[Config]) -> int:
             return config.run.threads
         if config.backbone.freeze == "all":
             return 1
-        return cores() // min(cores(), tasks_of(config))
+        return cores() // min(cores(), trainings_of(config))
 
     return max(map(threads, configs), default=1)
 

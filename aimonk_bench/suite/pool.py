@@ -83,6 +83,8 @@ class Job:
 
     Attributes:
         limit: seconds that it may take.
+        retries: how often it is tried again.
+        first: it comes before those that are not.
         tries: how often a worker was given it.
         deadline: when it must be done, by `time.monotonic`.
     """
@@ -91,6 +93,8 @@ class Job:
     function: Callable[[], Any]
     future: Future[Any]
     limit: float
+    retries: int
+    first: bool = False
     tries: int = 0
     deadline: float = float("inf")
 
@@ -173,7 +177,9 @@ class Pool(abc.ABC, Generic[W]):
         while len(self._workers) < self._count:
             self._workers.append(self._started())
 
-    def submit(self, function: Callable[[], Any], name: str = "a task", *, limited: bool = True) -> Future[Any]:
+    def submit(
+        self, function: Callable[[], Any], name: str = "a task", *, limited: bool = True, first: bool = False
+    ) -> Future[Any]:
         """A future of a function without arguments, which is pickled; `pump` settles it.
 
         Its exception is what the function raised, `WorkerLost`, `Withdrawn` or `WorkersKilled`.
@@ -181,14 +187,20 @@ class Pool(abc.ABC, Generic[W]):
         Args:
             name: of the task, for messages.
             limited: the task may take ``timeout`` seconds.
+            first: it comes before the tasks that wait and are not.
         """
-        job = Job(name, function, Future(), self._timeout if limited and self._timeout is not None else float("inf"))
-        self._waiting.append(job)
+        limit = self._timeout if limited and self._timeout is not None else float("inf")
+        job = Job(name, function, Future(), limit, self._retries, first)
+        place = sum(waiting.first for waiting in self._waiting) if first else len(self._waiting)
+        self._waiting.insert(place, job)
         self._assign()
         return job.future
 
     def withdraw(self, futures: Collection[Future[Any]]) -> None:
-        """Give up tasks that no worker has begun: these futures raise `Withdrawn`."""
+        """Give up tasks: those that no worker has begun raise `Withdrawn`; the others are not tried again."""
+        for job in (worker.job for worker in self._workers):
+            if job is not None and job.future in futures:
+                job.retries = 0
         given_up = [job for job in self._waiting if job.future in futures]
         self._waiting = deque(job for job in self._waiting if job.future not in futures)
         for job in given_up:
@@ -296,7 +308,7 @@ class Pool(abc.ABC, Generic[W]):
         job = worker.job
         if job is None:
             return
-        if job.tries <= self._retries:
+        if job.tries <= job.retries:
             logger.warning("%s: its %s %s, so another one begins again", job.name, self.noun, reason)
             self._waiting.appendleft(job)
         else:

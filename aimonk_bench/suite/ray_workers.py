@@ -99,13 +99,13 @@ class Layout:
     gpus: int
 
 
-def layout(nodes: Sequence[Node], run: RunConfig, tasks: int, threads: int, *, gpus: bool) -> Layout:
+def layout(nodes: Sequence[Node], run: RunConfig, trainings: int, threads: int, *, gpus: bool) -> Layout:
     """Divide a cluster among workers: as many as `run.workers` says, else one for each training, with a GPU if needed.
 
     Each gets the same number of cores, as many as there are for all of them.
 
     Args:
-        tasks: trainings that can be done at the same time.
+        trainings: that can be done at the same time.
         threads: cores that a worker needs.
         gpus: each worker needs a GPU.
 
@@ -127,7 +127,7 @@ def layout(nodes: Sequence[Node], run: RunConfig, tasks: int, threads: int, *, g
             f"run.threads: a network is trained with {threads} threads, but the machines of the Ray cluster have "
             f"{largest} cores at most; fix: a smaller run.threads"
         )
-    number = min(most, max(tasks, len(nodes))) if run.workers == "auto" else min(most, run.workers)
+    number = min(most, max(trainings, len(nodes))) if run.workers == "auto" else min(most, run.workers)
     cpus = next(cpus for cpus in range(largest, 0, -1) if room(cpus) >= number)
     return Layout(number, max(cpus, threads), int(gpus))
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: the trainable layers of a network and a linear head, end to end, for every seed and fold.
+"""Fine-tuning: the trainable layers of a network and a linear head, end to end, for seeds in folds.
 
 Samplers, missing-label policies, losses, random generators, the choice of an epoch and the history are those of
 `heads_trainer`; a job (a seed in a fold) is a stack of one head on its own copy of the network. On a CPU one job per
@@ -128,11 +128,11 @@ def fine_tune(
     if scratch is not None:
         scratch.folder.mkdir(parents=True, exist_ok=True)
     layers = layers.eval().to(device).to(memory_format=torch.channels_last)
-    every = recipe.jobs(len(data.folds))
-    stacks = [Stack(data, recipe, [job], device, torch.float32) for job in (every if jobs is None else jobs)]
+    all_jobs = recipe.jobs(len(data.folds))
+    stacks = [Stack(data, recipe, [job], device, torch.float32) for job in (all_jobs if jobs is None else jobs)]
     count_epochs = EpochCounter(len(stacks) * recipe.epochs, progress)
     count_epochs(0)
-    side_by_side, threads = _parallel(len(stacks), len(every), device, recipe)
+    side_by_side, threads = _parallel(len(stacks), len(all_jobs), device, recipe)
     share = recipe.cores.share or cores()
     with torch_threads(threads), ThreadPoolExecutor(share) as readers, ThreadPoolExecutor(side_by_side) as pool:
         with torch.inference_mode():

@@ -36,7 +36,9 @@ def best_constant(objective: Objective, counts: Tensor) -> Tensor:
     """The logits [H, 1, A], from -8 to 8, with the lowest loss if every image has the same ones.
 
     Of masked BCE they are the log odds of the labels (the prior of arXiv 1708.02002, section 4.1). For a set loss, and
-    for one without a minimum between -8 and 8, they are the log odds of the labels as the policy fills them.
+    for one without a minimum between -8 and 8, they are the log odds of the labels as the policy fills them. A loss
+    or a policy whose weights depend on the other labels of an image, as those of distribution_balanced, is judged on
+    images whose labels are all alike.
 
     Args:
         objective: of the heads, under a policy that reads labels alone.
@@ -45,7 +47,7 @@ def best_constant(objective: Objective, counts: Tensor) -> Tensor:
     images = counts + counts.new_tensor(ADDED)[:, None]
     # one row for each kind of label stands for all images that have it
     values, observed = counts.new_tensor([1, 0, 0]), torch.tensor([True, True, False], device=counts.device)
-    labels = Labels(values[:, None].expand_as(counts), observed[:, None].expand_as(counts))
+    labels = Labels(values[:, None].expand_as(counts).clone(), observed[:, None].expand_as(counts).clone())
     targets, weights, _ = objective.fill(labels, None)
     share = (targets * weights * images).sum(1) / (weights * images).sum(1)
     log_odds = share.nan_to_num(0.5).logit().clamp(-LIMIT, LIMIT)

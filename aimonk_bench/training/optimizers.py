@@ -118,8 +118,8 @@ def sgd(
 def of_network(layers: torch.nn.Module, head: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The config's optimizer from torch, with one learning rate for the head and one for the layers below it.
 
-    Weight decay is for weights alone: biases, and scales and shifts of normalisation layers, have one axis and none of
-    it, as in timm by default. Each group keeps its learning rate as ``rate``, which a schedule multiplies.
+    Weight decay leaves out parameters with one axis: biases, normalisation layers, layer scales. Each group keeps its
+    learning rate as ``rate``, which a schedule multiplies.
     """
     groups = []
     for module, rate in ((head, config.lr), (layers, config.lr if config.backbone_lr is None else config.backbone_lr)):

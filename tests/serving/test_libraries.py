@@ -73,6 +73,7 @@ def test_transformers_gives_equal_probabilities(holdout: Path, bundle_of: Bundle
     processor = transformers.AutoImageProcessor.from_pretrained(made.folder)
     with torch.inference_mode():
         batch = processor([Image.open(file).convert("RGB") for file in files], return_tensors="pt")
+        # the same operations; their last bits depend on where the arrays lie in memory
         np.testing.assert_allclose(model(**batch).logits.numpy(), expected, rtol=1e-5, atol=1e-5)
     classify = transformers.pipeline("image-classification", str(made.folder), function_to_apply="sigmoid", top_k=None)
     for file, logits in zip(files, expected, strict=True):

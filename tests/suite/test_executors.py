@@ -20,8 +20,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from small_suite import execute, files_of_runs
+from small_suite import execute, files_of_runs, statuses
 
+from aimonk_bench import cli
 from aimonk_bench.config.fields import BackboneConfig, TrainConfig
 from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.config.split_fields import KFold
@@ -115,6 +116,26 @@ def test_the_tasks_of_a_list_share_the_workers_and_the_run_goes_on_when_all_are_
     assert len({future.result().pid for future in results[:4]}) == 2
 
 
+def test_a_trained_run_is_scored_before_the_networks_of_the_next_one() -> None:
+    results: list[Future[Answer]] = []
+
+    def trained(number: int) -> Run:
+        yield [Task("train", "a run", partial(answer_late, number)) for _ in range(3)]
+        results.extend((yield [Task("score", "a run", partial(answer, number))]))
+        order.append(number)
+
+    def counted(number: int) -> Run:
+        yield [Task("train", "a run", partial(answer_late, number)) for _ in range(3)]
+        order.append(number)
+
+    order: list[int] = []
+    with Workers(1) as workers:
+        workers.start()
+        TaskQueue(Clock(), workers, BOTH).execute([trained(1), counted(2)])
+    assert order == [1, 2]
+    assert results[0].result().number == 1
+
+
 def test_where_one_task_of_a_list_fails_those_that_wait_are_given_up() -> None:
     results: list[Future[Answer]] = []
 
@@ -195,6 +216,61 @@ def test_fine_tuning_leaves_the_same_files_in_worker_processes(workplace: Path) 
     weights = sorted(path.name for path in left[0] if path.suffix == ".safetensors")
     assert weights == ["fold0-seed0.safetensors", "fold1-seed0.safetensors", HEADS]
     assert left[1] == left[0]
+
+
+FAILING = """\
+import os, signal
+from pathlib import Path
+
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+
+def plain(logits, targets):
+    return binary_cross_entropy_with_logits(logits, targets.expand_as(logits), reduction="none")
+
+
+def once(logits, targets):
+    \"\"\"Ends the process that computes it first.\"\"\"
+    try:
+        (Path(__file__).parent / "ended").touch(exist_ok=False)
+    except FileExistsError:
+        return plain(logits, targets)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def boom(logits, targets):
+    \"\"\"Fails.\"\"\"
+    raise ArithmeticError("planted")
+
+
+LOSSES = {"once": once, "boom": boom}
+"""
+
+
+def test_a_lost_worker_costs_one_network_and_a_failing_network_its_run(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workplace / "failing.py").write_text(FAILING)
+    text = (
+        "extends: small.yaml\nplugins: [failing.py]\nbackbone: {name: test_resnet, weights: none, engine: torch, "
+        "freeze: layer4}\ntransform: {train: []}\ntrain: {epochs: 1, seeds: 2}\ntune: {}\n"
+        "suite: {baseline: {loss: once}, axes: {loss: [once, boom]}}\n"
+    )
+    (workplace / "failing.yaml").write_text(text)
+    outs = {name: workplace / f"failing-{name}" for name in ("processes", "serial")}
+    for name, out in outs.items():
+        words = ["suite", str(workplace / "failing.yaml"), "--out", str(out), "--executor", name, "--workers", "2"]
+        assert cli.main([*words[: None if name == "processes" else -2], "--allow-plugins"]) == 3
+        reasons = {status["name"][0]: status["reason"] for status in statuses(out)}
+        assert reasons["once"] is None
+        assert "ArithmeticError: planted" in reasons["boom"]
+    printed = capsys.readouterr().err
+    assert printed.count("once, fold") == printed.count("so another one begins again") == 1
+    done = [
+        {path: content for path, content in files_of_runs(out).items() if "once" in path.parts[1]}
+        for out in outs.values()
+    ]
+    assert done[0] == done[1]
 
 
 def talk(number: int) -> Answer:

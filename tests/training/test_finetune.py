@@ -51,9 +51,9 @@ def single(data):
 
 def fine(data, config, layers, **options):
     source = sources.Stored(data.features, data.index)
-    known, made = training_data(data), Recipe(**config)
-    outcomes = fine_tune(source, known, made, layers=layers, **options)
-    return assemble(outcomes, made, made.steps(known.folds))
+    labels, how = training_data(data), Recipe(**config)
+    outcomes = fine_tune(source, labels, how, layers=layers, **options)
+    return assemble(outcomes, how, how.steps(labels.folds))
 
 
 def same(one, other, **tolerance):
@@ -379,8 +379,8 @@ def test_stored_and_recomputed_rows_train_the_same_network(workplace, tmp_path):
     folds = splits.split(config.split, labels, groups)
     layers = networks.build_trainable(planned_run.encoder.weights, 32, "layer4")
     data = TrainingData(labels, labels, folds, np.array([0.5, 0.5]))
-    made = Recipe.of(config)
-    outcome = assemble(fine_tune(Recomputed(), data, made, layers=layers), made, made.steps(data.folds))
+    how = Recipe.of(config)
+    outcome = assemble(fine_tune(Recomputed(), data, how, layers=layers), how, how.steps(data.folds))
     np.testing.assert_allclose(
         history.read(stored.folder / "history.csv")["training_loss"], outcome.history["training_loss"], rtol=1e-4
     )

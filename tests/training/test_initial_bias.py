@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize_scalar
-from test_trainer import problem, recipe, training_data
+from test_finetune import fine, single
+from test_trainer import problem, recipe, run, training_data
 
 from aimonk_bench import registry
 from aimonk_bench.data.labels import Labels
@@ -37,7 +38,9 @@ def whole(counts):
 
 
 @pytest.mark.parametrize("missing", ["ignore", "negative", "smooth_negative"])
-@pytest.mark.parametrize("loss", ["masked_bce", "pos_weight", "class_balanced", "ratio_exp", "focal", "asymmetric"])
+@pytest.mark.parametrize(
+    "loss", ["masked_bce", "pos_weight", "class_balanced", "ratio_exp", "focal", "asymmetric", "hill"]
+)
 def test_no_other_constant_has_a_lower_loss_on_all_images(loss, missing):
     scale = 40  # so many images that half an image more is nothing
     bias = best_constant(objective(loss, missing, COUNTS * scale), COUNTS * scale)
@@ -104,8 +107,6 @@ def test_half_an_image_is_added_to_each_observed_value_and_none_to_missing_ones(
 
 @pytest.mark.parametrize("how", ["best_constant", "uniform"])
 def test_a_head_that_hardly_learns_predicts_where_it_starts(how):
-    from test_trainer import run
-
     data = problem()
     data.features[:] = 0
     trained = run(data, recipe(lr=1e-9, bias_init=how))
@@ -114,3 +115,17 @@ def test_a_head_that_hardly_learns_predicts_where_it_starts(how):
         logits = trained.logits[number]["test"]
         starts_at_log_odds = np.allclose(logits, np.log(positive / negative), atol=1e-6)
         assert starts_at_log_odds == (how == "best_constant")
+
+
+@pytest.mark.parametrize("missing", ["ignore", "self_trained"])
+def test_a_network_that_hardly_learns_predicts_where_its_head_starts(missing):
+    data = single(problem())
+    data.features[:] = 0
+    trained = fine(data, recipe(lr=1e-9, missing=missing, bias_init="best_constant"), torch.nn.Identity())
+    for number, fold in enumerate(data.folds):
+        positive, negative = (counts + 0.5 for counts in training_data(data).train_labels[fold.train].counts())
+        np.testing.assert_allclose(
+            trained.logits[number]["test"],
+            np.broadcast_to(np.log(positive / negative), trained.logits[number]["test"].shape),
+            atol=1e-5,
+        )
