@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.backbones.features import Shards
@@ -55,7 +55,9 @@ class Task:
     function: Callable[[], Any]
 
 
-Run = Generator[Sequence[Task], list[Future[Any]], None]
+R = TypeVar("R")
+Work: TypeAlias = Generator[Sequence[Task], list[Future[Any]], R]  # a part of a run, with what it returns
+Run: TypeAlias = Work[None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,9 +62,8 @@ ENTRIES: dict[str, registry.Table] = {  # key of a config -> the table of what i
     "threshold": THRESHOLDS,
 }
 REFERENCE = {key: Config.model_fields[key].default.name for key in ENTRIES}
-SCALARS = (  # of an id
-    *("lr", *TRAINABLE_OPTIONS, "weight_decay", "bias_init", "batch_size", "epochs", "clip", "select", "patience"),
-)
+# of an id
+SCALARS = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "bias_init", "batch_size", "epochs", "clip", "select", "patience")
 HASH_LENGTH = 6  # hex digits; with the readable part enough for any suite
 FLOAT32 = 4  # bytes
 LONGEST_ID = 120  # characters, all ASCII; a file system allows names of 255 bytes

@@ -6,8 +6,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from aimonk_bench.suite import artefacts, executors, restoring, room, sharing, s
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import EncodedDataset, SplitLabels
 from aimonk_bench.suite.encodings import Encoding, encode
-from aimonk_bench.suite.executors import Run, Task, TaskQueue
+from aimonk_bench.suite.executors import Run, Task, TaskQueue, Work
 from aimonk_bench.suite.plan import Plan, PlannedRun, describe_networks
 from aimonk_bench.suite.pool import Withdrawn
 from aimonk_bench.suite.sharing import RunClaims, Turn
@@ -227,9 +226,7 @@ class Driver:
         name, best = max(self._validation, key=lambda of_run: np.nan_to_num(of_run[1], nan=-1.0))
         return f" (best validation F1 so far {number(best)}, {name})"
 
-    def _run(
-        self, planned: PlannedRun, folder: Path, encoding: Encoding
-    ) -> Generator[Sequence[Task], list[Future[Any]], bool]:
+    def _run(self, planned: PlannedRun, folder: Path, encoding: Encoding) -> Work[bool]:
         """One run, from its features to its status. A finished run keeps its files until it is done again.
 
         Returns:
@@ -285,7 +282,7 @@ class Driver:
 
     def _train(
         self, planned: PlannedRun, data: TrainingData, stored: FeatureMatrix, scratch: Path, seconds: dict[str, float]
-    ) -> Generator[Sequence[Task], list[Future[Any]], TrainingResult]:
+    ) -> Work[TrainingResult]:
         """Train a run in one task; where workers train layers, in one for each seed in each fold."""
         name, here = planned.name, self._queue.trains_here
         inputs = planned, data, stored, scratch, self._progress if here else None, self._queue.cores
@@ -347,7 +344,7 @@ class Driver:
         release(error)
 
 
-def _timed(parts: Sequence[Task], seconds: dict[str, float]) -> Generator[Sequence[Task], list[Future[Any]], list[Any]]:
+def _timed(parts: Sequence[Task], seconds: dict[str, float]) -> Work[list[Any]]:
     """The results of tasks; the seconds of their stage are the sum of those they counted, or until one failed."""
     begun, stage = time.perf_counter(), parts[0].stage
     futures = yield parts

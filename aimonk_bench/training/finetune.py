@@ -212,7 +212,7 @@ class FineTunedNetwork:
         config = stack.recipe.train
         head = nn.Linear(shared.features, stack.attributes)
         initial = Heads.initial(stack.attributes, shared.features, [stack.rngs()[0].init])
-        bias = initial_bias(stack, stage.missing) if config.bias_init == "best_constant" else initial.bias
+        bias = initial_bias(stack, stage.missing, initial.bias.to(stack.device))
         head.load_state_dict({"weight": initial.weight[0], "bias": bias[0, 0]})
         layers, head = copy.deepcopy(shared.layers), head.to(stack.device)
         self._network = nn.Sequential(collections.OrderedDict(layers=layers, head=head))

@@ -130,8 +130,7 @@ class StackedHeads:
         generators = [rngs.init for rngs in stack.rngs()]
         of_jobs = Heads.initial(stack.attributes, features.size, generators, stack.dtype, stack.device)
         self._heads = of_jobs.repeated(stack.points)
-        if stack.recipe.train.bias_init == "best_constant":
-            self._heads.bias.copy_(initial_bias(stack, stage.missing))
+        self._heads.bias.copy_(initial_bias(stack, stage.missing, self._heads.bias))
         self._chosen_heads = self._heads.copy()
         optimizer = registry.build("optimizer", OPTIMIZERS, stack.recipe.train.optimizer)
         weight, bias = self._heads.weight, self._heads.bias

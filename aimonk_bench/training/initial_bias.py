@@ -1,4 +1,4 @@
-"""Where the bias of a head starts: at the constant logit with the lowest loss on the training labels.
+"""Where the bias of a head starts: by default at the constant logit with the lowest loss on the training labels.
 
 A bias that starts near 0 lies far from where a rare or a common attribute needs it, and moves only as far as its
 learning rate lets it: meanwhile the weights learn the offset, which weight decay and early stopping then hold back.
@@ -19,15 +19,18 @@ HALVINGS = 30  # of the interval from -LIMIT to LIMIT
 ADDED = (0.5, 0.5, 0.0)  # positives, negatives and missing labels that are added to each attribute: no share is 0 or 1
 
 
-def initial_bias(stack: Stack, missing: Spec) -> Tensor:
-    """The biases [H, 1, A] with which heads start.
+def initial_bias(stack: Stack, missing: Spec, uniform: Tensor) -> Tensor:
+    """The biases [H, 1, A] with which heads start, by `train.bias_init`.
 
     A policy that reads logits, the epoch or a teacher does not say what missing labels will count as: then the observed
     labels decide alone.
 
     Args:
         missing: the missing-label policy of the stage.
+        uniform: [H, 1, A] the biases as torch.nn.Linear draws them.
     """
+    if stack.recipe.train.bias_init == "uniform":
+        return uniform
     objective = stack.objective(missing)
     return best_constant(objective if objective.labels_only else stack.objective(Spec("ignore")), stack.counts)
 

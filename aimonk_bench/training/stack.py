@@ -63,9 +63,9 @@ class Stack:
         self._rows = {fold: data.folds[fold].train for fold in self.folds}
         if in_blocks and storage is not None:
             self._rows = {fold: rows[np.argsort(storage[rows], kind="stable")] for fold, rows in self._rows.items()}
-        counts = {fold: self._count_labels(rows) for fold, rows in self._rows.items()}
-        self.counts = torch.from_numpy(np.repeat([counts[fold] for _, fold in self.jobs], self.points, axis=0))
-        self.counts = self.counts.to(device, dtype)
+        of_folds = {fold: self._count_labels(rows) for fold, rows in self._rows.items()}
+        counts = np.repeat([of_folds[fold] for _, fold in self.jobs], self.points, axis=0)
+        self.counts = torch.from_numpy(counts).to(device, dtype)
 
     def _count_labels(self, rows: np.ndarray) -> list[np.ndarray]:
         """Positive, negative and missing labels of each attribute, [A] each."""

@@ -10,7 +10,7 @@ from test_trainer import problem, recipe, run, training_data
 from aimonk_bench import registry
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.registry import Spec
-from aimonk_bench.training.initial_bias import ADDED, LIMIT, best_constant, initial_bias
+from aimonk_bench.training.initial_bias import LIMIT, best_constant, initial_bias
 from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.missing import MISSING
 from aimonk_bench.training.objective import Objective
@@ -97,12 +97,10 @@ def test_a_policy_that_reads_logits_leaves_it_to_the_observed_labels(missing):
     made = Recipe(**config)
     stack = Stack(training_data(problem()), made, made.jobs(2), torch.device("cpu"), torch.float64)
     positive, negative, _ = stack.counts.split(1, 1)
-    torch.testing.assert_close(initial_bias(stack, Spec(missing)), ((positive + 0.5) / (negative + 0.5)).log())
+    torch.testing.assert_close(
+        initial_bias(stack, Spec(missing), torch.zeros(1)), ((positive + 0.5) / (negative + 0.5)).log()
+    )
     assert stack.counts.sum(1).unique().tolist() == [17, 22]  # every training row is counted once
-
-
-def test_half_an_image_is_added_to_each_observed_value_and_none_to_missing_ones():
-    assert ADDED == (0.5, 0.5, 0.0)
 
 
 @pytest.mark.parametrize("how", ["best_constant", "uniform"])
