@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.metadata
 import io
 import itertools
 import json
@@ -393,7 +394,10 @@ def test_doctor_lists_every_backbone_that_can_be_used_and_where_its_weights_are(
     assert run("doctor") == 0
     lines = capsys.readouterr().out.splitlines()
     usable = {line.split()[2].rstrip(":"): line for line in lines if line.startswith("ok       backbone ")}
-    assert usable.keys() == {*cached.values(), "tf_efficientnet_lite0"}
+    installed = {re.sub("[-_.]+", "-", each.name).lower() for each in importlib.metadata.distributions()}
+    packaged = {name for name, entry in CATALOG.items() if entry.package in installed}
+    assert usable.keys() == {*cached.values(), *packaged}
+    assert "tf_efficientnet_lite0" in packaged
     assert all(str(tmp_path) in usable[name] for name in cached.values())
     [reason] = [number for number, line in enumerate(lines) if "backbones whose weights cannot be had here" in line]
     assert lines[reason].endswith("no answer within 5 s):")

@@ -290,7 +290,7 @@ class TrainConfig(Section):
         Decay,
         BeforeValidator(_decay, json_schema_input_type=Literal["auto"] | Decay),
         Field(json_schema_extra={"default": "auto"}),
-    ] = 1e-3
+    ] = 4e-3
     bias_init: Literal["best_constant", "uniform"] = "best_constant"
     batch_size: AutoNatural = 64
     accumulate: Natural = 1

@@ -24,7 +24,7 @@ from aimonk_bench.training.fit import EpochCounter, TrainingStage, fit_stages, t
 from aimonk_bench.training.heads import Heads
 from aimonk_bench.training.initial_bias import initial_bias
 from aimonk_bench.training.objective import BlockLoss
-from aimonk_bench.training.optimizers import OPTIMIZERS
+from aimonk_bench.training.optimizers import OPTIMIZERS, decay_share
 from aimonk_bench.training.outcome import Trained, assemble
 from aimonk_bench.training.recipe import Recipe, TrainingData, check
 from aimonk_bench.training.stack import Stack
@@ -136,6 +136,7 @@ class StackedHeads:
         weight, bias = self._heads.weight, self._heads.bias
         self._gradients = [torch.empty_like(weight), torch.empty_like(bias)]
         rate, decay = stack.per_head("train.lr"), stack.per_head("train.weight_decay")
+        decay = decay * decay_share(stack.recipe.train.optimizer.name, stack.attributes)
         self._moves = [
             optimizer([weight], self._gradients[:1], rate, decay),
             optimizer([bias], self._gradients[1:], rate, torch.zeros_like(decay)),

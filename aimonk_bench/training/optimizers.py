@@ -6,7 +6,7 @@
 writes the gradients of a step into ``gradients``; a call moves the parameters in place, at ``factor`` times the
 learning rate, and may overwrite the gradients. torch's own optimizers have one learning rate for all heads, and
 importing them takes seconds. A fine-tuned network is trained with the class of `torch.optim` that the entry declares
-as ``torch_name``.
+as ``torch_name``; ``decoupled`` declares that weight decay stays out of the gradient.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def adam(parameters: Tensors, gradients: Tensors, lr: Tensor, weight_decay: Tens
     return _adam(parameters, gradients, lr, weight_decay, decoupled=False)
 
 
-@declares(torch_name="AdamW")
+@declares(torch_name="AdamW", decoupled=True)
 def adamw(parameters: Tensors, gradients: Tensors, lr: Tensor, weight_decay: Tensor) -> Move:
     """Adam with decoupled weight decay (torch.optim.AdamW)."""
     return _adam(parameters, gradients, lr, weight_decay, decoupled=True)
@@ -115,15 +115,28 @@ def sgd(
     return move
 
 
-def of_network(layers: torch.nn.Module, head: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def decay_share(optimizer: str, attributes: int) -> float:
+    """The part of ``train.weight_decay`` that the weights of a head with A attributes receive.
+
+    1 / A, because the loss is a mean over attributes: an attribute's weights see 1 / A of its own loss, and the same
+    part of the decay keeps the balance of the two, however many attributes there are. A decoupled decay does not
+    compete with the gradient, so it is not divided.
+    """
+    return 1.0 if declared(OPTIMIZERS[optimizer], "decoupled") else 1 / attributes
+
+
+def of_network(layers: torch.nn.Module, head: torch.nn.Linear, config: TrainConfig) -> torch.optim.Optimizer:
     """The config's optimizer from torch, with one learning rate for the head and one for the layers below it.
 
-    Weight decay leaves out parameters with one axis: biases, normalisation layers, layer scales. Each group keeps its
-    learning rate as ``rate``, which a schedule multiplies.
+    Weight decay leaves out parameters with one axis: biases, normalisation layers, layer scales. The head's weights
+    receive `decay_share` of it, as on frozen layers. Each group keeps its learning rate as ``rate``, which a schedule
+    multiplies.
     """
     groups = []
-    for module, rate in ((head, config.lr), (layers, config.lr if config.backbone_lr is None else config.backbone_lr)):
-        for decay, is_weight in ((config.weight_decay, True), (0.0, False)):
+    head_decay = config.weight_decay * decay_share(config.optimizer.name, head.out_features)
+    layers_rate = config.lr if config.backbone_lr is None else config.backbone_lr
+    for module, rate, of_weights in ((head, config.lr, head_decay), (layers, layers_rate, config.weight_decay)):
+        for decay, is_weight in ((of_weights, True), (0.0, False)):
             parameters = [parameter for parameter in module.parameters() if (parameter.ndim > 1) == is_weight]
             if parameters:
                 groups.append({"params": parameters, "lr": rate, "rate": rate, "weight_decay": decay})

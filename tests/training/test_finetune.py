@@ -91,8 +91,9 @@ def plain(data, config, seed, number, layers):
     head = nn.Linear(4, 3)
     head.load_state_dict({"weight": draws[:, :-1], "bias": draws[:, -1]})
     rates = {head: settings.lr, network: settings.backbone_lr or settings.lr}
+    decays = {head: settings.weight_decay / 3, network: settings.weight_decay}  # of three attributes
     groups = [
-        {"params": [parameter], "lr": rate, "weight_decay": settings.weight_decay if parameter.ndim > 1 else 0.0}
+        {"params": [parameter], "lr": rate, "weight_decay": decays[module] if parameter.ndim > 1 else 0.0}
         for module, rate in rates.items()
         for parameter in module.parameters()
     ]

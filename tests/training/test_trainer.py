@@ -149,7 +149,8 @@ def one_stage(data, config, seed, number, steps, dtype, teacher=None):
     val_loss = Objective(config["loss"], Spec("ignore"), *counts)
     sampler = registry.build("sampler", SAMPLERS, config["sampler"])
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[settings.optimizer.name]
-    decays = {model.weight: settings.weight_decay, model.bias: 0.0}
+    share = 1 if settings.optimizer.name == "adamw" else targets.shape[1]  # the loss is a mean over attributes
+    decays = {model.weight: settings.weight_decay / share, model.bias: 0.0}
     groups = [{"params": [parameter], "weight_decay": decay} for parameter, decay in decays.items()]
     optimizer = kind(groups, lr=settings.lr, **settings.optimizer.options)
     annealing = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs * steps)
