@@ -58,8 +58,8 @@ class Budget:
 def budget_of(tuning: Mapping[str, Any] | None, chosen_epoch: Sequence[Sequence[int]]) -> Budget:
     """The setting that most heads chose, and the median of the epochs that the heads of this setting chose, rounded up.
 
-    Of settings chosen equally often the simplest: more weight decay, then a lower learning rate, then the earlier in
-    the grid.
+    Of settings chosen equally often the one that a head would choose: the fewest steps from the first value of every
+    list, then the earlier in the grid (`tuning.ranked`).
 
     Args:
         tuning: ``tune`` of ``data.json``; None where nothing was tuned.
@@ -73,9 +73,11 @@ def budget_of(tuning: Mapping[str, Any] | None, chosen_epoch: Sequence[Sequence[
     chosen = list(zip(*(np.array(tuning["chosen"][key]).ravel().tolist() for key in keys), strict=True))
     often = Counter(chosen)
 
-    def rank(point: tuple[float, ...]) -> tuple[float, ...]:
-        values = dict(zip(keys, point, strict=True))
-        return -often[point], -values.get("train.weight_decay", 0.0), values.get("train.lr", 0.0), grid.index(point)
+    lists = [list(dict.fromkeys(tuning["points"][key])) for key in keys]
+
+    def rank(point: tuple[float, ...]) -> tuple[int, int, int]:
+        steps = sum(values.index(value) for values, value in zip(lists, point, strict=True))
+        return -often[point], steps, grid.index(point)
 
     setting = min(often, key=rank)
     of_setting = epochs[[point == setting for point in chosen]]

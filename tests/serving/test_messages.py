@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -141,6 +143,27 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(UserError, match=f"{tmp_path / 'b'}: cannot be written: .*Permission denied"):
         exporting._written(tmp_path / "b", tmp_path / "b").__enter__()
+
+
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize(
+    ("number", "raised"), [(errno.ENOSPC, UserError), (errno.EDQUOT, UserError), (errno.EIO, OSError)]
+)
+def test_a_full_disk_leaves_nothing_and_is_said(number: int, raised: type[Exception], exists: bool, tmp_path: Path):
+    out = tmp_path / "bundle"
+    if exists:
+        out.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+
+    def fill() -> None:
+        with exporting._written(exporting._target(out), out) as partial:
+            (partial / "README.md").touch()
+            raise OSError(number, os.strerror(number), str(partial / "README.md"))
+
+    with pytest.raises(raised) as caught:
+        fill()
+    assert ("bundle: cannot be made, because a disk is full" in str(caught.value)) == (raised is UserError)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("which", ["selected", "simplest"])

@@ -23,11 +23,12 @@ def tuning(lr: list[list[float]], decay: list[list[float]]) -> dict[str, Any]:
         (None, [[3, 4], [5, 6]], Budget({}, 5)),  # the median 4.5, rounded up
         # the most frequent, and the epochs of those that chose it
         (([[0.01, 0.01, 0.001]], [[0.0, 0.0, 0.1]]), [[10, 20, 90]], ({"lr": 0.01, "decay": 0.0}, 15)),
-        # ties: more weight decay
-        (([[0.01, 0.01]], [[0.0, 0.1]]), [[10, 20]], ({"lr": 0.01, "decay": 0.1}, 20)),
-        (([[0.001, 0.01]], [[0.0, 0.1]]), [[10, 20]], ({"lr": 0.01, "decay": 0.1}, 20)),
-        # then a lower learning rate
+        # ties: the fewest steps from the first value of every list
+        (([[0.01, 0.01]], [[0.1, 0.0]]), [[20, 10]], ({"lr": 0.01, "decay": 0.0}, 10)),
+        (([[0.01, 0.001]], [[0.1, 0.0]]), [[20, 10]], ({"lr": 0.001, "decay": 0.0}, 10)),
         (([[0.01], [0.001]], [[0.0], [0.0]]), [[10], [20]], ({"lr": 0.001, "decay": 0.0}, 20)),
+        # then the earlier in the grid
+        (([[0.01], [0.001]], [[0.0], [0.1]]), [[10], [20]], ({"lr": 0.001, "decay": 0.1}, 20)),
     ],
 )
 def test_the_setting_and_the_epochs(chosen: Any, epochs: list[list[int]], expected: Any):
