@@ -23,7 +23,7 @@ from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import UserError, count
 from aimonk_bench.records import weights
 from aimonk_bench.records.files import checked
-from aimonk_bench.records.run import DATA, RunRecord
+from aimonk_bench.records.run import DATA, REVISION, RunRecord
 from aimonk_bench.serving.choice import Choice
 from aimonk_bench.serving.heads import Tensors, average
 from aimonk_bench.suite import tasks
@@ -58,8 +58,8 @@ class Budget:
 def budget_of(tuning: Mapping[str, Any] | None, chosen_epoch: Sequence[Sequence[int]]) -> Budget:
     """The setting that most heads chose, and the median of the epochs that the heads of this setting chose, rounded up.
 
-    Of settings chosen equally often the one that a head would choose: the fewest steps from the first value of every
-    list, then the earlier in the grid (`tuning.ranked`).
+    Of settings chosen equally often the one with the fewest steps from the first value of every list, then the earlier
+    in the grid.
 
     Args:
         tuning: ``tune`` of ``data.json``; None where nothing was tuned.
@@ -72,11 +72,10 @@ def budget_of(tuning: Mapping[str, Any] | None, chosen_epoch: Sequence[Sequence[
     grid = list(zip(*(tuning["points"][key] for key in keys), strict=True))
     chosen = list(zip(*(np.array(tuning["chosen"][key]).ravel().tolist() for key in keys), strict=True))
     often = Counter(chosen)
-
-    lists = [list(dict.fromkeys(tuning["points"][key])) for key in keys]
+    values_of_keys = [list(dict.fromkeys(tuning["points"][key])) for key in keys]
 
     def rank(point: tuple[float, ...]) -> tuple[int, int, int]:
-        steps = sum(values.index(value) for values, value in zip(lists, point, strict=True))
+        steps = sum(values.index(value) for values, value in zip(values_of_keys, point, strict=True))
         return -often[point], steps, grid.index(point)
 
     setting = min(often, key=rank)
@@ -122,9 +121,15 @@ def prepare(chosen: Choice, seeds: tuple[int, ...]) -> Refit:
     """Check that the data of the run are here, and log what will be trained and how long that will take.
 
     Raises:
-        UserError: the data or the weights of the run are not here, or are others here.
+        UserError: the data or the weights of the run are not here, or are others here; this version trains otherwise
+            than the one that made the run.
     """
     record, config = chosen.record, chosen.config
+    if record.status.revision != REVISION:
+        raise UserError(
+            f"{record.folder}: found a run of an earlier version, whose training differs from that of this version; "
+            "fix: run its config again"
+        )
     made = checked(_Made, record.data, record.folder / DATA)
     budget = budget_of(made.tune, made.chosen_epoch)
     plan = plan_run(with_budget(config, budget, seeds))

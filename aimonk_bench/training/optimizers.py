@@ -29,7 +29,7 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # torch's
 
 @declares(torch_name="Adam")
 def adam(parameters: Tensors, gradients: Tensors, lr: Tensor, weight_decay: Tensor) -> Move:
-    """Adam; weight decay is added to the gradient (torch.optim.Adam)."""
+    """Adam; weight decay, in a head divided by the number of attributes, joins the gradient (torch.optim.Adam)."""
     return _adam(parameters, gradients, lr, weight_decay, decoupled=False)
 
 
@@ -98,7 +98,8 @@ def sgd(
 ) -> Move:
     """Stochastic gradient descent (torch.optim.SGD); nesterov needs a momentum.
 
-    w -= lr g, or with a momentum lr times the decaying sum of g; nesterov adds momentum times that sum to g.
+    w -= lr g, or with a momentum lr times the decaying sum of g; nesterov adds momentum times that sum to g. Weight
+    decay is added to g as in `adam`.
     """
     _check_sgd(momentum, nesterov)
     sums, decays = [torch.zeros_like(parameter) for parameter in parameters], bool(weight_decay.any())
@@ -118,9 +119,10 @@ def sgd(
 def decay_share(optimizer: str, attributes: int) -> float:
     """The part of ``train.weight_decay`` that the weights of a head with A attributes receive.
 
-    1 / A, because the loss is a mean over attributes: an attribute's weights see 1 / A of its own loss, and the same
-    part of the decay keeps the balance of the two, however many attributes there are. A decoupled decay does not
-    compete with the gradient, so it is not divided.
+    1 / A, because the losses are means over attributes: an attribute's weights see 1 / A of its own loss, and the same
+    part of the decay keeps the balance of the two, however many attributes there are. The loss zlpr is no such mean;
+    with many attributes its heads decay less, compared with its gradient. A decoupled decay does not compete with the
+    gradient, so it is not divided.
     """
     return 1.0 if declared(OPTIMIZERS[optimizer], "decoupled") else 1 / attributes
 

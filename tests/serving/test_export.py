@@ -20,7 +20,7 @@ from aimonk_bench.evaluation.predictions import ScoredRows, sigmoid
 from aimonk_bench.records import run as runs
 from aimonk_bench.records import weights
 from aimonk_bench.records.files import dumps
-from aimonk_bench.serving import bundle
+from aimonk_bench.serving import bundle, refit
 from aimonk_bench.serving.export import Exported, export
 from aimonk_bench.serving.graph import open_classifier
 from aimonk_bench.serving.heads import FURTHEST
@@ -164,6 +164,15 @@ def test_a_fine_tuned_network_is_trained_again(fine_tuned: Path, bundle_of: Bund
         made = bundle_of(fine_tuned, "refit")
     assert made.seeds == (0,)
     assert "training again on all 80 images: 1 seed, 1 epoch; about" in caplog.text
+
+
+def test_a_run_of_a_version_that_trains_otherwise_is_not_trained_again(
+    folds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(refit, "REVISION", runs.REVISION + 1)
+    with pytest.raises(UserError, match="a run of an earlier version, whose training differs"):
+        export(folds, tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_data_are_not_trained_on(folds: Path, tmp_path: Path, workplace: Path):

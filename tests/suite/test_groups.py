@@ -22,7 +22,7 @@ data: {labels: labels.csv, images: images}
 split: {scheme: kfold, folds: 10}
 backbone: {name: tf_efficientnet_lite0}
 transform: {size: 32}
-train: {epochs: 300, seeds: 1, lr: 1e-2}
+train: {epochs: 300, seeds: 1, lr: 1e-2, weight_decay: 2e-3}
 """
 OFFICIAL = "{scheme: column, column: part, train: ['0'], val: ['1'], test: ['2']}"
 
@@ -86,7 +86,7 @@ def test_near_duplicates_that_a_split_cuts_are_named_and_can_be_kept_together(
     assert "of near duplicates" not in told
     assert "data: {group" not in told
     assert data["n_groups"] == 40
-    assert leaking > 0.76 > 0.72 > max(honest, named), (leaking, honest, named)  # always positive has .67
+    assert leaking > 0.8 > 0.72 > max(honest, named), (leaking, honest, named)  # always positive has .67
 
 
 def test_keeping_near_duplicates_together_is_another_run(sources: Path) -> None:
