@@ -84,15 +84,15 @@ def load_suite(source: Source, tables: Tables, overrides: Overrides = None, *, c
 
 
 def _checked(loaded: Loaded | None, faults: list[Fault], sources: Sources) -> Loaded:
-    """Log the notes of the sources, and return what was loaded.
+    """Log the notes of the sources, which a fault makes needless, and return what was loaded.
 
     Raises:
         UserError: every fault of the sources and of the config, if there is one.
     """
-    for level, note in dict.fromkeys(sources.notes):
-        logger.log(level, "%s", note)
     if loaded is None or faults or sources.faults:
         raise user_error([*sources.faults, *faults])
+    for level, note in dict.fromkeys(sources.notes):
+        logger.log(level, "%s", note)
     return loaded
 
 

@@ -26,6 +26,7 @@ from aimonk_bench.reporting.words import run_name
 from aimonk_bench.suite import costs, networks, plan
 from aimonk_bench.suite.dataset import locate
 from aimonk_bench.suite.networks import Network
+from aimonk_bench.training.optimizers import decay_share
 from aimonk_bench.training.recipe import absent_values
 
 HASHED_BYTES = 1 << 30  # of images that are hashed in any case, which takes a second or two
@@ -85,6 +86,7 @@ def describe(source: Source, tables: Tables, overrides: Overrides, budget_hours:
         *networks.failures(names, prepared),
         *(f"warning: {line}" for line in networks.skips(names, prepared, suite.baseline)),
         *(f"warning: {line}" for line in _unfair(suite)),
+        *_budgets(configs, listed.labels.shape[1]),
         *cost_words.lines(expected),
         *(f"warning: {line}" for line in over),
         f"{count(len(left), 'run')}, {count(expected.training.heads, 'head')}:",
@@ -123,6 +125,22 @@ def _costs(listed: LabelFile, runs: Sequence[tuple[Config, Network]], *, hashes:
         if not isinstance(network.outcome, UserError)
     ]
     return costs.estimate(work, listed, images)
+
+
+def _budgets(configs: Sequence[Config], attributes: int) -> list[str]:
+    """How long runs are trained, and with which settings, each budget once."""
+    lines = []
+    for config in configs:
+        train = config.train
+        values = {"train.lr": [train.lr], "train.weight_decay": [train.weight_decay], **config.tune}
+        shown = {key: " or ".join(f"{value:g}" for value in of_key) for key, of_key in values.items()}
+        if attributes > 1 and any(values["train.weight_decay"]) and decay_share(train.optimizer.name, attributes) < 1:
+            shown["train.weight_decay"] += f" (in a head divided by {attributes} attributes)"
+        settings = ", ".join(f"{key} {text}" for key, text in shown.items())
+        lines.append(
+            f"budget: {count(train.epochs, 'epoch')}, batches of {train.batch_size}, {train.optimizer.name}, {settings}"
+        )
+    return list(dict.fromkeys(lines))
 
 
 def _unfair(suite: Suite) -> list[str]:

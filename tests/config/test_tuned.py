@@ -80,9 +80,11 @@ def test_what_leaves_the_grid_is_said(write, caplog):
         ("loss: {name: focal, gamma: 3.0}\ntune: {loss.gamma: [1.0]}\n", "x.yaml:2:21: loss.gamma"),
     ],
 )
-def test_one_file_cannot_set_and_tune_a_key(write, text, place):
+def test_one_file_cannot_set_and_tune_a_key(write, text, place, caplog):
+    caplog.set_level(logging.INFO, logger="aimonk_bench")
     expected = "found a value, and a list of values in `tune`, expected one of the two"
     assert problems(load, write("x.yaml", DATA + text)) == [f"{place}: {expected}"]
+    assert caplog.messages == []  # a note that the key leaves the grid would contradict it
 
 
 def test_axes_leave_an_inherited_grid_and_can_replace_it(write):

@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from small_suite import execute, planned
 from aimonk_bench import cli
 from aimonk_bench.backbones.encoder import Record
 from aimonk_bench.backbones.feature_table import open_table
+from aimonk_bench.config.fields import Config, DataConfig, TrainConfig
 from aimonk_bench.config.split_fields import Holdout, KFold, OfficialSplit
 from aimonk_bench.data import splits
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.records.files import PARTIAL, write_json
+from aimonk_bench.registry import Spec
 from aimonk_bench.reporting.costs import Costs
 from aimonk_bench.suite import costs, plan, preview, training_speed
 from aimonk_bench.training.recipe import TrainingData
@@ -107,6 +110,22 @@ def test_heads_that_may_stop_early_are_not_measured(workplace: Path, store: Path
     fold = splits.Fold(np.arange(2), np.array([2]), np.array([3]))
     training_speed.note(run, TrainingData(labels, labels, [fold], np.ones(1)), 1.0)
     assert not (store / "training").exists()
+
+
+def test_budgets_are_shown_each_once():
+    data = DataConfig(labels=Path("/labels.txt"), images=Path("/images"))
+
+    def config(**train: Any) -> Config:
+        tune = {"train.lr": [3e-3, 1e-2]} if "lr" not in train else {}
+        return Config(name="a", data=data, train=TrainConfig(epochs=7, batch_size=8, **train), tune=tune)
+
+    adamw = config(optimizer=Spec("adamw"), lr=0.5)
+    assert preview._budgets([config(), config(), config(weight_decay=0), adamw], 9) == [
+        "budget: 7 epochs, batches of 8, adam, train.lr 0.003 or 0.01, train.weight_decay 0.004 "
+        "(in a head divided by 9 attributes)",
+        "budget: 7 epochs, batches of 8, adam, train.lr 0.003 or 0.01, train.weight_decay 0",
+        "budget: 7 epochs, batches of 8, adamw, train.lr 0.5, train.weight_decay 0.004",
+    ]
 
 
 @pytest.mark.parametrize("verb", ["validate", "suite"])
