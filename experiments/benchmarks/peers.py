@@ -2,7 +2,7 @@
 
 Heads: features of tf_efficientnet_lite0 (ImageNet) on the synthetic data set, one view, a tenth of the labels missing.
 All tools train on the training rows of the same folds and are scored on the observed labels of the test rows: macro
-over the attributes, mean over folds and seeds. aimonk_bench uses its default recipe (masked BCE, Adam 1e-3, 10 epochs,
+over the attributes, mean over folds and seeds. aimonk_bench has one setting (masked BCE, Adam 1e-3, 10 epochs,
 batches of 16). scikit-learn fits LogisticRegression(max_iter=1000) per attribute on the rows where it is observed,
 which is another objective: it has an L2 penalty and is optimised to the end. fastai, which is no dependency, is
 measured where it is installed: its Learner on the same rows with the same loss and optimizer.
