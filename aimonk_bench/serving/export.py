@@ -96,7 +96,7 @@ def export(
     with _written(target, out) as partial:
         tensors, tuned, facts = _head(chosen, kind, seeds, weights, partial, progress)
         facts = {"kind": kind, "seeds": list(seeds), "default": is_default, **facts}
-        logger.info("writing the model, and comparing its decisions on images with those of the run")
+        logger.info("writing the model, and checking it on images")
         made = _write(partial, chosen, weights, tensors, tuned, facts)
         write_text(partial / bundle.CARD, card.text(made, chosen, folder.resolve().name, weights.entry.hub))
     if not chosen.better_than_guessing:

@@ -26,6 +26,7 @@ from aimonk_bench.reporting.words import run_name
 from aimonk_bench.suite import costs, networks, plan
 from aimonk_bench.suite.dataset import locate
 from aimonk_bench.suite.networks import Network
+from aimonk_bench.training import tuning
 from aimonk_bench.training.optimizers import decay_share
 from aimonk_bench.training.recipe import absent_values
 
@@ -132,7 +133,7 @@ def _budgets(configs: Sequence[Config], attributes: int) -> list[str]:
     lines = []
     for config in configs:
         train = config.train
-        values = {"train.lr": [train.lr], "train.weight_decay": [train.weight_decay], **config.tune}
+        values = tuning.lists(train, config.tune)
         shown = {key: " or ".join(f"{value:g}" for value in of_key) for key, of_key in values.items()}
         if attributes > 1 and any(values["train.weight_decay"]) and decay_share(train.optimizer.name, attributes) < 1:
             shown["train.weight_decay"] += f" (in a head divided by {attributes} attributes)"

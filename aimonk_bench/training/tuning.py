@@ -64,7 +64,7 @@ def grid(train: TrainConfig, tune: Tune) -> dict[str, np.ndarray]:
 
     Further keys are options of the loss.
     """
-    values = _lists(train, tune)
+    values = lists(train, tune)
     return dict(zip(values, np.array(list(itertools.product(*values.values())), np.float64).T, strict=True))
 
 
@@ -85,11 +85,11 @@ def ranked(scores: np.ndarray, metric: str, steps: np.ndarray) -> np.ndarray:
 
 def steps(train: TrainConfig, tune: Tune) -> np.ndarray:
     """How many steps [P] each point of the grid is from the first value of every list, in the order of :func:`grid`."""
-    places = itertools.product(*(range(len(values)) for values in _lists(train, tune).values()))
+    places = itertools.product(*(range(len(values)) for values in lists(train, tune).values()))
     return np.array([sum(place) for place in places])
 
 
-def _lists(train: TrainConfig, tune: Tune) -> dict[str, Any]:
+def lists(train: TrainConfig, tune: Tune) -> dict[str, Any]:
     """Key -> its values, in the order of the grid, whatever the order of ``tune``."""
     return {"train.lr": [train.lr], "train.weight_decay": [train.weight_decay], **tune}
 

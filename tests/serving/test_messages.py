@@ -119,21 +119,27 @@ def test_a_link_to_an_empty_folder_and_an_empty_folder_are_filled(tmp_path: Path
     assert (tmp_path / "target").stat().st_ino == number
 
 
-@pytest.mark.parametrize("exists", [True, False])
-def test_nothing_is_left_of_a_bundle_that_fails(exists: bool, tmp_path: Path):
-    out = tmp_path / "bundle"
+def fail_in_a_bundle(folder: Path, error: BaseException, *, exists: bool) -> str:
+    """Begin a bundle that ends by an error, of which nothing may be left: what is said."""
+    out = folder / "bundle"
     if exists:
         out.mkdir()
-    before = sorted(tmp_path.rglob("*"))
+    before = sorted(folder.rglob("*"))
 
     def fail() -> None:
         with exporting._written(exporting._target(out), out) as partial:
             (partial / "README.md").touch()
-            raise KeyboardInterrupt
+            raise error
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises((type(error), UserError)) as caught:
         fail()
-    assert sorted(tmp_path.rglob("*")) == before
+    assert sorted(folder.rglob("*")) == before
+    return f"{caught.type.__name__}: {caught.value}"
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_nothing_is_left_of_a_bundle_that_fails(exists: bool, tmp_path: Path):
+    assert fail_in_a_bundle(tmp_path, KeyboardInterrupt(), exists=exists) == "KeyboardInterrupt: "
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -146,24 +152,12 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("exists", [False, True])
-@pytest.mark.parametrize(
-    ("number", "raised"), [(errno.ENOSPC, UserError), (errno.EDQUOT, UserError), (errno.EIO, OSError)]
-)
-def test_a_full_disk_leaves_nothing_and_is_said(number: int, raised: type[Exception], exists: bool, tmp_path: Path):
-    out = tmp_path / "bundle"
-    if exists:
-        out.mkdir()
-    before = sorted(tmp_path.rglob("*"))
-
-    def fill() -> None:
-        with exporting._written(exporting._target(out), out) as partial:
-            (partial / "README.md").touch()
-            raise OSError(number, os.strerror(number), str(partial / "README.md"))
-
-    with pytest.raises(raised) as caught:
-        fill()
-    assert ("bundle: cannot be made, because a disk is full" in str(caught.value)) == (raised is UserError)
-    assert sorted(tmp_path.rglob("*")) == before
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_full_disk_leaves_nothing_and_is_said(number: int, exists: bool, tmp_path: Path):
+    printed = fail_in_a_bundle(tmp_path, OSError(number, os.strerror(number)), exists=exists)
+    is_full = number != errno.EIO
+    assert printed.startswith("UserError: " if is_full else "OSError: ")
+    assert ("bundle: cannot be made, because a disk is full" in printed) == is_full
 
 
 @pytest.mark.parametrize("which", ["selected", "simplest"])
