@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -65,16 +65,15 @@ def _size(value: Any) -> Any:
     raise ValueError(f"native, or a whole number of pixels from 1 to {MAX_SIZE}")
 
 
-def _natural(value: Any) -> Any:
-    if type(value) is int:
-        return value
-    raise ValueError("auto, or a whole number of at least 1")
+def _or_auto(fits: Callable[[Any], bool], expected: str, schema: Any) -> BeforeValidator:
+    """For a field whose value in a file may be `auto`, which `reader` has replaced by then."""
 
+    def check(value: Any) -> Any:
+        if fits(value):
+            return value
+        raise ValueError(f"auto, {expected}")
 
-def _decay(value: Any) -> Any:
-    if type(value) in (int, float):
-        return value
-    raise ValueError("auto, or a number of at least 0")
+    return BeforeValidator(check, json_schema_input_type=Literal["auto"] | schema)
 
 
 def _grid(value: Any) -> Any:
@@ -158,10 +157,16 @@ def _path(value: Any) -> Any:
 
 Natural = Annotated[int, Field(ge=1)]
 Decay = Annotated[float, Field(ge=0)]
+Averaging = Literal["polynomial", "none"]  # over epochs
+AUTO_DEFAULT = Field(json_schema_extra={"default": "auto"})
 AutoNatural = Annotated[
-    Natural,
-    BeforeValidator(_natural, json_schema_input_type=Literal["auto"] | Natural),
-    Field(json_schema_extra={"default": "auto"}),
+    Natural, _or_auto(lambda value: type(value) is int, "or a whole number of at least 1", Natural), AUTO_DEFAULT
+]
+AutoDecay = Annotated[
+    Decay, _or_auto(lambda value: type(value) in (int, float), "or a number of at least 0", Decay), AUTO_DEFAULT
+]
+AutoAveraging = Annotated[
+    Averaging, _or_auto(lambda value: value in ("polynomial", "none"), "polynomial or none", Averaging), AUTO_DEFAULT
 ]
 PathField = Annotated[Path, Field(strict=False), BeforeValidator(_path, json_schema_input_type=Path)]
 DistinctTexts = Annotated[list[str], AfterValidator(distinct)]
@@ -277,20 +282,16 @@ class TrainConfig(Section):
     ``keep_weights`` says whether a fine-tuned run keeps a network for each fold and seed; `auto` keeps them in a
     hold-out and not with folds. It enters no id and is no axis of a suite.
 
-    A file may say `auto` for epochs, batch size and weight decay: the defaults here, for heads on frozen layers
-    (``experiments/published/budget``), or `TRAINABLE_LAYERS`; `reader` puts in the number. ``order`` is how the sampler
-    `uniform` goes through the training rows: `shuffle` draws from all rows, `blocks` from a few blocks of the feature
-    store at a time, for stores that do not fit into memory.
+    A file may say `auto` for the keys of `TRAINABLE_LAYERS`: the defaults here, for heads on frozen layers
+    (``experiments/published/budget``), or those; `reader` puts them in. ``order`` is how the sampler `uniform` goes
+    through the training rows: `shuffle` draws from all rows, `blocks` from a few blocks of the feature store at a time,
+    for stores that do not fit into memory.
     """
 
     optimizer: Entry = Spec("adam")
     lr: Annotated[float, Field(gt=0)] = 1e-3
     backbone_lr: Annotated[float, Field(gt=0)] | None = None
-    weight_decay: Annotated[
-        Decay,
-        BeforeValidator(_decay, json_schema_input_type=Literal["auto"] | Decay),
-        Field(json_schema_extra={"default": "auto"}),
-    ] = 4e-3
+    weight_decay: AutoDecay = 3e-3
     bias_init: Literal["best_constant", "uniform"] = "best_constant"
     batch_size: AutoNatural = 64
     accumulate: Natural = 1
@@ -298,6 +299,7 @@ class TrainConfig(Section):
     order: Literal["shuffle", "blocks"] = "shuffle"
     epochs: AutoNatural = 50
     schedule: Entry = Spec("constant")
+    averaging: AutoAveraging = "polynomial"
     clip: Annotated[float, Field(gt=0)] | None = None
     seeds: Annotated[
         list[Seed], AfterValidator(distinct), BeforeValidator(_seeds, json_schema_input_type=int | list[int])
@@ -313,11 +315,8 @@ TRAINABLE_OPTIONS = ("backbone_lr", "accumulate", "precision")  # of train, for 
 Tune = dict[str, Annotated[list[float], Field(min_length=1), AfterValidator(distinct)]]
 TUNED_TRAIN_OPTIONS = ("train.lr", "train.weight_decay")  # keys of tune; the others are numeric options of the loss
 DEFAULT_GRID = {"train.lr": [3e-3, 1e-2]}
-TRAINABLE_LAYERS = {
-    "epochs": 10,
-    "batch_size": 16,
-    "weight_decay": 0.0,
-}  # what `auto` means unless backbone.freeze is `all`
+# what `auto` means unless backbone.freeze is `all`
+TRAINABLE_LAYERS: dict[str, float | str] = {"epochs": 10, "batch_size": 16, "weight_decay": 0.0, "averaging": "none"}
 
 
 class HideConfig(Section):

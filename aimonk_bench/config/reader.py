@@ -173,12 +173,12 @@ def _with_origin(spec: Spec, origins: Mapping[str, Origin]) -> Spec:
 
 
 def _fill_budget(data: dict[str, Any]) -> None:
-    """Put in the numbers of `TRAINABLE_LAYERS`, or of heads, where the section `train` says `auto` or nothing."""
+    """Put in the values of `TRAINABLE_LAYERS`, or of heads, where the section `train` says `auto` or nothing."""
     train, is_frozen = data.setdefault("train", {}), tuned.freeze_of(data) == "all"
     if isinstance(train, dict):
-        for key, number in TRAINABLE_LAYERS.items():
+        for key, value in TRAINABLE_LAYERS.items():
             if train.get(key, AUTO) == AUTO:
-                train[key] = TrainConfig.model_fields[key].default if is_frozen else number
+                train[key] = TrainConfig.model_fields[key].default if is_frozen else value
 
 
 def _fill_native_size(data: dict[str, Any], tables: Tables, *, backbone_exists: bool) -> list[Problem]:

@@ -111,6 +111,7 @@ def _clashes(config: Config, freeze: str) -> Iterator[tuple[bool, str, str]]:
     yield freeze == "all" and train.keep_weights is False, "train.keep_weights", always
     heads = "because only heads on a frozen backbone (backbone.freeze: all)"
     yield freeze != "all" and train.order == "blocks", "train.order", f"shuffle, {heads} read the store in blocks"
+    yield freeze != "all" and train.averaging != "none", "train.averaging", f"auto or none, {heads} are averaged"
     yield freeze != "all" and bool(config.tune), "tune", f"{{}}, {heads} are tuned"
     fresh = "exact or a number, because fresh views need backbone.freeze: none"
     yield freeze != "none" and views == "fresh", "transform.views", fresh

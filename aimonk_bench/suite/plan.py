@@ -63,7 +63,10 @@ ENTRIES: dict[str, registry.Table] = {  # key of a config -> the table of what i
 }
 REFERENCE = {key: Config.model_fields[key].default.name for key in ENTRIES}
 # of an id
-SCALARS = ("lr", *TRAINABLE_OPTIONS, "weight_decay", "bias_init", "batch_size", "epochs", "clip", "select", "patience")
+SCALARS = (
+    *("lr", *TRAINABLE_OPTIONS, "weight_decay", "bias_init", "batch_size", "epochs", "averaging", "clip", "select"),
+    "patience",
+)
 HASH_LENGTH = 6  # hex digits; with the readable part enough for any suite
 FLOAT32 = 4  # bytes
 LONGEST_ID = 120  # characters, all ASCII; a file system allows names of 255 bytes

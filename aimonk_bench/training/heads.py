@@ -53,6 +53,11 @@ class Heads:
         """A copy of the heads in new memory."""
         return Heads(self.weight.clone(), self.bias.clone())
 
+    def approach(self, others: Heads, share: float) -> None:
+        """Move every head towards the one of ``others`` with its number, by ``share`` of the way."""
+        self.weight.lerp_(others.weight, share)
+        self.bias.lerp_(others.bias, share)
+
     def __getitem__(self, heads: slice | np.ndarray) -> Heads:
         """Some of the heads; a slice shares their memory."""
         return Heads(self.weight[heads], self.bias[heads])

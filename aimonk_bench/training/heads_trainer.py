@@ -32,6 +32,7 @@ from aimonk_bench.training.state import FitState
 from aimonk_bench.training.tuning import Tuning
 
 BLOCK_ELEMENTS = 1 << 20  # labels of consecutive batches gathered and filled at once
+AVERAGING_POWER = 3  # eta of arXiv 1212.1824
 
 
 def train_heads(
@@ -118,6 +119,10 @@ def logits_of(
 class StackedHeads:
     """The `Learner` of linear heads: a step is one gather, two matrix products and one update.
 
+    With `train.averaging` the head that predicts, and is kept, is an average of the heads at the end of each epoch so
+    far (Polyak averaging). In the average over e epochs the weight of epoch i grows about as i to the power of
+    `AVERAGING_POWER` (polynomial-decay averaging, Shamir and Zhang, arXiv 1212.1824). The steps do not read it.
+
     Args:
         stack: the heads.
         stage: missing-label policy and teacher.
@@ -131,6 +136,8 @@ class StackedHeads:
         of_jobs = Heads.initial(stack.attributes, features.size, generators, stack.dtype, stack.device)
         self._heads = of_jobs.repeated(stack.points)
         self._heads.bias.copy_(initial_bias(stack, stage.missing, self._heads.bias))
+        self._averages = stack.recipe.train.averaging == "polynomial"
+        self._predicting = self._heads.copy() if self._averages else self._heads
         self._chosen_heads = self._heads.copy()
         optimizer = registry.build("optimizer", OPTIMIZERS, stack.recipe.train.optimizer)
         weight, bias = self._heads.weight, self._heads.bias
@@ -150,7 +157,10 @@ class StackedHeads:
         stack = self._stack
         size = max(1, BLOCK_ELEMENTS // (stack.heads * batches.images[0, 0].size * stack.attributes))
         blocks = (slice(start, start + size) for start in range(0, stack.steps, size))
-        return torch.cat([self._train_block(epoch, block, batches) for block in blocks])
+        losses = torch.cat([self._train_block(epoch, block, batches) for block in blocks])
+        if self._averages:
+            self._predicting.approach(self._heads, (AVERAGING_POWER + 1) / (AVERAGING_POWER + epoch))
+        return losses
 
     def _train_block(self, epoch: int, block: slice, batches: EpochBatches) -> Tensor:
         """Take some of the steps of an epoch: losses [T', H]."""
@@ -187,11 +197,11 @@ class StackedHeads:
 
     def predict(self, heads: slice | np.ndarray, rows: np.ndarray) -> Tensor:
         """Logits [heads, R, A] of some heads for unaugmented images."""
-        return self._heads[heads].predict(self._features, torch.from_numpy(self._index[0][rows]))
+        return self._predicting[heads].predict(self._features, torch.from_numpy(self._index[0][rows]))
 
     def weights(self, heads: np.ndarray) -> HeadWeights:
         """The present weights of one head for each job: ``heads`` [J]."""
-        chosen, shape = self._heads[heads], (len(self._stack.folds), -1)
+        chosen, shape = self._predicting[heads], (len(self._stack.folds), -1)
         weight, bias = (
             tensor.unflatten(0, shape).swapaxes(0, 1).cpu().numpy()
             for tensor in (chosen.weight, chosen.bias.squeeze(1))
@@ -201,12 +211,12 @@ class StackedHeads:
     def keep(self, heads: np.ndarray) -> None:
         """Copy the weights of these heads, [H] bool."""
         numbers = torch.from_numpy(np.flatnonzero(heads)).to(self._stack.device)
-        self._chosen_heads.weight[numbers] = self._heads.weight[numbers]
-        self._chosen_heads.bias[numbers] = self._heads.bias[numbers]
+        self._chosen_heads.weight[numbers] = self._predicting.weight[numbers]
+        self._chosen_heads.bias[numbers] = self._predicting.bias[numbers]
 
     def restore(self) -> None:
         """Take the copies as the weights."""
-        self._heads = self._chosen_heads
+        self._predicting = self._chosen_heads
 
 
 def _scores(stack: Stack, state: FitState) -> np.ndarray:

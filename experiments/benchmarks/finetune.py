@@ -91,7 +91,7 @@ class Problem:
 
     def epoch(self, source: Source) -> np.ndarray:
         """Fine-tune for one epoch; the loss before each step."""
-        config = TrainConfig(seeds=[0], batch_size=BATCH, epochs=1, weight_decay=0.0)
+        config = TrainConfig(seeds=[0], batch_size=BATCH, epochs=1, weight_decay=0.0, averaging="none")
         recipe = Recipe(config, Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
         (outcome,) = fine_tune(source, self.data, recipe, layers=self.layers)
         return outcome.losses

@@ -63,7 +63,7 @@ class Problem:
 def stacked_heads(problem: Problem, seeds: int, epochs: int = 10) -> Probabilities:
     """aimonk_bench: the heads of all folds and seeds as one stack."""
     data = TrainingData(problem.labels, problem.labels, problem.folds, np.ones(1))
-    config = TrainConfig(seeds=list(range(seeds)), epochs=epochs, batch_size=16, weight_decay=0.0)
+    config = TrainConfig(seeds=list(range(seeds)), epochs=epochs, batch_size=16, weight_decay=0.0, averaging="none")
     recipe = Recipe(config, Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
     trained = train_heads(problem.features, np.arange(len(problem.features))[None], data, recipe)
     return [1 / (1 + np.exp(-fold["test"].astype(np.float64))) for fold in trained.logits]

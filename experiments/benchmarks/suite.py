@@ -59,7 +59,7 @@ SUITE = ROOT / "configs" / "suites" / "comparison.yaml"
 DATA = ROOT / ".data" / "aimonk"
 BACKBONES = ("resnet18", "tf_efficientnet_lite0")
 # one setting of each head, few epochs: the scripts train the heads one after another
-BUDGET = ["tune={}", "train.weight_decay=0", "train.batch_size=16", "train.epochs=10"]
+BUDGET = ["tune={}", "train.weight_decay=0", "train.batch_size=16", "train.epochs=10", "train.averaging=none"]
 QUICK = ["transform.size=32", "train.epochs=2", "train.seeds=2", "split.folds=2"]
 
 
@@ -194,7 +194,7 @@ def competent_job(work: Work, workers: int) -> competent.Job:
     settings, (targets, observed) = work.config.train, work.targets_and_observed
     options = {key: getattr(settings, key) for key in ("seeds", "epochs", "batch_size", "lr")}
     for run in work.plan.runs:
-        supported = TrainConfig(**options, weight_decay=0.0), "ignore", run.config.loss.name
+        supported = TrainConfig(**options, weight_decay=0.0, averaging="none"), "ignore", run.config.loss.name
         if (run.config.train, run.columns["missing"], run.columns["loss"]) != supported:
             raise ValueError(f"{run.name}: the competent script supports the default options only")
     return competent.Job(

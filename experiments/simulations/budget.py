@@ -83,7 +83,7 @@ class Wide:
     """The wide grid, and how often it is measured."""
 
     rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-    decays: tuple[float, ...] = (0.0, 4e-3, 4e-2, 4e-1)
+    decays: tuple[float, ...] = (0.0, 3e-3, 3e-2, 3e-1)
     epochs: tuple[int, ...] = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
     splits: int = 20
 

@@ -32,6 +32,13 @@ BROKEN_RULES = {
             "declared fallback, which must take it too)"
         ],
     ),
+    "average of networks": (
+        "backbone: {freeze: layer4}\ntrain: {averaging: polynomial}\n",
+        [
+            "x.yaml:2:20: train.averaging: found 'polynomial', expected auto or none, because only heads on a frozen "
+            "backbone (backbone.freeze: all) are averaged"
+        ],
+    ),
     "parts of one row": (
         "backbone: {freeze: layer4}\ntrain: {batch_size: 16, accumulate: 16}\n",
         ["x.yaml:2:37: train.accumulate: found 16, expected parts of at least two rows"],

@@ -114,7 +114,7 @@ def test_a_value_that_is_tuned_away_is_not_in_the_id(write):
         ("", HEADS),
         ("train: {epochs: auto, batch_size: auto, weight_decay: auto}\n", HEADS),
         ("train: {epochs: 3}\n", {**HEADS, "epochs": 3}),
-        ("train: {weight_decay: 0}\n", {**HEADS, "weight_decay": 0}),
+        ("train: {weight_decay: 0, averaging: none}\n", {**HEADS, "weight_decay": 0, "averaging": "none"}),
         ("backbone: {freeze: layer4}\n", TRAINABLE_LAYERS),
         ("backbone: {freeze: none}\ntrain: {batch_size: auto, epochs: 7}\n", {**TRAINABLE_LAYERS, "epochs": 7}),
     ],

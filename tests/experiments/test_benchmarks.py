@@ -100,7 +100,8 @@ def batches(small):
 
 
 def test_both_scripts_take_the_steps_of_train_heads(small):
-    config = TrainConfig(lr=LR, batch_size=BATCH, epochs=EPOCHS, weight_decay=0.0, bias_init="uniform", seeds=[0])
+    options = {"weight_decay": 0.0, "bias_init": "uniform", "averaging": "none"}
+    config = TrainConfig(lr=LR, batch_size=BATCH, epochs=EPOCHS, seeds=[0], **options)
     recipe = Recipe(config, Spec("masked_bce"), Spec("ignore"), Spec("uniform"))
     data = TrainingData(small.labels, small.labels, [small.fold], VIEWS)
     trained = train_heads(small.matrix.rows, small.matrix.index, data, recipe)

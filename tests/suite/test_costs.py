@@ -121,10 +121,10 @@ def test_budgets_are_shown_each_once():
 
     adamw = config(optimizer=Spec("adamw"), lr=0.5)
     assert preview._budgets([config(), config(), config(weight_decay=0), adamw], 9) == [
-        "budget: 7 epochs, batches of 8, adam, train.lr 0.003 or 0.01, train.weight_decay 0.004 "
+        "budget: 7 epochs, batches of 8, adam, train.lr 0.003 or 0.01, train.weight_decay 0.003 "
         "(in a head divided by 9 attributes)",
         "budget: 7 epochs, batches of 8, adam, train.lr 0.003 or 0.01, train.weight_decay 0",
-        "budget: 7 epochs, batches of 8, adamw, train.lr 0.5, train.weight_decay 0.004",
+        "budget: 7 epochs, batches of 8, adamw, train.lr 0.5, train.weight_decay 0.003",
     ]
 
 
