@@ -189,7 +189,8 @@ class Run(Result):
     def history(self) -> pd.DataFrame:
         """``history.csv``: seed, fold, iteration_number, epoch (int64); training_loss and val_* (float64).
 
-        Iterations and epochs count from 1; val_* is NaN but in the last row of an epoch.
+        Iterations and epochs count from 1; val_* is NaN but in the last row of an epoch. Where `train.averaging` is
+        `polynomial`, training_loss is that of the head that is trained, and val_* those of the average, which predicts.
         """
         return history.read(self._done.folder / runs.HISTORY)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -65,11 +65,11 @@ def _size(value: Any) -> Any:
     raise ValueError(f"native, or a whole number of pixels from 1 to {MAX_SIZE}")
 
 
-def _or_auto(fits: Callable[[Any], bool], expected: str, schema: Any) -> BeforeValidator:
+def _or_auto(types: tuple[type, ...], expected: str, schema: Any) -> BeforeValidator:
     """For a field whose value in a file may be `auto`, which `reader` has replaced by then."""
 
     def check(value: Any) -> Any:
-        if fits(value):
+        if type(value) in types:
             return value
         raise ValueError(f"auto, {expected}")
 
@@ -157,17 +157,11 @@ def _path(value: Any) -> Any:
 
 Natural = Annotated[int, Field(ge=1)]
 Decay = Annotated[float, Field(ge=0)]
-Averaging = Literal["polynomial", "none"]  # over epochs
-AUTO_DEFAULT = Field(json_schema_extra={"default": "auto"})
-AutoNatural = Annotated[
-    Natural, _or_auto(lambda value: type(value) is int, "or a whole number of at least 1", Natural), AUTO_DEFAULT
-]
-AutoDecay = Annotated[
-    Decay, _or_auto(lambda value: type(value) in (int, float), "or a number of at least 0", Decay), AUTO_DEFAULT
-]
-AutoAveraging = Annotated[
-    Averaging, _or_auto(lambda value: value in ("polynomial", "none"), "polynomial or none", Averaging), AUTO_DEFAULT
-]
+Averaging = Literal["polynomial", "none"]
+AUTO = Field(json_schema_extra={"default": "auto"})
+AutoNatural = Annotated[Natural, _or_auto((int,), "or a whole number of at least 1", Natural), AUTO]
+AutoDecay = Annotated[Decay, _or_auto((int, float), "or a number of at least 0", Decay), AUTO]
+AutoAveraging = Annotated[Averaging, _or_auto((str,), "polynomial or none", Averaging), AUTO]
 PathField = Annotated[Path, Field(strict=False), BeforeValidator(_path, json_schema_input_type=Path)]
 DistinctTexts = Annotated[list[str], AfterValidator(distinct)]
 Unavailable = Literal["fail", "skip"]
@@ -282,8 +276,8 @@ class TrainConfig(Section):
     ``keep_weights`` says whether a fine-tuned run keeps a network for each fold and seed; `auto` keeps them in a
     hold-out and not with folds. It enters no id and is no axis of a suite.
 
-    A file may say `auto` for the keys of `TRAINABLE_LAYERS`: the defaults here, for heads on frozen layers
-    (``experiments/published/budget``), or those; `reader` puts them in. ``order`` is how the sampler `uniform` goes
+    A file may say `auto` for the keys of `TRAINABLE_LAYERS`: `train_default` of the run, which `reader` puts in; those
+    of heads were found by a study (``experiments/published/budget``). ``order`` is how the sampler `uniform` goes
     through the training rows: `shuffle` draws from all rows, `blocks` from a few blocks of the feature store at a time,
     for stores that do not fit into memory.
     """
@@ -315,8 +309,13 @@ TRAINABLE_OPTIONS = ("backbone_lr", "accumulate", "precision")  # of train, for 
 Tune = dict[str, Annotated[list[float], Field(min_length=1), AfterValidator(distinct)]]
 TUNED_TRAIN_OPTIONS = ("train.lr", "train.weight_decay")  # keys of tune; the others are numeric options of the loss
 DEFAULT_GRID = {"train.lr": [3e-3, 1e-2]}
-# what `auto` means unless backbone.freeze is `all`
 TRAINABLE_LAYERS: dict[str, float | str] = {"epochs": 10, "batch_size": 16, "weight_decay": 0.0, "averaging": "none"}
+
+
+def train_default(key: str, freeze: str) -> Any:
+    """The default of a key of ``train`` beside this ``backbone.freeze``."""
+    default = TrainConfig.model_fields[key].default
+    return default if freeze == "all" else TRAINABLE_LAYERS.get(key, default)
 
 
 class HideConfig(Section):

@@ -17,7 +17,15 @@ from pydantic import BaseModel, ValidationError
 from aimonk_bench import registry
 from aimonk_bench.config import reader, tuned
 from aimonk_bench.config.faults import Fault, dotted, fault
-from aimonk_bench.config.fields import ENTRIES, Config, DataConfig, SuiteSection, Unavailable, is_weight_file
+from aimonk_bench.config.fields import (
+    ENTRIES,
+    Config,
+    DataConfig,
+    SuiteSection,
+    Unavailable,
+    is_weight_file,
+    train_default,
+)
 from aimonk_bench.config.nodes import Node, locate, merge, wrap
 from aimonk_bench.config.tables import Tables
 from aimonk_bench.registry import Problem, Spec
@@ -93,7 +101,8 @@ def label(config: Config, key: str, tables: Tables) -> str:
     differing = []
     for name, field in type(value).model_fields.items():
         part, shown = getattr(value, name), label(config, f"{key}.{name}", tables)
-        changed = shown != field.default.name if isinstance(part, Spec) else part != field.default
+        default = train_default(name, config.backbone.freeze) if key == "train" else field.default
+        changed = shown != default.name if isinstance(part, Spec) else part != default
         if changed and name != identity:
             differing.append(shown)
     name = getattr(value, identity) if identity else key

@@ -25,6 +25,7 @@ from aimonk_bench.config.fields import (
     TransformConfig,
     bare_name,
     is_weight_file,
+    train_default,
 )
 from aimonk_bench.config.nodes import Node, locate
 from aimonk_bench.config.tables import Tables
@@ -173,12 +174,12 @@ def _with_origin(spec: Spec, origins: Mapping[str, Origin]) -> Spec:
 
 
 def _fill_budget(data: dict[str, Any]) -> None:
-    """Put in the values of `TRAINABLE_LAYERS`, or of heads, where the section `train` says `auto` or nothing."""
-    train, is_frozen = data.setdefault("train", {}), tuned.freeze_of(data) == "all"
+    """Put in the defaults of the keys of `TRAINABLE_LAYERS` where the section `train` says `auto` or nothing."""
+    train = data.setdefault("train", {})
     if isinstance(train, dict):
-        for key, value in TRAINABLE_LAYERS.items():
+        for key in TRAINABLE_LAYERS:
             if train.get(key, AUTO) == AUTO:
-                train[key] = TrainConfig.model_fields[key].default if is_frozen else value
+                train[key] = train_default(key, tuned.freeze_of(data))
 
 
 def _fill_native_size(data: dict[str, Any], tables: Tables, *, backbone_exists: bool) -> list[Problem]:

@@ -33,7 +33,7 @@ class Missing(UserError):
 
 @dataclass(frozen=True, eq=False)
 class HeadWeights:
-    """The linear heads of a run in their chosen epochs: logits = features @ weight.T + bias.
+    """The linear heads of a run, as they predict after their chosen epochs: logits = features @ weight.T + bias.
 
     Attributes:
         weight: [S, F, A, D] float32.

@@ -121,7 +121,7 @@ def _what(block: dict[str, Any], chosen: Choice) -> str:
         "seed": f"the head of {seeds}, as it was trained and measured{first}",
         "mean": f"the mean of the heads of {seeds}, which is one linear head again",
         "refit": f"trained again on all {head.get('images')} images for {count(head.get('epochs', 0), 'epoch')} "
-        f"({seeds}{', averaged' if len(head['seeds']) > 1 else ''})",
+        f"({seeds}{', averaged over seeds' if len(head['seeds']) > 1 else ''})",
     }
     tuned = "".join(f", {key} {value:g}" for key, value in head.get("setting", {}).items())
     return (

@@ -25,6 +25,7 @@ from aimonk_bench.config.fields import (
     BackboneConfig,
     Config,
     TrainConfig,
+    train_default,
 )
 from aimonk_bench.config.grid import Suite, SuiteRun
 from aimonk_bench.config.loader import Source
@@ -383,7 +384,7 @@ def run_id(config: Config, fingerprint: str, encoder: str) -> str:
         (f"hide {config.hide}", "hide None"),
         (config.backbone.name, BackboneConfig().name),
         (f"freeze={config.backbone.freeze}", "freeze=all"),
-        *((f"{key}{getattr(train, key)}", f"{key}{getattr(default_train, key)}") for key in SCALARS),
+        *((f"{key}{getattr(train, key)}", f"{key}{train_default(key, config.backbone.freeze)}") for key in SCALARS),
     ]
     parts = [labels["loss"], labels["sampler"], *(label for label, default in optional if label != default)]
     readable = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)

@@ -138,9 +138,8 @@ def _budgets(configs: Sequence[Config], attributes: int) -> list[str]:
         if attributes > 1 and any(values["train.weight_decay"]) and decay_share(train.optimizer.name, attributes) < 1:
             shown["train.weight_decay"] += f" (in a head divided by {attributes} attributes)"
         settings = ", ".join(f"{key} {text}" for key, text in shown.items())
-        lines.append(
-            f"budget: {count(train.epochs, 'epoch')}, batches of {train.batch_size}, {train.optimizer.name}, {settings}"
-        )
+        epochs = count(train.epochs, "epoch") + (" (their heads averaged)" if train.averaging != "none" else "")
+        lines.append(f"budget: {epochs}, batches of {train.batch_size}, {train.optimizer.name}, {settings}")
     return list(dict.fromkeys(lines))
 
 

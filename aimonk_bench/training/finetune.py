@@ -122,7 +122,10 @@ def fine_tune(
 
     Raises:
         RunFailed: a loss is not finite, or the sampler finds nothing to draw.
+        ValueError: networks are to be averaged over epochs, which only stacked heads are.
     """
+    if recipe.train.averaging != "none":
+        raise ValueError(f"train.averaging: found {recipe.train.averaging!r}, expected 'none' for networks")
     cv2.setNumThreads(1)  # the threads that read use the cores already
     device = torch.device(pick_device(recipe.train.device))
     if scratch is not None:

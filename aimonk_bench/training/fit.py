@@ -38,10 +38,13 @@ class Learner(Protocol):
         """Take the T steps of an epoch. Returns the loss of each head on each batch, before the step: [T, H]."""
 
     def predict(self, heads: slice | np.ndarray, rows: np.ndarray) -> Tensor:
-        """Logits [heads, R, A] of some heads, with their present weights, for the unaugmented images ``rows`` [R]."""
+        """Logits [heads, R, A] of some heads for the unaugmented images ``rows`` [R].
+
+        They are those after the last epoch, or, after `restore`, of the saved copies.
+        """
 
     def keep(self, heads: np.ndarray) -> None:
-        """Save a copy of the present weights of these heads, [H] bool."""
+        """Save a copy of the weights with which these heads predict now, [H] bool."""
 
     def restore(self) -> None:
         """Set the weights of every head to its last saved copy."""

@@ -119,9 +119,10 @@ def logits_of(
 class StackedHeads:
     """The `Learner` of linear heads: a step is one gather, two matrix products and one update.
 
-    With `train.averaging` the head that predicts, and is kept, is an average of the heads at the end of each epoch so
-    far (Polyak averaging). In the average over e epochs the weight of epoch i grows about as i to the power of
-    `AVERAGING_POWER` (polynomial-decay averaging, Shamir and Zhang, arXiv 1212.1824). The steps do not read it.
+    With `train.averaging: polynomial` the head that predicts, and is kept, is an average of the heads at the end of
+    each epoch so far (Polyak averaging). In the average over e epochs the weight of epoch i grows about as i to the
+    power of `AVERAGING_POWER` (polynomial-decay averaging, Shamir and Zhang, arXiv 1212.1824). The steps of training do
+    not read the average.
 
     Args:
         stack: the heads.
@@ -200,7 +201,7 @@ class StackedHeads:
         return self._predicting[heads].predict(self._features, torch.from_numpy(self._index[0][rows]))
 
     def weights(self, heads: np.ndarray) -> HeadWeights:
-        """The present weights of one head for each job: ``heads`` [J]."""
+        """The weights with which one head of each job predicts: ``heads`` [J]."""
         chosen, shape = self._predicting[heads], (len(self._stack.folds), -1)
         weight, bias = (
             tensor.unflatten(0, shape).swapaxes(0, 1).cpu().numpy()

@@ -1,11 +1,11 @@
 """The budget of a head: how many epochs and which grid bring every loss near its own best.
 
 For every data set and loss, heads are trained on 20 random hold-outs with every setting of a wide grid and scored after
-several numbers of epochs. The best of a loss is the one fixed setting (learning rate, weight decay, epochs) with the
-highest mean test average precision, which flatters it: ``best_crossed`` is the mean on each half of the hold-outs of
-the setting that is best on the other half. A budget is a part of the grid at one number of epochs, from which every
-head chooses on its own validation rows; its shortfall is how far it stays below the best. `LogisticRegression` with C
-chosen on the same validation rows stands beside masked_bce.
+several numbers of epochs, as averages over the epochs so far (``train.averaging``). The best of a loss is the one fixed
+setting (learning rate, weight decay, epochs) with the highest mean test average precision, which flatters it:
+``best_crossed`` is the mean on each half of the hold-outs of the setting that is best on the other half. A budget is a
+part of the grid at one number of epochs, from which every head chooses on its own validation rows; its shortfall is how
+far it stays below the best. `LogisticRegression` with C chosen on the same validation rows stands beside masked_bce.
 
 The measured cells are kept under ``cells/`` of the output folder: an interrupted study goes on, and other budgets are
 judged without training.
@@ -122,7 +122,7 @@ def main(out: Path, full: bool) -> None:
 
     Without ``full``: one small data set, two losses and a narrow grid.
     """
-    wide = Wide() if full else Wide((1e-3, 1e-2), (0.0, 4e-2), (1, 2, 4), 3)
+    wide = Wide() if full else Wide((3e-3, 1e-2), (0.0, 3e-3), (1, 2, 4), 3)
     sources = SOURCES if full else {"embedded, 200 images": Source("comparison", {"images": 200})}
     losses = [*LOSSES, *SET_LOSSES] if full else ["masked_bce", "focal"]
     budgets = _budgets(wide)

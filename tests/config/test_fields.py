@@ -122,6 +122,14 @@ BAD_FIELDS = {
         "train: {epochs: 1.0}\n",
         ["x.yaml:1:17: train.epochs: found 1.0, expected auto, or a whole number"],
     ),
+    "misspelt averaging": (
+        "train: {averaging: polynomal}\n",
+        ["x.yaml:1:20: train.averaging: found 'polynomal'", "(did you mean polynomial?)"],
+    ),
+    "averaging over three epochs": (
+        "train: {averaging: 3}\n",
+        ["x.yaml:1:20: train.averaging: found 3, expected auto, polynomial or none"],
+    ),
     "infinite": ("train: {lr: 1e999}\n", ["x.yaml:1:13: train.lr: found inf, expected a finite number"]),
     "huge integer": (
         "train: {epochs: " + "9" * 5000 + "}\n",

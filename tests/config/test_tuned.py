@@ -112,7 +112,7 @@ def test_a_value_that_is_tuned_away_is_not_in_the_id(write):
     ("text", "budget"),
     [
         ("", HEADS),
-        ("train: {epochs: auto, batch_size: auto, weight_decay: auto}\n", HEADS),
+        ("train: {epochs: auto, batch_size: auto, weight_decay: auto, averaging: auto}\n", HEADS),
         ("train: {epochs: 3}\n", {**HEADS, "epochs": 3}),
         ("train: {weight_decay: 0, averaging: none}\n", {**HEADS, "weight_decay": 0, "averaging": "none"}),
         ("backbone: {freeze: layer4}\n", TRAINABLE_LAYERS),
@@ -130,4 +130,5 @@ def test_auto_is_looked_up_for_each_run_of_a_suite(write):
     runs = load_suite(write("s.yaml", DATA + axes)).runs
     short = TRAINABLE_LAYERS["epochs"]
     assert [run.config.train.epochs for run in runs] == [TrainConfig().epochs, short, short]
+    assert [run.config.train.averaging for run in runs] == ["polynomial", "none", "none"]
     assert [bool(run.config.tune) for run in runs] == [True, False, False]

@@ -120,11 +120,11 @@ def test_budgets_are_shown_each_once():
         return Config(name="a", data=data, train=TrainConfig(epochs=7, batch_size=8, **train), tune=tune)
 
     adamw = config(optimizer=Spec("adamw"), lr=0.5)
-    assert preview._budgets([config(), config(), config(weight_decay=0), adamw], 9) == [
-        "budget: 7 epochs, batches of 8, adam, train.lr 0.003 or 0.01, train.weight_decay 0.003 "
-        "(in a head divided by 9 attributes)",
+    assert preview._budgets([config(), config(), config(weight_decay=0, averaging="none"), adamw], 9) == [
+        "budget: 7 epochs (their heads averaged), batches of 8, adam, train.lr 0.003 or 0.01, "
+        "train.weight_decay 0.003 (in a head divided by 9 attributes)",
         "budget: 7 epochs, batches of 8, adam, train.lr 0.003 or 0.01, train.weight_decay 0",
-        "budget: 7 epochs, batches of 8, adamw, train.lr 0.5, train.weight_decay 0.003",
+        "budget: 7 epochs (their heads averaged), batches of 8, adamw, train.lr 0.5, train.weight_decay 0.003",
     ]
 
 

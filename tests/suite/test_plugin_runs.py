@@ -370,7 +370,7 @@ def test_a_backbone_of_a_plug_in_is_encoded_and_its_code_is_part_of_the_features
     features = [json.loads((folder / "status.json").read_text())["complexity"]["features"] for folder in folders]
     assert features == [6, 5]
     config = loader.load(
-        folders[0] / "config.yaml", tables(allow_plugins=True), ["backbone.freeze=top", "train.averaging=none"]
+        folders[0] / "config.yaml", tables(allow_plugins=True), ["backbone.freeze=top", "train.averaging=auto"]
     )
     assert config.backbone.freeze == "top"  # the network says which stages there are
 

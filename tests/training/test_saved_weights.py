@@ -20,6 +20,7 @@ OPTIONS = [
     {"tune": {"train.lr": [0.5, 1e-4, 0.05]}},
     {"tune": {"train.lr": [0.5, 0.05], "train.weight_decay": [0.0, 0.1]}, "select": "loss", "patience": 1, "epochs": 5},
     {"tune": {"train.lr": [0.05, 0.2]}, "missing": "self_trained", "select": "f1_default"},
+    {"tune": {"train.lr": [0.5, 0.05]}, "averaging": "polynomial", "select": "loss", "epochs": 5},
     {"seeds": [5]},
 ]
 

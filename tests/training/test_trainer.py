@@ -3,7 +3,7 @@
 The oracle `alone` trains one torch.nn.Linear with torch's optimizer in the plainest loop there is; it shares with the
 trainer the losses, policies and samplers (which have tests of their own) and the random generators. The test covers
 every pair of loss and policy, with samplers, optimizers and the other options taken in turn. AIMONK_BENCH_FULL=1 runs
-the whole product, loss x policy x sampler x optimizer: 3330 cases, some six minutes.
+the whole product, loss x policy x sampler x optimizer: 4662 cases, some ten minutes.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ CASES = [
     (loss, policy, sampler, move)
     for i, (loss, policy) in enumerate(PAIRS)
     for j, (sampler, move) in enumerate(itertools.product(SAMPLERS, range(len(MOVES))))
-    if os.environ.get("AIMONK_BENCH_FULL") or j == (7 * i + i // 5) % (len(SAMPLERS) * len(MOVES))
+    if os.environ.get("AIMONK_BENCH_FULL") or j == (5 * i + i // 5) % (len(SAMPLERS) * len(MOVES))
 ]
 
 
@@ -272,7 +272,7 @@ def test_the_cases_reach_every_entry_and_training_splits_of_unequal_length():
 @pytest.mark.parametrize("folds", [1, 2])
 def test_stacked_is_separate_for_the_defaults_in_float32(folds):
     data = problem(n=60, features=32, folds=folds)
-    config = recipe(lr=1e-3, batch_size=16, epochs=10, seeds=5)
+    config = recipe(lr=1e-3, batch_size=16, epochs=10, seeds=5, averaging="polynomial")
     compare(data, config, rtol=1e-4, atol=1e-5, dtype=torch.float32)
 
 
@@ -329,6 +329,7 @@ TUNED = [
     (MOVES[1], "ignore", {"train.lr": [0.2, 0.25, 0.3]}),
     (MOVES[3], "ignore", {"train.lr": [0.02, 0.05, 0.1], "loss.gamma": [0.0, 4.0]}),
     (MOVES[4], "splc", {"train.lr": [1e-3, 1.0], "train.weight_decay": [0.0, 0.1]}),
+    ({**MOVES[4], "averaging": "polynomial"}, "splc", {"train.lr": [1e-3, 1.0], "train.weight_decay": [0.0, 0.1]}),
     (MOVES[1], "ignore", {"loss.alpha": [0.1, 0.9], "loss.gamma": [0.0, 1.0], "train.weight_decay": [0.0, 0.1]}),
 ]
 
@@ -379,8 +380,9 @@ def test_a_tuned_run_is_head_by_head_one_of_untuned_ones_and_each_step_must_gain
     assert len(taken) > 1
 
 
-def test_a_point_that_diverges_is_not_chosen_and_the_run_fails_only_where_all_do():
-    data, config = problem(), recipe(epochs=9, optimizer="sgd", weight_decay=10.0)
+@pytest.mark.parametrize("averaging", ["none", "polynomial"])
+def test_a_point_that_diverges_is_not_chosen_and_the_run_fails_only_where_all_do(averaging):
+    data, config = problem(), recipe(epochs=9, optimizer="sgd", weight_decay=10.0, averaging=averaging)
     trained = run(data, config, tune={"train.lr": [1e38, 0.05]}, dtype=torch.float32)
     alone = run(data, config, dtype=torch.float32)
     assert (trained.tuning.chosen["train.lr"] == 0.05).all()

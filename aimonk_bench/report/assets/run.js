@@ -78,7 +78,7 @@ function behaviour(doc, choice, redraw) {
         columns: { from: of.histogram.positive.map((_, i) => i / bins), ...of.histogram },
       }),
       chart({
-        name: "Loss", note: "Means over the heads of the run.", xLabel: "iteration", yLabel: "loss",
+        name: "Loss", note: "Means over the heads of the run; validation by the heads that predict, which train.averaging may average over epochs.", xLabel: "iteration", yLabel: "loss",
         x: [0, last(loss.iteration)], y: extent([0, ...loss.training, ...loss.validation], 0.01),
         legendItems: [["line", "training"], ...(loss.validation.length ? [["line second", "validation"]] : [])],
         marks: (frame) => [frame.path(loss.iteration, loss.training), frame.path(loss.validation_iteration, loss.validation, "line second")],
