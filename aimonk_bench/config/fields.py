@@ -158,10 +158,10 @@ def _path(value: Any) -> Any:
 Natural = Annotated[int, Field(ge=1)]
 Decay = Annotated[float, Field(ge=0)]
 Averaging = Literal["polynomial", "none"]
-AUTO = Field(json_schema_extra={"default": "auto"})
-AutoNatural = Annotated[Natural, _or_auto((int,), "or a whole number of at least 1", Natural), AUTO]
-AutoDecay = Annotated[Decay, _or_auto((int, float), "or a number of at least 0", Decay), AUTO]
-AutoAveraging = Annotated[Averaging, _or_auto((str,), "polynomial or none", Averaging), AUTO]
+AUTO_DEFAULT = Field(json_schema_extra={"default": "auto"})
+AutoNatural = Annotated[Natural, _or_auto((int,), "or a whole number of at least 1", Natural), AUTO_DEFAULT]
+AutoDecay = Annotated[Decay, _or_auto((int, float), "or a number of at least 0", Decay), AUTO_DEFAULT]
+AutoAveraging = Annotated[Averaging, _or_auto((str,), "polynomial or none", Averaging), AUTO_DEFAULT]
 PathField = Annotated[Path, Field(strict=False), BeforeValidator(_path, json_schema_input_type=Path)]
 DistinctTexts = Annotated[list[str], AfterValidator(distinct)]
 Unavailable = Literal["fail", "skip"]

@@ -19,14 +19,7 @@ from aimonk_bench import registry
 from aimonk_bench.backbones.catalog import Cost
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.config import grid, loader
-from aimonk_bench.config.fields import (
-    MAX_NAME,
-    TRAINABLE_OPTIONS,
-    BackboneConfig,
-    Config,
-    TrainConfig,
-    train_default,
-)
+from aimonk_bench.config.fields import MAX_NAME, TRAINABLE_OPTIONS, BackboneConfig, Config, TrainConfig, train_default
 from aimonk_bench.config.grid import Suite, SuiteRun
 from aimonk_bench.config.loader import Source
 from aimonk_bench.config.overrides import Overrides
@@ -65,7 +58,15 @@ ENTRIES: dict[str, registry.Table] = {  # key of a config -> the table of what i
 REFERENCE = {key: Config.model_fields[key].default.name for key in ENTRIES}
 # of an id
 SCALARS = (
-    *("lr", *TRAINABLE_OPTIONS, "weight_decay", "bias_init", "batch_size", "epochs", "averaging", "clip", "select"),
+    "lr",
+    *TRAINABLE_OPTIONS,
+    "weight_decay",
+    "bias_init",
+    "batch_size",
+    "epochs",
+    "averaging",
+    "clip",
+    "select",
     "patience",
 )
 HASH_LENGTH = 6  # hex digits; with the readable part enough for any suite

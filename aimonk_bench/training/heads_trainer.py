@@ -137,8 +137,7 @@ class StackedHeads:
         of_jobs = Heads.initial(stack.attributes, features.size, generators, stack.dtype, stack.device)
         self._heads = of_jobs.repeated(stack.points)
         self._heads.bias.copy_(initial_bias(stack, stage.missing, self._heads.bias))
-        self._averages = stack.recipe.train.averaging == "polynomial"
-        self._predicting = self._heads.copy() if self._averages else self._heads
+        self._predicting = self._heads if stack.recipe.train.averaging == "none" else self._heads.copy()
         self._chosen_heads = self._heads.copy()
         optimizer = registry.build("optimizer", OPTIMIZERS, stack.recipe.train.optimizer)
         weight, bias = self._heads.weight, self._heads.bias
@@ -159,7 +158,7 @@ class StackedHeads:
         size = max(1, BLOCK_ELEMENTS // (stack.heads * batches.images[0, 0].size * stack.attributes))
         blocks = (slice(start, start + size) for start in range(0, stack.steps, size))
         losses = torch.cat([self._train_block(epoch, block, batches) for block in blocks])
-        if self._averages:
+        if stack.recipe.train.averaging != "none":
             self._predicting.approach(self._heads, (AVERAGING_POWER + 1) / (AVERAGING_POWER + epoch))
         return losses
 

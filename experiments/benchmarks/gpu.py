@@ -278,8 +278,14 @@ def _fine_tuned(
     transform = TransformConfig(size=sizes.edge, train=[])
     source = Pixels(pixels, np.arange(sizes.tuned), transforms.views(transform).keys, transform)
     config = TrainConfig(
-        **{"device": device, "precision": precision, "batch_size": BATCH, "epochs": sizes.epochs, "seeds": [0]},
-        **{"lr": 1e-4, "weight_decay": 0.0, "averaging": "none"},
+        device=device,
+        precision=precision,
+        batch_size=BATCH,
+        epochs=sizes.epochs,
+        seeds=[0],
+        lr=1e-4,
+        weight_decay=0.0,
+        averaging="none",
     )
     data = _problem(pixels[:, :3].astype(np.float64), folds=1)
     torch.manual_seed(0)  # of timm's random weights

@@ -50,7 +50,7 @@ def test_the_config_of_one_more_training():
         name="a",
         data=DataConfig(labels=Path("/l"), images=Path("/i")),
         loss=Spec("focal", {"gamma": 2.0, "alpha": 0.25}),
-        train=TrainConfig(epochs=50, seeds=[0, 1], select="roc_auc", patience=3, averaging="polynomial"),
+        train=TrainConfig(epochs=50, seeds=[0, 1], select="roc_auc", patience=3, averaging="none"),
         tune={"train.lr": [1e-3, 1e-2], "loss.gamma": [1.0, 2.0]},
     )
     again = with_budget(config, Budget({"train.lr": 1e-2, "loss.gamma": 1.0}, 7), [1])
@@ -58,4 +58,4 @@ def test_the_config_of_one_more_training():
     assert again.tune == {}
     train = again.train
     assert (train.epochs, train.seeds, train.lr, train.select, train.patience) == (7, [1], 1e-2, "last", None)
-    assert (train.averaging, config.train.epochs) == ("polynomial", 50)
+    assert (train.averaging, config.train.epochs) == ("none", 50)
