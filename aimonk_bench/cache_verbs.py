@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,7 +29,7 @@ def verify() -> None:
 
     table = store.verify()
     _print(table, f"feature store {store.place()}")
-    if table["damaged"].sum():
+    if (table["damaged"].fillna(1) > 0).any():
         raise typer.Exit(1)
 
 
@@ -59,16 +60,24 @@ def _print(table: pd.DataFrame, title: str) -> None:
     from rich.text import Text
 
     heads = ["network", "input", "images", "rows", "MB", "unused"]
-    counted = "damaged" in table
-    heads += ["damaged blocks"] if counted else []
+    heads += ["damaged blocks"] if "damaged" in table else []
     grid = Table(*(Column(head, overflow="fold") for head in heads), box=None, pad_edge=False)
     for row in table.to_dict("records"):
-        boundary = "" if row["boundary"] in ("global pooling", "pixels") else f", {row['boundary']}"
-        cells = [f"{row['network']}{boundary}", f"{row['size']} px, {row['dtype']}", f"{row['images']:,}"]
-        cells += [f"{row['rows']:,}", f"{row['bytes'] / 1e6:,.1f}", f"{row['days']:.1f} days"]
-        cells += [f"{row['damaged']} of {row['blocks']}"] if counted else []
-        grid.add_row(*map(Text, cells))
+        grid.add_row(*map(Text, _cells(row)))
     console = Console()
     console.print(Text(f"{title}: {table['bytes'].sum() / 1e6:,.1f} MB"))
     if len(table):
         console.print(grid)
+
+
+def _cells(row: dict[Hashable, Any]) -> list[str]:
+    """The cells of an encoder; of a damaged record or index nothing is known but the size of its files."""
+    import pandas as pd
+
+    on_disk = [f"{row['bytes'] / 1e6:,.1f}", f"{row['days']:.1f} days"]
+    if pd.isna(row["rows"]):
+        return [row["network"], "", "", "", *on_disk, *(["all"] if "damaged" in row else [])]
+    boundary = "" if row["boundary"] in ("global pooling", "pixels") else f", {row['boundary']}"
+    of_rows = [f"{row['size']} px, {row['dtype']}", f"{row['images']:,}", f"{row['rows']:,}"]
+    blocks = [f"{row['damaged']} of {row['blocks']}"] if "damaged" in row else []
+    return [f"{row['network']}{boundary}", *of_rows, *on_disk, *blocks]

@@ -27,24 +27,18 @@ def place() -> Path:
 
 
 def show() -> pd.DataFrame:
-    """The encoders whose features are stored, the one used last first: the columns of `StoredEncoder`.
-
-    Raises:
-        UserError: a folder of the store is damaged.
-    """
+    """The encoders whose features are stored, the one used last first: the columns of `StoredEncoder`."""
     return _table(store.encoders(place()))
 
 
 def verify() -> pd.DataFrame:
     """The same with the columns blocks and damaged (Int64): numbers of blocks, and of those whose checksum differs.
 
-    Damaged blocks are encoded again when their images are next used.
-
-    Raises:
-        UserError: an index is damaged; the message names the folder to remove.
+    Both are NA where the record or the index is damaged, so that nothing can be used. What is damaged is encoded again
+    when its images are next used.
     """
     table = show()
-    counts = [store.damage(place(), digest) for digest in table["digest"]]
+    counts = [store.damage(place(), digest) or (None, None) for digest in table["digest"]]
     table["blocks"] = [blocks for _, blocks in counts]
     table["damaged"] = [damaged for damaged, _ in counts]
     return table.astype({"blocks": "Int64", "damaged": "Int64"})

@@ -176,6 +176,10 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+class StoreDamaged(UserError):
+    """The record or the index of a folder of features is damaged, so that nothing says what its rows are."""
+
+
 @dataclass(frozen=True)
 class Record:
     """``encoder.json``: how the features in a folder of the store were computed.
@@ -201,18 +205,21 @@ def read_record(folder: Path) -> Record | None:
     """The record of a folder of features; None while nothing is encoded.
 
     Raises:
-        UserError: the record is damaged.
+        StoreDamaged: the record is not one of this version.
+        UserError: the file cannot be opened.
     """
     file = folder / "encoder.json"
     try:
         return read_as(Record, file) if file.exists() else None
     except UserError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
         raise damaged(folder, f"{file.name} is not one of this version") from error
 
 
-def damaged(folder: Path, reason: str) -> UserError:
+def damaged(folder: Path, reason: str) -> StoreDamaged:
     """The error for a folder of features whose content is inconsistent."""
-    return UserError(f"the feature store {folder} is damaged; remove that folder, it will be made anew ({reason})")
+    return StoreDamaged(f"the feature store {folder} is damaged ({reason}): its images are encoded again")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ def open_table(folder: Path, dtype: str, claim: Claim | None = None) -> Iterator
         claim: on the folder, if the caller holds it.
 
     Raises:
-        UserError: the index is locked, cannot be written or is damaged; also inside the block.
+        StoreDamaged: the index or the record is damaged; also inside the block.
+        UserError: the index is locked or cannot be written; also inside the block.
     """
     try:
         with contextlib.ExitStack() as stack:
@@ -68,7 +69,7 @@ def open_table(folder: Path, dtype: str, claim: Claim | None = None) -> Iterator
             f"the feature store {folder} cannot be used: {error}; AIMONK_BENCH_CACHE names another place"
         ) from error
     except sqlite3.DatabaseError as error:
-        raise damaged(folder, f"index.sqlite: {error}") from error
+        raise damaged(folder, f"{INDEX}: {error}") from error
 
 
 @functools.cache
@@ -93,15 +94,15 @@ class FeatureTable:
         index: connection to ``index.sqlite``.
 
     Raises:
-        UserError: rows are indexed, and nothing says how long they are.
+        StoreDamaged: rows are indexed, and nothing says how long they are.
     """
 
     def __init__(self, folder: Path, dtype: str, index: sqlite3.Connection) -> None:
         self.folder, self._dtype, self._index = folder, np.dtype(dtype), index
-        self._file = folder / FILES[dtype]
-        if self._file.is_dir():
-            raise damaged(folder, f"{self._file.name} is a folder")
-        self._file.touch()
+        self.file = folder / FILES[dtype]
+        if self.file.is_dir():
+            raise damaged(folder, f"{self.file.name} is a folder")
+        self.file.touch()
         self._index.text_factory = bytes  # a damaged text may be no UTF-8
         # no second index: what is looked up is what the checksums cover
         self._index.execute(
@@ -115,6 +116,16 @@ class FeatureTable:
         count, width = self._shape()
         if count and not width:
             raise damaged(folder, f"{count} rows of {width} features are indexed")
+
+    def check_index(self) -> None:
+        """Read the whole index.
+
+        Raises:
+            StoreDamaged: it is malformed.
+        """
+        problem = self._index.execute("PRAGMA quick_check(1)").fetchone()[0].decode(errors="replace")
+        if problem != "ok":
+            raise damaged(self.folder, f"{INDEX}: {problem}")
 
     @property
     def blocks(self) -> int:
@@ -193,7 +204,7 @@ class FeatureTable:
     def rows(self) -> np.ndarray:
         """[R, D], memory-mapped and read-only."""
         shape = self._shape()
-        return np.memmap(self._file, self._dtype, "r", shape=shape) if shape[0] else np.zeros(shape, self._dtype)
+        return np.memmap(self.file, self._dtype, "r", shape=shape) if shape[0] else np.zeros(shape, self._dtype)
 
     def damaged_blocks(self, images: Sequence[ImageFile] | None = None, keys: Sequence[str] = ()) -> list[int]:
         """The first rows of blocks whose content or names are not what was written, or that are not there any more.
@@ -214,13 +225,13 @@ class FeatureTable:
             is_named[places[here]] = True
         _, width = self._shape()
         row_bytes = width * self._dtype.itemsize
-        whole = self._file.stat().st_size // row_bytes if row_bytes else 0  # read last: another process may append
+        whole = self.file.stat().st_size // row_bytes if row_bytes else 0  # read last: another process may append
         wanted = is_named
         if images is not None:
             rows = np.unique(self.index(images, keys))
             wanted = np.isin(np.arange(len(firsts)), np.searchsorted(firsts, rows[rows >= 0], side="right") - 1)
         damage = []
-        with self._file.open("rb") as file:
+        with self.file.open("rb") as file:
             for place, (first, end, checksum) in enumerate(zip(firsts.tolist(), ends.tolist(), checksums, strict=True)):
                 if end > whole:
                     damage.append(first)
@@ -249,12 +260,12 @@ class FeatureTable:
         with self._index:
             query = "DELETE FROM rows WHERE typeof(row) <> 'integer' OR row < 0 OR row >= ?"
             self._index.execute(query, (self._count(),))
-        os.truncate(self._file, math.prod(self._shape()) * self._dtype.itemsize)
+        os.truncate(self.file, math.prod(self._shape()) * self._dtype.itemsize)
 
     def append(self, names: Sequence[tuple[str, str]], features: np.ndarray) -> None:
         """Store features [n, D], of the table's dtype, under their n names (SHA-256 of the image, view key)."""
         content = features.tobytes()
-        with self._file.open("ab") as file:
+        with self.file.open("ab") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

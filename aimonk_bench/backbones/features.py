@@ -25,7 +25,7 @@ import numpy as np
 from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones import speed, store
 from aimonk_bench.backbones.batches import Batch, decoded_batch, in_threads
-from aimonk_bench.backbones.encoder import EncoderSpec, Engine, Record, read_record
+from aimonk_bench.backbones.encoder import EncoderSpec, Engine, Record, StoreDamaged, read_record
 from aimonk_bench.backbones.feature_table import FeatureTable, Todo, open_table
 from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.data.image_files import ImageFile
@@ -57,6 +57,7 @@ class FeatureMatrix:
         bad: (n, reason) of each image that cannot be decoded.
         engine: that encoded all rows.
         images_per_second: of the encoder on this machine, see `Record`; None where it was never measured.
+        inode: of the file of ``rows``, so that no process maps another one; None: it is not looked at.
     """
 
     rows: np.ndarray
@@ -64,6 +65,7 @@ class FeatureMatrix:
     bad: list[tuple[int, str]]
     engine: Engine
     images_per_second: float | None = None
+    inode: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: it maps the file of rows again, which is never copied."""
@@ -72,6 +74,8 @@ class FeatureMatrix:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         file, dtype, shape = state["rows"]
+        if state["inode"] is not None and state["inode"] != os.stat(file).st_ino:
+            raise RunFailed(f"{file}: another process has made this file anew; fix: the same command again")
         vars(self).update(state, rows=np.memmap(file, dtype, "r", shape=shape))
 
 
@@ -103,7 +107,7 @@ class FeatureStore:
         spec: EncoderSpec,
         progress: Progress | None = None,
     ) -> FeatureMatrix:
-        """The features of ``images``; only those that are not stored yet are encoded.
+        """The features of ``images``; only those that are not stored yet, or are damaged, are encoded.
 
         Args:
             images: [N]; images with equal bytes share a row.
@@ -114,8 +118,7 @@ class FeatureStore:
                 encoder is built and the first batch encoded, so that building does not count as encoding.
 
         Raises:
-            UserError: the store cannot be written, or its index is damaged; the weights do not fit; the network cannot
-                be cut.
+            UserError: the store cannot be written; the weights do not fit; the network cannot be cut.
             RunFailed: the requested engine fails; the rows exceed the disk or the budget; an image file changed.
         """
         folder = self.root / "features" / spec.digest
@@ -127,6 +130,22 @@ class FeatureStore:
                 f"the feature store cannot be written ({error}); AIMONK_BENCH_CACHE names another"
             ) from error
         store.used(folder)
+        try:
+            return self._read(folder, images, views, transform, spec, progress)
+        except StoreDamaged:
+            store.clear_damaged(folder, spec.stored_dtype)
+        return self._read(folder, images, views, transform, spec, progress)
+
+    def _read(
+        self,
+        folder: Path,
+        images: Sequence[ImageFile],
+        views: Views,
+        transform: TransformConfig,
+        spec: EncoderSpec,
+        progress: Progress | None,
+    ) -> FeatureMatrix:
+        """The features in a folder, completed."""
         _engine(spec, read_record(folder))
         with open_table(folder, spec.stored_dtype) as table:
             is_damaged = bool(table.damaged_blocks(images, views.keys))
@@ -143,9 +162,11 @@ class FeatureStore:
                 logger.warning("%s", error)
         with open_table(folder, spec.stored_dtype) as table:
             rows, index = table.rows(), table.index(images, views.keys)
+            inode = os.stat(table.file).st_ino
         bad = [(n, reasons[image.sha256]) for n, image in enumerate(images) if image.sha256 in reasons]
         record = read_record(folder)
-        return FeatureMatrix(rows, index, bad, _engine(spec, record), record.images_per_second if record else None)
+        speed_measured = record.images_per_second if record else None
+        return FeatureMatrix(rows, index, bad, _engine(spec, record), speed_measured, inode)
 
 
 def _rows(number: int) -> str:

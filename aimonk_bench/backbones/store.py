@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aimonk_bench.backbones.encoder import read_record
-from aimonk_bench.backbones.feature_table import open_table
+from aimonk_bench.backbones.encoder import StoreDamaged, read_record
+from aimonk_bench.backbones.feature_table import FILES, INDEX, open_table
 from aimonk_bench.errors import UserError
 from aimonk_bench.records import claims
 from aimonk_bench.records.claims import ClaimFile
 from aimonk_bench.records.files import PARTIAL
 
+logger = logging.getLogger(__name__)
+
 SECONDS_OF_A_DAY = 86_400.0
+# All that lies in a folder of features but its claim. The index is last: until it is removed the folder stays damaged,
+# and a new index must not meet the journal of the one before.
+CONTENT = (
+    "model.onnx",
+    *FILES.values(),
+    "encoder.json",
+    *(f"{INDEX}-{kind}" for kind in ("journal", "wal", "shm")),
+    INDEX,
+)
 
 
 @dataclass(frozen=True)
 class StoredEncoder:
-    """The features of one encoder.
+    """The features of one encoder. What a damaged record or index would say is empty or None.
 
     Attributes:
         digest: the name of its folder, see `EncoderSpec.digest`.
-        network: name and version of timm; "pixels" where the images themselves are stored.
+        network: name and version of timm; "pixels" where the images themselves are stored; "damaged" where the record
+            or the index is.
         boundary: where the frozen layers end.
         size: edge of the images in pixels.
         dtype: of the rows.
@@ -39,20 +53,16 @@ class StoredEncoder:
     digest: str
     network: str
     boundary: str
-    size: int
+    size: int | None
     dtype: str
-    images: int
-    rows: int
+    images: int | None
+    rows: int | None
     bytes: int
     days: float
 
 
 def encoders(root: Path) -> list[StoredEncoder]:
-    """The encoders of a feature store, the one used last first.
-
-    Raises:
-        UserError: a folder of the store is damaged.
-    """
+    """The encoders of a feature store, the one used last first."""
     return sorted(filter(None, map(_read, _folders(root))), key=lambda encoder: encoder.days)
 
 
@@ -61,14 +71,42 @@ def used(folder: Path) -> None:
     os.utime(folder)
 
 
-def damage(root: Path, digest: str) -> tuple[int, int]:
+def damage(root: Path, digest: str) -> tuple[int, int] | None:
     """Read every block of an encoder and compare its checksum: (damaged blocks, blocks).
 
-    Raises:
-        UserError: the index is damaged.
+    None where the record or the index is damaged, so that nothing can be used.
     """
-    with open_table(root / "features" / digest, _dtype(root / "features" / digest)) as table:
-        return len(table.damaged_blocks()), table.blocks
+    folder = root / "features" / digest
+    try:
+        with open_table(folder, _dtype(folder)) as table:
+            table.check_index()
+            return len(table.damaged_blocks()), table.blocks
+    except StoreDamaged:
+        return None
+
+
+def clear_damaged(folder: Path, dtype: str) -> None:
+    """Empty a folder of features whose record or index is damaged, unless another process did so meanwhile.
+
+    Who has mapped the rows keeps them.
+
+    Args:
+        dtype: of the rows.
+
+    Raises:
+        UserError: the files cannot be removed.
+    """
+    with claims.hold(claims.of_folder(folder), "encodes with the same network") as claim:
+        try:
+            with open_table(folder, dtype, claim) as table:
+                table.check_index()
+        except StoreDamaged as error:
+            logger.warning("%s", error)
+            for file in (folder / name for name in CONTENT):
+                try:
+                    shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+                except OSError as problem:
+                    raise UserError(f"{file}: cannot be removed: {problem.strerror}") from problem
 
 
 def to_remove(
@@ -126,22 +164,29 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _dtype(folder: Path) -> str:
+    """Of the rows; where nothing says so, that of a file that is there."""
     record = read_record(folder)
-    assert record is not None
-    return str(record.identity["dtype"])
+    if record is not None:
+        return str(record.identity["dtype"])
+    return next((dtype for dtype, name in FILES.items() if (folder / name).exists()), "float32")
 
 
 def _read(folder: Path) -> StoredEncoder | None:
     """An encoder; None where nothing is encoded yet."""
-    record = read_record(folder)
-    if record is None:
-        return None
-    days = (time.time() - folder.stat().st_mtime) / SECONDS_OF_A_DAY
+    days = max(0.0, (time.time() - folder.stat().st_mtime) / SECONDS_OF_A_DAY)
     size = 0
     with contextlib.suppress(FileNotFoundError):  # another process may remove it meanwhile
         size = sum(file.stat().st_size for file in folder.iterdir())
-    with open_table(folder, _dtype(folder)) as table:
-        images, rows = table.numbers()
+    try:
+        record = read_record(folder)
+        if record is None and not (folder / INDEX).exists():
+            return None
+        with open_table(folder, _dtype(folder)) as table:
+            images, rows = table.numbers()
+    except StoreDamaged:
+        return StoredEncoder(folder.name, "damaged", "", None, "", None, None, size, days)
+    if record is None:
+        return None
     identity = record.identity
     return StoredEncoder(
         digest=folder.name,
@@ -152,5 +197,5 @@ def _read(folder: Path) -> StoredEncoder | None:
         images=images,
         rows=rows,
         bytes=size,
-        days=max(0.0, days),
+        days=days,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from aimonk_bench.backbones import speed
-from aimonk_bench.backbones.encoder import EncoderSpec
+from aimonk_bench.backbones.encoder import EncoderSpec, StoreDamaged
 from aimonk_bench.backbones.feature_table import open_table
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.config.fields import Config
@@ -127,9 +128,9 @@ def _missing(root: Path, encoder: EncoderSpec, images: Sequence[ImageFile], keys
     """How many distinct images lack views in the store, and how many views."""
     folder = root / "features" / encoder.digest
     if (folder / "index.sqlite").exists():
-        with open_table(folder, encoder.stored_dtype) as table:
+        with contextlib.suppress(StoreDamaged), open_table(folder, encoder.stored_dtype) as table:
             todo = table.missing(images, keys)
-        return len(todo), sum(len(lacking) for _, lacking in todo)
+            return len(todo), sum(len(lacking) for _, lacking in todo)
     number = len({image.sha256 for image in images})
     return number, number * len(keys)
 

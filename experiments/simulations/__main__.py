@@ -15,7 +15,7 @@ NAMES = ("coverage", "comparison", "signal", "budget")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=NAMES)
-    parser.add_argument("--full", action="store_true", help="the published size, up to half an hour on one core")
+    parser.add_argument("--full", action="store_true", help="the published size: minutes to hours, as its page says")
     parser.add_argument("--out", type=Path, default=Path("experiments/statistics"), help="default: %(default)s")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

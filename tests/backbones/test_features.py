@@ -289,7 +289,7 @@ def _lacks_a_field(file: Path) -> None:
         ("index.sqlite", _overwrite, "index.sqlite: file is not a database"),
     ],
 )
-def test_a_damaged_store_is_not_used(
+def test_a_folder_with_a_damaged_record_or_index_is_made_anew(
     name: str,
     damage: Callable[[Path], None],
     reason: str,
@@ -297,13 +297,20 @@ def test_a_damaged_store_is_not_used(
     spec: EncoderSpec,
     counting: Counting,
     tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ):
     store = FeatureStore(tmp_path / "store")
-    store.features(images, views(FLIP), FLIP, spec)
+    before = store.features(images, views(FLIP), FLIP, spec)
     [file] = tmp_path.glob(f"store/features/*/{name}")
     damage(file)
-    with pytest.raises(UserError, match=rf"is damaged; remove that folder, it will be made anew \(.*{reason}"):
-        store.features(images, views(FLIP), FLIP, spec)
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    assert f"is damaged ({reason}): its images are encoded again" in caplog.text
+    _check(before, images, FLIP)  # who has mapped the rows keeps them,
+    with pytest.raises(RunFailed, match="another process has made this file anew"):
+        pickle.loads(pickle.dumps(before))  # and nobody maps others in their place
+    caplog.clear()
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    assert (counting.encoded, caplog.text) == (400, "")
 
 
 def _flip_a_bit(file: Path) -> None:
@@ -374,8 +381,8 @@ def test_rows_of_an_index_without_checksums_are_encoded_again(
     assert counting.encoded == 400
 
 
-def test_a_damaged_page_of_the_index_is_reported_when_it_is_read(
-    images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
+def test_an_index_with_a_damaged_page_is_made_anew(
+    images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     store = FeatureStore(tmp_path / "store")
     store.features(images, views(FLIP), FLIP, spec)
@@ -383,8 +390,9 @@ def test_a_damaged_page_of_the_index_is_reported_when_it_is_read(
     content = file.read_bytes()
     page = int.from_bytes(content[16:18], "big")  # its first page names the tables, the others hold them
     file.write_bytes(content[:page] + b"\xff" * (len(content) - page))
-    with pytest.raises(UserError, match=r"is damaged; remove that folder.*index\.sqlite: .*malformed"):
-        store.features(images, views(FLIP), FLIP, spec)
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    assert counting.encoded == 400
+    assert "index.sqlite: database disk image is malformed" in caplog.text
 
 
 def test_an_index_that_stays_locked_is_not_called_damaged(

@@ -77,6 +77,19 @@ def test_damage_is_counted(root: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "1 of 6" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["encoder.json", "index.sqlite"])
+def test_a_damaged_encoder_is_shown_and_removed(name: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "features" / MIDDLE / name).write_bytes(b"\xff" * 4096)
+    shown = api.show().set_index("digest")
+    assert shown.loc[MIDDLE, "network"] == "damaged"
+    assert shown["rows"].isna().to_dict() == {NEW: False, MIDDLE: True, OLD: False}
+    assert api.verify().set_index("digest")["damaged"].isna().to_dict() == {NEW: False, MIDDLE: True, OLD: False}
+    assert cli.main(["cache", "verify"]) == 1
+    assert "all" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("damaged"))
+    assert cli.main(["cache", "clear", "--unused-days", "5"]) == 0
+    assert left(root) == {NEW}
+
+
 @pytest.mark.parametrize(
     ("words", "removed"),
     [

@@ -80,6 +80,14 @@ def test_stored_views_are_not_counted_and_measured_speeds_give_seconds(pair: Pat
     assert expected.unmeasured == []
 
 
+def test_features_with_a_damaged_index_are_encoded_again(pair: Path, store: Path) -> None:
+    suite = planned(pair)
+    fill(store, suite.baseline, [(image.sha256, "identity") for image in suite.dataset.images[:30]], speed=50.0)
+    (store / "features" / suite.baseline.encoder.digest / "index.sqlite").write_bytes(b"\xff" * 4096)
+    [encoding] = costs_of(suite).encodings
+    assert (encoding.images, encoding.rows) == (80, 160)
+
+
 def test_trainable_layers_need_pooled_features_too_and_other_times(workplace: Path, store: Path) -> None:
     run = "backbone={name: test_resnet, weights: none, freeze: layer4}", "missing=self_trained", "tune={}"
     suite = planned(workplace / "small.yaml", *run)
