@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -136,7 +137,7 @@ def _ask_timm(name: str) -> Entry:
     try:
         facts: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError as error:  # timm raises it for an unknown name or tag
-        suggestion = nearest(name, [*CATALOG, *timm.list_models(), *timm.list_pretrained()])
+        suggestion = _nearest(name)
         hint = f" (did you mean {suggestion}?)" if suggestion else ""
         expected = f"one of {', '.join(CATALOG)}, or another name of timm"
         raise UserError(f"backbone.name: found {name!r}, expected {expected}{hint}") from error
@@ -154,6 +155,14 @@ def _ask_timm(name: str) -> Entry:
         fixed=facts.fixed_input_size,
         size=width if width == height else None,
     )
+
+
+@functools.cache  # each run of a suite asks, and timm has thousands of names
+def _nearest(name: str) -> str | None:
+    """The name of the catalog or of timm that is nearest to an unknown one."""
+    import timm
+
+    return nearest(name, [*CATALOG, *timm.list_models(), *timm.list_pretrained()])
 
 
 def _numbered(name: str, first: int, last: int) -> tuple[str, ...]:

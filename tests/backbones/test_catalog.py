@@ -72,6 +72,13 @@ def test_an_unknown_name_gets_the_nearest(name: str, near: str):
         catalog.entry(name)
 
 
+def test_the_nearest_of_thousands_of_names_is_looked_for_once(monkeypatch: pytest.MonkeyPatch):
+    looked: list[object] = []
+    monkeypatch.setattr(catalog, "nearest", lambda name, choices: looked.append(name))
+    assert not any(catalog.exists("resnet_of_a_typing_error") for _ in range(91))
+    assert looked == ["resnet_of_a_typing_error"]
+
+
 def test_weights_that_forbid_commercial_use_are_flagged():
     assert catalog.entry("resnet18.fb_ssl_yfcc100m_ft_in1k").non_commercial
     assert catalog.entry("resnet50.fb_swsl_ig1b_ft_in1k").non_commercial
