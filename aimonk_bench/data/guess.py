@@ -172,10 +172,7 @@ def _doubtful_tokens(states: Mapping[str, str], guessed: Mapping[str, str]) -> I
     """What may be wrong about the states of tokens."""
     if guessed:
         reads = [f"{token!r} is read as {'a missing label' if s == 'missing' else s}" for token, s in guessed.items()]
-        yield (
-            f"{listed(reads)}, by what stands beside it and how often; move what is wrong to another list, to missing "
-            "if the label is not known"
-        )
+        yield (f"{listed(reads)}, by what stands beside it and how often; move what is wrong to another list")
     for token in (token for token in states if token not in guessed):
         number = decimal_of(token)
         if number == -1 and states[token] == "missing":
@@ -207,7 +204,8 @@ def _images(draft: Guess, sheet: Sheet) -> None:
         raise problems_in(draft.labels, image_files.unreadable(rows, draft.images, skip=False))
     absent = [name for name, present in zip(names, there, strict=True) if not present]
     if absent:
-        text = f"{len(absent)} of {len(names)} listed images are not in the folder: {', '.join(absent[:3])}"
+        absent = list(dict.fromkeys(absent))  # an image may stand in several rows
+        text = f"{len(absent)} of {len(set(names))} listed images are not in the folder: {', '.join(absent[:3])}"
         draft.set("on_bad_image", "skip", text, doubt=True)
     labels, _ = read_labels(sheet.columns, draft.values)
     first = first_rows(located.paths)

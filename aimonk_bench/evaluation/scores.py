@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Calibrator = Literal["none", "platt"]
 
-REVISION = 11  # raised by hand when a method changes a number, or a file its layout: stored ones are then made again
+REVISION = 12  # raised by hand when a method changes a number, or a file its layout: stored ones are then made again
 SEED = 0  # of the labels drawn for the calibration of reference: the same for every run
 _OF_ATTRIBUTE = ("low", "high", "fixed_low", "fixed_high", "few", "seed_sd", "fold_sd")
 

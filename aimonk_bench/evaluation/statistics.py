@@ -173,6 +173,7 @@ def statistics(
             tests,
             row,
             (macro(row.value["roc_auc"], ranked).item(), auc_low, auc_high),
+            covered["f1_tuned"],
             first.doubts,
         ),
         fairness=_fairness(entries),
@@ -193,15 +194,23 @@ def _verdict(
     tests: Signal,
     row: Chosen,
     auc: tuple[float, float, float],
+    covered: Array,
     doubts: Doubts | None,
 ) -> Verdict:
-    """The verdict; labels: of the test rows; auc: the mean AUC of the ranked attributes, and its 95 % interval."""
+    """The verdict.
+
+    Args:
+        labels: of the test rows.
+        auc: the mean AUC of the ranked attributes, and its 95 % interval.
+        covered: [A] bool, the attributes of the macro of tuned F1.
+    """
     names = labels.attributes
     gains, gain_lows = (
         dict(compress(zip(names, values.tolist(), strict=True), tests.gains)) for values in (tests.gain, tests.gain_low)
     )
     f1, f1_low, f1_high = row.macro["f1_tuned"].tolist()
     equals = [run_id for run_id in candidates if against_winner[run_id].mark not in ("", "worse")]
+    simplest = min((winner, *equals), key=lambda run_id: tuple(candidates[run_id].complexity))
     return Verdict(
         outcome=tests.outcome,
         attributes=list(names),
@@ -230,7 +239,8 @@ def _verdict(
         indistinguishable=equals,
         worse=[run_id for run_id, delta in against_winner.items() if delta.mark == "worse"],
         untested=[run_id for run_id, delta in against_winner.items() if delta.reason],
-        simplest=min((winner, *equals), key=lambda run_id: tuple(candidates[run_id].complexity)),
+        simplest=simplest,
+        simplest_f1=macro(candidates[simplest].scores.figures.value("f1_tuned"), covered).item(),
     )
 
 

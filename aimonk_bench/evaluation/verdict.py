@@ -103,7 +103,7 @@ class Verdict:
         all_positive_f1, prevalence_f1: macro F1 of the baselines on the same test rows.
         indistinguishable: ids of the candidates that the paired tests do not find worse than ``run``; ``worse`` of the
             runs that they do, ``untested`` of those that could not be compared.
-        simplest: id of the simplest of ``run`` and the indistinguishable ones.
+        simplest: id of the simplest of ``run`` and the indistinguishable ones; ``simplest_f1`` its macro F1.
     """
 
     outcome: Outcome
@@ -134,6 +134,7 @@ class Verdict:
     worse: list[str]
     untested: list[str]
     simplest: str
+    simplest_f1: Number
 
 
 def signal(before: BeforeTraining | None, after: AfterTraining, gain: Gain) -> Signal:

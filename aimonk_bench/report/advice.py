@@ -146,7 +146,10 @@ def marks(stats: Statistics | None, run_id: str, baseline: str | None) -> list[M
         "simplest": (run_id == verdict.simplest, "the simplest of the runs that are not measurably worse"),
         "baseline": (run_id == baseline, "the run that the others are compared with"),
         "tie": (run_id in verdict.indistinguishable, f"not distinguishable from the selected run: {compared}"),
-        "worse": (delta is not None and delta.mark == "worse", f"worse than the selected run: {compared}"),
+        "worse than selected": (
+            delta is not None and delta.mark == "worse",
+            f"worse than the selected run: {compared}",
+        ),
         "not selected from": (
             run_id not in stats.candidates,
             "its validation labels, seeds or version are not those of the baseline",

@@ -43,5 +43,5 @@ def sentence(item: Unfair, names: Collection[str], name_of: Callable[[str], str]
         case "improving":
             return (
                 f"validation average precision still rose in the last quarter of the epochs ({runs}); "
-                "fix: a larger train.epochs"
+                "fix: a larger train.epochs or learning rate"
             )

@@ -111,9 +111,7 @@ def leaderboard(summary: Summary, top: int = TOP) -> Figure:
         axes.axvline(verdict.all_positive_f1, color=ORANGE, linestyle="--", linewidth=1.2, label="all positive")
         dot: dict[str, Any] = {"linestyle": "", "marker": "o", "color": BLUE, "markersize": 5}
         if summary.selected is not None:
-            axes.plot(
-                [], [], **dot, label="* selected on validation rows, by which runs are sorted, or not distinguishable"
-            )
+            axes.plot([], [], **dot, label="* best on validation rows, which sort the runs; filled: not worse than it")
         if not all(is_alike for *_, is_alike in rows):
             axes.plot([], [], **dot, markerfacecolor="white", label="worse, or not tested")
         axes.set_yticks(range(len(rows)), [name for name, *_ in rows])

@@ -25,8 +25,9 @@ def sentence(verdict: Verdict, parts: Mapping[str, Sequence[str]], against_winne
         return " ".join([_not_shown(verdict, names), *_signal(verdict)])
     if not _several(verdict):
         return f"{names[verdict.run]}: {_expected(verdict)}. {_gain(verdict)}"
-    use = _use(verdict, names, against_winner)
-    return " ".join([use, f"Expected {_expected(verdict)}.", _gain(verdict), *_others(verdict, names, against_winner)])
+    expected = "Expected" if verdict.simplest == verdict.run else "Selecting a run on validation gives"
+    use = f"{_use(verdict, names, against_winner)} {expected} {_expected(verdict)}."
+    return " ".join([use, _gain(verdict), *_others(verdict, names, against_winner)])
 
 
 def gains(verdict: Verdict) -> str:
@@ -61,8 +62,10 @@ def _use(verdict: Verdict, names: Mapping[str, str], against_winner: Mapping[str
     runs = f"{len(equals) + 1} runs that the data cannot tell apart"
     if any(against_winner[run_id].mark == "better" for run_id in equals):
         runs = f"{len(equals) + 1} runs of which none is measurably worse than the one selected on validation"
-    selected = ", and it is selected on validation" if verdict.simplest == verdict.run else ""
-    return f"Use {names[verdict.simplest]}: it is {simplest} of {runs}{selected}."
+    rest = f"; its macro F1 is {number(verdict.simplest_f1)}"
+    if verdict.simplest == verdict.run:
+        rest = ", and it is selected on validation"
+    return f"Use {names[verdict.simplest]}: it is {simplest} of {runs}{rest}."
 
 
 def _gain(verdict: Verdict) -> str:

@@ -160,7 +160,7 @@ class Driver:
         places: Mapping[str, int] | None = None,
     ) -> None:
         self._queue, self._clock, self._progress, self._claims, self._places = queue, clock, progress, claims, places
-        self._validation: list[tuple[str, float]] = []  # name and macro validation F1 of the runs that are done
+        self._validation: list[tuple[str, float]] = []  # name and macro validation F1 of the runs done here
         self.failures: dict[str, Exception] = {}
         self._said: set[Finding] = set()
 
@@ -220,11 +220,11 @@ class Driver:
         return turn
 
     def _best_so_far(self) -> str:
-        """The best validation F1 of the runs that are done, and the run that has it, in parentheses."""
+        """The best validation F1 of the runs that this call did, and the run that has it, in parentheses."""
         if not self._validation:
             return ""
         name, best = max(self._validation, key=lambda of_run: np.nan_to_num(of_run[1], nan=-1.0))
-        return f" (best validation F1 so far {number(best)}, {name})"
+        return f" (best validation F1 of this call so far: {number(best)}, {name})"
 
     def _run(self, planned: PlannedRun, folder: Path, encoding: Encoding) -> Work[bool]:
         """One run, from its features to its status. A finished run keeps its files until it is done again.

@@ -113,13 +113,13 @@ class Objective:
 
 
 def _checked(function: Callable[..., Tensor], what: str, end: int | None = None) -> Callable[..., Tensor]:
-    """A function of a plug-in that must return a tensor of the shape of the logits, up to the axis ``end``.
+    """A function of a plug-in: data in the shape of the logits, and a result in their shape up to the axis ``end``.
 
-    Another shape would be broadcast without a message.
+    Another shape of the result would be broadcast without a message.
     """
 
     def call(logits: Tensor, *data: Tensor) -> Tensor:
-        value = function(logits, *data)
+        value = function(logits, *(one.expand_as(logits) for one in data))  # heads share targets in a batch
         _check_shape(what, value, logits.shape[:end])
         return value
 

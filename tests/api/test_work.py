@@ -82,7 +82,9 @@ def test_a_suite_is_that_of_the_command_line(
     done = made.finished[0]
     best = number(made.summary.query("run == @done.id and attribute != 'macro'")["f1_validation"].mean())
     assert first == f"run 1 of 2: {done.name}"
-    assert second == f"run 2 of 2: {made.finished[1].name} (best validation F1 so far {best}, {done.name})"
+    assert (
+        second == f"run 2 of 2: {made.finished[1].name} (best validation F1 of this call so far: {best}, {done.name})"
+    )
     assert files_of_runs(made.folder) == files_of_runs(tmp_path / "cli")
     for name in ("suite.json", "statistics.json", "summary.md"):
         assert (made.folder / name).read_bytes() == (tmp_path / "cli" / name).read_bytes()

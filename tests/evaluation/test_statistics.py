@@ -109,6 +109,7 @@ def test_every_figure_of_the_verdict_stands_in_the_record(entries: dict[str, Ent
     assert said.ranked_p == max(signal.after_adjusted[signal.ranked])
     assert [p <= 0.05 for p in signal.after_adjusted] == signal.ranked
     assert [said.f1, said.f1_low, said.f1_high] == result.chosen.macro["f1_tuned"].tolist()
+    assert said.simplest_f1 == pytest.approx(entries[said.simplest].scores.figures.value("f1_tuned").mean())
     figures = entries["base"].scores.figures
     assert said.all_positive_f1 == pytest.approx(figures.value("floor_f1").mean())
     assert said.prevalence_f1 == pytest.approx(figures.value("prior_f1").mean())

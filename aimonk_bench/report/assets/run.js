@@ -11,18 +11,18 @@ function attributeTable(doc, choice, redraw) {
     const few = run.few[a] && [" ", el("span", { class: "chip", title: "few test rows: TP, or FP + FN, below 5" }, "few rows")];
     return rowOf([attribute.name, few],
       el("td", {}, el("span", { class: `word ${attribute.word.split(" ")[0]}`, title: attribute.tests }, attribute.word)),
+      cell(attribute.gain, `${number(attribute.gain, 3, true)} (≥ ${number(attribute.gain_low, 3, true)})`),
       bars(domain, tuned, floor, text, half),
       cell(value, `${number(value, placesOf(low, high))} (${interval(low, high)})`), cell(half), cell(floor),
-      cell(attribute.gain, `${number(attribute.gain, 3, true)} (≥ ${number(attribute.gain_low, 3, true)})`),
       figures(run, ["roc_auc", "average_precision"], a).map((one) => cell(one)), cell(run.na_low[a], interval(run.na_low[a], run.na_high[a], 2)),
       cell(positive / observed, `${whole(positive)} of ${whole(observed)}`), isOpen && el("td", {}, attribute.needed));
   };
-  const heads = ["attribute", "in a word", axisOf(domain), "F1 (95 % interval)", "F1 at 0.5", "all positive", "gain (lower bound)", "ROC AUC",
+  const heads = ["attribute", "in a word", "tested gain (lower bound)", axisOf(domain), "F1 (95 % interval)", "F1 at 0.5", "all positive", "ROC AUC",
     "AP", "F1 for any NA", "positive labels", ...(isOpen ? ["positives to tell"] : [])];
   return [
     options.length > 1 && tools(select("figures of the run", options, run.id, (value) => redraw({ run: value }))),
     quiet("Filled dot: F1 at tuned thresholds with its 95 % interval; ring: F1 at 0.5; dashed line of each row: all positive. The word and the ",
-      "gain are about the selection, as in the verdict."),
+      "tested gain over all positive are those of the ", options.length > 1 ? "selection on validation" : "run", ", as in the verdict."),
     grid("Attributes", "board narrow", heads, doc.attributes.map(row)),
     definitions(doc.meanings),
   ];
