@@ -17,6 +17,7 @@ from aimonk_bench.evaluation.resampling import exchanged_sums
 POWER = 0.8  # with which a difference is called detectable
 _SUMS_AT_ONCE = 1 << 25
 _NOTHING = 1e-18  # a variance of F1 below it is rounding
+_APART = 2  # rows that are assumed to be decided apart, one by each run, where fewer are (Bonett and Price 2012)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,7 @@ class Difference:
 
     Attributes:
         value: mean over the seeds of one run minus that of the other.
-        error: its standard error; 0 where nothing varies, because the two decide alike.
+        error: its standard error.
         freedom: degrees of freedom of the error.
     """
 
@@ -68,12 +69,15 @@ class Spread:
         influence: [G, A + 1] mean over seeds.
         of_seeds: part of the variance over images that comes from the seeds: the variance of the influence over seeds,
             summed over the groups, divided by the number of seeds. 0 in a hold-out.
+        flip: what F1 loses with the decision on one positive row; of the macro, on one row of any covered attribute
+            (root mean square).
         folds: their number K.
     """
 
     figures: Array
     influence: Array
     of_seeds: Array
+    flip: Array
     folds: int
 
     @classmethod
@@ -82,23 +86,29 @@ class Spread:
         counts, folds = run.by_group(), int(run.fold.max()) + 1
         influence = _with_macro(f1_estimate(counts).influence, covered)
         sums = np.stack([counts.true_positive.sum(axis=1), counts.accepted.sum(axis=1)], axis=1)  # [S, 2, A]
-        figures, seeds = _with_macro(_f1(sums, counts.positive.sum(axis=0)), covered), len(influence)
+        positive, seeds = counts.positive.sum(axis=0), len(influence)
+        figures = _with_macro(_f1(sums, positive), covered)
+        flip = (2 - figures[:, :-1].mean(axis=0)) / np.maximum(positive + sums[:, 1].mean(axis=0), 1)
+        of_macro = np.sqrt(macro(np.square(flip), covered)) / max(covered.sum(), 1)
         of_seeds = influence.var(axis=0, ddof=1).sum(axis=0) / seeds if min(folds, seeds) > 1 else 0 * influence[0, 0]
-        return cls(figures, influence.mean(axis=0), of_seeds, folds)
+        return cls(figures, influence.mean(axis=0), of_seeds, np.append(flip, of_macro), folds)
 
 
 def welch(run: Spread, reference: Spread, images: Array) -> Difference:
     """The difference of two runs, with degrees of freedom SE^4 / sum_i (part_i^2 / df_i), by Welch and Satterthwaite.
 
-    SE^2 = I + T + X_r + X_b. I is the variance over images. T = (c^2 - 1) (1 - r^2) (I - E) is what other training
-    images would change: as much as for a single run (`decisions.variance_factor` is c^2), but only of what the runs do
-    not share, r the correlation of their influences, and only of what does not come from the seeds anyway, E the sum of
-    `of_seeds`, at most I. It rests on K training sets, which both runs share. X is what is left of the variance of F1
-    over the S seeds of a run, divided by S, without its part of E.
+    SE^2 = I + T + X_r + X_b. I is the variance over images, at least that of two rows decided apart: where two runs
+    decide all test rows alike, others may still part them, the more so the fewer rows there were. T = (c^2 - 1) (1
+    - r^2) (I - E) is what other training images would change: as much as for a single run
+    (`decisions.variance_factor` is c^2), but only of what the runs do not share, r the correlation of their
+    influences, and only of what does not come from the seeds anyway, E the sum of `of_seeds`, at most I. It rests
+    on K training sets, which both runs share. X is what is left of the variance of F1 over the S seeds of a run,
+    divided by S, without its part of E.
 
     Args:
-        images: [A + 1] I, over groups of images.
+        images: [A + 1] the variance over groups of images.
     """
+    images = np.maximum(images, _APART * np.square(np.maximum(run.flip, reference.flip)))
     freedom = _freedom(run.influence - reference.influence)
     both = run.of_seeds + reference.of_seeds
     of_seeds = np.minimum(both, images)

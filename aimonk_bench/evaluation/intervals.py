@@ -41,7 +41,7 @@ RANKED_PRIOR = 20.0  # rows that plain trials weigh against the few rows of the 
 def intervals(predictions: Predictions, thresholds: Thresholds) -> dict[str, Intervals]:
     """The intervals of every figure that is measured on test rows, by its name in `metrics.PER_SEED`.
 
-    NaN only where there is none: for F1 without a single TP, FP or FN, for the others where they are undefined.
+    NaN where a figure is undefined.
     """
     factor = variance_factor(predictions.folds)
     folds = [predictions.part("test", fold) for fold in range(predictions.folds)]
@@ -101,7 +101,7 @@ def _intercept_error(predictions: Predictions) -> Array:
 def f1(counts: GroupCounts) -> Estimate:
     """2 TP / (2 TP + FP + FN) = 2 J / (1 + J), where J is the share of TP in TP + FP + FN.
 
-    Without a positive `metrics.f1` is undefined; here it is 0, because FP alone bound what it can be.
+    Without a positive it is undefined, as `metrics.f1`: here it is 0, with an interval of NaN.
     """
     trials = counts.accepted + counts.positive - counts.true_positive
     return _estimate(counts, counts.true_positive, trials, counts.positive, f1=True)
@@ -146,7 +146,7 @@ def _estimate(counts: GroupCounts, success: Array, trials: Array, needed: Array,
         per_fold=np.stack([figure(counts.fold == fold) for fold in np.unique(counts.fold)]),
         influence=(above - per_seed[:, None] * below) / total[:, None],
         labels=_centred(counts.positive, counts.observed),
-        trials=positive_or_nan(independent),
+        trials=positive_or_nan(np.where(needed.sum(axis=0) > 0, independent, 0)),
         rarer=rarer * independent / np.maximum(rows, 1),
         prior=COUNTED_PRIOR,
         rows=rarer,

@@ -31,11 +31,14 @@ class Doubts:
         near_alike: attribute -> of these, the pairs with the same observed label.
         missing_depends: attribute -> families of `missing_dependence` by which its missing labels depend on something
             else; only attributes with such a dependence.
+        groups_cut: duplicate groups, of equal bytes or one group value, of which an official split trains on some
+            images and tests others.
     """
 
     near_cut: int
     near_alike: dict[str, int]
     missing_depends: dict[str, list[str]]
+    groups_cut: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,6 +83,8 @@ def data_lines(data: Mapping[str, Any], doubts: Doubts | None) -> Iterator[str]:
     if "n_groups" in data:
         yield f"Images that have the bytes or the group of an earlier one: {used - data['n_groups'] or 'none'}."
     if doubts is not None:
+        if doubts.groups_cut:
+            yield f"Duplicate groups (equal bytes or group) that the split separates: {doubts.groups_cut}."
         yield f"Pairs of near duplicates that the split separates: {doubts.near_cut or 'none'}."
         for name, families in doubts.missing_depends.items():
             yield f"Missing labels of {name} depend on {' and '.join(DEPENDS_ON[family] for family in families)}."

@@ -71,6 +71,11 @@ def doubts(verdict: Verdict) -> Iterator[str]:
     names = {"gain": verdict.with_gain, "no_gain": verdict.with_signal, "no_signal": []}[verdict.outcome]
     if verdict.doubts is None:
         return
+    if names and (cut := verdict.doubts.groups_cut):
+        yield (
+            f"the official split cuts {count(cut, 'duplicate group')} (equal bytes, or equal group values): heads may "
+            "know images instead of attributes; fix: split: {scheme: kfold} keeps groups together"
+        )
     near_alike, missing_depends = verdict.doubts.near_alike, verdict.doubts.missing_depends
     if alike := [f"{name} {pairs}" for name in names if (pairs := near_alike[name])]:
         yield (

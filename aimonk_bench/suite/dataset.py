@@ -153,7 +153,8 @@ class EncodedDataset(Dataset):
         """What of the data and its split bears on a verdict."""
         near, depends = self.near_duplicates(scheme), self._missing_depends
         alike = dict(zip(self.labels.attributes, near.alike.tolist(), strict=True))
-        return Doubts(near_cut=near.cut, near_alike=alike, missing_depends=depends)
+        cut = self.group_checks(scheme).cut
+        return Doubts(near.cut, alike, depends, groups_cut=0 if cut is None else cut.groups)
 
     @cached_property
     def _missing_depends(self) -> dict[str, list[str]]:

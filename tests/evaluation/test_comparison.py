@@ -174,7 +174,7 @@ def spread(
     values = np.asarray(figures, dtype=np.float64)
     if influence is None:
         influence = np.zeros((groups, values.shape[1]))
-    return Spread(values, influence, np.full(values.shape[1], of_seeds), folds)
+    return Spread(values, influence, np.full(values.shape[1], of_seeds), np.zeros(values.shape[1]), folds)
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(5, 5), (2, 7)])
@@ -236,6 +236,29 @@ def test_few_rows_that_differ_give_few_degrees_of_freedom(
     one, other = spread([[0.6], [0.6]], influence), spread([[0.5], [0.5]], np.zeros_like(influence))
     result = welch(one, other, np.array([1e-4])).freedom[0]
     assert result == pytest.approx(freedom, rel=0.5)
+
+
+def test_a_flip_is_one_decision_less(rng: np.random.Generator) -> None:
+    positive = rng.random((60, 2)) < 0.4
+    run = decisions(np.stack([positive ^ (rng.random(positive.shape) < 0.2)]), Labels.of(positive, positive | True))
+    flips = []
+    for a in range(2):
+        accepted = run.accepted.copy()
+        accepted[0, np.flatnonzero(accepted[0, :, a] & positive[:, a])[0], a] = False
+        changed = dataclasses.replace(run, accepted=accepted)
+        flips.append((seed_f1(run) - seed_f1(changed))[0, a])
+    flip = Spread.of(run, ALL[:2]).flip
+    assert flip[:2] == pytest.approx(flips, rel=0.05)  # to first order
+    assert flip[2] == pytest.approx(np.sqrt(np.mean(np.square(flip[:2]))) / 2)
+
+
+@pytest.mark.parametrize(("rows", "mark"), [(24, "unresolved"), (4000, "equivalent")])
+def test_runs_that_decide_alike_are_equivalent_where_the_rows_are_many(rows: int, mark: str) -> None:
+    positive = np.arange(rows)[:, None] % 3 == 0
+    run = decisions(np.repeat(positive[None], 3, axis=0), Labels.of(positive, positive | True))
+    delta = paired({"a": run, "b": run}, "a", np.ones(1, bool), seed=0)["b"]
+    assert (delta.value, delta.mark) == (0, mark)
+    assert delta.simultaneous_low == -delta.simultaneous_high < 0 < delta.detectable
 
 
 def test_where_nothing_varies_the_two_decide_alike() -> None:

@@ -60,12 +60,13 @@ def test_attributes_of_one_class_are_named(tmp_path: Path) -> None:
 def test_doubts_are_about_the_attributes_of_a_claim(tmp_path: Path, claims: str, named: str) -> None:
     base = made(tmp_path, attributes=["x", "y", "z"], images=150)
     assert base.statistics
-    doubts = Doubts(14, {"x": 12, "y": 0, "z": 3}, {"x": ["labels", "features"], "z": ["labels", "features"]})
+    doubts = Doubts(14, {"x": 12, "y": 0, "z": 3}, {"x": ["labels", "features"], "z": ["labels", "features"]}, 5)
     verdict = dataclasses.replace(
         base.statistics.verdict, outcome="gain" if claims else "no_signal", with_gain=list(claims), doubts=doubts
     )
     changed = dataclasses.replace(base, statistics=dataclasses.replace(base.statistics, verdict=verdict))
     lines = warnings(changed)
+    assert any("cuts 5 duplicate groups" in line for line in lines) == bool(claims)
     alike = [line for line in lines if "near duplicates" in line]
     depends = [line for line in lines if "missing labels depend" in line]
     assert (len(alike), len(depends)) == (bool(named), bool(named))

@@ -80,7 +80,7 @@ def test_near_duplicates_that_a_split_cuts_are_named_and_can_be_kept_together(
     honest, data = macro_f1(sources, "together", "split.near_duplicates=keep_together")
     assert "of near duplicates" not in capsys.readouterr().err
     assert data["n_groups"] == 40
-    assert data["doubts"] == {"near_cut": 0, "near_alike": {"x": 0, "y": 0}, "missing_depends": {}}
+    assert data["doubts"] == {"near_cut": 0, "near_alike": {"x": 0, "y": 0}, "missing_depends": {}, "groups_cut": 0}
     named, data = macro_f1(sources, "named", 'data.group={regex: "^(.*?)_"}')
     told = capsys.readouterr().err
     assert "of near duplicates" not in told
@@ -104,6 +104,7 @@ def test_an_official_split_is_used_as_it_is(sources: Path, capsys: pytest.Captur
     told = capsys.readouterr().err
     assert told.count("cuts 40 duplicate groups") == 1
     assert "s00_0.png (training) and s00_2.png (test)" in told
+    assert json.loads((folder / "data.json").read_text())["doubts"]["groups_cut"] == 40
     arrays = np.load(folder / "predictions.npz")
     tokens = {row["image"]: row["part"] for row in rows_of(sources.parent / "labels.csv")}
     assert {(tokens[name], part) for name, part in zip(arrays["image_id"], arrays["split"], strict=True)} == {
