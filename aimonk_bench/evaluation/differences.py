@@ -98,8 +98,8 @@ def welch(run: Spread, reference: Spread, images: Array) -> Difference:
     """The difference of two runs, with degrees of freedom SE^4 / sum_i (part_i^2 / df_i), by Welch and Satterthwaite.
 
     SE^2 = I + T + X_r + X_b. I is the variance over images, at least that of two rows decided apart: where two runs
-    decide all test rows alike, others may still part them, the more so the fewer rows there were. T = (c^2 - 1) (1
-    - r^2) (I - E) is what other training images would change: as much as for a single run
+    decide all test rows alike, others may still part them, the more so the fewer rows there were.
+    T = (c^2 - 1) (1 - r^2) (I - E) is what other training images would change: as much as for a single run
     (`decisions.variance_factor` is c^2), but only of what the runs do not share, r the correlation of their
     influences, and only of what does not come from the seeds anyway, E the sum of `of_seeds`, at most I. It rests
     on K training sets, which both runs share. X is what is left of the variance of F1 over the S seeds of a run,

@@ -131,9 +131,9 @@ def _encoding(cost: EncodingCost) -> str:
         return what
     if cost.seconds is None:
         return f"{what}; its speed is not measured yet on this machine"
-    return (
-        f"{what}; {duration(cost.seconds)} at the measured {cost.images_per_second:.3g} images a second, and decoding"
-    )
+    unit = "views" if views else "images"
+    speed = f"{cost.images_per_second:.3g} {unit} a second, the highest measured here"
+    return f"{what}; {duration(cost.seconds)} at {speed}, and decoding"
 
 
 def _store(costs: Costs) -> str:

@@ -184,7 +184,7 @@ def _say(record: RunRecord, config: Config, budget: Budget, seeds: int) -> None:
     about = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{max(seconds, 1):.0f} s"
     setting = "".join(f", {key} {value:g}" for key, value in budget.setting.items())
     logger.info(
-        "training again on all %d images: %s, %s%s; about %s, by the seconds of the run, "
-        "and the time to encode images that the feature store does not hold",
+        "training again on all %d images: %s, %s%s; about %s, by the seconds of the run; encoding what the feature "
+        "store does not hold, writing the model and checking it come on top",
         *(images, count(seeds, "seed"), count(budget.epochs, "epoch"), setting, about),
     )
