@@ -35,7 +35,7 @@ class RemotePath(PosixPath):
         """The file system, and the path on it.
 
         Raises:
-            OSError: fsspec or a package that it needs is not installed, or the scheme is unknown.
+            OSError: fsspec or a package that it needs is not installed, the scheme is unknown, or what opens it fails.
         """
         import fsspec
 
@@ -43,6 +43,10 @@ class RemotePath(PosixPath):
             system, path = fsspec.core.url_to_fs(str(self))
         except (ImportError, ValueError) as error:
             raise OSError(f"{error}") from error
+        except OSError:
+            raise
+        except Exception as error:  # each file system of fsspec has exceptions of its own
+            raise OSError(f"{type(error).__name__}: {error}") from error
         return system, path
 
     def _ask(self, question: Callable[[Any, str], T]) -> T:

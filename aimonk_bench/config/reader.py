@@ -234,7 +234,7 @@ def absent(tree: Node) -> list[Fault]:
             if isinstance(reached, RemotePath):
                 lacking = not (reached.is_dir() if key == "images" else reached.is_file())
             else:
-                lacking = not exists(path)
+                lacking = not exists(reached)
         except OSError as error:  # of a URL
             faults.append(fault(node.at, (section, key), path, f"a {kind} that can be reached ({error})"))
             continue

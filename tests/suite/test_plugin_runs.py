@@ -29,8 +29,8 @@ plugins: [my_losses.py]
 tune: {}
 suite: {baseline: {loss: masked_bce}, axes: {loss: [masked_bce, focal, brier, {name: brier, power: 1.5}]}}
 """
-TWICE = 'binary_cross_entropy_with_logits(logits, targets, reduction="none")'
-EVERYTHING = f'''\
+TWICE = '    return factor * binary_cross_entropy_with_logits(logits, targets, reduction="none")'
+EVERYTHING = '''\
 """An entry of every kind but a backbone."""
 
 import numpy as np
@@ -291,7 +291,7 @@ def test_what_a_policy_of_a_plug_in_decides_is_computed_again_only_where_it_may_
 def test_a_run_whose_plug_in_fails_says_where(
     place: Path, tmp_path: Path, code: str, override: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = EVERYTHING.replace(f"    return factor * {TWICE}", code)
+    broken = EVERYTHING.replace(TWICE, code)
     file = tmp_path / "broken.py"
     file.write_text(broken)
     words = ["run", str(place / "everything.yaml"), "--out", str(tmp_path / "out"), "--allow-plugins"]

@@ -52,6 +52,22 @@ def test_a_url_that_a_path_would_change_is_refused(
     assert all(part in message for part in ("data.images", url, "one file system", "s3://bucket/images"))
 
 
+def test_a_file_url_is_the_local_path(workplace: Path) -> None:
+    place = (workplace / "synthetic").as_uri()
+    words = ["validate", str(workplace / "small.yaml"), "--set", f"data.images={place}/images"]
+    assert cli.main([*words, "--set", f"data.labels={place}/labels.txt"]) == 0
+    assert cli.main([*words, "--set", f"data.labels={place}/nowhere.txt"]) == 2
+
+
+def test_a_file_system_that_cannot_be_opened_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(url: str) -> None:
+        raise TypeError("it lacks an argument")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", refuse)
+    with pytest.raises(OSError, match="TypeError: it lacks an argument"):
+        RemotePath("odd://bucket/a.jpg").read_bytes()
+
+
 def test_whatever_a_file_system_raises_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Refusing:
         def cat_file(self, path: str) -> bytes:
