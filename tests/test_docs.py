@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 import yaml
@@ -166,9 +167,13 @@ def test_the_table_of_the_readme_is_the_published_one() -> None:
     for line in summary.splitlines():
         name, *cells = [cell.strip(r" *\|") for cell in line.split(" | ")]
         published[name.strip("| *\\")] = cells
-    table = re.findall(r"^(\S.*?)(?: \*)?  +(.*)$", text_of(ROOT / "README.md").split("```")[1], re.MULTILINE)
+    text, base = text_of(ROOT / "README.md").split("```")[1], "masked_bce + uniform (base)"
+    table = re.findall(r"^(\S.*?)(?: \*)?  +(.*)$", text, re.MULTILINE)
     shown = {name: cells for name, cells in table if name in published}
-    assert {selected, "masked_bce + uniform (base)", "hill + uniform"} <= set(shown)
+    assert {selected, base} <= set(shown)
+    order = [*published]
+    places = [order.index(name) for name in (selected, base, "selected per fold")]
+    assert [int(gap) for gap in re.findall(r"^\((\d+) runs\)$", text, re.MULTILINE)] == (np.diff(places) - 1).tolist()
     for name, cells in shown.items():
         columns = zip(published["run"], published[name], strict=True)
         wanted = [re.sub(r" \(.*", "", cell) for column, cell in columns if cell and column not in WIDE_COLUMNS]
