@@ -13,7 +13,7 @@ import pytest
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.fairness import Unfair
 from aimonk_bench.evaluation.verdict import Doubts
-from aimonk_bench.records import suite
+from aimonk_bench.records import run, suite
 from aimonk_bench.reporting import summary
 from aimonk_bench.reporting.summary import Summary
 from aimonk_bench.reporting.warning_lines import FEW_POSITIVES, warnings
@@ -75,6 +75,24 @@ def test_doubts_are_about_the_attributes_of_a_claim(tmp_path: Path, claims: str,
         assert "split: {near_duplicates: keep_together}" in alike[0]
         assert "other labels and the content of the image" in depends[0]
         assert f"({', '.join(name for name in claims if name != 'y')})" in depends[0]
+
+
+def test_an_official_split_is_not_told_to_keep_near_duplicates_together(tmp_path: Path) -> None:
+    base = made(tmp_path, attributes=["x", "y"], images=150)
+    assert base.statistics
+    verdict = dataclasses.replace(
+        base.statistics.verdict, outcome="gain", with_gain=["x"], doubts=Doubts(14, {"x": 12, "y": 0}, {})
+    )
+    changed = dataclasses.replace(base, statistics=dataclasses.replace(base.statistics, verdict=verdict))
+    config = base.collection.comparable[0].folder / run.CONFIG
+    for split, fix in (
+        ("", "fix: split: {near_duplicates: keep_together}"),
+        ("split: {scheme: column, column: part}", "or split: {scheme: kfold, near_duplicates: keep_together}"),
+    ):
+        config.write_text(fake_suite.CONFIG + split)
+        [line] = [line for line in warnings(changed) if "near duplicates" in line]
+        assert line.endswith(fix)
+        assert ("report this beside the figures" in line) == bool(split)
 
 
 def test_unfair_comparisons_and_runs_without_figures_are_said(tmp_path: Path) -> None:
