@@ -22,7 +22,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.evaluation.comparison import Delta
+from aimonk_bench.evaluation.comparison import Delta, Mark
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.fairness import Unfair
 from aimonk_bench.records import files, run, suite
@@ -239,6 +239,29 @@ def test_beside_unresolved_stands_what_would_have_been_found() -> None:
         delta = dataclasses.replace(DELTA, mark=mark)
         assert (versus(delta, beside=False).text.plain, versus(delta, beside=True).text.plain) == (mark, text)
     assert difference(DELTA).text.plain == "+.031 (-.011 to +.073)"
+
+
+@pytest.mark.parametrize(
+    ("mark", "low", "high", "text"),
+    [
+        ("better", 0.0003, 0.0203, ">.000 to +.020"),
+        ("worse", -0.0204, -0.0004, "-.020 to <.000"),
+        ("unresolved", -0.0196, 0.0203, "-.020 to >+.020"),
+        ("unresolved", -0.0201, 0.01, "<-.020 to +.010"),
+        ("unresolved", -0.03, 0.0002, "-.030 to .000"),
+        ("equivalent", -0.02, 0.0198, "-.020 to +.020"),
+    ],
+)
+def test_an_interval_that_rounds_to_a_border_agrees_with_the_mark(
+    mark: Mark, low: float, high: float, text: str
+) -> None:
+    delta = dataclasses.replace(DELTA, mark=mark, simultaneous_low=low, simultaneous_high=high)
+    assert difference(delta).text.plain == f"+.031 ({text})"
+
+
+def test_a_difference_that_would_be_found_is_never_shown_as_nothing() -> None:
+    shown = [detectable(size) for size in (0.0001, 0.004, 0.0099, 0.00996, 0.2, 1.0)]
+    assert shown == ["<.001", ".004", ".010", ".01", ".20", ">1"]
 
 
 @pytest.mark.parametrize("width", [120, 200])

@@ -105,6 +105,8 @@ def test_a_selected_run_that_is_worse_on_test_rows_is_said_to_be() -> None:
     assert "cannot tell apart" not in text
     assert "none is measurably worse than the one selected" in text
     assert text.endswith("run a, is measurably worse (-.020, 95 % CI -.039 to -.001).")
+    text = said(verdict, DELTAS | {"b": against("better", 0.02, 0.0002, 0.039)})
+    assert text.endswith("run a, is measurably worse (-.020, 95 % CI -.039 to <.000).")
 
 
 @pytest.mark.parametrize("verdict", [GAIN, NO_GAIN, NO_SIGNAL], ids=lambda verdict: verdict.outcome)
