@@ -18,13 +18,13 @@ FEW_POSITIVES = 20  # test labels of an attribute, below which its F1 says littl
 
 def warnings(summary: Summary) -> list[str]:
     """What a reader should know before believing the verdict, the weightiest first."""
-    lines = [*_runs(summary)]
+    names = run_names(summary.collection.names)
+    compared = [record.status.id for record in summary.collection.comparable]
+    lines = [fairness.sentence(item, compared, names.__getitem__) for item in summary.unfair]
+    lines += _runs(summary)
     if summary.values:
-        names = run_names(summary.collection.names)
         lines += _labels(summary)
         lines += doubts(summary)
-        compared = [record.status.id for record in summary.collection.comparable]
-        lines += [fairness.sentence(item, compared, names.__getitem__) for item in summary.unfair]
         lines += _versions(summary)
     if folders := [f"runs/{name}" for name in summary.collection.left_out]:
         lines.append(f"left out, not part of this suite: {listed(folders)}")

@@ -131,7 +131,7 @@ def test_a_printed_interval_agrees_with_the_mark_and_with_p() -> None:
     figures = pd.DataFrame(
         {
             "attribute": ["x", MACRO],
-            **dict.fromkeys(("f1_a", "f1_b", "delta"), [0.6, 0.6]),
+            **dict.fromkeys(("f1_a", "f1_b", "delta"), 0.6),
             "delta_low": [0.0003, -0.0203],
             "delta_high": [0.0203, 0.01],
             "p_value": [0.04, 0.5],

@@ -15,6 +15,7 @@ from aimonk_bench.evaluation.fairness import Unfair
 from aimonk_bench.evaluation.verdict import Doubts
 from aimonk_bench.records import run, suite
 from aimonk_bench.reporting import summary
+from aimonk_bench.reporting.remarks import few_warnings
 from aimonk_bench.reporting.summary import Summary
 from aimonk_bench.reporting.warning_lines import FEW_POSITIVES, warnings
 
@@ -95,6 +96,18 @@ def test_an_official_split_is_not_told_to_keep_near_duplicates_together(tmp_path
         assert ("report this beside the figures" in line) == bool(split)
 
 
+def test_what_is_not_fair_is_never_behind_what_is_said_of_the_data(tmp_path: Path) -> None:
+    base = made(tmp_path, names=("a", "b"), seeds=1, without_positives=["attr2"])
+    assert base.statistics
+    assert len(warnings(base)) >= 3
+    unfair = [Unfair("budgets", ("1-b",), differs=("epochs",)), Unfair("edge", ("0-a",), "train.lr", "largest")]
+    changed = dataclasses.replace(base, statistics=dataclasses.replace(base.statistics, fairness=unfair))
+    first, second, *_, last = few_warnings(changed)
+    assert first.startswith("budgets differ (epochs)")
+    assert "largest train.lr of the grid" in second
+    assert last.endswith("more: table --explain")
+
+
 def test_unfair_comparisons_and_runs_without_figures_are_said(tmp_path: Path) -> None:
     names = ("a", "b", "c", "d")
     places = fake_suite.write_suite(tmp_path, names, skipped=[3])
@@ -107,9 +120,9 @@ def test_unfair_comparisons_and_runs_without_figures_are_said(tmp_path: Path) ->
     unfair = [Unfair("improving", ("1-b",))]
     changed = dataclasses.replace(base, statistics=dataclasses.replace(base.statistics, fairness=unfair))
     first, second, third, fourth = warnings(changed)
-    assert first == "2 of 3 runs finished (1 failed)"
-    assert second.endswith("(suite.unavailable: skip): d")
-    assert "(b)" in third
-    assert "train.epochs" in third
+    assert "(b)" in first, "what makes the comparison unfair comes first"
+    assert "train.epochs" in first
+    assert second == "2 of 3 runs finished (1 failed)"
+    assert third.endswith("(suite.unavailable: skip): d")
     assert fourth.endswith(": runs/old")
     assert np.isfinite(changed.values["0-a"]["f1_tuned"]).all()
