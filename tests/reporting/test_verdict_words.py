@@ -153,6 +153,8 @@ def test_a_claim_names_the_share_of_missing_labels() -> None:
     assert "missing" not in said(dataclasses.replace(verdict, with_gain=["z"]))
     no_gain = dataclasses.replace(NO_GAIN, missing=verdict.missing)
     assert "(20 to 30 % are missing)" in said(no_gain)
+    untrained = said(dataclasses.replace(no_gain, ranked=[]))
+    assert "associated with the features, judged by the observed labels (20 to 30 % are missing), but the" in untrained
 
 
 LARGEST = "at this prevalence and AUC the largest possible gain in F1 is .012."
