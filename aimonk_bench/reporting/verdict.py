@@ -149,7 +149,8 @@ def _signal(verdict: Verdict) -> list[str]:
         verb = "is" if len(untrained) == 1 else "are"
         sentences.append(
             f"{_share(verdict, untrained)} {verb} associated with the features{_observed(verdict, untrained)}, but the "
-            "trained scores are not shown to have learned it: train longer or at a higher learning rate, and look at the loss curve."
+            "trained scores are not shown to have learned it: train longer or at a higher learning rate, and look at "
+            "the loss curve."
         )
     return sentences
 

@@ -32,18 +32,21 @@ def warnings(summary: Summary) -> list[str]:
 
 
 def _runs(summary: Summary) -> Iterator[str]:
-    """The runs without figures."""
+    """The runs without figures, and that nothing is compared where the baseline is one of them."""
     collection, names = summary.collection, run_names(summary.collection.names)
     groups = {"failed": len(collection.failed), "damaged": len(collection.damaged), "not run": len(collection.missing)}
     states = [f"{number} {state}" for state, number in groups.items() if number]
+    alone = "so that nothing is compared with it"
     if states and collection.finished:
         planned = len(collection.names) - len(collection.skipped)
-        yield f"{len(collection.finished)} of {count(planned, 'run')} finished ({', '.join(states)})"
+        ended = {None, *summary.values, *collection.skipped}
+        without = "" if collection.baseline in ended else f"; the baseline is not among them, {alone}"
+        yield f"{len(collection.finished)} of {count(planned, 'run')} finished ({', '.join(states)}){without}"
     if skipped := collection.skipped:
-        without = ", the baseline included, so that nothing is compared with it"
         yield (
             "skipped, because their weights could not be had (suite.unavailable: skip): "
-            f"{', '.join(names[run_id] for run_id in skipped)}{without * (collection.baseline in skipped)}"
+            f"{', '.join(names[run_id] for run_id in skipped)}"
+            f"{f', the baseline included, {alone}' if collection.baseline in skipped else ''}"
         )
 
 

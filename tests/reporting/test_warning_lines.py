@@ -108,6 +108,17 @@ def test_what_is_not_fair_is_never_behind_what_is_said_of_the_data(tmp_path: Pat
     assert last.endswith("more: table --explain")
 
 
+@pytest.mark.parametrize("baseline", [0, 1, 2])
+def test_a_baseline_without_figures_is_said_to_leave_everything_uncompared(tmp_path: Path, baseline: int) -> None:
+    names = ("a", "b", "c")
+    places = fake_suite.write_suite(tmp_path, names, baseline)
+    fake_suite.write_run(places[0], "a", fake_suite.predictions(["x", "y"], images=150))
+    fake_suite.write_failed(places[1], "b", "it broke")
+    [line] = warnings(summary.summarize(suite.collect(tmp_path)))
+    assert line.startswith("1 of 3 runs finished (1 failed, 1 not run)")
+    assert ("the baseline is not among them, so that nothing is compared with it" in line) == (baseline > 0)
+
+
 def test_unfair_comparisons_and_runs_without_figures_are_said(tmp_path: Path) -> None:
     names = ("a", "b", "c", "d")
     places = fake_suite.write_suite(tmp_path, names, skipped=[3])
