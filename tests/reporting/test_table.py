@@ -569,18 +569,38 @@ def test_folders_that_are_no_part_of_the_suite_are_named_and_counted(tmp_path: P
     assert line.endswith("... and 3 more")
 
 
-def test_the_legend_has_four_lines_and_warnings_three(comparison: Path, celeba: Path, many: Path) -> None:
+@pytest.mark.parametrize("hidden", [5, 12, 15])
+def test_the_legend_names_the_attributes_that_are_not_shown(celeba: Path, hidden: int) -> None:
+    made = summarized(celeba)
+    layout = dataclasses.replace(layout_of(made, 80), hidden=CELEBA[:hidden])
+    line = captions.legend(made, layout)[-1]
+    assert line.startswith(f"{hidden} of 40 attributes not shown (see a wider terminal, --attribute, --explain): ")
+    assert line.endswith(", ".join(CELEBA[: min(hidden, 12)]) + " and 3 more: --explain" * (hidden == 15))
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_with_folds_the_legend_says_that_the_selected_run_looks_too_good(tmp_path: Path, folds: int) -> None:
+    for number, place in enumerate(fake_suite.write_suite(tmp_path, ["a", "b"])):
+        fake_suite.write_run(place, place.name, fake_suite.predictions(noise=number, folds=folds))
+    text = "; ".join(show(tmp_path, 100, View()))
+    assert ("*: best val F1 (its test F1 is a little too high);" in text) == (folds > 1)
+    assert ("*: best val F1;" in text) == (folds == 1)
+    assert "; selected per fold: nested selection" in text
+
+
+def test_the_legend_has_few_lines_and_warnings_three(comparison: Path, celeba: Path, many: Path) -> None:
     for folder in (comparison, celeba, many):
         made = summarized(folder)
         for width in (80, 120, 200):
             layout = layout_of(made, width)
             legend = captions.legend(made, layout)
-            assert len(legend) <= 4
-            assert max(map(cell_len, legend)) <= width, "none of them has to be wrapped"
+            assert len(legend) <= 5
+            lines = legend[:-1] if layout.hidden else legend
+            assert max(map(cell_len, lines)) <= width, "none of them has to be wrapped"
             assert layout.detail.sort == captions.VALIDATION
             assert legend[1].startswith("sorted by val F1")
-    shown = show(celeba, 80, View())
-    assert set(captions.legend(summarized(celeba), layout_of(summarized(celeba), 80))) <= set(shown)
+    shown = squeezed("".join(show(celeba, 80, View())))
+    assert squeezed("".join(captions.legend(summarized(celeba), layout_of(summarized(celeba), 80)))) in shown
     made = summarized(celeba)
     # a fourth and a fifth warning
     made = dataclasses.replace(made, collection=dataclasses.replace(made.collection, skipped={}, left_out=("old",)))
