@@ -1,4 +1,4 @@
-"""What ``config.yaml`` of a run says about scoring: the threshold policy and the calibrator."""
+"""What ``config.yaml`` of a run says about scoring, threshold policy and calibrator, and about the split."""
 
 from __future__ import annotations
 
@@ -33,11 +33,7 @@ def read(path: Path) -> tuple[registry.Spec, Calibrator]:
     Raises:
         UserError: the file is missing or broken.
     """
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
-    config = checked(_Config, content, path)
+    config = checked(_Config, _content(path), path)
     policy, problems = registry.check_by_attribute("threshold", THRESHOLDS, config.threshold)
     if policy is None and config.plugins:
         name = config.threshold.get("name") if isinstance(config.threshold, dict) else config.threshold
@@ -46,3 +42,25 @@ def read(path: Path) -> tuple[registry.Spec, Calibrator]:
     if policy is None:
         raise UserError([f"{path}: threshold: {problem}" for problem in problems])
     return policy, config.calibration
+
+
+def has_official_split(path: Path) -> bool:
+    """Whether a column of the label file states the split; False where the file is missing or broken."""
+    try:
+        content = _content(path)
+    except UserError:
+        return False
+    split = content.get("split") if isinstance(content, dict) else None
+    return isinstance(split, dict) and split.get("scheme") == "column"
+
+
+def _content(path: Path) -> Any:
+    """What the YAML holds, unchecked.
+
+    Raises:
+        UserError: the file is missing or broken.
+    """
+    try:
+        return yaml.safe_load(path.read_bytes())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error

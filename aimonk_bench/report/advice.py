@@ -12,6 +12,7 @@ from aimonk_bench.evaluation.comparison import Delta
 from aimonk_bench.evaluation.plain_words import MEANING, USEFUL_AUC, Word
 from aimonk_bench.evaluation.statistics import Statistics
 from aimonk_bench.evaluation.verdict import Signal, detectable_auc
+from aimonk_bench.reporting.cells import interval
 from aimonk_bench.reporting.columns import ALL_POSITIVE, SELECTED
 from aimonk_bench.reporting.summary import Summary
 from aimonk_bench.reporting.words import UNDEFINED, listed, number, run_name
@@ -162,11 +163,8 @@ def _compared(delta: Delta | None) -> str:
     """The difference from the selected run, with its simultaneous interval."""
     if delta is None:
         return UNDEFINED
-    value, low, high = (
-        number(figure, signed=True, places=3)
-        for figure in (delta.value, delta.simultaneous_low, delta.simultaneous_high)
-    )
-    return f"macro F1 {value} ({low} to {high})"
+    value = number(delta.value, signed=True, places=3)
+    return f"macro F1 {value} ({interval(delta.simultaneous_low, delta.simultaneous_high)})"
 
 
 def needed(word: Word, more: int | None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import compress
 
+from rich.cells import cell_len
+
 from aimonk_bench.errors import count, printable
 from aimonk_bench.evaluation.comparison import MARGIN, Untestable
 from aimonk_bench.evaluation.differences import POWER
@@ -27,6 +29,8 @@ from aimonk_bench.reporting.view import METRICS, TUNED, VALIDATION
 from aimonk_bench.reporting.words import UNDEFINED, number, run_name, run_names
 
 SELECTED_MARK = "*"
+LEGEND = 80  # cells of a line of the legend
+NAMED = 12  # hidden attributes whose names stand in the legend before the rest is only counted
 UNTESTED: dict[Untestable, str] = {
     "other_rows": "other test rows than the baseline",
     "one_seed": "one seed, so what another seed would change is unknown",
@@ -137,27 +141,37 @@ def _split(record: RunRecord) -> str:
 
 
 def legend(summary: Summary, layout: Layout) -> list[str]:
-    """At most four lines below the table, which from 80 columns on need not be wrapped: what a reader needs at once."""
+    """What a reader needs at once, below the table.
+
+    A few lines, which from 80 columns on need not be wrapped; the last one may be longer where it names attributes.
+    """
     if not layout.columns:
         return []
-    detail, marks, total = layout.detail, _marks(layout), len(summary.attributes)
+    marks, total = _marks(layout), len(summary.attributes)
     covered = _covered(summary, layout)
     short = {
         f"{FEW}: few rows": FEW in marks,
+        f"{SELECTED}: nested selection": any(SELECTED in column.cells for column in layout.columns),
         f"{UNDEFINED}: undefined": UNDEFINED in marks,
         f"{MISSED}: missed": MISSED in marks,
         f"{SPREAD}: over the runs": SPREAD in marks,
         f"macro: over {covered} of {total}": bool(covered),
     }
+    lines = [""]
+    for part in (*_order(summary, layout.detail), *compress(short, short.values())):
+        longer = f"{lines[-1]}; {part}" if lines[-1] else part
+        lines[-1:] = [longer] if cell_len(longer) <= LEGEND else [lines[-1], part]
+    more = _hidden(layout, total) if layout.hidden else "table --explain says what columns and marks mean"
+    return [line for line in (_figures(layout), *lines, more) if line]
+
+
+def _hidden(layout: Layout, total: int) -> str:
+    """The names of the attributes that are not shown, of many the first, and how to see them."""
+    names = layout.hidden[:NAMED]
+    rest = len(layout.hidden) - len(names)
     hidden = f"{len(layout.hidden)} of {count(total, 'attribute')} not shown"
-    more = "table --explain says what columns and marks mean"
-    lines = [
-        _figures(layout),
-        _order(summary, detail),
-        "; ".join(compress(short, short.values())),
-        f"{hidden}, see --attribute and --explain" if layout.hidden else more,
-    ]
-    return [line for line in lines if line]
+    more = f" and {rest} more: --explain" if rest else ""
+    return f"{hidden} (see a wider terminal, --attribute, --explain): {', '.join(names)}{more}"
 
 
 def _figures(layout: Layout) -> str:
@@ -169,12 +183,14 @@ def _figures(layout: Layout) -> str:
     return f"{f1}; {detail.plus_minus}: half its 95 % interval{f'; gain: over {ALL_POSITIVE}' if detail.gain else ''}"
 
 
-def _order(summary: Summary, detail: Detail) -> str:
-    """By what the runs are sorted and selected, in a line; "" of a single run."""
+def _order(summary: Summary, detail: Detail) -> list[str]:
+    """By what the runs are sorted, and what the mark of the selected run means; nothing of a single run."""
     if len(summary.ranking) < 2:
-        return ""
-    selected = f"{SELECTED_MARK}: best val F1; {SELECTED}: nested selection" if summary.selected else ""
-    return "; ".join(filter(None, [f"sorted by {METRICS[detail.sort]}", selected]))
+        return []
+    folds = max(len(record.data["folds"]) for record in summary.collection.finished)
+    biased = " (its test F1 is a little too high)" if folds > 1 else ""
+    selected = [f"{SELECTED_MARK}: best val F1{biased}"] if summary.selected else []
+    return [f"sorted by {METRICS[detail.sort]}", *selected]
 
 
 def _marks(layout: Layout) -> set[str]:

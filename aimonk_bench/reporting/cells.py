@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from aimonk_bench.evaluation.comparison import Delta, Mark
+from aimonk_bench.evaluation.comparison import MARGIN, Delta, Mark
 from aimonk_bench.reporting.words import UNDEFINED, number
 
 UNRESOLVED: Mark = "unresolved"
@@ -78,20 +78,45 @@ def versus(delta: Delta, beside: bool) -> Cell:
 
 
 def detectable(difference: float) -> str:
-    """A difference of F1 that a test would find; it may have to be larger than any.
+    """A difference of F1 that a test would find; it may have to be larger than any. It is never shown as 0.
 
-    >>> detectable(0.0581), detectable(2.7)
-    ('.06', '>1')
+    >>> detectable(0.0581), detectable(0.004), detectable(0.0002), detectable(2.7)
+    ('.06', '.004', '<.001', '>1')
     """
-    return number(difference) if difference < 1 else ">1"
+    if difference >= 1:
+        return ">1"
+    return number(difference, places=2 if difference >= 0.00995 else 3) if difference >= 0.0005 else "<.001"
 
 
 def difference(delta: Delta) -> Cell:
-    """A difference of macro F1 and its simultaneous interval; three decimals, because its sign decides the mark."""
-    value, low, high = (
-        number(bound, signed=True, places=3) for bound in (delta.value, delta.simultaneous_low, delta.simultaneous_high)
-    )
-    return Cell(Text(f"{value} ({low} to {high})"))
+    """A difference of macro F1 and its simultaneous interval, which always agrees with the mark."""
+    value = number(delta.value, signed=True, places=3)
+    return Cell(Text(f"{value} ({interval(delta.simultaneous_low, delta.simultaneous_high, MARGIN)})"))
+
+
+def interval(low: float, high: float, margin: float = math.inf) -> str:
+    """The interval of a difference, three decimals; a mark and a p-value depend on its bounds.
+
+    A bound beyond 0, or beyond the margin of an interval that includes 0, is not shown as a number that rounds to it.
+
+    Args:
+        margin: of equivalence.
+
+    >>> interval(0.0003, 0.004), interval(-0.1, -0.0004), interval(-0.0196, 0.0203, 0.02)
+    ('>.000 to +.004', '-.100 to <.000', '-.020 to >+.020')
+    """
+    lower, upper = (number(bound, signed=True, places=3) for bound in (low, high))
+    if low > 0 or (low < -margin and high >= 0):
+        lower = _beyond(low, 0.0 if low > 0 else -margin)
+    if high < 0 or (high > margin and low <= 0):
+        upper = _beyond(high, 0.0 if high < 0 else margin)
+    return f"{lower} to {upper}"
+
+
+def _beyond(bound: float, border: float) -> str:
+    """A bound beyond a border, with three decimals; where both are written alike, with the side on which it lies."""
+    text, of_border = (number(value, signed=True, places=3) for value in (bound, border))
+    return text if text != of_border else f"{'>' if bound > border else '<'}{text}"
 
 
 def gain(value: float) -> Cell:

@@ -12,8 +12,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from aimonk_bench.errors import count, printable
+from aimonk_bench.evaluation.comparison import MARGIN
 from aimonk_bench.reporting.captions import UNTESTED
-from aimonk_bench.reporting.cells import detectable
+from aimonk_bench.reporting.cells import detectable, interval
 from aimonk_bench.reporting.words import number, p_value, wrap
 
 if TYPE_CHECKING:
@@ -75,10 +76,17 @@ def _figures(figures: pd.DataFrame) -> list[list[str]]:
     """The cells of the paired comparison, one row for each attribute and the macro average."""
     rows = []
     for row in figures.to_dict("records"):
-        value, low, high = (number(row[key], signed=True, places=3) for key in ("delta", "delta_low", "delta_high"))
-        interval = "" if math.isnan(row["delta_low"]) else f"{low} to {high}"
+        low, high = row["delta_low"], row["delta_high"]
+        margin = MARGIN if isinstance(row["mark"], str) else math.inf  # an attribute has no mark
         rows.append(
-            [row["attribute"], number(row["f1_a"]), number(row["f1_b"]), value, interval, p_value(row["p_value"])]
+            [
+                row["attribute"],
+                number(row["f1_a"]),
+                number(row["f1_b"]),
+                number(row["delta"], signed=True, places=3),
+                "" if math.isnan(low) else interval(low, high, margin),
+                p_value(row["p_value"]),
+            ]
         )
     return rows
 

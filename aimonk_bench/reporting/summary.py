@@ -38,8 +38,10 @@ COLUMNS = (
     *("threshold", "precision", "recall", "accuracy_default", "accuracy_tuned", "average_precision", "roc_auc"),
     *("floor_f1", "prior_f1", "delta", "delta_low", "delta_high", "p_value", "seeds", "seconds"),
     *("parameters", "macs", "images_per_second"),
+    *("mark", "simultaneous_low", "simultaneous_high", "detectable"),
 )
-TEXTS, NUMERIC = COLUMNS[:8], COLUMNS[8:]
+MARK = "mark"
+TEXTS, NUMERIC = COLUMNS[:8], tuple(name for name in COLUMNS[8:] if name != MARK)
 WHOLE = (*COUNTS, "seeds")  # columns of whole numbers
 MACRO = "macro"
 
@@ -242,6 +244,9 @@ def _comparison(run_id: str, values: Mapping[str, Mapping[str, Array]], stats: S
         columns["delta_low"] = np.append(versus.attribute_low, versus.low)
         columns["delta_high"] = np.append(versus.attribute_high, versus.high)
         columns["p_value"] = np.append(versus.attribute_p, versus.p)
+        of_attributes = np.full(len(versus.attribute_p), math.nan)
+        for name in ("simultaneous_low", "simultaneous_high", "detectable"):
+            columns[name] = np.append(of_attributes, getattr(versus, name) if versus.mark else math.nan)
     return columns
 
 
@@ -264,18 +269,18 @@ def _nested(chosen: Chosen, records: Mapping[str, RunRecord]) -> dict[str, Array
 def frame(summaries: Sequence[Summary]) -> pd.DataFrame:
     """The rows of ``summary.csv``: for every run, in the order of the suite, its attributes and then `MACRO`.
 
-    The columns are `COLUMNS`: `TEXTS` of type string, NA where a run has none; `WHOLE` of type Int64, NA where
-    undefined; the others of type float64, NaN where undefined. ``delta`` is 0 for the baseline itself and undefined
-    where no baseline finished. ``p_value`` of the macro is adjusted by Holm over the runs; the p-value of an attribute
-    is not adjusted. A run without figures has its state ("failed", "damaged", "skipped" or "not run")
-    and no numbers.
+    The columns are `COLUMNS`: `TEXTS` and `MARK` of type string, NA where a run has none; `WHOLE` of type Int64, NA
+    where undefined; the others of type float64, NaN where undefined. ``delta`` is 0 for the baseline itself and
+    undefined where no baseline finished. ``p_value`` of the macro is adjusted by Holm over the runs; the p-value of an
+    attribute is not adjusted. ``mark``, the simultaneous interval and ``detectable`` are those of a tested macro alone.
+    A run without figures has its state ("failed", "damaged", "skipped" or "not run") and no numbers.
     """
     import pandas as pd  # takes half a second, and the table on a terminal does not need it
 
     blocks = [pd.DataFrame(_block(summary, run_id)) for summary in summaries for run_id in summary.collection.names]
     table = pd.concat([block.astype(object) for block in blocks], ignore_index=True).reindex(columns=list(COLUMNS))
     return table.astype(
-        dict.fromkeys(TEXTS, "string") | {name: "Int64" if name in WHOLE else "float64" for name in NUMERIC}
+        dict.fromkeys((*TEXTS, MARK), "string") | {name: "Int64" if name in WHOLE else "float64" for name in NUMERIC}
     )
 
 
@@ -293,6 +298,8 @@ def _block(summary: Summary, run_id: str) -> dict[str, Any]:
         columns |= summary.values[run_id]
         columns |= {"seeds": len(record.thresholds.seed), "seconds": record.status.seconds["train"]}
         columns |= summary.costs[run_id]
+    if record and summary.statistics and (versus := summary.statistics.baseline.get(run_id)):
+        columns[MARK] = [*[None] * len(summary.attributes), versus.mark or None]
     return columns
 
 

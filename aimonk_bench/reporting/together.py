@@ -98,7 +98,7 @@ def verdicts(summaries: Sequence[Summary]) -> list[str]:
         if stats := summary.statistics:
             text = sentence(stats.verdict, summary.collection.names, stats.against_winner)
             label = labels[summary.collection.folder]
-            lines += [f"{label}: {text}", *(f"{label}: warning: {line}" for line in doubts(stats.verdict))]
+            lines += [f"{label}: {text}", *(f"{label}: warning: {line}" for line in doubts(summary))]
     return lines
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from aimonk_bench.errors import count
 from aimonk_bench.evaluation.comparison import Delta
 from aimonk_bench.evaluation.verdict import Verdict
+from aimonk_bench.reporting.cells import interval
 from aimonk_bench.reporting.words import listed, number, number_range, p_value, run_names, span, which
 
 
@@ -90,12 +91,10 @@ def _others(verdict: Verdict, names: Mapping[str, str], against_winner: Mapping[
     if verdict.simplest != verdict.run:
         delta = against_winner[verdict.simplest]
         word = "measurably worse" if delta.mark == "better" else "not measurably better"
-        value, low, high = (
-            number(-bound, signed=True, places=3)
-            for bound in (delta.value, delta.simultaneous_high, delta.simultaneous_low)
-        )
+        value = number(-delta.value, signed=True, places=3)
+        bounds = interval(-delta.simultaneous_high, -delta.simultaneous_low)
         selected = f"The run selected on validation, {names[verdict.run]}, is {word}"
-        sentences.append(f"{selected} ({value}, 95 % CI {low} to {high}).")
+        sentences.append(f"{selected} ({value}, 95 % CI {bounds}).")
     if worse := len(verdict.worse):
         sentences.append(f"{count(worse, 'other run')} {'is' if worse == 1 else 'are'} measurably worse.")
     if untested := len(verdict.untested):
@@ -149,8 +148,9 @@ def _signal(verdict: Verdict) -> list[str]:
     if untrained := [name for name in verdict.with_signal if name not in verdict.ranked]:
         verb = "is" if len(untrained) == 1 else "are"
         sentences.append(
-            f"{_share(verdict, untrained)} {verb} associated with the features, but the trained scores are not shown "
-            "to have learned it: train longer or at a higher learning rate, and look at the loss curve."
+            f"{_share(verdict, untrained)} {verb} associated with the features{_observed(verdict, untrained)}, but the "
+            "trained scores are not shown to have learned it: train longer or at a higher learning rate, and look at "
+            "the loss curve."
         )
     return sentences
 

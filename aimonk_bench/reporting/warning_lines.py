@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from aimonk_bench.errors import count
-from aimonk_bench.evaluation.verdict import Verdict
-from aimonk_bench.records.run import REVISION
+from aimonk_bench.records.run import CONFIG, REVISION
+from aimonk_bench.records.scoring_config import has_official_split
 from aimonk_bench.reporting import fairness
 from aimonk_bench.reporting.summary import Summary
 from aimonk_bench.reporting.words import DEPENDS_ON, listed, one_class, run_names
@@ -18,13 +18,13 @@ FEW_POSITIVES = 20  # test labels of an attribute, below which its F1 says littl
 
 def warnings(summary: Summary) -> list[str]:
     """What a reader should know before believing the verdict, the weightiest first."""
-    lines = [*_runs(summary)]
+    names = run_names(summary.collection.names)
+    compared = [record.status.id for record in summary.collection.comparable]
+    lines = [fairness.sentence(item, compared, names.__getitem__) for item in summary.unfair]
+    lines += _runs(summary)
     if summary.values:
-        names = run_names(summary.collection.names)
         lines += _labels(summary)
-        lines += doubts(summary.statistics.verdict) if summary.statistics else []
-        compared = [record.status.id for record in summary.collection.comparable]
-        lines += [fairness.sentence(item, compared, names.__getitem__) for item in summary.unfair]
+        lines += doubts(summary)
         lines += _versions(summary)
     if folders := [f"runs/{name}" for name in summary.collection.left_out]:
         lines.append(f"left out, not part of this suite: {listed(folders)}")
@@ -32,18 +32,21 @@ def warnings(summary: Summary) -> list[str]:
 
 
 def _runs(summary: Summary) -> Iterator[str]:
-    """The runs without figures."""
+    """The runs without figures, and that nothing is compared where the baseline is one of them."""
     collection, names = summary.collection, run_names(summary.collection.names)
     groups = {"failed": len(collection.failed), "damaged": len(collection.damaged), "not run": len(collection.missing)}
     states = [f"{number} {state}" for state, number in groups.items() if number]
+    alone = "so that nothing is compared with it"
     if states and collection.finished:
         planned = len(collection.names) - len(collection.skipped)
-        yield f"{len(collection.finished)} of {count(planned, 'run')} finished ({', '.join(states)})"
+        ended = {None, *summary.values, *collection.skipped}
+        without = "" if collection.baseline in ended else f"; the baseline is not among them, {alone}"
+        yield f"{len(collection.finished)} of {count(planned, 'run')} finished ({', '.join(states)}){without}"
     if skipped := collection.skipped:
-        without = ", the baseline included, so that nothing is compared with it"
         yield (
             "skipped, because their weights could not be had (suite.unavailable: skip): "
-            f"{', '.join(names[run_id] for run_id in skipped)}{without * (collection.baseline in skipped)}"
+            f"{', '.join(names[run_id] for run_id in skipped)}"
+            f"{f', the baseline included, {alone}' if collection.baseline in skipped else ''}"
         )
 
 
@@ -66,8 +69,11 @@ def _labels(summary: Summary) -> Iterator[str]:
         yield f"one seed: what another would change is unknown, and {what}; fix: train.seeds: 5"
 
 
-def doubts(verdict: Verdict) -> Iterator[str]:
+def doubts(summary: Summary) -> Iterator[str]:
     """What of the data speaks against claims about attributes."""
+    if summary.statistics is None:
+        return
+    verdict = summary.statistics.verdict
     names = {"gain": verdict.with_gain, "no_gain": verdict.with_signal, "no_signal": []}[verdict.outcome]
     if verdict.doubts is None:
         return
@@ -80,8 +86,7 @@ def doubts(verdict: Verdict) -> Iterator[str]:
     if alike := [f"{name} {pairs}" for name in names if (pairs := near_alike[name])]:
         yield (
             f"the split separates {count(verdict.doubts.near_cut, 'pair')} of near duplicates, and these have equal "
-            f"labels: {listed(alike)}; heads may know images instead of attributes; "
-            "fix: split: {near_duplicates: keep_together}"
+            f"labels: {listed(alike)}; heads may know images instead of attributes; {_kept_together(summary)}"
         )
     depends = {name: missing_depends[name] for name in names if name in missing_depends}
     by_families: dict[str, list[str]] = {}
@@ -89,6 +94,16 @@ def doubts(verdict: Verdict) -> Iterator[str]:
         by_families.setdefault(" and ".join(DEPENDS_ON[family] for family in families), []).append(name)
     for on, concerned in by_families.items():
         yield f"missing labels depend on {on} ({listed(concerned)}): the claims are about observed labels only"
+
+
+def _kept_together(summary: Summary) -> str:
+    """The fix for near duplicates that the split separates; a split that a column states cannot keep them together."""
+    if has_official_split(summary.collection.comparable[0].folder / CONFIG):
+        return (
+            "the column states the split: report this beside the figures, "
+            "or split: {scheme: kfold, near_duplicates: keep_together}"
+        )
+    return "fix: split: {near_duplicates: keep_together}"
 
 
 def _versions(summary: Summary) -> Iterator[str]:

@@ -35,7 +35,7 @@ def test_the_summary_is_the_file_with_exact_types(suite: ab.Suite) -> None:
     kinds = dict.fromkeys(table.columns[:8], "string")
     kinds |= {
         name: "Int64" if name in ("n_observed", "n_positive", "seeds") else "float64" for name in table.columns[8:]
-    }
+    } | {"mark": "string"}
     assert {name: str(kind) for name, kind in table.dtypes.items()} == kinds
     assert table["state"].value_counts().to_dict() == {"done": 65, "failed": 5, "not run": 5}
     assert table["loss"].isna().sum() == 5

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 
 import fake_suite
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import thresholds
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import Thresholds
-from aimonk_bench.reporting import frames
+from aimonk_bench.reporting import frames, pairs
 from aimonk_bench.reporting.frames import Run
+from aimonk_bench.reporting.summary import MACRO
 
 NAMES = ("NA", "null", "macro F1", "001")  # what pandas reads as missing, or as a number
 
@@ -122,3 +125,25 @@ def test_runs_on_other_images_or_attributes_are_refused() -> None:
     table = frames.differences((made, tuned), (other, tuned), np.full(4, True))
     assert table["reason"].tolist()[-1] == "other_rows"
     assert table["p_value"].isna().all()
+
+
+def test_a_printed_interval_agrees_with_the_mark_and_with_p() -> None:
+    figures = pd.DataFrame(
+        {
+            "attribute": ["x", MACRO],
+            **dict.fromkeys(("f1_a", "f1_b", "delta"), 0.6),
+            "delta_low": [0.0003, -0.0203],
+            "delta_high": [0.0203, 0.01],
+            "p_value": [0.04, 0.5],
+            "detectable": [np.nan, 0.004],
+            "mark": pd.array([None, "unresolved"], dtype="string"),
+            "reason": pd.array([None, None], dtype="string"),
+        }
+    )
+    console = Console(width=100, file=io.StringIO(), no_color=True)
+    pairs.render(console, ("a", "b"), [], figures, (figures, 0, 0))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert ">.000 to +.020 " in text, "an attribute has no margin"
+    assert "<-.020 to +.010 " in text
+    assert "a true difference of .004 is found" in text

@@ -101,15 +101,34 @@ def test_a_suite_without_a_finished_run_has_a_row_for_each(tmp_path: Path) -> No
     ]
 
 
-def test_the_cost_of_the_backbone_stands_last_in_millions_and_billions(tmp_path: Path) -> None:
+def test_the_mark_of_the_macro_stands_beside_the_interval_that_it_belongs_to(comparison: Path) -> None:
+    names = ["mark", "simultaneous_low", "simultaneous_high", "detectable"]
+    assert list(summary.COLUMNS[-4:]) == names
+    assert "mark" not in summary.NUMERIC
+    stored = summary.summarize(suite.collect(comparison)).statistics
+    assert stored
+    table = frame(comparison)
+    assert table.loc[table["attribute"] != MACRO, names].isna().all(axis=None)
+    marks = set()
+    for row in table[table["attribute"] == MACRO].to_dict("records"):
+        delta = stored.baseline.get(row["run"])
+        if delta is None or not delta.mark:
+            assert all(pd.isna(row[name]) for name in names), "the baseline and runs without figures"
+            continue
+        assert [row[name] for name in names] == [getattr(delta, name) for name in names]
+        assert (row["simultaneous_low"] > 0 or row["simultaneous_high"] < 0) == (row["p_value"] <= 0.05)
+        marks.add(row["mark"])
+    assert {"better", "unresolved"} <= marks
+
+
+def test_the_cost_of_the_backbone_stands_in_millions_and_billions(tmp_path: Path) -> None:
     names = ["a", "b", "c", "d"]
     measured, plain, old, _ = fake_suite.write_suite(tmp_path, names, skipped=[3])
     fake_suite.write_run(measured, "a", fake_suite.predictions(), cost=fake_suite.COST | {"images_per_second": 81.5})
     fake_suite.write_run(plain, "b", fake_suite.predictions())
     fake_suite.write_run(old, "c", fake_suite.predictions(), cost=None)
     rows = list(csv.DictReader(io.StringIO(files.csv_text(frame(tmp_path)))))
-    assert list(rows[0])[-3:] == ["parameters", "macs", "images_per_second"]
-    cost = {(row["run"], *list(row.values())[-3:]) for row in rows}
+    cost = {(row["run"], row["parameters"], row["macs"], row["images_per_second"]) for row in rows}
     assert cost == {
         ("0-a", "3.371008", "0.383907552", "81.5"),
         ("1-b", "3.371008", "0.383907552", ""),

@@ -22,7 +22,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from aimonk_bench.data.labels import Labels
-from aimonk_bench.evaluation.comparison import Delta
+from aimonk_bench.evaluation.comparison import Delta, Mark
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.fairness import Unfair
 from aimonk_bench.records import files, run, suite
@@ -239,6 +239,29 @@ def test_beside_unresolved_stands_what_would_have_been_found() -> None:
         delta = dataclasses.replace(DELTA, mark=mark)
         assert (versus(delta, beside=False).text.plain, versus(delta, beside=True).text.plain) == (mark, text)
     assert difference(DELTA).text.plain == "+.031 (-.011 to +.073)"
+
+
+@pytest.mark.parametrize(
+    ("mark", "low", "high", "text"),
+    [
+        ("better", 0.0003, 0.0203, ">.000 to +.020"),
+        ("worse", -0.0204, -0.0004, "-.020 to <.000"),
+        ("unresolved", -0.0196, 0.0203, "-.020 to >+.020"),
+        ("unresolved", -0.0201, 0.01, "<-.020 to +.010"),
+        ("unresolved", -0.03, 0.0002, "-.030 to .000"),
+        ("equivalent", -0.02, 0.0198, "-.020 to +.020"),
+    ],
+)
+def test_an_interval_that_rounds_to_a_border_agrees_with_the_mark(
+    mark: Mark, low: float, high: float, text: str
+) -> None:
+    delta = dataclasses.replace(DELTA, mark=mark, simultaneous_low=low, simultaneous_high=high)
+    assert difference(delta).text.plain == f"+.031 ({text})"
+
+
+def test_a_difference_that_would_be_found_is_never_shown_as_nothing() -> None:
+    shown = [detectable(size) for size in (0.0001, 0.004, 0.0099, 0.00996, 0.2, 1.0)]
+    assert shown == ["<.001", ".004", ".010", ".01", ".20", ">1"]
 
 
 @pytest.mark.parametrize("width", [120, 200])
@@ -546,18 +569,38 @@ def test_folders_that_are_no_part_of_the_suite_are_named_and_counted(tmp_path: P
     assert line.endswith("... and 3 more")
 
 
-def test_the_legend_has_four_lines_and_warnings_three(comparison: Path, celeba: Path, many: Path) -> None:
+@pytest.mark.parametrize("hidden", [5, 12, 15])
+def test_the_legend_names_the_attributes_that_are_not_shown(celeba: Path, hidden: int) -> None:
+    made = summarized(celeba)
+    layout = dataclasses.replace(layout_of(made, 80), hidden=CELEBA[:hidden])
+    line = captions.legend(made, layout)[-1]
+    assert line.startswith(f"{hidden} of 40 attributes not shown (see a wider terminal, --attribute, --explain): ")
+    assert line.endswith(", ".join(CELEBA[: min(hidden, 12)]) + " and 3 more: --explain" * (hidden == 15))
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_with_folds_the_legend_says_that_the_selected_run_looks_too_good(tmp_path: Path, folds: int) -> None:
+    for number, place in enumerate(fake_suite.write_suite(tmp_path, ["a", "b"])):
+        fake_suite.write_run(place, place.name, fake_suite.predictions(noise=number, folds=folds))
+    text = "; ".join(show(tmp_path, 100, View()))
+    assert ("*: best val F1 (its test F1 is a little too high);" in text) == (folds > 1)
+    assert ("*: best val F1;" in text) == (folds == 1)
+    assert "; selected per fold: nested selection" in text
+
+
+def test_the_legend_has_few_lines_and_warnings_three(comparison: Path, celeba: Path, many: Path) -> None:
     for folder in (comparison, celeba, many):
         made = summarized(folder)
         for width in (80, 120, 200):
             layout = layout_of(made, width)
             legend = captions.legend(made, layout)
-            assert len(legend) <= 4
-            assert max(map(cell_len, legend)) <= width, "none of them has to be wrapped"
+            assert len(legend) <= 5
+            lines = legend[:-1] if layout.hidden else legend
+            assert max(map(cell_len, lines)) <= width, "none of them has to be wrapped"
             assert layout.detail.sort == captions.VALIDATION
             assert legend[1].startswith("sorted by val F1")
-    shown = show(celeba, 80, View())
-    assert set(captions.legend(summarized(celeba), layout_of(summarized(celeba), 80))) <= set(shown)
+    shown = squeezed("".join(show(celeba, 80, View())))
+    assert squeezed("".join(captions.legend(summarized(celeba), layout_of(summarized(celeba), 80)))) in shown
     made = summarized(celeba)
     # a fourth and a fifth warning
     made = dataclasses.replace(made, collection=dataclasses.replace(made.collection, skipped={}, left_out=("old",)))

@@ -105,6 +105,8 @@ def test_a_selected_run_that_is_worse_on_test_rows_is_said_to_be() -> None:
     assert "cannot tell apart" not in text
     assert "none is measurably worse than the one selected" in text
     assert text.endswith("run a, is measurably worse (-.020, 95 % CI -.039 to -.001).")
+    text = said(verdict, DELTAS | {"b": against("better", 0.02, 0.0002, 0.039)})
+    assert text.endswith("run a, is measurably worse (-.020, 95 % CI -.039 to <.000).")
 
 
 @pytest.mark.parametrize("verdict", [GAIN, NO_GAIN, NO_SIGNAL], ids=lambda verdict: verdict.outcome)
@@ -151,6 +153,8 @@ def test_a_claim_names_the_share_of_missing_labels() -> None:
     assert "missing" not in said(dataclasses.replace(verdict, with_gain=["z"]))
     no_gain = dataclasses.replace(NO_GAIN, missing=verdict.missing)
     assert "(20 to 30 % are missing)" in said(no_gain)
+    untrained = said(dataclasses.replace(no_gain, ranked=[]))
+    assert "associated with the features, judged by the observed labels (20 to 30 % are missing), but the" in untrained
 
 
 LARGEST = "at this prevalence and AUC the largest possible gain in F1 is .012."

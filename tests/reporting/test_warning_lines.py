@@ -13,8 +13,9 @@ import pytest
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.evaluation.fairness import Unfair
 from aimonk_bench.evaluation.verdict import Doubts
-from aimonk_bench.records import suite
+from aimonk_bench.records import run, suite
 from aimonk_bench.reporting import summary
+from aimonk_bench.reporting.remarks import few_warnings
 from aimonk_bench.reporting.summary import Summary
 from aimonk_bench.reporting.warning_lines import FEW_POSITIVES, warnings
 
@@ -78,6 +79,47 @@ def test_doubts_are_about_the_attributes_of_a_claim(tmp_path: Path, claims: str,
         assert f"({', '.join(name for name in claims if name != 'y')})" in depends[0]
 
 
+def test_an_official_split_is_not_told_to_keep_near_duplicates_together(tmp_path: Path) -> None:
+    base = made(tmp_path, attributes=["x", "y"], images=150)
+    assert base.statistics
+    verdict = dataclasses.replace(
+        base.statistics.verdict, outcome="gain", with_gain=["x"], doubts=Doubts(14, {"x": 12, "y": 0}, {})
+    )
+    changed = dataclasses.replace(base, statistics=dataclasses.replace(base.statistics, verdict=verdict))
+    config = base.collection.comparable[0].folder / run.CONFIG
+    for split, fix in (
+        ("", "fix: split: {near_duplicates: keep_together}"),
+        ("split: {scheme: column, column: part}", "or split: {scheme: kfold, near_duplicates: keep_together}"),
+    ):
+        config.write_text(fake_suite.CONFIG + split)
+        [line] = [line for line in warnings(changed) if "near duplicates" in line]
+        assert line.endswith(fix)
+        assert ("report this beside the figures" in line) == bool(split)
+
+
+def test_what_is_not_fair_is_never_behind_what_is_said_of_the_data(tmp_path: Path) -> None:
+    base = made(tmp_path, names=("a", "b"), seeds=1, without_positives=["attr2"])
+    assert base.statistics
+    assert len(warnings(base)) >= 3
+    unfair = [Unfair("budgets", ("1-b",), differs=("epochs",)), Unfair("edge", ("0-a",), "train.lr", "largest")]
+    changed = dataclasses.replace(base, statistics=dataclasses.replace(base.statistics, fairness=unfair))
+    first, second, *_, last = few_warnings(changed)
+    assert first.startswith("budgets differ (epochs)")
+    assert "largest train.lr of the grid" in second
+    assert last.endswith("more: table --explain")
+
+
+@pytest.mark.parametrize("baseline", [0, 1, 2])
+def test_a_baseline_without_figures_is_said_to_leave_everything_uncompared(tmp_path: Path, baseline: int) -> None:
+    names = ("a", "b", "c")
+    places = fake_suite.write_suite(tmp_path, names, baseline)
+    fake_suite.write_run(places[0], "a", fake_suite.predictions(["x", "y"], images=150))
+    fake_suite.write_failed(places[1], "b", "it broke")
+    [line] = warnings(summary.summarize(suite.collect(tmp_path)))
+    assert line.startswith("1 of 3 runs finished (1 failed, 1 not run)")
+    assert ("the baseline is not among them, so that nothing is compared with it" in line) == (baseline > 0)
+
+
 def test_unfair_comparisons_and_runs_without_figures_are_said(tmp_path: Path) -> None:
     names = ("a", "b", "c", "d")
     places = fake_suite.write_suite(tmp_path, names, skipped=[3])
@@ -90,9 +132,9 @@ def test_unfair_comparisons_and_runs_without_figures_are_said(tmp_path: Path) ->
     unfair = [Unfair("improving", ("1-b",))]
     changed = dataclasses.replace(base, statistics=dataclasses.replace(base.statistics, fairness=unfair))
     first, second, third, fourth = warnings(changed)
-    assert first == "2 of 3 runs finished (1 failed)"
-    assert second.endswith("(suite.unavailable: skip): d")
-    assert "(b)" in third
-    assert "train.epochs" in third
+    assert "(b)" in first, "what makes the comparison unfair comes first"
+    assert "train.epochs" in first
+    assert second == "2 of 3 runs finished (1 failed)"
+    assert third.endswith("(suite.unavailable: skip): d")
     assert fourth.endswith(": runs/old")
     assert np.isfinite(changed.values["0-a"]["f1_tuned"]).all()

@@ -86,17 +86,25 @@ def test_scikit_learn_reproduces_every_number_of_the_summary(suite: Path) -> Non
         figures, base = (expected[run_id][row["attribute"]] for run_id in (row["run"], ids[0]))
         wanted = {**figures, "delta": figures["f1_tuned"] - base["f1_tuned"], "seeds": 2}
         wanted |= {"parameters": 3.371008, "macs": 0.007834848}  # of tf_efficientnet_lite0 at 32 x 32 pixels
-        words = ("run", "state", "backbone", "weights", "loss", "missing", "sampler", "attribute")
+        words = ("run", "state", "backbone", "weights", "loss", "missing", "sampler", "attribute", "mark")
         times = ("seconds", "images_per_second")
         numbers = {name: float(value) for name, value in row.items() if value and name not in (*words, *times)}
         if row["attribute"] == "macro":
             del wanted["threshold"]
         limits = {name: numbers.pop(name) for name in [*numbers] if name.endswith(("_low", "_high", "p_value"))}
+        tested = row["run"] != ids[0]
+        whole = ("mark", "detectable", "simultaneous_low", "simultaneous_high")  # of a tested macro alone
+        assert [bool(row[name]) for name in whole] == [tested and row["attribute"] == "macro"] * 4
+        simultaneous = {name: limits.pop(name) for name in whole[2:] if name in limits}
+        if simultaneous:
+            assert numbers.pop("detectable") > 0
+            assert simultaneous["simultaneous_low"] <= limits["delta_low"]
+            assert limits["delta_high"] <= simultaneous["simultaneous_high"]
         for name in {name.rpartition("_")[0] for name in limits} - {"p"}:
             assert limits[f"{name}_low"] <= numbers[name] <= limits[f"{name}_high"]
         assert set(limits) == {
             *("f1_default_low", "f1_default_high", "f1_tuned_low", "f1_tuned_high"),
-            *(() if row["run"] == ids[0] else ("delta_low", "delta_high", "p_value")),
+            *(("delta_low", "delta_high", "p_value") if tested else ()),
         }
         assert numbers == pytest.approx(wanted, rel=1e-12, abs=1e-15)
 
