@@ -155,6 +155,9 @@ def statistics(
     )
     ranked = np.array(tests.ranked)
     auc_low, auc_high, *_ = sure["roc_auc"].macro(row.value["roc_auc"], ranked)
+    auc = macro(row.value["roc_auc"], ranked).item(), auc_low, auc_high
+    labels, of_f1 = decisions[winner].labels, covered["f1_tuned"]
+    verdict = _verdict(candidates, winner, labels, against_winner, tests, row, auc, of_f1)
     return Statistics(
         revision=REVISION,
         key=dict(key),
@@ -165,17 +168,7 @@ def statistics(
         against_winner=against_winner,
         chosen=row,
         signal=tests,
-        verdict=_verdict(
-            candidates,
-            winner,
-            decisions[winner].labels,
-            against_winner,
-            tests,
-            row,
-            (macro(row.value["roc_auc"], ranked).item(), auc_low, auc_high),
-            covered["f1_tuned"],
-            first.doubts,
-        ),
+        verdict=replace(verdict, doubts=first.doubts),
         fairness=_fairness(entries),
     )
 
@@ -195,9 +188,8 @@ def _verdict(
     row: Chosen,
     auc: tuple[float, float, float],
     covered: Array,
-    doubts: Doubts | None,
 ) -> Verdict:
-    """The verdict.
+    """The verdict without doubts.
 
     Args:
         labels: of the test rows.
@@ -227,7 +219,7 @@ def _verdict(
         gain=gains,
         gain_low=gain_lows,
         missing=dict(zip(names, (1 - labels.observed.mean(axis=0)).tolist(), strict=True)),
-        doubts=doubts,
+        doubts=None,
         run=winner,
         folds=len(row.runs),
         folds_of_run=row.runs.count(winner),
