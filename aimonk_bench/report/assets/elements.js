@@ -36,8 +36,8 @@ function number(value, places = 2, signed = false) {
 // As many decimals as an interval supports, as `report.advice.supported`: two, or three where it is narrower than .01.
 const placesOf = (low, high) => (isNumber(low) && isNumber(high) && high - low < 0.01 ? 3 : 2);
 const exact = (value) => (isNumber(value) ? `exactly ${value}` : "undefined");
-const interval = (low, high, places = placesOf(low, high), signed = false) =>
-  isNumber(low) && isNumber(high) ? `${number(low, places, signed)} to ${number(high, places, signed)}` : "-";
+const interval = (low, high, places = placesOf(low, high)) =>
+  isNumber(low) && isNumber(high) ? `${number(low, places)} to ${number(high, places)}` : "-";
 const whole = (value) => (isNumber(value) ? value.toLocaleString("en-US", { maximumFractionDigits: 1 }) : "-");
 
 function cell(value, text = number(value), attributes = {}) {
