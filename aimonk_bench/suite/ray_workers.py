@@ -185,8 +185,8 @@ class _Actor(Worker):
         reference, self.reply = self.reply, None
         try:
             content: bytes = ray.get(self.life if reference is None else reference)
-        except ray.exceptions.RayTaskError:  # not of an actor that has ended
-            raise
+        except ray.exceptions.RayTaskError as error:  # not of an actor that has ended
+            raise error.cause if isinstance(error.cause, Exception) else error
         except ray.exceptions.RayError as error:
             raise WorkerEnded(_how(error)) from error
         return content
