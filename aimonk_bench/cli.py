@@ -131,7 +131,7 @@ def suite(
     with _resumable():
         result = work.suite(config, overrides, out=out, **options)
     _print_table(result, top)
-    if result.unfinished or result.failed_again:
+    if result.unfinished or result.failed_again or result.unwritten:
         raise typer.Exit(SOME_FAILED if result.finished else FAILED)
 
 

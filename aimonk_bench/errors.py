@@ -106,8 +106,8 @@ def fix(error: BaseException) -> str | None:
         return OUT_OF_MEMORY
     if "cuda error" in text:
         return NO_CARD
-    if isinstance(error, OSError):
-        return FIXES.get(error.errno or 0)
+    if isinstance(error, OSError) and isinstance(error.errno, int):
+        return FIXES.get(error.errno)
     return None
 
 
@@ -115,8 +115,24 @@ def text_of(error: BaseException) -> str:
     """The message of an exception, or that it has none that can be formatted."""
     try:
         return str(error)
-    except Exception as failure:  # somebody else wrote its `__str__`
+    except BaseException as failure:  # somebody else wrote its `__str__`
+        if type(failure) is KeyboardInterrupt:
+            raise
         return f"its message cannot be formatted ({type(failure).__name__})"
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback of an exception and of its causes as text, or that it cannot be formatted."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception as failure:  # somebody else wrote the attributes of the exception
+        return f"{type(error).__name__}: its traceback cannot be formatted ({type(failure).__name__})\n"
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """The notes of an exception that are text; somebody else may have put anything there."""
+    notes = getattr(error, "__notes__", None)
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list | tuple) else []
 
 
 def sentence(error: BaseException) -> str:
@@ -124,16 +140,17 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, UserError):
         return visible("; ".join(error.problems))
     if isinstance(error, RunFailed):
-        return str(error)
-    text = printable(" ".join(text_of(error).split()))
-    if len(text) > LONGEST:
-        text = f"{text[:LONGEST]} ... ({len(text):,} characters)"
-    parts = [
-        f"{type(error).__name__}: {text}" if text else type(error).__name__,
-        *(getattr(error, "__notes__", None) or ()),
-    ]
+        return text_of(error)
+    text = _one_line(text_of(error))
+    parts = [f"{type(error).__name__}: {text}" if text else type(error).__name__, *map(_one_line, notes_of(error))]
     advice = fix(error)
     return ", ".join(parts) + (f" (fix: {advice})" if advice else "")
+
+
+def _one_line(text: str) -> str:
+    """Text that somebody else wrote in one line that a terminal can show, shortened."""
+    line = printable(" ".join(text.split()))
+    return f"{line[:LONGEST]} ... ({len(line):,} characters)" if len(line) > LONGEST else line
 
 
 def release(error: BaseException) -> None:
@@ -160,7 +177,7 @@ def write_traceback(error: BaseException, file: Path | None = None) -> str:
     Returns:
         Where it stands, or why it could not be written, for a message.
     """
-    text = "".join(traceback.format_exception(error))
+    text = traceback_of(error)
     try:
         if file is None:
             with tempfile.NamedTemporaryFile("w", prefix="aimonk-bench-", suffix=".log", delete=False) as log:

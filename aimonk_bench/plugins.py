@@ -165,23 +165,30 @@ def executed(plugins: Sequence[Plugin]) -> Iterator[None]:
     Raises:
         RunFailed: the code in the context calls `sys.exit`, which would end the command and not the run, or plug-ins
             raise another exception that is no `Exception`.
+        KeyboardInterrupt: Ctrl-C, whose exception has exactly this type.
     """
     for plugin in plugins:
         _ = plugin.tables
     try:
         with contextlib.redirect_stdout(sys.stderr) if plugins else contextlib.nullcontext():
             yield
-    except (UserError, RunFailed, KeyboardInterrupt):
+    except (UserError, RunFailed):
         raise
     except Exception as error:
         for plugin in plugins:
             for frame in plugin.lines(error)[-1:]:
-                error.add_note(f"in the plug-in {frame.filename}:{frame.lineno} ({frame.name}: {frame.line})")
+                _add_note(error, f"in the plug-in {frame.filename}:{frame.lineno} ({frame.name}: {frame.line})")
         raise
     except BaseException as ending:
         lines = [frame for plugin in plugins for frame in plugin.lines(ending)[-1:]]
-        if not (lines or isinstance(ending, SystemExit)):
+        if type(ending) is KeyboardInterrupt or not (lines or isinstance(ending, SystemExit)):
             raise
         what = f"sys.exit({ending.code!r})" if isinstance(ending, SystemExit) else sentence(ending)
         where = "".join(f" in the plug-in {frame.filename}:{frame.lineno}" for frame in lines)
         raise RunFailed(f"found {what}{where} (fix: raise an exception instead)") from ending
+
+
+def _add_note(error: Exception, note: str) -> None:
+    """Add a note to an exception; the plug-in may have put something there that takes none."""
+    with contextlib.suppress(TypeError):
+        BaseException.add_note(error, note)

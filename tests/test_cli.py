@@ -228,6 +228,37 @@ def test_a_terminated_command_clears_up_and_leaves_with_130(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+AGAIN = {  # where a second SIGTERM comes
+    "while a thread still runs": """
+def later():
+    threading.main_thread().join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+
+threading.Thread(target=later).start()
+""",
+    "before the exit code is known": """
+@contextlib.contextmanager
+def terminated():
+    yield
+    signal.raise_signal(signal.SIGTERM)
+
+console.standard_streams = terminated
+""",
+}
+
+
+@pytest.mark.parametrize("again", AGAIN.values(), ids=AGAIN)
+def test_a_second_signal_changes_no_exit_code(again: str, tmp_path: Path) -> None:
+    imports = "import contextlib, os, signal, threading, time\nfrom aimonk_bench import console\n"
+    done = subprocess.run(
+        [sys.executable, "-c", imports + again + TERMINATED, tmp_path], capture_output=True, text=True
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (130, False)
+    assert "interrupted" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("kind", cli.KINDS)
 def test_list_names_every_entry(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list", kind) == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aimonk_bench.errors import RunFailed, UserError, release, sentence, write_traceback
+from aimonk_bench.errors import RunFailed, UserError, release, sentence, traceback_of, write_traceback
 
 
 @pytest.mark.parametrize(
@@ -107,3 +107,21 @@ def test_a_message_that_cannot_be_formatted_or_is_too_long_is_said() -> None:
     text = sentence(ValueError("x" * 5000))
     assert len(text) < 1100
     assert text.endswith(" ... (5,000 characters)")
+
+
+class Ending(BaseException):
+    """No `Exception`."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+def test_what_somebody_else_put_into_an_exception_ends_nothing() -> None:
+    assert sentence(Ending()) == "Ending: its message cannot be formatted (SystemExit)"
+    assert "Ending" in traceback_of(Ending())
+    error = ValueError("planted")
+    error.__notes__ = [1, object(), "in\n\x1b[31mb"]  # type: ignore[list-item]
+    assert sentence(error) == "ValueError: planted, in \\x1b[31mb"
+    error.__notes__ = "text"  # type: ignore[assignment]
+    assert sentence(error) == "ValueError: planted"
+    assert sentence(OSError([], "planted")) == "OSError: [Errno []] planted"

@@ -128,3 +128,18 @@ def test_whatever_a_plug_in_raises_ends_its_run_and_what_it_prints_is_no_result(
     for ending in (KeyboardInterrupt, GeneratorExit):  # of others
         with pytest.raises(ending), plugins.executed([plugin]):
             raise ending
+
+
+def test_ctrl_c_ends_the_command_and_its_like_of_a_plug_in_the_run(tmp_path: Path) -> None:
+    code = "class Stop(KeyboardInterrupt):\n    pass\n\n\ndef f(kind):\n    raise kind('reason')\n\n\n"
+    (tmp_path / "my.py").write_text(f"{code}LOSSES = {{'f': f, 'kind': Stop}}\n")
+    plugin = plugins.read(str(tmp_path / "my.py"))
+    losses = plugin.tables["LOSSES"]
+    with pytest.raises(RunFailed, match="found Stop: reason in the plug-in"), plugins.executed([plugin]):
+        losses["f"](losses["kind"])
+    with pytest.raises(KeyboardInterrupt), plugins.executed([plugin]):
+        losses["f"](KeyboardInterrupt)
+    error = ValueError("planted")
+    error.__notes__ = "no list"  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="planted"), plugins.executed([plugin]):
+        losses["f"](lambda _: error)

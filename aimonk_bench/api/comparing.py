@@ -135,10 +135,12 @@ def show(
         console: of rich; default standard output.
 
     Raises:
-        UserError: no run, or more than one, is meant, or an argument is of another type.
+        UserError: no run, or more than one, is meant, it is damaged, or an argument is of another type.
     """
     [(placed, _)] = _meant({"run": run}, within)
     shown = whole("images", images, least=1)
+    if reason := placed._figures.collection.damaged.get(placed.id):
+        raise UserError(reason)
     terminal = Console() if console is None else instance("console", console, Console)
     details.render(terminal, placed._record, placed._figures, _settings(placed))
     if placed._record.done:

@@ -254,9 +254,11 @@ class Suite(Result):
     Attributes:
         failed_again: of the call of `aimonk_bench.suite` that returned it: id of a finished run that was trained again
             and failed -> why. Its results are still those of before.
+        unwritten: why that call could not write the files beside the runs, such as ``summary.csv``; None if it could.
     """
 
     failed_again: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    unwritten: str | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def _collection(self) -> Collection:

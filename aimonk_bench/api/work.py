@@ -96,7 +96,7 @@ def suite(
     each run is done once, and all of them return when it is complete.
 
     Returns:
-        The suite. A run that failed does not end it: see `Suite.unfinished` and `Suite.failed_again`.
+        The suite. A run that failed does not end it: see `Suite.unfinished`, `failed_again` and `unwritten`.
 
     Raises:
         UserError: config, data or options are wrong, or the folder holds something else; nothing was written.
@@ -129,7 +129,8 @@ def _run(hours: float | None, planned: Plan, folder: Path, clock: Clock, progres
 
 def _suite(hours: float | None, planned: Plan, folder: Path, clock: Clock, progress: Progress) -> Suite:
     costs.check_budget(planned, folder, hours)
-    return Suite(folder, runner.execute_suite(planned, folder, clock, progress))
+    ended = runner.execute_suite(planned, folder, clock, progress)
+    return Suite(folder, ended.failed_again, ended.unwritten)
 
 
 def _execute(

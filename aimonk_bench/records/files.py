@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 FORMULA = re.compile(r"'*[=+\-@\t\r].", re.DOTALL)  # how a text begins that a spreadsheet reads as a formula
 T = TypeVar("T")
+DIGITS = len(str(-(2**63)))  # of a whole number of 64 bits, with its sign
 PARTIAL = ".partial-"
 IDLE = 3600.0  # seconds after which nobody is writing a temporary file any more
 CLAIM = ".claim"  # how the names of claims begin
@@ -202,16 +203,24 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     write_text(path, csv_text(table))
 
 
+def _whole(digits: str) -> int:
+    """A whole number in JSON."""
+    if len(digits) > DIGITS or not -(2**63) <= (value := int(digits)) < 2**63:
+        raise ValueError(f"found a whole number of {len(digits.lstrip('-'))} digits, expected one of 64 bits")
+    return value
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds a map.
 
     Raises:
-        UserError: the file cannot be read, is not JSON, or holds something else.
+        UserError: the file cannot be read, is not JSON, or holds something else, or a whole number of more than 64
+            bits, which no array takes.
     """
     refuse_folders(path.parent, [path.name])
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        value = json.loads(path.read_bytes(), parse_int=_whole)
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: found a {type(value).__name__}, expected a map")

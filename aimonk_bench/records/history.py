@@ -26,5 +26,5 @@ def read(path: Path) -> pd.DataFrame:
         if fields.empty or not {*WHOLE, "training_loss"} <= set(fields):
             raise ValueError(f"expected rows with {', '.join(WHOLE)} and training_loss")
         return fields.replace("", "nan").astype({name: "int64" if name in WHOLE else "float64" for name in fields})
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: cannot be read as a history: {error}") from error

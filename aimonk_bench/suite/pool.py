@@ -14,14 +14,13 @@ import logging.handlers
 import pickle
 import queue
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
-from aimonk_bench.errors import RunFailed
+from aimonk_bench.errors import RunFailed, notes_of, sentence, text_of, traceback_of
 
 logger = logging.getLogger(__name__)
 
@@ -286,7 +285,7 @@ class Pool(abc.ABC, Generic[W]):
             self._lost(worker, str(error))
             return
         except Exception as error:  # a result that cannot be read back
-            message = Reply(None, (RuntimeError(f"{type(error).__name__}: {error}"), traceback.format_exc()), [])
+            message = Reply(None, (RuntimeError(sentence(error)), traceback_of(error)), [])
         if message == READY:
             worker.ready, self._stillborn = True, 0
             return
@@ -334,8 +333,8 @@ def answer(load: Callable[[], Callable[[], Any]]) -> bytes:
     answered = reply(lambda: load()())
     try:
         return pickle.dumps(answered)
-    except Exception as error:  # whatever the parts of the result do
-        return pickle.dumps(Reply(None, (_sendable(error), traceback.format_exc()), answered.messages))
+    except BaseException as error:  # whatever the parts of the result do
+        return pickle.dumps(Reply(None, (_sendable(error), traceback_of(error)), answered.messages))
 
 
 def reply(function: Callable[[], Any]) -> Reply:
@@ -348,17 +347,23 @@ def reply(function: Callable[[], Any]) -> Reply:
     result, error = None, None
     try:
         result = function()
-    except Exception as raised:
-        error = _sendable(raised), "".join(traceback.format_exception(raised))
+    except BaseException as raised:  # a worker ignores Ctrl-C
+        error = _sendable(raised), traceback_of(raised)
     finally:
         package.removeHandler(handler)
     return Reply(result, error, [messages.get() for _ in range(messages.qsize())])
 
 
-def _sendable(error: Exception) -> Exception:
-    """The exception, or one of another type with the same text where it cannot be pickled."""
+def _sendable(error: BaseException) -> Exception:
+    """The exception, or one of another type with the same text where it would not arrive as it is."""
+    if not isinstance(error, Exception):
+        return RunFailed(f"found {sentence(error)} (fix: raise an exception instead)")
     try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever its class does
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+        if type(pickle.loads(pickle.dumps(error))) is type(error):
+            return error
+    except BaseException:  # whatever its class does
+        pass
+    other = RuntimeError(f"{type(error).__name__}: {text_of(error)}")
+    for note in notes_of(error):
+        other.add_note(note)
+    return other

@@ -185,7 +185,9 @@ class _Actor(Worker):
         reference, self.reply = self.reply, None
         try:
             content: bytes = ray.get(self.life if reference is None else reference)
-        except ray.exceptions.RayTaskError:  # not of an actor that has ended
+        except ray.exceptions.RayTaskError as error:  # not of an actor that has ended
+            if isinstance(error.cause, Exception):  # the text of `error` is a traceback
+                raise error.cause from None
             raise
         except ray.exceptions.RayError as error:
             raise WorkerEnded(_how(error)) from error

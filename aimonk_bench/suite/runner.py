@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,15 +68,25 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
         raise error if isinstance(error, UserError) else RunFailed(sentence(error)) from error
 
 
-def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> dict[str, str]:
+@dataclass(frozen=True)
+class Ended:
+    """What the files of a suite do not say after a call.
+
+    Attributes:
+        failed_again: id of a finished run that failed when it was trained again -> why: its status is that of before.
+        unwritten: why the files beside the runs, such as ``summary.csv``, could not be written; None if they were.
+    """
+
+    failed_again: Mapping[str, str]
+    unwritten: str | None
+
+
+def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> Ended:
     """Execute the runs of ``plan`` that are not finished yet, and write ``suite.json`` and the summaries.
 
     A run that fails is recorded with its reason and the next one begins. After an interruption the runs that are
     trained are scored; the others have no status and begin again with the next call. Other processes that execute the
     same suite in the same folder share the runs; each returns when all runs have ended.
-
-    Returns:
-        id of a finished run that failed when it was trained again -> why: its status is still that of before.
 
     Raises:
         UserError: the folder holds something else or results of another config, or an image cannot be decoded; nothing
@@ -110,13 +121,24 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
                 driver = Driver(queue, clock, progress, claims, places)
                 driver.execute(pending, folders, encodings)
             finally:
-                with sharing.writing(folder), clock("statistics"):
-                    collection = summaries.write(suite.collect(folder))
-                with clock("plots"):
-                    summaries.draw_missingness(plan, collection)
+                unwritten = _summarize(plan, folder, clock)
     if done := len(plan.executed) - len(pending):
         logger.info("%d of %d runs were already done", done, len(plan.executed))
-    return {run_id: sentence(error) for run_id, error in driver.failures.items() if suite.is_finished(folders[run_id])}
+    again = {run_id: sentence(error) for run_id, error in driver.failures.items() if suite.is_finished(folders[run_id])}
+    return Ended(again, unwritten)
+
+
+def _summarize(plan: Plan, folder: Path, clock: Clock) -> str | None:
+    """Write the files of a suite beside its runs; why that cannot be done, which is logged: the runs stay."""
+    try:
+        with sharing.writing(folder), clock("statistics"):
+            collection = summaries.write(suite.collect(folder))
+        with clock("plots"):
+            summaries.draw_missingness(plan, collection)
+    except OSError as error:
+        logger.error("%s: the summary cannot be written: %s", folder, reason := sentence(error))
+        return reason
+    return None
 
 
 def _announce_weights(pending: Sequence[PlannedRun], folders: Mapping[str, Path]) -> None:
@@ -361,7 +383,10 @@ def write_seconds(folder: Path, clock: Clock) -> None:
     """Log where results are and where seconds went; write ``seconds.json``, which stays where nothing was done."""
     items = clock.itemised()
     if "encode" in clock.seconds:
-        write_json(folder / SECONDS, items)
+        try:
+            write_json(folder / SECONDS, items)
+        except OSError as error:
+            logger.error("%s: cannot be written: %s", folder / SECONDS, sentence(error))
     parts = [f"{phase} {seconds:.1f}" for phase, seconds in items.items() if phase != "total"]
     logger.info("results in %s", folder)
     logger.info("%.1f s: %s", items["total"], ", ".join(parts))

@@ -143,7 +143,11 @@ def _serve(connection: Connection, variables: dict[str, str], modules: Sequence[
             task = connection.recv_bytes()
         except (EOFError, OSError):  # nothing more is wanted
             return
-        connection.send_bytes(answer(partial(_loaded, task)))
+        answered = answer(partial(_loaded, task))
+        try:
+            connection.send_bytes(answered)
+        except OSError:  # the driver has ended, or a plug-in closed the connection: the driver says that this ended
+            sys.exit(1)
 
 
 def _loaded(task: bytes) -> Callable[[], Any]:

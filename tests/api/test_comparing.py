@@ -152,3 +152,15 @@ def test_a_failed_run_shows_its_whole_reason(suite: ab.Suite) -> None:
     text = printed(lambda console: ab.show(failed, suite.folder, console=console))
     assert "failed: it broke\nfailed: with a second line" in text
     assert "threshold" in text
+
+
+def test_a_damaged_run_is_named_as_in_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        fake_suite.write_run(tmp_path / name, name, fake_suite.predictions())
+    (tmp_path / "b" / runs.PREDICTIONS).write_bytes(b"junk")
+    messages = []
+    for words in (["compare", str(tmp_path / "a"), str(tmp_path / "b")], ["show", str(tmp_path / "b")]):
+        assert main(words) == 2
+        messages.append(capsys.readouterr().err)
+    assert messages[0] == messages[1]
+    assert messages[1].startswith(f"{tmp_path / 'b' / runs.PREDICTIONS}: found a file that cannot be used")

@@ -83,11 +83,24 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe{}", b"3"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{", b"[1]", b"\xff\xfe{}", b"3", b"[" * 100_000),
+        *(b'{"a": 1%s}' % (b"0" * 400), b'{"a": %d}' % 2**63, b'{"a": %d}' % (-(2**63) - 1)),
+    ],
+    ids=lambda content: repr(content[:12]),
+)
 def test_a_broken_json_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(UserError, match=r"a\.json"):
         files.read_json(tmp_path / "a.json")
+
+
+def test_the_largest_whole_numbers_of_json_are_read(tmp_path: Path) -> None:
+    bounds = {"a": [-(2**63), 2**63 - 1, -1, 0]}
+    files.write_json(tmp_path / "a.json", bounds)
+    assert files.read_json(tmp_path / "a.json") == bounds
 
 
 # One run -------------------------------------------------------------------------------------------------------------
@@ -403,7 +416,10 @@ def test_a_history_reads_back_exactly(tmp_path: Path) -> None:
     assert {read[name].dtype for name in history.WHOLE} == {np.dtype(np.int64)}
 
 
-@pytest.mark.parametrize("content", ["", "seed,fold\n0,x\n", 'seed\n"\n'])
+HUGE = f"seed,fold,iteration_number,epoch,training_loss\n0,0,1,1{'0' * 400},0.5\n"
+
+
+@pytest.mark.parametrize("content", ["", "seed,fold\n0,x\n", 'seed\n"\n', HUGE])
 def test_a_broken_history_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / run.HISTORY).write_text(content)
     with pytest.raises(UserError, match=r"history\.csv"):

@@ -17,7 +17,7 @@ from aimonk_bench.backbones.feature_table import FeatureTable
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.records import files, run
 from aimonk_bench.records.weights import HEADS
-from aimonk_bench.suite import artefacts, plan, restoring, tasks
+from aimonk_bench.suite import artefacts, plan, restoring, runner, summaries, tasks
 
 SIZES = """\
 extends: small.yaml
@@ -204,6 +204,27 @@ def test_a_failure_that_cannot_be_recorded_is_no_success(
     monkeypatch.setattr(run, "begin", full)
     assert execute(pair, suite) == 3
     assert "cannot be recorded" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_at_the_end_costs_no_finished_run(
+    suite: Path, pair: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, content: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(summaries, "write_csv", full)
+    monkeypatch.setattr(runner, "write_json", full)  # seconds.json, where a run is executed
+    (suite / "runs" / files.read_json(suite / "suite.json")["ids"][2] / run.STATUS).unlink()
+    assert execute(pair, suite) == 3
+    captured = capsys.readouterr()
+    assert f"{suite}: the summary cannot be written: OSError" in captured.err
+    assert f"{suite / runner.SECONDS}: cannot be written: OSError" in captured.err
+    assert "Traceback" not in captured.err
+    assert "masked_bce" in captured.out
+    assert "No space left" in str(aimonk_bench.suite(pair, out=suite).unwritten)
+    monkeypatch.undo()
+    result = aimonk_bench.suite(pair, out=suite)
+    assert (result.unwritten, result.unfinished) == (None, {})
 
 
 def test_a_folder_in_the_place_of_a_file_is_named_before_anything_starts(
