@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk_bench.backbones.encoder import damaged, read_record
+from aimonk_bench.backbones.encoder_record import damaged, read_record
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.errors import UserError
 from aimonk_bench.records import claims

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from aimonk_bench.backbones import network, weights
 from aimonk_bench.backbones.encoder import EncoderSpec, open_encoder, read_record
 from aimonk_bench.config.fields import BackboneConfig
 from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.records.files import write_json
 
 LITE0 = "tf_efficientnet_lite0"
 SMALL = "test_resnet"  # timm has it for tests: quick to build and to export
@@ -77,12 +79,32 @@ def test_a_damaged_export_is_made_again(images: np.ndarray, tmp_path: Path, capl
     expected = open_encoder(_spec(), tmp_path, images)(images)
     model = tmp_path / "model.onnx"
     content = model.read_bytes()
-    for damaged in (content[: len(content) // 2], b"", b"junk"):
+    middle = len(content) // 2  # of the weights: with one bit changed it loads, and gives other features
+    flipped = content[:middle] + bytes([content[middle] ^ 64]) + content[middle + 1 :]
+    for damaged in (content[:middle], b"", b"junk", flipped):
         model.write_bytes(damaged)
         caplog.clear()
         np.testing.assert_array_equal(open_encoder(_spec(), tmp_path, images)(images), expected)
         assert "model.onnx cannot be used and is made again: " in caplog.text
     assert len(model.read_bytes()) == len(content)
+
+
+def test_an_export_without_its_checksum_is_made_again(
+    images: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """As a kill leaves it that came after the model and before the record, and as earlier versions did."""
+    expected = open_encoder(_spec(), tmp_path, images)(images)
+    record, model = read_record(tmp_path), tmp_path / "model.onnx"
+    assert record.model_sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
+    for other in (None, "0" * 64):
+        write_json(tmp_path / "encoder.json", asdict(replace(record, model_sha256=other)))
+        caplog.clear()
+        np.testing.assert_array_equal(open_encoder(_spec(), tmp_path, images)(images), expected)
+        assert "model.onnx cannot be used and is made again: " in caplog.text
+        assert read_record(tmp_path).model_sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
+    caplog.clear()
+    open_encoder(_spec(), tmp_path, images)
+    assert caplog.text == ""
 
 
 def _off_by(factor: float) -> Callable[[Path], encoders.Run]:

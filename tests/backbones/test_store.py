@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -75,6 +76,20 @@ def test_damage_is_counted(root: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert table["blocks"].to_dict() == {NEW: 2, MIDDLE: 6, OLD: 4}
     assert cli.main(["cache", "verify"]) == 1
     assert "1 of 6" in capsys.readouterr().out
+
+
+def test_a_damaged_export_counts_as_a_block(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, content = root / "features" / MIDDLE, b"a network"
+    record = json.loads((folder / "encoder.json").read_text())
+    record |= {"engine": "onnxruntime", "model_sha256": hashlib.sha256(content).hexdigest()}
+    (folder / "encoder.json").write_text(json.dumps(record))
+    assert store.damage(root, MIDDLE) == (0, 6)
+    (folder / "model.onnx").write_bytes(content)
+    assert store.damage(root, MIDDLE) == (0, 7)
+    (folder / "model.onnx").write_bytes(b"a natwork")
+    assert store.damage(root, MIDDLE) == (1, 7)
+    assert cli.main(["cache", "verify"]) == 1
+    assert "1 of 7" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["encoder.json", "index.sqlite"])
