@@ -185,10 +185,15 @@ class Encoder:
     Attributes:
         run: encodes one batch.
         batch_size: B.
+        width: D; None while it is not known.
+
+    Raises:
+        RunFailed: the network does not give D features of each image.
     """
 
     run: Run
     batch_size: int
+    width: int | None = None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Encode images."""
@@ -196,8 +201,21 @@ class Encoder:
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]
             padding = [(0, self.batch_size - len(batch)), (0, 0), (0, 0), (0, 0)]
-            features.append(self.run(np.pad(batch, padding))[: len(batch)])
+            of_batch = self.run(np.pad(batch, padding))
+            check_shape(of_batch, self.batch_size, of_batch.shape[-1] if self.width is None else self.width)
+            features.append(of_batch[: len(batch)])
         return np.concatenate(features)
+
+
+def check_shape(features: np.ndarray, images: int, width: int) -> None:
+    """Refuse features that are not [images, width], as a network of a plug-in may give them at any time.
+
+    Raises:
+        RunFailed: the shape is another one.
+    """
+    if features.shape != (images, width):
+        found = " x ".join(map(str, features.shape))
+        raise RunFailed(f"the network gave {found} features, expected {images} x {width} (images x features)")
 
 
 def open_encoder(spec: EncoderSpec, folder: Path, images: np.ndarray) -> Encoder:
@@ -214,12 +232,12 @@ def open_encoder(spec: EncoderSpec, folder: Path, images: np.ndarray) -> Encoder
     """
     if spec.freeze == "none":
         write_json(folder / RECORD, asdict(Record(spec.identity, "torch", images[0].size, None, None)))
-        return Encoder(lambda batch: batch.reshape(len(batch), -1), spec.batch_size)
+        return Encoder(lambda batch: batch.reshape(len(batch), -1), spec.batch_size, images[0].size)
     record, model = read_record(folder), folder / MODEL
     if record is not None and record.engine == "onnxruntime" and model.exists():
         try:
             _check_model(model, record)
-            return Encoder(onnx_run(model), spec.batch_size)
+            return Encoder(onnx_run(model), spec.batch_size, record.features)
         except Exception as error:  # onnxruntime raises a different exception for each kind of damage
             logger.warning("%s cannot be used and is made again: %s", model, " ".join(str(error).split())[:300])
     from aimonk_bench.backbones import network  # imports torch and timm
@@ -238,10 +256,10 @@ def open_encoder(spec: EncoderSpec, folder: Path, images: np.ndarray) -> Encoder
     if record != stored:  # written after the model: a kill in between leaves one without its checksum, made again
         write_json(folder / RECORD, asdict(record))
     if record.engine == "onnxruntime":
-        return Encoder(onnx_run(model), spec.batch_size)
+        return Encoder(onnx_run(model), spec.batch_size, record.features)
     if record.reason is not None:
         logger.warning("%s: encoding with torch, several times slower: %s", spec.weights.name, record.reason)
-    return by_torch
+    return replace(by_torch, width=record.features)
 
 
 def _check_model(model: Path, record: Record) -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aimonk_bench.backbones.encoder import check_shape
 from aimonk_bench.backbones.encoder_record import damaged, read_record
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.errors import UserError
@@ -263,7 +264,12 @@ class FeatureTable:
         os.truncate(self.file, math.prod(self._shape()) * self._dtype.itemsize)
 
     def append(self, names: Sequence[tuple[str, str]], features: np.ndarray) -> None:
-        """Store features [n, D], of the table's dtype, under their n names (SHA-256 of the image, view key)."""
+        """Store features [n, D], of the table's dtype, under their n names (SHA-256 of the image, view key).
+
+        Raises:
+            RunFailed: they have another shape, which would move the rows of all later ones.
+        """
+        check_shape(features, len(names), self._shape()[1])
         content = features.tobytes()
         with self.file.open("ab") as file:
             file.write(content)

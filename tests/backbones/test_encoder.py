@@ -273,6 +273,36 @@ def test_pixels_are_stored_where_no_layer_is_frozen(images: np.ndarray, tmp_path
     assert read_record(tmp_path).features == SIZE * SIZE * 3
 
 
+CHANGED = [
+    (lambda rows: np.tile(rows, (1, 2)), "8 x 24576"),
+    (lambda rows: np.tile(rows, (2, 1)), "16 x 12288"),
+    (lambda rows: rows[:1], "1 x 12288"),
+    (lambda rows: rows[:, :4], "8 x 4"),
+    (lambda rows: rows[:, 0], "8"),
+]
+
+
+@pytest.mark.parametrize(("change", "found"), CHANGED)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_network_whose_output_changes_its_shape_fails(
+    is_first: bool,
+    change: Callable[[np.ndarray], np.ndarray],
+    found: str,
+    images: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    flat, layers = (lambda batch: batch.reshape(len(batch), -1).astype(np.float32)), iter([])
+    monkeypatch.setattr(network, "build", lambda *_: None)
+    monkeypatch.setattr(encoders, "torch_run", lambda *_: lambda batch: next(layers, flat)(batch))
+    spec = _spec(engine="torch")
+    open_encoder(spec, tmp_path, images)
+    encode = open_encoder(spec, tmp_path, images)  # by the record, as of a second run
+    layers = iter([flat] * (not is_first) + [lambda batch: change(flat(batch))])
+    with pytest.raises(RunFailed, match=f"the network gave {found} features, expected 8 x 12288"):
+        encode(images)
+
+
 class _Hungry(torch.nn.Module):
     """Pixels summed by colour, with memory for some images at once."""
 

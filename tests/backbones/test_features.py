@@ -263,6 +263,23 @@ def test_an_interruption_between_rows_and_index_leaves_nothing_behind(
     assert counting.encoded - before == 200 - CHUNK
 
 
+@pytest.mark.parametrize("change", [lambda rows: rows[:, :4], lambda rows: np.tile(rows, 2), lambda rows: rows[1:]])
+def test_rows_of_another_shape_are_not_stored(
+    change: Callable[[np.ndarray], np.ndarray],
+    images: list[ImageFile],
+    spec: EncoderSpec,
+    counting: Counting,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(counting, "encode", lambda images: change(_corners(images)))
+    for _ in range(2):
+        with pytest.raises(RunFailed, match=r"the network gave \d+ x \d+ features, expected 64 x 12"):
+            FeatureStore(tmp_path / "store").features(images, views(FLIP), FLIP, spec)
+    [rows] = tmp_path.glob("store/features/*/rows.f32")
+    assert rows.stat().st_size == 0
+
+
 def _halve(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
