@@ -37,6 +37,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 BUSY_SECONDS = 60.0  # to wait for another process that writes to the index
 
 PART = 10_000  # entries of the index in memory at once
+MOST_ROWS = 1 << 24  # of a block, more than any write has; else the file is filled up to what a damaged count says
 
 Entry = tuple[bytes, bytes, int]  # SHA-256 of the image, view key, row
 Todo = list[tuple[ImageFile, list[str]]]  # images, and the keys of the views that they lack
@@ -95,7 +96,7 @@ class FeatureTable:
         index: connection to ``index.sqlite``.
 
     Raises:
-        StoreDamaged: rows are indexed, and nothing says how long they are.
+        StoreDamaged: the blocks do not follow one another, or nothing says how long their rows are.
     """
 
     def __init__(self, folder: Path, dtype: str, index: sqlite3.Connection) -> None:
@@ -114,9 +115,18 @@ class FeatureTable:
             "CREATE TABLE IF NOT EXISTS blocks (first INTEGER PRIMARY KEY, count INTEGER NOT NULL,"
             " crc INTEGER NOT NULL)"
         )
+        self._check_blocks()
         count, width = self._shape()
         if count and not width:
             raise damaged(folder, f"{count} rows of {width} features are indexed")
+
+    def _check_blocks(self) -> None:
+        """Each block begins where the one before ends."""
+        behind = 0
+        for first, count in self._index.execute("SELECT first, count FROM blocks ORDER BY first"):
+            if first != behind or not isinstance(count, int) or not 1 <= count <= MOST_ROWS:
+                raise damaged(self.folder, f"{INDEX}: a block of {count!r} rows at row {first} follows {behind} rows")
+            behind += count
 
     def check_index(self) -> None:
         """Read the whole index.
@@ -269,13 +279,13 @@ class FeatureTable:
         Raises:
             RunFailed: they have another shape, which would move the rows of all later ones.
         """
-        check_shape(features, len(names), self._shape()[1])
+        first, width = self._shape()
+        check_shape(features, len(names), width)
         content = features.tobytes()
         with self.file.open("ab") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        first = self._count()
         entries = [(image, view, row) for row, (image, view) in enumerate(names, first)]
         with self._index:
             self._index.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", entries)

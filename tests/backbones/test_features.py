@@ -386,6 +386,34 @@ def test_rows_that_the_index_confuses_are_encoded_again(
     assert damage(tmp_path / "store", index.parent.name)[0] == 0
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "count = -5 WHERE first = 64",
+        "count = 0 WHERE first = 192",
+        "count = count + 1 WHERE first = 64",
+        f"count = {2**62} WHERE first = 192",
+        f"count = {2**63 - 1} WHERE first = 64",
+        "count = 1000000000 WHERE first = 192",
+        "count = 'many' WHERE first = 64",
+        "first = -64 WHERE first = 0",
+        f"first = {2**63 - 1} WHERE first = 192",
+    ],
+)
+def test_an_index_whose_blocks_do_not_follow_one_another_is_made_anew(
+    change: str, images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    store = FeatureStore(tmp_path / "store")
+    store.features(images, views(FLIP), FLIP, spec)
+    [index] = tmp_path.glob("store/features/*/index.sqlite")
+    with contextlib.closing(sqlite3.connect(index)) as connection, connection:
+        connection.execute(f"UPDATE blocks SET {change}")
+    assert damage(tmp_path / "store", index.parent.name) is None
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    assert counting.encoded == 400
+    assert damage(tmp_path / "store", index.parent.name) == (0, 4)
+
+
 def test_rows_of_an_index_without_checksums_are_encoded_again(
     images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
 ):
