@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aimonk_bench.errors import UserError
-from aimonk_bench.records.files import read_as
+from aimonk_bench.records.files import checked, read_as
 
 RECORD, MODEL = "encoder.json", "model.onnx"
 Engine = Literal["torch", "onnxruntime"]
@@ -41,6 +41,16 @@ class Record:
     model_sha256: str | None = None
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """The keys of every identity that others read."""
+
+    boundary: str
+    size: int
+    dtype: Literal["float32", "float16", "uint8"]
+    network: str = ""  # none for pixels
+
+
 def read_record(folder: Path) -> Record | None:
     """The record of a folder of features; None while nothing is encoded.
 
@@ -50,7 +60,11 @@ def read_record(folder: Path) -> Record | None:
     """
     file = folder / RECORD
     try:
-        return read_as(Record, file) if file.exists() else None
+        if not file.exists():
+            return None
+        record = read_as(Record, file)
+        checked(_Shown, record.identity, file)
+        return record
     except UserError as error:
         if isinstance(error.__cause__, OSError):
             raise

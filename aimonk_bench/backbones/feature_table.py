@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from aimonk_bench.backbones.encoder import check_shape
-from aimonk_bench.backbones.encoder_record import damaged, read_record
+from aimonk_bench.backbones.encoder_record import MODEL, damaged, read_record
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.errors import UserError
 from aimonk_bench.records import claims
@@ -102,8 +102,9 @@ class FeatureTable:
     def __init__(self, folder: Path, dtype: str, index: sqlite3.Connection) -> None:
         self.folder, self._dtype, self._index = folder, np.dtype(dtype), index
         self.file = folder / FILES[dtype]
-        if self.file.is_dir():
-            raise damaged(folder, f"{self.file.name} is a folder")
+        for file in (self.file, folder / MODEL):
+            if file.is_dir():
+                raise damaged(folder, f"{file.name} is a folder")
         self.file.touch()
         self._index.text_factory = bytes  # a damaged text may be no UTF-8
         # no second index: what is looked up is what the checksums cover

@@ -64,7 +64,7 @@ def speeds(root: Path) -> dict[tuple[str, int], float]:
             record = read_record(file.parent)
             if record is None or record.images_per_second is None or record.identity["boundary"] != POOLED:
                 continue
-            name, _, made_with = record.identity["network"].partition(", timm ")
+            name, _, made_with = record.identity.get("network", "").partition(", timm ")
             if made_with == version:
                 key = name, record.identity["size"]
                 highest[key] = max(record.images_per_second, highest.get(key, 0.0))

@@ -86,7 +86,7 @@ def damage(root: Path, digest: str) -> tuple[int, int] | None:
         record, model = read_record(folder), folder / MODEL
         if record is None or record.model_sha256 is None or not model.exists():
             return damaged, blocks
-        return damaged + (model.is_dir() or file_sha256(model) != record.model_sha256), blocks + 1
+        return damaged + (file_sha256(model) != record.model_sha256), blocks + 1
     except StoreDamaged:
         return None
 

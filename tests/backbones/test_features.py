@@ -330,6 +330,19 @@ def test_a_folder_with_a_damaged_record_or_index_is_made_anew(
     assert (counting.encoded, caplog.text) == (400, "")
 
 
+@pytest.mark.parametrize("name", ["rows.f32", "model.onnx"])
+def test_a_folder_in_place_of_a_file_is_removed(
+    name: str, images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    store = FeatureStore(tmp_path / "store")
+    store.features(images[:2], views(FLIP), FLIP, spec)
+    file = tmp_path / "store" / "features" / spec.digest / name
+    file.unlink(missing_ok=True)
+    file.mkdir()
+    _check(store.features(images[:2], views(FLIP), FLIP, spec), images[:2], FLIP)
+    assert not file.is_dir()
+
+
 def _flip_a_bit(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[70 * 12 * 4] ^= 1  # in row 70, which is in the second block

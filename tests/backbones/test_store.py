@@ -94,7 +94,24 @@ def test_a_damaged_export_counts_as_a_block(root: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("name", ["encoder.json", "index.sqlite"])
 def test_a_damaged_encoder_is_shown_and_removed(name: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (root / "features" / MIDDLE / name).write_bytes(b"\xff" * 4096)
+    check_damaged(root / "features" / MIDDLE / name, b"\xff" * 4096, root, capsys)
+
+
+@pytest.mark.parametrize(
+    "change", [{"boundary": None}, {"size": None}, {"size": "large"}, {"dtype": None}, {"dtype": "int4"}]
+)
+def test_a_record_that_lacks_what_is_showncheck_damaged(
+    change: dict[str, object], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = root / "features" / MIDDLE / "encoder.json"
+    record = json.loads(file.read_text())
+    record["identity"] = {key: value for key, value in (record["identity"] | change).items() if value is not None}
+    check_damaged(file, json.dumps(record).encode(), root, capsys)
+
+
+def check_damaged(file: Path, content: bytes, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With this content, the encoder `MIDDLE` is shown as damaged, and is removed."""
+    file.write_bytes(content)
     shown = api.show().set_index("digest")
     assert shown.loc[MIDDLE, "network"] == "damaged"
     assert shown["rows"].isna().to_dict() == {NEW: False, MIDDLE: True, OLD: False}
