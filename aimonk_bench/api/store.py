@@ -34,6 +34,7 @@ def show() -> pd.DataFrame:
 def verify() -> pd.DataFrame:
     """The same with the columns blocks and damaged (Int64): numbers of blocks, and of those whose checksum differs.
 
+    The exported network of an encoder counts as a block.
     Both are NA where the record or the index is damaged, so that nothing can be used. What is damaged is encoded again
     when its images are next used.
     """

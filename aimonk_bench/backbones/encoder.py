@@ -14,17 +14,18 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 
+from aimonk_bench.backbones.encoder_record import MODEL, RECORD, Engine, Record, file_sha256, read_record
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.data.images import BACKGROUND, DECODE_REVISION
 from aimonk_bench.errors import RunFailed, UserError
-from aimonk_bench.records.files import read_as, write_json
+from aimonk_bench.records.files import write_json
 
 if TYPE_CHECKING:
     from aimonk_bench.backbones.network import FrozenLayers
@@ -35,7 +36,6 @@ PARITY = 1e-3  # largest accepted difference between the engines, relative to th
 BATCH_SIZE = {"cpu": 8, "cuda": 64}  # larger batches do not fit the caches of a CPU
 POOLED = "global pooling"  # the boundary of an encoder of all layers
 DRIVERS = ("cuda", "nvcuda", "amdhip64")  # of NVIDIA on Linux and Windows, of AMD
-Engine = Literal["torch", "onnxruntime"]
 Run = Callable[[np.ndarray], np.ndarray]  # one batch, uint8 [B, H, W, 3] -> float32 [B, D]
 
 
@@ -176,52 +176,6 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class StoreDamaged(UserError):
-    """The record or the index of a folder of features is damaged, so that nothing says what its rows are."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """``encoder.json``: how the features in a folder of the store were computed.
-
-    Attributes:
-        identity: as :attr:`EncoderSpec.identity`.
-        engine: that encoded every row of the folder.
-        features: D.
-        parity: max|a - b| / max|a| of onnxruntime against torch on the first batch; None if they were not compared.
-        reason: why the engine is not the preferred one, else None.
-        images_per_second: that all threads together encoded, without decoding; None while it is not measured.
-    """
-
-    identity: dict[str, Any]
-    engine: Engine
-    features: int
-    parity: float | None
-    reason: str | None
-    images_per_second: float | None = None
-
-
-def read_record(folder: Path) -> Record | None:
-    """The record of a folder of features; None while nothing is encoded.
-
-    Raises:
-        StoreDamaged: the record is not one of this version.
-        UserError: the file cannot be opened.
-    """
-    file = folder / "encoder.json"
-    try:
-        return read_as(Record, file) if file.exists() else None
-    except UserError as error:
-        if isinstance(error.__cause__, OSError):
-            raise
-        raise damaged(folder, f"{file.name} is not one of this version") from error
-
-
-def damaged(folder: Path, reason: str) -> StoreDamaged:
-    """The error for a folder of features whose content is inconsistent."""
-    return StoreDamaged(f"the feature store {folder} is damaged ({reason}): its images are encoded again")
-
-
 @dataclass(frozen=True)
 class Encoder:
     """Encode any number of images: uint8 [n, H, W, 3] -> float32 [n, D], or their pixels where no layer is frozen.
@@ -231,10 +185,15 @@ class Encoder:
     Attributes:
         run: encodes one batch.
         batch_size: B.
+        width: D; None while it is not known.
+
+    Raises:
+        RunFailed: the network does not give D features of each image.
     """
 
     run: Run
     batch_size: int
+    width: int | None = None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Encode images."""
@@ -242,8 +201,21 @@ class Encoder:
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]
             padding = [(0, self.batch_size - len(batch)), (0, 0), (0, 0), (0, 0)]
-            features.append(self.run(np.pad(batch, padding))[: len(batch)])
+            of_batch = self.run(np.pad(batch, padding))
+            check_shape(of_batch, self.batch_size, of_batch.shape[-1] if self.width is None else self.width)
+            features.append(of_batch[: len(batch)])
         return np.concatenate(features)
+
+
+def check_shape(features: np.ndarray, images: int, width: int) -> None:
+    """Refuse features that are not [images, width], as a network of a plug-in may give them at any time.
+
+    Raises:
+        RunFailed: the shape is another one.
+    """
+    if features.shape != (images, width):
+        found = " x ".join(map(str, features.shape))
+        raise RunFailed(f"the network gave {found} features, expected {images} x {width} (images x features)")
 
 
 def open_encoder(spec: EncoderSpec, folder: Path, images: np.ndarray) -> Encoder:
@@ -259,12 +231,13 @@ def open_encoder(spec: EncoderSpec, folder: Path, images: np.ndarray) -> Encoder
         RunFailed: `engine: onnxruntime` fails or differs from torch; the features are not finite.
     """
     if spec.freeze == "none":
-        write_json(folder / "encoder.json", asdict(Record(spec.identity, "torch", images[0].size, None, None)))
-        return Encoder(lambda batch: batch.reshape(len(batch), -1), spec.batch_size)
-    record, model = read_record(folder), folder / "model.onnx"
+        write_json(folder / RECORD, asdict(Record(spec.identity, "torch", images[0].size, None, None)))
+        return Encoder(lambda batch: batch.reshape(len(batch), -1), spec.batch_size, images[0].size)
+    record, model = read_record(folder), folder / MODEL
     if record is not None and record.engine == "onnxruntime" and model.exists():
         try:
-            return Encoder(onnx_run(model), spec.batch_size)
+            _check_model(model, record)
+            return Encoder(onnx_run(model), spec.batch_size, record.features)
         except Exception as error:  # onnxruntime raises a different exception for each kind of damage
             logger.warning("%s cannot be used and is made again: %s", model, " ".join(str(error).split())[:300])
     from aimonk_bench.backbones import network  # imports torch and timm
@@ -273,16 +246,28 @@ def open_encoder(spec: EncoderSpec, folder: Path, images: np.ndarray) -> Encoder
     layers = network.build(spec.weights, spec.size, spec.freeze)
     device = spec.device if spec.preferred_engine == "torch" else "cpu"
     by_torch = Encoder(torch_run(layers, device), spec.batch_size)
+    stored = record
     if record is None:
         record = _choose_engine(spec, layers, by_torch, model, images[: spec.batch_size])
-        write_json(folder / "encoder.json", asdict(record))
     elif record.engine == "onnxruntime":
         network.export(layers, model, spec.batch_size, spec.size)
     if record.engine == "onnxruntime":
-        return Encoder(onnx_run(model), spec.batch_size)
+        record = replace(record, model_sha256=file_sha256(model))
+    if record != stored:  # written after the model: a kill in between leaves one without its checksum, made again
+        write_json(folder / RECORD, asdict(record))
+    if record.engine == "onnxruntime":
+        return Encoder(onnx_run(model), spec.batch_size, record.features)
     if record.reason is not None:
         logger.warning("%s: encoding with torch, several times slower: %s", spec.weights.name, record.reason)
-    return by_torch
+    return replace(by_torch, width=record.features)
+
+
+def _check_model(model: Path, record: Record) -> None:
+    """Compare an exported network with its checksum: most damage loads without an error and gives other features."""
+    if record.model_sha256 is None:
+        raise ValueError(f"{RECORD} has no checksum of it")
+    if file_sha256(model) != record.model_sha256:
+        raise ValueError(f"its content does not fit the checksum in {RECORD}")
 
 
 def _choose_engine(

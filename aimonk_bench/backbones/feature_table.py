@@ -24,7 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk_bench.backbones.encoder import damaged, read_record
+from aimonk_bench.backbones.encoder import check_shape
+from aimonk_bench.backbones.encoder_record import MODEL, damaged, read_record
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.errors import UserError
 from aimonk_bench.records import claims
@@ -36,6 +37,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 BUSY_SECONDS = 60.0  # to wait for another process that writes to the index
 
 PART = 10_000  # entries of the index in memory at once
+MOST_ROWS = 1 << 24  # of a block, more than any write has; else the file is filled up to what a damaged count says
 
 Entry = tuple[bytes, bytes, int]  # SHA-256 of the image, view key, row
 Todo = list[tuple[ImageFile, list[str]]]  # images, and the keys of the views that they lack
@@ -94,14 +96,15 @@ class FeatureTable:
         index: connection to ``index.sqlite``.
 
     Raises:
-        StoreDamaged: rows are indexed, and nothing says how long they are.
+        StoreDamaged: the blocks do not follow one another, or nothing says how long their rows are.
     """
 
     def __init__(self, folder: Path, dtype: str, index: sqlite3.Connection) -> None:
         self.folder, self._dtype, self._index = folder, np.dtype(dtype), index
         self.file = folder / FILES[dtype]
-        if self.file.is_dir():
-            raise damaged(folder, f"{self.file.name} is a folder")
+        for file in (self.file, folder / MODEL):
+            if file.is_dir():
+                raise damaged(folder, f"{file.name} is a folder")
         self.file.touch()
         self._index.text_factory = bytes  # a damaged text may be no UTF-8
         # no second index: what is looked up is what the checksums cover
@@ -113,9 +116,18 @@ class FeatureTable:
             "CREATE TABLE IF NOT EXISTS blocks (first INTEGER PRIMARY KEY, count INTEGER NOT NULL,"
             " crc INTEGER NOT NULL)"
         )
+        self._check_blocks()
         count, width = self._shape()
         if count and not width:
             raise damaged(folder, f"{count} rows of {width} features are indexed")
+
+    def _check_blocks(self) -> None:
+        """Each block begins where the one before ends."""
+        behind = 0
+        for first, count in self._index.execute("SELECT first, count FROM blocks ORDER BY first"):
+            if first != behind or not isinstance(count, int) or not 1 <= count <= MOST_ROWS:
+                raise damaged(self.folder, f"{INDEX}: a block of {count!r} rows at row {first} follows {behind} rows")
+            behind += count
 
     def check_index(self) -> None:
         """Read the whole index.
@@ -263,13 +275,18 @@ class FeatureTable:
         os.truncate(self.file, math.prod(self._shape()) * self._dtype.itemsize)
 
     def append(self, names: Sequence[tuple[str, str]], features: np.ndarray) -> None:
-        """Store features [n, D], of the table's dtype, under their n names (SHA-256 of the image, view key)."""
+        """Store features [n, D], of the table's dtype, under their n names (SHA-256 of the image, view key).
+
+        Raises:
+            RunFailed: they have another shape, which would move the rows of all later ones.
+        """
+        first, width = self._shape()
+        check_shape(features, len(names), width)
         content = features.tobytes()
         with self.file.open("ab") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        first = self._count()
         entries = [(image, view, row) for row, (image, view) in enumerate(names, first)]
         with self._index:
             self._index.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", entries)

@@ -25,7 +25,8 @@ import numpy as np
 from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones import speed, store
 from aimonk_bench.backbones.batches import Batch, decoded_batch, in_threads
-from aimonk_bench.backbones.encoder import EncoderSpec, Engine, Record, StoreDamaged, read_record
+from aimonk_bench.backbones.encoder import EncoderSpec
+from aimonk_bench.backbones.encoder_record import Engine, Record, StoreDamaged, read_record
 from aimonk_bench.backbones.feature_table import FeatureTable, Todo, open_table
 from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.data.image_files import ImageFile

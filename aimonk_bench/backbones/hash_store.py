@@ -41,7 +41,7 @@ def perceptual_hashes(
         white: of the data set, see `images.decode`; other hashes of the same images are kept for another one.
 
     Raises:
-        UserError: the file of hashes cannot be written.
+        UserError: the file of hashes cannot be read or written.
         RunFailed: an image file changed, or cannot be decoded any more.
     """
     file = _file(root, white)
@@ -72,6 +72,9 @@ def stored_hashes(root: Path, white: int | None = None) -> dict[str, int | None]
     Args:
         root: folder of the feature store; where it has no hashes, there are none.
         white: of the data set, see `images.decode`.
+
+    Raises:
+        UserError: the file of hashes cannot be read.
     """
     return {sha256.decode(): bits if usable else None for sha256, (usable, bits) in _read(_file(root, white)).items()}
 
@@ -96,7 +99,12 @@ def _entry(image: ImageFile, white: int | None) -> tuple[bytes, bool, int]:
 
 def _read(file: Path) -> dict[bytes, tuple[bool, int]]:
     """The stored hashes; an entry that a killed process left incomplete at the end is not read."""
-    data = file.read_bytes() if file.exists() else b""
+    try:
+        data = file.read_bytes() if file.exists() else b""
+    except OSError as error:
+        raise UserError(
+            f"{file}: cannot be read ({error.strerror}); fix: remove it, its hashes are made again"
+        ) from error
     return _by_image(np.frombuffer(data, ENTRY, count=len(data) // ENTRY.itemsize))
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones.batches import Batch, decoded_batch, in_threads
-from aimonk_bench.backbones.encoder import Encoder, EncoderSpec, Record
+from aimonk_bench.backbones.encoder import Encoder, EncoderSpec
+from aimonk_bench.backbones.encoder_record import MODEL, RECORD, Record
 from aimonk_bench.backbones.feature_table import Todo
 from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.data.library_messages import LibraryMessages
@@ -85,9 +86,9 @@ class _Opening:
 def _encoder(opening: _Opening) -> Encoder:
     with tempfile.TemporaryDirectory(prefix="aimonk-bench-") as name:
         folder = Path(name)
-        write_json(folder / "encoder.json", asdict(opening.record))
+        write_json(folder / RECORD, asdict(opening.record))
         if opening.model:
-            (folder / "model.onnx").write_bytes(opening.model)
+            (folder / MODEL).write_bytes(opening.model)
         return encoders.open_encoder(
             opening.spec, folder, np.zeros((1, opening.spec.size, opening.spec.size, 3), np.uint8)
         )

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from aimonk_bench.backbones.encoder import POOLED, EncoderSpec, read_record
+from aimonk_bench.backbones.encoder import POOLED, EncoderSpec
+from aimonk_bench.backbones.encoder_record import RECORD, read_record
 from aimonk_bench.errors import UserError
 from aimonk_bench.records.environment import cores
 from aimonk_bench.records.files import write_json
@@ -48,7 +49,7 @@ def keep(folder: Path, spec: EncoderSpec, timed: Sequence[Timed]) -> None:
     if record is None or record.images_per_second is not None or len(full) < TIMED * threads or spec.freeze == "none":
         return
     images, seconds = map(sum, zip(*full, strict=True))
-    write_json(folder / "encoder.json", asdict(replace(record, images_per_second=round(threads * images / seconds, 2))))
+    write_json(folder / RECORD, asdict(replace(record, images_per_second=round(threads * images / seconds, 2))))
 
 
 def speeds(root: Path) -> dict[tuple[str, int], float]:
@@ -63,7 +64,7 @@ def speeds(root: Path) -> dict[tuple[str, int], float]:
             record = read_record(file.parent)
             if record is None or record.images_per_second is None or record.identity["boundary"] != POOLED:
                 continue
-            name, _, made_with = record.identity["network"].partition(", timm ")
+            name, _, made_with = record.identity.get("network", "").partition(", timm ")
             if made_with == version:
                 key = name, record.identity["size"]
                 highest[key] = max(record.images_per_second, highest.get(key, 0.0))

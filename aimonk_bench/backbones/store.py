@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aimonk_bench.backbones.encoder import StoreDamaged, read_record
+from aimonk_bench.backbones.encoder_record import MODEL, RECORD, StoreDamaged, file_sha256, read_record
 from aimonk_bench.backbones.feature_table import FILES, INDEX, open_table
 from aimonk_bench.errors import UserError
 from aimonk_bench.records import claims
@@ -25,9 +25,9 @@ SECONDS_OF_A_DAY = 86_400.0
 # All that lies in a folder of features but its claim. The index is last: until it is removed the folder stays damaged,
 # and a new index must not meet the journal of the one before.
 CONTENT = (
-    "model.onnx",
+    MODEL,
     *FILES.values(),
-    "encoder.json",
+    RECORD,
     *(f"{INDEX}-{kind}" for kind in ("journal", "wal", "shm")),
     INDEX,
 )
@@ -74,13 +74,19 @@ def used(folder: Path) -> None:
 def damage(root: Path, digest: str) -> tuple[int, int] | None:
     """Read every block of an encoder and compare its checksum: (damaged blocks, blocks).
 
+    The exported network counts as one block more, where it is there and has a checksum.
+
     None where the record or the index is damaged, so that nothing can be used.
     """
     folder = root / "features" / digest
     try:
         with open_table(folder, _dtype(folder)) as table:
             table.check_index()
-            return len(table.damaged_blocks()), table.blocks
+            damaged, blocks = len(table.damaged_blocks()), table.blocks
+        record, model = read_record(folder), folder / MODEL
+        if record is None or record.model_sha256 is None or not model.exists():
+            return damaged, blocks
+        return damaged + (file_sha256(model) != record.model_sha256), blocks + 1
     except StoreDamaged:
         return None
 

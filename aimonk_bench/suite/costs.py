@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from aimonk_bench.backbones import speed
-from aimonk_bench.backbones.encoder import EncoderSpec, StoreDamaged
+from aimonk_bench.backbones.encoder import EncoderSpec
+from aimonk_bench.backbones.encoder_record import StoreDamaged
 from aimonk_bench.backbones.feature_table import open_table
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.config.fields import Config

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from aimonk_bench.backbones.batches import Batch
-from aimonk_bench.backbones.encoder import EncoderSpec, read_record
+from aimonk_bench.backbones.encoder import EncoderSpec
+from aimonk_bench.backbones.encoder_record import MODEL, read_record
 from aimonk_bench.backbones.feature_table import Todo
 from aimonk_bench.backbones.features import Shards
 from aimonk_bench.backbones.shards import Shard, encode_shard
@@ -58,7 +59,7 @@ def _encode(
     """
     record = read_record(folder)
     assert record is not None  # written when the encoder was opened
-    model = (folder / "model.onnx").read_bytes() if record.engine == "onnxruntime" else b""
+    model = (folder / MODEL).read_bytes() if record.engine == "onnxruntime" else b""
     content, count, cpus = workers.put(model), workers.layout.count, workers.layout.cpus
     images = max((len(part) for part in parts), default=1)
     size = max(1, min(SHARD // images, math.ceil(len(parts) / (AHEAD * count))))

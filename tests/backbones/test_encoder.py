@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from aimonk_bench.backbones import network, weights
 from aimonk_bench.backbones.encoder import EncoderSpec, open_encoder, read_record
 from aimonk_bench.config.fields import BackboneConfig
 from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.records.files import write_json
 
 LITE0 = "tf_efficientnet_lite0"
 SMALL = "test_resnet"  # timm has it for tests: quick to build and to export
@@ -77,12 +79,32 @@ def test_a_damaged_export_is_made_again(images: np.ndarray, tmp_path: Path, capl
     expected = open_encoder(_spec(), tmp_path, images)(images)
     model = tmp_path / "model.onnx"
     content = model.read_bytes()
-    for damaged in (content[: len(content) // 2], b"", b"junk"):
+    middle = len(content) // 2  # of the weights: with one bit changed it loads, and gives other features
+    flipped = content[:middle] + bytes([content[middle] ^ 64]) + content[middle + 1 :]
+    for damaged in (content[:middle], b"", b"junk", flipped):
         model.write_bytes(damaged)
         caplog.clear()
         np.testing.assert_array_equal(open_encoder(_spec(), tmp_path, images)(images), expected)
         assert "model.onnx cannot be used and is made again: " in caplog.text
     assert len(model.read_bytes()) == len(content)
+
+
+def test_an_export_without_its_checksum_is_made_again(
+    images: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """As a kill leaves it that came after the model and before the record, and as earlier versions did."""
+    expected = open_encoder(_spec(), tmp_path, images)(images)
+    record, model = read_record(tmp_path), tmp_path / "model.onnx"
+    assert record.model_sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
+    for other in (None, "0" * 64):
+        write_json(tmp_path / "encoder.json", asdict(replace(record, model_sha256=other)))
+        caplog.clear()
+        np.testing.assert_array_equal(open_encoder(_spec(), tmp_path, images)(images), expected)
+        assert "model.onnx cannot be used and is made again: " in caplog.text
+        assert read_record(tmp_path).model_sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
+    caplog.clear()
+    open_encoder(_spec(), tmp_path, images)
+    assert caplog.text == ""
 
 
 def _off_by(factor: float) -> Callable[[Path], encoders.Run]:
@@ -249,6 +271,36 @@ def test_pixels_are_stored_where_no_layer_is_frozen(images: np.ndarray, tmp_path
     assert rows.dtype == np.uint8
     assert spec.stored_dtype == "uint8"
     assert read_record(tmp_path).features == SIZE * SIZE * 3
+
+
+CHANGED = [
+    (lambda rows: np.tile(rows, (1, 2)), "8 x 24576"),
+    (lambda rows: np.tile(rows, (2, 1)), "16 x 12288"),
+    (lambda rows: rows[:1], "1 x 12288"),
+    (lambda rows: rows[:, :4], "8 x 4"),
+    (lambda rows: rows[:, 0], "8"),
+]
+
+
+@pytest.mark.parametrize(("change", "found"), CHANGED)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_network_whose_output_changes_its_shape_fails(
+    is_first: bool,
+    change: Callable[[np.ndarray], np.ndarray],
+    found: str,
+    images: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    flat, layers = (lambda batch: batch.reshape(len(batch), -1).astype(np.float32)), iter([])
+    monkeypatch.setattr(network, "build", lambda *_: None)
+    monkeypatch.setattr(encoders, "torch_run", lambda *_: lambda batch: next(layers, flat)(batch))
+    spec = _spec(engine="torch")
+    open_encoder(spec, tmp_path, images)
+    encode = open_encoder(spec, tmp_path, images)  # by the record, as of a second run
+    layers = iter([flat] * (not is_first) + [lambda batch: change(flat(batch))])
+    with pytest.raises(RunFailed, match=f"the network gave {found} features, expected 8 x 12288"):
+        encode(images)
 
 
 class _Hungry(torch.nn.Module):

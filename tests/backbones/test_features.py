@@ -263,6 +263,23 @@ def test_an_interruption_between_rows_and_index_leaves_nothing_behind(
     assert counting.encoded - before == 200 - CHUNK
 
 
+@pytest.mark.parametrize("change", [lambda rows: rows[:, :4], lambda rows: np.tile(rows, 2), lambda rows: rows[1:]])
+def test_rows_of_another_shape_are_not_stored(
+    change: Callable[[np.ndarray], np.ndarray],
+    images: list[ImageFile],
+    spec: EncoderSpec,
+    counting: Counting,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(counting, "encode", lambda images: change(_corners(images)))
+    for _ in range(2):
+        with pytest.raises(RunFailed, match=r"the network gave \d+ x \d+ features, expected 64 x 12"):
+            FeatureStore(tmp_path / "store").features(images, views(FLIP), FLIP, spec)
+    [rows] = tmp_path.glob("store/features/*/rows.f32")
+    assert rows.stat().st_size == 0
+
+
 def _halve(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
@@ -311,6 +328,19 @@ def test_a_folder_with_a_damaged_record_or_index_is_made_anew(
     caplog.clear()
     _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
     assert (counting.encoded, caplog.text) == (400, "")
+
+
+@pytest.mark.parametrize("name", ["rows.f32", "model.onnx"])
+def test_a_folder_in_place_of_a_file_is_removed(
+    name: str, images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    store = FeatureStore(tmp_path / "store")
+    store.features(images[:2], views(FLIP), FLIP, spec)
+    file = tmp_path / "store" / "features" / spec.digest / name
+    file.unlink(missing_ok=True)
+    file.mkdir()
+    _check(store.features(images[:2], views(FLIP), FLIP, spec), images[:2], FLIP)
+    assert not file.is_dir()
 
 
 def _flip_a_bit(file: Path) -> None:
@@ -367,6 +397,34 @@ def test_rows_that_the_index_confuses_are_encoded_again(
     assert before[0] == blocks
     assert 200 < counting.encoded < 400
     assert damage(tmp_path / "store", index.parent.name)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "count = -5 WHERE first = 64",
+        "count = 0 WHERE first = 192",
+        "count = count + 1 WHERE first = 64",
+        f"count = {2**62} WHERE first = 192",
+        f"count = {2**63 - 1} WHERE first = 64",
+        "count = 1000000000 WHERE first = 192",
+        "count = 'many' WHERE first = 64",
+        "first = -64 WHERE first = 0",
+        f"first = {2**63 - 1} WHERE first = 192",
+    ],
+)
+def test_an_index_whose_blocks_do_not_follow_one_another_is_made_anew(
+    change: str, images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    store = FeatureStore(tmp_path / "store")
+    store.features(images, views(FLIP), FLIP, spec)
+    [index] = tmp_path.glob("store/features/*/index.sqlite")
+    with contextlib.closing(sqlite3.connect(index)) as connection, connection:
+        connection.execute(f"UPDATE blocks SET {change}")
+    assert damage(tmp_path / "store", index.parent.name) is None
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    assert counting.encoded == 400
+    assert damage(tmp_path / "store", index.parent.name) == (0, 4)
 
 
 def test_rows_of_an_index_without_checksums_are_encoded_again(

@@ -88,3 +88,14 @@ def test_a_store_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "hashes").write_text("a file")
     with pytest.raises(UserError, match="AIMONK_BENCH_CACHE"):
         perceptual_hashes(written(tmp_path, count=2), tmp_path)
+
+
+def test_a_folder_in_place_of_the_hashes_is_named(tmp_path: Path) -> None:
+    files = written(tmp_path, count=2)
+    perceptual_hashes(files, tmp_path)
+    [file] = (tmp_path / "hashes").glob("*.bin")
+    file.unlink()
+    file.mkdir()
+    for read in (lambda: perceptual_hashes(files, tmp_path), lambda: stored_hashes(tmp_path)):
+        with pytest.raises(UserError, match=rf"{file}: cannot be read \(Is a directory\); fix: remove it"):
+            read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -77,9 +78,40 @@ def test_damage_is_counted(root: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "1 of 6" in capsys.readouterr().out
 
 
+def test_a_damaged_export_counts_as_a_block(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, content = root / "features" / MIDDLE, b"a network"
+    record = json.loads((folder / "encoder.json").read_text())
+    record |= {"engine": "onnxruntime", "model_sha256": hashlib.sha256(content).hexdigest()}
+    (folder / "encoder.json").write_text(json.dumps(record))
+    assert store.damage(root, MIDDLE) == (0, 6)
+    (folder / "model.onnx").write_bytes(content)
+    assert store.damage(root, MIDDLE) == (0, 7)
+    (folder / "model.onnx").write_bytes(b"a natwork")
+    assert store.damage(root, MIDDLE) == (1, 7)
+    assert cli.main(["cache", "verify"]) == 1
+    assert "1 of 7" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["encoder.json", "index.sqlite"])
 def test_a_damaged_encoder_is_shown_and_removed(name: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (root / "features" / MIDDLE / name).write_bytes(b"\xff" * 4096)
+    check_damaged(root / "features" / MIDDLE / name, b"\xff" * 4096, root, capsys)
+
+
+@pytest.mark.parametrize(
+    "change", [{"boundary": None}, {"size": None}, {"size": "large"}, {"dtype": None}, {"dtype": "int4"}]
+)
+def test_a_record_that_lacks_what_is_showncheck_damaged(
+    change: dict[str, object], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = root / "features" / MIDDLE / "encoder.json"
+    record = json.loads(file.read_text())
+    record["identity"] = {key: value for key, value in (record["identity"] | change).items() if value is not None}
+    check_damaged(file, json.dumps(record).encode(), root, capsys)
+
+
+def check_damaged(file: Path, content: bytes, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With this content, the encoder `MIDDLE` is shown as damaged, and is removed."""
+    file.write_bytes(content)
     shown = api.show().set_index("digest")
     assert shown.loc[MIDDLE, "network"] == "damaged"
     assert shown["rows"].isna().to_dict() == {NEW: False, MIDDLE: True, OLD: False}

@@ -1,0 +1,82 @@
+"""``encoder.json``: how the features in a folder of the store were computed, and the checksum of its network."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from aimonk_bench.errors import UserError
+from aimonk_bench.records.files import checked, read_as
+
+RECORD, MODEL = "encoder.json", "model.onnx"
+Engine = Literal["torch", "onnxruntime"]
+
+
+class StoreDamaged(UserError):
+    """The record or the index of a folder of features is damaged, so that nothing says what its rows are."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """How the features in a folder of the store were computed.
+
+    Attributes:
+        identity: as :attr:`EncoderSpec.identity`.
+        engine: that encoded every row of the folder.
+        features: D.
+        parity: max|a - b| / max|a| of onnxruntime against torch on the first batch; None if they were not compared.
+        reason: why the engine is not the preferred one, else None.
+        images_per_second: that all threads together encoded, without decoding; None while it is not measured.
+        model_sha256: of ``model.onnx``; None where no network is exported. Earlier versions did not write it.
+    """
+
+    identity: dict[str, Any]
+    engine: Engine
+    features: int
+    parity: float | None
+    reason: str | None
+    images_per_second: float | None = None
+    model_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The keys of every identity that others read."""
+
+    boundary: str
+    size: int
+    dtype: Literal["float32", "float16", "uint8"]
+    network: str = ""  # none for pixels
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of a folder of features; None while nothing is encoded.
+
+    Raises:
+        StoreDamaged: the record is not one of this version.
+        UserError: the file cannot be opened.
+    """
+    file = folder / RECORD
+    try:
+        if not file.exists():
+            return None
+        record = read_as(Record, file)
+        checked(_Shown, record.identity, file)
+        return record
+    except UserError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        raise damaged(folder, f"{file.name} is not one of this version") from error
+
+
+def damaged(folder: Path, reason: str) -> StoreDamaged:
+    """The error for a folder of features whose content is inconsistent."""
+    return StoreDamaged(f"the feature store {folder} is damaged ({reason}): its images are encoded again")
+
+
+def file_sha256(file: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
