@@ -15,7 +15,7 @@ from aimonk_bench.evaluation.fairness import Training
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import environment
 from aimonk_bench.records.run import REVISION, Status
-from aimonk_bench.suite.budgets import training_of
+from aimonk_bench.suite.budgets import training_of, untuned
 from aimonk_bench.suite.dataset import EncodedDataset, SplitLabels
 from aimonk_bench.suite.plan import PlannedRun, complexity
 from aimonk_bench.training.outcome import Trained
@@ -72,7 +72,13 @@ def data_json(planned: PlannedRun, dataset: EncodedDataset, labels: SplitLabels,
         "chosen_epoch": trained.chosen_epoch,
         "tune": None if trained.tuning is None else asdict(trained.tuning),
         "training": asdict(_training(planned, trained)),
-        "notes": [*dataset.listed.notes, *doubts, *absent_values(labels.train, labels.folds), *trained.notes],
+        "notes": [
+            *dataset.listed.notes,
+            *doubts,
+            *absent_values(labels.train, labels.folds),
+            *untuned(planned.config),
+            *trained.notes,
+        ],
         "signal": vars(dataset.association),
         "doubts": asdict(dataset.doubts(planned.config.split)),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aimonk_bench import registry
-from aimonk_bench.config.fields import Config
+from aimonk_bench.config.fields import DEFAULT_GRID, Config
 from aimonk_bench.evaluation.fairness import Budget, Training
 from aimonk_bench.suite.plan import entry_labels
 from aimonk_bench.training.missing import wants_teacher
@@ -28,3 +28,15 @@ def training_of(config: Config) -> Training:
         teacher=labels["missing"] if wants_teacher(config.missing) else None,
     )
     return Training(budget, (labels["loss"], labels["sampler"]))
+
+
+def untuned(config: Config) -> list[str]:
+    """A note on the options of heads that could be tuned and are not; none where the grid is the default."""
+    if config.backbone.freeze != "all" or config.tune == DEFAULT_GRID:
+        return []
+    train, loss = config.train, config.loss.options
+    values = {"train.lr": train.lr, "train.weight_decay": train.weight_decay}
+    values |= {f"loss.{name}": value for name, value in loss.items() if type(value) in (int, float)}
+    values |= {key: of_key[0] for key, of_key in config.tune.items() if len(of_key) == 1}
+    shown = [f"{key} {value:g}" for key, value in values.items() if len(config.tune.get(key, [value])) == 1]
+    return [f"not tuned: {', '.join(shown)}"] if shown else []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from small_tables import DATA
 
-from aimonk_bench.config.loader import load_suite, shipped_configs
+from aimonk_bench.config.loader import load, load_suite, shipped_configs
 from aimonk_bench.evaluation.fairness import planned
-from aimonk_bench.suite.budgets import training_of
+from aimonk_bench.suite.budgets import training_of, untuned
 from aimonk_bench.tables import tables
 
 
@@ -57,3 +57,21 @@ def test_unfair_suites_are_found(tmp_path, text, expected):
 )
 def test_shipped_suites_raise_no_false_alarm(name, expected):
     assert unfair(shipped_configs() / "suites" / f"{name}.yaml") == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "notes"),
+    [
+        ({}, []),
+        ({"train.lr": 1e-4}, ["not tuned: train.lr 0.0001, train.weight_decay 0.003"]),
+        (
+            {"tune": {"train.lr": [0.1, 1.0], "train.weight_decay": [0.5]}, "loss": {"name": "focal", "gamma": 3.0}},
+            ["not tuned: train.weight_decay 0.5, loss.gamma 3, loss.alpha 0.25"],
+        ),
+        ({"backbone.freeze": "layer4"}, []),
+    ],
+)
+def test_what_heads_do_not_tune_is_a_note_of_the_run(tmp_path, overrides, notes):
+    path = tmp_path / "x.yaml"
+    path.write_text(DATA)
+    assert untuned(load(path, tables(), overrides, check_paths=False)) == notes
