@@ -22,7 +22,7 @@ data: {labels: synthetic/labels.txt, images: synthetic/images, truth: synthetic/
 split: {scheme: kfold, folds: 2, val: 0.3}
 backbone: {name: tf_efficientnet_lite0}
 transform: {size: 32}
-train: {epochs: 2, batch_size: 16, seeds: 2}
+train: {lr: 0.001, epochs: 2, batch_size: 16, seeds: 2}
 tune: {}
 """
 

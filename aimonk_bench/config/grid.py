@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from aimonk_bench import registry
 from aimonk_bench.config import reader, tuned
-from aimonk_bench.config.faults import Fault, dotted, fault
+from aimonk_bench.config.faults import Fault, Place, dotted, fault
 from aimonk_bench.config.fields import (
     ENTRIES,
     Config,
@@ -28,6 +28,7 @@ from aimonk_bench.config.fields import (
 )
 from aimonk_bench.config.nodes import Node, locate, merge, wrap
 from aimonk_bench.config.tables import Tables
+from aimonk_bench.errors import count
 from aimonk_bench.registry import Problem, Spec
 
 MAX_RUNS = 10_000
@@ -58,6 +59,7 @@ class Suite:
         base: the config without the axes.
         baseline: index of the baseline in ``runs``.
         unavailable: what becomes of a run whose weights cannot be had.
+        remarks: what to say of keys that are not tuned.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Suite:
     runs: tuple[SuiteRun, ...]
     baseline: int
     unavailable: Unavailable = "fail"
+    remarks: tuple[str, ...] = ()
 
 
 def public(config: Config) -> dict[str, Any]:
@@ -158,12 +161,28 @@ class _Grid:
             inside = any(f"{dotted(path)}.".startswith((f"{key}.", f"{key}[")) for key in pattern)
             return (*place, *path) if inside else path
 
-        layers = [wrap(key.split("."), value, value.key or value.at) for key, value in values.items()]
-        layer = functools.reduce(merge, layers, Node({}, self.base.at))
+        layer = self.layer(values)
         settled = tuned.settle(self.settled, layer)
         config, faults = reader.read(merge(self.base, layer), self.tables, settled, written_at)
-        conflicts = tuned.conflicts(layer)
+        conflicts = tuned.conflicts(layer, None if pattern else self.base.child("tune"))
         return (None if conflicts else config), [*faults, *conflicts]
+
+    def layer(self, values: Mapping[str, Node]) -> Node:
+        """Values of the axes as one tree."""
+        layers = [wrap(key.split("."), value, value.key or value.at) for key, value in values.items()]
+        return functools.reduce(merge, layers, Node({}, self.base.at))
+
+    def remarks(self, cells: Sequence[Cell]) -> Iterator[str]:
+        """What to say of keys that are not tuned, each remark once, with the number of runs that it is about."""
+        places: dict[str, list[Place]] = {}
+        for values, _ in cells:
+            layer = self.layer(values)
+            settled = tuned.settle(self.settled, layer)
+            for text, at in tuned.remarks(merge(self.base, layer), settled, self.settled).items():
+                places.setdefault(text, []).append(at)
+        for text, where in places.items():
+            some = f", in {len(where)} of {count(len(cells), 'run')}" if len(where) < len(cells) else ""
+            yield f"{where[0]}: {text}{some}"
 
     def cells(self) -> list[Cell]:
         """Every combination, checked as a whole, so that faults of two axes together are reported too."""
@@ -257,7 +276,6 @@ def expand(tree: Node, tables: Tables, settled: tuned.Settled) -> tuple[Suite | 
     if not sound:
         return None, faults
     grid = _Grid(base_tree, section.children["axes"].children, tables, settled, faults)
-    faults += _tuned_axes(tree)
     baseline, exclude = section.children["baseline"], section.child("exclude")
     excluded = exclude.items if exclude else []
     cells = grid.cells()
@@ -275,16 +293,8 @@ def expand(tree: Node, tables: Tables, settled: tuned.Settled) -> tuple[Suite | 
     configs = [cells[cell][1] for cell in left]
     runs = tuple(SuiteRun(tuple(label(config, key, tables) for key in grid.axes), config) for config in configs)
     unavailable = SuiteSection.model_validate(section.plain()).unavailable
-    return Suite(base.name, base, runs, left.index(reference), unavailable), []
-
-
-def _tuned_axes(tree: Node) -> Iterator[Fault]:
-    """Axes that the same file tunes; one that it inherits leaves the grid."""
-    tune = tree.child("tune")
-    for key, axis in tree.children["suite"].children["axes"].children.items():
-        at = axis.key or axis.at
-        if tune and key in tune.children and at.source == (tune.key or tune.at).source:
-            yield fault(at, ("suite", "axes", key), f"the axis {key!r} and `tune` of the same key", "one of the two")
+    remarks = tuple(grid.remarks([cells[cell] for cell in left]))
+    return Suite(base.name, base, runs, left.index(reference), unavailable, remarks), []
 
 
 def _structure(tree: Node) -> tuple[list[Fault], bool]:

@@ -57,7 +57,9 @@ def load(source: Source, tables: Tables, overrides: Overrides = None, *, check_p
         sources.faults.append(fault(suite.key or suite.at, ("suite",), "a suite", expected))
     tree, tables = plugins.plug(tree, tables, sources.faults)
     sources.faults += reader.absent(tree) if check_paths else []
-    config, faults = reader.read(tree.without("suite"), tables, sources.settle(sources.overrides))
+    tree, settled = tree.without("suite"), sources.settle(sources.overrides)
+    config, faults = reader.read(tree, tables, settled)
+    sources.notes += [(logging.INFO, f"{at}: {text}") for text, at in tuned.remarks(tree, settled).items()]
     return _checked(config, faults, sources)
 
 
@@ -79,7 +81,8 @@ def load_suite(source: Source, tables: Tables, overrides: Overrides = None, *, c
     # an override that an axis undoes is reported as such alone: an axis value may lack the option it sets
     layers = [layer for layer, conflict in zip(sources.overrides, undone, strict=True) if conflict is None]
     tree = sources.tree(layers).without(plugins.KEY)
-    suite, faults = grid.expand(tree, tables, sources.settle(layers, axes.children if axes else {}))
+    suite, faults = grid.expand(tree, tables, sources.settle(layers))
+    sources.notes += [(logging.INFO, text) for text in suite.remarks] if suite else []
     return _checked(suite, faults, sources)
 
 
@@ -179,24 +182,12 @@ class Sources:
     def _layers(self, overrides: Sequence[Node]) -> list[Node]:
         return [*self.files, functools.reduce(merge, overrides)] if overrides else self.files
 
-    def settle(self, overrides: Sequence[Node], axes: Mapping[str, Node] | None = None) -> tuned.Settled:
-        """The keys that leave an inherited grid because a later layer sets them; a note says which.
-
-        Args:
-            axes: of a suite; a key that is an axis is set by it.
-        """
+    def settle(self, overrides: Sequence[Node]) -> tuned.Settled:
+        """The keys that leave an inherited grid because a later layer sets them."""
         layers = self._layers(overrides)
         for layer in layers:
             self.faults += tuned.conflicts(layer)
-        settled: tuned.Settled = functools.reduce(tuned.settle, layers, {})
-        inherited = tuned.grid_in_force(functools.reduce(merge, layers).plain())
-        varied = {} if axes is None or "tune" in axes else {key: axis.key or axis.at for key, axis in axes.items()}
-        places = {**settled, **varied}
-        left = {key: at for key, at in places.items() if isinstance(inherited, dict) and key in inherited}
-        for key, at in left.items():
-            others = ", ".join(other for other in inherited if other not in left) or "nothing"
-            self.notes.append((logging.INFO, f"{at}: {key} is set, so it is not tuned (tune: {others})"))
-        return settled
+        return functools.reduce(tuned.settle, layers, tuned.NOTHING)
 
     def _read(self, shown: str, above: tuple[str, ...], named_at: Place | None) -> list[Node]:
         """The trees of a file and of all that it extends; what cannot be read is left out, and a fault says so.

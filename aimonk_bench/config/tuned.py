@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from aimonk_bench.config.faults import Fault, Place, fault
-from aimonk_bench.config.fields import DEFAULT_GRID, TUNED_TRAIN_OPTIONS
+from aimonk_bench.config.fields import DEFAULT_GRID, TUNED_TRAIN_OPTIONS, TrainConfig
 from aimonk_bench.config.nodes import Node
 
 DEFAULT = "default"  # a value of tune
@@ -28,18 +28,50 @@ def settle(before: Settled, layer: Node) -> dict[str, Place]:
         layer: a tree of config keys.
     """
     inherited = {} if "tune" in layer.children else before
-    return {**inherited, **{key: node.key or node.at for key, node in _tunable(layer)}}
+    return {**inherited, **{key: _place(node) for key, node in _tunable(layer)}}
 
 
-def conflicts(layer: Node) -> list[Fault]:
-    """The keys that one layer both sets and tunes."""
-    tune = layer.child("tune")
-    tuned = tune.children if tune else {}
+def remarks(tree: Node, settled: Settled, before_axes: Settled = NOTHING) -> dict[str, Place]:
+    """What a run says of keys that are not tuned although they could be -> the place to look at.
+
+    Args:
+        tree: all layers of the run.
+        settled: the keys that leave an inherited grid.
+        before_axes: those that would leave it if the axes set nothing.
+    """
+    data = tree.plain()
+    grid, section, tune = grid_in_force(data), data.get("train"), tree.child("tune")
+    if not isinstance(grid, dict):
+        return {}  # reported elsewhere
+    left = {key: at for key, at in settled.items() if key in grid}
+    others = ", ".join(key for key in grid if key not in left) or "nothing"
+    said = {f"{key} is set, so it is not tuned (tune: {others})": at for key, at in left.items()}
+    replaced = [key for key in before_axes if key in grid and key not in settled]
+    said |= {f"{key} is set, but the axis tune lists values for it": before_axes[key] for key in replaced}
+    is_set = isinstance(section, dict) and "lr" in section
+    if tune and isinstance(tune.value, dict) and "train.lr" not in grid and not is_set and freeze_of(data) == "all":
+        text = f"train.lr is not set, so it has its default, {TrainConfig().lr:g}, and is not tuned"
+        said[text] = _place(tune)
+    return said
+
+
+def conflicts(layer: Node, below: Node | None = None) -> list[Fault]:
+    """The keys that one layer, or one file, both sets and tunes.
+
+    Args:
+        below: the `tune` of the layers below.
+    """
+    same = layer.child("tune")
+    tune = same or below
     return [
-        fault(node.key or node.at, key.split("."), "a value, and a list of values in `tune`", "one of the two")
+        fault(_place(node), key.split("."), "a value, and a list of values in `tune`", "one of the two")
         for key, node in _tunable(layer)
-        if key in tuned
+        if tune and key in tune.children and (same or _place(node).source == _place(tune).source)
     ]
+
+
+def _place(node: Node) -> Place:
+    return node.key or node.at
 
 
 def _tunable(layer: Node) -> Iterator[tuple[str, Node]]:

@@ -7,14 +7,15 @@ learning rate that suits it, and enough epochs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from aimonk_bench.evaluation.numbers import Array, Number
 
-Kind = Literal["budgets", "one_rate", "edge", "improving"]
+T = TypeVar("T")
+Kind = Literal["budgets", "teacher", "one_rate", "rates", "edge", "improving", "one_epoch"]
 
 EDGE_SHARE = 0.75  # of the heads that choose the same end of the grid
 # of validation average precision over the last quarter of the epochs; tuned heads are chosen by the last epoch, which
@@ -22,23 +23,28 @@ EDGE_SHARE = 0.75  # of the heads that choose the same end of the grid
 LATE_GAIN = 0.01
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Budget:
-    """What a run may spend on each head.
+    """Everything that decides how much training each head gets.
 
     Attributes:
-        epochs, batch_size: of each training.
+        epochs, batch_size, accumulate, select, patience: as in ``train``.
         optimizer, schedule: as the name of a run shows them.
-        settings: P, the settings that each head chooses from; 1 without `tune`.
         lr: the learning rate; None where it is tuned.
+        grid: keys of `tune` with their values, sorted by key; a key of one value is not tuned.
+        teacher: the missing-label policy, where it first trains a teacher for as many epochs; else None.
     """
 
     epochs: int
     batch_size: int
     optimizer: str
     schedule: str
-    settings: int
     lr: float | None
+    grid: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    accumulate: int = 1
+    select: str = "last"
+    patience: int | None = None
+    teacher: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Training:
         late_gain: mean over the heads of the gain in validation average precision over the last quarter of the epochs;
             NaN where it is undefined.
         late_gain_se: its standard error over the heads.
+        one_epoch: there was one epoch only, so that nothing can be compared.
     """
 
     budget: Budget
@@ -59,6 +66,7 @@ class Training:
     ends: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     late_gain: Number = float("nan")
     late_gain_se: Number = float("nan")
+    one_epoch: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,10 +74,12 @@ class Unfair:
     """One thing that makes a comparison unfair.
 
     Attributes:
-        kind: `budgets` differ; `one_rate`: different losses or samplers at one learning rate that was not tuned;
-            `edge`: heads score best at an end of the grid; `improving`: validation average precision still rose.
+        kind: `budgets` differ; `teacher`: runs of a policy train one first, and others do not; `one_rate`: different
+            losses or samplers at one learning rate that was not tuned; `rates`: such rates differ between losses or
+            samplers; `edge`: heads score best at an end of the grid; `improving`: validation average precision still
+            rose; `one_epoch`: whether it did cannot be told.
         runs: ids of the runs concerned; of `budgets` those that differ from the most frequent budget.
-        key: of `tune`, for `edge`.
+        key: of `tune`, for `edge`; the missing-label policy, for `teacher`.
         end: "smallest" or "largest", for `edge`.
         differs: names of the fields of `Budget` that differ, for `budgets`.
     """
@@ -84,30 +94,37 @@ class Unfair:
 def late_gain(validation: Array) -> tuple[float, float]:
     """The gain of validation average precision [heads, E] over the last quarter of the epochs: mean, standard error.
 
-    A head that stopped early has NaN from then on and is left out; NaN twice where no head is left.
+    The last epoch is compared with an earlier one. A head that stopped early has NaN from then on and is left out; NaN
+    twice where no head is left, or where there is one epoch.
     """
     epochs = validation.shape[1]
-    gains = validation[:, -1] - validation[:, max(0, round(0.75 * epochs) - 1)]
+    if epochs < 2:
+        return float("nan"), float("nan")
+    gains = validation[:, -1] - validation[:, min(epochs - 2, max(0, round(0.75 * epochs) - 1))]
     gains = gains[np.isfinite(gains)]
-    if epochs < 2 or not len(gains):
+    if not len(gains):
         return float("nan"), float("nan")
     return float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else 0.0
 
 
 def planned(runs: Mapping[str, Training]) -> list[Unfair]:
-    """What is unfair by the configs alone, before anything is trained: budgets, and one learning rate for all."""
+    """What is unfair by the configs alone, before anything is trained: budgets, and untuned learning rates."""
     items: list[Unfair] = []
-    if others := _minority({run_id: replace(training.budget, lr=None) for run_id, training in runs.items()}):
-        budgets = [asdict(replace(training.budget, lr=None)) for training in runs.values()]
-        differs = tuple(name for name in budgets[0] if len({str(budget[name]) for budget in budgets}) > 1)
+    budgets = {run_id: replace(training.budget, lr=None, teacher=None) for run_id, training in runs.items()}
+    if others := _minority(budgets):
+        names = (item.name for item in fields(Budget))
+        differs = tuple(name for name in names if len({getattr(budget, name) for budget in budgets.values()}) > 1)
         items.append(Unfair("budgets", others, differs=differs))
-    by_rate: dict[float, list[str]] = {}
-    for run_id, training in runs.items():
-        if training.budget.lr is not None:
-            by_rate.setdefault(training.budget.lr, []).append(run_id)
-    for untuned in by_rate.values():
-        if len({runs[run_id].varied for run_id in untuned}) > 1:
-            items.append(Unfair("one_rate", tuple(untuned)))
+    taught = _grouped({run_id: training.budget.teacher for run_id, training in runs.items()})
+    if None in taught:
+        items += [Unfair("teacher", tuple(ids), policy) for policy, ids in taught.items() if policy is not None]
+    untuned = {run_id: training for run_id, training in runs.items() if training.budget.lr is not None}
+    for ids in _grouped({run_id: training.budget.lr for run_id, training in untuned.items()}).values():
+        if len({runs[run_id].varied for run_id in ids}) > 1:
+            items.append(Unfair("one_rate", tuple(ids)))
+    varied = _grouped({run_id: training.varied for run_id, training in untuned.items()})
+    if len({frozenset(runs[run_id].budget.lr for run_id in ids) for ids in varied.values()}) > 1:
+        items.append(Unfair("rates", tuple(untuned)))
     return items
 
 
@@ -130,13 +147,20 @@ def measured(runs: Mapping[str, Training]) -> list[Unfair]:
         for run_id, training in runs.items()
         if training.late_gain > LATE_GAIN and training.late_gain > 2 * training.late_gain_se
     ]
-    return [*items, Unfair("improving", tuple(improving))] if improving else items
+    one_epoch = [run_id for run_id, training in runs.items() if training.one_epoch]
+    ended: tuple[tuple[Kind, list[str]], ...] = (("improving", improving), ("one_epoch", one_epoch))
+    return [*items, *(Unfair(kind, tuple(ids)) for kind, ids in ended if ids)]
 
 
 def _minority(budgets: Mapping[str, Budget]) -> tuple[str, ...]:
     """The runs whose budget is not the most frequent one; of equally frequent ones the first counts."""
-    groups: dict[Budget, list[str]] = {}
-    for run_id, budget in budgets.items():
-        groups.setdefault(budget, []).append(run_id)
-    usual = max(groups.values(), key=len, default=[])
+    usual = max(_grouped(budgets).values(), key=len, default=[])
     return tuple(run_id for run_id in budgets if run_id not in usual)
+
+
+def _grouped(values: Mapping[str, T]) -> dict[T, list[str]]:
+    """Value -> the runs that have it."""
+    groups: dict[T, list[str]] = {}
+    for run_id, value in values.items():
+        groups.setdefault(value, []).append(run_id)
+    return groups

@@ -12,7 +12,10 @@ WORDS = {  # field of a budget -> what it is called
     "batch_size": "batch size",
     "optimizer": "optimizer",
     "schedule": "schedule",
-    "settings": "tuned settings",
+    "grid": "grids of `tune`",
+    "accumulate": "accumulated batches",
+    "select": "selected epoch",
+    "patience": "early stopping",
 }
 
 
@@ -30,10 +33,17 @@ def sentence(item: Unfair, names: Collection[str], name_of: Callable[[str], str]
                 f"budgets differ ({', '.join(WORDS[name] for name in item.differs)}): {runs} against the others, so "
                 "part of the difference may be the budget; fix: the same `train` and `tune` in every run"
             )
+        case "teacher":
+            return f"{item.key} trains a teacher first, so twice the epochs: part of its difference may come from that"
         case "one_rate":
             return (
                 f"one learning rate for different losses or samplers ({runs}): each suits another rate; "
                 "fix: `tune: default`"
+            )
+        case "rates":
+            return (
+                f"losses or samplers have untuned learning rates of their own ({runs}), so part of the difference may "
+                "be the rate; fix: `tune: default`"
             )
         case "edge":
             return (
@@ -42,6 +52,8 @@ def sentence(item: Unfair, names: Collection[str], name_of: Callable[[str], str]
             )
         case "improving":
             return (
-                f"validation average precision still rose in the last quarter of the epochs ({runs}); "
+                f"validation average precision still rose at the end of training ({runs}); "
                 "fix: a larger train.epochs or learning rate"
             )
+        case "one_epoch":
+            return f"one epoch cannot show whether training had converged ({runs}); fix: a larger train.epochs"

@@ -15,8 +15,9 @@ from aimonk_bench.evaluation.fairness import Training
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.records import environment
 from aimonk_bench.records.run import REVISION, Status
+from aimonk_bench.suite.budgets import training_of, untuned
 from aimonk_bench.suite.dataset import EncodedDataset, SplitLabels
-from aimonk_bench.suite.plan import PlannedRun, complexity, training_of
+from aimonk_bench.suite.plan import PlannedRun, complexity
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.recipe import absent_values
 
@@ -71,7 +72,13 @@ def data_json(planned: PlannedRun, dataset: EncodedDataset, labels: SplitLabels,
         "chosen_epoch": trained.chosen_epoch,
         "tune": None if trained.tuning is None else asdict(trained.tuning),
         "training": asdict(_training(planned, trained)),
-        "notes": [*dataset.listed.notes, *doubts, *absent_values(labels.train, labels.folds), *trained.notes],
+        "notes": [
+            *dataset.listed.notes,
+            *doubts,
+            *absent_values(labels.train, labels.folds),
+            *untuned(planned.config),
+            *trained.notes,
+        ],
         "signal": vars(dataset.association),
         "doubts": asdict(dataset.doubts(planned.config.split)),
     }
@@ -83,9 +90,17 @@ def _training(planned: PlannedRun, trained: Trained) -> Training:
 
     history = pd.DataFrame({name: trained.history[name] for name in ("seed", "fold", "epoch", "val_average_precision")})
     by_epoch = history.groupby(["seed", "fold", "epoch"])["val_average_precision"].last().unstack("epoch")
-    gain, error = fairness.late_gain(by_epoch.reindex(columns=range(1, planned.config.train.epochs + 1)).to_numpy())
-    ends = {} if trained.tuning is None else trained.tuning.ends()
-    return replace(training_of(planned.config), ends=ends, late_gain=gain, late_gain_se=error)
+    epochs, frozen = planned.config.train.epochs, planned.config.backbone.freeze == "all"
+    validation = by_epoch.reindex(columns=range(1, epochs + 1)).to_numpy()
+    # networks are often trained for an epoch or two on purpose
+    gain, error = fairness.late_gain(validation) if frozen or epochs > 2 else (float("nan"), float("nan"))
+    return replace(
+        training_of(planned.config),
+        ends={} if trained.tuning is None else trained.tuning.ends(),
+        late_gain=gain,
+        late_gain_se=error,
+        one_epoch=frozen and epochs == 1 and bool(np.isfinite(validation).any()),
+    )
 
 
 def environment_json(planned: PlannedRun, dataset: EncodedDataset) -> dict[str, Any]:

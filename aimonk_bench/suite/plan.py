@@ -29,7 +29,6 @@ from aimonk_bench.config.tables import Tables
 from aimonk_bench.data import group_checks, image_files, label_file, splits
 from aimonk_bench.data.labels import LabelFile
 from aimonk_bench.errors import UserError, check_all, count
-from aimonk_bench.evaluation.fairness import Budget, Training
 from aimonk_bench.evaluation.thresholds import THRESHOLDS, check_attributes
 from aimonk_bench.records.files import bytes_text
 from aimonk_bench.records.run import REVISION, Complexity
@@ -283,7 +282,7 @@ def _planned(run: SuiteRun, dataset: Dataset, stated: str, network: Network) -> 
     config = run.config.model_copy(update={"data": data})
     encoder = replace(network.encoder, white=dataset.white)
     trained = f"(freeze={encoder.freeze})" if encoder.freeze != "all" else ""
-    labels = _labels(config)
+    labels = entry_labels(config)
     return PlannedRun(
         id=run_id(config, stated, encoder.run_digest),
         parts=run.parts,
@@ -338,24 +337,9 @@ def stacked(config: Config) -> int:
     return folds(config) * len(config.train.seeds) * math.prod(map(len, config.tune.values()))
 
 
-def _labels(config: Config) -> dict[str, str]:
+def entry_labels(config: Config) -> dict[str, str]:
     """The value at each key of `ENTRIES`, with the options that differ from their defaults."""
     return {key: registry.label(table, getattr(config, key)) for key, table in ENTRIES.items()}
-
-
-def training_of(config: Config) -> Training:
-    """How the heads of a run are trained, as far as the config says it."""
-    train = config.train
-    budget = Budget(
-        epochs=train.epochs,
-        batch_size=train.batch_size,
-        optimizer=registry.label(OPTIMIZERS, train.optimizer),
-        schedule=registry.label(SCHEDULES, train.schedule),
-        settings=math.prod(map(len, config.tune.values())),
-        lr=None if "train.lr" in config.tune else train.lr,
-    )
-    labels = _labels(config)
-    return Training(budget, (labels["loss"], labels["sampler"]))
 
 
 def complexity(config: Config, features: int) -> Complexity:
@@ -364,7 +348,7 @@ def complexity(config: Config, features: int) -> Complexity:
         trained={"all": 0, "none": 2}.get(config.backbone.freeze, 1),
         trainings=trainings(config),
         features=features,
-        departures=sum(label != REFERENCE[key] for key, label in _labels(config).items()),
+        departures=sum(label != REFERENCE[key] for key, label in entry_labels(config).items()),
     )
 
 
@@ -376,7 +360,7 @@ def run_id(config: Config, fingerprint: str, encoder: str) -> str:
         fingerprint: of the data.
         encoder: digest of what the backbone contributes, as `EncoderSpec.run_digest` says.
     """
-    train, default_train, labels = config.train, TrainConfig(), _labels(config)
+    train, default_train, labels = config.train, TrainConfig(), entry_labels(config)
     optional = [
         (labels["missing"], REFERENCE["missing"]),
         (labels["threshold"], REFERENCE["threshold"]),

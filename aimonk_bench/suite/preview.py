@@ -24,6 +24,7 @@ from aimonk_bench.reporting import fairness as unfair
 from aimonk_bench.reporting.costs import Costs
 from aimonk_bench.reporting.words import run_name
 from aimonk_bench.suite import costs, networks, plan
+from aimonk_bench.suite.budgets import training_of
 from aimonk_bench.suite.dataset import locate
 from aimonk_bench.suite.networks import Network
 from aimonk_bench.training import tuning
@@ -146,7 +147,7 @@ def _budgets(configs: Sequence[Config], attributes: int) -> list[str]:
 def _unfair(suite: Suite) -> list[str]:
     """What makes the comparison unfair, as far as the configs say it."""
     names = [run_name(run.parts) for run in suite.runs]
-    trainings = {name: plan.training_of(run.config) for name, run in zip(names, suite.runs, strict=True)}
+    trainings = {name: training_of(run.config) for name, run in zip(names, suite.runs, strict=True)}
     return [unfair.sentence(item, names, str) for item in fairness.planned(trainings)]
 
 

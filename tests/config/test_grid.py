@@ -192,7 +192,7 @@ SUITE_PROBLEMS = [
     ("suite: {baseline: {}, axes: {loss: [focal], loss.gamma: [1]}}", "suite.axes.loss.gamma: found an axis inside"),
     (
         "tune: {train.lr: [0.1, 1]}\nsuite: {baseline: {}, axes: {train.lr: [1, 2], loss: [focal, masked_bce]}}",
-        ":2:30: suite.axes.train.lr: found the axis 'train.lr' and `tune` of the same key, expected one of the two",
+        ":2:30: train.lr: found a value, and a list of values in `tune`, expected one of the two",
     ),
     ("suite: {baseline: {}, axes: {loss: [focal, {name: focal}]}}", ":1:44: suite.axes.loss: found .* a second time"),
     (

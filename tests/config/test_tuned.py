@@ -73,6 +73,58 @@ def test_what_leaves_the_grid_is_said(write, caplog):
 
 
 @pytest.mark.parametrize(
+    ("text", "axes", "expected"),
+    [
+        # an axis tune comes last, so that it replaces what the file sets
+        (
+            "train: {lr: 0.1}\n",
+            "tune: [default, {}]",
+            ["s.yaml:2:9: train.lr is set, but the axis tune lists values for it, in 1 of 2 runs"],
+        ),
+        (
+            "tune: default\n",
+            "train: [{lr: 0.1}, {lr: 0.2}]",
+            ["s.yaml:3:55: train.lr is set, so it is not tuned (tune: nothing)"],
+        ),
+        (
+            "tune: default\n",
+            "train: [{lr: 0.1}, {epochs: 2}]",
+            ["s.yaml:3:55: train.lr is set, so it is not tuned (tune: nothing), in 1 of 2 runs"],
+        ),
+        (
+            "tune: {}\n",
+            "loss: [focal, masked_bce]",
+            ["s.yaml:2:1: train.lr is not set, so it has its default, 0.001, and is not tuned"],
+        ),
+    ],
+)
+def test_a_suite_says_which_of_its_runs_do_not_tune_a_key(write, caplog, text, axes, expected):
+    caplog.set_level(logging.INFO, logger="aimonk_bench")
+    key, _, first = axes.partition(": [")
+    first = next(value for value in ("{lr: 0.1}", "default", "focal") if first.startswith(value))
+    suite = f"suite: {{baseline: {{{key}: {first}}}, axes: {{{axes}}}}}\n"
+    load_suite(write("s.yaml", DATA + text + suite))
+    assert caplog.messages == expected
+
+
+def test_an_axis_value_cannot_set_what_its_file_tunes(write):
+    text = "loss: focal\ntune: {loss.gamma: [0.0, 2.0]}\n"
+    text += "suite: {baseline: {loss: focal}, axes: {loss: [focal, {name: focal, gamma: 1.0}]}}\n"
+    assert problems(load_suite, write("s.yaml", DATA + text)) == [
+        "s.yaml:4:69: loss.gamma: found a value, and a list of values in `tune`, expected one of the two"
+    ]
+
+
+def test_a_default_rate_that_is_not_tuned_is_said(write, caplog):
+    caplog.set_level(logging.INFO, logger="aimonk_bench")
+    load(write("x.yaml", DATA), ["tune={}"])
+    assert caplog.messages == ["--set tune: train.lr is not set, so it has its default, 0.001, and is not tuned"]
+    caplog.clear()
+    load(write("x.yaml", DATA + "tune: {}\nbackbone: {freeze: layer4}\n"))
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
     ("text", "place"),
     [
         ("tune: {train.lr: [0.1]}\ntrain: {lr: 0.5}\n", "x.yaml:3:9: train.lr"),

@@ -9,7 +9,8 @@ import pytest
 
 from aimonk_bench.evaluation.fairness import Budget, Training, Unfair, late_gain, measured, planned
 
-TUNED = Training(Budget(20, 64, "adam", "constant", 6, None), ("masked_bce", "uniform"))
+RATES = (("train.lr", (1e-3, 1e-2)),)
+TUNED = Training(Budget(20, 64, "adam", "constant", None, RATES), ("masked_bce", "uniform"))
 
 
 def budget(training: Training, **changes: object) -> Training:
@@ -23,7 +24,16 @@ def test_equal_budgets_with_tuned_rates_are_fair():
 
 
 @pytest.mark.parametrize(
-    "change", [{"epochs": 10}, {"settings": 1, "lr": 1e-3}, {"batch_size": 16}, {"optimizer": "sgd"}]
+    "change",
+    [
+        {"epochs": 10},
+        {"grid": (), "lr": 1e-3},
+        {"grid": (("train.lr", (1e-6, 1e-5)),)},
+        {"batch_size": 16},
+        {"optimizer": "sgd"},
+        {"select": "f1_default", "patience": 1},
+        {"accumulate": 2},
+    ],
 )
 def test_the_runs_with_the_rarer_budget_are_named(change):
     runs = {"a": TUNED, "b": budget(TUNED, **change), "c": TUNED}
@@ -32,12 +42,26 @@ def test_the_runs_with_the_rarer_budget_are_named(change):
 
 
 def test_one_rate_for_several_losses_is_named_and_for_one_loss_it_is_not():
-    plain = budget(TUNED, settings=1, lr=1e-3)
+    plain = budget(TUNED, grid=(), lr=1e-3)
     other = replace(plain, varied=("masked_bce", "balanced"))
     assert planned({"a": plain, "b": other}) == [Unfair("one_rate", ("a", "b"))]
     assert planned({"a": plain, "b": plain}) == []
-    faster = budget(other, lr=1e-2)  # each has a rate of its own: somebody chose
-    assert planned({"a": plain, "b": faster}) == []
+
+
+def test_untuned_rates_that_differ_between_losses_are_named():
+    plain = budget(TUNED, grid=(), lr=1e-3)
+    other = replace(plain, varied=("focal", "uniform"))
+    rates = {"a": plain, "b": budget(plain, lr=1e-2)}
+    assert planned(rates) == []  # one loss: the rates are what is compared
+    assert planned({"a": plain, "b": budget(other, lr=1e-2)}) == [Unfair("rates", ("a", "b"))]
+    crossed = planned({**rates, "c": other, "d": budget(other, lr=1e-2)})
+    assert {item.kind for item in crossed} == {"one_rate"}
+
+
+def test_a_teacher_is_named_where_others_train_none():
+    taught = budget(TUNED, teacher="self_trained")
+    assert planned({"a": TUNED, "b": taught}) == [Unfair("teacher", ("b",), "self_trained")]
+    assert planned({"a": taught, "b": taught}) == []
 
 
 def test_heads_at_an_end_of_the_grid_are_named():
@@ -55,7 +79,13 @@ def test_the_late_gain_is_that_of_the_last_quarter():
     stopped = np.array([[0.1, 0.2, 0.3, np.nan], [0.1, 0.2, 0.3, 0.5]])
     assert late_gain(stopped) == pytest.approx((0.2, 0.0))
     assert np.isnan(late_gain(stopped[:1])).all()
+    assert late_gain(np.array([[0.1, 0.5]])) == pytest.approx((0.4, 0.0))
+    assert late_gain(np.array([[0.1, 0.2, 0.5]])) == pytest.approx((0.3, 0.0))
     assert np.isnan(late_gain(np.array([[0.5], [0.6]]))).all()  # one epoch has no quarter
+
+
+def test_one_epoch_is_named():
+    assert measured({"a": replace(TUNED, one_epoch=True), "b": TUNED}) == [Unfair("one_epoch", ("a",))]
 
 
 @pytest.mark.parametrize(("gain", "error", "named"), [(0.02, 0.001, True), (0.02, 0.02, False), (0.004, 0.0, False)])

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from aimonk_bench.config import loader
 from aimonk_bench.suite import artefacts
@@ -25,3 +26,26 @@ def test_ends_of_the_grid_are_those_of_the_best_scores_and_not_of_the_choices(wo
     planned: Any = SimpleNamespace(config=config)
     trained: Any = SimpleNamespace(tuning=tuning, history=history)
     assert artefacts._training(planned, trained).ends == {"train.lr": (0.0, 0.75)}
+
+
+@pytest.mark.parametrize(
+    ("freeze", "epochs", "value", "gain", "one_epoch"),
+    [
+        ("all", 1, 0.5, np.nan, True),
+        ("all", 1, np.nan, np.nan, False),  # no history
+        ("all", 2, 0.5, 0.25, False),
+        ("blocks.3", 1, 0.5, np.nan, False),
+        ("blocks.3", 2, 0.5, np.nan, False),
+    ],
+)
+def test_one_and_two_epochs_of_heads_are_judged(
+    workplace: Path, freeze: str, epochs: int, value: float, gain: float, one_epoch: bool
+) -> None:
+    keys = {"train.epochs": epochs, "backbone.freeze": freeze, "tune": {}}
+    planned: Any = SimpleNamespace(config=loader.load(workplace / "small.yaml", TABLES, keys))
+    history = {"seed": [0] * epochs, "fold": [0] * epochs, "epoch": [1, 2][:epochs]}
+    history["val_average_precision"] = [value, value + 0.25][:epochs]
+    trained: Any = SimpleNamespace(tuning=None, history=history)
+    made = artefacts._training(planned, trained)
+    assert made.late_gain == pytest.approx(gain, nan_ok=True)
+    assert made.one_epoch is one_epoch
