@@ -363,7 +363,8 @@ def _sendable(error: BaseException) -> Exception:
             return error
     except BaseException:  # whatever its class does
         pass
-    other = RuntimeError(f"{type(error).__name__}: {text_of(error)}")
+    text, name = text_of(error), type(error).__name__
+    other = RuntimeError(f"{name}: {text}" if text else name)
     for note in notes_of(error):
         other.add_note(note)
     return other

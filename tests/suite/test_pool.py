@@ -76,6 +76,7 @@ def raising(error: BaseException) -> Callable[[], Any]:
             "RuntimeError: Closed: its message cannot be formatted (ValueError), in a plug-in",
         ),
         (Text("planted"), RuntimeError, "RuntimeError: Text: planted, in a plug-in"),
+        (Text(), RuntimeError, "RuntimeError: Text, in a plug-in"),
         (Unready("planted"), RuntimeError, "RuntimeError: Unready: planted, in a plug-in"),
         (Stop("planted"), RunFailed, "found Stop: planted, in a plug-in (fix: raise an exception instead)"),
     ],
