@@ -100,7 +100,7 @@ def test_a_damaged_encoder_is_shown_and_removed(name: str, root: Path, capsys: p
 @pytest.mark.parametrize(
     "change", [{"boundary": None}, {"size": None}, {"size": "large"}, {"dtype": None}, {"dtype": "int4"}]
 )
-def test_a_record_that_lacks_what_is_showncheck_damaged(
+def test_a_record_that_lacks_what_is_shown_is_damaged(
     change: dict[str, object], root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = root / "features" / MIDDLE / "encoder.json"
