@@ -38,6 +38,7 @@ ROOT = Path(__file__).parents[2]
 DROP = Path("/proc/sys/vm/drop_caches")
 REPEATS = 5
 WIDTH, CHUNK = 1280, 64
+IDENTITY = {"boundary": "global pooling", "size": 224, "dtype": "float32"}  # of features that are only stored
 ATTRIBUTES = 4
 SUITE = {"images": 972, "folds": 5, "seeds": 5}
 
@@ -109,7 +110,7 @@ def commits(place: Path, rows: int) -> Row:
     """Storing ``rows`` rows of features, a chunk at a time."""
     folder = place / "table"
     folder.mkdir()
-    write_json(folder / "encoder.json", asdict(Record({}, "torch", WIDTH, None, None)))
+    write_json(folder / "encoder.json", asdict(Record(IDENTITY, "torch", WIDTH, None, None)))
     chunk = np.ones((CHUNK, WIDTH), np.float32)
     with open_table(folder, "float32") as table:
         begin = time.perf_counter()
