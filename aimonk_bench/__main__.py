@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _ignore_interrupts() -> None:
-    """At the very end, where Python would give a signal its default back, which ends the process by that signal."""
+    """Ignore interrupts at the very end, where Python gives signals their default back, which ends the process."""
     for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
 

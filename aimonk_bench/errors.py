@@ -106,9 +106,8 @@ def fix(error: BaseException) -> str | None:
         return OUT_OF_MEMORY
     if "cuda error" in text:
         return NO_CARD
-    if isinstance(error, OSError) and isinstance(error.errno, int):
-        return FIXES.get(error.errno)
-    return None
+    number = _attribute(error, "errno") if isinstance(error, OSError) else None
+    return FIXES.get(number) if isinstance(number, int) else None
 
 
 def text_of(error: BaseException) -> str:
@@ -131,8 +130,16 @@ def traceback_of(error: BaseException) -> str:
 
 def notes_of(error: BaseException) -> list[str]:
     """The notes of an exception that are text; somebody else may have put anything there."""
-    notes = getattr(error, "__notes__", None)
+    notes = _attribute(error, "__notes__")
     return [note for note in notes if isinstance(note, str)] if isinstance(notes, list | tuple) else []
+
+
+def _attribute(error: BaseException, name: str) -> object:
+    """An attribute of an exception that somebody else wrote; None where there is none, or reading it raises."""
+    try:
+        return getattr(error, name, None)
+    except Exception:
+        return None
 
 
 def sentence(error: BaseException) -> str:

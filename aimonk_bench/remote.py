@@ -41,7 +41,7 @@ class RemotePath(PosixPath):
 
         try:
             system, path = fsspec.core.url_to_fs(str(self))
-        except (ImportError, ValueError) as error:
+        except (ImportError, ValueError) as error:  # of fsspec, in words
             raise OSError(f"{error}") from error
         except OSError:
             raise

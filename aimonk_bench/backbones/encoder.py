@@ -214,8 +214,8 @@ def check_shape(features: np.ndarray, images: int, width: int) -> None:
         RunFailed: the shape is another one.
     """
     if features.shape != (images, width):
-        found = " x ".join(map(str, features.shape))
-        raise RunFailed(f"the network gave {found} features, expected {images} x {width} (images x features)")
+        shape = " x ".join(map(str, features.shape))
+        raise RunFailed(f"the network gave {shape} features, expected {images} x {width} (images x features)")
 
 
 def open_encoder(spec: EncoderSpec, folder: Path, images: np.ndarray) -> Encoder:

@@ -33,6 +33,7 @@ from aimonk_bench.records.claims import Claim
 
 FILES = {"float32": "rows.f32", "float16": "rows.f16", "uint8": "rows.u8"}
 INDEX = "index.sqlite"
+INDEX_FILES = (*(f"{INDEX}-{kind}" for kind in ("journal", "wal", "shm")), INDEX)
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 BUSY_SECONDS = 60.0  # to wait for another process that writes to the index
 
@@ -57,6 +58,9 @@ def open_table(folder: Path, dtype: str, claim: Claim | None = None) -> Iterator
         StoreDamaged: the index or the record is damaged; also inside the block.
         UserError: the index is locked or cannot be written; also inside the block.
     """
+    for name in INDEX_FILES:
+        if (folder / name).is_dir():
+            raise damaged(folder, f"{name} is a folder")
     try:
         with contextlib.ExitStack() as stack:
             options = ""
@@ -67,6 +71,8 @@ def open_table(folder: Path, dtype: str, claim: Claim | None = None) -> Iterator
             index = sqlite3.connect(f"{(folder.absolute() / INDEX).as_uri()}{options}", timeout=BUSY_SECONDS, uri=True)
             yield FeatureTable(folder, dtype, stack.enter_context(contextlib.closing(index)))
     except sqlite3.OperationalError as error:  # locked, or the disk is full: the content may be sound
+        if str(error).startswith(("no such column", "no such table")):  # somebody else's index
+            raise damaged(folder, f"{INDEX}: {error}") from error
         raise UserError(
             f"the feature store {folder} cannot be used: {error}; AIMONK_BENCH_CACHE names another place"
         ) from error
@@ -135,6 +141,7 @@ class FeatureTable:
         Raises:
             StoreDamaged: it is malformed.
         """
+        self._index.execute("SELECT image, view, row FROM rows LIMIT 1")
         problem = self._index.execute("PRAGMA quick_check(1)").fetchone()[0].decode(errors="replace")
         if problem != "ok":
             raise damaged(self.folder, f"{INDEX}: {problem}")

@@ -75,9 +75,14 @@ class FeatureMatrix:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         file, dtype, shape = state["rows"]
-        if state["inode"] is not None and state["inode"] != os.stat(file).st_ino:
-            raise RunFailed(f"{file}: another process has made this file anew; fix: the same command again")
-        vars(self).update(state, rows=np.memmap(file, dtype, "r", shape=shape))
+        try:
+            with open(file, "rb") as stream:
+                if state["inode"] not in (None, os.fstat(stream.fileno()).st_ino):
+                    raise FileNotFoundError
+                vars(self).update(state, rows=np.memmap(stream, dtype, "r", shape=shape))
+        except FileNotFoundError as error:
+            text = f"{file}: another process has made this file anew; fix: the same command again"
+            raise RunFailed(text) from error
 
 
 class FeatureStore:
@@ -162,8 +167,10 @@ class FeatureStore:
             except ClaimLost as error:
                 logger.warning("%s", error)
         with open_table(folder, spec.stored_dtype) as table:
-            rows, index = table.rows(), table.index(images, views.keys)
             inode = os.stat(table.file).st_ino
+            rows, index = table.rows(), table.index(images, views.keys)
+            if os.stat(table.file).st_ino != inode:
+                raise RunFailed(f"{folder}: another process has made it anew; fix: the same command again")
         bad = [(n, reasons[image.sha256]) for n, image in enumerate(images) if image.sha256 in reasons]
         record = read_record(folder)
         speed_measured = record.images_per_second if record else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aimonk_bench.backbones.encoder_record import MODEL, RECORD, StoreDamaged, file_sha256, read_record
-from aimonk_bench.backbones.feature_table import FILES, INDEX, open_table
+from aimonk_bench.backbones.feature_table import FILES, INDEX, INDEX_FILES, open_table
 from aimonk_bench.errors import UserError
 from aimonk_bench.records import claims
 from aimonk_bench.records.claims import ClaimFile
@@ -24,13 +24,7 @@ logger = logging.getLogger(__name__)
 SECONDS_OF_A_DAY = 86_400.0
 # All that lies in a folder of features but its claim. The index is last: until it is removed the folder stays damaged,
 # and a new index must not meet the journal of the one before.
-CONTENT = (
-    MODEL,
-    *FILES.values(),
-    RECORD,
-    *(f"{INDEX}-{kind}" for kind in ("journal", "wal", "shm")),
-    INDEX,
-)
+CONTENT = (MODEL, *FILES.values(), RECORD, *INDEX_FILES)
 
 
 @dataclass(frozen=True)

@@ -118,8 +118,9 @@ def paired(
     """Every run against the reference, whose difference from itself is 0 and is not tested.
 
     A t test, see `differences.welch`. The variance over images is the mean square of the difference when each group of
-    images exchanges its decisions between the two runs by a fair coin, for all seeds and attributes together. With one
-    seed the variance over seeds is unknown and nothing is tested; nor where the test rows are others.
+    images exchanges its decisions between the two runs by a fair coin, for all seeds and attributes together, at least
+    that of two groups decided apart. With one seed the variance over seeds is unknown and nothing is tested; nor where
+    the test rows are others.
 
     Over folds the interval is of the two recipes; in a hold-out it is of these trained heads.
     experiments/simulations/comparison.py shows how often it covers.

@@ -17,7 +17,7 @@ from aimonk_bench.evaluation.resampling import exchanged_sums
 POWER = 0.8  # with which a difference is called detectable
 _SUMS_AT_ONCE = 1 << 25
 _NOTHING = 1e-18  # a variance of F1 below it is rounding
-_APART = 2  # rows that are assumed to be decided apart, one by each run, where fewer are (Bonett and Price 2012)
+_APART = 2  # groups assumed to be decided apart, one by each run, where fewer are (Bonett and Price 2012)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +69,8 @@ class Spread:
         influence: [G, A + 1] mean over seeds.
         of_seeds: part of the variance over images that comes from the seeds: the variance of the influence over seeds,
             summed over the groups, divided by the number of seeds. 0 in a hold-out.
-        flip: what F1 loses with the decision on one positive row; of the macro, on one row of any covered attribute
-            (root mean square).
+        flip: what F1 loses with the decision on the positives of one group; of the macro, on those of one covered
+            attribute (root mean squares).
         folds: their number K.
     """
 
@@ -88,7 +88,8 @@ class Spread:
         sums = np.stack([counts.true_positive.sum(axis=1), counts.accepted.sum(axis=1)], axis=1)  # [S, 2, A]
         positive, seeds = counts.positive.sum(axis=0), len(influence)
         figures = _with_macro(_f1(sums, positive), covered)
-        flip = (2 - figures[:, :-1].mean(axis=0)) / np.maximum(positive + sums[:, 1].mean(axis=0), 1)
+        rows = np.sqrt(np.square(counts.positive).sum(axis=0) / np.maximum(positive, 1))  # positives of a group
+        flip = rows * (2 - figures[:, :-1].mean(axis=0)) / np.maximum(positive + sums[:, 1].mean(axis=0), 1)
         of_macro = np.sqrt(macro(np.square(flip), covered)) / max(covered.sum(), 1)
         of_seeds = influence.var(axis=0, ddof=1).sum(axis=0) / seeds if min(folds, seeds) > 1 else 0 * influence[0, 0]
         return cls(figures, influence.mean(axis=0), of_seeds, np.append(flip, of_macro), folds)
@@ -97,7 +98,7 @@ class Spread:
 def welch(run: Spread, reference: Spread, images: Array) -> Difference:
     """The difference of two runs, with degrees of freedom SE^4 / sum_i (part_i^2 / df_i), by Welch and Satterthwaite.
 
-    SE^2 = I + T + X_r + X_b. I is the variance over images, at least that of two rows decided apart: where two runs
+    SE^2 = I + T + X_r + X_b. I is the variance over images, at least that of two groups decided apart: where two runs
     decide all test rows alike, others may still part them, the more so the fewer rows there were.
     T = (c^2 - 1) (1 - r^2) (I - E) is what other training images would change: as much as for a single run
     (`decisions.variance_factor` is c^2), but only of what the runs do not share, r the correlation of their

@@ -32,13 +32,13 @@ class Doubts:
         missing_depends: attribute -> families of `missing_dependence` by which its missing labels depend on something
             else; only attributes with such a dependence.
         groups_cut: duplicate groups, of equal bytes or one group value, of which an official split trains on some
-            images and tests others.
+            images and tests others; None where an earlier version did not record it.
     """
 
     near_cut: int
     near_alike: dict[str, int]
     missing_depends: dict[str, list[str]]
-    groups_cut: int = 0
+    groups_cut: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from aimonk_bench import __version__
-from aimonk_bench.evaluation.comparison import Delta
+from aimonk_bench.evaluation.comparison import MARGIN, Delta
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.plain_words import Word, words
 from aimonk_bench.records.run import RunRecord
@@ -28,6 +28,7 @@ from aimonk_bench.report.galleries import Galleries
 from aimonk_bench.report.making import Making, making
 from aimonk_bench.report.shortened import shortened
 from aimonk_bench.reporting.captions import heading, row_names
+from aimonk_bench.reporting.cells import interval
 from aimonk_bench.reporting.summary import NUMERIC, Summary
 from aimonk_bench.reporting.verdict import sentence
 from aimonk_bench.reporting.warning_lines import warnings
@@ -229,8 +230,11 @@ def _columns(values: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _compared(delta: Delta | None) -> dict[str, Any] | None:
-    """The difference of macro F1; those of the attributes are among the figures."""
-    return None if delta is None else {name: getattr(delta, name) for name in COMPARED}
+    """The difference of macro F1, and its interval in words; those of the attributes are among the figures."""
+    if delta is None:
+        return None
+    shown = interval(delta.simultaneous_low, delta.simultaneous_high, MARGIN) if delta.mark else ""
+    return {**{name: getattr(delta, name) for name in COMPARED}, "interval": shown}
 
 
 def _commands(summary: Summary, best: str | None) -> list[str]:

@@ -132,7 +132,7 @@ def _encoding(cost: EncodingCost) -> str:
     if cost.seconds is None:
         return f"{what}; its speed is not measured yet on this machine"
     unit = "views" if views else "images"
-    speed = f"{cost.images_per_second:.3g} {unit} a second, the highest measured here"
+    speed = f"{cost.images_per_second:.3g} {unit} a second, the fastest measured on this machine"
     return f"{what}; {duration(cost.seconds)} at {speed}, and decoding"
 
 

@@ -38,12 +38,12 @@ def sentence(item: Unfair, names: Collection[str], name_of: Callable[[str], str]
         case "one_rate":
             return (
                 f"one learning rate for different losses or samplers ({runs}): each suits another rate; "
-                "fix: `tune: default`"
+                "fix: `tune: default`, or where layers are trained an axis train.lr"
             )
         case "rates":
             return (
                 f"losses or samplers have untuned learning rates of their own ({runs}), so part of the difference may "
-                "be the rate; fix: `tune: default`"
+                "be the rate; fix: `tune: default`, or where layers are trained an axis train.lr"
             )
         case "edge":
             return (

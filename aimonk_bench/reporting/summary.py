@@ -189,7 +189,7 @@ def _damaged(collection: Collection, stats: Statistics | None) -> dict[str, str]
     for record in collection.finished:
         run_id = record.status.id
         try:
-            _ = record.thresholds, record.scores, record.before, record.doubts
+            _ = record.thresholds, record.scores, record.before, record.doubts, record.training
             if stats is None or stats.key.get(run_id) != _key(record):
                 _ = record.predictions
         except UserError as error:

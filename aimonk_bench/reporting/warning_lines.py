@@ -100,8 +100,8 @@ def _kept_together(summary: Summary) -> str:
     """The fix for near duplicates that the split separates; a split that a column states cannot keep them together."""
     if has_official_split(summary.collection.comparable[0].folder / CONFIG):
         return (
-            "the column states the split: report this beside the figures, "
-            "or split: {scheme: kfold, near_duplicates: keep_together}"
+            "a column fixes the split: name these pairs beside the figures, "
+            "or use split: {scheme: kfold, near_duplicates: keep_together}"
         )
     return "fix: split: {near_duplicates: keep_together}"
 

@@ -252,10 +252,13 @@ def test_a_flip_is_one_decision_less(rng: np.random.Generator) -> None:
     assert flip[2] == pytest.approx(np.sqrt(np.mean(np.square(flip[:2]))) / 2)
 
 
-@pytest.mark.parametrize(("rows", "mark"), [(24, "unresolved"), (4000, "equivalent")])
-def test_runs_that_decide_alike_are_equivalent_where_the_rows_are_many(rows: int, mark: str) -> None:
-    positive = np.arange(rows)[:, None] % 3 == 0
-    run = decisions(np.repeat(positive[None], 3, axis=0), Labels.of(positive, positive | True))
+@pytest.mark.parametrize(
+    ("rows", "copies", "mark"), [(24, 1, "unresolved"), (600, 20, "unresolved"), (600, 1, "equivalent")]
+)
+def test_runs_that_decide_alike_are_equivalent_where_the_groups_are_many(rows: int, copies: int, mark: str) -> None:
+    positive = np.arange(rows)[:, None] // copies % 3 == 0
+    labels = Labels.of(positive, positive | True)
+    run = decisions(np.repeat(positive[None], 3, axis=0), labels, group=np.arange(rows) // copies)
     delta = paired({"a": run, "b": run}, "a", np.ones(1, bool), seed=0)["b"]
     assert (delta.value, delta.mark) == (0, mark)
     assert delta.simultaneous_low == -delta.simultaneous_high < 0 < delta.detectable

@@ -23,6 +23,7 @@ from fake_pages import HOSTILE, run_folder
 import aimonk_bench
 from aimonk_bench import cli
 from aimonk_bench.errors import UserError, printable
+from aimonk_bench.evaluation.comparison import MARGIN
 from aimonk_bench.evaluation.plain_words import USEFUL_AUC, Word
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.verdict import Doubts, detectable_auc
@@ -34,6 +35,7 @@ from aimonk_bench.report.document import BEST, Document, document
 from aimonk_bench.report.shortened import shortened
 from aimonk_bench.report.thumbnails import EDGE, ImageFolder, thumbnail
 from aimonk_bench.reporting import summary
+from aimonk_bench.reporting.cells import interval
 from aimonk_bench.reporting.frames import ErrorKind
 from aimonk_bench.reporting.summary import NUMERIC
 from aimonk_bench.reporting.words import number
@@ -101,7 +103,13 @@ def test_differences_words_and_bounds_equal_the_files(suite_folder: Path, doc: d
     for run in doc["runs"]:
         delta = stored["baseline"].get(run["id"])
         stated = run["versus_baseline"]
-        assert stated == (None if delta is None else {field: delta[field] for field in stated})
+        shown = {} if stated is None else {"interval": stated["interval"]}
+        assert stated == (
+            None if delta is None else {field: delta[field] for field in stated if field in delta} | shown
+        )
+        if shown and delta["mark"]:
+            low, high = delta["simultaneous_low"], delta["simultaneous_high"]
+            assert shown["interval"] == interval(low, high, MARGIN)
         if run["figures"]:
             metrics = json.loads((suite_folder / "runs" / run["id"] / runs.METRICS).read_text())
             columns = list(metrics["attribute"].values())

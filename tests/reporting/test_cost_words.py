@@ -17,7 +17,7 @@ COSTS = Costs((ENCODING,), TRAINING, TensorCost("features", (1000, 512), 2_048_0
 @pytest.mark.parametrize(
     ("costs", "expected"),
     [
-        (COSTS, "to encode: 1000 images, 2000 views with resnet18 at 224 x 224; 2 min at 20 views a second, the hi"),
+        (COSTS, "to encode: 1000 images, 2000 views with resnet18 at 224 x 224; 2 min at 20 views a second, the fa"),
         (COSTS, "feature store: 4.1 MB more; 1 GB are free"),
         (replace(COSTS, free_bytes=4_000_000), "4 MB are free, which is too little: name a folder"),
         (COSTS, "to train: 600 heads in 24 runs; at most 2 h"),

@@ -89,12 +89,12 @@ def test_an_official_split_is_not_told_to_keep_near_duplicates_together(tmp_path
     config = base.collection.comparable[0].folder / run.CONFIG
     for split, fix in (
         ("", "fix: split: {near_duplicates: keep_together}"),
-        ("split: {scheme: column, column: part}", "or split: {scheme: kfold, near_duplicates: keep_together}"),
+        ("split: {scheme: column, column: part}", "or use split: {scheme: kfold, near_duplicates: keep_together}"),
     ):
         config.write_text(fake_suite.CONFIG + split)
         [line] = [line for line in warnings(changed) if "near duplicates" in line]
         assert line.endswith(fix)
-        assert ("report this beside the figures" in line) == bool(split)
+        assert ("name these pairs beside the figures" in line) == bool(split)
 
 
 def test_what_is_not_fair_is_never_behind_what_is_said_of_the_data(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ from aimonk_bench.backbones import examination
 from aimonk_bench.records.files import PARTIAL
 from aimonk_bench.reporting import figures
 
-OPTIONAL = re.compile(r"lock|claim|seconds\.json")  # the last is of the command that did the work
+# The last two say how long things took: a command that did the work, a training that nothing interrupted.
+OPTIONAL = re.compile(r"lock|claim|seconds\.json|store/training/")
 KEPT_FOR_SPEED = "store/networks"  # what cannot be written there is found out again next time
 VARYING = ("status.json", "config.yaml", "environment.json")  # which hold times or paths
 

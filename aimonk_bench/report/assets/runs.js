@@ -42,18 +42,12 @@ function runOptions(runs) {
   return runs.map((run) => [run.id, words(run) ? `${run.name} (${words(run)})` : run.name]);
 }
 
-// A bound of a difference; one that rounds to 0 or to the margin says on which side it lies, so that it agrees with the mark.
-function bound(value) {
-  const edge = [0, 0.02, -0.02].find((one) => value !== one && Math.abs(value - one) < 0.0005);
-  return `${edge === undefined ? "" : value > edge ? ">" : "<"}${number(value, 3, true)}`;
-}
-
 // The difference from the baseline run: of the macro average with its simultaneous interval, else with its own.
 function versus(run, a) {
   const delta = figure(run, "delta", a), macro = run.versus_baseline;
   const [low, high] = a < 0 ? [macro?.simultaneous_low, macro?.simultaneous_high] : figures(run, ["delta_low", "delta_high"], a);
   if (!isNumber(delta) || !isNumber(low)) return "";
-  return [`${number(delta, 3, true)} (${bound(low)} to ${bound(high)})`, a < 0 && macro.mark && el("span", { class: "chip" }, macro.mark)];
+  return [`${number(delta, 3, true)} (${a < 0 ? macro.interval : `${number(low, 3, true)} to ${number(high, 3, true)}`})`, a < 0 && macro.mark && el("span", { class: "chip" }, macro.mark)];
 }
 
 function sorted(runs, { sort, down, attribute }) {
