@@ -54,15 +54,15 @@ def load(data: DataConfig, columns: Sequence[str] = ()) -> LabelFile:
         others[name] = np.where([text is None for text in stated], written, stated)
     groups, unmatched = _groups(data, sheet, missing, first)
     unmapped = [*_unmapped(data.values, sheet), *unmatched]
-    if not unmapped:
+    if not unmapped and sheet.columns:
         labels, undeclared = read_labels(sheet.columns, data.values)
         sheet.problems += value_problems(undeclared, sheet.columns, data.values, sheet.lines, sheet.attributes)
         legible = ~np.any([item.rows for item in undeclared], axis=0) if undeclared else np.ones(len(first), bool)
         rows = Rows(sheet.names, sheet.lines, labels, {"group": groups, **others}, legible)
         labels, contradictions, merged = merge(rows, first, data.duplicates)
         sheet.problems += contradictions
-        if not sheet.problems and not labels.observed.any():
-            sheet.problems.append((1, "found no label (every value is missing), expected at least one"))
+    if not unmapped and not sheet.problems and not (sheet.columns and labels.observed.any()):
+        sheet.problems.append((1, "found no label (every value is missing), expected at least one"))
     failed = bool(unmapped or sheet.problems)
     if failed and data.importer == "auto":
         sheet.warnings.insert(0, f"{understood}; set data.importer if that is wrong")

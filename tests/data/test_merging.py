@@ -67,3 +67,8 @@ def test_merging_agrees_with_a_naive_loop() -> None:
                 )
                 cell = {float(merged.targets[first, column])} if merged.observed[first, column] else set()
                 assert cell == expected
+
+
+def test_a_list_without_a_label_is_an_error_also_where_images_repeat(tmp_path: Path) -> None:
+    text = "a.png\n" + 6 * "b.png NA\n"
+    assert "expected 1" in problems(tmp_path, text, "l.txt", importer="label_list", absent="missing")[0]
