@@ -37,39 +37,35 @@ from aimonk_bench.training.set_losses import SET_LOSSES
 INDENT = "    "  # of what stands below a name
 
 
-def _entry(backbone: str | Entry) -> Entry:
-    return backbone if isinstance(backbone, Entry) else catalog.entry(backbone)
-
-
-def _stages(backbone: str | Entry) -> tuple[str, ...] | None:
+def _stages(backbone: str) -> tuple[str, ...] | None:
     """The stages before which `backbone.freeze` may cut; a network outside the catalog is built to find them.
 
     None of a network that cannot be built: when the networks of a suite are tried, its runs fail with the reason.
     """
-    entry = _entry(backbone)
+    entry = catalog.entry(backbone)
     if entry.stages is not None:
         return entry.stages
     from aimonk_bench.backbones import network  # imports torch and timm
 
     try:
         return network.stages(entry.timm)
-    except (Exception, SystemExit):  # a plug-in may raise anything
+    except Exception:  # timm raises anything
         return None
 
 
-def _multiple(backbone: str | Entry) -> int:
+def _multiple(backbone: str) -> int:
     """What `transform.size` must be a multiple of; a network outside the catalog is built to find it.
 
     1 of a network that cannot be built, as above.
     """
-    entry = _entry(backbone)
+    entry = catalog.entry(backbone)
     if entry.multiple is not None:
         return entry.multiple
     from aimonk_bench.backbones import network  # imports torch and timm
 
     try:
         return network.multiple(entry.timm)
-    except (Exception, SystemExit):  # a plug-in may raise anything
+    except Exception:  # timm raises anything
         return 1
 
 
@@ -85,7 +81,7 @@ TABLES = Tables(
     known_backbone=catalog.exists,
     stages=_stages,
     multiple=_multiple,
-    native_size=lambda backbone: _entry(backbone).size,
+    native_size=lambda backbone: catalog.entry(backbone).size,
     check_transforms=transforms.check,
     check_backbone=catalog.problem,
 )

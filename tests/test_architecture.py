@@ -115,6 +115,7 @@ PICKLES = {  # what may execute what a file holds -> the keyword that makes it s
 }
 FROM_PROCESSES = {  # what unpickles bytes of a process that it started itself, through a pipe or Ray, and of no file
     "aimonk_bench/suite/pool.py pickle.loads",
+    "aimonk_bench/suite/replies.py pickle.loads",
     "aimonk_bench/suite/ray_workers.py pickle.Unpickler",
     "aimonk_bench/suite/workers.py pickle.loads",
     "experiments/benchmarks/competent.py pickle.load",

@@ -44,8 +44,32 @@ BUDGET_GB = 50.0  # of new rows, unless AIMONK_BENCH_BUDGET_GB is set
 SPARE_BYTES = 1 << 30  # left free on the disk
 
 Progress = Callable[[str, int, int], None]
-# encodes batches of images elsewhere: (batches, transform, spec, folder of the encoder, messages) -> in this order
-Shards = Callable[[Sequence[Todo], TransformConfig, EncoderSpec, Path, LibraryMessages], Iterator[Batch]]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What is to be encoded.
+
+    Attributes:
+        images: [N]; images with equal bytes share a row.
+        views: whose features are needed.
+        transform: of the config, which draws the views.
+        spec: the encoder.
+    """
+
+    images: Sequence[ImageFile]
+    views: Views
+    transform: TransformConfig
+    spec: EncoderSpec
+
+    def batches(self, todo: Todo) -> list[Todo]:
+        """Divide images into batches whose views fill whole batches of the network."""
+        count = self.spec.batch_size // math.gcd(self.spec.batch_size, len(todo[0][1])) if todo else 1
+        return [todo[start : start + count] for start in range(0, len(todo), count)]
+
+
+# encodes images in their order: (images and the views that they lack, request, folder of the encoder, messages)
+Encode = Callable[[Todo, Request, Path, LibraryMessages], Generator[Batch]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +114,14 @@ class FeatureStore:
 
     Args:
         root: default ``$AIMONK_BENCH_CACHE``, else ``~/.cache/aimonk_bench``.
-        shards: encodes all but the first images, which decide the engine; None: they are encoded here.
+        completion: stores the rows that a request lacks, see `complete`; None: they are encoded here.
 
     Raises:
         UserError: AIMONK_BENCH_BUDGET_GB is not a number of gigabytes, or the user has no home folder.
     """
 
-    def __init__(self, root: Path | None = None, shards: Shards | None = None) -> None:
-        self._shards = shards
+    def __init__(self, root: Path | None = None, completion: Completion | None = None) -> None:
+        self._completion = completion
         folder = root or os.environ.get("AIMONK_BENCH_CACHE") or "~/.cache/aimonk_bench"
         try:
             self.root = Path(folder).expanduser()
@@ -116,10 +140,7 @@ class FeatureStore:
         """The features of ``images``; only those that are not stored yet, or are damaged, are encoded.
 
         Args:
-            images: [N]; images with equal bytes share a row.
-            views: whose features are needed.
-            transform: of the config, which draws the views.
-            spec: the encoder.
+            images, views, transform, spec: see `Request`.
             progress: called with ("encode", images done, images to do) after each batch. The first call comes when the
                 encoder is built and the first batch encoded, so that building does not count as encoding.
 
@@ -127,6 +148,7 @@ class FeatureStore:
             UserError: the store cannot be written; the weights do not fit; the network cannot be cut.
             RunFailed: the requested engine fails; the rows exceed the disk or the budget; an image file changed.
         """
+        request = Request(images, views, transform, spec)
         folder = self.root / "features" / spec.digest
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -137,38 +159,28 @@ class FeatureStore:
             ) from error
         store.used(folder)
         try:
-            return self._read(folder, images, views, transform, spec, progress)
+            return self._read(folder, request, progress)
         except StoreDamaged:
             store.clear_damaged(folder, spec.stored_dtype)
-        return self._read(folder, images, views, transform, spec, progress)
+        return self._read(folder, request, progress)
 
-    def _read(
-        self,
-        folder: Path,
-        images: Sequence[ImageFile],
-        views: Views,
-        transform: TransformConfig,
-        spec: EncoderSpec,
-        progress: Progress | None,
-    ) -> FeatureMatrix:
+    def _read(self, folder: Path, request: Request, progress: Progress | None) -> FeatureMatrix:
         """The features in a folder, completed."""
+        images, spec, keys = request.images, request.spec, request.views.keys
         _engine(spec, read_record(folder))
         with open_table(folder, spec.stored_dtype) as table:
-            is_damaged = bool(table.damaged_blocks(images, views.keys))
-            is_complete = not is_damaged and not table.missing(images, views.keys)
+            is_damaged = bool(table.damaged_blocks(images, keys))
+            is_complete = not is_damaged and not table.missing(images, keys)
         reasons: dict[str, str] = {}
         while not is_complete:
             try:
-                shards = self._shards
-                reasons = _complete(
-                    folder, images, views, transform, spec, progress, is_damaged=is_damaged, shards=shards
-                )
+                reasons = (self._completion or complete)(folder, request, progress, is_damaged)
                 is_complete = True
             except ClaimLost as error:
                 logger.warning("%s", error)
         with open_table(folder, spec.stored_dtype) as table:
             inode = os.stat(table.file).st_ino
-            rows, index = table.rows(), table.index(images, views.keys)
+            rows, index = table.rows(), table.index(images, keys)
             if os.stat(table.file).st_ino != inode:
                 raise RunFailed(f"{folder}: another process has made it anew; fix: the same command again")
         bad = [(n, reasons[image.sha256]) for n, image in enumerate(images) if image.sha256 in reasons]
@@ -194,43 +206,50 @@ def _engine(spec: EncoderSpec, record: Record | None) -> Engine:
     return record.engine
 
 
-def _complete(
+def complete(
     folder: Path,
-    images: Sequence[ImageFile],
-    views: Views,
-    transform: TransformConfig,
-    spec: EncoderSpec,
-    progress: Progress | None,
+    request: Request,
+    progress: Progress | None = None,
+    is_damaged: bool = False,
     *,
-    is_damaged: bool,
-    shards: Shards | None,
+    encode: Encode | None = None,
+    waiting: Callable[[], object] | None = None,
 ) -> dict[str, str]:
-    """Encode and store what is missing; {SHA-256: reason} of each image that cannot be decoded.
+    """Encode what a request lacks in a folder of the store, and write the rows.
 
     One process at a time does so: the others wait, and then find the rows stored.
 
+    Args:
+        progress: as of `FeatureStore.features`.
+        is_damaged: the folder has damaged rows, which are forgotten first.
+        encode: encodes images; None: `encoded`.
+        waiting: called again and again while another process encodes.
+
+    Returns:
+        {SHA-256: reason} of each image that cannot be decoded.
+
     Raises:
         ClaimLost: another process has taken over, because this one stood still.
+        UserError, RunFailed: as of `FeatureStore.features`.
     """
+    images, keys, spec = request.images, request.views.keys, request.spec
     with (
-        claims.hold(claims.of_folder(folder), "encodes with the same network") as claim,
+        claims.hold(claims.of_folder(folder), "encodes with the same network", waiting=waiting) as claim,
         open_table(folder, spec.stored_dtype, claim) as table,
     ):
-        if is_damaged and (number := table.forget(table.damaged_blocks(images, views.keys))):
+        if is_damaged and (number := table.forget(table.damaged_blocks(images, keys))):
             logger.warning("the feature store %s: %s damaged and encoded again", folder, _rows(number))
         table.cut_off_unindexed()
-        todo = table.missing(images, views.keys)
-        return _encode(table, claim, todo, transform, spec, progress, shards) if todo else {}
+        todo = table.missing(images, keys)
+        return _write(table, claim, todo, request, progress, encode or encoded) if todo else {}
 
 
-def _encode(
-    table: FeatureTable,
-    claim: Claim,
-    todo: Todo,
-    transform: TransformConfig,
-    spec: EncoderSpec,
-    progress: Progress | None,
-    shards: Shards | None,
+# `complete`, or what does the same elsewhere: (folder, request, progress, is_damaged) -> reasons
+Completion = Callable[[Path, Request, Progress | None, bool], dict[str, str]]
+
+
+def _write(
+    table: FeatureTable, claim: Claim, todo: Todo, request: Request, progress: Progress | None, encode: Encode
 ) -> dict[str, str]:
     """Encode and store ``todo``; {SHA-256: reason} of each image that cannot be decoded."""
     reasons: dict[str, str] = {}
@@ -238,10 +257,15 @@ def _encode(
     features: list[np.ndarray] = []
     done = 0
     timed: list[speed.Timed] = []
-    with (
-        LibraryMessages() as messages,
-        contextlib.closing(_encoded(todo, transform, spec, table.folder, messages, shards)) as batches,
-    ):
+
+    def append() -> None:
+        if names:
+            claim.check()
+            table.append(names, _stored(np.concatenate(features), request.spec))
+            names.clear()
+            features.clear()
+
+    with LibraryMessages() as messages, contextlib.closing(encode(todo, request, table.folder, messages)) as batches:
         for batch in batches:
             done += batch.count
             reasons |= batch.reasons
@@ -249,13 +273,12 @@ def _encode(
                 names += batch.names
                 features.append(batch.features)
                 timed.append((len(batch.names), batch.seconds))
-            if len(names) >= CHUNK or (names and done == len(todo)):
-                claim.check()
-                table.append(names, _stored(np.concatenate(features), spec))
-                names, features = [], []
+            if len(names) >= CHUNK or done == len(todo):
+                append()
             if progress:
                 progress("encode", done, len(todo))
-    speed.keep(table.folder, spec, timed)
+        append()  # where `encode` ends before the last image
+    speed.keep(table.folder, request.spec, timed)
     return reasons
 
 
@@ -273,23 +296,26 @@ def _stored(features: np.ndarray, spec: EncoderSpec) -> np.ndarray:
     return stored
 
 
-def _encoded(
-    todo: Todo,
-    transform: TransformConfig,
-    spec: EncoderSpec,
-    folder: Path,
-    messages: LibraryMessages,
-    shards: Shards | None = None,
-) -> Generator[Batch]:
+def encoded(todo: Todo, request: Request, folder: Path, messages: LibraryMessages) -> Generator[Batch]:
     """Decode and encode ``todo``, batch by batch and in order.
 
     There are as many threads as cores. Each decodes a batch and then encodes it, so that no thread waits for another;
     on a GPU one thread encodes at a time. The encoder is opened with the first batch that can be decoded.
     """
+    return _encoded(todo, request, folder, messages, only_first=False)
+
+
+def first_encoded(todo: Todo, request: Request, folder: Path, messages: LibraryMessages) -> Generator[Batch]:
+    """The batches of `encoded` up to the first that can be decoded, with which the encoder is opened."""
+    return _encoded(todo, request, folder, messages, only_first=True)
+
+
+def _encoded(
+    todo: Todo, request: Request, folder: Path, messages: LibraryMessages, *, only_first: bool
+) -> Generator[Batch]:
     cv2.setNumThreads(1)  # otherwise OpenCV starts threads of its own in each of ours
-    count = spec.batch_size // math.gcd(spec.batch_size, len(todo[0][1]))  # images whose views fill whole batches
-    parts = iter([todo[start : start + count] for start in range(0, len(todo), count)])
-    decoded = functools.partial(decoded_batch, transform=transform, spec=spec, messages=messages)
+    spec, parts = request.spec, iter(request.batches(todo))
+    decoded = functools.partial(decoded_batch, transform=request.transform, spec=spec, messages=messages)
     for part in parts:
         batch = decoded(part)
         if batch.pixels:
@@ -299,13 +325,10 @@ def _encoded(
         return
     encoder = encoders.open_encoder(spec, folder, np.stack(batch.pixels))
     _check_room(todo, spec, folder)
-    jobs: Iterator[Callable[[], Batch]] = itertools.chain(
-        [lambda: batch], (functools.partial(decoded, part) for part in parts) if shards is None else ()
-    )
+    others = () if only_first else (functools.partial(decoded, part) for part in parts)
+    jobs: Iterator[Callable[[], Batch]] = itertools.chain([lambda: batch], others)
     with contextlib.closing(in_threads(jobs, encoder, spec)) as results:
         yield from results
-    if shards is not None:
-        yield from shards(list(parts), transform, spec, folder, messages)
 
 
 def _budget() -> float:

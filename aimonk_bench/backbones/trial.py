@@ -15,12 +15,13 @@ from pathlib import Path
 
 from aimonk_bench.backbones.catalog import Cost
 from aimonk_bench.backbones.encoder import EncoderSpec
+from aimonk_bench.config.rules import whole_patches
 from aimonk_bench.errors import UserError
 from aimonk_bench.records.files import IDLE, read_as, remove_partial, write_json
 
 logger = logging.getLogger(__name__)
 
-REVISION = 4  # raise it when the check finds more than before
+REVISION = 5  # raise it when the check finds more than before
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Trial:
 
 
 def attempt(spec: EncoderSpec, cache: Path) -> Trial:
-    """Build a network, load its weights, cut it, and pass one image through it, unless that was done before.
+    """Build a network, load its weights, cut it, and pass one image through it; what is found is kept.
 
     Weights that are not downloaded yet are not loaded.
 
@@ -52,28 +53,31 @@ def attempt(spec: EncoderSpec, cache: Path) -> Trial:
     Raises:
         UserError: the network cannot take images of this size, the weights do not fit, or it cannot be cut there.
     """
-    file = cache / "networks" / f"{_digest(spec)}.json"
-    if (stored := _stored(file)) is not None:
-        return stored
     from aimonk_bench.backbones import examination, network  # imports torch and timm
 
     features, cost = examination.examine(spec.weights, spec.size)
+    entry, name = spec.weights.entry, spec.weights.name
+    if entry.multiple is None:  # of a plug-in's network no rule of the config knows it
+        expected = whole_patches(spec.size, network.multiple(entry.timm), name)
+        if expected is not None:
+            raise UserError(f"transform.size: found {spec.size}, expected {expected}")
     notes: tuple[str, ...] = ()
     if spec.weights.file is not None or spec.freeze not in ("all", "none"):
         notes = network.build(spec.weights, spec.size, "all" if spec.freeze == "none" else spec.freeze).notes
     trainable = 0 if spec.freeze == "all" else network.trainable_bytes(spec.weights, spec.size, spec.freeze)
-    trial = Trial(features, cost, notes, trainable)
+    trial, file = Trial(features, cost, notes, trainable), _file(spec, cache)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         remove_partial(file.parent, IDLE)
         write_json(file, asdict(trial))
     except OSError as error:
-        logger.warning("%s cannot be written (%s), so %s is tried again next time", file, error, spec.weights.name)
+        logger.warning("%s cannot be written (%s), so %s is tried again next time", file, error, name)
     return trial
 
 
-def _stored(file: Path) -> Trial | None:
-    """What was found before; None if nothing was, or if the file is damaged."""
+def stored(spec: EncoderSpec, cache: Path) -> Trial | None:
+    """What was found before; None if nothing was, or if the file is damaged. Arguments as of `attempt`."""
+    file = _file(spec, cache)
     if not file.exists():
         return None
     try:
@@ -81,6 +85,10 @@ def _stored(file: Path) -> Trial | None:
     except UserError as error:
         logger.warning("the network is tried again: %s", "; ".join(error.problems))
         return None
+
+
+def _file(spec: EncoderSpec, cache: Path) -> Path:
+    return cache / "networks" / f"{_digest(spec)}.json"
 
 
 def _digest(spec: EncoderSpec) -> str:

@@ -156,11 +156,14 @@ def _joined(tables: Tables, plugin: Plugin, entries: Entries) -> Tables:
 
 
 def _backbone_facts(tables: Tables, catalog: Mapping[str, Any]) -> dict[str, Any]:
-    """What tables say of backbones, asked by the further entries of the catalog themselves."""
+    """What tables say of backbones; of those of a plug-in, what their entries state.
+
+    A plug-in's network is not built to read a config: what its entry does not state is found when it is tried.
+    """
     if not catalog:
         return {}
     return {
-        "stages": lambda name: tables.stages(catalog.get(name, name)),
-        "multiple": lambda name: tables.multiple(catalog.get(name, name)),
-        "native_size": lambda name: tables.native_size(catalog.get(name, name)),
+        "stages": lambda name: catalog[name].stages if name in catalog else tables.stages(name),
+        "multiple": lambda name: catalog[name].multiple or 1 if name in catalog else tables.multiple(name),
+        "native_size": lambda name: catalog[name].size if name in catalog else tables.native_size(name),
     }

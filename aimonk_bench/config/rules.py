@@ -68,14 +68,23 @@ def _transform(config: Config, tables: Tables) -> Iterator[Problem]:
     for problem in tables.check_transforms(transform.train, transform.views, transform.size):
         yield replace(problem, path=("transform", *problem.path))
     for backbone, shown in _candidates(config, "take it"):
-        multiple = tables.multiple(backbone)
-        if left_out := transform.size % multiple:
-            below = transform.size - left_out
-            sizes = [size for size in (below, below + multiple) if 0 < size <= MAX_SIZE]
-            nearest = " or ".join(map(str, sizes))
-            expected = f"a multiple of {multiple} for {shown}, because it reads whole patches only: {nearest}"
+        if (expected := whole_patches(transform.size, tables.multiple(backbone), shown)) is not None:
             yield Problem(("transform", "size"), str(transform.size), expected)
             break
+
+
+def whole_patches(size: int, multiple: int, shown: str) -> str | None:
+    """Which sizes of images are expected instead of ``size``, of which a network would not read every pixel; or None.
+
+    Args:
+        multiple: of which the size must be one.
+        shown: the network's name.
+    """
+    if not (left_out := size % multiple):
+        return None
+    below = size - left_out
+    nearest = " or ".join(str(edge) for edge in (below, below + multiple) if 0 < edge <= MAX_SIZE)
+    return f"a multiple of {multiple} for {shown}, because it reads whole patches only: {nearest}"
 
 
 def _candidates(config: Config, need: str) -> list[tuple[str, str]]:

@@ -34,12 +34,13 @@ Seconds = Annotated[
 class RunConfig(Section):
     """How work is executed: it enters no id and is no axis of a suite.
 
-    ``executor``: `serial` does everything in this process, `processes` trains and scores in worker processes, `ray`
-    does so on the machines of a Ray cluster, which encode images, too, and `auto` uses processes if there are many runs
+    ``executor``: `serial` does everything in this process, `processes` builds networks, encodes, trains and scores in
+    worker processes, `ray` does so on the machines of a Ray cluster, and `auto` uses processes if there are many runs
     on frozen features and they train on the CPU. A worker that ends, or that takes longer than ``timeout`` seconds for
-    a task (a network, or the heads of a run), costs this task, which is tried again ``retries`` times. ``threads`` are
-    torch's for each network or stack of heads that is trained; their number may change the last bits of a result,
-    executor and ``workers`` change none.
+    a task (a network, or the heads of a run), costs this task, which is tried again ``retries`` times. Building a
+    network that encodes, and encoding a batch with it, may always take 120 seconds. ``threads`` are torch's for each
+    network or stack of heads that is trained; their number may change the last bits of a result, executor and
+    ``workers`` change none.
     """
 
     executor: Literal["auto", "serial", "processes", "ray"] = "auto"

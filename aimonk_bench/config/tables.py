@@ -16,9 +16,8 @@ class Tables:
 
     Attributes:
         known_backbone: whether a backbone outside ``backbones`` exists all the same.
-        stages: the stages at which an existing backbone, by name or as an entry of a plug-in, can be cut; None where it
-            cannot be built.
-        multiple: ``transform.size`` must be a multiple of it for an existing backbone.
+        stages: the stages at which an existing backbone can be cut; None where that is found when it is tried.
+        multiple: ``transform.size`` must be a multiple of it for an existing backbone; 1 where that is found then.
         native_size: the edge of the images that an existing backbone was trained on; None if they were not square.
         check_transforms: the problems of ``train``, ``views`` and ``size``, with paths relative to ``transform``.
         check_backbone: what is wrong with a value of a plug-in's `CATALOG`; None if nothing is.
@@ -38,9 +37,9 @@ class Tables:
     schedules: Table
     importers: Table
     known_backbone: Callable[[str], bool]
-    stages: Callable[[Any], Sequence[str] | None]
-    multiple: Callable[[Any], int]
-    native_size: Callable[[Any], int | None]
+    stages: Callable[[str], Sequence[str] | None]
+    multiple: Callable[[str], int]
+    native_size: Callable[[str], int | None]
     check_transforms: Callable[[list[dict[str, dict[str, Any]]], Literal["exact", "fresh"] | int, int], list[Problem]]
     check_backbone: Callable[[object], str | None]
     allow_plugins: bool = False

@@ -244,11 +244,14 @@ class Claim:
 
 
 @contextlib.contextmanager
-def hold(path: Path, work: str, timing: Timing = TIMING) -> Iterator[Claim]:
+def hold(
+    path: Path, work: str, timing: Timing = TIMING, waiting: Callable[[], object] | None = None
+) -> Iterator[Claim]:
     """Wait for a claim and hold it.
 
     Args:
         work: what its holder does, for a message: "waiting for process 7 on host1, which ...".
+        waiting: called at each look while somebody else holds it.
 
     Raises:
         OSError: the file cannot be read or created.
@@ -258,6 +261,8 @@ def hold(path: Path, work: str, timing: Timing = TIMING) -> Iterator[Claim]:
         if pause >= timing.poll and file.holder and file.holder != announced:
             announced = file.holder
             logger.info("waiting for %s, which %s", announced, work)
+        if waiting is not None:
+            waiting()
         time.sleep(pause)
         pause = min(2 * pause, timing.poll)
     with claim:

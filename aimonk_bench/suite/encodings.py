@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aimonk_bench.backbones.features import Shards
+from aimonk_bench.backbones.features import Completion
 from aimonk_bench.errors import RunFailed, UserError, fix, release
 from aimonk_bench.plugins import Plugin
 from aimonk_bench.suite import tasks
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset
 from aimonk_bench.suite.plan import PlannedRun
+from aimonk_bench.suite.pool import WorkerLost
 from aimonk_bench.suite.tasks import BadImages, Progress
 
 
@@ -33,12 +34,12 @@ def encode(
     runs: Sequence[PlannedRun],
     clock: Clock,
     progress: Progress,
-    shards: Callable[[Sequence[Plugin]], Shards] | None = None,
+    completion: Callable[[Sequence[Plugin]], Completion] | None = None,
 ) -> dict[str, Encoding]:
     """Encode a data set with every encoder and set of views that the runs need, each once.
 
     Args:
-        shards: encodes images elsewhere, for given plug-ins; None: they are encoded here.
+        completion: encodes images elsewhere, for given plug-ins; None: they are encoded here.
 
     Returns:
         id of a run -> what it gets; its failure is recorded when its turn comes.
@@ -60,11 +61,14 @@ def encode(
                 try:
                     if planned.reason is not None:
                         raise RunFailed(planned.reason)
-                    outcomes[key] = tasks.encode(dataset, config, encoder, progress, shards and shards(config.plugins))
+                    elsewhere = completion and completion(config.plugins)
+                    outcomes[key] = tasks.encode(dataset, config, encoder, progress, elsewhere)
                 except BadImages:
                     raise
                 except Exception as error:  # the failure of every run that needs it; it is not tried again
-                    if not isinstance(error, (RunFailed, UserError)):
+                    if isinstance(error, WorkerLost):
+                        error = WorkerLost(f"while images were encoded, {error}")
+                    elif not isinstance(error, (RunFailed, UserError)):
                         has_fix = fix(error) or isinstance(error, OSError)
                         other = "" if has_fix else " (fix: another transform.size or backbone)"
                         error.add_note(

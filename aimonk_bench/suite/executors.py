@@ -17,17 +17,16 @@ from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from aimonk_bench.backbones.encoder import pick_device
-from aimonk_bench.backbones.features import Shards
+from aimonk_bench.backbones.features import Completion
 from aimonk_bench.config.fields import Config
 from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.errors import count
 from aimonk_bench.plugins import Plugin
 from aimonk_bench.records.environment import cores
-from aimonk_bench.suite import ray_workers
+from aimonk_bench.suite import contained, ray_encoding, ray_workers
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.plan import folds
 from aimonk_bench.suite.pool import Pool, WorkersKilled
-from aimonk_bench.suite.ray_encoding import shards_on_ray
 from aimonk_bench.suite.ray_workers import RayWorkers
 from aimonk_bench.suite.workers import GPUS, Workers
 from aimonk_bench.training.recipe import ALL_CORES, Cores
@@ -95,10 +94,10 @@ class TaskQueue:
         stages: that workers do.
         limit: tasks in flight; their data is in memory, and their runs are claimed, so that no other process does them.
         cores: for each training.
-        shards: encodes images elsewhere, for given plug-ins; None: they are encoded here.
+        completion: encodes images elsewhere, for given plug-ins; None: they are encoded here.
 
     Attributes:
-        cores, shards: as above.
+        cores, completion: as above.
     """
 
     def __init__(
@@ -108,10 +107,10 @@ class TaskQueue:
         stages: Sequence[Stage] = (),
         limit: int = AHEAD,
         cores: Cores = ALL_CORES,
-        shards: Callable[[Sequence[Plugin]], Shards] | None = None,
+        completion: Callable[[Sequence[Plugin]], Completion] | None = None,
     ) -> None:
         self._clock, self._workers, self._stages, self._limit = clock, workers, frozenset(stages), limit
-        self.cores, self.shards = cores, shards
+        self.cores, self.completion = cores, completion
         self._in_flight: list[InFlight] = []
 
     @property
@@ -121,7 +120,7 @@ class TaskQueue:
 
     def is_measured(self, freeze: str) -> bool:
         """Whether the time of a training says how fast this machine is: not elsewhere, or with a share of its cores."""
-        return self.shards is None and (self.trains_here or freeze == "all")
+        return not isinstance(self._workers, RayWorkers) and (self.trains_here or freeze == "all")
 
     def execute(self, runs: Iterable[Run]) -> None:
         """Execute runs, beginning with each in its turn.
@@ -225,9 +224,9 @@ def _was_killed(future: Future[Any]) -> bool:
 def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[TaskQueue]:
     """The task queue of a suite, whose workers start now, while images are decoded.
 
-    ``serial`` runs everything here; ``processes`` trains and scores in workers, by default as many as there are cores,
-    and where layers are trained as many as there are GPUs, or as `threads` leave cores for; no more than there are
-    trainings, where each seed in each fold of a run that trains layers counts as one. ``auto`` does so from
+    ``serial`` runs everything here; ``processes`` encodes, trains and scores in workers, by default as many as there
+    are cores, and where layers are trained as many as there are GPUs, or as `threads` leave cores for; no more than
+    there are trainings, where each seed in each fold of a run that trains layers counts as one. ``auto`` does so from
     `WORTHWHILE` runs on frozen features on, by default with at most `MOST_WORKERS`, and where there is a time limit,
     which only a worker keeps. Where a run trains layers, which uses all cores by itself, or trains on another device,
     training is here and scoring in one worker beside it.
@@ -263,7 +262,9 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
     with Workers(number, retries=run.retries, timeout=run.timeout, gpus=gpus, modules=modules) as workers:
         workers.start()
         if train:
-            yield TaskQueue(clock, workers, ("train", "score"), number + 1, Cores(share=max(1, cores() // number)))
+            share = Cores(share=max(1, cores() // number))
+            encoding = partial(contained.completion, workers)
+            yield TaskQueue(clock, workers, ("train", "score"), number + 1, share, encoding)
         else:
             yield TaskQueue(clock, workers, ("score",))
 
@@ -292,7 +293,8 @@ def _on_ray(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator
             stack.enter_context(workers)
             workers.start()
         share = Cores(share=layout.cpus, machine=machine)
-        yield TaskQueue(clock, workers, ("train", "score"), layout.count + 1, share, partial(shards_on_ray, workers))
+        encoding = partial(ray_encoding.completion, workers, run)
+        yield TaskQueue(clock, workers, ("train", "score"), layout.count + 1, share, encoding)
 
 
 def _modules(configs: Sequence[Config]) -> list[str]:

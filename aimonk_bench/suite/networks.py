@@ -13,6 +13,9 @@ from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config.fields import BackboneConfig, Config
 from aimonk_bench.errors import UserError, count, sentence, write_traceback
 from aimonk_bench.plugins import executed
+from aimonk_bench.suite import contained
+from aimonk_bench.suite.pool import WorkerLost
+from aimonk_bench.suite.workers import Workers
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,9 @@ class Network:
 def prepare(configs: Sequence[Config], *, download: bool = True, skip: bool = False) -> list[Network]:
     """Find the weights of every config's backbone and try each network once.
 
+    It is tried in a worker process where the executor is `processes` or `ray`, and under `auto` where a plug-in defines
+    it: a network that ends its process costs its runs alone.
+
     Args:
         configs: complete ones.
         download: False asks the hub only whether it has the weights; they are not compared with the network then.
@@ -66,33 +72,46 @@ def prepare(configs: Sequence[Config], *, download: bool = True, skip: bool = Fa
     resolved: dict[BackboneConfig, Weights | UserError] = {}
     tried: dict[tuple[Weights, int, str], Trial | UserError] = {}
     networks = []
-    for config in configs:
-        backbone = config.backbone
-        if backbone not in resolved:
-            try:
-                resolved[backbone] = weights.resolve(backbone, download=download, plugins=config.plugins)
-            except WeightsUnavailable as error:
-                resolved[backbone] = error
-        outcome = resolved[backbone]
-        if isinstance(outcome, WeightsUnavailable):
-            networks.append(Network(encoder_of(config, outcome.weights), outcome, skip))
-            continue
-        assert isinstance(outcome, Weights)
-        encoder = encoder_of(config, outcome)
-        key = outcome, encoder.size, encoder.freeze
-        if key not in tried:
-            try:
-                with executed(config.plugins):
-                    tried[key] = trial.attempt(encoder, FeatureStore().root)
-            except UserError as error:
-                tried[key] = error
-            except Exception as error:  # of timm or torch: it costs the runs on this network, and no other
-                where = f"{outcome.name} at transform.size {encoder.size}"
-                tried[key] = UserError(f"{where} cannot be built: {sentence(error)}; {write_traceback(error)}")
-        networks.append(Network(encoder, tried[key]))
+    with contained.one_worker(configs[0].run) as worker:  # it starts with its first task
+        for config in configs:
+            backbone = config.backbone
+            if backbone not in resolved:
+                try:
+                    resolved[backbone] = weights.resolve(backbone, download=download, plugins=config.plugins)
+                except WeightsUnavailable as error:
+                    resolved[backbone] = error
+            outcome = resolved[backbone]
+            if isinstance(outcome, WeightsUnavailable):
+                networks.append(Network(encoder_of(config, outcome.weights), outcome, skip))
+                continue
+            assert isinstance(outcome, Weights)
+            encoder = encoder_of(config, outcome)
+            key = outcome, encoder.size, encoder.freeze
+            if key not in tried:
+                tried[key] = _tried(encoder, config, worker)
+            networks.append(Network(encoder, tried[key]))
     if all(network.skip for network in networks):
         raise UserError(list(dict.fromkeys(line for network in networks for line in network.describe())))
     return networks
+
+
+def _tried(encoder: EncoderSpec, config: Config, worker: Workers) -> Trial | UserError:
+    """What is found when the network of a run is tried, in the worker where `prepare` says so; or why it fails."""
+    cache, executor = FeatureStore().root, config.run.executor
+    if (stored := trial.stored(encoder, cache)) is not None:
+        return stored
+    where = f"{encoder.weights.name} at transform.size {encoder.size}"
+    try:
+        if executor in ("processes", "ray") or (executor == "auto" and encoder.weights.entry.code is not None):
+            return contained.attempt(worker, config.plugins, encoder, cache)
+        with executed(config.plugins):
+            return trial.attempt(encoder, cache)
+    except UserError as error:
+        return error
+    except WorkerLost as error:
+        return UserError(f"{where} cannot be tried: {error}")
+    except Exception as error:  # of timm or torch: it costs the runs on this network, and no other
+        return UserError(f"{where} cannot be built: {sentence(error)}; {write_traceback(error)}")
 
 
 def skips(names: Sequence[str], prepared: Sequence[Network], baseline: int) -> list[str]:

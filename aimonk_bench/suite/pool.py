@@ -8,11 +8,9 @@ worker is idle, and reads results only in `Pool.pump`: there is no thread betwee
 from __future__ import annotations
 
 import abc
-import importlib
 import logging
-import logging.handlers
+import math
 import pickle
-import queue
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -20,11 +18,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
-from aimonk_bench.errors import RunFailed, notes_of, sentence, text_of, traceback_of
+from aimonk_bench.errors import RunFailed, sentence, traceback_of
+from aimonk_bench.suite.replies import READY, Reply, SignOfLife
 
 logger = logging.getLogger(__name__)
 
-READY = "ready"  # what a worker sends when it has imported what tasks need
 STILLBORN = 3  # workers in a row that end before they are ready
 
 
@@ -44,46 +42,15 @@ class WorkerEnded(Exception):
     """A worker has ended; its text says how, as a predicate such as "was ended by SIGKILL"."""
 
 
-@dataclass(frozen=True, eq=False)
-class Reply:
-    """What a worker sends back.
-
-    Attributes:
-        result: of the task; None if it raised.
-        error: what it raised, and the traceback there as text.
-        messages: that it logged.
-    """
-
-    result: Any
-    error: tuple[Exception, str] | None
-    messages: list[logging.LogRecord]
-
-    def settle(self, future: Future[Any]) -> None:
-        """Give the result or the exception to a future; what was logged is logged here."""
-        for record in self.messages:
-            target = logging.getLogger(record.name)
-            if target.isEnabledFor(record.levelno):
-                target.handle(record)
-        if self.error is None:
-            future.set_result(self.result)
-        else:
-            error, text = self.error
-            error.__cause__ = TracebackOfWorker(f"\n{text}")  # pickling would lose a cause
-            future.set_exception(error)
-
-
-class TracebackOfWorker(Exception):
-    """The cause of an exception that was raised in a worker: its traceback there, as text."""
-
-
 @dataclass(eq=False)
 class Job:
     """A task with its future.
 
     Attributes:
-        limit: seconds that it may take.
+        limit: seconds that it may take without a sign of life.
         retries: how often it is tried again.
         first: it comes before those that are not.
+        progress: gets its reports.
         tries: how often a worker was given it.
         deadline: when it must be done, by `time.monotonic`.
     """
@@ -94,8 +61,13 @@ class Job:
     limit: float
     retries: int
     first: bool = False
+    progress: Callable[[str, int, int], None] | None = None
     tries: int = 0
-    deadline: float = float("inf")
+    deadline: float = math.inf
+
+    def renew(self) -> None:
+        """Count the limit from now on."""
+        self.deadline = time.monotonic() + self.limit
 
 
 class Worker(abc.ABC):
@@ -120,7 +92,7 @@ class Worker(abc.ABC):
 
     @abc.abstractmethod
     def receive(self) -> bytes:
-        """What it sent: `READY`, then a `Reply` to each task, pickled.
+        """What it sent: `READY`, then for each task perhaps some `SignOfLife` and a `Reply`, pickled.
 
         Raises:
             WorkerEnded: it has.
@@ -177,7 +149,13 @@ class Pool(abc.ABC, Generic[W]):
             self._workers.append(self._started())
 
     def submit(
-        self, function: Callable[[], Any], name: str = "a task", *, limited: bool = True, first: bool = False
+        self,
+        function: Callable[[], Any],
+        name: str = "a task",
+        *,
+        first: bool = False,
+        at_least: float = 0.0,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> Future[Any]:
         """A future of a function without arguments, which is pickled; `pump` settles it.
 
@@ -185,15 +163,30 @@ class Pool(abc.ABC, Generic[W]):
 
         Args:
             name: of the task, for messages.
-            limited: the task may take ``timeout`` seconds.
             first: it comes before the tasks that wait and are not.
+            at_least: seconds that the task may take without a sign of life, also where ``timeout`` is shorter.
+            progress: gets the reports in its signs of life.
         """
-        limit = self._timeout if limited and self._timeout is not None else float("inf")
-        job = Job(name, function, Future(), limit, self._retries, first)
+        limit = math.inf if self._timeout is None else max(self._timeout, at_least)
+        job = Job(name, function, Future(), limit, self._retries, first, progress)
         place = sum(waiting.first for waiting in self._waiting) if first else len(self._waiting)
         self._waiting.insert(place, job)
         self._assign()
         return job.future
+
+    def result(
+        self,
+        function: Callable[[], Any],
+        name: str,
+        *,
+        at_least: float = 0.0,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Any:
+        """Wait for the result of a task; arguments and exceptions as of `submit`."""
+        future = self.submit(function, name, at_least=at_least, progress=progress)
+        while not future.done():
+            self.pump()
+        return future.result()
 
     def withdraw(self, futures: Collection[Future[Any]]) -> None:
         """Give up tasks: those that no worker has begun raise `Withdrawn`; the others are not tried again."""
@@ -216,14 +209,20 @@ class Pool(abc.ABC, Generic[W]):
             return
         limits = [worker.job.deadline - time.monotonic() for worker in self._workers if worker.job is not None]
         limits += [] if seconds is None else [seconds]
-        shortest = min(limits, default=float("inf"))
-        for worker in self._heard(None if shortest == float("inf") else max(0.0, shortest)):
+        shortest = min(limits, default=math.inf)
+        for worker in self._heard(None if shortest == math.inf else max(0.0, shortest)):
             self._receive(worker)
         now = time.monotonic()
         for worker in [one for one in self._workers if one.job is not None and one.job.deadline <= now]:
             worker.kill()
-            self._lost(worker, f"took longer than run.timeout, {self._timeout:g} s")
+            assert worker.job is not None
+            self._lost(worker, f"took longer than {self._limit_text(worker.job.limit)}")
         self._assign()
+
+    def _limit_text(self, limit: float) -> str:
+        if limit == self._timeout:
+            return f"run.timeout, {limit:g} s"
+        return f"{limit:g} s, where run.timeout is {self._timeout:g} s"
 
     def kill(self) -> None:
         """End the workers at once; every future that is not done raises `WorkersKilled`."""
@@ -269,7 +268,7 @@ class Pool(abc.ABC, Generic[W]):
                     job.future.set_exception(error)
                     continue
                 job.tries += 1
-                job.deadline = time.monotonic() + job.limit
+                job.renew()
                 worker.job = job
                 worker.send(task)
         starting = sum(not worker.ready for worker in self._workers)
@@ -289,8 +288,13 @@ class Pool(abc.ABC, Generic[W]):
         if message == READY:
             worker.ready, self._stillborn = True, 0
             return
+        assert worker.job is not None
+        if isinstance(message, SignOfLife):
+            worker.job.renew()
+            if worker.job.progress is not None and message.report is not None:
+                worker.job.progress(*message.report)
+            return
         job, worker.job = worker.job, None
-        assert job is not None
         message.settle(job.future)
 
     def _lost(self, worker: W, reason: str) -> None:
@@ -313,58 +317,3 @@ class Pool(abc.ABC, Generic[W]):
         else:
             times = "" if job.tries == 1 else f" ({job.tries} times)"
             job.future.set_exception(WorkerLost(f"its {self.noun} {reason}{times}"))
-
-
-def prepare(modules: Sequence[str]) -> None:
-    """Make this process a worker: import what tasks need, before the time of a task is counted."""
-    from threadpoolctl import threadpool_limits
-
-    for module in ("aimonk_bench.suite.tasks", *modules):
-        importlib.import_module(module)
-    threadpool_limits(1, user_api="blas")  # further threads would wait for those of the other workers
-
-
-def answer(load: Callable[[], Callable[[], Any]]) -> bytes:
-    """The pickled `Reply` of a worker to a task.
-
-    Args:
-        load: unpickles the task.
-    """
-    answered = reply(lambda: load()())
-    try:
-        return pickle.dumps(answered)
-    except BaseException as error:  # whatever the parts of the result do
-        return pickle.dumps(Reply(None, (_sendable(error), traceback_of(error)), answered.messages))
-
-
-def reply(function: Callable[[], Any]) -> Reply:
-    """Do a task in a worker."""
-    messages: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    handler = logging.handlers.QueueHandler(messages)  # formats messages, so that they can be pickled
-    package = logging.getLogger("aimonk_bench")
-    package.setLevel(logging.INFO)  # the driver leaves out what it does not print
-    package.addHandler(handler)
-    result, error = None, None
-    try:
-        result = function()
-    except BaseException as raised:  # a worker ignores Ctrl-C
-        error = _sendable(raised), traceback_of(raised)
-    finally:
-        package.removeHandler(handler)
-    return Reply(result, error, [messages.get() for _ in range(messages.qsize())])
-
-
-def _sendable(error: BaseException) -> Exception:
-    """The exception, or one of another type with the same text where it would not arrive as it is."""
-    if not isinstance(error, Exception):
-        return RunFailed(f"found {sentence(error)} (fix: raise an exception instead)")
-    try:
-        if type(pickle.loads(pickle.dumps(error))) is type(error):
-            return error
-    except BaseException:  # whatever its class does
-        pass
-    text, name = text_of(error), type(error).__name__
-    other = RuntimeError(f"{name}: {text}" if text else name)
-    for note in notes_of(error):
-        other.add_note(note)
-    return other

@@ -4,52 +4,72 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
+from aimonk_bench.backbones import features
 from aimonk_bench.backbones.batches import Batch
-from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.backbones.encoder_record import MODEL, read_record
 from aimonk_bench.backbones.feature_table import Todo
-from aimonk_bench.backbones.features import Shards
+from aimonk_bench.backbones.features import Completion, Progress, Request
 from aimonk_bench.backbones.shards import Shard, encode_shard
-from aimonk_bench.config.fields import TransformConfig
+from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.plugins import Plugin
+from aimonk_bench.suite import contained
 from aimonk_bench.suite.ray_workers import RayWorkers
 
 SHARD = 256  # images at most, so that a worker that ends costs seconds
 AHEAD = 2  # shards for each worker whose rows may wait
 
 
-def shards_on_ray(workers: RayWorkers, plugins: Sequence[Plugin]) -> Shards:
-    """What encodes shards of images on a cluster.
+def completion(workers: RayWorkers, run: RunConfig, plugins: Sequence[Plugin]) -> Completion:
+    """What completes the feature store on a cluster.
+
+    The first batch, which decides the engine, is encoded by a worker process of this machine; the others in shards on
+    the cluster.
 
     Args:
         workers: of the cluster.
+        run: the section of the suite.
         plugins: of the config, one of which may define the network; workers execute them.
     """
-    return partial(_encode, workers, plugins)
+    return partial(_complete, workers, run, plugins)
+
+
+def _complete(
+    workers: RayWorkers,
+    run: RunConfig,
+    plugins: Sequence[Plugin],
+    folder: Path,
+    request: Request,
+    progress: Progress | None,
+    is_damaged: bool,
+) -> dict[str, str]:
+    with contained.one_worker(run) as here:
+        first = contained.completion(here, plugins, features.first_encoded)
+        reasons = first(folder, request, None, is_damaged)
+    if read_record(folder) is None:  # no image can be decoded
+        return reasons
+    return reasons | features.complete(folder, request, progress, encode=partial(_encode, workers, plugins))
 
 
 def _encode(
     workers: RayWorkers,
     plugins: Sequence[Plugin],
-    parts: Sequence[Todo],
-    transform: TransformConfig,
-    spec: EncoderSpec,
+    todo: Todo,
+    request: Request,
     folder: Path,
     messages: LibraryMessages,
-) -> Iterator[Batch]:
-    """Encode batches of images, in their order.
+) -> Generator[Batch]:
+    """Encode images in their order.
 
     Args:
         workers, plugins: as above.
-        parts: the images of each batch, with the keys of their views.
-        transform: draws the views.
-        spec: the encoder.
+        todo: the images, with the keys of the views that they lack.
+        request: whose transform draws the views, and whose encoder is used.
         folder: of the encoder in the feature store, with its record.
         messages: get what libraries say of the images.
 
@@ -58,19 +78,25 @@ def _encode(
         RunFailed: an image file changed, or a machine has other versions.
     """
     record = read_record(folder)
-    assert record is not None  # written when the encoder was opened
+    assert record is not None  # written with the first batch
+    parts = request.batches(todo)
     model = (folder / MODEL).read_bytes() if record.engine == "onnxruntime" else b""
     content, count, cpus = workers.put(model), workers.layout.count, workers.layout.cpus
     images = max((len(part) for part in parts), default=1)
     size = max(1, min(SHARD // images, math.ceil(len(parts) / (AHEAD * count))))
     waiting: deque[Future[Shard]] = deque()
-    for start in range(0, len(parts), size):
-        shard = partial(encode_shard, parts[start : start + size], transform, spec, record, content, cpus, plugins)
-        waiting.append(workers.submit(shard, "encoding", limited=False))
-        if len(waiting) > AHEAD * count:
+    try:
+        for start in range(0, len(parts), size):
+            batches = parts[start : start + size]
+            shard = partial(encode_shard, batches, request.transform, request.spec, record, content, cpus, plugins)
+            limit = len(batches) * contained.PATIENCE
+            waiting.append(workers.submit(shard, "encoding", at_least=limit))
+            if len(waiting) > AHEAD * count:
+                yield from _batches(workers, waiting.popleft(), messages)
+        while waiting:
             yield from _batches(workers, waiting.popleft(), messages)
-    while waiting:
-        yield from _batches(workers, waiting.popleft(), messages)
+    finally:
+        workers.withdraw(waiting)  # where one failed
 
 
 def _batches(workers: RayWorkers, future: Future[Shard], messages: LibraryMessages) -> list[Batch]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from aimonk_bench.backbones.encoder import EncoderSpec
-from aimonk_bench.backbones.features import FeatureMatrix, FeatureStore, Shards
+from aimonk_bench.backbones.features import Completion, FeatureMatrix, FeatureStore
 from aimonk_bench.backbones.hash_store import perceptual_hashes
 from aimonk_bench.config.fields import Config
 from aimonk_bench.data import splits, transforms
@@ -50,7 +50,7 @@ def encode(
     config: Config,
     encoder: EncoderSpec,
     progress: Progress | None = None,
-    shards: Shards | None = None,
+    completion: Completion | None = None,
 ) -> EncodedDataset:
     """Encode the images of a data set that the feature store does not hold yet; those to be skipped are logged.
 
@@ -58,14 +58,14 @@ def encode(
         config: of the run, whose data, transform and freeze are read.
         encoder: the frozen layers.
         progress: called with ("encode", images done, images to do).
-        shards: encodes images elsewhere; None: they are encoded here.
+        completion: encodes images elsewhere; None: they are encoded here.
 
     Raises:
         BadImages: images cannot be decoded and are not to be skipped, or none can.
         RunFailed: the engine cannot be had, or the disk has no room.
         UserError: the feature store cannot be used, or the weights do not fit.
     """
-    store, views, labels = FeatureStore(shards=shards), stored_views(config), config.data.labels
+    store, views, labels = FeatureStore(completion=completion), stored_views(config), config.data.labels
     with executed(config.plugins):
         stored = store.features(dataset.images, views, config.transform, encoder, progress)
     lines = dataset.listed.lines.tolist()
@@ -88,7 +88,8 @@ def encode(
     stored = replace(stored, index=stored.index[:, decoded], bad=[])
     pooled = stored
     if encoder.freeze != "all":
-        pooled = store.features(images, UNAUGMENTED, config.transform, replace(encoder, freeze="all"), progress)
+        with executed(config.plugins):
+            pooled = store.features(images, UNAUGMENTED, config.transform, replace(encoder, freeze="all"), progress)
     hashes = perceptual_hashes(images, store.root, progress, white=dataset.white)
     alike = look_alike(hashes).tolist() if config.split.near_duplicates == "keep_together" else None
     return EncodedDataset(

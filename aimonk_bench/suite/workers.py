@@ -16,7 +16,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from aimonk_bench.suite.pool import READY, Pool, Worker, WorkerEnded, answer, prepare
+from aimonk_bench.suite.pool import Pool, Worker, WorkerEnded
+from aimonk_bench.suite.replies import READY, SignOfLife, answer, prepare
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 OOM_SCORE = Path("/proc/self/oom_score_adj")  # where memory runs out, Linux ends the process with the highest number
@@ -138,6 +139,7 @@ def _serve(connection: Connection, variables: dict[str, str], modules: Sequence[
     os.environ |= variables  # before anything imports torch
     prepare(modules)
     connection.send_bytes(pickle.dumps(READY))
+    _driver.append(connection)
     while True:
         try:
             task = connection.recv_bytes()
@@ -148,6 +150,19 @@ def _serve(connection: Connection, variables: dict[str, str], modules: Sequence[
             connection.send_bytes(answered)
         except OSError:  # the driver has ended, or a plug-in closed the connection: the driver says that this ended
             sys.exit(1)
+
+
+_driver: list[Connection] = []  # of a worker: the connection with its driver
+
+
+def report(phase: str, done: int, total: int) -> None:
+    """Tell the driver how far the task of this worker is."""
+    _driver[0].send_bytes(pickle.dumps(SignOfLife((phase, done, total))))
+
+
+def stay_alive() -> None:
+    """Tell the driver that this worker waits for another process."""
+    _driver[0].send_bytes(pickle.dumps(SignOfLife()))
 
 
 def _loaded(task: bytes) -> Callable[[], Any]:

@@ -158,14 +158,19 @@ def test_images_with_the_same_bytes_share_a_row(spec: EncoderSpec, counting: Cou
 def test_images_that_others_encode_in_shards_give_the_same_rows(
     images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
 ):
-    """The driver encodes the first batch, which decides the engine; a bad image is reported from wherever it is."""
+    """The first batch decides the engine; a bad image is reported from wherever it is."""
     sizes = []
 
-    def elsewhere(parts, transform, spec, folder, messages):
-        for part in parts:
+    def in_shards(todo, request, folder, messages):
+        record = encoders.read_record(folder)
+        for part in request.batches(todo):
             sizes.append(len(part))
-            task = pickle.loads(pickle.dumps((list(part), transform, spec, encoders.read_record(folder), b"model", 2)))
-            yield from shards.encode_shard([task[0]], *task[1:]).batches
+            task = pickle.loads(pickle.dumps(([part], request.transform, request.spec, record, b"model", 2)))
+            yield from shards.encode_shard(*task).batches
+
+    def elsewhere(folder, request, progress, is_damaged):
+        features.complete(folder, request, None, is_damaged, encode=features.first_encoded)
+        return features.complete(folder, request, progress, encode=in_shards)
 
     mixed = [*images[:30], _image(tmp_path / "bad", b"junk")]
     matrix = FeatureStore(tmp_path / "store", elsewhere).features(mixed, views(FLIP), FLIP, spec)
@@ -721,7 +726,8 @@ def test_batches_that_no_thread_has_begun_are_dropped_when_encoding_ends_early(
         features, "decoded_batch", lambda part, **_: features.Batch(1, [("a", "b")], [np.zeros((2, 2, 3))])
     )
     todo = [(images[0], ["b"])] * spec.batch_size * 4
-    encoded = features._encoded(todo, TransformConfig(), spec, tmp_path, features.LibraryMessages())
+    request = features.Request(images, views(FLIP), TransformConfig(), spec)
+    encoded = features.encoded(todo, request, tmp_path, features.LibraryMessages())
     next(encoded)
     encoded.close()
     assert len(calls) <= 2

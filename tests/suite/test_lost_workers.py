@@ -1,4 +1,7 @@
-"""A suite some of whose runs end their worker, hang, or need more memory than there is: the others finish."""
+"""A suite some of whose runs end their worker, hang, or need more memory than there is: the others finish.
+
+So it is whether a loss does so in training, or a network when it is built or encodes.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import pytest
 from small_suite import rows_of, statuses
 
 from aimonk_bench import cli
+from aimonk_bench.suite import contained
 
 PLUGIN = '''\
 """Losses that no suite should ever see."""
@@ -89,3 +93,96 @@ def test_three_runs_fail_with_their_reasons_and_the_others_finish(
     assert {row["state"] for row in rows_of(out / "summary.csv")} == {"done", "failed"}
     printed = capsys.readouterr()
     assert all(loss in printed.out for loss in reasons)
+
+
+NETWORKS = '''\
+"""Networks that no suite should ever see."""
+
+import signal
+import time
+
+from timm.models import register_model
+from torch import nn
+
+from aimonk_bench.backbones.catalog import Entry
+
+
+class Net(nn.Module):
+    """A convolution that ends its process, or stops, in the third batch."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.batches, self.num_features = kind, 0, 8
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, stride=8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    def forward(self, images):
+        self.batches += len(images) > 1  # one image tries the network
+        if self.batches == 3 and self.kind == "crash":
+            signal.raise_signal(signal.SIGSEGV)
+        if self.batches == 3 and self.kind == "hang":
+            time.sleep(600)
+        return self.layers(images)
+
+
+@register_model
+def bad_unbuilt(pretrained=False, **options):
+    signal.raise_signal(signal.SIGSEGV)
+
+
+@register_model
+def bad_none(pretrained=False, **options):
+    return Net("none")
+
+
+@register_model
+def bad_crash(pretrained=False, **options):
+    return Net("crash")
+
+
+@register_model
+def bad_hang(pretrained=False, **options):
+    return Net("hang")
+
+
+NAMES = ("bad_none", "bad_unbuilt", "bad_crash", "bad_hang")
+CATALOG = {name: Entry(timm=name, features=8, licence=None, hub=None) for name in NAMES}
+'''
+NETWORKS_SUITE = """\
+extends: small.yaml
+plugins: [bad_networks.py]
+tune: {}
+train: {epochs: 1}
+run: {workers: 1, timeout: 10, retries: 0}
+suite:
+  baseline: {backbone: {name: bad_none, weights: none, engine: torch}}
+  axes:
+    backbone:
+      - {name: bad_none, weights: none, engine: torch}
+      - {name: bad_unbuilt, weights: none, engine: torch}
+      - {name: bad_crash, weights: none, engine: torch}
+"""
+HANGS = "      - {name: bad_hang, weights: none, engine: torch}\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the networks are for Linux")
+@pytest.mark.parametrize("executor", ["processes", pytest.param("ray", marks=needs_ray)])
+def test_networks_that_end_their_process_cost_their_runs_alone(
+    executor: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setattr(contained, "PATIENCE", 10.5)
+    (workplace / "bad_networks.py").write_text(NETWORKS)
+    on_ray = executor == "ray"  # where a whole shard of images may take its time before a worker counts as hanging
+    (workplace / "networks.yaml").write_text(NETWORKS_SUITE + HANGS * (not on_ray))
+    out = workplace / f"networks-{executor}"
+    words = ["suite", str(workplace / "networks.yaml"), "--out", str(out), "--allow-plugins", "--executor", executor]
+    assert cli.main(words) == 3
+    reasons = {re.match(r"bad_\w+", status["columns"]["backbone"])[0]: status["reason"] for status in statuses(out)}
+    assert reasons["bad_none"] is None
+    assert reasons["bad_unbuilt"] == (
+        "bad_unbuilt at transform.size 32 cannot be tried: its worker process was ended by SIGSEGV"
+    )
+    worker = "Ray worker" if on_ray else "worker process"
+    assert reasons["bad_crash"].startswith(f"while images were encoded, its {worker} ")
+    if not on_ray:
+        assert reasons["bad_hang"].startswith(f"while images were encoded, its {worker} took longer than 10.5 s, where")

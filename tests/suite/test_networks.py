@@ -184,6 +184,7 @@ def test_a_network_that_cannot_take_the_size_fails_although_others_are_skipped(
 def test_each_network_is_found_and_tried_once(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[object] = []
     real = networks.trial.attempt
+    monkeypatch.setattr(networks.trial, "stored", lambda *_: None)  # on this machine
     monkeypatch.setattr(networks.trial, "attempt", lambda *arguments: attempts.append(1) or real(*arguments))
     config = plan.load(workplace / "small.yaml", TABLES, ["backbone={name: test_resnet, weights: none}"]).base
     larger = config.model_copy(update={"transform": config.transform.model_copy(update={"size": 48})})

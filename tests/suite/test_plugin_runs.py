@@ -395,9 +395,26 @@ def test_a_network_of_a_plug_in_that_cannot_be_built_is_named(
     code = code.replace("aimonk_test_tiny", f"aimonk_test_{len(failure)}")  # timm warns of a name that it has
     file.write_text(code.replace(", multiple=1", ""))  # only the network knows it, and where it can be cut
     words = ["validate", str(place.parent / "small.yaml"), "--allow-plugins", "--set", f"plugins=[{file}]"]
+    words += ["--set", "run.executor=serial"]  # for speed; other executors are in test_lost_workers
     for freeze, tune in [("all", "default"), ("top", "{}")]:
         backbone = f"backbone={{name: tiny, weights: none, freeze: {freeze}}}"
         assert cli.main([*words, "--set", backbone, "--set", f"tune={tune}"]) == 2
+        assert expected in capsys.readouterr().err
+
+
+def test_what_the_entry_of_a_plug_in_does_not_state_is_found_when_its_network_is_tried(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "network.py"
+    code = NETWORK.replace("WIDTH", "6").replace("aimonk_test_tiny", "aimonk_test_patches").replace(", multiple=1", "")
+    file.write_text(code.replace("width, 3, stride=2, padding=1", "width, 5, stride=5"))
+    words = ["validate", str(place.parent / "small.yaml"), "--allow-plugins", "--set", f"plugins=[{file}]"]
+    words += ["--set", "tune={}"]
+    for size, backbone, expected in [
+        (32, "{name: tiny, weights: none}", "transform.size: found 32, expected a multiple of 5 for tiny, because"),
+        (30, "{name: tiny, weights: none, freeze: peak}", "backbone.freeze: found 'peak'"),
+    ]:
+        assert cli.main([*words, "--set", f"backbone={backbone}", "--set", f"transform.size={size}"]) == 2
         assert expected in capsys.readouterr().err
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from aimonk_bench.errors import RunFailed, sentence
-from aimonk_bench.suite.pool import WorkerLost, answer
+from aimonk_bench.suite.pool import WorkerLost
+from aimonk_bench.suite.replies import answer
 from aimonk_bench.suite.workers import Workers
 
 
