@@ -27,7 +27,11 @@ def place() -> Path:
 
 
 def show() -> pd.DataFrame:
-    """The encoders whose features are stored, the one used last first: the columns of `StoredEncoder`."""
+    """The encoders whose features are stored, the one used last first: the columns of `StoredEncoder`.
+
+    Raises:
+        UserError: another process holds the index of an encoder too long, or it cannot be read.
+    """
     return _table(store.encoders(place()))
 
 

@@ -42,7 +42,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _Identity:
     """The keys of every identity that others read."""
 
     boundary: str
@@ -63,7 +63,7 @@ def read_record(folder: Path) -> Record | None:
         if not file.exists():
             return None
         record = read_as(Record, file)
-        checked(_Shown, record.identity, file)
+        checked(_Identity, record.identity, file)
         return record
     except UserError as error:
         if isinstance(error.__cause__, OSError):

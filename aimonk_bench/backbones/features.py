@@ -114,14 +114,14 @@ class FeatureStore:
 
     Args:
         root: default ``$AIMONK_BENCH_CACHE``, else ``~/.cache/aimonk_bench``.
-        completion: stores the rows that a request lacks, see `complete`; None: they are encoded here.
+        encode_missing: stores the rows that a request lacks, elsewhere; None: the function of this name does so here.
 
     Raises:
         UserError: AIMONK_BENCH_BUDGET_GB is not a number of gigabytes, or the user has no home folder.
     """
 
-    def __init__(self, root: Path | None = None, completion: Completion | None = None) -> None:
-        self._completion = completion
+    def __init__(self, root: Path | None = None, encode_missing: EncodeMissing | None = None) -> None:
+        self._encode_missing = encode_missing or _encode_here
         folder = root or os.environ.get("AIMONK_BENCH_CACHE") or "~/.cache/aimonk_bench"
         try:
             self.root = Path(folder).expanduser()
@@ -146,7 +146,8 @@ class FeatureStore:
 
         Raises:
             UserError: the store cannot be written; the weights do not fit; the network cannot be cut.
-            RunFailed: the requested engine fails; the rows exceed the disk or the budget; an image file changed.
+            RunFailed: the requested engine fails; the rows exceed the disk or the budget; an image file changed; where
+                images are encoded elsewhere, also `WorkerLost`.
         """
         request = Request(images, views, transform, spec)
         folder = self.root / "features" / spec.digest
@@ -174,7 +175,7 @@ class FeatureStore:
         reasons: dict[str, str] = {}
         while not is_complete:
             try:
-                reasons = (self._completion or complete)(folder, request, progress, is_damaged)
+                reasons = self._encode_missing(folder, request, progress, is_damaged)
                 is_complete = True
             except ClaimLost as error:
                 logger.warning("%s", error)
@@ -206,14 +207,14 @@ def _engine(spec: EncoderSpec, record: Record | None) -> Engine:
     return record.engine
 
 
-def complete(
+def encode_missing(
     folder: Path,
     request: Request,
     progress: Progress | None = None,
     is_damaged: bool = False,
     *,
     encode: Encode | None = None,
-    waiting: Callable[[], object] | None = None,
+    alive: Callable[[], object] | None = None,
 ) -> dict[str, str]:
     """Encode what a request lacks in a folder of the store, and write the rows.
 
@@ -222,8 +223,8 @@ def complete(
     Args:
         progress: as of `FeatureStore.features`.
         is_damaged: the folder has damaged rows, which are forgotten first.
-        encode: encodes images; None: `encoded`.
-        waiting: called again and again while another process encodes.
+        encode: encodes images, all or only the first; None: `encoded`.
+        alive: called again and again while there is no progress, because another process encodes, for example.
 
     Returns:
         {SHA-256: reason} of each image that cannot be decoded.
@@ -234,18 +235,21 @@ def complete(
     """
     images, keys, spec = request.images, request.views.keys, request.spec
     with (
-        claims.hold(claims.of_folder(folder), "encodes with the same network", waiting=waiting) as claim,
+        claims.hold(claims.of_folder(folder), "encodes with the same network", waiting=alive) as claim,
         open_table(folder, spec.stored_dtype, claim) as table,
     ):
         if is_damaged and (number := table.forget(table.damaged_blocks(images, keys))):
             logger.warning("the feature store %s: %s damaged and encoded again", folder, _rows(number))
         table.cut_off_unindexed()
         todo = table.missing(images, keys)
+        if alive is not None:
+            alive()
         return _write(table, claim, todo, request, progress, encode or encoded) if todo else {}
 
 
-# `complete`, or what does the same elsewhere: (folder, request, progress, is_damaged) -> reasons
-Completion = Callable[[Path, Request, Progress | None, bool], dict[str, str]]
+# `encode_missing`, or what does the same elsewhere: (folder, request, progress, is_damaged) -> reasons
+EncodeMissing = Callable[[Path, Request, Progress | None, bool], dict[str, str]]
+_encode_here: EncodeMissing = encode_missing  # the constructor of the store has a parameter of that name
 
 
 def _write(
@@ -273,11 +277,11 @@ def _write(
                 names += batch.names
                 features.append(batch.features)
                 timed.append((len(batch.names), batch.seconds))
-            if len(names) >= CHUNK or done == len(todo):
+            if len(names) >= CHUNK or done == len(todo):  # what is reported as done is stored
                 append()
             if progress:
                 progress("encode", done, len(todo))
-        append()  # where `encode` ends before the last image
+        append()  # where only the first images are encoded
     speed.keep(table.folder, request.spec, timed)
     return reasons
 
@@ -296,23 +300,20 @@ def _stored(features: np.ndarray, spec: EncoderSpec) -> np.ndarray:
     return stored
 
 
-def encoded(todo: Todo, request: Request, folder: Path, messages: LibraryMessages) -> Generator[Batch]:
+def encoded(
+    todo: Todo, request: Request, folder: Path, messages: LibraryMessages, *, only_first: bool = False
+) -> Generator[Batch]:
     """Decode and encode ``todo``, batch by batch and in order.
 
     There are as many threads as cores. Each decodes a batch and then encodes it, so that no thread waits for another;
     on a GPU one thread encodes at a time. The encoder is opened with the first batch that can be decoded.
+
+    Args:
+        todo: images, with the keys of the views that they lack.
+        folder: of the encoder in the feature store.
+        messages: get what libraries say of the images.
+        only_first: end with that batch.
     """
-    return _encoded(todo, request, folder, messages, only_first=False)
-
-
-def first_encoded(todo: Todo, request: Request, folder: Path, messages: LibraryMessages) -> Generator[Batch]:
-    """The batches of `encoded` up to the first that can be decoded, with which the encoder is opened."""
-    return _encoded(todo, request, folder, messages, only_first=True)
-
-
-def _encoded(
-    todo: Todo, request: Request, folder: Path, messages: LibraryMessages, *, only_first: bool
-) -> Generator[Batch]:
     cv2.setNumThreads(1)  # otherwise OpenCV starts threads of its own in each of ours
     spec, parts = request.spec, iter(request.batches(todo))
     decoded = functools.partial(decoded_batch, transform=request.transform, spec=spec, messages=messages)

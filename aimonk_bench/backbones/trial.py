@@ -57,8 +57,8 @@ def attempt(spec: EncoderSpec, cache: Path) -> Trial:
 
     features, cost = examination.examine(spec.weights, spec.size)
     entry, name = spec.weights.entry, spec.weights.name
-    if entry.multiple is None:  # of a plug-in's network no rule of the config knows it
-        expected = whole_patches(spec.size, network.multiple(entry.timm), name)
+    if entry.code is not None and entry.multiple is None:  # a rule of the config has checked the others
+        expected = whole_patches(spec.size, _multiple(entry.timm), name)
         if expected is not None:
             raise UserError(f"transform.size: found {spec.size}, expected {expected}")
     notes: tuple[str, ...] = ()
@@ -73,6 +73,16 @@ def attempt(spec: EncoderSpec, cache: Path) -> Trial:
     except OSError as error:
         logger.warning("%s cannot be written (%s), so %s is tried again next time", file, error, name)
     return trial
+
+
+def _multiple(name: str) -> int:
+    """What the image size must be a multiple of; 1 where the network cannot be built without its tensors to find it."""
+    from aimonk_bench.backbones import network
+
+    try:
+        return network.multiple(name)
+    except Exception:  # a constructor may read values, which torch's meta device has not
+        return 1
 
 
 def stored(spec: EncoderSpec, cache: Path) -> Trial | None:

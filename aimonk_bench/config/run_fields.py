@@ -35,12 +35,13 @@ class RunConfig(Section):
     """How work is executed: it enters no id and is no axis of a suite.
 
     ``executor``: `serial` does everything in this process, `processes` builds networks, encodes, trains and scores in
-    worker processes, `ray` does so on the machines of a Ray cluster, and `auto` uses processes if there are many runs
-    on frozen features and they train on the CPU. A worker that ends, or that takes longer than ``timeout`` seconds for
-    a task (a network, or the heads of a run), costs this task, which is tried again ``retries`` times. Building a
-    network that encodes, and encoding a batch with it, may always take 120 seconds. ``threads`` are torch's for each
-    network or stack of heads that is trained; their number may change the last bits of a result, executor and
-    ``workers`` change none.
+    worker processes, `ray` does so on the machines of a Ray cluster (and tries networks, and encodes the first images,
+    in a worker process of this one), and `auto` uses processes if there are many runs on frozen features and they
+    train on the CPU; it tries the networks of plug-ins in a worker process. A worker that ends, or that takes longer
+    than ``timeout`` seconds for a task (a network, or the heads of a run), costs this task, which is tried again
+    ``retries`` times. One that tries a network or encodes may stand still for as long, but at least for 120 seconds.
+    ``threads`` are torch's for each network or stack of heads that is trained; their number may change the last bits
+    of a result, executor and ``workers`` change none.
     """
 
     executor: Literal["auto", "serial", "processes", "ray"] = "auto"

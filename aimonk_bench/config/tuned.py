@@ -43,16 +43,16 @@ def remarks(tree: Node, settled: Settled, before_axes: Settled = NOTHING) -> dic
     grid, section, tune = grid_in_force(data), data.get("train"), tree.child("tune")
     if not isinstance(grid, dict):
         return {}  # reported elsewhere
-    left = {key: at for key, at in settled.items() if key in grid}
-    others = ", ".join(key for key in grid if key not in left) or "nothing"
-    said = {f"{key} is set, so it is not tuned (tune: {others})": at for key, at in left.items()}
+    not_tuned = {key: at for key, at in settled.items() if key in grid}
+    others = ", ".join(key for key in grid if key not in not_tuned) or "nothing"
+    texts = {f"{key} is set, so it is not tuned (tune: {others})": at for key, at in not_tuned.items()}
     replaced = [key for key in before_axes if key in grid and key not in settled]
-    said |= {f"{key} is set, but the axis tune lists values for it": before_axes[key] for key in replaced}
+    texts |= {f"{key} is set, but the axis tune lists values for it": before_axes[key] for key in replaced}
     is_set = isinstance(section, dict) and "lr" in section
     if tune and isinstance(tune.value, dict) and "train.lr" not in grid and not is_set and freeze_of(data) == "all":
         text = f"train.lr is not set, so it has its default, {TrainConfig().lr:g}, and is not tuned"
-        said[text] = _place(tune)
-    return said
+        texts[text] = _place(tune)
+    return texts
 
 
 def conflicts(layer: Node, below: Node | None = None) -> list[Fault]:
@@ -61,12 +61,12 @@ def conflicts(layer: Node, below: Node | None = None) -> list[Fault]:
     Args:
         below: the `tune` of the layers below.
     """
-    same = layer.child("tune")
-    tune = same or below
+    tune_of_layer = layer.child("tune")
+    tune = tune_of_layer or below
     return [
         fault(_place(node), key.split("."), "a value, and a list of values in `tune`", "one of the two")
         for key, node in _tunable(layer)
-        if tune and key in tune.children and (same or _place(node).source == _place(tune).source)
+        if tune and key in tune.children and (tune_of_layer or _place(node).source == _place(tune).source)
     ]
 
 

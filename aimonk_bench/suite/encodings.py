@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aimonk_bench.backbones.features import Completion
+from aimonk_bench.backbones.features import EncodeMissing
 from aimonk_bench.errors import RunFailed, UserError, fix, release
 from aimonk_bench.plugins import Plugin
 from aimonk_bench.suite import tasks
@@ -34,12 +34,12 @@ def encode(
     runs: Sequence[PlannedRun],
     clock: Clock,
     progress: Progress,
-    completion: Callable[[Sequence[Plugin]], Completion] | None = None,
+    encode_missing: Callable[[Sequence[Plugin]], EncodeMissing] | None = None,
 ) -> dict[str, Encoding]:
     """Encode a data set with every encoder and set of views that the runs need, each once.
 
     Args:
-        completion: encodes images elsewhere, for given plug-ins; None: they are encoded here.
+        encode_missing: encodes images elsewhere, for given plug-ins; None: they are encoded here.
 
     Returns:
         id of a run -> what it gets; its failure is recorded when its turn comes.
@@ -61,13 +61,13 @@ def encode(
                 try:
                     if planned.reason is not None:
                         raise RunFailed(planned.reason)
-                    elsewhere = completion and completion(config.plugins)
-                    outcomes[key] = tasks.encode(dataset, config, encoder, progress, elsewhere)
+                    with_plugins = encode_missing and encode_missing(config.plugins)
+                    outcomes[key] = tasks.encode(dataset, config, encoder, progress, with_plugins)
                 except BadImages:
                     raise
                 except Exception as error:  # the failure of every run that needs it; it is not tried again
                     if isinstance(error, WorkerLost):
-                        error = WorkerLost(f"while images were encoded, {error}")
+                        error = WorkerLost(f"the images cannot be encoded: {error}")
                     elif not isinstance(error, (RunFailed, UserError)):
                         has_fix = fix(error) or isinstance(error, OSError)
                         other = "" if has_fix else " (fix: another transform.size or backbone)"

@@ -17,13 +17,13 @@ from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from aimonk_bench.backbones.encoder import pick_device
-from aimonk_bench.backbones.features import Completion
+from aimonk_bench.backbones.features import EncodeMissing
 from aimonk_bench.config.fields import Config
 from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.errors import count
 from aimonk_bench.plugins import Plugin
 from aimonk_bench.records.environment import cores
-from aimonk_bench.suite import contained, ray_encoding, ray_workers
+from aimonk_bench.suite import containment, ray_encoding, ray_workers
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.plan import folds
 from aimonk_bench.suite.pool import Pool, WorkersKilled
@@ -94,10 +94,10 @@ class TaskQueue:
         stages: that workers do.
         limit: tasks in flight; their data is in memory, and their runs are claimed, so that no other process does them.
         cores: for each training.
-        completion: encodes images elsewhere, for given plug-ins; None: they are encoded here.
+        encode_missing: encodes images elsewhere, for given plug-ins; None: they are encoded here.
 
     Attributes:
-        cores, completion: as above.
+        cores, encode_missing: as above.
     """
 
     def __init__(
@@ -107,10 +107,10 @@ class TaskQueue:
         stages: Sequence[Stage] = (),
         limit: int = AHEAD,
         cores: Cores = ALL_CORES,
-        completion: Callable[[Sequence[Plugin]], Completion] | None = None,
+        encode_missing: Callable[[Sequence[Plugin]], EncodeMissing] | None = None,
     ) -> None:
         self._clock, self._workers, self._stages, self._limit = clock, workers, frozenset(stages), limit
-        self.cores, self.completion = cores, completion
+        self.cores, self.encode_missing = cores, encode_missing
         self._in_flight: list[InFlight] = []
 
     @property
@@ -222,14 +222,14 @@ def _was_killed(future: Future[Any]) -> bool:
 
 @contextlib.contextmanager
 def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[TaskQueue]:
-    """The task queue of a suite, whose workers start now, while images are decoded.
+    """The task queue of a suite, whose workers start now.
 
     ``serial`` runs everything here; ``processes`` encodes, trains and scores in workers, by default as many as there
     are cores, and where layers are trained as many as there are GPUs, or as `threads` leave cores for; no more than
     there are trainings, where each seed in each fold of a run that trains layers counts as one. ``auto`` does so from
     `WORTHWHILE` runs on frozen features on, by default with at most `MOST_WORKERS`, and where there is a time limit,
     which only a worker keeps. Where a run trains layers, which uses all cores by itself, or trains on another device,
-    training is here and scoring in one worker beside it.
+    training is here and scoring in one worker beside it. Images are encoded where training is.
 
     Args:
         configs: of the runs that are to be executed.
@@ -263,8 +263,11 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
         workers.start()
         if train:
             share = Cores(share=max(1, cores() // number))
-            encoding = partial(contained.completion, workers)
-            yield TaskQueue(clock, workers, ("train", "score"), number + 1, share, encoding)
+
+            def encode_missing(plugins: Sequence[Plugin]) -> EncodeMissing:
+                return partial(containment.encode_missing, workers, plugins, False)
+
+            yield TaskQueue(clock, workers, ("train", "score"), number + 1, share, encode_missing)
         else:
             yield TaskQueue(clock, workers, ("score",))
 
@@ -293,8 +296,12 @@ def _on_ray(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator
             stack.enter_context(workers)
             workers.start()
         share = Cores(share=layout.cpus, machine=machine)
-        encoding = partial(ray_encoding.completion, workers, run)
-        yield TaskQueue(clock, workers, ("train", "score"), layout.count + 1, share, encoding)
+        pool = stack.enter_context(containment.one_worker(run))
+
+        def encode_missing(plugins: Sequence[Plugin]) -> EncodeMissing:
+            return partial(ray_encoding.encode_missing, workers, pool, plugins)
+
+        yield TaskQueue(clock, workers, ("train", "score"), layout.count + 1, share, encode_missing)
 
 
 def _modules(configs: Sequence[Config]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aimonk_bench.backbones import trial, weights
+from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.backbones.trial import Trial
@@ -13,7 +14,7 @@ from aimonk_bench.backbones.weights import Weights, WeightsUnavailable
 from aimonk_bench.config.fields import BackboneConfig, Config
 from aimonk_bench.errors import UserError, count, sentence, write_traceback
 from aimonk_bench.plugins import executed
-from aimonk_bench.suite import contained
+from aimonk_bench.suite import containment
 from aimonk_bench.suite.pool import WorkerLost
 from aimonk_bench.suite.workers import Workers
 
@@ -57,8 +58,8 @@ class Network:
 def prepare(configs: Sequence[Config], *, download: bool = True, skip: bool = False) -> list[Network]:
     """Find the weights of every config's backbone and try each network once.
 
-    It is tried in a worker process where the executor is `processes` or `ray`, and under `auto` where a plug-in defines
-    it: a network that ends its process costs its runs alone.
+    It is tried in a worker process where the executor is `processes` or `ray`, and under `auto` where a plug-in may
+    define it: a network that ends its process costs its runs alone.
 
     Args:
         configs: complete ones.
@@ -66,13 +67,13 @@ def prepare(configs: Sequence[Config], *, download: bool = True, skip: bool = Fa
         skip: leave out the runs whose weights cannot be had.
 
     Raises:
-        UserError: a backbone or a device does not exist, or no run is left. What else is wrong with a network is its
-            outcome.
+        UserError: a backbone or a device does not exist, no run is left, or the feature store has no place. What else
+            is wrong with a network is its outcome.
     """
     resolved: dict[BackboneConfig, Weights | UserError] = {}
     tried: dict[tuple[Weights, int, str], Trial | UserError] = {}
     networks = []
-    with contained.one_worker(configs[0].run) as worker:  # it starts with its first task
+    with containment.one_worker(configs[0].run) as pool:
         for config in configs:
             backbone = config.backbone
             if backbone not in resolved:
@@ -88,28 +89,29 @@ def prepare(configs: Sequence[Config], *, download: bool = True, skip: bool = Fa
             encoder = encoder_of(config, outcome)
             key = outcome, encoder.size, encoder.freeze
             if key not in tried:
-                tried[key] = _tried(encoder, config, worker)
+                tried[key] = _tried(encoder, config, pool)
             networks.append(Network(encoder, tried[key]))
     if all(network.skip for network in networks):
         raise UserError(list(dict.fromkeys(line for network in networks for line in network.describe())))
     return networks
 
 
-def _tried(encoder: EncoderSpec, config: Config, worker: Workers) -> Trial | UserError:
-    """What is found when the network of a run is tried, in the worker where `prepare` says so; or why it fails."""
+def _tried(encoder: EncoderSpec, config: Config, pool: Workers) -> Trial | UserError:
+    """What is found when the network of a run is tried, in a worker where `prepare` says so; or why it fails."""
     cache, executor = FeatureStore().root, config.run.executor
-    if (stored := trial.stored(encoder, cache)) is not None:
-        return stored
+    may_be_of_plugin = bool(config.plugins) and encoder.weights.name not in CATALOG
     where = f"{encoder.weights.name} at transform.size {encoder.size}"
     try:
-        if executor in ("processes", "ray") or (executor == "auto" and encoder.weights.entry.code is not None):
-            return contained.attempt(worker, config.plugins, encoder, cache)
+        if (stored := trial.stored(encoder, cache)) is not None:
+            return stored
+        if executor in ("processes", "ray") or (executor == "auto" and may_be_of_plugin):
+            return containment.attempt(pool, config.plugins, encoder, cache)
         with executed(config.plugins):
             return trial.attempt(encoder, cache)
     except UserError as error:
         return error
     except WorkerLost as error:
-        return UserError(f"{where} cannot be tried: {error}")
+        return UserError(f"{where} cannot be tried: {error}; fix: another network; `run.executor: serial` to debug it")
     except Exception as error:  # of timm or torch: it costs the runs on this network, and no other
         return UserError(f"{where} cannot be built: {sentence(error)}; {write_traceback(error)}")
 

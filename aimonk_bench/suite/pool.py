@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
 from aimonk_bench.errors import RunFailed, sentence, traceback_of
-from aimonk_bench.suite.replies import READY, Reply, SignOfLife
+from aimonk_bench.suite.replies import READY, Reply, SignOfLife, log
 
 logger = logging.getLogger(__name__)
+Progress = Callable[[str, int, int], None]
 
 STILLBORN = 3  # workers in a row that end before they are ready
 
@@ -61,7 +62,7 @@ class Job:
     limit: float
     retries: int
     first: bool = False
-    progress: Callable[[str, int, int], None] | None = None
+    progress: Progress | None = None
     tries: int = 0
     deadline: float = math.inf
 
@@ -92,7 +93,7 @@ class Worker(abc.ABC):
 
     @abc.abstractmethod
     def receive(self) -> bytes:
-        """What it sent: `READY`, then for each task perhaps some `SignOfLife` and a `Reply`, pickled.
+        """What it sent: `READY`, then for each task perhaps log records, some `SignOfLife`, and a `Reply`, pickled.
 
         Raises:
             WorkerEnded: it has.
@@ -120,7 +121,7 @@ class Pool(abc.ABC, Generic[W]):
     Args:
         count: of workers, each started when a task is submitted and no worker is idle, or all by `start`.
         retries: times that a task whose worker ended or took too long is given to another worker.
-        timeout: seconds that a worker may take for a task; None: as long as it likes.
+        timeout: seconds that a worker may take for a task, or if it sends signs of life between them; None: no limit.
 
     Attributes:
         noun: what a worker is called in messages.
@@ -155,7 +156,7 @@ class Pool(abc.ABC, Generic[W]):
         *,
         first: bool = False,
         at_least: float = 0.0,
-        progress: Callable[[str, int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Future[Any]:
         """A future of a function without arguments, which is pickled; `pump` settles it.
 
@@ -169,9 +170,16 @@ class Pool(abc.ABC, Generic[W]):
         """
         limit = math.inf if self._timeout is None else max(self._timeout, at_least)
         job = Job(name, function, Future(), limit, self._retries, first, progress)
+        if self.killed:
+            job.future.set_exception(WorkersKilled(name))
+            return job.future
         place = sum(waiting.first for waiting in self._waiting) if first else len(self._waiting)
         self._waiting.insert(place, job)
-        self._assign()
+        try:
+            self._assign()
+        except BaseException:  # no process can be started, for example
+            self.withdraw([job.future])
+            raise
         return job.future
 
     def result(
@@ -180,12 +188,16 @@ class Pool(abc.ABC, Generic[W]):
         name: str,
         *,
         at_least: float = 0.0,
-        progress: Callable[[str, int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Any:
         """Wait for the result of a task; arguments and exceptions as of `submit`."""
         future = self.submit(function, name, at_least=at_least, progress=progress)
-        while not future.done():
-            self.pump()
+        try:
+            while not future.done():
+                self.pump()
+        except BaseException:  # as in `submit`
+            self.withdraw([future])
+            raise
         return future.result()
 
     def withdraw(self, futures: Collection[Future[Any]]) -> None:
@@ -216,13 +228,14 @@ class Pool(abc.ABC, Generic[W]):
         for worker in [one for one in self._workers if one.job is not None and one.job.deadline <= now]:
             worker.kill()
             assert worker.job is not None
-            self._lost(worker, f"took longer than {self._limit_text(worker.job.limit)}")
+            self._lost(worker, self._exceeded(worker.job.limit))
         self._assign()
 
-    def _limit_text(self, limit: float) -> str:
+    def _exceeded(self, limit: float) -> str:
+        """What a worker did that exceeded a limit, as a predicate."""
         if limit == self._timeout:
-            return f"run.timeout, {limit:g} s"
-        return f"{limit:g} s, where run.timeout is {self._timeout:g} s"
+            return f"took longer than run.timeout, {limit:g} s"
+        return f"stood still for {limit:g} s (run.timeout is {self._timeout:g} s)"
 
     def kill(self) -> None:
         """End the workers at once; every future that is not done raises `WorkersKilled`."""
@@ -287,6 +300,9 @@ class Pool(abc.ABC, Generic[W]):
             message = Reply(None, (RuntimeError(sentence(error)), traceback_of(error)), [])
         if message == READY:
             worker.ready, self._stillborn = True, 0
+            return
+        if isinstance(message, logging.LogRecord):
+            log(message)
             return
         assert worker.job is not None
         if isinstance(message, SignOfLife):

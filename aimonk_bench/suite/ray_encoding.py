@@ -1,4 +1,7 @@
-"""Encoding on a Ray cluster: workers encode shards of images, and the driver writes their rows into the store."""
+"""Encoding on a Ray cluster: workers encode shards of images, and the driver writes their rows into the store.
+
+A worker process of this machine encodes the first batch, with which the network is exported.
+"""
 
 from __future__ import annotations
 
@@ -13,47 +16,44 @@ from aimonk_bench.backbones import features
 from aimonk_bench.backbones.batches import Batch
 from aimonk_bench.backbones.encoder_record import MODEL, read_record
 from aimonk_bench.backbones.feature_table import Todo
-from aimonk_bench.backbones.features import Completion, Progress, Request
+from aimonk_bench.backbones.features import Progress, Request
 from aimonk_bench.backbones.shards import Shard, encode_shard
-from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.data.library_messages import LibraryMessages
+from aimonk_bench.errors import RunFailed
 from aimonk_bench.plugins import Plugin
-from aimonk_bench.suite import contained
+from aimonk_bench.suite import containment
 from aimonk_bench.suite.ray_workers import RayWorkers
+from aimonk_bench.suite.workers import Workers
 
 SHARD = 256  # images at most, so that a worker that ends costs seconds
 AHEAD = 2  # shards for each worker whose rows may wait
 
 
-def completion(workers: RayWorkers, run: RunConfig, plugins: Sequence[Plugin]) -> Completion:
-    """What completes the feature store on a cluster.
-
-    The first batch, which decides the engine, is encoded by a worker process of this machine; the others in shards on
-    the cluster.
-
-    Args:
-        workers: of the cluster.
-        run: the section of the suite.
-        plugins: of the config, one of which may define the network; workers execute them.
-    """
-    return partial(_complete, workers, run, plugins)
-
-
-def _complete(
+def encode_missing(
     workers: RayWorkers,
-    run: RunConfig,
+    pool: Workers,
     plugins: Sequence[Plugin],
     folder: Path,
     request: Request,
     progress: Progress | None,
     is_damaged: bool,
 ) -> dict[str, str]:
-    with contained.one_worker(run) as here:
-        first = contained.completion(here, plugins, features.first_encoded)
-        reasons = first(folder, request, None, is_damaged)
-    if read_record(folder) is None:  # no image can be decoded
+    """`features.encode_missing` on a cluster.
+
+    Args:
+        workers: of the cluster.
+        pool: a worker process of this machine, which encodes the first batch; that decides the engine.
+        plugins: of the config, one of which may define the network; workers execute them.
+
+    Raises:
+        WorkerLost: a worker ended, or stood still, each time that it encoded.
+        ClaimLost, UserError, RunFailed: as of `features.encode_missing`.
+    """
+    reasons = containment.encode_missing(pool, plugins, True, folder, request, None, is_damaged)
+    if all(image.sha256 in reasons for image in request.images):
         return reasons
-    return reasons | features.complete(folder, request, progress, encode=partial(_encode, workers, plugins))
+    encode = partial(_encode, workers, plugins)
+    return reasons | features.encode_missing(folder, request, progress, encode=encode)
 
 
 def _encode(
@@ -78,7 +78,8 @@ def _encode(
         RunFailed: an image file changed, or a machine has other versions.
     """
     record = read_record(folder)
-    assert record is not None  # written with the first batch
+    if record is None:  # written with the first batch
+        raise RunFailed(f"{folder}: another process has made it anew; fix: the same command again")
     parts = request.batches(todo)
     model = (folder / MODEL).read_bytes() if record.engine == "onnxruntime" else b""
     content, count, cpus = workers.put(model), workers.layout.count, workers.layout.cpus
@@ -89,7 +90,7 @@ def _encode(
         for start in range(0, len(parts), size):
             batches = parts[start : start + size]
             shard = partial(encode_shard, batches, request.transform, request.spec, record, content, cpus, plugins)
-            limit = len(batches) * contained.PATIENCE
+            limit = containment.STANDSTILL * (1 + math.ceil(len(batches) / cpus))  # building, and batches
             waiting.append(workers.submit(shard, "encoding", at_least=limit))
             if len(waiting) > AHEAD * count:
                 yield from _batches(workers, waiting.popleft(), messages)

@@ -1,4 +1,4 @@
-"""What workers send to the driver: that they are ready, signs of life, and replies to tasks. All of it is pickled."""
+"""How workers answer: what they send to the driver, all of it pickled, and how they do tasks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Reply:
     Attributes:
         result: of the task; None if it raised.
         error: what it raised, and the traceback there as text.
-        messages: that it logged.
+        messages: that it logged and has not sent before.
     """
 
     result: Any
@@ -34,9 +34,7 @@ class Reply:
     def settle(self, future: Future[Any]) -> None:
         """Give the result or the exception to a future; what was logged is logged here."""
         for record in self.messages:
-            target = logging.getLogger(record.name)
-            if target.isEnabledFor(record.levelno):
-                target.handle(record)
+            log(record)
         if self.error is None:
             future.set_result(self.result)
         else:
@@ -56,6 +54,13 @@ class SignOfLife:
     report: tuple[str, int, int] | None = None
 
 
+def log(record: logging.LogRecord) -> None:
+    """Log in the driver what a worker logged."""
+    target = logging.getLogger(record.name)
+    if target.isEnabledFor(record.levelno):
+        target.handle(record)
+
+
 class TracebackOfWorker(Exception):
     """The cause of an exception that was raised in a worker: its traceback there, as text."""
 
@@ -69,23 +74,36 @@ def prepare(modules: Sequence[str]) -> None:
     threadpool_limits(1, user_api="blas")  # further threads would wait for those of the other workers
 
 
-def answer(load: Callable[[], Callable[[], Any]]) -> bytes:
+def answer(load: Callable[[], Callable[[], Any]], send: Callable[[logging.LogRecord], object] | None = None) -> bytes:
     """The pickled `Reply` of a worker to a task.
 
     Args:
         load: unpickles the task.
+        send: sends what is logged at once; None: the reply has it.
     """
-    answered = reply(lambda: load()())
+    answered = reply(lambda: load()(), send)
     try:
         return pickle.dumps(answered)
     except BaseException as error:  # whatever the parts of the result do
         return pickle.dumps(Reply(None, (_sendable(error), traceback_of(error)), answered.messages))
 
 
-def reply(function: Callable[[], Any]) -> Reply:
-    """Do a task in a worker."""
+class _Handler(logging.handlers.QueueHandler):
+    """Formats messages, so that they can be pickled, and sends them."""
+
+    def __init__(self, send: Callable[[logging.LogRecord], object]) -> None:
+        super().__init__(queue.SimpleQueue())
+        self._send = send
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Send a message."""
+        self._send(record)
+
+
+def reply(function: Callable[[], Any], send: Callable[[logging.LogRecord], object] | None = None) -> Reply:
+    """Do a task in a worker; `send` as of `answer`."""
     messages: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    handler = logging.handlers.QueueHandler(messages)  # formats messages, so that they can be pickled
+    handler = _Handler(send or messages.put)
     package = logging.getLogger("aimonk_bench")
     package.setLevel(logging.INFO)  # the driver leaves out what it does not print
     package.addHandler(handler)

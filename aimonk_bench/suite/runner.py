@@ -56,7 +56,7 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
         room.check(folder, [planned], plan.dataset.listed)
         _announce_weights([planned], {planned.id: folder})
         with executors.opened([planned.config], planned.config.run, clock) as queue:
-            encodings = encode(plan.dataset, [planned], clock, progress, queue.completion)
+            encodings = encode(plan.dataset, [planned], clock, progress, queue.encode_missing)
             outcome = encodings[planned.id].outcome
             if isinstance(outcome, UserError):
                 raise outcome
@@ -109,7 +109,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
         _announce_weights(pending, folders)
         configs = [planned.config for planned in pending]
         with executors.opened(configs, plan.baseline.config.run, clock) as queue:
-            encodings = encode(plan.dataset, pending, clock, progress, queue.completion)
+            encodings = encode(plan.dataset, pending, clock, progress, queue.encode_missing)
             with sharing.writing(folder):
                 suite.write(folder, record)
             for planned in plan.executed:

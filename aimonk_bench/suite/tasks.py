@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from aimonk_bench.backbones.encoder import EncoderSpec
-from aimonk_bench.backbones.features import Completion, FeatureMatrix, FeatureStore
+from aimonk_bench.backbones.features import EncodeMissing, FeatureMatrix, FeatureStore
 from aimonk_bench.backbones.hash_store import perceptual_hashes
 from aimonk_bench.config.fields import Config
 from aimonk_bench.data import splits, transforms
@@ -50,7 +50,7 @@ def encode(
     config: Config,
     encoder: EncoderSpec,
     progress: Progress | None = None,
-    completion: Completion | None = None,
+    encode_missing: EncodeMissing | None = None,
 ) -> EncodedDataset:
     """Encode the images of a data set that the feature store does not hold yet; those to be skipped are logged.
 
@@ -58,14 +58,14 @@ def encode(
         config: of the run, whose data, transform and freeze are read.
         encoder: the frozen layers.
         progress: called with ("encode", images done, images to do).
-        completion: encodes images elsewhere; None: they are encoded here.
+        encode_missing: encodes images elsewhere; None: they are encoded here.
 
     Raises:
         BadImages: images cannot be decoded and are not to be skipped, or none can.
-        RunFailed: the engine cannot be had, or the disk has no room.
+        RunFailed: the engine cannot be had, or the disk has no room; elsewhere also `WorkerLost`.
         UserError: the feature store cannot be used, or the weights do not fit.
     """
-    store, views, labels = FeatureStore(completion=completion), stored_views(config), config.data.labels
+    store, views, labels = FeatureStore(encode_missing=encode_missing), stored_views(config), config.data.labels
     with executed(config.plugins):
         stored = store.features(dataset.images, views, config.transform, encoder, progress)
     lines = dataset.listed.lines.tolist()

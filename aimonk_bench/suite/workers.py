@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import pickle
@@ -20,6 +21,7 @@ from aimonk_bench.suite.pool import Pool, Worker, WorkerEnded
 from aimonk_bench.suite.replies import READY, SignOfLife, answer, prepare
 
 GPUS = "CUDA_VISIBLE_DEVICES"
+PATIENCE = 10.0  # seconds that a worker may take to end
 OOM_SCORE = Path("/proc/self/oom_score_adj")  # where memory runs out, Linux ends the process with the highest number
 
 
@@ -49,7 +51,7 @@ class _Process(Worker):
         try:
             return self.connection.recv_bytes()
         except (EOFError, OSError) as error:
-            self.process.join()
+            self.join()
             raise WorkerEnded(_how(self.process.exitcode)) from error
 
     def kill(self) -> None:
@@ -59,7 +61,10 @@ class _Process(Worker):
         self.connection.close()
 
     def join(self) -> None:
-        self.process.join()
+        self.process.join(PATIENCE)
+        if self.process.exitcode is None:  # a plug-in has left a thread that goes on, or closed the connection
+            self.kill()
+            self.process.join()
 
 
 class Workers(Pool[_Process]):
@@ -130,6 +135,43 @@ def _spawned(variables: dict[str, str], modules: Sequence[str]) -> tuple[Any, Co
     return process, here
 
 
+class _Driver:
+    """The driver of this worker process, which gets what several threads send."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._lock = connection, threading.Lock()
+
+    def send(self, message: object) -> None:
+        """Send a message.
+
+        Raises:
+            OSError: the driver has ended, or a plug-in closed the connection.
+        """
+        content = message if isinstance(message, bytes) else pickle.dumps(message)
+        with self._lock:
+            self._connection.send_bytes(content)
+
+    def log(self, record: logging.LogRecord) -> None:
+        """Send what was logged; nothing where the connection is closed, which ends this process after its task."""
+        with contextlib.suppress(OSError):
+            self.send(record)
+
+
+_driver: _Driver | None = None  # in a worker process
+
+
+def report(phase: str, done: int, total: int) -> None:
+    """Tell the driver how far the task of this worker process is."""
+    assert _driver is not None
+    _driver.send(SignOfLife((phase, done, total)))
+
+
+def stay_alive() -> None:
+    """Tell the driver that this worker process does not stand still, though it has nothing to report."""
+    assert _driver is not None
+    _driver.send(SignOfLife())
+
+
 def _serve(connection: Connection, variables: dict[str, str], modules: Sequence[str]) -> None:
     """What a worker does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver gets it too, and decides what is still wanted
@@ -138,31 +180,19 @@ def _serve(connection: Connection, variables: dict[str, str], modules: Sequence[
         OOM_SCORE.write_text("1000")
     os.environ |= variables  # before anything imports torch
     prepare(modules)
-    connection.send_bytes(pickle.dumps(READY))
-    _driver.append(connection)
+    global _driver
+    _driver = driver = _Driver(connection)
+    driver.send(READY)
     while True:
         try:
             task = connection.recv_bytes()
         except (EOFError, OSError):  # nothing more is wanted
             return
-        answered = answer(partial(_loaded, task))
+        answered = answer(partial(_loaded, task), driver.log)
         try:
-            connection.send_bytes(answered)
+            driver.send(answered)
         except OSError:  # the driver has ended, or a plug-in closed the connection: the driver says that this ended
             sys.exit(1)
-
-
-_driver: list[Connection] = []  # of a worker: the connection with its driver
-
-
-def report(phase: str, done: int, total: int) -> None:
-    """Tell the driver how far the task of this worker is."""
-    _driver[0].send_bytes(pickle.dumps(SignOfLife((phase, done, total))))
-
-
-def stay_alive() -> None:
-    """Tell the driver that this worker waits for another process."""
-    _driver[0].send_bytes(pickle.dumps(SignOfLife()))
 
 
 def _loaded(task: bytes) -> Callable[[], Any]:

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import functools
 import hashlib
 import itertools
 import json
@@ -169,8 +170,9 @@ def test_images_that_others_encode_in_shards_give_the_same_rows(
             yield from shards.encode_shard(*task).batches
 
     def elsewhere(folder, request, progress, is_damaged):
-        features.complete(folder, request, None, is_damaged, encode=features.first_encoded)
-        return features.complete(folder, request, progress, encode=in_shards)
+        first = functools.partial(features.encoded, only_first=True)
+        features.encode_missing(folder, request, None, is_damaged, encode=first)
+        return features.encode_missing(folder, request, progress, encode=in_shards)
 
     mixed = [*images[:30], _image(tmp_path / "bad", b"junk")]
     matrix = FeatureStore(tmp_path / "store", elsewhere).features(mixed, views(FLIP), FLIP, spec)

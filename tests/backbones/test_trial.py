@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,18 @@ def test_what_was_found_is_kept_where_it_can_be(tmp_path: Path, caplog: pytest.L
     (tmp_path / "file").touch()
     assert trial.attempt(_spec(), tmp_path / "file") == expected
     assert "cannot be written" in caplog.text
+
+
+def test_a_network_that_needs_its_tensors_to_be_built_is_not_asked_for_its_patches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As one whose constructor reads values, which torch's meta device has not."""
+
+    def unbuilt(name: str) -> int:
+        raise RuntimeError("Tensor.item() cannot be called on meta tensors")
+
+    spec = _spec()
+    entry = dataclasses.replace(spec.weights.entry, code="0" * 64, multiple=None)
+    spec = dataclasses.replace(spec, weights=dataclasses.replace(spec.weights, entry=entry))
+    monkeypatch.setattr(network, "multiple", unbuilt)
+    assert trial.attempt(spec, tmp_path).features == trial.attempt(_spec(), tmp_path).features

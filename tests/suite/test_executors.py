@@ -86,14 +86,17 @@ def interrupted_queue() -> Iterator[TaskQueue]:
         yield TaskQueue(Clock(), workers, ["train", "score"])
 
 
-def test_every_executor_leaves_the_same_files(suite: Path, pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_executor_leaves_the_same_files(
+    suite: Path, pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`suite` has four runs and was executed serially, as they are too few for a worker."""
     expected = files_of_runs(suite)
     assert [path.name for path in expected].count(HEADS) == 4
     monkeypatch.setattr(executors, "cores", lambda: 2)
     monkeypatch.setattr(executors, "WORTHWHILE", 2)
-    for device in ("cpu", "cuda"):  # trained in workers, and here with a scoring worker
+    for device in ("cpu", "cuda"):  # encoded and trained in workers, and here with a scoring worker
         monkeypatch.setattr(executors, "pick_device", lambda requested, device=device: device)
+        monkeypatch.setenv("AIMONK_BENCH_CACHE", str(tmp_path / device))
         assert execute(pair, pair.parent / device) == 0
         assert files_of_runs(pair.parent / device) == expected
 
@@ -201,7 +204,9 @@ def test_what_is_done_in_workers(
         assert started == ([workers] if workers else [])
 
 
-def test_fine_tuning_leaves_the_same_files_in_worker_processes(workplace: Path) -> None:
+def test_fine_tuning_leaves_the_same_files_in_worker_processes(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = workplace / "freezing.yaml"
     config.write_text(
         "extends: small.yaml\nbackbone: {name: test_resnet, weights: none, engine: torch}\ntransform: {train: []}\n"
@@ -210,6 +215,7 @@ def test_fine_tuning_leaves_the_same_files_in_worker_processes(workplace: Path) 
     )
     left = []
     for name in ("serial", "processes"):
+        monkeypatch.setenv("AIMONK_BENCH_CACHE", str(tmp_path / name))
         assert execute(config, workplace / f"freezing-{name}", f"run.executor={name}") == 0
         left.append(files_of_runs(workplace / f"freezing-{name}"))
     assert len({path.parts[1] for path in left[0]}) == 2

@@ -13,7 +13,6 @@ import pytest
 from small_suite import rows_of, statuses
 
 from aimonk_bench import cli
-from aimonk_bench.suite import contained
 
 PLUGIN = '''\
 """Losses that no suite should ever see."""
@@ -99,7 +98,6 @@ NETWORKS = '''\
 """Networks that no suite should ever see."""
 
 import signal
-import time
 
 from timm.models import register_model
 from torch import nn
@@ -108,7 +106,7 @@ from aimonk_bench.backbones.catalog import Entry
 
 
 class Net(nn.Module):
-    """A convolution that ends its process, or stops, in the third batch."""
+    """A convolution that may end its process in the third batch."""
 
     def __init__(self, kind):
         super().__init__()
@@ -119,8 +117,6 @@ class Net(nn.Module):
         self.batches += len(images) > 1  # one image tries the network
         if self.batches == 3 and self.kind == "crash":
             signal.raise_signal(signal.SIGSEGV)
-        if self.batches == 3 and self.kind == "hang":
-            time.sleep(600)
         return self.layers(images)
 
 
@@ -139,12 +135,7 @@ def bad_crash(pretrained=False, **options):
     return Net("crash")
 
 
-@register_model
-def bad_hang(pretrained=False, **options):
-    return Net("hang")
-
-
-NAMES = ("bad_none", "bad_unbuilt", "bad_crash", "bad_hang")
+NAMES = ("bad_none", "bad_unbuilt", "bad_crash")
 CATALOG = {name: Entry(timm=name, features=8, licence=None, hub=None) for name in NAMES}
 '''
 NETWORKS_SUITE = """\
@@ -152,7 +143,7 @@ extends: small.yaml
 plugins: [bad_networks.py]
 tune: {}
 train: {epochs: 1}
-run: {workers: 1, timeout: 10, retries: 0}
+run: {workers: 1, retries: 0}
 suite:
   baseline: {backbone: {name: bad_none, weights: none, engine: torch}}
   axes:
@@ -161,7 +152,6 @@ suite:
       - {name: bad_unbuilt, weights: none, engine: torch}
       - {name: bad_crash, weights: none, engine: torch}
 """
-HANGS = "      - {name: bad_hang, weights: none, engine: torch}\n"
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the networks are for Linux")
@@ -170,19 +160,15 @@ def test_networks_that_end_their_process_cost_their_runs_alone(
     executor: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setattr(contained, "PATIENCE", 10.5)
     (workplace / "bad_networks.py").write_text(NETWORKS)
-    on_ray = executor == "ray"  # where a whole shard of images may take its time before a worker counts as hanging
-    (workplace / "networks.yaml").write_text(NETWORKS_SUITE + HANGS * (not on_ray))
+    (workplace / "networks.yaml").write_text(NETWORKS_SUITE)
     out = workplace / f"networks-{executor}"
     words = ["suite", str(workplace / "networks.yaml"), "--out", str(out), "--allow-plugins", "--executor", executor]
     assert cli.main(words) == 3
     reasons = {re.match(r"bad_\w+", status["columns"]["backbone"])[0]: status["reason"] for status in statuses(out)}
     assert reasons["bad_none"] is None
-    assert reasons["bad_unbuilt"] == (
-        "bad_unbuilt at transform.size 32 cannot be tried: its worker process was ended by SIGSEGV"
+    assert reasons["bad_unbuilt"].startswith(
+        "bad_unbuilt at transform.size 32 cannot be tried: its worker process was ended by SIGSEGV; fix: another"
     )
-    worker = "Ray worker" if on_ray else "worker process"
-    assert reasons["bad_crash"].startswith(f"while images were encoded, its {worker} ")
-    if not on_ray:
-        assert reasons["bad_hang"].startswith(f"while images were encoded, its {worker} took longer than 10.5 s, where")
+    how = "Ray worker ended; Ray says" if executor == "ray" else "worker process was ended by SIGSEGV"
+    assert reasons["bad_crash"].startswith(f"the images cannot be encoded: its {how}")

@@ -181,16 +181,18 @@ def test_a_network_that_cannot_take_the_size_fails_although_others_are_skipped(
     assert "failed" in capsys.readouterr().out
 
 
-def test_each_network_is_found_and_tried_once(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_network_is_found_and_tried_once(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[object] = []
     real = networks.trial.attempt
-    monkeypatch.setattr(networks.trial, "stored", lambda *_: None)  # on this machine
+    monkeypatch.setenv("AIMONK_BENCH_CACHE", str(tmp_path))
     monkeypatch.setattr(networks.trial, "attempt", lambda *arguments: attempts.append(1) or real(*arguments))
     config = plan.load(workplace / "small.yaml", TABLES, ["backbone={name: test_resnet, weights: none}"]).base
     larger = config.model_copy(update={"transform": config.transform.model_copy(update={"size": 48})})
     prepared = networks.prepare([config, larger, config])
     assert [network.encoder.size for network in prepared] == [32, 48, 32]
     assert len(attempts) == 2
+    networks.prepare([config, larger])
+    assert len(attempts) == 2  # what was found is stored
 
 
 def test_a_native_size_is_a_number_in_the_config_of_a_run(workplace: Path, tmp_path: Path) -> None:

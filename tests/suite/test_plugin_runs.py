@@ -368,7 +368,7 @@ def test_a_backbone_of_a_plug_in_is_encoded_and_its_code_is_part_of_the_features
         folders.append(tmp_path / f"out{width}")
         words = ["run", str(place.parent / "small.yaml"), "--out", str(folders[-1]), "--quiet", "--allow-plugins"]
         words += ["--set", f"plugins=[{file}]", "--set", "backbone={name: tiny, weights: none}", "--set", "tune={}"]
-        assert cli.main(words) == 0
+        assert cli.main([*words, "--set", "run.executor=serial"]) == 0  # for speed
     features = [json.loads((folder / "status.json").read_text())["complexity"]["features"] for folder in folders]
     assert features == [6, 5]
     config = loader.load(

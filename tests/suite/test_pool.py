@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aimonk_bench.errors import RunFailed, sentence
+from aimonk_bench.suite import workers
 from aimonk_bench.suite.pool import WorkerLost
 from aimonk_bench.suite.replies import answer
 from aimonk_bench.suite.workers import Workers
@@ -106,3 +111,63 @@ def test_a_worker_without_its_connection_ends_without_a_traceback(capfd: pytest.
             workers.pump()
     assert isinstance(future.exception(), WorkerLost)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def report_for(seconds: float) -> str:
+    """Reports ten times."""
+    for number in range(10):
+        time.sleep(seconds / 10)
+        workers.report("encode", number + 1, 10)
+    return "done"
+
+
+def test_a_limit_of_time_counts_from_the_last_sign_of_life() -> None:
+    reports: list[tuple[str, int, int]] = []
+    with Workers(1, retries=0, timeout=1.5) as pool:
+        result = pool.result(partial(report_for, 3.0), "reporting", progress=lambda *report: reports.append(report))
+        assert result == "done"
+        assert reports == [("encode", number + 1, 10) for number in range(10)]
+        with pytest.raises(WorkerLost, match=r"its worker process took longer than run\.timeout, 1\.5 s"):
+            pool.result(partial(time.sleep, 60), "silent")
+        with pytest.raises(WorkerLost, match=r"stood still for 2 s \(run\.timeout is 1\.5 s\)"):
+            pool.result(partial(time.sleep, 60), "silent", at_least=2.0)
+
+
+def log_and_wait(folder: Path) -> None:
+    """Log, and end when somebody has made a file."""
+    logging.getLogger("aimonk_bench.suite").info("begun")
+    while not (folder / "seen").exists():
+        time.sleep(0.01)
+
+
+def test_what_a_worker_logs_is_logged_while_it_works(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aimonk_bench")
+    with Workers(1) as pool:
+        future = pool.submit(partial(log_and_wait, tmp_path))
+        while "begun" not in caplog.text:
+            assert not future.done()
+            pool.pump(1.0)
+        (tmp_path / "seen").touch()
+
+
+def linger() -> None:
+    """Leave a thread that does not end."""
+    threading.Thread(target=time.sleep, args=(600,)).start()
+
+
+def test_a_worker_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "PATIENCE", 0.5)
+    with Workers(1) as pool:
+        pool.result(linger, "lingering")
+        [pid] = pool.pids
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_task_is_given_up_where_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unable(*_: object) -> None:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(workers, "_spawned", unable)
+    with Workers(1) as pool, pytest.raises(BlockingIOError):
+        pool.result(linger, "never begun")

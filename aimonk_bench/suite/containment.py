@@ -1,0 +1,83 @@
+"""Networks tried, and images encoded, in a worker process: a network that ends its process costs its runs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from aimonk_bench.backbones import features, trial
+from aimonk_bench.backbones.encoder import EncoderSpec
+from aimonk_bench.backbones.features import Progress, Request
+from aimonk_bench.backbones.trial import Trial
+from aimonk_bench.config.run_fields import RunConfig
+from aimonk_bench.plugins import Plugin, executed
+from aimonk_bench.suite import workers
+from aimonk_bench.suite.workers import Workers
+
+MODULES = ("aimonk_bench.backbones.examination",)  # what building a network needs: torch and timm
+STANDSTILL = 120.0  # seconds that a network may take to be built, or for a batch, also where `run.timeout` is shorter
+
+
+def one_worker(run: RunConfig) -> Workers:
+    """A pool of one worker, which starts with its first task.
+
+    Args:
+        run: has the number of retries and the limit of time.
+    """
+    return Workers(1, retries=run.retries, timeout=run.timeout, modules=MODULES)
+
+
+def attempt(pool: Workers, plugins: Sequence[Plugin], spec: EncoderSpec, cache: Path) -> Trial:
+    """`trial.attempt` in a worker.
+
+    Args:
+        plugins: of the config, one of which may define the network.
+
+    Raises:
+        WorkerLost: it ended, or stood still, each time that the network was tried.
+        UserError: as of `trial.attempt`.
+    """
+    task = partial(_attempt, tuple(plugins), spec, cache)
+    result: Trial = pool.result(task, f"trying {spec.weights.name}", at_least=STANDSTILL)
+    return result
+
+
+def _attempt(plugins: Sequence[Plugin], spec: EncoderSpec, cache: Path) -> Trial:
+    with executed(plugins):
+        return trial.attempt(spec, cache)
+
+
+def encode_missing(
+    pool: Workers,
+    plugins: Sequence[Plugin],
+    only_first: bool,
+    folder: Path,
+    request: Request,
+    progress: Progress | None,
+    is_damaged: bool,
+) -> dict[str, str]:
+    """`features.encode_missing` in a worker.
+
+    Args:
+        plugins: of the config, one of which may define the network.
+        only_first: only until the encoder is opened, with the first batch that can be decoded.
+
+    Raises:
+        WorkerLost: it ended, or stood still, each time that it encoded.
+        ClaimLost, UserError, RunFailed: as of `features.encode_missing`.
+    """
+    task = partial(_encode_missing, tuple(plugins), only_first, folder, request, is_damaged)
+    name = f"encoding with {request.spec.weights.name}"
+    reasons: dict[str, str] = pool.result(task, name, at_least=STANDSTILL, progress=progress)
+    return reasons
+
+
+def _encode_missing(
+    plugins: Sequence[Plugin], only_first: bool, folder: Path, request: Request, is_damaged: bool
+) -> dict[str, str]:
+    encode = partial(features.encoded, only_first=only_first)
+    with executed(plugins):
+        return features.encode_missing(
+            folder, request, workers.report, is_damaged, encode=encode, alive=workers.stay_alive
+        )
