@@ -124,7 +124,7 @@ class FeatureStore:
         self._encode_missing = encode_missing or _encode_here
         folder = root or os.environ.get("AIMONK_BENCH_CACHE") or "~/.cache/aimonk_bench"
         try:
-            self.root = Path(folder).expanduser()
+            self.root = Path(folder).expanduser().absolute()  # other processes may stand in another folder
         except RuntimeError as error:  # this user has no home
             raise UserError(f"{folder}: {error}; AIMONK_BENCH_CACHE names a folder for the feature store") from error
         _budget()  # an invalid value is refused before anything is encoded
@@ -182,7 +182,8 @@ class FeatureStore:
         with open_table(folder, spec.stored_dtype) as table:
             inode = os.stat(table.file).st_ino
             rows, index = table.rows(), table.index(images, keys)
-            if os.stat(table.file).st_ino != inode:
+            lacking = any(image.sha256 not in reasons for image, _ in table.missing(images, keys))
+            if lacking or os.stat(table.file).st_ino != inode:
                 raise RunFailed(f"{folder}: another process has made it anew; fix: the same command again")
         bad = [(n, reasons[image.sha256]) for n, image in enumerate(images) if image.sha256 in reasons]
         record = read_record(folder)

@@ -28,7 +28,7 @@ from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.plan import folds
 from aimonk_bench.suite.pool import Pool, WorkersKilled
 from aimonk_bench.suite.ray_workers import RayWorkers
-from aimonk_bench.suite.workers import GPUS, Workers
+from aimonk_bench.suite.workers import GPUS, Workers, can_start
 from aimonk_bench.training.recipe import ALL_CORES, Cores
 
 logger = logging.getLogger(__name__)
@@ -251,7 +251,7 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
         shared = any(pick_device(config.train.device) != "cpu" for config in configs)
         most = max(1, len(gpus)) if shared else cores() // threads_of(configs)
         number = min(most, trainings)
-    elif run.executor == "auto" and frozen >= WORTHWHILE:
+    elif run.executor == "auto" and frozen >= WORTHWHILE and can_start():
         train = frozen == len(configs) and {pick_device(config.train.device) for config in configs} == {"cpu"}
         number = min(cores(), frozen, MOST_WORKERS) if train else 1
     if not (train or number):

@@ -16,7 +16,7 @@ from aimonk_bench.errors import UserError, count, sentence, write_traceback
 from aimonk_bench.plugins import executed
 from aimonk_bench.suite import containment
 from aimonk_bench.suite.pool import WorkerLost
-from aimonk_bench.suite.workers import Workers
+from aimonk_bench.suite.workers import Workers, can_start
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ def _tried(encoder: EncoderSpec, config: Config, pool: Workers) -> Trial | UserE
     try:
         if (stored := trial.stored(encoder, cache)) is not None:
             return stored
-        if executor in ("processes", "ray") or (executor == "auto" and may_be_of_plugin):
+        if executor in ("processes", "ray") or (executor == "auto" and may_be_of_plugin and can_start()):
             return containment.attempt(pool, config.plugins, encoder, cache)
         with executed(config.plugins):
             return trial.attempt(encoder, cache)

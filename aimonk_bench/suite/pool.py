@@ -142,7 +142,7 @@ class Pool(abc.ABC, Generic[W]):
 
     @abc.abstractmethod
     def _heard(self, seconds: float | None) -> Sequence[W]:
-        """Wait until some workers have sent something or have ended; None: without a limit. Which ones."""
+        """Wait until some workers have sent something or have ended, or for a while; None: no limit. Which ones."""
 
     def start(self) -> None:
         """Start all workers now; they import what tasks need while nothing waits for them."""
@@ -161,6 +161,9 @@ class Pool(abc.ABC, Generic[W]):
         """A future of a function without arguments, which is pickled; `pump` settles it.
 
         Its exception is what the function raised, `WorkerLost`, `Withdrawn` or `WorkersKilled`.
+
+        Raises:
+            WorkerLost: no worker can start.
 
         Args:
             name: of the task, for messages.
@@ -211,7 +214,7 @@ class Pool(abc.ABC, Generic[W]):
             job.future.set_exception(Withdrawn(job.name))
 
     def pump(self, seconds: float | None = None) -> None:
-        """Wait until something is sent or a worker ends, and settle the futures of what is done.
+        """Wait a while, until something is sent or a worker ends, and settle the futures of what is done.
 
         Args:
             seconds: to wait at most; None: without a limit.

@@ -89,7 +89,7 @@ def answer(load: Callable[[], Callable[[], Any]], send: Callable[[logging.LogRec
 
 
 class _Handler(logging.handlers.QueueHandler):
-    """Formats messages, so that they can be pickled, and sends them."""
+    """Formats messages and sends them, without what else a record may carry, so that they can be pickled."""
 
     def __init__(self, send: Callable[[logging.LogRecord], object]) -> None:
         super().__init__(queue.SimpleQueue())
@@ -97,7 +97,9 @@ class _Handler(logging.handlers.QueueHandler):
 
     def enqueue(self, record: logging.LogRecord) -> None:
         """Send a message."""
-        self._send(record)
+        self._send(
+            logging.LogRecord(record.name, record.levelno, record.pathname, record.lineno, record.msg, None, None)
+        )
 
 
 def reply(function: Callable[[], Any], send: Callable[[logging.LogRecord], object] | None = None) -> Reply:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import multiprocessing
 import os
@@ -17,10 +18,12 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from aimonk_bench.suite.pool import Pool, Worker, WorkerEnded
+from aimonk_bench.errors import sentence
+from aimonk_bench.suite.pool import Pool, Worker, WorkerEnded, WorkerLost
 from aimonk_bench.suite.replies import READY, SignOfLife, answer, prepare
 
 GPUS = "CUDA_VISIBLE_DEVICES"
+LOOK = 5.0  # seconds between two looks for workers that have ended without a sign
 PATIENCE = 10.0  # seconds that a worker may take to end
 OOM_SCORE = Path("/proc/self/oom_score_adj")  # where memory runs out, Linux ends the process with the highest number
 
@@ -47,7 +50,15 @@ class _Process(Worker):
         except OSError:  # it has ended
             return
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its process is gone; a process that it has forked may keep the connection open."""
+        return self.process.exitcode is not None
+
     def receive(self) -> bytes:
+        has_ended = self.has_ended  # asked first: what it sent before is in the pipe now
+        if has_ended and not self.connection.poll():
+            raise WorkerEnded(_how(self.process.exitcode))
         try:
             return self.connection.recv_bytes()
         except (EOFError, OSError) as error:
@@ -97,12 +108,21 @@ class Workers(Pool[_Process]):
 
     def _started(self) -> _Process:
         taken = [worker.gpu for worker in self._workers]
-        return _Process(min(self._gpus, key=taken.count, default=None), self._modules)
+        try:
+            return _Process(min(self._gpus, key=taken.count, default=None), self._modules)
+        except (OSError, AssertionError) as error:  # the latter in a daemonic process, see `can_start`
+            raise WorkerLost(f"no {self.noun} can start: {sentence(error)}") from error
 
     def _heard(self, seconds: float | None) -> list[_Process]:
         sources = [source for worker in self._workers for source in (worker.connection, worker.process.sentinel)]
-        events = wait(sources, seconds)
-        return [one for one in self._workers if one.connection in events or one.process.sentinel in events]
+        events = wait(sources, LOOK if seconds is None else min(seconds, LOOK))
+        heard = (one.connection in events or one.process.sentinel in events or one.has_ended for one in self._workers)
+        return list(itertools.compress(self._workers, heard))
+
+
+def can_start() -> bool:
+    """Whether this process may start others: a daemonic one of `multiprocessing` may not."""
+    return not multiprocessing.current_process().daemon
 
 
 def _how(code: int | None) -> str:

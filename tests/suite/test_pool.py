@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import pickle
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -169,5 +172,45 @@ def test_a_task_is_given_up_where_no_process_can_be_started(monkeypatch: pytest.
         raise BlockingIOError("no more processes")
 
     monkeypatch.setattr(workers, "_spawned", unable)
-    with Workers(1) as pool, pytest.raises(BlockingIOError):
+    with Workers(1) as pool, pytest.raises(WorkerLost, match="no worker process can start: BlockingIOError: no more"):
         pool.result(linger, "never begun")
+
+
+def crash_after_fork() -> None:
+    """End by SIGSEGV, while a process that has the same connections goes on."""
+    if os.fork():
+        signal.raise_signal(signal.SIGSEGV)
+    time.sleep(20)
+
+
+def test_a_worker_that_ends_is_noticed_though_its_child_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "LOOK", 0.2)
+    with Workers(1, retries=0) as pool:
+        future = pool.submit(crash_after_fork, "forking")
+        while not future.done():
+            pool.pump()
+        assert "was ended by SIGSEGV" in str(future.exception())
+
+
+def log_what_cannot_be_pickled() -> None:
+    """Log with a function beside the message."""
+    logging.getLogger("aimonk_bench.suite").warning("odd", extra={"function": lambda: 0})
+
+
+def test_a_message_arrives_without_what_cannot_be_pickled(caplog: pytest.LogCaptureFixture) -> None:
+    with Workers(1) as pool:
+        pool.result(log_what_cannot_be_pickled, "logging")
+    assert "odd" in caplog.text
+
+
+def end_with_answer() -> None:
+    """End with exit code 1 where this process may start others."""
+    sys.exit(int(workers.can_start()))
+
+
+def test_a_daemonic_process_can_start_no_worker() -> None:
+    process = multiprocessing.get_context("spawn").Process(target=end_with_answer, daemon=True)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert workers.can_start()
