@@ -114,14 +114,14 @@ class FeatureStore:
 
     Args:
         root: default ``$AIMONK_BENCH_CACHE``, else ``~/.cache/aimonk_bench``.
-        encode_missing: stores the rows that a request lacks, elsewhere; None: the function of this name does so here.
+        elsewhere: does what `encode_missing` does, in another process; None: images are encoded here.
 
     Raises:
         UserError: AIMONK_BENCH_BUDGET_GB is not a number of gigabytes, or the user has no home folder.
     """
 
-    def __init__(self, root: Path | None = None, encode_missing: EncodeMissing | None = None) -> None:
-        self._encode_missing = encode_missing or _encode_here
+    def __init__(self, root: Path | None = None, elsewhere: EncodeMissing | None = None) -> None:
+        self._encode_missing = elsewhere or encode_missing
         folder = root or os.environ.get("AIMONK_BENCH_CACHE") or "~/.cache/aimonk_bench"
         try:
             self.root = Path(folder).expanduser().absolute()  # other processes may stand in another folder
@@ -250,7 +250,6 @@ def encode_missing(
 
 # `encode_missing`, or what does the same elsewhere: (folder, request, progress, is_damaged) -> reasons
 EncodeMissing = Callable[[Path, Request, Progress | None, bool], dict[str, str]]
-_encode_here: EncodeMissing = encode_missing  # the constructor of the store has a parameter of that name
 
 
 def _write(

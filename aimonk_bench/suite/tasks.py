@@ -65,7 +65,7 @@ def encode(
         RunFailed: the engine cannot be had, or the disk has no room; elsewhere also `WorkerLost`.
         UserError: the feature store cannot be used, or the weights do not fit.
     """
-    store, views, labels = FeatureStore(encode_missing=encode_missing), stored_views(config), config.data.labels
+    store, views, labels = FeatureStore(elsewhere=encode_missing), stored_views(config), config.data.labels
     with executed(config.plugins):
         stored = store.features(dataset.images, views, config.transform, encoder, progress)
     lines = dataset.listed.lines.tolist()
