@@ -109,6 +109,7 @@ def _pillow_header(data: bytes) -> Header:
         mode, key, deep = image.mode.partition(";")[0], image.info.get("transparency"), False
         grey, transparent = mode in ("1", "L", "LA", "La", "I", "F"), image.has_transparency_data
         if image.format == "PNG":
+            _check_chunks(data)
             deep = data[PNG_DEPTH] == 16
             key = key * (255 // (2 ** data[PNG_DEPTH] - 1)) if grey and isinstance(key, int) and not deep else key
         undeclared = False
@@ -128,6 +129,16 @@ def _pillow_header(data: bytes) -> Header:
             progressive="progressive" in image.info,
             undeclared=undeclared,
         )
+
+
+def _check_chunks(data: bytes) -> None:
+    """Refuse a PNG with a chunk longer than the file: OpenCV reserves memory for it, up to 2 GB, before it is read."""
+    place = len(PNG_MARK)
+    while place + 8 <= len(data) and data[place + 4 : place + 8] != b"IEND":
+        length = int.from_bytes(data[place : place + 4])
+        if length > len(data):
+            raise UndecodableImage(f"damaged or cut off: {AGAIN}")
+        place += 12 + length
 
 
 def _maximum(image: Image.Image) -> int | None:

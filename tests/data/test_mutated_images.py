@@ -9,6 +9,7 @@ import warnings
 
 import cv2
 import numpy as np
+import pytest
 from hostile_files import HOSTILE, limited, mutated
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -76,6 +77,14 @@ def width_of_type(number: int) -> bytes:
     content, changes = WIDTH.subn(lambda found: found[1] + bytes([number]) + found[2], GREY, count=1)
     assert changes == 1
     return content
+
+
+def test_a_chunk_longer_than_its_file_takes_no_memory() -> None:
+    png = ORIGINALS["PNG"]
+    place = png.index(b"IDAT") - 4
+    with pytest.raises(UndecodableImage, match=r"^damaged or cut off: download"):  # by its header, before OpenCV
+        images.decode(png[:place] + b"\x7f" + png[place + 1 :], 16, "bilinear")
+    assert images.decode(png + b"\x7f" * 20, 16, "bilinear").shape == (16, 16, 3)  # what follows the end is ignored
 
 
 @HOSTILE
