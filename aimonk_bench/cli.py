@@ -137,9 +137,9 @@ def suite(
 
 def _options(context: typer.Context, **options: Any) -> dict[str, Any]:
     """Options of work, with its progress on the terminal and the clock of the command."""
-    from aimonk_bench.console import Progress
+    from aimonk_bench.console import ProgressBar
 
-    return {"progress": Progress(), "clock": context.obj, **options}
+    return {"progress": ProgressBar(), "clock": context.obj, **options}
 
 
 @contextlib.contextmanager
@@ -189,7 +189,7 @@ def export(
 ) -> None:
     """Write a run as a folder that timm, transformers, onnxruntime and `predict` load."""
     from aimonk_bench.api import bundles
-    from aimonk_bench.console import Progress
+    from aimonk_bench.console import ProgressBar
 
     made = bundles.export(
         folder,
@@ -197,7 +197,7 @@ def export(
         run=run_id,
         which=which,
         head=head,
-        progress=Progress(),
+        progress=ProgressBar(),
         allow_plugins=allow_plugins,
     )
     logger.info("wrote %s: run %s, head %s; its README.md says how to load it", made.folder, made.run, made.head)
@@ -252,9 +252,9 @@ def audit(
     from rich.console import Console
 
     from aimonk_bench.api import work
-    from aimonk_bench.console import Progress, write_data
+    from aimonk_bench.console import ProgressBar, write_data
 
-    result = work.audit(config, overrides, progress=Progress(), allow_plugins=allow_plugins)
+    result = work.audit(config, overrides, progress=ProgressBar(), allow_plugins=allow_plugins)
     if form == "rich":
         result.render(Console())
     else:

@@ -169,7 +169,7 @@ class _Rate(ProgressColumn):
         return Text(_rate(task))
 
 
-class Progress:
+class ProgressBar:
     """A callback ``(phase, done, total)``: a bar on a terminal, a line of text in a notebook.
 
     A total of None is not known.

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from aimonk_bench.api import bundles
-from aimonk_bench.console import Progress, for_stream, output
+from aimonk_bench.console import ProgressBar, for_stream, output
 from aimonk_bench.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def write_scores(
             f"PATH: found {' '.join(words)}, expected one folder with --labels: that of the labelled images"
         )
     with output(out) as file:
-        with Progress() as progress:
+        with ProgressBar() as progress:
             scores = bundles.score(bundle, labels, words[0], progress=progress, **options)
         if form is None and out is None:
             scores.render(Console(file=file))
@@ -76,10 +76,10 @@ def write_scores(
 
 
 @contextlib.contextmanager
-def _progress(*, shown: bool) -> Iterator[Progress | None]:
+def _progress(*, shown: bool) -> Iterator[ProgressBar | None]:
     """The progress on stderr, unless rows on the same terminal show it."""
     if not (shown and logger.isEnabledFor(logging.INFO)):
         yield None
         return
-    with Progress() as progress:
+    with ProgressBar() as progress:
         yield progress

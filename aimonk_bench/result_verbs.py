@@ -95,9 +95,9 @@ def report(
 ) -> None:
     """Write one HTML page on finished work: what to use, comparisons, curves, errors, data, settings."""
     from aimonk_bench.api import pages
-    from aimonk_bench.console import Progress
+    from aimonk_bench.console import ProgressBar
 
-    logger.info("wrote %s", pages.report(folders, out, images=images, progress=Progress()))
+    logger.info("wrote %s", pages.report(folders, out, images=images, progress=ProgressBar()))
 
 
 def log(

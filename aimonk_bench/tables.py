@@ -56,17 +56,14 @@ def _stages(backbone: str) -> tuple[str, ...] | None:
 def _multiple(backbone: str) -> int:
     """What `transform.size` must be a multiple of; a network outside the catalog is built to find it.
 
-    1 of a network that cannot be built, as above.
+    1 of a network that cannot be built: when it is tried, its runs fail, or the user is told.
     """
     entry = catalog.entry(backbone)
     if entry.multiple is not None:
         return entry.multiple
     from aimonk_bench.backbones import network  # imports torch and timm
 
-    try:
-        return network.multiple(entry.timm)
-    except Exception:  # timm raises anything
-        return 1
+    return network.multiple(entry.timm) or 1
 
 
 TABLES = Tables(

@@ -465,7 +465,7 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
     now = 0.0
     monkeypatch.setattr(console.time, "monotonic", lambda: now)
     console.set_up_logging(quiet=False)
-    with console.Progress() as progress:
+    with console.ProgressBar() as progress:
         for done in range(1, 31):
             now += 1.0
             progress("encode", done * 50, 1500)
@@ -474,7 +474,7 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
         "encode: 1000 of 1500 images, 50/s, 10 s left",
         "encode: 1500 of 1500 images, 50/s, 0 s left",
     ]
-    with console.Progress() as progress:
+    with console.ProgressBar() as progress:
         for done in range(3):
             now += 45.0
             progress("train", done, 96)
@@ -483,14 +483,14 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
         "train: 1 of 96 epochs",
         "train: 2 of 96 epochs, 0.022/s, 4230 s left",
     ]
-    with console.Progress() as progress:  # of names that arrive nobody knows how many there will be
+    with console.ProgressBar() as progress:  # of names that arrive nobody knows how many there will be
         for done in range(1, 4):
             now += 5.0
             progress("predict", done * 100, None)
         progress("predict", 300, 300)
     assert capsys.readouterr().err.splitlines() == ["predict: 200 images, 20/s"]
     console.set_up_logging(quiet=True)
-    with console.Progress() as progress:
+    with console.ProgressBar() as progress:
         now += 100.0
         progress("encode", 1, 2)
     assert capsys.readouterr().err == ""
@@ -510,12 +510,12 @@ def test_progress_in_a_notebook_is_a_line_that_goes_away(
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
     monkeypatch.setattr("IPython.display.display", lambda data, **options: Cell())
     console.set_up_logging(quiet=True)  # the functions of the package log nothing
-    with console.Progress(lines=False) as progress:
+    with console.ProgressBar(lines=False) as progress:
         for done in range(1, 5):
             now += 0.3
             progress("encode", done * 25, 100)
     assert texts == ["encode: 50 of 100 images, 83/s, 1 s left", "encode: 100 of 100 images, 83/s, 0 s left", ""]
-    with console.Progress(lines=False) as progress:
+    with console.ProgressBar(lines=False) as progress:
         now += 1.0
         progress("predict", 3, None)
     assert texts[-2] == "predict: 3 images"
@@ -525,7 +525,7 @@ def test_progress_in_a_notebook_is_a_line_that_goes_away(
 def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     console.set_up_logging(quiet=False)
-    with console.Progress() as progress:
+    with console.ProgressBar() as progress:
         for phase in ("encode", "train"):
             for done in range(3):
                 progress(phase, done, 2)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from aimonk_bench.api.progress import Report, Reporter
 from aimonk_bench.arguments import choice, flag, instance, path, wrong
+from aimonk_bench.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -240,7 +241,7 @@ def stream(
     *,
     thresholds: Thresholds = None,
     batch: int = 8,
-    progress: Callable[[str, int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> FilePredictions:
     """The predictions of `aimonk-bench predict`, one after another: iterate them once.
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Self
 
 from aimonk_bench.arguments import wrong
-from aimonk_bench.console import Progress
+from aimonk_bench.console import ProgressBar
 
 Report = bool | Callable[..., None] | None
 
@@ -36,11 +36,11 @@ class Reporter:
     def __init__(self, progress: Report) -> None:
         if not (progress is None or isinstance(progress, bool) or callable(progress)):
             raise wrong("progress", progress, "True, False, or a function of the phase, of what is done, of the total")
-        self._function = Progress(lines=False) if progress is True else progress or None
+        self._function = ProgressBar(lines=False) if progress is True else progress or None
         self._shown = ExitStack()
 
     def __enter__(self) -> Self:
-        if isinstance(self._function, Progress):
+        if isinstance(self._function, ProgressBar):
             self._shown.enter_context(self._function)
         return self
 

@@ -22,6 +22,7 @@ from aimonk_bench.config.overrides import Overrides
 from aimonk_bench.config.tables import Tables
 from aimonk_bench.errors import Resumable
 from aimonk_bench.evaluation.audit import Audit as AuditRecord
+from aimonk_bench.progress import Progress
 from aimonk_bench.records import suite as suites
 from aimonk_bench.records.files import dumps
 from aimonk_bench.reporting import audit as reports
@@ -29,7 +30,6 @@ from aimonk_bench.reporting.findings import findings
 from aimonk_bench.suite import costs, inspection, plan, preview, runner
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.plan import Plan
-from aimonk_bench.suite.tasks import Progress
 from aimonk_bench.tables import tables
 
 if TYPE_CHECKING:

@@ -33,6 +33,7 @@ from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.data.transforms import Views
 from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.progress import Progress
 from aimonk_bench.records import claims
 from aimonk_bench.records.claims import Claim, ClaimLost
 from aimonk_bench.records.files import IDLE, bytes_text, remove_partial
@@ -42,8 +43,6 @@ logger = logging.getLogger(__name__)
 CHUNK = 64  # rows written at once
 BUDGET_GB = 50.0  # of new rows, unless AIMONK_BENCH_BUDGET_GB is set
 SPARE_BYTES = 1 << 30  # left free on the disk
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +54,14 @@ class Request:
         views: whose features are needed.
         transform: of the config, which draws the views.
         spec: the encoder.
+        folder: of the encoder in the feature store.
     """
 
     images: Sequence[ImageFile]
     views: Views
     transform: TransformConfig
     spec: EncoderSpec
+    folder: Path
 
     def batches(self, todo: Todo) -> list[Todo]:
         """Divide images into batches whose views fill whole batches of the network."""
@@ -68,8 +69,8 @@ class Request:
         return [todo[start : start + count] for start in range(0, len(todo), count)]
 
 
-# encodes images in their order: (images and the views that they lack, request, folder of the encoder, messages)
-Encode = Callable[[Todo, Request, Path, LibraryMessages], Generator[Batch]]
+# encodes images in their order: (images and the views that they lack, request, messages) -> batches
+Encode = Callable[[Todo, Request, LibraryMessages], Generator[Batch]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +115,7 @@ class FeatureStore:
 
     Args:
         root: default ``$AIMONK_BENCH_CACHE``, else ``~/.cache/aimonk_bench``.
-        elsewhere: does what `encode_missing` does, in another process; None: images are encoded here.
+        elsewhere: does what `encode_missing` does, in another process; None: images are encoded in this process.
 
     Raises:
         UserError: AIMONK_BENCH_BUDGET_GB is not a number of gigabytes, or the user has no home folder.
@@ -149,8 +150,8 @@ class FeatureStore:
             RunFailed: the requested engine fails; the rows exceed the disk or the budget; an image file changed; where
                 images are encoded elsewhere, also `WorkerLost`.
         """
-        request = Request(images, views, transform, spec)
         folder = self.root / "features" / spec.digest
+        request = Request(images, views, transform, spec, folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             remove_partial(folder, IDLE)
@@ -160,22 +161,21 @@ class FeatureStore:
             ) from error
         store.used(folder)
         try:
-            return self._read(folder, request, progress)
+            return self._completed(request, progress)
         except StoreDamaged:
             store.clear_damaged(folder, spec.stored_dtype)
-        return self._read(folder, request, progress)
+        return self._completed(request, progress)
 
-    def _read(self, folder: Path, request: Request, progress: Progress | None) -> FeatureMatrix:
-        """The features in a folder, completed."""
-        images, spec, keys = request.images, request.spec, request.views.keys
+    def _completed(self, request: Request, progress: Progress | None) -> FeatureMatrix:
+        """The features that are stored, after those that are missing were encoded."""
+        images, spec, keys, folder = request.images, request.spec, request.views.keys, request.folder
         _engine(spec, read_record(folder))
         with open_table(folder, spec.stored_dtype) as table:
-            is_damaged = bool(table.damaged_blocks(images, keys))
-            is_complete = not is_damaged and not table.missing(images, keys)
+            is_complete = not table.damaged_blocks(images, keys) and not table.missing(images, keys)
         reasons: dict[str, str] = {}
         while not is_complete:
             try:
-                reasons = self._encode_missing(folder, request, progress, is_damaged)
+                reasons = self._encode_missing(request, progress)
                 is_complete = True
             except ClaimLost as error:
                 logger.warning("%s", error)
@@ -209,22 +209,19 @@ def _engine(spec: EncoderSpec, record: Record | None) -> Engine:
 
 
 def encode_missing(
-    folder: Path,
     request: Request,
     progress: Progress | None = None,
-    is_damaged: bool = False,
     *,
     encode: Encode | None = None,
     alive: Callable[[], object] | None = None,
 ) -> dict[str, str]:
-    """Encode what a request lacks in a folder of the store, and write the rows.
+    """Encode what a request lacks in the folder of its encoder, and write the rows. Damaged rows are forgotten first.
 
     One process at a time does so: the others wait, and then find the rows stored.
 
     Args:
         progress: as of `FeatureStore.features`.
-        is_damaged: the folder has damaged rows, which are forgotten first.
-        encode: encodes images, all or only the first; None: `encoded`.
+        encode: encodes images; None: `encoded`.
         alive: called again and again while there is no progress, because another process encodes, for example.
 
     Returns:
@@ -234,12 +231,12 @@ def encode_missing(
         ClaimLost: another process has taken over, because this one stood still.
         UserError, RunFailed: as of `FeatureStore.features`.
     """
-    images, keys, spec = request.images, request.views.keys, request.spec
+    images, keys, spec, folder = request.images, request.views.keys, request.spec, request.folder
     with (
         claims.hold(claims.of_folder(folder), "encodes with the same network", waiting=alive) as claim,
         open_table(folder, spec.stored_dtype, claim) as table,
     ):
-        if is_damaged and (number := table.forget(table.damaged_blocks(images, keys))):
+        if number := table.forget(table.damaged_blocks(images, keys)):
             logger.warning("the feature store %s: %s damaged and encoded again", folder, _rows(number))
         table.cut_off_unindexed()
         todo = table.missing(images, keys)
@@ -248,8 +245,8 @@ def encode_missing(
         return _write(table, claim, todo, request, progress, encode or encoded) if todo else {}
 
 
-# `encode_missing`, or what does the same elsewhere: (folder, request, progress, is_damaged) -> reasons
-EncodeMissing = Callable[[Path, Request, Progress | None, bool], dict[str, str]]
+# `encode_missing`, or what does the same in another process: (request, progress) -> {SHA-256: reason}
+EncodeMissing = Callable[[Request, Progress | None], dict[str, str]]
 
 
 def _write(
@@ -269,7 +266,7 @@ def _write(
             names.clear()
             features.clear()
 
-    with LibraryMessages() as messages, contextlib.closing(encode(todo, request, table.folder, messages)) as batches:
+    with LibraryMessages() as messages, contextlib.closing(encode(todo, request, messages)) as batches:
         for batch in batches:
             done += batch.count
             reasons |= batch.reasons
@@ -300,9 +297,7 @@ def _stored(features: np.ndarray, spec: EncoderSpec) -> np.ndarray:
     return stored
 
 
-def encoded(
-    todo: Todo, request: Request, folder: Path, messages: LibraryMessages, *, only_first: bool = False
-) -> Generator[Batch]:
+def encoded(todo: Todo, request: Request, messages: LibraryMessages, *, only_first: bool = False) -> Generator[Batch]:
     """Decode and encode ``todo``, batch by batch and in order.
 
     There are as many threads as cores. Each decodes a batch and then encodes it, so that no thread waits for another;
@@ -310,7 +305,6 @@ def encoded(
 
     Args:
         todo: images, with the keys of the views that they lack.
-        folder: of the encoder in the feature store.
         messages: get what libraries say of the images.
         only_first: end with that batch.
     """
@@ -324,8 +318,8 @@ def encoded(
         yield batch
     else:
         return
-    encoder = encoders.open_encoder(spec, folder, np.stack(batch.pixels))
-    _check_room(todo, spec, folder)
+    encoder = encoders.open_encoder(spec, request.folder, np.stack(batch.pixels))
+    _check_room(todo, spec, request.folder)
     others = () if only_first else (functools.partial(decoded, part) for part in parts)
     jobs: Iterator[Callable[[], Batch]] = itertools.chain([lambda: batch], others)
     with contextlib.closing(in_threads(jobs, encoder, spec)) as results:

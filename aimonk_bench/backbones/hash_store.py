@@ -6,7 +6,7 @@ They are no features of a backbone: one file holds the hashes of all images that
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,14 +19,13 @@ from aimonk_bench.data.images import DECODE_REVISION, UndecodableImage
 from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.data.near_duplicates import HASH_REVISION, Hashes, perceptual_hash
 from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.progress import Progress
 from aimonk_bench.records import claims
 from aimonk_bench.records.environment import cores
 from aimonk_bench.records.files import CLAIM
 
 ENTRY = np.dtype([("sha256", "S64"), ("usable", "?"), ("bits", "<u8")])
 CHUNK = 1024  # images hashed between two writes: an interruption loses no more
-
-Progress = Callable[[str, int, int], None]
 
 
 def perceptual_hashes(

@@ -163,13 +163,19 @@ def classifier(name: str) -> str:
 
 
 @functools.cache
-def multiple(name: str) -> int:
+def multiple(name: str) -> int | None:
     """What the size of images must be a multiple of, so that a network of timm reads every pixel.
 
     A convolution that reads the image in patches that do not overlap ignores what is left beyond the last whole patch.
+
+    Returns:
+        None where the network cannot be built without memory for its tensors, which a constructor may read.
     """
-    with torch.device("meta"):
-        network = timm.create_model(name, pretrained=False, num_classes=0)
+    try:
+        with torch.device("meta"):
+            network = timm.create_model(name, pretrained=False, num_classes=0)
+    except Exception:  # timm and constructors raise anything
+        return None
     strides = [
         stride
         for layer in network.modules()

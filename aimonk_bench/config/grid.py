@@ -213,23 +213,23 @@ class _Grid:
 
     def without(self, cells: list[Cell], patterns: list[Node]) -> list[int]:
         """The numbers of the cells that no pattern matches."""
-        kept = list(range(len(cells)))
+        remaining = list(range(len(cells)))
         for number, pattern in enumerate(patterns):
             path: registry.Path = ("suite", "exclude", number)
             matches = self.matching(cells, pattern, path)
             if matches == set():
                 self.faults.append(fault(pattern.at, path, "a pattern that matches no run", "values of the axes"))
-            kept = [cell for cell in kept if cell not in (matches or ())]
-            if not kept:
+            remaining = [cell for cell in remaining if cell not in (matches or ())]
+            if not remaining:
                 self.faults.append(fault(pattern.at, path, "a pattern that removes the last run", "some run left"))
                 break
-        return kept
+        return remaining
 
-    def baseline(self, cells: list[Cell], kept: list[int], pattern: Node) -> int:
-        """The number of the one kept cell that matches; 0 if there is no such cell."""
+    def baseline(self, cells: list[Cell], remaining: list[int], pattern: Node) -> int:
+        """The number of the one remaining cell that matches; 0 if there is no such cell."""
         matches = self.matching(cells, pattern, BASELINE)
-        matching = [cell for cell in kept if cell in (matches or ())]
-        if kept and len(matching) != 1 and matches is not None:
+        matching = [cell for cell in remaining if cell in (matches or ())]
+        if remaining and len(matching) != 1 and matches is not None:
             actual = "a run that `exclude` removes" if matches and not matching else f"{len(matching)} runs that match"
             expected = "exactly one" + (f": {self._unnamed(cells, matching)}" if matching else "")
             absent = [] if matches else self._absent(cells, pattern)
@@ -286,15 +286,15 @@ def expand(tree: Node, tables: Tables, settled: tuned.Settled) -> tuple[Suite | 
             values = {key: node for key, node in pattern.children.items() if key in grid.axes}
             faults += grid.read(values, place, values)[1]
         return None, faults
-    kept = grid.without(cells, excluded)
-    reference = grid.baseline(cells, kept, baseline)
+    remaining = grid.without(cells, excluded)
+    reference = grid.baseline(cells, remaining, baseline)
     if faults:
         return None, faults
-    configs = [cells[cell][1] for cell in kept]
+    configs = [cells[cell][1] for cell in remaining]
     runs = tuple(SuiteRun(tuple(label(config, key, tables) for key in grid.axes), config) for config in configs)
     unavailable = SuiteSection.model_validate(section.plain()).unavailable
-    remarks = tuple(grid.remarks([cells[cell] for cell in kept]))
-    return Suite(base.name, base, runs, kept.index(reference), unavailable, remarks), []
+    remarks = tuple(grid.remarks([cells[cell] for cell in remaining]))
+    return Suite(base.name, base, runs, remaining.index(reference), unavailable, remarks), []
 
 
 def _structure(tree: Node) -> tuple[list[Fault], bool]:

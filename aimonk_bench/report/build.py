@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aimonk_bench.errors import UserError
+from aimonk_bench.progress import Progress
 from aimonk_bench.report.document import Document, document
 from aimonk_bench.report.galleries import galleries
 from aimonk_bench.report.page import render
 from aimonk_bench.report.shortened import shortened
-from aimonk_bench.report.thumbnails import Progress, StoredHashes
+from aimonk_bench.report.thumbnails import StoredHashes
 from aimonk_bench.reporting.summary import Summary
 
 LEFT_OUT = "Images were left out of this page."

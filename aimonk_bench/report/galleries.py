@@ -14,10 +14,11 @@ from aimonk_bench.evaluation.audit import suspects
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import ROWS, Predictions, agree, sigmoid
 from aimonk_bench.evaluation.thresholds import Thresholds
+from aimonk_bench.progress import Progress
 from aimonk_bench.records.run import RunRecord
 from aimonk_bench.report.data_facts import images
 from aimonk_bench.report.shortened import shortened
-from aimonk_bench.report.thumbnails import ImageFolder, Progress, StoredHashes, Thumbnail
+from aimonk_bench.report.thumbnails import ImageFolder, StoredHashes, Thumbnail
 from aimonk_bench.reporting import frames
 from aimonk_bench.reporting.frames import ErrorKind
 from aimonk_bench.reporting.summary import Summary

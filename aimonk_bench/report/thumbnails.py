@@ -19,6 +19,7 @@ from aimonk_bench.data.images import decode
 from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.data.near_duplicates import Hashes, perceptual_hash
 from aimonk_bench.errors import UserError
+from aimonk_bench.progress import Progress
 from aimonk_bench.records.run import CONFIG, RunRecord
 from aimonk_bench.remote import RemotePath, path_of
 from aimonk_bench.report.making import config_of
@@ -27,7 +28,6 @@ EDGE = 96  # of the longer side, in pixels
 QUALITY = 70  # of WebP
 TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
-Progress = Callable[[str, int, int], None]
 # The perceptual hashes that the suite has stored: what white means -> SHA-256 of an image file -> its hash, None where
 # the image is too plain to have one.
 StoredHashes = Callable[[int | None], Mapping[str, int | None]]

@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.data.images import BACKGROUND
 from aimonk_bench.errors import UserError, sentence
 from aimonk_bench.evaluation import plain_words
+from aimonk_bench.progress import Progress
 from aimonk_bench.records.files import PARTIAL, contents, plain, write_json, write_text
 from aimonk_bench.serving import bundle, card, choice, heads, refit
 from aimonk_bench.serving.bundle import Bundle
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]
 FIGURES = ("f1_tuned", "precision", "recall", "average_precision", "roc_auc")  # with intervals, in the bundle
 
 

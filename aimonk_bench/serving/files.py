@@ -11,9 +11,10 @@ from typing import BinaryIO
 
 from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.errors import UserError, count
+from aimonk_bench.progress import Progress
 from aimonk_bench.serving.graph import Classifier
 from aimonk_bench.serving.images import STDIN, Listing, number_of_images, unreadable
-from aimonk_bench.serving.predict import Prediction, Progress, reported, stream
+from aimonk_bench.serving.predict import Prediction, reported, stream
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import itertools
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from aimonk_bench.data.headers import UndecodableImage
 from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import sigmoid
+from aimonk_bench.progress import Progress
 from aimonk_bench.serving import pixels
 from aimonk_bench.serving.graph import BATCH, Classifier, open_classifier
 from aimonk_bench.serving.images import Item
@@ -27,7 +28,6 @@ from aimonk_bench.serving.images import Item
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Progress = Callable[[str, int, int | None], None]
 
 NOT_FINITE = "the network gives a number that is not finite"
 

@@ -10,7 +10,7 @@ import logging
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from aimonk_bench.config.fields import Config
 from aimonk_bench.data import transforms
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.errors import UserError, count
+from aimonk_bench.progress import Progress
 from aimonk_bench.records import weights
 from aimonk_bench.records.files import checked
 from aimonk_bench.records.run import DATA, REVISION, RunRecord
@@ -143,7 +144,7 @@ def prepare(chosen: Choice, seeds: tuple[int, ...]) -> Refit:
     return Refit(budget, seeds, plan)
 
 
-def train(refit: Refit, progress: Callable[[str, int, int], None] | None = None) -> tuple[Tensors, dict[str, Any]]:
+def train(refit: Refit, progress: Progress | None = None) -> tuple[Tensors, dict[str, Any]]:
     """Train again on all images of the run, and average the heads of the seeds.
 
     Labels that `hide` hides from training stay hidden, since they are a part of the recipe. Where the missing-label

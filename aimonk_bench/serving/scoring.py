@@ -26,13 +26,14 @@ from aimonk_bench.evaluation.metrics import Confusion, macro, ranking
 from aimonk_bench.evaluation.numbers import Array
 from aimonk_bench.evaluation.predictions import ScoredRows, sigmoid
 from aimonk_bench.evaluation.proportions import Intervals
+from aimonk_bench.progress import Progress
 from aimonk_bench.records.files import csv_text, harmless, plain
 from aimonk_bench.registry import hint
 from aimonk_bench.reporting import words
 from aimonk_bench.reporting.words import number
 from aimonk_bench.serving.graph import Classifier
 from aimonk_bench.serving.images import Item
-from aimonk_bench.serving.predict import Progress, reported, stream
+from aimonk_bench.serving.predict import reported, stream
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from aimonk_bench.backbones import features, trial
 from aimonk_bench.backbones.encoder import EncoderSpec
-from aimonk_bench.backbones.features import Progress, Request
+from aimonk_bench.backbones.features import Encode, Request
 from aimonk_bench.backbones.trial import Trial
 from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.plugins import Plugin, executed
+from aimonk_bench.progress import Progress
 from aimonk_bench.suite import workers
 from aimonk_bench.suite.workers import Workers
 
 MODULES = ("aimonk_bench.backbones.examination",)  # what building a network needs: torch and timm
+# `encode_missing` for a pool: (plug-ins of the config, request, progress) -> {SHA-256: reason}
+EncodeElsewhere = Callable[[Sequence[Plugin], Request, Progress | None], dict[str, str]]
 STANDSTILL = 120.0  # seconds that a network may take to be built, or for a batch, also where `run.timeout` is shorter
 
 
@@ -51,11 +54,10 @@ def _attempt(plugins: Sequence[Plugin], spec: EncoderSpec, cache: Path) -> Trial
 def encode_missing(
     pool: Workers,
     plugins: Sequence[Plugin],
-    only_first: bool,
-    folder: Path,
     request: Request,
-    progress: Progress | None,
-    is_damaged: bool,
+    progress: Progress | None = None,
+    *,
+    only_first: bool = False,
 ) -> dict[str, str]:
     """`features.encode_missing` in a worker.
 
@@ -67,17 +69,12 @@ def encode_missing(
         WorkerLost: it ended, or stood still, each time that it encoded.
         ClaimLost, UserError, RunFailed: as of `features.encode_missing`.
     """
-    task = partial(_encode_missing, tuple(plugins), only_first, folder, request, is_damaged)
+    task = partial(_encode_missing, tuple(plugins), request, partial(features.encoded, only_first=only_first))
     name = f"encoding with {request.spec.weights.name}"
     reasons: dict[str, str] = pool.result(task, name, at_least=STANDSTILL, progress=progress)
     return reasons
 
 
-def _encode_missing(
-    plugins: Sequence[Plugin], only_first: bool, folder: Path, request: Request, is_damaged: bool
-) -> dict[str, str]:
-    encode = partial(features.encoded, only_first=only_first)
+def _encode_missing(plugins: Sequence[Plugin], request: Request, encode: Encode) -> dict[str, str]:
     with executed(plugins):
-        return features.encode_missing(
-            folder, request, workers.report, is_damaged, encode=encode, alive=workers.stay_alive
-        )
+        return features.encode_missing(request, workers.report, encode=encode, alive=workers.stay_alive)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aimonk_bench.backbones.features import EncodeMissing
 from aimonk_bench.errors import RunFailed, UserError, fix, release
-from aimonk_bench.plugins import Plugin
+from aimonk_bench.progress import Progress
 from aimonk_bench.suite import tasks
 from aimonk_bench.suite.clock import Clock
+from aimonk_bench.suite.containment import EncodeElsewhere
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset
 from aimonk_bench.suite.plan import PlannedRun
 from aimonk_bench.suite.pool import WorkerLost
-from aimonk_bench.suite.tasks import BadImages, Progress
+from aimonk_bench.suite.tasks import BadImages
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +34,12 @@ def encode(
     runs: Sequence[PlannedRun],
     clock: Clock,
     progress: Progress,
-    encode_missing: Callable[[Sequence[Plugin]], EncodeMissing] | None = None,
+    elsewhere: EncodeElsewhere | None = None,
 ) -> dict[str, Encoding]:
     """Encode a data set with every encoder and set of views that the runs need, each once.
 
     Args:
-        encode_missing: encodes images elsewhere, for given plug-ins; None: they are encoded here.
+        elsewhere: encodes images in other processes; None: they are encoded in this process.
 
     Returns:
         id of a run -> what it gets; its failure is recorded when its turn comes.
@@ -61,8 +61,7 @@ def encode(
                 try:
                     if planned.reason is not None:
                         raise RunFailed(planned.reason)
-                    with_plugins = encode_missing and encode_missing(config.plugins)
-                    outcomes[key] = tasks.encode(dataset, config, encoder, progress, with_plugins)
+                    outcomes[key] = tasks.encode(dataset, config, encoder, progress, elsewhere)
                 except BadImages:
                     raise
                 except Exception as error:  # the failure of every run that needs it; it is not tried again

@@ -17,14 +17,13 @@ from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from aimonk_bench.backbones.encoder import pick_device
-from aimonk_bench.backbones.features import EncodeMissing
 from aimonk_bench.config.fields import Config
 from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.errors import count
-from aimonk_bench.plugins import Plugin
 from aimonk_bench.records.environment import cores
 from aimonk_bench.suite import containment, ray_encoding, ray_workers
 from aimonk_bench.suite.clock import Clock
+from aimonk_bench.suite.containment import EncodeElsewhere
 from aimonk_bench.suite.plan import folds
 from aimonk_bench.suite.pool import Pool, WorkersKilled
 from aimonk_bench.suite.ray_workers import RayWorkers
@@ -94,10 +93,10 @@ class TaskQueue:
         stages: that workers do.
         limit: tasks in flight; their data is in memory, and their runs are claimed, so that no other process does them.
         cores: for each training.
-        encode_missing: encodes images elsewhere, for given plug-ins; None: they are encoded here.
+        elsewhere: encodes images in other processes; None: they are encoded in this process.
 
     Attributes:
-        cores, encode_missing: as above.
+        cores, elsewhere: as above.
     """
 
     def __init__(
@@ -107,10 +106,10 @@ class TaskQueue:
         stages: Sequence[Stage] = (),
         limit: int = AHEAD,
         cores: Cores = ALL_CORES,
-        encode_missing: Callable[[Sequence[Plugin]], EncodeMissing] | None = None,
+        elsewhere: EncodeElsewhere | None = None,
     ) -> None:
         self._clock, self._workers, self._stages, self._limit = clock, workers, frozenset(stages), limit
-        self.cores, self.encode_missing = cores, encode_missing
+        self.cores, self.elsewhere = cores, elsewhere
         self._in_flight: list[InFlight] = []
 
     @property
@@ -264,10 +263,8 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
         if train:
             share = Cores(share=max(1, cores() // number))
 
-            def encode_missing(plugins: Sequence[Plugin]) -> EncodeMissing:
-                return partial(containment.encode_missing, workers, plugins, False)
-
-            yield TaskQueue(clock, workers, ("train", "score"), number + 1, share, encode_missing)
+            elsewhere = partial(containment.encode_missing, workers)
+            yield TaskQueue(clock, workers, ("train", "score"), number + 1, share, elsewhere)
         else:
             yield TaskQueue(clock, workers, ("score",))
 
@@ -297,11 +294,8 @@ def _on_ray(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator
             workers.start()
         share = Cores(share=layout.cpus, machine=machine)
         pool = stack.enter_context(containment.one_worker(run))
-
-        def encode_missing(plugins: Sequence[Plugin]) -> EncodeMissing:
-            return partial(ray_encoding.encode_missing, workers, pool, plugins)
-
-        yield TaskQueue(clock, workers, ("train", "score"), layout.count + 1, share, encode_missing)
+        elsewhere = partial(ray_encoding.encode_missing, workers, pool)
+        yield TaskQueue(clock, workers, ("train", "score"), layout.count + 1, share, elsewhere)
 
 
 def _modules(configs: Sequence[Config]) -> list[str]:

@@ -18,8 +18,8 @@ from aimonk_bench.errors import UserError
 from aimonk_bench.evaluation import audit, duplicates, probe
 from aimonk_bench.evaluation.audit import Audit, Files
 from aimonk_bench.evaluation.missing_dependence import missing_dependence
+from aimonk_bench.progress import Progress
 from aimonk_bench.suite import dataset, networks, plan, tasks
-from aimonk_bench.suite.tasks import Progress
 
 SEED = 0  # of permutations and of the probe's folds, so that an audit is the same each time
 ROTATED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height

@@ -40,9 +40,11 @@ class Network:
 
     @property
     def notes(self) -> list[str]:
-        """What was undone in the weight file, and what was left out."""
-        weights, notes = self.encoder.weights, () if isinstance(self.outcome, UserError) else self.outcome.notes
-        return [f"{weights.file}: {note}" for note in notes]
+        """What was undone in the weight file, what was left out, and what could not be checked."""
+        if isinstance(self.outcome, UserError):
+            return []
+        unchecked = [self.outcome.unchecked] if self.outcome.unchecked else []
+        return [*(f"{self.encoder.weights.file}: {note}" for note in self.outcome.notes), *unchecked]
 
     def describe(self) -> list[str]:
         """Name, size, features and weights, one line; further lines for what was done to get them."""

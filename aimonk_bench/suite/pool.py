@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
 from aimonk_bench.errors import RunFailed, sentence, traceback_of
+from aimonk_bench.progress import Progress
 from aimonk_bench.suite.replies import READY, Reply, SignOfLife, log
 
 logger = logging.getLogger(__name__)
-Progress = Callable[[str, int, int], None]
 
 STILLBORN = 3  # workers in a row that end before they are ready
 

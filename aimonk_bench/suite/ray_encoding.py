@@ -10,17 +10,17 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
 
 from aimonk_bench.backbones import features
 from aimonk_bench.backbones.batches import Batch
 from aimonk_bench.backbones.encoder_record import MODEL, read_record
 from aimonk_bench.backbones.feature_table import Todo
-from aimonk_bench.backbones.features import Progress, Request
+from aimonk_bench.backbones.features import Request
 from aimonk_bench.backbones.shards import Shard, encode_shard
 from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.errors import RunFailed
 from aimonk_bench.plugins import Plugin
+from aimonk_bench.progress import Progress
 from aimonk_bench.suite import containment
 from aimonk_bench.suite.ray_workers import RayWorkers
 from aimonk_bench.suite.workers import Workers
@@ -33,10 +33,8 @@ def encode_missing(
     workers: RayWorkers,
     pool: Workers,
     plugins: Sequence[Plugin],
-    folder: Path,
     request: Request,
-    progress: Progress | None,
-    is_damaged: bool,
+    progress: Progress | None = None,
 ) -> dict[str, str]:
     """`features.encode_missing` on a cluster.
 
@@ -49,11 +47,11 @@ def encode_missing(
         WorkerLost: a worker ended, or stood still, each time that it encoded.
         ClaimLost, UserError, RunFailed: as of `features.encode_missing`.
     """
-    reasons = containment.encode_missing(pool, plugins, True, folder, request, None, is_damaged)
+    reasons = containment.encode_missing(pool, plugins, request, only_first=True)
     if all(image.sha256 in reasons for image in request.images):
         return reasons
     encode = partial(_encode, workers, plugins)
-    return reasons | features.encode_missing(folder, request, progress, encode=encode)
+    return reasons | features.encode_missing(request, progress, encode=encode)
 
 
 def _encode(
@@ -61,7 +59,6 @@ def _encode(
     plugins: Sequence[Plugin],
     todo: Todo,
     request: Request,
-    folder: Path,
     messages: LibraryMessages,
 ) -> Generator[Batch]:
     """Encode images in their order.
@@ -70,18 +67,17 @@ def _encode(
         workers, plugins: as above.
         todo: the images, with the keys of the views that they lack.
         request: whose transform draws the views, and whose encoder is used.
-        folder: of the encoder in the feature store, with its record.
         messages: get what libraries say of the images.
 
     Raises:
         WorkerLost: a shard ended its worker each time that it was tried.
         RunFailed: an image file changed, or a machine has other versions.
     """
-    record = read_record(folder)
+    record = read_record(request.folder)
     if record is None:  # written with the first batch
-        raise RunFailed(f"{folder}: another process has made it anew; fix: the same command again")
+        raise RunFailed(f"{request.folder}: another process has made it anew; fix: the same command again")
     parts = request.batches(todo)
-    model = (folder / MODEL).read_bytes() if record.engine == "onnxruntime" else b""
+    model = (request.folder / MODEL).read_bytes() if record.engine == "onnxruntime" else b""
     content, count, cpus = workers.put(model), workers.layout.count, workers.layout.cpus
     images = max((len(part) for part in parts), default=1)
     size = max(1, min(SHARD // images, math.ceil(len(parts) / (AHEAD * count))))

@@ -51,7 +51,7 @@ class SignOfLife:
         report: (phase, units done, units to do), for a progress bar; None where nothing is new.
     """
 
-    report: tuple[str, int, int] | None = None
+    report: tuple[str, int, int | None] | None = None
 
 
 def log(record: logging.LogRecord) -> None:

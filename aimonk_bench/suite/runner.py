@@ -18,6 +18,7 @@ from aimonk_bench.backbones.features import FeatureMatrix
 from aimonk_bench.data import transforms
 from aimonk_bench.errors import RunFailed, UserError, count, release, sentence, write_traceback
 from aimonk_bench.evaluation.predictions import Predictions
+from aimonk_bench.progress import Progress
 from aimonk_bench.records import run, suite, weights
 from aimonk_bench.records.files import atomic, write_bytes, write_json
 from aimonk_bench.reporting.findings import Finding
@@ -30,7 +31,7 @@ from aimonk_bench.suite.executors import Run, Task, TaskQueue, Work
 from aimonk_bench.suite.plan import Plan, PlannedRun, describe_networks
 from aimonk_bench.suite.pool import Withdrawn
 from aimonk_bench.suite.sharing import RunClaims, Turn
-from aimonk_bench.suite.tasks import Progress, TrainingResult
+from aimonk_bench.suite.tasks import TrainingResult
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.recipe import Recipe, TrainingData, absent_values
 
@@ -56,7 +57,7 @@ def execute_run(plan: Plan, folder: Path, clock: Clock, progress: Progress) -> N
         room.check(folder, [planned], plan.dataset.listed)
         _announce_weights([planned], {planned.id: folder})
         with executors.opened([planned.config], planned.config.run, clock) as queue:
-            encodings = encode(plan.dataset, [planned], clock, progress, queue.encode_missing)
+            encodings = encode(plan.dataset, [planned], clock, progress, queue.elsewhere)
             outcome = encodings[planned.id].outcome
             if isinstance(outcome, UserError):
                 raise outcome
@@ -109,7 +110,7 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
         _announce_weights(pending, folders)
         configs = [planned.config for planned in pending]
         with executors.opened(configs, plan.baseline.config.run, clock) as queue:
-            encodings = encode(plan.dataset, pending, clock, progress, queue.encode_missing)
+            encodings = encode(plan.dataset, pending, clock, progress, queue.elsewhere)
             with sharing.writing(folder):
                 suite.write(folder, record)
             for planned in plan.executed:

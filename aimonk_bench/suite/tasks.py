@@ -7,14 +7,15 @@ checkpoints in its scratch folder, and nothing else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from aimonk_bench.backbones.encoder import EncoderSpec
-from aimonk_bench.backbones.features import EncodeMissing, FeatureMatrix, FeatureStore
+from aimonk_bench.backbones.features import FeatureMatrix, FeatureStore
 from aimonk_bench.backbones.hash_store import perceptual_hashes
 from aimonk_bench.config.fields import Config
 from aimonk_bench.data import splits, transforms
@@ -27,18 +28,19 @@ from aimonk_bench.evaluation.metrics import macro
 from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.thresholds import Thresholds
 from aimonk_bench.plugins import executed
+from aimonk_bench.progress import Progress
 from aimonk_bench.records import run
 from aimonk_bench.records.files import csv_text, dumps, harmless
 from aimonk_bench.records.weights import network_file
 from aimonk_bench.reporting import figures
 from aimonk_bench.suite.clock import Clock, total
+from aimonk_bench.suite.containment import EncodeElsewhere
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset
 from aimonk_bench.suite.plan import PlannedRun, keeps_networks
 from aimonk_bench.training.outcome import JobOutcome, Trained, assemble
 from aimonk_bench.training.recipe import ALL_CORES, Cores, Job, Recipe, TrainingData
 
 logger = logging.getLogger(__name__)
-Progress = Callable[[str, int, int], None]
 
 
 class BadImages(UserError):
@@ -50,7 +52,7 @@ def encode(
     config: Config,
     encoder: EncoderSpec,
     progress: Progress | None = None,
-    encode_missing: EncodeMissing | None = None,
+    elsewhere: EncodeElsewhere | None = None,
 ) -> EncodedDataset:
     """Encode the images of a data set that the feature store does not hold yet; those to be skipped are logged.
 
@@ -58,14 +60,15 @@ def encode(
         config: of the run, whose data, transform and freeze are read.
         encoder: the frozen layers.
         progress: called with ("encode", images done, images to do).
-        encode_missing: encodes images elsewhere; None: they are encoded here.
+        elsewhere: encodes images in other processes; None: they are encoded in this process.
 
     Raises:
         BadImages: images cannot be decoded and are not to be skipped, or none can.
         RunFailed: the engine cannot be had, or the disk has no room; elsewhere also `WorkerLost`.
         UserError: the feature store cannot be used, or the weights do not fit.
     """
-    store, views, labels = FeatureStore(elsewhere=encode_missing), stored_views(config), config.data.labels
+    store = FeatureStore(elsewhere=elsewhere and partial(elsewhere, config.plugins))
+    views, labels = stored_views(config), config.data.labels
     with executed(config.plugins):
         stored = store.features(dataset.images, views, config.transform, encoder, progress)
     lines = dataset.listed.lines.tolist()

@@ -180,7 +180,7 @@ class _Driver:
 _driver: _Driver | None = None  # in a worker process
 
 
-def report(phase: str, done: int, total: int) -> None:
+def report(phase: str, done: int, total: int | None) -> None:
     """Tell the driver how far the task of this worker process is."""
     assert _driver is not None
     _driver.send(SignOfLife((phase, done, total)))

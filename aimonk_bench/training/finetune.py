@@ -13,7 +13,7 @@ import copy
 import functools
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ import aimonk_bench
 from aimonk_bench.backbones.device_memory import AtOnce
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.data.labels import Labels
+from aimonk_bench.progress import Progress
 from aimonk_bench.records import weights
 from aimonk_bench.records.environment import cores
 from aimonk_bench.records.weights import NetworkWeights
@@ -106,7 +107,7 @@ def fine_tune(
     *,
     layers: nn.Module,
     scratch: Scratch | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     jobs: Sequence[Job] | None = None,
 ) -> list[JobOutcome]:
     """Train the trainable layers and a linear head for seeds in folds; `outcome.assemble` puts all of a run together.

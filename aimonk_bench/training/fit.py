@@ -19,6 +19,7 @@ from torch import Tensor
 
 from aimonk_bench.errors import RunFailed
 from aimonk_bench.evaluation.metrics import f1, macro, ranking
+from aimonk_bench.progress import Progress
 from aimonk_bench.registry import Spec
 from aimonk_bench.training.batches import EpochBatches
 from aimonk_bench.training.missing import wants_teacher
@@ -77,7 +78,7 @@ class EpochCounter:
         progress: called with ("train", epochs done, total).
     """
 
-    def __init__(self, total: int, progress: Callable[[str, int, int], None] | None) -> None:
+    def __init__(self, total: int, progress: Progress | None) -> None:
         self._total, self._progress, self._done, self._lock = total, progress, 0, threading.Lock()
 
     def __call__(self, epochs: int) -> None:

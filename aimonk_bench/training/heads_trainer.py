@@ -7,7 +7,6 @@ result reads it); all heads take T steps per epoch; a head's random numbers depe
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 from aimonk_bench import registry
 from aimonk_bench.backbones.encoder import pick_device
 from aimonk_bench.data.labels import Labels
+from aimonk_bench.progress import Progress
 from aimonk_bench.records.weights import HeadWeights
 from aimonk_bench.training import optimizers, tuning
 from aimonk_bench.training.batches import EpochBatches, Features
@@ -43,7 +43,7 @@ def train_heads(
     *,
     steps: int | None = None,
     dtype: torch.dtype = torch.float32,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Trained:
     """Train a linear head for every seed and fold on stored features.
 

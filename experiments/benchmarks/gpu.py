@@ -36,6 +36,7 @@ from aimonk_bench.data.images import decode
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.data.splits import Fold
 from aimonk_bench.evaluation.predictions import Predictions
+from aimonk_bench.progress import Progress
 from aimonk_bench.records import run as runs
 from aimonk_bench.records.environment import cores, environment
 from aimonk_bench.registry import Spec
@@ -292,7 +293,7 @@ def _fine_tuned(
     layers = network.build_trainable(_weights(sizes.network), sizes.edge, "none")
     recipe, scratch = _recipe(config), None if checkpoints is None else Scratch(checkpoints, "gpu")
 
-    def train(progress: Callable[[str, int, int], None] | None = None) -> Trained:
+    def train(progress: Progress | None = None) -> Trained:
         outcomes = fine_tune(source, data, recipe, layers=layers, scratch=scratch, progress=progress)
         return assemble(outcomes, recipe, recipe.steps(data.folds))
 

@@ -162,17 +162,17 @@ def test_images_that_others_encode_in_shards_give_the_same_rows(
     """The first batch decides the engine; a bad image is reported from wherever it is."""
     sizes = []
 
-    def in_shards(todo, request, folder, messages):
-        record = encoders.read_record(folder)
+    def in_shards(todo, request, messages):
+        record = encoders.read_record(request.folder)
         for part in request.batches(todo):
             sizes.append(len(part))
             task = pickle.loads(pickle.dumps(([part], request.transform, request.spec, record, b"model", 2)))
             yield from shards.encode_shard(*task).batches
 
-    def elsewhere(folder, request, progress, is_damaged):
+    def elsewhere(request, progress):
         first = functools.partial(features.encoded, only_first=True)
-        features.encode_missing(folder, request, None, is_damaged, encode=first)
-        return features.encode_missing(folder, request, progress, encode=in_shards)
+        features.encode_missing(request, encode=first)
+        return features.encode_missing(request, progress, encode=in_shards)
 
     mixed = [*images[:30], _image(tmp_path / "bad", b"junk")]
     matrix = FeatureStore(tmp_path / "store", elsewhere).features(mixed, views(FLIP), FLIP, spec)
@@ -728,8 +728,8 @@ def test_batches_that_no_thread_has_begun_are_dropped_when_encoding_ends_early(
         features, "decoded_batch", lambda part, **_: features.Batch(1, [("a", "b")], [np.zeros((2, 2, 3))])
     )
     todo = [(images[0], ["b"])] * spec.batch_size * 4
-    request = features.Request(images, views(FLIP), TransformConfig(), spec)
-    encoded = features.encoded(todo, request, tmp_path, features.LibraryMessages())
+    request = features.Request(images, views(FLIP), TransformConfig(), spec, tmp_path)
+    encoded = features.encoded(todo, request, features.LibraryMessages())
     next(encoded)
     encoded.close()
     assert len(calls) <= 2

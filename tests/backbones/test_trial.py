@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from aimonk_bench.backbones import examination, network, trial, weights
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.config.fields import BackboneConfig
 from aimonk_bench.errors import UserError
+from aimonk_bench.suite import networks
 
 SMALL = "test_resnet"
 
@@ -114,16 +116,22 @@ def test_what_was_found_is_kept_where_it_can_be(tmp_path: Path, caplog: pytest.L
     assert "cannot be written" in caplog.text
 
 
-def test_a_network_that_needs_its_tensors_to_be_built_is_not_asked_for_its_patches(
+def test_a_network_whose_constructor_reads_values_is_not_checked_for_whole_patches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """As one whose constructor reads values, which torch's meta device has not."""
+    """On torch's meta device there are none; the user is told, and how the check can be had."""
 
-    def unbuilt(name: str) -> int:
-        raise RuntimeError("Tensor.item() cannot be called on meta tensors")
+    def reads_a_value(*_: object, **options: object):
+        torch.zeros(1).item()
 
+    with monkeypatch.context() as patched:
+        patched.setattr(network.timm, "create_model", reads_a_value)
+        assert network.multiple("reads_a_value") is None
     spec = _spec()
     entry = dataclasses.replace(spec.weights.entry, code="0" * 64, multiple=None)
     spec = dataclasses.replace(spec, weights=dataclasses.replace(spec.weights, entry=entry))
-    monkeypatch.setattr(network, "multiple", unbuilt)
-    assert trial.attempt(spec, tmp_path).features == trial.attempt(_spec(), tmp_path).features
+    monkeypatch.setattr(network, "multiple", lambda name: None)
+    result = trial.attempt(spec, tmp_path)
+    assert result.features == trial.attempt(_spec(), tmp_path).features
+    assert re.search("not checked that transform.size holds whole patches.*`multiple` of its Entry", result.unchecked)
+    assert networks.Network(spec, result).notes == [result.unchecked]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,20 @@ suite: {baseline: {loss: masked_bce}, axes: {loss: [masked_bce, crash, hang, hun
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 
 
+@pytest.fixture(autouse=True)
+def _without_ray_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+
+
+def _failing_suite(workplace: Path, suite: str, executor: str) -> Path:
+    """Execute a suite some of whose runs fail; the folder of its results."""
+    config, out = workplace / "bad.yaml", workplace / executor
+    config.write_text(suite)
+    shutil.rmtree(out, ignore_errors=True)  # of another test
+    assert cli.main(["suite", str(config), "--out", str(out), "--allow-plugins", "--executor", executor]) == 3
+    return out
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the losses are for Linux")
 @pytest.mark.parametrize(
     ("executor", "worker", "crashed"),
@@ -70,19 +85,10 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
     ],
 )
 def test_three_runs_fail_with_their_reasons_and_the_others_finish(
-    executor: str,
-    worker: str,
-    crashed: str,
-    workplace: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    executor: str, worker: str, crashed: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     (workplace / "bad_losses.py").write_text(PLUGIN)
-    (workplace / "bad.yaml").write_text(SUITE)
-    out = workplace / f"lost-{executor}"
-    words = ["suite", str(workplace / "bad.yaml"), "--out", str(out), "--allow-plugins", "--executor", executor]
-    assert cli.main(words) == 3
+    out = _failing_suite(workplace, SUITE, executor)
     reasons = {status["columns"]["loss"]: status["reason"] for status in statuses(out)}
     assert reasons["masked_bce"] is None
     assert re.match(r"focal", next(loss for loss, reason in reasons.items() if reason is None and loss != "masked_bce"))
@@ -156,15 +162,9 @@ suite:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the networks are for Linux")
 @pytest.mark.parametrize("executor", ["processes", pytest.param("ray", marks=needs_ray)])
-def test_networks_that_end_their_process_cost_their_runs_alone(
-    executor: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+def test_networks_that_end_their_process_cost_their_runs_alone(executor: str, workplace: Path) -> None:
     (workplace / "bad_networks.py").write_text(NETWORKS)
-    (workplace / "networks.yaml").write_text(NETWORKS_SUITE)
-    out = workplace / f"networks-{executor}"
-    words = ["suite", str(workplace / "networks.yaml"), "--out", str(out), "--allow-plugins", "--executor", executor]
-    assert cli.main(words) == 3
+    out = _failing_suite(workplace, NETWORKS_SUITE, executor)
     reasons = {re.match(r"bad_\w+", status["columns"]["backbone"])[0]: status["reason"] for status in statuses(out)}
     assert reasons["bad_none"] is None
     assert reasons["bad_unbuilt"].startswith(
