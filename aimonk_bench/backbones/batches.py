@@ -34,7 +34,7 @@ class Batch:
         pixels: uint8 [H, W, 3] of each name; emptied once they are encoded.
         features: [n, D] of the names.
         reasons: {SHA-256: reason} of each image that cannot be decoded.
-        seconds: that encoding them took.
+        seconds: that encoding them took on this machine; NaN where it was another one.
     """
 
     count: int

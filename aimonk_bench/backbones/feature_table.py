@@ -19,7 +19,7 @@ import os
 import sqlite3
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ INDEX_FILES = (*(f"{INDEX}-{kind}" for kind in ("journal", "wal", "shm")), INDEX
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 BUSY_SECONDS = 60.0  # to wait for another process that writes to the index
 
+READ_BETWEEN_SIGNS = 256  # blocks
 PART = 10_000  # entries of the index in memory at once
 MOST_ROWS = 1 << 24  # of a block, more than any write has; else the file is filled up to what a damaged count says
 
@@ -225,12 +226,18 @@ class FeatureTable:
         shape = self._shape()
         return np.memmap(self.file, self._dtype, "r", shape=shape) if shape[0] else np.zeros(shape, self._dtype)
 
-    def damaged_blocks(self, images: Sequence[ImageFile] | None = None, keys: Sequence[str] = ()) -> list[int]:
+    def damaged_blocks(
+        self,
+        images: Sequence[ImageFile] | None = None,
+        keys: Sequence[str] = (),
+        alive: Callable[[], object] | None = None,
+    ) -> list[int]:
         """The first rows of blocks whose content or names are not what was written, or that are not there any more.
 
         Args:
             images: only the blocks with their views ``keys`` are read, and those that are not there at all; None: all
                 that any name leads to.
+            alive: called now and then while blocks are read.
         """
         firsts, ends, checksums = self._blocks()
         if not len(firsts):
@@ -252,6 +259,8 @@ class FeatureTable:
         damage = []
         with self.file.open("rb") as file:
             for place, (first, end, checksum) in enumerate(zip(firsts.tolist(), ends.tolist(), checksums, strict=True)):
+                if alive is not None and place % READ_BETWEEN_SIGNS == 0:
+                    alive()
                 if end > whole:
                     damage.append(first)
                 elif wanted[place]:

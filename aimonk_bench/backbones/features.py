@@ -65,7 +65,7 @@ class Request:
 
     def batches(self, todo: Todo) -> list[Todo]:
         """Divide images into batches whose views fill whole batches of the network."""
-        count = self.spec.batch_size // math.gcd(self.spec.batch_size, len(todo[0][1])) if todo else 1
+        count = self.spec.batch_size // math.gcd(self.spec.batch_size, len(todo[0][1]))
         return [todo[start : start + count] for start in range(0, len(todo), count)]
 
 
@@ -236,7 +236,7 @@ def encode_missing(
         claims.hold(claims.of_folder(folder), "encodes with the same network", waiting=alive) as claim,
         open_table(folder, spec.stored_dtype, claim) as table,
     ):
-        if number := table.forget(table.damaged_blocks(images, keys)):
+        if number := table.forget(table.damaged_blocks(images, keys, alive)):
             logger.warning("the feature store %s: %s damaged and encoded again", folder, _rows(number))
         table.cut_off_unindexed()
         todo = table.missing(images, keys)

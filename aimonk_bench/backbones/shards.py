@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import platform
 import tempfile
 from collections.abc import Sequence
@@ -67,6 +68,8 @@ def encode_shard(
         encoder = _encoder(_Opening(spec, record, model))
         jobs = (functools.partial(decoded_batch, part, transform, spec, messages) for part in parts)
         batches = list(in_threads(jobs, encoder, spec, count))
+    for batch in batches:
+        batch.seconds = math.nan  # not of the machine whose store is written
     return Shard(batches, list(messages.told.values()))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -41,11 +42,12 @@ def keep(folder: Path, spec: EncoderSpec, timed: Sequence[Timed]) -> None:
 
     Args:
         folder: of the encoder in the feature store; the caller holds its claim.
-        timed: the batches; the first one, which warms the engine up, does not count, nor do padded ones.
+        timed: the batches; the first one, which warms the engine up, does not count, nor do padded ones, and those of
+            other machines, whose seconds are NaN.
     """
     record = read_record(folder)
     threads = cores() if spec.device_type == "cpu" else 1  # that encode at a time
-    full = [(images, seconds) for images, seconds in timed[1:] if images % spec.batch_size == 0]
+    full = [(images, s) for images, s in timed[1:] if images % spec.batch_size == 0 and not math.isnan(s)]
     if record is None or record.images_per_second is not None or len(full) < TIMED * threads or spec.freeze == "none":
         return
     images, seconds = map(sum, zip(*full, strict=True))

@@ -22,10 +22,6 @@ from aimonk_bench.records.files import IDLE, read_as, remove_partial, write_json
 logger = logging.getLogger(__name__)
 
 REVISION = 6  # raise it when the check finds more than before
-UNCHECKED = (
-    "{name} cannot be built on torch's meta device, so it is not checked that transform.size holds whole patches; "
-    "`multiple` of its Entry says what the size must be a multiple of"
-)
 
 
 @dataclass(frozen=True)
@@ -36,14 +32,15 @@ class Trial:
         features: F, the number of pooled features of an image.
         cost: of an image of that size in the whole network, trainable layers included.
         notes: what was undone in the weight file, and what was left out; one sentence each.
-        unchecked: what could not be checked, and how it can be; empty where nothing was left unchecked.
+        patches_checked: whether images of that size consist of whole patches, of which every pixel is read; False where
+            that cannot be told.
         trainable_bytes: the size of the tensors of the trainable layers.
     """
 
     features: int
     cost: Cost
     notes: tuple[str, ...] = ()
-    unchecked: str = ""
+    patches_checked: bool = True
     trainable_bytes: int = 0
 
 
@@ -63,18 +60,17 @@ def attempt(spec: EncoderSpec, cache: Path) -> Trial:
 
     features, cost = examination.examine(spec.weights, spec.size)
     entry, name = spec.weights.entry, spec.weights.name
-    unchecked = ""
+    patches_checked = True
     if entry.code is not None and entry.multiple is None:  # a rule of the config has checked the others
         multiple = network.multiple(entry.timm)
-        if multiple is None:
-            unchecked = UNCHECKED.format(name=name)
-        elif (expected := whole_patches(spec.size, multiple, name)) is not None:
+        patches_checked = multiple is not None
+        if multiple is not None and (expected := whole_patches(spec.size, multiple, name)) is not None:
             raise UserError(f"transform.size: found {spec.size}, expected {expected}")
     notes: tuple[str, ...] = ()
     if spec.weights.file is not None or spec.freeze not in ("all", "none"):
         notes = network.build(spec.weights, spec.size, "all" if spec.freeze == "none" else spec.freeze).notes
     trainable = 0 if spec.freeze == "all" else network.trainable_bytes(spec.weights, spec.size, spec.freeze)
-    trial, file = Trial(features, cost, notes, unchecked, trainable), _file(spec, cache)
+    trial, file = Trial(features, cost, notes, patches_checked, trainable), _file(spec, cache)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         remove_partial(file.parent, IDLE)

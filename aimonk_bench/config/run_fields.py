@@ -24,6 +24,7 @@ def _seconds(value: Any) -> Any:
     raise ValueError("null or a number of seconds above 0")
 
 
+Executor = Literal["auto", "serial", "processes", "ray"]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[Literal["auto"] | int, BeforeValidator(_count, json_schema_input_type=Literal["auto"] | Positive)]
 Seconds = Annotated[
@@ -37,14 +38,14 @@ class RunConfig(Section):
     ``executor``: `serial` does everything in this process, `processes` builds networks, encodes, trains and scores in
     worker processes, `ray` does so on the machines of a Ray cluster (and tries networks, and encodes the first images,
     in a worker process of this one), and `auto` uses processes if there are many runs on frozen features and they
-    train on the CPU; it tries the networks of plug-ins in a worker process. A worker that ends, or that takes longer
-    than ``timeout`` seconds for a task (a network, or the heads of a run), costs this task, which is tried again
-    ``retries`` times. One that tries a network or encodes may stand still for as long, but at least for 120 seconds.
-    ``threads`` are torch's for each network or stack of heads that is trained; their number may change the last bits
-    of a result, executor and ``workers`` change none.
+    train on the CPU; the networks of plug-ins it tries, and encodes with, in a worker process. A worker that ends, or
+    that takes longer than ``timeout`` seconds for a task (a network, or the heads of a run), costs this task, which is
+    tried again ``retries`` times. One that tries a network or encodes may stand still for as long, but at least for
+    120 seconds. ``threads`` are torch's for each network or stack of heads that is trained; their number may change the
+    last bits of a result, executor and ``workers`` change none.
     """
 
-    executor: Literal["auto", "serial", "processes", "ray"] = "auto"
+    executor: Executor = "auto"
     workers: Count = "auto"
     threads: Count = "auto"
     timeout: Seconds = None

@@ -14,7 +14,7 @@ from aimonk_bench.evaluation.bounds import delta_bounds
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.differences import Difference, Spread, permutation_variances, untested, welch
 from aimonk_bench.evaluation.numbers import Array, Number, Numbers
-from aimonk_bench.evaluation.predictions import ROWS, Predictions, agree
+from aimonk_bench.evaluation.predictions import Predictions
 from aimonk_bench.evaluation.resampling import DRAWS
 from aimonk_bench.evaluation.thresholds import Thresholds
 
@@ -158,26 +158,23 @@ def paired(
 
 def chosen(
     runs: Mapping[str, tuple[Callable[[], Predictions], Thresholds]], validation: Array
-) -> tuple[Predictions, Thresholds, list[str]] | None:
+) -> tuple[Predictions, Thresholds, list[str]]:
     """Nested model selection: the rows of each fold as judged by the run that its own validation rows chose.
 
     No test row takes part in the choice of the run that judges it, so its figures are those of "choose on validation".
 
     Args:
-        runs: how their predictions are read, and their thresholds. Memory holds those of the chosen runs alone.
+        runs: how their predictions are read, and their thresholds; all have the same rows, test labels and seeds.
+            Memory holds those of the chosen runs alone.
         validation: [runs, F] what chooses: the macro of the cross-fitted validation F1. NaN never wins; of equal ones
-            the first wins.
+            the first wins, and where no run has a figure, too.
 
     Returns:
-        The composite predictions and thresholds, and the name of the run of each fold; None where the runs have
-        different rows, labels, attributes or seeds, or where no run has a figure in some fold.
+        The composite predictions and thresholds, and the name of the run of each fold.
     """
     names, pairs = list(runs), list(runs.values())
     first = pairs[0][0]()
-    comparable = all(agree(load(), first, *ROWS, "labels", "truth") for load, _ in pairs)
-    if not comparable or np.isnan(validation).all(axis=0).any():
-        return None
-    winners = np.nanargmax(validation, axis=0)
+    winners = np.nan_to_num(validation, nan=-1.0).argmax(axis=0)
     loaded = {winner: pairs[winner][0]() for winner in np.unique(winners)}
     by_fold = [(loaded[winner], pairs[winner][1]) for winner in winners]
     predictions = replace(

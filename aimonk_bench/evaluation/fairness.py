@@ -7,7 +7,7 @@ learning rate that suits it, and enough epochs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -79,14 +79,17 @@ class Unfair:
             samplers; `edge`: heads score best at an end of the grid; `improving`: validation average precision still
             rose; `one_epoch`: whether it did cannot be told.
         runs: ids of the runs concerned; of `budgets` those that differ from the most frequent budget.
-        key: of `tune`, for `edge`; the missing-label policy, for `teacher`.
+        key: of `tune`, for `edge`.
+        policy: the missing-label policy, for `teacher`.
         end: "smallest" or "largest", for `edge`.
         differs: names of the fields of `Budget` that differ, for `budgets`.
     """
 
     kind: Kind
     runs: tuple[str, ...]
+    _: KW_ONLY
     key: str | None = None
+    policy: str | None = None
     end: Literal["smallest", "largest"] | None = None
     differs: tuple[str, ...] = ()
 
@@ -107,6 +110,11 @@ def late_gain(validation: Array) -> tuple[float, float]:
     return float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else 0.0
 
 
+def unfair(runs: Mapping[str, Training]) -> list[Unfair]:
+    """What is unfair among finished runs, by their configs and by what was measured."""
+    return [*planned(runs), *measured(runs)]
+
+
 def planned(runs: Mapping[str, Training]) -> list[Unfair]:
     """What is unfair by the configs alone, before anything is trained: budgets, and untuned learning rates."""
     items: list[Unfair] = []
@@ -117,14 +125,17 @@ def planned(runs: Mapping[str, Training]) -> list[Unfair]:
         items.append(Unfair("budgets", others, differs=differs))
     taught = _grouped({run_id: training.budget.teacher for run_id, training in runs.items()})
     if None in taught:
-        items += [Unfair("teacher", tuple(ids), policy) for policy, ids in taught.items() if policy is not None]
+        items += [Unfair("teacher", tuple(ids), policy=policy) for policy, ids in taught.items() if policy is not None]
     untuned = {run_id: training for run_id, training in runs.items() if training.budget.lr is not None}
+    varied = _grouped({run_id: training.varied for run_id, training in untuned.items()})
+    rates = {frozenset(runs[run_id].budget.lr for run_id in ids) for ids in varied.values()}
+    if len(rates) > 1:
+        items.append(Unfair("rates", tuple(untuned)))
+    if all(len(of_one) > 1 for of_one in rates) and len(rates) == 1:  # an axis: each loss and sampler has every rate
+        return items
     for ids in _grouped({run_id: training.budget.lr for run_id, training in untuned.items()}).values():
         if len({runs[run_id].varied for run_id in ids}) > 1:
             items.append(Unfair("one_rate", tuple(ids)))
-    varied = _grouped({run_id: training.varied for run_id, training in untuned.items()})
-    if len({frozenset(runs[run_id].budget.lr for run_id in ids) for ids in varied.values()}) > 1:
-        items.append(Unfair("rates", tuple(untuned)))
     return items
 
 
@@ -141,7 +152,7 @@ def measured(runs: Mapping[str, Training]) -> list[Unfair]:
                 if key in training.ends and training.ends[key][place] >= EDGE_SHARE
             ]
             if concerned:
-                items.append(Unfair("edge", tuple(concerned), key, end))
+                items.append(Unfair("edge", tuple(concerned), key=key, end=end))
     improving = [
         run_id
         for run_id, training in runs.items()

@@ -29,7 +29,7 @@ def words(signal: Signal) -> list[Word]:
     - cannot be told: all else. They would not have, or a class was not observed, or only the test before training
       claims an association, which the trained scores are not shown to have learned.
     """
-    columns = zip(signal.gains, signal.ranked, signal.found, signal.detectable_auc.tolist(), strict=True)
+    columns = zip(signal.gains, signal.ranked, signal.has_signal, signal.detectable_auc.tolist(), strict=True)
     return [_word(*column) for column in columns]
 
 

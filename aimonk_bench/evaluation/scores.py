@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Calibrator = Literal["none", "platt"]
 
-REVISION = 12  # raised by hand when a method changes a number, or a file its layout: stored ones are then made again
+REVISION = 13  # raised by hand when a method changes a number, or a file its layout: stored ones are then made again
 SEED = 0  # of the labels drawn for the calibration of reference: the same for every run
 _OF_ATTRIBUTE = ("low", "high", "fixed_low", "fixed_high", "few", "seed_sd", "fold_sd")
 
@@ -98,7 +98,7 @@ class Scores:
                 constant={name: column(name, "value") for name in metrics.BASELINES}
                 | {name: column(name, "value", np.int64) for name in metrics.COUNTS},
             )
-            sure = {
+            of_figures = {
                 name: Intervals(
                     **{field: column(name, field, bool if field == "few" else np.float64) for field in _OF_ATTRIBUTE},
                     correlation=np.array(average["correlation"], np.float64),
@@ -115,7 +115,7 @@ class Scores:
             raise UserError(f"{source}: found content that cannot be used ({error!r})") from error
         read = ("revision", "attribute", "macro", "coverage", "validation")
         remarks = {name: part for name, part in content.items() if name not in read}
-        return cls(figures, sure, validation, remarks, goals)
+        return cls(figures, of_figures, validation, remarks, goals)
 
 
 def _by_attribute(attributes: Sequence[str], columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def targets(policy: registry.Spec, attributes: Sequence[str]) -> dict[str, Array
 
 
 def threshold_checks(predictions: Predictions, tuned: Thresholds, scored: Figures) -> dict[str, Array]:
-    """F1 of one run on rows that its thresholds have seen and on others, pooled over folds, means over the seeds.
+    """F1 of one run on rows that its thresholds have read and on others, pooled over folds, means over the seeds.
 
     Args:
         scored: the figures of the run at these thresholds.
@@ -187,11 +187,11 @@ def threshold_checks(predictions: Predictions, tuned: Thresholds, scored: Figure
         validation_positives: [F, A] observed positives among the validation rows behind each threshold.
     """
     val = predictions.part("val")
-    seen = metrics.f1(val.probabilities, val.labels, tuned.values[:, val.fold]).mean(axis=0)
+    of_tuned_rows = metrics.f1(val.probabilities, val.labels, tuned.values[:, val.fold]).mean(axis=0)
     folds = [predictions.part("val", fold) for fold in range(predictions.folds)]
     return {
-        "optimism": seen - scored.value("f1_validation"),
-        "validation_minus_test": seen - scored.value("f1_tuned"),
+        "optimism": of_tuned_rows - scored.value("f1_validation"),
+        "validation_minus_test": of_tuned_rows - scored.value("f1_tuned"),
         "unachievable_oracle_f1": oracle_f1(predictions).mean(axis=0),
         "validation_positives": np.stack([rows.labels.counts()[0] for rows in folds]),
     }

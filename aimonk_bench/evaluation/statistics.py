@@ -61,8 +61,7 @@ class Chosen:
     """Nested model selection: each fold's test rows judged by the run that this fold's own validation rows chose.
 
     Attributes:
-        runs: [F] id of the run chosen in each fold; the winner throughout where no run has a validation figure in some
-            fold.
+        runs: [F] id of the run chosen in each fold; where no run has a validation figure there, the first candidate.
         value: figure -> [A], those of the baselines too; ``low`` and ``high`` likewise, where there is an interval.
         few: figure -> [A] whether it rests on few test rows.
         macro: figure -> value, low, high over the attributes that every finished run defines; NaN without an interval.
@@ -141,30 +140,27 @@ def statistics(
     winner = max(candidates, key=lambda run_id: np.nan_to_num(candidates[run_id].validation, nan=-1.0))
     compare = partial(comparison.paired, decisions, covered=covered["f1_tuned"], planned=planned, seed=SEED)
     against_winner = compare(reference=winner)
-    predictions, thresholds, runs = _nested(candidates, covered["f1_tuned"]) or (
-        entries[winner].load(),
-        entries[winner].thresholds,
-        [winner] * first.scores.validation.shape[1],
-    )
-    sure = intervals(predictions, thresholds)
-    row = _chosen(predictions, thresholds, runs, sure, covered)
+    baseline = {} if reference is None else compare(reference=reference)
+    predictions, thresholds, runs = _nested(candidates, covered["f1_tuned"])
+    of_figures = intervals(predictions, thresholds)
+    row = _chosen(predictions, thresholds, runs, of_figures, covered)
     tests = signal(
         first.before,  # not that of the winner, which was chosen
         after_training(predictions, seed=SEED),
         gain(Decisions.of(predictions, thresholds), seed=SEED),
     )
     ranked = np.array(tests.ranked)
-    auc_low, auc_high, *_ = sure["roc_auc"].macro(row.value["roc_auc"], ranked)
+    auc_low, auc_high, *_ = of_figures["roc_auc"].macro(row.value["roc_auc"], ranked)
     auc = macro(row.value["roc_auc"], ranked).item(), auc_low, auc_high
-    labels, of_f1 = decisions[winner].labels, covered["f1_tuned"]
-    verdict = _verdict(candidates, winner, labels, against_winner, tests, row, auc, of_f1)
+    paired = _Paired(winner, reference, against_winner, baseline)
+    verdict = _verdict(candidates, decisions[winner].labels, paired, tests, row, auc, covered["f1_tuned"])
     return Statistics(
         revision=REVISION,
         key=dict(key),
         reference=reference,
         planned=planned,
         candidates=list(candidates),
-        baseline={} if reference is None else compare(reference=reference),
+        baseline=baseline,
         against_winner=against_winner,
         chosen=row,
         signal=tests,
@@ -176,14 +172,49 @@ def statistics(
 def _fairness(entries: Mapping[str, Entry]) -> list[Unfair]:
     """What is unfair among the runs whose training is on record."""
     trainings = {run_id: entry.training for run_id, entry in entries.items() if entry.training is not None}
-    return [*fairness.planned(trainings), *fairness.measured(trainings)]
+    return fairness.unfair(trainings)
+
+
+@dataclass(frozen=True, eq=False)
+class _Paired:
+    """The paired tests of a suite.
+
+    Attributes:
+        winner: id of the run selected on validation.
+        reference: id of the baseline, None without one.
+        against_winner: run id -> the run against the winner.
+        baseline: run id -> the run against the baseline.
+    """
+
+    winner: str
+    reference: str | None
+    against_winner: Mapping[str, Delta]
+    baseline: Mapping[str, Delta]
+
+    @property
+    def worse(self) -> list[str]:
+        """The runs that a test finds worse than the winner, and those that are worse than, or are, a baseline that is.
+
+        Each family of tests is adjusted by itself, so that the tests against the baseline may find what those against
+        the winner do not; a run that they find worse than another is not to be recommended.
+        """
+        by_baseline = {run_id for run_id, delta in self.baseline.items() if delta.mark == "worse"}
+        if self.winner in self.baseline and self.baseline[self.winner].mark == "better":
+            by_baseline |= {str(self.reference)}
+        return [
+            run_id for run_id, delta in self.against_winner.items() if delta.mark == "worse" or run_id in by_baseline
+        ]
+
+    @property
+    def untested(self) -> list[str]:
+        """The runs that could not be compared with the winner."""
+        return [run_id for run_id, delta in self.against_winner.items() if delta.reason]
 
 
 def _verdict(
     candidates: Mapping[str, Entry],
-    winner: str,
     labels: Labels,
-    against_winner: Mapping[str, Delta],
+    paired: _Paired,
     tests: Signal,
     row: Chosen,
     auc: tuple[float, float, float],
@@ -201,12 +232,13 @@ def _verdict(
         dict(compress(zip(names, values.tolist(), strict=True), tests.gains)) for values in (tests.gain, tests.gain_low)
     )
     f1, f1_low, f1_high = row.macro["f1_tuned"].tolist()
-    equals = [run_id for run_id in candidates if against_winner[run_id].mark not in ("", "worse")]
+    winner, worse = paired.winner, paired.worse
+    equals = [run_id for run_id in candidates if paired.against_winner[run_id].mark and run_id not in worse]
     simplest = min((winner, *equals), key=lambda run_id: tuple(candidates[run_id].complexity))
     return Verdict(
         outcome=tests.outcome,
         attributes=list(names),
-        with_signal=list(compress(names, tests.found)),
+        with_signal=list(compress(names, tests.has_signal)),
         ranked=list(compress(names, tests.ranked)),
         with_gain=list(compress(names, tests.gains)),
         smallest_p=float(np.fmin.reduce(tests.adjusted)),
@@ -229,8 +261,8 @@ def _verdict(
         all_positive_f1=row.macro["floor_f1"][0].item(),
         prevalence_f1=row.macro["prior_f1"][0].item(),
         indistinguishable=equals,
-        worse=[run_id for run_id, delta in against_winner.items() if delta.mark == "worse"],
-        untested=[run_id for run_id, delta in against_winner.items() if delta.reason],
+        worse=worse,
+        untested=paired.untested,
         simplest=simplest,
         simplest_f1=macro(candidates[simplest].scores.figures.value("f1_tuned"), covered).item(),
     )
@@ -258,7 +290,7 @@ def _alike(run: Predictions, first: Predictions) -> bool:
     return agree(run, first, *ROWS) and agree(run.part("val"), first.part("val"), "labels")
 
 
-def _nested(candidates: Mapping[str, Entry], covered: Array) -> tuple[Predictions, Thresholds, list[str]] | None:
+def _nested(candidates: Mapping[str, Entry], covered: Array) -> tuple[Predictions, Thresholds, list[str]]:
     """The composite of `comparison.chosen`, by the macro of each fold's cross-fitted validation F1."""
     scores = np.array([entry.scores.validation.mean(axis=0) for entry in candidates.values()])  # [runs, F, A]
     runs = {run_id: (entry.load, entry.thresholds) for run_id, entry in candidates.items()}
@@ -269,22 +301,22 @@ def _chosen(
     predictions: Predictions,
     thresholds: Thresholds,
     runs: Sequence[str],
-    sure: Mapping[str, Intervals],
+    of_figures: Mapping[str, Intervals],
     covered: Mapping[str, Array],
 ) -> Chosen:
     """The row of the nested selection: the figures that have an interval, and the baselines."""
     scored = figures(predictions, thresholds)
-    values = {name: scored.value(name) for name in (*sure, *BASELINES)}
+    values = {name: scored.value(name) for name in (*of_figures, *BASELINES)}
     averages = {name: [macro(value, covered[name]), np.nan, np.nan] for name, value in values.items()}
-    for name, interval in sure.items():
+    for name, interval in of_figures.items():
         averages[name][1:] = interval.macro(values[name], covered[name])[:2]
     fillings = bounds.bounds(Decisions.of(predictions, thresholds))
     return Chosen(
         runs=list(runs),
         value=values,
-        low={name: interval.low for name, interval in sure.items()},
-        high={name: interval.high for name, interval in sure.items()},
-        few={name: interval.few.tolist() for name, interval in sure.items()},
+        low={name: interval.low for name, interval in of_figures.items()},
+        high={name: interval.high for name, interval in of_figures.items()},
+        few={name: interval.few.tolist() for name, interval in of_figures.items()},
         macro={name: np.array(average) for name, average in averages.items()},
         na_low=fillings.f1_low,
         na_high=fillings.f1_high,

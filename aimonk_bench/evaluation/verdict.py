@@ -51,7 +51,7 @@ class Signal:
         after: p of the test after training, ``auc`` the ROC AUC of the test rows.
         adjusted: the smaller p of the two tests, adjusted for their number and, by Holm, for that of the attributes;
             signal is claimed up to 0.05.
-        found: bool, whether signal is claimed.
+        has_signal: bool, whether signal is claimed.
         after_adjusted: p of the test after training alone, adjusted likewise.
         ranked: bool, whether the test after training alone claims it: the one before does not see the scores.
         detectable_auc: the AUC that the tests would have found, see `detectable_auc`.
@@ -66,7 +66,7 @@ class Signal:
     after: Numbers
     auc: Numbers
     adjusted: Numbers
-    found: list[bool]
+    has_signal: list[bool]
     after_adjusted: Numbers
     ranked: list[bool]
     detectable_auc: Numbers
@@ -79,7 +79,7 @@ class Signal:
     @property
     def outcome(self) -> Outcome:
         """ "gain"; "no_gain", signal without a shown gain; "no_signal"."""
-        return "gain" if any(self.gains) else "no_gain" if any(self.found) else "no_signal"
+        return "gain" if any(self.gains) else "no_gain" if any(self.has_signal) else "no_signal"
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +163,7 @@ def signal(before: BeforeTraining | None, after: AfterTraining, gain: Gain) -> S
         after=after.p,
         auc=after.auc,
         adjusted=adjusted,
-        found=has_signal.tolist(),
+        has_signal=has_signal.tolist(),
         after_adjusted=trained,
         ranked=(trained <= ALPHA).tolist(),
         detectable_auc=detectable_auc(counts.n_positive, counts.n_negative, len(adjusted)),

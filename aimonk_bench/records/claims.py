@@ -124,7 +124,7 @@ class ClaimFile:
         Raises:
             OSError: the file cannot be read or created.
         """
-        if not self.is_free():
+        if not self.remove_if_over():
             return None
         holder = Holder(**vars(this_process()), token=secrets.token_hex(16))
         _TOKENS.add(holder.token)
@@ -140,7 +140,7 @@ class ClaimFile:
     def living(self) -> Holder | None:
         """Who is at work under the claim; None if nobody is. It waits until that is known, see `Timing`."""
         announced = False
-        while not self.is_free():
+        while not self.remove_if_over():
             holder = self.holder
             if holder is not None and not holder.is_over and (holder.is_here or self._changed):
                 return holder
@@ -150,8 +150,8 @@ class ClaimFile:
             time.sleep(self._timing.poll)
         return None
 
-    def is_free(self) -> bool:
-        """Look at the file, and remove it if the claim is over; whether there is none now."""
+    def remove_if_over(self) -> bool:
+        """Look at the file, and remove it if the claim is over; whether there is no claim now."""
         now, before = self._clock(), self._content
         self._content = _read(self.path)
         if self._content is None:

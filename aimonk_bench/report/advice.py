@@ -54,10 +54,11 @@ def cards(summary: Summary) -> list[Card]:
     verdict, is_suite = stats.verdict, len(summary.collection.names) > 1
     same = verdict.simplest == verdict.run
     heading = "The simplest run that is not measurably worse" if is_suite else "The run"
-    made = [_card(summary, verdict.simplest, heading, ["It is the selected run too."] * (same and is_suite))]
+    biased = ["Its figure is a little too high, because it was selected."] * (verdict.folds > 1)
+    also_selected = ["It is the selected run too.", *biased] if same and is_suite else []
+    made = [_card(summary, verdict.simplest, heading, also_selected)]
     if not same:
-        note = "Its figure is a little too high, because it was selected."
-        made.append(_card(summary, verdict.run, "Selected on validation rows", [note]))
+        made.append(_card(summary, verdict.run, "Selected on validation rows", biased))
     if summary.nested:
         value, low, high = (float(summary.nested[f"f1_tuned{end}"][-1]) for end in ("", "_low", "_high"))
         folds = Counter(stats.chosen.runs)

@@ -166,7 +166,7 @@ def galleries(summary: Summary, stored_hashes: StoredHashes, progress: Progress)
     shown = Shown.of(record.predictions, record.thresholds)
     candidates = [
         *_errors(record, shown),
-        *_suspected(shown, np.array(summary.statistics.signal.found)),
+        *_suspected(shown, np.array(summary.statistics.signal.has_signal)),
         *_unknown(shown),
         *([] if other is None else _disagreement(record, other, shown)),
         *_near_duplicates(shown, folder.hashes(shown.ids.tolist(), stored_hashes, progress)),

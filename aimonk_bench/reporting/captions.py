@@ -158,7 +158,7 @@ def legend(summary: Summary, layout: Layout) -> list[str]:
         f"macro: over {covered} of {total}": bool(covered),
     }
     lines = [""]
-    for part in (*_order(summary, layout.detail), *compress(short, short.values())):
+    for part in (*_order(summary, layout.detail), *_power(summary, layout.detail), *compress(short, short.values())):
         longer = f"{lines[-1]}; {part}" if lines[-1] else part
         lines[-1:] = [longer] if cell_len(longer) <= LEGEND else [lines[-1], part]
     more = _hidden(layout, total) if layout.hidden else "table --explain says what columns and marks mean"
@@ -187,10 +187,29 @@ def _order(summary: Summary, detail: Detail) -> list[str]:
     """By what the runs are sorted, and what the mark of the selected run means; nothing of a single run."""
     if len(summary.ranking) < 2:
         return []
-    folds = max(len(record.data["folds"]) for record in summary.collection.finished)
-    biased = " (its test F1 is a little too high)" if folds > 1 else ""
+    biased = " (its test F1 is a little too high)" if _folds(summary) > 1 else ""
     selected = [f"{SELECTED_MARK}: best val F1{biased}"] if summary.selected else []
     return [f"sorted by {METRICS[detail.sort]}", *selected]
+
+
+def _power(summary: Summary, detail: Detail) -> list[str]:
+    """What differences would have been found, where they do not stand beside `UNRESOLVED`."""
+    stats = summary.statistics
+    differences = _detectable(stats) if stats and detail.versus and not detail.difference else ""
+    return [f"{UNRESOLVED}: {differences} would be found ({100 * POWER:.0f} % power)"] if differences else []
+
+
+def _detectable(stats: Statistics) -> str:
+    """The range of the true differences that the tests of unresolved runs find with probability `POWER`; "" of none."""
+    differences = [delta.detectable for delta in stats.baseline.values() if delta.mark == UNRESOLVED]
+    if not differences:
+        return ""
+    return " to ".join(dict.fromkeys([detectable(min(differences)), detectable(max(differences))]))
+
+
+def _folds(summary: Summary) -> int:
+    """The number of folds of the finished runs, the largest where they differ."""
+    return max(len(record.data["folds"]) for record in summary.collection.finished)
 
 
 def _marks(layout: Layout) -> set[str]:
@@ -265,7 +284,7 @@ def _explained_figures(summary: Summary, layout: Layout) -> str:
     detail = layout.detail
     seeds = [len(record.thresholds.seed) for record in summary.collection.finished]
     mean = ", mean over seeds" if max(seeds) > 1 else ""
-    folds = max(len(record.data["folds"]) for record in summary.collection.finished)
+    folds = _folds(summary)
     if detail.metric != TUNED:
         ranking = detail.metric in ("average_precision", "roc_auc")
         several = (", mean over folds" if ranking else ", pooled over the folds") if folds > 1 else ""
@@ -278,12 +297,12 @@ def _explained_figures(summary: Summary, layout: Layout) -> str:
 
 def _explained_order(summary: Summary, detail: Detail) -> str:
     """By what the runs are sorted, and what selection means."""
-    folds = max(len(record.data["folds"]) for record in summary.collection.finished)
     name = METRICS[detail.sort]
     order = f"sorted by macro {name}" if detail.sort != VALIDATION else f"sorted by cross-fitted validation F1 ({name})"
     if summary.nested is None:
         return order
-    biased = " of all folds, which test other folds: its test F1 is a little too high" if folds > 1 else ""
+    several = _folds(summary) > 1
+    biased = " of all folds, which test other folds: its test F1 is a little too high" if several else ""
     selected = f"; {SELECTED_MARK}: selected on validation rows{biased}" if summary.selected else ""
     return f"{order}{selected}; {SELECTED}: nested model selection, the F1 to report"
 
@@ -308,11 +327,10 @@ def _comparison(stats: Statistics, detail: Detail) -> str:
     adjusted = f"Holm-adjusted over {count(stats.planned, 'planned comparison')}"
     equivalent = f"equivalent: simultaneous 95 % interval within {detail.plus_minus}{number(MARGIN)}"
     parts = [f"vs baseline: paired test of macro F1 at .05, {adjusted}", equivalent]
-    if unresolved := [delta.detectable for delta in stats.baseline.values() if delta.mark == UNRESOLVED]:
-        difference = " to ".join(dict.fromkeys([detectable(min(unresolved)), detectable(max(unresolved))]))
+    if differences := _detectable(stats):
         each = " (beside each)" if detail.difference else ""
         parts.append(
-            f"{UNRESOLVED}: a true difference of {difference}{each} is found with {100 * POWER:.0f} % probability"
+            f"{UNRESOLVED}: a true difference of {differences}{each} is found with {100 * POWER:.0f} % probability"
         )
     if detail.difference:
         parts.append("difference: of macro F1 from the baseline (simultaneous interval)")

@@ -34,7 +34,9 @@ def sentence(item: Unfair, names: Collection[str], name_of: Callable[[str], str]
                 "part of the difference may be the budget; fix: the same `train` and `tune` in every run"
             )
         case "teacher":
-            return f"{item.key} trains a teacher first, so twice the epochs: part of its difference may come from that"
+            return (
+                f"{item.policy} trains a teacher first, so twice the epochs: part of its difference may come from that"
+            )
         case "one_rate":
             return (
                 f"one learning rate for different losses or samplers ({runs}): each suits another rate; "

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from aimonk_bench.errors import count
 from aimonk_bench.reporting.captions import heading, row_names
+from aimonk_bench.reporting.cells import versus
 from aimonk_bench.reporting.columns import ALL_POSITIVE, PREVALENCE, SELECTED
 from aimonk_bench.reporting.remarks import WARNINGS, shown_runs
 from aimonk_bench.reporting.summary import MACRO, Array, Summary
@@ -45,7 +46,7 @@ def _runs(summary: Summary) -> Iterator[Row]:
     yield ("run", "macro F1", "95 % interval", "gain", "vs baseline"), True
     for run_id in shown_runs(summary, SHOWN):
         delta = summary.statistics.baseline.get(run_id) if summary.statistics else None
-        mark = delta.mark if delta else ""
+        mark = versus(delta, beside=True).text.plain if delta else ""
         yield (names[run_id], *_figures(values[run_id], -1), mark), run_id == summary.selected
     if summary.nested:
         yield (SELECTED, *_figures(summary.nested, -1), ""), True

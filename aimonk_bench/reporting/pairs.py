@@ -97,7 +97,7 @@ def _tested(mark: str | None, reason: str | None, least: float) -> str:
         case "better" | "worse":
             return f"{A} is measurably {mark} than {B} in macro F1"
         case "equivalent":
-            return f"{A} and {B} are equivalent in macro F1: the interval lies within the margin of .02"
+            return f"{A} and {B} are equivalent in macro F1: the interval lies within the margin of {number(MARGIN)}"
         case "unresolved":
             power = f"a true difference of {detectable(least)} is found with 80 % probability"
             return f"the data cannot tell {A} and {B} apart in macro F1; {power}"

@@ -97,7 +97,7 @@ class Summary:
             return self.statistics.fairness
         records = self.collection.comparable
         trainings = {record.status.id: record.training for record in records if record.training is not None}
-        return [*fairness.planned(trainings), *fairness.measured(trainings)]
+        return fairness.unfair(trainings)
 
 
 def summarize(collection: Collection) -> Summary:

@@ -27,7 +27,7 @@ def sentence(verdict: Verdict, parts: Mapping[str, Sequence[str]], against_winne
     if not _several(verdict):
         return f"{names[verdict.run]}: {_expected(verdict)}. {_gain(verdict)}"
     expected = "Expected" if verdict.simplest == verdict.run else "Selecting a run on validation gives"
-    use = f"{_use(verdict, names, against_winner)} {expected} {_expected(verdict)}."
+    use = f"{_use(verdict, names)} {expected} {_expected(verdict)}."
     return " ".join([use, _gain(verdict), *_others(verdict, names, against_winner)])
 
 
@@ -54,19 +54,19 @@ def _expected(verdict: Verdict) -> str:
     return f"macro F1 {value} ({', '.join(how)})"
 
 
-def _use(verdict: Verdict, names: Mapping[str, str], against_winner: Mapping[str, Delta]) -> str:
+def _use(verdict: Verdict, names: Mapping[str, str]) -> str:
     """Which run to use, and why this one."""
     equals = verdict.indistinguishable
     if not equals:
         return f"Use {names[verdict.run]}: it is selected on validation."
     simplest = "the simpler" if len(equals) == 1 else "the simplest"
-    runs = f"{len(equals) + 1} runs that the data cannot tell apart"
-    if any(against_winner[run_id].mark == "better" for run_id in equals):
-        runs = f"{len(equals) + 1} runs of which none is measurably worse than the one selected on validation"
-    rest = f"; its macro F1 is {number(verdict.simplest_f1)}"
+    of_runs = f"{simplest} of {len(equals) + 1} runs that are not measurably worse"
     if verdict.simplest == verdict.run:
-        rest = ", and it is selected on validation"
-    return f"Use {names[verdict.simplest]}: it is {simplest} of {runs}{rest}."
+        return f"Use {names[verdict.run]}: it is selected on validation, and {of_runs}."
+    value = number(verdict.simplest_f1)
+    return (
+        f"Use {names[verdict.simplest]}: it is {of_runs} than the one selected on validation; its macro F1 is {value}."
+    )
 
 
 def _gain(verdict: Verdict) -> str:

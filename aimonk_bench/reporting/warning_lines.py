@@ -20,8 +20,7 @@ def warnings(summary: Summary) -> list[str]:
     """What a reader should know before believing the verdict, the weightiest first."""
     names = run_names(summary.collection.names)
     compared = [record.status.id for record in summary.collection.comparable]
-    lines = [fairness.sentence(item, compared, names.__getitem__) for item in summary.unfair]
-    lines += _runs(summary)
+    lines = [*_runs(summary), *(fairness.sentence(item, compared, names.__getitem__) for item in summary.unfair)]
     if summary.values:
         lines += _labels(summary)
         lines += doubts(summary)

@@ -27,7 +27,7 @@ from aimonk_bench.records.files import checked
 from aimonk_bench.records.run import DATA, REVISION, RunRecord
 from aimonk_bench.serving.choice import Choice
 from aimonk_bench.serving.heads import Tensors, average
-from aimonk_bench.suite import tasks
+from aimonk_bench.suite import containment, tasks
 from aimonk_bench.suite.plan import Plan, plan_run
 from aimonk_bench.training.recipe import TrainingData
 
@@ -158,7 +158,8 @@ def train(refit: Refit, progress: Progress | None = None) -> tuple[Tensors, dict
     """
     planned = refit.plan.baseline
     config = planned.config
-    dataset = tasks.encode(refit.plan.dataset, config, planned.encoder, progress)
+    with containment.encoding(config.run) as elsewhere:
+        dataset = tasks.encode(refit.plan.dataset, config, planned.encoder, progress, elsewhere)
     labels = dataset.split_labels(config.split, config.hide).train
     folds = dataset.folds(config.split)
     rows = np.unique(np.concatenate([part for fold in folds for part in (fold.train, fold.val, fold.test)]))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from aimonk_bench.backbones import features, trial
+from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.backbones.features import Encode, Request
 from aimonk_bench.backbones.trial import Trial
-from aimonk_bench.config.run_fields import RunConfig
+from aimonk_bench.config.run_fields import Executor, RunConfig
 from aimonk_bench.plugins import Plugin, executed
 from aimonk_bench.progress import Progress
 from aimonk_bench.suite import workers
-from aimonk_bench.suite.workers import Workers
+from aimonk_bench.suite.workers import Workers, can_start
 
 MODULES = ("aimonk_bench.backbones.examination",)  # what building a network needs: torch and timm
 # `encode_missing` for a pool: (plug-ins of the config, request, progress) -> {SHA-256: reason}
@@ -29,6 +31,38 @@ def one_worker(run: RunConfig) -> Workers:
         run: has the number of retries and the limit of time.
     """
     return Workers(1, retries=run.retries, timeout=run.timeout, modules=MODULES)
+
+
+def is_contained(executor: Executor, plugins: Sequence[Plugin], spec: EncoderSpec) -> bool:
+    """Whether a network is tried, and images are encoded, in a worker process.
+
+    With `serial` they are not; with `auto` where the network may be code of a plug-in; else they are.
+
+    Args:
+        executor: of the section `run`.
+        plugins: of the config.
+        spec: with the network.
+    """
+    if executor != "auto":
+        return executor != "serial"
+    return bool(plugins) and spec.weights.name not in CATALOG and can_start()
+
+
+@contextlib.contextmanager
+def encoding(run: RunConfig) -> Iterator[EncodeElsewhere]:
+    """What encodes images for a command that trains in its own process; see `is_contained`.
+
+    Args:
+        run: the section of the config.
+    """
+    with one_worker(run) as pool:
+
+        def encode(plugins: Sequence[Plugin], request: Request, progress: Progress | None) -> dict[str, str]:
+            if is_contained(run.executor, plugins, request.spec):
+                return encode_missing(pool, plugins, request, progress)
+            return features.encode_missing(request, progress)
+
+        yield encode
 
 
 def attempt(pool: Workers, plugins: Sequence[Plugin], spec: EncoderSpec, cache: Path) -> Trial:

@@ -66,7 +66,8 @@ def encode(
                     raise
                 except Exception as error:  # the failure of every run that needs it; it is not tried again
                     if isinstance(error, WorkerLost):
-                        error = WorkerLost(f"the images cannot be encoded: {error}")
+                        debug = "fix: another network; `run.executor: serial` to debug it"
+                        error = WorkerLost(f"the images cannot be encoded: {error}; {debug}")
                     elif not isinstance(error, (RunFailed, UserError)):
                         has_fix = fix(error) or isinstance(error, OSError)
                         other = "" if has_fix else " (fix: another transform.size or backbone)"

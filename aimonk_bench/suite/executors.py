@@ -228,7 +228,8 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
     there are trainings, where each seed in each fold of a run that trains layers counts as one. ``auto`` does so from
     `WORTHWHILE` runs on frozen features on, by default with at most `MOST_WORKERS`, and where there is a time limit,
     which only a worker keeps. Where a run trains layers, which uses all cores by itself, or trains on another device,
-    training is here and scoring in one worker beside it. Images are encoded where training is.
+    training is here and scoring in one worker beside it. Images are encoded where training is; those that are encoded
+    with a plug-in's network, in a worker, see `containment.is_contained`.
 
     Args:
         configs: of the runs that are to be executed.
@@ -254,7 +255,8 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
         train = frozen == len(configs) and {pick_device(config.train.device) for config in configs} == {"cpu"}
         number = min(cores(), frozen, MOST_WORKERS) if train else 1
     if not (train or number):
-        yield TaskQueue(clock)
+        with containment.encoding(run) as elsewhere:
+            yield TaskQueue(clock, elsewhere=elsewhere)
         return
     number = max(1, number if run.workers == "auto" or not train else min(run.workers, trainings))
     modules = _modules(configs) if train else []
@@ -266,7 +268,8 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
             elsewhere = partial(containment.encode_missing, workers)
             yield TaskQueue(clock, workers, ("train", "score"), number + 1, share, elsewhere)
         else:
-            yield TaskQueue(clock, workers, ("score",))
+            with containment.encoding(run) as elsewhere:
+                yield TaskQueue(clock, workers, ("score",), elsewhere=elsewhere)
 
 
 @contextlib.contextmanager

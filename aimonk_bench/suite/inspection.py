@@ -19,7 +19,7 @@ from aimonk_bench.evaluation import audit, duplicates, probe
 from aimonk_bench.evaluation.audit import Audit, Files
 from aimonk_bench.evaluation.missing_dependence import missing_dependence
 from aimonk_bench.progress import Progress
-from aimonk_bench.suite import dataset, networks, plan, tasks
+from aimonk_bench.suite import containment, dataset, networks, plan, tasks
 
 SEED = 0  # of permutations and of the probe's folds, so that an audit is the same each time
 ROTATED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
@@ -56,7 +56,8 @@ def inspect(config: Config, progress: Progress) -> Audit:
         raise network.outcome
     located = dataset.locate(config.data, listed)
     encoder = replace(network.encoder, white=located.white)
-    encoded = tasks.encode(located, config, encoder, progress)
+    with containment.encoding(config.run) as elsewhere:
+        encoded = tasks.encode(located, config, encoder, progress, elsewhere)
     labels, groups, features = encoded.labels, encoded.groups, encoded.features()
     content, folds = encoded.content, encoded.folds(config.split)
     part = duplicates.tested_part(folds, len(labels))

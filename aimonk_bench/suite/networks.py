@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aimonk_bench.backbones import trial, weights
-from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.backbones.encoder import EncoderSpec, pick_device
 from aimonk_bench.backbones.features import FeatureStore
 from aimonk_bench.backbones.trial import Trial
@@ -16,7 +15,7 @@ from aimonk_bench.errors import UserError, count, sentence, write_traceback
 from aimonk_bench.plugins import executed
 from aimonk_bench.suite import containment
 from aimonk_bench.suite.pool import WorkerLost
-from aimonk_bench.suite.workers import Workers, can_start
+from aimonk_bench.suite.workers import Workers
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +39,19 @@ class Network:
 
     @property
     def notes(self) -> list[str]:
-        """What was undone in the weight file, what was left out, and what could not be checked."""
-        if isinstance(self.outcome, UserError):
+        """What was undone in the weight file, and what was left out."""
+        weights, notes = self.encoder.weights, () if isinstance(self.outcome, UserError) else self.outcome.notes
+        return [f"{weights.file}: {note}" for note in notes]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What could not be checked, with the fix."""
+        if isinstance(self.outcome, UserError) or self.outcome.patches_checked:
             return []
-        unchecked = [self.outcome.unchecked] if self.outcome.unchecked else []
-        return [*(f"{self.encoder.weights.file}: {note}" for note in self.outcome.notes), *unchecked]
+        return [
+            f"{self.encoder.weights.name} cannot be built on torch's meta device, so it is not checked that "
+            f"transform.size {self.encoder.size} holds whole patches; fix: `multiple` of its Entry"
+        ]
 
     def describe(self) -> list[str]:
         """Name, size, features and weights, one line; further lines for what was done to get them."""
@@ -54,7 +61,11 @@ class Network:
         instead = f" (fallback for {weights.requested})" if weights.name != weights.requested else ""
         size = f"{self.encoder.size} x {self.encoder.size} pixels, {outcome.features} features"
         head = f"{weights.name}{instead}: {size}; weights: {weights.place}"
-        return [head, *(f"  tried {line}" for line in weights.tried), *(f"  {note}" for note in self.notes)]
+        return [
+            head,
+            *(f"  tried {line}" for line in weights.tried),
+            *(f"  {note}" for note in (*self.notes, *self.warnings)),
+        ]
 
 
 def prepare(configs: Sequence[Config], *, download: bool = True, skip: bool = False) -> list[Network]:
@@ -100,13 +111,12 @@ def prepare(configs: Sequence[Config], *, download: bool = True, skip: bool = Fa
 
 def _tried(encoder: EncoderSpec, config: Config, pool: Workers) -> Trial | UserError:
     """What is found when the network of a run is tried, in a worker where `prepare` says so; or why it fails."""
-    cache, executor = FeatureStore().root, config.run.executor
-    may_be_of_plugin = bool(config.plugins) and encoder.weights.name not in CATALOG
+    cache = FeatureStore().root
     where = f"{encoder.weights.name} at transform.size {encoder.size}"
     try:
         if (stored := trial.stored(encoder, cache)) is not None:
             return stored
-        if executor in ("processes", "ray") or (executor == "auto" and may_be_of_plugin and can_start()):
+        if containment.is_contained(config.run.executor, config.plugins, encoder):
             return containment.attempt(pool, config.plugins, encoder, cache)
         with executed(config.plugins):
             return trial.attempt(encoder, cache)

@@ -177,6 +177,8 @@ def _plan(suite: Suite, *, network_required: bool) -> Plan:
     notes = dict.fromkeys(note for network in prepared for note in network.notes)
     for note in notes:
         logger.info("%s", note)
+    for warning in dict.fromkeys(warning for network in prepared for warning in network.warnings):
+        logger.warning("%s", warning)
     dataset = locate(suite.base.data, listed)
     pairs = zip(suite.runs, prepared, strict=True)
     runs = tuple(

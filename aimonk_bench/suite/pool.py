@@ -146,8 +146,8 @@ class Pool(abc.ABC, Generic[W]):
 
     def start(self) -> None:
         """Start all workers now; they import what tasks need while nothing waits for them."""
-        while len(self._workers) < self._count:
-            self._workers.append(self._started())
+        while len(self._workers) < self._count and self._start_one():
+            pass
 
     def submit(
         self,
@@ -162,9 +162,6 @@ class Pool(abc.ABC, Generic[W]):
 
         Its exception is what the function raised, `WorkerLost`, `Withdrawn` or `WorkersKilled`.
 
-        Raises:
-            WorkerLost: no worker can start.
-
         Args:
             name: of the task, for messages.
             first: it comes before the tasks that wait and are not.
@@ -178,11 +175,7 @@ class Pool(abc.ABC, Generic[W]):
             return job.future
         place = sum(waiting.first for waiting in self._waiting) if first else len(self._waiting)
         self._waiting.insert(place, job)
-        try:
-            self._assign()
-        except BaseException:  # no process can be started, for example
-            self.withdraw([job.future])
-            raise
+        self._assign()
         return job.future
 
     def result(
@@ -198,7 +191,7 @@ class Pool(abc.ABC, Generic[W]):
         try:
             while not future.done():
                 self.pump()
-        except BaseException:  # as in `submit`
+        except BaseException:  # Ctrl-C, for example
             self.withdraw([future])
             raise
         return future.result()
@@ -216,11 +209,13 @@ class Pool(abc.ABC, Generic[W]):
     def pump(self, seconds: float | None = None) -> None:
         """Wait a while, until something is sent or a worker ends, and settle the futures of what is done.
 
+        Where no task waits or is being done, there is nothing to wait for.
+
         Args:
             seconds: to wait at most; None: without a limit.
         """
         self._assign()
-        if not self._workers:
+        if not self._waiting and all(worker.job is None for worker in self._workers):
             return
         limits = [worker.job.deadline - time.monotonic() for worker in self._workers if worker.job is not None]
         limits += [] if seconds is None else [seconds]
@@ -276,21 +271,44 @@ class Pool(abc.ABC, Generic[W]):
     def _assign(self) -> None:
         """Give waiting jobs to idle workers; start one where a job would wait and there may be more."""
         for worker in self._workers:
-            if self._waiting and worker.ready and worker.job is None:
-                job = self._waiting.popleft()
-                try:
-                    task = worker.pack(job.function)
-                except Exception as error:  # whatever its parts do
-                    job.future.set_exception(error)
-                    continue
-                job.tries += 1
-                job.renew()
-                worker.job = job
-                worker.send(task)
+            while self._waiting and worker.ready and worker.job is None:
+                self._give(worker, self._waiting.popleft())
         starting = sum(not worker.ready for worker in self._workers)
         while not self.killed and len(self._waiting) > starting and len(self._workers) < self._count:
-            self._workers.append(self._started())
+            if not self._start_one():
+                return
             starting += 1
+
+    def _give(self, worker: W, job: Job) -> None:
+        """Give a worker a job, which fails where it cannot be sent."""
+        try:
+            task = worker.pack(job.function)
+            job.tries += 1
+            job.renew()
+            worker.job = job
+            worker.send(task)
+        except Exception as error:  # whatever its parts do
+            worker.job = None
+            job.future.set_exception(error)
+
+    def _start_one(self) -> bool:
+        """Start a worker; whether one could be started."""
+        try:
+            self._workers.append(self._started())
+        except WorkerLost as error:
+            self._go_on_with_fewer(error)
+            return False
+        return True
+
+    def _go_on_with_fewer(self, error: WorkerLost) -> None:
+        """Start no more workers, as far as others are left; where none is, all that waits fails."""
+        if self._workers:
+            self._count = len(self._workers)
+            logger.warning("%s; %d go on", error, self._count)
+            return
+        for job in self._waiting:
+            job.future.set_exception(error)
+        self._waiting.clear()
 
     def _receive(self, worker: W) -> None:
         """Take what a worker sent, or notice that it has ended."""
@@ -324,9 +342,7 @@ class Pool(abc.ABC, Generic[W]):
         if not worker.ready:
             self._stillborn += 1
             if self._stillborn >= STILLBORN:
-                for stuck in self._waiting:
-                    stuck.future.set_exception(WorkerLost(f"no {self.noun} can start: it {reason}"))
-                self._waiting.clear()
+                self._go_on_with_fewer(WorkerLost(f"no {self.noun} can start: it {reason}"))
         job = worker.job
         if job is None:
             return

@@ -146,9 +146,9 @@ def _budgets(configs: Sequence[Config], attributes: int) -> list[str]:
 
 def _unfair(suite: Suite) -> list[str]:
     """What makes the comparison unfair, as far as the configs say it."""
-    names = [run_name(run.parts) for run in suite.runs]
-    trainings = {name: training_of(run.config) for name, run in zip(names, suite.runs, strict=True)}
-    return [unfair.sentence(item, names, str) for item in fairness.planned(trainings)]
+    names = {str(number): run_name(run.parts) for number, run in enumerate(suite.runs)}
+    trainings = {number: training_of(run.config) for number, run in zip(names, suite.runs, strict=True)}
+    return [unfair.sentence(item, names, names.__getitem__) for item in fairness.planned(trainings)]
 
 
 def _absent_values(listed: LabelFile, configs: Sequence[Config]) -> list[str]:

@@ -79,7 +79,7 @@ def _encode(
     parts = request.batches(todo)
     model = (request.folder / MODEL).read_bytes() if record.engine == "onnxruntime" else b""
     content, count, cpus = workers.put(model), workers.layout.count, workers.layout.cpus
-    images = max((len(part) for part in parts), default=1)
+    images = max(map(len, parts))
     size = max(1, min(SHARD // images, math.ceil(len(parts) / (AHEAD * count))))
     waiting: deque[Future[Shard]] = deque()
     try:

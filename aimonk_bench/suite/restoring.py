@@ -11,8 +11,21 @@ from aimonk_bench.records.files import write_bytes
 from aimonk_bench.reporting import figures
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.plan import PlannedRun
+from aimonk_bench.suite.sharing import RunClaims
 
 logger = logging.getLogger(__name__)
+
+
+def restore_claimed(planned: PlannedRun, folder: Path, claims: RunClaims, clock: Clock) -> None:
+    """`restore`, unless another process does it or the run cannot be claimed; the latter is logged."""
+    try:
+        if not claims.take(planned.id):
+            return
+    except OSError as error:  # the folder of the run is protected, for example
+        logger.warning("%s: nothing that was deleted could be written again: %s", folder, sentence(error))
+        return
+    restore(planned, folder, clock)
+    claims.release(planned.id)
 
 
 def restore(planned: PlannedRun, folder: Path, clock: Clock) -> None:

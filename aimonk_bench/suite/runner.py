@@ -114,9 +114,8 @@ def execute_suite(plan: Plan, folder: Path, clock: Clock, progress: Progress) ->
             with sharing.writing(folder):
                 suite.write(folder, record)
             for planned in plan.executed:
-                if planned not in pending and claims.take(planned.id):  # otherwise another process does it
-                    restoring.restore(planned, folders[planned.id], clock)
-                    claims.release(planned.id)
+                if planned not in pending:
+                    restoring.restore_claimed(planned, folders[planned.id], claims, clock)
             try:
                 places = {planned.id: place for place, planned in enumerate(plan.executed, start=1)}
                 driver = Driver(queue, clock, progress, claims, places)
@@ -136,7 +135,7 @@ def _summarize(plan: Plan, folder: Path, clock: Clock) -> str | None:
             collection = summaries.write(suite.collect(folder))
         with clock("plots"):
             summaries.draw_missingness(plan, collection)
-    except OSError as error:
+    except (OSError, UserError) as error:  # the latter where somebody has removed the folder
         logger.error("%s: the summary cannot be written: %s", folder, reason := sentence(error))
         return reason
     return None

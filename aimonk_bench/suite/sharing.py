@@ -179,7 +179,7 @@ def _remove_left(folder: Path, key: str) -> None:
     """Remove the claims of processes that took part in a suite and were killed, as far as that is known by now."""
     for path in folder.glob(f"{SUITE}-{key}-*"):
         try:
-            ClaimFile(path).is_free()
+            ClaimFile(path).remove_if_over()
         except OSError as error:
             logger.warning("%s: cannot be removed: %s", path, sentence(error))
 
@@ -211,7 +211,7 @@ def _refuse_others(folder: Path, key: str | None) -> list[Holder]:
     for path in sorted(folder.glob(f"{CLAIM}*")):
         file = ClaimFile(path)
         if key is not None and path.name.startswith(f"{SUITE}-{key}-"):
-            if not file.is_free() and file.holder is not None:
+            if not file.remove_if_over() and file.holder is not None:
                 same.append(file.holder)
         elif path.name != (CLAIM if key is None else SUITE) and (holder := file.living()) is not None:
             raise UserError(_refusal(folder, holder))

@@ -1,7 +1,8 @@
-"""The work of a suite as pure functions: values in, values out, wherever they run.
+"""The work of a suite as functions of values, wherever they run.
 
-A task reads image files and the feature store. It writes rows of the feature store, under the store's claim, and
-checkpoints in its scratch folder, and nothing else.
+Training and scoring read the feature store, and image files where no layer is frozen; they write checkpoints in their
+scratch folder and nothing else. `encode` is called by the driver: it writes rows of the feature store and hashes beside
+it, or has workers encode, under the store's claims.
 """
 
 from __future__ import annotations

@@ -133,5 +133,6 @@ def test_a_network_whose_constructor_reads_values_is_not_checked_for_whole_patch
     monkeypatch.setattr(network, "multiple", lambda name: None)
     result = trial.attempt(spec, tmp_path)
     assert result.features == trial.attempt(_spec(), tmp_path).features
-    assert re.search("not checked that transform.size holds whole patches.*`multiple` of its Entry", result.unchecked)
-    assert networks.Network(spec, result).notes == [result.unchecked]
+    assert not result.patches_checked
+    [warning] = networks.Network(spec, result).warnings
+    assert re.search("not checked that transform.size 64 holds whole patches; fix: `multiple` of its Entry", warning)

@@ -54,13 +54,15 @@ def test_untuned_rates_that_differ_between_losses_are_named():
     rates = {"a": plain, "b": budget(plain, lr=1e-2)}
     assert planned(rates) == []  # one loss: the rates are what is compared
     assert planned({"a": plain, "b": budget(other, lr=1e-2)}) == [Unfair("rates", ("a", "b"))]
-    crossed = planned({**rates, "c": other, "d": budget(other, lr=1e-2)})
-    assert {item.kind for item in crossed} == {"one_rate"}
+    crossed = {**rates, "c": other, "d": budget(other, lr=1e-2)}
+    assert planned(crossed) == []  # each loss has every rate
+    part = planned({**crossed, "e": budget(plain, lr=1e-4)})
+    assert [item.kind for item in part] == ["rates", "one_rate", "one_rate"]
 
 
 def test_a_teacher_is_named_where_others_train_none():
     taught = budget(TUNED, teacher="self_trained")
-    assert planned({"a": TUNED, "b": taught}) == [Unfair("teacher", ("b",), "self_trained")]
+    assert planned({"a": TUNED, "b": taught}) == [Unfair("teacher", ("b",), policy="self_trained")]
     assert planned({"a": taught, "b": taught}) == []
 
 
@@ -69,7 +71,10 @@ def test_heads_at_an_end_of_the_grid_are_named():
         "a": replace(TUNED, ends={"train.lr": (0.0, 0.75), "train.weight_decay": (0.0, 0.74)}),
         "b": replace(TUNED, ends={"train.lr": (1.0, 0.0)}),
     }
-    edges = [Unfair("edge", ("b",), "train.lr", "smallest"), Unfair("edge", ("a",), "train.lr", "largest")]
+    edges = [
+        Unfair("edge", ("b",), key="train.lr", end="smallest"),
+        Unfair("edge", ("a",), key="train.lr", end="largest"),
+    ]
     assert measured(runs) == edges
 
 

@@ -22,7 +22,7 @@ def signal_of(**changed: Any) -> Signal:
         "gain_adjusted": ones,
         "largest_gain": ones,
         "detectable_auc": np.array([0.7]),
-        "found": [False],
+        "has_signal": [False],
         "ranked": [False],
         "gains": [False],
     }
@@ -32,16 +32,16 @@ def signal_of(**changed: Any) -> Signal:
 @pytest.mark.parametrize(
     ("changed", "word"),
     [
-        ({"gains": [True], "ranked": [True], "found": [True]}, "works"),
-        ({"gains": [True], "found": [True]}, "works"),  # signal before training, and a gain
-        ({"ranked": [True], "found": [True]}, "weak"),
-        ({"ranked": [True], "found": [True], "detectable_auc": np.array([np.nan])}, "weak"),
+        ({"gains": [True], "ranked": [True], "has_signal": [True]}, "works"),
+        ({"gains": [True], "has_signal": [True]}, "works"),  # signal before training, and a gain
+        ({"ranked": [True], "has_signal": [True]}, "weak"),
+        ({"ranked": [True], "has_signal": [True], "detectable_auc": np.array([np.nan])}, "weak"),
         ({}, "not better than guessing"),
         ({"detectable_auc": np.array([USEFUL_AUC])}, "not better than guessing"),
         ({"detectable_auc": np.array([USEFUL_AUC + 0.01])}, "cannot be told"),
         ({"detectable_auc": np.array([1.3])}, "cannot be told"),
         ({"detectable_auc": np.array([np.nan])}, "cannot be told"),  # one class only
-        ({"found": [True]}, "cannot be told"),  # associated, but the scores are not shown to have learned it
+        ({"has_signal": [True]}, "cannot be told"),  # associated, but the scores are not shown to have learned it
     ],
 )
 def test_the_word_of_an_attribute(changed: dict[str, Any], word: str):

@@ -6,6 +6,7 @@ import dataclasses
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fake_suite
 import numpy as np
@@ -15,6 +16,7 @@ from statsmodels.stats.multitest import multipletests
 from aimonk_bench import registry
 from aimonk_bench.evaluation import scores, statistics, thresholds
 from aimonk_bench.evaluation.association import BeforeTraining
+from aimonk_bench.evaluation.comparison import Delta
 from aimonk_bench.evaluation.decisions import Decisions
 from aimonk_bench.evaluation.metrics import AVERAGED
 from aimonk_bench.evaluation.predictions import Predictions
@@ -66,6 +68,28 @@ def test_the_winner_is_the_best_on_validation_and_the_simplest_of_its_equals_is_
     assert said.folds_of_run == result.chosen.runs.count(result.winner)
 
 
+def test_what_a_test_against_the_baseline_finds_worse_is_not_recommended(
+    entries: dict[str, Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests against the baseline and those against the winner are adjusted apart, so that they may disagree."""
+    real = statistics.comparison.paired
+
+    def finds_nothing_against_the_winner(*arguments: Any, reference: str, **options: Any) -> dict[str, Delta]:
+        deltas = real(*arguments, reference=reference, **options)
+        return {
+            name: dataclasses.replace(delta, mark="unresolved") if delta.mark == "worse" else delta
+            for name, delta in deltas.items()
+        }
+
+    cheap = dataclasses.replace(entries["base"], complexity=(0,))
+    monkeypatch.setattr(statistics.comparison, "paired", finds_nothing_against_the_winner)
+    result = stated({**entries, "base": cheap})
+    assert result.against_winner["base"].mark == "unresolved"
+    assert result.baseline[result.winner].mark == "better"
+    assert (result.verdict.simplest, result.verdict.worse) == ("three", ["base"])
+    assert set(result.verdict.indistinguishable) == {"one", "two", "three"} - {result.winner}
+
+
 def test_runs_that_failed_make_no_p_smaller(entries: dict[str, Entry]) -> None:
     """A suite of six runs, of which two never finished, and of which one more fails."""
     digests = dict.fromkeys(entries, "digest")
@@ -85,7 +109,7 @@ def test_every_figure_of_the_verdict_stands_in_the_record(entries: dict[str, Ent
     said, signal = result.verdict, result.signal
     assert said.attributes == ["attr1", "attr2", "attr3", "attr4"]
     for names, flags in (
-        (said.with_signal, signal.found),
+        (said.with_signal, signal.has_signal),
         (said.ranked, signal.ranked),
         (said.with_gain, signal.gains),
     ):
@@ -200,7 +224,7 @@ def test_without_signal_nothing_is_claimed(entries: dict[str, Entry]) -> None:
     assert result.verdict.outcome == "no_signal"
     assert result.verdict.smallest_p > 0.05
     assert result.baseline == {}
-    assert not any(result.signal.found)
+    assert not any(result.signal.has_signal)
     before = BeforeTraining(*(np.full(4, x) for x in (0.001, 0.8, 100, 100)), notes=[""] * 4)
     noise["run 0"] = dataclasses.replace(noise["run 0"], before=before)
     only = stated({"run 0": noise["run 0"]}, reference=None)

@@ -121,7 +121,7 @@ def before(*p: float) -> association.BeforeTraining:
 
 
 @pytest.mark.parametrize(
-    ("p", "gain_p", "outcome", "found", "gains"),
+    ("p", "gain_p", "outcome", "has_signal", "gains"),
     [
         ([0.2, 0.013, np.nan], [0, 0, 0], "no_signal", [False] * 3, [False] * 3),  # 2 tests x 2 attributes x 0.013
         ([0.001, 0.001, 0.5], [0.03, 0.2, 0], "no_gain", [True, True, False], [False] * 3),  # 2 x 0.03; no signal in 3
@@ -130,11 +130,11 @@ def before(*p: float) -> association.BeforeTraining:
     ],
 )
 def test_the_outcome_is_that_of_the_adjusted_tests(
-    p: list[float], gain_p: list[float], outcome: verdict.Outcome, found: list[bool], gains: list[bool]
+    p: list[float], gain_p: list[float], outcome: verdict.Outcome, has_signal: list[bool], gains: list[bool]
 ) -> None:
     result = weigh(p, gain_p)
-    assert (result.outcome, result.found, result.gains) == (outcome, found, gains)
-    assert result.ranked == found, "without a test before training"
+    assert (result.outcome, result.has_signal, result.gains) == (outcome, has_signal, gains)
+    assert result.ranked == has_signal, "without a test before training"
 
 
 def test_p_is_adjusted_over_the_attributes_and_that_of_a_gain_over_those_with_signal() -> None:
@@ -149,11 +149,11 @@ def test_p_is_adjusted_over_the_attributes_and_that_of_a_gain_over_those_with_si
 
 def test_either_test_finds_signal_but_the_one_before_training_does_not_see_the_scores() -> None:
     both = weigh([0.9, 0.001], [1, 1], before(0.001, 0.9))
-    assert (both.outcome, both.found, both.ranked) == ("no_gain", [True, True], [False, True])
+    assert (both.outcome, both.has_signal, both.ranked) == ("no_gain", [True, True], [False, True])
     np.testing.assert_allclose(both.adjusted, [0.004, 0.004])
     assert np.isnan(both.detectable_auc).tolist() == [False, True], "from the counts of all images"
     neither = weigh([0.9, 0.6], [1, 1], before(0.001, 0.001))
-    assert (neither.outcome, neither.found, neither.ranked) == ("no_gain", [True, True], [False, False])
+    assert (neither.outcome, neither.has_signal, neither.ranked) == ("no_gain", [True, True], [False, False])
     assert weigh([0.9, 0.9], [1, 1], before(0.9, np.nan)).outcome == "no_signal"
 
 

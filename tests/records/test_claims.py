@@ -45,7 +45,7 @@ def look(file: ClaimFile, seconds: Seconds, until: float) -> bool:
     """Look every half second, as a waiting process does; whether the claim was free at the end."""
     while seconds.now < until:
         seconds.now += 0.5
-        if file.is_free():
+        if file.remove_if_over():
             return True
     return False
 
@@ -94,7 +94,7 @@ def test_seconds_in_which_the_reader_was_suspended_do_not_count(path: Path) -> N
     file = ClaimFile(path, clock=seconds)
     path.parent.mkdir()
     write(path, ELSEWHERE)
-    assert not file.is_free()
+    assert not file.remove_if_over()
     seconds.now = 10_000.0
     assert not look(file, seconds, until=10_050.0)
 
@@ -144,7 +144,7 @@ def test_the_claim_of_a_process_of_this_machine_is_over_when_it_has_ended(
     sleeping: Holder, path: Path, change: Callable[[Holder], Holder], is_free: bool
 ) -> None:
     write(path, change(sleeping))
-    assert ClaimFile(path).is_free() == is_free
+    assert ClaimFile(path).remove_if_over() == is_free
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
@@ -153,7 +153,7 @@ def test_a_killed_process_that_nobody_waited_for_has_ended(here: Holder, path: P
     while not is_zombie(process.pid):
         time.sleep(0.001)
     write(path, replace(here, pid=process.pid, started=processes.state(process.pid)[1]))
-    assert ClaimFile(path).is_free()
+    assert ClaimFile(path).remove_if_over()
     process.wait()
 
 
@@ -175,7 +175,7 @@ def test_of_eight_readers_of_a_stale_claim_exactly_one_takes_it(path: Path) -> N
             files = [ClaimFile(path, FROZEN, seconds) for _ in range(8)]
             for step in range(60):  # one look is left before each finds it stale
                 seconds.now = float(step)
-                assert not any(file.is_free() for file in files)
+                assert not any(file.remove_if_over() for file in files)
             seconds.now += 1.0
             barrier = threading.Barrier(8)
 
@@ -297,7 +297,7 @@ def test_a_claim_that_this_process_could_not_remove_keeps_it_from_nothing(
     monkeypatch.undo()
     assert "cannot be removed (OSError: [Errno 5] Input/output error" in caplog.text
     assert path.exists()
-    assert ClaimFile(path).is_free()
+    assert ClaimFile(path).remove_if_over()
 
 
 def test_a_claim_that_cannot_be_written_leaves_no_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

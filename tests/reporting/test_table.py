@@ -605,7 +605,10 @@ def test_the_legend_has_few_lines_and_warnings_three(comparison: Path, celeba: P
     # a fourth and a fifth warning
     made = dataclasses.replace(made, collection=dataclasses.replace(made.collection, skipped={}, left_out=("old",)))
     assert made.statistics
-    unfair = [Unfair("edge", tuple(made.ranking[:2]), "train.lr", "largest"), Unfair("improving", tuple(made.ranking))]
+    unfair = [
+        Unfair("edge", tuple(made.ranking[:2]), key="train.lr", end="largest"),
+        Unfair("improving", tuple(made.ranking)),
+    ]
     made = dataclasses.replace(made, statistics=dataclasses.replace(made.statistics, fairness=unfair))
     every = [f"warning: {text}" for text in warning_lines.warnings(made)]
     assert len(every) > 3

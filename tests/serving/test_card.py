@@ -143,7 +143,7 @@ def test_licences(
 def test_the_card_begins_with_a_warning_where_nothing_beats_guessing(
     gains: bool, chosen: Choice, holdout: Path, bundle_of: BundleOf
 ):
-    signal = replace(chosen.statistics.signal, gains=[gains] * 4, found=[gains] * 4)
+    signal = replace(chosen.statistics.signal, gains=[gains] * 4, has_signal=[gains] * 4)
     chosen = replace(chosen, statistics=replace(chosen.statistics, signal=signal))
     text = card.text(bundle_of(holdout).bundle, chosen, "run", None)
     first = text.split("\n\n")[2]

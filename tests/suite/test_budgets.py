@@ -14,7 +14,7 @@ from aimonk_bench.tables import tables
 def unfair(path):
     suite = load_suite(path, tables(), check_paths=False)
     items = planned({str(number): training_of(run.config) for number, run in enumerate(suite.runs)})
-    return [(item.kind, item.key or item.differs) for item in items]
+    return [(item.kind, item.key or item.policy or item.differs) for item in items]
 
 
 @pytest.mark.parametrize(

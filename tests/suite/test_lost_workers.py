@@ -161,7 +161,7 @@ suite:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the networks are for Linux")
-@pytest.mark.parametrize("executor", ["processes", pytest.param("ray", marks=needs_ray)])
+@pytest.mark.parametrize("executor", ["auto", "processes", pytest.param("ray", marks=needs_ray)])
 def test_networks_that_end_their_process_cost_their_runs_alone(executor: str, workplace: Path) -> None:
     (workplace / "bad_networks.py").write_text(NETWORKS)
     out = _failing_suite(workplace, NETWORKS_SUITE, executor)

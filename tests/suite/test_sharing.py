@@ -195,6 +195,27 @@ def test_a_run_that_cannot_be_claimed_costs_no_other(
     assert "focal(gamma=1.0) + uniform failed, because it cannot be claimed: OSError" in capsys.readouterr().err
 
 
+def test_a_finished_run_that_cannot_be_claimed_keeps_no_other_from_being_executed(
+    pair: Path,
+    unfinished: Path,
+    trained: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its folder belongs to somebody else, for example."""
+    real = ClaimFile.take
+
+    def protected(self: ClaimFile) -> Any:
+        if self.path.parent.parent == unfinished.parent and self.path.parent != unfinished:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self.path))
+        return real(self)
+
+    monkeypatch.setattr(ClaimFile, "take", protected)
+    assert execute(pair, unfinished.parent.parent) == 0
+    assert trained == [unfinished.name]
+    assert "nothing that was deleted could be written again: PermissionError" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", [claims.CLAIM, f"{sharing.SUITE}-another-token", sharing.SUITE])
 def test_what_a_killed_process_left_keeps_nobody_out(tmp_path: Path, name: str) -> None:
     with claims.hold(tmp_path / name, "tests"):

@@ -1,0 +1,128 @@
+"""Which worker gets which task, and what happens where workers cannot start: with workers that a test scripts."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from aimonk_bench.suite.pool import STILLBORN, Pool, Worker, WorkerEnded, WorkerLost
+from aimonk_bench.suite.replies import READY, Reply
+
+
+class Scripted(Worker):
+    """A worker in this process. It does a task when it is listened to."""
+
+    def __init__(self, *, starts: bool) -> None:
+        super().__init__()
+        self.messages: deque[bytes] = deque([pickle.dumps(READY)] if starts else [])
+        self.has_ended = not starts
+
+    def pack(self, function: Callable[[], Any]) -> Any:
+        if function is unpackable:
+            raise MemoryError("no room")
+        return function
+
+    def send(self, packed: Any) -> None:
+        if packed is unsendable:
+            raise ConnectionError("the store is full")
+        self.messages.append(pickle.dumps(Reply(packed(), None, [])))
+
+    def receive(self) -> bytes:
+        if self.has_ended:
+            raise WorkerEnded("ended with exit code 1")
+        return self.messages.popleft()
+
+    def kill(self) -> None:
+        self.has_ended = True
+
+    def close(self) -> None: ...
+
+    def join(self) -> None: ...
+
+
+class ScriptedPool(Pool[Scripted]):
+    """Workers that start or end at once, as a list says; None: no worker can be started."""
+
+    noun = "worker"
+
+    def __init__(self, count: int, starts: Sequence[bool | None]) -> None:
+        super().__init__(count)
+        self._starts = deque(starts)
+
+    def _started(self) -> Scripted:
+        starts = self._starts.popleft()
+        if starts is None:
+            raise WorkerLost("no worker can start: there is no room")
+        return Scripted(starts=starts)
+
+    def _heard(self, seconds: float | None) -> Sequence[Scripted]:
+        heard = [worker for worker in self._workers if worker.messages or worker.has_ended]
+        assert heard, "this would wait for ever"
+        return heard
+
+
+def unpackable() -> None:
+    """A task that cannot be packed."""
+
+
+def unsendable() -> None:
+    """A task that cannot be sent."""
+
+
+def one() -> int:
+    return 1
+
+
+def outcomes(pool: Pool[Any], tasks: Sequence[Callable[[], Any]]) -> list[Any]:
+    """The result or the exception of each task."""
+    futures: list[Future[Any]] = [pool.submit(task) for task in tasks]
+    while not all(future.done() for future in futures):
+        pool.pump()
+    return [future.exception() or future.result() for future in futures]
+
+
+def test_workers_that_end_before_they_are_ready_cost_nothing_where_others_work(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, "aimonk_bench")
+    with ScriptedPool(2, [True] + [False] * STILLBORN) as pool:
+        assert outcomes(pool, [one] * 10) == [1] * 10
+    assert "no worker can start: it ended with exit code 1; 1 go on" in caplog.text
+
+
+def test_where_no_worker_is_ever_ready_every_task_fails_with_the_reason() -> None:
+    with ScriptedPool(2, [False] * (STILLBORN + 1)) as pool:
+        errors = outcomes(pool, [one] * 3)
+    assert {str(error) for error in errors} == {"no worker can start: it ended with exit code 1"}
+
+
+def test_where_one_worker_cannot_be_started_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "aimonk_bench")
+    with ScriptedPool(3, [True, True, None]) as pool:
+        pool.start()
+        assert outcomes(pool, [one] * 5) == [1] * 5
+    assert "no worker can start: there is no room; 2 go on" in caplog.text
+    with ScriptedPool(3, [None, None]) as pool:
+        pool.start()
+        [error] = outcomes(pool, [one])
+    assert str(error) == "no worker can start: there is no room"
+
+
+def test_a_task_that_cannot_be_given_to_a_worker_fails_and_the_next_one_is_given() -> None:
+    with ScriptedPool(1, [True]) as pool:
+        first, second, third = outcomes(pool, [unpackable, unsendable, one])
+        assert (type(first), type(second), third) == (MemoryError, ConnectionError, 1)
+        assert [type(error) for error in outcomes(pool, [unpackable, unpackable])] == [MemoryError] * 2
+
+
+def test_without_a_task_there_is_nothing_to_wait_for() -> None:
+    with ScriptedPool(1, [True]) as pool:
+        pool.start()
+        assert outcomes(pool, [one]) == [1]
+        pool.pump()
