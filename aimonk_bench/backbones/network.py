@@ -162,7 +162,6 @@ def classifier(name: str) -> str:
     return named if isinstance(named, str) else str(named[0])
 
 
-@functools.cache
 def multiple(name: str) -> int | None:
     """What the size of images must be a multiple of, so that a network of timm reads every pixel.
 
@@ -172,10 +171,16 @@ def multiple(name: str) -> int | None:
         None where the network cannot be built without memory for its tensors, which a constructor may read.
     """
     try:
-        with torch.device("meta"):
-            network = timm.create_model(name, pretrained=False, num_classes=0)
+        return _multiple(name)
     except Exception:  # timm and constructors raise anything
         return None
+
+
+@functools.cache
+def _multiple(name: str) -> int:
+    """`multiple` of a network that can be built so."""
+    with torch.device("meta"):
+        network = timm.create_model(name, pretrained=False, num_classes=0)
     strides = [
         stride
         for layer in network.modules()

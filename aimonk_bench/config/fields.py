@@ -359,8 +359,8 @@ class Config(Section):
         Tune,
         BeforeValidator(_grid, json_schema_input_type=Literal["default"] | Tune),
         Field(
-            description="Values among which every head chooses on its own validation rows; any but the first must gain "
-            ".005 of the score. They replace the value of the same key of train, or, with a key such as "
+            description="Values among which every head chooses on its own validation rows; each step along a list must "
+            "gain .005 of the score. They replace the value of the same key of train, or, with a key such as "
             "`loss.gamma`, that option of the loss. `default` is a grid of learning rates, and no grid unless "
             "backbone.freeze is all.",
             json_schema_extra={"default": "default"},

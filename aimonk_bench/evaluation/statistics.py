@@ -193,10 +193,10 @@ class _Paired:
 
     @property
     def worse(self) -> list[str]:
-        """The runs that a test finds worse than the winner, and those that are worse than, or are, a baseline that is.
+        """The runs that a test finds worse than the winner or than the baseline, and a baseline that is worse.
 
         Each family of tests is adjusted by itself, so that the tests against the baseline may find what those against
-        the winner do not; a run that they find worse than another is not to be recommended.
+        the winner do not; a run that a test finds worse than another is not to be recommended.
         """
         by_baseline = {run_id for run_id, delta in self.baseline.items() if delta.mark == "worse"}
         if self.winner in self.baseline and self.baseline[self.winner].mark == "better":
@@ -234,7 +234,8 @@ def _verdict(
     f1, f1_low, f1_high = row.macro["f1_tuned"].tolist()
     winner, worse = paired.winner, paired.worse
     equals = [run_id for run_id in candidates if paired.against_winner[run_id].mark and run_id not in worse]
-    simplest = min((winner, *equals), key=lambda run_id: tuple(candidates[run_id].complexity))
+    usable = equals if equals and winner in worse else [winner, *equals]
+    simplest = min(usable, key=lambda run_id: tuple(candidates[run_id].complexity))
     return Verdict(
         outcome=tests.outcome,
         attributes=list(names),

@@ -104,9 +104,10 @@ class Verdict:
         folds: their number, and ``folds_of_run`` that of the folds in which the nested selection selects ``run``.
         f1: macro F1 of the nested selection, ``f1_low`` and ``f1_high`` its 95 % interval.
         all_positive_f1, prevalence_f1: macro F1 of the baselines on the same test rows.
-        indistinguishable: ids of the candidates that the paired tests do not find worse than ``run``; ``worse`` of the
-            runs that they do, ``untested`` of those that could not be compared.
-        simplest: id of the simplest of ``run`` and the indistinguishable ones; ``simplest_f1`` its macro F1.
+        indistinguishable: ids of the candidates that no paired test finds worse than ``run`` or than the baseline;
+            ``worse`` of the runs that one does, which may be ``run``, ``untested`` of those that could not be compared.
+        simplest: id of the simplest of ``run``, unless a test finds it worse than the baseline, and the
+            indistinguishable ones; ``simplest_f1`` its macro F1.
     """
 
     outcome: Outcome

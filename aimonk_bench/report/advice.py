@@ -152,6 +152,10 @@ def marks(stats: Statistics | None, run_id: str, baseline: str | None) -> list[M
             delta is not None and delta.mark == "worse",
             f"worse than the selected run: {compared}",
         ),
+        "worse": (
+            run_id in verdict.worse and (delta is None or delta.mark != "worse"),
+            f"worse by the tests against the baseline; against the selected run: {compared}",
+        ),
         "not selected from": (
             run_id not in stats.candidates,
             "its validation labels, seeds or version are not those of the baseline",

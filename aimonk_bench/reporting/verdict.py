@@ -59,14 +59,14 @@ def _use(verdict: Verdict, names: Mapping[str, str]) -> str:
     equals = verdict.indistinguishable
     if not equals:
         return f"Use {names[verdict.run]}: it is selected on validation."
-    simplest = "the simpler" if len(equals) == 1 else "the simplest"
-    of_runs = f"{simplest} of {len(equals) + 1} runs that are not measurably worse"
-    if verdict.simplest == verdict.run:
-        return f"Use {names[verdict.run]}: it is selected on validation, and {of_runs}."
-    value = number(verdict.simplest_f1)
-    return (
-        f"Use {names[verdict.simplest]}: it is {of_runs} than the one selected on validation; its macro F1 is {value}."
+    number_of_runs = len(equals) + (verdict.run not in verdict.worse)
+    simplest = {1: "the only one", 2: "the simpler of 2 runs"}.get(
+        number_of_runs, f"the simplest of {number_of_runs} runs"
     )
+    which_run = f"{simplest} that no paired test finds worse"
+    if verdict.simplest == verdict.run:
+        return f"Use {names[verdict.run]}: it is selected on validation, and {which_run}."
+    return f"Use {names[verdict.simplest]}: it is {which_run}; its macro F1 is {number(verdict.simplest_f1)}."
 
 
 def _gain(verdict: Verdict) -> str:
@@ -90,12 +90,13 @@ def _others(verdict: Verdict, names: Mapping[str, str], against_winner: Mapping[
     sentences = []
     if verdict.simplest != verdict.run:
         delta = against_winner[verdict.simplest]
-        word = "measurably worse" if delta.mark == "better" else "not measurably better"
+        is_worse = delta.mark == "better" or verdict.run in verdict.worse
+        word = "measurably worse" if is_worse else "not measurably better"
         value = number(-delta.value, signed=True, places=3)
         bounds = interval(-delta.simultaneous_high, -delta.simultaneous_low)
         selected = f"The run selected on validation, {names[verdict.run]}, is {word}"
         sentences.append(f"{selected} ({value}, 95 % CI {bounds}).")
-    if worse := len(verdict.worse):
+    if worse := len({*verdict.worse} - {verdict.run}):
         sentences.append(f"{count(worse, 'other run')} {'is' if worse == 1 else 'are'} measurably worse.")
     if untested := len(verdict.untested):
         sentences.append(f"{count(untested, 'other run')} could not be compared with it.")

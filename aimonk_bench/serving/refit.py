@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,12 +155,12 @@ def train(refit: Refit, progress: Progress | None = None) -> tuple[Tensors, dict
         The weights, and facts about how they were made.
 
     Raises:
-        RunFailed: a loss is not finite, or the engine of the encoder cannot be had.
+        RunFailed: a loss is not finite, the engine of the encoder cannot be had, or the network ends its worker.
     """
     planned = refit.plan.baseline
     config = planned.config
-    with containment.encoding(config.run) as elsewhere:
-        dataset = tasks.encode(refit.plan.dataset, config, planned.encoder, progress, elsewhere)
+    elsewhere = partial(containment.encode_where_due, config.run)
+    dataset = tasks.encode(refit.plan.dataset, config, planned.encoder, progress, elsewhere)
     labels = dataset.split_labels(config.split, config.hide).train
     folds = dataset.folds(config.split)
     rows = np.unique(np.concatenate([part for fold in folds for part in (fold.train, fold.val, fold.test)]))

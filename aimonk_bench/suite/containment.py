@@ -16,6 +16,7 @@ from aimonk_bench.config.run_fields import Executor, RunConfig
 from aimonk_bench.plugins import Plugin, executed
 from aimonk_bench.progress import Progress
 from aimonk_bench.suite import workers
+from aimonk_bench.suite.pool import NoWorker, WorkerLost
 from aimonk_bench.suite.workers import Workers, can_start
 
 MODULES = ("aimonk_bench.backbones.examination",)  # what building a network needs: torch and timm
@@ -49,20 +50,37 @@ def is_contained(executor: Executor, plugins: Sequence[Plugin], spec: EncoderSpe
 
 
 @contextlib.contextmanager
-def encoding(run: RunConfig) -> Iterator[EncodeElsewhere]:
-    """What encodes images for a command that trains in its own process; see `is_contained`.
+def explained() -> Iterator[None]:
+    """Say of a worker that was lost that it encoded, and how to go on.
+
+    Raises:
+        WorkerLost: as in the block, with more words, unless no worker can be started.
+    """
+    try:
+        yield
+    except NoWorker:
+        raise
+    except WorkerLost as error:
+        fix = "fix: another network; `run.executor: serial` to debug it"
+        raise WorkerLost(f"the images cannot be encoded: {error}; {fix}") from error
+
+
+def encode_where_due(
+    run: RunConfig, plugins: Sequence[Plugin], request: Request, progress: Progress | None = None
+) -> dict[str, str]:
+    """`features.encode_missing` for a command that trains in its own process: in a worker where `is_contained` says so.
 
     Args:
         run: the section of the config.
+        plugins: of the config.
+
+    Raises:
+        WorkerLost, ClaimLost, UserError, RunFailed: as of `encode_missing`.
     """
-    with one_worker(run) as pool:
-
-        def encode(plugins: Sequence[Plugin], request: Request, progress: Progress | None) -> dict[str, str]:
-            if is_contained(run.executor, plugins, request.spec):
-                return encode_missing(pool, plugins, request, progress)
-            return features.encode_missing(request, progress)
-
-        yield encode
+    if not is_contained(run.executor, plugins, request.spec):
+        return features.encode_missing(request, progress)
+    with one_worker(run) as pool:  # which ends before layers are trained: it may hold memory of a GPU
+        return encode_missing(pool, plugins, request, progress)
 
 
 def attempt(pool: Workers, plugins: Sequence[Plugin], spec: EncoderSpec, cache: Path) -> Trial:
@@ -105,7 +123,8 @@ def encode_missing(
     """
     task = partial(_encode_missing, tuple(plugins), request, partial(features.encoded, only_first=only_first))
     name = f"encoding with {request.spec.weights.name}"
-    reasons: dict[str, str] = pool.result(task, name, at_least=STANDSTILL, progress=progress)
+    with explained():
+        reasons: dict[str, str] = pool.result(task, name, at_least=STANDSTILL, progress=progress)
     return reasons
 
 

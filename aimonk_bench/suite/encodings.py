@@ -13,7 +13,6 @@ from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.containment import EncodeElsewhere
 from aimonk_bench.suite.dataset import Dataset, EncodedDataset
 from aimonk_bench.suite.plan import PlannedRun
-from aimonk_bench.suite.pool import WorkerLost
 from aimonk_bench.suite.tasks import BadImages
 
 
@@ -65,10 +64,7 @@ def encode(
                 except BadImages:
                     raise
                 except Exception as error:  # the failure of every run that needs it; it is not tried again
-                    if isinstance(error, WorkerLost):
-                        debug = "fix: another network; `run.executor: serial` to debug it"
-                        error = WorkerLost(f"the images cannot be encoded: {error}; {debug}")
-                    elif not isinstance(error, (RunFailed, UserError)):
+                    if not isinstance(error, (RunFailed, UserError)):
                         has_fix = fix(error) or isinstance(error, OSError)
                         other = "" if has_fix else " (fix: another transform.size or backbone)"
                         error.add_note(

@@ -255,8 +255,7 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
         train = frozen == len(configs) and {pick_device(config.train.device) for config in configs} == {"cpu"}
         number = min(cores(), frozen, MOST_WORKERS) if train else 1
     if not (train or number):
-        with containment.encoding(run) as elsewhere:
-            yield TaskQueue(clock, elsewhere=elsewhere)
+        yield TaskQueue(clock, elsewhere=partial(containment.encode_where_due, run))
         return
     number = max(1, number if run.workers == "auto" or not train else min(run.workers, trainings))
     modules = _modules(configs) if train else []
@@ -268,8 +267,7 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
             elsewhere = partial(containment.encode_missing, workers)
             yield TaskQueue(clock, workers, ("train", "score"), number + 1, share, elsewhere)
         else:
-            with containment.encoding(run) as elsewhere:
-                yield TaskQueue(clock, workers, ("score",), elsewhere=elsewhere)
+            yield TaskQueue(clock, workers, ("score",), elsewhere=partial(containment.encode_where_due, run))
 
 
 @contextlib.contextmanager

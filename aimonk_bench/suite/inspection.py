@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from aimonk_bench.evaluation.missing_dependence import missing_dependence
 from aimonk_bench.progress import Progress
 from aimonk_bench.suite import containment, dataset, networks, plan, tasks
 
+logger = logging.getLogger(__name__)
 SEED = 0  # of permutations and of the probe's folds, so that an audit is the same each time
 ROTATED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
@@ -42,7 +45,7 @@ def inspect(config: Config, progress: Progress) -> Audit:
 
     Raises:
         UserError: labels, images or options are wrong, or the weights cannot be had.
-        RunFailed: the engine cannot be had.
+        RunFailed: the engine cannot be had, or the network ends its worker process.
     """
     config = config.model_copy(
         update={
@@ -56,8 +59,10 @@ def inspect(config: Config, progress: Progress) -> Audit:
         raise network.outcome
     located = dataset.locate(config.data, listed)
     encoder = replace(network.encoder, white=located.white)
-    with containment.encoding(config.run) as elsewhere:
-        encoded = tasks.encode(located, config, encoder, progress, elsewhere)
+    for warning in network.warnings:
+        logger.warning("%s", warning)
+    elsewhere = partial(containment.encode_where_due, config.run)
+    encoded = tasks.encode(located, config, encoder, progress, elsewhere)
     labels, groups, features = encoded.labels, encoded.groups, encoded.features()
     content, folds = encoded.content, encoded.folds(config.split)
     part = duplicates.tested_part(folds, len(labels))

@@ -31,6 +31,10 @@ class WorkerLost(RunFailed):
     """A task whose worker ended or took too long, each time that it was tried."""
 
 
+class NoWorker(WorkerLost):
+    """A task that was given up, because no worker can be started."""
+
+
 class WorkersKilled(Exception):
     """A task that was given up, because all workers were killed."""
 
@@ -134,20 +138,30 @@ class Pool(abc.ABC, Generic[W]):
         self._workers: list[W] = []
         self._waiting: deque[Job] = deque()
         self._stillborn = 0
+        self._is_short = False  # that no more workers can start was logged
         self.killed = False
 
     @abc.abstractmethod
     def _started(self) -> W:
-        """A new worker."""
+        """A new worker; it raises whatever starting one raises."""
 
     @abc.abstractmethod
     def _heard(self, seconds: float | None) -> Sequence[W]:
         """Wait until some workers have sent something or have ended, or for a while; None: no limit. Which ones."""
 
     def start(self) -> None:
-        """Start all workers now; they import what tasks need while nothing waits for them."""
-        while len(self._workers) < self._count and self._start_one():
-            pass
+        """Start all workers now; they import what tasks need while nothing waits for them.
+
+        Raises:
+            NoWorker: none can be started.
+        """
+        while len(self._workers) < self._count:
+            try:
+                self._start_one()
+            except NoWorker as error:
+                if not self._workers:
+                    raise
+                self._go_on_with_fewer(error)
 
     def submit(
         self,
@@ -175,7 +189,11 @@ class Pool(abc.ABC, Generic[W]):
             return job.future
         place = sum(waiting.first for waiting in self._waiting) if first else len(self._waiting)
         self._waiting.insert(place, job)
-        self._assign()
+        try:
+            self._assign()
+        except BaseException:  # Ctrl-C, for example
+            self.withdraw([job.future])
+            raise
         return job.future
 
     def result(
@@ -191,7 +209,7 @@ class Pool(abc.ABC, Generic[W]):
         try:
             while not future.done():
                 self.pump()
-        except BaseException:  # Ctrl-C, for example
+        except BaseException:  # as in `submit`
             self.withdraw([future])
             raise
         return future.result()
@@ -275,7 +293,10 @@ class Pool(abc.ABC, Generic[W]):
                 self._give(worker, self._waiting.popleft())
         starting = sum(not worker.ready for worker in self._workers)
         while not self.killed and len(self._waiting) > starting and len(self._workers) < self._count:
-            if not self._start_one():
+            try:
+                self._start_one()
+            except NoWorker as error:
+                self._go_on_with_fewer(error)
                 return
             starting += 1
 
@@ -290,21 +311,33 @@ class Pool(abc.ABC, Generic[W]):
         except Exception as error:  # whatever its parts do
             worker.job = None
             job.future.set_exception(error)
+        except BaseException:  # Ctrl-C: perhaps a part of the task was sent
+            worker.job = None
+            worker.kill()
+            self._waiting.appendleft(job)
+            raise
 
-    def _start_one(self) -> bool:
-        """Start a worker; whether one could be started."""
+    def _start_one(self) -> None:
+        """Start a worker.
+
+        Raises:
+            NoWorker: it cannot be started.
+        """
         try:
             self._workers.append(self._started())
-        except WorkerLost as error:
-            self._go_on_with_fewer(error)
-            return False
-        return True
+        except Exception as error:  # of the system, or of Ray
+            raise self._no_worker(sentence(error)) from error
 
-    def _go_on_with_fewer(self, error: WorkerLost) -> None:
+    def _no_worker(self, reason: str) -> NoWorker:
+        return NoWorker(f"no {self.noun} can start: {reason}; fix: `run.executor: serial`")
+
+    def _go_on_with_fewer(self, error: NoWorker) -> None:
         """Start no more workers, as far as others are left; where none is, all that waits fails."""
         if self._workers:
             self._count = len(self._workers)
-            logger.warning("%s; %d go on", error, self._count)
+            if not self._is_short:
+                self._is_short = True
+                logger.warning("%s; %d go on", error, self._count)
             return
         for job in self._waiting:
             job.future.set_exception(error)
@@ -342,7 +375,7 @@ class Pool(abc.ABC, Generic[W]):
         if not worker.ready:
             self._stillborn += 1
             if self._stillborn >= STILLBORN:
-                self._go_on_with_fewer(WorkerLost(f"no {self.noun} can start: it {reason}"))
+                self._go_on_with_fewer(self._no_worker(f"it {reason}"))
         job = worker.job
         if job is None:
             return

@@ -51,7 +51,8 @@ def encode_missing(
     if all(image.sha256 in reasons for image in request.images):
         return reasons
     encode = partial(_encode, workers, plugins)
-    return reasons | features.encode_missing(request, progress, encode=encode)
+    with containment.explained():
+        return reasons | features.encode_missing(request, progress, encode=encode)
 
 
 def _encode(

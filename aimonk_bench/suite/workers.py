@@ -18,8 +18,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from aimonk_bench.errors import sentence
-from aimonk_bench.suite.pool import Pool, Worker, WorkerEnded, WorkerLost
+from aimonk_bench.suite.pool import Pool, Worker, WorkerEnded
 from aimonk_bench.suite.replies import READY, SignOfLife, answer, prepare
 
 GPUS = "CUDA_VISIBLE_DEVICES"
@@ -108,10 +107,7 @@ class Workers(Pool[_Process]):
 
     def _started(self) -> _Process:
         taken = [worker.gpu for worker in self._workers]
-        try:
-            return _Process(min(self._gpus, key=taken.count, default=None), self._modules)
-        except (OSError, AssertionError) as error:  # the latter in a daemonic process, see `can_start`
-            raise WorkerLost(f"no {self.noun} can start: {sentence(error)}") from error
+        return _Process(min(self._gpus, key=taken.count, default=None), self._modules)
 
     def _heard(self, seconds: float | None) -> list[_Process]:
         sources = [source for worker in self._workers for source in (worker.connection, worker.process.sentinel)]

@@ -34,7 +34,7 @@ def check_backbone(entry: Entry) -> None:
     except Exception as error:
         raise AssertionError(f"{entry.timm}: {type(error).__name__}: {error}") from error
     for name, value, actual in stated:
-        if value not in (None, actual):
+        if actual is not None and value not in (None, actual):
             raise AssertionError(f"{entry.timm}: {name}: found {value}, but the network says {actual}")
     if strange := [stage for stage in entry.stages or () if stage not in stages]:
         raise AssertionError(f"{entry.timm}: stages: found {', '.join(strange)}, which the network does not have")

@@ -70,7 +70,7 @@ def train_heads(
     with torch_threads(recipe.threads or 1), torch.no_grad():  # a step is small; threads that wait cost more
         fitted = fit_stages(stack, lambda stage: (StackedHeads(stack, stage, matrix, index), None), counter)
         scores = _scores(stack, fitted.state)
-        ranked = tuning.ranked(scores, tuning.metric_of(config), tuning.departures(config, recipe.tune))
+        ranked = tuning.ranked(scores, tuning.metric_of(config), tuning.steps(config, recipe.tune))
         points = tuning.choose(ranked, fitted.state.finite.reshape(scores.shape))
         chosen = np.arange(len(jobs)) * stack.points + points
         outcomes, weights = fitted.outcomes(chosen), fitted.learner.weights(chosen)

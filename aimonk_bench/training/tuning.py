@@ -15,7 +15,7 @@ import numpy as np
 from aimonk_bench.config.fields import TrainConfig, Tune
 from aimonk_bench.training.selection import TIE
 
-MARGIN = 0.005  # of a score from 0 to 1, or of a loss's own size: what a value other than the first must gain
+STEP = 0.005  # of a score from 0 to 1: what each step along a list of ``tune`` must gain
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,8 @@ class Tuning:
     Attributes:
         metric: the macro validation metric that chooses: ``train.select``, or average_precision if that is `last`.
         points: ``{"train.lr": [P], ...}``, the grid.
-        scores: [P, S, F] the metric at the chosen epoch, NaN where it is undefined or the head diverged; what leaving
-            the first value of a list costs (`MARGIN`) is not taken off.
+        scores: [P, S, F] the metric at the chosen epoch, NaN where it is undefined or the head diverged; what a
+            setting costs by its place in a list (`STEP`) is not taken off.
         chosen: ``{"train.lr": [S, F], ...}``.
     """
 
@@ -38,8 +38,9 @@ class Tuning:
     def ends(self) -> dict[str, tuple[float, float]]:
         """Key of ``tune`` -> share of the heads that score clearly best at the smallest and the largest of its values.
 
-        Clearly is by more than `MARGIN` above all other values; of a loss, which has no scale, by more than that share
-        of it. A smallest value of 0 is no end, because there is nothing below, and one value has no ends.
+        Clearly is by more than `STEP` above all other values, what a setting costs by its place left aside; of a loss,
+        which has no scale, by more than that share of it. A smallest value of 0 is no end, because there is nothing
+        below, and one value has no ends.
         """
         is_loss, shares = self.metric == "loss", {}
         losses = np.where(np.isfinite(self.scores), self.scores if is_loss else -self.scores, np.inf)
@@ -48,7 +49,7 @@ class Tuning:
             if low < high:
                 pairs = [(losses[values == end].min(0), losses[values != end].min(0)) for end in (low, high)]
                 of_low, of_high = (
-                    float((at_end + MARGIN * (np.abs(at_end) if is_loss else 1) < others).mean())
+                    float((at_end + STEP * (np.abs(at_end) if is_loss else 1) < others).mean())
                     for at_end, others in pairs
                 )
                 shares[key] = of_low if low > 0 else 0.0, of_high
@@ -69,25 +70,25 @@ def grid(train: TrainConfig, tune: Tune) -> dict[str, np.ndarray]:
     return dict(zip(values, np.array(list(itertools.product(*values.values())), np.float64).T, strict=True))
 
 
-def ranked(scores: np.ndarray, metric: str, departures: np.ndarray) -> np.ndarray:
+def ranked(scores: np.ndarray, metric: str, steps: np.ndarray) -> np.ndarray:
     """The scores by which settings are compared; the largest is the best.
 
-    Validation rows are few, so that the largest of several scores is partly luck. Therefore a value other than the
-    first of its list in ``tune`` must gain `MARGIN`: who writes a list begins with the value that is trusted most, in
-    the default grid the smallest learning rate. A loss has no scale; of equal losses the earlier setting is the best.
+    Validation rows are few, so that the largest of several scores is partly luck. Therefore each step along a list of
+    ``tune`` must gain `STEP`: who writes a list begins with the value that is trusted most, in the default grid the
+    smallest learning rate. A loss has no scale; of equal losses the earlier setting is the best.
 
     Args:
         scores: [..., P] by a metric, at the points of a grid.
         metric: as of :func:`metric_of`.
-        departures: [P] of each point, as of :func:`departures`.
+        steps: [P] of each point, as of :func:`steps`.
     """
-    return -scores if metric == "loss" else scores - MARGIN * departures
+    return -scores if metric == "loss" else scores - STEP * steps
 
 
-def departures(train: TrainConfig, tune: Tune) -> np.ndarray:
-    """In how many lists [P] each point of the grid is not at the first value, in the order of :func:`grid`."""
+def steps(train: TrainConfig, tune: Tune) -> np.ndarray:
+    """How many steps [P] each point of the grid is from the first value of every list, in the order of :func:`grid`."""
     places = itertools.product(*(range(len(values)) for values in lists(train, tune).values()))
-    return np.array([np.count_nonzero(place) for place in places])
+    return np.array([sum(place) for place in places])
 
 
 def lists(train: TrainConfig, tune: Tune) -> dict[str, Any]:

@@ -243,8 +243,8 @@ def _judge(cell: dict[str, Array], wide: Wide, budgets: Sequence[Budget]) -> Ite
         place = wide.epochs.index(budget.epochs)
         metric, scores = ("average_precision", "val_ap") if budget.by == "average precision" else ("loss", "val_loss")
         tune = {"train.lr": list(budget.rates), "train.weight_decay": list(budget.decays)}
-        departures = tuning.departures(TrainConfig(), tune)
-        chosen = np.array(points)[tuning.ranked(cell[scores][place][:, points], metric, departures).argmax(1)]
+        steps = tuning.steps(TrainConfig(), tune)
+        chosen = np.array(points)[tuning.ranked(cell[scores][place][:, points], metric, steps).argmax(1)]
         reached = {name: cell[name][place, np.arange(len(chosen)), chosen] for name in best}
         lost = best["test_ap"] - reached["test_ap"]
         yield {

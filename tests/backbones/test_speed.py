@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -42,6 +43,7 @@ def _store(root: Path, spec: EncoderSpec, measured: float | None = None) -> Path
         ([(2 * BATCH, 9.0)] + [(2 * BATCH, 0.5)] * 8, 2 * 16 / 0.5),  # several views of an image
         ([(BATCH, 9.0)] + [(BATCH, 0.5)] * 8 + [(3, 0.5)], 2 * 8 / 0.5),  # a padded batch costs as much as a full one
         ([], None),
+        ([(BATCH, 9.0)] + [(BATCH, math.nan)] * 8, None),  # encoded on other machines
     ],
 )
 def test_full_batches_after_the_first_are_measured(

@@ -90,6 +90,15 @@ def test_what_a_test_against_the_baseline_finds_worse_is_not_recommended(
     assert set(result.verdict.indistinguishable) == {"one", "two", "three"} - {result.winner}
 
 
+def test_a_winner_that_is_worse_than_the_baseline_is_not_recommended(entries: dict[str, Entry]) -> None:
+    strong = dataclasses.replace(entries["one"], validation=0.0, complexity=(9,))
+    lucky = dataclasses.replace(entries["base"], validation=1.0, complexity=(0,))
+    result = stated({"base": strong, "lucky": lucky})
+    assert result.winner == "lucky"
+    assert result.baseline["lucky"].mark == "worse"
+    assert (result.verdict.simplest, result.verdict.worse) == ("base", ["lucky"])
+
+
 def test_runs_that_failed_make_no_p_smaller(entries: dict[str, Entry]) -> None:
     """A suite of six runs, of which two never finished, and of which one more fails."""
     digests = dict.fromkeys(entries, "digest")

@@ -12,6 +12,7 @@ import pytest
 from aimonk_bench.records import suite
 from aimonk_bench.reporting import html as pages
 from aimonk_bench.reporting import summary
+from aimonk_bench.reporting.cells import versus
 from aimonk_bench.reporting.words import number
 
 HOSTILE = ["<script>alert(1)</script>", "a & b", '"x"', "'y'"]
@@ -62,12 +63,14 @@ def test_a_suite_shows_its_verdict_and_the_ten_best_runs_with_intervals(comparis
     head, *rows = page.rows
     assert head == ["run", "macro F1", "95 % interval", "gain", "vs baseline"]
     best = comparison.ranking[:10]
-    for run_id, (name, f1, interval, gain, _) in zip(best, rows, strict=False):
+    assert comparison.statistics
+    for run_id, (name, f1, interval, gain, mark) in zip(best, rows, strict=False):
         values = {key: column[-1] for key, column in comparison.values[run_id].items()}
         assert name.startswith(" + ".join(comparison.collection.names[run_id]))
         assert f1 == number(values["f1_tuned"])
         assert interval == f"{number(values['f1_tuned_low'])} to {number(values['f1_tuned_high'])}"
         assert gain == number(values["f1_tuned"] - values["floor_f1"], signed=True)
+        assert mark == versus(comparison.statistics.baseline[run_id], beside=True).text.plain
     names = [row[0] for row in rows]
     assert len(names) == len(best) + (comparison.collection.baseline not in best) + 3
     assert names[-3:] == ["selected per fold", "all positive", "prevalence"]

@@ -284,6 +284,10 @@ def test_every_mark_agrees_with_the_interval_beside_it_and_is_explained(comparis
     beside = " (beside each)" if width == 200 else ""
     assert f"unresolved: a true difference of {limits[0]} to {limits[1]}{beside} is found with 80 % prob" in text
     assert ("difference: of macro F1 from the baseline" in text) == (width == 200)
+    short = f"unresolved: {limits[0]} to {limits[1]} would be found (80 % power)"
+    assert (short in "; ".join(captions.legend(made, layout_of(made, width)))) == (width == 120), (
+        "where nothing stands beside each"
+    )
 
 
 def test_the_baselines_have_rows_and_leave_the_gain_empty(comparison: Path) -> None:

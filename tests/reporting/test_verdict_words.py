@@ -72,14 +72,13 @@ def said(verdict: Verdict, deltas: dict[str, Delta] | None = None) -> str:
     [
         (
             {"indistinguishable": list("bcdefghijklm"), "simplest": "b", "simplest_f1": 0.68},
-            "Use run b: it is the simplest of 13 runs that are not measurably worse than the one selected on "
-            "validation; its macro F1 is .68. "
+            "Use run b: it is the simplest of 13 runs that no paired test finds worse; its macro F1 is .68. "
             f"Selecting a run on validation gives {EXPECTED}.",
             ["The run selected on validation, run a, is not measurably better (+.010, 95 % CI -.012 to +.030)."],
         ),
         (
             {"indistinguishable": ["b"], "worse": ["c"], "untested": ["d", "e"]},
-            "Use run a: it is selected on validation, and the simpler of 2 runs that are not measurably worse. "
+            "Use run a: it is selected on validation, and the simpler of 2 runs that no paired test finds worse. "
             f"Expected {EXPECTED}.",
             ["1 other run is measurably worse.", "2 other runs could not be compared with it."],
         ),
@@ -98,6 +97,14 @@ def said(verdict: Verdict, deltas: dict[str, Delta] | None = None) -> str:
 def test_a_suite_with_a_gain_says_what_to_use(changes: dict[str, Any], use: str, others: list[str]) -> None:
     gained = "1 of 3 attributes (x) beats the all-positive baseline (macro F1 .60)."
     assert said(dataclasses.replace(GAIN, **changes)) == " ".join([use, gained, *others])
+
+
+def test_a_selected_run_that_is_worse_than_the_baseline_is_not_recommended() -> None:
+    verdict = dataclasses.replace(GAIN, indistinguishable=["b"], simplest="b", worse=["a", "c"], simplest_f1=0.7)
+    text = said(verdict)
+    assert text.startswith("Use run b: it is the only one that no paired test finds worse; its macro F1 is .70.")
+    assert "The run selected on validation, run a, is measurably worse" in text
+    assert text.endswith("1 other run is measurably worse.")
 
 
 def test_a_selected_run_that_is_worse_on_test_rows_is_said_to_be() -> None:

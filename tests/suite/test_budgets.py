@@ -7,6 +7,7 @@ from small_tables import DATA
 
 from aimonk_bench.config.loader import load, load_suite, shipped_configs
 from aimonk_bench.evaluation.fairness import planned
+from aimonk_bench.suite import preview
 from aimonk_bench.suite.budgets import training_of, untuned
 from aimonk_bench.tables import tables
 
@@ -45,6 +46,16 @@ def test_unfair_suites_are_found(tmp_path, text, expected):
     path = tmp_path / "s.yaml"
     path.write_text(DATA + text)
     assert unfair(path) == expected
+
+
+def test_a_preview_looks_at_every_run_though_two_have_one_name(tmp_path):
+    """A learning rate that is set is not tuned; it is not part of the name where it is the default one."""
+    path = tmp_path / "s.yaml"
+    path.write_text(DATA + "suite: {baseline: {train: {}}, axes: {train: [{}, {lr: 1e-3}]}}")
+    suite = load_suite(path, tables(), check_paths=False)
+    assert len({run.parts for run in suite.runs}) == 1
+    [sentence] = preview._unfair(suite)
+    assert sentence.startswith("budgets differ (grids of `tune`)")
 
 
 @pytest.mark.parametrize(

@@ -172,3 +172,15 @@ def test_networks_that_end_their_process_cost_their_runs_alone(executor: str, wo
     )
     how = "Ray worker ended; Ray says" if executor == "ray" else "worker process was ended by SIGSEGV"
     assert reasons["bad_crash"].startswith(f"the images cannot be encoded: its {how}")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the network is for Linux")
+def test_an_audit_says_which_images_a_network_cannot_encode(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workplace / "bad_networks.py").write_text(NETWORKS)
+    lines = "extends: small.yaml\nplugins: [bad_networks.py]\n"
+    (workplace / "audit.yaml").write_text(lines + "backbone: {name: bad_crash, weights: none, engine: torch}\n")
+    assert cli.main(["audit", str(workplace / "audit.yaml"), "--allow-plugins"]) == 1
+    reason = "the images cannot be encoded: its worker process was ended by SIGSEGV (2 times); fix: another network"
+    assert reason in capsys.readouterr().err

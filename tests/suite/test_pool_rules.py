@@ -11,21 +11,23 @@ from typing import Any
 
 import pytest
 
-from aimonk_bench.suite.pool import STILLBORN, Pool, Worker, WorkerEnded, WorkerLost
+from aimonk_bench.suite.pool import STILLBORN, NoWorker, Pool, Worker, WorkerEnded
 from aimonk_bench.suite.replies import READY, Reply
 
 
 class Scripted(Worker):
     """A worker in this process. It does a task when it is listened to."""
 
-    def __init__(self, *, starts: bool) -> None:
+    def __init__(self, interruptions: list[KeyboardInterrupt], *, starts: bool) -> None:
         super().__init__()
         self.messages: deque[bytes] = deque([pickle.dumps(READY)] if starts else [])
-        self.has_ended = not starts
+        self.has_ended, self.interruptions = not starts, interruptions
 
     def pack(self, function: Callable[[], Any]) -> Any:
         if function is unpackable:
             raise MemoryError("no room")
+        if function is interrupted and self.interruptions:
+            raise self.interruptions.pop()
         return function
 
     def send(self, packed: Any) -> None:
@@ -53,13 +55,13 @@ class ScriptedPool(Pool[Scripted]):
 
     def __init__(self, count: int, starts: Sequence[bool | None]) -> None:
         super().__init__(count)
-        self._starts = deque(starts)
+        self._starts, self.interruptions = deque(starts), [KeyboardInterrupt()]
 
     def _started(self) -> Scripted:
         starts = self._starts.popleft()
         if starts is None:
-            raise WorkerLost("no worker can start: there is no room")
-        return Scripted(starts=starts)
+            raise OSError("there is no room")
+        return Scripted(self.interruptions, starts=starts)
 
     def _heard(self, seconds: float | None) -> Sequence[Scripted]:
         heard = [worker for worker in self._workers if worker.messages or worker.has_ended]
@@ -73,6 +75,11 @@ def unpackable() -> None:
 
 def unsendable() -> None:
     """A task that cannot be sent."""
+
+
+def interrupted() -> int:
+    """A task that Ctrl-C meets while it is packed."""
+    return 2
 
 
 def one() -> int:
@@ -93,13 +100,15 @@ def test_workers_that_end_before_they_are_ready_cost_nothing_where_others_work(
     caplog.set_level(logging.WARNING, "aimonk_bench")
     with ScriptedPool(2, [True] + [False] * STILLBORN) as pool:
         assert outcomes(pool, [one] * 10) == [1] * 10
-    assert "no worker can start: it ended with exit code 1; 1 go on" in caplog.text
+    assert "no worker can start: it ended with exit code 1; fix: `run.executor: serial`; 1 go on" in caplog.text
 
 
 def test_where_no_worker_is_ever_ready_every_task_fails_with_the_reason() -> None:
     with ScriptedPool(2, [False] * (STILLBORN + 1)) as pool:
         errors = outcomes(pool, [one] * 3)
-    assert {str(error) for error in errors} == {"no worker can start: it ended with exit code 1"}
+    assert {str(error) for error in errors} == {
+        "no worker can start: it ended with exit code 1; fix: `run.executor: serial`"
+    }
 
 
 def test_where_one_worker_cannot_be_started_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
@@ -107,11 +116,12 @@ def test_where_one_worker_cannot_be_started_the_others_go_on(caplog: pytest.LogC
     with ScriptedPool(3, [True, True, None]) as pool:
         pool.start()
         assert outcomes(pool, [one] * 5) == [1] * 5
-    assert "no worker can start: there is no room; 2 go on" in caplog.text
+    assert "no worker can start: OSError: there is no room; fix: `run.executor: serial`; 2 go on" in caplog.text
     with ScriptedPool(3, [None, None]) as pool:
-        pool.start()
+        with pytest.raises(NoWorker, match=r"^no worker can start: OSError: there is no room"):
+            pool.start()
         [error] = outcomes(pool, [one])
-    assert str(error) == "no worker can start: there is no room"
+    assert isinstance(error, NoWorker)
 
 
 def test_a_task_that_cannot_be_given_to_a_worker_fails_and_the_next_one_is_given() -> None:
@@ -119,6 +129,17 @@ def test_a_task_that_cannot_be_given_to_a_worker_fails_and_the_next_one_is_given
         first, second, third = outcomes(pool, [unpackable, unsendable, one])
         assert (type(first), type(second), third) == (MemoryError, ConnectionError, 1)
         assert [type(error) for error in outcomes(pool, [unpackable, unpackable])] == [MemoryError] * 2
+
+
+def test_a_task_that_an_interruption_meets_is_not_lost() -> None:
+    with ScriptedPool(1, [True, True, True]) as pool:
+        futures = [pool.submit(one), pool.submit(interrupted)]
+        pool.pump()  # it is ready
+        with pytest.raises(KeyboardInterrupt):
+            pool.pump()
+        while not all(future.done() for future in futures):
+            pool.pump()
+        assert [future.result() for future in futures] == [1, 2]
 
 
 def test_without_a_task_there_is_nothing_to_wait_for() -> None:

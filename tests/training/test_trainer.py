@@ -317,7 +317,7 @@ def test_a_setting_is_kept_where_no_step_can_gain_enough(monkeypatch: pytest.Mon
     tried = run(problem(seed=1), recipe(), tune=grid).tuning
     assert (tried.chosen["train.lr"] == 0.3).all()
     assert tried.ends()["train.lr"] == (0.0, 1.0)
-    monkeypatch.setattr("aimonk_bench.training.tuning.MARGIN", 2.0)  # more than any score
+    monkeypatch.setattr("aimonk_bench.training.tuning.STEP", 2.0)  # more than any score
     tried = run(problem(seed=1), recipe(), tune=grid).tuning
     assert (tried.chosen["train.lr"] == 1e-4).all()
 
@@ -335,7 +335,7 @@ TUNED = [
 
 
 @pytest.mark.parametrize(("move", "policy", "tune"), TUNED)
-def test_a_tuned_run_is_head_by_head_one_of_untuned_ones_and_all_but_the_first_value_must_gain(move, policy, tune):
+def test_a_tuned_run_is_head_by_head_one_of_untuned_ones_and_each_step_must_gain(move, policy, tune):
     data, config = problem(seed=1), recipe("focal", policy, "coverage", **{**move, "seeds": [3, 0, 5]})
     together, tuning = (trained := run(data, config, tune=tune)), trained.tuning
     metric = config["train"].select if config["train"].select != "last" else "average_precision"
@@ -359,10 +359,9 @@ def test_a_tuned_run_is_head_by_head_one_of_untuned_ones_and_all_but_the_first_v
             scores.append(histories[-1][f"val_{metric}"][4 * single.chosen_epoch[s, number] - 1])
         np.testing.assert_allclose(tuning.scores[:, s, number], scores, rtol=1e-9)
         cost = 0.0 if metric == "loss" else 0.005
-        departures = [sum(value != lists[key][0] for key, value in setting.items()) for setting in points]
+        places = [sum(lists[key].index(value) for key, value in setting.items()) for setting in points]
         worth = [
-            (-score if metric == "loss" else score) - cost * count
-            for score, count in zip(scores, departures, strict=True)
+            (-score if metric == "loss" else score) - cost * place for score, place in zip(scores, places, strict=True)
         ]
         point = next(p for p, value in enumerate(worth) if max(worth) - value <= TIE)
         taken.add(point)
