@@ -36,8 +36,7 @@ INDEX = "index.sqlite"
 INDEX_FILES = (*(f"{INDEX}-{kind}" for kind in ("journal", "wal", "shm")), INDEX)
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 BUSY_SECONDS = 60.0  # to wait for another process that writes to the index
-
-READ_BETWEEN_SIGNS = 256  # blocks
+BLOCKS_PER_SIGN = 256  # blocks that are verified between two signs of life
 PART = 10_000  # entries of the index in memory at once
 MOST_ROWS = 1 << 24  # of a block, more than any write has; else the file is filled up to what a damaged count says
 
@@ -259,7 +258,7 @@ class FeatureTable:
         damage = []
         with self.file.open("rb") as file:
             for place, (first, end, checksum) in enumerate(zip(firsts.tolist(), ends.tolist(), checksums, strict=True)):
-                if alive is not None and place % READ_BETWEEN_SIGNS == 0:
+                if alive is not None and place % BLOCKS_PER_SIGN == 0:
                     alive()
                 if end > whole:
                     damage.append(first)

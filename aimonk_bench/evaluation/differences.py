@@ -16,7 +16,7 @@ from aimonk_bench.evaluation.resampling import exchanged_sums
 
 POWER = 0.8  # with which a difference is called detectable
 _SUMS_AT_ONCE = 1 << 25
-_NOTHING = 1e-18  # a variance of F1 below it is rounding
+_ROUNDING = 1e-18  # a variance of F1 below it is an error of rounding
 _APART = 2  # groups assumed to be decided apart, one by each run, where fewer are (Bonett and Price 2012)
 
 
@@ -120,7 +120,7 @@ def welch(run: Spread, reference: Spread, images: Array) -> Difference:
         seeds = len(one.figures)
         parts.append((np.maximum(one.figures.var(axis=0, ddof=1) / seeds - share * one.of_seeds, 0), seeds - 1))
     variance = np.sum([part for part, _ in parts], axis=0)
-    varies = ~(variance < _NOTHING)
+    varies = ~(variance < _ROUNDING)
     freedoms = variance**2 / np.where(varies, np.sum([part**2 / df for part, df in parts], axis=0), 1)
     value = run.figures.mean(axis=0) - reference.figures.mean(axis=0)
     return Difference(value, np.where(varies, np.sqrt(variance), 0), np.where(varies, freedoms, 1))

@@ -50,8 +50,8 @@ def is_contained(executor: Executor, plugins: Sequence[Plugin], spec: EncoderSpe
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
-    """Say of a worker that was lost that it encoded, and how to go on.
+def lost_while_encoding() -> Iterator[None]:
+    """Say of a worker that is lost in the block that it encoded, and how to go on.
 
     Raises:
         WorkerLost: as in the block, with more words, unless no worker can be started.
@@ -123,7 +123,7 @@ def encode_missing(
     """
     task = partial(_encode_missing, tuple(plugins), request, partial(features.encoded, only_first=only_first))
     name = f"encoding with {request.spec.weights.name}"
-    with explained():
+    with lost_while_encoding():
         reasons: dict[str, str] = pool.result(task, name, at_least=STANDSTILL, progress=progress)
     return reasons
 

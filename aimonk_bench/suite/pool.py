@@ -134,7 +134,7 @@ class Pool(abc.ABC, Generic[W]):
     noun: str
 
     def __init__(self, count: int, *, retries: int = 1, timeout: float | None = None) -> None:
-        self._count, self._retries, self._timeout = count, retries, timeout
+        self._most, self._retries, self._timeout = count, retries, timeout
         self._workers: list[W] = []
         self._waiting: deque[Job] = deque()
         self._stillborn = 0
@@ -155,7 +155,7 @@ class Pool(abc.ABC, Generic[W]):
         Raises:
             NoWorker: none can be started.
         """
-        while len(self._workers) < self._count:
+        while len(self._workers) < self._most:
             try:
                 self._start_one()
             except NoWorker as error:
@@ -292,7 +292,7 @@ class Pool(abc.ABC, Generic[W]):
             while self._waiting and worker.ready and worker.job is None:
                 self._give(worker, self._waiting.popleft())
         starting = sum(not worker.ready for worker in self._workers)
-        while not self.killed and len(self._waiting) > starting and len(self._workers) < self._count:
+        while not self.killed and len(self._waiting) > starting and len(self._workers) < self._most:
             try:
                 self._start_one()
             except NoWorker as error:
@@ -334,10 +334,10 @@ class Pool(abc.ABC, Generic[W]):
     def _go_on_with_fewer(self, error: NoWorker) -> None:
         """Start no more workers, as far as others are left; where none is, all that waits fails."""
         if self._workers:
-            self._count = len(self._workers)
+            self._most = len(self._workers)
             if not self._is_short:
                 self._is_short = True
-                logger.warning("%s; %d go on", error, self._count)
+                logger.warning("%s; %d go on", error, self._most)
             return
         for job in self._waiting:
             job.future.set_exception(error)

@@ -51,7 +51,7 @@ def encode_missing(
     if all(image.sha256 in reasons for image in request.images):
         return reasons
     encode = partial(_encode, workers, plugins)
-    with containment.explained():
+    with containment.lost_while_encoding():
         return reasons | features.encode_missing(request, progress, encode=encode)
 
 

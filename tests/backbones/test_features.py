@@ -31,6 +31,7 @@ import pytest
 from aimonk_bench.backbones import batches, feature_table, features, shards, weights
 from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones.encoder import EncoderSpec, Record
+from aimonk_bench.backbones.feature_table import open_table
 from aimonk_bench.backbones.features import CHUNK, FeatureMatrix, FeatureStore
 from aimonk_bench.backbones.store import damage
 from aimonk_bench.config.fields import BackboneConfig, TransformConfig
@@ -381,6 +382,17 @@ def test_only_damaged_blocks_of_rows_are_encoded_again(
     caplog.clear()
     _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
     assert (counting.encoded, caplog.text) == (200 + rows, "")
+
+
+def test_a_store_gives_signs_of_life_while_its_rows_are_verified(
+    images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store, signs = FeatureStore(tmp_path / "store"), []
+    store.features(images, views(FLIP), FLIP, spec)
+    monkeypatch.setattr(feature_table, "BLOCKS_PER_SIGN", 2)
+    with open_table(next(tmp_path.glob("store/features/*")), spec.stored_dtype) as table:
+        assert table.damaged_blocks(alive=lambda: signs.append("alive")) == []
+        assert len(signs) == math.ceil(table.blocks / 2) > 1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -123,6 +124,15 @@ def test_differences_words_and_bounds_equal_the_files(suite_folder: Path, doc: d
         p_signal, p_gain, auc = (np.nan if values[a] is None else values[a] for values in figures)
         expected = f"signal {number(p_signal, places=3)}, gain {number(p_gain, places=3)}; detectable AUC {number(auc)}"
         assert attribute["tests"].endswith(expected)
+
+
+def test_a_run_that_only_the_tests_against_the_baseline_find_worse_is_marked(suite_folder: Path) -> None:
+    stats = summary.summarize(suites.collect(suite_folder)).statistics
+    tied = next(run_id for run_id, delta in stats.against_winner.items() if delta.mark != "worse")
+    without = replace(stats.verdict, indistinguishable=[], worse=[])
+    for verdict, expected in ((without, []), (replace(without, worse=[tied]), ["worse"])):
+        words = [mark["word"] for mark in advice.marks(replace(stats, verdict=verdict), tied, baseline=None)]
+        assert [word for word in words if word.startswith("worse")] == expected
 
 
 def test_the_cards_show_the_figures_of_the_files(suite_folder: Path, written: str) -> None:

@@ -227,6 +227,26 @@ def test_a_disk_that_is_full_at_the_end_costs_no_finished_run(
     assert (result.unwritten, result.unfinished) == (None, {})
 
 
+def test_a_suite_whose_record_somebody_removes_loses_its_summary_alone(
+    suite: Path, pair: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = runner.suite.collect
+
+    def collect(folder: Path) -> Any:
+        (folder / "suite.json").unlink(missing_ok=True)
+        return real(folder)
+
+    monkeypatch.setattr(runner.suite, "collect", collect)
+    assert execute(pair, suite) == 2
+    printed = capsys.readouterr().err
+    assert "the summary cannot be written" in printed
+    assert "suite.json is lost: the same `aimonk-bench suite` command writes it again" in printed
+    assert "Traceback" not in printed
+    monkeypatch.undo()
+    result = aimonk_bench.suite(pair, out=suite)
+    assert (result.unwritten, result.unfinished) == (None, {})
+
+
 def test_a_folder_in_the_place_of_a_file_is_named_before_anything_starts(
     suite: Path, pair: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

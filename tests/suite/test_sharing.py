@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,18 @@ def test_a_process_that_was_suspended_and_lost_its_claim_gives_the_run_up(
     assert "failed" not in printed
 
 
+def forbid_claims(monkeypatch: pytest.MonkeyPatch, is_forbidden: Callable[[Path], bool], code: int) -> None:
+    """Let claims fail with the error of number ``code`` in the folders of some runs."""
+    real = ClaimFile.take
+
+    def take(self: ClaimFile) -> Any:
+        if is_forbidden(self.path.parent):
+            raise OSError(code, os.strerror(code), str(self.path))
+        return real(self)
+
+    monkeypatch.setattr(ClaimFile, "take", take)
+
+
 def test_a_run_that_cannot_be_claimed_costs_no_other(
     pair: Path,
     unfinished: Path,
@@ -182,14 +195,7 @@ def test_a_run_that_cannot_be_claimed_costs_no_other(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    real = ClaimFile.take
-
-    def full(self: ClaimFile) -> Any:
-        if self.path.parent == unfinished:
-            raise OSError(errno.ENOSPC, "No space left on device", str(self.path))
-        return real(self)
-
-    monkeypatch.setattr(ClaimFile, "take", full)
+    forbid_claims(monkeypatch, lambda folder: folder == unfinished, errno.ENOSPC)
     assert execute(pair, unfinished.parent.parent) == 3
     assert trained == []
     assert "focal(gamma=1.0) + uniform failed, because it cannot be claimed: OSError" in capsys.readouterr().err
@@ -203,14 +209,11 @@ def test_a_finished_run_that_cannot_be_claimed_keeps_no_other_from_being_execute
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its folder belongs to somebody else, for example."""
-    real = ClaimFile.take
 
-    def protected(self: ClaimFile) -> Any:
-        if self.path.parent.parent == unfinished.parent and self.path.parent != unfinished:
-            raise PermissionError(errno.EACCES, "Permission denied", str(self.path))
-        return real(self)
+    def is_protected(folder: Path) -> bool:
+        return folder.parent == unfinished.parent and folder != unfinished
 
-    monkeypatch.setattr(ClaimFile, "take", protected)
+    forbid_claims(monkeypatch, is_protected, errno.EACCES)
     assert execute(pair, unfinished.parent.parent) == 0
     assert trained == [unfinished.name]
     assert "nothing that was deleted could be written again: PermissionError" in capsys.readouterr().err
