@@ -189,8 +189,12 @@ def test_what_is_done_in_workers(
     started = []
 
     class Counted(Workers):
+        def __init__(self, count: int, **options: Any) -> None:
+            super().__init__(count, **options)
+            self.count = count
+
         def start(self) -> None:
-            started.append(self._count)
+            started.append(self.count)
 
     monkeypatch.setattr(executors, "cores", lambda: 4)
     monkeypatch.setattr(executors, "Workers", Counted)
