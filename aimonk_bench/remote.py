@@ -58,6 +58,11 @@ class RemotePath(PosixPath):
         system, path = self._reached()
         try:
             return question(system, path)
+        except FileNotFoundError as error:
+            cause = error.__cause__  # over HTTP a file is not found, either, where there is no connection
+            if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+                raise OSError(f"{type(cause).__name__}: {cause}") from error
+            raise
         except OSError:
             raise
         except Exception as error:  # each file system of fsspec has exceptions of its own
@@ -80,8 +85,12 @@ class RemotePath(PosixPath):
         return self._kind() is not None
 
     def is_dir(self, **options: Any) -> bool:
-        """Whether it is a folder; in an object store, whether an object lies below it."""
-        return self._kind() == "directory"
+        """Whether it is a folder; in an object store, whether an object lies below it; over HTTP, whether it has links.
+
+        Over HTTP everything that is there is a file, and some of these are folders.
+        """
+        kind = self._kind()
+        return kind == "directory" or (kind == "file" and self._ask(lambda system, path: bool(system.isdir(path))))
 
     def is_file(self, **options: Any) -> bool:
         """Whether it is a file."""

@@ -14,18 +14,17 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 
-from aimonk_bench.backbones.encoder_record import MODEL, RECORD, Engine, Record, file_sha256, read_record
+from aimonk_bench.backbones.encoder_record import MODEL, RECORD, Engine, Record, file_sha256, read_record, write_record
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.data.images import BACKGROUND, DECODE_REVISION
 from aimonk_bench.errors import RunFailed, UserError
-from aimonk_bench.records.files import write_json
 
 if TYPE_CHECKING:
     from aimonk_bench.backbones.network import FrozenLayers
@@ -231,7 +230,7 @@ def open_encoder(spec: EncoderSpec, folder: Path, images: np.ndarray) -> Encoder
         RunFailed: `engine: onnxruntime` fails or differs from torch; the features are not finite.
     """
     if spec.freeze == "none":
-        write_json(folder / RECORD, asdict(Record(spec.identity, "torch", images[0].size, None, None)))
+        write_record(folder, Record(spec.identity, "torch", images[0].size, None, None))
         return Encoder(lambda batch: batch.reshape(len(batch), -1), spec.batch_size, images[0].size)
     record, model = read_record(folder), folder / MODEL
     if record is not None and record.engine == "onnxruntime" and model.exists():
@@ -254,7 +253,7 @@ def open_encoder(spec: EncoderSpec, folder: Path, images: np.ndarray) -> Encoder
     if record.engine == "onnxruntime":
         record = replace(record, model_sha256=file_sha256(model))
     if record != stored:  # written after the model: a kill in between leaves one without its checksum, made again
-        write_json(folder / RECORD, asdict(record))
+        write_record(folder, record)
     if record.engine == "onnxruntime":
         return Encoder(onnx_run(model), spec.batch_size, record.features)
     if record.reason is not None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from aimonk_bench.errors import UserError
-from aimonk_bench.records.files import checked, read_as
+from aimonk_bench.records.files import checked, dumps, read_json, write_json
 
 RECORD, MODEL = "encoder.json", "model.onnx"
+CHECKSUM = "sha256"  # key of the checksum of the other keys; earlier versions did not write it
 Engine = Literal["torch", "onnxruntime"]
 
 
@@ -51,24 +52,39 @@ class _Identity:
     network: str = ""  # none for pixels
 
 
+def write_record(folder: Path, record: Record) -> None:
+    """Write the record of a folder of features, with its checksum."""
+    content = asdict(record)
+    write_json(folder / RECORD, content | {CHECKSUM: _checksum(content)})
+
+
 def read_record(folder: Path) -> Record | None:
     """The record of a folder of features; None while nothing is encoded.
 
     Raises:
-        StoreDamaged: the record is not one of this version.
+        StoreDamaged: the record is not one of this version, or does not fit its checksum.
         UserError: the file cannot be opened.
     """
     file = folder / RECORD
     try:
         if not file.exists():
             return None
-        record = read_as(Record, file)
+        content = read_json(file)
+        checksum = content.pop(CHECKSUM, None)
+        record = checked(Record, content, file)
         checked(_Identity, record.identity, file)
-        return record
     except UserError as error:
         if isinstance(error.__cause__, OSError):
             raise
         raise damaged(folder, f"{file.name} is not one of this version") from error
+    if checksum not in (None, _checksum(content)):
+        raise damaged(folder, f"{file.name} does not fit its checksum")
+    return record
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    """Of the fields of a record."""
+    return hashlib.sha256(dumps(content).encode()).hexdigest()
 
 
 def damaged(folder: Path, reason: str) -> StoreDamaged:

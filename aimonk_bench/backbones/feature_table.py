@@ -49,7 +49,7 @@ def open_table(folder: Path, dtype: str, claim: Claim | None = None) -> Iterator
     """Open the table in ``folder``, which exists, or create it.
 
     SQLite keeps readers and the writer apart by locks. Where the file system has none, the claim on the folder does:
-    a reader holds it, too, and waits for the writer.
+    a reader holds it, too, and waits for the writer. A table in a folder that cannot be written is only read.
 
     Args:
         claim: on the folder, if the caller holds it.
@@ -64,7 +64,9 @@ def open_table(folder: Path, dtype: str, claim: Claim | None = None) -> Iterator
     try:
         with contextlib.ExitStack() as stack:
             options = ""
-            if not has_locks(folder):
+            if not is_writable(folder) and (folder / INDEX).exists():
+                options = "?mode=ro"
+            elif not has_locks(folder):
                 options = "?nolock=1"
                 if claim is None:
                     stack.enter_context(claims.hold(claims.of_folder(folder), "uses the same features"))
@@ -78,6 +80,11 @@ def open_table(folder: Path, dtype: str, claim: Claim | None = None) -> Iterator
         ) from error
     except sqlite3.DatabaseError as error:
         raise damaged(folder, f"{INDEX}: {error}") from error
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether this user may write to a folder, and its file system is not mounted read-only."""
+    return os.access(folder, os.W_OK)
 
 
 @functools.cache
@@ -111,7 +118,8 @@ class FeatureTable:
         for file in (self.file, folder / MODEL):
             if file.is_dir():
                 raise damaged(folder, f"{file.name} is a folder")
-        self.file.touch()
+        if is_writable(folder):
+            self.file.touch()
         self._index.text_factory = bytes  # a damaged text may be no UTF-8
         # no second index: what is looked up is what the checksums cover
         self._index.execute(
@@ -167,6 +175,12 @@ class FeatureTable:
         count, record = self._count(), read_record(self.folder)
         return count, record.features if record else 0
 
+    def _whole(self) -> int:
+        """Number of rows that are in the file as a whole."""
+        _, width = self._shape()
+        size = self.file.stat().st_size if self.file.exists() else 0
+        return size // (width * self._dtype.itemsize) if width else 0
+
     def _blocks(self) -> tuple[np.ndarray, np.ndarray, list[int]]:
         """Of each block, in ascending order, its first row, the row behind its last one, and its checksum."""
         whole_numbers = " AND ".join(f"typeof({name}) = 'integer'" for name in ("first", "count", "crc"))
@@ -193,7 +207,7 @@ class FeatureTable:
             yield entries, places
 
     def _stored(self, keys: Sequence[str]) -> list[dict[str, int]]:
-        """Per view, {SHA-256 of the image: row}, of rows in a block: others have no checksum."""
+        """Per view, {SHA-256 of the image: row}, of rows in a block, for others have no checksum, and in the file."""
         stored: list[dict[str, int]] = []
         for key in keys:
             rows: dict[str, int] = {}
@@ -201,7 +215,8 @@ class FeatureTable:
                 here = itertools.compress(entries, (places >= 0).tolist())
                 rows |= {image.decode(errors="replace"): row for image, _, row in here}
             stored.append(rows)
-        return stored
+        whole = self._whole()  # read last: another process may append
+        return [{image: row for image, row in rows.items() if row < whole} for rows in stored]
 
     def missing(self, images: Sequence[ImageFile], keys: Sequence[str]) -> Todo:
         """The images that lack views, each content once, with the keys of those views."""
@@ -250,11 +265,14 @@ class FeatureTable:
             is_named[places[here]] = True
         _, width = self._shape()
         row_bytes = width * self._dtype.itemsize
-        whole = self.file.stat().st_size // row_bytes if row_bytes else 0  # read last: another process may append
+        whole = self._whole()  # read last: another process may append
         wanted = is_named
         if images is not None:
-            rows = np.unique(self.index(images, keys))
-            wanted = np.isin(np.arange(len(firsts)), np.searchsorted(firsts, rows[rows >= 0], side="right") - 1)
+            wanted = np.zeros(len(firsts), bool)
+            distinct = {image.sha256 for image in images}
+            for stored in self._stored(keys):  # also of images that lack another view
+                rows = [row for sha256, row in stored.items() if sha256 in distinct]
+                wanted[np.searchsorted(firsts, rows, side="right") - 1] = True
         damage = []
         with self.file.open("rb") as file:
             for place, (first, end, checksum) in enumerate(zip(firsts.tolist(), ends.tolist(), checksums, strict=True)):

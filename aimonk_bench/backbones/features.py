@@ -27,7 +27,7 @@ from aimonk_bench.backbones import speed, store
 from aimonk_bench.backbones.batches import Batch, decoded_batch, in_threads
 from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.backbones.encoder_record import Engine, Record, StoreDamaged, read_record
-from aimonk_bench.backbones.feature_table import FeatureTable, Todo, open_table
+from aimonk_bench.backbones.feature_table import FeatureTable, Todo, is_writable, open_table
 from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.data.library_messages import LibraryMessages
@@ -103,10 +103,10 @@ class FeatureMatrix:
         try:
             with open(file, "rb") as stream:
                 if state["inode"] not in (None, os.fstat(stream.fileno()).st_ino):
-                    raise FileNotFoundError
+                    raise RunFailed(f"{file}: another process has made this file anew; fix: the same command again")
                 vars(self).update(state, rows=np.memmap(stream, dtype, "r", shape=shape))
         except FileNotFoundError as error:
-            text = f"{file}: another process has made this file anew; fix: the same command again"
+            text = f"{file}: somebody has removed it, with `cache clear` for example; fix: the same command again"
             raise RunFailed(text) from error
 
 
@@ -232,6 +232,11 @@ def encode_missing(
         UserError, RunFailed: as of `FeatureStore.features`.
     """
     images, keys, spec, folder = request.images, request.views.keys, request.spec, request.folder
+    if not is_writable(folder):
+        raise UserError(
+            f"the feature store {folder} cannot be written, and images or views are not in it, or are damaged; "
+            "AIMONK_BENCH_CACHE names another"
+        )
     with (
         claims.hold(claims.of_folder(folder), "encodes with the same network", waiting=alive) as claim,
         open_table(folder, spec.stored_dtype, claim) as table,

@@ -8,7 +8,7 @@ import math
 import platform
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -17,13 +17,12 @@ import numpy as np
 from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones.batches import Batch, decoded_batch, in_threads
 from aimonk_bench.backbones.encoder import Encoder, EncoderSpec
-from aimonk_bench.backbones.encoder_record import MODEL, RECORD, Record
+from aimonk_bench.backbones.encoder_record import MODEL, Record, write_record
 from aimonk_bench.backbones.feature_table import Todo
 from aimonk_bench.config.fields import TransformConfig
 from aimonk_bench.data.library_messages import LibraryMessages
 from aimonk_bench.errors import RunFailed
 from aimonk_bench.plugins import Plugin, executed
-from aimonk_bench.records.files import write_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +88,7 @@ class _Opening:
 def _encoder(opening: _Opening) -> Encoder:
     with tempfile.TemporaryDirectory(prefix="aimonk-bench-") as name:
         folder = Path(name)
-        write_json(folder / RECORD, asdict(opening.record))
+        write_record(folder, opening.record)
         if opening.model:
             (folder / MODEL).write_bytes(opening.model)
         return encoders.open_encoder(

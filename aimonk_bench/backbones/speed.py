@@ -11,14 +11,13 @@ import importlib.metadata
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aimonk_bench.backbones.encoder import POOLED, EncoderSpec
-from aimonk_bench.backbones.encoder_record import RECORD, read_record
+from aimonk_bench.backbones.encoder_record import read_record, write_record
 from aimonk_bench.errors import UserError
 from aimonk_bench.records.environment import cores
-from aimonk_bench.records.files import write_json
 
 TIMED = 4  # full batches of each thread that give a speed
 
@@ -51,7 +50,7 @@ def keep(folder: Path, spec: EncoderSpec, timed: Sequence[Timed]) -> None:
     if record is None or record.images_per_second is not None or len(full) < TIMED * threads or spec.freeze == "none":
         return
     images, seconds = map(sum, zip(*full, strict=True))
-    write_json(folder / RECORD, asdict(replace(record, images_per_second=round(threads * images / seconds, 2))))
+    write_record(folder, replace(record, images_per_second=round(threads * images / seconds, 2)))
 
 
 def speeds(root: Path) -> dict[tuple[str, int], float]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aimonk_bench.backbones.encoder_record import MODEL, RECORD, StoreDamaged, file_sha256, read_record
-from aimonk_bench.backbones.feature_table import FILES, INDEX, INDEX_FILES, open_table
+from aimonk_bench.backbones.feature_table import FILES, INDEX, INDEX_FILES, is_writable, open_table
 from aimonk_bench.errors import UserError
 from aimonk_bench.records import claims
 from aimonk_bench.records.claims import ClaimFile
@@ -61,8 +61,9 @@ def encoders(root: Path) -> list[StoredEncoder]:
 
 
 def used(folder: Path) -> None:
-    """Note that the features in a folder are used now."""
-    os.utime(folder)
+    """Note that the features in a folder are used now, unless it is only read."""
+    if is_writable(folder):
+        os.utime(folder)
 
 
 def damage(root: Path, digest: str) -> tuple[int, int] | None:

@@ -9,6 +9,8 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from aimonk_bench.config.section import Section
 
+MOST_THREADS = 1024  # of one training; with tens of thousands OpenMP ends the process
+
 # Users read a ValueError raised below as "found VALUE, expected MESSAGE".
 
 
@@ -16,6 +18,12 @@ def _count(value: Any) -> Any:
     if value == "auto" or (type(value) is int and value >= 1):
         return value
     raise ValueError("auto or a whole number of at least 1")
+
+
+def _threads(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and 1 <= value <= MOST_THREADS):
+        return value
+    raise ValueError(f"auto or a whole number from 1 to {MOST_THREADS}")
 
 
 def _seconds(value: Any) -> Any:
@@ -27,6 +35,10 @@ def _seconds(value: Any) -> Any:
 Executor = Literal["auto", "serial", "processes", "ray"]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[Literal["auto"] | int, BeforeValidator(_count, json_schema_input_type=Literal["auto"] | Positive)]
+Threads = Annotated[
+    Literal["auto"] | int,
+    BeforeValidator(_threads, json_schema_input_type=Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_THREADS)]),
+]
 Seconds = Annotated[
     float | None, BeforeValidator(_seconds, json_schema_input_type=Annotated[float, Field(gt=0)] | None)
 ]
@@ -47,7 +59,7 @@ class RunConfig(Section):
 
     executor: Executor = "auto"
     workers: Count = "auto"
-    threads: Count = "auto"
+    threads: Threads = "auto"
     timeout: Seconds = None
     retries: Annotated[int, Field(ge=0)] = 1
 

@@ -21,6 +21,7 @@ EDGE_SHARE = 0.75  # of the heads that choose the same end of the grid
 # of validation average precision over the last quarter of the epochs; tuned heads are chosen by the last epoch, which
 # flatters the rise
 LATE_GAIN = 0.01
+LATE_SHARE = 0.1  # of the whole rise, in a curve that rises in every epoch; where it levels off it is below 0.06
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Training:
         late_gain: mean over the heads of the gain in validation average precision over the last quarter of the epochs;
             NaN where it is undefined.
         late_gain_se: its standard error over the heads.
+        late_share: see `late_share`.
         one_epoch: there was one epoch only, so that nothing can be compared.
     """
 
@@ -66,6 +68,7 @@ class Training:
     ends: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     late_gain: Number = float("nan")
     late_gain_se: Number = float("nan")
+    late_share: Number = float("nan")
     one_epoch: bool = False
 
 
@@ -100,14 +103,35 @@ def late_gain(validation: Array) -> tuple[float, float]:
     The last epoch is compared with an earlier one. A head that stopped early has NaN from then on and is left out; NaN
     twice where no head is left, or where there is one epoch.
     """
-    epochs = validation.shape[1]
-    if epochs < 2:
+    if validation.shape[1] < 2:
         return float("nan"), float("nan")
-    gains = validation[:, -1] - validation[:, min(epochs - 2, max(0, round(0.75 * epochs) - 1))]
+    gains = validation[:, -1] - validation[:, _late(validation.shape[1])]
     gains = gains[np.isfinite(gains)]
     if not len(gains):
         return float("nan"), float("nan")
     return float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else 0.0
+
+
+def late_share(validation: Array) -> float:
+    """The share of the last quarter of the epochs in the rise of validation average precision [heads, E].
+
+    The rise is that of the mean over the heads. It is 0 where one epoch does not raise the mean. A slow training can
+    gain little in a quarter of its epochs and still be far from its end, which this share shows.
+
+    NaN where no head is left at the last epoch, or where there is one epoch.
+    """
+    curves = validation[np.isfinite(validation).all(axis=1)]
+    if validation.shape[1] < 2 or not len(curves):
+        return float("nan")
+    mean = curves.mean(axis=0)
+    if not (np.diff(mean) > 0).all():
+        return 0.0
+    return float((mean[-1] - mean[_late(len(mean))]) / (mean[-1] - mean[0]))
+
+
+def _late(epochs: int) -> int:
+    """The place of the epoch with which the last one is compared."""
+    return min(epochs - 2, max(0, round(0.75 * epochs) - 1))
 
 
 def unfair(runs: Mapping[str, Training]) -> list[Unfair]:
@@ -156,7 +180,7 @@ def measured(runs: Mapping[str, Training]) -> list[Unfair]:
     improving = [
         run_id
         for run_id, training in runs.items()
-        if training.late_gain > LATE_GAIN and training.late_gain > 2 * training.late_gain_se
+        if training.late_gain > max(LATE_GAIN, 2 * training.late_gain_se) or training.late_share > LATE_SHARE
     ]
     one_epoch = [run_id for run_id, training in runs.items() if training.one_epoch]
     ended: tuple[tuple[Kind, list[str]], ...] = (("improving", improving), ("one_epoch", one_epoch))

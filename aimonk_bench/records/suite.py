@@ -142,20 +142,32 @@ def claim(folder: Path, suite: SuiteRecord) -> None:
 
 
 def _refuse_other(folder: Path, suite: SuiteRecord) -> None:
-    """Refuse a suite that leaves out finished runs of the suite in ``folder``; a damaged list of those is replaced."""
+    """Refuse a suite that leaves out finished runs of the suite in ``folder``; a damaged list of those is replaced.
+
+    A run that is skipped, because its weights cannot be had any more, has another id than when it was finished.
+    """
     try:
         earlier = read_as(SuiteRecord, folder / FILE)
     except UserError:
         return  # `write` logs it
     names = dict(zip(earlier.ids, earlier.names, strict=True))
     left_out = [run_id for run_id in earlier.ids if run_id not in suite.ids]
-    if finished := [" + ".join(names[run_id]) for run_id in left_out if is_finished(folder / RUNS / run_id)]:
-        other = "another config" if earlier.fingerprint == suite.fingerprint else "another data set"
+    finished = [names[run_id] for run_id in left_out if is_finished(folder / RUNS / run_id)]
+    if not finished:
+        return
+    number, listed = count(len(finished), "finished run"), "; ".join(map(" + ".join, finished[:SHOWN]))
+    runs = f"({listed}{'; ...' if len(finished) > SHOWN else ''})"
+    skipped = {parts for run_id, parts in zip(suite.ids, suite.names, strict=True) if run_id in suite.skipped}
+    if skipped.issuperset(finished):
         raise UserError(
-            f"{folder}: holds results of {other}: {count(len(finished), 'finished run')} of the suite {earlier.name} "
-            f"that this suite does not have ({'; '.join(finished[:SHOWN])}{'; ...' if len(finished) > SHOWN else ''}), "
-            "and its summary.* would be replaced; name another output folder"
+            f"{folder}: holds {number} {runs} whose weights cannot be had any more, and its summary.* would be "
+            "replaced without them; fix: the weights where they were, or another output folder"
         )
+    other = "another config" if earlier.fingerprint == suite.fingerprint else "another data set"
+    raise UserError(
+        f"{folder}: holds results of {other}: {number} of the suite {earlier.name} that this suite does not have "
+        f"{runs}, and its summary.* would be replaced; name another output folder"
+    )
 
 
 def is_finished(folder: Path) -> bool:

@@ -30,7 +30,7 @@ from aimonk_bench.reporting.words import UNDEFINED, number, run_name, run_names
 
 SELECTED_MARK = "*"
 LEGEND = 80  # cells of a line of the legend
-NAMED = 12  # hidden attributes whose names stand in the legend before the rest is only counted
+NAMED = 50  # hidden attributes whose names stand in the legend before the rest is only counted
 UNTESTED: dict[Untestable, str] = {
     "other_rows": "other test rows than the baseline",
     "one_seed": "one seed, so what another seed would change is unknown",

@@ -93,12 +93,14 @@ def _training(planned: PlannedRun, trained: Trained) -> Training:
     epochs, frozen = planned.config.train.epochs, planned.config.backbone.freeze == "all"
     validation = by_epoch.reindex(columns=range(1, epochs + 1)).to_numpy()
     # networks are often trained for an epoch or two on purpose
-    gain, error = fairness.late_gain(validation) if frozen or epochs > 2 else (float("nan"), float("nan"))
+    judged = validation if frozen or epochs > 2 else validation[:0]
+    gain, error = fairness.late_gain(judged)
     return replace(
         training_of(planned.config),
         ends={} if trained.tuning is None else trained.tuning.ends(),
         late_gain=gain,
         late_gain_se=error,
+        late_share=fairness.late_share(judged),
         one_epoch=frozen and epochs == 1 and bool(np.isfinite(validation).any()),
     )
 

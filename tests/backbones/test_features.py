@@ -31,6 +31,7 @@ import pytest
 from aimonk_bench.backbones import batches, feature_table, features, shards, weights
 from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones.encoder import EncoderSpec, Record
+from aimonk_bench.backbones.encoder_record import read_record, write_record
 from aimonk_bench.backbones.feature_table import open_table
 from aimonk_bench.backbones.features import CHUNK, FeatureMatrix, FeatureStore
 from aimonk_bench.backbones.store import damage
@@ -382,6 +383,57 @@ def test_only_damaged_blocks_of_rows_are_encoded_again(
     caplog.clear()
     _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
     assert (counting.encoded, caplog.text) == (200 + rows, "")
+
+
+def test_rows_of_images_that_lack_another_view_are_verified(
+    images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    store = FeatureStore(tmp_path / "store")
+    store.features(images, UNAUGMENTED, FLIP, spec)
+    [file] = tmp_path.glob("store/features/*/rows.f32")
+    _flip_a_bit(file)
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+
+
+def test_rows_that_are_not_in_the_file_any_more_are_missing(
+    images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
+):
+    FeatureStore(tmp_path / "store").features(images, views(FLIP), FLIP, spec)
+    [file] = tmp_path.glob("store/features/*/rows.f32")
+    _halve(file)
+    with open_table(file.parent, spec.stored_dtype) as table:
+        todo = table.missing(images, views(FLIP).keys)
+        assert sum(len(keys) for _, keys in todo) == 100
+
+
+def test_a_record_that_does_not_fit_its_checksum_is_damage(
+    images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    store = FeatureStore(tmp_path / "store")
+    store.features(images, views(FLIP), FLIP, spec)
+    [file] = tmp_path.glob("store/features/*/encoder.json")
+    record = read_record(file.parent)
+    write_record(file.parent, record)
+    assert read_record(file.parent) == record
+    file.write_text(file.read_text().replace('"features": 12', '"features": 13'))
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    assert "encoder.json does not fit its checksum" in caplog.text
+    assert counting.encoded == 400
+
+
+def test_a_store_that_is_only_read_gives_what_it_has(
+    images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = FeatureStore(tmp_path / "store")
+    store.features(images, views(FLIP), FLIP, spec)
+    [folder] = tmp_path.glob("store/features/*")
+    before = {file.name: file.stat().st_mtime_ns for file in [folder, *folder.iterdir()]}
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and real(path, mode))  # root may always write
+    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    assert before == {file.name: file.stat().st_mtime_ns for file in [folder, *folder.iterdir()]}
+    with pytest.raises(UserError, match="cannot be written"):
+        store.features(images, views(BOTH), BOTH, spec)
 
 
 def test_a_store_gives_signs_of_life_while_its_rows_are_verified(

@@ -104,6 +104,10 @@ BAD_FIELDS = {
         "run: {executor: threads}\n",
         ["x.yaml:1:17: run.executor: found 'threads', expected one of auto, serial, processes, ray"],
     ),
+    "threads": (
+        "run: {threads: 100000}\n",
+        ["x.yaml:1:16: run.threads: found 100000, expected auto or a whole number from 1 to 1024"],
+    ),
     "unknown key": (
         "los: focal\n",
         ["x.yaml:1:1: los: found unknown key 'los', expected one of", "(did you mean loss?)"],

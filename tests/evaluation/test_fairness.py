@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aimonk_bench.evaluation.fairness import Budget, Training, Unfair, late_gain, measured, planned
+from aimonk_bench.evaluation.fairness import Budget, Training, Unfair, late_gain, late_share, measured, planned
 
 RATES = (("train.lr", (1e-3, 1e-2)),)
 TUNED = Training(Budget(20, 64, "adam", "constant", None, RATES), ("masked_bce", "uniform"))
@@ -87,6 +87,30 @@ def test_the_late_gain_is_that_of_the_last_quarter():
     assert late_gain(np.array([[0.1, 0.5]])) == pytest.approx((0.4, 0.0))
     assert late_gain(np.array([[0.1, 0.2, 0.5]])) == pytest.approx((0.3, 0.0))
     assert np.isnan(late_gain(np.array([[0.5], [0.6]]))).all()  # one epoch has no quarter
+
+
+@pytest.mark.parametrize(
+    ("mean", "share"),
+    [
+        ([0.1, 0.2, 0.3, 0.4, 0.5], 0.25),
+        ([0.40, 0.405, 0.4052], 0.04 / 1.04),
+        ([0.1, 0.3, 0.25, 0.4], 0.0),
+        ([0.4, 0.3], 0.0),
+        ([0.4, 0.5], 1.0),
+        ([0.4], np.nan),
+    ],
+)
+def test_the_share_of_the_last_quarter_in_a_steady_rise(mean: list[float], share: float):
+    spread = np.array([[-0.01], [0.01]])  # the heads rise alike
+    assert late_share(np.array(mean) + spread) == pytest.approx(share, nan_ok=True)
+    stopped = np.full((1, len(mean)), np.nan)
+    assert late_share(np.vstack([np.array(mean) + spread, stopped])) == pytest.approx(share, nan_ok=True)
+    assert np.isnan(late_share(stopped))
+
+
+def test_slow_training_is_named_though_a_quarter_of_it_gains_little():
+    slow, even = (replace(TUNED, late_gain=0.0016, late_gain_se=0.0, late_share=share) for share in (0.25, 0.05))
+    assert measured({"a": slow, "b": even}) == [Unfair("improving", ("a",))]
 
 
 def test_one_epoch_is_named():

@@ -583,6 +583,14 @@ def test_a_suite_leaves_out_no_finished_run_of_another_config(
     assert str(error.value).endswith("name another output folder")
 
 
+def test_a_finished_run_whose_weights_are_gone_is_not_called_one_of_another_config(tmp_path: Path) -> None:
+    first, _ = fake_suite.write_suite(tmp_path, ["a", "b"])
+    fake_suite.write_run(first, "a", fake_suite.predictions())
+    record = suite.SuiteRecord("s", "f" * 64, "9-b", ("9-a", "9-b"), (("a",), ("b",)), {"9-a": "no weights"})
+    with pytest.raises(UserError, match=r"holds 1 finished run \(a\) whose weights cannot be had any more"):
+        suite.claim(tmp_path, record)
+
+
 def test_a_damaged_list_of_runs_refuses_no_suite(tmp_path: Path) -> None:
     (place,) = fake_suite.write_suite(tmp_path, ["a"])
     fake_suite.write_run(place, "a", fake_suite.predictions())

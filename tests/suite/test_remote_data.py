@@ -78,6 +78,34 @@ def test_whatever_a_file_system_raises_is_an_os_error(monkeypatch: pytest.Monkey
         RemotePath("s3://bucket/a.jpg").read_bytes()
 
 
+def test_a_folder_is_found_where_everything_is_called_a_file(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As over HTTP."""
+    memory = type(fsspec.filesystem("memory"))
+    real = memory.info
+    monkeypatch.setattr(memory, "isdir", lambda self, path: real(self, path)["type"] == "directory")
+    monkeypatch.setattr(memory, "info", lambda self, path: real(self, path) | {"type": "file"})
+    folder = RemotePath(f"{bucket}/images")
+    assert folder.is_dir()
+    assert not (folder / "image_0.jpg").is_dir()
+    assert not (folder / "nowhere").is_dir()
+
+
+def test_what_cannot_be_reached_is_not_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over HTTP fsspec says of everything that goes wrong that a file is not found."""
+
+    class Unreached:
+        def info(self, path: str) -> None:
+            raise FileNotFoundError(path) from self.cause
+
+    system = Unreached()
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lambda url: (system, "host/a.jpg"))
+    system.cause = ConnectionError("refused")
+    with pytest.raises(OSError, match="ConnectionError: refused"):
+        RemotePath("http://host/a.jpg").exists()
+    for system.cause in (None, ValueError("404"), FileNotFoundError()):
+        assert not RemotePath("http://host/a.jpg").exists()
+
+
 def test_a_run_on_urls_is_the_run_on_the_same_files(bucket: str, workplace: Path, tmp_path: Path) -> None:
     """The same id, as its data has the same fingerprint, and the same predictions; its config can be run again."""
     sets = [
