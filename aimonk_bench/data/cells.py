@@ -6,6 +6,7 @@ value.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Hashable, Iterable, Sequence
@@ -15,12 +16,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+FEW = 8  # categories of a column of labels
 QUOTED = re.compile(r"""=?(?:'([^']*)'|"([^"]*)"|“([^”]*)”|‘([^’]*)’)""", re.DOTALL)
 
 
 def coded(codes: NDArray[Any], categories: Iterable[Any]) -> pd.Categorical:
     """The column [R] whose cells are these numbers of the categories, -1 for no value."""
-    return pd.Categorical.from_codes(codes, categories=pd.Index([*categories], dtype=object))
+    texts = tuple(categories)
+    dtype = _dtype(texts) if len(texts) <= FEW else _dtype.__wrapped__(texts)
+    return pd.Categorical.from_codes(codes, dtype=dtype)
+
+
+@functools.lru_cache(maxsize=1024)  # columns of labels have the same few texts, and making a dtype takes longest
+def _dtype(categories: tuple[Any, ...]) -> pd.CategoricalDtype:
+    return pd.CategoricalDtype(pd.Index([*categories], dtype=object))
 
 
 def bare(text: str) -> str:

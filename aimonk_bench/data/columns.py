@@ -234,9 +234,13 @@ def long_columns(columns: Sequence[Column], images: Column) -> tuple[Column, Col
     """The columns of labels and of their values in a table with a row for each image and label; None if it is none.
 
     Such a table has images in several rows, which differ in the column of labels.
+
+    Args:
+        columns: of the table; that of the images, if it is among them, is not looked at.
     """
     if len(images.cells) <= len(images.counts):
         return None
+    columns = [item for item in columns if item is not images]
     names = [item for item in columns if item.kind in ("text", "numbers") and item.varies_within(images)]
     names = [item for item in names if not item.holds_images and not is_tagged(item)]
     names = [item for item in names if not is_split(item) and not RATERS.fullmatch(item.name)]

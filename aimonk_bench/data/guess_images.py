@@ -84,7 +84,7 @@ def numbered_images(columns: Sequence[Column], draft: Guess) -> Column | None:
         return _share_there(names, draft.images) > 0
 
     for item in columns:
-        is_long = item.tokens and long_columns([other for other in columns if other is not item], item)
+        is_long = item.tokens and long_columns(columns, item)
         if is_long and (file := names_file(draft, item.tokens, names_images)):
             draft.set("image_names", file, f"it names the images whose numbers column {item.name!r} holds")
             return item

@@ -207,10 +207,11 @@ def column_problems(table: Table, named: Sequence[tuple[str, str | None]]) -> It
                 else f"{count} columns have no name in the header, although they hold text: name them there"
             )
     key_of: dict[str, str] = {}
+    names = set(table.names)
     for key, name in named:
         if name is None:
             continue
-        if name not in table.names:
+        if name not in names:
             yield f"no column {name!r} ({key}){hint(name, table.names)}"
         elif key_of.setdefault(name, key) != key:
             yield f"column {name!r} is named by {key_of[name]} and by {key}, expected one of them"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -58,7 +59,11 @@ class Table:
 
     def column(self, name: str) -> pd.Categorical:
         """The first column of this name [R]."""
-        return self.columns[self.names.index(name)]
+        return self._by_name[name]
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, pd.Categorical]:
+        return dict(zip(reversed(self.names), reversed(self.columns), strict=True))
 
 
 def read_table(
@@ -241,12 +246,14 @@ def _without_surplus(
     if surplus:
         places = ", ".join(str(place + 1) for place in sorted(surplus))
         notes.append(f"{count(len(surplus), 'nameless empty column')} left out ({places})")
+    following: int | None = None  # the next column to the right that stays
     for place, name in reversed(numbered):
-        following = next((right for right, _ in numbered[place + 1 :] if right not in surplus), None)
         unnamed = place == 0 if not name else name.startswith("Unnamed: ")
         if unnamed and following is not None and _numbers_rows(columns[place], names[following], columns[following]):
             surplus.add(place)
             notes.append(f"column {place + 1} ({name or 'nameless'}) numbers the rows; left out")
+        if place not in surplus:
+            following = place
     remaining = [place for place, _ in numbered if place not in surplus]
     return tuple(names[place] for place in remaining), tuple(columns[place] for place in remaining)
 
