@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import math
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
@@ -14,16 +16,10 @@ MOST_THREADS = 1024  # of one training; with tens of thousands OpenMP ends the p
 # Users read a ValueError raised below as "found VALUE, expected MESSAGE".
 
 
-def _count(value: Any) -> Any:
-    if value == "auto" or (type(value) is int and value >= 1):
+def _count(value: Any, most: float = math.inf) -> Any:
+    if value == "auto" or (type(value) is int and 1 <= value <= most):
         return value
-    raise ValueError("auto or a whole number of at least 1")
-
-
-def _threads(value: Any) -> Any:
-    if value == "auto" or (type(value) is int and 1 <= value <= MOST_THREADS):
-        return value
-    raise ValueError(f"auto or a whole number from 1 to {MOST_THREADS}")
+    raise ValueError(f"auto or a whole number {'of at least 1' if most == math.inf else f'from 1 to {most}'}")
 
 
 def _seconds(value: Any) -> Any:
@@ -37,7 +33,10 @@ Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[Literal["auto"] | int, BeforeValidator(_count, json_schema_input_type=Literal["auto"] | Positive)]
 Threads = Annotated[
     Literal["auto"] | int,
-    BeforeValidator(_threads, json_schema_input_type=Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_THREADS)]),
+    BeforeValidator(
+        partial(_count, most=MOST_THREADS),
+        json_schema_input_type=Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_THREADS)],
+    ),
 ]
 Seconds = Annotated[
     float | None, BeforeValidator(_seconds, json_schema_input_type=Annotated[float, Field(gt=0)] | None)

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from aimonk_bench.backbones.catalog import Entry
 from aimonk_bench.config.plugins import FLAG
 from aimonk_bench.errors import count, printable
 from aimonk_bench.evaluation.plain_words import MEANING
@@ -24,36 +25,44 @@ NO_GAIN = "no attribute is shown to do better than calling every image positive,
 # Licences by which the hub knows the weights of backbones; it calls the others "other".
 ON_HUB = ("apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc0-1.0", "mit")
 
+ONNX = """\
+import onnxruntime
+session = onnxruntime.InferenceSession("BUNDLE/model.onnx")  # logits, probabilities, decisions
+"""
 LOAD = """\
-```python
 import timm
 model = timm.create_model("local-dir:BUNDLE", pretrained=True).eval()  # logits
 
 from transformers import pipeline
 classify = pipeline("image-classification", "BUNDLE", function_to_apply="sigmoid", top_k=None)  # probabilities
+"""
+LOAD_PLUGIN = """\
+import timm
+from safetensors.torch import load_file
+model = timm.create_model({name!r}, {arguments})  # after the import of the plug-in, which registers this network
+model.reset_classifier({attributes})
+model.load_state_dict(load_file("BUNDLE/model.safetensors"))
+model.eval()  # logits
+"""
 
-import onnxruntime
-session = onnxruntime.InferenceSession("BUNDLE/model.onnx")  # logits, probabilities, decisions
-```"""
 
-
-def text(made: Bundle, chosen: Choice, folder: str, hub: str | None) -> str:
+def text(made: Bundle, chosen: Choice, folder: str, backbone: Entry) -> str:
     """The card.
 
     Args:
         made: the bundle.
         chosen: its run.
         folder: name of the folder that was exported.
-        hub: repository of the pretrained weights on the hub.
+        backbone: the facts about its backbone.
     """
     block = made.aimonk_bench
     parts = [
-        _front_matter(block, hub),
+        _front_matter(block, backbone.hub),
         f"# {escaped(run_name(chosen.record.status.name))}: {count(len(made.label_names), 'attribute')} of an image",
         "" if chosen.better_than_guessing else f"**Warning: {NO_GAIN}.**",
         _what(block, chosen),
         f"Made by\n\n```\n{_command(block, folder, plugins=bool(chosen.config.plugins))}\n```",
-        "## How to load it\n\nPut the path of this folder in the place of `BUNDLE`.\n\n" + LOAD,
+        "## How to load it\n\nPut the path of this folder in the place of `BUNDLE`.\n\n" + _load(made, backbone),
         f"The graph takes `images`, float32 [B, 3, {block['size']}, {block['size']}], RGB from 0 to 255. "
         f"`aimonk-bench predict BUNDLE IMAGE...` decodes images as training did. {_decisions(block)}",
         "\n".join(f"- {escaped(note)}." for note in block["threshold_notes"]),
@@ -65,9 +74,16 @@ def text(made: Bundle, chosen: Choice, folder: str, hub: str | None) -> str:
         "## Missing labels\n\n" + _missing(chosen),
         "## Differences between libraries\n\n" + _flips(made),
         "## What was not measured\n\n" + _not_measured(block),
-        "## Licences\n\n" + _licences(block),
+        "## Licences\n\n" + _licences(block, chosen.record.environment["weights"]["source"]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _load(made: Bundle, backbone: Entry) -> str:
+    """Python that loads the bundle."""
+    arguments = ", ".join(f"{name}={value!r}" for name, value in ({"num_classes": 0} | made.model_args).items())
+    of_plugin = LOAD_PLUGIN.format(name=made.architecture, arguments=arguments, attributes=len(made.label_names))
+    return f"```python\n{of_plugin if backbone.code else LOAD}\n{ONNX}```"
 
 
 def escaped(name: str) -> str:
@@ -298,7 +314,7 @@ def _not_measured(block: dict[str, Any]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _licences(block: dict[str, Any]) -> str:
+def _licences(block: dict[str, Any], source: str) -> str:
     licence = block["licence"]
     stated = f"licence {escaped(licence)}" if licence else "no licence is stated"
     terms = ""
@@ -306,8 +322,11 @@ def _licences(block: dict[str, Any]) -> str:
         terms = " **It forbids commercial use.**"
     elif block["own_terms"]:
         terms = " It is the publisher's own: read its terms."
+    pretrained = f"The pretrained weights of {escaped(block['backbone'])}: {stated}.{terms}"
+    if source == "none":
+        pretrained = f"{escaped(block['backbone'])} has no pretrained weights."
     return (
-        f"- The pretrained weights of {escaped(block['backbone'])}: {stated}.{terms}\n"
+        f"- {pretrained}\n"
         "- The images and labels that the head was trained on: theirs is not known to this program, and may bind the "
         "head too."
     )

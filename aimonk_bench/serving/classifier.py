@@ -74,6 +74,8 @@ def build(weights: Weights, size: int, tensors: Tensors) -> TorchClassifier:
             f"{weights.name} has; fix: put back the file of the run"
         )
     expected = features @ weight.T + bias
+    if not all(hasattr(whole, method) for method in ("reset_classifier", "get_classifier")):
+        raise RunFailed(_refusal(weights, "it has no reset_classifier and get_classifier"))
     with torch.random.fork_rng(devices=[]):  # the values that it draws are replaced
         whole.reset_classifier(len(bias))
     head = whole.get_classifier()
@@ -95,9 +97,9 @@ def _refusal(weights: Weights, reason: str) -> str:
 def facts(weights: Weights, size: int, attributes: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """``pretrained_cfg`` and ``model_args`` of ``config.json``: timm's transform comes as close to ours as it can."""
     entry = weights.entry
-    known: Any = timm.get_pretrained_cfg(entry.timm, allow_unregistered=False)
+    registered: Any = timm.get_pretrained_cfg(entry.timm)  # None for the network of a plug-in
     pretrained = {
-        "architecture": known.architecture,
+        "architecture": entry.timm.partition(".")[0],
         "custom_load": False,
         "input_size": [3, size, size],
         "fixed_input_size": entry.fixed,
@@ -108,8 +110,8 @@ def facts(weights: Weights, size: int, attributes: int) -> tuple[dict[str, Any],
         "std": list(entry.std),
         "num_classes": attributes,
         "pool_size": None,
-        "first_conv": known.first_conv,
-        "classifier": known.classifier,
+        "first_conv": getattr(registered, "first_conv", None),
+        "classifier": getattr(registered, "classifier", None),
         "license": entry.licence,
     }
     return pretrained, network.options(entry, size)

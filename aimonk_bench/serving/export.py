@@ -98,7 +98,7 @@ def export(
         facts = {"kind": kind, "seeds": list(seeds), "default": is_default, **facts}
         logger.info("writing the model, and checking it on images")
         made = _write(partial, chosen, weights, tensors, tuned, facts)
-        write_text(partial / bundle.CARD, card.text(made, chosen, folder.resolve().name, weights.entry.hub))
+        write_text(partial / bundle.CARD, card.text(made, chosen, folder.resolve().name, weights.entry))
     if not chosen.better_than_guessing:
         logger.warning("%s: %s", out, card.NO_GAIN)
     return Exported(out, record.status.id, kind, seeds, chosen.better_than_guessing, made)

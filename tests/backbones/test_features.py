@@ -103,6 +103,14 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     return counting
 
 
+@pytest.fixture
+def filled(images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path) -> FeatureStore:
+    """The store ``store`` with the views of `FLIP`."""
+    store = FeatureStore(tmp_path / "store")
+    store.features(images, views(FLIP), FLIP, spec)
+    return store
+
+
 def _check(matrix: FeatureMatrix, images: list[ImageFile], transform: TransformConfig) -> None:
     """Every row is what a naive loop over images and views gives."""
     keys = views(transform).keys
@@ -370,18 +378,17 @@ def test_only_damaged_blocks_of_rows_are_encoded_again(
     images: list[ImageFile],
     spec: EncoderSpec,
     counting: Counting,
+    filled: FeatureStore,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ):
-    store = FeatureStore(tmp_path / "store")
-    store.features(images, views(FLIP), FLIP, spec)
     [file] = tmp_path.glob("store/features/*/rows.f32")
     damage(file)
-    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    _check(filled.features(images, views(FLIP), FLIP, spec), images, FLIP)
     assert counting.encoded == 200 + rows
     assert f"{rows} rows are damaged and encoded again" in caplog.text
     caplog.clear()
-    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    _check(filled.features(images, views(FLIP), FLIP, spec), images, FLIP)
     assert (counting.encoded, caplog.text) == (200 + rows, "")
 
 
@@ -407,33 +414,34 @@ def test_rows_that_are_not_in_the_file_any_more_are_missing(
 
 
 def test_a_record_that_does_not_fit_its_checksum_is_damage(
-    images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    images: list[ImageFile],
+    spec: EncoderSpec,
+    counting: Counting,
+    filled: FeatureStore,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ):
-    store = FeatureStore(tmp_path / "store")
-    store.features(images, views(FLIP), FLIP, spec)
     [file] = tmp_path.glob("store/features/*/encoder.json")
     record = read_record(file.parent)
     write_record(file.parent, record)
     assert read_record(file.parent) == record
     file.write_text(file.read_text().replace('"features": 12', '"features": 13'))
-    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    _check(filled.features(images, views(FLIP), FLIP, spec), images, FLIP)
     assert "encoder.json does not fit its checksum" in caplog.text
     assert counting.encoded == 400
 
 
 def test_a_store_that_is_only_read_gives_what_it_has(
-    images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: list[ImageFile], spec: EncoderSpec, filled: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    store = FeatureStore(tmp_path / "store")
-    store.features(images, views(FLIP), FLIP, spec)
     [folder] = tmp_path.glob("store/features/*")
     before = {file.name: file.stat().st_mtime_ns for file in [folder, *folder.iterdir()]}
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and real(path, mode))  # root may always write
-    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    _check(filled.features(images, views(FLIP), FLIP, spec), images, FLIP)
     assert before == {file.name: file.stat().st_mtime_ns for file in [folder, *folder.iterdir()]}
     with pytest.raises(UserError, match="cannot be written"):
-        store.features(images, views(BOTH), BOTH, spec)
+        filled.features(images, views(BOTH), BOTH, spec)
 
 
 def test_a_store_gives_signs_of_life_while_its_rows_are_verified(
@@ -459,15 +467,19 @@ def test_a_store_gives_signs_of_life_while_its_rows_are_verified(
     ],
 )
 def test_rows_that_the_index_confuses_are_encoded_again(
-    change: str, blocks: int, images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
+    change: str,
+    blocks: int,
+    images: list[ImageFile],
+    spec: EncoderSpec,
+    counting: Counting,
+    filled: FeatureStore,
+    tmp_path: Path,
 ):
-    store = FeatureStore(tmp_path / "store")
-    store.features(images, views(FLIP), FLIP, spec)
     [index] = tmp_path.glob("store/features/*/index.sqlite")
     with contextlib.closing(sqlite3.connect(index)) as connection, connection:
         connection.execute(f"UPDATE rows SET {change}")
     before = damage(tmp_path / "store", index.parent.name)
-    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    _check(filled.features(images, views(FLIP), FLIP, spec), images, FLIP)
     assert before[0] == blocks
     assert 200 < counting.encoded < 400
     assert damage(tmp_path / "store", index.parent.name)[0] == 0
@@ -488,41 +500,40 @@ def test_rows_that_the_index_confuses_are_encoded_again(
     ],
 )
 def test_an_index_whose_blocks_do_not_follow_one_another_is_made_anew(
-    change: str, images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
+    change: str, images: list[ImageFile], spec: EncoderSpec, counting: Counting, filled: FeatureStore, tmp_path: Path
 ):
-    store = FeatureStore(tmp_path / "store")
-    store.features(images, views(FLIP), FLIP, spec)
     [index] = tmp_path.glob("store/features/*/index.sqlite")
     with contextlib.closing(sqlite3.connect(index)) as connection, connection:
         connection.execute(f"UPDATE blocks SET {change}")
     assert damage(tmp_path / "store", index.parent.name) is None
-    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    _check(filled.features(images, views(FLIP), FLIP, spec), images, FLIP)
     assert counting.encoded == 400
     assert damage(tmp_path / "store", index.parent.name) == (0, 4)
 
 
 def test_rows_of_an_index_without_checksums_are_encoded_again(
-    images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path
+    images: list[ImageFile], spec: EncoderSpec, counting: Counting, filled: FeatureStore, tmp_path: Path
 ):
-    store = FeatureStore(tmp_path / "store")
-    store.features(images, views(FLIP), FLIP, spec)
     [index] = tmp_path.glob("store/features/*/index.sqlite")
     with contextlib.closing(sqlite3.connect(index)) as connection, connection:
         connection.execute("DROP TABLE blocks")
-    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    _check(filled.features(images, views(FLIP), FLIP, spec), images, FLIP)
     assert counting.encoded == 400
 
 
 def test_an_index_with_a_damaged_page_is_made_anew(
-    images: list[ImageFile], spec: EncoderSpec, counting: Counting, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    images: list[ImageFile],
+    spec: EncoderSpec,
+    counting: Counting,
+    filled: FeatureStore,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ):
-    store = FeatureStore(tmp_path / "store")
-    store.features(images, views(FLIP), FLIP, spec)
     [file] = tmp_path.glob("store/features/*/index.sqlite")
     content = file.read_bytes()
     page = int.from_bytes(content[16:18], "big")  # its first page names the tables, the others hold them
     file.write_bytes(content[:page] + b"\xff" * (len(content) - page))
-    _check(store.features(images, views(FLIP), FLIP, spec), images, FLIP)
+    _check(filled.features(images, views(FLIP), FLIP, spec), images, FLIP)
     assert counting.encoded == 400
     assert "index.sqlite: database disk image is malformed" in caplog.text
 

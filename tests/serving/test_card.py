@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from aimonk_bench.backbones import catalog
 from aimonk_bench.evaluation.plain_words import MEANING
 from aimonk_bench.serving import bundle, card
 from aimonk_bench.serving.choice import Choice
 from aimonk_bench.serving.export import Exported
 
 BundleOf = Callable[..., Exported]
+LITE0 = replace(catalog.entry("tf_efficientnet_lite0"), hub=None)
 HOSTILE = "a|b <script>x</script> *bold* `code` [l](u) \u202e"
 
 
@@ -94,7 +96,7 @@ def renamed(made: bundle.Bundle, name: str) -> bundle.Bundle:
 
 def test_names_of_a_user_are_plain_text(chosen: Choice, holdout: Path, bundle_of: BundleOf):
     made = renamed(bundle_of(holdout).bundle, HOSTILE)
-    text = card.text(made, chosen, "a folder; `x`", None)
+    text = card.text(made, chosen, "a folder; `x`", LITE0)
     rows = rows_of(text)
     assert [len(row) for row in rows] == [8] * 4
     assert "<script>" not in text
@@ -133,7 +135,7 @@ def test_licences(
     made = bundle_of(holdout).bundle
     changed = {"licence": licence, "non_commercial": non_commercial, "own_terms": own_terms}
     block = {**made.aimonk_bench, **changed}
-    text = card.text(replace(made, aimonk_bench=block), chosen, "run", None)
+    text = card.text(replace(made, aimonk_bench=block), chosen, "run", LITE0)
     stated = front_matter(text)
     assert {key: stated[key] for key in ("license", "license_name") if key in stated} == matter
     assert words in text
@@ -145,7 +147,7 @@ def test_the_card_begins_with_a_warning_where_nothing_beats_guessing(
 ):
     signal = replace(chosen.statistics.signal, gains=[gains] * 4, has_signal=[gains] * 4)
     chosen = replace(chosen, statistics=replace(chosen.statistics, signal=signal))
-    text = card.text(bundle_of(holdout).bundle, chosen, "run", None)
+    text = card.text(bundle_of(holdout).bundle, chosen, "run", LITE0)
     first = text.split("\n\n")[2]
     assert (first == f"**Warning: {card.NO_GAIN}.**") == (not gains)
 
@@ -156,5 +158,5 @@ def test_an_undefined_figure_is_a_dash(chosen: Choice, holdout: Path, bundle_of:
     undefined = dict.fromkeys(("value", "low", "high"))
     row = {**figures[name], "n_observed": 0, "n_positive": 0, "f1_tuned": undefined, "precision": undefined}
     block = {**made.aimonk_bench, "figures": {**figures, name: row}}
-    cells = rows_of(card.text(replace(made, aimonk_bench=block), chosen, "run", None))[0]
+    cells = rows_of(card.text(replace(made, aimonk_bench=block), chosen, "run", LITE0))[0]
     assert cells[1:4] == ["-", "- [-, -]", "-"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from aimonk_bench import cli, registry
 from aimonk_bench.backbones.weights import resolve
@@ -50,6 +54,51 @@ transform: {size: 32}
 train: {epochs: 2, seeds: 2}
 tune: {}
 """
+NETWORK = '''\
+import timm
+from torch import nn
+
+from aimonk_bench.backbones.catalog import Entry
+
+
+class Bare(nn.Module):
+    """Two convolutions, without a classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_features = 6
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Conv2d(4, 6, 3, 2))
+        self.head = nn.Identity()
+
+    def forward(self, images):
+        return self.head(self.layers(images).mean((2, 3)))
+
+
+class Whole(Bare):
+    """With the methods of timm's networks."""
+
+    def get_classifier(self):
+        return self.head
+
+    def reset_classifier(self, num_classes):
+        self.head = nn.Linear(6, num_classes) if num_classes else nn.Identity()
+
+
+@timm.models.register_model
+def exported_bare(pretrained=False, num_classes=0, **options):
+    return Bare()
+
+
+@timm.models.register_model
+def exported_whole(pretrained=False, num_classes=0, **options):
+    network = Whole()
+    network.reset_classifier(num_classes)
+    return network
+
+
+NAMES = ("exported_bare", "exported_whole")
+CATALOG = {name: Entry(timm=name, features=6, licence=None, hub=None, size=32, multiple=1) for name in NAMES}
+'''
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +205,49 @@ def test_images_of_an_official_split_are_looked_at(workplace: Path, tmp_path: Pa
     )
     config = loader.load(tmp_path / "official.yaml", TABLES)
     assert len(resizing.samples(config, resolve(config.backbone), [names])) == len(names)
+
+
+@pytest.fixture(scope="module")
+def networks(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Name of a network of a plug-in -> the folder of a run with it, frozen."""
+    folder = tmp_path_factory.mktemp("networks")
+    (folder / "network.py").write_text(NETWORK)
+    images = {"labels": workplace / "synthetic" / "labels.txt", "images": workplace / "synthetic" / "images"}
+    config: dict[str, Any] = {"data": {key: str(path) for key, path in images.items()}, "split": {"scheme": "holdout"}}
+    config |= {"plugins": ["network.py"], "transform": {"size": 32}, "run": {"executor": "serial"}}
+    config |= {"train": {"epochs": 1, "seeds": 1}, "tune": {}}
+
+    def finished(network: str) -> str:
+        file = folder / f"{network}.yaml"
+        file.write_text(json.dumps(config | {"backbone": {"name": network, "weights": "none"}}))
+        words = ["run", str(file), "--out", str(folder / network), "--allow-plugins", "--quiet"]
+        assert cli.main(words) == 0
+        return str(folder / network)
+
+    return finished
+
+
+def test_a_network_of_a_plug_in_is_exported(networks: Callable[[str], str], tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    assert cli.main(["export", networks("exported_whole"), "-o", str(bundle), "--allow-plugins"]) == 0
+    card = (bundle / "README.md").read_text()
+    assert "exported\\_whole has no pretrained weights." in card
+    scope: dict[str, Any] = {}
+    exec(card.split("```python\n")[1].split("```")[0].replace("BUNDLE", str(bundle)), scope)
+    images = 255 * torch.rand((2, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    settings = json.loads((bundle / "config.json").read_text())["pretrained_cfg"]
+    mean, std = (torch.tensor(settings[name]).view(3, 1, 1) for name in ("mean", "std"))
+    with torch.inference_mode():
+        logits = scope["model"]((images / 255 - mean) / std)
+    (of_graph,) = scope["session"].run(["logits"], {"images": images.numpy()})
+    np.testing.assert_allclose(of_graph, logits.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_without_a_classifier_cannot_be_exported(
+    networks: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", networks("exported_bare"), "-o", str(tmp_path / "bundle"), "--allow-plugins"]
+    assert cli.main(words) == 1
+    reason = "exported_bare cannot be exported as one network of timm: it has no reset_classifier and get_classifier"
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
