@@ -10,6 +10,7 @@ import copy
 import functools
 import math
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -290,20 +291,42 @@ def _pretrained(weights: Weights, file: Path, options: dict[str, Any]) -> tuple[
             content = _renamed(name, content)
         unwrapped = checkpoint.unwrap(content, _shapes(name))
         differences = checkpoint.differences(unwrapped.tensors, _shapes(name))
-        classes = 0 if unwrapped.complete else _count_classes(name, unwrapped.tensors)
-        overlay = {"state_dict": unwrapped.tensors, "num_classes": classes, "label_offset": 0}
-        network: Any = timm.create_model(
-            name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay, **options
-        )
-        network.reset_classifier(0)
+        network = _loaded(weights.entry, unwrapped, options)
     except Exception as error:  # unpicklers and timm's converters raise nearly anything for damaged or foreign files
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "  # a ValueError explains itself
         reason = differences or kind + " ".join(str(error).split())[:500]
         raise UserError(f"{file}: these are not weights of {name}: {reason}") from error
+    if weights.entry.code and unwrapped.complete and not differences and not _holds(network, unwrapped.tensors):
+        raise UserError(
+            f"{file}: these weights were not loaded by the function of the plug-in that makes {name}; fix: let it call "
+            "timm.models.build_model_with_cfg, or register no default_cfgs"
+        )
     if weights.source != "path":
-        return cast(nn.Module, network), ()
+        return network, ()
     converted = (f"timm converted the tensors, which differ from the network's: {differences}",)
-    return cast(nn.Module, network), (*unwrapped.notes, *(converted if differences else ()))
+    return network, (*unwrapped.notes, *(converted if differences else ()))
+
+
+def _loaded(entry: Entry, content: checkpoint.Checkpoint, options: dict[str, Any]) -> nn.Module:
+    """The network of an entry with the tensors of a weight file, without classifier."""
+    name = entry.timm
+    if timm.get_pretrained_cfg(name) is None:  # as plug-ins register functions, which need not load anything
+        plain = timm.create_model(name, pretrained=False, num_classes=0, **options)
+        plain.load_state_dict(content.tensors)
+        return plain
+    classes = 0 if content.complete else _count_classes(name, content.tensors)
+    overlay = {"state_dict": content.tensors, "num_classes": classes, "label_offset": 0}
+    loaded: Any = timm.create_model(
+        name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay, **options
+    )
+    loaded.reset_classifier(0)
+    return cast(nn.Module, loaded)
+
+
+def _holds(network: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a network has these values."""
+    state = network.state_dict()
+    return all(torch.equal(tensor.to(state[name].dtype), state[name]) for name, tensor in tensors.items())
 
 
 def _count_classes(name: str, state: dict[str, Tensor]) -> int:

@@ -6,9 +6,11 @@ import argparse
 import collections
 import gzip
 import io
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import torch
 from safetensors.torch import save, save_file
 
 from aimonk_bench.backbones import checkpoint, network, weights
+from aimonk_bench.backbones.catalog import Entry
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.config.fields import BackboneConfig
 from aimonk_bench.errors import UserError
@@ -229,3 +232,67 @@ def test_what_does_not_fit_is_counted_with_examples():
         "4 missing (b.weight, c, d, ...); 1 unexpected (z); 1 of another shape (a.weight (3, 2) instead of (2, 3))"
     )
     assert checkpoint.differences({name: torch.ones(shape) for name, shape in shapes.items()}, shapes) == ""
+
+
+class Plain(torch.nn.Module):
+    """A network as a plug-in may register it: its function loads nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_features = 4
+        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """[B, 4]."""
+        return self.layers(images).mean((2, 3))
+
+    def reset_classifier(self, classes: int) -> None:
+        """There is none."""
+
+
+default_cfgs = timm.models.generate_default_cfgs({"plain_configured": {}})  # timm looks for it beside the functions
+
+
+@timm.models.register_model
+def plain_registered(pretrained: bool = False, **options: object) -> Plain:
+    """Of which timm has no facts."""
+    return Plain()
+
+
+@timm.models.register_model
+def plain_configured(pretrained: bool = False, **options: object) -> Plain:
+    """Of which timm has facts, as if it loaded its tensors."""
+    return Plain()
+
+
+def _of_plugin(name: str, file: Path) -> Weights:
+    entry = Entry(timm=name, features=4, licence=None, hub=None, size=8, multiple=1, code="0" * 64)
+    return replace(_at(file), name=name, entry=entry)
+
+
+def test_tensors_of_a_network_of_a_plug_in_are_loaded(tmp_path: Path):
+    trained = {name: tensor + 1 for name, tensor in Plain().state_dict().items()}
+    file = tmp_path / "mine.pt"
+    torch.save({"model": _prefixed("module.", {**trained, "head.weight": torch.ones(2, 4)})}, file)
+    built = network.build(_of_plugin("plain_registered", file), 8)
+    loaded = built.network.state_dict()
+    assert loaded.keys() == trained.keys()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in trained.items())
+    assert any("removed the prefix 'module.'" in note for note in built.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("plain_registered", lambda s: {"layers.0.bias": s["layers.0.bias"]}, "5 missing (layers.0.weight"),
+        ("plain_registered", lambda s: s | {"layers.0.bias": torch.ones(5)}, "layers.0.bias (5,) instead of (4,)"),
+        ("plain_configured", dict, "were not loaded by the function of the plug-in that makes plain_configured; fix:"),
+    ],
+)
+def test_tensors_that_a_network_of_a_plug_in_does_not_take_are_an_error(
+    name: str, change: Callable[[State], State], words: str, tmp_path: Path
+):
+    file = tmp_path / "mine.pt"
+    torch.save(change({key: tensor + 1 for key, tensor in Plain().state_dict().items()}), file)
+    with pytest.raises(UserError, match=re.escape(words)):
+        network.build(_of_plugin(name, file), 8)
