@@ -15,13 +15,18 @@ import sys
 
 SETTING = "AIMONK_BENCH_OFFLINE"  # in the environment, which processes inherit
 LOCAL_NAMES = ("", "localhost", "ip6-localhost")
-_EVENTS = ("socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname")
+PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy")  # one on this machine would pass connections on
+_OF_HOSTS = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
+_OF_ADDRESSES = ("socket.connect", "socket.sendto", "socket.sendmsg")
+_EVENTS = (*_OF_HOSTS, *_OF_ADDRESSES, "socket.getnameinfo")
 
 
 def forbid() -> None:
     """Forbid connections from now on."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ[SETTING] = "1"
+    for name in [name for name in os.environ if name.lower() in PROXIES]:
+        del os.environ[name]
     obey()
 
 
@@ -39,7 +44,9 @@ def _refuse(event: str, arguments: tuple[object, ...]) -> None:
     """Raise an OSError where Python is about to look a host up or to connect to it."""
     if event not in _EVENTS or os.environ.get(SETTING) != "1":
         return
-    host = arguments[0] if event.startswith("socket.get") else _host(arguments)
+    host = _host(arguments) if event in _OF_ADDRESSES else arguments[0]
+    if isinstance(host, tuple):  # of a reverse look-up: host and port
+        host = host[0]
     if not _is_local(host):
         raise OSError(errno.ENETUNREACH, f"--offline forbids a connection to {host}")
 

@@ -141,6 +141,12 @@ def _ask_timm(name: str) -> Entry:
         hint = f" (did you mean {suggestion}?)" if suggestion else ""
         expected = f"one of {', '.join(CATALOG)}, or another name of timm"
         raise UserError(f"backbone.name: found {name!r}, expected {expected}{hint}") from error
+    module = timm.models.model_entrypoint(facts.architecture).__module__
+    if not module.startswith("timm."):  # its code would not be a part of the features
+        raise UserError(
+            f"backbone.name: found {name!r}, a network that {module} registers with timm, expected the name of its "
+            "entry in the CATALOG of a plug-in"
+        )
     _, height, width = facts.input_size
     return Entry(
         timm=f"{facts.architecture}.{facts.tag}" if facts.tag else facts.architecture,

@@ -109,7 +109,7 @@ def read(file: Path) -> object:
         raise ValueError(INCOMPLETE)
     names = zipfile.ZipFile(file).namelist() if zipfile.is_zipfile(file) else []
     if names and not any(name.endswith("/data.pkl") for name in names):
-        raise ValueError(f"a ZIP archive of {_listed(names)}; fix: unpack it, and name the weight file in it")
+        raise ValueError(f"a ZIP archive of {listed(names)}; fix: unpack it, and name the weight file in it")
     if any(name.endswith("/constants.pkl") for name in names):
         raise ValueError("a TorchScript archive; fix: torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE)")
     try:
@@ -123,7 +123,7 @@ def read(file: Path) -> object:
         tensors = "MODEL.state_dict()" if whole else "torch.load(FILE, weights_only=False)[KEY]"
         key = ", in the code that made it" if whole else ", where KEY is the key under which the tensors stand"
         raise ValueError(
-            f"beside tensors it holds Python objects ({_listed(blocked)}), which are never executed; "
+            f"beside tensors it holds Python objects ({listed(blocked)}), which are never executed; "
             f"fix, if you trust the file: torch.save({tensors}, NEW_FILE){key}"
         ) from error
 
@@ -153,14 +153,14 @@ def unwrap(content: object, shapes: Shapes) -> Checkpoint:
     broken = [name for name in shapes if name in tensors and not tensors[name].isfinite().all()]
     if broken:
         raise ValueError(
-            f"{count(len(broken), 'tensor')} with NaN or infinite values ({_listed(broken)}), as of a training that "
+            f"{count(len(broken), 'tensor')} with NaN or infinite values ({listed(broken)}), as of a training that "
             "diverged; fix: an earlier checkpoint, or backbone: {weights: imagenet}"
         )
     names = list(dict(_state_dicts(content))[place])
     inside = sorted({match.group() for name in names for match in INSIDE.finditer(name)})
     notes = [f"took the tensors under {place!r}"] if place else []
     others = _others(place, [other for other, *_ in candidates])
-    notes += [f"left out the tensors under {_listed(others)}"] if others else []
+    notes += [f"left out the tensors under {listed(others)}"] if others else []
     notes += [f"removed {part!r} from the names of the tensors" for part in inside]
     notes += [f"removed the prefix {prefix!r} from the names of the tensors"] if prefix else []
     left_out = [name for name in map(_clean, names) if not name.startswith(prefix)]
@@ -171,7 +171,7 @@ def unwrap(content: object, shapes: Shapes) -> Checkpoint:
         left_out += heads
         tensors = {name: tensor for name, tensor in tensors.items() if name not in heads}
     noun = "tensor" if len(left_out) == 1 else "tensors"
-    notes += [f"left out {len(left_out)} {noun} beside the network: {_listed(left_out)}"] if left_out else []
+    notes += [f"left out {len(left_out)} {noun} beside the network: {listed(left_out)}"] if left_out else []
     return Checkpoint(tensors, complete, tuple(notes))
 
 
@@ -185,7 +185,7 @@ def differences(tensors: Mapping[str, Tensor], shapes: Shapes) -> str:
         if name in tensors and tuple(tensors[name].shape) != shape
     ]
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
-    return "; ".join(f"{len(names)} {kind} ({_listed(names)})" for kind, names in kinds.items() if names)
+    return "; ".join(f"{len(names)} {kind} ({listed(names)})" for kind, names in kinds.items() if names)
 
 
 def _state_dicts(content: object, place: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -228,5 +228,6 @@ def _strip(tensors: Mapping[str, Tensor], shapes: Shapes) -> tuple[str, dict[str
     return prefix, {name[len(prefix) :]: tensor for name, tensor in cleaned.items() if name.startswith(prefix)}
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """The first `EXAMPLES` names."""
     return ", ".join([*names[:EXAMPLES], *(["..."] if len(names) > EXAMPLES else [])])

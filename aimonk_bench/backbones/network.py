@@ -10,7 +10,6 @@ import copy
 import functools
 import math
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +17,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from aimonk_bench.backbones import checkpoint
+from aimonk_bench.backbones import loading
 from aimonk_bench.backbones.catalog import Entry
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.errors import UserError
@@ -103,7 +102,7 @@ def build(weights: Weights, size: int, freeze: str = "all") -> FrozenLayers:
         freeze: "all", or the stage before which the frozen layers end.
 
     Raises:
-        UserError: the file cannot be read or belongs to another network; the network cannot be cut there.
+        UserError, RunFailed: as of :func:`loading.pretrained`; the network cannot be cut there.
     """
     whole = _whole(weights, size)
     return whole if freeze == "all" else cut(whole, weights, size, freeze)[0]
@@ -116,7 +115,7 @@ def build_trainable(weights: Weights, size: int, freeze: str) -> TrainableLayers
     generator, so that results would depend on the number of parallel jobs and on interruptions.
 
     Raises:
-        UserError: as :func:`build`.
+        UserError, RunFailed: as :func:`build`.
     """
     whole = _whole(weights, size)
     if freeze == "none":
@@ -139,7 +138,7 @@ def _whole(weights: Weights, size: int) -> FrozenLayers:
         if weights.file is None:
             network = timm.create_model(entry.timm, pretrained=False, num_classes=0, **options(entry, size))
         else:
-            network, notes = _pretrained(weights, weights.file, options(entry, size))
+            network, notes = loading.pretrained(weights, weights.file, options(entry, size))
     return FrozenLayers(Normalise(entry.mean, entry.std), network, notes)
 
 
@@ -193,13 +192,6 @@ def _multiple(name: str) -> int:
 
 
 @functools.cache
-def _shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """The shapes of a network's tensors, without its classifier, at its own image size."""
-    with torch.device("meta"):
-        network = timm.create_model(name, pretrained=False, num_classes=0)
-    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-
-
 def cut(whole: FrozenLayers, weights: Weights, size: int, stage: str) -> tuple[FrozenLayers, TrainableLayers]:
     """Cut a network before ``stage``; on two noise images, both parts together must give what the whole gives.
 
@@ -277,87 +269,6 @@ def _without(network: nn.Module, stage: str, *, above: bool) -> nn.Module:
         for name in [] if above else [name for name, _ in network.named_parameters(recurse=False)]:
             setattr(network, name, None)  # positions and tokens, which the frozen layers add
     return network
-
-
-def _pretrained(weights: Weights, file: Path, options: dict[str, Any]) -> tuple[nn.Module, tuple[str, ...]]:
-    """The network with the tensors of ``file``, loaded by timm, which converts older layouts of each family, and notes.
-
-    timm's loader is strict only for the number of classes in the file, so the classifier is built, loaded and removed.
-    """
-    name, differences = weights.entry.timm, ""
-    try:
-        content = checkpoint.read(file)
-        if weights.source == "package":
-            content = _renamed(name, content)
-        unwrapped = checkpoint.unwrap(content, _shapes(name))
-        differences = checkpoint.differences(unwrapped.tensors, _shapes(name))
-        network = _loaded(weights.entry, unwrapped, options)
-    except Exception as error:  # unpicklers and timm's converters raise nearly anything for damaged or foreign files
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "  # a ValueError explains itself
-        reason = differences or kind + " ".join(str(error).split())[:500]
-        raise UserError(f"{file}: these are not weights of {name}: {reason}") from error
-    if weights.entry.code and unwrapped.complete and not differences and not _holds(network, unwrapped.tensors):
-        raise UserError(
-            f"{file}: these weights were not loaded by the function of the plug-in that makes {name}; fix: let it call "
-            "timm.models.build_model_with_cfg, or register no default_cfgs"
-        )
-    if weights.source != "path":
-        return network, ()
-    converted = (f"timm converted the tensors, which differ from the network's: {differences}",)
-    return network, (*unwrapped.notes, *(converted if differences else ()))
-
-
-def _loaded(entry: Entry, content: checkpoint.Checkpoint, options: dict[str, Any]) -> nn.Module:
-    """The network of an entry with the tensors of a weight file, without classifier."""
-    name = entry.timm
-    if timm.get_pretrained_cfg(name) is None:  # as plug-ins register functions, which need not load anything
-        plain = timm.create_model(name, pretrained=False, num_classes=0, **options)
-        plain.load_state_dict(content.tensors)
-        return plain
-    classes = 0 if content.complete else _count_classes(name, content.tensors)
-    overlay = {"state_dict": content.tensors, "num_classes": classes, "label_offset": 0}
-    loaded: Any = timm.create_model(
-        name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay, **options
-    )
-    loaded.reset_classifier(0)
-    return cast(nn.Module, loaded)
-
-
-def _holds(network: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a network has these values."""
-    state = network.state_dict()
-    return all(torch.equal(tensor.to(state[name].dtype), state[name]) for name, tensor in tensors.items())
-
-
-def _count_classes(name: str, state: dict[str, Tensor]) -> int:
-    """The number of classes of the classifier in ``state``, 0 without a classifier."""
-    facts: Any = timm.get_pretrained_cfg(name)
-    classifier = facts.classifier or ()
-    layers = [classifier] if isinstance(classifier, str) else list(classifier)
-    tensors = (state.get(f"{layer}.weight") for layer in [*layers, "head", "fc"])  # the last two: older files
-    return next((len(weight) for weight in tensors if weight is not None), 0)
-
-
-def _renamed(name: str, state: Any) -> dict[str, Tensor]:
-    """The tensors of a weight package under timm's names.
-
-    The package belongs to another implementation of the same network. Both list their layers in the order of
-    computation, so tensors are paired by position; kind (``weight``, ``running_var``) and shape must agree in every
-    pair.
-    """
-    with torch.device("meta"):
-        network = timm.create_model(name, pretrained=False)
-    ours, theirs = (
-        {key: tensor for key, tensor in tensors.items() if not key.endswith("num_batches_tracked")}
-        for tensors in (network.state_dict(), state)
-    )
-    if ours.keys() == theirs.keys():
-        return theirs
-    pairs = list(zip(ours, theirs, strict=False))
-    agree = sum(a.rpartition(".")[2] == b.rpartition(".")[2] and ours[a].shape == theirs[b].shape for a, b in pairs)
-    if not (len(ours) == len(theirs) == agree):
-        raise ValueError(f"{agree} of {len(ours)} tensors agree with the {len(theirs)} of the package")
-    return {our_name: theirs[their_name] for our_name, their_name in pairs}
 
 
 def export(layers: FrozenLayers, file: Path, batch_size: int, size: int) -> None:

@@ -111,7 +111,7 @@ def executes_plugins(config: Config, kind: Kind) -> bool:
     """Whether a head can be exported only by executing code of plug-ins.
 
     Weights and thresholds of a seed are stored. The thresholds of the mean are tuned anew; training again needs what
-    trains; a backbone of a plug-in is needed in any case.
+    trains; a backbone outside the catalog may be that of a plug-in, which is needed in any case.
     """
     used = {
         "seed": (),
@@ -120,7 +120,7 @@ def executes_plugins(config: Config, kind: Kind) -> bool:
     }
     if not config.plugins:
         return False
-    return any(spec.origin is not None for spec in used[kind]) or not catalog.exists(config.backbone.name)
+    return any(spec.origin is not None for spec in used[kind]) or config.backbone.name not in catalog.CATALOG
 
 
 def executable(chosen: Choice, kind: Kind, *, allow_plugins: bool) -> Choice:

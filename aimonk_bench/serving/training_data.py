@@ -6,6 +6,8 @@ import logging
 
 import numpy as np
 
+from aimonk_bench.config.split_fields import OfficialSplit
+from aimonk_bench.data import splits
 from aimonk_bench.errors import UserError
 from aimonk_bench.serving.choice import Choice
 from aimonk_bench.serving.heads import Kind
@@ -16,7 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 def training_images(chosen: Choice, kind: Kind) -> TrainingImages | None:
-    """The training and validation images of a hold-out; of a head that is trained again, all images of the run.
+    """The training and validation images of a hold-out; of a head that is trained again, those of every part.
+
+    An official split may leave images out, from which nothing learns.
 
     Every image file is read once, for its hash. Where labels or images are not those of the run any more, it is None,
     and a warning says why.
@@ -31,7 +35,10 @@ def training_images(chosen: Choice, kind: Kind) -> TrainingImages | None:
     if located.fingerprint != record.data["fingerprint"]:
         logger.warning("%s: labels or images are not those of the run any more, %s", config.data.labels, lack)
         return None
-    hashes = np.array([image.sha256 for image in located.images])
+    listed, split = located.listed, config.split
+    learned = np.full(len(listed.ids), True)
+    if isinstance(split, OfficialSplit):
+        learned = splits.official_parts(split, listed.columns[split.column]) != splits.NO_PART
     if kind != "refit":
-        hashes = hashes[~np.isin(located.listed.ids, record.predictions.part("test").image_id)]
-    return TrainingImages.of(hashes.tolist())
+        learned &= ~np.isin(listed.ids, record.predictions.part("test").image_id)
+    return TrainingImages.of([located.images[row].sha256 for row in np.flatnonzero(learned)])

@@ -16,7 +16,7 @@ from aimonk_bench.config.run_fields import Executor, RunConfig
 from aimonk_bench.plugins import Plugin, executed
 from aimonk_bench.progress import Progress
 from aimonk_bench.suite import workers
-from aimonk_bench.suite.pool import NoWorker, WorkerLost
+from aimonk_bench.suite.worker import NoWorker, WorkerLost
 from aimonk_bench.suite.workers import Workers, can_start
 
 MODULES = ("aimonk_bench.backbones.examination",)  # what building a network needs: torch and timm

@@ -25,8 +25,9 @@ from aimonk_bench.suite import containment, ray_encoding, ray_workers
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.containment import EncodeElsewhere
 from aimonk_bench.suite.plan import folds
-from aimonk_bench.suite.pool import Pool, WorkersKilled
+from aimonk_bench.suite.pool import Pool
 from aimonk_bench.suite.ray_workers import RayWorkers
+from aimonk_bench.suite.worker import WorkersKilled
 from aimonk_bench.suite.workers import GPUS, Workers, can_start
 from aimonk_bench.training.recipe import ALL_CORES, Cores
 

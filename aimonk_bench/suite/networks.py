@@ -14,7 +14,7 @@ from aimonk_bench.config.fields import BackboneConfig, Config
 from aimonk_bench.errors import UserError, count, sentence, write_traceback
 from aimonk_bench.plugins import executed
 from aimonk_bench.suite import containment
-from aimonk_bench.suite.pool import WorkerLost
+from aimonk_bench.suite.worker import WorkerLost
 from aimonk_bench.suite.workers import Workers
 
 

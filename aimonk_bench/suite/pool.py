@@ -15,105 +15,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
-from aimonk_bench.errors import RunFailed, sentence, traceback_of
+from aimonk_bench.errors import sentence, traceback_of
 from aimonk_bench.progress import Progress
 from aimonk_bench.suite.replies import READY, Reply, SignOfLife, log
+from aimonk_bench.suite.worker import Job, NoWorker, Withdrawn, Worker, WorkerEnded, WorkerLost, WorkersKilled
 
 logger = logging.getLogger(__name__)
 
 STILLBORN = 3  # workers in a row that end before they are ready
-
-
-class WorkerLost(RunFailed):
-    """A task whose worker ended or took too long, each time that it was tried."""
-
-
-class NoWorker(WorkerLost):
-    """A task that was given up, because no worker can be started."""
-
-
-class WorkersKilled(Exception):
-    """A task that was given up, because all workers were killed."""
-
-
-class Withdrawn(Exception):
-    """A task that was given up before a worker began it."""
-
-
-class WorkerEnded(Exception):
-    """A worker has ended; its text says how, as a predicate such as "was ended by SIGKILL"."""
-
-
-@dataclass(eq=False)
-class Job:
-    """A task with its future.
-
-    Attributes:
-        limit: seconds that it may take without a sign of life.
-        retries: how often it is tried again.
-        first: it comes before those that are not.
-        progress: gets its reports.
-        tries: how often a worker was given it.
-        deadline: when it must be done, by `time.monotonic`.
-    """
-
-    name: str
-    function: Callable[[], Any]
-    future: Future[Any]
-    limit: float
-    retries: int
-    first: bool = False
-    progress: Progress | None = None
-    tries: int = 0
-    deadline: float = math.inf
-
-    def renew(self) -> None:
-        """Count the limit from now on."""
-        self.deadline = time.monotonic() + self.limit
-
-
-class Worker(abc.ABC):
-    """One worker.
-
-    Attributes:
-        ready: it has imported what tasks need.
-        job: that it does.
-    """
-
-    def __init__(self) -> None:
-        self.ready = False
-        self.job: Job | None = None
-
-    @abc.abstractmethod
-    def pack(self, function: Callable[[], Any]) -> Any:
-        """A function without arguments in the form that `send` takes; it raises whatever pickling raises."""
-
-    @abc.abstractmethod
-    def send(self, packed: Any) -> None:
-        """Give it a task. That it has ended is seen by `receive`."""
-
-    @abc.abstractmethod
-    def receive(self) -> bytes:
-        """What it sent: `READY`, then for each task perhaps log records, some `SignOfLife`, and a `Reply`, pickled.
-
-        Raises:
-            WorkerEnded: it has.
-        """
-
-    @abc.abstractmethod
-    def kill(self) -> None:
-        """End it at once."""
-
-    @abc.abstractmethod
-    def close(self) -> None:
-        """Tell it to end."""
-
-    @abc.abstractmethod
-    def join(self) -> None:
-        """Wait until it has ended."""
+LOOK = 5.0  # seconds of one wait at most; a longer one means that this process was suspended, and workers perhaps too
 
 
 W = TypeVar("W", bound=Worker)
@@ -235,13 +147,19 @@ class Pool(abc.ABC, Generic[W]):
         self._assign()
         if not self._waiting and all(worker.job is None for worker in self._workers):
             return
-        limits = [worker.job.deadline - time.monotonic() for worker in self._workers if worker.job is not None]
-        limits += [] if seconds is None else [seconds]
-        shortest = min(limits, default=math.inf)
-        for worker in self._heard(None if shortest == math.inf else max(0.0, shortest)):
-            self._receive(worker)
-        now = time.monotonic()
-        for worker in [one for one in self._workers if one.job is not None and one.job.deadline <= now]:
+        running = [worker.job for worker in self._workers if worker.job is not None]
+        shortest = min([job.left for job in running] + ([] if seconds is None else [seconds]), default=math.inf)
+        began, longest = time.monotonic(), min(max(0.0, shortest), LOOK)
+        heard = self._heard(None if shortest == math.inf else longest)
+        spent = min(time.monotonic() - began, longest)
+        for job in running:
+            job.left -= spent
+        while heard:
+            for worker in heard:
+                self._receive(worker)
+            late = any(job.left <= 0 for job in running)
+            heard = self._heard(0.0) if late else []  # what workers have sent by now comes before a verdict on them
+        for worker in [one for one in self._workers if one.job is not None and one.job.left <= 0]:
             worker.kill()
             assert worker.job is not None
             self._lost(worker, self._exceeded(worker.job.limit))
@@ -288,6 +206,9 @@ class Pool(abc.ABC, Generic[W]):
 
     def _assign(self) -> None:
         """Give waiting jobs to idle workers; start one where a job would wait and there may be more."""
+        for worker in [one for one in self._workers if one.job is None]:
+            while worker in self._workers and worker.has_ended:
+                self._receive(worker)  # before a job is given that it would lose
         for worker in self._workers:
             while self._waiting and worker.ready and worker.job is None:
                 self._give(worker, self._waiting.popleft())
@@ -346,6 +267,16 @@ class Pool(abc.ABC, Generic[W]):
     def _receive(self, worker: W) -> None:
         """Take what a worker sent, or notice that it has ended."""
         try:
+            self._take(worker)
+        except BaseException:  # Ctrl-C: perhaps a part of a message was read
+            job, worker.job = worker.job, None
+            worker.kill()
+            if job is not None and not job.future.done():
+                self._waiting.appendleft(job)
+            raise
+
+    def _take(self, worker: W) -> None:
+        try:
             message = pickle.loads(worker.receive())
         except WorkerEnded as error:
             self._lost(worker, str(error))
@@ -364,8 +295,8 @@ class Pool(abc.ABC, Generic[W]):
             if worker.job.progress is not None and message.report is not None:
                 worker.job.progress(*message.report)
             return
-        job, worker.job = worker.job, None
-        message.settle(job.future)
+        message.settle(worker.job.future)
+        worker.job = None
 
     def _lost(self, worker: W, reason: str) -> None:
         """Go on without a worker; its job is tried again, or fails."""

@@ -28,8 +28,9 @@ from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.errors import UserError, count
 from aimonk_bench.lazy import Lazy
 from aimonk_bench.records.environment import cores
-from aimonk_bench.suite.pool import Pool, Worker, WorkerEnded
+from aimonk_bench.suite.pool import Pool
 from aimonk_bench.suite.replies import READY, answer, prepare
+from aimonk_bench.suite.worker import Worker, WorkerEnded
 
 ray: Any = Lazy("ray")
 logger = logging.getLogger(__name__)

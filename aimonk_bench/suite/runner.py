@@ -29,9 +29,9 @@ from aimonk_bench.suite.dataset import EncodedDataset, SplitLabels
 from aimonk_bench.suite.encodings import Encoding, encode
 from aimonk_bench.suite.executors import Run, Task, TaskQueue, Work
 from aimonk_bench.suite.plan import Plan, PlannedRun, describe_networks
-from aimonk_bench.suite.pool import Withdrawn
 from aimonk_bench.suite.sharing import RunClaims, Turn
 from aimonk_bench.suite.tasks import TrainingResult
+from aimonk_bench.suite.worker import Withdrawn
 from aimonk_bench.training.outcome import Trained
 from aimonk_bench.training.recipe import Recipe, TrainingData, absent_values
 

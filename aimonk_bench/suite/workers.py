@@ -18,11 +18,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from aimonk_bench.suite.pool import Pool, Worker, WorkerEnded
+from aimonk_bench.suite.pool import LOOK, Pool
 from aimonk_bench.suite.replies import READY, SignOfLife, answer, prepare
+from aimonk_bench.suite.worker import Worker, WorkerEnded
 
 GPUS = "CUDA_VISIBLE_DEVICES"
-LOOK = 5.0  # seconds between two looks for workers that have ended without a sign
 PATIENCE = 10.0  # seconds that a worker may take to end
 OOM_SCORE = Path("/proc/self/oom_score_adj")  # where memory runs out, Linux ends the process with the highest number
 

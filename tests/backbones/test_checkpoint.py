@@ -20,7 +20,7 @@ import timm
 import torch
 from safetensors.torch import save, save_file
 
-from aimonk_bench.backbones import checkpoint, network, weights
+from aimonk_bench.backbones import catalog, checkpoint, network, weights
 from aimonk_bench.backbones.catalog import Entry
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.config.fields import BackboneConfig
@@ -234,6 +234,15 @@ def test_what_does_not_fit_is_counted_with_examples():
     assert checkpoint.differences({name: torch.ones(shape) for name, shape in shapes.items()}, shapes) == ""
 
 
+@pytest.mark.parametrize("change", [lambda s: {"a": torch.ones(2)}, lambda s: dict([*s.items()][2:])])
+def test_a_family_that_timm_does_not_load_strictly_is_no_random_network(
+    change: Callable[[State], State], tmp_path: Path
+):
+    torch.save(change(_body(timm.create_model("dla46_c", pretrained=False).state_dict())), tmp_path / "mine.pt")
+    with pytest.raises(UserError, match=r"these are not weights of dla46_c.in1k: \d+ missing \(base_layer.0.weight"):
+        network.build(weights.resolve(BackboneConfig(name="dla46_c", weights=str(tmp_path / "mine.pt"))), 64)
+
+
 class Plain(torch.nn.Module):
     """A network as a plug-in may register it: its function loads nothing."""
 
@@ -286,7 +295,7 @@ def test_tensors_of_a_network_of_a_plug_in_are_loaded(tmp_path: Path):
     [
         ("plain_registered", lambda s: {"layers.0.bias": s["layers.0.bias"]}, "5 missing (layers.0.weight"),
         ("plain_registered", lambda s: s | {"layers.0.bias": torch.ones(5)}, "layers.0.bias (5,) instead of (4,)"),
-        ("plain_configured", dict, "were not loaded by the function of the plug-in that makes plain_configured; fix:"),
+        ("plain_configured", dict, "4 tensors of the network not taken from it"),
     ],
 )
 def test_tensors_that_a_network_of_a_plug_in_does_not_take_are_an_error(
@@ -296,3 +305,11 @@ def test_tensors_that_a_network_of_a_plug_in_does_not_take_are_an_error(
     torch.save(change({key: tensor + 1 for key, tensor in Plain().state_dict().items()}), file)
     with pytest.raises(UserError, match=re.escape(words)):
         network.build(_of_plugin(name, file), 8)
+
+
+def test_a_network_of_a_plug_in_has_its_name_in_a_catalog():
+    assert not catalog.exists("plain_configured")
+    with pytest.raises(
+        UserError, match=r"found 'plain_configured', a network that .*test_checkpoint registers with timm"
+    ):
+        catalog.entry("plain_configured")

@@ -14,7 +14,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from aimonk_bench.backbones import catalog, network, weights
+from aimonk_bench.backbones import catalog, loading, network, weights
 from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.config.fields import BackboneConfig
@@ -56,7 +56,7 @@ def test_the_weight_package_recognises_a_photograph():
     cbook = pytest.importorskip("matplotlib.cbook")
     cv2 = pytest.importorskip("cv2")
     resolved = _resolved(LITE0, "imagenet")
-    state = network._renamed(LITE0, timm.models.load_state_dict(resolved.file, weights_only=True))
+    state = loading._renamed(LITE0, timm.models.load_state_dict(resolved.file, weights_only=True))
     model = timm.create_model(LITE0).eval()
     model.load_state_dict(state, strict=True)
     with cbook.get_sample_data("grace_hopper.jpg") as file:

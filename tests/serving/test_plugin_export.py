@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from aimonk_bench.serving import heads, resizing
 from aimonk_bench.serving.choice import Choice, choose, executable, executes_plugins
 from aimonk_bench.serving.refit import Budget, with_budget
 from aimonk_bench.serving.training_data import training_images
+from aimonk_bench.serving.training_images import TrainingImages
 from aimonk_bench.suite import tasks
 from aimonk_bench.tables import TABLES
 
@@ -187,15 +189,15 @@ def test_a_plug_in_that_has_changed_since_the_run_is_refused(
 def test_what_is_executed_depends_on_the_head(changes: dict[str, object], executed: list[str], named: Choice) -> None:
     config = named.config.model_copy(update=changes)
     assert [kind for kind in ("seed", "mean", "refit") if executes_plugins(config, kind)] == executed
-    backbone = config.backbone.model_copy(update={"name": "of_a_plug_in"})
-    with_backbone = config.model_copy(update={"backbone": backbone})
-    assert executes_plugins(with_backbone, "seed") == bool(config.plugins)
+    for name in ("of_a_plug_in", "resnet26"):  # timm has the other name too
+        with_backbone = config.model_copy(update={"backbone": config.backbone.model_copy(update={"name": name})})
+        assert executes_plugins(with_backbone, "seed") == bool(config.plugins)
     assert with_budget(config, Budget({}, 1), [0]).threshold.attributes == {}
 
 
 def test_images_of_an_official_split_are_looked_at(workplace: Path, tmp_path: Path) -> None:
     names = [line.split()[0] for line in (workplace / "synthetic" / "labels.txt").read_text().splitlines()]
-    parts = np.resize(["train", "train", "val", "test"], len(names))
+    parts = np.resize(["train", "train", "val", "test", ""], len(names))  # a fifth is in no part
     rows = [f"{name},{n % 2},{part}" for n, (name, part) in enumerate(zip(names, parts, strict=True))]
     (tmp_path / "labels.csv").write_text("\n".join(["image,a,part", *rows]) + "\n")
     (tmp_path / "official.yaml").write_text(
@@ -205,6 +207,27 @@ def test_images_of_an_official_split_are_looked_at(workplace: Path, tmp_path: Pa
     )
     config = loader.load(tmp_path / "official.yaml", TABLES)
     assert len(resizing.samples(config, resolve(config.backbone), [names])) == len(names)
+
+
+def test_no_head_has_learned_from_images_that_an_official_split_leaves_out(workplace: Path, tmp_path: Path) -> None:
+    folder = workplace / "synthetic"
+    listed = [line.split() for line in (folder / "labels.txt").read_text().splitlines()]
+    parts = np.resize(["train", "train", "val", "test", ""], len(listed))
+    rows = [f"{name},{labels[0]},{part}" for (name, *labels), part in zip(listed, parts, strict=True)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,a,part", *rows]) + "\n")
+    (tmp_path / "official.yaml").write_text(
+        f"data: {{labels: labels.csv, images: {folder / 'images'}}}\n"
+        "split: {scheme: column, column: part, train: [train], val: [val], test: [test]}\n"
+        "backbone: {name: tf_efficientnet_lite0}\ntransform: {size: 32}\ntrain: {epochs: 1, seeds: 1}\ntune: {}\n"
+    )
+    words = ["run", str(tmp_path / "official.yaml"), "--out", str(tmp_path / "run"), "--quiet"]
+    assert cli.main(words) == 0
+    hashes = {part: [] for part in parts.tolist()}
+    for (name, *_), part in zip(listed, parts.tolist(), strict=True):
+        hashes[part].append(hashlib.sha256((folder / "images" / name).read_bytes()).hexdigest())
+    learned = hashes["train"] + hashes["val"]
+    assert training_images(choose(tmp_path / "run"), "seed") == TrainingImages.of(learned)
+    assert training_images(choose(tmp_path / "run"), "refit") == TrainingImages.of(learned + hashes["test"])
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from aimonk_bench.records.weights import HEADS
 from aimonk_bench.suite import executors
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.executors import Run, Stage, Task, TaskQueue
-from aimonk_bench.suite.pool import Withdrawn, WorkerLost, WorkersKilled
+from aimonk_bench.suite.worker import Withdrawn, WorkerLost, WorkersKilled
 from aimonk_bench.suite.workers import OOM_SCORE, Workers
 
 linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux which processes there are")

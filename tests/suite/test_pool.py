@@ -20,8 +20,8 @@ import pytest
 
 from aimonk_bench.errors import RunFailed, sentence
 from aimonk_bench.suite import workers
-from aimonk_bench.suite.pool import WorkerLost
 from aimonk_bench.suite.replies import answer
+from aimonk_bench.suite.worker import WorkerLost
 from aimonk_bench.suite.workers import Workers
 
 

@@ -7,16 +7,21 @@ import pickle
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from aimonk_bench.suite.pool import STILLBORN, NoWorker, Pool, Worker, WorkerEnded
+from aimonk_bench.suite import pool as pools
+from aimonk_bench.suite.pool import LOOK, STILLBORN, Pool
 from aimonk_bench.suite.replies import READY, Reply
+from aimonk_bench.suite.worker import NoWorker, Worker, WorkerEnded
 
 
 class Scripted(Worker):
-    """A worker in this process. It does a task when it is listened to."""
+    """A worker in this process. It does a task when it is given, and is heard later."""
+
+    has_ended = False
 
     def __init__(self, interruptions: list[KeyboardInterrupt], *, starts: bool) -> None:
         super().__init__()
@@ -33,12 +38,18 @@ class Scripted(Worker):
     def send(self, packed: Any) -> None:
         if packed is unsendable:
             raise ConnectionError("the store is full")
-        self.messages.append(pickle.dumps(Reply(packed(), None, [])))
+        if packed is chatty:
+            self.messages.append(pickle.dumps(logging.makeLogRecord({"name": "aimonk_bench", "msg": "a word"})))
+        if packed is not silent:
+            self.messages.append(pickle.dumps(Reply(packed(), None, [])))
 
     def receive(self) -> bytes:
         if self.has_ended:
             raise WorkerEnded("ended with exit code 1")
-        return self.messages.popleft()
+        message = self.messages.popleft()
+        if self.job is not None and self.job.function is cut_off and self.interruptions:
+            raise self.interruptions.pop()
+        return message
 
     def kill(self) -> None:
         self.has_ended = True
@@ -53,8 +64,8 @@ class ScriptedPool(Pool[Scripted]):
 
     noun = "worker"
 
-    def __init__(self, count: int, starts: Sequence[bool | None]) -> None:
-        super().__init__(count)
+    def __init__(self, count: int, starts: Sequence[bool | None], **options: Any) -> None:
+        super().__init__(count, **options)
         self._starts, self.interruptions = deque(starts), [KeyboardInterrupt()]
 
     def _started(self) -> Scripted:
@@ -65,7 +76,7 @@ class ScriptedPool(Pool[Scripted]):
 
     def _heard(self, seconds: float | None) -> Sequence[Scripted]:
         heard = [worker for worker in self._workers if worker.messages or worker.has_ended]
-        assert heard, "this would wait for ever"
+        assert heard or seconds is not None, "this would wait for ever"
         return heard
 
 
@@ -80,6 +91,21 @@ def unsendable() -> None:
 def interrupted() -> int:
     """A task that Ctrl-C meets while it is packed."""
     return 2
+
+
+def cut_off() -> int:
+    """A task whose reply Ctrl-C meets."""
+    return 3
+
+
+def chatty() -> int:
+    """A task of which its worker logs a line."""
+    return 4
+
+
+def silent() -> int:
+    """A task whose reply nobody hears."""
+    return 5
 
 
 def one() -> int:
@@ -147,3 +173,47 @@ def test_without_a_task_there_is_nothing_to_wait_for() -> None:
         pool.start()
         assert outcomes(pool, [one]) == [1]
         pool.pump()
+
+
+def test_a_reply_that_an_interruption_meets_is_not_waited_for() -> None:
+    with ScriptedPool(1, [True, True, True]) as pool:
+        future = pool.submit(cut_off)
+        pool.pump()  # it is ready
+        with pytest.raises(KeyboardInterrupt):
+            pool.pump()
+        while not future.done():
+            pool.pump()
+        assert future.result() == 3
+
+
+def test_a_worker_that_has_ended_is_given_no_task() -> None:
+    with ScriptedPool(2, [True, True, True], retries=0) as pool:
+        assert outcomes(pool, [one, one]) == [1, 1]
+        for worker in pool._workers:
+            worker.has_ended = True
+        assert outcomes(pool, [one]) == [1]
+
+
+def test_a_limit_counts_no_time_in_which_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(pools, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    with ScriptedPool(1, [True, True], retries=0, timeout=60.0) as pool:
+        pool.start()
+        assert outcomes(pool, [one]) == [1]
+        done = pool.submit(chatty)
+        clock[0] += 1000.0  # the driver is busy, or suspended
+        while not done.done():
+            pool.pump()
+        assert done.result() == 4
+        lost, real = pool.submit(silent), pool._heard
+
+        def suspended(seconds: float | None) -> Sequence[Scripted]:
+            clock[0] += 1000.0 if seconds else 0.0
+            return real(seconds)
+
+        monkeypatch.setattr(pool, "_heard", suspended)
+        for _ in range(round(60.0 / LOOK) - 1):
+            pool.pump()
+        assert not lost.done()
+        pool.pump()
+        assert str(lost.exception()) == "its worker took longer than run.timeout, 60 s"

@@ -20,8 +20,8 @@ from aimonk_bench.backbones.features import FeatureMatrix
 from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.errors import UserError
 from aimonk_bench.suite import ray_workers
-from aimonk_bench.suite.pool import WorkerLost, WorkersKilled
 from aimonk_bench.suite.ray_workers import Layout, Node, RayWorkers, _Actor, layout
+from aimonk_bench.suite.worker import WorkerLost, WorkersKilled
 
 ray: Any = pytest.importorskip("ray", reason="Ray is not installed", exc_type=ImportError)
 
