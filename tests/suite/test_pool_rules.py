@@ -39,7 +39,9 @@ class Scripted(Worker):
         if packed is unsendable:
             raise ConnectionError("the store is full")
         if packed is chatty:
-            self.messages.append(pickle.dumps(logging.makeLogRecord({"name": "aimonk_bench", "msg": "a word"})))
+            self.messages.append(
+                pickle.dumps(logging.makeLogRecord({"name": "aimonk_bench", "msg": "a word", "levelno": logging.INFO}))
+            )
         if packed is not silent:
             self.messages.append(pickle.dumps(Reply(packed(), None, [])))
 
