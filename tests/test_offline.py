@@ -27,13 +27,20 @@ def forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """Offline, as `--offline` makes it, for one test."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setenv(offline.SETTING, "0")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:3128")  # which would pass connections on
     assert cli.main(["--offline", "list", "schedules"]) == 0
     assert (os.environ["HF_HUB_OFFLINE"], os.environ[offline.SETTING]) == ("1", "1")
+    assert "HTTPS_PROXY" not in os.environ
 
 
 def send() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.sendto(b"x", (SOMEWHERE, 9))
+
+
+def send_message() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.sendmsg([b"x"], [], 0, (SOMEWHERE, 9))
 
 
 def connect_by_ipv6() -> None:
@@ -48,9 +55,12 @@ def connect_by_ipv6() -> None:
         lambda: socket.create_connection(("example.com", 80), FAST),
         lambda: socket.getaddrinfo("example.com", 443),
         lambda: socket.gethostbyname("example.com"),
+        lambda: socket.gethostbyaddr(SOMEWHERE),
+        lambda: socket.getnameinfo((SOMEWHERE, 80), 0),
         lambda: urllib.request.urlopen("http://example.com", timeout=FAST),
         connect_by_ipv6,
         send,
+        send_message,
     ],
 )
 @pytest.mark.usefixtures("forbidden")

@@ -16,6 +16,7 @@ import functools
 import itertools
 import math
 import os
+import re
 import sqlite3
 import tempfile
 import zlib
@@ -29,11 +30,13 @@ from aimonk_bench.backbones.encoder_record import MODEL, damaged, read_record
 from aimonk_bench.data.image_files import ImageFile
 from aimonk_bench.errors import UserError
 from aimonk_bench.records import claims
-from aimonk_bench.records.claims import Claim
+from aimonk_bench.records.claims import Claim, ClaimLost
 
 FILES = {"float32": "rows.f32", "float16": "rows.f16", "uint8": "rows.u8"}
 INDEX = "index.sqlite"
 INDEX_FILES = (*(f"{INDEX}-{kind}" for kind in ("journal", "wal", "shm")), INDEX)
+MOUNTS = Path("/proc/mounts")
+LOCAL_LOCKS = {"nolock", "local_lock=all", "local_lock=posix", "localflock"}  # options of NFS and Lustre
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 BUSY_SECONDS = 60.0  # to wait for another process that writes to the index
 BLOCKS_PER_SIGN = 256  # blocks that are verified between two signs of life
@@ -71,7 +74,7 @@ def open_table(folder: Path, dtype: str, claim: Claim | None = None) -> Iterator
                 if claim is None:
                     stack.enter_context(claims.hold(claims.of_folder(folder), "uses the same features"))
             index = sqlite3.connect(f"{(folder.absolute() / INDEX).as_uri()}{options}", timeout=BUSY_SECONDS, uri=True)
-            yield FeatureTable(folder, dtype, stack.enter_context(contextlib.closing(index)))
+            yield FeatureTable(folder, dtype, stack.enter_context(contextlib.closing(index)), claim)
     except sqlite3.OperationalError as error:  # locked, or the disk is full: the content may be sound
         if str(error).startswith(("no such column", "no such table")):  # somebody else's index
             raise damaged(folder, f"{INDEX}: {error}") from error
@@ -89,7 +92,12 @@ def is_writable(folder: Path) -> bool:
 
 @functools.cache
 def has_locks(folder: Path) -> bool:
-    """Whether files in a folder can be locked as SQLite does it; a parallel file system may be mounted without."""
+    """Whether files in a folder can be locked as SQLite does it, also against other machines.
+
+    A parallel file system may be mounted without, or with locks that other machines do not see.
+    """
+    if _mount_options(folder) & LOCAL_LOCKS:
+        return False
     with tempfile.TemporaryFile(dir=folder) as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,6 +108,19 @@ def has_locks(folder: Path) -> bool:
     return True
 
 
+def _mount_options(folder: Path) -> set[str]:
+    """The options of the mount that a folder lies in; none where the system does not list its mounts."""
+    if not MOUNTS.exists():
+        return set()
+    place, options = Path("/"), set[str]()
+    for line in MOUNTS.read_text("utf-8", "surrogateescape").splitlines():
+        _, point, _, written, *_ = line.split(" ")
+        mounted = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point))
+        if folder.resolve().is_relative_to(mounted) and mounted.is_relative_to(place):
+            place, options = mounted, {*written.split(",")}
+    return options
+
+
 class FeatureTable:
     """Rows and index of one encoder; several processes may read while one, which holds the folder's claim, appends.
 
@@ -107,13 +128,14 @@ class FeatureTable:
         folder: of the store.
         dtype: of the rows.
         index: connection to ``index.sqlite``.
+        claim: on the folder, if this process holds it.
 
     Raises:
         StoreDamaged: the blocks do not follow one another, or nothing says how long their rows are.
     """
 
-    def __init__(self, folder: Path, dtype: str, index: sqlite3.Connection) -> None:
-        self.folder, self._dtype, self._index = folder, np.dtype(dtype), index
+    def __init__(self, folder: Path, dtype: str, index: sqlite3.Connection, claim: Claim | None = None) -> None:
+        self.folder, self._dtype, self._index, self._claim = folder, np.dtype(dtype), index, claim
         self.file = folder / FILES[dtype]
         for file in (self.file, folder / MODEL):
             if file.is_dir():
@@ -312,20 +334,35 @@ class FeatureTable:
 
         Raises:
             RunFailed: they have another shape, which would move the rows of all later ones.
+            ClaimLost: another process has taken over, and has perhaps written rows.
         """
         first, width = self._shape()
         check_shape(features, len(names), width)
+        self._check_claim()
         content = features.tobytes()
         with self.file.open("ab") as file:
+            if file.tell() != first * features.shape[1] * self._dtype.itemsize:
+                raise self._lost()
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         entries = [(image, view, row) for row, (image, view) in enumerate(names, first)]
         with self._index:
+            self._index.execute("BEGIN IMMEDIATE")
+            self._check_claim()
+            if self._count() != first:
+                raise self._lost()
             self._index.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", entries)
             of_names = sum(_of_name(image.encode(), view.encode(), row) for image, view, row in entries)
             block = (first, len(entries), _checksum(content, of_names))
             self._index.execute("INSERT INTO blocks VALUES (?, ?, ?)", block)
+
+    def _check_claim(self) -> None:
+        if self._claim is not None:
+            self._claim.check()
+
+    def _lost(self) -> ClaimLost:
+        return ClaimLost(f"{self.folder}: given up here, because another process has written rows to it")
 
 
 def _of_name(image: bytes, view: bytes, row: int) -> int:

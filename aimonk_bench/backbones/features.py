@@ -35,7 +35,7 @@ from aimonk_bench.data.transforms import Views
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.progress import Progress
 from aimonk_bench.records import claims
-from aimonk_bench.records.claims import Claim, ClaimLost
+from aimonk_bench.records.claims import ClaimLost
 from aimonk_bench.records.files import IDLE, bytes_text, remove_partial
 
 logger = logging.getLogger(__name__)
@@ -233,10 +233,7 @@ def encode_missing(
     """
     images, keys, spec, folder = request.images, request.views.keys, request.spec, request.folder
     if not is_writable(folder):
-        raise UserError(
-            f"the feature store {folder} cannot be written, and images or views are not in it, or are damaged; "
-            "AIMONK_BENCH_CACHE names another"
-        )
+        return _reasons(request)
     with (
         claims.hold(claims.of_folder(folder), "encodes with the same network", waiting=alive) as claim,
         open_table(folder, spec.stored_dtype, claim) as table,
@@ -247,7 +244,31 @@ def encode_missing(
         todo = table.missing(images, keys)
         if alive is not None:
             alive()
-        return _write(table, claim, todo, request, progress, encode or encoded) if todo else {}
+        return _write(table, todo, request, progress, encode or encoded) if todo else {}
+
+
+def _reasons(request: Request) -> dict[str, str]:
+    """What `encode_missing` returns for a folder that cannot be written: every image without rows must be undecodable.
+
+    Raises:
+        UserError: one can be decoded, or rows are damaged.
+    """
+    images, keys, spec, folder = request.images, request.views.keys, request.spec, request.folder
+    with open_table(folder, spec.stored_dtype) as table:
+        is_damaged, todo = bool(table.damaged_blocks(images, keys)), table.missing(images, keys)
+    reasons: dict[str, str] = {}
+    with LibraryMessages() as messages:
+        for image, _ in todo:
+            reasons_of_image = decoded_batch([(image, [])], request.transform, spec, messages).reasons
+            if is_damaged or not reasons_of_image:
+                break
+            reasons |= reasons_of_image
+    if is_damaged or len(reasons) < len(todo):
+        raise UserError(
+            f"the feature store {folder} cannot be written, and images or views are not in it, or are damaged; "
+            "AIMONK_BENCH_CACHE names another"
+        )
+    return reasons
 
 
 # `encode_missing`, or what does the same in another process: (request, progress) -> {SHA-256: reason}
@@ -255,7 +276,7 @@ EncodeMissing = Callable[[Request, Progress | None], dict[str, str]]
 
 
 def _write(
-    table: FeatureTable, claim: Claim, todo: Todo, request: Request, progress: Progress | None, encode: Encode
+    table: FeatureTable, todo: Todo, request: Request, progress: Progress | None, encode: Encode
 ) -> dict[str, str]:
     """Encode and store ``todo``; {SHA-256: reason} of each image that cannot be decoded."""
     reasons: dict[str, str] = {}
@@ -266,7 +287,6 @@ def _write(
 
     def append() -> None:
         if names:
-            claim.check()
             table.append(names, _stored(np.concatenate(features), request.spec))
             names.clear()
             features.clear()

@@ -6,6 +6,8 @@ They are no features of a backbone: one file holds the hashes of all images that
 from __future__ import annotations
 
 import functools
+import os
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +26,8 @@ from aimonk_bench.records import claims
 from aimonk_bench.records.environment import cores
 from aimonk_bench.records.files import CLAIM
 
-ENTRY = np.dtype([("sha256", "S64"), ("usable", "?"), ("bits", "<u8")])
+CONTENT = np.dtype([("sha256", "S64"), ("usable", "?"), ("bits", "<u8")])
+ENTRY = np.dtype([("content", CONTENT), ("crc", "<u4")])  # the checksum of the bytes of the content
 CHUNK = 1024  # images hashed between two writes: an interruption loses no more
 
 
@@ -53,7 +56,7 @@ def perceptual_hashes(
     with LibraryMessages(tell=False) as messages, ThreadPoolExecutor(cores()) as pool:
         cv2.setNumThreads(1)  # otherwise OpenCV starts threads of its own in each of ours
         for start in range(0, len(todo), CHUNK):
-            entries = np.array(list(pool.map(entry, todo[start : start + CHUNK])), ENTRY)
+            entries = np.array(list(pool.map(entry, todo[start : start + CHUNK])), CONTENT)
             _append(file, entries)
             stored |= _by_image(entries)
             if progress:
@@ -97,22 +100,34 @@ def _entry(image: ImageFile, white: int | None) -> tuple[bytes, bool, int]:
 
 
 def _read(file: Path) -> dict[bytes, tuple[bool, int]]:
-    """The stored hashes; an entry that a killed process left incomplete at the end is not read."""
+    """The stored hashes, without entries that are damaged, or that a killed process left incomplete at the end."""
     try:
         data = file.read_bytes() if file.exists() else b""
     except OSError as error:
         raise UserError(
             f"{file}: cannot be read ({error.strerror}); fix: remove it, its hashes are made again"
         ) from error
-    return _by_image(np.frombuffer(data, ENTRY, count=len(data) // ENTRY.itemsize))
+    entries = np.frombuffer(data, ENTRY, count=len(data) // ENTRY.itemsize)
+    return _by_image(entries["content"][entries["crc"] == _checksums(entries["content"])])
 
 
-def _append(file: Path, entries: np.ndarray) -> None:
+def _checksums(contents: np.ndarray) -> np.ndarray:
+    """[N] uint32, of the bytes of each."""
+    data = contents.tobytes()
+    starts = range(0, len(data), CONTENT.itemsize)
+    return np.array([zlib.crc32(data[start : start + CONTENT.itemsize]) for start in starts], np.uint32)
+
+
+def _append(file: Path, contents: np.ndarray) -> None:
+    entries = np.empty(len(contents), ENTRY)
+    entries["content"], entries["crc"] = contents, _checksums(contents)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with claims.hold(file.with_name(f"{CLAIM}-{file.name}"), "writes there") as claim, file.open("ab") as stream:
             claim.check()
             stream.truncate(stream.tell() // ENTRY.itemsize * ENTRY.itemsize)  # of a killed process
             stream.write(entries.tobytes())
+            stream.flush()
+            os.fsync(stream.fileno())
     except OSError as error:
         raise UserError(f"{file}: cannot be written ({error}); AIMONK_BENCH_CACHE names another place") from error

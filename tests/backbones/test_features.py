@@ -41,6 +41,7 @@ from aimonk_bench.data.images import decode
 from aimonk_bench.data.transforms import UNAUGMENTED, render, views
 from aimonk_bench.errors import RunFailed, UserError
 from aimonk_bench.records import claims
+from aimonk_bench.records.claims import ClaimLost
 
 SIZE = 32
 FLIP = TransformConfig(size=SIZE)
@@ -442,6 +443,61 @@ def test_a_store_that_is_only_read_gives_what_it_has(
     assert before == {file.name: file.stat().st_mtime_ns for file in [folder, *folder.iterdir()]}
     with pytest.raises(UserError, match="cannot be written"):
         filled.features(images, views(BOTH), BOTH, spec)
+
+
+def test_an_image_that_cannot_be_decoded_is_no_missing_one_in_a_store_that_is_only_read(
+    images: list[ImageFile], spec: EncoderSpec, filled: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    listed = [*images, ImageFile(broken.name, broken, hashlib.sha256(b"no image").hexdigest(), 9)]
+    expected = filled.features(listed, views(FLIP), FLIP, spec)
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and real(path, mode))  # root may always write
+    read = filled.features(listed, views(FLIP), FLIP, spec)
+    assert read.bad == expected.bad != []
+    assert (read.index == expected.index).all()
+
+
+def test_rows_that_another_process_wrote_meanwhile_are_not_misread(
+    images: list[ImageFile], spec: EncoderSpec, filled: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As after this process stood still and another one took over."""
+    [folder] = tmp_path.glob("store/features/*")
+    with open_table(folder, spec.stored_dtype) as table:
+        rows = table.rows()[:2].copy()
+        with table.file.open("ab") as file:
+            file.write(rows.tobytes())
+        with pytest.raises(ClaimLost, match="another process has written rows to it"):
+            table.append([("f" * 64, "x"), ("f" * 64, "y")], rows)
+        table.cut_off_unindexed()
+
+        def index_others(_: int) -> None:
+            with contextlib.closing(sqlite3.connect(folder / "index.sqlite")) as connection, connection:
+                connection.execute("INSERT INTO blocks VALUES (?, 1, 0)", (table._count(),))
+
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(os, "fsync", index_others)
+            with pytest.raises(ClaimLost, match="another process has written rows to it"):
+                table.append([("f" * 64, "x"), ("f" * 64, "y")], rows)
+    _check(filled.features(images, views(FLIP), FLIP, spec), images, FLIP)
+
+
+@pytest.mark.parametrize(
+    ("options", "locks"),
+    [("rw,relatime", True), ("rw,nolock,vers=3", False), ("rw,local_lock=all", False), ("rw,localflock", False)],
+)
+def test_locks_that_other_machines_do_not_see_are_no_locks(
+    options: str, locks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    place = tmp_path / "a folder"
+    place.mkdir()
+    escaped = str(place).replace(" ", "\\040")
+    (tmp_path / "mounts").write_text(f"disk / ext4 rw,nolock 0 0\nserver:/x {escaped} nfs {options} 0 0\n")
+    monkeypatch.setattr(feature_table, "MOUNTS", tmp_path / "mounts")
+    feature_table.has_locks.cache_clear()
+    assert feature_table.has_locks(place) is locks
+    feature_table.has_locks.cache_clear()
 
 
 def test_a_store_gives_signs_of_life_while_its_rows_are_verified(

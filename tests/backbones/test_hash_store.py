@@ -71,6 +71,18 @@ def test_an_entry_that_a_killed_process_cut_off_is_written_again(tmp_path: Path,
     assert len(counted) == 5
 
 
+def test_a_damaged_entry_is_made_again(tmp_path: Path, counted: list[bytes]) -> None:
+    files = written(tmp_path, count=4)
+    before = perceptual_hashes(files, tmp_path)
+    (file,) = (tmp_path / "hashes").glob("*.bin")
+    content = bytearray(file.read_bytes())
+    content[ENTRY.itemsize + 70] ^= 1  # a bit of the second hash
+    file.write_bytes(content)
+    assert files[1].sha256 not in stored_hashes(tmp_path)
+    assert perceptual_hashes(files, tmp_path).bits.tolist() == before.bits.tolist()
+    assert len(counted) == 5
+
+
 def test_what_was_hashed_before_an_image_changed_stays(
     tmp_path: Path, counted: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
