@@ -19,6 +19,7 @@ import importlib.util
 import sys
 import traceback
 import types
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,8 @@ def _module(plugin: Plugin) -> types.ModuleType:
     if Path(plugin.file).is_dir():
         if _imported.setdefault(plugin.source, plugin.sha256) != plugin.sha256:
             raise UserError(f"{plugin.file}: changed since this process imported it; start Python again")
+        if plugin.source not in sys.modules and read(plugin.source).sha256 != plugin.sha256:  # as in a worker
+            raise UserError(f"{plugin.file}: changed since it was read; start the command again")
         with contextlib.redirect_stdout(sys.stderr):
             return importlib.import_module(plugin.source)
     try:
@@ -168,7 +171,7 @@ def executed(plugins: Sequence[Plugin]) -> Iterator[None]:
         KeyboardInterrupt: Ctrl-C, whose exception has exactly this type.
     """
     for plugin in plugins:
-        _ = plugin.tables
+        _register_again(plugin)
     try:
         with contextlib.redirect_stdout(sys.stderr) if plugins else contextlib.nullcontext():
             yield
@@ -186,6 +189,17 @@ def executed(plugins: Sequence[Plugin]) -> Iterator[None]:
         what = f"sys.exit({ending.code!r})" if isinstance(ending, SystemExit) else sentence(ending)
         where = "".join(f" in the plug-in {frame.filename}:{frame.lineno}" for frame in lines)
         raise RunFailed(f"found {what}{where} (fix: raise an exception instead)") from ending
+
+
+def _register_again(plugin: Plugin) -> None:
+    """Execute a plug-in; give its networks back their names in timm, which another version of it may have now."""
+    models: Any = sys.modules.get("timm.models")
+    for entry in plugin.tables.get("CATALOG", {}).values() if models else ():
+        name = entry.timm.partition(".")[0]
+        function = plugin.names.get(name)
+        if callable(function) and models.is_model(name) and models.model_entrypoint(name) is not function:
+            with warnings.catch_warnings(action="ignore"):  # timm warns of a name that it has
+                models.register_model(function)
 
 
 def _add_note(error: Exception, note: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pickle
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+import timm
 
 from aimonk_bench import plugins
 from aimonk_bench.errors import RunFailed, UserError
@@ -91,6 +93,31 @@ def test_of_a_package_every_file_enters_the_hash(tmp_path: Path, monkeypatch: py
     assert changed.sha256 != plugin.sha256
     with pytest.raises(UserError, match="start Python again"):
         _ = changed.tables
+
+
+def test_a_worker_imports_no_package_that_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "changing_package").mkdir()
+    (tmp_path / "changing_package" / "__init__.py").write_text(CODE)
+    plugin = plugins.read("changing_package")
+    (tmp_path / "changing_package" / "__init__.py").write_text(CODE + " ")
+    with pytest.raises(UserError, match="changed since it was read; start the command again"):
+        _ = plugin.tables
+
+
+def test_the_network_of_a_plug_in_is_that_of_its_version(tmp_path: Path) -> None:
+    code = (
+        "import timm\nfrom aimonk_bench.backbones.catalog import Entry\n\n"
+        "@timm.models.register_model\ndef of_a_version(pretrained=False, **options):\n    return VERSION\n\n"
+        "CATALOG = {'mine': Entry(timm='of_a_version', features=1, licence=None, hub=None, size=32, multiple=1)}\n"
+    )
+    made = []
+    with warnings.catch_warnings(action="ignore"):  # timm warns of a name that it has
+        for version in ("1", "2", "1"):
+            (tmp_path / "my.py").write_text(code.replace("VERSION", version))
+            with plugins.executed([plugins.read(str(tmp_path / "my.py"))]):
+                made.append(timm.models.model_entrypoint("of_a_version")())
+    assert made == [1, 2, 1]
 
 
 def test_an_exception_names_the_line_of_the_plug_in(tmp_path: Path) -> None:

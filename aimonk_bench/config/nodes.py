@@ -19,6 +19,8 @@ from aimonk_bench.config.faults import Fault, Place, fault, placed
 from aimonk_bench.registry import FOR, Problem, show
 
 ATTRIBUTE_MAPS = ("values", FOR)  # keys of maps whose keys may be attributes
+SECTIONS = ("backbone", "split")  # with a name or scheme, but whose other keys are no options of it
+DRAWN, OF_DRAWN = {"holdout", "kfold"}, ("val", "seed", "near_duplicates")  # schemes, and what means the same in them
 MAX_DEPTH = 50
 MAX_NODES = 100_000  # after the expansion of aliases
 
@@ -36,11 +38,17 @@ SCALARS: tuple[tuple[str, Callable[[str], bool | int | float | None]], ...] = (
 
 @dataclass(frozen=True)
 class Node:
-    """A value, the place where it is written and, in a map, the place of its key."""
+    """A value, the place where it is written and, in a map, the place of its key.
+
+    Attributes:
+        adds: it is a map of `backbone` or `split` of which a dotted key names a part: what it lacks is inherited, also
+            by another network or scheme that draws parts.
+    """
 
     value: bool | int | float | str | dict[str, Node] | list[Node] | None
     at: Place
     key: Place | None = None
+    adds: bool = False
 
     @property
     def children(self) -> dict[str, Node]:
@@ -105,7 +113,8 @@ def merge(old: Node, new: Node, *, top: bool = True) -> Node:
     """Lay ``new`` over ``old``: maps merge, anything else replaces, and so does ``tune``.
 
     Below the top level a map with ``name`` (or ``scheme``) replaces one of another name, and a map without one goes on
-    from a bare name. Not so the maps whose keys are attributes, of which one may be called ``name``.
+    from a bare name. Not so the maps whose keys are attributes, of which one may be called ``name``. A map that `adds`
+    keeps what it does not name; of another scheme that draws parts, what both have.
     """
     if not isinstance(new.value, dict):
         return new
@@ -116,8 +125,11 @@ def merge(old: Node, new: Node, *, top: bool = True) -> Node:
     for identity in () if top else ("name", "scheme"):
         names = [side.children[identity].value for side in (old, new) if identity in side.children]
         if len(names) == 2 and names[0] != names[1]:
-            return new
-    merged = dict(old.value)
+            if not new.adds or (identity == "scheme" and {*map(str, names)} != DRAWN):
+                return new
+            if identity == "scheme":
+                old = replace(old, value={key: old.children[key] for key in OF_DRAWN if key in old.children})
+    merged = dict(old.children)
     for key, node in new.value.items():
         if (top and key == "tune") or (
             key == "values" and key in merged and _is_nested(merged[key]) != _is_nested(node)
@@ -126,7 +138,7 @@ def merge(old: Node, new: Node, *, top: bool = True) -> Node:
             continue
         merged[key] = merge(merged[key], node, top=key in ATTRIBUTE_MAPS) if key in merged else node
     written = new if new.at.line or not old.children else old  # a map that --set adds to still stands in its file
-    return replace(written, value=merged)
+    return replace(written, value=merged, adds=old.adds and new.adds)
 
 
 def _is_nested(node: Node) -> bool:
@@ -135,8 +147,8 @@ def _is_nested(node: Node) -> bool:
 
 def wrap(keys: Sequence[str], node: Node, key_at: Place) -> Node:
     """``node`` under nested maps, all of whose keys are written at ``key_at``."""
-    for key in reversed(keys):
-        node = Node({key: replace(node, key=key_at)}, key_at)
+    for depth, key in reversed([*enumerate(keys)]):
+        node = Node({key: replace(node, key=key_at)}, key_at, adds=depth == 1 and keys[0] in SECTIONS)
     return node
 
 

@@ -71,6 +71,21 @@ def test_a_native_size_is_that_of_the_backbone_of_each_run(write, axis):
     assert "transform.size: found native, expected a number of pixels, because resnet50 was not trained on" in line
 
 
+def test_an_axis_of_names_keeps_the_other_keys_of_the_network(write):
+    text = f"{DATA}backbone: {{name: resnet18, engine: torch}}\nsplit: {{seed: 3, val: 0.2}}\nsuite:\n"
+    text += "  baseline: {backbone.name: resnet18, split.scheme: kfold}\n"
+    text += "  axes: {backbone.name: [resnet18, resnet50], split.scheme: [kfold, holdout]}\n"
+    configs = [run.config for run in load_suite(write("s.yaml", text)).runs]
+    assert {(one.backbone.name, one.backbone.engine) for one in configs} == {
+        ("resnet18", "torch"),
+        ("resnet50", "torch"),
+    }
+    assert [(one.split.scheme, one.split.seed, one.split.val) for one in configs[:2]] == [
+        ("kfold", 3, 0.2),
+        ("holdout", 3, 0.2),
+    ]
+
+
 def test_a_suite_says_what_becomes_of_runs_without_weights(write):
     assert load_suite(write("s.yaml", SUITE)).unavailable == "fail"
     assert load_suite(Path("s.yaml"), ["suite.unavailable=skip"]).unavailable == "skip"
@@ -97,11 +112,11 @@ def test_axes_may_be_any_key(write):
 
 
 @pytest.mark.parametrize("axes", [("weights: [none]", "name: [resnet50]"), ("name: [resnet50]", "weights: [none]")])
-def test_an_axis_that_names_another_backbone_undoes_no_other_axis(write, axes):
+def test_an_axis_that_names_another_backbone_undoes_no_other_key(write, axes):
     first, second = (f"backbone.{axis}" for axis in axes)
     suite = f"suite: {{baseline: {{}}, axes: {{{first}, {second}}}}}\n"
     [run] = load_suite(write("s.yaml", DATA + "backbone: {engine: torch}\n" + suite)).runs
-    assert run.config.backbone == fields.BackboneConfig(name="resnet50", weights="none")
+    assert run.config.backbone == fields.BackboneConfig(name="resnet50", weights="none", engine="torch")
 
 
 def test_hidden_labels_have_readable_names(write):

@@ -107,6 +107,35 @@ def test_set_comes_last_and_reads_yaml(write):
 
 
 @pytest.mark.parametrize(
+    ("section", "key", "kept"),
+    [
+        ("backbone: {name: resnet18, freeze: layer4, engine: torch}", "backbone.name=resnet50", "layer4 torch"),
+        ("backbone: resnet18", "backbone.name=resnet50", "all auto"),
+        ("backbone: {name: resnet18, freeze: layer4, engine: torch}", "backbone=resnet50", "all auto"),
+        ("backbone: {name: resnet18, freeze: layer4}", "backbone={name: resnet50, engine: torch}", "all torch"),
+    ],
+)
+def test_the_name_of_a_network_that_is_set_replaces_nothing_else(write, section, key, kept):
+    backbone = load(write("x.yaml", DATA + section), [key]).backbone
+    assert (backbone.name, f"{backbone.freeze} {backbone.engine}") == ("resnet50", kept)
+
+
+@pytest.mark.parametrize(
+    ("written", "scheme", "split"),
+    [
+        ("{folds: 3, val: 0.2, seed: 7, near_duplicates: keep_together}", "holdout", {"val": 0.2}),
+        ("{scheme: holdout, test: 0.3, seed: 7, near_duplicates: keep_together}", "kfold", {"folds": 5, "val": 0.15}),
+    ],
+)
+def test_a_scheme_that_is_set_keeps_what_both_schemes_have(write, written, scheme, split):
+    config = load(write("x.yaml", f"{DATA}split: {written}\n"), [f"split.scheme={scheme}"]).split
+    assert (config.scheme, config.seed, config.near_duplicates) == (scheme, 7, "keep_together")
+    assert {key: getattr(config, key) for key in split} == split
+    official = load(write("x.yaml", f"{DATA}split: {written}\n"), ["split.scheme=column", "split.column=part"]).split
+    assert official == split_fields.OfficialSplit(column="part")
+
+
+@pytest.mark.parametrize(
     ("name", "reason"), [("no.yaml", "no such file"), (".", "a folder"), ("a\0b", "embedded null byte")]
 )
 def test_a_file_that_cannot_be_read(write, name, reason):
