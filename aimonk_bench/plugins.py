@@ -193,8 +193,9 @@ def executed(plugins: Sequence[Plugin]) -> Iterator[None]:
 
 def _register_again(plugin: Plugin) -> None:
     """Execute a plug-in; give its networks back their names in timm, which another version of it may have now."""
+    entries = plugin.tables.get("CATALOG", {}).values()
     models: Any = sys.modules.get("timm.models")
-    for entry in plugin.tables.get("CATALOG", {}).values() if models else ():
+    for entry in entries if models else ():
         name = entry.timm.partition(".")[0]
         function = plugin.names.get(name)
         if callable(function) and models.is_model(name) and models.model_entrypoint(name) is not function:

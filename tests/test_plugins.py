@@ -120,6 +120,13 @@ def test_the_network_of_a_plug_in_is_that_of_its_version(tmp_path: Path) -> None
     assert made == [1, 2, 1]
 
 
+def test_a_plug_in_is_executed_before_timm_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my.py").write_text(f"open({str(tmp_path / 'log')!r}, 'w').close()\n{CODE}CATALOG = {{}}\n")
+    monkeypatch.delitem(sys.modules, "timm.models")
+    with plugins.executed([plugins.read(str(tmp_path / "my.py"))]):
+        assert (tmp_path / "log").exists()
+
+
 def test_an_exception_names_the_line_of_the_plug_in(tmp_path: Path) -> None:
     (tmp_path / "my.py").write_text("def f(x):\n    return 1 / x\n\n\nLOSSES = {'f': f}\n")
     plugin = plugins.read(str(tmp_path / "my.py"))
