@@ -112,11 +112,11 @@ def _mount_options(folder: Path) -> set[str]:
     """The options of the mount that a folder lies in; none where the system does not list its mounts."""
     if not MOUNTS.exists():
         return set()
-    place, options = Path("/"), set[str]()
+    inside, place, options = folder.resolve(), Path("/"), set[str]()
     for line in MOUNTS.read_text("utf-8", "surrogateescape").splitlines():
         _, point, _, written, *_ = line.split(" ")
         mounted = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point))
-        if folder.resolve().is_relative_to(mounted) and mounted.is_relative_to(place):
+        if inside.is_relative_to(mounted) and mounted.is_relative_to(place):
             place, options = mounted, {*written.split(",")}
     return options
 

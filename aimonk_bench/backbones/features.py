@@ -233,7 +233,7 @@ def encode_missing(
     """
     images, keys, spec, folder = request.images, request.views.keys, request.spec, request.folder
     if not is_writable(folder):
-        return _reasons(request)
+        return _undecodable(request)
     with (
         claims.hold(claims.of_folder(folder), "encodes with the same network", waiting=alive) as claim,
         open_table(folder, spec.stored_dtype, claim) as table,
@@ -247,7 +247,7 @@ def encode_missing(
         return _write(table, todo, request, progress, encode or encoded) if todo else {}
 
 
-def _reasons(request: Request) -> dict[str, str]:
+def _undecodable(request: Request) -> dict[str, str]:
     """What `encode_missing` returns for a folder that cannot be written: every image without rows must be undecodable.
 
     Raises:
@@ -258,11 +258,10 @@ def _reasons(request: Request) -> dict[str, str]:
         is_damaged, todo = bool(table.damaged_blocks(images, keys)), table.missing(images, keys)
     reasons: dict[str, str] = {}
     with LibraryMessages() as messages:
-        for image, _ in todo:
-            reasons_of_image = decoded_batch([(image, [])], request.transform, spec, messages).reasons
-            if is_damaged or not reasons_of_image:
+        for image, _ in [] if is_damaged else todo:
+            reasons |= decoded_batch([(image, [])], request.transform, spec, messages).reasons
+            if image.sha256 not in reasons:
                 break
-            reasons |= reasons_of_image
     if is_damaged or len(reasons) < len(todo):
         raise UserError(
             f"the feature store {folder} cannot be written, and images or views are not in it, or are damaged; "

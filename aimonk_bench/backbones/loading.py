@@ -5,7 +5,6 @@ This module imports torch and timm.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from aimonk_bench.backbones import checkpoint
 from aimonk_bench.backbones.catalog import Entry
+from aimonk_bench.backbones.encoder_record import file_sha256
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.errors import RunFailed, UserError, count
 
@@ -40,8 +40,9 @@ def pretrained(weights: Weights, file: Path, options: dict[str, Any]) -> tuple[n
         content = checkpoint.read(file)
         if weights.source == "package":
             content = _renamed(name, content)
-        unwrapped = checkpoint.unwrap(content, _shapes(name))
-        differences = checkpoint.differences(unwrapped.tensors, _shapes(name))
+        shapes = _shapes(name)
+        unwrapped = checkpoint.unwrap(content, shapes)
+        differences = checkpoint.differences(unwrapped.tensors, shapes)
         network = _loaded(weights.entry, unwrapped, options)
         if weights.source == "path" or weights.entry.code:
             _refuse_partial(weights.entry, unwrapped, options)
@@ -71,8 +72,7 @@ def _check_unchanged(file: Path, sha256: str) -> None:
         RunFailed: it is another one, or cannot be read any more.
     """
     try:
-        with file.open("rb") as content:
-            is_same = hashlib.file_digest(content, "sha256").hexdigest() == sha256
+        is_same = file_sha256(file) == sha256
     except OSError as error:
         raise RunFailed(f"{file} cannot be read any more: {error.strerror or error}") from error
     if not is_same:
@@ -107,11 +107,11 @@ def _refuse_partial(entry: Entry, content: checkpoint.Checkpoint, options: dict[
         for name, tensor in content.tensors.items()
     }
     state = _loaded(entry, replace(content, tensors=nan), options).state_dict()
-    kept = [name for name, tensor in state.items() if tensor.is_floating_point() and tensor.nan_to_num().any()]
-    if kept:
+    not_loaded = [name for name, tensor in state.items() if tensor.is_floating_point() and tensor.nan_to_num().any()]
+    if not_loaded:
         fix = "; fix: let its function call timm.models.build_model_with_cfg" if entry.code else ""
-        names = checkpoint.listed(kept)
-        raise ValueError(f"{count(len(kept), 'tensor')} of the network not taken from it ({names}){fix}")
+        names = checkpoint.listed(not_loaded)
+        raise ValueError(f"{count(len(not_loaded), 'tensor')} of the network not taken from it ({names}){fix}")
 
 
 def _count_classes(name: str, state: dict[str, Tensor]) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import importlib.metadata
 import logging
 import os
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 
 from aimonk_bench.backbones import catalog
 from aimonk_bench.backbones.catalog import Entry
+from aimonk_bench.backbones.encoder_record import file_sha256
 from aimonk_bench.config.fields import BackboneConfig
 from aimonk_bench.errors import UserError
 from aimonk_bench.plugins import Plugin
@@ -148,9 +148,7 @@ def _find(name: str, entry: Entry, kind: str, tried: list[str], download: bool) 
                 _check_on_hub(entry)
                 return Weights(name, name, source, None, "not downloaded", entry)
             file, licence = search()
-            with file.open("rb") as content:
-                sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-            return Weights(name, name, source, file, sha256, replace(entry, licence=licence))
+            return Weights(name, name, source, file, file_sha256(file), replace(entry, licence=licence))
         except (_Absent, OSError) as error:
             tried.append(f"{name}, {source}: {error}")
     return None

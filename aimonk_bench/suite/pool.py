@@ -25,6 +25,7 @@ from aimonk_bench.suite.worker import Job, NoWorker, Withdrawn, Worker, WorkerEn
 logger = logging.getLogger(__name__)
 
 STILLBORN = 3  # workers in a row that end before they are ready
+DRAIN = 1000  # messages of each worker that are read at most before it is ended; a task may never stop logging
 LOOK = 5.0  # seconds of one wait at most; a longer one means that this process was suspended, and workers perhaps too
 
 
@@ -154,11 +155,12 @@ class Pool(abc.ABC, Generic[W]):
         spent = min(time.monotonic() - began, longest)
         for job in running:
             job.left -= spent
-        while heard:
+        for _ in range(DRAIN):
             for worker in heard:
                 self._receive(worker)
-            late = any(job.left <= 0 for job in running)
-            heard = self._heard(0.0) if late else []  # what workers have sent by now comes before a verdict on them
+            if not heard or not any(job.left <= 0 for job in running):
+                break
+            heard = self._heard(0.0)  # what workers have sent by now comes before a verdict on them
         for worker in [one for one in self._workers if one.job is not None and one.job.left <= 0]:
             worker.kill()
             assert worker.job is not None

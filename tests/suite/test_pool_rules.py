@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from aimonk_bench.suite import pool as pools
-from aimonk_bench.suite.pool import LOOK, STILLBORN, Pool
+from aimonk_bench.suite.pool import DRAIN, LOOK, STILLBORN, Pool
 from aimonk_bench.suite.replies import READY, Reply
 from aimonk_bench.suite.worker import NoWorker, Worker, WorkerEnded
+
+LINE = pickle.dumps(logging.makeLogRecord({"name": "aimonk_bench", "msg": "a word", "levelno": logging.DEBUG}))
 
 
 class Scripted(Worker):
@@ -39,9 +41,9 @@ class Scripted(Worker):
         if packed is unsendable:
             raise ConnectionError("the store is full")
         if packed is chatty:
-            self.messages.append(
-                pickle.dumps(logging.makeLogRecord({"name": "aimonk_bench", "msg": "a word", "levelno": logging.INFO}))
-            )
+            self.messages.append(LINE)
+        if packed is noisy:
+            self.messages.extend([LINE] * 2 * DRAIN)
         if packed is not silent:
             self.messages.append(pickle.dumps(Reply(packed(), None, [])))
 
@@ -108,6 +110,11 @@ def chatty() -> int:
 def silent() -> int:
     """A task whose reply nobody hears."""
     return 5
+
+
+def noisy() -> int:
+    """A task that does not stop logging."""
+    return 6
 
 
 def one() -> int:
@@ -219,3 +226,20 @@ def test_a_limit_counts_no_time_in_which_nobody_listens(monkeypatch: pytest.Monk
         assert not lost.done()
         pool.pump()
         assert str(lost.exception()) == "its worker took longer than run.timeout, 60 s"
+
+
+def test_a_task_that_does_not_stop_logging_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(pools, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    with ScriptedPool(1, [True, True], retries=0, timeout=LOOK) as pool:
+        pool.start()
+        assert outcomes(pool, [one]) == [1]
+        lost, real = pool.submit(noisy), pool._heard
+
+        def late(seconds: float | None) -> Sequence[Scripted]:
+            clock[0] += seconds or 0.0
+            return real(seconds)
+
+        monkeypatch.setattr(pool, "_heard", late)
+        pool.pump()
+        assert str(lost.exception()) == f"its worker took longer than run.timeout, {LOOK:g} s"
