@@ -10,6 +10,7 @@ from pathlib import Path
 from aimonk_bench.backbones import features, trial
 from aimonk_bench.backbones.catalog import CATALOG
 from aimonk_bench.backbones.encoder import EncoderSpec
+from aimonk_bench.backbones.encoder_record import read_record
 from aimonk_bench.backbones.features import Encode, Request
 from aimonk_bench.backbones.trial import Trial
 from aimonk_bench.config.run_fields import Executor, RunConfig
@@ -126,6 +127,25 @@ def encode_missing(
     with lost_while_encoding():
         reasons: dict[str, str] = pool.result(task, name, at_least=STANDSTILL, progress=progress)
     return reasons
+
+
+def encode_beside(
+    pool: Workers, run: RunConfig, plugins: Sequence[Plugin], request: Request, progress: Progress | None = None
+) -> dict[str, str]:
+    """`encode_missing` while workers start: meanwhile this process builds and exports a network that it never did.
+
+    Not where `is_contained` says that a worker does so, nor where there is a limit of time, which only a worker keeps.
+
+    Args:
+        run: the section of the config.
+
+    Raises:
+        WorkerLost, ClaimLost, UserError, RunFailed: as of `encode_missing`.
+    """
+    is_here = run.timeout is None and not is_contained(run.executor, plugins, request.spec)
+    if is_here and read_record(request.folder) is None:
+        features.encode_missing(request, encode=partial(features.encoded, only_first=True))
+    return encode_missing(pool, plugins, request, progress)
 
 
 def _encode_missing(plugins: Sequence[Plugin], request: Request, encode: Encode) -> dict[str, str]:

@@ -229,8 +229,8 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
     there are trainings, where each seed in each fold of a run that trains layers counts as one. ``auto`` does so from
     `WORTHWHILE` runs on frozen features on, by default with at most `MOST_WORKERS`, and where there is a time limit,
     which only a worker keeps. Where a run trains layers, which uses all cores by itself, or trains on another device,
-    training is here and scoring in one worker beside it. Images are encoded where training is; those that are encoded
-    with a plug-in's network, in a worker, see `containment.is_contained`.
+    training is here and scoring in one worker beside it. Images are encoded where training is; but ``auto`` builds a
+    network here while workers start, see `containment.encode_beside`, and encodes with that of a plug-in in a worker.
 
     Args:
         configs: of the runs that are to be executed.
@@ -264,8 +264,7 @@ def opened(configs: Sequence[Config], run: RunConfig, clock: Clock) -> Iterator[
         workers.start()
         if train:
             share = Cores(share=max(1, cores() // number))
-
-            elsewhere = partial(containment.encode_missing, workers)
+            elsewhere = partial(containment.encode_beside, workers, run)
             yield TaskQueue(clock, workers, ("train", "score"), number + 1, share, elsewhere)
         else:
             yield TaskQueue(clock, workers, ("score",), elsewhere=partial(containment.encode_where_due, run))

@@ -27,7 +27,7 @@ from aimonk_bench.config.fields import BackboneConfig, TrainConfig
 from aimonk_bench.config.run_fields import RunConfig
 from aimonk_bench.config.split_fields import KFold
 from aimonk_bench.records.weights import HEADS
-from aimonk_bench.suite import executors
+from aimonk_bench.suite import containment, executors
 from aimonk_bench.suite.clock import Clock
 from aimonk_bench.suite.executors import Run, Stage, Task, TaskQueue
 from aimonk_bench.suite.worker import Withdrawn, WorkerLost, WorkersKilled
@@ -206,6 +206,33 @@ def test_what_is_done_in_workers(
     with executors.opened(configs, section, Clock()) as queue:
         assert queue._stages == set(stages)
         assert started == ([workers] if workers else [])
+
+
+@pytest.mark.parametrize(
+    ("run", "weights", "is_new", "expected"),
+    [
+        ({"executor": "auto"}, "resnet18", True, ["first batch", "worker"]),
+        ({"executor": "auto"}, "resnet18", False, ["worker"]),
+        ({"executor": "auto"}, "of a plug-in", True, ["worker"]),
+        ({"executor": "auto", "timeout": 60}, "resnet18", True, ["worker"]),
+        ({"executor": "processes"}, "resnet18", True, ["worker"]),
+    ],
+)
+def test_a_new_network_is_built_here_only_where_that_is_safe(
+    run: dict[str, Any], weights: str, is_new: bool, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+    monkeypatch.setattr(containment, "read_record", lambda folder: None if is_new else object())
+    monkeypatch.setattr(
+        containment.features, "encode_missing", lambda request, encode: done.append("first batch") or {}
+    )
+    monkeypatch.setattr(containment, "encode_missing", lambda *words: done.append("worker") or {"a": "reason"})
+    request: Any = SimpleNamespace(spec=SimpleNamespace(weights=SimpleNamespace(name=weights)), folder=None)
+    plugins: Any = [object()]
+    section = RunConfig.model_validate(run)
+    pool: Any = None
+    assert containment.encode_beside(pool, section, plugins, request) == {"a": "reason"}
+    assert done == expected
 
 
 def test_fine_tuning_leaves_the_same_files_in_worker_processes(

@@ -1,17 +1,24 @@
 """A suite some of whose runs end their worker, hang, or need more memory than there is: the others finish.
 
 So it is whether a loss does so in training, or a network when it is built or encodes.
+
+    AIMONK_BENCH_FULL=1 .venv/bin/python -m pytest tests/suite/test_lost_workers.py
+
+also executes a suite of 24 runs, of which four fail, under `processes` and `ray`.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import re
 import shutil
 from pathlib import Path
 
 import pytest
-from small_suite import rows_of, statuses
+import yaml
+from small_suite import files_of_runs, rows_of, statuses
 
 from aimonk_bench import cli
 
@@ -67,12 +74,13 @@ def _without_ray_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
 
 
-def _failing_suite(workplace: Path, suite: str, executor: str) -> Path:
-    """Execute a suite some of whose runs fail; the folder of its results."""
+def _executed(workplace: Path, suite: str, executor: str, expected: int = 3) -> Path:
+    """Execute a suite, some of whose runs fail unless the exit code is to be 0; the folder of its results."""
     config, out = workplace / "bad.yaml", workplace / executor
     config.write_text(suite)
     shutil.rmtree(out, ignore_errors=True)  # of another test
-    assert cli.main(["suite", str(config), "--out", str(out), "--allow-plugins", "--executor", executor]) == 3
+    words = ["suite", str(config), "--out", str(out), "--allow-plugins", "--executor", executor]
+    assert cli.main(words) == expected
     return out
 
 
@@ -88,7 +96,7 @@ def test_three_runs_fail_with_their_reasons_and_the_others_finish(
     executor: str, worker: str, crashed: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (workplace / "bad_losses.py").write_text(PLUGIN)
-    out = _failing_suite(workplace, SUITE, executor)
+    out = _executed(workplace, SUITE, executor)
     reasons = {status["columns"]["loss"]: status["reason"] for status in statuses(out)}
     assert reasons["masked_bce"] is None
     assert re.match(r"focal", next(loss for loss, reason in reasons.items() if reason is None and loss != "masked_bce"))
@@ -149,7 +157,12 @@ def bad_crash(pretrained=False, **options):
     return Net("crash")
 
 
-NAMES = ("bad_none", "bad_unbuilt", "bad_crash")
+@register_model
+def bad_refused(pretrained=False, **options):
+    raise RuntimeError("no layers")
+
+
+NAMES = ("bad_none", "bad_unbuilt", "bad_crash", "bad_refused")
 CATALOG = {name: Entry(timm=name, features=8, licence=None, hub=None) for name in NAMES}
 '''
 NETWORKS_SUITE = """\
@@ -172,7 +185,7 @@ suite:
 @pytest.mark.parametrize("executor", ["auto", "processes", pytest.param("ray", marks=needs_ray)])
 def test_networks_that_end_their_process_cost_their_runs_alone(executor: str, workplace: Path) -> None:
     (workplace / "bad_networks.py").write_text(NETWORKS)
-    out = _failing_suite(workplace, NETWORKS_SUITE, executor)
+    out = _executed(workplace, NETWORKS_SUITE, executor)
     reasons = {re.match(r"bad_\w+", status["columns"]["backbone"])[0]: status["reason"] for status in statuses(out)}
     assert reasons["bad_none"] is None
     assert reasons["bad_unbuilt"].startswith(
@@ -180,6 +193,57 @@ def test_networks_that_end_their_process_cost_their_runs_alone(executor: str, wo
     )
     how = "Ray worker ended; Ray says" if executor == "ray" else "worker process was ended by SIGSEGV"
     assert reasons["bad_crash"].startswith(f"the images cannot be encoded: its {how}")
+
+
+LOSSES_OF_24 = ["masked_bce", "focal", "hill", "asymmetric", "pos_weight"]
+SAMPLERS_OF_24 = ["uniform", "repeat_factor", "class_aware", "balanced"]
+SUITE_OF_24 = """\
+extends: small.yaml
+plugins: [bad_losses.py, bad_networks.py]
+tune: {}
+train: {epochs: 1}
+run: {workers: 2, timeout: 15, retries: 0}
+backbone: {weights: none, engine: torch}
+suite:
+  baseline: {backbone.name: test_resnet, loss: masked_bce, sampler: uniform}
+  axes: {backbone.name: [test_resnet, bad_refused], loss: LOSSES, sampler: SAMPLERS}
+  exclude: EXCLUDED
+"""
+
+
+def _suite_of_24() -> str:
+    """Twenty sound runs, and one each of a crash, a hang, too much memory and a network that cannot be built."""
+    bad = ["crash", "hang", "hungry"]
+    excluded = [{"loss": loss, "sampler": sampler} for loss in bad for sampler in SAMPLERS_OF_24[1:]]
+    excluded += [{"backbone.name": "bad_refused", "sampler": sampler} for sampler in SAMPLERS_OF_24[1:]]
+    excluded += [{"backbone.name": "bad_refused", "loss": loss} for loss in [*LOSSES_OF_24[1:], *bad]]
+    values = {"LOSSES": LOSSES_OF_24 + bad, "SAMPLERS": SAMPLERS_OF_24, "EXCLUDED": excluded}
+    return re.sub("[A-Z]{6,}", lambda word: json.dumps(values[word[0]]), SUITE_OF_24)
+
+
+@pytest.mark.skipif("AIMONK_BENCH_FULL" not in os.environ, reason="takes minutes; the tests above are its parts")
+@pytest.mark.parametrize("executor", ["processes", pytest.param("ray", marks=needs_ray)])
+def test_of_24_runs_20_finish_and_the_table_names_four(
+    executor: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workplace / "bad_losses.py").write_text(PLUGIN)
+    (workplace / "bad_networks.py").write_text(NETWORKS)
+    suite = _suite_of_24()
+    out = _executed(workplace, suite, executor)
+    printed = capsys.readouterr().out
+    ended = statuses(out)
+    reasons = [status["reason"] for status in ended if status["state"] == "failed"]
+    assert (len(ended), len(reasons)) == (24, 4)
+    named = re.findall(r"(crash|hang|hungry|bad_refused).* failed: (.{15})", printed)
+    assert sorted(name for name, _ in named) == ["bad_refused", "crash", "hang", "hungry"]
+    assert sorted(begins for _, begins in named) == sorted(reason[:15] for reason in reasons)
+    sound = yaml.safe_load(suite)
+    sound["suite"]["axes"] |= {"backbone.name": ["test_resnet"], "loss": LOSSES_OF_24}
+    sound["suite"]["exclude"] = []
+    del sound["run"]
+    undisturbed = files_of_runs(_executed(workplace, yaml.safe_dump(sound), "serial", expected=0))
+    assert len({file for file in undisturbed if file.name == "predictions.npz"}) == 20
+    assert {file: content for file, content in files_of_runs(out).items() if file in undisturbed} == undisturbed
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the network is for Linux")
