@@ -15,11 +15,11 @@ F = TypeVar("F", bound=Callable[..., None])
 OPTIONS: dict[str, Any] = {
     "executor": Annotated[
         str | None,
-        typer.Option("--executor", metavar="NAME", help="Short for --set run.executor=NAME: where tasks run."),
+        typer.Option("--executor", metavar="NAME", help="Short for a last --set run.executor=NAME: where tasks run."),
     ],
     "workers": Annotated[
         str | None,
-        typer.Option("--workers", metavar="COUNT", help="Short for --set run.workers=COUNT."),
+        typer.Option("--workers", metavar="COUNT", help="Short for a last --set run.workers=COUNT."),
     ],
 }
 

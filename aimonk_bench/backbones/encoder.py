@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import cv2
 import numpy as np
 
-from aimonk_bench.backbones.encoder_record import MODEL, RECORD, Engine, Record, file_sha256, read_record, write_record
+from aimonk_bench.backbones.encoder_record import MODEL, RECORD, Engine, Record, read_record, write_record
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.data.images import BACKGROUND, DECODE_REVISION
 from aimonk_bench.errors import RunFailed, UserError
+from aimonk_bench.records.files import file_sha256
 
 if TYPE_CHECKING:
     from aimonk_bench.backbones.network import FrozenLayers

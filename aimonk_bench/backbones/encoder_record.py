@@ -90,9 +90,3 @@ def _checksum(content: dict[str, Any]) -> str:
 def damaged(folder: Path, reason: str) -> StoreDamaged:
     """The error for a folder of features whose content is inconsistent."""
     return StoreDamaged(f"the feature store {folder} is damaged ({reason}): its images are encoded again")
-
-
-def file_sha256(file: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

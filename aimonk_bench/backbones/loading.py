@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from aimonk_bench.backbones import checkpoint
 from aimonk_bench.backbones.catalog import Entry
-from aimonk_bench.backbones.encoder_record import file_sha256
 from aimonk_bench.backbones.weights import Weights
 from aimonk_bench.errors import RunFailed, UserError, count
+from aimonk_bench.records.files import file_sha256
 
 
 def pretrained(weights: Weights, file: Path, options: dict[str, Any]) -> tuple[nn.Module, tuple[str, ...]]:

@@ -12,12 +12,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aimonk_bench.backbones.encoder_record import MODEL, RECORD, StoreDamaged, file_sha256, read_record
+from aimonk_bench.backbones.encoder_record import MODEL, RECORD, StoreDamaged, damaged, read_record
 from aimonk_bench.backbones.feature_table import FILES, INDEX, INDEX_FILES, is_writable, open_table
 from aimonk_bench.errors import UserError
 from aimonk_bench.records import claims
 from aimonk_bench.records.claims import ClaimFile
-from aimonk_bench.records.files import PARTIAL
+from aimonk_bench.records.files import PARTIAL, file_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -74,14 +74,16 @@ def damage(root: Path, digest: str) -> tuple[int, int] | None:
     None where the record or the index is damaged, so that nothing can be used.
     """
     folder = root / "features" / digest
+    if _lost_index(folder):
+        return None
     try:
         with open_table(folder, _dtype(folder)) as table:
             table.check_index()
-            damaged, blocks = len(table.damaged_blocks()), table.blocks
+            number, blocks = len(table.damaged_blocks()), table.blocks
         record, model = read_record(folder), folder / MODEL
         if record is None or record.model_sha256 is None or not model.exists():
-            return damaged, blocks
-        return damaged + (file_sha256(model) != record.model_sha256), blocks + 1
+            return number, blocks
+        return number + (file_sha256(model) != record.model_sha256), blocks + 1
     except StoreDamaged:
         return None
 
@@ -159,7 +161,20 @@ def remove(root: Path, encoder: StoredEncoder) -> None:
         raise UserError(f"{folder}: cannot be removed: {error.strerror}") from error
 
 
+def _lost_index(folder: Path) -> bool:
+    """Whether nothing says whose rows these are: they will be encoded again."""
+    has_rows = any((folder / name).exists() and (folder / name).stat().st_size > 0 for name in FILES.values())
+    return has_rows and not ((folder / INDEX).exists() and (folder / INDEX).stat().st_size > 0)
+
+
 def _folders(root: Path) -> list[Path]:
+    """The folders of encoders.
+
+    Raises:
+        UserError: the store is no folder.
+    """
+    if root.exists() and not root.is_dir():
+        raise UserError(f"the feature store {root} is no folder; AIMONK_BENCH_CACHE names another place")
     features = root / "features"
     return sorted(folder for folder in features.iterdir() if folder.is_dir()) if features.is_dir() else []
 
@@ -182,6 +197,8 @@ def _read(folder: Path) -> StoredEncoder | None:
         record = read_record(folder)
         if record is None and not (folder / INDEX).exists():
             return None
+        if _lost_index(folder):
+            raise damaged(folder, f"{INDEX} is lost")
         with open_table(folder, _dtype(folder)) as table:
             images, rows = table.numbers()
     except StoreDamaged:

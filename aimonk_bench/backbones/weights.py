@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 from aimonk_bench.backbones import catalog
 from aimonk_bench.backbones.catalog import Entry
-from aimonk_bench.backbones.encoder_record import file_sha256
 from aimonk_bench.config.fields import BackboneConfig
 from aimonk_bench.errors import UserError
 from aimonk_bench.plugins import Plugin
+from aimonk_bench.records.files import file_sha256
 
 logger = logging.getLogger(__name__)
 

@@ -46,7 +46,7 @@ def remarks(tree: Node, settled: Settled, before_axes: Settled = NOTHING) -> dic
     not_tuned = {key: at for key, at in settled.items() if key in grid}
     others = ", ".join(key for key in grid if key not in not_tuned) or "nothing"
     texts = {f"{key} is set, so it is not tuned (tune: {others})": at for key, at in not_tuned.items()}
-    replaced = [key for key in before_axes if key in grid and key not in settled]
+    replaced = [key for key in before_axes if key in grid and key not in settled and not _is_auto(tree, key)]
     texts |= {f"{key} is set, but the axis tune lists values for it": before_axes[key] for key in replaced}
     is_set = isinstance(section, dict) and "lr" in section
     if tune and isinstance(tune.value, dict) and "train.lr" not in grid and not is_set and freeze_of(data) == "all":
@@ -68,6 +68,12 @@ def conflicts(layer: Node, below: Node | None = None) -> list[Fault]:
         for key, node in _tunable(layer)
         if tune and key in tune.children and (tune_of_layer or _place(node).source == _place(tune).source)
     ]
+
+
+def _is_auto(tree: Node, key: str) -> bool:
+    """Whether a key is set to `auto`, as the shipped defaults do."""
+    node = tree.find(key.split("."))
+    return node is not None and node.value == "auto"
 
 
 def _place(node: Node) -> Place:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import logging
 import math
@@ -13,7 +14,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -253,3 +254,20 @@ def checked(kind: type[T], content: object, path: Path) -> T:
             f"{path}: is damaged or was written by another version of aimonk_bench ({problems}); "
             "execute the same config again, into another output folder if this one is to stay"
         ) from error
+
+
+def file_sha256(file: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def derived(path: Path, load: Callable[[Path], T | None]) -> T | None:
+    """A file that derives from the predictions; None where it is missing or damaged, which is logged."""
+    if not path.exists():
+        return None
+    try:
+        return load(path)
+    except UserError as error:
+        logger.warning("computed again from the predictions: %s", error.problems[0])
+        return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -35,7 +35,9 @@ from aimonk_bench.records.files import (
     checked,
     contents,
     delete,
+    derived,
     dumps,
+    file_sha256,
     harmless,
     read_as,
     read_json,
@@ -109,6 +111,7 @@ class Status:
         columns: the values of `COLUMNS` in ``summary.csv``; backbone and weights are those used, not those asked for.
         complexity: of a run that is done; numbers without names where the run is older than `Complexity`.
         revision: the `REVISION` of the code that made the run; None before there was one.
+        predictions: SHA-256 (hex) of ``predictions.npz`` of a run that is done; None where the run is older than that.
 
     Raises:
         ValueError: a column is missing or unknown, or a run is done without its seconds of training or its complexity.
@@ -122,6 +125,7 @@ class Status:
     columns: Mapping[str, str]
     complexity: Complexity | tuple[int, ...] | None = None
     revision: int | None = None
+    predictions: str | None = None
 
     def __post_init__(self) -> None:
         if sorted(self.columns) != sorted(COLUMNS):
@@ -265,18 +269,11 @@ class RunRecord:
 
 @lru_cache(maxsize=2)  # two runs are compared; those of a whole suite may not fit into memory
 def _predictions(record: RunRecord) -> Predictions:
-    return Predictions.load(record.folder / PREDICTIONS)
-
-
-def derived(path: Path, load: Callable[[Path], T | None]) -> T | None:
-    """A file that derives from the predictions; None where it is missing or damaged, which is logged."""
-    if not path.exists():
-        return None
-    try:
-        return load(path)
-    except UserError as error:
-        logger.warning("computed again from the predictions: %s", error.problems[0])
-        return None
+    path = record.folder / PREDICTIONS
+    predictions = Predictions.load(path)
+    if record.status.predictions not in (None, file_sha256(path)):
+        raise UserError(f"{path}: found a file that cannot be used (of another run), expected that of {STATUS}")
+    return predictions
 
 
 def claim(folder: Path, run_id: str, config: str, weight_files: Sequence[str] = (weights.HEADS,)) -> bool:
@@ -290,8 +287,7 @@ def claim(folder: Path, run_id: str, config: str, weight_files: Sequence[str] = 
         weight_files: those of the run, relative to its folder.
 
     Returns:
-        Whether it is already done. If not: it is new, failed, never ended, lacks weights, or another file is missing or
-        damaged, which is logged.
+        Whether it is already done. If not: it is new, failed, never ended, lacks weights, or a damaged file is logged.
 
     Raises:
         UserError: the folder holds another run, or something that is no run.
@@ -302,8 +298,10 @@ def claim(folder: Path, run_id: str, config: str, weight_files: Sequence[str] = 
     if (status := _status(folder)) is not None:
         if status.id != run_id:
             earlier = " of an earlier version" if status.revision != REVISION else ""
+            fix = "delete it or name" if status.state == "failed" else "name"
             raise UserError(
-                f"{folder}: holds the run {status.id}{earlier}, this one is {run_id}; name another output folder"
+                f"{folder}: holds the {'failed ' * (status.state == 'failed')}run {status.id}{earlier}, this one is "
+                f"{run_id}; {fix} another output folder"
             )
         return status.state == "done" and _is_complete(folder, weight_files)
     if SUITE in names or CONFIG not in names:
@@ -363,7 +361,9 @@ def begin(folder: Path, config: str) -> None:
 
 
 def end(folder: Path, status: Status) -> None:
-    """Write ``status.json``, which ends the run, and delete the checkpoints of a run that is done."""
+    """Write ``status.json`` with the checksum of the predictions, which ends the run; delete what a done one left."""
+    if status.state == "done":
+        status = dataclasses.replace(status, predictions=file_sha256(folder / PREDICTIONS))
     write_json(folder / STATUS, dataclasses.asdict(status))
     if status.state == "done":
         delete(folder / CHECKPOINTS)

@@ -15,6 +15,7 @@ from aimonk_bench.records import run
 from aimonk_bench.records.files import (
     IDLE,
     contents,
+    derived,
     read_as,
     read_json,
     refuse_folders,
@@ -276,4 +277,4 @@ def read_statistics(folder: Path) -> Statistics | None:
     def load(path: Path) -> Statistics | None:
         return read_as(Statistics, path) if read_json(path).get("revision") == REVISION else None
 
-    return run.derived(folder / STATISTICS, load)
+    return derived(folder / STATISTICS, load)

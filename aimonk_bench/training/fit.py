@@ -233,7 +233,10 @@ def _stop_diverged(stack: Stack, state: FitState, losses: Tensor, logits: list[T
         iteration = (state.epoch - 1) * stack.steps + step + 1
         place = f"iteration {iteration}" if step < stack.steps else "validation"
         others = f"; {failed.sum()} of {len(failed)} heads" if len(failed) > 1 else ""
-        raise RunFailed(f"loss is not finite at epoch {state.epoch} (seed {seed}, fold {fold}, {place}{others})")
+        raise RunFailed(
+            f"loss is not finite at epoch {state.epoch} (seed {seed}, fold {fold}, {place}{others}); fix: a smaller "
+            "train.lr or train.weight_decay, or train.clip"
+        )
 
 
 class Validation:

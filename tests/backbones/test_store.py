@@ -97,6 +97,29 @@ def test_a_damaged_encoder_is_shown_and_removed(name: str, root: Path, capsys: p
     check_damaged(root / "features" / MIDDLE / name, b"\xff" * 4096, root, capsys)
 
 
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_rows_whose_index_is_lost_are_shown_as_damaged(
+    is_empty: bool, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = root / "features" / MIDDLE / "index.sqlite"
+    index.unlink()
+    if is_empty:
+        index.touch()
+    assert api.show().set_index("digest").loc[MIDDLE, "network"] == "damaged"
+    assert store.damage(root, MIDDLE) is None
+    assert cli.main(["cache", "verify"]) == 1
+    assert index.exists() == is_empty
+
+
+def test_a_store_that_is_a_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AIMONK_BENCH_CACHE", str(tmp_path / "file"))
+    assert cli.main(["cache", "show"]) == cli.main(["cache", "verify"]) == 2
+    assert "is no folder; AIMONK_BENCH_CACHE names another place" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "change", [{"boundary": None}, {"size": None}, {"size": "large"}, {"dtype": None}, {"dtype": "int4"}]
 )

@@ -81,6 +81,8 @@ def test_what_leaves_the_grid_is_said(write, caplog):
             "tune: [default, {}]",
             ["s.yaml:2:9: train.lr is set, but the axis tune lists values for it, in 1 of 2 runs"],
         ),
+        # `auto` is what the shipped defaults say
+        ("train: {weight_decay: auto}\n", "tune: [default, {train.lr: [0.1], train.weight_decay: [0, 0.01]}]", []),
         (
             "tune: default\n",
             "train: [{lr: 0.1}, {lr: 0.2}]",

@@ -127,6 +127,8 @@ def test_claim_of_a_folder(tmp_path: Path) -> None:
     assert run.claim(folder, "out", "name: another\n") is False, "the folder is called by the id"
     run.end(folder, status(state="failed"))
     assert run.claim(folder, "a-1", "x: 1\n") is False, "a failed run may be tried again"
+    with pytest.raises(UserError, match=r"holds the failed run a-1, this one is b-2; delete it or name another"):
+        run.claim(folder, "b-2", "x: 1\n")
     fake_suite.write_run(folder, "a", fake_suite.predictions())
     run.end(folder, status())
     assert run.claim(folder, "a-1", "name: another\n") is True
@@ -211,6 +213,17 @@ def test_damaged_predictions_are_never_an_internal_error(tmp_path: Path, seed: i
     file.write_bytes(content.tobytes()[: rng.integers(len(content) // 2, len(content) + 1)])
     with pytest.raises(UserError, match=r"predictions\.npz: found a file that cannot be used"):
         run.read(tmp_path).check(())
+
+
+def test_the_predictions_of_another_run_are_refused(tmp_path: Path) -> None:
+    """Which fit in every respect but what they say."""
+    for name, noise in (("a-1", 0), ("b-1", 1)):
+        fake_suite.write_run(tmp_path / name, name, fake_suite.predictions(noise=noise))
+    run.read(tmp_path / "a-1").check(())
+    shutil.copy(tmp_path / "b-1" / run.PREDICTIONS, tmp_path / "a-1")
+    with pytest.raises(UserError, match=r"predictions\.npz: found a file that cannot be used \(of another run\)"):
+        run.read(tmp_path / "a-1").check(())
+    assert run.claim(tmp_path / "a-1", "a-1", fake_suite.CONFIG) is False
 
 
 def test_the_run_of_an_earlier_version_is_named_and_left_alone(tmp_path: Path) -> None:
@@ -370,6 +383,7 @@ def test_thresholds_cannot_come_back_without_their_policy(tmp_path: Path, config
     ids=str,
 )
 def test_a_broken_status_is_named(tmp_path: Path, change: dict[str, object]) -> None:
+    (tmp_path / run.PREDICTIONS).touch()
     run.end(tmp_path, status())
     files.write_json(tmp_path / run.STATUS, files.read_json(tmp_path / run.STATUS) | change)
     with pytest.raises(UserError, match=r"status\.json: .+"):
@@ -385,6 +399,7 @@ def test_files_of_another_version_are_called_that(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_without_its_files_is_named_and_a_failed_one_needs_none(tmp_path: Path) -> None:
+    (tmp_path / run.PREDICTIONS).touch()
     run.end(tmp_path, status())
     with pytest.raises(UserError, match=r"data\.json"):
         run.read(tmp_path)
