@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import logging
@@ -174,6 +175,7 @@ class _Driver:
 
 
 _driver: _Driver | None = None  # in a worker process
+_exit_code = 1  # of a worker process; 0 once nothing more is wanted
 
 
 def report(phase: str, done: int, total: int | None) -> None:
@@ -190,6 +192,7 @@ def stay_alive() -> None:
 
 def _serve(connection: Connection, variables: dict[str, str], modules: Sequence[str]) -> None:
     """What a worker does."""
+    atexit.register(_leave)  # first, so that it comes after what tasks register
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver gets it too, and decides what is still wanted
     threading.Thread(target=_end_with_driver, daemon=True).start()
     with contextlib.suppress(OSError):  # only Linux has this file
@@ -203,12 +206,22 @@ def _serve(connection: Connection, variables: dict[str, str], modules: Sequence[
         try:
             task = connection.recv_bytes()
         except (EOFError, OSError):  # nothing more is wanted
+            global _exit_code
+            _exit_code = 0
             return
         answered = answer(partial(_loaded, task), driver.log)
         try:
             driver.send(answered)
         except OSError:  # the driver has ended, or a plug-in closed the connection: the driver says that this ended
             sys.exit(1)
+
+
+def _leave() -> None:
+    """End this worker process: to take torch's modules apart would take a second, for which the driver waits."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more
+            stream.flush()
+    os._exit(_exit_code)
 
 
 def _loaded(task: bytes) -> Callable[[], Any]:
