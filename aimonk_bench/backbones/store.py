@@ -74,9 +74,8 @@ def damage(root: Path, digest: str) -> tuple[int, int] | None:
     None where the record or the index is damaged, so that nothing can be used.
     """
     folder = root / "features" / digest
-    if _lost_index(folder):
-        return None
     try:
+        _check_index_exists(folder)
         with open_table(folder, _dtype(folder)) as table:
             table.check_index()
             number, blocks = len(table.damaged_blocks()), table.blocks
@@ -161,10 +160,16 @@ def remove(root: Path, encoder: StoredEncoder) -> None:
         raise UserError(f"{folder}: cannot be removed: {error.strerror}") from error
 
 
-def _lost_index(folder: Path) -> bool:
-    """Whether nothing says whose rows these are: they will be encoded again."""
-    has_rows = any((folder / name).exists() and (folder / name).stat().st_size > 0 for name in FILES.values())
-    return has_rows and not ((folder / INDEX).exists() and (folder / INDEX).stat().st_size > 0)
+def _check_index_exists(folder: Path) -> None:
+    """Look for the index of rows that are there: opening the table would make an empty one.
+
+    Raises:
+        StoreDamaged: nothing says whose rows these are.
+    """
+    files = {name: folder / name for name in (*FILES.values(), INDEX)}
+    filled = {name for name, file in files.items() if file.exists() and file.stat().st_size > 0}
+    if filled and INDEX not in filled:
+        raise damaged(folder, f"{INDEX} is lost")
 
 
 def _folders(root: Path) -> list[Path]:
@@ -197,8 +202,7 @@ def _read(folder: Path) -> StoredEncoder | None:
         record = read_record(folder)
         if record is None and not (folder / INDEX).exists():
             return None
-        if _lost_index(folder):
-            raise damaged(folder, f"{INDEX} is lost")
+        _check_index_exists(folder)
         with open_table(folder, _dtype(folder)) as table:
             images, rows = table.numbers()
     except StoreDamaged:

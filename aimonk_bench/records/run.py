@@ -287,7 +287,8 @@ def claim(folder: Path, run_id: str, config: str, weight_files: Sequence[str] = 
         weight_files: those of the run, relative to its folder.
 
     Returns:
-        Whether it is already done. If not: it is new, failed, never ended, lacks weights, or a damaged file is logged.
+        Whether it is already done. If not: it is new, failed, never ended, lacks weights, or another file is missing or
+        damaged, which is logged.
 
     Raises:
         UserError: the folder holds another run, or something that is no run.
@@ -298,11 +299,9 @@ def claim(folder: Path, run_id: str, config: str, weight_files: Sequence[str] = 
     if (status := _status(folder)) is not None:
         if status.id != run_id:
             earlier = " of an earlier version" if status.revision != REVISION else ""
-            fix = "delete it or name" if status.state == "failed" else "name"
-            raise UserError(
-                f"{folder}: holds the {'failed ' * (status.state == 'failed')}run {status.id}{earlier}, this one is "
-                f"{run_id}; {fix} another output folder"
-            )
+            kind, fix = ("failed run", "delete it or name") if status.state == "failed" else ("run", "name")
+            other = f"{kind} {status.id}{earlier}, this one is {run_id}"
+            raise UserError(f"{folder}: holds the {other}; {fix} another output folder")
         return status.state == "done" and _is_complete(folder, weight_files)
     if SUITE in names or CONFIG not in names:
         content = "a suite" if SUITE in names else f"{names[0]} but no run"

@@ -241,9 +241,9 @@ def test_of_24_runs_20_finish_and_the_table_names_four(
     sound["suite"]["axes"] |= {"backbone.name": ["test_resnet"], "loss": LOSSES_OF_24}
     sound["suite"]["exclude"] = []
     del sound["run"]
-    undisturbed = files_of_runs(_executed(workplace, yaml.safe_dump(sound), "serial", expected=0))
-    assert len({file for file in undisturbed if file.name == "predictions.npz"}) == 20
-    assert {file: content for file, content in files_of_runs(out).items() if file in undisturbed} == undisturbed
+    serial_files = files_of_runs(_executed(workplace, yaml.safe_dump(sound), "serial", expected=0))
+    assert len({file for file in serial_files if file.name == "predictions.npz"}) == 20
+    assert {file: content for file, content in files_of_runs(out).items() if file in serial_files} == serial_files
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the network is for Linux")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import multiprocessing
 import os
@@ -114,6 +115,23 @@ def test_a_worker_without_its_connection_ends_without_a_traceback(capfd: pytest.
             workers.pump()
     assert isinstance(future.exception(), WorkerLost)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def leave_behind(file: Path) -> None:
+    """A handler that writes a file, and text that nobody has flushed yet."""
+    atexit.register(file.touch)
+    sys.stdout.write("not flushed")
+
+
+def test_a_worker_ends_with_the_handlers_of_its_tasks_and_code_0(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Workers(1) as pool:
+        pool.result(partial(leave_behind, tmp_path / "left"), "a task")
+        (worker,) = pool._workers
+    assert worker.process.exitcode == 0
+    assert (tmp_path / "left").exists()
+    assert "not flushed" in capfd.readouterr().out
 
 
 def report_for(seconds: float) -> str:
