@@ -191,7 +191,6 @@ def _multiple(name: str) -> int:
     return math.lcm(*strides)
 
 
-@functools.cache
 def cut(whole: FrozenLayers, weights: Weights, size: int, stage: str) -> tuple[FrozenLayers, TrainableLayers]:
     """Cut a network before ``stage``; on two noise images, both parts together must give what the whole gives.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk_bench.backbones.encoder import EncoderSpec
+from aimonk_bench.backbones.encoder import EncoderSpec, one_torch_thread
 from aimonk_bench.backbones.features import FeatureMatrix, FeatureStore
 from aimonk_bench.backbones.hash_store import perceptual_hashes
 from aimonk_bench.config.fields import Config
@@ -191,7 +191,8 @@ def train_jobs(
         if encoder.freeze == "none":
             transform = planned.config.transform
             source = sources.Pixels(rows, index[0], transforms.views(transform).keys, transform)
-        layers = network.build_trainable(encoder.weights, encoder.size, encoder.freeze)
+        with one_torch_thread():  # each worker builds; further threads would wait for those of the others
+            layers = network.build_trainable(encoder.weights, encoder.size, encoder.freeze)
         keep = network.classifier(encoder.weights.entry.timm) if keeps_networks(planned.config) else None
         outcomes = finetune.fine_tune(
             source,

@@ -131,14 +131,15 @@ def fine_tune(
     device = torch.device(pick_device(recipe.train.device))
     if scratch is not None:
         scratch.folder.mkdir(parents=True, exist_ok=True)
-    layers = layers.eval().to(device).to(memory_format=torch.channels_last)
     all_jobs = recipe.jobs(len(data.folds))
-    stacks = [Stack(data, recipe, [job], device, torch.float32) for job in (all_jobs if jobs is None else jobs)]
-    count_epochs = EpochCounter(len(stacks) * recipe.epochs, progress)
-    count_epochs(0)
-    side_by_side, threads = _parallel(len(stacks), len(all_jobs), device, recipe)
+    trained = all_jobs if jobs is None else jobs
+    side_by_side, threads = _parallel(len(trained), len(all_jobs), device, recipe)
     share = recipe.cores.share or cores()
     with torch_threads(threads), ThreadPoolExecutor(share) as readers, ThreadPoolExecutor(side_by_side) as pool:
+        layers = layers.eval().to(device).to(memory_format=torch.channels_last)
+        stacks = [Stack(data, recipe, [job], device, torch.float32) for job in trained]
+        count_epochs = EpochCounter(len(stacks) * recipe.epochs, progress)
+        count_epochs(0)
         with torch.inference_mode():
             features = layers(_inputs(source.unaugmented(np.zeros(1, np.int64)), device)).shape[-1]
         at_once = AtOnce(-(-recipe.train.batch_size // recipe.train.accumulate), "training")

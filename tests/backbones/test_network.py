@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -187,6 +189,15 @@ def test_frozen_and_trainable_layers_together_give_what_the_whole_network_gives(
             assert sum(counts) == sum(p.numel() for p in whole.parameters())  # no parameter is in both
         everything = network.build_trainable(resolved, size, "none").eval()
         torch.testing.assert_close(everything(pixels.flatten(1)), expected)
+
+
+def test_a_network_that_was_cut_is_freed():
+    resolved = _resolved(SMALL)
+    built = [network.build(resolved, 64, "layer4"), network.build_trainable(resolved, 64, "layer4")]
+    alive = [weakref.ref(layers) for layers in built]
+    built.clear()
+    gc.collect()
+    assert [layers() for layers in alive] == [None, None]
 
 
 def test_the_stages_of_the_catalog_are_those_of_the_networks():

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_suite import planned
 
+from aimonk_bench.backbones import network
 from aimonk_bench.data import transforms
 from aimonk_bench.suite import artefacts, tasks
 from aimonk_bench.suite.dataset import EncodedDataset
 from aimonk_bench.suite.plan import PlannedRun
-from aimonk_bench.training.recipe import TrainingData
+from aimonk_bench.training import finetune
+from aimonk_bench.training.fit import torch_threads
+from aimonk_bench.training.recipe import Cores, TrainingData
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +64,29 @@ def test_tasks_give_the_same_values_again_and_write_nothing_but_scratch(
     assert results[0][2] == results[1][2]
     assert results[0][2]["loss_curve.png"].startswith(b"\x89PNG")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_builds_and_trains_a_network_with_its_share_of_the_threads(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(
+        workplace / "small.yaml",
+        *("backbone={name: test_resnet, weights: none, freeze: layer4}", "train={epochs: 1, seeds: 2}"),
+    )
+    dataset = tasks.encode(plan.dataset, plan.baseline.config, plan.baseline.encoder)
+    used: dict[str, int] = {}
+
+    def noting(name: str, function: Callable[..., object]) -> Callable[..., object]:
+        def noted(*arguments: object, **options: object) -> object:
+            used[name] = torch.get_num_threads()
+            return function(*arguments, **options)
+
+        return noted
+
+    monkeypatch.setattr(network, "build_trainable", noting("build", network.build_trainable))
+    monkeypatch.setattr(finetune, "Stack", noting("prepare", finetune.Stack))
+    monkeypatch.setattr(finetune, "_train_job", noting("train", finetune._train_job))
+    data, share = data_of((plan.baseline, dataset)), Cores(share=1, machine=2)
+    with torch_threads(2):
+        tasks.train_jobs(plan.baseline, data, dataset.stored, tmp_path, cores=share, jobs=[(0, 0)])
+    assert used == {"build": 1, "prepare": 1, "train": 1}
