@@ -133,8 +133,7 @@ def fine_tune(
         scratch.folder.mkdir(parents=True, exist_ok=True)
     all_jobs = recipe.jobs(len(data.folds))
     trained = all_jobs if jobs is None else jobs
-    side_by_side, threads = _parallel(len(trained), len(all_jobs), device, recipe)
-    share = recipe.cores.share or cores()
+    side_by_side, threads, share = _parallel(len(trained), len(all_jobs), device, recipe)
     with torch_threads(threads), ThreadPoolExecutor(share) as readers, ThreadPoolExecutor(side_by_side) as pool:
         layers = layers.eval().to(device).to(memory_format=torch.channels_last)
         stacks = [Stack(data, recipe, [job], device, torch.float32) for job in trained]
@@ -142,8 +141,8 @@ def fine_tune(
         count_epochs(0)
         with torch.inference_mode():
             features = layers(_inputs(source.unaugmented(np.zeros(1, np.int64)), device)).shape[-1]
-        at_once = AtOnce(-(-recipe.train.batch_size // recipe.train.accumulate), "training")
-        shared = Shared(source, layers, features, readers, at_once, _predicting(), scratch)
+        training = AtOnce(-(-recipe.train.batch_size // recipe.train.accumulate), "training")
+        shared = Shared(source, layers, features, readers, training, _predicting(), scratch)
         futures = [pool.submit(_train_job, stack, shared, count_epochs) for stack in stacks]
         return _results(futures, shared.stop)
 
@@ -161,10 +160,10 @@ def _threads(jobs: int, device: torch.device, recipe: Recipe) -> int:
     return machine // min(jobs, machine) if device.type == "cpu" else machine
 
 
-def _parallel(trained: int, jobs: int, device: torch.device, recipe: Recipe) -> tuple[int, int]:
-    """How many of the jobs to train, of all jobs of the run, train side by side, and torch's threads for each."""
+def _parallel(trained: int, jobs: int, device: torch.device, recipe: Recipe) -> tuple[int, int, int]:
+    """How many of the jobs to train, of all of the run, train side by side; torch's threads for each; all cores."""
     threads, share = _threads(jobs, device, recipe), recipe.cores.share or cores()
-    return max(1, min(trained, share // threads)) if device.type == "cpu" else 1, threads
+    return max(1, min(trained, share // threads)) if device.type == "cpu" else 1, threads, share
 
 
 def _results(futures: list[Future[JobOutcome]], stop: threading.Event) -> list[JobOutcome]:
