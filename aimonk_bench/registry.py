@@ -167,7 +167,7 @@ def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]
         shown = "nothing" if kind == "missing" else show(item["input"])
         if kind == "extra_forbidden":
             names = sorted(keys_at(path[:-1]))
-            expected = "one of " + ", ".join(names) if names else "no options"
+            expected = f"{'one of ' * (len(names) > 1)}{', '.join(names)}" if names else "no options"
             problems.append(Problem(path, f"unknown key {path[-1]!r}", expected, nearest(path[-1], names), on_key=True))
         elif kind == "literal_error":
             names = re.findall(r"'([^']*)'", context["expected"])
@@ -204,8 +204,18 @@ def check(kind: str, table: Table, value: object, further: Iterable[str] = ()) -
     try:
         checked = model.model_validate(options)
     except ValidationError as error:
-        return None, problems_of(error, lambda _: [*model.model_fields, *further])
+        problems = problems_of(error, lambda _: [*model.model_fields, *further])
+        return None, [_with_owners(problem, kind, name, table) for problem in problems]
     return Spec(name, {key: getattr(checked, key) for key in model.model_fields}), []
+
+
+def _with_owners(problem: Problem, kind: str, name: str, table: Table) -> Problem:
+    """A problem of entry ``name``, which it names at an unknown key, with the entries that have such an option."""
+    if not problem.on_key:
+        return problem
+    owners = [entry for entry in table if problem.path[-1] in options_model(table[entry]).model_fields]
+    others = f", or another {kind} ({', '.join(owners)})" if owners else ""
+    return replace(problem, found=f"{problem.found} of {name}", expected=f"{problem.expected}{others}")
 
 
 def check_by_attribute(kind: str, table: Table, value: object) -> tuple[Spec | None, list[Problem]]:

@@ -59,10 +59,16 @@ def test_an_integer_is_accepted_for_a_number_and_becomes_one():
         (
             {"name": "scale", "facter": 1.0},
             ("facter",),
-            "found unknown key 'facter', expected one of factor, mode (did you mean factor?)",
+            "found unknown key 'facter' of scale, expected one of factor, mode (did you mean factor?)",
             True,
         ),
-        ({"name": "bare", "k": 1}, ("k",), "found unknown key 'k', expected no options", True),
+        (
+            {"name": "bare", "k": 1},
+            ("k",),
+            "found unknown key 'k' of bare, expected no options, or another tool (needy)",
+            True,
+        ),
+        ({"name": "needy", "k": 1, "l": 2}, ("l",), "found unknown key 'l' of needy, expected k", True),
         ({"name": "scale", "factor": -1}, ("factor",), "found -1, expected a number of at least 0.0", False),
         ({"name": "scale", "factor": 10}, ("factor",), "found 10, expected a number below 10.0", False),
         ({"name": "scale", "factor": "2"}, ("factor",), "found '2', expected a number", False),

@@ -194,7 +194,7 @@ def test_a_cycle_is_named(write, files, cycle):
         ("train.lrr=3", "--set train.lrr: found unknown key 'lrr', expected one of"),
         ("train.lr=[1", "--set train.lr: not valid YAML"),
         ("train.lr=fast", "--set train.lr: found 'fast', expected a number"),
-        ("loss.gamma=1", "--set loss.gamma: found unknown key 'gamma', expected no options"),
+        ("loss.gamma=1", "--set loss.gamma: found unknown key 'gamma' of masked_bce, expected no options, or"),
         ("extends=a.yaml", "--set extends: found a key that only a file can hold"),
         ("train.clip=!!float 3", "--set train.clip: found the tag"),
         ("train.accumulate=4", "--set train.accumulate: found 4, expected 1, because under"),
