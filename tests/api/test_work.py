@@ -148,7 +148,11 @@ def test_nothing_is_printed_off_a_terminal(workplace: Path, tmp_path: Path) -> N
     ("changed", "overrides", "expected"),
     [
         ({"loss": "fokal"}, {}, "config: loss: found unknown loss 'fokal'"),
-        ({}, {"loss": {"name": "focal", "gama": 1}}, "overrides: loss.gama: found unknown key 'gama' of focal, expected one of"),
+        (
+            {},
+            {"loss": {"name": "focal", "gama": 1}},
+            "overrides: loss.gama: found unknown key 'gama' of focal, expected one of",
+        ),
         ({}, {"train.lr": -1}, "overrides: train.lr: found -1, expected a number above 0"),
         ({}, {"train.lr": "fast"}, "overrides: train.lr: found 'fast', expected a number"),
         ({}, {"train.lr": {0.1}}, "overrides: train.lr: found a value of type set, expected text, a number,"),
