@@ -13,7 +13,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -73,6 +73,11 @@ class Problem:
     def __str__(self) -> str:
         suggestion = f" (did you mean {self.suggestion}?)" if self.suggestion else ""
         return f"found {self.found}, expected {self.expected}{suggestion}"
+
+
+def one_of(choices: Collection[str]) -> str:
+    """The choices in words."""
+    return ("one of " if len(choices) > 1 else "") + ", ".join(choices)
 
 
 def nearest(name: object, choices: Iterable[str]) -> str | None:
@@ -167,11 +172,11 @@ def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]
         shown = "nothing" if kind == "missing" else show(item["input"])
         if kind == "extra_forbidden":
             names = sorted(keys_at(path[:-1]))
-            expected = f"{'one of ' * (len(names) > 1)}{', '.join(names)}" if names else "no options"
+            expected = one_of(names) if names else "no options"
             problems.append(Problem(path, f"unknown key {path[-1]!r}", expected, nearest(path[-1], names), on_key=True))
         elif kind == "literal_error":
             names = re.findall(r"'([^']*)'", context["expected"])
-            expected = "one of " + ", ".join(names) if len(names) > 1 else context["expected"]
+            expected = one_of(names) if len(names) > 1 else context["expected"]
             problems.append(Problem(path, shown, expected, nearest(item["input"], names)))
         else:
             problems.append(Problem(path, shown, _EXPECTED.get(kind, item["msg"]).format(**context)))
@@ -199,7 +204,7 @@ def check(kind: str, table: Table, value: object, further: Iterable[str] = ()) -
     if not isinstance(name, str):
         return None, [Problem(path, show(name), f"the name of a {kind}, or a map with 'name'")]
     if name not in table:
-        return None, [Problem(path, f"unknown {kind} {name!r}", "one of " + ", ".join(table), nearest(name, table))]
+        return None, [Problem(path, f"unknown {kind} {name!r}", one_of(table), nearest(name, table))]
     model = options_model(table[name])
     try:
         checked = model.model_validate(options)
@@ -210,10 +215,10 @@ def check(kind: str, table: Table, value: object, further: Iterable[str] = ()) -
 
 
 def _with_owners(problem: Problem, kind: str, name: str, table: Table) -> Problem:
-    """A problem of entry ``name``, which it names at an unknown key, with the entries that have such an option."""
+    """The same problem; at an unknown key it names the entry that lacks it, and those that have such an option."""
     if not problem.on_key:
         return problem
-    owners = [entry for entry in table if problem.path[-1] in options_model(table[entry]).model_fields]
+    owners = [other for other in table if problem.path[-1] in options_model(table[other]).model_fields]
     others = f", or another {kind} ({', '.join(owners)})" if owners else ""
     return replace(problem, found=f"{problem.found} of {name}", expected=f"{problem.expected}{others}")
 

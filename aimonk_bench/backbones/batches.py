@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from aimonk_bench.backbones import encoder as encoders
 from aimonk_bench.backbones import speed, threads
 from aimonk_bench.backbones.encoder import Encoder, EncoderSpec
 from aimonk_bench.backbones.feature_table import Todo
@@ -70,7 +69,7 @@ def in_threads(
         return batch
 
     results = threads.in_order(work, jobs, count)
-    with encoders.one_torch_thread(), contextlib.closing(results):
+    with threads.torch_threads(1), contextlib.closing(results):
         yield from results
 
 

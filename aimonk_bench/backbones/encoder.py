@@ -5,7 +5,6 @@ An engine runs the frozen layers: torch, or onnxruntime on the exported network,
 
 from __future__ import annotations
 
-import contextlib
 import ctypes.util
 import functools
 import hashlib
@@ -13,7 +12,7 @@ import importlib.metadata
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -159,21 +158,6 @@ def pick_device(requested: str) -> str:
         raise UserError(
             f"train.device: found {requested!r}, expected auto or a device of this machine ({reason})"
         ) from error
-
-
-@contextlib.contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Limit torch, if it is imported, to the calling thread inside this block: the callers are threads themselves."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

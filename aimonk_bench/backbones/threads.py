@@ -1,9 +1,11 @@
-"""Work that threads share: as many threads as cores, results in the order of the work, bounded memory."""
+"""Work that threads share, results in the order of the work and in bounded memory; and the threads of torch."""
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Generator, Iterable
+import contextlib
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -36,3 +38,18 @@ def in_order(work: Callable[[T], R], items: Iterable[T | None], count: int | Non
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Set the number of torch's threads, if torch is imported, and restore the previous number at the end."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from aimonk_bench.backbones import features, trial
 from aimonk_bench.backbones.catalog import CATALOG
-from aimonk_bench.backbones.encoder import EncoderSpec, one_torch_thread
+from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.backbones.encoder_record import read_record
 from aimonk_bench.backbones.features import Encode, Request
+from aimonk_bench.backbones.threads import torch_threads
 from aimonk_bench.backbones.trial import Trial
 from aimonk_bench.config.run_fields import Executor, RunConfig
 from aimonk_bench.plugins import Plugin, executed
@@ -144,7 +145,7 @@ def encode_beside(
     """
     is_here = run.timeout is None and not is_contained(run.executor, plugins, request.spec)
     if is_here and read_record(request.folder) is None:
-        with one_torch_thread():
+        with torch_threads(1):
             features.encode_missing(request, encode=partial(features.encoded, only_first=True))
     return encode_missing(pool, plugins, request, progress)
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk_bench.backbones.encoder import EncoderSpec, one_torch_thread
+from aimonk_bench.backbones.encoder import EncoderSpec
 from aimonk_bench.backbones.features import FeatureMatrix, FeatureStore
 from aimonk_bench.backbones.hash_store import perceptual_hashes
+from aimonk_bench.backbones.threads import torch_threads
 from aimonk_bench.config.fields import Config
 from aimonk_bench.data import splits, transforms
 from aimonk_bench.data.image_files import SHOWN, Skipped, by_reason, others
@@ -191,7 +192,7 @@ def train_jobs(
         if encoder.freeze == "none":
             transform = planned.config.transform
             source = sources.Pixels(rows, index[0], transforms.views(transform).keys, transform)
-        with one_torch_thread():  # each worker builds; further threads would wait for those of the others
+        with torch_threads(cores.share or finetune.machine_cores()):  # further ones would wait for other workers
             layers = network.build_trainable(encoder.weights, encoder.size, encoder.freeze)
         keep = network.classifier(encoder.weights.entry.timm) if keeps_networks(planned.config) else None
         outcomes = finetune.fine_tune(

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aimonk_bench.backbones.threads import torch_threads
 from aimonk_bench.testing.subject import Subject, unchanged
 from aimonk_bench.training.entries import bind, declared
-from aimonk_bench.training.fit import torch_threads
 from aimonk_bench.training.losses import GRADIENTS
 
 SHAPE = (3, 7, 4)  # H, B, A

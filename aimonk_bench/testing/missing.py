@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aimonk_bench.backbones.threads import torch_threads
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.testing.subject import Subject, unchanged
 from aimonk_bench.training.entries import declared, takes
-from aimonk_bench.training.fit import torch_threads
 from aimonk_bench.training.losses import masked_bce
 from aimonk_bench.training.missing import Filled
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 import aimonk_bench
 from aimonk_bench.backbones.device_memory import AtOnce
 from aimonk_bench.backbones.encoder import pick_device
+from aimonk_bench.backbones.threads import torch_threads
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.progress import Progress
 from aimonk_bench.records import weights
@@ -34,7 +35,7 @@ from aimonk_bench.records.environment import cores
 from aimonk_bench.records.weights import NetworkWeights
 from aimonk_bench.training import optimizers
 from aimonk_bench.training.batches import EpochBatches
-from aimonk_bench.training.fit import EpochCounter, TrainingStage, fit_stages, torch_threads
+from aimonk_bench.training.fit import EpochCounter, TrainingStage, fit_stages
 from aimonk_bench.training.heads import Heads
 from aimonk_bench.training.initial_bias import initial_bias
 from aimonk_bench.training.objective import normalise
@@ -133,7 +134,8 @@ def fine_tune(
         scratch.folder.mkdir(parents=True, exist_ok=True)
     all_jobs = recipe.jobs(len(data.folds))
     trained = all_jobs if jobs is None else jobs
-    side_by_side, threads, share = _parallel(len(trained), len(all_jobs), device, recipe)
+    side_by_side, threads = _parallel(len(trained), len(all_jobs), device, recipe)
+    share = recipe.cores.share or cores()
     with torch_threads(threads), ThreadPoolExecutor(share) as readers, ThreadPoolExecutor(side_by_side) as pool:
         layers = layers.eval().to(device).to(memory_format=torch.channels_last)
         stacks = [Stack(data, recipe, [job], device, torch.float32) for job in trained]
@@ -141,8 +143,8 @@ def fine_tune(
         count_epochs(0)
         with torch.inference_mode():
             features = layers(_inputs(source.unaugmented(np.zeros(1, np.int64)), device)).shape[-1]
-        training = AtOnce(-(-recipe.train.batch_size // recipe.train.accumulate), "training")
-        shared = Shared(source, layers, features, readers, training, _predicting(), scratch)
+        at_once = AtOnce(-(-recipe.train.batch_size // recipe.train.accumulate), "training")
+        shared = Shared(source, layers, features, readers, at_once, _predicting(), scratch)
         futures = [pool.submit(_train_job, stack, shared, count_epochs) for stack in stacks]
         return _results(futures, shared.stop)
 
@@ -154,16 +156,14 @@ def machine_cores() -> int:
 
 def _threads(jobs: int, device: torch.device, recipe: Recipe) -> int:
     """torch's threads for each of the jobs of a run, whichever are trained, on every share of the cores."""
-    if recipe.threads is not None:
-        return recipe.threads
     machine = recipe.cores.machine or machine_cores()
-    return machine // min(jobs, machine) if device.type == "cpu" else machine
+    return recipe.threads or (machine // min(jobs, machine) if device.type == "cpu" else machine)
 
 
-def _parallel(trained: int, jobs: int, device: torch.device, recipe: Recipe) -> tuple[int, int, int]:
-    """How many of the jobs to train, of all of the run, train side by side; torch's threads for each; all cores."""
+def _parallel(trained: int, jobs: int, device: torch.device, recipe: Recipe) -> tuple[int, int]:
+    """How many of the jobs to train, of all jobs of the run, train side by side, and torch's threads for each."""
     threads, share = _threads(jobs, device, recipe), recipe.cores.share or cores()
-    return max(1, min(trained, share // threads)) if device.type == "cpu" else 1, threads, share
+    return max(1, min(trained, share // threads)) if device.type == "cpu" else 1, threads
 
 
 def _results(futures: list[Future[JobOutcome]], stop: threading.Event) -> list[JobOutcome]:

@@ -8,8 +8,7 @@ features and a fine-tuned network.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -87,17 +86,6 @@ class EpochCounter:
             self._done += epochs
             if self._progress is not None:
                 self._progress("train", self._done, self._total)
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Set the number of torch's threads, and restore the previous number at the end."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def fit(

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from aimonk_bench import registry
 from aimonk_bench.backbones.encoder import pick_device
+from aimonk_bench.backbones.threads import torch_threads
 from aimonk_bench.data.labels import Labels
 from aimonk_bench.progress import Progress
 from aimonk_bench.records.weights import HeadWeights
 from aimonk_bench.training import optimizers, tuning
 from aimonk_bench.training.batches import EpochBatches, Features
-from aimonk_bench.training.fit import EpochCounter, TrainingStage, fit_stages, torch_threads
+from aimonk_bench.training.fit import EpochCounter, TrainingStage, fit_stages
 from aimonk_bench.training.heads import Heads
 from aimonk_bench.training.initial_bias import initial_bias
 from aimonk_bench.training.objective import BlockLoss

@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from aimonk_bench import registry
+from aimonk_bench.backbones.threads import torch_threads
 from aimonk_bench.config.fields import DEFAULT_GRID, TrainConfig
 from aimonk_bench.config.split_fields import Holdout
 from aimonk_bench.data import splits, synthetic
@@ -38,7 +39,7 @@ from aimonk_bench.suite.tasks import encode
 from aimonk_bench.tables import TABLES
 from aimonk_bench.training import tuning
 from aimonk_bench.training.batches import Features
-from aimonk_bench.training.fit import TrainingStage, torch_threads
+from aimonk_bench.training.fit import TrainingStage
 from aimonk_bench.training.heads_trainer import StackedHeads
 from aimonk_bench.training.losses import LOSSES
 from aimonk_bench.training.recipe import Recipe, TrainingData

@@ -13,12 +13,12 @@ import torch
 from small_suite import planned
 
 from aimonk_bench.backbones import network
+from aimonk_bench.backbones.threads import torch_threads
 from aimonk_bench.data import transforms
 from aimonk_bench.suite import artefacts, tasks
 from aimonk_bench.suite.dataset import EncodedDataset
 from aimonk_bench.suite.plan import PlannedRun
 from aimonk_bench.training import finetune
-from aimonk_bench.training.fit import torch_threads
 from aimonk_bench.training.recipe import Cores, TrainingData
 
 
@@ -66,8 +66,11 @@ def test_tasks_give_the_same_values_again_and_write_nothing_but_scratch(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_worker_builds_and_trains_a_network_with_its_share_of_the_threads(
-    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("share", "building"), [(Cores(share=1, machine=2), 1), (Cores(), 2)], ids=["a worker", "the driver"]
+)
+def test_a_network_is_built_with_the_cores_of_its_process_and_trained_with_its_threads(
+    share: Cores, building: int, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = planned(
         workplace / "small.yaml",
@@ -86,7 +89,8 @@ def test_a_worker_builds_and_trains_a_network_with_its_share_of_the_threads(
     monkeypatch.setattr(network, "build_trainable", noting("build", network.build_trainable))
     monkeypatch.setattr(finetune, "Stack", noting("prepare", finetune.Stack))
     monkeypatch.setattr(finetune, "_train_job", noting("train", finetune._train_job))
-    data, share = data_of((plan.baseline, dataset)), Cores(share=1, machine=2)
+    monkeypatch.setattr(finetune, "cores", lambda: 2)
+    data = data_of((plan.baseline, dataset))
     with torch_threads(2):
         tasks.train_jobs(plan.baseline, data, dataset.stored, tmp_path, cores=share, jobs=[(0, 0)])
-    assert used == {"build": 1, "prepare": 1, "train": 1}
+    assert used == {"build": building, "prepare": 1, "train": 1}

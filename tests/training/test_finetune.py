@@ -262,8 +262,8 @@ def test_the_share_of_the_cores_decides_how_many_networks_train_at_a_time(
     monkeypatch.setattr(finetune, "cores", lambda: 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     asked = Recipe(**recipe(), threads=threads, cores=Cores(share=share))
-    assert finetune._parallel(jobs, jobs, torch.device(device), asked) == (side_by_side, torch_threads, share or 8)
-    assert finetune._parallel(1, jobs, torch.device(device), asked) == (1, torch_threads, share or 8)
+    assert finetune._parallel(jobs, jobs, torch.device(device), asked) == (side_by_side, torch_threads)
+    assert finetune._parallel(1, jobs, torch.device(device), asked) == (1, torch_threads)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
